@@ -1,0 +1,199 @@
+"""What is written to disk and sent to workers: clips, settings, plans and records.
+
+Times are kept as integer pts with an exact rational time base (seconds a tick), never as floats.
+Every model is frozen; unknown fields are refused, so that a mistyped plan file is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.dataclasses import dataclass
+
+PLAN_VERSION = 1
+
+
+class Model(BaseModel):
+    """Freeze the model and refuse unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Colour(Model):
+    """Colour description of a stream: the tags it carries, and what is used to convert it.
+
+    The four tags are the integers of ITU-T H.273 (2 = unspecified).
+    """
+
+    matrix: int = 2
+    range: int = 0
+    """0 unspecified, 1 limited (16..235), 2 full (0..255); FFmpeg's AVColorRange."""
+    primaries: int = 2
+    transfer: int = 2
+    used_matrix: Literal["rgb", "bt601", "bt709", "bt2020"] = "bt709"
+    used_range: Literal["limited", "full"] = "limited"
+    guessed: bool = False
+    """True when matrix or range was not tagged and the usual guess (by height) was taken."""
+
+
+class StreamInfo(Model):
+    """A stream of the container that is not the picture: audio, subtitle, attachment, data."""
+
+    index: int
+    type: str
+    codec: str
+    language: str = ""
+
+
+class Clip(Model):
+    """A recording: one video stream, or still images in order.
+
+    For stills, `pts` is the position in `files` and `time_base` is 1 / frame rate.
+    """
+
+    kind: Literal["video", "stills"]
+    path: str
+    files: tuple[str, ...] = ()
+    times: tuple[float, ...] = ()
+    """Stills only: seconds of each file, from EXIF or the file name; empty when unknown."""
+    container: str = ""
+    stream_index: int = 0
+    codec: str
+    pix_fmt: str
+    bit_depth: int
+    width: int
+    """Stored width in pixels, before display rotation."""
+    height: int
+    rotation: int = 0
+    """Display rotation in degrees, counter-clockwise, as FFmpeg's display matrix states it."""
+    sample_aspect_ratio: Fraction = Fraction(1)
+    time_base: Fraction
+    frame_rate: Fraction | None = None
+    duration_pts: int | None = None
+    colour: Colour = Colour()
+    other_streams: tuple[StreamInfo, ...] = ()
+    chapters: int = 0
+    size_bytes: int
+    fingerprint: str
+    """sha256 over size and the first and last MiB of each file: tells a changed input."""
+
+    def seconds(self, pts: int) -> float:
+        """Return the time of `pts` in seconds on this clip's own clock."""
+        if self.times:
+            return self.times[pts]
+        return float(pts * self.time_base)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameIndex:
+    """Presentation times of every frame of a clip, without pixels (from the packets)."""
+
+    pts: list[int]
+    keys: list[int]
+    """Presentation times of the key frames at which decoding can start."""
+    end_pts: int
+    """Presentation end of the last frame (its pts + duration)."""
+
+
+class Encoding(Model):
+    """Encoder settings; the same for every segment so that packets can be joined."""
+
+    codec: str = "libx264"
+    crf: float | None = 16
+    preset: str | None = "medium"
+    pix_fmt: str = "yuv420p"
+    threads: int = 0
+    """Encoder threads; fixed in the plan because some encoders' output depends on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceChoice:
+    """Which reference serves one LR frame."""
+
+    pts: int
+    """LR presentation time, ticks of the LR time base."""
+    ref_pts: int | None
+    """Reference presentation time, ticks of the reference's time base; None = plain up-sampling."""
+    seconds: float | None
+    """Reference time minus LR time, after offset and drift; None without a reference."""
+    why: str
+    """nearest | content | kept (hysteresis) | cut | too far | edited."""
+    similarity: float | None = None
+
+
+class ReferencePlan(Model):
+    """The reference stream and how it lies over the input."""
+
+    clip: Clip
+    select: Literal["time", "content"]
+    offset: float = 0.0
+    """Seconds added to reference times to put them on the input's clock."""
+    drift: float = 1.0
+    """Reference times are multiplied by this before the offset is added."""
+    max_distance: float
+    """Seconds beyond which a reference is not borrowed from."""
+    affine: tuple[float, float, float, float, float, float] | None = None
+    """Row-major 2 x 3 map from output pixels to reference pixels; None = plain scaling."""
+    match_colour: bool = True
+
+
+class Segment(Model):
+    """A run of LR frames that is decoded, enhanced, encoded and committed as one."""
+
+    index: int
+    start_pts: int
+    """First frame's pts, inclusive."""
+    end_pts: int
+    """First pts after the segment, exclusive."""
+    frames: int
+
+
+class Plan(Model):
+    """Everything a run does, decided before it starts; deterministic and editable."""
+
+    version: Literal[1] = PLAN_VERSION
+    input: Clip
+    reference: ReferencePlan
+    output: str
+    scale: Literal[2, 4, 8]
+    width: int
+    """Output width in stored pixels."""
+    height: int
+    engine: str
+    model: str
+    batch: int
+    encoding: Encoding
+    on_error: Literal["stop", "conceal"] = "stop"
+    cuts: tuple[int, ...] = ()
+    """LR pts of the first frame after each scene cut."""
+    segments: tuple[Segment, ...]
+    reference_map: tuple[ReferenceChoice, ...]
+    notes: tuple[str, ...] = ()
+    """What was guessed, what will be kept and what lost, in plain sentences."""
+
+    def digest(self) -> str:
+        """Return the sha256 of all that decides the output's bits (not its path or the notes)."""
+        text = self.model_dump_json(exclude={"output", "notes"})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def choices(self, segment: Segment) -> list[ReferenceChoice]:
+        """Return the reference choices of one segment, in presentation order."""
+        return [c for c in self.reference_map if segment.start_pts <= c.pts < segment.end_pts]
+
+
+class SegmentRecord(Model):
+    """Proof that a segment is committed: what its file holds."""
+
+    segment: int
+    plan: str
+    """Digest of the plan the segment was made for."""
+    file: str
+    frames: int
+    first_pts: int
+    last_pts: int
+    sha256: str
+    concealed: tuple[int, ...] = ()
+    """LR pts where a corrupt frame was replaced by the one before it."""
