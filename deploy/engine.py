@@ -51,9 +51,7 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(
-    name: str = "auto", *, model: str = "fast", threads: int | None = None
-) -> Engine:
+def load_engine(name: str = "auto", *, model: str = "fast", threads: int | None = None) -> Engine:
     """Return the engine `name` (auto, torch, bicubic) running `model` (fast, paper, a file).
 
     `threads` bounds the CPU threads of one worker. Raises UnknownEngineError for names that do

@@ -1,0 +1,203 @@
+"""CrossNet++ for people without a data-centre GPU: the preset `fast`.
+
+The paper's parts in a cheaper form. Stage 1 finds large motion coarse to fine by correlation of
+shared-encoder features and warps the reference image; stage 2 encodes the warped reference again and
+finds what is left, down to sub-pixels by Lucas-Kanade steps that a learned trust weighs. Both flows
+are joined, so the reference is resampled once. Matching compares LR_up with the reference made as
+unsharp as LR_up; what the reference holds beyond that is its detail, and
+
+    SR = LR_up + confidence * warped detail + residual.
+
+Shape suffixes: 1, 2, 4, 8, 16, 32 is the denominator of the size relative to the output.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from crossnetpp.correlation import local_correlation, unit_features
+from crossnetpp.lucas_kanade import luma, lucas_kanade_step
+from crossnetpp.upsample import bicubic, reduce_antialiased
+from crossnetpp.warp import upscale_flow, warp
+
+SLOPE = 0.1
+
+
+class FastOutput(NamedTuple):
+    """All that the losses and reports need; every image is N x 3 x H x W in 0..1."""
+
+    sr: Tensor
+    lr_up: Tensor
+    warped: Tensor
+    """Reference warped by the final flow."""
+    warped_stage1: Tensor
+    """The unsharp reference after stage 1."""
+    flow_stage1: Tensor
+    """N x 2 x H x W pixels."""
+    flow: Tensor
+    """Final flow, N x 2 x H x W pixels."""
+    confidence: Tensor
+    """N x 1 x H x W in 0..1: how much of the reference's detail is borrowed."""
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.LeakyReLU(SLOPE, inplace=True)
+    )
+
+
+class Encoder(nn.Module):
+    """Make features at 1/4, 1/8, 1/16 and 1/32 size, the same weights for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level4 = nn.Sequential(_conv(48, 40), _conv(40, 40))
+        self.level8 = nn.Sequential(_conv(40, 56, 2), _conv(56, 56))
+        self.level16 = nn.Sequential(_conv(56, 80, 2), _conv(80, 80))
+        self.level32 = nn.Sequential(_conv(80, 96, 2), _conv(96, 96))
+
+    def fine(self, image: Tensor) -> Tensor:
+        """Return features at 1/4 size (N x 40 x H/4 x W/4) of an N x 3 x H x W image."""
+        features: Tensor = self.level4(F.pixel_unshuffle(image - 0.5, 4))
+        return features
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return features at 1/4, 1/8, 1/16 and 1/32 size."""
+        f4 = self.fine(image)
+        f8 = self.level8(f4)
+        f16 = self.level16(f8)
+        return f4, f8, f16, self.level32(f16)
+
+
+class FlowHead(nn.Module):
+    """Turn a cost volume, features and the flow so far into a better flow of the same size."""
+
+    def __init__(self, radius: int, features: int, width: int, extra: int = 0) -> None:
+        super().__init__()
+        self.radius = radius
+        self.extra = extra
+        self.body = nn.Sequential(
+            _conv((2 * radius + 1) ** 2 + features + 2, width),
+            _conv(width, width),
+            _conv(width, width // 2),
+        )
+        self.flow = nn.Conv2d(width // 2, 2 + extra, 3, padding=1)
+        nn.init.normal_(self.flow.weight, std=1e-3)
+        nn.init.zeros_(self.flow.bias)
+
+    def forward(self, lr: Tensor, ref: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the refined flow and `extra` more channels; `ref` is already warped by `flow`."""
+        cost = local_correlation(unit_features(lr), unit_features(ref), self.radius)
+        update = self.flow(self.body(torch.cat((cost, lr, 0.1 * flow), dim=1)))
+        return flow + update[:, :2], update[:, 2:]
+
+
+class Stage1(nn.Module):
+    """Find large motion: flow at 1/8 size, coarse to fine, reach about 128 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head32 = FlowHead(4, 96, 64)
+        self.head16 = FlowHead(3, 80, 64)
+        self.head8 = FlowHead(3, 56, 64)
+
+    def forward(self, lr: tuple[Tensor, ...], ref: tuple[Tensor, ...]) -> Tensor:
+        """Return flow N x 2 x H/8 x W/8 in its own pixels, from features of Encoder."""
+        zero = torch.zeros_like(lr[3][:, :2])
+        flow, _ = self.head32(lr[3], ref[3], zero)
+        flow = upscale_flow(flow, 2)
+        flow, _ = self.head16(lr[2], warp(ref[2], flow), flow)
+        flow = upscale_flow(flow, 2)
+        flow, _ = self.head8(lr[1], warp(ref[1], flow), flow)
+        return flow
+
+
+class Stage2(nn.Module):
+    """Find the motion that is left between LR_up and the warped reference, to sub-pixels."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.head8 = FlowHead(2, 56, 48)
+        self.head4 = FlowHead(3, 40, 48, extra=4 * steps)
+
+    def forward(
+        self,
+        encoder: Encoder,
+        lr: tuple[Tensor, ...],
+        lr_up: Tensor,
+        unsharp: Tensor,
+        flow8: Tensor,
+    ) -> Tensor:
+        """Return the joined flow of both stages, N x 2 x H/2 x W/2 in its own pixels."""
+        warped = warp(unsharp, upscale_flow(flow8, 8))
+        f4 = encoder.fine(warped)
+        f8 = encoder.level8(f4)
+        residual8, _ = self.head8(lr[1], f8, torch.zeros_like(flow8))
+        residual4 = upscale_flow(residual8, 2)
+        residual4, trust = self.head4(lr[0], warp(f4, residual4), residual4)
+        flow = upscale_flow(upscale_flow(flow8, 2) + residual4, 2)
+        target, source = F.avg_pool2d(luma(lr_up), 2), F.avg_pool2d(luma(unsharp), 2)
+        trust = torch.sigmoid(F.pixel_shuffle(trust, 2))
+        for i in range(self.steps):
+            # The step is taken as given: gradients reach the flow and the trust, not its arithmetic.
+            step = lucas_kanade_step(target, source, flow.detach()).detach()
+            flow = flow + trust[:, i : i + 1] * step
+        return flow
+
+
+class Fusion(nn.Module):
+    """Decide at 1/4 size what to borrow and what to add: confidence and residual."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = _conv(3 * 48, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
+            for _ in range(blocks)
+        )
+        self.leave = nn.Conv2d(width, 64, 3, padding=1)
+        nn.init.normal_(self.leave.weight, std=1e-3)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
+        """Return confidence N x 1 x H x W and residual N x 3 x H x W."""
+        images = torch.cat((lr_up - 0.5, 4 * difference, 4 * detail), dim=1)
+        features = self.enter(F.pixel_unshuffle(images, 4))
+        for block in self.blocks:
+            features = features + block(features)
+        out = F.pixel_shuffle(self.leave(features), 4)
+        return torch.sigmoid(out[:, :1]), 0.25 * out[:, 1:]
+
+
+class CrossNetFast(nn.Module):
+    """Enhance LR frames with one reference each, at x2, x4 and x8 by one set of weights."""
+
+    multiple = 32
+
+    def __init__(self, *, width: int = 64, blocks: int = 5, steps: int = 2) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.stage1 = Stage1()
+        self.stage2 = Stage2(steps)
+        self.fusion = Fusion(width, blocks)
+
+    def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
+        """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""
+        scale = ref.shape[-1] // lr.shape[-1]
+        lr_up = bicubic(lr, scale)
+        unsharp = bicubic(reduce_antialiased(ref, scale), scale)
+        f_lr, f_ref = self.encoder(lr_up), self.encoder(unsharp)
+        flow8 = self.stage1(f_lr, f_ref)
+        flow = upscale_flow(self.stage2(self.encoder, f_lr, lr_up, unsharp, flow8), 2)
+        # Cubic, because a bilinear half-pixel shift removes the very detail that is borrowed.
+        warped = warp(ref, flow, mode="bicubic")
+        warped_unsharp = warp(unsharp, flow)
+        confidence, residual = self.fusion(lr_up, warped_unsharp - lr_up, warped - warped_unsharp)
+        sr = lr_up + confidence * (warped - warped_unsharp) + residual
+        flow1 = upscale_flow(flow8, 8)
+        return FastOutput(sr, lr_up, warped, warp(unsharp, flow1), flow1, flow, confidence)

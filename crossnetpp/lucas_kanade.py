@@ -1,0 +1,52 @@
+"""One Lucas-Kanade step: the sub-pixel remainder of a flow that is already close.
+
+Lucas and Kanade, "An iterative image registration technique", 1981. It has no weights, so its
+accuracy does not have to be learned; the network only learns where to trust it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from crossnetpp.warp import warp
+
+WINDOW = 9
+"""Side of the window in which motion is taken as constant, pixels."""
+DAMPING = 2e-5
+"""Added to the structure tensor (squared intensity per pixel): no motion where nothing is seen."""
+LARGEST_STEP = 1.5
+"""Pixels; a larger remainder means that the flow is not close and the step is not to be used."""
+
+
+def luma(image: Tensor) -> Tensor:
+    """Return N x 1 x H x W luma (BT.601 weights) of N x 3 x H x W RGB."""
+    weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (image * weights).sum(1, keepdim=True)
+
+
+def _window_mean(values: Tensor) -> Tensor:
+    half = WINDOW // 2
+    padded = F.pad(values, (half, half, half, half), mode="replicate")
+    return F.avg_pool2d(padded, WINDOW, stride=1)
+
+
+def lucas_kanade_step(target: Tensor, source: Tensor, flow: Tensor) -> Tensor:
+    """Return the correction (N x 2 x H x W pixels) that brings warp(source, flow) onto `target`.
+
+    `target` and `source` are N x 1 x H x W in 0..1; brightness offsets between the two do not count
+    because difference and gradients are taken relative to their mean in the window.
+    """
+    warped = warp(source, flow)
+    padded = F.pad(0.5 * (target + warped), (1, 1, 1, 1), mode="replicate")
+    gx = 0.5 * (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2])
+    gy = 0.5 * (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1])
+    difference = warped - target
+    difference = difference - _window_mean(difference)
+    products = torch.cat((gx * gx, gx * gy, gy * gy, gx * difference, gy * difference), dim=1)
+    xx, xy, yy, xt, yt = _window_mean(products).split(1, dim=1)
+    xx, yy = xx + DAMPING, yy + DAMPING
+    determinant = xx * yy - xy * xy
+    step = torch.cat((xy * yt - yy * xt, xy * xt - xx * yt), dim=1) / determinant
+    return step.clamp(-LARGEST_STEP, LARGEST_STEP)

@@ -1,0 +1,36 @@
+"""Backward warping by optical flow (notes 3.3.1): `warped(x) = image(x + flow(x))`.
+
+Coordinates stay float32 at every precision: a normalised grid in fp16 errs by 0.22 px at width 1920.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
+    """Sample `image` (N x C x H x W) at x + `flow` (N x 2 x H x W, pixels, channel 0 = x).
+
+    Coordinates outside the image are clamped to its border.
+    """
+    height, width = flow.shape[-2:]
+    flow = flow.float()
+    x = torch.arange(width, device=flow.device, dtype=torch.float32)
+    y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
+    grid = torch.stack(
+        ((x + flow[:, 0]) * (2.0 / (width - 1)) - 1, (y + flow[:, 1]) * (2.0 / (height - 1)) - 1),
+        dim=-1,
+    )
+    warped = F.grid_sample(
+        image.float(), grid, mode=mode, padding_mode="border", align_corners=True
+    )
+    return warped.to(image.dtype)
+
+
+def upscale_flow(flow: Tensor, factor: int) -> Tensor:
+    """Bring `flow` (N x 2 x h x w, in its own pixels) to a grid `factor` times as fine."""
+    return factor * F.interpolate(
+        flow, scale_factor=float(factor), mode="bilinear", align_corners=False
+    )
