@@ -166,6 +166,8 @@ class Plan(Model):
     model: str
     batch: int
     encoding: Encoding
+    threads: int = 0
+    """CPU threads of an engine; some kernels' last bits depend on it. 0 = fixed as a run starts."""
     on_error: Literal["stop", "conceal"] = "stop"
     cuts: tuple[int, ...] = ()
     """LR pts of the first frame after each scene cut."""
