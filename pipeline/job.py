@@ -1,0 +1,178 @@
+"""One run from settings to result: plan, run, assemble, verify, publish, evaluate."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.engine import Engine, EngineError, EngineInfo, load_engine
+from pipeline.assemble import finish
+from pipeline.errors import InputError, Interrupted
+from pipeline.interrupt import Interrupts
+from pipeline.ledger import Ledger, stored_plan
+from pipeline.plan import load_plan, make_plan
+from pipeline.progress import Reporter, Silent, limiting
+from pipeline.runner import choose_runner, frames_committed, run_inline
+from pipeline.schema import Model, Plan
+from pipeline.settings import RunSettings
+
+
+class RunResult(Model):
+    """What a finished run says about itself; the fields of `--json`."""
+
+    output: str
+    frames: int
+    seconds: float
+    """Wall-clock time of this run, planning to publishing."""
+    fps: float
+    """Frames enhanced by this run (not the resumed ones) per second of it."""
+    engine: str
+    device: str
+    model: str
+    scale: int
+    segments: int
+    resumed_segments: int
+    reference_map: str
+    """Path of the plan, with its reference map, beside the output."""
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+@dataclass
+class _State:
+    """What an interruption needs to know."""
+
+    ledger: Ledger | None = None
+    published: bool = False
+
+
+def run(settings: RunSettings, progress: Reporter | None = None) -> RunResult:
+    """Do everything `settings` asks for; raises PipelineError with what is committed kept."""
+    state = _State()
+    progress = progress or Silent()
+    with Interrupts() as interrupts:
+        try:
+            return _run(settings, progress, interrupts, state)
+        except KeyboardInterrupt:
+            raise Interrupted(_interruption(state)) from None
+        finally:
+            progress.close()
+
+
+def _interruption(state: _State) -> str:
+    if state.ledger is None:
+        return "interrupted before anything was written; run the same command again"
+    if state.published:
+        return f"interrupted after {state.ledger.output} was published; it is complete"
+    done, total = len(state.ledger.records), len(state.ledger.plan.segments)
+    return (
+        f"interrupted with {done} of {total} segments committed; "
+        "run the same command again to resume"
+    )
+
+
+def _run(
+    settings: RunSettings, progress: Reporter, interrupts: Interrupts, state: _State
+) -> RunResult:
+    start = time.monotonic()
+    plan = fix_threads(load_plan(settings.plan, settings) if settings.plan else make_plan(settings))
+    for note in plan.notes:
+        progress.note(note)
+    runner, why = choose_runner(settings.runner, settings.address)
+    # inline: an engine that cannot be had is found out before anything is written
+    engine = _engine(plan) if runner == "inline" else None
+    with Ledger(plan) as ledger:
+        state.ledger = ledger
+        if ledger.note:
+            progress.note(ledger.note)
+        if ledger.resumed:
+            progress.note(f"resuming: {ledger.resumed} of {len(plan.segments)} segments are done")
+        progress.note(f"runner {runner}: {why}")
+        before = frames_committed(ledger)
+        progress.start(len(plan.reference_map), before)
+        if engine is not None:
+            info, busy = engine.info, run_inline(ledger, engine, progress)
+        else:
+            info, busy = _run_ray(ledger, settings, progress, interrupts)
+        progress.close()
+        progress.note(_summary(info, busy))
+        reference_map = finish(ledger, interrupts, force=settings.force)
+        state.published = True
+    seconds = time.monotonic() - start
+    psnr, ssim = _evaluate(settings, ledger.output)
+    frames = len(plan.reference_map)
+    return RunResult(
+        output=str(ledger.output),
+        frames=frames,
+        seconds=round(seconds, 3),
+        fps=round((frames - before) / seconds, 3),
+        engine=info.name,
+        device=info.device,
+        model=info.model,
+        scale=plan.scale,
+        segments=len(plan.segments),
+        resumed_segments=ledger.resumed,
+        reference_map=str(reference_map),
+        psnr=psnr,
+        ssim=ssim,
+    )
+
+
+def fix_threads(plan: Plan) -> Plan:
+    """Return the plan with the engine's CPU threads decided, so that every worker uses as many.
+
+    A run that is resumed keeps its number, even on a machine with other cores.
+    """
+    if plan.threads:
+        return plan
+    threads = len(os.sched_getaffinity(0))
+    stored = stored_plan(Path(plan.output))
+    if stored is not None and stored.model_copy(update={"threads": 0}).digest() == plan.digest():
+        threads = stored.threads
+    return plan.model_copy(update={"threads": threads})
+
+
+def _engine(plan: Plan) -> Engine:
+    try:
+        return load_engine(plan.engine, model=plan.model, threads=plan.threads)
+    except EngineError as error:
+        raise InputError(str(error)) from error
+
+
+def _run_ray(
+    ledger: Ledger, settings: RunSettings, progress: Reporter, interrupts: Interrupts
+) -> tuple[EngineInfo, dict[str, float]]:
+    from pipeline.ray_cluster import cluster
+
+    plan = ledger.plan
+    with cluster(settings.address, interrupts, workers=settings.workers):
+        from pipeline.ray_actor import Setup
+        from pipeline.ray_runner import RayRunner
+        from pipeline.stages import header
+
+        setup = Setup(header(plan), ledger.folder, plan.engine, plan.model, plan.threads)
+        report = RayRunner(ledger, setup, progress, workers=settings.workers).run()
+    if report.engine is not None:
+        return report.engine, report.busy
+    # all segments were committed before: no actor was started
+    nothing = EngineInfo(plan.engine, "none", plan.model, "", 1, 0, "nothing left to run")
+    return nothing, report.busy
+
+
+def _summary(info: EngineInfo, busy: dict[str, float]) -> str:
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in busy.items())
+    limit = limiting(busy)
+    return f"engine {info.name} on {info.device} ({info.reason}); busy: {stages}" + (
+        f"; limited by {limit}" if limit else ""
+    )
+
+
+def _evaluate(settings: RunSettings, output: Path) -> tuple[float | None, float | None]:
+    if settings.ground_truth is None:
+        return None, None
+    from pipeline.evaluate import evaluate
+
+    result = evaluate(output, Path(settings.ground_truth))
+    return result.psnr, result.ssim

@@ -1,0 +1,257 @@
+"""The run folder beside the output: which segments are done, and the proof of it.
+
+    .{output name}.run/
+        lock                     held while a run is working here
+        plan.json                what the segments were made for
+        segments/00003.nut       a committed segment, moved into place when it was on disk
+        segments/00003.json      its record, written last
+        segments/attempt-*       work that was never committed
+
+A valid record (same plan, file there, same sha256) means done; nothing else does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from pipeline.errors import InputError, PipelineError, StageError
+from pipeline.schema import Plan, SegmentRecord
+
+_ATTEMPT = "attempt-"
+
+
+def fsync(path: Path) -> None:
+    """Force a file or a folder's entries onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader sees the old file or the whole new one."""
+    temporary = path.with_name(f"{_ATTEMPT}{uuid.uuid4().hex}-{path.name}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync(path.parent)
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an encoder put into a segment's file, before it is committed."""
+
+    segment: int
+    frames: int
+    first_pts: int
+    last_pts: int
+    concealed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The segments of one run; all a worker needs to commit its work, and it can be sent to one."""
+
+    path: Path
+    digest: str
+    """Digest of the plan which the segments belong to."""
+
+    @property
+    def segments(self) -> Path:
+        """Return the folder of segments and records."""
+        return self.path / "segments"
+
+    def segment_file(self, segment: int) -> Path:
+        """Return where the committed segment lies."""
+        return self.segments / f"{segment:05d}.nut"
+
+    def record_file(self, segment: int) -> Path:
+        """Return where the segment's record lies."""
+        return self.segments / f"{segment:05d}.json"
+
+    def attempt(self, segment: int) -> Path:
+        """Return a new name, used by nobody else, to write the segment under."""
+        return self.segments / f"{_ATTEMPT}{segment:05d}-{uuid.uuid4().hex}.nut"
+
+    def commit(self, attempt: Path, written: Written) -> SegmentRecord:
+        """Move a finished attempt into place and write its record; the last act of a segment."""
+        fsync(attempt)
+        target = self.segment_file(written.segment)
+        record = SegmentRecord(
+            segment=written.segment,
+            plan=self.digest,
+            file=target.name,
+            frames=written.frames,
+            first_pts=written.first_pts,
+            last_pts=written.last_pts,
+            sha256=sha256(attempt),
+            concealed=written.concealed,
+        )
+        attempt.replace(target)
+        fsync(self.segments)
+        write_atomically(self.record_file(written.segment), record.model_dump_json())
+        return record
+
+    def record(self, segment: int) -> SegmentRecord | None:
+        """Return the segment's record if it proves that the segment is done, else None."""
+        try:
+            text = self.record_file(segment).read_text(encoding="utf-8")
+            record = SegmentRecord.model_validate_json(text)
+            target = self.segment_file(segment)
+            if (record.segment, record.plan, record.file) != (segment, self.digest, target.name):
+                return None
+            return record if sha256(target) == record.sha256 else None
+        except (FileNotFoundError, UnicodeDecodeError, ValidationError):
+            return None
+
+
+def run_folder_of(output: Path) -> Path:
+    """Return the path of the run folder that belongs to `output`."""
+    return output.with_name(f".{output.name}.run")
+
+
+def stored_plan(output: Path) -> Plan | None:
+    """Return the plan of an unfinished run of `output`, if there is a readable one."""
+    try:
+        text = (run_folder_of(output) / "plan.json").read_text(encoding="utf-8")
+        return Plan.model_validate_json(text)
+    except (OSError, UnicodeDecodeError, ValidationError):
+        return None
+
+
+class Ledger:
+    """The locked run folder of one output; a context manager which holds the lock."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.output = Path(plan.output)
+        self.folder = RunFolder(run_folder_of(self.output), plan.digest())
+        self.note: str | None = None
+        """What was found and thrown away, for the user; None when there was nothing to say."""
+        self.records: dict[int, SegmentRecord] = {}
+        """Committed segments by index."""
+        self.resumed = 0
+        """Segments that were already committed when the ledger was opened."""
+        self._lock = FileLock(self.folder.path / "lock")
+
+    def __enter__(self) -> Ledger:
+        self._acquire()
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            # a run that committed nothing has nothing to resume: leave no trace of it
+            if self.folder.path.exists() and not any(self.folder.segments.glob("[0-9]*.json")):
+                self.remove()
+        finally:
+            self._lock.release()
+
+    def todo(self) -> list[int]:
+        """Return the indices of the segments that are not committed, in order."""
+        return [s.index for s in self.plan.segments if s.index not in self.records]
+
+    def add(self, record: SegmentRecord) -> None:
+        """Note a segment which a worker has just committed."""
+        self.records[record.segment] = record
+
+    def files(self) -> list[Path]:
+        """Return the committed segment files in presentation order; all must be there."""
+        if missing := self.todo():
+            raise StageError(
+                f"assemble: {len(missing)} of {len(self.plan.segments)} segments are missing, "
+                f"first {missing[0]}; run the same command again"
+            )
+        return [self.folder.segment_file(s.index) for s in self.plan.segments]
+
+    def remove(self) -> None:
+        """Delete the run folder; only the lock inside it is still held."""
+        shutil.rmtree(self.folder.path)
+
+    def _acquire(self) -> None:
+        if not self.output.parent.is_dir():
+            raise InputError(
+                f"the output's folder {self.output.parent} does not exist; create it, "
+                "or choose another with -o"
+            )
+        try:
+            self.folder.path.mkdir(exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"another run is writing {self.output}; wait for it to end, "
+                "or choose another output with -o"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"cannot write beside the output {self.output}: {error.strerror}; "
+                "choose a writable folder with -o"
+            ) from None
+
+    def _open(self) -> None:
+        plan_file = self.folder.path / "plan.json"
+        try:
+            if plan_file.exists():
+                self._discard_stale()
+            self.folder.segments.mkdir(exist_ok=True)
+            for stale in (*self.folder.segments.glob(f"{_ATTEMPT}*"), *self._leftovers()):
+                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+            if not plan_file.exists():
+                write_atomically(plan_file, self.plan.model_dump_json(indent=1))
+            for segment in self.plan.segments:
+                if record := self.folder.record(segment.index):
+                    self.records[segment.index] = record
+        except OSError as error:
+            raise PipelineError(
+                f"cannot use the run folder {self.folder.path}: {error.strerror}; "
+                "free some space, or remove the folder"
+            ) from None
+        self.resumed = len(self.records)
+
+    def _leftovers(self) -> list[Path]:
+        """Return what an interrupted plan write or assembly left in the run folder."""
+        keep = {"lock", "plan.json", "segments"}
+        return [path for path in self.folder.path.iterdir() if path.name not in keep]
+
+    def _discard_stale(self) -> None:
+        found = stored_plan(self.output)
+        if found is not None and found.digest() == self.folder.digest:
+            return
+        done = len(list(self.folder.segments.glob("[0-9]*.json")))
+        if self.folder.segments.exists():
+            shutil.rmtree(self.folder.segments)
+        (self.folder.path / "plan.json").unlink()
+        self.note = (
+            f"an unfinished run of {self.output.name} with other settings was discarded "
+            f"({done} segments)"
+        )

@@ -1,0 +1,151 @@
+"""What a run says while it works: a bar on a terminal, plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+_FIRST_LINE = 5.0
+_LINE_EVERY = 30.0
+"""Seconds between plain lines: a log of a day's run stays readable."""
+
+
+class Reporter(Protocol):
+    """Where a run reports to."""
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+
+    def start(self, total: int, done: int) -> None:
+        """Begin with `done` of `total` frames already committed."""
+
+    def update(self, done: int, busy: dict[str, float]) -> None:
+        """Report frames done so far and busy seconds by stage."""
+
+    def close(self) -> None:
+        """End the display."""
+
+
+class Silent:
+    """Report nothing."""
+
+    def note(self, text: str) -> None:
+        """Ignore the text."""
+
+    def start(self, total: int, done: int) -> None:
+        """Ignore the start."""
+
+    def update(self, done: int, busy: dict[str, float]) -> None:
+        """Ignore the figures."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def limiting(busy: dict[str, float]) -> str:
+    """Return the stage with the most busy seconds, or "" before any work was done."""
+    stage = max(busy, key=lambda name: busy[name], default="")
+    return stage if stage and busy[stage] > 0 else ""
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a time span as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Pace:
+    """Frames per second and time left, counted from where this run began."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total = total
+        self._first = done
+        self._start = time.monotonic()
+
+    def fps(self, done: int) -> float:
+        """Return the frames per second since the start."""
+        elapsed = time.monotonic() - self._start
+        return (done - self._first) / elapsed if elapsed > 0 else 0.0
+
+    def describe(self, done: int, busy: dict[str, float]) -> str:
+        """Return fps, time left and the limiting stage in a few words."""
+        fps = self.fps(done)
+        left = describe_seconds((self.total - done) / fps) if fps > 0 else "?"
+        stage = limiting(busy)
+        return f"{fps:.2f} fps, {left} left" + (f", limited by {stage}" if stage else "")
+
+
+class Lines:
+    """Report by a plain line now and then, for logs and pipes."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._pace = Pace(0, 0)
+        self._next = 0.0
+
+    def note(self, text: str) -> None:
+        """Write one line."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def start(self, total: int, done: int) -> None:
+        """Say how much there is to do."""
+        self._pace = Pace(total, done)
+        self._next = time.monotonic() + _FIRST_LINE
+        resumed = f", {done} already done" if done else ""
+        self.note(f"{total} frames{resumed}")
+
+    def update(self, done: int, busy: dict[str, float]) -> None:
+        """Write a line if the last one is old enough."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LINE_EVERY
+            self.note(f"{done}/{self._pace.total} frames, {self._pace.describe(done, busy)}")
+
+    def close(self) -> None:
+        """Do nothing: lines need no ending."""
+
+
+class Bar:
+    """Report by a bar which is redrawn in place, for terminals."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} frames"),
+            TextColumn("{task.fields[pace]}"),
+            console=Console(stderr=True),
+        )
+        self._task: TaskID | None = None
+        self._pace = Pace(0, 0)
+
+    def note(self, text: str) -> None:
+        """Write one line above the bar."""
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def start(self, total: int, done: int) -> None:
+        """Show the bar."""
+        self._pace = Pace(total, done)
+        self._task = self._progress.add_task("", total=total, completed=done, pace="")
+        self._progress.start()
+
+    def update(self, done: int, busy: dict[str, float]) -> None:
+        """Redraw the bar."""
+        if self._task is not None:
+            pace = self._pace.describe(done, busy)
+            self._progress.update(self._task, completed=done, pace=pace)
+
+    def close(self) -> None:
+        """Leave the bar as it is and give the terminal back."""
+        self._progress.stop()
+
+
+def reporter(*, quiet: bool = False) -> Reporter:
+    """Return the reporter that suits stderr."""
+    if quiet:
+        return Silent()
+    return Bar() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,72 @@
+"""Connect to a Ray cluster, or start a small one on this machine and end it again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import InputError, PipelineError
+from pipeline.interrupt import Interrupts
+
+_OBJECT_STORE = 100 * 2**20
+"""Bytes: only descriptors travel; by default Ray would take 30 % of the memory."""
+
+
+@contextmanager
+def cluster(
+    address: str | None, interrupts: Interrupts, *, workers: int | None = None
+) -> Iterator[None]:
+    """Be connected to `address` (or RAY_ADDRESS), else to a local cluster of our own.
+
+    A connection that exists already is used and left alone.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # keep CUDA visible as it is in actors without a GPU; also Ray's announced default
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not address:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    import ray  # after the settings above, which it reads on import
+
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        _connect(address, workers)
+        # ray.init installs its own SIGTERM handler
+        interrupts.install()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str | None, workers: int | None) -> None:
+    import ray
+
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=max(workers or 1, os.cpu_count() or 1),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        if address:
+            raise InputError(
+                f"cannot connect to Ray at {address}: {first_line}; "
+                "check the address and RAY_AUTH_TOKEN, or try --runner inline"
+            ) from error
+        raise PipelineError(
+            f"cannot start Ray on this machine: {first_line}; try --runner inline"
+        ) from error

@@ -1,0 +1,294 @@
+"""What happens to a segment: decode and pair, enhance, encode; each stage without its thread.
+
+`worker.py` joins them by queues. Only uint8 and uint16 frames pass between them: a 4K frame is
+25 MB so, and 100 MB in fp32.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.engine import Engine, Pixels
+from pipeline.errors import StageError
+from pipeline.ledger import RunFolder, Written
+from pipeline.media.reader import FrameReader, read
+from pipeline.media.writer import SegmentWriter
+from pipeline.pairing import prepare_reference
+from pipeline.schema import Plan, ReferenceChoice, Segment, SegmentRecord
+
+
+@dataclass(frozen=True)
+class SegmentTask:
+    """A segment and the references chosen for its frames: all that travels to a worker."""
+
+    segment: Segment
+    choices: tuple[ReferenceChoice, ...]
+
+
+def header(plan: Plan) -> Plan:
+    """Return the plan without its segments and map, which travel with the tasks instead."""
+    return plan.model_copy(update={"segments": (), "reference_map": ()})
+
+
+def tasks(plan: Plan, indices: list[int]) -> list[SegmentTask]:
+    """Return the tasks of the segments with these indices, in one pass over the map."""
+    wanted = {s.index: s for s in plan.segments if s.index in set(indices)}
+    starts = sorted((s.start_pts, s.end_pts, s.index) for s in plan.segments)
+    choices: dict[int, list[ReferenceChoice]] = {s.index: [] for s in plan.segments}
+    position = 0
+    for choice in sorted(plan.reference_map, key=lambda c: c.pts):
+        while position < len(starts) and choice.pts >= starts[position][1]:
+            position += 1
+        if position < len(starts) and choice.pts >= starts[position][0]:
+            choices[starts[position][2]].append(choice)
+    return [SegmentTask(wanted[i], tuple(choices[i])) for i in indices]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded frames on their way to the engine, in presentation order."""
+
+    task: SegmentTask
+    pts: list[int]
+    lr: Pixels
+    """uint8 or uint16 N x h x w x 3 RGB."""
+    paired: list[int]
+    """Which of the N have a reference."""
+    ref: Pixels | None
+    """M x H x W x 3 RGB for the M paired frames; None when M = 0."""
+    concealed: tuple[int, ...]
+    last: bool
+    """Whether the segment ends with this batch."""
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """SR frames on their way to the encoder, in presentation order."""
+
+    task: SegmentTask
+    pts: list[int]
+    frames: list[Pixels]
+    concealed: tuple[int, ...]
+    last: bool
+
+
+class Where:
+    """Where a stage is and since when, for its error messages and the watchdog."""
+
+    def __init__(self) -> None:
+        self.pts: int | None = None
+        """LR pts of the frame being worked on."""
+        self.since = time.monotonic()
+
+    def at(self, pts: int) -> None:
+        """Say that the stage has come to the frame at `pts`."""
+        self.pts, self.since = pts, time.monotonic()
+
+
+class DecodeStage:
+    """Read LR frames and their references and pair them into batches."""
+
+    def __init__(self, plan: Plan, *, threads: int = 0) -> None:
+        self._plan = plan
+        self._threads = threads
+        self._references = FrameReader(plan.reference.clip, cache=4, threads=threads)
+        self._held: tuple[int, Pixels] | None = None
+        self.where = Where()
+
+    def close(self) -> None:
+        """Close the reference's file."""
+        self._references.close()
+
+    def batches(self, task: SegmentTask) -> Generator[Batch]:
+        """Yield the segment's frames in batches of at most `plan.batch`."""
+        plan, segment = self._plan, task.segment
+        expected = [choice.pts for choice in task.choices]
+        self.where.at(expected[0] if expected else segment.start_pts)
+        entries: list[tuple[int, Pixels, Pixels | None]] = []
+        concealed: list[int] = []
+        done = 0
+        frames = read(
+            plan.input,
+            segment.start_pts,
+            segment.end_pts,
+            on_error=plan.on_error,
+            threads=self._threads,
+            expected=expected,
+        )
+        for frame in frames:
+            if done == len(expected) or frame.pts != expected[done]:
+                due = "the end" if done == len(expected) else f"pts {expected[done]}"
+                raise StageError(f"got pts {frame.pts} where the plan has {due}; probe the input")
+            # the batch before goes only now: the last one must wait until the reader has ended
+            # well, because the encoder commits the segment with it
+            if len(entries) == plan.batch:
+                yield _batch(task, entries, concealed, last=False)
+                entries, concealed = [], []
+            entries.append((frame.pts, frame.rgb, self._reference(task.choices[done], frame.rgb)))
+            if frame.concealed:
+                concealed.append(frame.pts)
+            done += 1
+            self.where.at(expected[min(done, len(expected) - 1)])
+        if not entries or done != segment.frames or done != len(expected):
+            raise StageError(
+                f"got {done} frames of {segment.frames}; "
+                "the input may be truncated: try --on-error conceal"
+            )
+        yield _batch(task, entries, concealed, last=True)
+
+    def _reference(self, choice: ReferenceChoice, lr: Pixels) -> Pixels | None:
+        if choice.ref_pts is None:
+            return None
+        if self._held is None or self._held[0] != choice.ref_pts:
+            # let go of the old frame before the next is decoded: an 8K frame is 100 MB
+            self._held = None
+            self._held = (choice.ref_pts, self._references.get(choice.ref_pts))
+        reference = self._plan.reference
+        return prepare_reference(
+            self._held[1],
+            lr,
+            self._plan.height,
+            self._plan.width,
+            affine=reference.affine,
+            match_colour=reference.match_colour,
+        )
+
+
+def _batch(
+    task: SegmentTask,
+    entries: list[tuple[int, Pixels, Pixels | None]],
+    concealed: list[int],
+    *,
+    last: bool,
+) -> Batch:
+    references = [ref for _, _, ref in entries if ref is not None]
+    return Batch(
+        task=task,
+        pts=[pts for pts, _, _ in entries],
+        lr=_pixels(np.stack([lr for _, lr, _ in entries])),
+        paired=[i for i, (_, _, ref) in enumerate(entries) if ref is not None],
+        ref=_pixels(np.stack(references)) if references else None,
+        concealed=tuple(concealed),
+        last=last,
+    )
+
+
+def _pixels(array: NDArray[Any]) -> Pixels:
+    """Narrow the type for mypy: neither numpy nor OpenCV promises to keep the dtype."""
+    return cast(Pixels, array)
+
+
+def upsample(lr: Pixels, height: int, width: int) -> Pixels:
+    """Return one h x w x 3 frame bicubically enlarged: what a frame without reference gets."""
+    return _pixels(cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def enhance(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
+    """Run the network on the paired frames of a batch and plain up-sampling on the others."""
+    frames: dict[int, Pixels] = {}
+    if batch.ref is not None:
+        lr = batch.lr if len(batch.paired) == len(batch.pts) else batch.lr[batch.paired]
+        sr = engine.enhance(lr, batch.ref)
+        if sr.shape != batch.ref.shape or sr.dtype != batch.ref.dtype:
+            raise StageError(
+                f"engine {engine.info.name} returned {sr.dtype} {sr.shape}, "
+                f"expected {batch.ref.dtype} {batch.ref.shape}"
+            )
+        frames = dict(zip(batch.paired, sr, strict=True))
+    for i in range(len(batch.pts)):
+        if i not in frames:
+            frames[i] = upsample(batch.lr[i], plan.height, plan.width)
+    return Enhanced(
+        task=batch.task,
+        pts=batch.pts,
+        frames=[frames[i] for i in range(len(batch.pts))],
+        concealed=batch.concealed,
+        last=batch.last,
+    )
+
+
+class EncodeStage:
+    """Encode the frames of one segment after the other, and commit each at its end."""
+
+    def __init__(self, plan: Plan, folder: RunFolder) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._writer: SegmentWriter | None = None
+        self._attempt: Path | None = None
+        self._pts: list[int] = []
+        self._concealed: tuple[int, ...] = ()
+        self.where = Where()
+
+    def write(self, frame: Pixels, pts: int, segment: int) -> None:
+        """Encode one H x W x 3 frame; the segment's first one opens its file."""
+        self.where.at(pts)
+        if self._writer is None:
+            plan = self._plan
+            self._attempt = self._folder.attempt(segment)
+            self._writer = SegmentWriter(
+                self._attempt, plan.input, plan.encoding, plan.width, plan.height
+            )
+        self._writer.write(frame, pts)
+        self._pts.append(pts)
+
+    def conceal(self, pts: tuple[int, ...]) -> None:
+        """Remember frames which stand for corrupt ones."""
+        self._concealed += pts
+
+    def finish(self, task: SegmentTask) -> SegmentRecord:
+        """Close the segment's file and commit it."""
+        assert self._writer is not None
+        assert self._attempt is not None
+        self._writer.close()
+        written = Written(
+            segment=task.segment.index,
+            frames=len(self._pts),
+            first_pts=self._pts[0],
+            last_pts=self._pts[-1],
+            concealed=self._concealed,
+        )
+        record = self._folder.commit(self._attempt, written)
+        self._reset()
+        return record
+
+    def abandon(self) -> None:
+        """Close and delete a segment that will not be finished."""
+        writer, attempt = self._writer, self._attempt
+        self._reset()
+        try:
+            if writer is not None:
+                writer.close()
+        finally:
+            if attempt is not None:
+                attempt.unlink(missing_ok=True)
+
+    def _reset(self) -> None:
+        self._writer = self._attempt = None
+        self._pts, self._concealed = [], ()
+
+
+class Clock:
+    """Busy seconds of each stage, summed from several threads."""
+
+    def __init__(self) -> None:
+        self._seconds = {"decode": 0.0, "infer": 0.0, "encode": 0.0}
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Count `seconds` of work for `stage`."""
+        with self._lock:
+            self._seconds[stage] += seconds
+
+    def seconds(self) -> dict[str, float]:
+        """Return the busy seconds by stage."""
+        with self._lock:
+            return dict(self._seconds)
