@@ -1,9 +1,9 @@
 """CrossNet++ for people without a data-centre GPU: the preset `fast`.
 
 The paper's parts in a cheaper form. Stage 1 finds large motion coarse to fine by correlation of
-shared-encoder features and warps the reference image; stage 2 encodes the warped reference again and
-finds what is left, down to sub-pixels by Lucas-Kanade steps that a learned trust weighs. Both flows
-are joined, so the reference is resampled once. Matching compares LR_up with the reference made as
+shared-encoder features and warps the reference image; stage 2 encodes the warped reference again
+and finds what is left, down to sub-pixels by Lucas-Kanade steps that a learned trust weighs. Both
+flows are joined, so the reference is resampled once. Matching compares LR_up with the reference made as
 unsharp as LR_up; what the reference holds beyond that is its detail, and
 
     SR = LR_up + confidence * warped detail + residual.
@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from crossnetpp.config import FastConfig
 from crossnetpp.correlation import local_correlation, unit_features
-from crossnetpp.lucas_kanade import luma, lucas_kanade_step
+from crossnetpp.lucas_kanade import lucas_kanade_step, luma
 from crossnetpp.upsample import bicubic, reduce_antialiased
 from crossnetpp.warp import upscale_flow, warp
 
@@ -48,6 +49,13 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.LeakyReLU(SLOPE, inplace=True)
     )
+
+
+def start_near_zero(layer: nn.Conv2d) -> None:
+    """Let `layer` answer almost nothing at first: no motion, no residual."""
+    nn.init.normal_(layer.weight, std=1e-3)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 class Encoder(nn.Module):
@@ -86,8 +94,7 @@ class FlowHead(nn.Module):
             _conv(width, width // 2),
         )
         self.flow = nn.Conv2d(width // 2, 2 + extra, 3, padding=1)
-        nn.init.normal_(self.flow.weight, std=1e-3)
-        nn.init.zeros_(self.flow.bias)
+        start_near_zero(self.flow)
 
     def forward(self, lr: Tensor, ref: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
         """Return the refined flow and `extra` more channels; `ref` is already warped by `flow`."""
@@ -112,8 +119,8 @@ class Stage1(nn.Module):
         flow = upscale_flow(flow, 2)
         flow, _ = self.head16(lr[2], warp(ref[2], flow), flow)
         flow = upscale_flow(flow, 2)
-        flow, _ = self.head8(lr[1], warp(ref[1], flow), flow)
-        return flow
+        flow8: Tensor = self.head8(lr[1], warp(ref[1], flow), flow)[0]
+        return flow8
 
 
 class Stage2(nn.Module):
@@ -144,7 +151,7 @@ class Stage2(nn.Module):
         target, source = F.avg_pool2d(luma(lr_up), 2), F.avg_pool2d(luma(unsharp), 2)
         trust = torch.sigmoid(F.pixel_shuffle(trust, 2))
         for i in range(self.steps):
-            # The step is taken as given: gradients reach the flow and the trust, not its arithmetic.
+            # The step is taken as given: gradients reach flow and trust, not its arithmetic.
             step = lucas_kanade_step(target, source, flow.detach()).detach()
             flow = flow + trust[:, i : i + 1] * step
         return flow
@@ -161,8 +168,7 @@ class Fusion(nn.Module):
             for _ in range(blocks)
         )
         self.leave = nn.Conv2d(width, 64, 3, padding=1)
-        nn.init.normal_(self.leave.weight, std=1e-3)
-        nn.init.zeros_(self.leave.bias)
+        start_near_zero(self.leave)
 
     def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
         """Return confidence N x 1 x H x W and residual N x 3 x H x W."""
@@ -179,12 +185,13 @@ class CrossNetFast(nn.Module):
 
     multiple = 32
 
-    def __init__(self, *, width: int = 64, blocks: int = 5, steps: int = 2) -> None:
+    def __init__(self, config: FastConfig | None = None) -> None:
         super().__init__()
+        config = config or FastConfig()
         self.encoder = Encoder()
         self.stage1 = Stage1()
-        self.stage2 = Stage2(steps)
-        self.fusion = Fusion(width, blocks)
+        self.stage2 = Stage2(config.steps)
+        self.fusion = Fusion(config.width, config.blocks)
 
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
         """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""

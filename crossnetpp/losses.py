@@ -1,4 +1,4 @@
-"""The hybrid loss (notes 3.4), as means with stated weights so that crop size changes no balance."""
+"""The hybrid loss (notes 3.4): means with stated weights, so crop size changes no balance."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def lucas_kanade_step(target: Tensor, source: Tensor, flow: Tensor) -> Tensor:
     difference = warped - target
     difference = difference - _window_mean(difference)
     products = torch.cat((gx * gx, gx * gy, gy * gy, gx * difference, gy * difference), dim=1)
-    xx, xy, yy, xt, yt = _window_mean(products).split(1, dim=1)
+    xx, xy, yy, xt, yt = torch.split(_window_mean(products), 1, dim=1)
     xx, yy = xx + DAMPING, yy + DAMPING
     determinant = xx * yy - xy * xy
-    step = torch.cat((xy * yt - yy * xt, xy * xt - xx * yt), dim=1) / determinant
+    step: Tensor = torch.cat((xy * yt - yy * xt, xy * xt - xx * yt), dim=1) / determinant
     return step.clamp(-LARGEST_STEP, LARGEST_STEP)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
+from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.data.degradation import degrade_tensor
 from crossnetpp.data.mixture import Mixture, MixtureSettings
 from crossnetpp.data.photographs import Photographs
@@ -60,10 +60,8 @@ def train(
 ) -> list[float]:
     """Train, write weights to `out` every `save_every` steps, and return the loss of each step."""
     torch.manual_seed(settings.seed)
-    model = CrossNetFast()
-    if start is not None:
-        model.load_state_dict(load_file(start))
-    model = model.to(memory_format=torch.channels_last)
+    model = CrossNetFast() if start is None else load_network(str(start)).train()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=1e-4)
     loader = DataLoader(Mixture(sources, settings), batch_size=settings.batch, num_workers=1)
     rng = np.random.default_rng(settings.seed)
@@ -96,7 +94,7 @@ def train(
                 parts["flow"].item(),
             )
         if (step + 1) % save_every == 0 or step + 1 == settings.steps:
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out)
+            save_weights(model, "fast", out)
     return losses
 
 

@@ -23,9 +23,9 @@ def _bicubic_kernel(scale: int) -> Tensor:
 
 
 def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
-    """Return `image` (N x C x H x W) reduced `scale` times: antialiased bicubic, borders replicated.
+    """Return `image` (N x C x H x W) reduced `scale` times by antialiased bicubic filtering.
 
-    Written as two strided convolutions, which every engine format can express.
+    Borders are replicated. Two strided convolutions, which every engine format can express.
     """
     batch, channels, height, width = image.shape
     kernel = _bicubic_kernel(scale).to(image)

@@ -1,6 +1,7 @@
 """Backward warping by optical flow (notes 3.3.1): `warped(x) = image(x + flow(x))`.
 
-Coordinates stay float32 at every precision: a normalised grid in fp16 errs by 0.22 px at width 1920.
+Coordinates stay float32 at every precision: in fp16 a normalised grid errs by 0.22 px at width
+1920.
 """
 
 from __future__ import annotations

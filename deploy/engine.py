@@ -1,60 +1,39 @@
-"""The seam between pictures and networks: everything numeric is behind `Engine.enhance`."""
+"""Find an engine by name; `auto` takes the fastest that this device can run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from crossnetpp.checkpoint import WeightsError
+from deploy.engines.bicubic_engine import BicubicEngine
+from deploy.engines.torch_engine import TorchEngine
+from deploy.protocol import Engine, EngineError, EngineInfo, Pixels, UnknownEngineError
 
-import numpy as np
-from numpy.typing import NDArray
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineError",
+    "EngineInfo",
+    "Pixels",
+    "UnknownEngineError",
+    "load_engine",
+]
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-
-
-class EngineError(Exception):
-    """Report an engine that cannot be had or that failed, in one line."""
-
-
-class UnknownEngineError(EngineError):
-    """Report an engine or model name that does not exist."""
-
-
-@dataclass(frozen=True)
-class EngineInfo:
-    """What an engine states about itself."""
-
-    name: str
-    """torch, bicubic, ..."""
-    device: str
-    """For example `cpu` or `cuda:0 NVIDIA H100`."""
-    model: str
-    precision: str
-    multiple: int
-    """Height and width are padded to a multiple of this inside the engine."""
-    bytes_per_pixel: int
-    """Working memory for each output pixel of a batch, measured."""
-    reason: str
-    """Why `auto` chose it, or "asked for"."""
-
-
-class Engine(Protocol):
-    """A device that makes HR frames out of LR frames and references."""
-
-    info: EngineInfo
-
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames.
-
-        `lr` is uint8 or uint16 N x h x w x 3 RGB, `ref` the same dtype N x H x W x 3 with
-        H = s h and W = s w, s in {2, 4, 8}; the result has the shape and dtype of `ref`.
-        """
-        ...
+ENGINES = ("auto", "torch", "bicubic")
 
 
 def load_engine(name: str = "auto", *, model: str = "fast", threads: int | None = None) -> Engine:
     """Return the engine `name` (auto, torch, bicubic) running `model` (fast, paper, a file).
 
     `threads` bounds the CPU threads of one worker. Raises UnknownEngineError for names that do
-    not exist and EngineError for engines that cannot run on this device.
+    not exist and EngineError for engines or weights that cannot be used on this device.
     """
-    raise EngineError("not built yet")
+    if name not in ENGINES:
+        raise UnknownEngineError(
+            f"found the engine '{name}', expected one of {', '.join(ENGINES)}; try --engine auto"
+        )
+    if name == "bicubic":
+        return BicubicEngine(threads=threads)
+    reason = "asked for" if name == "torch" else "auto: the only network engine of this version"
+    try:
+        return TorchEngine(model, threads=threads, reason=reason)
+    except WeightsError as error:
+        raise EngineError(str(error)) from error

@@ -1,4 +1,4 @@
-"""How LR is made from HR: the stated kernels, the same for training, tests and `pipeline degrade`."""
+"""How LR is made from HR: the stated kernels, the same in training and `pipeline degrade`."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -29,9 +30,11 @@ class MixtureSettings:
     seed: int = 0
 
 
-def _change_light(rng: np.random.Generator, image: np.ndarray, spread: float) -> np.ndarray:
+def _change_light(
+    rng: np.random.Generator, image: NDArray[np.uint8], spread: float
+) -> NDArray[np.uint8]:
     gain = np.exp(rng.normal(0, spread)) * np.exp(rng.normal(0, spread / 4, 3))
-    return np.clip(image * gain, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * gain, 0, 255), dtype=np.uint8)
 
 
 def break_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
@@ -43,7 +46,8 @@ def break_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
     if fault == 1:
         reference = _change_light(rng, reference, 0.3)
     elif fault == 2:
-        reference = cv2.GaussianBlur(reference, (0, 0), float(rng.uniform(0.7, 3)))
+        blurred = cv2.GaussianBlur(reference, (0, 0), float(rng.uniform(0.7, 3)))
+        reference = np.asarray(blurred, dtype=np.uint8)
     else:
         size = reference.shape[0]
         row, col = (int(v) for v in rng.integers(0, size // 2, 2))
@@ -53,7 +57,7 @@ def break_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
             row : row + side, col : col + side
         ]
         return replace(pair, reference=reference, flow=None)
-    return replace(pair, reference=np.asarray(reference, dtype=np.uint8))
+    return replace(pair, reference=reference)
 
 
 class Mixture(IterableDataset[Drawn]):

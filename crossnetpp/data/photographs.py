@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.data.sample import Pair, crop_origin
+from crossnetpp.data.sample import Pair, crop_origin, read_rgb
 
 LARGEST_SHIFT = 28.0
 """Pixels of common displacement at the end of the curriculum."""
@@ -56,16 +56,19 @@ def _inverse(displacement: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return V with displacement(x + V) + V = 0, by fixed-point iteration."""
     size = displacement.shape[0]
     y, x = np.mgrid[:size, :size].astype(np.float32)
-    flow = -displacement
+    flow: NDArray[np.float32] = -displacement
     for _ in range(8):
-        flow = -cv2.remap(
-            displacement,
-            x + flow[..., 0],
-            y + flow[..., 1],
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
+        flow = -np.asarray(
+            cv2.remap(
+                displacement,
+                x + flow[..., 0],
+                y + flow[..., 1],
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            ),
+            dtype=np.float32,
         )
-    return np.asarray(flow, dtype=np.float32)
+    return flow
 
 
 def _blob(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
@@ -82,7 +85,7 @@ class Photographs:
     def __init__(self, paths: list[Path], shrink: tuple[float, ...] = (1.0, 0.6)) -> None:
         self.images: list[NDArray[np.uint8]] = []
         for path in paths:
-            image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            image = read_rgb(path)
             for factor in shrink:
                 if min(image.shape[:2]) * factor >= 300:
                     self.images.append(
@@ -97,12 +100,12 @@ class Photographs:
     def _patch(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
         image = self.images[int(rng.integers(len(self.images)))]
         side = min(size + 96, *image.shape[:2])
-        row, col = crop_origin(rng, *image.shape[:2], side)
+        row, col = crop_origin(rng, image.shape[0], image.shape[1], side)
         patch = image[row : row + side, col : col + side]
         return np.ascontiguousarray(np.rot90(patch, int(rng.integers(4))))
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return a pair whose reference is moved; half of them with a layer that moves otherwise."""
+        """Return a pair whose reference is moved; half have a layer that moves otherwise."""
         patch = self._patch(rng, size)
         margin = (patch.shape[0] - size) // 2
         still = patch[margin : margin + size, margin : margin + size]
@@ -135,7 +138,7 @@ class Photographs:
         front_still, front_moved = mask[at_still], mask[at_moved]
         still = np.where(front_still[..., None], patch[at_still], still)
         moved = np.where(front_moved[..., None], patch[at_moved], moved)
-        flow = np.where(front_still[..., None], np.float32((dx, dy)), flow)
+        flow = np.where(front_still[..., None], np.array((dx, dy), np.float32), flow)
         # Background of the target that the layer hides in the reference has no true place there.
         y, x = np.mgrid[:size, :size].astype(np.float32)
         hidden = cv2.remap(

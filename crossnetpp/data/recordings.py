@@ -8,11 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.data.sample import Pair, crop_origin
-
-
-def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+from crossnetpp.data.sample import Pair, crop_origin, read_rgb
 
 
 def _pair_of_crops(
@@ -41,7 +37,9 @@ class Clips:
             count = 0
             while (read := capture.read())[0]:
                 if count % every == 0:
-                    frames.append(_rgb(np.asarray(read[1], dtype=np.uint8)))
+                    frames.append(
+                        np.asarray(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), dtype=np.uint8)
+                    )
                 count += 1
             self.clips.append(frames)
 
@@ -60,7 +58,7 @@ class Views:
     def __init__(self, scenes: list[list[Path]], shrink: float = 1.0) -> None:
         self.scenes = []
         for scene in scenes:
-            views = [_rgb(np.asarray(cv2.imread(str(p)), dtype=np.uint8)) for p in scene]
+            views = [read_rgb(p) for p in scene]
             if shrink != 1.0:
                 views = [
                     np.asarray(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,3 +34,11 @@ class PairSource(Protocol):
 def crop_origin(rng: np.random.Generator, height: int, width: int, size: int) -> tuple[int, int]:
     """Return a random (row, col) at which a `size` x `size` window fits."""
     return int(rng.integers(0, height - size + 1)), int(rng.integers(0, width - size + 1))
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Return a picture as uint8 H x W x 3 RGB; raise FileNotFoundError if it cannot be read."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FileNotFoundError(f"found no readable picture at {path}")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

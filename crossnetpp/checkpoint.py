@@ -1,0 +1,76 @@
+"""Weights on disk: safetensors with the preset's name inside, never pickles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from crossnetpp.config import PRESETS
+from crossnetpp.model import Network, build
+
+SHIPPED = Path(__file__).parent / "weights"
+
+
+class WeightsError(Exception):
+    """Report weights that do not exist or do not fit, in one line."""
+
+
+def save_weights(network: Network, preset: str, path: Path) -> None:
+    """Write the weights as float16 safetensors, which loses nothing visible and halves the file."""
+    tensors = {
+        name: tensor.detach().to(torch.float16).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    save_file(tensors, path, metadata={"preset": preset})
+
+
+def weights_path(model: str) -> Path:
+    """Return the file behind `model`: a shipped preset's name or a path.
+
+    Raises WeightsError when there is no such file.
+    """
+    path = SHIPPED / f"{model}.safetensors" if model in PRESETS else Path(model)
+    if path.is_file():
+        return path
+    if model in PRESETS:
+        raise WeightsError(
+            f"found no shipped weights for the preset '{model}', expected 'fast' or a "
+            "safetensors file; train them or use --model fast"
+        )
+    raise WeightsError(
+        f"found no model '{model}', expected one of {', '.join(PRESETS)} or a safetensors file; "
+        "try --model fast"
+    )
+
+
+def load_network(model: str) -> Network:
+    """Return the network named `model` (a preset or a safetensors file), float32, ready to infer.
+
+    Raises WeightsError for files that are missing, broken or made for another network.
+    """
+    path = weights_path(model)
+    try:
+        with safe_open(path, framework="pt") as file:
+            preset = (file.metadata() or {}).get("preset", "")
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"found a file that is not safetensors at {path} ({error}); "
+            "try weights made by crossnetpp.train"
+        ) from error
+    if preset not in PRESETS:
+        raise WeightsError(
+            f"found weights for the network '{preset}' in {path}, expected {' or '.join(PRESETS)}"
+        )
+    network = build(preset)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"found weights in {path} that do not fit the network '{preset}': "
+            f"{str(error).splitlines()[0]}; try weights made by this version"
+        ) from error
+    return network.eval()

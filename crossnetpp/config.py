@@ -1,0 +1,30 @@
+"""Presets: the published network and ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Activation = Literal["relu", "selu"]
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    """CrossNet++ as published: two-stage warping, one shared encoder."""
+
+    activation: Activation = "relu"
+
+
+@dataclass(frozen=True)
+class FastConfig:
+    """The cheap network: at most 16 GFLOP at 320 x 512."""
+
+    width: int = 64
+    """Channels of the fusion at 1/4 size."""
+    blocks: int = 5
+    """Residual blocks of the fusion."""
+    steps: int = 2
+    """Lucas-Kanade steps at 1/2 size."""
+
+
+PRESETS: dict[str, PaperConfig | FastConfig] = {"paper": PaperConfig(), "fast": FastConfig()}

@@ -1,0 +1,36 @@
+"""The paper's fusion decoder: U-Net-like, from scale 3 up, then post-fusion (notes 3.3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from crossnetpp.config import Activation
+from crossnetpp.encoder import activation
+
+
+class Decoder(nn.Module):
+    """Fuse LR features with aligned reference features into the image."""
+
+    def __init__(self, name: Activation = "relu") -> None:
+        super().__init__()
+
+        def deconv(inputs: int) -> nn.Sequential:
+            layer = nn.ConvTranspose2d(inputs, 64, 4, stride=2, padding=1)
+            return nn.Sequential(layer, activation(name))
+
+        self.deconv3, self.deconv2, self.deconv1 = deconv(128), deconv(192), deconv(192)
+        self.fuse1 = nn.Sequential(nn.Conv2d(192, 64, 5, padding=2), activation(name))
+        self.fuse2 = nn.Sequential(nn.Conv2d(64, 64, 5, padding=2), activation(name))
+        # Linear: the notes write an activation here, the published network has none.
+        self.output = nn.Conv2d(64, 3, 5, padding=2)
+
+    def forward(self, lr: Sequence[Tensor], ref: Sequence[Tensor]) -> Tensor:
+        """Return the image N x 3 x H x W from features F0..F3 of LR_up and of the aligned REF."""
+        d3 = self.deconv3(torch.cat((lr[3], ref[3]), dim=1))
+        d2 = self.deconv2(torch.cat((d3, lr[2], ref[2]), dim=1))
+        d1 = self.deconv1(torch.cat((d2, lr[1], ref[1]), dim=1))
+        image: Tensor = self.output(self.fuse2(self.fuse1(torch.cat((d1, lr[0], ref[0]), dim=1))))
+        return image

@@ -1,0 +1,34 @@
+"""Plain bicubic up-sampling: the control of every quality claim, the stub of every speed claim."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from deploy.protocol import EngineInfo, Pixels, scale_of
+
+
+class BicubicEngine:
+    """Up-sample LR frames and ignore the references."""
+
+    def __init__(self, *, threads: int | None = None, reason: str = "asked for") -> None:
+        if threads is not None:
+            cv2.setNumThreads(threads)
+        self.info = EngineInfo(
+            name="bicubic",
+            device="cpu",
+            model="none",
+            precision="integer",
+            multiple=1,
+            bytes_per_pixel=6,
+            reason=reason,
+        )
+
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        """Return `lr` up-sampled to the size of `ref` (a = -0.75, OpenCV's INTER_CUBIC)."""
+        scale_of(lr, ref)
+        sr = np.empty_like(ref)
+        size = (ref.shape[2], ref.shape[1])
+        for frame, out in zip(lr, sr, strict=True):
+            cv2.resize(frame, size, dst=out, interpolation=cv2.INTER_CUBIC)
+        return sr

@@ -1,0 +1,64 @@
+"""The seam between pictures and networks: everything numeric is behind `Engine.enhance`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class EngineError(Exception):
+    """Report an engine that cannot be had or that failed, in one line."""
+
+
+class UnknownEngineError(EngineError):
+    """Report an engine or model name that does not exist."""
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine states about itself."""
+
+    name: str
+    """torch, bicubic, ..."""
+    device: str
+    """For example `cpu` or `cuda:0 NVIDIA H100`."""
+    model: str
+    precision: str
+    multiple: int
+    """Height and width are padded to a multiple of this inside the engine."""
+    bytes_per_pixel: int
+    """Working memory for each output pixel of a batch."""
+    reason: str
+    """Why it was chosen."""
+
+
+class Engine(Protocol):
+    """A device that makes HR frames out of LR frames and references."""
+
+    info: EngineInfo
+
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        """Return SR frames.
+
+        `lr` is uint8 or uint16 N x h x w x 3 RGB, `ref` the same dtype N x H x W x 3 with
+        H = s h and W = s w, s in {2, 4, 8}; the result has the shape and dtype of `ref`.
+        """
+        ...
+
+
+def scale_of(lr: Pixels, ref: Pixels) -> int:
+    """Return the scale between `lr` and `ref`; raise EngineError when they do not fit."""
+    scale: int = ref.shape[1] // lr.shape[1]
+    fits = ref.shape == (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale, 3)
+    if scale not in (2, 4, 8) or not fits or lr.dtype != ref.dtype:
+        raise EngineError(
+            f"found frames {lr.shape} {lr.dtype} with references {ref.shape} {ref.dtype}, "
+            "expected references 2, 4 or 8 times as large and of the same type; "
+            "scale the references to the output size first"
+        )
+    return scale
