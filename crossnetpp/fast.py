@@ -3,8 +3,8 @@
 The paper's parts in a cheaper form. Stage 1 finds large motion coarse to fine by correlation of
 shared-encoder features and warps the reference image; stage 2 encodes the warped reference again
 and finds what is left, down to sub-pixels by Lucas-Kanade steps that a learned trust weighs. Both
-flows are joined, so the reference is resampled once. Matching compares LR_up with the reference made as
-unsharp as LR_up; what the reference holds beyond that is its detail, and
+flows are joined, so the reference is resampled once. Matching compares LR_up with the reference
+made as unsharp as LR_up; what the reference holds beyond that is its detail, and
 
     SR = LR_up + confidence * warped detail + residual.
 

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from crossnetpp.checkpoint import load_network, save_weights
-from crossnetpp.data.degradation import degrade_tensor
+from crossnetpp.data.degradation import degrade_tensor, subsample_chroma
 from crossnetpp.data.mixture import Mixture, MixtureSettings
 from crossnetpp.data.photographs import Photographs
 from crossnetpp.data.recordings import Clips, Views
@@ -27,6 +27,8 @@ from crossnetpp.losses import LossWeights, hybrid_loss
 log = logging.getLogger(__name__)
 SCALES = (2, 4, 4, 4, 8, 8)
 """Drawn from for each step."""
+CHROMA_SUBSAMPLED = 0.5
+"""Share of steps whose LR went through 4:2:0, as nearly all recorded video did."""
 
 
 def training_sources(data: Path) -> list[tuple[float, PairSource]]:
@@ -71,7 +73,10 @@ def train(
         range(first_step, settings.steps), loader, strict=False
     ):
         scale = int(rng.choice(SCALES))
-        lr = degrade_tensor(target, scale).mul(255).round().clamp(0, 255).div(255)
+        lr = degrade_tensor(target, scale)
+        if rng.random() < CHROMA_SUBSAMPLED:
+            lr = subsample_chroma(lr)
+        lr = lr.mul(255).round().clamp(0, 255).div(255)
         output = model(lr, reference)
         parts = hybrid_loss(output, target, flow, LossWeights())
         for group in optimiser.param_groups:

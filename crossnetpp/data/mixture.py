@@ -26,7 +26,7 @@ class MixtureSettings:
     steps: int = 6000
     """Length of the run: the curriculum widens motion over its first half."""
     batch: int = 4
-    fault_rate: float = 0.12
+    fault_rate: float = 0.2
     seed: int = 0
 
 
