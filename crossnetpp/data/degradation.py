@@ -25,6 +25,17 @@ def degrade_tensor(hr: Tensor, scale: int, kernel: Kernel = "bicubic") -> Tensor
     return F.interpolate(hr, size=size, mode="bicubic", align_corners=False, antialias=True)
 
 
+def subsample_chroma(lr: Tensor) -> Tensor:
+    """Return `lr` (N x 3 x h x w RGB in 0..1, h and w even) as it comes out of 4:2:0 video.
+
+    BT.601 colour difference planes are averaged over 2 x 2 pixels and brought back bilinearly.
+    """
+    weights = lr.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    luma = (lr * weights).sum(1, keepdim=True)
+    coarse = F.avg_pool2d(lr - luma, 2)
+    return luma + F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
 def degrade(hr: NDArray[PixelType], scale: int, kernel: Kernel = "bicubic") -> NDArray[PixelType]:
     """Return `hr` (uint8 or uint16 H x W x 3) reduced `scale` times, rounded and clamped once.
 
