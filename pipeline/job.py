@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.engine import Engine, EngineError, EngineInfo, load_engine
+from deploy.protocol import Engine, EngineError, EngineInfo
 from pipeline.assemble import finish
 from pipeline.errors import InputError, Interrupted
 from pipeline.interrupt import Interrupts
@@ -135,6 +135,8 @@ def fix_threads(plan: Plan) -> Plan:
 
 
 def _engine(plan: Plan) -> Engine:
+    from deploy.engine import load_engine  # imports torch
+
     try:
         return load_engine(plan.engine, model=plan.model, threads=plan.threads)
     except EngineError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import ray
 
-from deploy.engine import EngineError, EngineInfo, load_engine
+from deploy.protocol import EngineError, EngineInfo
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import RunFolder
 from pipeline.schema import Plan, SegmentRecord
@@ -36,6 +36,8 @@ class SegmentActor:
     @ray.method(concurrency_group="work")
     def setup(self, setup: Setup) -> EngineInfo | PipelineError:
         """Load the engine and start the stages."""
+        from deploy.engine import load_engine  # imports torch, which the driver does not need
+
         try:
             engine = load_engine(setup.engine, model=setup.model, threads=setup.threads)
         except EngineError as error:

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from deploy.engine import EngineInfo
+from deploy.protocol import EngineInfo
 from pipeline.errors import PipelineError, StageError
 from pipeline.ledger import Ledger
 from pipeline.progress import Reporter

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Literal
 
-from deploy.engine import Engine
+from deploy.protocol import Engine
 from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 from pipeline.progress import Reporter

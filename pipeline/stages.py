@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.engine import Engine, Pixels
+from deploy.protocol import Engine, Pixels
 from pipeline.errors import StageError
 from pipeline.ledger import RunFolder, Written
 from pipeline.media.reader import FrameReader, read

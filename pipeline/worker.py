@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from deploy.engine import Engine
+from deploy.protocol import Engine
 from pipeline.errors import StageError
 from pipeline.ledger import RunFolder
 from pipeline.schema import Plan, SegmentRecord

@@ -1,0 +1,186 @@
+"""The scheduler on a real local cluster: same bits as inline, dead actors, poison, placement."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+# Ray reads these on import; without them it would write a token into the user's home
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from recordings import plan_of, write_pair
+
+from deploy.engine import load_engine
+from pipeline import ray_runner
+from pipeline.errors import InputError, PipelineError, StageError
+from pipeline.interrupt import Interrupts
+from pipeline.ledger import Ledger
+from pipeline.media.probe import probe, scan
+from pipeline.progress import Silent
+from pipeline.ray_actor import SegmentActor, Setup
+from pipeline.ray_cluster import cluster
+from pipeline.ray_runner import RayRunner
+from pipeline.runner import run_inline
+from pipeline.schema import Plan, SegmentRecord
+from pipeline.stages import SegmentTask, header
+
+pytestmark = pytest.mark.ray
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class DyingActor(SegmentActor):
+    """Die in the first attempt at segment 2."""
+
+    @ray.method(concurrency_group="work")
+    def run(self, task: SegmentTask) -> SegmentRecord | PipelineError:
+        assert self._worker is not None
+        marker = self._worker._encoder._folder.path.parent / "died"
+        if task.segment.index == 2 and not marker.exists():
+            marker.touch()
+            os._exit(1)
+        return super().run(task)
+
+
+class PoisonedActor(SegmentActor):
+    """Die at every attempt at segment 2."""
+
+    @ray.method(concurrency_group="work")
+    def run(self, task: SegmentTask) -> SegmentRecord | PipelineError:
+        if task.segment.index == 2:
+            time.sleep(0.5)
+            os._exit(1)
+        return super().run(task)
+
+
+class Notes(Silent):
+    """Remember what was said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.frames: list[int] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def update(self, done: int, busy: dict[str, float]) -> None:
+        self.frames.append(done)
+
+
+@pytest.fixture(scope="session")
+def local_cluster() -> Iterator[None]:
+    with cluster(None, Interrupts(), workers=3):
+        yield
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture
+def plan(local_cluster: None, pair: tuple[Path, Path], tmp_path: Path) -> Plan:
+    lr, hr = probe(pair[0]), probe(pair[1])
+    return plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
+
+
+def setup_of(ledger: Ledger) -> Setup:
+    plan = ledger.plan
+    return Setup(header(plan), ledger.folder, plan.engine, plan.model, plan.threads)
+
+
+def test_ray_and_inline_give_the_same_bits(plan: Plan, tmp_path: Path) -> None:
+    progress = Notes()
+    with Ledger(plan) as ledger:
+        report = RayRunner(ledger, setup_of(ledger), progress, workers=2).run()
+        assert ledger.todo() == []
+        distributed = [ledger.records[i].sha256 for i in range(4)]
+    other = plan.model_copy(update={"output": str(tmp_path / "inline.mkv")})
+    with Ledger(other) as ledger:
+        engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
+        run_inline(ledger, engine, Silent())
+        assert [ledger.records[i].sha256 for i in range(4)] == distributed
+    assert report.engine is not None
+    assert report.engine.name == "bicubic"
+    assert progress.frames[-1] == 40
+    assert progress.notes == []
+
+
+def test_a_dead_actor_is_replaced_and_its_work_done_again(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_runner, "SegmentActor", DyingActor)
+    progress = Notes()
+    with Ledger(plan) as ledger:
+        RayRunner(ledger, setup_of(ledger), progress, workers=1).run()
+        assert ledger.todo() == []
+        assert [ledger.folder.record(i) is not None for i in range(4)] == [True] * 4
+    assert (tmp_path / "died").exists()
+    assert len(progress.notes) == 1
+    assert progress.notes[0].startswith("an actor died")
+
+
+def test_a_poisonous_segment_fails_the_run_after_three_attempts(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_runner, "SegmentActor", PoisonedActor)
+    progress = Notes()
+    with Ledger(plan) as ledger:
+        with pytest.raises(StageError, match=r"segment 2 took 3 actors down .* to resume"):
+            RayRunner(ledger, setup_of(ledger), progress, workers=1).run()
+        assert len(progress.notes) == 2
+        assert ledger.folder.record(0) is not None
+        assert ledger.folder.record(1) is not None
+        assert ledger.folder.record(2) is None
+
+
+def test_a_stage_error_comes_back_as_one_line(plan: Plan) -> None:
+    broken = plan.model_copy(
+        update={"segments": tuple(s.model_copy(update={"frames": 9}) for s in plan.segments)}
+    )
+    with Ledger(broken) as ledger, pytest.raises(StageError) as caught:
+        RayRunner(ledger, setup_of(ledger), Silent(), workers=1).run()
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("decode: segment 0, LR pts ")
+
+
+def test_an_unknown_engine_is_the_users_error(plan: Plan) -> None:
+    with Ledger(plan) as ledger:
+        setup = replace(setup_of(ledger), engine="warp9")
+        with pytest.raises(InputError, match="warp9"):
+            RayRunner(ledger, setup, Silent(), workers=1).run()
+
+
+def test_actors_that_cannot_be_placed_are_said_so(plan: Plan) -> None:
+    @ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]))
+    class Hog:
+        def ready(self) -> bool:
+            return True
+
+    hog = Hog.remote()
+    ray.get(hog.ready.remote())
+    try:
+        with Ledger(plan) as ledger, pytest.raises(PipelineError, match="no actor could be placed"):
+            RayRunner(ledger, setup_of(ledger), Silent(), workers=1, placement_timeout=1).run()
+    finally:
+        ray.kill(hog)
+
+
+def test_no_actor_is_left(plan: Plan) -> None:
+    with Ledger(plan) as ledger:
+        RayRunner(ledger, setup_of(ledger), Silent(), workers=2).run()
+    total = ray.cluster_resources()["CPU"]
+    deadline = time.monotonic() + 10
+    while ray.available_resources().get("CPU", 0) < total and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == total
