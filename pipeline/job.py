@@ -9,9 +9,10 @@ from pathlib import Path
 
 from deploy.protocol import Engine, EngineError, EngineInfo
 from pipeline.assemble import finish
-from pipeline.errors import InputError, Interrupted
+from pipeline.errors import InputError, Interrupted, PairingError
 from pipeline.interrupt import Interrupts
 from pipeline.ledger import Ledger, stored_plan
+from pipeline.media.probe import probe
 from pipeline.plan import load_plan, make_plan
 from pipeline.progress import Reporter, Silent, limiting
 from pipeline.runner import choose_runner, frames_committed, run_inline
@@ -78,6 +79,7 @@ def _run(
 ) -> RunResult:
     start = time.monotonic()
     plan = fix_threads(load_plan(settings.plan, settings) if settings.plan else make_plan(settings))
+    _check_ground_truth(settings, plan)
     for note in plan.notes:
         progress.note(note)
     runner, why = choose_runner(settings.runner, settings.address)
@@ -171,10 +173,22 @@ def _summary(info: EngineInfo, busy: dict[str, float]) -> str:
     )
 
 
+def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
+    """Refuse a ground truth of another size now, not after hours of work."""
+    if settings.ground_truth is None:
+        return
+    truth = probe(settings.ground_truth)
+    if (truth.width, truth.height) != (plan.width, plan.height):
+        raise PairingError(
+            f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
+            f"{plan.width}x{plan.height}; give the original the input was made from"
+        )
+
+
 def _evaluate(settings: RunSettings, output: Path) -> tuple[float | None, float | None]:
     if settings.ground_truth is None:
         return None, None
-    from pipeline.evaluate import evaluate
+    from pipeline.evaluate import evaluate  # imports torch
 
-    result = evaluate(output, Path(settings.ground_truth))
+    result = evaluate(str(output), settings.ground_truth)
     return result.psnr, result.ssim

@@ -1,0 +1,178 @@
+"""The commands run, plan and probe: options to settings, a library call, the result in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.job import RunResult
+    from pipeline.schema import Clip, Plan
+    from pipeline.settings import RunSettings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_WHAT = (
+    click.argument("input", metavar="INPUT"),
+    click.option("--ref-stream", metavar="REF", help="HR recording to borrow from."),
+    click.option("-o", "--output", metavar="OUT", help="Default: <input stem>_x<scale>.<ext>."),
+    click.option(
+        "--scale",
+        type=click.Choice(["auto", "2", "4", "8"]),
+        help="Enlargement; auto (the default) compares REF with INPUT.",
+    ),
+    click.option("--model", help="fast (the default), paper, or a file of weights."),
+    click.option("--engine", help="auto (the default), torch or bicubic."),
+    click.option(
+        "--select",
+        type=click.Choice(["auto", "time", "view", "content"]),
+        help="How the reference of each frame is chosen.",
+    ),
+    click.option("--ref-offset", metavar="SECONDS|auto", help="Added to the times of REF."),
+    click.option("--start", metavar="TIME", help="Begin here (seconds or h:mm:ss)."),
+    click.option("--end", metavar="TIME", help="Stop before here (seconds or h:mm:ss)."),
+    click.option(
+        "--on-error",
+        type=click.Choice(["stop", "conceal"]),
+        help="At a corrupt frame: stop (the default), or repeat the frame before it.",
+    ),
+    click.option("--plan", metavar="FILE", help="Take this (edited) plan."),
+    click.option("--force", is_flag=True, help="Replace an existing output."),
+)
+_HOW = (
+    click.option("--runner", type=click.Choice(["auto", "inline", "ray"]), help="Default: auto."),
+    click.option("--address", metavar="ADDR", help="Ray cluster to run on."),
+    click.option("--workers", type=click.IntRange(1), help="Ray actors; default: one per GPU."),
+    click.option("--batch", type=click.IntRange(1), help="Frames in a call of the network."),
+    click.option("--segment", type=float, metavar="SECONDS", help="Length of a segment."),
+    click.option(
+        "--placement",
+        type=click.Choice(["auto", "fused", "split"]),
+        help="Where decode and encode run (this version: beside the network).",
+    ),
+)
+_ENCODER = (
+    click.option("--codec", help="Encoder, for example libx264 or libx265."),
+    click.option("--crf", type=float, help="Constant quality of the encoder; lower is better."),
+    click.option("--preset", help="Speed preset of the encoder."),
+    click.option("--pix-fmt", help="Pixel format of the output."),
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+
+
+def _settings_options(command: Command) -> Command:
+    """Give a command every option that decides a plan."""
+    for option in reversed((*_WHAT, *_HOW, *_ENCODER)):
+        command = option(command)
+    return command
+
+
+def _settings(values: dict[str, Any]) -> RunSettings:
+    """Return the settings; what was not given keeps the default of `RunSettings`."""
+    from pydantic import ValidationError
+
+    from pipeline.errors import InputError
+    from pipeline.settings import RunSettings
+
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        return RunSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+        raise InputError(
+            f"--{name}: found {first.get('input')!r}: {first['msg']}; see --help"
+        ) from error
+
+
+@click.command()
+@_settings_options
+@click.option("--ground-truth", metavar="HR", help="Measure PSNR and SSIM against this.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@_JSON
+def run(quiet: bool, as_json: bool, **values: Any) -> None:
+    """Enhance INPUT with the detail of REF.
+
+    A run that was stopped or killed goes on where it was when the same command is run again.
+    """
+    settings = _settings(values)
+    from pipeline.job import run as run_job
+    from pipeline.progress import reporter
+
+    result = run_job(settings, reporter(quiet=quiet))
+    click.echo(result.model_dump_json() if as_json else _describe_result(result))
+
+
+@click.command()
+@_settings_options
+@click.option("--save", metavar="FILE", help="Write the plan there, to be edited and run.")
+@_JSON
+def plan(save: str | None, as_json: bool, **values: Any) -> None:
+    """Say what a run with the same arguments would do: references, what is kept, what is lost."""
+    settings = _settings(values)
+    from pipeline.plan import load_plan, make_plan, save_plan
+
+    made = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
+    if save:
+        save_plan(made, Path(save))
+    click.echo(made.model_dump_json() if as_json else _describe_plan(made))
+
+
+@click.command()
+@click.argument("path", metavar="PATH")
+@_JSON
+def probe(path: str, as_json: bool) -> None:
+    """Describe a video, an image or a folder of images."""
+    from pipeline.media.probe import probe as probe_clip
+
+    clip = probe_clip(path)
+    click.echo(clip.model_dump_json() if as_json else _describe_clip(clip))
+
+
+def _describe_result(result: RunResult) -> str:
+    lines = [
+        f"{result.output}",
+        f"  {result.frames} frames x{result.scale} in {result.seconds:.1f} s "
+        f"({result.fps:.2f} fps), {result.segments} segments"
+        + (f", {result.resumed_segments} of them resumed" if result.resumed_segments else ""),
+        f"  engine {result.engine}, model {result.model}, on {result.device}",
+        f"  reference map: {result.reference_map}",
+    ]
+    if result.psnr is not None and result.ssim is not None:
+        lines.append(f"  PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}")
+    return "\n".join(lines)
+
+
+def _describe_plan(made: Plan) -> str:
+    why = Counter(choice.why for choice in made.reference_map)
+    reasons = ", ".join(f"{count} {name}" for name, count in why.most_common())
+    lines = [
+        f"{made.input.path} -> {made.output}",
+        f"  {made.input.width}x{made.input.height} -> {made.width}x{made.height} (x{made.scale}), "
+        f"{len(made.reference_map)} frames in {len(made.segments)} segments",
+        f"  engine {made.engine}, model {made.model}, {made.batch} frames a batch",
+        f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
+        f"  references by {made.reference.select}: {reasons}",
+    ]
+    return "\n".join([*lines, *(f"  note: {note}" for note in made.notes)])
+
+
+def _describe_clip(clip: Clip) -> str:
+    rate = f"{float(clip.frame_rate):.3f} fps" if clip.frame_rate else "no constant rate"
+    guessed = " (guessed)" if clip.colour.guessed else ""
+    lines = [
+        clip.path,
+        f"  {clip.kind}, {clip.codec} {clip.pix_fmt}, {clip.width}x{clip.height}, "
+        f"{clip.bit_depth} bits, {rate}",
+        f"  colour {clip.colour.used_matrix} {clip.colour.used_range}{guessed}, "
+        f"rotation {clip.rotation}, sample aspect ratio {clip.sample_aspect_ratio}",
+    ]
+    if clip.files:
+        lines.append(f"  {len(clip.files)} files")
+    for stream in clip.other_streams:
+        lines.append(f"  stream {stream.index}: {stream.type} {stream.codec} {stream.language}")
+    return "\n".join(lines)
