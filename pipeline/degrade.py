@@ -1,0 +1,159 @@
+"""Make test inputs out of an HR recording: its low-resolution copy, or its sparse key frames."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import click
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.media.probe import probe
+from pipeline.media.reader import Frame, read
+from pipeline.media.remux import assemble
+from pipeline.media.writer import SegmentWriter, check_encoder, default_encoding
+from pipeline.schema import Clip, Model
+
+Kernel = Literal["bicubic", "area"]
+
+
+class Degraded(Model):
+    """What was written: the fields of `--json`."""
+
+    output: str
+    frames: int
+    width: int
+    height: int
+    scale: int
+    kernel: Kernel
+
+
+def degrade(
+    source: str,
+    output: Path,
+    *,
+    scale: int,
+    kernel: Kernel = "bicubic",
+    every: int = 1,
+    codec: str | None = None,
+    crf: float | None = None,
+    pix_fmt: str | None = None,
+    force: bool = False,
+) -> Degraded:
+    """Write every `every`-th frame of `source`, reduced `scale` times, to `output`.
+
+    Without `codec` the copy is lossless (libx264 at crf 0, the source's pixel format) so that the
+    stated kernel is all that was lost. Times are kept. Raises InputError for unusable arguments.
+    """
+    clip = probe(source)
+    width, height = clip.width // scale, clip.height // scale
+    _check(clip, output, width, height, scale, every, force)
+    if codec is None and crf is None:
+        crf = 0
+    encoding = default_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
+    check_encoder(encoding, width, height)
+    work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        segment = work / "00000.nut"
+        frames = 0
+        with SegmentWriter(str(segment), clip, encoding, width, height) as writer:
+            for frame in _every(read(clip), every):
+                writer.write(_reduce(frame, scale, kernel), frame.pts)
+                frames += 1
+        finished = work / f"finished{output.suffix}"
+        assemble(clip, [segment], finished, encoding)
+        if force and output.is_dir():
+            shutil.rmtree(output)
+        finished.replace(output)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Degraded(
+        output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel
+    )
+
+
+def _check(
+    clip: Clip, output: Path, width: int, height: int, scale: int, every: int, force: bool
+) -> None:
+    if min(width, height) < 16:
+        raise InputError(
+            f"found {clip.path} of {clip.width}x{clip.height}, expected at least "
+            f"{16 * scale}x{16 * scale} for --scale {scale}; try a smaller scale"
+        )
+    if every < 1:
+        raise InputError(f"found --every {every}, expected 1 or more; try --every 15")
+    if not output.parent.is_dir():
+        raise InputError(
+            f"found no folder {output.parent}, expected one for the output; make it first"
+        )
+    if output.exists() and not force:
+        raise InputError(f"found {output} already there; try another -o, or --force to replace it")
+
+
+def _every(frames: Iterator[Frame], every: int) -> Iterator[Frame]:
+    return (frame for number, frame in enumerate(frames) if number % every == 0)
+
+
+def _reduce(frame: Frame, scale: int, kernel: Kernel) -> np.ndarray:
+    if scale == 1:
+        return frame.rgb
+    # torch is imported only where pictures are made, so that --help stays fast
+    from crossnetpp.data.degradation import degrade as reduce
+
+    return reduce(frame.rgb, scale, kernel)
+
+
+@click.command()
+@click.argument("source", metavar="HR")
+@click.option(
+    "--scale",
+    type=click.Choice(["1", "2", "4", "8"]),
+    required=True,
+    help="How many times smaller; 1 keeps the size (with --every: key frames).",
+)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="LR")
+@click.option(
+    "--kernel",
+    type=click.Choice(["bicubic", "area"]),
+    default="bicubic",
+    show_default=True,
+    help="bicubic is antialiased (a = -0.5), area the mean of each block.",
+)
+@click.option("--every", type=int, default=1, show_default=True, help="Keep every N-th frame only.")
+@click.option("--codec", help="Default: libx264 without loss.")
+@click.option("--crf", type=float, help="Quality of the encoder; default 0, without loss.")
+@click.option("--pix-fmt", help="Default: the source's.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(
+    source: str,
+    scale: str,
+    output: Path,
+    kernel: Kernel,
+    every: int,
+    codec: str | None,
+    crf: float | None,
+    pix_fmt: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make a low-resolution copy of HR, to test with: the truth is then known."""
+    done = degrade(
+        source,
+        output,
+        scale=int(scale),
+        kernel=kernel,
+        every=every,
+        codec=codec,
+        crf=crf,
+        pix_fmt=pix_fmt,
+        force=force,
+    )
+    if as_json:
+        click.echo(done.model_dump_json())
+    else:
+        click.echo(f"{done.output}: {done.frames} frames of {done.width}x{done.height}")

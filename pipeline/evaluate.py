@@ -1,0 +1,170 @@
+"""Compare a result with its ground truth, frame by frame, matched by presentation time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import click
+import numpy as np
+
+from pipeline.errors import InputError, PairingError
+from pipeline.media.probe import probe
+from pipeline.media.reader import Frame, read
+from pipeline.schema import Clip, Model, Plan
+
+TOLERANCE = Fraction(1, 1000)
+"""Seconds by which times may differ: Matroska rounds them to milliseconds."""
+GIVEN = 1e-3
+"""Seconds: a frame whose reference is nearer than this was given, not made."""
+
+
+class Worst(Model):
+    """The frame with the lowest PSNR."""
+
+    frame: int
+    """Its number in the result, from 0."""
+    psnr: float
+
+
+class Evaluation(Model):
+    """Means over the compared frames; PSNR in dB (RGB and BT.601 luma), SSIM with data range 1."""
+
+    frames: int
+    psnr: float
+    ssim: float
+    psnr_y: float
+    ssim_y: float
+    worst: Worst
+
+
+@dataclass(frozen=True)
+class FrameQuality:
+    """Quality of one frame of the result."""
+
+    frame: int
+    pts: int
+    psnr: float
+    ssim: float
+    psnr_y: float
+    ssim_y: float
+
+
+def _seconds(clip: Clip, frame: Frame) -> Fraction:
+    return frame.pts * clip.time_base
+
+
+def per_frame(
+    sr: str, ground_truth: str, *, skip: frozenset[int] = frozenset()
+) -> Iterator[FrameQuality]:
+    """Yield the quality of each frame of `sr`, except those whose number is in `skip`.
+
+    A result of a part of the ground truth (--start, --end) is compared with that part. Raises
+    PairingError when sizes differ or a frame of the result has no partner.
+    """
+    # torch is imported only where pictures are measured, so that --help stays fast
+    from crossnetpp.metrics import quality
+
+    result, truth = probe(sr), probe(ground_truth)
+    if (result.width, result.height) != (truth.width, truth.height):
+        raise PairingError(
+            f"found a result of {result.width}x{result.height} and a ground truth of "
+            f"{truth.width}x{truth.height}, expected the same size; "
+            "give the original the input was made from"
+        )
+    partners = read(truth)
+    partner = next(partners, None)
+    for number, frame in enumerate(read(result)):
+        at = _seconds(result, frame)
+        while partner is not None and _seconds(truth, partner) < at - TOLERANCE:
+            partner = next(partners, None)
+        if partner is None or _seconds(truth, partner) > at + TOLERANCE:
+            raise PairingError(
+                f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
+                f"frame of {sr}; give the original with the same time stamps"
+            )
+        if number in skip:
+            continue
+        measured = quality(*_same_depth(frame.rgb, partner.rgb))
+        yield FrameQuality(number, frame.pts, *measured)
+
+
+def _same_depth(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bring 8 and 16 bit pictures to 16 bit when they differ; 257 maps 255 to 65535."""
+    if a.dtype == b.dtype:
+        return a, b
+    a16, b16 = (x.astype(np.uint16) * 257 if x.dtype == np.uint8 else x for x in (a, b))
+    return a16, b16
+
+
+def summarise(frames: list[FrameQuality]) -> Evaluation:
+    """Return means and the worst frame; raise PairingError for an empty list."""
+    if not frames:
+        raise PairingError(
+            "found no frame to compare, expected at least one; "
+            "compare without --plan, or give a longer result"
+        )
+    worst = min(frames, key=lambda f: f.psnr)
+    return Evaluation(
+        frames=len(frames),
+        psnr=round(float(np.mean([f.psnr for f in frames])), 4),
+        ssim=round(float(np.mean([f.ssim for f in frames])), 5),
+        psnr_y=round(float(np.mean([f.psnr_y for f in frames])), 4),
+        ssim_y=round(float(np.mean([f.ssim_y for f in frames])), 5),
+        worst=Worst(frame=worst.frame, psnr=round(worst.psnr, 4)),
+    )
+
+
+def given_frames(plan: Plan) -> frozenset[int]:
+    """Return the numbers of the frames whose own HR original was the reference."""
+    return frozenset(
+        number
+        for number, choice in enumerate(plan.reference_map)
+        if choice.seconds is not None and abs(choice.seconds) < GIVEN
+    )
+
+
+def evaluate(
+    sr: str | Path, ground_truth: str | Path, *, skip: frozenset[int] = frozenset()
+) -> Evaluation:
+    """Return the quality of the recording `sr` against `ground_truth` (paths)."""
+    return summarise(list(per_frame(str(sr), str(ground_truth), skip=skip)))
+
+
+@click.command()
+@click.argument("result", metavar="SR")
+@click.option("--ground-truth", required=True, metavar="HR", help="The original recording.")
+@click.option(
+    "--plan",
+    "plan_file",
+    metavar="FILE",
+    help="Plan of the run: leaves out the frames that were given as references.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(result: str, ground_truth: str, plan_file: str | None, as_json: bool) -> None:
+    """Print PSNR and SSIM of SR against HR, RGB and luma; frames are matched by time."""
+    skip: frozenset[int] = frozenset()
+    if plan_file is not None:
+        skip = given_frames(_read_plan(Path(plan_file)))
+    evaluation = evaluate(result, ground_truth, skip=skip)
+    if as_json:
+        click.echo(evaluation.model_dump_json())
+        return
+    click.echo(f"{evaluation.frames} frames")
+    click.echo(f"RGB   PSNR {evaluation.psnr:.2f} dB   SSIM {evaluation.ssim:.4f}")
+    click.echo(f"luma  PSNR {evaluation.psnr_y:.2f} dB   SSIM {evaluation.ssim_y:.4f}")
+    click.echo(f"worst frame {evaluation.worst.frame}: {evaluation.worst.psnr:.2f} dB")
+
+
+def _read_plan(path: Path) -> Plan:
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"found no readable plan at {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(
+            f"found no plan in {path}, expected the .plan.json that `pipeline run` writes "
+            "beside its output"
+        ) from error
