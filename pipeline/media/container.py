@@ -1,0 +1,71 @@
+"""Open containers and choose the picture in them; libav errors become ours here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import MediaError
+
+MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
+"""What PyAV raises on files it cannot use; ValueError and OSError come from its argument checks."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def open_input(path: str) -> InputContainer:
+    """Open a video file for reading; raises MediaError when it is not one."""
+    file = Path(path)
+    if not file.exists():
+        raise MediaError(f"{path} does not exist; expected a video file; check the path")
+    if file.is_file() and file.stat().st_size == 0:
+        raise MediaError(f"{path} is empty; expected a video file; copy it again")
+    try:
+        # metadata in old files is often not UTF-8; it must not stop the pictures
+        return av.open(str(path), metadata_errors="surrogateescape")
+    except MEDIA_ERRORS as error:
+        raise MediaError(
+            f"{path} cannot be opened as a video ({first_line(error)}); "
+            "expected a video or picture file; check that it plays"
+        ) from error
+
+
+def is_cover(stream: Stream) -> bool:
+    """Tell cover art and thumbnails from real video."""
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def choose_video(container: InputContainer, path: str) -> VideoStream:
+    """Return the first video stream that is not cover art and can be decoded."""
+    real = [stream for stream in container.streams.video if not is_cover(stream)]
+    usable = [s for s in real if s.codec_context is not None]
+    if usable:
+        return usable[0]
+    if real:
+        raise MediaError(f"{path} has a video codec without decoder; try to convert it to H.264")
+    kinds = sorted({stream.type for stream in container.streams})
+    found = "only " + " and ".join(kinds) if kinds else "no streams"
+    if container.streams.video:
+        found += " (the picture is cover art)"
+    raise MediaError(f"{path} has {found}; expected a video stream; give another file")
+
+
+def frame_pts(frame: VideoFrame) -> int | None:
+    """Return a frame's presentation time in ticks, from its dts where the file has no pts."""
+    return frame.pts if frame.pts is not None else frame.dts
+
+
+def codec_name(stream: Stream) -> str:
+    """Return the codec's own name (`h264`), not its decoder's (`libdav1d`)."""
+    context = stream.codec_context
+    if context is not None:
+        return str(context.codec.canonical_name)
+    return str(getattr(stream, "name", None) or "unknown")

@@ -1,0 +1,232 @@
+"""What a file is (`probe`) and when its frames are shown (`scan`), without decoding it."""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import MediaError
+from pipeline.media import stills
+from pipeline.media.colour import describe_colour
+from pipeline.media.container import (
+    MEDIA_ERRORS,
+    choose_video,
+    codec_name,
+    first_line,
+    frame_pts,
+    open_input,
+)
+from pipeline.schema import Clip, FrameIndex, StreamInfo
+
+_MEBIBYTE = 1 << 20
+_STILLS_RATE = Fraction(25)
+_PACKETS_WITHOUT_FRAME = frozenset({"vp8"})
+"""Codecs whose hidden frames have packets of their own: only decoding tells what is shown."""
+
+
+def probe(path: str) -> Clip:
+    """Describe a video file, a still image, a folder of images or a glob; raises MediaError."""
+    given = Path(path)
+    if given.is_dir() or (not given.exists() and any(c in path for c in "*?[")):
+        return _probe_stills(path)
+    if not given.exists():
+        raise MediaError(
+            f"{path} does not exist; expected a video, a picture or a folder; check the path"
+        )
+    if given.suffix.lower() in stills.SUFFIXES:
+        return _probe_stills(path)
+    return _probe_video(path)
+
+
+def fingerprint(files: list[Path]) -> str:
+    """Return the sha256 over size and first and last MiB of each file: tells a changed input."""
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_MEBIBYTE))
+            stream.seek(max(0, size - _MEBIBYTE))
+            digest.update(stream.read(_MEBIBYTE))
+    return digest.hexdigest()
+
+
+def _probe_stills(path: str) -> Clip:
+    files = stills.list_files(path)
+    headers = [stills.describe(file) for file in files]
+    width, height, bits, _ = headers[0]
+    for file, header in zip(files, headers, strict=True):
+        if header[:3] != (width, height, bits):
+            raise MediaError(
+                f"{file} is {header[0]}x{header[1]} of {header[2]} bits, {files[0].name} is "
+                f"{width}x{height} of {bits} bits; expected one size and depth; move it elsewhere"
+            )
+    pix_fmt = "rgb48le" if bits == 16 else "rgb24"
+    return Clip(
+        kind="stills",
+        path=path,
+        files=tuple(str(file) for file in files),
+        times=stills.times(files, [header[3] for header in headers]),
+        codec=files[0].suffix.lower().lstrip("."),
+        pix_fmt=pix_fmt,
+        bit_depth=bits,
+        width=width,
+        height=height,
+        time_base=1 / _STILLS_RATE,
+        frame_rate=_STILLS_RATE,
+        duration_pts=len(files),
+        colour=describe_colour(pix_fmt, width, height),
+        size_bytes=sum(file.stat().st_size for file in files),
+        fingerprint=fingerprint(files),
+    )
+
+
+def _probe_video(path: str) -> Clip:
+    with open_input(path) as container:
+        stream = choose_video(container, path)
+        frame = _first_frame(container, stream, path)
+        context = stream.codec_context
+        pix_fmt = context.pix_fmt or frame.format.name
+        time_base = stream.time_base
+        assert time_base is not None
+        width, height = context.width, context.height
+        return Clip(
+            kind="video",
+            path=path,
+            container=container.format.name,
+            stream_index=stream.index,
+            codec=codec_name(stream),
+            pix_fmt=pix_fmt,
+            bit_depth=max(component.bits for component in frame.format.components),
+            width=width,
+            height=height,
+            rotation=round(frame.rotation),
+            sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+            time_base=time_base,
+            frame_rate=stream.average_rate or stream.guessed_rate,
+            duration_pts=stream.duration,
+            colour=describe_colour(
+                pix_fmt,
+                width,
+                height,
+                matrix=int(context.colorspace),
+                colour_range=int(context.color_range),
+                primaries=int(context.color_primaries),
+                transfer=int(context.color_trc),
+            ),
+            other_streams=tuple(
+                StreamInfo(
+                    index=other.index,
+                    type=other.type,
+                    codec=codec_name(other),
+                    language=other.metadata.get("language", ""),
+                )
+                for other in container.streams
+                if other.index != stream.index
+            ),
+            chapters=len(container.chapters()),
+            size_bytes=Path(path).stat().st_size,
+            fingerprint=fingerprint([Path(path)]),
+        )
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
+    # rotation is only told by decoded frames, and a file that yields none is no use
+    error: BaseException | None = None
+    for packet in container.demux(stream):
+        try:
+            for frame in packet.decode():
+                return frame
+        except MEDIA_ERRORS as caught:
+            error = caught
+    reason = first_line(error) if error else "it holds no frames"
+    raise MediaError(
+        f"{path} has a {codec_name(stream)} stream that cannot be decoded ({reason}); "
+        "expected at least one frame; the file may be truncated: copy it again"
+    )
+
+
+def scan(clip: Clip) -> FrameIndex:
+    """List the presentation times of every frame of a clip, in ticks, from its packets."""
+    if clip.kind == "stills":
+        count = len(clip.files)
+        return FrameIndex(pts=list(range(count)), keys=list(range(count)), end_pts=count)
+    with open_input(clip.path) as container:
+        stream = container.streams[clip.stream_index]
+        assert isinstance(stream, VideoStream)
+        _refuse_truncated(stream, clip)
+        found = None if clip.codec in _PACKETS_WITHOUT_FRAME else _scan_packets(container, stream)
+    if found is None:
+        found = _scan_frames(clip)
+    durations, keys = found
+    if not durations:
+        raise MediaError(f"{clip.path} holds no frames; expected a video; copy it again")
+    pts = sorted(durations)
+    keys = sorted(keys) or pts[:1]
+    return FrameIndex(pts=pts, keys=keys, end_pts=pts[-1] + _last_duration(clip, pts, durations))
+
+
+def _refuse_truncated(stream: VideoStream, clip: Clip) -> None:
+    # MP4 lists its samples in advance: one that lies behind the end of the file is lost
+    entries = stream.index_entries
+    end = max((entry.pos + entry.size for entry in entries), default=0)
+    if end > clip.size_bytes:
+        lost = sum(entry.pos + entry.size > clip.size_bytes for entry in entries)
+        raise MediaError(
+            f"{clip.path} is truncated: {lost} of {len(entries)} frames lie behind its end; "
+            "expected the whole file; copy it again"
+        )
+
+
+def _scan_packets(
+    container: InputContainer, stream: VideoStream
+) -> tuple[dict[int, int], list[int]] | None:
+    """Return ({pts: duration}, key pts), or None where the packets do not tell."""
+    durations: dict[int, int] = {}
+    keys: list[int] = []
+    for packet in container.demux(stream):
+        if packet.size == 0 or packet.is_discard:
+            continue
+        if packet.pts is None or packet.pts in durations:
+            return None
+        durations[packet.pts] = packet.duration or 0
+        if packet.is_keyframe:
+            keys.append(packet.pts)
+    return durations, keys
+
+
+def _scan_frames(clip: Clip) -> tuple[dict[int, int], list[int]]:
+    durations: dict[int, int] = {}
+    keys: list[int] = []
+    with open_input(clip.path) as container:
+        stream = container.streams[clip.stream_index]
+        assert isinstance(stream, VideoStream)
+        stream.thread_type = "AUTO"
+        try:
+            for frame in container.decode(stream):
+                pts = frame_pts(frame)
+                if pts is None:
+                    continue
+                durations[pts] = frame.duration or 0
+                if frame.key_frame:
+                    keys.append(pts)
+        except MEDIA_ERRORS as error:
+            raise MediaError(
+                f"{clip.path} cannot be decoded ({first_line(error)}); try to convert it to MP4"
+            ) from error
+    return durations, keys
+
+
+def _last_duration(clip: Clip, pts: list[int], durations: dict[int, int]) -> int:
+    if durations[pts[-1]] > 0:
+        return durations[pts[-1]]
+    if len(pts) > 1:
+        return pts[-1] - pts[-2]
+    if clip.frame_rate:
+        return max(1, round(1 / (clip.frame_rate * clip.time_base)))
+    return 1

@@ -1,0 +1,135 @@
+"""Still images as frames: which files, in which order, at which times, and their pixels."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.errors import MediaError, StageError
+
+logger = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm"})
+
+_EXIF_IFD, _TAKEN, _TAKEN_SUBSEC, _ORIENTATION = 0x8769, 0x9003, 0x9291, 0x0112
+_CLOCK = re.compile(r"(?<!\d)(\d{1,2})[-:](\d{2})[-:](\d{2}(?:\.\d+)?)(?!\d)")
+_SECONDS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)s(?![a-zA-Z0-9])")
+_ASSIGNED = re.compile(r"(?<![a-zA-Z])t=(-?\d+(?:\.\d+)?)")
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key which puts `frame_2` before `frame_10`."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(p), p) if p.isdecimal() else (0, 0, p) for p in parts if p]
+
+
+def list_files(path: str) -> list[Path]:
+    """Return the pictures that a file, folder or glob names, in natural order."""
+    given = Path(path)
+    if given.is_file():
+        return [given]
+    if given.is_dir():
+        found = [p for p in given.iterdir() if p.is_file()]
+    else:
+        found = [Path(p) for p in glob.glob(path) if Path(p).is_file()]  # noqa: PTH207 - absolute
+    pictures = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    if not pictures:
+        where = "the folder" if given.is_dir() else "the pattern"
+        raise MediaError(
+            f"{path}: {where} has no pictures among {len(found)} files; "
+            f"expected {', '.join(sorted(SUFFIXES))}; check the path"
+        )
+    return sorted(pictures, key=lambda p: natural_key(str(p)))
+
+
+def describe(file: Path) -> tuple[int, int, int, float | None]:
+    """Return (width, height, bits a channel, EXIF seconds or None) from the header alone."""
+    if file.stat().st_size == 0:
+        raise MediaError(f"{file} is empty; expected a picture; copy it again")
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+            exif = image.getexif()
+            if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
+                width, height = height, width
+            bits = _bits(file, image)
+            taken = exif.get_ifd(_EXIF_IFD)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise MediaError(
+            f"{file} cannot be read as a picture; expected PNG, TIFF or JPEG; open it to check"
+        ) from error
+    return width, height, bits, _exif_seconds(taken.get(_TAKEN), taken.get(_TAKEN_SUBSEC))
+
+
+def _bits(file: Path, image: Image.Image) -> int:
+    # Pillow reports 16-bit RGB PNG and TIFF as 8-bit RGB
+    if image.format == "PNG":
+        with file.open("rb") as stream:
+            return 16 if stream.read(25)[24] == 16 else 8
+    if image.format == "TIFF":
+        depths = image.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
+        return 16 if max(depths) == 16 else 8
+    return 16 if image.mode.startswith("I;16") or image.mode == "I" else 8
+
+
+def _exif_seconds(taken: object, fraction: object) -> float | None:
+    if not isinstance(taken, str):
+        return None
+    try:
+        moment = datetime.strptime(taken.strip("\0 "), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    digits = fraction.strip("\0 ") if isinstance(fraction, str) else ""
+    return moment.timestamp() + (float(f"0.{digits}") if digits.isdecimal() else 0.0)
+
+
+def name_seconds(name: str) -> float | None:
+    """Return the time a file name states: `frame_12.5s`, `t=3.2` or `00-01-02.500`."""
+    if match := _ASSIGNED.search(name):
+        return float(match[1])
+    if match := _SECONDS.search(name):
+        return float(match[1])
+    if match := _CLOCK.search(name):
+        hours, minutes, seconds = match.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    return None
+
+
+def times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
+    """Return seconds of each file, from EXIF or else from the names; empty unless all have one."""
+    for candidates in (exif, [name_seconds(f.stem) for f in files]):
+        known = [seconds for seconds in candidates if seconds is not None]
+        if len(known) == len(files):
+            return tuple(known)
+    return ()
+
+
+def load(file: str) -> Pixels:
+    """Read a picture as uint8 or uint16 H x W x 3 RGB, upright; alpha is dropped."""
+    try:
+        data = np.fromfile(file, dtype=np.uint8)
+        # COLOR | ANYDEPTH keeps 16 bits, makes grey RGB, drops alpha and applies the orientation
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    except (OSError, cv2.error) as error:
+        raise StageError(f"{file} cannot be read: {error}") from error
+    if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
+        raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")
+    rgb: Pixels = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def save(file: Path, rgb: Pixels) -> None:
+    """Write uint8 or uint16 H x W x 3 RGB as a picture of the kind that its suffix names."""
+    done, data = cv2.imencode(file.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise StageError(f"{file} cannot be encoded as {file.suffix}; try .png")
+    file.write_bytes(data.tobytes())

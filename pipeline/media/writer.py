@@ -1,0 +1,253 @@
+"""Segments: encoded video of one run of frames, in files which `remux` can join by packets."""
+
+from __future__ import annotations
+
+import math
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from pipeline.errors import InputError, StageError
+from pipeline.media.colour import FromRgb, Pixels, is_rgb, output_colour
+from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.schema import Clip, Encoding
+
+FIRST_PTS_TAG = "first_pts"
+"""Metadata of a segment file: the pts, in ticks of the input, of its first frame."""
+LEAD = 64
+"""Ticks before the first frame in a segment file: NUT has no negative times, and dts start before
+the first pts. More than any encoder's reordering depth."""
+
+_QUALITY = {
+    "libx264": "crf",
+    "libx264rgb": "crf",
+    "libx265": "crf",
+    "libsvtav1": "crf",
+    "libaom-av1": "crf",
+    "libvpx-vp9": "crf",
+    "h264_nvenc": "cq",
+    "hevc_nvenc": "cq",
+    "av1_nvenc": "cq",
+}
+"""The option by which each encoder takes its constant quality."""
+_LARGEST_RATE = 1_000_000
+
+
+def default_encoding(
+    clip: Clip,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    pix_fmt: str | None = None,
+) -> Encoding:
+    """Choose encoder settings: depth and chroma of the input are kept, stills and RGB lossless."""
+    rgb = clip.kind == "stills" or clip.colour.used_matrix == "rgb"
+    if codec is None:
+        codec = "ffv1" if rgb else "libx264" if clip.bit_depth == 8 else "libx265"
+    if crf is None and codec in _QUALITY:
+        crf = 16
+    if preset is None and codec in ("libx264", "libx264rgb", "libx265"):
+        preset = "medium"
+    return Encoding(
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        pix_fmt=pix_fmt or _default_pix_fmt(clip, codec),
+        # x264's bits depend on its threads: what it would choose here is written into the plan
+        threads=min(16, math.ceil((os.cpu_count() or 1) * 1.5)),
+    )
+
+
+def _default_pix_fmt(clip: Clip, codec: str) -> str:
+    deep = clip.bit_depth > 8
+    if clip.kind == "stills" or clip.colour.used_matrix == "rgb":
+        if codec == "ffv1":
+            return "gbrp16le" if deep else "bgr0"
+        if codec == "libx264rgb":
+            return "rgb24"
+    if codec.startswith("prores"):
+        return "yuv422p10le"
+    chroma = "420"
+    for other in ("444", "422"):
+        if other in clip.pix_fmt and codec in ("libx264", "libx265", "ffv1"):
+            chroma = other
+    if not deep or codec in ("h264_nvenc", "libx264rgb"):
+        return f"yuv{chroma}p"
+    if codec.endswith("_nvenc"):
+        return "p010le"
+    return f"yuv{chroma}p{10 if clip.bit_depth <= 10 else 12}le"
+
+
+def encoder_options(encoding: Encoding) -> dict[str, str]:
+    """Return the private options of an encoder: quality, closed groups, silence."""
+    options: dict[str, str] = {}
+    if encoding.crf is not None:
+        options[_QUALITY.get(encoding.codec, "crf")] = f"{encoding.crf:g}"
+    if encoding.preset is not None:
+        options["preset"] = encoding.preset
+    if encoding.codec == "libx265":
+        # threads change the bits of x265 too, and its log goes straight to stderr
+        options["x265-params"] = (
+            f"log-level=none:open-gop=0:pools={max(1, encoding.threads)}:"
+            f"frame-threads={min(4, max(1, encoding.threads))}"
+        )
+    elif encoding.codec == "ffv1":
+        options |= {"level": "3", "slices": "16", "slicecrc": "1", "g": "1"}
+    elif encoding.codec in ("libvpx-vp9", "libaom-av1"):
+        options["b"] = "0"
+    elif encoding.codec.endswith("_nvenc"):
+        options |= {"rc": "vbr", "b": "0", "forced-idr": "1"}
+    return options
+
+
+def _configure(
+    context: VideoCodecContext, encoding: Encoding, width: int, height: int, time_base: Fraction
+) -> None:
+    context.width, context.height = width, height
+    context.pix_fmt = encoding.pix_fmt
+    context.time_base = time_base
+    context.thread_count = encoding.threads
+    context.flags |= Flags.bitexact | Flags.closed_gop
+
+
+def check_encoder(encoding: Encoding, width: int, height: int) -> None:
+    """Open the encoder once; raises InputError where it is unknown or refuses the settings."""
+    try:
+        context = av.CodecContext.create(encoding.codec, "w")
+    except (*MEDIA_ERRORS, LookupError) as error:
+        raise InputError(
+            f"no encoder is named {encoding.codec!r} here; expected one such as libx264, libx265, "
+            "ffv1 or prores_ks; try --codec libx264"
+        ) from error
+    if not isinstance(context, VideoCodecContext):
+        raise InputError(f"{encoding.codec} is not a video encoder; try --codec libx264")
+    formats = [f.name for f in context.codec.video_formats or ()]
+    if formats and encoding.pix_fmt not in formats:
+        raise InputError(
+            f"{encoding.codec} cannot take pixel format {encoding.pix_fmt!r}; "
+            f"expected one of {', '.join(formats)}; try --pix-fmt {formats[0]}"
+        )
+    context.options = encoder_options(encoding)
+    try:
+        _configure(context, encoding, width, height, Fraction(1, 25))
+        context.framerate = Fraction(25)
+        context.open()
+    except MEDIA_ERRORS as error:
+        asked = f"crf {encoding.crf}, preset {encoding.preset}, {encoding.pix_fmt}"
+        raise InputError(
+            f"{encoding.codec} refuses {width}x{height} with {asked} ({first_line(error)}); "
+            "expected settings it knows; try without --crf and --preset"
+        ) from error
+    unused = sorted(set(context.options) & {"crf", "cq", "preset"})
+    if unused:
+        raise InputError(
+            f"{encoding.codec} has no {' and no '.join(unused)}; expected only settings it knows; "
+            f"leave out --{' --'.join(unused)}"
+        )
+
+
+class SegmentWriter:
+    """Encode uint8 or uint16 H x W x 3 RGB frames into one segment file.
+
+    The file is NUT, whose time base may be any: times are exact, shifted by the `first_pts` tag.
+    """
+
+    def __init__(
+        self, path: str | Path, clip: Clip, plan_encoding: Encoding, width: int, height: int
+    ) -> None:
+        self._path = Path(path)
+        self._clip, self._encoding = clip, plan_encoding
+        self._width, self._height = width, height
+        self._convert = FromRgb(clip.colour, plan_encoding.pix_fmt)
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._first = 0
+        self._early = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def write(self, rgb: Pixels, pts: int) -> None:
+        """Encode one frame at `pts`, ticks of the clip's time base; times must rise."""
+        if rgb.shape != (self._height, self._width, 3):
+            raise StageError(
+                f"a frame of {rgb.shape} came, expected {(self._height, self._width, 3)}"
+            )
+        try:
+            if self._stream is None:
+                self._open(pts)
+            frame = self._convert(rgb)
+            frame.pts = pts - self._first + LEAD
+            frame.time_base = self._clip.time_base
+            assert self._stream is not None
+            self._mux(self._stream.encode(frame))
+        except MEDIA_ERRORS as error:
+            raise StageError(
+                f"{self._encoding.codec} cannot encode the frame at pts {pts}: {first_line(error)}"
+            ) from error
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and have the file on the disk."""
+        container, stream = self._container, self._stream
+        self._container = self._stream = None
+        if container is None or stream is None:
+            return
+        try:
+            self._mux(stream.encode(None), container)
+        except MEDIA_ERRORS as error:
+            raise StageError(f"{self._path} cannot be finished: {first_line(error)}") from error
+        finally:
+            container.close()
+        with self._path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+    def _open(self, first_pts: int) -> None:
+        clip, encoding = self._clip, self._encoding
+        rate = clip.frame_rate or Fraction(25)
+        options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
+        self._container = av.open(str(self._path), "w", format="nut", container_options=options)
+        self._container.metadata[FIRST_PTS_TAG] = str(first_pts)
+        stream = self._container.add_stream(
+            encoding.codec,
+            rate=rate.limit_denominator(_LARGEST_RATE),
+            options=encoder_options(encoding),
+        )
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        _configure(context, encoding, self._width, self._height, clip.time_base)
+        stream.time_base = clip.time_base
+        if not is_rgb(encoding.pix_fmt) or clip.sample_aspect_ratio != 1:
+            context.sample_aspect_ratio = clip.sample_aspect_ratio
+        colour = output_colour(clip.colour, encoding.pix_fmt)
+        context.colorspace, context.color_range = colour.matrix, colour.range
+        context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+        self._stream = stream
+        self._first = first_pts
+
+    def _mux(self, packets: list[Packet], container: OutputContainer | None = None) -> None:
+        target = container or self._container
+        assert target is not None
+        for packet in packets:
+            # encoders guess the dts before the first frame from frame distances, which with a
+            # variable rate is any time ago; `remux` computes them anew
+            if packet.dts is not None and packet.dts < LEAD:
+                packet.dts = self._early
+                self._early += 1
+            target.mux(packet)
