@@ -150,7 +150,7 @@ class ToRgb:
                 self._scalers[key] = _Scaler(frame, self._steps(frame, packed), self._threads)
             frame.colorspace, frame.color_range = _UNSPECIFIED, 0
             frame = self._scalers[key](frame)
-        pixels: Pixels = frame.to_ndarray()
+        pixels: Pixels = np.ascontiguousarray(frame.to_ndarray())
         return pixels
 
     def _steps(self, frame: VideoFrame, packed: str) -> list[str]:

@@ -181,7 +181,7 @@ class FrameReader:
         self._cache.clear()
 
     def get(self, pts: int) -> Pixels:
-        """Return the frame at exactly `pts` as uint8 or uint16 H x W x 3 RGB; do not write to it."""
+        """Return the frame at exactly `pts` as uint8 or uint16 H x W x 3 RGB; read only."""
         if pts in self._cache:
             self._cache.move_to_end(pts)
             return self._cache[pts]
