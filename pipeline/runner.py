@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.protocol import Engine
-from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 from pipeline.progress import Reporter
 from pipeline.stages import header, tasks
@@ -49,18 +48,17 @@ def run_inline(ledger: Ledger, engine: Engine, progress: Reporter) -> dict[str, 
     plan = ledger.plan
     before = frames_committed(ledger)
     with SegmentWorker(header(plan), ledger.folder, engine) as worker:
-        pending = {worker.submit(task) for task in tasks(plan, ledger.todo())}
+        segments = {worker.submit(task): task.segment.index for task in tasks(plan, ledger.todo())}
+        pending = set(segments)
         while pending:
             done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
             failures = []
-            for future in done:
+            for future in sorted(done, key=lambda future: segments[future]):
                 error = future.exception()
                 if error is None:
                     ledger.add(future.result())
-                elif isinstance(error, StageError):
-                    failures.append(error)
                 else:
-                    raise error
+                    failures.append(error)
             if failures:
                 raise failures[0]
             progress.update(before + worker.frames_done, worker.clock.seconds())

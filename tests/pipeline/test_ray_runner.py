@@ -90,7 +90,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def plan(local_cluster: None, pair: tuple[Path, Path], tmp_path: Path) -> Plan:
-    lr, hr = probe(pair[0]), probe(pair[1])
+    lr, hr = (probe(str(path)) for path in pair)
     return plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
 
 

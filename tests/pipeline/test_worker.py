@@ -62,7 +62,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def make_plan(pair: tuple[Path, Path], output: Path) -> Plan:
-    lr, hr = probe(pair[0]), probe(pair[1])
+    lr, hr = (probe(str(path)) for path in pair)
     return plan_of(lr, hr, output, scan(lr).pts, scan(hr).pts)
 
 
