@@ -1,0 +1,326 @@
+"""Join segments by packets, with everything else that the input's container holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from pipeline.errors import StageError
+from pipeline.media import stills
+from pipeline.media.colour import ToRgb, output_colour
+from pipeline.media.container import MEDIA_ERRORS, first_line, open_input
+from pipeline.media.probe import scan
+from pipeline.media.streams import (
+    EXACT_MUXERS,
+    Window,
+    add_copy,
+    can_hold,
+    muxer_for,
+    packets,
+    split,
+)
+from pipeline.media.writer import FIRST_PTS_TAG, LEAD
+from pipeline.schema import Clip, Encoding
+
+_LARGEST_TIMESCALE = 2**31 - 1
+# fmt: off
+_ITUNES_TAGS = frozenset({
+    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre",
+    "copyright", "grouping", "lyrics", "description", "synopsis", "show", "episode_id",
+    "network", "keywords", "season_number", "episode_sort", "media_type", "hd_video",
+    "gapless_playback", "compilation", "track", "disc", "encoder", "encoded_by",
+    "creation_time", "major_brand", "minor_version", "compatible_brands", "location",
+    "location-eng",
+})
+# fmt: on
+"""Container tags that MP4 keeps in its usual place; others need the key-value box."""
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """Decode order of the joined video: sorted pts, and by how many frames dts lag."""
+
+    pts: list[int]
+    delay: int
+    end_pts: int
+    window: Window
+
+    def dts(self, position: int) -> int:
+        """Return the dts of the packet at `position`: the pts `delay` frames before, in order."""
+        if position >= self.delay:
+            return self.pts[position - self.delay]
+        step = self.pts[1] - self.pts[0] if len(self.pts) > 1 else 1
+        return self.pts[0] - (self.delay - position) * step
+
+    def durations(self) -> dict[int, int]:
+        """Return the ticks for which the frame at each pts is shown."""
+        return {a: b - a for a, b in pairwise([*self.pts, self.end_pts])}
+
+
+def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
+    """Return `<stem>_x<scale>` beside the input, in a container that can hold the video."""
+    given = Path(clip.path)
+    if clip.kind == "stills":
+        if given.is_file():
+            return given.with_name(f"{given.stem}_x{scale}.png")
+        folder = given if given.is_dir() else Path(clip.files[0]).parent
+        folder = folder.resolve()
+        return folder.with_name(f"{folder.name}_x{scale}")
+    suffix = given.suffix.lower()
+    if suffix not in (".mp4", ".m4v", ".mov", ".mkv", ".ts", ".webm") or not can_hold(
+        muxer_for(given), encoding.codec
+    ):
+        suffix = ".mkv"
+    return given.with_name(f"{given.stem}_x{scale}{suffix}")
+
+
+def container_notes(clip: Clip, out_path: Path) -> list[str]:
+    """Say in sentences what the output's container will round or lose."""
+    if clip.kind == "stills":
+        return []
+    muxer = muxer_for(out_path)
+    tick = Fraction(1, 1000) if muxer in ("matroska", "webm") else None
+    if muxer == "mpegts":
+        tick = Fraction(1, 90000)
+    notes = []
+    if tick is not None and (clip.time_base / tick).denominator != 1:
+        notes.append(
+            f"{out_path.suffix} keeps times in steps of {float(tick) * 1000:g} ms: "
+            "every time is rounded to the nearest"
+        )
+    for info in split(clip, muxer)[1]:
+        language = f" ({info.language})" if info.language else ""
+        notes.append(
+            f"stream {info.index}, {info.type} {info.codec}{language}, cannot be kept in "
+            f"{out_path.suffix} and is left out"
+        )
+    return notes
+
+
+def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding) -> None:
+    """Write the joined segments and the input's other streams to `out`; overwrites it."""
+    files = [Path(segment) for segment in segments]
+    if not files:
+        raise StageError("there are no segments to join; expected at least one; run again")
+    if clip.kind == "stills":
+        _write_stills(clip, files, out)
+        return
+    timing = _time(clip, files)
+    try:
+        _write_video(clip, files, out, encoding, timing)
+    except MEDIA_ERRORS as error:
+        raise StageError(
+            f"{out} cannot be written ({first_line(error)}); "
+            "check that the disk has room, or try another container such as .mkv"
+        ) from error
+
+
+def _segment_packets(clip: Clip, file: Path) -> Iterator[Packet]:
+    """Yield a segment's packets in decode order with pts in the clip's ticks."""
+    with open_input(str(file)) as container:
+        first = int(container.metadata[FIRST_PTS_TAG])
+        stream = container.streams.video[0]
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            exact = packet.pts * packet.time_base / clip.time_base
+            if exact.denominator != 1:
+                raise StageError(f"{file} has times off the input's clock; run again")
+            packet.time_base = clip.time_base
+            packet.pts = int(exact) - LEAD + first
+            packet.dts = None
+            yield packet
+
+
+def _time(clip: Clip, files: list[Path]) -> _Timing:
+    headers = set()
+    coded: list[int] = []
+    for file in files:
+        with open_input(str(file)) as container:
+            headers.add(bytes(container.streams.video[0].codec_context.extradata or b""))
+        coded.extend(
+            packet.pts for packet in _segment_packets(clip, file) if packet.pts is not None
+        )
+    if len(headers) > 1:
+        raise StageError(
+            f"the {len(files)} segments have {len(headers)} different encoder headers; expected "
+            "one; the encoder's version has changed: delete the run folder and run again"
+        )
+    ordered = sorted(coded)
+    if len(set(ordered)) != len(ordered):
+        raise StageError("two segments hold the same frame; delete the run folder and run again")
+    rank = {pts: position for position, pts in enumerate(ordered)}
+    delay = max(position - rank[pts] for position, pts in enumerate(coded))
+    index = scan(clip)
+    after = [pts for pts in index.pts if pts > ordered[-1]]
+    end = after[0] if after else index.end_pts
+    whole = not after and ordered[0] == index.pts[0]
+    window = Window() if whole else Window(ordered[0] * clip.time_base, end * clip.time_base)
+    return _Timing(pts=ordered, delay=delay, end_pts=end, window=window)
+
+
+def _write_video(
+    clip: Clip, files: list[Path], out: Path, encoding: Encoding, timing: _Timing
+) -> None:
+    muxer = muxer_for(out)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_input(clip.path))
+        template = stack.enter_context(open_input(str(files[0])))
+        options = _muxer_options(clip, muxer, list(source.streams), dict(source.metadata))
+        target = stack.enter_context(
+            av.open(
+                str(out),
+                "w",
+                format=muxer,
+                container_options=options,
+                metadata_errors="surrogateescape",
+            )
+        )
+        video: VideoStream | None = None
+        copies: dict[int, Stream] = {}
+        kept = split(clip, muxer)[0]
+        for stream in source.streams:
+            if stream.index == clip.stream_index:
+                video = _add_video(target, template.streams.video[0], clip, encoding, stream)
+            elif stream.index in kept:
+                copy = add_copy(target, muxer, stream)
+                assert copy is not None
+                copies[stream.index] = copy
+        assert video is not None
+        target.metadata.update(source.metadata)
+        if clip.chapters and timing.window == Window():
+            target.set_chapters(source.chapters())
+        carried = [s for s in source.streams if s.index in copies and s.type != "attachment"]
+        joined = _joined(clip, files, timing, video)
+        _interleave(target, joined, packets(source, carried, timing.window), copies)
+
+
+def _muxer_options(
+    clip: Clip, muxer: str, streams: list[Stream], metadata: dict[str, str]
+) -> dict[str, str]:
+    options = {"fflags": "+bitexact"}
+    if muxer in EXACT_MUXERS:
+        scales = [stream.time_base.denominator for stream in streams if stream.time_base]
+        common = math.lcm(clip.time_base.denominator, *scales)
+        if common > _LARGEST_TIMESCALE:
+            common = clip.time_base.denominator
+        # the movie's clock tells where tracks start: by default it has only milliseconds
+        options["movie_timescale"] = str(common)
+        options["video_track_timescale"] = str(clip.time_base.denominator)
+        if set(metadata) - _ITUNES_TAGS:
+            options["movflags"] = "+use_metadata_tags"
+    elif muxer == "mpegts":
+        options["mpegts_copyts"] = "1"
+    return options
+
+
+def _add_video(
+    target: OutputContainer, template: VideoStream, clip: Clip, encoding: Encoding, source: Stream
+) -> VideoStream:
+    stream = target.add_stream_from_template(template, opaque=True)
+    assert isinstance(stream, VideoStream)
+    stream.time_base = clip.time_base
+    context = stream.codec_context
+    context.framerate = (clip.frame_rate or Fraction(25)).limit_denominator(1_000_000)
+    context.sample_aspect_ratio = clip.sample_aspect_ratio
+    colour = output_colour(clip.colour, encoding.pix_fmt)
+    context.colorspace, context.color_range = colour.matrix, colour.range
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+    if encoding.codec in ("libx265", "hevc_nvenc") and target.format.name in EXACT_MUXERS:
+        context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1
+    matrix = _display_matrix(clip)
+    if matrix is not None:
+        stream.set_display_matrix(matrix)
+    own = ("encoder", "duration", "bps", "number_of_", "_statistics")
+    stream.metadata.update(
+        {k: v for k, v in source.metadata.items() if not k.lower().startswith(own)}
+    )
+    stream.disposition = source.disposition
+    return stream
+
+
+def _display_matrix(clip: Clip) -> list[int] | None:
+    """Return the nine numbers by which the input is turned or mirrored for display."""
+    with open_input(clip.path) as container:
+        stream = container.streams[clip.stream_index]
+        assert isinstance(stream, VideoStream)
+        frame = next(container.decode(stream))
+        data = frame.side_data.get("DISPLAYMATRIX")
+        return list(memoryview(bytes(data)).cast("i")) if data is not None else None
+
+
+def _joined(
+    clip: Clip, files: list[Path], timing: _Timing, stream: VideoStream
+) -> Iterator[Packet]:
+    durations = timing.durations()
+    position = 0
+    for file in files:
+        for packet in _segment_packets(clip, file):
+            assert packet.pts is not None
+            packet.dts = timing.dts(position)
+            packet.duration = durations[packet.pts]
+            packet.stream = stream
+            position += 1
+            yield packet
+
+
+def _interleave(
+    target: OutputContainer,
+    video: Iterator[Packet],
+    copied: Iterator[Packet],
+    copies: dict[int, Stream],
+) -> None:
+    """Mux both by decode time, so that the muxer never has to hold one back for long."""
+    target.start_encoding()
+    clock = Fraction(-1 << 40)
+    waiting = next(video, None)
+    for packet in copied:
+        if packet.dts is not None:
+            clock = packet.dts * packet.time_base
+        while waiting is not None and waiting.dts is not None:
+            if waiting.dts * waiting.time_base > clock:
+                break
+            target.mux(waiting)
+            waiting = next(video, None)
+        packet.stream = copies[packet.stream_index]
+        target.mux(packet)
+    while waiting is not None:
+        target.mux(waiting)
+        waiting = next(video, None)
+
+
+def still_names(clip: Clip) -> list[str]:
+    """Return the names of the pictures in an output folder: the input's, as PNG."""
+    names = [f"{Path(file).stem}.png" for file in clip.files]
+    if len(set(names)) < len(names):
+        width = len(str(len(names)))
+        return [f"{number:0{width}d}_{name}" for number, name in enumerate(names)]
+    return names
+
+
+def _write_stills(clip: Clip, files: list[Path], out: Path) -> None:
+    names = still_names(clip)
+    folder = len(clip.files) > 1 or not Path(clip.path).is_file()
+    if folder:
+        out.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        with open_input(str(file)) as container:
+            first = int(container.metadata[FIRST_PTS_TAG])
+            stream = container.streams.video[0]
+            convert = ToRgb(clip.colour)
+            for frame in container.decode(stream):
+                assert frame.pts is not None
+                pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
+                rgb = convert(frame)
+                stills.save(out / names[int(pts)] if folder else out, rgb)

@@ -1,0 +1,124 @@
+"""Which streams and packets of the input come along into an output container."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from pipeline.errors import InputError
+from pipeline.media.container import MEDIA_ERRORS, choose_video, codec_name, open_input
+from pipeline.schema import Clip, StreamInfo
+
+EXACT_MUXERS = frozenset({"mp4", "mov", "ipod"})
+_MATROSKA = frozenset({"matroska", "webm"})
+_MUXERS = {
+    ".mp4": "mp4",
+    ".m4v": "ipod",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+}
+_REMADE = frozenset({"bin_data"})
+"""QuickTime's text track that holds the chapters: the muxer writes its own."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time, in seconds, of which an output is made; a part of the input or all of it."""
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    def holds(self, packet: Packet) -> bool:
+        """Tell whether a packet of another stream belongs to the output."""
+        ticks = packet.pts if packet.pts is not None else packet.dts
+        if self.start is None or self.end is None or ticks is None:
+            return True
+        return self.start <= ticks * packet.time_base < self.end
+
+
+def muxer_for(out: Path) -> str:
+    """Return FFmpeg's name of the container that a file name's suffix asks for."""
+    muxer = _MUXERS.get(out.suffix.lower())
+    if muxer is None:
+        raise InputError(
+            f"{out.name} has the suffix {out.suffix!r}; expected one of "
+            f"{', '.join(sorted(_MUXERS))}; try .mkv"
+        )
+    return muxer
+
+
+def can_hold(muxer: str, encoder: str) -> bool:
+    """Tell whether a container can hold what an encoder makes."""
+    with io.BytesIO() as nowhere:
+        container = av.open(nowhere, "w", format=muxer)
+        try:
+            container.add_stream(encoder, rate=25)
+        except ValueError:
+            return False
+    return True
+
+
+def add_copy(container: OutputContainer, muxer: str, stream: Stream) -> Stream | None:
+    """Add a stream to an output for packets copied from `stream`; None where it cannot be held."""
+    if stream.type == "attachment" and muxer != "matroska":
+        return None
+    if stream.type == "data" and muxer != "mpegts":
+        return None
+    try:
+        copy = container.add_stream_from_template(stream, opaque=True)
+    except MEDIA_ERRORS:
+        return None
+    copy.metadata.update(stream.metadata)
+    copy.disposition = stream.disposition
+    return copy
+
+
+def split(clip: Clip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
+    """Return the indices of the other streams which a container can hold, and those lost."""
+    kept: list[int] = []
+    lost: list[StreamInfo] = []
+    with open_input(clip.path) as source, io.BytesIO() as nowhere:
+        scratch = av.open(nowhere, "w", format=muxer)
+        for info in clip.other_streams:
+            if info.codec in _REMADE and clip.chapters:
+                continue
+            if add_copy(scratch, muxer, source.streams[info.index]) is None:
+                lost.append(info)
+            else:
+                kept.append(info.index)
+    return kept, lost
+
+
+def packets(container: InputContainer, streams: list[Stream], window: Window) -> Iterator[Packet]:
+    """Yield the packets of `streams` that lie in the window, in file order."""
+    if not streams:
+        return
+    for packet in container.demux(streams):
+        flushing = packet.size == 0 and packet.dts is None and packet.pts is None
+        if not flushing and window.holds(packet):
+            yield packet
+
+
+def others(container: InputContainer, path: str) -> list[StreamInfo]:
+    """Describe the streams of a finished output besides its video."""
+    video = choose_video(container, path)
+    return [
+        StreamInfo(
+            index=stream.index,
+            type=stream.type,
+            codec=codec_name(stream),
+            language=stream.metadata.get("language", ""),
+        )
+        for stream in container.streams
+        if stream.index != video.index
+    ]

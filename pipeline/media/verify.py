@@ -1,0 +1,146 @@
+"""Re-open a finished output and hold it against what the input and the plan promise."""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+
+from av.container import InputContainer
+
+from pipeline.errors import MediaError
+from pipeline.media import stills
+from pipeline.media.colour import output_colour
+from pipeline.media.container import open_input
+from pipeline.media.probe import probe, scan
+from pipeline.media.remux import still_names
+from pipeline.media.streams import Window, muxer_for, packets, split
+from pipeline.schema import Clip, FrameIndex
+
+
+def differences(clip: Clip, index: FrameIndex, out: Path, width: int, height: int) -> list[str]:
+    """Return, in one line each, how `out` differs from a faithful output; [] = it does not.
+
+    `index` lists the frames promised; times are compared as exact seconds, to within half a tick
+    where the container's ticks cannot express the input's.
+    """
+    if clip.kind == "stills":
+        return _still_differences(clip, index, out, width, height)
+    try:
+        made = probe(str(out))
+        made_index = scan(made)
+    except MediaError as error:
+        return [f"the output cannot be read back: {error}"]
+    found = _picture_differences(clip, made, width, height)
+    found += _time_differences(clip, index, made, made_index)
+    found += _stream_differences(clip, index, out)
+    return found
+
+
+def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> list[str]:
+    colour = output_colour(clip.colour, made.pix_fmt)
+    pairs = {
+        "size": ((made.width, made.height), (width, height)),
+        "rotation": (made.rotation, clip.rotation),
+        "sample aspect ratio": (made.sample_aspect_ratio, clip.sample_aspect_ratio),
+        "colour matrix": (made.colour.matrix, colour.matrix),
+        "colour range": (made.colour.range, colour.range),
+        "colour primaries": (made.colour.primaries, colour.primaries),
+        "colour transfer": (made.colour.transfer, colour.transfer),
+        "chapters": (made.chapters, clip.chapters),
+    }
+    return [
+        f"{what} is {found}, expected {expected}"
+        for what, (found, expected) in pairs.items()
+        if found != expected
+    ]
+
+
+def _time_differences(
+    clip: Clip, index: FrameIndex, made: Clip, made_index: FrameIndex
+) -> list[str]:
+    if len(made_index.pts) != len(index.pts):
+        return [f"it has {len(made_index.pts)} frames, expected {len(index.pts)}"]
+    exact = (clip.time_base / made.time_base).denominator == 1
+    tolerance = Fraction(0) if exact else made.time_base / 2
+    off = [
+        (wanted, got)
+        for wanted, got in zip(index.pts, made_index.pts, strict=True)
+        if abs(wanted * clip.time_base - got * made.time_base) > tolerance
+    ]
+    found = []
+    if off:
+        wanted, got = off[0]
+        found.append(
+            f"{len(off)} frames have another time, the first {got * made.time_base} s "
+            f"instead of {wanted * clip.time_base} s"
+        )
+    end, made_end = index.end_pts * clip.time_base, made_index.end_pts * made.time_base
+    if abs(end - made_end) > 2 * tolerance:
+        found.append(f"it ends at {float(made_end):.6f} s, expected {float(end):.6f} s")
+    return found
+
+
+def _stream_differences(clip: Clip, index: FrameIndex, out: Path) -> list[str]:
+    kept, _ = split(clip, muxer_for(out))
+    whole = scan(clip)
+    window = Window()
+    if (index.pts[0], index.end_pts) != (whole.pts[0], whole.end_pts):
+        window = Window(index.pts[0] * clip.time_base, index.end_pts * clip.time_base)
+    with open_input(clip.path) as source, open_input(str(out)) as made:
+        wanted = _digests(source, kept, window)
+        others = [s.index for s in made.streams if s.type != "data" or muxer_for(out) == "mpegts"]
+        others.remove(probe(str(out)).stream_index)
+        got = _digests(made, others, Window())
+    if [kind for kind, _ in got] != [kind for kind, _ in wanted]:
+        listed = ", ".join(kind for kind, _ in got) or "none"
+        expected = ", ".join(kind for kind, _ in wanted) or "none"
+        return [f"its other streams are {listed}; expected {expected}"]
+    return [
+        f"the packets of {kind} (stream {number}) differ from the input's"
+        for number, (kind, digest), (_, other) in zip(kept, wanted, got, strict=True)
+        if digest != other
+    ]
+
+
+def _digests(
+    container: InputContainer, indices: list[int], window: Window
+) -> list[tuple[str, str]]:
+    """Return (kind, sha256 over all packets or the attachment) of each stream."""
+    streams = [container.streams[index] for index in indices]
+    digests = {stream.index: hashlib.sha256() for stream in streams}
+    for stream in streams:
+        if stream.type == "attachment":
+            digests[stream.index].update(getattr(stream, "data", b""))
+    carried = [stream for stream in streams if stream.type != "attachment"]
+    for packet in packets(container, carried, window):
+        digests[packet.stream_index].update(bytes(packet))
+    return [
+        (
+            f"{stream.type} {stream.metadata.get('language', 'und')}".strip(),
+            digests[stream.index].hexdigest(),
+        )
+        for stream in streams
+    ]
+
+
+def _still_differences(
+    clip: Clip, index: FrameIndex, out: Path, width: int, height: int
+) -> list[str]:
+    names = still_names(clip)
+    files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]
+    found = []
+    for file in files:
+        try:
+            header = stills.describe(file)[:3]
+        except (MediaError, OSError) as error:
+            found.append(f"{file.name} cannot be read back: {error}")
+            continue
+        if header != (width, height, clip.bit_depth):
+            found.append(
+                f"{file.name} is {header[0]}x{header[1]} of {header[2]} bits, expected "
+                f"{width}x{height} of {clip.bit_depth} bits"
+            )
+    if len(files) != len(index.pts):
+        found.append(f"it has {len(files)} pictures, expected {len(index.pts)}")
+    return found
