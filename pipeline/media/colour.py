@@ -7,6 +7,7 @@ without it swscale takes 4:2:0 chroma as centred, half a pixel beside where MPEG
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -99,6 +100,13 @@ def output_colour(colour: Colour, pix_fmt: str) -> Colour:
     return colour
 
 
+def contiguous(pixels: NDArray[Any]) -> Pixels:
+    """Return uint8 or uint16 pixels without gaps between rows, copied only where there are any."""
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
+    return np.ascontiguousarray(pixels, dtype=np.uint16)
+
+
 class _Scaler:
     """A swscale filter graph for frames of one size and format."""
 
@@ -150,8 +158,7 @@ class ToRgb:
                 self._scalers[key] = _Scaler(frame, self._steps(frame, packed), self._threads)
             frame.colorspace, frame.color_range = _UNSPECIFIED, 0
             frame = self._scalers[key](frame)
-        pixels: Pixels = np.ascontiguousarray(frame.to_ndarray())
-        return pixels
+        return contiguous(frame.to_ndarray())
 
     def _steps(self, frame: VideoFrame, packed: str) -> list[str]:
         if frame.format.is_rgb or frame.format.name == "pal8":
@@ -178,7 +185,8 @@ class FromRgb:
     def __call__(self, rgb: Pixels) -> VideoFrame:
         """Return an untimed frame, tagged as the output is."""
         packed = "rgb24" if rgb.dtype == np.uint8 else "rgb48le"
-        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), packed)
+        pixels: Any = np.ascontiguousarray(rgb)  # PyAV's stub asks for one dtype, not either
+        frame = av.VideoFrame.from_numpy_buffer(pixels, packed)
         if packed != self._pix_fmt:
             if self._scaler is None:
                 self._scaler = _Scaler(frame, self._steps(), self._threads)

@@ -9,20 +9,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import OutputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import SideData
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
 from pipeline.media import stills
 from pipeline.media.colour import ToRgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line, open_input
 from pipeline.media.probe import scan
 from pipeline.media.streams import (
     EXACT_MUXERS,
+    MATROSKA,
     Window,
     add_copy,
     can_hold,
@@ -78,9 +81,11 @@ def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
         folder = folder.resolve()
         return folder.with_name(f"{folder.name}_x{scale}")
     suffix = given.suffix.lower()
-    if suffix not in (".mp4", ".m4v", ".mov", ".mkv", ".ts", ".webm") or not can_hold(
-        muxer_for(given), encoding.codec
-    ):
+    try:
+        held = can_hold(muxer_for(clip, given), encoding.codec)
+    except InputError:
+        held = False
+    if not held:
         suffix = ".mkv"
     return given.with_name(f"{given.stem}_x{scale}{suffix}")
 
@@ -89,8 +94,8 @@ def container_notes(clip: Clip, out_path: Path) -> list[str]:
     """Say in sentences what the output's container will round or lose."""
     if clip.kind == "stills":
         return []
-    muxer = muxer_for(out_path)
-    tick = Fraction(1, 1000) if muxer in ("matroska", "webm") else None
+    muxer = muxer_for(clip, out_path)
+    tick = Fraction(1, 1000) if muxer in MATROSKA else None
     if muxer == "mpegts":
         tick = Fraction(1, 90000)
     notes = []
@@ -126,7 +131,7 @@ def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: En
         ) from error
 
 
-def _segment_packets(clip: Clip, file: Path) -> Iterator[Packet]:
+def _segment_packets(clip: Clip, file: Path) -> Iterator[Packet[Any]]:
     """Yield a segment's packets in decode order with pts in the clip's ticks."""
     with open_input(str(file)) as container:
         first = int(container.metadata[FIRST_PTS_TAG])
@@ -173,7 +178,7 @@ def _time(clip: Clip, files: list[Path]) -> _Timing:
 def _write_video(
     clip: Clip, files: list[Path], out: Path, encoding: Encoding, timing: _Timing
 ) -> None:
-    muxer = muxer_for(out)
+    muxer = muxer_for(clip, out)
     with ExitStack() as stack:
         source = stack.enter_context(open_input(clip.path))
         template = stack.enter_context(open_input(str(files[0])))
@@ -211,18 +216,26 @@ def _muxer_options(
 ) -> dict[str, str]:
     options = {"fflags": "+bitexact"}
     if muxer in EXACT_MUXERS:
-        scales = [stream.time_base.denominator for stream in streams if stream.time_base]
-        common = math.lcm(clip.time_base.denominator, *scales)
-        if common > _LARGEST_TIMESCALE:
-            common = clip.time_base.denominator
         # the movie's clock tells where tracks start: by default it has only milliseconds
-        options["movie_timescale"] = str(common)
-        options["video_track_timescale"] = str(clip.time_base.denominator)
+        options["movie_timescale"] = str(_common_scale(clip, streams))
+        # one option for all video tracks
+        videos = [stream for stream in streams if stream.type == "video"]
+        options["video_track_timescale"] = str(_common_scale(clip, videos))
         if set(metadata) - _ITUNES_TAGS:
             options["movflags"] = "+use_metadata_tags"
     elif muxer == "mpegts":
         options["mpegts_copyts"] = "1"
+    if muxer in MATROSKA or muxer == "mpegts":
+        # they would shift everything where audio begins before 0, as AAC's priming does
+        options["avoid_negative_ts"] = "disabled"
     return options
+
+
+def _common_scale(clip: Clip, streams: list[Stream]) -> int:
+    """Return ticks a second in which the times of all these streams are whole numbers."""
+    scales = [stream.time_base.denominator for stream in streams if stream.time_base]
+    common = math.lcm(clip.time_base.denominator, *scales)
+    return common if common <= _LARGEST_TIMESCALE else clip.time_base.denominator
 
 
 def _add_video(
@@ -257,12 +270,14 @@ def _display_matrix(clip: Clip) -> list[int] | None:
         assert isinstance(stream, VideoStream)
         frame = next(container.decode(stream))
         data = frame.side_data.get("DISPLAYMATRIX")
-        return list(memoryview(bytes(data)).cast("i")) if data is not None else None
+        if not isinstance(data, SideData):
+            return None
+        return list(memoryview(bytes(data)).cast("i"))
 
 
 def _joined(
     clip: Clip, files: list[Path], timing: _Timing, stream: VideoStream
-) -> Iterator[Packet]:
+) -> Iterator[Packet[Any]]:
     durations = timing.durations()
     position = 0
     for file in files:
@@ -277,8 +292,8 @@ def _joined(
 
 def _interleave(
     target: OutputContainer,
-    video: Iterator[Packet],
-    copied: Iterator[Packet],
+    video: Iterator[Packet[Any]],
+    copied: Iterator[Packet[Any]],
     copies: dict[int, Stream],
 ) -> None:
     """Mux both by decode time, so that the muxer never has to hold one back for long."""
@@ -321,6 +336,7 @@ def _write_stills(clip: Clip, files: list[Path], out: Path) -> None:
             convert = ToRgb(clip.colour)
             for frame in container.decode(stream):
                 assert frame.pts is not None
+                assert stream.time_base is not None
                 pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
                 rgb = convert(frame)
                 stills.save(out / names[int(pts)] if folder else out, rgb)

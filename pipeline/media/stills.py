@@ -10,14 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import MediaError, StageError
+from pipeline.media.colour import Pixels, contiguous
 
 logger = logging.getLogger(__name__)
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm"})
 
 _EXIF_IFD, _TAKEN, _TAKEN_SUBSEC, _ORIENTATION = 0x8769, 0x9003, 0x9291, 0x0112
@@ -123,8 +122,7 @@ def load(file: str) -> Pixels:
         raise StageError(f"{file} cannot be read: {error}") from error
     if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
         raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")
-    rgb: Pixels = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    return rgb
+    return contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def save(file: Path, rgb: Pixels) -> None:

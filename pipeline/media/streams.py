@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -18,7 +19,7 @@ from pipeline.media.container import MEDIA_ERRORS, choose_video, codec_name, ope
 from pipeline.schema import Clip, StreamInfo
 
 EXACT_MUXERS = frozenset({"mp4", "mov", "ipod"})
-_MATROSKA = frozenset({"matroska", "webm"})
+MATROSKA = frozenset({"matroska", "webm"})
 _MUXERS = {
     ".mp4": "mp4",
     ".m4v": "ipod",
@@ -38,7 +39,7 @@ class Window:
     start: Fraction | None = None
     end: Fraction | None = None
 
-    def holds(self, packet: Packet) -> bool:
+    def holds(self, packet: Packet[Any]) -> bool:
         """Tell whether a packet of another stream belongs to the output."""
         ticks = packet.pts if packet.pts is not None else packet.dts
         if self.start is None or self.end is None or ticks is None:
@@ -46,13 +47,17 @@ class Window:
         return self.start <= ticks * packet.time_base < self.end
 
 
-def muxer_for(out: Path) -> str:
-    """Return FFmpeg's name of the container that a file name's suffix asks for."""
-    muxer = _MUXERS.get(out.suffix.lower())
+def muxer_for(clip: Clip, out: Path) -> str:
+    """Return FFmpeg's name of the container that an output's suffix asks for."""
+    muxers = dict(_MUXERS)
+    if clip.container != "mpegts":
+        # a transport stream rewrites the audio of other containers, and knows no rotation
+        del muxers[".ts"]
+    muxer = muxers.get(out.suffix.lower())
     if muxer is None:
         raise InputError(
             f"{out.name} has the suffix {out.suffix!r}; expected one of "
-            f"{', '.join(sorted(_MUXERS))}; try .mkv"
+            f"{', '.join(sorted(muxers))}; try .mkv"
         )
     return muxer
 
@@ -87,19 +92,32 @@ def split(clip: Clip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
     """Return the indices of the other streams which a container can hold, and those lost."""
     kept: list[int] = []
     lost: list[StreamInfo] = []
-    with open_input(clip.path) as source, io.BytesIO() as nowhere:
-        scratch = av.open(nowhere, "w", format=muxer)
+    with open_input(clip.path) as source:
         for info in clip.other_streams:
             if info.codec in _REMADE and clip.chapters:
                 continue
-            if add_copy(scratch, muxer, source.streams[info.index]) is None:
-                lost.append(info)
-            else:
+            if _takes(muxer, source.streams[info.index]):
                 kept.append(info.index)
+            else:
+                lost.append(info)
     return kept, lost
 
 
-def packets(container: InputContainer, streams: list[Stream], window: Window) -> Iterator[Packet]:
+def _takes(muxer: str, stream: Stream) -> bool:
+    # some muxers refuse a codec only when they write the header
+    with io.BytesIO() as nowhere, av.open(nowhere, "w", format=muxer) as scratch:
+        if add_copy(scratch, muxer, stream) is None:
+            return False
+        try:
+            scratch.start_encoding()
+        except MEDIA_ERRORS:
+            return False
+        return True
+
+
+def packets(
+    container: InputContainer, streams: list[Stream], window: Window
+) -> Iterator[Packet[Any]]:
     """Yield the packets of `streams` that lie in the window, in file order."""
     if not streams:
         return

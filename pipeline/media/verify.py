@@ -82,14 +82,16 @@ def _time_differences(
 
 
 def _stream_differences(clip: Clip, index: FrameIndex, out: Path) -> list[str]:
-    kept, _ = split(clip, muxer_for(out))
+    kept, _ = split(clip, muxer_for(clip, out))
     whole = scan(clip)
     window = Window()
     if (index.pts[0], index.end_pts) != (whole.pts[0], whole.end_pts):
         window = Window(index.pts[0] * clip.time_base, index.end_pts * clip.time_base)
     with open_input(clip.path) as source, open_input(str(out)) as made:
         wanted = _digests(source, kept, window)
-        others = [s.index for s in made.streams if s.type != "data" or muxer_for(out) == "mpegts"]
+        others = [
+            s.index for s in made.streams if s.type != "data" or muxer_for(clip, out) == "mpegts"
+        ]
         others.remove(probe(str(out)).stream_index)
         got = _digests(made, others, Window())
     if [kind for kind, _ in got] != [kind for kind, _ in wanted]:

@@ -241,7 +241,9 @@ class SegmentWriter:
         self._stream = stream
         self._first = first_pts
 
-    def _mux(self, packets: list[Packet], container: OutputContainer | None = None) -> None:
+    def _mux(
+        self, packets: list[Packet[VideoStream]], container: OutputContainer | None = None
+    ) -> None:
         target = container or self._container
         assert target is not None
         for packet in packets:
