@@ -164,6 +164,8 @@ class Plan(Model):
     height: int
     engine: str
     model: str
+    model_sha256: str = ""
+    """Of the weights when `model` is a file; set as a run starts, so that others do not resume it."""
     batch: int
     encoding: Encoding
     threads: int = 0
