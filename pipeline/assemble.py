@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError, PipelineError, StageError, VerificationError
@@ -37,27 +39,36 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> Path:
     # the name keeps its suffix: FFmpeg chooses the container by it
     finished = ledger.folder.path / f"assembled{output.suffix}"
     files = ledger.files()
-    try:
+    with _one_line("assemble"):
         assemble(plan.input, files, finished, plan.encoding)
+    with _one_line("verify"):
+        found = differences(plan.input, promised_frames(plan), finished, plan.width, plan.height)
+    if found:
+        listed = "; ".join(found[:_LISTED])
+        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        raise VerificationError(f"the finished output differs from the input: {listed}{more}")
+    reference_map = plan_path(output)
+    with _one_line("publish"):
+        _sync(finished)
+        with interrupts.held():
+            write_atomically(reference_map, plan.model_dump_json(indent=1))
+            _publish(finished, output, ledger.folder.path, force=force)
+            ledger.remove()
+    return reference_map
+
+
+@contextmanager
+def _one_line(stage: str) -> Iterator[None]:
+    """Turn what breaks in here into a StageError which says that nothing is lost."""
+    try:
+        yield
     except PipelineError:
         raise
     except Exception as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise StageError(
-            f"assemble: {first_line}; the segments are kept, run the same command again"
+            f"{stage}: {first_line}; the segments are kept, run the same command again"
         ) from error
-    found = differences(plan.input, promised_frames(plan), finished, plan.width, plan.height)
-    if found:
-        listed = "; ".join(found[:_LISTED])
-        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-        raise VerificationError(f"the finished output differs from the input: {listed}{more}")
-    _sync(finished)
-    reference_map = plan_path(output)
-    with interrupts.held():
-        write_atomically(reference_map, plan.model_dump_json(indent=1))
-        _publish(finished, output, ledger.folder.path, force=force)
-        ledger.remove()
-    return reference_map
 
 
 def _sync(path: Path) -> None:

@@ -11,7 +11,7 @@ from deploy.protocol import Engine, EngineError, EngineInfo
 from pipeline.assemble import finish
 from pipeline.errors import InputError, Interrupted, PairingError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger import Ledger, stored_plan
+from pipeline.ledger import Ledger, sha256, stored_plan
 from pipeline.media.probe import probe
 from pipeline.plan import load_plan, make_plan
 from pipeline.progress import Reporter, Silent, limiting
@@ -78,7 +78,7 @@ def _run(
     settings: RunSettings, progress: Reporter, interrupts: Interrupts, state: _State
 ) -> RunResult:
     start = time.monotonic()
-    plan = fix_threads(load_plan(settings.plan, settings) if settings.plan else make_plan(settings))
+    plan = settle(load_plan(settings.plan, settings) if settings.plan else make_plan(settings))
     _check_ground_truth(settings, plan)
     for note in plan.notes:
         progress.note(note)
@@ -122,11 +122,17 @@ def _run(
     )
 
 
-def fix_threads(plan: Plan) -> Plan:
-    """Return the plan with the engine's CPU threads decided, so that every worker uses as many.
+def settle(plan: Plan) -> Plan:
+    """Return the plan with everything fixed that decides bits but depends on machine and moment.
 
-    A run that is resumed keeps its number, even on a machine with other cores.
+    These are the engine's CPU threads, the same for every worker, and the weights of a model file.
+    A resumed run keeps its number of threads, even on a machine with other cores.
     """
+    model = Path(plan.model)
+    if model.is_file():
+        plan = plan.model_copy(
+            update={"model": str(model.absolute()), "model_sha256": sha256(model)}
+        )
     if plan.threads:
         return plan
     threads = len(os.sched_getaffinity(0))
@@ -151,6 +157,10 @@ def _run_ray(
     from pipeline.ray_cluster import cluster
 
     plan = ledger.plan
+    if not ledger.todo():
+        # everything was committed before: no cluster is started for it
+        idle = EngineInfo(plan.engine, "none", plan.model, "", 1, 0, "nothing was left to run")
+        return idle, {}
     with cluster(settings.address, interrupts, workers=settings.workers):
         from pipeline.ray_actor import Setup
         from pipeline.ray_runner import RayRunner
@@ -158,11 +168,7 @@ def _run_ray(
 
         setup = Setup(header(plan), ledger.folder, plan.engine, plan.model, plan.threads)
         report = RayRunner(ledger, setup, progress, workers=settings.workers).run()
-    if report.engine is not None:
-        return report.engine, report.busy
-    # all segments were committed before: no actor was started
-    nothing = EngineInfo(plan.engine, "none", plan.model, "", 1, 0, "nothing left to run")
-    return nothing, report.busy
+    return report.engine, report.busy
 
 
 def _summary(info: EngineInfo, busy: dict[str, float]) -> str:

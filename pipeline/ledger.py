@@ -145,7 +145,7 @@ class Ledger:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.output = Path(plan.output)
+        self.output = Path(plan.output).absolute()
         self.folder = RunFolder(run_folder_of(self.output), plan.digest())
         self.note: str | None = None
         """What was found and thrown away, for the user; None when there was nothing to say."""

@@ -38,8 +38,7 @@ _GRACE = 1.5
 class RayReport:
     """What the actors said about themselves."""
 
-    engine: EngineInfo | None
-    """None when no segment was left to run."""
+    engine: EngineInfo
     busy: dict[str, float]
 
 
@@ -91,7 +90,7 @@ class RayRunner:
         self._engine: EngineInfo | None = None
 
     def run(self) -> RayReport:
-        """Run until everything is committed; raises StageError with what is committed kept."""
+        """Run the missing segments, at least one; raises StageError with what is committed kept."""
         try:
             self._slots = [self._start() for _ in range(self._count)]
             while self._queue or any(slot.tasks for slot in self._slots):
@@ -101,6 +100,7 @@ class RayRunner:
                     self._collect(ref)
                 self._check_placement()
                 self._report()
+            assert self._engine is not None
             return RayReport(self._engine, self._busy())
         finally:
             self._stop()

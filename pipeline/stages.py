@@ -23,7 +23,7 @@ from pipeline.ledger import RunFolder, Written
 from pipeline.media.reader import FrameReader, read
 from pipeline.media.writer import SegmentWriter
 from pipeline.pairing import prepare_reference
-from pipeline.schema import Plan, ReferenceChoice, Segment, SegmentRecord
+from pipeline.schema import Clip, Plan, ReferenceChoice, Segment, SegmentRecord
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,24 @@ class SegmentTask:
 
 
 def header(plan: Plan) -> Plan:
-    """Return the plan without its segments and map, which travel with the tasks instead."""
-    return plan.model_copy(update={"segments": (), "reference_map": ()})
+    """Return the plan without its segments and map, which travel with the tasks instead.
+
+    Its paths are absolute: an actor's working directory is not the driver's.
+    """
+    reference = plan.reference.model_copy(update={"clip": _absolute(plan.reference.clip)})
+    return plan.model_copy(
+        update={
+            "input": _absolute(plan.input),
+            "reference": reference,
+            "segments": (),
+            "reference_map": (),
+        }
+    )
+
+
+def _absolute(clip: Clip) -> Clip:
+    files = tuple(str(Path(file).absolute()) for file in clip.files)
+    return clip.model_copy(update={"path": str(Path(clip.path).absolute()), "files": files})
 
 
 def tasks(plan: Plan, indices: list[int]) -> list[SegmentTask]:

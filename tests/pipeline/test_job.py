@@ -18,7 +18,7 @@ from recordings import plan_of, write_pair
 from pipeline import assemble, job
 from pipeline.errors import InputError, Interrupted, PairingError, StageError, VerificationError
 from pipeline.interrupt import Interrupts
-from pipeline.job import RunResult, fix_threads, run
+from pipeline.job import RunResult, settle, run
 from pipeline.ledger import Ledger, run_folder_of, sha256
 from pipeline.media.probe import probe, scan
 from pipeline.progress import Silent
@@ -305,16 +305,15 @@ def test_the_plan_beside_the_output_can_be_edited_and_run(
         choice.update(ref_pts=None, seconds=None, why="edited")
     edited = tmp_path / "edited.json"
     edited.write_text(json.dumps(content))
-    second = run(settings_for(pair, tmp_path / "again.mkv", plan=str(edited)))
+    second = run(settings_for(pair, tmp_path / "out.mkv", plan=str(edited), force=True))
     kept = Plan.model_validate_json(Path(second.reference_map).read_text())
     assert [c.why for c in kept.reference_map[:6]].count("edited") == 5
     assert second.frames == FRAMES
 
 
-def test_quality_is_measured_against_the_ground_truth(
-    pair: tuple[Path, Path], tmp_path: Path
-) -> None:
-    result = run(settings_for(pair, tmp_path / "out.mkv", ground_truth=str(pair[1])))
+def test_quality_is_measured_against_the_ground_truth(tmp_path: Path) -> None:
+    short = write_pair(tmp_path, frames=6)
+    result = run(settings_for(short, tmp_path / "out.mkv", ground_truth=str(short[1])))
     assert result.psnr is not None
     assert result.psnr > 20
     assert result.ssim is not None
@@ -339,10 +338,24 @@ def test_a_resumed_run_keeps_its_number_of_threads(pair: tuple[Path, Path], tmp_
     lr, hr = (probe(str(path)) for path in pair)
     plan = plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
     undecided = plan.model_copy(update={"threads": 0})
-    assert fix_threads(undecided).threads == len(os.sched_getaffinity(0))
+    assert settle(undecided).threads == len(os.sched_getaffinity(0))
     with Ledger(plan.model_copy(update={"threads": 7})):
-        assert fix_threads(undecided).threads == 7
-        assert fix_threads(undecided.model_copy(update={"batch": 5})).threads != 7
+        assert settle(undecided).threads == 7
+        assert settle(undecided.model_copy(update={"batch": 5})).threads != 7
+
+
+def test_other_weights_in_the_same_file_do_not_resume_a_run(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    lr, hr = (probe(str(path)) for path in pair)
+    weights = tmp_path / "my.safetensors"
+    plan = plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
+    plan = plan.model_copy(update={"model": str(weights)})
+    weights.write_bytes(b"one")
+    first = settle(plan)
+    assert settle(first).digest() == first.digest()
+    weights.write_bytes(b"two")
+    assert settle(plan).digest() != first.digest()
 
 
 def test_progress_is_closed_when_a_run_fails(tmp_path: Path) -> None:

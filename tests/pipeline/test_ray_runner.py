@@ -110,7 +110,6 @@ def test_ray_and_inline_give_the_same_bits(plan: Plan, tmp_path: Path) -> None:
         engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
         run_inline(ledger, engine, Silent())
         assert [ledger.records[i].sha256 for i in range(4)] == distributed
-    assert report.engine is not None
     assert report.engine.name == "bicubic"
     assert progress.frames[-1] == 40
     assert progress.notes == []
