@@ -37,7 +37,10 @@ _MATRIX_TAG = {"bt709": 1, "bt601": 6, "bt2020": 9}
 _RANGE_TAG = {"limited": 1, "full": 2}
 # accurate_rnd and full chroma: without them swscale is up to 5 levels off; into planar gbrp they
 # are as fast as without (AVX2), into packed rgb24 five times slower: hence the detour
-_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+# (bitexact costs nothing and gives the same bits on every processor of a cluster)
+_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+_LEFT_UNSIGNALLED = frozenset({"vp8", "vp9"})
+"""Codecs that cannot signal where 4:2:0 chroma lies, and whose decoders do not tell."""
 _TICK = Fraction(1, 25)
 
 
@@ -143,8 +146,10 @@ class _Scaler:
 class ToRgb:
     """Convert decoded frames to uint8 (8 bit) or uint16 (more; full scale) H x W x 3 RGB."""
 
-    def __init__(self, colour: Colour, *, threads: int = 1) -> None:
+    def __init__(self, colour: Colour, *, codec: str = "", threads: int = 1) -> None:
         self._colour = colour
+        # otherwise each frame says it itself
+        self._chroma = ":in_chroma_loc=left" if codec in _LEFT_UNSIGNALLED else ""
         self._threads = threads
         self._scalers: dict[tuple[str, int, int], _Scaler] = {}
 
@@ -166,7 +171,7 @@ class ToRgb:
         planar = "gbrp16le" if packed == "rgb48le" else "gbrp"
         matrix, scale = self._colour.used_matrix, self._colour.used_range
         return [
-            f"scale=in_color_matrix={matrix}:in_range={scale}:flags={_FLAGS}",
+            f"scale=in_color_matrix={matrix}:in_range={scale}{self._chroma}:flags={_FLAGS}",
             f"format={planar}",
             f"scale=flags={_FLAGS}",
             f"format={packed}",
@@ -180,7 +185,7 @@ class FromRgb:
         self._colour = output_colour(colour, pix_fmt)
         self._pix_fmt = pix_fmt
         self._threads = threads
-        self._scaler: _Scaler | None = None
+        self._scalers: dict[tuple[str, int, int], _Scaler] = {}
 
     def __call__(self, rgb: Pixels) -> VideoFrame:
         """Return an untimed frame, tagged as the output is."""
@@ -188,9 +193,10 @@ class FromRgb:
         pixels: Any = np.ascontiguousarray(rgb)  # PyAV's stub asks for one dtype, not either
         frame = av.VideoFrame.from_numpy_buffer(pixels, packed)
         if packed != self._pix_fmt:
-            if self._scaler is None:
-                self._scaler = _Scaler(frame, self._steps(), self._threads)
-            frame = self._scaler(frame)
+            key = (packed, frame.width, frame.height)
+            if key not in self._scalers:
+                self._scalers[key] = _Scaler(frame, self._steps(), self._threads)
+            frame = self._scalers[key](frame)
         frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
         return frame
 

@@ -89,7 +89,7 @@ class _Range:
         self._conceal = conceal
         self._told = expected is not None
         self._due = deque(pts for pts in sorted(expected or ()) if self._inside(pts))
-        self._convert = ToRgb(clip.colour)
+        self._convert = ToRgb(clip.colour, codec=clip.codec)
         self._last: Pixels | None = None
 
     def _inside(self, pts: int) -> bool:
@@ -164,7 +164,7 @@ class FrameReader:
         self._size = cache
         self._threads = threads
         self._cache: OrderedDict[int, Pixels] = OrderedDict()
-        self._convert = ToRgb(clip.colour)
+        self._convert = ToRgb(clip.colour, codec=clip.codec)
         self._decoder: Decoder | None = None
         self._finder: Decoder | None = None
         self._frames: Iterator[_Timed] = iter(())
