@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+from collections import deque
 from collections.abc import Iterator
 
 from av.container import InputContainer
@@ -13,6 +15,8 @@ from pipeline.schema import Clip
 
 _FARTHEST = 128
 """Seconds before a frame in which a key frame is looked for before decoding from the start."""
+_LOOK_AHEAD = 16
+"""Frames: no codec reorders over more."""
 
 
 class Decoder:
@@ -31,6 +35,16 @@ class Decoder:
 
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (pts, frame) from `back` key frames before the one that `start_pts` needs."""
+        decoded = self._decode(start_pts, back)
+        # AVI numbers frames in decoding order, which B-frames make another than the one shown
+        return _shown_in_order(decoded) if self._clip.container == "avi" else decoded
+
+    def key_before(self, pts: int) -> int | None:
+        """Return the key frame from which `pts` would be decoded; moves this decoder away."""
+        found = self._find_key(pts)
+        return found[1] if found else None
+
+    def _decode(self, start_pts: int | None, back: int) -> Iterator[tuple[int, VideoFrame]]:
         self.error = None
         if start_pts is None or not self._seek(start_pts, back):
             self._container.close()
@@ -47,11 +61,6 @@ class Decoder:
                     self.error = "its data are damaged"
                 else:
                     yield pts, frame
-
-    def key_before(self, pts: int) -> int | None:
-        """Return the key frame from which `pts` would be decoded; moves this decoder away."""
-        found = self._find_key(pts)
-        return found[1] if found else None
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         container = open_input(self._clip.path)
@@ -97,3 +106,18 @@ class Decoder:
         except (*MEDIA_ERRORS, StopIteration):
             return None
         return packet.pts if packet.is_keyframe else None
+
+
+def _shown_in_order(
+    decoded: Iterator[tuple[int, VideoFrame]],
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Give frames, which come in the order shown, their times in rising order."""
+    frames: deque[VideoFrame] = deque()
+    times: list[int] = []
+    for pts, frame in decoded:
+        frames.append(frame)
+        heapq.heappush(times, pts)
+        if len(frames) > _LOOK_AHEAD:
+            yield heapq.heappop(times), frames.popleft()
+    while frames:
+        yield heapq.heappop(times), frames.popleft()
