@@ -125,14 +125,11 @@ def _run(
 def settle(plan: Plan) -> Plan:
     """Return the plan with everything fixed that decides bits but depends on machine and moment.
 
-    These are the engine's CPU threads, the same for every worker, and the weights of a model file.
+    These are the weights, and the engine's CPU threads, which are the same for every worker.
     A resumed run keeps its number of threads, even on a machine with other cores.
     """
-    model = Path(plan.model)
-    if model.is_file():
-        plan = plan.model_copy(
-            update={"model": str(model.absolute()), "model_sha256": sha256(model)}
-        )
+    if plan.engine != "bicubic":
+        plan = plan.model_copy(update=_weights(plan.model))
     if plan.threads:
         return plan
     threads = len(os.sched_getaffinity(0))
@@ -140,6 +137,18 @@ def settle(plan: Plan) -> Plan:
     if stored is not None and stored.model_copy(update={"threads": 0}).digest() == plan.digest():
         threads = stored.threads
     return plan.model_copy(update={"threads": threads})
+
+
+def _weights(model: str) -> dict[str, str]:
+    from crossnetpp.checkpoint import WeightsError, weights_path  # imports torch
+
+    try:
+        path = weights_path(model)
+    except WeightsError as error:
+        raise InputError(str(error)) from error
+    # a file is named by its whole path: an actor's working directory is not the driver's
+    named = str(path.absolute()) if Path(model).is_file() else model
+    return {"model": named, "model_sha256": sha256(path)}
 
 
 def _engine(plan: Plan) -> Engine:

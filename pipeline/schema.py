@@ -165,7 +165,7 @@ class Plan(Model):
     engine: str
     model: str
     model_sha256: str = ""
-    """Of the weights when `model` is a file, set as a run starts: others must not resume it."""
+    """Of the weights, set as a run starts: a run is not resumed with others."""
     batch: int
     encoding: Encoding
     threads: int = 0

@@ -350,7 +350,7 @@ def test_other_weights_in_the_same_file_do_not_resume_a_run(
     lr, hr = (probe(str(path)) for path in pair)
     weights = tmp_path / "my.safetensors"
     plan = plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
-    plan = plan.model_copy(update={"model": str(weights)})
+    plan = plan.model_copy(update={"model": str(weights), "engine": "torch"})
     weights.write_bytes(b"one")
     first = settle(plan)
     assert settle(first).digest() == first.digest()
