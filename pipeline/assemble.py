@@ -13,6 +13,7 @@ from pipeline.interrupt import Interrupts
 from pipeline.ledger import Ledger, fsync, write_atomically
 from pipeline.media.remux import assemble
 from pipeline.media.verify import differences
+from pipeline.plan_file import dumps
 from pipeline.schema import FrameIndex, Plan
 
 _LISTED = 3
@@ -51,7 +52,7 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> Path:
     with _one_line("publish"):
         _sync(finished)
         with interrupts.held():
-            write_atomically(reference_map, plan.model_dump_json(indent=1))
+            write_atomically(reference_map, dumps(plan))
             _publish(finished, output, ledger.folder.path, force=force)
             ledger.remove()
     return reference_map

@@ -42,7 +42,7 @@ class VerificationError(PipelineError):
     """Report a finished file that differs from what the plan promised."""
 
 
-class Interrupted(PipelineError):
+class Interrupted(PipelineError):  # noqa: N818 - it is not an error
     """Report a run stopped by the user; what is committed stays."""
 
     exit_status = 130

@@ -1,0 +1,256 @@
+"""The plan: everything a run does, decided before it starts, from the files and the arguments."""
+
+from __future__ import annotations
+
+import shutil
+from bisect import bisect_left
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.errors import InputError, PairingError
+from pipeline.media.probe import probe, scan
+from pipeline.media.remux import container_notes, default_output
+from pipeline.media.writer import check_encoder, default_encoding
+from pipeline.pairing_plan import plan_references
+from pipeline.plan_file import read_plan, save_plan
+from pipeline.schema import Clip, Encoding, FrameIndex, Plan, ReferenceChoice
+from pipeline.segments import cut_segments
+from pipeline.settings import ENGINES, RunSettings
+
+__all__ = ["load_plan", "make_plan", "save_plan"]
+
+SCALES = (2, 4, 8)
+LEAST_SIDE = 16
+"""Pixels: below this a side of the input holds nothing to align."""
+LEAST_BITS_PER_PIXEL = 0.02
+"""What even the most easily compressed output needs; enough to notice a full disk beforehand."""
+
+
+def make_plan(settings: RunSettings) -> Plan:
+    """Decide segments, references, encoder and output for a run of `settings`.
+
+    Deterministic: the same files and arguments give the same plan. Raises InputError (and its
+    kinds MediaError, PairingError) for anything the user has to change.
+    """
+    _check_names(settings)
+    if settings.ref_stream is None:
+        raise InputError(
+            "found no reference, expected an HR recording to borrow from; give --ref-stream REF"
+        )
+    lr, ref = probe(settings.input), probe(settings.ref_stream)
+    scale = choose_scale(lr, ref, settings.scale)
+    encoding = default_encoding(
+        lr,
+        codec=settings.codec,
+        crf=settings.crf,
+        preset=settings.preset,
+        pix_fmt=settings.pix_fmt,
+    )
+    width, height = lr.width * scale, lr.height * scale
+    check_encoder(encoding, width, height)
+    index = frames_between(lr, scan(lr), settings.start, settings.end)
+    output = _output(settings, lr, scale, encoding)
+    _check_output(output, settings, lr, ref, len(index.pts) * width * height)
+    paired = plan_references(lr, index, ref, settings, (height, width))
+    notes = [*_colour_notes(lr, ref), *container_notes(lr, output), *paired.notes]
+    return Plan(
+        input=lr,
+        reference=paired.reference,
+        output=str(output),
+        scale=scale,
+        width=width,
+        height=height,
+        engine=settings.engine,
+        model=settings.model,
+        batch=settings.batch,
+        encoding=encoding,
+        on_error=settings.on_error,
+        cuts=paired.cuts,
+        segments=cut_segments(index.pts, index.keys, index.end_pts, lr.time_base, settings.segment),
+        reference_map=tuple(paired.choices),
+        notes=tuple(notes),
+    )
+
+
+def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
+    """Return a (perhaps edited) plan, checked against the files it names.
+
+    `settings` gives the input it must be for, and may give another output. Entries of the
+    reference map whose reference was changed by hand are marked "edited". Raises InputError for
+    plans that are broken or whose files have changed.
+    """
+    plan = read_plan(path)
+    lr, ref = probe(plan.input.path), probe(plan.reference.clip.path)
+    given = probe(settings.input) if settings else lr
+    for name, now, then in (
+        ("input", lr, plan.input),
+        ("reference", ref, plan.reference.clip),
+        ("INPUT", given, plan.input),
+    ):
+        if now.fingerprint != then.fingerprint:
+            raise InputError(
+                f"found another {name} in {now.path} than the plan {path} was made for, "
+                "expected the same file; make the plan anew"
+            )
+    plan = plan.model_copy(update={"reference_map": _checked_map(plan, ref, path)})
+    if settings is None:
+        return plan
+    if settings.output:
+        plan = plan.model_copy(update={"output": str(Path(settings.output).absolute())})
+    _check_output(Path(plan.output), settings, lr, ref, 0)
+    return plan
+
+
+def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> tuple[ReferenceChoice, ...]:
+    frames = {choice.pts for choice in plan.reference_map}
+    known = scan(plan.input).pts
+    covered = [p for s in plan.segments for p in known if s.start_pts <= p < s.end_pts]
+    if sorted(frames) != covered or len(frames) != len(plan.reference_map):
+        raise InputError(
+            f"found a reference map in {path} that does not fit the input's frames "
+            f"({len(plan.reference_map)} entries for {len(covered)} frames), expected one for "
+            "every frame; edit ref_pts only"
+        )
+    there = set(scan(ref).pts)
+    drift, offset = plan.reference.drift, plan.reference.offset
+    checked = []
+    for choice in plan.reference_map:
+        if choice.ref_pts is None:
+            edited = choice.seconds is not None
+            seconds = None
+        elif choice.ref_pts not in there:
+            raise InputError(
+                f"found ref_pts {choice.ref_pts} for pts {choice.pts} in {path}, expected the "
+                "time of a reference frame or null; see `pipeline probe` of the reference"
+            )
+        else:
+            at = ref.seconds(choice.ref_pts) * drift + offset
+            seconds = round(at - plan.input.seconds(choice.pts), 6)
+            edited = choice.seconds is None or abs(seconds - choice.seconds) > 1e-4
+            if not edited or (ref.kind == "stills" and not ref.times):
+                seconds, edited = choice.seconds, False
+        checked.append(replace(choice, seconds=seconds, why="edited") if edited else choice)
+    return tuple(checked)
+
+
+def choose_scale(lr: Clip, ref: Clip, asked: str) -> int:
+    """Return 2, 4 or 8: what was asked for, or what brings the input nearest the reference."""
+    across, down = ref.width / lr.width, ref.height / lr.height
+    if max(across, down) < 1.0:
+        raise PairingError(
+            f"found a reference of {ref.width}x{ref.height}, smaller than the input of "
+            f"{lr.width}x{lr.height}, expected a larger one; are INPUT and --ref-stream swapped?"
+        )
+    if min(lr.width, lr.height) < LEAST_SIDE:
+        raise InputError(
+            f"found an input of {lr.width}x{lr.height}, expected at least "
+            f"{LEAST_SIDE}x{LEAST_SIDE}; try a larger recording"
+        )
+    ratio = (across * down) ** 0.5
+    if asked == "auto":
+        if ratio < 1.3:
+            raise PairingError(
+                f"found a reference of {ref.width}x{ref.height} for an input of "
+                f"{lr.width}x{lr.height}, expected one about 2, 4 or 8 times as large; "
+                "give a larger reference, or --scale"
+            )
+        return min(
+            SCALES,
+            key=lambda scale: abs(scale / ratio - 1) if scale > ratio else abs(ratio / scale - 1),
+        )
+    scale = int(asked)
+    if ratio < scale / 2.2:
+        raise PairingError(
+            f"found a reference only {ratio:.2g} times as large as the input, expected about "
+            f"{scale} times for --scale {scale}; try --scale auto"
+        )
+    return scale
+
+
+def frames_between(
+    lr: Clip, index: FrameIndex, start: float | None, end: float | None
+) -> FrameIndex:
+    """Return the frames from `start` to before `end`, seconds on the input's clock."""
+    if start is None and end is None:
+        return index
+    first = 0 if start is None else _first_at(lr, index, start)
+    last = len(index.pts) if end is None else _first_at(lr, index, end)
+    pts = index.pts[first:last]
+    if not pts:
+        raise InputError(
+            f"found no frame between --start {start} and --end {end}, expected some within "
+            f"{lr.seconds(index.pts[0]):.3f} to {float(index.end_pts * lr.time_base):.3f} s; "
+            "try other times"
+        )
+    end_pts = index.pts[last] if last < len(index.pts) else index.end_pts
+    return FrameIndex(pts=pts, keys=[k for k in index.keys if k in set(pts)], end_pts=end_pts)
+
+
+def _first_at(lr: Clip, index: FrameIndex, seconds: float) -> int:
+    return bisect_left(index.pts, seconds - 1e-9, key=lambda pts: float(pts * lr.time_base))
+
+
+def _check_names(settings: RunSettings) -> None:
+    if settings.engine not in ENGINES:
+        raise InputError(
+            f"found the engine '{settings.engine}', expected one of {', '.join(ENGINES)}; "
+            "try --engine auto"
+        )
+    if settings.select == "view":
+        raise InputError(
+            "found --select view, expected auto, time or content in this version; try --select auto"
+        )
+    if settings.placement == "split":
+        raise InputError(
+            "found --placement split, expected auto or fused in this version; try auto"
+        )
+
+
+def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> Path:
+    chosen = settings.output or default_output(lr, scale, encoding)
+    return Path(chosen).absolute()
+
+
+def _check_output(output: Path, settings: RunSettings, lr: Clip, ref: Clip, pixels: int) -> None:
+    for name, clip in (("input", lr), ("reference", ref)):
+        if output == Path(clip.path).absolute():
+            raise InputError(
+                f"found the {name} {clip.path} as output, expected another path; try another -o"
+            )
+    if output.exists() and not settings.force:
+        raise InputError(f"found {output} already there; try another -o, or --force to replace it")
+    folder = output.parent
+    if not folder.is_dir():
+        raise InputError(f"found no folder {folder}, expected one for the output; make it first")
+    _check_writable(folder)
+    needed = max(1 << 20, int(pixels * LEAST_BITS_PER_PIXEL / 8))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"found {free / 1e6:.1f} MB free in {folder}, expected at least {needed / 1e6:.1f} MB; "
+            "make room, or try another -o"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    """Try to make a folder, as a run does: modes say little to root and on network drives."""
+    probe_folder = folder / ".pipeline-write-test"
+    try:
+        probe_folder.mkdir()
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise InputError(
+            f"found no way to write in {folder} ({error.strerror}), expected a writable folder; "
+            "try another -o"
+        ) from error
+    probe_folder.rmdir()
+
+
+def _colour_notes(lr: Clip, ref: Clip) -> list[str]:
+    return [
+        f"{name}: colour is not tagged, taken as {clip.colour.used_matrix} "
+        f"{clip.colour.used_range} by its size"
+        for name, clip in (("input", lr), ("reference", ref))
+        if clip.colour.guessed and clip.kind == "video"
+    ]
