@@ -126,11 +126,11 @@ class Stage1(nn.Module):
 class Stage2(nn.Module):
     """Find the motion that is left between LR_up and the warped reference, to sub-pixels."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, windows: tuple[int, ...]) -> None:
         super().__init__()
-        self.steps = steps
+        self.windows = windows
         self.head8 = FlowHead(2, 56, 48)
-        self.head4 = FlowHead(3, 40, 48, extra=4 * steps)
+        self.head4 = FlowHead(3, 40, 48, extra=4 * len(windows))
 
     def forward(
         self,
@@ -150,9 +150,9 @@ class Stage2(nn.Module):
         flow = upscale_flow(upscale_flow(flow8, 2) + residual4, 2)
         target, source = F.avg_pool2d(luma(lr_up), 2), F.avg_pool2d(luma(unsharp), 2)
         trust = torch.sigmoid(F.pixel_shuffle(trust, 2))
-        for i in range(self.steps):
+        for i, window in enumerate(self.windows):
             # The step is taken as given: gradients reach flow and trust, not its arithmetic.
-            step = lucas_kanade_step(target, source, flow.detach()).detach()
+            step = lucas_kanade_step(target, source, flow.detach(), window).detach()
             flow = flow + trust[:, i : i + 1] * step
         return flow
 
@@ -190,7 +190,7 @@ class CrossNetFast(nn.Module):
         config = config or FastConfig()
         self.encoder = Encoder()
         self.stage1 = Stage1()
-        self.stage2 = Stage2(config.steps)
+        self.stage2 = Stage2(config.windows)
         self.fusion = Fusion(config.width, config.blocks)
 
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from crossnetpp.warp import warp
 
-WINDOW = 9
-"""Side of the window in which motion is taken as constant, pixels."""
 DAMPING = 2e-5
 """Added to the structure tensor (squared intensity per pixel): no motion where nothing is seen."""
 LARGEST_STEP = 1.5
@@ -26,26 +24,25 @@ def luma(image: Tensor) -> Tensor:
     return (image * weights).sum(1, keepdim=True)
 
 
-def _window_mean(values: Tensor) -> Tensor:
-    half = WINDOW // 2
+def _window_mean(values: Tensor, window: int) -> Tensor:
+    half = window // 2
     padded = F.pad(values, (half, half, half, half), mode="replicate")
-    return F.avg_pool2d(padded, WINDOW, stride=1)
+    return F.avg_pool2d(padded, window, stride=1)
 
 
-def lucas_kanade_step(target: Tensor, source: Tensor, flow: Tensor) -> Tensor:
+def lucas_kanade_step(target: Tensor, source: Tensor, flow: Tensor, window: int) -> Tensor:
     """Return the correction (N x 2 x H x W pixels) that brings warp(source, flow) onto `target`.
 
-    `target` and `source` are N x 1 x H x W in 0..1; brightness offsets between the two do not count
-    because difference and gradients are taken relative to their mean in the window.
+    `target` and `source` are N x 1 x H x W in 0..1 and equally bright; motion is taken as constant
+    in a square of `window` (odd) pixels.
     """
     warped = warp(source, flow)
     padded = F.pad(0.5 * (target + warped), (1, 1, 1, 1), mode="replicate")
     gx = 0.5 * (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2])
     gy = 0.5 * (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1])
     difference = warped - target
-    difference = difference - _window_mean(difference)
     products = torch.cat((gx * gx, gx * gy, gy * gy, gx * difference, gy * difference), dim=1)
-    xx, xy, yy, xt, yt = torch.split(_window_mean(products), 1, dim=1)
+    xx, xy, yy, xt, yt = torch.split(_window_mean(products, window), 1, dim=1)
     xx, yy = xx + DAMPING, yy + DAMPING
     determinant = xx * yy - xy * xy
     step: Tensor = torch.cat((xy * yt - yy * xt, xy * xt - xx * yt), dim=1) / determinant

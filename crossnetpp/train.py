@@ -57,7 +57,6 @@ def train(
     *,
     peak_rate: float = 5e-4,
     start: Path | None = None,
-    first_step: int = 0,
     save_every: int = 250,
 ) -> list[float]:
     """Train, write weights to `out` every `save_every` steps, and return the loss of each step."""
@@ -70,7 +69,7 @@ def train(
     losses: list[float] = []
     began = time.monotonic()
     for step, (target, reference, flow) in zip(
-        range(first_step, settings.steps), loader, strict=False
+        range(settings.first_step, settings.steps), loader, strict=False
     ):
         scale = int(rng.choice(SCALES))
         lr = degrade_tensor(target, scale)
@@ -92,7 +91,7 @@ def train(
                 "step %d of %d, %.2f s a step, sr %.4f (LR_up %.4f), warping %.4f, flow %.2f",
                 step + 1,
                 settings.steps,
-                (time.monotonic() - began) / (step + 1 - first_step),
+                (time.monotonic() - began) / (step + 1 - settings.first_step),
                 float(np.mean(losses[-50:])),
                 base,
                 parts["warping"].item(),
@@ -118,7 +117,11 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = MixtureSettings(
-        size=arguments.size, steps=arguments.steps, batch=arguments.batch, seed=arguments.seed
+        size=arguments.size,
+        steps=arguments.steps,
+        batch=arguments.batch,
+        seed=arguments.seed,
+        first_step=arguments.first_step,
     )
     train(
         training_sources(arguments.data),
@@ -126,7 +129,6 @@ def main() -> None:
         arguments.out,
         peak_rate=arguments.rate,
         start=arguments.start,
-        first_step=arguments.first_step,
     )
 
 

@@ -28,6 +28,8 @@ class MixtureSettings:
     batch: int = 4
     fault_rate: float = 0.2
     seed: int = 0
+    first_step: int = 0
+    """Where a continued run takes the curriculum up."""
 
 
 def _change_light(
@@ -80,7 +82,8 @@ class Mixture(IterableDataset[Drawn]):
         rng = np.random.default_rng((settings.seed, number))
         step = 0
         while True:
-            done = step * workers / (settings.batch * settings.steps)
+            done = settings.first_step / settings.steps
+            done += step * workers / (settings.batch * settings.steps)
             motion = min(1.0, 0.1 + 1.8 * done)
             pair = self._draw(rng, motion)
             if rng.random() < settings.fault_rate:
