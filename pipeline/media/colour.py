@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-import av
+import cv2
 import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
@@ -33,8 +33,8 @@ _MATRICES = {
     9: "bt2020",
     10: "bt2020",
 }
-_MATRIX_TAG = {"bt709": 1, "bt601": 6, "bt2020": 9}
-_RANGE_TAG = {"limited": 1, "full": 2}
+_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+"""The weights of red and blue; green has the rest."""
 # accurate_rnd and full chroma: without them swscale is up to 5 levels off; into planar gbrp they
 # are as fast as without (AVX2), into packed rgb24 five times slower: hence the detour
 # (bitexact costs nothing and gives the same bits on every processor of a cluster)
@@ -143,6 +143,10 @@ class _Scaler:
         return converted
 
 
+def _depth(frame_format: VideoFormat) -> int:
+    return max(component.bits for component in frame_format.components)
+
+
 class ToRgb:
     """Convert decoded frames to uint8 (8 bit) or uint16 (more; full scale) H x W x 3 RGB."""
 
@@ -155,24 +159,42 @@ class ToRgb:
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         """Return the pixels of a decoded frame, which loses its colour tags."""
-        deep = max(component.bits for component in frame.format.components) > 8
-        packed = "rgb48le" if deep else "rgb24"
+        depth = _depth(frame.format)
+        rgb = frame.format.is_rgb or frame.format.name == "pal8"
+        packed = "rgb48le" if depth > 8 else "rgb24"
         if frame.format.name != packed:
             key = (frame.format.name, frame.width, frame.height)
             if key not in self._scalers:
-                self._scalers[key] = _Scaler(frame, self._steps(frame, packed), self._threads)
+                steps = self._steps(packed, rgb, len(frame.format.components) < 3)
+                self._scalers[key] = _Scaler(frame, steps, self._threads)
             frame.colorspace, frame.color_range = _UNSPECIFIED, 0
             frame = self._scalers[key](frame)
-        return contiguous(frame.to_ndarray())
+        pixels = contiguous(frame.to_ndarray())
+        if depth == 8 or rgb:
+            return pixels
+        # swscale takes 16-bit RGB as 8-bit with a fraction: its white is 255.0 or 255.75, not 65535
+        limited = self._colour.used_range == "limited"
+        white = 255 << 8 if limited else (2**depth - 1) << (16 - depth)
+        flat = pixels.reshape(len(pixels), -1)
+        factor: Any = 65535 / white  # OpenCV's stub has no scalars
+        return contiguous(cv2.multiply(flat, factor)).reshape(pixels.shape)
 
-    def _steps(self, frame: VideoFrame, packed: str) -> list[str]:
-        if frame.format.is_rgb or frame.format.name == "pal8":
+    def _steps(self, packed: str, rgb: bool, grey: bool) -> list[str]:
+        if rgb:
             return [f"scale=flags={_FLAGS}", f"format={packed}"]
-        planar = "gbrp16le" if packed == "rgb48le" else "gbrp"
+        deep = packed == "rgb48le"
         matrix, scale = self._colour.used_matrix, self._colour.used_range
+        steps = []
+        if grey:
+            # swscale takes every grey as full range; its luma is moved to YUV untouched
+            steps = [
+                f"scale=in_range=full:out_range=full:flags={_FLAGS}",
+                f"format={'yuv444p16le' if deep else 'yuv444p'}",
+            ]
         return [
+            *steps,
             f"scale=in_color_matrix={matrix}:in_range={scale}{self._chroma}:flags={_FLAGS}",
-            f"format={planar}",
+            f"format={'gbrp16le' if deep else 'gbrp'}",
             f"scale=flags={_FLAGS}",
             f"format={packed}",
         ]
@@ -184,28 +206,75 @@ class FromRgb:
     def __init__(self, colour: Colour, pix_fmt: str, *, threads: int = 1) -> None:
         self._colour = output_colour(colour, pix_fmt)
         self._pix_fmt = pix_fmt
+        self._depth = _depth(VideoFormat(pix_fmt))
         self._threads = threads
         self._scalers: dict[tuple[str, int, int], _Scaler] = {}
 
     def __call__(self, rgb: Pixels) -> VideoFrame:
         """Return an untimed frame, tagged as the output is."""
-        packed = "rgb24" if rgb.dtype == np.uint8 else "rgb48le"
-        pixels: Any = np.ascontiguousarray(rgb)  # PyAV's stub asks for one dtype, not either
-        frame = av.VideoFrame.from_numpy_buffer(pixels, packed)
-        if packed != self._pix_fmt:
-            key = (packed, frame.width, frame.height)
+        # swscale is exact to half a level from 8 bits to limited range; into full range its chroma
+        # is half a level low, and deep white is 4 levels high: there the matrix is applied here
+        plain = is_rgb(self._pix_fmt) or (
+            self._depth == 8 and rgb.dtype == np.uint8 and self._colour.used_range == "limited"
+        )
+        frame = _packed(rgb) if plain else self._by_matrix(rgb)
+        if frame.format.name != self._pix_fmt:
+            key = (frame.format.name, frame.width, frame.height)
             if key not in self._scalers:
-                self._scalers[key] = _Scaler(frame, self._steps(), self._threads)
+                self._scalers[key] = _Scaler(frame, self._steps(plain), self._threads)
+            frame.colorspace, frame.color_range = _UNSPECIFIED, 0
             frame = self._scalers[key](frame)
         frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
         return frame
 
-    def _steps(self) -> list[str]:
+    def _by_matrix(self, rgb: Pixels) -> VideoFrame:
+        """Return 4:4:4 code values of the output's depth."""
+        matrix = _rgb_to_codes(self._colour, self._depth)
+        matrix[:, :3] /= np.iinfo(rgb.dtype).max
+        if self._depth > 8 and rgb.dtype == np.uint8:
+            rgb = rgb.astype(np.uint16)
+        codes = contiguous(cv2.transform(rgb, matrix))
+        if self._depth == 8 and codes.dtype != np.uint8:
+            codes = codes.astype(np.uint8)
+        name = "yuv444p" if self._depth == 8 else f"yuv444p{self._depth}le"
+        frame = VideoFrame(rgb.shape[1], rgb.shape[0], name)
+        for index in range(3):
+            plane: Any = frame.planes[index]
+            rows = np.frombuffer(plane, codes.dtype).reshape(plane.height, -1)
+            rows[:, : plane.width] = codes[..., index]
+        return frame
+
+    def _steps(self, plain: bool) -> list[str]:
         if is_rgb(self._pix_fmt):
             return [f"scale=flags={_FLAGS}", f"format={self._pix_fmt}"]
+        matrix, scale = self._colour.used_matrix, self._colour.used_range
+        source = "" if plain else f"in_color_matrix={matrix}:in_range={scale}:"
         # H.264, H.265 and VP9 take unsignalled 4:2:0 chroma as left
         return [
-            f"scale=out_color_matrix={self._colour.used_matrix}"
-            f":out_range={self._colour.used_range}:out_chroma_loc=left:flags={_FLAGS}",
+            f"scale={source}out_color_matrix={matrix}:out_range={scale}"
+            f":out_chroma_loc=left:flags={_FLAGS}",
             f"format={self._pix_fmt}",
         ]
+
+
+def _packed(rgb: Pixels) -> VideoFrame:
+    pixels: Any = np.ascontiguousarray(rgb)  # PyAV's stub asks for one dtype, not either
+    return VideoFrame.from_numpy_buffer(pixels, "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
+
+
+def _rgb_to_codes(colour: Colour, depth: int) -> NDArray[np.float64]:
+    """Return the 3 x 4 matrix from RGB of 0..1 to code values of Y'CbCr (H.273, equations 35..)."""
+    red, blue = _LUMA_WEIGHTS[colour.used_matrix]
+    green = 1 - red - blue
+    matrix = np.zeros((3, 4))
+    matrix[0, :3] = red, green, blue
+    matrix[1, :3] = np.array([-red, -green, 1 - blue]) / (2 * (1 - blue))
+    matrix[2, :3] = np.array([1 - red, -green, -blue]) / (2 * (1 - red))
+    if colour.used_range == "full":
+        matrix *= 2**depth - 1
+        matrix[1:, 3] = 2 ** (depth - 1)
+    else:
+        unit = 2 ** (depth - 8)
+        matrix *= np.array([[219.0], [224.0], [224.0]]) * unit
+        matrix[:, 3] = np.array([16, 128, 128]) * unit
+    return matrix
