@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
         if ctx.meta.get("pipeline.debug"):
             click.echo("".join(traceback.format_exception(error)), err=True)
         click.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
-        _leave_running_threads(error.exit_status)
+        _leave_native_code(error)
         ctx.exit(error.exit_status)
 
 
@@ -77,15 +77,18 @@ def _debug_option() -> click.Option:
     )
 
 
-def _leave_running_threads(status: int) -> None:
-    """End the process at once if a stage is still inside native code, which cannot be stopped.
+def _leave_native_code(error: PipelineError) -> None:
+    """End the process at once where the interpreter's own way out may crash.
 
-    A daemon thread that returns from native code into an ending interpreter may crash it.
+    That is when a stage is still inside native code, which cannot be stopped and would return into
+    an ending interpreter, and when `ray.init` may have been torn apart (a segmentation fault was
+    seen). Everything of ours has been cleaned up before.
     """
-    if any(thread.name.startswith("pipeline-") for thread in threading.enumerate()):
+    running = any(thread.name.startswith("pipeline-") for thread in threading.enumerate())
+    if running or (isinstance(error, Interrupted) and "ray" in sys.modules):
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
+        os._exit(error.exit_status)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

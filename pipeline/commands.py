@@ -33,6 +33,12 @@ _WHAT = (
         help="How the reference of each frame is chosen.",
     ),
     click.option("--ref-offset", metavar="SECONDS|auto", help="Added to the times of REF."),
+    click.option(
+        "--max-ref-distance",
+        type=float,
+        metavar="SECONDS",
+        help="Borrow nothing from references farther away; default 2.",
+    ),
     click.option("--start", metavar="TIME", help="Begin here (seconds or h:mm:ss)."),
     click.option("--end", metavar="TIME", help="Stop before here (seconds or h:mm:ss)."),
     click.option(
@@ -84,8 +90,9 @@ def _settings(values: dict[str, Any]) -> RunSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+        problem = first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"--{name}: found {first.get('input')!r}: {first['msg']}; see --help"
+            f"found {first['input']!r} for --{name}, which does not fit: {problem}; see --help"
         ) from error
 
 

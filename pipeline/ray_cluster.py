@@ -40,7 +40,7 @@ def cluster(
         return
     try:
         _connect(address, workers)
-        # ray.init installs its own SIGTERM handler
+        # ray.init puts its own SIGTERM handler over ours
         interrupts.install()
         yield
     finally:
@@ -62,6 +62,9 @@ def _connect(address: str | None, workers: int | None) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
+    except SystemExit:
+        # Ray's own handler, which is there before ours is put back
+        raise KeyboardInterrupt from None
     except (ConnectionError, ValueError, RuntimeError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         if address:

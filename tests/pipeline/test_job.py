@@ -18,7 +18,7 @@ from recordings import plan_of, write_pair
 from pipeline import assemble, job
 from pipeline.errors import InputError, Interrupted, PairingError, StageError, VerificationError
 from pipeline.interrupt import Interrupts
-from pipeline.job import RunResult, settle, run
+from pipeline.job import RunResult, run, settle
 from pipeline.ledger import Ledger, run_folder_of, sha256
 from pipeline.media.probe import probe, scan
 from pipeline.progress import Silent
