@@ -13,8 +13,9 @@ from pipeline.schema import ReferenceChoice
 
 LIKENESS_MARGIN = 0.01
 """A reference is left only for one that is more alike by this (normalised correlation)."""
-LEAST_LIKENESS = 0.2
-"""Below this normalised correlation two pictures do not show the same scene."""
+LEAST_LIKENESS = 0.0
+"""Below this normalised correlation two pictures hardly show the same scene; another field of view
+still correlates a little, and the network judges the rest."""
 LIKENESS_PER_SECOND = 0.01
 """What a second of distance costs against likeness."""
 

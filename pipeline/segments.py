@@ -32,7 +32,7 @@ def cut_segments(
             start = keys[key]
         else:
             frame = bisect_left(pts, earliest)
-            if frame == len(pts):
+            if frame == len(pts) or end_pts - pts[frame] < wished // 2:
                 break
             start = pts[frame]
         if start > pts[-1]:
