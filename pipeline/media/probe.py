@@ -223,6 +223,11 @@ def _scan_frames(clip: Clip) -> tuple[dict[int, int], list[int]]:
 
 
 def _last_duration(clip: Clip, pts: list[int], durations: dict[int, int]) -> int:
+    if clip.container.startswith("mov") and clip.duration_pts is not None:
+        # MP4's packets last until the next in decoding order; only the whole track is told right
+        end = pts[0] + clip.duration_pts
+        if end > pts[-1]:
+            return end - pts[-1]
     if durations[pts[-1]] > 0:
         return durations[pts[-1]]
     if len(pts) > 1:

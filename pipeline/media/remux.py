@@ -29,6 +29,7 @@ from pipeline.media.streams import (
     Window,
     add_copy,
     can_hold,
+    chapters,
     muxer_for,
     packets,
     split,
@@ -63,12 +64,22 @@ class _Timing:
         """Return the dts of the packet at `position`: the pts `delay` frames before, in order."""
         if position >= self.delay:
             return self.pts[position - self.delay]
-        step = self.pts[1] - self.pts[0] if len(self.pts) > 1 else 1
-        return self.pts[0] - (self.delay - position) * step
+        # before the first pts: in even steps, which leave the last packet a duration
+        even = self.pts[1] - self.pts[0] if len(self.pts) > 1 else 1
+        room = (self.end_pts - self.pts[-1 - self.delay] - 1) // self.delay
+        return self.pts[0] - (self.delay - position) * max(1, min(even, room))
 
     def durations(self) -> dict[int, int]:
         """Return the ticks for which the frame at each pts is shown."""
         return {a: b - a for a, b in pairwise([*self.pts, self.end_pts])}
+
+    def last_duration(self) -> int:
+        """Return the duration of the last packet that makes the track as long as what it shows.
+
+        MP4 adds up the dts steps: with a variable rate and B-frames these end before the frames.
+        """
+        last = len(self.pts) - 1
+        return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
 
 
 def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
@@ -204,10 +215,9 @@ def _write_video(
                 copies[stream.index] = copy
         assert video is not None
         target.metadata.update(source.metadata)
-        if clip.chapters and timing.window == Window():
-            target.set_chapters(source.chapters())
+        target.set_chapters(chapters(source, timing.window))
         carried = [s for s in source.streams if s.index in copies and s.type != "attachment"]
-        joined = _joined(clip, files, timing, video)
+        joined = _joined(clip, files, timing, video, stretch=muxer in EXACT_MUXERS)
         _interleave(target, joined, packets(source, carried, timing.window), copies)
 
 
@@ -276,7 +286,7 @@ def _display_matrix(clip: Clip) -> list[int] | None:
 
 
 def _joined(
-    clip: Clip, files: list[Path], timing: _Timing, stream: VideoStream
+    clip: Clip, files: list[Path], timing: _Timing, stream: VideoStream, *, stretch: bool
 ) -> Iterator[Packet[Any]]:
     durations = timing.durations()
     position = 0
@@ -287,6 +297,8 @@ def _joined(
             packet.duration = durations[packet.pts]
             packet.stream = stream
             position += 1
+            if stretch and position == len(timing.pts):
+                packet.duration = timing.last_duration()
             yield packet
 
 

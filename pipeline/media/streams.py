@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -15,8 +15,11 @@ from av.packet import Packet
 from av.stream import Stream
 
 from pipeline.errors import InputError
-from pipeline.media.container import MEDIA_ERRORS, choose_video, codec_name, open_input
+from pipeline.media.container import MEDIA_ERRORS, open_input
 from pipeline.schema import Clip, StreamInfo
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # only in PyAV's stubs
 
 EXACT_MUXERS = frozenset({"mp4", "mov", "ipod"})
 MATROSKA = frozenset({"matroska", "webm"})
@@ -127,16 +130,12 @@ def packets(
             yield packet
 
 
-def others(container: InputContainer, path: str) -> list[StreamInfo]:
-    """Describe the streams of a finished output besides its video."""
-    video = choose_video(container, path)
-    return [
-        StreamInfo(
-            index=stream.index,
-            type=stream.type,
-            codec=codec_name(stream),
-            language=stream.metadata.get("language", ""),
-        )
-        for stream in container.streams
-        if stream.index != video.index
-    ]
+def chapters(container: InputContainer, window: Window) -> list[Chapter]:
+    """Return the chapters of which some part lies in the window."""
+    found = []
+    for chapter in container.chapters():
+        base = chapter["time_base"] or Fraction(1)
+        starts = window.end is None or chapter["start"] * base < window.end
+        if starts and (window.start is None or chapter["end"] * base > window.start):
+            found.append(chapter)
+    return found
