@@ -16,6 +16,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.stream import Stream
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import InputError, StageError
@@ -102,14 +103,15 @@ def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
 
 
 def container_notes(clip: Clip, out_path: Path) -> list[str]:
-    """Say in sentences what the output's container will round or lose."""
+    """Say in sentences what will be rounded or lost on the way to an output's container."""
     if clip.kind == "stills":
-        return []
+        alpha = stills.has_alpha(clip.files[0])
+        return ["transparency is dropped: the output is opaque"] if alpha else []
     muxer = muxer_for(clip, out_path)
     tick = Fraction(1, 1000) if muxer in MATROSKA else None
     if muxer == "mpegts":
         tick = Fraction(1, 90000)
-    notes = []
+    notes = _picture_notes(clip)
     if tick is not None and (clip.time_base / tick).denominator != 1:
         notes.append(
             f"{out_path.suffix} keeps times in steps of {float(tick) * 1000:g} ms: "
@@ -121,6 +123,18 @@ def container_notes(clip: Clip, out_path: Path) -> list[str]:
             f"stream {info.index}, {info.type} {info.codec}{language}, cannot be kept in "
             f"{out_path.suffix} and is left out"
         )
+    return notes
+
+
+def _picture_notes(clip: Clip) -> list[str]:
+    notes = []
+    frame = _first_frame(clip)
+    if any(component.is_alpha for component in frame.format.components):
+        notes.append("transparency is dropped: the output is opaque")
+    if frame.interlaced_frame:
+        notes.append("the video is interlaced and is enhanced as if it were not: deinterlace first")
+    if {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} & {d.type.name for d in _sides(frame)}:
+        notes.append("HDR mastering metadata is left out; the colour tags are kept")
     return notes
 
 
@@ -273,16 +287,25 @@ def _add_video(
     return stream
 
 
-def _display_matrix(clip: Clip) -> list[int] | None:
-    """Return the nine numbers by which the input is turned or mirrored for display."""
+def _first_frame(clip: Clip) -> VideoFrame:
     with open_input(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
-        frame = next(container.decode(stream))
-        data = frame.side_data.get("DISPLAYMATRIX")
-        if not isinstance(data, SideData):
-            return None
-        return list(memoryview(bytes(data)).cast("i"))
+        return next(container.decode(stream))
+
+
+def _sides(frame: VideoFrame) -> list[SideData]:
+    held: Any = frame.side_data  # PyAV's stub takes it for a TypedDict
+    data = [held[number] for number in range(len(held))]
+    return [item for item in data if isinstance(item, SideData)]
+
+
+def _display_matrix(clip: Clip) -> list[int] | None:
+    """Return the nine numbers by which the input is turned or mirrored for display."""
+    for data in _sides(_first_frame(clip)):
+        if data.type.name == "DISPLAYMATRIX":
+            return list(memoryview(bytes(data)).cast("i"))
+    return None
 
 
 def _joined(

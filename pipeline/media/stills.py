@@ -69,6 +69,12 @@ def describe(file: Path) -> tuple[int, int, int, float | None]:
     return width, height, bits, _exif_seconds(taken.get(_TAKEN), taken.get(_TAKEN_SUBSEC))
 
 
+def has_alpha(file: str) -> bool:
+    """Tell whether a picture has transparency, which `load` drops."""
+    with Image.open(file) as image:
+        return image.has_transparency_data
+
+
 def _bits(file: Path, image: Image.Image) -> int:
     # Pillow reports 16-bit RGB PNG and TIFF as 8-bit RGB
     if image.format == "PNG":

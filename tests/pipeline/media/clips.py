@@ -11,13 +11,16 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from pipeline.media.probe import scan
+from pipeline.media.probe import probe, scan
 from pipeline.media.reader import read
-from pipeline.media.writer import SegmentWriter
+from pipeline.media.remux import assemble, default_output
+from pipeline.media.verify import differences
+from pipeline.media.writer import SegmentWriter, default_encoding
 from pipeline.schema import Clip, Encoding
 
 DATA = Path(__file__).parents[2] / "data"
 WIDTH, HEIGHT = 96, 64
+FAST = Encoding(preset="veryfast", threads=1)  # with B-frames
 CLOSED = {"preset": "ultrafast", "g": "12", "sc_threshold": "0", "threads": "1"}
 OPEN = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3", "threads": "1"}
 
@@ -159,3 +162,19 @@ def seconds_of(path: Path) -> list[Fraction]:
     with av.open(str(path)) as container:
         frames = container.decode(video=0)
         return [Fraction(frame.pts or 0) * (frame.time_base or 0) for frame in frames]
+
+
+def remade(path: Path, folder: Path, *, name: str | None = None, length: int = 15) -> Path:
+    """Run a file through segments of its own size, and return the joined output."""
+    clip = probe(str(path))
+    encoding = FAST
+    if clip.bit_depth > 8 or clip.width > 500:
+        encoding = default_encoding(clip, preset="ultrafast")
+    files = make_segments(clip, encoding, folder, length=length)
+    out = folder / (name or default_output(clip, 2, encoding).name)
+    assemble(clip, files, out, encoding)
+    return out
+
+
+def whole(clip: Clip, out: Path) -> list[str]:
+    return differences(clip, scan(clip), out, clip.width, clip.height)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Callable
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -11,33 +11,27 @@ import cv2
 import numpy as np
 import pytest
 from av.stream import Disposition
-from clips import CLOSED, DATA, make_segments, make_video, picture, seconds_of, streams_of
+from clips import (
+    CLOSED,
+    DATA,
+    FAST,
+    make_segments,
+    make_video,
+    picture,
+    remade,
+    seconds_of,
+    streams_of,
+    whole,
+)
 
 from pipeline.errors import InputError, StageError
 from pipeline.media.probe import probe, scan
 from pipeline.media.remux import assemble, container_notes, default_output
 from pipeline.media.verify import differences
-from pipeline.media.writer import default_encoding
-from pipeline.schema import Clip, Encoding
+from pipeline.media.writer import SegmentWriter, default_encoding
+from pipeline.schema import Encoding
 
-FAST = Encoding(preset="veryfast", threads=1)  # with B-frames
 REAL = ["rotate-buck-bunny.mp4", "sar_2x1.mp4", "edts.mp4", "nasa_13013.mp4", "no_duration.webm"]
-
-
-def remade(path: Path, folder: Path, *, name: str | None = None, length: int = 15) -> Path:
-    """Run a file through segments of its own size, and return the joined output."""
-    clip = probe(str(path))
-    encoding = FAST
-    if clip.bit_depth > 8 or clip.width > 500:
-        encoding = default_encoding(clip, preset="ultrafast")
-    files = make_segments(clip, encoding, folder, length=length)
-    out = folder / (name or default_output(clip, 2, encoding).name)
-    assemble(clip, files, out, encoding)
-    return out
-
-
-def whole(clip: Clip, out: Path) -> list[str]:
-    return differences(clip, scan(clip), out, clip.width, clip.height)
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -224,6 +218,25 @@ def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:
     assert whole(clip, out) == []
 
 
+def test_what_is_lost_of_the_picture_is_named(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "in.mkv", codec="ffv1", options={}, pix_fmt="yuva420p")
+    assert "transparency" in container_notes(probe(str(video)), tmp_path / "out.mkv")[0]
+    rgba = np.dstack([picture(0), picture(0)[..., 0]])
+    cv2.imwrite(str(tmp_path / "a.png"), rgba)
+    assert "transparency" in container_notes(probe(str(tmp_path / "a.png")), tmp_path / "o.png")[0]
+    hdr = {"x265-params": "log-level=none:pools=1:max-cll=1000,400"}
+    path = make_video(
+        tmp_path / "hdr.mp4",
+        codec="libx265",
+        options=hdr,
+        pix_fmt="yuv420p10le",
+        colour=(9, 1, 9, 16),
+    )
+    assert container_notes(probe(str(path)), tmp_path / "out.mp4") == [
+        "HDR mastering metadata is left out; the colour tags are kept"
+    ]
+
+
 def test_unknown_container_is_refused(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mp4")))
     for name in ("out.xyz", "out", "out.ts"):
@@ -248,8 +261,6 @@ def test_memory_does_not_grow_with_the_packets(tmp_path: Path) -> None:
     path = make_video(tmp_path / "in.mp4", pts=list(range(120)), options=CLOSED)
     clip = probe(str(path))
     encoding = Encoding(codec="ffv1", crf=None, preset=None, pix_fmt="bgr0", threads=1)
-    from pipeline.media.writer import SegmentWriter
-
     files = []
     for start in range(0, 120, 20):
         files.append(tmp_path / f"{start}.nut")
@@ -257,13 +268,26 @@ def test_memory_does_not_grow_with_the_packets(tmp_path: Path) -> None:
             for pts in scan(clip).pts[start : start + 20]:
                 rgb = noise.integers(0, 255, (256, 256, 3), np.uint8)
                 writer.write(rgb, pts)
-    total = sum(file.stat().st_size for file in files)
-    tracemalloc.start()
-    assemble(clip, files, tmp_path / "out.mkv", encoding)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert total > 20_000_000
-    assert peak < total / 10
+    code = (
+        "import sys; from resource import *; from pathlib import Path;"
+        "from pipeline.media.remux import assemble; from pipeline.schema import *;"
+        "clip = Clip.model_validate_json(sys.argv[1]); out = Path(sys.argv[3]);"
+        "encoding = Encoding.model_validate_json(sys.argv[2]); files = sys.argv[4:];"
+        "assemble(clip, files[:1], out, encoding);"
+        "before = getrusage(RUSAGE_SELF).ru_maxrss;"
+        "assemble(clip, files, out, encoding);"
+        "print(getrusage(RUSAGE_SELF).ru_maxrss - before)"
+    )
+    arguments = [clip.model_dump_json(), encoding.model_dump_json(), str(tmp_path / "out.mkv")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, *map(str, files)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    grown = int(done.stdout) * 1024  # Linux counts in KiB
+    assert (tmp_path / "out.mkv").stat().st_size > 20_000_000
+    assert grown < 5_000_000
 
 
 @pytest.mark.parametrize("depth", [8, 16])
@@ -297,80 +321,3 @@ def test_one_still_becomes_one_picture(tmp_path: Path) -> None:
     assemble(clip, files, tmp_path / "b.png", encoding)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "b.png"))[..., ::-1], picture(1))
     assert differences(clip, scan(clip), tmp_path / "b.png", 96, 64) == []
-
-
-def drop_frame(clip: Clip, folder: Path) -> Path:
-    files = make_segments(clip, FAST, folder, length=13)
-    assemble(clip, files[:-1], folder / "bad.mp4", FAST)
-    return folder / "bad.mp4"
-
-
-def other_sound(clip: Clip, folder: Path) -> Path:
-    out = remade(Path(clip.path), folder, name="bad.mp4")
-    with av.open(str(out)) as container:
-        packet = [p for p in container.demux(audio=1) if p.size][5]
-    assert packet.pos is not None
-    data = bytearray(out.read_bytes())
-    data[packet.pos + 9] ^= 255
-    out.write_bytes(bytes(data))
-    return out
-
-
-def no_sound(clip: Clip, folder: Path) -> Path:
-    silent = clip.model_copy(update={"other_streams": (), "chapters": 0})
-    files = make_segments(clip, FAST, folder)
-    assemble(silent, files, folder / "bad.mp4", FAST)
-    return folder / "bad.mp4"
-
-
-def no_chapters(clip: Clip, folder: Path) -> Path:
-    path = make_video(folder / "plain.mkv")
-    return remade(path, folder, name="bad.mp4")
-
-
-def other_tags(clip: Clip, folder: Path) -> Path:
-    colour = clip.colour.model_copy(update={"matrix": 1, "range": 2, "primaries": 1})
-    changed = clip.model_copy(update={"colour": colour, "sample_aspect_ratio": Fraction(3, 2)})
-    files = make_segments(changed, FAST, folder)
-    assemble(changed, files, folder / "bad.mp4", FAST)
-    return folder / "bad.mp4"
-
-
-def cut_off(clip: Clip, folder: Path) -> Path:
-    out = remade(Path(clip.path), folder, name="bad.mp4")
-    out.write_bytes(out.read_bytes()[:3000])
-    return out
-
-
-def shifted(clip: Clip, folder: Path) -> Path:
-    late = make_video(folder / "late.mp4", pts=[0, 1, 2, 3, 4, 6, *range(7, 41)], extras=True)
-    return remade(late, folder, name="bad.mp4")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (drop_frame, ["it has 39 frames, expected 40"]),
-        (shifted, ["35 frames have another time, the first 6/25 s instead of 1/5 s", "it ends at"]),
-        (other_sound, ["the packets of audio fra"]),
-        (no_sound, ["its other streams are none"]),
-        (no_chapters, ["it has 0 chapters, expected 2"]),
-        (other_tags, ["sample aspect ratio is 3/2, expected 1", "colour matrix is 1, expected 2",
-                      "colour range is 2, expected 0", "colour primaries is 1, expected 2"]),
-        (cut_off, ["the output cannot be read back"]),
-    ],
-)  # fmt: skip
-def test_every_unfaithful_output_is_found(
-    tmp_path: Path, spoil: Callable[[Clip, Path], Path], says: list[str]
-) -> None:
-    clip = probe(str(make_video(tmp_path / "in.mp4", extras=True)))
-    found = whole(clip, spoil(clip, tmp_path))
-    for expected in says:
-        assert any(line.startswith(expected) for line in found), found
-
-
-def test_another_size_and_rotation_are_found(tmp_path: Path) -> None:
-    path = make_video(tmp_path / "in.mp4")
-    turned = probe(str(path)).model_copy(update={"rotation": 90})
-    found = differences(turned, scan(turned), remade(path, tmp_path), 192, 128)
-    assert found == ["size is (96, 64), expected (192, 128)", "rotation is 0, expected 90"]
