@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
-from recordings import plan_of, write_pair
+from recordings import plan_of, texture, write_pair
 
 from pipeline import assemble, job
 from pipeline.errors import InputError, Interrupted, PairingError, StageError, VerificationError
@@ -285,6 +286,21 @@ def test_an_output_that_appears_meanwhile_is_not_replaced(
     with pytest.raises(InputError, match="appeared during the run"):
         run(settings_for(pair, output))
     assert output.read_bytes() == b"precious"
+
+
+def test_a_folder_of_stills_becomes_a_folder(tmp_path: Path) -> None:
+    lr, hr, output = tmp_path / "lr", tmp_path / "hr", tmp_path / "out"
+    for folder, height in ((lr, 48), (hr, 96)):
+        folder.mkdir()
+        for index in range(5):
+            picture = cv2.resize(texture(index, 96, 128), (height * 4 // 3, height))
+            cv2.imwrite(str(folder / f"{index:03d}.png"), picture)
+    result = run(settings_for((lr, hr), output, preset=None))
+    assert result.frames == 5
+    (output / "stale.txt").touch()
+    run(settings_for((lr, hr), output, preset=None, force=True))
+    assert sorted(path.name for path in output.iterdir()) == [f"{i:03d}.png" for i in range(5)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hr", "lr", "out", "out.plan.json"]
 
 
 def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
