@@ -1,23 +1,24 @@
 """Image quality: PSNR and SSIM on RGB and on luma, always with data range 1.
 
-SSIM is Wang et al. 2004 with an 11 x 11 Gaussian window of sigma 1.5 (torchmetrics). Luma is BT.601
-limited range, as the light-field literature reports it.
+SSIM is Wang et al. 2004: 11 x 11 Gaussian window of sigma 1.5, mean over the windows that lie
+wholly inside the image. Luma is BT.601 limited range, as the light-field literature reports it.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 PSNR_OF_IDENTICAL = 100.0
 """dB reported for identical images, so that means stay finite."""
+_WINDOW = 11
+_LUMA_601 = np.array([65.481, 128.553, 24.966], np.float32) / 255
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Plane = NDArray[np.float32]
 
 
 class Quality(NamedTuple):
@@ -29,32 +30,44 @@ class Quality(NamedTuple):
     ssim_y: float
 
 
-def luma_601(rgb: Tensor) -> Tensor:
-    """Return N x 1 x H x W luma in 16/255..235/255 of N x 3 x H x W RGB in 0..1."""
-    weights = rgb.new_tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1)
-    return ((rgb * weights).sum(1, keepdim=True) + 16) / 255
+def luma_601(rgb: Plane) -> Plane:
+    """Return H x W luma in 16/255..235/255 of H x W x 3 RGB in 0..1."""
+    return np.asarray(rgb @ _LUMA_601 + np.float32(16 / 255), dtype=np.float32)
 
 
-def psnr(image: Tensor, truth: Tensor) -> float:
-    """Return the PSNR in dB of tensors in 0..1, at most PSNR_OF_IDENTICAL."""
-    error = float((image.double() - truth.double()).square().mean())
+def psnr(image: Plane, truth: Plane) -> float:
+    """Return the PSNR in dB of arrays in 0..1, at most PSNR_OF_IDENTICAL."""
+    error = float(np.mean(np.square(image - truth), dtype=np.float64))
     return min(PSNR_OF_IDENTICAL, -10 * float(np.log10(max(error, 1e-30))))
 
 
-def ssim(image: Tensor, truth: Tensor) -> float:
-    """Return the mean SSIM of N x C x H x W tensors in 0..1."""
-    value = structural_similarity_index_measure(image, truth, data_range=1.0)
-    assert isinstance(value, Tensor)
-    return float(value)
+def ssim(image: Plane, truth: Plane) -> float:
+    """Return the mean SSIM of H x W or H x W x C arrays in 0..1, at least 11 pixels a side.
+
+    Separable blurs make it some twenty times as fast as torchmetrics' convolution on a CPU; the
+    tests hold it against that and against a direct computation.
+    """
+    half = _WINDOW // 2
+
+    def mean(plane: Plane) -> Plane:
+        blurred = np.asarray(cv2.GaussianBlur(plane, (_WINDOW, _WINDOW), 1.5), np.float32)
+        return blurred[half:-half, half:-half]
+
+    mu_x, mu_y = mean(image), mean(truth)
+    xx, yy, xy = mu_x * mu_x, mu_y * mu_y, mu_x * mu_y
+    var_x, var_y = mean(image * image) - xx, mean(truth * truth) - yy
+    covariance = mean(image * truth) - xy
+    c1, c2 = np.float32(0.01**2), np.float32(0.03**2)
+    index = (2 * xy + c1) * (2 * covariance + c2) / ((xx + yy + c1) * (var_x + var_y + c2))
+    return float(index.mean(dtype=np.float64))
 
 
-def _planes(image: Pixels) -> Tensor:
-    limit = float(np.iinfo(image.dtype).max)
-    return torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] / limit
+def _scaled(image: Pixels) -> Plane:
+    return np.asarray(image, np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
 def quality(image: Pixels, truth: Pixels) -> Quality:
     """Return PSNR and SSIM of `image` against `truth`, both uint8 or uint16 H x W x 3 RGB."""
-    a, b = _planes(image), _planes(truth)
+    a, b = _scaled(image), _scaled(truth)
     a_luma, b_luma = luma_601(a), luma_601(b)
     return Quality(psnr(a, b), ssim(a, b), psnr(a_luma, b_luma), ssim(a_luma, b_luma))

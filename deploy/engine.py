@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from crossnetpp.checkpoint import WeightsError
 from deploy.engines.bicubic_engine import BicubicEngine
-from deploy.engines.torch_engine import TorchEngine
 from deploy.protocol import Engine, EngineError, EngineInfo, Pixels, UnknownEngineError
 
 __all__ = [
@@ -32,6 +30,10 @@ def load_engine(name: str = "auto", *, model: str = "fast", threads: int | None 
         )
     if name == "bicubic":
         return BicubicEngine(threads=threads)
+    # torch takes seconds to import, and the bicubic engine does without
+    from crossnetpp.checkpoint import WeightsError
+    from deploy.engines.torch_engine import TorchEngine
+
     reason = "asked for" if name == "torch" else "auto: the only network engine of this version"
     try:
         return TorchEngine(model, threads=threads, reason=reason)

@@ -14,9 +14,9 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.media.probe import probe
 from pipeline.media.reader import Frame, read
-from pipeline.media.remux import assemble
+from pipeline.media.remux import assemble, check_container
 from pipeline.media.writer import SegmentWriter, check_encoder, default_encoding
-from pipeline.schema import Clip, Model
+from pipeline.schema import Clip, Encoding, Model
 
 Kernel = Literal["bicubic", "area"]
 
@@ -46,16 +46,16 @@ def degrade(
 ) -> Degraded:
     """Write every `every`-th frame of `source`, reduced `scale` times, to `output`.
 
-    Without `codec` the copy is lossless (libx264 at crf 0, the source's pixel format) so that the
-    stated kernel is all that was lost. Times are kept. Raises InputError for unusable arguments.
+    Without further wishes the copy is encoded without loss and without chroma subsampling, so that
+    the stated kernel is all that was lost. Times are kept. Raises InputError for unusable
+    arguments.
     """
     clip = probe(source)
     width, height = clip.width // scale, clip.height // scale
     _check(clip, output, width, height, scale, every, force)
-    if codec is None and crf is None:
-        crf = 0
-    encoding = default_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
+    encoding = _encoding(clip, codec, crf, pix_fmt)
     check_encoder(encoding, width, height)
+    check_container(clip, output, encoding)
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
         segment = work / "00000.nut"
@@ -74,6 +74,15 @@ def degrade(
     return Degraded(
         output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel
     )
+
+
+def _encoding(clip: Clip, codec: str | None, crf: float | None, pix_fmt: str | None) -> Encoding:
+    """Return lossless settings (x264 and x265 at crf 0, full chroma) unless others are wished."""
+    usual = default_encoding(clip, codec=codec, pix_fmt=pix_fmt)
+    if codec is not None or crf is not None or usual.crf is None:
+        return default_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
+    full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")
+    return default_encoding(clip, crf=0, pix_fmt=pix_fmt or full_chroma)
 
 
 def _check(
@@ -124,9 +133,9 @@ def _reduce(frame: Frame, scale: int, kernel: Kernel) -> np.ndarray:
     help="bicubic is antialiased (a = -0.5), area the mean of each block.",
 )
 @click.option("--every", type=int, default=1, show_default=True, help="Keep every N-th frame only.")
-@click.option("--codec", help="Default: libx264 without loss.")
+@click.option("--codec", help="Default: libx264 (10 bit: libx265) without loss.")
 @click.option("--crf", type=float, help="Quality of the encoder; default 0, without loss.")
-@click.option("--pix-fmt", help="Default: the source's.")
+@click.option("--pix-fmt", help="Default: the source's depth, no chroma subsampling.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, PairingError
 from pipeline.media.probe import probe, scan
-from pipeline.media.remux import container_notes, default_output
+from pipeline.media.remux import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
 from pipeline.pairing_plan import plan_references
 from pipeline.plan_file import read_plan, save_plan
@@ -51,6 +51,7 @@ def make_plan(settings: RunSettings) -> Plan:
     index = frames_between(lr, scan(lr), settings.start, settings.end)
     output = _output(settings, lr, scale, encoding)
     _check_output(output, settings, lr, ref, len(index.pts) * width * height)
+    check_container(lr, output, encoding)
     paired = plan_references(lr, index, ref, settings, (height, width))
     notes = [*_colour_notes(lr, ref), *container_notes(lr, output), *paired.notes]
     return Plan(

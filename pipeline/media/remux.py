@@ -102,6 +102,17 @@ def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
     return given.with_name(f"{given.stem}_x{scale}{suffix}")
 
 
+def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
+    """Raise InputError where the container of `out_path` cannot hold what the encoder makes."""
+    if clip.kind == "stills":
+        return
+    if not can_hold(muxer_for(clip, out_path), encoding.codec):
+        raise InputError(
+            f"{out_path.suffix} cannot hold {encoding.codec}; expected a container that can; "
+            "try .mkv, or another --codec"
+        )
+
+
 def container_notes(clip: Clip, out_path: Path) -> list[str]:
     """Say in sentences what will be rounded or lost on the way to an output's container."""
     if clip.kind == "stills":
