@@ -45,6 +45,17 @@ class FastOutput(NamedTuple):
     """N x 1 x H x W in 0..1: how much of the reference's detail is borrowed."""
 
 
+class Prepared(NamedTuple):
+    """A reference as the network wants it; computed once for all frames that share it."""
+
+    ref: Tensor
+    """N x 3 x H x W in 0..1."""
+    unsharp: Tensor
+    """The same, as unsharp as LR_up."""
+    features: tuple[Tensor, ...]
+    """Of `unsharp`, at 1/4, 1/8, 1/16 and 1/32 size."""
+
+
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.LeakyReLU(SLOPE, inplace=True)
@@ -193,12 +204,16 @@ class CrossNetFast(nn.Module):
         self.stage2 = Stage2(config.windows)
         self.fusion = Fusion(config.width, config.blocks)
 
-    def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
-        """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""
-        scale = ref.shape[-1] // lr.shape[-1]
-        lr_up = bicubic(lr, scale)
+    def prepare(self, ref: Tensor, scale: int) -> Prepared:
+        """Do all that depends on the reference alone; H and W of `ref` are multiples of 32."""
         unsharp = bicubic(reduce_antialiased(ref, scale), scale)
-        f_lr, f_ref = self.encoder(lr_up), self.encoder(unsharp)
+        return Prepared(ref, unsharp, self.encoder(unsharp))
+
+    def enhance(self, lr: Tensor, prepared: Prepared) -> FastOutput:
+        """Run on `lr` N x 3 x h x w in 0..1 with the reference of each frame."""
+        ref, unsharp, f_ref = prepared
+        lr_up = bicubic(lr, ref.shape[-1] // lr.shape[-1])
+        f_lr = self.encoder(lr_up)
         flow8 = self.stage1(f_lr, f_ref)
         flow = upscale_flow(self.stage2(self.encoder, f_lr, lr_up, unsharp, flow8), 2)
         # Cubic, because a bilinear half-pixel shift removes the very detail that is borrowed.
@@ -208,3 +223,7 @@ class CrossNetFast(nn.Module):
         sr = lr_up + confidence * (warped - warped_unsharp) + residual
         flow1 = upscale_flow(flow8, 8)
         return FastOutput(sr, lr_up, warped, warp(unsharp, flow1), flow1, flow, confidence)
+
+    def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
+        """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""
+        return self.enhance(lr, self.prepare(ref, ref.shape[-1] // lr.shape[-1]))

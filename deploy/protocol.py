@@ -35,6 +35,8 @@ class EngineInfo:
     """Working memory for each output pixel of a batch."""
     reason: str
     """Why it was chosen."""
+    borrows: bool = True
+    """Whether it looks at references; for one that does not, none is decoded."""
 
 
 class Engine(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -66,15 +68,15 @@ def _fit(ref: Pixels, lr: Pixels, height: int, width: int, affine: Affine | None
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     size = (width, height)
     moved = _pixels(cv2.warpAffine(ref, matrix, size, flags=flags), ref)
-    seen = cv2.warpAffine(np.full(ref.shape[:2], 255, np.uint8), matrix, size, flags=flags)
-    seen = cv2.erode(np.asarray(seen >= 250, np.uint8), np.ones((5, 5), np.uint8))
+    whole = np.full(ref.shape[:2], 255, np.uint8)
+    covered = np.asarray(cv2.warpAffine(whole, matrix, size, flags=flags) >= 250, np.uint8)
+    seen = np.asarray(cv2.erode(covered, np.ones((5, 5), np.uint8)))
     plain = _pixels(cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC), ref)
     return _pixels(np.where(seen[..., None] > 0, moved, plain), ref)
 
 
 def _pixels(array: object, like: Pixels) -> Pixels:
-    result: Pixels = np.asarray(array, dtype=like.dtype)
-    return result
+    return cast(Pixels, np.asarray(array, dtype=like.dtype))
 
 
 def _match_colour(ref: Pixels, lr: Pixels) -> Pixels:

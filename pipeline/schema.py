@@ -13,8 +13,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from pydantic.dataclasses import dataclass
 
-PLAN_VERSION = 1
-
 
 class Model(BaseModel):
     """Freeze the model and refuse unknown fields."""
@@ -154,7 +152,7 @@ class Segment(Model):
 class Plan(Model):
     """Everything a run does, decided before it starts; deterministic and editable."""
 
-    version: Literal[1] = PLAN_VERSION
+    version: Literal[1] = 1
     input: Clip
     reference: ReferencePlan
     output: str

@@ -113,8 +113,9 @@ class Where:
 class DecodeStage:
     """Read LR frames and their references and pair them into batches."""
 
-    def __init__(self, plan: Plan, *, threads: int = 0) -> None:
+    def __init__(self, plan: Plan, *, threads: int = 0, borrow: bool = True) -> None:
         self._plan = plan
+        self._borrow = borrow
         self._threads = threads
         self._references = FrameReader(plan.reference.clip, cache=4, threads=threads)
         self._held: tuple[int, Pixels] | None = None
@@ -162,7 +163,7 @@ class DecodeStage:
         yield _batch(task, entries, concealed, last=True)
 
     def _reference(self, choice: ReferenceChoice, lr: Pixels) -> Pixels | None:
-        if choice.ref_pts is None:
+        if choice.ref_pts is None or not self._borrow:
             return None
         if self._held is None or self._held[0] != choice.ref_pts:
             # let go of the old frame before the next is decoded: an 8K frame is 100 MB

@@ -114,7 +114,7 @@ class SegmentWorker:
         self._tasks: queue.SimpleQueue[SegmentTask | None] = queue.SimpleQueue()
         self._decoded: Channel[Batch | Failure] = Channel(_DEPTH, self._stop)
         self._enhanced: Channel[Enhanced | Failure] = Channel(_DEPTH, self._stop)
-        self._decoder = DecodeStage(plan)
+        self._decoder = DecodeStage(plan, borrow=engine.info.borrows)
         self._encoder = EncodeStage(plan, folder)
         self._infer_at = Where()
         self._decoding: SegmentTask | None = None

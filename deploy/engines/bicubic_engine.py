@@ -22,6 +22,7 @@ class BicubicEngine:
             multiple=1,
             bytes_per_pixel=6,
             reason=reason,
+            borrows=False,
         )
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:

@@ -115,3 +115,14 @@ def test_weights_round_trip_and_broken_files_are_refused(tmp_path: Path) -> None
     save_file({"x": torch.zeros(1)}, unnamed)
     with pytest.raises(EngineError, match="expected paper or fast"):
         load_engine("torch", model=str(unnamed))
+
+
+def test_a_kept_reference_changes_no_bit(picture: np.ndarray) -> None:
+    first, second = picture[:, :96, :128], picture[:, ::-1][:, :96, :128].copy()
+    lr = shrink(first, 4)
+    engine = load_engine("torch")
+    fresh = engine.enhance(lr, first)
+    assert np.array_equal(engine.enhance(lr, first), fresh)
+    other = engine.enhance(lr, second)
+    assert np.array_equal(engine.enhance(lr, first), fresh)
+    assert np.array_equal(load_engine("torch").enhance(lr, second), other)

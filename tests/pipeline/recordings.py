@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.engines.bicubic_engine import BicubicEngine
 from pipeline.schema import (
     Clip,
     Encoding,
@@ -18,6 +20,15 @@ from pipeline.schema import (
     ReferencePlan,
     Segment,
 )
+
+
+class Borrowing(BicubicEngine):
+    """The bicubic engine, given references as a network would be."""
+
+    def __init__(self, *, threads: int | None = 1) -> None:
+        super().__init__(threads=threads)
+        self.info = replace(self.info, borrows=True)
+
 
 RATE = 25
 GOP = 10

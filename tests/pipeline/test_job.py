@@ -29,17 +29,16 @@ from pipeline.settings import RunSettings
 FRAMES = 60
 SLOW_RUN = """
 import sys, time
-from deploy.engines.bicubic_engine import BicubicEngine
-from pipeline import assemble
+from pipeline import assemble, worker
 seconds, verifying = float(sys.argv.pop(1)), float(sys.argv.pop(1))
-enhance, differences = BicubicEngine.enhance, assemble.differences
-def slow(self, lr, ref):
+enhance, differences = worker.enhance, assemble.differences
+def slow(*arguments):
     time.sleep(seconds)
-    return enhance(self, lr, ref)
+    return enhance(*arguments)
 def slowly(*arguments):
     time.sleep(verifying)
     return differences(*arguments)
-BicubicEngine.enhance, assemble.differences = slow, slowly
+worker.enhance, assemble.differences = slow, slowly
 from pipeline.cli import main
 main()
 """

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from recordings import plan_of, write_pair
+from recordings import Borrowing, plan_of, write_pair
 
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import Pixels
@@ -62,7 +62,7 @@ def test_inline_does_only_what_is_missing(plan: Plan) -> None:
 
 
 def test_inline_keeps_what_is_committed_when_it_fails(plan: Plan) -> None:
-    class Failing(BicubicEngine):
+    class Failing(Borrowing):
         calls = 0
 
         def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
@@ -84,7 +84,7 @@ def test_inline_keeps_what_is_committed_when_it_fails(plan: Plan) -> None:
 def test_stages_of_neighbouring_segments_overlap(plan: Plan) -> None:
     """With 30 ms in the network for each of 12 calls, the refill of 4 segments is hidden."""
 
-    class Slow(BicubicEngine):
+    class Slow(Borrowing):
         def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
             time.sleep(0.03 * len(lr))
             return super().enhance(lr, ref)

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from recordings import plan_of, write_pair
+from recordings import Borrowing, plan_of, write_pair
 
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import Pixels
@@ -27,7 +27,7 @@ PATIENCE = 20.0
 """Seconds after which a test takes the worker to be blocked."""
 
 
-class Marking(BicubicEngine):
+class Marking(Borrowing):
     """Bicubic that darkens what it did, and can fail at a call or take its time."""
 
     def __init__(self, *, fail_at: int | None = None, seconds: float = 0.0) -> None:
@@ -165,7 +165,7 @@ def test_an_infer_error_names_stage_segment_and_pts(ledger: Ledger) -> None:
 
 
 def test_an_engine_that_returns_another_size_is_refused(ledger: Ledger) -> None:
-    class Wrong(BicubicEngine):
+    class Wrong(Borrowing):
         def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
             return lr
 
