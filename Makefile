@@ -20,7 +20,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python jobs/bench_pipeline.py
+	$(BIN)/python -m jobs.bench_pipeline
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

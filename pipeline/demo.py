@@ -80,21 +80,23 @@ def _label(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     return picture
 
 
-def _busiest_window(picture: NDArray[np.uint8], side: int) -> tuple[int, int]:
-    """Return (row, col) of the window with most fine detail: where the difference shows."""
-    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    energy = cv2.boxFilter(np.abs(gray - cv2.GaussianBlur(gray, (0, 0), 3)), -1, (side, side))
+def _worst_window(
+    bicubic: NDArray[np.uint8], truth: NDArray[np.uint8], side: int
+) -> tuple[int, int]:
+    """Return (row, col) of the window in which bicubic up-sampling lost most."""
+    lost = cv2.absdiff(bicubic, truth).astype(np.float32).mean(axis=2)
+    energy = cv2.boxFilter(lost, -1, (side, side))
     half = side // 2
-    inner = energy[half : gray.shape[0] - half, half : gray.shape[1] - half]
+    inner = energy[half : lost.shape[0] - half, half : lost.shape[1] - half]
     row, col = np.unravel_index(int(inner.argmax()), inner.shape)
     return int(row), int(col)
 
 
 def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
     """Write whole frames above enlarged details, one labelled column for each entry."""
-    truth = list(columns.values())[-1]
+    bicubic, truth = list(columns.values())[0], list(columns.values())[-1]
     side = min(truth.shape[1] // ZOOM, truth.shape[0])
-    row, col = _busiest_window(truth, side)
+    row, col = _worst_window(bicubic, truth, side)
     size = (truth.shape[1], truth.shape[1])
     stacks = []
     for name, frame in columns.items():
