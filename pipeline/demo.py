@@ -94,7 +94,8 @@ def _worst_window(
 
 def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
     """Write whole frames above enlarged details, one labelled column for each entry."""
-    bicubic, truth = list(columns.values())[0], list(columns.values())[-1]
+    pictures = list(columns.values())
+    bicubic, truth = pictures[0], pictures[-1]
     side = min(truth.shape[1] // ZOOM, truth.shape[0])
     row, col = _worst_window(bicubic, truth, side)
     size = (truth.shape[1], truth.shape[1])

@@ -15,6 +15,8 @@ PATCH = (64, 36)
 """Width and height of the small pictures whose colours are compared."""
 LEAST_AGREEMENT = 0.7
 """Correlation of the small pictures below which colours cannot be compared."""
+LEAST_SEEN = 64
+"""Of the small pictures' pixels must be seen by a reference of another field of view."""
 LEAST_GAIN = 0.08
 LEAST_SHIFT = 5 / 255
 """Mismatch of contrast or of brightness (full scale = 1) below which a reference is left as it is:
@@ -36,9 +38,13 @@ def prepare_reference(
     the up-sampled `lr`, so that nothing false can be borrowed. A reference that fits already is
     returned as it is.
     """
-    ref = _same_depth(ref, lr)
-    fitted = _fit(ref, lr, height, width, affine)
-    return _match_colour(fitted, lr) if match_colour else fitted
+    fitted, seen = _fit(_same_depth(ref, lr), height, width, affine)
+    if match_colour:
+        fitted = _match_colour(fitted, lr, seen)
+    if seen is None:
+        return fitted
+    plain = cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC)
+    return _pixels(np.where(seen[..., None] > 0, fitted, plain), fitted)
 
 
 def _same_depth(ref: Pixels, lr: Pixels) -> Pixels:
@@ -49,62 +55,89 @@ def _same_depth(ref: Pixels, lr: Pixels) -> Pixels:
     return np.asarray((ref.astype(np.uint32) + 128) // 257, dtype=np.uint8)
 
 
-def _fit(ref: Pixels, lr: Pixels, height: int, width: int, affine: Affine | None) -> Pixels:
+def _fit(
+    ref: Pixels, height: int, width: int, affine: Affine | None
+) -> tuple[Pixels, NDArray[np.uint8] | None]:
+    """Return the reference on the output grid and where it is seen (255), None = everywhere."""
     if affine is None:
         if ref.shape[:2] == (height, width):
-            return ref
+            return ref, None
         shrinks = ref.shape[0] >= height and ref.shape[1] >= width
         how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        return _pixels(cv2.resize(ref, (width, height), interpolation=how), ref)
+        return _pixels(cv2.resize(ref, (width, height), interpolation=how), ref), None
     matrix = np.asarray(affine, dtype=np.float64).reshape(2, 3)
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    source = ref
     if step > 1.5:
         # the output is coarser than the reference: reduce first, or fine detail turns into noise
         size = (round(ref.shape[1] / step), round(ref.shape[0] / step))
         scaling = np.diag([size[0] / ref.shape[1], size[1] / ref.shape[0]])
-        centre = matrix @ [0, 0, 1] + 0.5
-        ref = _pixels(cv2.resize(ref, size, interpolation=cv2.INTER_AREA), ref)
-        matrix = np.column_stack((scaling @ matrix[:, :2], scaling @ centre - 0.5))
+        source = _pixels(cv2.resize(ref, size, interpolation=cv2.INTER_AREA), ref)
+        # half-pixel centres: pixel (0, 0) of a grid lies half a pixel inside it
+        matrix = np.column_stack((scaling @ matrix[:, :2], scaling @ (matrix[:, 2] + 0.5) - 0.5))
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     size = (width, height)
-    moved = _pixels(cv2.warpAffine(ref, matrix, size, flags=flags), ref)
-    whole = np.full(ref.shape[:2], 255, np.uint8)
-    covered = np.asarray(cv2.warpAffine(whole, matrix, size, flags=flags) >= 250, np.uint8)
-    seen = np.asarray(cv2.erode(covered, np.ones((5, 5), np.uint8)))
-    plain = _pixels(cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC), ref)
-    return _pixels(np.where(seen[..., None] > 0, moved, plain), ref)
+    moved = _pixels(cv2.warpAffine(source, matrix, size, flags=flags), ref)
+    inside = np.full(source.shape[:2], 255, np.uint8)
+    seen = np.asarray(cv2.warpAffine(inside, matrix, size, flags=flags) >= 250, np.uint8)
+    if seen.all():
+        return moved, None
+    return moved, np.asarray(cv2.erode(seen, np.ones((5, 5), np.uint8)) * 255, np.uint8)
 
 
 def _pixels(array: object, like: Pixels) -> Pixels:
     return cast(Pixels, np.asarray(array, dtype=like.dtype))
 
 
-def _match_colour(ref: Pixels, lr: Pixels) -> Pixels:
+def _match_colour(ref: Pixels, lr: Pixels, seen: NDArray[np.uint8] | None) -> Pixels:
     """Give each channel of `ref` the mean and contrast of `lr`, if they differ by more than motion.
 
-    Compared are small pictures, in which motion hardly counts; when they do not show the same
-    scene nothing is changed.
+    Compared are small pictures, in which motion hardly counts, where the reference is seen; when
+    they do not show the same scene nothing is changed.
     """
     limit = float(np.iinfo(ref.dtype).max)
-    small_ref, small_lr = (
-        np.asarray(cv2.resize(image, PATCH, interpolation=cv2.INTER_AREA), np.float64) / limit
-        for image in (ref, lr)
-    )
-    gains, shifts = [], []
-    for channel in range(3):
-        a, b = small_ref[..., channel], small_lr[..., channel]
-        spread = float(a.std() * b.std())
-        if (
-            spread < 1e-5
-            or float(((a - a.mean()) * (b - b.mean())).mean()) / spread < LEAST_AGREEMENT
-        ):
+    small_ref, small_lr = (_patch(image, limit) for image in (ref, lr))
+    if seen is not None:
+        whole = _patch(seen, 255.0) > 0.99
+        if whole.sum() < LEAST_SEEN:
             return ref
-        gain = float(np.clip(b.std() / a.std(), 0.25, 4))
-        gains.append(gain)
-        shifts.append(float(b.mean() - gain * a.mean()))
-    brightness = np.abs(small_lr.mean((0, 1)) - small_ref.mean((0, 1))).max()
-    if np.abs(np.log(gains)).max() < LEAST_GAIN and brightness < LEAST_SHIFT:
+        small_ref, small_lr = small_ref[whole], small_lr[whole]
+    lines = [_line(small_ref[..., c].ravel(), small_lr[..., c].ravel()) for c in range(3)]
+    if any(line is None for line in lines):
         return ref
-    gain_of, shift_of = (np.asarray(values, np.float32) for values in (gains, shifts))
-    matched = np.asarray(ref, np.float32) * gain_of + shift_of * np.float32(limit)
-    return _pixels(np.clip(matched + 0.5, 0, limit), ref)
+    gains, shifts, brightness = np.array([line for line in lines if line is not None]).T
+    if np.abs(np.log(gains)).max() < LEAST_GAIN and np.abs(brightness).max() < LEAST_SHIFT:
+        return ref
+    levels = np.arange(limit + 1)[:, None] * gains + shifts * limit
+    table = np.clip(levels + 0.5, 0, limit).astype(ref.dtype)
+    if ref.dtype == np.uint8:
+        return _pixels(cv2.LUT(ref, table[None]), ref)
+    return _pixels(np.stack([table[:, c][ref[..., c]] for c in range(3)], axis=-1), ref)
+
+
+def _patch(image: Pixels, limit: float) -> NDArray[np.float64]:
+    small = cv2.resize(image, PATCH, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float64) / limit
+
+
+def _line(ref: NDArray[np.float64], lr: NDArray[np.float64]) -> tuple[float, float, float] | None:
+    """Return (gain, shift, difference of means) from `ref` to `lr`, None for unlike pictures.
+
+    The fifth of the places that fits worst, where something moved, does not count.
+    """
+    spread = float(ref.std() * lr.std())
+    if spread < 1e-5 or float(((ref - ref.mean()) * (lr - lr.mean())).mean()) < (
+        LEAST_AGREEMENT * spread
+    ):
+        return None
+    for _ in range(2):
+        gain = float(np.clip(lr.std() / max(float(ref.std()), 1e-6), 0.25, 4))
+        shift = float(lr.mean() - gain * ref.mean())
+        misfit = np.abs(gain * ref + shift - lr)
+        fits = misfit <= np.quantile(misfit, 0.8)
+        kept_ref, kept_lr = ref[fits], lr[fits]
+        if kept_ref.std() * kept_lr.std() < 1e-5:
+            break
+        ref, lr = kept_ref, kept_lr
+    gain = float(np.clip(lr.std() / max(float(ref.std()), 1e-6), 0.25, 4))
+    return gain, float(lr.mean() - gain * ref.mean()), float(lr.mean() - ref.mean())
