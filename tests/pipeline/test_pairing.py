@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from recordings import texture
 
+from pipeline.media.probe import probe
+from pipeline.media.reader import read
 from pipeline.pairing import prepare_reference
 
 
@@ -70,3 +74,22 @@ def test_a_narrower_field_of_view_is_moved_and_the_rest_is_the_input(scene: np.n
     assert np.abs(got[inside].astype(int) - scene[inside]).mean() < 1.5
     assert np.array_equal(got[:40], plain[:40])
     assert np.array_equal(got[:, :56], plain[:, :56])
+
+
+def test_a_narrower_and_darker_reference_leaves_the_input_around_it(scene: np.ndarray) -> None:
+    dark = (scene[48:144, 64:192] * 0.6).astype(np.uint8)
+    tele = cv2.resize(dark, (256, 192), interpolation=cv2.INTER_CUBIC)
+    affine = (2.0, 0.0, 2 * -63.5 - 0.5, 0.0, 2.0, 2 * -47.5 - 0.5)
+    got = prepare_reference(tele, small(scene), 192, 256, affine=affine)
+    plain = cv2.resize(small(scene), (256, 192), interpolation=cv2.INTER_CUBIC)
+    inside = np.s_[56:136, 72:184]
+    assert np.abs(got[inside].astype(int) - scene[inside]).mean() < 4
+    assert np.array_equal(got[:40], plain[:40])
+
+
+def test_a_second_of_real_motion_does_not_change_colours() -> None:
+    sample = Path(__file__).parents[2] / "pipeline" / "samples" / "monster.mp4"
+    shown = [f.rgb for f in read(probe(str(sample)))]
+    pairs = [(shown[i], shown[i + 30]) for i in range(0, len(shown) - 30, 5)]
+    corrected = [ref for ref, at in pairs if prepare_reference(ref, small(at), 480, 720) is not ref]
+    assert len(corrected) <= len(pairs) // 20
