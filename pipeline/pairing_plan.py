@@ -127,11 +127,11 @@ class _Similarity:
         place = {pts: number for number, pts in enumerate(ref.pts)}
         self._ref = ref.thumbnails[[place[pts] for pts in ref_pts]]
 
-    def __call__(self, number: int) -> NDArray[np.float32]:
+    def __call__(self, number: int, first: int, last: int) -> NDArray[np.float32]:
         row = self._rows[number]
         if row is None:
-            return np.zeros(len(self._ref), np.float32)
-        row_of: NDArray[np.float32] = likeness(self._lr[row : row + 1], self._ref)[0]
+            return np.zeros(last - first, np.float32)
+        row_of: NDArray[np.float32] = likeness(self._lr[row : row + 1], self._ref[first:last])[0]
         return row_of
 
 

@@ -19,8 +19,11 @@ still correlates a little, and the network judges the rest."""
 LIKENESS_PER_SECOND = 0.01
 """What a second of distance costs against likeness."""
 
-Similarity = Callable[[int], NDArray[np.float32]]
-"""Number of an LR frame -> likeness of every reference to it, -1..1."""
+NEARLY_AS_NEAR = 0.1
+"""A kept reference may be farther than the nearest by this share of its distance, no more."""
+
+Similarity = Callable[[int, int, int], NDArray[np.float32]]
+"""(LR frame, first, last) -> likeness of the references first..last-1 to that frame, -1..1."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ def hysteresis_margin(lr_seconds: Sequence[float]) -> float:
 def choose_by_time(
     lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: Rules
 ) -> list[ReferenceChoice]:
-    """Choose for each LR frame the reference nearest in time; ties go to the one in use."""
+    """Choose for each LR frame the reference nearest in time.
+
+    Ties go to the one in use, or else to the earlier.
+    """
     choices: list[ReferenceChoice] = []
     current: int | None = None
     for pts, at in zip(lr_pts, lr_seconds, strict=True):
@@ -68,7 +74,10 @@ def choose_by_time(
         if current is not None and current != best and first <= current < last:
             distance = abs(references.seconds[current] - at)
             nearer = distance - abs(references.seconds[best] - at)
-            if nearer <= rules.margin and distance <= rules.max_distance:
+            # the share keeps a burst of quick frames from passing over exact references
+            if nearer <= min(rules.margin, NEARLY_AS_NEAR * distance) and (
+                distance <= rules.max_distance
+            ):
                 best, why = current, "kept"
         current = best
         seconds = references.seconds[best] - at
@@ -86,36 +95,43 @@ def choose_by_content(
     timed: bool,
 ) -> list[ReferenceChoice]:
     """Choose the most alike reference within the window; without times, among all of them."""
-    times = np.asarray(references.seconds)
     choices: list[ReferenceChoice] = []
     current: int | None = None
     for number, (pts, at) in enumerate(zip(lr_pts, lr_seconds, strict=True)):
-        likeness = similarity(number)
-        score = likeness.astype(np.float64)
-        if timed:
-            first, last = _scene(at, references, rules)
-            distance = np.abs(times - at)
-            score = score - LIKENESS_PER_SECOND * distance
-            score[distance > rules.max_distance] = -np.inf
-            score[:first] = score[last:] = -np.inf
-        best = int(score.argmax())
-        if score[best] == -np.inf:
+        first, last = _window(at, references, rules) if timed else (0, len(references.pts))
+        if first >= last:
             current = None
             choices.append(ReferenceChoice(pts, None, None, _why_none(at, references, rules)))
             continue
-        if likeness[best] < LEAST_LIKENESS:
+        likeness = similarity(number, first, last)
+        score = likeness.astype(np.float64)
+        if timed:
+            score -= LIKENESS_PER_SECOND * np.abs(np.asarray(references.seconds[first:last]) - at)
+        best = first + int(score.argmax())
+        if likeness[best - first] < LEAST_LIKENESS:
             current = None
-            unlike = round(float(likeness[best]), 4)
+            unlike = round(float(likeness[best - first]), 4)
             choices.append(ReferenceChoice(pts, None, None, "unlike", unlike))
             continue
         why = "content"
-        if current not in (None, best) and score[current] >= score[best] - LIKENESS_MARGIN:
-            best, why = int(current), "kept"
+        if current is not None and current != best and first <= current < last:
+            more_alike = score[best - first] - score[current - first]
+            best, why = (current, "kept") if more_alike <= LIKENESS_MARGIN else (best, why)
         current = best
-        seconds = round(float(times[best]) - at, 6) if timed else None
-        value = round(float(likeness[best]), 4)
+        seconds = round(references.seconds[best] - at, 6) if timed else None
+        value = round(float(likeness[best - first]), 4)
         choices.append(ReferenceChoice(pts, references.pts[best], seconds, why, value))
     return choices
+
+
+def _window(at: float, references: References, rules: Rules) -> tuple[int, int]:
+    """Return the range of references in the scene of `at` and within the greatest distance."""
+    first, last = _scene(at, references, rules)
+    times = references.seconds
+    return (
+        bisect_left(times, at - rules.max_distance, first, last),
+        bisect_right(times, at + rules.max_distance, first, last),
+    )
 
 
 def _scene(at: float, references: References, rules: Rules) -> tuple[int, int]:

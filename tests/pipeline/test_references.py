@@ -99,7 +99,7 @@ def test_content_takes_the_most_alike_within_the_window_and_keeps_it() -> None:
         [0.0, 0.1, 0.2, 0.3],
         References([0, 1, 2], [0.0, 0.2, 9.0]),
         Rules(2.0),
-        lambda number: table[number],
+        lambda number, first, last: table[number, first:last],
         timed=True,
     )
     assert [c.ref_pts for c in choices] == [0, 0, 1, None]
@@ -112,7 +112,37 @@ def test_content_without_times_looks_at_all_references() -> None:
         [100.0],
         References([0, 1], [0.0, 0.0]),
         Rules(2.0),
-        lambda _: np.array([0.4, 0.8], np.float32),
+        lambda *_: np.array([0.4, 0.8], np.float32),
         timed=False,
     )
     assert (choices[0].ref_pts, choices[0].seconds, choices[0].similarity) == (1, None, 0.8)
+
+
+def test_a_burst_of_quick_frames_gets_its_exact_references() -> None:
+    # 25 fps with a burst of 100 fps, and a reference for every frame: half an interval is 20 ms
+    lr = [0.0, 0.04, 0.08, 0.09, 0.10, 0.11, 0.15, 0.19, 0.23, 0.27, 0.31]
+    choices = by_time(lr, lr, Rules(2.0, margin=hysteresis_margin(lr)))
+    assert hysteresis_margin(lr) == pytest.approx(0.02)
+    assert [c.ref_pts for c in choices] == list(range(len(lr)))
+
+
+def test_a_reference_is_not_kept_past_the_middle() -> None:
+    lr = [i / 25 for i in range(101)]
+    references = [0.0, 2.0, 4.0]
+    for at, choice in zip(lr, by_time(lr, references, Rules(2.0, margin=0.02)), strict=True):
+        assert choice.ref_pts is not None
+        nearest = min(abs(t - at) for t in references)
+        assert abs(references[choice.ref_pts] - at) <= nearest + 0.02 + 1e-9
+
+
+def test_content_looks_only_at_the_window() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def similarity(number: int, first: int, last: int) -> np.ndarray:
+        asked.append((first, last))
+        return np.full(last - first, 0.5, np.float32)
+
+    references = References(list(range(1000)), [i / 10 for i in range(1000)])
+    rules = Rules(2.0, cuts=[51.0])
+    choose_by_content([0, 1], [50.0, 99.0], references, rules, similarity, timed=True)
+    assert asked == [(480, 510), (970, 1000)]
