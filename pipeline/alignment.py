@@ -1,7 +1,8 @@
-"""What the pictures say about input and reference: cuts, likeness, offset and field of view."""
+"""What the pictures say about input and reference: cuts, likeness and field of view."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PairingError
 from pipeline.media.reader import Frame
 from pipeline.pairing import Affine, Pixels
 
@@ -17,10 +17,18 @@ THUMBNAIL = (32, 18)
 """Width and height: 1.1 kB a frame in float16, so that hours of video fit in memory."""
 CUT_WIDTH = 256
 """Width of the pictures in which scene cuts are looked for."""
-LEAST_OVERLAP = 0.6
-"""Mean likeness of references to the frames of the same time below which no offset is found."""
-LEAST_LEAD = 0.05
-"""How much more alike the best offset must be than the usual one."""
+SAME_SHOT = 0.9
+"""Likeness of the frames around a supposed cut above which it was a flash or a frozen picture."""
+LEAST_CHANGE = 0.3
+SUDDEN = 2.5
+"""A cut is where likeness falls by this at once, and by so many times what it does near by: at
+cuts between hand-held clips it falls by 0.43 or more, within them by 0.13 at most; where something
+crosses the picture it falls by 0.46, but by 0.29 in the frame before or after as well."""
+_AROUND = 3
+_REMEMBERED = 16
+"""Frames, since the detector tells of a cut a few frames late."""
+LEAST_AGREEMENT = 0.03
+"""Share of the picture within which several pairs must agree on a field of view."""
 
 
 @dataclass(frozen=True)
@@ -46,30 +54,37 @@ def _eight_bit(rgb: Pixels) -> NDArray[np.uint8]:
     return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)  # type: ignore[return-value]
 
 
-def look(frames: Iterable[Frame], *, cuts: bool) -> Look:
-    """Go once over `frames`: thumbnails of all, and scene cuts if `cuts`."""
+def look(frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns: int = 0) -> Look:
+    """Go once over `frames`, turned by quarters: `thumbnails` of all, and scene `cuts`."""
     finder = _CutFinder() if cuts else None
     pts: list[int] = []
-    thumbnails: list[NDArray[np.float16]] = []
+    kept: list[NDArray[np.float16]] = []
     for frame in frames:
         pts.append(frame.pts)
-        height, width = frame.rgb.shape[:2]
-        size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
-        small = np.asarray(
-            cv2.resize(_eight_bit(frame.rgb), size, interpolation=cv2.INTER_AREA), np.uint8
-        )
-        thumbnails.append(thumbnail(small))
+        small = _small(frame.rgb, turns)
+        picture = thumbnail(small)
+        if thumbnails:
+            kept.append(picture)
         if finder is not None:
-            finder.add(small)
+            finder.add(small, picture)
     found = [pts[number] for number in finder.cuts()] if finder is not None else []
-    stacked = np.stack(thumbnails) if thumbnails else np.zeros((0, 576), np.float16)
+    stacked = np.stack(kept) if kept else np.zeros((0, THUMBNAIL[0] * THUMBNAIL[1]), np.float16)
     return Look(pts, stacked, tuple(found))
+
+
+def _small(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
+    small = cv2.resize(_eight_bit(rgb), size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(np.rot90(np.asarray(small, np.uint8), turns))
 
 
 class _CutFinder:
     """PySceneDetect's adaptive detector on pictures we decode ourselves, so that pts stay exact.
 
-    It compares each change with the changes around it: steady camera motion is not a cut.
+    It compares each change with the changes around it: steady camera motion is not a cut. Between
+    two shaky shots of like colours it sees nothing, so a sudden loss of likeness counts as well;
+    and what it finds is dropped where the same shot goes on afterwards.
     """
 
     def __init__(self) -> None:
@@ -79,87 +94,55 @@ class _CutFinder:
         # Frames are counted, not timed; the rate only makes the library's time codes valid.
         self._timecode = FrameTimecode
         self._detector = AdaptiveDetector(min_scene_len=2)
+        self._pictures: deque[NDArray[np.float16]] = deque(maxlen=_REMEMBERED)
         self._frames = 0
-        self._found: list[int] = []
+        self._found: set[int] = set()
 
-    def add(self, rgb: NDArray[np.uint8]) -> None:
+    def add(self, rgb: NDArray[np.uint8], picture: NDArray[np.float16]) -> None:
         at = self._timecode(self._frames, fps=30.0)
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        self._found += [int(cut.frame_num) for cut in self._detector.process_frame(at, bgr)]
+        self._pictures.append(picture)
         self._frames += 1
+        self._keep(int(cut.frame_num) for cut in self._detector.process_frame(at, bgr))
+        self._look_at(self._frames - 1 - _AROUND)
 
     def cuts(self) -> list[int]:
         end = self._timecode(max(self._frames - 1, 0), fps=30.0)
-        self._found += [int(cut.frame_num) for cut in self._detector.post_process(end)]
-        return sorted({number for number in self._found if 0 < number < self._frames})
+        self._keep(int(cut.frame_num) for cut in self._detector.post_process(end))
+        for cut in range(self._frames - _AROUND, self._frames):
+            self._look_at(cut)
+        return sorted(self._found)
+
+    def _change(self, number: int, since: int) -> float:
+        """Return how unlike two remembered frames are, 0 to 2."""
+        first = self._frames - len(self._pictures)
+        a, b = self._pictures[number - first], self._pictures[since - first]
+        return 1.0 - float(likeness(a[None], b[None])[0, 0])
+
+    def _keep(self, cuts: Iterable[int]) -> None:
+        oldest = self._frames - len(self._pictures)
+        for cut in cuts:
+            if not 0 < cut < self._frames:
+                continue
+            # over a flash, a frozen or a lost frame, one side is like the other's next but one
+            pairs = [(min(cut + 1, self._frames - 1), cut - 1), (cut, max(cut - 2, oldest))]
+            if all(self._change(after, before) > 1 - SAME_SHOT for after, before in pairs):
+                self._found.add(cut)
+
+    def _look_at(self, cut: int) -> None:
+        oldest = self._frames - len(self._pictures) + 1
+        if cut < oldest or self._change(cut, cut - 1) < LEAST_CHANGE:
+            return
+        last = min(cut + _AROUND, self._frames - 1)
+        near = [n for n in range(max(oldest, cut - _AROUND), last + 1) if n != cut]
+        usual = max((self._change(n, n - 1) for n in near), default=0.0)
+        if self._change(cut, cut - 1) > SUDDEN * usual:
+            self._keep([cut])
 
 
 def likeness(left: NDArray[np.float16], right: NDArray[np.float16]) -> NDArray[np.float32]:
     """Return the N x M normalised correlations of thumbnails (N x 576 and M x 576)."""
     return np.asarray(left.astype(np.float32) @ right.astype(np.float32).T)
-
-
-def estimate_offset(
-    lr: NDArray[np.float16],
-    lr_seconds: Sequence[float],
-    ref: NDArray[np.float16],
-    ref_seconds: Sequence[float],
-) -> tuple[float, float]:
-    """Return (offset, drift): input time = drift x reference time + offset, in seconds.
-
-    Every offset on the LR frame grid is rated by how alike the references are to the LR frames
-    they would fall on; drift comes from the first and the last third on their own. Raises
-    PairingError when no offset stands out.
-    """
-    picked = np.unique(np.linspace(0, len(ref_seconds) - 1, min(240, len(ref_seconds))).astype(int))
-    table = likeness(ref[picked], lr)
-    times, at = np.asarray(lr_seconds), np.asarray(ref_seconds)[picked]
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    offsets = np.arange(times[0] - at[-1], times[-1] - at[0] + step / 2, step)
-    ratings = np.array([_rate(table, times, at, offset, step) for offset in offsets])
-    best = int(np.nanargmax(ratings)) if np.isfinite(ratings).any() else 0
-    usual = float(np.nanmedian(ratings)) if np.isfinite(ratings).any() else 0.0
-    if not np.isfinite(ratings).any() or not (
-        ratings[best] >= LEAST_OVERLAP and ratings[best] >= usual + LEAST_LEAD
-    ):
-        raise PairingError(
-            f"found no overlap between input and reference (best likeness "
-            f"{np.nanmax(ratings, initial=-1.0):.2f}, expected {LEAST_OVERLAP}); "
-            "give --ref-offset SECONDS, or another reference"
-        )
-    offset = float(offsets[best])
-    third = len(at) // 3
-    if third < 4 or at[-1] - at[0] < 20:
-        return offset, 1.0
-    near = offset + np.arange(-1.0, 1.0 + step / 2, step / 2)
-    parts = []
-    for part in (slice(0, third), slice(len(at) - third, len(at))):
-        rated = [_rate(table[part], times, at[part], o, step) for o in near]
-        if np.isfinite(rated).any():
-            parts.append((float(at[part].mean()), float(near[int(np.nanargmax(rated))])))
-    if len(parts) < 2 or abs(parts[1][1] - parts[0][1]) < 2 * step:
-        return offset, 1.0
-    slope = (parts[1][1] - parts[0][1]) / (parts[1][0] - parts[0][0])
-    return parts[0][1] - slope * parts[0][0], 1.0 + slope
-
-
-def _rate(
-    table: NDArray[np.float32],
-    times: NDArray[np.float64],
-    at: NDArray[np.float64],
-    offset: float,
-    step: float,
-) -> float:
-    """Return the mean likeness at `offset`, NaN when fewer than half the references fall inside."""
-    moved = at + offset
-    inside = (moved > times[0] - step / 2) & (moved < times[-1] + step / 2)
-    if inside.sum() < max(2, len(at) // 2):
-        return float("nan")
-    after = np.clip(np.searchsorted(times, moved[inside]), 1, len(times) - 1)
-    nearest = np.where(
-        moved[inside] - times[after - 1] < times[after] - moved[inside], after - 1, after
-    )
-    return float(table[inside, nearest].mean())
 
 
 def estimate_field_of_view(
@@ -177,13 +160,18 @@ def estimate_field_of_view(
         if estimate is not None:
             found.append(estimate)
     plain = _plain(pairs[0][0], pairs[0][1])
-    if not found:
+    if len(found) < min(2, len(pairs)):
         return None
     middle = np.median(np.stack(found), axis=0)
-    if np.abs(np.stack(found)[:, :, :2] - middle[:, :2]).max() > 0.05 * abs(middle[0, 0]):
+    apart = np.abs(np.stack(found) - middle).max(0)
+    size = [pairs[0][1].shape[1], pairs[0][1].shape[0]]
+    # a moving camera shows one still at another place each time: no map is true for all
+    if apart[:, :2].max() > 0.05 * abs(middle[0, 0]) or (apart[:, 2] / size).max() > (
+        LEAST_AGREEMENT
+    ):
         return None
     zoom = middle[0, 0] / plain[0, 0]
-    shift = np.abs(middle[:, 2] - plain[:, 2]) / [pairs[0][1].shape[1], pairs[0][1].shape[0]]
+    shift = np.abs(middle[:, 2] - plain[:, 2]) / size
     stretch = abs(plain[0, 0] / plain[1, 1] - 1)
     if abs(zoom - 1) < 0.06 and shift.max() < 0.15 and stretch < 0.03:
         return None

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alignment import Look, estimate_field_of_view, estimate_offset, likeness, look
-from pipeline.errors import PairingError
+from pipeline.alignment import Look, estimate_field_of_view, likeness, look
+from pipeline.errors import PairingError, StageError
+from pipeline.geometry import (
+    inscribed_map,
+    quarter_turns,
+    same_aspect,
+    scaling_map,
+    turned,
+    turned_map,
+    turned_size,
+)
 from pipeline.media.probe import scan
 from pipeline.media.reader import FrameReader, read
+from pipeline.offset import estimate_offset
 from pipeline.pairing import Affine
 from pipeline.references import (
     References,
@@ -25,6 +36,10 @@ from pipeline.schema import Clip, FrameIndex, ReferenceChoice, ReferencePlan
 from pipeline.settings import RunSettings
 
 FIELD_OF_VIEW_PAIRS = 3
+FAR = 1.0
+"""Seconds beyond which the user is told that a reference is far."""
+CALENDAR = 1e8
+"""Seconds above which a still's time is a date (1973 or later) and not counted from a start."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +60,23 @@ def plan_references(
     One pass over the input finds scene cuts; the reference is looked through only where content or
     offset ask for it. Raises PairingError when the two share no time.
     """
-    ref_pts = scan(ref).pts
-    timed = ref.kind == "video" or bool(ref.times)
+    # one still has nothing to be nearer than: its time, which any photograph has, says little
+    timed = ref.kind == "video" or (bool(ref.times) and len(ref.files) > 1)
     select = _selection(settings, timed)
-    lr_look = look(read(lr, index.pts[0], index.end_pts, on_error="conceal"), cuts=timed)
-    need_ref_look = select == "content" or settings.ref_offset == "auto"
-    ref_look = look(read(ref), cuts=False) if need_ref_look else None
-    offset, drift = _clock(lr, lr_look, ref, ref_look, settings)
-    at = [ref.seconds(pts) * drift + offset if timed else 0.0 for pts in ref_pts]
+    turns = quarter_turns(lr, ref)
+    compared = select == "content" or (timed and _estimates_offset(lr, ref, settings))
+    lr_look = look(
+        read(lr, index.pts[0], index.end_pts, on_error="conceal"), cuts=timed, thumbnails=compared
+    )
+    ref_look = look(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
+    ref_pts = ref_look.pts if ref_look is not None else scan(ref).pts
+    if not ref_pts:
+        raise PairingError(
+            f"found no frame of {ref.path} that can be decoded, expected an intact reference; "
+            "copy it again"
+        )
+    clock = _clock(lr, lr_look, ref, ref_look, settings) if timed else _Clock(0.0, 1.0)
+    at = [ref.seconds(pts) * clock.drift + clock.offset if timed else 0.0 for pts in ref_pts]
     order = np.argsort(at, kind="stable")
     references = References([ref_pts[i] for i in order], [at[i] for i in order])
     lr_seconds = [lr.seconds(pts) for pts in index.pts]
@@ -71,41 +95,83 @@ def plan_references(
         choices = choose_by_content(
             index.pts, lr_seconds, references, rules, similarity, timed=timed
         )
-    affine = _field_of_view(lr, ref, choices, size)
+    affine, view_notes = _map(lr, ref, choices, size, turns)
     reference = ReferencePlan(
         clip=ref,
         select=select,
-        offset=offset,
-        drift=drift,
+        offset=clock.offset,
+        drift=clock.drift,
         max_distance=settings.max_ref_distance,
         affine=affine,
     )
-    return Paired(reference, choices, lr_look.cuts, _notes(reference, choices, lr_look, size))
+    notes = [*clock.notes, *view_notes, *_notes(choices, lr_look)]
+    return Paired(reference, choices, lr_look.cuts, notes)
 
 
-def _selection(settings: RunSettings, timed: bool) -> str:
-    if settings.select == "auto":
-        return "time" if timed else "content"
+def _selection(settings: RunSettings, timed: bool) -> Literal["time", "content"]:
     if settings.select == "time" and not timed:
         raise PairingError(
-            "found still references without times, expected times in EXIF or file names for "
-            "--select time; try --select content"
+            "found references without times, expected a video or several stills with times in EXIF "
+            "or file names for --select time; try --select content"
         )
-    return settings.select
+    if settings.select == "content" or not timed:
+        return "content"
+    return "time"
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """How reference times become input times."""
+
+    offset: float
+    drift: float
+    notes: tuple[str, ...] = ()
+
+
+def _of_day(clip: Clip) -> bool:
+    """Tell whether times are those of a calendar (EXIF) and not counted from a start."""
+    return bool(clip.times) and min(clip.times) > CALENDAR
+
+
+def _estimates_offset(lr: Clip, ref: Clip, settings: RunSettings) -> bool:
+    unknown = settings.ref_offset is None and _of_day(ref) and not _of_day(lr)
+    return unknown or settings.ref_offset == "auto"
 
 
 def _clock(
     lr: Clip, lr_look: Look, ref: Clip, ref_look: Look | None, settings: RunSettings
-) -> tuple[float, float]:
-    if settings.ref_offset != "auto":
-        return settings.ref_offset, 1.0
+) -> _Clock:
+    """Return offset and drift: given, estimated, or for photographs guessed.
+
+    Calendar times against those of a recording count from the first photograph.
+    """
+    start = -min(ref.times) if _of_day(ref) and not _of_day(lr) else 0.0
+    if not _estimates_offset(lr, ref, settings):
+        given = settings.ref_offset if isinstance(settings.ref_offset, float) else 0.0
+        return _Clock(given + start, 1.0, _shift_notes(given, 1.0))
     assert ref_look is not None
-    return estimate_offset(
-        lr_look.thumbnails,
-        [lr.seconds(pts) for pts in lr_look.pts],
-        ref_look.thumbnails,
-        [ref.seconds(pts) for pts in ref_look.pts],
-    )
+    order = sorted(range(len(ref_look.pts)), key=lambda i: ref.seconds(ref_look.pts[i]))
+    try:
+        offset, drift = estimate_offset(
+            lr_look.thumbnails,
+            [lr.seconds(pts) for pts in lr_look.pts],
+            ref_look.thumbnails[order],
+            [ref.seconds(ref_look.pts[i]) + start for i in order],
+        )
+    except PairingError:
+        if settings.ref_offset == "auto":
+            raise
+        guess = "the first photograph is taken to lie at the input's start; give --ref-offset"
+        return _Clock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
+    offset = round(offset, 6)
+    return _Clock(offset + start * drift, drift, _shift_notes(offset, drift))
+
+
+def _shift_notes(offset: float, drift: float) -> tuple[str, ...]:
+    if not offset and drift == 1.0:
+        return ()
+    stretched = f" and stretched by {drift:.6f}" if drift != 1.0 else ""
+    return (f"reference times are shifted by {offset:+.3f} s{stretched}",)
 
 
 def _check_shared_time(lr: Sequence[float], times: Sequence[float], reach: float) -> None:
@@ -135,45 +201,70 @@ class _Similarity:
         return row_of
 
 
+def _map(
+    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int], turns: int
+) -> tuple[Affine | None, list[str]]:
+    """Return the map from output to stored reference pixels, None = plain scaling, and notes."""
+    height, width = turned_size(ref, turns)
+    affine = _field_of_view(lr, ref, choices, size, turns)
+    notes = []
+    if affine is not None:
+        notes.append("the reference shows another field of view; it is moved onto the output")
+    elif not same_aspect(lr, ref, turns):
+        affine = inscribed_map(lr, ref, turns, size)
+        notes.append(
+            f"the reference of {width}x{height} has other proportions than the input; "
+            "its middle is taken to show the same"
+        )
+    elif (height, width) != size:
+        notes.append(f"the reference of {width}x{height} is scaled to {size[1]}x{size[0]}")
+    if turns:
+        notes.append(f"the reference is turned by {90 * turns} degrees, as the input is stored")
+        affine = turned_map(affine or scaling_map(size, (height, width)), ref, turns)
+    return affine, notes
+
+
 def _field_of_view(
-    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
+    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int], turns: int
 ) -> Affine | None:
     """Compare a few of the closest pairs; only then are two cameras told from camera motion."""
     paired = [c for c in choices if c.ref_pts is not None]
     if not paired:
         return None
-    closest = sorted(paired, key=lambda c: (abs(c.seconds or 0.0), c.pts))
-    spread = closest[: max(FIELD_OF_VIEW_PAIRS, len(closest) // 10)]
-    picked = sorted(spread, key=lambda c: c.pts)[:: max(1, len(spread) // FIELD_OF_VIEW_PAIRS)]
+    if all(c.seconds is None for c in paired):
+        spread = paired
+    else:
+        closest = sorted(paired, key=lambda c: (abs(c.seconds or 0.0), c.pts))
+        spread = closest[: max(FIELD_OF_VIEW_PAIRS, len(closest) // 10)]
+    spread = sorted(spread, key=lambda c: c.pts)
+    picked = np.unique(np.linspace(0, len(spread) - 1, FIELD_OF_VIEW_PAIRS).astype(int))
     lr_reader, ref_reader = FrameReader(lr), FrameReader(ref)
+    pairs = []
     try:
-        pairs = [
-            (lr_reader.get(c.pts), ref_reader.get(c.ref_pts))
-            for c in picked[:FIELD_OF_VIEW_PAIRS]
-            if c.ref_pts is not None
-        ]
+        for choice in (spread[i] for i in picked):
+            if choice.ref_pts is None:
+                continue
+            try:
+                pair = lr_reader.get(choice.pts), ref_reader.get(choice.ref_pts)
+            except StageError:
+                continue  # a corrupt frame: the run tells of it, or conceals it
+            pairs.append((pair[0], turned(pair[1], turns)))
     finally:
         lr_reader.close()
         ref_reader.close()
-    return estimate_field_of_view(pairs, *size)
+    return estimate_field_of_view(pairs, *size) if pairs else None
 
 
-def _notes(
-    reference: ReferencePlan, choices: list[ReferenceChoice], lr: Look, size: tuple[int, int]
-) -> list[str]:
+def _notes(choices: list[ReferenceChoice], lr: Look) -> list[str]:
     notes = []
-    if reference.offset or reference.drift != 1.0:
-        notes.append(
-            f"reference times are shifted by {reference.offset:+.3f} s"
-            + (f" and stretched by {reference.drift:.6f}" if reference.drift != 1.0 else "")
-        )
-    ref = reference.clip
-    if reference.affine is not None:
-        notes.append("the reference shows another field of view; it is moved onto the output")
-    elif (ref.height, ref.width) != size:
-        notes.append(f"the reference of {ref.width}x{ref.height} is scaled to {size[1]}x{size[0]}")
     if lr.cuts:
         notes.append(f"{len(lr.cuts)} scene cuts; nothing is borrowed across them")
+    far = [abs(c.seconds) for c in choices if c.seconds is not None and abs(c.seconds) > FAR]
+    if far:
+        notes.append(
+            f"{len(far)} of {len(choices)} frames borrow from more than {FAR:g} s away, "
+            f"the farthest from {max(far):.2f} s: expect less detail there"
+        )
     without = Counter(c.why for c in choices if c.ref_pts is None)
     if without:
         reasons = ", ".join(f"{count} {why}" for why, count in without.most_common())

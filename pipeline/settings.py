@@ -12,6 +12,10 @@ ENGINES = ("auto", "torch", "bicubic")
 """Names of engines, known without loading any of them."""
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A number that a plan's JSON can hold."""
+
+
 def parse_seconds(text: str) -> float:
     """Return the seconds of "12.5", "1:02.5" or "1:00:02"; ValueError for anything else."""
     seconds = 0.0
@@ -30,25 +34,27 @@ class RunSettings(Model):
     model: str = "fast"
     engine: str = "auto"
     select: Literal["auto", "time", "view", "content"] = "auto"
-    ref_offset: float | Literal["auto"] = 0.0
-    """Seconds added to reference times; "auto" estimates offset and drift from the pictures."""
-    max_ref_distance: Annotated[float, Field(gt=0)] = 2.0
+    ref_offset: Finite | Literal["auto"] | None = None
+    """Seconds added to reference times; "auto" estimates offset and drift from the pictures.
+
+    None is 0, or auto for photographs with a date beside a recording without one."""
+    max_ref_distance: Annotated[Finite, Field(gt=0)] = 2.0
     """Seconds beyond which nothing is borrowed: hand-held motion rarely leaves much in common."""
     runner: Literal["auto", "inline", "ray"] = "auto"
     address: str | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=1)] = 2
     """Two frames keep the caches of a CPU warm; larger batches gain nothing there."""
-    segment: Annotated[float, Field(gt=0)] = 10.0
+    segment: Annotated[Finite, Field(gt=0)] = 10.0
     """Seconds."""
     placement: Literal["auto", "fused", "split"] = "auto"
     codec: str | None = None
-    crf: float | None = None
+    crf: Finite | None = None
     preset: str | None = None
     pix_fmt: str | None = None
-    start: float | None = None
+    start: Finite | None = None
     """Seconds on the input's clock, inclusive."""
-    end: float | None = None
+    end: Finite | None = None
     """Seconds on the input's clock, exclusive."""
     on_error: Literal["stop", "conceal"] = "stop"
     plan: str | None = None

@@ -1,4 +1,4 @@
-"""What is estimated from pictures: cuts, offset and drift, field of view; on a real clip."""
+"""What is estimated from pictures: cuts, likeness, field of view; on real clips."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.alignment import estimate_field_of_view, estimate_offset, likeness, look, thumbnail
-from pipeline.errors import PairingError
+from pipeline.alignment import estimate_field_of_view, likeness, look, thumbnail
 from pipeline.media.probe import probe
 from pipeline.media.reader import Frame, read
 
@@ -55,6 +54,36 @@ def test_a_hand_held_clip_has_no_cut(monster: list[np.ndarray]) -> None:
     assert look(played(monster), cuts=True).cuts == ()
 
 
+def test_shaking_flashes_and_frozen_pictures_are_not_cuts(monster: list[np.ndarray]) -> None:
+    rng = np.random.default_rng(1)
+    shaken = [np.roll(p, tuple(rng.integers(-12, 13, 2)), (0, 1)) for p in monster]
+    flash = [*monster[:30], np.full_like(monster[0], 250), *monster[31:]]
+    frozen = [*monster[:20], *[monster[19]] * 8, *monster[28:]]
+    for pictures in (shaken, flash, frozen, monster[::4]):
+        assert look(played(pictures), cuts=True).cuts == ()
+
+
+def test_a_cut_between_shaky_shots_of_like_colours_is_found(monster: list[np.ndarray]) -> None:
+    rng = np.random.default_rng(1)
+    other = [np.ascontiguousarray(p[::-1, ::-1]) for p in monster]
+    shots = [
+        np.roll(p, tuple(rng.integers(-3, 4, 2)), (0, 1)) for p in [*monster[:30], *other[30:]]
+    ]
+    assert look(played(shots), cuts=True).cuts == (100 + 3 * 30,)
+
+
+def test_thumbnails_are_kept_only_where_they_are_wanted(monster: list[np.ndarray]) -> None:
+    seen = look(played(monster), cuts=True, thumbnails=False)
+    assert len(seen.pts) == len(monster)
+    assert len(seen.thumbnails) == 0
+
+
+def test_thumbnails_are_of_the_turned_picture(monster: list[np.ndarray]) -> None:
+    lying = [np.rot90(p, 3) for p in monster[:2]]
+    seen = look(played(lying), cuts=False, turns=1)
+    assert likeness(seen.thumbnails[:1], thumbnail(monster[0])[None])[0, 0] > 0.99
+
+
 def test_likeness_is_a_correlation(monster: list[np.ndarray]) -> None:
     a, b = thumbnail(monster[0])[None], thumbnail(monster[40])[None]
     gray = [
@@ -68,43 +97,6 @@ def test_likeness_is_a_correlation(monster: list[np.ndarray]) -> None:
 def test_sixteen_bit_pictures_look_the_same(monster: list[np.ndarray]) -> None:
     wide = monster[0].astype(np.uint16) * 257
     assert np.array_equal(thumbnail(wide), thumbnail(monster[0]))
-
-
-@pytest.mark.parametrize("late", [0.0, 0.4, 1.0])
-def test_the_offset_of_a_second_recording_is_found(monster: list[np.ndarray], late: float) -> None:
-    thumbs = np.stack([thumbnail(p) for p in monster])
-    seconds = [i / 30 for i in range(60)]
-    first = round(late * 30)
-    # the second camera was started `late` seconds after the first and counts from zero
-    offset, drift = estimate_offset(thumbs, seconds, thumbs[first:], seconds[: 60 - first])
-    assert offset == pytest.approx(late, abs=0.02)
-    assert drift == 1.0
-
-
-def test_unrelated_recordings_have_no_offset(
-    monster: list[np.ndarray], bunny: list[np.ndarray]
-) -> None:
-    a, b = (np.stack([thumbnail(p) for p in clip]) for clip in (monster, bunny))
-    seconds = [i / 30 for i in range(60)]
-    with pytest.raises(PairingError, match="no overlap"):
-        estimate_offset(a, seconds, b, seconds)
-
-
-def test_drift_of_a_long_recording_is_found() -> None:
-    rng = np.random.default_rng(0)
-    steps = rng.normal(size=(1500, 576)).astype(np.float32).cumsum(0)
-    steps -= steps.mean(1, keepdims=True)
-    thumbs = (steps / np.linalg.norm(steps, axis=1, keepdims=True)).astype(np.float16)
-    lr_seconds = [i / 25 for i in range(1500)]
-    # the reference's clock runs 1 % fast and started 2 s earlier
-    picks = list(range(0, 1500, 12))
-    ref_seconds = [(lr_seconds[i] + 2.0) * 1.01 for i in picks]
-    offset, drift = estimate_offset(thumbs, lr_seconds, thumbs[picks], ref_seconds)
-    errors = [
-        abs(drift * t + offset - lr_seconds[i]) for t, i in zip(ref_seconds, picks, strict=True)
-    ]
-    assert drift == pytest.approx(1 / 1.01, abs=2e-3)
-    assert max(errors) < 0.2
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +123,10 @@ def test_a_tele_camera_s_field_of_view_is_found(sharp: np.ndarray) -> None:
 
 def test_unrelated_pictures_get_no_map(sharp: np.ndarray, bunny: list[np.ndarray]) -> None:
     assert estimate_field_of_view([(bunny[0], sharp)], 480, 720) is None
+
+
+def test_a_moving_camera_is_not_another_field_of_view(sharp: np.ndarray) -> None:
+    views = [sharp[100:340, x : x + 360] for x in (60, 150, 240)]
+    tele = cv2.resize(views[1], (720, 480), interpolation=cv2.INTER_CUBIC)
+    pairs = [(cv2.resize(sharp[:, x : x + 480], (240, 240)), tele) for x in (0, 90, 180)]
+    assert estimate_field_of_view(pairs, 480, 480) is None
