@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from bisect import bisect_left
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from pipeline.errors import InputError, PairingError
+from pipeline.geometry import quarter_turns, turned_size
 from pipeline.media.probe import probe, scan
 from pipeline.media.remux import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
@@ -22,8 +25,9 @@ __all__ = ["load_plan", "make_plan", "save_plan"]
 SCALES = (2, 4, 8)
 LEAST_SIDE = 16
 """Pixels: below this a side of the input holds nothing to align."""
-LEAST_BITS_PER_PIXEL = 0.02
-"""What even the most easily compressed output needs; enough to notice a full disk beforehand."""
+LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0}
+"""What even the most easily compressed output needs, a video twice: as segments and joined.
+Enough to notice a full disk beforehand."""
 
 
 def make_plan(settings: RunSettings) -> Plan:
@@ -37,7 +41,7 @@ def make_plan(settings: RunSettings) -> Plan:
         raise InputError(
             "found no reference, expected an HR recording to borrow from; give --ref-stream REF"
         )
-    lr, ref = probe(settings.input), probe(settings.ref_stream)
+    lr, ref = _probe(settings.input), _probe(settings.ref_stream)
     scale = choose_scale(lr, ref, settings.scale)
     encoding = default_encoding(
         lr,
@@ -50,8 +54,9 @@ def make_plan(settings: RunSettings) -> Plan:
     check_encoder(encoding, width, height)
     index = frames_between(lr, scan(lr), settings.start, settings.end)
     output = _output(settings, lr, scale, encoding)
-    _check_output(output, settings, lr, ref, len(index.pts) * width * height)
+    _check_output(output, settings, lr, ref)
     check_container(lr, output, encoding)
+    _check_room(output, lr, len(index.pts) * width * height)
     paired = plan_references(lr, index, ref, settings, (height, width))
     notes = [*_colour_notes(lr, ref), *container_notes(lr, output), *paired.notes]
     return Plan(
@@ -73,6 +78,11 @@ def make_plan(settings: RunSettings) -> Plan:
     )
 
 
+def _probe(path: str) -> Clip:
+    """Describe a recording by its whole path: a plan may be run from another folder."""
+    return probe(str(Path(path).absolute()))
+
+
 def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     """Return a (perhaps edited) plan, checked against the files it names.
 
@@ -81,36 +91,66 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     plans that are broken or whose files have changed.
     """
     plan = read_plan(path)
-    lr, ref = probe(plan.input.path), probe(plan.reference.clip.path)
-    given = probe(settings.input) if settings else lr
-    for name, now, then in (
-        ("input", lr, plan.input),
-        ("reference", ref, plan.reference.clip),
-        ("INPUT", given, plan.input),
-    ):
+    lr = _probe(settings.input if settings else plan.input.path)
+    given = settings.ref_stream if settings else None
+    ref = _probe(given or plan.reference.clip.path)
+    for name, now, then in (("input", lr, plan.input), ("reference", ref, plan.reference.clip)):
         if now.fingerprint != then.fingerprint:
             raise InputError(
                 f"found another {name} in {now.path} than the plan {path} was made for, "
                 "expected the same file; make the plan anew"
             )
+    plan = plan.model_copy(
+        update={"input": lr, "reference": plan.reference.model_copy(update={"clip": ref})}
+    )
+    _check_numbers(plan, path)
     plan = plan.model_copy(update={"reference_map": _checked_map(plan, ref, path)})
     if settings is None:
         return plan
     if settings.output:
         plan = plan.model_copy(update={"output": str(Path(settings.output).absolute())})
-    _check_output(Path(plan.output), settings, lr, ref, 0)
+    output = Path(plan.output)
+    _check_output(output, settings, lr, ref)
+    check_container(lr, output, plan.encoding)
+    _check_room(output, lr, len(plan.reference_map) * plan.width * plan.height)
     return plan
 
 
+def _check_numbers(plan: Plan, path: str | Path) -> None:
+    """Refuse sizes, engines, encoders and segments that a hand has made impossible."""
+    size = plan.input.width * plan.scale, plan.input.height * plan.scale
+    if (plan.width, plan.height) != size:
+        raise InputError(
+            f"found an output of {plan.width}x{plan.height} in {path}, expected the input's "
+            f"{plan.input.width}x{plan.input.height} times {plan.scale}; edit ref_pts only"
+        )
+    if plan.batch < 1:
+        raise InputError(f"found a batch of {plan.batch} in {path}, expected 1 or more; try 2")
+    _check_engine(plan.engine)
+    check_encoder(plan.encoding, plan.width, plan.height)
+    numbers = [segment.index for segment in plan.segments]
+    apart = all(a.end_pts <= b.start_pts for a, b in pairwise(plan.segments))
+    if numbers != list(range(len(numbers))) or not apart:
+        raise InputError(
+            f"found segments in {path} that overlap or are out of order, expected them as planned; "
+            "edit ref_pts only"
+        )
+
+
 def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> tuple[ReferenceChoice, ...]:
-    frames = {choice.pts for choice in plan.reference_map}
     known = scan(plan.input).pts
-    covered = [p for s in plan.segments for p in known if s.start_pts <= p < s.end_pts]
-    if sorted(frames) != covered or len(frames) != len(plan.reference_map):
+    parts = [
+        known[bisect_left(known, s.start_pts) : bisect_left(known, s.end_pts)]
+        for s in plan.segments
+    ]
+    covered = [pts for part in parts for pts in part]
+    counted = all(s.frames == len(p) for s, p in zip(plan.segments, parts, strict=True))
+    listed = [choice.pts for choice in plan.reference_map]
+    if not covered or listed != covered or not counted:
         raise InputError(
             f"found a reference map in {path} that does not fit the input's frames "
             f"({len(plan.reference_map)} entries for {len(covered)} frames), expected one for "
-            "every frame; edit ref_pts only"
+            "every frame, in order; edit ref_pts only"
         )
     there = set(scan(ref).pts)
     drift, offset = plan.reference.drift, plan.reference.offset
@@ -136,7 +176,8 @@ def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> tuple[ReferenceChoi
 
 def choose_scale(lr: Clip, ref: Clip, asked: str) -> int:
     """Return 2, 4 or 8: what was asked for, or what brings the input nearest the reference."""
-    across, down = ref.width / lr.width, ref.height / lr.height
+    height, width = turned_size(ref, quarter_turns(lr, ref))
+    across, down = width / lr.width, height / lr.height
     if max(across, down) < 1.0:
         raise PairingError(
             f"found a reference of {ref.width}x{ref.height}, smaller than the input of "
@@ -184,19 +225,23 @@ def frames_between(
             "try other times"
         )
     end_pts = index.pts[last] if last < len(index.pts) else index.end_pts
-    return FrameIndex(pts=pts, keys=[k for k in index.keys if k in set(pts)], end_pts=end_pts)
+    keys = [key for key in index.keys if pts[0] <= key <= pts[-1]]
+    return FrameIndex(pts=pts, keys=keys, end_pts=end_pts)
 
 
 def _first_at(lr: Clip, index: FrameIndex, seconds: float) -> int:
     return bisect_left(index.pts, seconds - 1e-9, key=lambda pts: float(pts * lr.time_base))
 
 
-def _check_names(settings: RunSettings) -> None:
-    if settings.engine not in ENGINES:
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
         raise InputError(
-            f"found the engine '{settings.engine}', expected one of {', '.join(ENGINES)}; "
-            "try --engine auto"
+            f"found the engine '{engine}', expected one of {', '.join(ENGINES)}; try --engine auto"
         )
+
+
+def _check_names(settings: RunSettings) -> None:
+    _check_engine(settings.engine)
     if settings.select == "view":
         raise InputError(
             "found --select view, expected auto, time or content in this version; try --select auto"
@@ -212,40 +257,50 @@ def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> 
     return Path(chosen).absolute()
 
 
-def _check_output(output: Path, settings: RunSettings, lr: Clip, ref: Clip, pixels: int) -> None:
-    for name, clip in (("input", lr), ("reference", ref)):
-        if output == Path(clip.path).absolute():
+def _check_output(output: Path, settings: RunSettings, lr: Clip, ref: Clip) -> None:
+    taken = [("input", lr.path), ("reference", ref.path), ("ground truth", settings.ground_truth)]
+    taken += [("input's", file) for file in lr.files]
+    taken += [("reference's", file) for file in ref.files]
+    for name, path in taken:
+        # "sub/../clip.mkv" and links name the same file
+        if path and output.resolve() == Path(path).resolve():
             raise InputError(
-                f"found the {name} {clip.path} as output, expected another path; try another -o"
+                f"found the {name} {path} as output, expected another path; try another -o"
             )
     if output.exists() and not settings.force:
         raise InputError(f"found {output} already there; try another -o, or --force to replace it")
+    if output.is_dir() and lr.kind == "video":
+        raise InputError(
+            f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}"
+        )
     folder = output.parent
     if not folder.is_dir():
         raise InputError(f"found no folder {folder}, expected one for the output; make it first")
     _check_writable(folder)
-    needed = max(1 << 20, int(pixels * LEAST_BITS_PER_PIXEL / 8))
-    free = shutil.disk_usage(folder).free
+
+
+def _check_room(output: Path, lr: Clip, pixels: int) -> None:
+    """Refuse a disk that cannot hold even the smallest result; `pixels` of all output frames."""
+    bits = LEAST_BITS_PER_PIXEL[lr.kind]
+    needed = max(1 << 20, int(pixels * bits / 8))
+    free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise InputError(
-            f"found {free / 1e6:.1f} MB free in {folder}, expected at least {needed / 1e6:.1f} MB; "
-            "make room, or try another -o"
+            f"found {free / 1e6:.1f} MB free in {output.parent}, expected at least "
+            f"{needed / 1e6:.1f} MB; make room, or try another -o"
         )
 
 
 def _check_writable(folder: Path) -> None:
     """Try to make a folder, as a run does: modes say little to root and on network drives."""
-    probe_folder = folder / ".pipeline-write-test"
     try:
-        probe_folder.mkdir()
-    except FileExistsError:
-        return
+        made = tempfile.mkdtemp(prefix=".pipeline-write-test-", dir=folder)
     except OSError as error:
         raise InputError(
             f"found no way to write in {folder} ({error.strerror}), expected a writable folder; "
             "try another -o"
         ) from error
-    probe_folder.rmdir()
+    Path(made).rmdir()
 
 
 def _colour_notes(lr: Clip, ref: Clip) -> list[str]:

@@ -15,7 +15,7 @@ from recordings import texture, write_pair, write_video
 from pipeline.errors import InputError, PairingError
 from pipeline.plan import choose_scale, load_plan, make_plan, save_plan
 from pipeline.schema import Plan
-from pipeline.settings import RunSettings, parse_seconds
+from pipeline.settings import ENGINES, RunSettings, parse_seconds
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,12 @@ def test_an_edited_map_is_honoured_and_marked(plan_of: Callable[..., Plan], tmp_
         (lambda d: d.update(version=9), "broken plan"),
         (lambda d: d.update(surprise=1), "broken plan"),
         (lambda d: d["input"].update(fingerprint="x"), "found another input"),
+        (lambda d: d["reference_map"].reverse(), "does not fit the input's frames"),
+        (lambda d: d["segments"][0].update(frames=3), "does not fit the input's frames"),
+        (lambda d: d["segments"][0].update(index=7), "out of order"),
+        (lambda d: d.update(width=999), "expected the input's"),
+        (lambda d: d.update(engine="magic"), "found the engine"),
+        (lambda d: d["encoding"].update(codec="magic"), "no encoder"),
     ],
 )
 def test_broken_plans_are_refused(
@@ -141,6 +147,29 @@ def test_broken_plans_are_refused(
     (tmp_path / "plan.json").write_text(json.dumps(data))
     with pytest.raises(InputError, match=message):
         load_plan(tmp_path / "plan.json")
+
+
+def test_a_plan_is_run_from_any_folder_and_with_its_own_reference(
+    plan_of: Callable[..., Plan],
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(pair[0].parent)
+    plan = plan_of(input=pair[0].name, ref_stream=pair[1].name)
+    assert plan == plan_of()
+    save_plan(plan, tmp_path / "plan.json")
+    monkeypatch.chdir(tmp_path)
+    assert load_plan(tmp_path / "plan.json") == plan
+    swapped = RunSettings(input=str(pair[0]), ref_stream=str(pair[0]))
+    with pytest.raises(InputError, match="found another reference"):
+        load_plan(tmp_path / "plan.json", swapped)
+
+
+def test_engines_are_named_as_in_deploy() -> None:
+    from deploy.engine import ENGINES as KNOWN
+
+    assert set(ENGINES) == set(KNOWN)
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
