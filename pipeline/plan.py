@@ -25,6 +25,10 @@ __all__ = ["load_plan", "make_plan", "save_plan"]
 SCALES = (2, 4, 8)
 LEAST_SIDE = 16
 """Pixels: below this a side of the input holds nothing to align."""
+OVERRIDES = ("engine", "model", "batch", "on_error")
+"""Settings that replace a plan's when they are given beside it."""
+UNCOMPARED = ("ref_offset", "segment", "start", "end")
+"""Settings that went into a plan but cannot be read from it."""
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0}
 """What even the most easily compressed output needs, a video twice: as segments and joined.
 Enough to notice a full disk beforehand."""
@@ -86,7 +90,8 @@ def _probe(path: str) -> Clip:
 def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     """Return a (perhaps edited) plan, checked against the files it names.
 
-    `settings` gives the input it must be for, and may give another output. Entries of the
+    `settings` gives the input it must be for, and may give another output, engine, model, batch
+    and handling of errors; what contradicts the plan otherwise is refused. Entries of the
     reference map whose reference was changed by hand are marked "edited". Raises InputError for
     plans that are broken or whose files have changed.
     """
@@ -103,6 +108,8 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     plan = plan.model_copy(
         update={"input": lr, "reference": plan.reference.model_copy(update={"clip": ref})}
     )
+    if settings is not None:
+        plan = plan.model_copy(update=_said_anew(settings, plan, path))
     _check_numbers(plan, path)
     plan = plan.model_copy(update={"reference_map": _checked_map(plan, ref, path)})
     if settings is None:
@@ -114,6 +121,28 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     check_container(lr, output, plan.encoding)
     _check_room(output, lr, len(plan.reference_map) * plan.width * plan.height)
     return plan
+
+
+def _said_anew(settings: RunSettings, plan: Plan, path: str | Path) -> dict[str, object]:
+    """Return what is given beside a plan and may differ from it; refuse what contradicts it."""
+    given = settings.model_fields_set
+    decided: dict[str, object] = {
+        "scale": str(plan.scale),
+        "select": plan.reference.select,
+        "max_ref_distance": plan.reference.max_distance,
+        **{name: getattr(plan.encoding, name) for name in ("codec", "crf", "preset", "pix_fmt")},
+    }
+    for name, then in decided.items():
+        now = getattr(settings, name)
+        if name in given and now not in ("auto", None, then):
+            raise InputError(
+                f"found --{name.replace('_', '-')} {now} beside the plan {path}, which has {then}, "
+                "expected the same; leave it out, or make the plan anew"
+            )
+    silent = [f"--{name.replace('_', '-')}" for name in UNCOMPARED if name in given]
+    notes = (f"{', '.join(silent)}: the plan decides, not the command",) if silent else ()
+    changed: dict[str, object] = {n: getattr(settings, n) for n in OVERRIDES if n in given}
+    return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
 
 
 def _check_numbers(plan: Plan, path: str | Path) -> None:

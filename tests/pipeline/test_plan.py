@@ -166,6 +166,22 @@ def test_a_plan_is_run_from_any_folder_and_with_its_own_reference(
         load_plan(tmp_path / "plan.json", swapped)
 
 
+def test_what_is_given_beside_a_plan_is_taken_or_refused(
+    plan_of: Callable[..., Plan], pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    save_plan(plan_of(), tmp_path / "plan.json")
+    lr, hr = str(pair[0]), str(pair[1])
+    given = RunSettings(input=lr, ref_stream=hr, engine="bicubic", batch=3)
+    loaded = load_plan(tmp_path / "plan.json", given)
+    assert (loaded.engine, loaded.batch, loaded.model) == ("bicubic", 3, "fast")
+    again = RunSettings(input=lr, scale="2", select="time", max_ref_distance=2, segment=10)
+    repeated = load_plan(tmp_path / "plan.json", again)
+    assert repeated.digest() == plan_of().digest()
+    assert any("--segment: the plan decides" in note for note in repeated.notes)
+    with pytest.raises(InputError, match=r"found --max-ref-distance 1\.0 beside the plan"):
+        load_plan(tmp_path / "plan.json", RunSettings(input=lr, max_ref_distance=1))
+
+
 def test_engines_are_named_as_in_deploy() -> None:
     from deploy.engine import ENGINES as KNOWN
 
