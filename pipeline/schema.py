@@ -118,7 +118,7 @@ class ReferenceChoice:
     seconds: float | None
     """Reference time minus LR time, after offset and drift; None without a reference."""
     why: str
-    """nearest | content | kept (hysteresis) | cut | too far | edited."""
+    """nearest | content | kept (hysteresis) | cut | too far | unlike | edited."""
     similarity: float | None = None
 
 
