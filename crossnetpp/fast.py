@@ -150,9 +150,12 @@ class Stage2(nn.Module):
         lr_up: Tensor,
         unsharp: Tensor,
         flow8: Tensor,
+        warped: Tensor,
     ) -> Tensor:
-        """Return the joined flow of both stages, N x 2 x H/2 x W/2 in its own pixels."""
-        warped = warp(unsharp, upscale_flow(flow8, 8))
+        """Return the joined flow of both stages, N x 2 x H/2 x W/2 in its own pixels.
+
+        `flow8` is the flow of stage 1 and `warped` is `unsharp` warped by it.
+        """
         f4 = encoder.fine(warped)
         f8 = encoder.level8(f4)
         residual8, _ = self.head8(lr[1], f8, torch.zeros_like(flow8))
@@ -215,14 +218,16 @@ class CrossNetFast(nn.Module):
         lr_up = bicubic(lr, ref.shape[-1] // lr.shape[-1])
         f_lr = self.encoder(lr_up)
         flow8 = self.stage1(f_lr, f_ref)
-        flow = upscale_flow(self.stage2(self.encoder, f_lr, lr_up, unsharp, flow8), 2)
+        flow1 = upscale_flow(flow8, 8)
+        warped1 = warp(unsharp, flow1)
+        flow2 = self.stage2(self.encoder, f_lr, lr_up, unsharp, flow8, warped1)
+        flow = upscale_flow(flow2, 2)
         # Cubic, because a bilinear half-pixel shift removes the very detail that is borrowed.
         warped = warp(ref, flow, mode="bicubic")
         warped_unsharp = warp(unsharp, flow)
         confidence, residual = self.fusion(lr_up, warped_unsharp - lr_up, warped - warped_unsharp)
         sr = lr_up + confidence * (warped - warped_unsharp) + residual
-        flow1 = upscale_flow(flow8, 8)
-        return FastOutput(sr, lr_up, warped, warp(unsharp, flow1), flow1, flow, confidence)
+        return FastOutput(sr, lr_up, warped, warped1, flow1, flow, confidence)
 
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
         """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -33,17 +34,21 @@ def device_name(device: torch.device) -> str:
 
 
 class TorchEngine:
-    """Run CrossNet++ eagerly, channels last, in float32."""
+    """Run CrossNet++ eagerly, channels last, in float32.
+
+    On a CPU the frames of a batch run side by side, each on its share of the threads: fewer threads
+    wait for each other than when all of them work on one frame.
+    """
 
     def __init__(
         self, model: str = "fast", *, threads: int | None = None, reason: str = "asked for"
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = load_network(model).to(self.device)
         # NHWC is the layout the convolution kernels of both CPU and tensor cores work in
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._threads = threads or torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
         self._kept: _Kept | None = None
         self.info = EngineInfo(
             name="torch",
@@ -55,13 +60,39 @@ class TorchEngine:
             reason=reason,
         )
 
-    def _planes(self, frames: Pixels, multiple: int) -> Tensor:
-        """Return N x 3 x H x W float32 in 0..1, padded, of uint8 or uint16 N x H x W x 3."""
-        limit = float(np.iinfo(frames.dtype).max)
-        on_device = torch.from_numpy(frames).to(self.device)
-        planes = on_device.permute(0, 3, 1, 2).float().mul_(1 / limit)
-        height, width = planes.shape[-2:]
-        return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        """Return SR frames, shape and dtype of `ref`; see Engine.enhance."""
+        scale = scale_of(lr, ref)
+        height, width = ref.shape[1:3]
+        try:
+            return self._enhance(lr, ref, scale)
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                f"found too little memory on {self.info.device} for {len(lr)} frames of "
+                f"{width}x{height}; try a smaller --batch"
+            ) from error
+
+    def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:
+        torch.set_num_threads(self._threads)
+        references = self._references(ref, scale)
+        if self.device.type != "cpu" or len(lr) == 1:
+            return self._run(lr, references, scale, ref.shape, self._threads)
+        share = max(1, self._threads // len(lr))
+        each = [
+            self._pool.submit(
+                self._run, lr[i : i + 1], references[i : i + 1], scale, ref.shape, share
+            )
+            for i in range(len(lr))
+        ]
+        return cast(Pixels, np.concatenate([frame.result() for frame in each]))
+
+    @torch.inference_mode()
+    def _references(self, ref: Pixels, scale: int) -> list[Prepared] | list[Tensor]:
+        """Return what each frame needs of its reference, made by all threads."""
+        network = self.network
+        if isinstance(network, CrossNetFast):
+            return [self._prepare(network, frame, scale) for frame in ref]
+        return [self._planes(frame[None], network.multiple) for frame in ref]
 
     def _prepare(self, network: CrossNetFast, ref: Pixels, scale: int) -> Prepared:
         """Prepare one H x W x 3 reference, or take the last one's if it is the same.
@@ -75,36 +106,42 @@ class TorchEngine:
         self._kept = _Kept(ref.copy(), scale, prepared)
         return prepared
 
-    def _infer(self, lr: Pixels, ref: Pixels, scale: int) -> Tensor:
+    @torch.inference_mode()
+    def _run(
+        self,
+        lr: Pixels,
+        references: list[Prepared] | list[Tensor],
+        scale: int,
+        shape: tuple[int, ...],
+        threads: int,
+    ) -> Pixels:
+        """Return SR frames for `lr` on `threads` of the CPU, cut to the size of `shape`."""
+        torch.set_num_threads(threads)
         network = self.network
         planes = self._planes(lr, network.multiple // scale)
-        if not isinstance(network, CrossNetFast):
-            return network(planes, self._planes(ref, network.multiple)).sr  # type: ignore[no-any-return]
-        each = [self._prepare(network, frame, scale) for frame in ref]
-        return network.enhance(planes, each[0] if len(each) == 1 else _stack(each)).sr
-
-    @torch.inference_mode()
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames, shape and dtype of `ref`; see Engine.enhance."""
-        scale = scale_of(lr, ref)
-        height, width = ref.shape[1:3]
-        try:
-            sr = self._infer(lr, ref, scale)
-        except torch.OutOfMemoryError as error:
-            raise EngineError(
-                f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                f"{width}x{height}; try a smaller --batch"
-            ) from error
-        limit = float(np.iinfo(ref.dtype).max)
-        pixels = sr[..., :height, :width].clamp_(0, 1).mul_(limit).round_().permute(0, 2, 3, 1)
+        if isinstance(network, CrossNetFast):
+            sr = network.enhance(planes, _stack(cast(list[Prepared], references))).sr
+        else:
+            sr = network(planes, torch.cat(cast(list[Tensor], references))).sr
+        limit = float(np.iinfo(lr.dtype).max)
+        pixels = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(limit).round_()
         # torch has no arithmetic on uint16 but converts to it
-        dtype = torch.uint8 if ref.dtype == np.uint8 else torch.uint16
-        result: Pixels = pixels.to(dtype).contiguous().cpu().numpy()
-        return result
+        dtype = torch.uint8 if lr.dtype == np.uint8 else torch.uint16
+        return cast(Pixels, pixels.permute(0, 2, 3, 1).to(dtype).contiguous().cpu().numpy())
+
+    def _planes(self, frames: Pixels, multiple: int) -> Tensor:
+        """Return N x 3 x H x W float32 in 0..1, padded, of uint8 or uint16 N x H x W x 3."""
+        limit = float(np.iinfo(frames.dtype).max)
+        on_device = torch.from_numpy(frames).to(self.device)
+        planes = on_device.permute(0, 3, 1, 2).float().mul_(1 / limit)
+        height, width = planes.shape[-2:]
+        return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 def _stack(each: list[Prepared]) -> Prepared:
     """Join prepared references of one frame each into a batch."""
+    if len(each) == 1:
+        return each[0]
     return Prepared(
         torch.cat([p.ref for p in each]),
         torch.cat([p.unsharp for p in each]),
