@@ -21,10 +21,12 @@ class FastConfig:
 
     width: int = 64
     """Channels of the fusion at 1/4 size."""
-    blocks: int = 5
+    blocks: int = 4
     """Residual blocks of the fusion."""
-    windows: tuple[int, ...] = (15, 9)
+    windows: tuple[int, ...] = (31, 15, 7)
     """Sides of the windows of the Lucas-Kanade steps, pixels at 1/2 size: x8 wants them wide."""
+    refinements: int = 2
+    """Times that the flow is refined by Lucas-Kanade steps."""
 
 
 PRESETS: dict[str, PaperConfig | FastConfig] = {"paper": PaperConfig(), "fast": FastConfig()}

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from crossnetpp.config import FastConfig
 from crossnetpp.correlation import local_correlation, unit_features
-from crossnetpp.lucas_kanade import lucas_kanade_step, luma
-from crossnetpp.upsample import bicubic, reduce_antialiased
+from crossnetpp.lucas_kanade import lucas_kanade_steps, luma
+from crossnetpp.upsample import as_unsharp, bicubic, reduce_antialiased
 from crossnetpp.warp import upscale_flow, warp
 
 SLOPE = 0.1
@@ -50,6 +50,8 @@ class Prepared(NamedTuple):
 
     ref: Tensor
     """N x 3 x H x W in 0..1."""
+    luma: Tensor
+    """N x 1 x H x W."""
     unsharp: Tensor
     """The same, as unsharp as LR_up."""
     features: tuple[Tensor, ...]
@@ -95,23 +97,22 @@ class Encoder(nn.Module):
 class FlowHead(nn.Module):
     """Turn a cost volume, features and the flow so far into a better flow of the same size."""
 
-    def __init__(self, radius: int, features: int, width: int, extra: int = 0) -> None:
+    def __init__(self, radius: int, features: int, width: int) -> None:
         super().__init__()
         self.radius = radius
-        self.extra = extra
         self.body = nn.Sequential(
             _conv((2 * radius + 1) ** 2 + features + 2, width),
             _conv(width, width),
             _conv(width, width // 2),
         )
-        self.flow = nn.Conv2d(width // 2, 2 + extra, 3, padding=1)
+        self.flow = nn.Conv2d(width // 2, 2, 3, padding=1)
         start_near_zero(self.flow)
 
-    def forward(self, lr: Tensor, ref: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the refined flow and `extra` more channels; `ref` is already warped by `flow`."""
+    def forward(self, lr: Tensor, ref: Tensor, flow: Tensor) -> Tensor:
+        """Return the refined flow; `ref` is already warped by `flow`."""
         cost = local_correlation(unit_features(lr), unit_features(ref), self.radius)
-        update = self.flow(self.body(torch.cat((cost, lr, 0.1 * flow), dim=1)))
-        return flow + update[:, :2], update[:, 2:]
+        update: Tensor = self.flow(self.body(torch.cat((cost, lr, 0.1 * flow), dim=1)))
+        return flow + update
 
 
 class Stage1(nn.Module):
@@ -126,49 +127,65 @@ class Stage1(nn.Module):
     def forward(self, lr: tuple[Tensor, ...], ref: tuple[Tensor, ...]) -> Tensor:
         """Return flow N x 2 x H/8 x W/8 in its own pixels, from features of Encoder."""
         zero = torch.zeros_like(lr[3][:, :2])
-        flow, _ = self.head32(lr[3], ref[3], zero)
+        flow = self.head32(lr[3], ref[3], zero)
         flow = upscale_flow(flow, 2)
-        flow, _ = self.head16(lr[2], warp(ref[2], flow), flow)
+        flow = self.head16(lr[2], warp(ref[2], flow), flow)
         flow = upscale_flow(flow, 2)
-        flow8: Tensor = self.head8(lr[1], warp(ref[1], flow), flow)[0]
+        flow8: Tensor = self.head8(lr[1], warp(ref[1], flow), flow)
         return flow8
 
 
 class Stage2(nn.Module):
-    """Find the motion that is left between LR_up and the warped reference, to sub-pixels."""
+    """Find the motion that is left between LR_up and the warped reference."""
 
-    def __init__(self, windows: tuple[int, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.windows = windows
         self.head8 = FlowHead(2, 56, 48)
-        self.head4 = FlowHead(3, 40, 48, extra=4 * len(windows))
+        self.head4 = FlowHead(3, 40, 48)
 
     def forward(
-        self,
-        encoder: Encoder,
-        lr: tuple[Tensor, ...],
-        lr_up: Tensor,
-        unsharp: Tensor,
-        flow8: Tensor,
-        warped: Tensor,
+        self, encoder: Encoder, lr: tuple[Tensor, ...], warped: Tensor, flow8: Tensor
     ) -> Tensor:
         """Return the joined flow of both stages, N x 2 x H/2 x W/2 in its own pixels.
 
-        `flow8` is the flow of stage 1 and `warped` is `unsharp` warped by it.
+        `flow8` is the flow of stage 1 and `warped` the unsharp reference warped by it.
         """
         f4 = encoder.fine(warped)
         f8 = encoder.level8(f4)
-        residual8, _ = self.head8(lr[1], f8, torch.zeros_like(flow8))
-        residual4 = upscale_flow(residual8, 2)
-        residual4, trust = self.head4(lr[0], warp(f4, residual4), residual4)
-        flow = upscale_flow(upscale_flow(flow8, 2) + residual4, 2)
-        target, source = F.avg_pool2d(luma(lr_up), 2), F.avg_pool2d(luma(unsharp), 2)
-        trust = torch.sigmoid(F.pixel_shuffle(trust, 2))
-        for i, window in enumerate(self.windows):
-            # The step is taken as given: gradients reach flow and trust, not its arithmetic.
-            step = lucas_kanade_step(target, source, flow.detach(), window).detach()
-            flow = flow + trust[:, i : i + 1] * step
-        return flow
+        residual4 = upscale_flow(self.head8(lr[1], f8, torch.zeros_like(flow8)), 2)
+        residual4 = self.head4(lr[0], warp(f4, residual4), residual4)
+        return upscale_flow(upscale_flow(flow8, 2) + residual4, 2)
+
+
+class Refinement(nn.Module):
+    """Take the flow to sub-pixels by Lucas-Kanade steps, each as far as it is to be trusted."""
+
+    def __init__(self, windows: tuple[int, ...], width: int = 32) -> None:
+        super().__init__()
+        self.windows = windows
+        self.body = nn.Sequential(
+            _conv(4 * (1 + 3 * len(windows)) + 40, width), _conv(width, width)
+        )
+        self.trust = nn.Conv2d(width, 4 * len(windows), 3, padding=1)
+        start_near_zero(self.trust)
+
+    def forward(self, f4: Tensor, target: Tensor, warped: Tensor) -> Tensor:
+        """Return the correction of the flow, N x 2 x H/2 x W/2 in its own pixels.
+
+        `f4` are LR features at 1/4 size; `target` (LR) and `warped` (equally unsharp reference) are
+        luma at 1/2 size.
+        """
+        # The steps are taken as given: gradients reach the trust in them, not their arithmetic.
+        with torch.no_grad():
+            steps, evidence = lucas_kanade_steps(target, warped, self.windows)
+            seen = torch.cat((4 * (warped - target), steps, 0.2 * evidence + 1), dim=1)
+            seen = F.pixel_unshuffle(seen, 2)
+        trust = F.pixel_shuffle(self.trust(self.body(torch.cat((seen, f4), dim=1))), 2)
+        # softmax against a step of nought: the flow moves to a weighted mean of the candidates
+        share = torch.softmax(F.pad(trust, (0, 0, 0, 0, 0, 1)), dim=1)[:, :-1]
+        x = (share * steps[:, 0::2]).sum(1, keepdim=True)
+        y = (share * steps[:, 1::2]).sum(1, keepdim=True)
+        return torch.cat((x, y), dim=1)
 
 
 class Fusion(nn.Module):
@@ -204,31 +221,46 @@ class CrossNetFast(nn.Module):
         config = config or FastConfig()
         self.encoder = Encoder()
         self.stage1 = Stage1()
-        self.stage2 = Stage2(config.windows)
+        self.stage2 = Stage2()
+        self.refinement = Refinement(config.windows)
+        self.refinements = config.refinements
         self.fusion = Fusion(config.width, config.blocks)
 
     def prepare(self, ref: Tensor, scale: int) -> Prepared:
         """Do all that depends on the reference alone; H and W of `ref` are multiples of 32."""
-        unsharp = bicubic(reduce_antialiased(ref, scale), scale)
-        return Prepared(ref, unsharp, self.encoder(unsharp))
+        unsharp = as_unsharp(ref, scale)
+        return Prepared(ref, luma(ref), unsharp, self.encoder(unsharp))
 
     def enhance(self, lr: Tensor, prepared: Prepared) -> FastOutput:
         """Run on `lr` N x 3 x h x w in 0..1 with the reference of each frame."""
-        ref, unsharp, f_ref = prepared
-        lr_up = bicubic(lr, ref.shape[-1] // lr.shape[-1])
+        ref, ref_luma, unsharp, f_ref = prepared
+        scale = ref.shape[-1] // lr.shape[-1]
+        lr_up = bicubic(lr, scale)
         f_lr = self.encoder(lr_up)
         flow8 = self.stage1(f_lr, f_ref)
         flow1 = upscale_flow(flow8, 8)
         warped1 = warp(unsharp, flow1)
-        flow2 = self.stage2(self.encoder, f_lr, lr_up, unsharp, flow8, warped1)
+        flow2 = self.stage2(self.encoder, f_lr, warped1, flow8)
+        target = _half_size(luma(lr), scale)
+        for _ in range(self.refinements):
+            with torch.no_grad():
+                warped = warp(ref_luma, upscale_flow(flow2, 2), mode="bicubic")
+                warped = _half_size(reduce_antialiased(warped, scale), scale)
+            flow2 = flow2 + self.refinement(f_lr[0], target, warped)
         flow = upscale_flow(flow2, 2)
         # Cubic, because a bilinear half-pixel shift removes the very detail that is borrowed.
         warped = warp(ref, flow, mode="bicubic")
-        warped_unsharp = warp(unsharp, flow)
-        confidence, residual = self.fusion(lr_up, warped_unsharp - lr_up, warped - warped_unsharp)
-        sr = lr_up + confidence * (warped - warped_unsharp) + residual
+        warped_unsharp = as_unsharp(warped, scale)
+        detail = warped - warped_unsharp
+        confidence, residual = self.fusion(lr_up, warped_unsharp - lr_up, detail)
+        sr = lr_up + confidence * detail + residual
         return FastOutput(sr, lr_up, warped, warped1, flow1, flow, confidence)
 
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
         """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""
         return self.enhance(lr, self.prepare(ref, ref.shape[-1] // lr.shape[-1]))
+
+
+def _half_size(lr: Tensor, scale: int) -> Tensor:
+    """Return `lr` (N x C x h x w) at half the output's size."""
+    return lr if scale == 2 else bicubic(lr, scale // 2)

@@ -1,21 +1,30 @@
-"""One Lucas-Kanade step: the sub-pixel remainder of a flow that is already close.
+"""Lucas-Kanade steps: the sub-pixel remainder of a flow that is already close.
 
 Lucas and Kanade, "An iterative image registration technique", 1981. It has no weights, so its
-accuracy does not have to be learned; the network only learns where to trust it.
+accuracy does not have to be learned; the network only learns where to trust which step.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossnetpp.warp import warp
-
 DAMPING = 2e-5
 """Added to the structure tensor (squared intensity per pixel): no motion where nothing is seen."""
 LARGEST_STEP = 1.5
 """Pixels; a larger remainder means that the flow is not close and the step is not to be used."""
+
+
+class Candidates(NamedTuple):
+    """One step for each of K windows."""
+
+    steps: Tensor
+    """N x 2 K x H x W pixels: x and y of the first window, then of the next."""
+    evidence: Tensor
+    """N x K x H x W: logarithm of how much structure the window holds in its weaker direction."""
 
 
 def luma(image: Tensor) -> Tensor:
@@ -35,20 +44,24 @@ def _window_mean(values: Tensor, window: int) -> Tensor:
     return F.conv2d(rows, kernel.view(channels, 1, 1, window), groups=channels)
 
 
-def lucas_kanade_step(target: Tensor, source: Tensor, flow: Tensor, window: int) -> Tensor:
-    """Return the correction (N x 2 x H x W pixels) that brings warp(source, flow) onto `target`.
+def lucas_kanade_steps(target: Tensor, warped: Tensor, windows: tuple[int, ...]) -> Candidates:
+    """Return the corrections of the flow behind `warped` that bring it onto `target`.
 
-    `target` and `source` are N x 1 x H x W in 0..1 and equally bright; motion is taken as constant
-    in a square of `window` (odd) pixels.
+    Both are N x 1 x H x W in 0..1 and equally bright; motion is taken as constant in a square of
+    each of `windows` (odd) pixels.
     """
-    warped = warp(source, flow)
     padded = F.pad(0.5 * (target + warped), (1, 1, 1, 1), mode="replicate")
     gx = 0.5 * (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2])
     gy = 0.5 * (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1])
     difference = warped - target
     products = torch.cat((gx * gx, gx * gy, gy * gy, gx * difference, gy * difference), dim=1)
-    xx, xy, yy, xt, yt = torch.split(_window_mean(products, window), 1, dim=1)
-    xx, yy = xx + DAMPING, yy + DAMPING
-    determinant = xx * yy - xy * xy
-    step: Tensor = torch.cat((xy * yt - yy * xt, xy * xt - xx * yt), dim=1) / determinant
-    return step.clamp(-LARGEST_STEP, LARGEST_STEP)
+    steps, evidence = [], []
+    for window in windows:
+        xx, xy, yy, xt, yt = torch.split(_window_mean(products, window), 1, dim=1)
+        xx, yy = xx + DAMPING, yy + DAMPING
+        determinant = xx * yy - xy * xy
+        steps += [(xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant]
+        # determinant / trace is the smaller eigenvalue to within a factor of 2, without a root
+        evidence.append(torch.log(determinant / (xx + yy)))
+    moved = torch.cat(steps, dim=1).clamp(-LARGEST_STEP, LARGEST_STEP)
+    return Candidates(moved, torch.cat(evidence, dim=1))

@@ -36,17 +36,19 @@ def training_sources(data: Path) -> list[tuple[float, PairSource]]:
     photos = sorted(data.glob("photos/*.jpg"))
     held_out = {f"kodak_{number}.jpg" for number in range(21, 25)}
     light_field = sorted(data.glob("lightfields/lytro_flowers/view_*.png"))
+    aloe = sorted(data.glob("stereo/aloe[LR].jpg"))
     return [
-        (0.50, Photographs([p for p in photos if p.name not in held_out])),
-        (0.30, Clips([data / "videos/crystal.mp4", data / "videos/elf.mp4"])),
-        (0.15, Views([light_field])),
-        (0.05, Views([sorted(data.glob("stereo/aloe[LR].jpg"))], shrink=0.3)),
+        (0.44, Photographs([p for p in photos if p.name not in held_out])),
+        (0.26, Clips([data / "videos/crystal.mp4", data / "videos/elf.mp4"])),
+        (0.20, Views([light_field])),
+        # the same pair at four sizes: disparities from a few pixels to 60
+        (0.10, Views([aloe] * 4, shrink=(0.25, 0.35, 0.5, 0.7))),
     ]
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
+def learning_rate(step: int, steps: int, peak: float, first_step: int = 0) -> float:
     """Return the rate of a linear warm-up over 100 steps and a cosine to 1 % at the end."""
-    warm = min(1.0, (step + 1) / 100)
+    warm = min(1.0, (step + 1 - first_step) / 100)
     return peak * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
@@ -79,7 +81,7 @@ def train(
         output = model(lr, reference)
         parts = hybrid_loss(output, target, flow, LossWeights())
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, settings.steps, peak_rate)
+            group["lr"] = learning_rate(step, settings.steps, peak_rate, settings.first_step)
         optimiser.zero_grad(set_to_none=True)
         parts["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

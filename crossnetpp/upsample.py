@@ -36,3 +36,11 @@ def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
     planes = F.conv2d(planes, kernel.view(1, 1, -1, 1), stride=(scale, 1))
     planes = F.conv2d(planes, kernel.view(1, 1, 1, -1), stride=(1, scale))
     return planes.reshape(batch, channels, height // scale, width // scale)
+
+
+def as_unsharp(image: Tensor, scale: int) -> Tensor:
+    """Return `image` (N x C x H x W) as unsharp as LR_up: reduced `scale` times and brought back.
+
+    LR pixels alias, so this has to be done on the LR's own grid: of the warped image, not before.
+    """
+    return bicubic(reduce_antialiased(image, scale), scale)

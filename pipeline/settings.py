@@ -44,7 +44,7 @@ class RunSettings(Model):
     address: str | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=1)] = 2
-    """Two frames keep the caches of a CPU warm; larger batches gain nothing there."""
+    """Frames for each call of the engine; on a CPU they run side by side."""
     segment: Annotated[Finite, Field(gt=0)] = 10.0
     """Seconds."""
     placement: Literal["auto", "fused", "split"] = "auto"

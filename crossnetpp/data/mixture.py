@@ -26,7 +26,7 @@ class MixtureSettings:
     steps: int = 6000
     """Length of the run: the curriculum widens motion over its first half."""
     batch: int = 4
-    fault_rate: float = 0.2
+    fault_rate: float = 0.15
     seed: int = 0
     first_step: int = 0
     """Where a continued run takes the curriculum up."""

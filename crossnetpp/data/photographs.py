@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crossnetpp.data.sample import Pair, crop_origin, read_rgb
 
-LARGEST_SHIFT = 28.0
+LARGEST_SHIFT = 36.0
 """Pixels of common displacement at the end of the curriculum."""
 
 

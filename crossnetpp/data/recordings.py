@@ -25,6 +25,13 @@ def _pair_of_crops(
     return Pair(np.ascontiguousarray(crops[0]), np.ascontiguousarray(crops[1]))
 
 
+def _shrunk(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    if factor == 1.0:
+        return image
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
 class Clips:
     """Draw two frames of one clip, up to `reach` frames apart."""
 
@@ -55,19 +62,11 @@ class Clips:
 class Views:
     """Draw two views of one scene: a light field's grid, or the two pictures of a stereo pair."""
 
-    def __init__(self, scenes: list[list[Path]], shrink: float = 1.0) -> None:
-        self.scenes = []
-        for scene in scenes:
-            views = [read_rgb(p) for p in scene]
-            if shrink != 1.0:
-                views = [
-                    np.asarray(
-                        cv2.resize(v, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA),
-                        dtype=np.uint8,
-                    )
-                    for v in views
-                ]
-            self.scenes.append(views)
+    def __init__(self, scenes: list[list[Path]], shrink: tuple[float, ...] = ()) -> None:
+        """Read the views of each scene; `shrink` gives a factor for each scene, 1 if left out."""
+        self.scenes: list[list[NDArray[np.uint8]]] = []
+        for scene, factor in zip(scenes, shrink or (1.0,) * len(scenes), strict=True):
+            self.scenes.append([_shrunk(read_rgb(path), factor) for path in scene])
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
         """Return crops of two different views."""

@@ -144,6 +144,7 @@ def _stack(each: list[Prepared]) -> Prepared:
         return each[0]
     return Prepared(
         torch.cat([p.ref for p in each]),
+        torch.cat([p.luma for p in each]),
         torch.cat([p.unsharp for p in each]),
         tuple(torch.cat(level) for level in zip(*(p.features for p in each), strict=True)),
     )
