@@ -121,7 +121,7 @@ def test_reduction_inside_the_network_is_the_stated_degradation(scale: int) -> N
     expected = F.interpolate(image, scale_factor=1 / scale, mode="bicubic", antialias=True)
     got = reduce_antialiased(image, scale)
     assert got.shape == expected.shape
-    assert torch.allclose(got[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], atol=1e-5)
+    assert torch.allclose(got, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
