@@ -24,6 +24,8 @@ def local_correlation(left: Tensor, right: Tensor, radius: int) -> Tensor:
     Both inputs are unit features (N x C x H x W). Channel (dy + radius)(2 radius + 1) + dx + radius
     compares left(y, x) with right(y + dy, x + dx); places outside the map count as zero.
     """
+    if torch.compiler.is_compiling():
+        return _correlation_without_strides(left, right, radius)
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1
     blocks = -(-width // BLOCK)
@@ -42,3 +44,27 @@ def local_correlation(left: Tensor, right: Tensor, radius: int) -> Tensor:
     )
     cosines = band.reshape(batch, height, blocks * BLOCK, reach * reach)[:, :, :width]
     return COSINE_GAIN * cosines.permute(0, 3, 1, 2)
+
+
+def _correlation_without_strides(left: Tensor, right: Tensor, radius: int) -> Tensor:
+    """Return the same by operations that ONNX knows, for any height and width."""
+    batch, channels, height, width = left.shape
+    reach, overlap = 2 * radius + 1, 2 * radius
+    # always one block more than fills the row: no case depends on the width
+    blocks = width // BLOCK + 1
+    rows = F.pad(left, (0, BLOCK)).permute(0, 2, 3, 1)[:, :, : blocks * BLOCK]
+    rows = rows.reshape(batch, height, blocks, BLOCK, channels)
+    padded = F.pad(right, (radius, radius + 2 * BLOCK, radius, radius)).permute(0, 2, 3, 1)
+    here = padded[:, :, : blocks * BLOCK]
+    here = here.reshape(batch, height + overlap, blocks, BLOCK, channels)
+    ahead = padded[:, :, BLOCK : (blocks + 1) * BLOCK]
+    ahead = ahead.reshape(batch, height + overlap, blocks, BLOCK, channels)[..., :overlap, :]
+    windows = torch.cat((here, ahead), dim=3)
+    moved = torch.stack([windows[:, dy : dy + height] for dy in range(reach)], dim=3)
+    # N x H x blocks x reach x BLOCK x window
+    products = torch.matmul(rows.unsqueeze(3), moved.transpose(-1, -2))
+    # rows one longer than they are turn the diagonal band into columns
+    flat = F.pad(products.flatten(-2), (0, BLOCK))
+    band = flat.reshape(batch, height, blocks, reach, BLOCK, BLOCK + overlap + 1)[..., :reach]
+    cosines = band.permute(0, 1, 2, 4, 3, 5).reshape(batch, height, -1, reach * reach)
+    return COSINE_GAIN * cosines[:, :, :width].permute(0, 3, 1, 2)

@@ -51,7 +51,11 @@ def test_upscale_flow_keeps_the_motion_in_pixels_of_the_finer_grid() -> None:
     assert torch.allclose(upscale_flow(flow, 4), torch.full((1, 2, 16, 20), 6.0))
 
 
-def test_correlation_agrees_with_a_plain_loop() -> None:
+@pytest.mark.parametrize("exported", [False, True])
+def test_correlation_agrees_with_a_plain_loop(
+    exported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: exported)
     rng = np.random.default_rng(2)
     left, right = (
         unit_features(torch.from_numpy(rng.normal(size=(2, 5, 6, 7)).astype(np.float32)))
