@@ -32,6 +32,7 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
 
 def upscale_flow(flow: Tensor, factor: int) -> Tensor:
     """Bring `flow` (N x 2 x h x w, in its own pixels) to a grid `factor` times as fine."""
+    # two channels, channels last, take four times as long
     return factor * F.interpolate(
-        flow, scale_factor=float(factor), mode="bilinear", align_corners=False
+        flow.contiguous(), scale_factor=float(factor), mode="bilinear", align_corners=False
     )

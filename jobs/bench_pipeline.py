@@ -9,7 +9,6 @@ long clip, and the rate is the difference in frames over the difference in secon
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -28,17 +27,26 @@ SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
 PIPELINE = [sys.executable, "-m", "pipeline"]
 
 
+RUN_AND_WEIGH = """
+import resource, subprocess, sys, time
+began = time.monotonic()
+ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+seconds = time.monotonic() - began
+if ended.returncode:
+    sys.exit(ended.stderr.decode()[-500:])
+print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""A child's peak begins with the memory of the process that forked it: fork from a small one."""
+
+
 def timed(command: list[str]) -> tuple[float, int]:
     """Return wall-clock seconds and peak memory in kB of a command that has to succeed."""
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: {said.decode()[-500:]}")
-    return time.monotonic() - began, usage.ru_maxrss
+    small = [sys.executable, "-S", "-c", RUN_AND_WEIGH, *command]
+    ended = subprocess.run(small, capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{' '.join(command)}: {ended.stderr}")
+    seconds, peak = ended.stdout.split()
+    return float(seconds), int(peak)
 
 
 def frames_in(path: Path) -> int:
