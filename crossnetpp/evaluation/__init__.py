@@ -1,0 +1,1 @@
+"""What `python -m crossnetpp.evaluate` is made of: scenes, methods, figures, reports."""

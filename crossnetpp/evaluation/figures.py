@@ -1,0 +1,142 @@
+"""Measuring every method on every case of a scene, and means of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from crossnetpp.data.degradation import degrade
+from crossnetpp.evaluation.methods import Enhanced, Method
+from crossnetpp.evaluation.scenes import Case, Picture, Scene, as_image
+from crossnetpp.evaluation.temporal import motion, warping_error
+from crossnetpp.metrics import Quality, psnr, quality
+
+TRUTH = "truth"
+
+
+class Figures(NamedTuple):
+    """One picture by one method."""
+
+    quality: Quality
+    warped: float | None
+    """PSNR in dB (RGB) of the warped reference."""
+
+
+class Measured(NamedTuple):
+    """One case by every method."""
+
+    condition: str
+    frame: int
+    figures: dict[str, Figures]
+
+
+class Shown(NamedTuple):
+    """A case on the contact sheet."""
+
+    case: Case
+    made: dict[str, Picture]
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """All that was measured on a scene."""
+
+    group: str
+    name: str
+    split: str
+    scale: int
+    measured: list[Measured] = field(default_factory=list)
+    warping_errors: dict[str, list[float]] = field(default_factory=dict)
+    """Method, or `truth` -> one for each pair of successive frames, 8-bit levels."""
+    shown: list[Shown] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """Return what tells it from all other scenes, fit for a file name."""
+        return f"{self.group}_{self.name}_x{self.scale}"
+
+    @property
+    def conditions(self) -> list[str]:
+        """Return the conditions in the order of their first cases; distances by size."""
+        found = list(dict.fromkeys(m.condition for m in self.measured))
+        return sorted(found, key=int) if all(c.isdigit() for c in found) else found
+
+    def of(self, condition: str) -> list[Measured]:
+        """Return what was measured under a condition."""
+        return [m for m in self.measured if m.condition == condition]
+
+
+def measure(scene: Scene, methods: list[Method], advance: Callable[[], None]) -> SceneResult:
+    """Run `methods` on every case; `advance` is called after each."""
+    result = SceneResult(scene.group, scene.name, scene.split, scene.scale)
+    before: tuple[Case, dict[str, Picture]] | None = None
+    for case in scene.cases:
+        lr = degrade(case.truth, scene.scale)
+        answers = {method.name: method.enhance(lr, case.reference) for method in methods}
+        figures = {name: _figures(answer, case.truth) for name, answer in answers.items()}
+        result.measured.append(Measured(case.condition, case.frame, figures))
+        made = {name: answer.sr for name, answer in answers.items()}
+        if scene.in_order:
+            if before is not None and before[0].frame + 1 == case.frame:
+                _add_warping_errors(result.warping_errors, before, (case, made))
+            before = (case, made)
+        if case.shown:
+            result.shown.append(Shown(case, made))
+        advance()
+    return result
+
+
+def gains(
+    results: Iterable[SceneResult],
+    method: str,
+    *,
+    over: str = "bicubic",
+    group: str | None = None,
+    name: str | None = None,
+    scale: int | None = None,
+    condition: str | None = None,
+) -> list[float]:
+    """Return the PSNR (RGB) of `method` above that of `over` in dB, one for each case that fits."""
+    return [
+        m.figures[method].quality.psnr - m.figures[over].quality.psnr
+        for r in results
+        if group in (None, r.group) and name in (None, r.name) and scale in (None, r.scale)
+        for m in r.measured
+        if condition in (None, m.condition) and {method, over} <= m.figures.keys()
+    ]
+
+
+def mean_quality(measured: list[Measured], method: str) -> Quality:
+    """Return the means of the per-image values."""
+    values = np.array([m.figures[method].quality for m in measured])
+    return Quality(*(float(v) for v in values.mean(axis=0)))
+
+
+def mean_warped(measured: list[Measured], method: str) -> float | None:
+    """Return the mean PSNR in dB of the warped reference, None where a method warps nothing."""
+    values = [w for m in measured if (w := m.figures[method].warped) is not None]
+    return float(np.mean(values)) if values else None
+
+
+def _figures(answer: Enhanced, truth: Picture) -> Figures:
+    warped = None
+    if answer.warped is not None:
+        warped = psnr(as_image(answer.warped), as_image(truth))
+    return Figures(quality(answer.sr, truth), warped)
+
+
+def _add_warping_errors(
+    errors: dict[str, list[float]],
+    before: tuple[Case, dict[str, Picture]],
+    now: tuple[Case, dict[str, Picture]],
+) -> None:
+    moved = motion(before[0].truth, now[0].truth)
+    if not moved.seen.any():
+        return
+    pairs = {TRUTH: (before[0].truth, now[0].truth)}
+    pairs |= {name: (before[1][name], picture) for name, picture in now[1].items()}
+    for name, (first, second) in pairs.items():
+        errors.setdefault(name, []).append(warping_error(first, second, moved))
