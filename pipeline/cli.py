@@ -18,6 +18,7 @@ COMMANDS = {
     "probe": ("pipeline.commands:probe", "Describe a video or a folder of images."),
     "evaluate": ("pipeline.evaluate:command", "Compare an output with its ground truth."),
     "degrade": ("pipeline.degrade:command", "Make a low-resolution copy of a recording."),
+    "train": ("pipeline.train_command:command", "Train a network on your own recordings."),
     "demo": ("pipeline.demo:command", "Run on small sample recordings."),
 }
 """Name -> (where the click command is, one line of help); the one place to add a command."""

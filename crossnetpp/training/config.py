@@ -1,0 +1,133 @@
+"""One training run = one YAML file of `crossnetpp/configs`; paths in it are under the data."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+Scale = Literal[2, 4, 8]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(Exception):
+    """Report a configuration that cannot be used, in one line."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceConfig(_Strict):
+    """Where training pairs come from."""
+
+    kind: Literal["photographs", "clips", "views", "stereo"]
+    weight: Positive = 1.0
+    """Share of the samples, relative to the other sources."""
+    files: tuple[str, ...]
+    """Glob patterns; for `stereo` left, right and true disparity in this order."""
+    leave_out: tuple[str, ...] = ()
+    """Glob patterns of files held out."""
+    shrink: tuple[Positive, ...] = ()
+    """The same scene once at each of these sizes."""
+    reach: int = 15
+    """Clips: frames between target and reference at most."""
+
+
+class LossConfig(_Strict):
+    """Weights of the parts of the hybrid loss; super-resolution has weight 1."""
+
+    warping: float = 0.5
+    warping_stage1: float = 0.25
+    flow: float = 0.004
+    landmark: float = 0.0
+
+
+class ValidationConfig(_Strict):
+    """What decides which weights are kept: pairs drawn once from held-out sources."""
+
+    every: Annotated[int, Field(ge=1)] = 500
+    """Steps."""
+    pairs: Annotated[int, Field(ge=1)] = 24
+    size: int = 256
+    scales: tuple[Scale, ...] = (4, 8)
+    """Each pair is judged at each of these."""
+    sources: tuple[SourceConfig, ...] = ()
+
+
+class TrainingConfig(_Strict):
+    """Everything that a run depends on besides the data itself."""
+
+    preset: str = "fast"
+    network: dict[str, Any] = {}
+    """Options of the preset that differ from its defaults."""
+    start: str | None = None
+    """Weights to start from: a preset's name or a file."""
+    steps: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)] = 4
+    """Samples of a step, over all processes."""
+    size: Annotated[int, Field(ge=64, multiple_of=64)] = 192
+    """Pixels along each side of a crop."""
+    scales: tuple[Scale, ...] = (2, 4, 4, 4, 8, 8)
+    """One is drawn for each step."""
+    rate: Positive = 4e-4
+    """Peak learning rate: linear warm-up, then a cosine to 1 %."""
+    warm_up: int = 100
+    weight_decay: float = 1e-4
+    clip_gradient: Positive = 1.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the moving average of the weights (EMA), which is what is shipped."""
+    amp: bool = False
+    """Mixed precision on CUDA: convolutions in float16, coordinates stay float32."""
+    chroma_subsampled: Share = 0.5
+    """Share of steps whose LR went through 4:2:0, as nearly all recorded video did."""
+    fault_rate: Share = 0.15
+    """Share of samples whose reference is unrelated, relit, unsharp or hidden."""
+    curriculum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the run over which motion widens from a tenth to all of it."""
+    curriculum_start: Share = 0.1
+    seed: int = 0
+    workers: int = 1
+    """Processes that make samples."""
+    log_every: int = 50
+    save_every: int = 250
+    loss: LossConfig = LossConfig()
+    sources: tuple[SourceConfig, ...]
+    validation: ValidationConfig = ValidationConfig()
+
+    def digest(self) -> str:
+        """Return a hash of all that decides the numbers of a run."""
+        decisive = self.model_dump_json(exclude={"workers", "log_every", "save_every"})
+        return hashlib.sha256(decisive.encode()).hexdigest()[:16]
+
+
+def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
+    """Return the configuration in the file `name`, or the shipped one of that name.
+
+    Raises ConfigError with one line for what is missing, unknown or out of range.
+    """
+    shipped = CONFIGS / f"{name}.yaml"
+    path = shipped if shipped.is_file() else Path(name)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
+        raise ConfigError(f"found no configuration '{name}', expected a file or {known}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"found no YAML in {path}: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"found no settings in {path}, expected lines such as 'steps: 8500'")
+    try:
+        return TrainingConfig.model_validate({**content, **(overrides or {})})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"found {where or 'settings'} = {str(first['input'])[:60]!r} in {path}: {first['msg']}"
+        ) from error

@@ -1,0 +1,109 @@
+"""All that a run needs to go on as if it had never stopped: tensors as safetensors, the rest JSON.
+
+OUT.state/state.json            step, best gain, name of the tensors' file
+OUT.state/step-00000250.safetensors   weights, their average, the optimiser's moments
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from crossnetpp.training.config import ConfigError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    digest: str
+    """Of the configuration; a run goes on only with the one it began with."""
+    step: int = 0
+    """Steps done."""
+    best: float = -1e9
+    """Best validation gain so far in dB."""
+    samples: int = 0
+    """Pairs seen."""
+    seconds: float = 0.0
+    """Time spent training."""
+    loss_scale: float = 65536.0
+    """Of mixed precision on CUDA."""
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"optimiser.{index}.{name}": value
+        for index, moments in optimiser.state_dict()["state"].items()
+        for name, value in moments.items()
+    }
+
+
+def save_state(
+    folder: Path,
+    progress: Progress,
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Write the state; whatever happens meanwhile, the old or the new one can be read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    tensors |= _optimiser_tensors(optimiser)
+    name = f"step-{progress.step:08d}.safetensors"
+    contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    unfinished = folder / f".{name}"
+    save_file(contiguous, unfinished)
+    unfinished.replace(folder / name)
+    index = folder / ".state.json"
+    with index.open("w") as file:
+        json.dump({**asdict(progress), "tensors": name}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    index.replace(folder / "state.json")
+    for old in folder.glob("step-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def load_state(
+    folder: Path,
+    digest: str,
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> Progress | None:
+    """Restore a run from `folder`; None if it holds no state.
+
+    Raises ConfigError when the state belongs to another configuration.
+    """
+    index = folder / "state.json"
+    if not index.is_file():
+        return None
+    content = json.loads(index.read_text())
+    tensors = load_file(folder / content.pop("tensors"))
+    progress = Progress(**content)
+    if progress.digest != digest:
+        raise ConfigError(
+            f"found in {folder} a run with another configuration; "
+            "give back the one it began with, or another --out"
+        )
+    network.load_state_dict(_under("network.", tensors))
+    average.load_state_dict(_under("average.", tensors))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _under("optimiser.", tensors).items():
+        number, name = key.split(".", 1)
+        moments.setdefault(int(number), {})[name] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    return progress
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,79 @@
+"""Held-out pairs, drawn once, on which the weights to keep are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossnetpp.data.degradation import degrade_tensor
+from crossnetpp.data.sample import PairSource
+from crossnetpp.fast import FastOutput
+from crossnetpp.model import Network
+from crossnetpp.training.config import ValidationConfig
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How good the network is on the held-out pairs."""
+
+    gain: float
+    """Mean gain over LR_up in dB PSNR (RGB)."""
+    worst: float
+    """Smallest gain of any pair, dB."""
+    warped: float
+    """Mean PSNR of the warped reference, dB."""
+    pictures: dict[str, Tensor]
+    """LR_up, SR, warped reference and truth of the first pair, 3 x H x W each."""
+
+
+def _psnr(image: Tensor, truth: Tensor) -> float:
+    # 8 bit, as the product writes it
+    error = (image.clamp(0, 1).mul(255).round() - truth.mul(255)).square().mean()
+    return float(10 * torch.log10(255**2 / error.clamp(min=1e-8)))
+
+
+class Validation:
+    """Judge networks on pairs that are the same every time."""
+
+    def __init__(self, config: ValidationConfig, sources: list[tuple[float, PairSource]]) -> None:
+        self._config = config
+        weights = np.array([weight for weight, _ in sources])
+        rng = np.random.default_rng(2021)
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        for _ in range(config.pairs):
+            source = sources[int(rng.choice(len(sources), p=weights / weights.sum()))][1]
+            pair = source.draw(rng, config.size, 1.0)
+            self._pairs.append((_tensor(pair.target), _tensor(pair.reference)))
+
+    def _cases(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for target, reference in self._pairs:
+            for scale in self._config.scales:
+                lr = degrade_tensor(target, scale).mul(255).round().clamp(0, 255).div(255)
+                yield lr, reference, target
+
+    @torch.no_grad()
+    def judge(self, network: Network, device: torch.device) -> Judged:
+        """Return the figures of `network`, which stays in the mode it is in."""
+        was_training = network.training
+        network.eval()
+        gains, warped = [], []
+        pictures: dict[str, Tensor] = {}
+        for case in self._cases():
+            lr, reference, target = (tensor.to(device) for tensor in case)
+            output = network(lr, reference)
+            aligned = output.warped if isinstance(output, FastOutput) else output.warped_stage1
+            gains.append(_psnr(output.sr, target) - _psnr(output.lr_up, target))
+            warped.append(_psnr(aligned, target))
+            if not pictures:
+                shown = {"lr_up": output.lr_up, "sr": output.sr, "warped": aligned, "hr": target}
+                pictures = {name: image[0] for name, image in shown.items()}
+        network.train(was_training)
+        return Judged(float(np.mean(gains)), min(gains), float(np.mean(warped)), pictures)
+
+
+def _tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float().div(255)
