@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class DataError(Exception):
+    """Report training data that cannot be used, in one line."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """An HR target and a reference of the same scene."""
@@ -32,13 +36,59 @@ class PairSource(Protocol):
 
 
 def crop_origin(rng: np.random.Generator, height: int, width: int, size: int) -> tuple[int, int]:
-    """Return a random (row, col) at which a `size` x `size` window fits."""
+    """Return a random (row, col) at which a `size` x `size` window fits; DataError if none does."""
+    if min(height, width) < size:
+        raise DataError(
+            f"found a picture of {width}x{height}, expected at least {size}x{size}; "
+            "try smaller crops or leave small pictures out"
+        )
     return int(rng.integers(0, height - size + 1)), int(rng.integers(0, width - size + 1))
 
 
+def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
+    """Cut one random `size` x `size` window out of everything and turn and mirror it alike.
+
+    Raises DataError for pictures smaller than that.
+    """
+    height, width = min(pair.target.shape[:2], pair.reference.shape[:2])
+    row, col = crop_origin(rng, height, width, size)
+    window = np.s_[row : row + size, col : col + size]
+    flow = None if pair.flow is None else pair.flow[window]
+    cut = Pair(pair.target[window], pair.reference[window], flow)
+    return turn(cut, int(rng.integers(4)), mirror=bool(rng.random() < 0.5))
+
+
+def turn(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
+    """Return `pair` turned `quarters` times by 90 degrees anticlockwise, then mirrored in x."""
+    pictures = [np.rot90(picture, quarters) for picture in (pair.target, pair.reference)]
+    flow = pair.flow
+    if flow is not None:
+        flow = np.rot90(flow, quarters)
+        for _ in range(quarters % 4):
+            # y points down: what pointed along x now points against y
+            flow = np.stack((flow[..., 1], -flow[..., 0]), axis=-1)
+    if mirror:
+        pictures = [picture[:, ::-1] for picture in pictures]
+        flow = None if flow is None else flow[:, ::-1] * np.array((-1, 1), np.float32)
+    return Pair(
+        np.ascontiguousarray(pictures[0]),
+        np.ascontiguousarray(pictures[1]),
+        None if flow is None else np.ascontiguousarray(flow),
+    )
+
+
+def shrunk(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Return `image` (uint8 H x W x 3) with its sides `factor` times as long, at most 1."""
+    if factor == 1.0:
+        return image
+    height, width = (round(length * factor) for length in image.shape[:2])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return a picture as uint8 H x W x 3 RGB; raise FileNotFoundError if it cannot be read."""
+    """Return a picture as uint8 H x W x 3 RGB; raise DataError if it cannot be read."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise FileNotFoundError(f"found no readable picture at {path}")
+        raise DataError(f"found no readable picture at {path}, expected a PNG, JPEG or the like")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
