@@ -1,9 +1,14 @@
-"""How LR is made from HR: the stated kernels, the same in training and `pipeline degrade`."""
+"""How LR is made from HR: the stated kernels, the same in training and `pipeline degrade`.
+
+`as_recorded` makes what a camera would have kept: blur, reduction, noise, JPEG compression.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -41,8 +46,87 @@ def degrade(hr: NDArray[PixelType], scale: int, kernel: Kernel = "bicubic") -> N
 
     Rows and columns beyond a multiple of `scale` are cut off at the bottom and right.
     """
+    lr = _reduce(hr.astype(np.float32), scale, kernel)
+    return lr.round().clip(0, np.iinfo(hr.dtype).max).astype(hr.dtype)
+
+
+def _reduce(hr: NDArray[np.float32], scale: int, kernel: Kernel) -> NDArray[np.float32]:
     height, width = hr.shape[0] // scale * scale, hr.shape[1] // scale * scale
-    planes = torch.from_numpy(hr[:height, :width].astype(np.float32)).permute(2, 0, 1)[None]
-    lr = degrade_tensor(planes, scale, kernel)[0].permute(1, 2, 0)
-    limit = float(np.iinfo(hr.dtype).max)
-    return lr.round().clamp(0, limit).numpy().astype(hr.dtype)
+    planes = torch.from_numpy(hr[:height, :width]).permute(2, 0, 1)[None]
+    lr = degrade_tensor(planes, scale, kernel)[0].permute(1, 2, 0).numpy()
+    return np.asarray(lr, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a camera and its encoder do to a picture."""
+
+    blur: tuple[float, float]
+    """Standard deviations of a Gaussian along and across `angle`, LR pixels."""
+    angle: float
+    """Radians."""
+    kernel: Kernel
+    read_noise: float
+    """Standard deviation of the noise that does not depend on light, 0..1."""
+    shot_noise: float
+    """Standard deviation of the noise of a white pixel; it grows as the root of the light."""
+    quality: int
+    """JPEG quality, 1..100."""
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> Recording:
+        """Return the settings of some camera: from a good one to a phone in a dim room."""
+        first = float(rng.uniform(0.1, 0.8))
+        return cls(
+            blur=(first, first * float(rng.uniform(0.4, 1.0))),
+            angle=float(rng.uniform(0, np.pi)),
+            kernel="bicubic" if rng.random() < 0.5 else "area",
+            read_noise=float(rng.uniform(0, 0.012)),
+            shot_noise=float(rng.uniform(0, 0.025)),
+            quality=int(rng.integers(60, 97)),
+        )
+
+
+def gaussian_kernel(along: float, across: float, angle: float) -> NDArray[np.float32]:
+    """Return a normalised Gaussian of these standard deviations in pixels, odd x odd."""
+    radius = max(1, int(np.ceil(3 * max(along, across))))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    weights = np.exp(-((u / along) ** 2 + (v / across) ** 2) / 2)
+    return np.asarray(weights / weights.sum(), dtype=np.float32)
+
+
+def add_noise(
+    rng: np.random.Generator, image: NDArray[np.float32], read: float, shot: float
+) -> NDArray[np.float32]:
+    """Return `image` (0..1) with Gaussian noise of variance read^2 + shot^2 * light."""
+    spread = np.sqrt(read**2 + shot**2 * image.clip(0, 1))
+    noisy = image + spread * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.asarray(noisy, dtype=np.float32)
+
+
+def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return `image` (uint8 h x w x 3 RGB) out of a JPEG file of that quality, 4:2:0."""
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
+
+
+def as_recorded(
+    rng: np.random.Generator, hr: NDArray[np.uint8], scale: int, recording: Recording | None = None
+) -> NDArray[np.uint8]:
+    """Return `hr` (uint8 H x W x 3 RGB) as an LR camera kept it; a seed of `rng` decides every bit.
+
+    Blur, reduction by `scale`, noise and JPEG, in this order, as strong as `recording` says or as
+    drawn. Compression of video is not imitated: OpenCV's wheels have no H.264 encoder.
+    """
+    settings = recording or Recording.drawn(rng)
+    along, across = (deviation * scale for deviation in settings.blur)
+    blurred = cv2.filter2D(
+        hr.astype(np.float32) / 255, -1, gaussian_kernel(along, across, settings.angle)
+    )
+    reduced = _reduce(np.asarray(blurred, np.float32), scale, settings.kernel)
+    noisy = add_noise(rng, reduced, settings.read_noise, settings.shot_noise)
+    lr = np.asarray((noisy * 255).round().clip(0, 255), dtype=np.uint8)
+    return compress(lr, settings.quality)
