@@ -1,18 +1,17 @@
-"""Batches: sources mixed by weight, with faults in the reference that must not be borrowed."""
+"""Samples: sources mixed by weight, with faults in the reference that must not be borrowed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset
 
-from crossnetpp.data.sample import Pair, PairSource
+from crossnetpp.data.faults import break_reference, scale_light
+from crossnetpp.data.sample import DataError, Pair, PairSource
 
 Drawn = tuple[Tensor, Tensor, Tensor]
 """Target and reference (3 x H x W in 0..1) and flow (2 x H x W pixels, NaN = unknown)."""
@@ -23,81 +22,103 @@ class MixtureSettings:
     """What a training run draws from its sources."""
 
     size: int = 160
+    """Pixels along each side of a crop."""
     steps: int = 6000
-    """Length of the run: the curriculum widens motion over its first half."""
+    """Length of the run, which the curriculum goes by."""
     batch: int = 4
+    """Samples of a step, over all processes."""
     fault_rate: float = 0.15
+    """Share of samples whose reference has a fault."""
+    relit_rate: float = 0.4
+    """Share of samples with target and reference alike in another light."""
     seed: int = 0
-    first_step: int = 0
-    """Where a continued run takes the curriculum up."""
+    curriculum: float = 0.5
+    """Share of the run over which motion widens to all of it."""
+    curriculum_start: float = 0.1
+    """Motion of the first step, 0..1."""
+
+    def __post_init__(self) -> None:
+        """Raise DataError for values out of range."""
+        for name in ("size", "steps", "batch"):
+            _check(name, getattr(self, name), 1, float("inf"))
+        for name in ("fault_rate", "relit_rate", "curriculum", "curriculum_start"):
+            _check(name, getattr(self, name), 0, 1)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object]) -> MixtureSettings:
+        """Return settings out of a YAML mapping; DataError for names and values that do not fit."""
+        known = {field.name: type(field.default) for field in fields(cls)}
+        for name, value in mapping.items():
+            if name not in known:
+                raise DataError(f"found the setting '{name}', expected one of {', '.join(known)}")
+            fitting = (int, float) if known[name] is float else known[name]
+            if isinstance(value, bool) or not isinstance(value, fitting):
+                expected = "a whole number" if known[name] is int else "a number"
+                raise DataError(f"found {name}: {value!r}, expected {expected}")
+        return cls(**mapping)  # type: ignore[arg-type]
+
+    def motion(self, sample: int) -> float:
+        """Return the curriculum's stage of sample number `sample`, 0..1."""
+        done = sample / (self.batch * self.steps)
+        widened = done / self.curriculum if self.curriculum else 1.0
+        return min(1.0, self.curriculum_start + (1 - self.curriculum_start) * widened)
 
 
-def _change_light(
-    rng: np.random.Generator, image: NDArray[np.uint8], spread: float
-) -> NDArray[np.uint8]:
-    gain = np.exp(rng.normal(0, spread)) * np.exp(rng.normal(0, spread / 4, 3))
-    return np.asarray(np.clip(image * gain, 0, 255), dtype=np.uint8)
+def _check(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        limits = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
+        raise DataError(f"found {name}: {value}, expected {limits}")
 
 
-def break_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a reference as it may come: unrelated, relit, unsharp or hidden."""
-    fault = rng.integers(4)
-    reference = pair.reference
-    if fault == 0:
-        return replace(pair, reference=other.reference, flow=None)
-    if fault == 1:
-        reference = _change_light(rng, reference, 0.3)
-    elif fault == 2:
-        blurred = cv2.GaussianBlur(reference, (0, 0), float(rng.uniform(0.7, 3)))
-        reference = np.asarray(blurred, dtype=np.uint8)
-    else:
-        size = reference.shape[0]
-        row, col = (int(v) for v in rng.integers(0, size // 2, 2))
-        side = int(rng.integers(size // 6, size // 2))
-        reference = reference.copy()
-        reference[row : row + side, col : col + side] = other.reference[
-            row : row + side, col : col + side
-        ]
-        return replace(pair, reference=reference, flow=None)
-    return replace(pair, reference=reference)
+class Mixture(Dataset[Drawn]):
+    """The samples of a run: number k depends on the seed and k alone.
 
+    So a resumed run goes on with the samples of an uninterrupted one, whatever the number of
+    workers and processes they are shared out to.
+    """
 
-class Mixture(IterableDataset[Drawn]):
-    """Draw single samples for ever; seeded, so that a run can be repeated."""
-
-    def __init__(self, sources: list[tuple[float, PairSource]], settings: MixtureSettings) -> None:
-        self.sources = [source for _, source in sources]
+    def __init__(
+        self, sources: Sequence[tuple[float, PairSource]], settings: MixtureSettings
+    ) -> None:
+        """Mix `sources` by their weights; raises DataError if there is none to draw from."""
         weights = np.array([weight for weight, _ in sources])
+        if not weights.sum() > 0:
+            raise DataError("found no source with a weight above 0, expected at least one")
+        self.sources = [source for _, source in sources]
         self.weights = weights / weights.sum()
         self.settings = settings
+
+    def __len__(self) -> int:
+        """Return the number of samples of the whole run."""
+        return self.settings.steps * self.settings.batch
+
+    def __getitem__(self, number: int) -> Drawn:
+        """Return sample `number`; raises IndexError beyond the run's end."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"sample {number} of {len(self)}")
+        return self._tensors(self.pair(number))
+
+    def pair(self, number: int) -> Pair:
+        """Return sample `number` as pictures."""
+        settings = self.settings
+        rng = np.random.default_rng((settings.seed, number))
+        motion = settings.motion(number)
+        pair = self._draw(rng, motion)
+        if rng.random() < settings.fault_rate:
+            pair = break_reference(rng, pair, self._draw(rng, motion))
+        if rng.random() < settings.relit_rate:
+            # both alike: dark and bright scenes, coloured light
+            gain = np.exp(rng.normal(0, 0.4)) * np.exp(rng.normal(0, 0.1, 3))
+            pair = replace(
+                pair,
+                target=scale_light(pair.target, gain),
+                reference=scale_light(pair.reference, gain),
+            )
+        return pair
 
     def _draw(self, rng: np.random.Generator, motion: float) -> Pair:
         source = self.sources[int(rng.choice(len(self.sources), p=self.weights))]
         return source.draw(rng, self.settings.size, motion)
-
-    def __iter__(self) -> Iterator[Drawn]:
-        settings = self.settings
-        worker = torch.utils.data.get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        rng = np.random.default_rng((settings.seed, number))
-        step = 0
-        while True:
-            done = settings.first_step / settings.steps
-            done += step * workers / (settings.batch * settings.steps)
-            motion = min(1.0, 0.1 + 1.8 * done)
-            pair = self._draw(rng, motion)
-            if rng.random() < settings.fault_rate:
-                pair = break_reference(rng, pair, self._draw(rng, motion))
-            if rng.random() < 0.4:
-                seed = int(rng.integers(1 << 30))
-                # both alike: dark and bright scenes, coloured light
-                pair = replace(
-                    pair,
-                    target=_change_light(np.random.default_rng(seed), pair.target, 0.4),
-                    reference=_change_light(np.random.default_rng(seed), pair.reference, 0.4),
-                )
-            step += 1
-            yield self._tensors(pair)
 
     def _tensors(self, pair: Pair) -> Drawn:
         target, reference = (
