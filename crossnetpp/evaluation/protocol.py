@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -206,7 +205,7 @@ GROUPS: dict[str, Callable[[Data, Sampling], Iterator[Scene]]] = {
 }
 
 
-def load_scenes(folder: Path, groups: list[str], sampling: Sampling) -> list[Scene]:
+def load_scenes(data: Data, groups: list[str], sampling: Sampling) -> list[Scene]:
     """Return the scenes of `groups`; raise EvaluationError for unknown groups and missing data."""
     for group in groups:
         if group not in GROUPS:
@@ -214,8 +213,7 @@ def load_scenes(folder: Path, groups: list[str], sampling: Sampling) -> list[Sce
                 f"found no group '{group}', expected some of {', '.join(GROUPS)}; "
                 f"try --groups {','.join(list(GROUPS)[:2])}"
             )
-    data = Data(folder)
-    return [scene for group in groups for scene in partial(GROUPS[group], data, sampling)()]
+    return [scene for group in groups for scene in GROUPS[group](data, sampling)]
 
 
 def nearest_key(number: int, frames: int) -> tuple[int, int]:

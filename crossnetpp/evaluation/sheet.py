@@ -56,7 +56,9 @@ def _row(shown: Shown, title: str) -> Picture:
     tiles.append(_tile(case.truth[window], "truth"))
     tiles.append(_tile(case.reference[window], "reference"))
     pictures = np.concatenate(tiles, axis=1)
-    return np.concatenate((_bar(f"{title}: {case.condition}", pictures.shape[1]), pictures))
+    frames = " frames from the reference" if case.condition.isdigit() else ""
+    heading = _bar(f"{title}: {case.condition}{frames}", pictures.shape[1])
+    return np.concatenate((heading, pictures))
 
 
 def _tile(crop: Picture, label: str) -> Picture:
