@@ -6,7 +6,7 @@ and finds what is left, down to sub-pixels by Lucas-Kanade steps that a learned 
 flows are joined, so the reference is resampled once. Matching compares LR_up with the reference
 made as unsharp as LR_up; what the reference holds beyond that is its detail, and
 
-    SR = LR_up + confidence * warped detail + residual.
+    SR = LR_up + confidence * warped detail + correction * (unsharp - LR_up) + residual.
 
 Shape suffixes: 1, 2, 4, 8, 16, 32 is the denominator of the size relative to the output.
 """
@@ -188,8 +188,22 @@ class Refinement(nn.Module):
         return torch.cat((x, y), dim=1)
 
 
+class Borrowed(NamedTuple):
+    """What the fusion decides for every pixel."""
+
+    confidence: Tensor
+    """N x 1 x H x W in 0..1: how much of the reference's detail is borrowed."""
+    correction: Tensor
+    """N x 1 x H x W in 0..1: how far LR_up is moved to the unsharp reference.
+
+    Where both show the same the two differ only by what the LR lost: the chroma of 4:2:0 video.
+    """
+    residual: Tensor
+    """N x 3 x H x W, added as it is."""
+
+
 class Fusion(nn.Module):
-    """Decide at 1/4 size what to borrow and what to add: confidence and residual."""
+    """Decide at 1/4 size what to borrow, what to correct and what to add."""
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
@@ -198,17 +212,17 @@ class Fusion(nn.Module):
             nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
             for _ in range(blocks)
         )
-        self.leave = nn.Conv2d(width, 64, 3, padding=1)
+        self.leave = nn.Conv2d(width, 16 * 5, 3, padding=1)
         start_near_zero(self.leave)
 
-    def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
-        """Return confidence N x 1 x H x W and residual N x 3 x H x W."""
+    def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> Borrowed:
+        """Look at LR_up, the unsharp reference less LR_up, and the reference's detail."""
         images = torch.cat((lr_up - 0.5, 4 * difference, 4 * detail), dim=1)
         features = self.enter(F.pixel_unshuffle(images, 4))
         for block in self.blocks:
             features = features + block(features)
         out = F.pixel_shuffle(self.leave(features), 4)
-        return torch.sigmoid(out[:, :1]), 0.25 * out[:, 1:]
+        return Borrowed(torch.sigmoid(out[:, :1]), torch.sigmoid(out[:, 4:]), 0.25 * out[:, 1:4])
 
 
 class CrossNetFast(nn.Module):
@@ -252,9 +266,11 @@ class CrossNetFast(nn.Module):
         warped = warp(ref, flow, mode="bicubic")
         warped_unsharp = as_unsharp(warped, scale)
         detail = warped - warped_unsharp
-        confidence, residual = self.fusion(lr_up, warped_unsharp - lr_up, detail)
-        sr = lr_up + confidence * detail + residual
-        return FastOutput(sr, lr_up, warped, warped1, flow1, flow, confidence)
+        difference = warped_unsharp - lr_up
+        borrowed = self.fusion(lr_up, difference, detail)
+        sr = lr_up + borrowed.confidence * detail + borrowed.correction * difference
+        sr = sr + borrowed.residual
+        return FastOutput(sr, lr_up, warped, warped1, flow1, flow, borrowed.confidence)
 
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
         """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""

@@ -4,44 +4,57 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 
-def _keys(distance: Tensor, a: float) -> Tensor:
+Kernel = NDArray[np.float32]
+"""NumPy's, because it is kept: a tensor would belong to the mode it was made in."""
+
+
+def _keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
     """Return the cubic convolution kernel of Keys, 1981, at `distance` (pixels)."""
-    d = distance.abs()
+    d = np.abs(distance)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * (d**3 - 5 * d**2 + 8 * d - 4)
-    return torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
+    kernel: NDArray[np.float64] = np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    return kernel
 
 
 @lru_cache
-def _phases(scale: int) -> Tensor:
-    """Return scale^2 x 1 x 5 x 5: what each pixel of an enlarged LR pixel takes of 5 x 5 around."""
-    place = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
-    taps = _keys(place[:, None] - torch.arange(-2, 3), a=-0.75)
-    return torch.einsum("ik,jl->ijkl", taps, taps).reshape(-1, 1, 5, 5).float()
+def _phases(scale: int) -> Kernel:
+    """Return scale x 5: what each part of an enlarged LR pixel takes of the 5 LR pixels around."""
+    place = (np.arange(scale) + 0.5) / scale - 0.5
+    taps: Kernel = _keys(place[:, None] - np.arange(-2, 3), a=-0.75).astype(np.float32)
+    return taps
 
 
 def bicubic(lr: Tensor, scale: int) -> Tensor:
     """Return `lr` (N x C x h x w) up-sampled `scale` times by bicubic interpolation (a = -0.75).
 
-    A convolution that makes all phases of the output, then a shuffle: the same numbers as
-    `F.interpolate` in a third of the time, and no engine format has to know about resizing.
+    Two convolutions that make all phases of a row and of a column, then a shuffle: the numbers of
+    `F.interpolate` in half its time, and no engine format has to know about resizing.
     """
     batch, channels, height, width = lr.shape
+    taps = torch.from_numpy(_phases(scale)).to(lr)
     planes = F.pad(lr.reshape(batch * channels, 1, height, width), (2, 2, 2, 2), mode="replicate")
-    planes = F.pixel_shuffle(F.conv2d(planes, _phases(scale).to(lr)), scale)
-    return planes.reshape(batch, channels, height * scale, width * scale)
+    planes = F.conv2d(planes, taps.view(scale, 1, 1, 5))
+    # each of these to `scale` rows: phase of the row first, as pixel_shuffle wants it
+    columns = taps.view(scale, 1, 5, 1).repeat(scale, 1, 1, 1)
+    planes = F.conv2d(planes, columns, groups=scale)
+    planes = planes.reshape(-1, scale, scale, height, width).transpose(1, 2).flatten(1, 2)
+    return F.pixel_shuffle(planes, scale).reshape(batch, channels, height * scale, width * scale)
 
 
 @lru_cache
-def _bicubic_kernel(scale: int) -> Tensor:
+def _bicubic_kernel(scale: int) -> Kernel:
     """Return the 4 scale taps of an antialiased bicubic reduction (Keys, a = -0.5), sum 1."""
-    kernel = _keys((torch.arange(4 * scale, dtype=torch.float64) + 0.5) / scale - 2, a=-0.5)
-    return (kernel / kernel.sum()).float()
+    taps = _keys((np.arange(4 * scale) + 0.5) / scale - 2, a=-0.5)
+    kernel: Kernel = (taps / taps.sum()).astype(np.float32)
+    return kernel
 
 
 def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
@@ -51,7 +64,7 @@ def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
     looks like motion there. Two strided convolutions, which every engine format can express.
     """
     batch, channels, height, width = image.shape
-    kernel = _bicubic_kernel(scale).to(image)
+    kernel = torch.from_numpy(_bicubic_kernel(scale)).to(image)
     # (4 scale taps - scale stride) / 2 on each side keep the grids centred on each other
     pad = 3 * scale // 2
     rows, columns = kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)

@@ -120,6 +120,13 @@ def test_lucas_kanade_solves_the_normal_equations_of_its_window(window: int) -> 
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
+def test_bicubic_enlargement_is_the_interpolation_of_torch(scale: int) -> None:
+    image = torch.rand(2, 3, 9, 13)
+    expected = F.interpolate(image, scale_factor=scale, mode="bicubic")
+    assert torch.allclose(bicubic(image, scale), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
 def test_reduction_inside_the_network_is_the_stated_degradation(scale: int) -> None:
     image = torch.rand(1, 3, 64, 96)
     expected = F.interpolate(image, scale_factor=1 / scale, mode="bicubic", antialias=True)
