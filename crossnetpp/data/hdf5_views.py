@@ -16,7 +16,7 @@ from crossnetpp.data.sample import DataError
 class Hdf5File:
     """An array in an HDF5 file, opened anew in every process that reads it.
 
-    A handle that a forked worker shares with its parent reads wrong bytes.
+    HDF5 does not allow for a handle that a forked worker shares with its parent.
     """
 
     def __init__(self, path: Path, key: str) -> None:

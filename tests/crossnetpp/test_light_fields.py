@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -171,12 +172,16 @@ def test_hdf5_has_several_scenes_and_keys(views: np.ndarray, tmp_path: Path) -> 
     assert np.array_equal(small.view(0, 1, 2), rgb(views[1, 2])[::4, ::4])
 
 
-class Drawing(Dataset[torch.Tensor]):
+class Drawing(Dataset[tuple[torch.Tensor, bool]]):
+    """Targets, and whether the file they came from was opened by the process that read it."""
+
     def __init__(self, fields: LightFields) -> None:
         self.fields = fields
 
-    def __getitem__(self, number: int) -> torch.Tensor:
-        return torch.from_numpy(self.fields.draw(np.random.default_rng(number), 32, 1.0).target)
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, bool]:
+        target = self.fields.draw(np.random.default_rng(number), 32, 1.0).target
+        opened = self.fields.scenes[0]._file._opened
+        return torch.from_numpy(target), opened[0] == os.getpid()
 
     def __len__(self) -> int:
         return 6
@@ -187,7 +192,8 @@ def test_workers_read_what_this_process_reads(views: np.ndarray, tmp_path: Path)
     fields.view(0, 0, 0)  # the file is open here before workers are made
     drawing = Drawing(fields)
     here, there = (list(DataLoader(drawing, num_workers=workers)) for workers in (0, 2))
-    assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(here, there, strict=True))
+    assert all(own.all() for _, own in (*here, *there))
     again = pickle.loads(pickle.dumps(fields))
     assert np.array_equal(again.view(0, 4, 5), fields.view(0, 4, 5))
 
