@@ -18,6 +18,7 @@ import yaml
 
 from crossnetpp.checkpoint import WeightsError
 from crossnetpp.data.mixture import Mixture, MixtureSettings
+from crossnetpp.data.sample import DataError
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
 from crossnetpp.training.loop import Trainer
 from crossnetpp.training.parallel import processes
@@ -74,7 +75,7 @@ def main() -> None:
     try:
         config = load_config(arguments.config, dict(arguments.set))
         train(config, arguments.data, arguments.out)
-    except (ConfigError, WeightsError) as error:
+    except (ConfigError, DataError, WeightsError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
 

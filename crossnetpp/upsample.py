@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-
 Kernel = NDArray[np.float32]
 """NumPy's, because it is kept: a tensor would belong to the mode it was made in."""
 

@@ -35,6 +35,7 @@ def command(
     The same command again resumes an interrupted run.
     """
     from crossnetpp.checkpoint import WeightsError
+    from crossnetpp.data.sample import DataError
     from crossnetpp.train import setting, train
     from crossnetpp.training.config import ConfigError, load_config
 
@@ -44,7 +45,7 @@ def command(
             train(settings, data, out)
         else:
             _train_on_ray(settings, data.absolute(), out.absolute(), workers, address)
-    except (ConfigError, WeightsError) as error:
+    except (ConfigError, DataError, WeightsError) as error:
         raise InputError(str(error)) from error
     click.echo(out)
 

@@ -25,7 +25,11 @@ LARGEST_PARALLAX = 30.0
 """Pixels by which the nearest surface moves against the farthest at the end of the curriculum."""
 SMALLEST_SIDE = 300
 """Pixels; photographs shrunk below that are not used."""
-MARGIN = 48
+CALM = 0.35
+"""Share of pairs that move an eighth as far, as neighbouring views and frames do."""
+WIDE = 0.3
+"""Share of pairs that move 2.4 times as far, as those of a second camera do."""
+MARGIN = 88
 """Pixels around a crop from which motion brings something in."""
 
 
@@ -41,13 +45,14 @@ def _smooth_field(rng: np.random.Generator, size: int, amplitude: float) -> NDAr
 def random_displacement(rng: np.random.Generator, size: int, motion: float) -> NDArray[np.float32]:
     """Return size x size x 2 displacements in pixels: shift, rotation, zoom and bending."""
     x, y = (axis - (size - 1) / 2 for axis in pixel_grid(size))
-    angle = rng.normal(0, 0.035 * motion)
-    zoom = np.exp(rng.normal(0, 0.05 * motion))
+    turning = min(motion, 1.0)
+    angle = rng.normal(0, 0.035 * turning)
+    zoom = np.exp(rng.normal(0, 0.05 * turning))
     cos, sin = zoom * np.cos(angle) - 1, zoom * np.sin(angle)
     # Small shifts matter as much as large ones: neighbouring views and frames move little.
     shift = rng.uniform(-1, 1, 2) * (3 + (LARGEST_SHIFT - 3) * motion) * rng.beta(1, 1.5)
     affine = np.stack((cos * x - sin * y + shift[0], sin * x + cos * y + shift[1]), axis=-1)
-    bending = _smooth_field(rng, size, float(rng.uniform(0, 5) * motion))
+    bending = _smooth_field(rng, size, float(rng.uniform(0, 5) * turning))
     return np.asarray(affine + bending, dtype=np.float32)
 
 
@@ -98,8 +103,10 @@ class Photographs:
 
         A camera's turn, zoom and shift are common to all; parallax grows from the farthest surface
         to the nearest, and each bends on its own. At `motion` 1 shifts go to 36 pixels, parallax
-        to 30.
+        to 30; some pairs move much less or much more.
         """
+        kind = rng.random()
+        motion *= 0.12 if kind < CALM else 2.4 if kind > 1 - WIDE else 1.0
         depths = int(rng.integers(2, 5)) if rng.random() < 0.5 else 1
         swap = bool(rng.random() < 0.5)
         camera = random_displacement(rng, size, motion)

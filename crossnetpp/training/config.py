@@ -27,11 +27,14 @@ class _Strict(BaseModel):
 class SourceConfig(_Strict):
     """Where training pairs come from."""
 
-    kind: Literal["photographs", "clips", "views", "stereo"]
+    kind: Literal[
+        "photographs", "clips", "views", "stereo", "light_fields", "lenslets", "mosaics", "hdf5"
+    ]
     weight: Positive = 1.0
     """Share of the samples, relative to the other sources."""
     files: tuple[str, ...]
-    """Glob patterns; for `stereo` left, right and true disparity in this order."""
+    """Glob patterns: of files; of folders of views for `light_fields`; for `stereo` of the left and
+    the right picture and the true disparity, in this order."""
     leave_out: tuple[str, ...] = ()
     """Glob patterns of files held out."""
     shrink: tuple[Positive, ...] = ()
@@ -87,6 +90,8 @@ class TrainingConfig(_Strict):
     """Mixed precision on CUDA: convolutions in float16, coordinates stay float32."""
     chroma_subsampled: Share = 0.5
     """Share of steps whose LR went through 4:2:0, as nearly all recorded video did."""
+    recorded: Share = 0.0
+    """Share of steps whose LR is made as a camera records: blur, noise and JPEG."""
     fault_rate: Share = 0.15
     """Share of samples whose reference is unrelated, relit, unsharp or hidden."""
     curriculum: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -21,9 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from crossnetpp.checkpoint import load_network, save_weights
-from crossnetpp.data.degradation import degrade_tensor, subsample_chroma
+from crossnetpp.data.degradation import as_recorded, degrade_tensor, subsample_chroma
 from crossnetpp.data.mixture import Drawn
-from crossnetpp.fast import FastOutput
+from crossnetpp.fast import CrossNetFast, FastOutput
 from crossnetpp.losses import LossWeights, hybrid_loss
 from crossnetpp.model import Network, build
 from crossnetpp.training.config import TrainingConfig
@@ -42,11 +42,21 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 
 def make_lr(config: TrainingConfig, target: Tensor, step: int) -> Tensor:
     """Return the 8-bit LR (in 0..1) of `target` N x 3 x H x W by the scale of this step."""
-    rng = np.random.default_rng((config.seed, step))
-    lr = degrade_tensor(target, int(rng.choice(config.scales)))
+    # the samples draw from (seed, number): another stream
+    rng = np.random.default_rng((config.seed, step, 1))
+    scale = int(rng.choice(config.scales))
+    if rng.random() < config.recorded:
+        return _recorded(rng, target, scale)
+    lr = degrade_tensor(target, scale)
     if rng.random() < config.chroma_subsampled:
         lr = subsample_chroma(lr)
     return lr.mul(255).round().clamp(0, 255).div(255)
+
+
+def _recorded(rng: np.random.Generator, target: Tensor, scale: int) -> Tensor:
+    pictures = target.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    lr = np.stack([as_recorded(rng, picture, scale) for picture in pictures])
+    return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
 
 
 class Trainer:
@@ -89,7 +99,9 @@ class Trainer:
         losses: list[float] = []
         forward: nn.Module = self.network
         if self.process.count > 1:
-            forward = DistributedDataParallel(self.network, find_unused_parameters=True)
+            # options of the published network leave some of its flow heads without a use
+            spare = not isinstance(self.network, CrossNetFast)
+            forward = DistributedDataParallel(self.network, find_unused_parameters=spare)
         began, before = time.monotonic(), self.progress.seconds
         with Journal(self.out, first, config.steps) as journal:
             for step, drawn in zip(range(first, last), self._batches(first, last), strict=True):

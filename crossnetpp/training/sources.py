@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crossnetpp.data.light_fields import LightFields
 from crossnetpp.data.photographs import Photographs
 from crossnetpp.data.recordings import Clips, Views
 from crossnetpp.data.sample import PairSource
+from crossnetpp.data.stereo import Stereo
 from crossnetpp.training.config import ConfigError, SourceConfig
 
 
@@ -32,7 +34,22 @@ def open_source(data: Path, config: SourceConfig) -> PairSource:
         return Clips(files, reach=config.reach)
     if config.kind == "views":
         return Views([files] * max(1, len(config.shrink)), shrink=config.shrink)
-    raise ConfigError(f"found the source '{config.kind}', which this version cannot read")
+    if config.kind == "stereo":
+        if len(files) % 3:
+            raise ConfigError(
+                f"found {len(files)} files for stereo in {data}, expected as many left and right "
+                "pictures as disparities; give a pattern for each"
+            )
+        count = len(files) // 3
+        scenes = list(zip(files[:count], files[count : 2 * count], files[2 * count :], strict=True))
+        return Stereo(scenes, shrink=config.shrink or (1.0,))
+    if config.kind == "light_fields":
+        return LightFields.folders(files)
+    if config.kind == "lenslets":
+        return LightFields.lenslets(files)
+    if config.kind == "mosaics":
+        return LightFields.mosaics(files)
+    return LightFields.hdf5(files[0])
 
 
 def open_sources(data: Path, configs: tuple[SourceConfig, ...]) -> list[tuple[float, PairSource]]:
