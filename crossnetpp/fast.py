@@ -56,6 +56,8 @@ class Prepared(NamedTuple):
     """The same, as unsharp as LR_up."""
     features: tuple[Tensor, ...]
     """Of `unsharp`, at 1/4, 1/8, 1/16 and 1/32 size."""
+    scale: int
+    """Output size over LR size."""
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -243,12 +245,11 @@ class CrossNetFast(nn.Module):
     def prepare(self, ref: Tensor, scale: int) -> Prepared:
         """Do all that depends on the reference alone; H and W of `ref` are multiples of 32."""
         unsharp = as_unsharp(ref, scale)
-        return Prepared(ref, luma(ref), unsharp, self.encoder(unsharp))
+        return Prepared(ref, luma(ref), unsharp, self.encoder(unsharp), scale)
 
     def enhance(self, lr: Tensor, prepared: Prepared) -> FastOutput:
         """Run on `lr` N x 3 x h x w in 0..1 with the reference of each frame."""
-        ref, ref_luma, unsharp, f_ref = prepared
-        scale = ref.shape[-1] // lr.shape[-1]
+        ref, ref_luma, unsharp, f_ref, scale = prepared
         lr_up = bicubic(lr, scale)
         f_lr = self.encoder(lr_up)
         flow8 = self.stage1(f_lr, f_ref)

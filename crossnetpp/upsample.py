@@ -14,6 +14,11 @@ Kernel = NDArray[np.float32]
 """NumPy's, because it is kept: a tensor would belong to the mode it was made in."""
 
 
+def _constant(kernel: Kernel, like: Tensor) -> Tensor:
+    # by device and type, not by `like`: an exporter then sees a constant
+    return torch.from_numpy(kernel).to(device=like.device, dtype=like.dtype)
+
+
 def _keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
     """Return the cubic convolution kernel of Keys, 1981, at `distance` (pixels)."""
     d = np.abs(distance)
@@ -38,7 +43,7 @@ def bicubic(lr: Tensor, scale: int) -> Tensor:
     `F.interpolate` in half its time, and no engine format has to know about resizing.
     """
     batch, channels, height, width = lr.shape
-    taps = torch.from_numpy(_phases(scale)).to(lr)
+    taps = _constant(_phases(scale), lr)
     planes = F.pad(lr.reshape(batch * channels, 1, height, width), (2, 2, 2, 2), mode="replicate")
     planes = F.conv2d(planes, taps.view(scale, 1, 1, 5))
     # each of these to `scale` rows: phase of the row first, as pixel_shuffle wants it
@@ -63,7 +68,7 @@ def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
     looks like motion there. Two strided convolutions, which every engine format can express.
     """
     batch, channels, height, width = image.shape
-    kernel = torch.from_numpy(_bicubic_kernel(scale)).to(image)
+    kernel = _constant(_bicubic_kernel(scale), image)
     # (4 scale taps - scale stride) / 2 on each side keep the grids centred on each other
     pad = 3 * scale // 2
     rows, columns = kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)

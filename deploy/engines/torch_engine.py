@@ -147,4 +147,5 @@ def _stack(each: list[Prepared]) -> Prepared:
         torch.cat([p.luma for p in each]),
         torch.cat([p.unsharp for p in each]),
         tuple(torch.cat(level) for level in zip(*(p.features for p in each), strict=True)),
+        each[0].scale,
     )
