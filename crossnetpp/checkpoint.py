@@ -1,7 +1,9 @@
-"""Weights on disk: safetensors with the preset's name inside, never pickles."""
+"""Weights on disk: safetensors with the preset and its options inside, never pickles."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,12 +21,16 @@ class WeightsError(Exception):
 
 
 def save_weights(network: Network, preset: str, path: Path) -> None:
-    """Write the weights as float16 safetensors, which loses nothing visible and halves the file."""
+    """Write the weights as float16 safetensors, which loses nothing visible and halves the file.
+
+    The metadata say how to build the network: its preset, and its configuration as JSON.
+    """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    save_file(tensors, path, metadata={"preset": preset})
+    config = getattr(network, "config", PRESETS[preset])
+    save_file(tensors, path, metadata={"preset": preset, "config": json.dumps(asdict(config))})
 
 
 def weights_path(model: str) -> Path:
@@ -54,18 +60,15 @@ def load_network(model: str) -> Network:
     path = weights_path(model)
     try:
         with safe_open(path, framework="pt") as file:
-            preset = (file.metadata() or {}).get("preset", "")
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"found a file that is not safetensors at {path} ({error}); "
             "try weights made by crossnetpp.train"
         ) from error
-    if preset not in PRESETS:
-        raise WeightsError(
-            f"found weights for the network '{preset}' in {path}, expected {' or '.join(PRESETS)}"
-        )
-    network = build(preset)
+    preset = metadata.get("preset", "")
+    network = _build(preset, metadata.get("config", "{}"), path)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -74,3 +77,19 @@ def load_network(model: str) -> Network:
             f"{str(error).splitlines()[0]}; try weights made by this version"
         ) from error
     return network.eval()
+
+
+def _build(preset: str, config: str, path: Path) -> Network:
+    """Return the network that the metadata of `path` describe; older files hold no config."""
+    if preset not in PRESETS:
+        raise WeightsError(
+            f"found weights for the network '{preset}' in {path}, expected one of "
+            f"{', '.join(PRESETS)}; try weights made by crossnetpp.train"
+        )
+    try:
+        return build(preset, json.loads(config))
+    except ValueError as error:
+        raise WeightsError(
+            f"found in {path} a network that this version cannot build ({error}); "
+            "try the version that trained it"
+        ) from error

@@ -13,7 +13,7 @@ def activation(name: Activation) -> nn.Module:
 
 
 class Encoder(nn.Module):
-    """Make features F0..F3; one instance serves both LR_up and the warped reference."""
+    """Make features F0..F3 of LR_up or of the reference; CrossNet++ shares one instance."""
 
     def __init__(self, name: Activation = "relu") -> None:
         super().__init__()
@@ -27,7 +27,9 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return F0..F3 (N x 64 x H/2^i x W/2^i) of an N x 3 x H x W image in 0..1."""
+        # 3.3.2, F^0 = s(W^0 *1 I); two layers, as the text says
         f0 = self.scale0(image)
+        # 3.3.2, F^i = s(W^i *2 F^(i-1)), i = 1, 2, 3
         f1 = self.scale1(f0)
         f2 = self.scale2(f1)
         return f0, f1, f2, self.scale3(f2)

@@ -7,16 +7,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from crossnetpp.warp import warp
+
 SLOPE = 0.1
 
 
 class MultiScaleFlow(NamedTuple):
-    """Flow fields N x 2 x H/2^i x W/2^i, each in pixels of its own scale, channel 0 = x."""
+    """V^3..V^0 (notes 3.3.1), N x 2 x H/2^i x W/2^i, pixels of their own scale, channel 0 = x."""
 
     v3: Tensor
     v2: Tensor
     v1: Tensor
     v0: Tensor
+
+
+def join(first: Tensor, second: Tensor) -> Tensor:
+    """Return the flow (N x 2 x H x W pixels) that warps as `first` and after it `second` do.
+
+    `warp(warp(image, first), second)` at x is the image at x + second(x) + first(x + second(x)).
+    """
+    return second + warp(first, second)
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -67,7 +77,7 @@ class FlowNet(nn.Module):
         )
 
     def forward(self, lr_up: Tensor, ref: Tensor) -> MultiScaleFlow:
-        """Return V3..V0 for `lr_up` and `ref`, both N x 3 x H x W in 0..1."""
+        """Return V^3..V^0 for `lr_up` and `ref`, both N x 3 x H x W in 0..1 (notes 3.3.1)."""
         c1 = self.conv1(torch.cat((lr_up, ref), dim=1))
         c2 = self.conv2(c1)
         c3 = self.conv3(c2)

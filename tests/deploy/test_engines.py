@@ -113,7 +113,7 @@ def test_weights_round_trip_and_broken_files_are_refused(tmp_path: Path) -> None
 
     unnamed = tmp_path / "unnamed.safetensors"
     save_file({"x": torch.zeros(1)}, unnamed)
-    with pytest.raises(EngineError, match="expected paper or fast"):
+    with pytest.raises(EngineError, match="expected one of paper, crossnet, fast"):
         load_engine("torch", model=str(unnamed))
 
 
