@@ -5,25 +5,63 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from crossnetpp.fast import FastOutput
+from crossnetpp.landmarks import Landmarks
+from crossnetpp.model import Output
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the parts; super-resolution has weight 1."""
+    """Weights of the parts, each of them a mean; 0 switches a part off."""
 
     warping: float = 0.5
-    """On the reference warped by the final flow."""
+    """`fast`: on the reference warped by the final flow. The paper: after stage 1."""
     warping_stage1: float = 0.25
+    """`fast` only."""
     flow: float = 0.004
-    """On each pixel of flow error, where the true flow is known."""
+    """On each pixel of flow error, where the true flow is known; the paper has no such part."""
+    landmark: float = 0.0
+    """On half the squared distance in pixels."""
+    sr: float = 1.0
+
+
+PAPER = LossWeights(warping=1.0, warping_stage1=0.0, flow=0.0, landmark=4e-4)
+"""The published balance: sums over pixels and over pairs, all of weight 1, as means.
+
+A mean over 3 x 320 x 512 values is the part of a sum that 200 pairs / 491,520 = 4e-4 belong to.
+"""
 
 
 def charbonnier(difference: Tensor) -> Tensor:
     """Return the mean of sqrt(d^2 + 0.001^2) (notes 3.4.3)."""
     return torch.sqrt(difference.square() + 1e-6).mean()
+
+
+def warping_loss(warped: Tensor, target: Tensor) -> Tensor:
+    """Return half the mean squared difference of two N x 3 x H x W images (notes 3.4.1)."""
+    return 0.5 * (warped - target).square().mean()
+
+
+def landmark_loss(flow: Tensor, landmarks: Landmarks) -> Tensor:
+    """Return half the mean squared distance, in pixels, of p + V[p] from q (notes 3.4.2).
+
+    V is `flow` (N x 2 x H x W pixels), taken between its pixels bilinearly. The mean is over the
+    valid pairs of the batch; 0 if there is none.
+    """
+    # squares of large motion do not fit into float16
+    flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
+    p, q = landmarks.p.to(flow), landmarks.q.to(flow)
+    valid = landmarks.valid.to(flow.device)
+    last = p.new_tensor((flow.shape[-1] - 1, flow.shape[-2] - 1))
+    at = (2 * p / last - 1)[:, None]
+    motion = F.grid_sample(flow, at, padding_mode="border", align_corners=True)[:, :, 0]
+    # 3.4.2, p^ = p + V_1^0[p]
+    moved = p + motion.transpose(1, 2)
+    squared = (moved - q).square().sum(-1)
+    return 0.5 * torch.where(valid, squared, 0.0).sum() / valid.sum().clamp(min=1)
 
 
 def flow_error(flow: Tensor, truth: Tensor) -> Tensor:
@@ -35,22 +73,34 @@ def flow_error(flow: Tensor, truth: Tensor) -> Tensor:
 
 
 def hybrid_loss(
-    output: FastOutput, target: Tensor, flow: Tensor, weights: LossWeights
+    output: Output,
+    target: Tensor,
+    flow: Tensor,
+    weights: LossWeights,
+    landmarks: Landmarks | None = None,
 ) -> dict[str, Tensor]:
-    """Return the parts of the loss and their weighted sum as "total".
+    """Return the parts of the loss and their weighted sum as "total" (notes 3.4).
 
     `target` is N x 3 x H x W in 0..1, `flow` N x 2 x H x W pixels with NaN where it is not known.
+    What the parts compare depends on the network: `fast` has its own forms of the warping loss.
+    Parts of weight 0 are told, but no gradient comes from them. Raises ValueError if the landmark
+    loss has a weight and there are no landmarks.
     """
-    parts = {
-        "sr": charbonnier(output.sr - target),
-        "warping": charbonnier(output.warped - target),
-        "warping_stage1": charbonnier(output.warped_stage1 - output.lr_up),
-        "flow": flow_error(output.flow, flow) + flow_error(output.flow_stage1, flow),
-    }
-    parts["total"] = (
-        parts["sr"]
-        + weights.warping * parts["warping"]
-        + weights.warping_stage1 * parts["warping_stage1"]
-        + weights.flow * parts["flow"]
-    )
+    parts = {"sr": charbonnier(output.sr - target)}
+    if isinstance(output, FastOutput):
+        parts["warping"] = charbonnier(output.warped - target)
+        parts["warping_stage1"] = charbonnier(output.warped_stage1 - output.lr_up)
+    else:
+        parts["warping"] = warping_loss(output.warped_stage1, target)
+    parts["flow"] = flow_error(output.flow, flow) + flow_error(output.flow_stage1, flow)
+    if landmarks is not None:
+        parts["landmark"] = landmark_loss(output.flow_stage1, landmarks)
+    elif weights.landmark:
+        raise ValueError(
+            f"found the weight {weights.landmark} of the landmark loss and no landmarks, "
+            "expected pairs of crossnetpp.landmarks; try the weight 0"
+        )
+    weighted = {name: getattr(weights, name) for name in parts}
+    terms = [weight * parts[name] for name, weight in weighted.items() if weight]
+    parts["total"] = sum(terms, start=target.new_zeros(()))
     return parts
