@@ -99,6 +99,25 @@ def test_every_option_gives_all_that_the_losses_need(
         assert [tuple(flow.shape) for flow in output.flows_stage2] == sizes
 
 
+@pytest.mark.parametrize("warping", ["feature", "image"])
+@pytest.mark.parametrize("stages", [1, 2])
+def test_the_super_resolution_loss_alone_reaches_every_part(stages: int, warping: str) -> None:
+    network = without_memory(
+        "paper", stages=stages, warping=warping, shared_encoder=False, upsample="learned"
+    )
+    ref = torch.rand(1, 3, 64, 64, device="meta")
+    network(ref[..., :16, :16], ref).sr.square().mean().backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+def test_the_flow_told_is_that_of_both_stages_in_their_order() -> None:
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        output = build("paper")(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 64, 64))
+    assert torch.equal(output.flow_stage1, output.flows_stage1.v0)
+    assert torch.equal(output.flow, join(output.flow_stage1, output.flows_stage2.v0))
+
+
 def shift(pixels: float) -> MultiScaleFlow:
     """Return the flow to the right by `pixels` of a 64 x 64 picture."""
     flows = []
