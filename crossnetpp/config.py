@@ -37,8 +37,10 @@ class FastConfig:
     """Residual blocks of the fusion."""
     windows: tuple[int, ...] = (31, 15, 7)
     """Sides of the windows of the Lucas-Kanade steps, pixels at 1/2 size: x8 wants them wide."""
-    refinements: int = 2
+    refinements: int = 1
     """Times that the flow is refined by Lucas-Kanade steps."""
+    settlings: int = 2
+    """Times that the flow is refined by variational steps after that."""
 
 
 Config = PaperConfig | FastConfig

@@ -2,8 +2,9 @@
 
 The paper's parts in a cheaper form. Stage 1 finds large motion coarse to fine by correlation of
 shared-encoder features and warps the reference image; stage 2 encodes the warped reference again
-and finds what is left, down to sub-pixels by Lucas-Kanade steps that a learned trust weighs. Both
-flows are joined, so the reference is resampled once. Matching compares LR_up with the reference
+and finds what is left: a Lucas-Kanade step that a learned trust weighs, then variational refinement
+whose terms the network balances for every pixel. All flows are joined, so the reference is
+resampled once. Matching compares LR_up with the reference
 made as unsharp as LR_up; what the reference holds beyond that is its detail, and
 
     SR = LR_up + confidence * warped detail + correction * (unsharp - LR_up) + residual.
@@ -23,6 +24,7 @@ from crossnetpp.config import FastConfig
 from crossnetpp.correlation import local_correlation, unit_features
 from crossnetpp.lucas_kanade import lucas_kanade_steps, luma
 from crossnetpp.upsample import as_unsharp, bicubic, reduce_antialiased
+from crossnetpp.variational import Terms, variational_step
 from crossnetpp.warp import upscale_flow, warp
 
 SLOPE = 0.1
@@ -190,6 +192,42 @@ class Refinement(nn.Module):
         return torch.cat((x, y), dim=1)
 
 
+class Balance(nn.Module):
+    """Say for every pixel how much brightness, gradient and smoothness count in its flow."""
+
+    LIMIT = 3.0
+    """Largest logarithm of a weight: from a twentieth to twenty times the usual."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_conv(40 + 6, width), _conv(width, width))
+        self.leave = nn.Conv2d(width, 3, 3, padding=1)
+        start_near_zero(self.leave)
+
+    def forward(
+        self, f4: Tensor, target: Tensor, warped: Tensor, flow: Tensor, factor: int
+    ) -> Terms:
+        """Return the weights at the size of `flow`, which is `factor` times that of `f4`.
+
+        `f4` are LR features at 1/4 size; `target` (LR) and `warped` (equally unsharp reference) are
+        luma at the size of `flow`.
+        """
+        difference = warped - target
+        seen = torch.cat((difference, difference.abs(), flow), dim=1)
+        seen = F.avg_pool2d(seen, factor) if factor > 1 else seen
+        around = F.avg_pool2d(F.pad(seen[:, 1:], (3, 3, 3, 3), mode="replicate"), 7, stride=1)
+        motion = 0.2 * (seen[:, 2:] - around[:, 1:])
+        images = 8 * torch.cat((seen[:, :2], around[:, :1]), dim=1)
+        dots = torch.full_like(images[:, :1], factor - 1)
+        shares = self.leave(self.body(torch.cat((f4, images, motion, dots), dim=1))).float()
+        if factor > 1:
+            shares = F.interpolate(
+                shares, scale_factor=float(factor), mode="bilinear", align_corners=False
+            )
+        weights = torch.exp(self.LIMIT * torch.tanh(shares / self.LIMIT))
+        return Terms(*torch.split(weights, 1, dim=1))
+
+
 class Borrowed(NamedTuple):
     """What the fusion decides for every pixel."""
 
@@ -240,6 +278,8 @@ class CrossNetFast(nn.Module):
         self.stage2 = Stage2()
         self.refinement = Refinement(config.windows)
         self.refinements = config.refinements
+        self.balance = Balance()
+        self.settlings = config.settlings
         self.fusion = Fusion(config.width, config.blocks)
 
     def prepare(self, ref: Tensor, scale: int) -> Prepared:
@@ -259,10 +299,9 @@ class CrossNetFast(nn.Module):
         target = _half_size(luma(lr), scale)
         for _ in range(self.refinements):
             with torch.no_grad():
-                warped = warp(ref_luma, upscale_flow(flow2, 2), mode="bicubic")
-                warped = _half_size(reduce_antialiased(warped, scale), scale)
+                warped = _half_size(_seen_in_lr(ref_luma, upscale_flow(flow2, 2), scale), scale)
             flow2 = flow2 + self.refinement(f_lr[0], target, warped)
-        flow = upscale_flow(flow2, 2)
+        flow = self._settled(f_lr[0], luma(lr), flow2, ref_luma, scale)
         # Cubic, because a bilinear half-pixel shift removes the very detail that is borrowed.
         warped = warp(ref, flow, mode="bicubic")
         warped_unsharp = as_unsharp(warped, scale)
@@ -273,9 +312,34 @@ class CrossNetFast(nn.Module):
         sr = sr + borrowed.residual
         return FastOutput(sr, lr_up, warped, warped1, flow1, flow, borrowed.confidence)
 
+    def _settled(
+        self, f4: Tensor, lr_luma: Tensor, flow2: Tensor, ref_luma: Tensor, scale: int
+    ) -> Tensor:
+        """Return the final flow (N x 2 x H x W) from that at 1/2 size, by variational refinement.
+
+        It works on twice the LR's grid, as nothing finer is seen in LR, but at most at 1/2 size.
+        """
+        to_output = max(2, scale // 2)
+        flow = 2 / to_output * F.avg_pool2d(flow2, to_output // 2) if to_output > 2 else flow2
+        target = bicubic(lr_luma, 2) if scale > 2 else lr_luma
+        terms = None
+        for _ in range(self.settlings):
+            with torch.no_grad():
+                warped = _seen_in_lr(ref_luma, upscale_flow(flow, to_output), scale)
+                warped = bicubic(warped, 2) if scale > 2 else warped
+            if terms is None:
+                terms = self.balance(f4, target, warped, flow, 4 // to_output)
+            flow = flow + variational_step(target, warped, flow, terms)
+        return upscale_flow(flow, to_output)
+
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
         """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""
         return self.enhance(lr, self.prepare(ref, ref.shape[-1] // lr.shape[-1]))
+
+
+def _seen_in_lr(ref_luma: Tensor, flow: Tensor, scale: int) -> Tensor:
+    """Return what LR (N x 1 x h x w) would be if it showed the reference warped by `flow`."""
+    return reduce_antialiased(warp(ref_luma, flow, mode="bicubic"), scale)
 
 
 def _half_size(lr: Tensor, scale: int) -> Tensor:

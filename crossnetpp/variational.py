@@ -1,0 +1,161 @@
+"""Variational refinement: the dense flow that explains both pictures and is smooth where it may be.
+
+Brox, Bruhn, Papenberg and Weickert, "High accuracy optical flow estimation based on a theory for
+warping", 2004: brightness and gradient of both pictures agree, the flow is smooth, all three
+robustly. It has no weights of its own; the network says for every pixel how much each of the three
+counts, so that it can let go at occlusions and keep edges of the motion.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BRIGHTNESS, GRADIENT, SMOOTHNESS = 5.0, 10.0, 20.0
+"""Weights of the three terms for luma in 0..255, as dense inverse search (2016) has them."""
+FLAT = 0.01
+"""Squared levels per pixel: below that a gradient is noise."""
+SHARP = 1e-6
+"""Squared levels, squared pixels: where the robust penalty turns from square to absolute."""
+LINEARISATIONS = 2
+"""Times that the robust weights are computed anew."""
+SWEEPS = 10
+"""Steps of the linear solver between them."""
+REACH = 0.97
+"""Spectral radius that the solver's acceleration counts on."""
+
+
+class Terms(NamedTuple):
+    """How much the terms count in every pixel, N x 1 x H x W each, 1 being the usual."""
+
+    brightness: Tensor
+    gradient: Tensor
+    smoothness: Tensor
+
+
+class _Line(NamedTuple):
+    """One linear equation per pixel in the increment: x du + y dv + constant = 0, normalised."""
+
+    x: Tensor
+    y: Tensor
+    constant: Tensor
+
+    def squared(self, step: Tensor) -> Tensor:
+        """Return how far `step` (N x 2 x H x W) misses the equation, squared."""
+        return torch.square(self.constant + self.x * step[:, :1] + self.y * step[:, 1:])
+
+
+class _Normal(NamedTuple):
+    """The symmetric 2 x 2 system of a pixel and its right side."""
+
+    xx: Tensor
+    xy: Tensor
+    yy: Tensor
+    x: Tensor
+    y: Tensor
+
+
+def _along_x(image: Tensor) -> Tensor:
+    padded = F.pad(image, (1, 1, 0, 0), mode="replicate")
+    return 0.5 * (padded[..., 2:] - padded[..., :-2])
+
+
+def _along_y(image: Tensor) -> Tensor:
+    padded = F.pad(image, (0, 0, 1, 1), mode="replicate")
+    return 0.5 * (padded[..., 2:, :] - padded[..., :-2, :])
+
+
+def _equations(target: Tensor, warped: Tensor) -> tuple[_Line, tuple[_Line, _Line]]:
+    """Return the constancy of brightness and of both parts of the gradient, linearised."""
+    mean, difference = 0.5 * (target + warped), warped - target
+    x, y = _along_x(mean), _along_y(mean)
+    xx, xy, yy = _along_x(x), _along_y(x), _along_y(y)
+    at = torch.rsqrt(x * x + y * y + FLAT)
+    at_x = torch.rsqrt(xx * xx + xy * xy + FLAT)
+    at_y = torch.rsqrt(yy * yy + xy * xy + FLAT)
+    return _Line(x * at, y * at, difference * at), (
+        _Line(xx * at_x, xy * at_x, _along_x(difference) * at_x),
+        _Line(xy * at_y, yy * at_y, _along_y(difference) * at_y),
+    )
+
+
+def _normal(lines: tuple[_Line, ...]) -> _Normal:
+    """Return the least squares system of `lines`, all of one weight."""
+    return _Normal(
+        torch.stack([line.x * line.x for line in lines]).sum(0),
+        torch.stack([line.x * line.y for line in lines]).sum(0),
+        torch.stack([line.y * line.y for line in lines]).sum(0),
+        torch.stack([line.x * line.constant for line in lines]).sum(0),
+        torch.stack([line.y * line.constant for line in lines]).sum(0),
+    )
+
+
+class _Diffusion:
+    """The flow's smoothness: every pixel is drawn to its four neighbours."""
+
+    def __init__(self, flow: Tensor, weight: Tensor) -> None:
+        across = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
+        down = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
+        slope = torch.square(across).sum(1, keepdim=True) + torch.square(down).sum(1, keepdim=True)
+        strength = weight * torch.rsqrt(slope + SHARP)
+        self.right = F.pad(strength[..., :-1], (0, 1))
+        self.left = F.pad(strength[..., :-1], (1, 0))
+        self.below = F.pad(strength[..., :-1, :], (0, 0, 0, 1))
+        self.above = F.pad(strength[..., :-1, :], (0, 0, 1, 0))
+        self.total = self.right + self.left + self.below + self.above
+
+    def neighbours(self, flow: Tensor) -> Tensor:
+        """Return the weighted sum of the four neighbours of every pixel."""
+        padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+        beside = self.right * padded[..., 1:-1, 2:] + self.left * padded[..., 1:-1, :-2]
+        return beside + self.below * padded[..., 2:, 1:-1] + self.above * padded[..., :-2, 1:-1]
+
+
+def _solve(system: _Normal, diffusion: _Diffusion, flow: Tensor, step: Tensor) -> Tensor:
+    """Return the increment that solves all pixels' systems together, starting from `step`.
+
+    Jacobi steps on 2 x 2 blocks with Chebyshev acceleration: whole-tensor operations, unlike the
+    ordered sweeps of successive over-relaxation, and nearly as fast.
+    """
+    xx, yy = system.xx + diffusion.total + FLAT, system.yy + diffusion.total + FLAT
+    determinant = xx * yy - system.xy * system.xy
+    inverse_xx, inverse_yy = yy / determinant, xx / determinant
+    inverse_xy = -system.xy / determinant
+    pull = diffusion.neighbours(flow) - diffusion.total * flow
+    pull = pull - torch.cat((system.x, system.y), dim=1)
+    before, weight = step, 1.0
+    for sweep in range(SWEEPS):
+        right = pull + diffusion.neighbours(step)
+        u, v = right[:, :1], right[:, 1:]
+        jacobi = torch.cat((inverse_xx * u + inverse_xy * v, inverse_xy * u + inverse_yy * v), 1)
+        if sweep:
+            weight = 1 / (1 - REACH**2 * weight / (2 if sweep == 1 else 4))
+        before, step = step, before + weight * (jacobi - before)
+    return step
+
+
+def variational_step(target: Tensor, warped: Tensor, flow: Tensor, terms: Terms) -> Tensor:
+    """Return the increment (N x 2 x H x W) of `flow` that brings `warped` onto `target`.
+
+    `target` and `warped` (by `flow`) are N x 1 x H x W luma in 0..1, `flow` N x 2 x H x W in its
+    own pixels. Gradients reach the flow through its smoothness, and the terms.
+    """
+    brightness, gradients = _equations(255 * target, 255 * warped)
+    of_brightness, of_gradient = _normal((brightness,)), _normal(gradients)
+    step = torch.zeros_like(flow)
+    for _ in range(LINEARISATIONS):
+        miss = gradients[0].squared(step) + gradients[1].squared(step)
+        by_brightness = terms.brightness * torch.rsqrt(brightness.squared(step) + SHARP)
+        by_gradient = terms.gradient * torch.rsqrt(miss + SHARP)
+        system = _Normal(
+            *(
+                BRIGHTNESS * by_brightness * a + GRADIENT * by_gradient * b
+                for a, b in zip(of_brightness, of_gradient, strict=True)
+            )
+        )
+        diffusion = _Diffusion(flow + step, SMOOTHNESS * terms.smoothness)
+        step = _solve(system, diffusion, flow, step)
+    return step
