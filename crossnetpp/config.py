@@ -31,6 +31,8 @@ class PaperConfig:
 class FastConfig:
     """The cheap network: at most 16 GFLOP at 320 x 512."""
 
+    stages: Literal[1, 2] = 2
+    """1 leaves out the second search, between LR_up and the warped reference."""
     width: int = 64
     """Channels of the fusion at 1/4 size."""
     blocks: int = 4

@@ -272,10 +272,10 @@ class CrossNetFast(nn.Module):
 
     def __init__(self, config: FastConfig | None = None) -> None:
         super().__init__()
-        config = config or FastConfig()
+        self.config = config = config or FastConfig()
         self.encoder = Encoder()
         self.stage1 = Stage1()
-        self.stage2 = Stage2()
+        self.stage2 = Stage2() if config.stages == 2 else None
         self.refinement = Refinement(config.windows)
         self.refinements = config.refinements
         self.balance = Balance()
@@ -295,7 +295,10 @@ class CrossNetFast(nn.Module):
         flow8 = self.stage1(f_lr, f_ref)
         flow1 = upscale_flow(flow8, 8)
         warped1 = warp(unsharp, flow1)
-        flow2 = self.stage2(self.encoder, f_lr, warped1, flow8)
+        if self.stage2 is None:
+            flow2 = upscale_flow(flow8, 4)
+        else:
+            flow2 = self.stage2(self.encoder, f_lr, warped1, flow8)
         target = _half_size(luma(lr), scale)
         for _ in range(self.refinements):
             with torch.no_grad():

@@ -89,6 +89,9 @@ class Matches:
         return Landmarks(p, q, torch.arange(count) < len(chosen))
 
 
+NO_MATCHES = Matches(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32))
+
+
 def _place(x: float, y: float) -> Points:
     return np.array((x, y), dtype=np.float32)
 

@@ -22,11 +22,16 @@ class LossWeights:
     warping_stage1: float = 0.25
     """`fast` only."""
     flow: float = 0.004
-    """On each pixel of flow error, where the true flow is known; the paper has no such part."""
+    """On the flow loss, where the true flow is known; the paper has no such part."""
     landmark: float = 0.0
     """On half the squared distance in pixels."""
+    squared: float = 0.0
+    """On the mean squared error of SR, which is what PSNR measures; the paper has no such part."""
     sr: float = 1.0
 
+
+FAR = 32.0
+"""Pixels of flow error from which on its loss levels off."""
 
 PAPER = LossWeights(warping=1.0, warping_stage1=0.0, flow=0.0, landmark=4e-4)
 """The published balance: sums over pixels and over pairs, all of weight 1, as means.
@@ -64,12 +69,15 @@ def landmark_loss(flow: Tensor, landmarks: Landmarks) -> Tensor:
     return 0.5 * torch.where(valid, squared, 0.0).sum() / valid.sum().clamp(min=1)
 
 
-def flow_error(flow: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean end-point error in pixels over the places where `truth` is not NaN."""
+def flow_loss(flow: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean of d / (1 + d / 32) of the end-point error d, where `truth` is not NaN.
+
+    What lies beyond the network's reach would otherwise drown all that can be learned.
+    """
     known = ~torch.isnan(truth).any(1, keepdim=True)
     error = torch.where(known, flow - truth, 0.0)
     distance = torch.sqrt(error.square().sum(1, keepdim=True) + 1e-6)
-    return (distance * known).sum() / known.sum().clamp(min=1)
+    return (distance / (1 + distance / FAR) * known).sum() / known.sum().clamp(min=1)
 
 
 def hybrid_loss(
@@ -92,7 +100,9 @@ def hybrid_loss(
         parts["warping_stage1"] = charbonnier(output.warped_stage1 - output.lr_up)
     else:
         parts["warping"] = warping_loss(output.warped_stage1, target)
-    parts["flow"] = flow_error(output.flow, flow) + flow_error(output.flow_stage1, flow)
+    parts["flow"] = flow_loss(output.flow, flow) + flow_loss(output.flow_stage1, flow)
+    if weights.squared:
+        parts["squared"] = (output.sr - target).square().mean()
     if landmarks is not None:
         parts["landmark"] = landmark_loss(output.flow_stage1, landmarks)
     elif weights.landmark:

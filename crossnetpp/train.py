@@ -19,6 +19,7 @@ import yaml
 from crossnetpp.checkpoint import WeightsError
 from crossnetpp.data.mixture import Mixture, MixtureSettings
 from crossnetpp.data.sample import DataError
+from crossnetpp.landmarks import LandmarkCache
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
 from crossnetpp.training.loop import Trainer
 from crossnetpp.training.parallel import processes
@@ -46,6 +47,7 @@ def train(
                 curriculum=config.curriculum,
                 curriculum_start=config.curriculum_start,
             ),
+            LandmarkCache(out.with_suffix(".landmarks")) if config.loss.landmark else None,
         )
         held_out = config.validation.sources
         validation = None

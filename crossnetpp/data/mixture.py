@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +13,20 @@ from torch.utils.data import Dataset
 
 from crossnetpp.data.faults import break_reference, scale_light
 from crossnetpp.data.sample import DataError, Pair, PairSource
+from crossnetpp.landmarks import NO_MATCHES, LandmarkCache, Landmarks
 
-Drawn = tuple[Tensor, Tensor, Tensor]
-"""Target and reference (3 x H x W in 0..1) and flow (2 x H x W pixels, NaN = unknown)."""
+
+class Drawn(NamedTuple):
+    """One sample or, collated, a batch."""
+
+    target: Tensor
+    """[N x] 3 x H x W in 0..1."""
+    reference: Tensor
+    """[N x] 3 x H x W in 0..1."""
+    flow: Tensor
+    """[N x] 2 x H x W pixels, NaN = unknown."""
+    landmarks: Landmarks
+    """None of them valid unless they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +90,22 @@ class Mixture(Dataset[Drawn]):
     """
 
     def __init__(
-        self, sources: Sequence[tuple[float, PairSource]], settings: MixtureSettings
+        self,
+        sources: Sequence[tuple[float, PairSource]],
+        settings: MixtureSettings,
+        landmarks: LandmarkCache | None = None,
     ) -> None:
-        """Mix `sources` by their weights; raises DataError if there is none to draw from."""
+        """Mix `sources` by their weights; raises DataError if there is none to draw from.
+
+        SIFT pairs of each sample are found, or taken from `landmarks`, if there is such a cache.
+        """
         weights = np.array([weight for weight, _ in sources])
         if not weights.sum() > 0:
             raise DataError("found no source with a weight above 0, expected at least one")
         self.sources = [source for _, source in sources]
         self.weights = weights / weights.sum()
         self.settings = settings
+        self._landmarks = landmarks
 
     def __len__(self) -> int:
         """Return the number of samples of the whole run."""
@@ -131,4 +150,7 @@ class Mixture(Dataset[Drawn]):
             if pair.flow is None
             else torch.from_numpy(pair.flow).permute(2, 0, 1)
         )
-        return target, reference, flow
+        matches = NO_MATCHES
+        if self._landmarks is not None:
+            matches = self._landmarks.matches(pair.target, pair.reference)
+        return Drawn(target, reference, flow, matches.padded())

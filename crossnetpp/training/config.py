@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -50,6 +50,7 @@ class LossConfig(_Strict):
     warping_stage1: float = 0.25
     flow: float = 0.004
     landmark: float = 0.0
+    squared: float = 0.0
 
 
 class ValidationConfig(_Strict):
@@ -69,7 +70,7 @@ class TrainingConfig(_Strict):
 
     preset: str = "fast"
     network: dict[str, Any] = {}
-    """Options of the preset that differ from its defaults."""
+    """Options that differ from the preset's; weights to start from bring their own."""
     start: str | None = None
     """Weights to start from: a preset's name or a file."""
     steps: Annotated[int, Field(ge=1)]
@@ -105,6 +106,14 @@ class TrainingConfig(_Strict):
     loss: LossConfig = LossConfig()
     sources: tuple[SourceConfig, ...]
     validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> TrainingConfig:
+        if self.start and self.network:
+            raise ValueError(
+                "options of the network beside weights to start from, expected one of the two"
+            )
+        return self
 
     def digest(self) -> str:
         """Return a hash of all that decides the numbers of a run."""

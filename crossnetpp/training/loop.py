@@ -75,7 +75,9 @@ class Trainer:
         self._samples, self._validation = samples, validation
         self._state = out.with_suffix(".state")
         torch.manual_seed(config.seed)
-        network = load_network(config.start) if config.start else build(config.preset)
+        network = (
+            load_network(config.start) if config.start else build(config.preset, config.network)
+        )
         # NHWC is the layout the convolution kernels of both CPU and tensor cores work in
         network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.train()
@@ -126,7 +128,7 @@ class Trainer:
                     self._save()
         return losses
 
-    def _batches(self, first: int, last: int) -> Iterator[Any]:
+    def _batches(self, first: int, last: int) -> Iterator[Drawn]:
         """Yield this process's share of the samples of each step."""
         share, rest = divmod(self.config.batch, self.process.count)
         if rest:
@@ -138,16 +140,18 @@ class Trainer:
         )
         return iter(loader)
 
-    def _step(
-        self, forward: nn.Module, drawn: tuple[Tensor, ...], step: int
-    ) -> tuple[dict[str, float], Any]:
+    def _step(self, forward: nn.Module, drawn: Drawn, step: int) -> tuple[dict[str, float], Any]:
         config, device = self.config, self.process.device
-        target, reference, flow = (tensor.to(device, non_blocking=True) for tensor in drawn[:3])
+        target, reference, flow = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (drawn.target, drawn.reference, drawn.flow)
+        )
+        weights = LossWeights(**config.loss.model_dump())
+        landmarks = drawn.landmarks if weights.landmark else None
         lr = make_lr(config, target, step)
         with torch.autocast(device.type, torch.float16, enabled=self._scaler.is_enabled()):
             output = forward(lr, reference)
-            weights = LossWeights(**config.loss.model_dump(exclude={"landmark"}))
-            parts = hybrid_loss(output, target, flow, weights)
+            parts = hybrid_loss(output, target, flow, weights, landmarks)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         self.optimiser.zero_grad(set_to_none=True)

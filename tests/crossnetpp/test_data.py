@@ -243,7 +243,7 @@ SETTINGS = MixtureSettings(size=48, steps=6, batch=2, fault_rate=0.5, seed=3)
 def same(first: Drawn, second: Drawn) -> bool:
     return all(
         torch.equal(a.nan_to_num(nan=1e9), b.nan_to_num(nan=1e9))
-        for a, b in zip(first, second, strict=True)
+        for a, b in zip(first[:3], second[:3], strict=True)
     )
 
 

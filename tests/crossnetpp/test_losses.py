@@ -18,7 +18,7 @@ from crossnetpp.losses import (
     PAPER,
     LossWeights,
     charbonnier,
-    flow_error,
+    flow_loss,
     hybrid_loss,
     landmark_loss,
     warping_loss,
@@ -106,7 +106,7 @@ def test_landmarks_at_the_corners_take_the_flow_of_the_corner_pixels() -> None:
         (lambda x: warping_loss(x, images(1)), 3),
         (lambda x: charbonnier(x - images(1)), 3),
         (lambda x: landmark_loss(x, landmarks()), 2),
-        (lambda x: flow_error(x, true_flow()), 2),
+        (lambda x: flow_loss(x, true_flow()), 2),
     ],
     ids=["warping", "sr", "landmark", "flow"],
 )
@@ -135,7 +135,7 @@ def test_the_form_of_fast_is_the_weighted_sum_of_its_parts() -> None:
     assert list(parts) == ["sr", "warping", "warping_stage1", "flow", "total"]
     assert parts["warping"] == charbonnier(answer.warped - target)
     assert parts["warping_stage1"] == charbonnier(answer.warped_stage1 - answer.lr_up)
-    assert parts["flow"] == flow_error(answer.flow, flow) + flow_error(answer.flow_stage1, flow)
+    assert parts["flow"] == flow_loss(answer.flow, flow) + flow_loss(answer.flow_stage1, flow)
     expected = (
         charbonnier(answer.sr - target)
         + 0.5 * parts["warping"]

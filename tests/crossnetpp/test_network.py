@@ -239,8 +239,8 @@ def test_options_are_checked_in_one_line() -> None:
         configured("paper", {"stage": 1})
     with pytest.raises(ValueError, match=r"found stages = 3 of the network 'paper': .*1 or 2"):
         configured("paper", {"stages": 3})
-    with pytest.raises(ValueError, match="found the option 'stages' of the network 'fast'"):
-        configured("fast", {"stages": 1})
+    with pytest.raises(ValueError, match="found the option 'warping' of the network 'fast'"):
+        configured("fast", {"warping": "image"})
 
 
 def test_weights_remember_the_options_of_their_network(tmp_path: Path) -> None:

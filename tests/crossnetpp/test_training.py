@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from crossnetpp.checkpoint import load_network
 from crossnetpp.data.degradation import degrade_tensor
 from crossnetpp.data.mixture import Drawn
 from crossnetpp.data.photographs import Photographs
+from crossnetpp.fast import CrossNetFast
+from crossnetpp.landmarks import NO_MATCHES
 from crossnetpp.losses import LossWeights, hybrid_loss
+from crossnetpp.train import train
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
 from crossnetpp.training.loop import Trainer, learning_rate
 from crossnetpp.training.parallel import processes
@@ -50,7 +53,8 @@ class Drawing(Dataset[Drawn]):
             torch.from_numpy(image.copy()).permute(2, 0, 1).float().div(255)
             for image in (pair.target, pair.reference)
         )
-        return target, reference, torch.from_numpy(pair.flow).permute(2, 0, 1)
+        flow = torch.from_numpy(pair.flow).permute(2, 0, 1)
+        return Drawn(target, reference, flow, NO_MATCHES.padded())
 
 
 def trainer(out: Path, judged_by: Validation | None = None, **changes: Any) -> Trainer:
@@ -63,7 +67,7 @@ def mean_loss(run: Trainer, samples: range) -> float:
     total = 0.0
     with torch.no_grad():
         for number in samples:
-            target, reference, flow = (part[None] for part in run._samples[number])
+            target, reference, flow = (part[None] for part in run._samples[number][:3])
             output = run.network(degrade_tensor(target, 4), reference)
             total += float(hybrid_loss(output, target, flow, LossWeights())["total"])
     return total / len(samples)
@@ -131,8 +135,7 @@ def test_the_average_is_the_exponential_mean_of_the_weights(tmp_path: Path) -> N
     name = "fusion.leave.bias"
     expected = run.network.get_parameter(name).detach().clone().double()
     for step in range(4):
-        drawn = tuple(part[None] for part in run._samples[step])
-        run._step(run.network, drawn, step)
+        run._step(run.network, default_collate([run._samples[step]]), step)
         decay = min(0.5, (1 + step) / (10 + step))
         now = run.network.get_parameter(name).detach().double()
         expected = decay * expected + (1 - decay) * now
@@ -161,6 +164,30 @@ def test_only_weights_that_validate_better_are_kept(tmp_path: Path) -> None:
     assert sizes[1] == sizes[2] > 0
     assert kept > sizes[2]
     assert run.progress.best == 3.0
+
+
+def test_options_of_the_network_are_trained_and_kept(tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
+    trainer(out, steps=1, network={"stages": 1}).run()
+    network = load_network(str(out))
+    assert isinstance(network, CrossNetFast)
+    assert network.stage2 is None
+    with pytest.raises(ValueError, match="expected one of the two"):
+        configuration(start="fast", network={"stages": 1})
+
+
+def test_landmarks_are_found_once_and_their_loss_is_in_the_sum(tmp_path: Path) -> None:
+    def losses(**loss: float) -> list[float]:
+        config = configuration(size=128, steps=2, batch=1, loss=loss, curriculum_start=1.0)
+        out = tmp_path / str(len(loss)) / "weights.safetensors"
+        trained = train(config, DATA, out)
+        return trained
+
+    without, with_landmarks = losses(flow=0.0), losses(flow=0.0, landmark=1.0)
+    kept = sorted((tmp_path / "2" / "weights.landmarks").iterdir())
+    assert len(kept) == 2
+    assert not (tmp_path / "1" / "weights.landmarks").exists()
+    assert max(b - a for a, b in zip(without, with_landmarks, strict=True)) > 0.01
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
