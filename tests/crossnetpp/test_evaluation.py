@@ -339,6 +339,25 @@ def test_the_summary_knows_what_is_met() -> None:
     assert gains(results, "fast", group="faults") == pytest.approx([-0.04, -0.4])
 
 
+def test_the_summary_tells_what_stage_two_and_the_hybrid_loss_bring() -> None:
+    def figures(decibels: float, warped: float | None) -> Figures:
+        return Figures(Quality(decibels, 0.9, decibels, 0.9), warped)
+
+    of = {
+        "bicubic": figures(25, None),
+        "two_stages": figures(31, 30),
+        "one_stage": figures(30.5, 29),
+        "sr_loss": figures(30.7, 27.5),
+    }
+    far = SceneResult("lightfield", "s", "val", 8, [Measured("(7,7)", 0, of)])
+    fault = SceneResult("faults", "s", "val", 8, [Measured("blurred", 0, of)])
+    rows = {row.what: row for row in summarise([far, fault], ["two_stages", "one_stage"])}
+    stages = rows["two stages above one, light field (7,7)"]
+    assert stages.figures == pytest.approx({"two_stages": 0.5})
+    loss = rows["warped reference, hybrid loss above super-resolution loss alone"]
+    assert loss.figures == pytest.approx({"two_stages": 2.5})
+
+
 def test_bicubic_comes_first_and_files_are_called_by_their_stem(tmp_path: Path) -> None:
     path = fast_weights(tmp_path)
     methods, _ = load_methods(["classical", str(path), "bicubic"], torch.device("cpu"))
