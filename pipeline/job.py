@@ -172,11 +172,12 @@ def _run_ray(
         return idle, {}
     with cluster(settings.address, interrupts, workers=settings.workers):
         from pipeline.ray_actor import Setup
-        from pipeline.ray_runner import RayRunner
+        from pipeline.ray_runner import demand_for, run_on_ray
         from pipeline.stages import header
 
         setup = Setup(header(plan), ledger.folder, plan.engine, plan.model, plan.threads)
-        report = RayRunner(ledger, setup, progress, workers=settings.workers).run()
+        demand = demand_for(setup, settings.workers, settings.accelerator)
+        report = run_on_ray(ledger, setup, progress, demand)
     return report.engine, report.busy
 
 

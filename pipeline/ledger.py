@@ -3,17 +3,22 @@
     .{output name}.run/
         lock                     held while a run is working here
         plan.json                what the segments were made for
-        segments/00003.nut       a committed segment, moved into place when it was on disk
-        segments/00003.json      its record, written last
+        segments/00003-*.nut     a committed segment, moved into place when it was on disk
+        segments/00003.json      its record, written last, which names the file
         segments/attempt-*       work that was never committed
 
-A valid record (same plan, file there, same sha256) means done; nothing else does.
+        publishing.json          which file is about to become the output
+
+A valid record (same plan, file there, same sha256) means done; nothing else does. Every attempt has
+a name of its own, so two that end at once disturb each other as little as a killed one.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -24,7 +29,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from pipeline.errors import InputError, PipelineError, StageError
-from pipeline.schema import Plan, SegmentRecord
+from pipeline.schema import Plan, Segment, SegmentRecord
 
 _ATTEMPT = "attempt-"
 
@@ -50,6 +55,17 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     fsync(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder into which a late copy of a segment may still be writing."""
+    for _ in range(5):
+        try:
+            return shutil.rmtree(path)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+    shutil.rmtree(path)
 
 
 def sha256(path: Path) -> str:
@@ -82,9 +98,9 @@ class RunFolder:
         """Return the folder of segments and records."""
         return self.path / "segments"
 
-    def segment_file(self, segment: int) -> Path:
+    def segment_file(self, record: SegmentRecord) -> Path:
         """Return where the committed segment lies."""
-        return self.segments / f"{segment:05d}.nut"
+        return self.segments / record.file
 
     def record_file(self, segment: int) -> Path:
         """Return where the segment's record lies."""
@@ -95,9 +111,15 @@ class RunFolder:
         return self.segments / f"{_ATTEMPT}{segment:05d}-{uuid.uuid4().hex}.nut"
 
     def commit(self, attempt: Path, written: Written) -> SegmentRecord:
-        """Move a finished attempt into place and write its record; the last act of a segment."""
+        """Move a finished attempt into place and write its record; the last act of a segment.
+
+        Where another attempt was committed meanwhile, that one stays and its record is returned.
+        """
+        if (first := self.record(written.segment)) is not None:
+            attempt.unlink()
+            return first
         fsync(attempt)
-        target = self.segment_file(written.segment)
+        target = attempt.with_name(attempt.name.removeprefix(_ATTEMPT))
         record = SegmentRecord(
             segment=written.segment,
             plan=self.digest,
@@ -118,12 +140,18 @@ class RunFolder:
         try:
             text = self.record_file(segment).read_text(encoding="utf-8")
             record = SegmentRecord.model_validate_json(text)
-            target = self.segment_file(segment)
-            if (record.segment, record.plan, record.file) != (segment, self.digest, target.name):
+            if (record.segment, record.plan) != (segment, self.digest):
                 return None
-            return record if sha256(target) == record.sha256 else None
+            if not re.fullmatch(rf"{segment:05d}-[0-9a-f]{{32}}\.nut", record.file):
+                return None
+            return record if sha256(self.segment_file(record)) == record.sha256 else None
         except (FileNotFoundError, UnicodeDecodeError, ValidationError):
             return None
+
+
+def _fits(record: SegmentRecord, segment: Segment) -> bool:
+    inside = segment.start_pts <= record.first_pts <= record.last_pts < segment.end_pts
+    return inside and record.frames == segment.frames
 
 
 def run_folder_of(output: Path) -> Path:
@@ -192,11 +220,11 @@ class Ledger:
                 f"assemble: {len(missing)} of {len(self.plan.segments)} segments are missing, "
                 f"first {missing[0]}; run the same command again"
             )
-        return [self.folder.segment_file(s.index) for s in self.plan.segments]
+        return [self.folder.segment_file(self.records[s.index]) for s in self.plan.segments]
 
     def remove(self) -> None:
         """Delete the run folder; only the lock inside it is still held."""
-        shutil.rmtree(self.folder.path)
+        remove_folder(self.folder.path)
 
     def _acquire(self) -> None:
         if not self.output.parent.is_dir():
@@ -229,8 +257,15 @@ class Ledger:
             if not plan_file.exists():
                 write_atomically(plan_file, self.plan.model_dump_json(indent=1))
             for segment in self.plan.segments:
-                if record := self.folder.record(segment.index):
+                record = self.folder.record(segment.index)
+                if record is not None and _fits(record, segment):
                     self.records[segment.index] = record
+                else:
+                    self.folder.record_file(segment.index).unlink(missing_ok=True)
+            named = {record.file for record in self.records.values()}
+            for orphan in self.folder.segments.glob("*.nut"):
+                if orphan.name not in named:
+                    orphan.unlink()
         except OSError as error:
             raise PipelineError(
                 f"cannot use the run folder {self.folder.path}: {error.strerror}; "

@@ -1,24 +1,30 @@
-"""What runs inside a Ray actor: one SegmentWorker and the engine it owns."""
+"""What runs inside a Ray actor: an engine, and a SegmentWorker for every input it works on."""
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 import traceback
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 
 import ray
 
-from deploy.protocol import EngineError, EngineInfo
+from deploy.protocol import Engine, EngineError, EngineInfo, Pixels
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import RunFolder
 from pipeline.schema import Plan, SegmentRecord
 from pipeline.stages import SegmentTask
 from pipeline.worker import SegmentWorker
 
+ACCELERATOR = "ray.io/accelerator-type"
+"""Ray's own label of a node's GPU type, for example H100."""
+
 
 @dataclass(frozen=True)
 class Setup:
-    """What an actor needs before its first segment; no reference map and no pixels."""
+    """What an actor needs before an input's first segment; no reference map and no pixels."""
 
     plan: Plan
     folder: RunFolder
@@ -27,46 +33,112 @@ class Setup:
     threads: int | None
 
 
+@dataclass(frozen=True)
+class About:
+    """Where an actor runs."""
+
+    node: str
+    host: str
+    kind: str
+    """GPU type, "" for a CPU."""
+    pid: int
+
+
+class OneAtATime:
+    """An engine that several inputs' workers share."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.info = engine.info
+        self._engine = engine
+        self._lock = threading.Lock()
+
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        """Return `Engine.enhance` as soon as no other input is in it."""
+        with self._lock:
+            return self._engine.enhance(lr, ref)
+
+
 class SegmentActor:
-    """Own a worker; errors are answers, because Ray wraps raised ones beyond recognition."""
+    """Own engine and workers; errors are answers, because Ray wraps raised ones."""
 
     def __init__(self) -> None:
-        self._worker: SegmentWorker | None = None
+        self._engines: dict[tuple[str, str, int | None], Engine] = {}
+        self._workers: dict[str, SegmentWorker] = {}
+        self._frames_of_closed = 0
+        self._busy_of_closed: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @ray.method(concurrency_group="control")
+    def about(self) -> About:
+        """Say where this actor was placed."""
+        context = ray.get_runtime_context()
+        labels = context.get_node_labels()
+        kind = str(labels.get(ACCELERATOR, "")) if ray.get_gpu_ids() else ""
+        return About(context.get_node_id(), socket.gethostname(), kind, os.getpid())
 
     @ray.method(concurrency_group="work")
-    def setup(self, setup: Setup) -> EngineInfo | PipelineError:
-        """Load the engine and start the stages."""
-        from deploy.engine import load_engine  # imports torch, which the driver does not need
-
+    def prepare(self, setup: Setup) -> EngineInfo | PipelineError:
+        """Load the engine, which may take minutes where it has to be built first."""
         try:
-            engine = load_engine(setup.engine, model=setup.model, threads=setup.threads)
+            with self._lock:
+                return self._engine(setup).info
         except EngineError as error:
             return InputError(str(error))
-        self._worker = SegmentWorker(setup.plan, setup.folder, engine)
-        return engine.info
 
     @ray.method(concurrency_group="work")
-    def run(self, task: SegmentTask) -> SegmentRecord | PipelineError:
-        """Do one segment; two calls at once overlap in the worker."""
-        assert self._worker is not None
+    def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
+        """Do one segment of an input; two calls at once overlap in its worker."""
         try:
-            return self._worker.submit(task).result()
+            with self._lock:
+                if job not in self._workers:
+                    engine = self._engine(setup)
+                    self._workers[job] = SegmentWorker(setup.plan, setup.folder, engine)
+                worker = self._workers[job]
+            return worker.submit(task).result()
         except CancelledError:
             return StageError("the worker was stopped")
-        except StageError as error:
-            answer = StageError(str(error))
+        except EngineError as error:
+            return InputError(str(error))
+        except PipelineError as error:
+            with self._lock:
+                if worker.broken and self._workers.get(job) is worker:
+                    del self._workers[job]  # a hung decoder: the next attempt gets new threads
+            answer = type(error)(str(error))
             answer.add_note("".join(traceback.format_exception(error)))
             return answer
 
     @ray.method(concurrency_group="control")
-    def status(self) -> tuple[int, dict[str, float]]:
-        """Return frames encoded and busy seconds by stage."""
-        if self._worker is None:
-            return 0, {}
-        return self._worker.frames_done, self._worker.clock.seconds()
+    def status(self) -> tuple[dict[str, int], dict[str, float]]:
+        """Return frames encoded by open input, and busy seconds by stage of all."""
+        busy = dict(self._busy_of_closed)
+        frames = {}
+        for job, worker in list(self._workers.items()):
+            frames[job] = worker.frames_done
+            for stage, seconds in worker.clock.seconds().items():
+                busy[stage] = busy.get(stage, 0.0) + seconds
+        return frames, busy
+
+    @ray.method(concurrency_group="control")
+    def close(self, job: str) -> None:
+        """Stop what still runs of an input which has ended."""
+        with self._lock:
+            worker = self._workers.pop(job, None)
+        if worker is not None:
+            worker.stop(timeout=1.0)
+            for stage, seconds in worker.clock.seconds().items():
+                self._busy_of_closed[stage] = self._busy_of_closed.get(stage, 0.0) + seconds
 
     @ray.method(concurrency_group="control")
     def stop(self) -> None:
         """Stop the stages; the driver kills the actor afterwards."""
-        if self._worker is not None:
-            self._worker.stop(timeout=1.0)
+        for worker in list(self._workers.values()):
+            worker.stop(timeout=1.0)
+
+    def _engine(self, setup: Setup) -> Engine:
+        from deploy.engine import load_engine  # imports torch, which the driver does not need
+
+        key = setup.engine, setup.model, setup.threads
+        if key not in self._engines:
+            loaded = load_engine(setup.engine, model=setup.model, threads=setup.threads)
+            self._engines[key] = OneAtATime(loaded)
+        return self._engines[key]

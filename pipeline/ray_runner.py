@@ -1,14 +1,15 @@
-"""Run segments on Ray actors: a small scheduler which replaces dead actors and requeues their work.
+"""A pool of Ray actors that carries out what the scheduler decides, for one input or many.
 
 Only descriptors travel. Ray's own retries are off (`max_restarts=0`, `max_task_retries=0`): a
-segment is committed by its record, so a repeated attempt is harmless and ours to decide about.
+segment is committed by its record, so a repeated attempt is harmless and the scheduler's to decide.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,22 +17,302 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from deploy.protocol import EngineInfo
-from pipeline.errors import PipelineError, StageError
+from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import Ledger
 from pipeline.progress import Reporter
-from pipeline.ray_actor import SegmentActor, Setup
+from pipeline.ray_actor import ACCELERATOR, About, SegmentActor, Setup
 from pipeline.runner import POLL, frames_committed
+from pipeline.scheduler import Policy, Scheduler, Task
 from pipeline.schema import SegmentRecord
 from pipeline.stages import SegmentTask, tasks
 
 logger = logging.getLogger(__name__)
 
-IN_FLIGHT = 2
-"""Segments on one actor: the second is decoded while the first is still being encoded."""
-ATTEMPTS = 3
 PLACEMENT_TIMEOUT = 60.0
 """Seconds to wait for an actor to be placed; an unsatisfiable request waits silently in Ray."""
+_LOOK_AROUND = 10.0
+"""Seconds between looks for nodes that joined."""
 _GRACE = 1.5
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Which actors to ask Ray for."""
+
+    workers: int | None = None
+    """At most so many; None = one for every GPU, or for every node without any."""
+    gpu: bool = False
+    accelerator: str | None = None
+    """GPU type, as in Ray's label `ray.io/accelerator-type`."""
+    timeout: float = PLACEMENT_TIMEOUT
+
+
+@dataclass
+class _Slot:
+    """An actor and what is known of it."""
+
+    name: str
+    actor: Any
+    deadline: float
+    about: About | None = None
+    ready: bool = False
+    frames: dict[str, int] = field(default_factory=dict)
+    """Frames encoded by this actor for each open input, as it last said."""
+    committed: Counter[str] = field(default_factory=Counter)
+    """Frames of segments it has committed, by input."""
+    busy: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Job:
+    ledger: Ledger
+    setup: Setup
+    shipped: Any
+    """The setup in Ray's object store, sent once to every node."""
+    tasks: dict[int, SegmentTask]
+
+
+class RayPool:
+    """Actors at work on the inputs it was given; the cluster must be connected."""
+
+    def __init__(self, demand: Demand, progress: Reporter, policy: Policy | None = None) -> None:
+        self.engine: EngineInfo | None = None
+        """What the actors run, as soon as one is ready."""
+        self._demand = demand
+        self._progress = progress
+        self._scheduler = Scheduler(policy)
+        self._jobs: dict[str, _Job] = {}
+        self._ended: list[tuple[str, PipelineError | None]] = []
+        self._slots: dict[str, _Slot] = {}
+        self._calls: dict[Any, tuple[str, _Slot, Task | None]] = {}
+        """Calls under way: what was called, on which slot, for which task."""
+        self._started = 0
+        self._setup_deaths = 0
+        self._most = 0
+        self._looked = -_LOOK_AROUND
+        self._busy_of_dead: Counter[str] = Counter()
+
+    def add(self, job: str, ledger: Ledger, setup: Setup) -> None:
+        """Take an input with at least one missing segment."""
+        todo = {task.segment.index: task for task in tasks(ledger.plan, ledger.todo())}
+        self._jobs[job] = _Job(ledger, setup, ray.put(setup), todo)
+        self._scheduler.add(job, {i: float(t.segment.frames) for i, t in todo.items()})
+
+    def hungry(self) -> bool:
+        """Return whether another input should be added to keep all actors busy."""
+        return self._scheduler.unfinished < 3 * max(1, self._most)
+
+    def step(self) -> list[tuple[str, PipelineError | None]]:
+        """Go on for a moment; returns inputs that are committed (None) or have failed (why)."""
+        self._staff()
+        for given in self._scheduler.decide(time.monotonic()):
+            slot, (job, index) = self._slots[given.worker], given.task
+            logger.info(
+                "start segment %d of %s, attempt %d, on %s", index, job, given.attempt, slot.about
+            )
+            entry = self._jobs[job]
+            self._call(slot, "run", job, entry.shipped, entry.tasks[index], task=given.task)
+        done, _ = ray.wait(list(self._calls), timeout=POLL, fetch_local=False)
+        for ref in done:
+            self._collect(ref)
+        self._check_placement()
+        self._ask_status()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def frames(self, job: str) -> int:
+        """Return how many frames of an input are committed or under way."""
+        # frames of a dead actor's open segments are lost, so they are not counted
+        under_way = sum(max(0, s.frames.get(job, 0) - s.committed[job]) for s in self.slots())
+        return frames_committed(self._jobs[job].ledger) + under_way
+
+    def busy(self) -> dict[str, float]:
+        """Return busy seconds by stage, of all actors together."""
+        total = Counter(self._busy_of_dead)
+        for slot in self.slots():
+            total.update(slot.busy)
+        return dict(total)
+
+    def slots(self) -> Iterator[_Slot]:
+        """Yield the living actors."""
+        yield from self._slots.values()
+
+    def close(self, job: str) -> None:
+        """Forget an input that has ended."""
+        self._scheduler.drop(job)
+        if self._jobs.pop(job, None) is not None:
+            for slot in self.slots():
+                if slot.ready:
+                    slot.actor.close.remote(job)
+
+    def stop(self) -> None:
+        """End every actor: politely, so that its threads close their files, then for certain."""
+        stops = [slot.actor.stop.remote() for slot in self.slots() if slot.about]
+        if stops:
+            ray.wait(stops, num_returns=len(stops), timeout=_GRACE)
+        for slot in self.slots():
+            ray.kill(slot.actor)
+        self._slots = {}
+
+    def _staff(self) -> None:
+        """Start actors up to what the cluster has and the work is worth."""
+        if time.monotonic() - self._looked >= _LOOK_AROUND:
+            self._looked = time.monotonic()
+            self._most = self._demand.workers or _places(gpu=self._demand.gpu)
+        missing = min(self._most, self._scheduler.wanted()) - len(self._slots)
+        for _ in range(missing):
+            self._start()
+
+    def _start(self) -> None:
+        blocked = sorted(self._scheduler.blocked())
+        labels = {"ray.io/node-id": f"!in({','.join(blocked)})"} if blocked else {}
+        if self._demand.accelerator:
+            labels[ACCELERATOR] = self._demand.accelerator
+        remote: Any = ray.remote(  # type: ignore[call-overload]
+            num_cpus=1,
+            num_gpus=int(self._demand.gpu),
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+            label_selector=labels,
+            concurrency_groups={"work": self._scheduler.policy.in_flight, "control": 1},
+        )
+        self._started += 1
+        actor = remote(SegmentActor).remote()
+        slot = _Slot(f"w{self._started}", actor, time.monotonic() + self._demand.timeout)
+        self._slots[slot.name] = slot
+        self._call(slot, "about")
+
+    def _call(self, slot: _Slot, method: str, *args: object, task: Task | None = None) -> None:
+        self._calls[getattr(slot.actor, method).remote(*args)] = method, slot, task
+
+    def _collect(self, ref: Any) -> None:
+        method, slot, task = self._calls.pop(ref)
+        if slot.name not in self._slots:
+            return
+        try:
+            answer = ray.get(ref)
+        except RayActorError as error:
+            self._bury(slot, error)
+            return
+        except RayError as error:
+            raise StageError(f"ray: {method} failed on an actor: {_first_line(error)}") from error
+        if task is not None:
+            self._take(slot, task, answer)
+        elif method == "status":
+            slot.frames, slot.busy = answer
+        elif method == "about":
+            self._placed(slot, answer)
+        elif isinstance(answer, PipelineError):
+            raise answer
+        else:
+            slot.ready, self.engine, self._setup_deaths = True, answer, 0
+            assert slot.about is not None
+            self._scheduler.joined(slot.name, kind=slot.about.kind, node=slot.about.node)
+
+    def _placed(self, slot: _Slot, about: About) -> None:
+        slot.about = about
+        wished = self._demand.accelerator
+        if wished and about.kind != wished:
+            raise InputError(
+                f"found a {about.kind or 'CPU'} on {about.host}, expected {wished}; its node "
+                f"carries a wrong label {ACCELERATOR}"
+            )
+        setup = next((job.shipped for job in self._jobs.values()), None)
+        if setup is not None:
+            self._call(slot, "prepare", setup)
+
+    def _take(self, slot: _Slot, task: Task, answer: SegmentRecord | PipelineError) -> None:
+        job, index = task
+        if isinstance(answer, PipelineError):
+            logger.info("segment %d of %s failed on %s: %s", index, job, slot.about, answer)
+            given_up = self._scheduler.failed(slot.name, task)
+            if job in self._jobs and (given_up or isinstance(answer, InputError)):
+                self._fail(job, answer)
+            return
+        first = self._scheduler.done(slot.name, task, time.monotonic())
+        slot.committed[job] += answer.frames
+        if first:
+            self._commit(job, answer)
+
+    def _commit(self, job: str, record: SegmentRecord) -> None:
+        ledger = self._jobs[job].ledger
+        if not ledger.folder.record_file(record.segment).exists():
+            shared = f"segment {record.segment} was committed on another machine but is not in "
+            shared += f"{ledger.folder.path}; put the output on a file system all nodes share"
+            self._fail(job, StageError(shared))
+            return
+        ledger.add(record)
+        if not ledger.todo():
+            self._ended.append((job, None))
+
+    def _fail(self, job: str, error: PipelineError) -> None:
+        self._scheduler.drop(job)
+        self._ended.append((job, error))
+
+    def _bury(self, slot: _Slot, error: RayActorError) -> None:
+        """Let a dead actor's segments be done again; `_staff` starts another in its place."""
+        logger.info("actor on %s died: %s", slot.about, error)
+        del self._slots[slot.name]
+        self._busy_of_dead.update(slot.busy)
+        if not slot.ready:
+            self._setup_deaths += 1
+            if slot.about:
+                self._scheduler.strike(slot.about.node)
+            if self._setup_deaths >= self._scheduler.policy.attempts:
+                raise StageError(
+                    f"ray: {self._setup_deaths} actors died while loading the engine: "
+                    f"{_first_line(error)}"
+                )
+            return
+        running = self._scheduler.running(slot.name)
+        for task in running:
+            job = self._jobs.get(task[0])
+            record = job.ledger.folder.record(task[1]) if job else None
+            # it may have died between the commit and the answer
+            if record is not None and self._scheduler.done(slot.name, task, time.monotonic()):
+                self._commit(task[0], record)
+        lost = self._scheduler.running(slot.name)
+        given_up = self._scheduler.left(slot.name)
+        for job_name, index in given_up:
+            ledger = self._jobs[job_name].ledger
+            self._fail(
+                job_name,
+                StageError(
+                    f"segment {index} took {self._scheduler.policy.attempts} actors down with it: "
+                    f"{_first_line(error)}; {len(ledger.records)} of "
+                    f"{len(ledger.plan.segments)} segments are committed, run the same command "
+                    "again to resume"
+                ),
+            )
+        again = len(lost) - len(given_up)
+        self._progress.note(f"an actor died; {again} segments are done again by another one")
+
+    def _check_placement(self) -> None:
+        late = [s for s in self.slots() if not s.about and time.monotonic() > s.deadline]
+        if not late:
+            return
+        if any(slot.about for slot in self.slots()):
+            self._progress.note(f"{len(late)} actors could not be placed; going on without them")
+            for slot in late:
+                del self._slots[slot.name]
+                ray.kill(slot.actor)
+            self._most = len(self._slots)
+            self._looked = time.monotonic() + 10 * self._demand.timeout
+            return
+        free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        kind = f" of type {self._demand.accelerator}" if self._demand.accelerator else ""
+        raise PipelineError(
+            f"no actor could be placed within {self._demand.timeout:g} s: each needs 1 CPU and "
+            f"{int(self._demand.gpu)} GPU{kind}, free are {free.get('CPU', 0):g} CPU and "
+            f"{free.get('GPU', 0):g} GPU; wait for other work to end, or try --runner inline"
+        )
+
+    def _ask_status(self) -> None:
+        asked = {slot.name for method, slot, _ in self._calls.values() if method == "status"}
+        for slot in self.slots():
+            if slot.ready and slot.name not in asked:
+                self._call(slot, "status")
 
 
 @dataclass(frozen=True)
@@ -42,202 +323,36 @@ class RayReport:
     busy: dict[str, float]
 
 
-@dataclass
-class _Slot:
-    """An actor and what is known of it."""
+def run_on_ray(ledger: Ledger, setup: Setup, progress: Reporter, demand: Demand) -> RayReport:
+    """Run the missing segments of one ledger, at least one; what is committed is kept in errors."""
+    pool = RayPool(demand, progress)
+    try:
+        pool.add("", ledger, setup)
+        while True:
+            ended = pool.step()
+            progress.update(pool.frames(""), pool.busy())
+            for _, error in ended:
+                if error is not None:
+                    raise error
+                assert pool.engine is not None
+                return RayReport(pool.engine, pool.busy())
+    finally:
+        pool.stop()
 
-    actor: Any
-    deadline: float
-    placed: bool = False
-    ready: bool = False
-    tasks: dict[int, SegmentTask] = field(default_factory=dict)
-    frames: int = 0
-    """Frames encoded by this actor, as it last said."""
-    committed: int = 0
-    """Frames of segments it has committed."""
-    busy: dict[str, float] = field(default_factory=dict)
+
+def demand_for(setup: Setup, workers: int | None, accelerator: str | None) -> Demand:
+    """Return the actors an input needs on the connected cluster."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    gpu = accelerator is not None or (resources.get("GPU", 0) >= 1 and setup.engine != "bicubic")
+    return Demand(workers=workers, gpu=gpu, accelerator=accelerator)
 
 
-class RayRunner:
-    """Run the missing segments of a ledger on actors; the cluster must be connected."""
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        setup: Setup,
-        progress: Reporter,
-        *,
-        workers: int | None = None,
-        placement_timeout: float = PLACEMENT_TIMEOUT,
-    ) -> None:
-        self._ledger = ledger
-        self._setup = setup
-        self._progress = progress
-        self._placement_timeout = placement_timeout
+def _places(*, gpu: bool) -> int:
+    """Return how many actors the cluster has room for: its GPUs, else its nodes."""
+    if gpu:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        self._gpus = 1 if resources.get("GPU", 0) >= 1 and setup.engine != "bicubic" else 0
-        nodes = [n for n in ray.nodes() if n["Alive"]]  # type: ignore[no-untyped-call]
-        count = workers or (int(resources["GPU"]) if self._gpus else max(1, len(nodes)))
-        self._queue = deque(tasks(ledger.plan, ledger.todo()))
-        self._count = min(count, len(self._queue))
-        self._attempts: Counter[int] = Counter()
-        self._setup_deaths = 0
-        self._slots: list[_Slot] = []
-        self._refs: dict[Any, tuple[str, _Slot, int]] = {}
-        """Calls under way: what was called, on which slot, for which segment (-1: none)."""
-        self._busy_of_dead: Counter[str] = Counter()
-        self._before = frames_committed(ledger)
-        self._engine: EngineInfo | None = None
-
-    def run(self) -> RayReport:
-        """Run the missing segments, at least one; raises StageError with what is committed kept."""
-        try:
-            self._slots = [self._start() for _ in range(self._count)]
-            while self._queue or any(slot.tasks for slot in self._slots):
-                self._fill()
-                done, _ = ray.wait(list(self._refs), timeout=POLL, fetch_local=False)
-                for ref in done:
-                    self._collect(ref)
-                self._check_placement()
-                self._report()
-            assert self._engine is not None
-            return RayReport(self._engine, self._busy())
-        finally:
-            self._stop()
-
-    def _start(self) -> _Slot:
-        remote: Any = ray.remote(  # type: ignore[call-overload]
-            num_cpus=1,
-            num_gpus=self._gpus,
-            max_restarts=0,
-            max_task_retries=0,
-            scheduling_strategy="SPREAD",
-            concurrency_groups={"work": IN_FLIGHT, "control": 1},
-        )
-        actor = remote(SegmentActor).remote()
-        slot = _Slot(actor, time.monotonic() + self._placement_timeout)
-        self._call(slot, "status")
-        return slot
-
-    def _call(self, slot: _Slot, method: str, *args: object, segment: int = -1) -> None:
-        ref = getattr(slot.actor, method).remote(*args)
-        self._refs[ref] = (method, slot, segment)
-
-    def _fill(self) -> None:
-        """Give each ready actor work, first those with the least of it."""
-        for depth in range(1, IN_FLIGHT + 1):
-            for slot in self._slots:
-                if slot.ready and self._queue and len(slot.tasks) < depth:
-                    task = self._queue.popleft()
-                    slot.tasks[task.segment.index] = task
-                    self._attempts[task.segment.index] += 1
-                    self._call(slot, "run", task, segment=task.segment.index)
-
-    def _collect(self, ref: Any) -> None:
-        method, slot, segment = self._refs.pop(ref)
-        if slot not in self._slots:
-            return
-        try:
-            answer = ray.get(ref)
-        except RayActorError as error:
-            self._replace(slot, error)
-            return
-        except RayError as error:
-            raise StageError(f"ray: {method} failed on an actor: {_first_line(error)}") from error
-        if isinstance(answer, PipelineError):
-            raise answer
-        if method == "status":
-            self._take_status(slot, answer)
-        elif method == "setup":
-            slot.ready, self._engine, self._setup_deaths = True, answer, 0
-        else:
-            self._take_record(slot, segment, answer)
-
-    def _take_status(self, slot: _Slot, answer: tuple[int, dict[str, float]]) -> None:
-        slot.frames, slot.busy = answer
-        if not slot.placed:
-            slot.placed = True
-            self._call(slot, "setup", self._setup)
-
-    def _take_record(self, slot: _Slot, segment: int, record: SegmentRecord) -> None:
-        if not self._ledger.folder.record_file(segment).exists():
-            raise StageError(
-                f"segment {segment} was committed on another machine but is not in "
-                f"{self._ledger.folder.path}; put the output on a file system all nodes share"
-            )
-        del slot.tasks[segment]
-        slot.committed += record.frames
-        self._ledger.add(record)
-
-    def _replace(self, slot: _Slot, error: RayActorError) -> None:
-        """Requeue a dead actor's segments and start another actor in its place."""
-        logger.debug("actor died: %s", error)
-        self._slots.remove(slot)
-        self._busy_of_dead.update(slot.busy)
-        if not slot.ready:
-            self._setup_deaths += 1
-            if self._setup_deaths >= ATTEMPTS:
-                raise StageError(
-                    f"ray: {ATTEMPTS} actors died while loading the engine: {_first_line(error)}"
-                )
-        for index in sorted(slot.tasks, reverse=True):
-            if self._ledger.folder.record_file(index).exists():
-                record = self._ledger.folder.record(index)
-                if record is not None:  # it died between the commit and the answer
-                    self._ledger.add(record)
-                    continue
-            if self._attempts[index] >= ATTEMPTS:
-                raise StageError(
-                    f"segment {index} took {ATTEMPTS} actors down with it: {_first_line(error)}; "
-                    f"{len(self._ledger.records)} of {len(self._ledger.plan.segments)} segments "
-                    "are committed, run the same command again to resume"
-                )
-            self._queue.appendleft(slot.tasks[index])
-        self._progress.note(
-            f"an actor died; {len(slot.tasks)} segments are done again by another one"
-        )
-        self._slots.append(self._start())
-
-    def _check_placement(self) -> None:
-        late = [s for s in self._slots if not s.placed and time.monotonic() > s.deadline]
-        if not late:
-            return
-        if any(slot.placed for slot in self._slots):
-            self._progress.note(f"{len(late)} actors could not be placed; going on without them")
-            for slot in late:
-                self._slots.remove(slot)
-                ray.kill(slot.actor)
-            return
-        free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-        raise PipelineError(
-            f"no actor could be placed within {self._placement_timeout:g} s: each needs 1 CPU and "
-            f"{self._gpus} GPU, free are {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU;"
-            " wait for other work to end, or try --runner inline"
-        )
-
-    def _busy(self) -> dict[str, float]:
-        total = Counter(self._busy_of_dead)
-        for slot in self._slots:
-            total.update(slot.busy)
-        return dict(total)
-
-    def _report(self) -> None:
-        asked = {id(slot) for method, slot, _ in self._refs.values() if method == "status"}
-        for slot in self._slots:
-            if slot.ready and id(slot) not in asked:
-                self._call(slot, "status")
-        # frames of a dead actor's open segments are lost, so they are not counted
-        under_way = sum(max(0, slot.frames - slot.committed) for slot in self._slots)
-        self._progress.update(frames_committed(self._ledger) + under_way, self._busy())
-
-    def _stop(self) -> None:
-        """End every actor: politely, so that its threads close their files, then for certain."""
-        stops = [slot.actor.stop.remote() for slot in self._slots if slot.placed]
-        if stops:
-            ray.wait(stops, num_returns=len(stops), timeout=_GRACE)
-        for slot in self._slots:
-            ray.kill(slot.actor)
-        self._slots = []
+        return max(1, int(resources.get("GPU", 0)))
+    return max(1, sum(n["Alive"] for n in ray.nodes()))  # type: ignore[no-untyped-call]
 
 
 def _first_line(error: Exception) -> str:

@@ -43,6 +43,8 @@ class RunSettings(Model):
     runner: Literal["auto", "inline", "ray"] = "auto"
     address: str | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
+    accelerator: str | None = None
+    """GPU type of the nodes to run on, as Ray labels them, for example "H100"."""
     batch: Annotated[int, Field(ge=1)] = 2
     """Frames for each call of the engine; on a CPU they run side by side."""
     segment: Annotated[Finite, Field(gt=0)] = 10.0

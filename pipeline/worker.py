@@ -126,6 +126,11 @@ class SegmentWorker:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def broken(self) -> bool:
+        """Return whether a stage hangs, so that no segment will be done any more."""
+        return self._broken is not None
+
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:
         """Queue a segment; the future gives its record when it is committed, or a StageError."""
         future: Future[SegmentRecord] = Future()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -57,8 +58,8 @@ def plan_for(output: Path, *, segments: int = 3, crf: float = 16) -> Plan:
 def commit(folder: RunFolder, segment: int, content: bytes = b"picture") -> Path:
     attempt = folder.attempt(segment)
     attempt.write_bytes(content)
-    folder.commit(attempt, Written(segment, 10, 10 * segment, 10 * segment + 9))
-    return folder.segment_file(segment)
+    record = folder.commit(attempt, Written(segment, 10, 10 * segment, 10 * segment + 9))
+    return folder.segment_file(record)
 
 
 def test_committed_segments_are_found_again(tmp_path: Path) -> None:
@@ -78,16 +79,47 @@ def test_committed_segments_are_found_again(tmp_path: Path) -> None:
 def test_only_a_valid_record_means_done(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "out.mkv", segments=6)
     with Ledger(plan) as ledger:
-        for index in range(6):
-            commit(ledger.folder, index)
+        files = [commit(ledger.folder, index) for index in range(6)]
         segments = ledger.folder.segments
-    (segments / "00000.nut").write_bytes(b"pictura")  # same size, other content
-    (segments / "00001.nut").write_bytes(b"pict")
-    (segments / "00002.nut").unlink()
+    files[0].write_bytes(b"pictura")  # same size, other content
+    files[1].write_bytes(b"pict")
+    files[2].unlink()
     (segments / "00003.json").unlink()
     (segments / "00004.json").write_text("{", encoding="utf-8")
     with Ledger(plan) as ledger:
         assert ledger.todo() == [0, 1, 2, 3, 4]
+        assert sorted(path.name for path in segments.iterdir()) == [files[5].name, "00005.json"]
+
+
+def test_a_record_that_lies_about_its_frames_is_refused(tmp_path: Path) -> None:
+    plan = plan_for(tmp_path / "out.mkv")
+    for lie in ({"frames": 9}, {"first_pts": -1}, {"last_pts": 10}, {"file": "../plan.json"}):
+        with Ledger(plan) as ledger:
+            commit(ledger.folder, 0)
+            commit(ledger.folder, 1)
+            record = ledger.folder.record_file(0)
+            record.write_text(json.dumps(json.loads(record.read_text()) | lie))
+        with Ledger(plan) as ledger:
+            assert ledger.todo() == [0, 2]
+
+
+def test_the_first_commit_of_a_segment_stays(tmp_path: Path) -> None:
+    with Ledger(plan_for(tmp_path / "out.mkv")) as ledger:
+        first = commit(ledger.folder, 0, b"first")
+        assert commit(ledger.folder, 0, b"second") == first
+        assert first.read_bytes() == b"first"
+        names = {path.name for path in ledger.folder.segments.iterdir()}
+        assert names == {"00000.json", first.name}
+
+
+def test_two_commits_at_one_moment_leave_a_valid_record(tmp_path: Path) -> None:
+    with Ledger(plan_for(tmp_path / "out.mkv")) as ledger:
+        with ThreadPoolExecutor(8) as pool:
+            files = list(pool.map(lambda i: commit(ledger.folder, 0, b"%d" % i), range(32)))
+        assert all(file.exists() for file in files)
+        record = ledger.folder.record(0)
+        assert record is not None
+        assert ledger.folder.segment_file(record) in files
 
 
 def test_a_record_of_another_segment_or_plan_is_refused(tmp_path: Path) -> None:
@@ -105,12 +137,12 @@ def test_a_record_of_another_segment_or_plan_is_refused(tmp_path: Path) -> None:
 def test_attempts_and_leftovers_are_removed_on_resume(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "out.mkv")
     with Ledger(plan) as ledger:
-        commit(ledger.folder, 0)
+        kept = commit(ledger.folder, 0)
         ledger.folder.attempt(1).write_bytes(b"half")
         (ledger.folder.path / "assembled.mkv").write_bytes(b"half")
     with Ledger(plan) as ledger:
         names = {path.name for path in ledger.folder.segments.iterdir()}
-        assert names == {"00000.nut", "00000.json"}
+        assert names == {kept.name, "00000.json"}
         assert not (ledger.folder.path / "assembled.mkv").exists()
 
 

@@ -30,7 +30,7 @@ from pipeline.media.probe import probe, scan
 from pipeline.progress import Silent
 from pipeline.ray_actor import SegmentActor, Setup
 from pipeline.ray_cluster import cluster
-from pipeline.ray_runner import RayRunner
+from pipeline.ray_runner import Demand, run_on_ray
 from pipeline.runner import run_inline
 from pipeline.schema import Plan, SegmentRecord
 from pipeline.stages import SegmentTask, header
@@ -44,24 +44,23 @@ class DyingActor(SegmentActor):
     """Die in the first attempt at segment 2."""
 
     @ray.method(concurrency_group="work")
-    def run(self, task: SegmentTask) -> SegmentRecord | PipelineError:
-        assert self._worker is not None
-        marker = self._worker._encoder._folder.path.parent / "died"
+    def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
+        marker = setup.folder.path.parent / "died"
         if task.segment.index == 2 and not marker.exists():
             marker.touch()
             os._exit(1)
-        return super().run(task)
+        return super().run(job, setup, task)
 
 
 class PoisonedActor(SegmentActor):
     """Die at every attempt at segment 2."""
 
     @ray.method(concurrency_group="work")
-    def run(self, task: SegmentTask) -> SegmentRecord | PipelineError:
+    def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
         if task.segment.index == 2:
             time.sleep(0.5)
             os._exit(1)
-        return super().run(task)
+        return super().run(job, setup, task)
 
 
 class Notes(Silent):
@@ -103,7 +102,7 @@ def setup_of(ledger: Ledger) -> Setup:
 def test_ray_and_inline_give_the_same_bits(plan: Plan, tmp_path: Path) -> None:
     progress = Notes()
     with Ledger(plan) as ledger:
-        report = RayRunner(ledger, setup_of(ledger), progress, workers=2).run()
+        report = run_on_ray(ledger, setup_of(ledger), progress, Demand(workers=2))
         assert ledger.todo() == []
         distributed = [ledger.records[i].sha256 for i in range(4)]
     other = plan.model_copy(update={"output": str(tmp_path / "inline.mkv")})
@@ -122,7 +121,7 @@ def test_a_dead_actor_is_replaced_and_its_work_done_again(
     monkeypatch.setattr(ray_runner, "SegmentActor", DyingActor)
     progress = Notes()
     with Ledger(plan) as ledger:
-        RayRunner(ledger, setup_of(ledger), progress, workers=1).run()
+        run_on_ray(ledger, setup_of(ledger), progress, Demand(workers=1))
         assert ledger.todo() == []
         assert [ledger.folder.record(i) is not None for i in range(4)] == [True] * 4
     assert (tmp_path / "died").exists()
@@ -137,8 +136,9 @@ def test_a_poisonous_segment_fails_the_run_after_three_attempts(
     progress = Notes()
     with Ledger(plan) as ledger:
         with pytest.raises(StageError, match=r"segment 2 took 3 actors down .* to resume"):
-            RayRunner(ledger, setup_of(ledger), progress, workers=1).run()
-        assert len(progress.notes) == 2
+            run_on_ray(ledger, setup_of(ledger), progress, Demand(workers=1))
+        assert len(progress.notes) == 3
+        assert "0 segments are done again" in progress.notes[-1]
         assert ledger.folder.record(0) is not None
         assert ledger.folder.record(1) is not None
         assert ledger.folder.record(2) is None
@@ -149,16 +149,16 @@ def test_a_stage_error_comes_back_as_one_line(plan: Plan) -> None:
         update={"segments": tuple(s.model_copy(update={"frames": 9}) for s in plan.segments)}
     )
     with Ledger(broken) as ledger, pytest.raises(StageError) as caught:
-        RayRunner(ledger, setup_of(ledger), Silent(), workers=1).run()
+        run_on_ray(ledger, setup_of(ledger), Silent(), Demand(workers=1))
     assert "\n" not in str(caught.value)
-    assert re.match(r"decode: segment [01], LR pts \d+: ", str(caught.value))
+    assert re.match(r"decode: segment \d, LR pts \d+: ", str(caught.value))
 
 
 def test_an_unknown_engine_is_the_users_error(plan: Plan) -> None:
     with Ledger(plan) as ledger:
         setup = replace(setup_of(ledger), engine="warp9")
         with pytest.raises(InputError, match="warp9"):
-            RayRunner(ledger, setup, Silent(), workers=1).run()
+            run_on_ray(ledger, setup, Silent(), Demand(workers=1))
 
 
 def test_actors_that_cannot_be_placed_are_said_so(plan: Plan) -> None:
@@ -171,14 +171,14 @@ def test_actors_that_cannot_be_placed_are_said_so(plan: Plan) -> None:
     ray.get(hog.ready.remote())
     try:
         with Ledger(plan) as ledger, pytest.raises(PipelineError, match="no actor could be placed"):
-            RayRunner(ledger, setup_of(ledger), Silent(), workers=1, placement_timeout=1).run()
+            run_on_ray(ledger, setup_of(ledger), Silent(), Demand(workers=1, timeout=1))
     finally:
         ray.kill(hog)
 
 
 def test_no_actor_is_left(plan: Plan) -> None:
     with Ledger(plan) as ledger:
-        RayRunner(ledger, setup_of(ledger), Silent(), workers=2).run()
+        run_on_ray(ledger, setup_of(ledger), Silent(), Demand(workers=2))
     total = ray.cluster_resources()["CPU"]
     deadline = time.monotonic() + 10
     while ray.available_resources().get("CPU", 0) < total and time.monotonic() < deadline:
