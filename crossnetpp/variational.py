@@ -107,11 +107,14 @@ class _Diffusion:
         self.above = F.pad(strength[..., :-1, :], (0, 0, 1, 0))
         self.total = self.right + self.left + self.below + self.above
 
-    def neighbours(self, flow: Tensor) -> Tensor:
-        """Return the weighted sum of the four neighbours of every pixel."""
+    def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
+        """Return `to` and the weighted sum of the four neighbours of every pixel of `flow`."""
         padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
-        beside = self.right * padded[..., 1:-1, 2:] + self.left * padded[..., 1:-1, :-2]
-        return beside + self.below * padded[..., 2:, 1:-1] + self.above * padded[..., :-2, 1:-1]
+        # fused: this is nearly all that the solver does
+        to = torch.addcmul(to, self.right, padded[..., 1:-1, 2:])
+        to = torch.addcmul(to, self.left, padded[..., 1:-1, :-2])
+        to = torch.addcmul(to, self.below, padded[..., 2:, 1:-1])
+        return torch.addcmul(to, self.above, padded[..., :-2, 1:-1])
 
 
 def _solve(system: _Normal, diffusion: _Diffusion, flow: Tensor, step: Tensor) -> Tensor:
@@ -122,18 +125,17 @@ def _solve(system: _Normal, diffusion: _Diffusion, flow: Tensor, step: Tensor) -
     """
     xx, yy = system.xx + diffusion.total + FLAT, system.yy + diffusion.total + FLAT
     determinant = xx * yy - system.xy * system.xy
-    inverse_xx, inverse_yy = yy / determinant, xx / determinant
-    inverse_xy = -system.xy / determinant
-    pull = diffusion.neighbours(flow) - diffusion.total * flow
-    pull = pull - torch.cat((system.x, system.y), dim=1)
+    on_diagonal = torch.cat((yy, xx), dim=1) / determinant
+    off_diagonal = -system.xy / determinant
+    pull = -diffusion.total * flow - torch.cat((system.x, system.y), dim=1)
+    pull = diffusion.add_neighbours(pull, flow)
     before, weight = step, 1.0
     for sweep in range(SWEEPS):
-        right = pull + diffusion.neighbours(step)
-        u, v = right[:, :1], right[:, 1:]
-        jacobi = torch.cat((inverse_xx * u + inverse_xy * v, inverse_xy * u + inverse_yy * v), 1)
+        right = diffusion.add_neighbours(pull, step)
+        jacobi = torch.addcmul(on_diagonal * right, off_diagonal, right.flip(1))
         if sweep:
             weight = 1 / (1 - REACH**2 * weight / (2 if sweep == 1 else 4))
-        before, step = step, before + weight * (jacobi - before)
+        before, step = step, torch.lerp(before, jacobi, weight)
     return step
 
 
