@@ -50,10 +50,10 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> Path:
         raise VerificationError(f"the finished output differs from the input: {listed}{more}")
     reference_map = plan_path(output)
     with _one_line("publish"):
-        _sync(finished)
+        sync(finished)
         with interrupts.held():
             write_atomically(reference_map, dumps(plan))
-            _publish(finished, output, ledger.folder.path, force=force)
+            publish(finished, output, ledger.folder.path, force=force)
             ledger.remove()
     return reference_map
 
@@ -72,13 +72,14 @@ def _one_line(stage: str) -> Iterator[None]:
         ) from error
 
 
-def _sync(path: Path) -> None:
-    for file in sorted(path.iterdir()) if path.is_dir() else ():
+def sync(path: Path) -> None:
+    """Force a file, or a folder with all it holds, onto the disk."""
+    for file in sorted(path.rglob("*")) if path.is_dir() else ():
         fsync(file)
     fsync(path)
 
 
-def _publish(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
+def publish(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
     """Rename the finished file or folder to its place."""
     if os.path.lexists(output):
         if not force:

@@ -18,6 +18,7 @@ COMMANDS = {
     "probe": ("pipeline.commands:probe", "Describe a video or a folder of images."),
     "evaluate": ("pipeline.evaluate:command", "Compare an output with its ground truth."),
     "degrade": ("pipeline.degrade:command", "Make a low-resolution copy of a recording."),
+    "convert": ("pipeline.lightfield.commands:convert", "Give a light field another layout."),
     "train": ("pipeline.train_command:command", "Train a network on your own recordings."),
     "demo": ("pipeline.demo:command", "Run on small sample recordings."),
 }

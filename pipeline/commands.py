@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipeline.lightfield.options import grid_options
+
 if TYPE_CHECKING:
     from pipeline.job import RunResult
     from pipeline.schema import Clip, Plan
@@ -80,21 +82,9 @@ def _settings_options(command: Command) -> Command:
 
 def _settings(values: dict[str, Any]) -> RunSettings:
     """Return the settings; what was not given keeps the default of `RunSettings`."""
-    from pydantic import ValidationError
+    from pipeline.settings import RunSettings, checked
 
-    from pipeline.errors import InputError
-    from pipeline.settings import RunSettings
-
-    given = {name: value for name, value in values.items() if value is not None}
-    try:
-        return RunSettings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
-        problem = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"found {first['input']!r} for --{name}, which does not fit: {problem}; see --help"
-        ) from error
+    return checked(RunSettings, values)
 
 
 @click.command()
@@ -132,11 +122,20 @@ def plan(save: str | None, as_json: bool, **values: Any) -> None:
 
 @click.command()
 @click.argument("path", metavar="PATH")
+@grid_options
 @_JSON
-def probe(path: str, as_json: bool) -> None:
-    """Describe a video, an image or a folder of images."""
+def probe(path: str, as_json: bool, **grid: Any) -> None:
+    """Describe a video, an image, a folder of images or a light field."""
+    from pipeline.lightfield.describe import describe, in_words
+    from pipeline.lightfield.opening import open_light_field
     from pipeline.media.probe import probe as probe_clip
+    from pipeline.settings import GridSettings, checked
 
+    views = open_light_field(path, checked(GridSettings, grid))
+    if views is not None:
+        found = describe(views)
+        click.echo(found.model_dump_json() if as_json else in_words(found))
+        return
     clip = probe_clip(path)
     click.echo(clip.model_dump_json() if as_json else _describe_clip(clip))
 

@@ -47,12 +47,13 @@ class StreamInfo(Model):
 
 
 class Clip(Model):
-    """A recording: one video stream, or still images in order.
+    """A recording: one video stream, still images in order, or the views of a light field.
 
-    For stills, `pts` is the position in `files` and `time_base` is 1 / frame rate.
+    For stills, `pts` is the position in `files` and `time_base` is 1 / frame rate; for views, it is
+    the number that `Grid.number` gives.
     """
 
-    kind: Literal["video", "stills"]
+    kind: Literal["video", "stills", "views"]
     path: str
     files: tuple[str, ...] = ()
     times: tuple[float, ...] = ()
@@ -77,12 +78,97 @@ class Clip(Model):
     size_bytes: int
     fingerprint: str
     """sha256 over size and the first and last MiB of each file: tells a changed input."""
+    grid: Grid | None = None
+    """Views only."""
 
     def seconds(self, pts: int) -> float:
         """Return the time of `pts` in seconds on this clip's own clock."""
         if self.times:
             return self.times[pts]
         return float(pts * self.time_base)
+
+
+class View(Model):
+    """One view of a light field: where it is in the grid, and where its pixels are.
+
+    Rows and columns count from the top left, and are those of the file names.
+    """
+
+    row: int
+    col: int
+    files: tuple[str, ...] = ()
+    """A picture for every moment; empty where the view lies in sheets, a data set or a video."""
+    clip: Clip | None = None
+    """The recording of a camera with a video of its own."""
+    frames: int = 1
+    x: float | None = None
+    """Camera centre in grid steps, where names or poses tell it; None = at (col, row)."""
+    y: float | None = None
+
+
+class Grid(Model):
+    """The views of a light field and the layout they lie in.
+
+    Frames are numbered moment by moment, view by view within; videos view by view.
+    """
+
+    layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
+    views: tuple[View, ...]
+    """Row by row; views that are missing are left out."""
+    moments: int = 1
+    packed: tuple[int, int] | None = None
+    """Rows and columns of views in a sheet or data set."""
+    first: tuple[int, int] = (0, 0)
+    """Row and column of the first view of a sheet or data set."""
+    line: bool = False
+    """Whether a sheet's views are numbered on from one row to the next (a quilt's are)."""
+    sheets: Clip | None = None
+    """Pictures or a video, each frame of which holds all views of one moment."""
+    order: Literal["row,col", "col,row"] = "row,col"
+    template: str = ""
+    """How the view files are named, from the layout's folder on."""
+    dataset: str = ""
+    """Name of the HDF5 data set."""
+    axes: str = ""
+    """What its axes are: n, t moments, r, c views, h, w pixels, 3 channels."""
+
+    @property
+    def count(self) -> int:
+        """Return how many frames all views hold together."""
+        return sum(view.frames for view in self.views)
+
+    def number(self, view: int, moment: int) -> int:
+        """Return the number of the frame of `views[view]` at `moment`."""
+        if self.layout == "video":
+            return sum(v.frames for v in self.views[:view]) + moment
+        return moment * len(self.views) + view
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Return which view (its position in `views`) and which moment a frame is of."""
+        if self.layout != "video":
+            moment, view = divmod(number, len(self.views))
+            return view, moment
+        for position, camera in enumerate(self.views):
+            if number < camera.frames:
+                return position, number
+            number -= camera.frames
+        raise IndexError(number)
+
+    def at(self, row: int, col: int) -> int | None:
+        """Return the position in `views` of the view at (row, col), None for a hole."""
+        return next((i for i, v in enumerate(self.views) if (v.row, v.col) == (row, col)), None)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Return the first row and how many there are, holes included."""
+        first = min(view.row for view in self.views)
+        return first, max(view.row for view in self.views) - first + 1
+
+    @property
+    def cols(self) -> tuple[int, int]:
+        """Return the first column and how many there are, holes included."""
+        first = min(view.col for view in self.views)
+        return first, max(view.col for view in self.views) - first + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +194,22 @@ class Encoding(Model):
 
 
 @dataclass(frozen=True, slots=True)
+class ViewChoice:
+    """Which view a reference choice is for, and which it borrows from."""
+
+    row: int
+    col: int
+    ref_row: float | None
+    """Where the reference lies in the grid; None without a reference."""
+    ref_col: float | None
+    steps: float | None
+    """Grid steps between the two."""
+    moment: int = 0
+    also: tuple[int, ...] = ()
+    """Frames of further references that are fused with the first, farther and farther away."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceChoice:
     """Which reference serves one LR frame."""
 
@@ -118,15 +220,18 @@ class ReferenceChoice:
     seconds: float | None
     """Reference time minus LR time, after offset and drift; None without a reference."""
     why: str
-    """nearest | content | kept (hysteresis) | cut | too far | unlike | edited."""
+    """nearest | content | kept (hysteresis) | cut | too far | unlike | edited | given (a view that
+    the reference holds, which passes through untouched)."""
     similarity: float | None = None
+    views: ViewChoice | None = None
+    """Light fields only."""
 
 
 class ReferencePlan(Model):
     """The reference stream and how it lies over the input."""
 
     clip: Clip
-    select: Literal["time", "content"]
+    select: Literal["time", "content", "view"]
     offset: float = 0.0
     """Seconds added to reference times to put them on the input's clock."""
     drift: float = 1.0

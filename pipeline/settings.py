@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from pipeline.errors import InputError
 from pipeline.schema import Model
+
+Given = TypeVar("Given", bound=Model)
 
 ENGINES = ("auto", "torch", "bicubic")
 """Names of engines, known without loading any of them."""
@@ -24,7 +27,38 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
-class RunSettings(Model):
+Pair = tuple[int, int]
+
+
+def parse_pair(text: str, separator: str) -> tuple[int, int]:
+    """Return the two numbers of "8x8" or "0,3"; ValueError for anything else."""
+    parts = text.lower().split(separator)
+    if len(parts) != 2 or not all(part.strip().lstrip("-").isdecimal() for part in parts):
+        raise ValueError(f"expected two whole numbers such as 8{separator}8")
+    return int(parts[0]), int(parts[1])
+
+
+class GridSettings(Model):
+    """How a light field lies on the disk; None means "find out"."""
+
+    layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video", "stereo"] | None = None
+    grid: Pair | None = None
+    """Rows and columns of views: of a sheet, or of numbered files."""
+    crop_grid: Pair | None = None
+    """Keep the central rows and columns only."""
+    order: Literal["row,col", "col,row"] | None = None
+    """Which number of a name, or axis of a sheet, comes first."""
+    template: str | None = None
+    dataset: str | None = None
+    axes: str | None = None
+
+    @field_validator("grid", "crop_grid", mode="before")
+    @classmethod
+    def _pair(cls, value: object) -> object:
+        return parse_pair(value, "x") if isinstance(value, str) else value
+
+
+class RunSettings(GridSettings):
     """What the user asked for; None means "decide for me"."""
 
     input: str
@@ -62,6 +96,26 @@ class RunSettings(Model):
     plan: str | None = None
     ground_truth: str | None = None
     force: bool = False
+    ref_view: Pair | Literal["center"] | None = None
+    """Row and column that a single reference picture or video shows."""
+    ref_position: tuple[Finite, Finite] | None = None
+    """X (columns) and Y (rows), in grid steps, of a reference camera outside the grid."""
+    ref_count: Annotated[int, Field(ge=1, le=8)] = 1
+    """How many references are fused for each view."""
+    consistent: bool = False
+    """A second pass borrows from enhanced neighbours too, so that neighbouring views agree."""
+    to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None = None
+    """Layout of the output; None = the input's."""
+
+    @field_validator("ref_view", mode="before")
+    @classmethod
+    def _view(cls, value: object) -> object:
+        return parse_pair(value, ",") if isinstance(value, str) and value != "center" else value
+
+    @field_validator("ref_position", mode="before")
+    @classmethod
+    def _position(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
 
     @field_validator("scale", mode="before")
     @classmethod
@@ -77,3 +131,20 @@ class RunSettings(Model):
     @classmethod
     def _offset(cls, value: object) -> object:
         return float(value) if isinstance(value, str) and value != "auto" else value
+
+
+def checked(kind: type[Given], values: dict[str, Any]) -> Given:
+    """Return the settings that options make; what is None keeps its default.
+
+    Raises InputError with the name of the option that does not fit.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"found {first['input']!r} for --{name}, which does not fit: {problem}; see --help"
+        ) from error

@@ -1,0 +1,144 @@
+"""How view files are named: templates such as `view_{row:02}_{col:02}`, matched, guessed, made.
+
+Known are the names of the Stanford gantry, HCI, JPEG Pleno, BasicLFSR, plenopticam and our own;
+other names are guessed from the two numbers in them that vary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import InputError
+
+KNOWN = (
+    "view_{row}_{col}",
+    "View_{row}_{col}",
+    "out_{row}_{col}_{y}_{x}_",
+    "out_{row}_{col}_{y}_{x}",
+    "im_t{row}_s{col}",
+    "im_t{row}_s{col}_*",
+    "input_Cam{index}",
+    "{row}_{col}",
+)
+"""Names without their ending; Stanford's third number goes with the row, the fourth with the
+column."""
+CAMERAS = ("cam{index}", "camera_{index}", "cam_{index}", "cam{row}_{col}", *KNOWN)
+"""Names of videos, one for each camera."""
+DEFAULT = "view_{row:02}_{col:02}.png"
+FILLED = 0.6
+"""Share of the grid that files must fill before a folder is taken for a light field unasked."""
+
+_FIELD = re.compile(r"\{(row|col|index|x|y)(?::0?\d+)?\}")
+_NUMBER = {"row": r"\d+", "col": r"\d+", "index": r"\d+", "x": r"-?[\d.]+", "y": r"-?[\d.]+"}
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a file's name says: row and column, or an index; and a camera position."""
+
+    row: int | None
+    col: int | None
+    index: int | None
+    x: float | None
+    y: float | None
+
+
+def compiled(template: str) -> re.Pattern[str]:
+    """Return the pattern of a template without ending; InputError for one that tells no view."""
+    fields = _FIELD.findall(template)
+    if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
+        raise InputError(
+            f"found the template '{template}', expected {{row}} and {{col}} (or {{index}}) in it "
+            "once; try 'view_{row:02}_{col:02}'"
+        )
+    pattern, at = "", 0
+    for match in _FIELD.finditer(template):
+        pattern += re.escape(template[at : match.start()]).replace(r"\*", ".*")
+        pattern += f"(?P<{match[1]}>{_NUMBER[match[1]]})"
+        at = match.end()
+    return re.compile(pattern + re.escape(template[at:]).replace(r"\*", ".*"), re.IGNORECASE)
+
+
+def match(template: str, stems: Sequence[str]) -> dict[str, Named]:
+    """Return what the template reads in each stem that fits it."""
+    pattern = compiled(template)
+    found = {}
+    for stem in stems:
+        if fits := pattern.fullmatch(stem):
+            groups = fits.groupdict()
+            whole = {name: int(text) for name, text in groups.items() if name not in "xy"}
+            real = {name: _real(text) for name, text in groups.items() if name in "xy"}
+            found[stem] = Named(
+                whole.get("row"), whole.get("col"), whole.get("index"), real.get("x"), real.get("y")
+            )
+    return found
+
+
+def _real(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def guess(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | None:
+    """Return the template that fits most stems, None where none tells a view.
+
+    Of known templates the first wins that fits at least half of the stems; digits that all stems
+    have alike belong to the name.
+    """
+    for template in known:
+        if 2 * len(match(template, stems)) > len(stems):
+            return template
+    return _guessed(stems)
+
+
+def _guessed(stems: Sequence[str]) -> str | None:
+    skeletons: dict[str, list[list[str]]] = {}
+    for stem in stems:
+        skeletons.setdefault(re.sub(r"\d+", "#", stem), []).append(re.findall(r"\d+", stem))
+    if not skeletons:
+        return None
+    skeleton, numbers = max(skeletons.items(), key=lambda item: len(item[1]))
+    columns = list(zip(*numbers, strict=True))
+    varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
+    if len(varying) != 2 or "{" in skeleton or "*" in skeleton:
+        return None
+    parts = skeleton.split("#")
+    text = parts[0]
+    for number, (column, part) in enumerate(zip(columns, parts[1:], strict=True)):
+        text += ["{row}", "{col}"][varying.index(number)] if number in varying else column[0]
+        text += part
+    return text
+
+
+def padded(template: str, stems: Sequence[str]) -> str:
+    """Return the template with the width of its numbers, as they are written in these stems."""
+    pattern = compiled(template)
+    widths: dict[str, set[int]] = {}
+    for stem in stems:
+        if fits := pattern.fullmatch(stem):
+            for name in ("row", "col", "index"):
+                if name in fits.groupdict():
+                    widths.setdefault(name, set()).add(len(fits[name]))
+    for name, seen in widths.items():
+        if len(seen) == 1 and (width := seen.pop()) > 1:
+            template = template.replace(f"{{{name}}}", f"{{{name}:0{width}}}")
+    return template
+
+
+def view_name(template: str, row: int, col: int, index: int) -> str:
+    """Return the file name that a template gives to a view.
+
+    Raises InputError for a template with positions or a wildcard, which only reads.
+    """
+    fields: Mapping[str, int] = {"row": row, "col": col, "index": index}
+    if set(_FIELD.findall(template)) & {"x", "y"} or "*" in template:
+        raise InputError(
+            f"found the template '{template}' for new files, expected only {{row}}, {{col}} or "
+            f"{{index}} in it; try '{DEFAULT}'"
+        )
+    compiled(template)
+    return template.format_map(fields)

@@ -1,0 +1,163 @@
+"""Find out which light field a path names: its layout, its views, and what is missing."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.lightfield import layouts
+from pipeline.lightfield.hdf5 import SUFFIXES as HDF5
+from pipeline.lightfield.packing import PACKED
+from pipeline.lightfield.rig import refuse_fisheye
+from pipeline.lightfield.sidecar import as_remembered, read_sidecar, remembered
+from pipeline.media import stills
+from pipeline.media.probe import fingerprint
+from pipeline.schema import Clip, Colour, Grid
+from pipeline.settings import GridSettings
+
+RAW = frozenset({".lfp", ".lfr", ".lfx"})
+VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts"})
+_QUILT = re.compile(r".*_qs(\d+)x(\d+)(?:a[\d.]+)?", re.IGNORECASE)
+_ESLF = re.compile(r".*(?:_eslf|_qs14x14.*)", re.IGNORECASE)
+LYTRO = (14, 14)
+_RATE = Fraction(25)
+
+
+def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Clip | None:
+    """Describe the light field at `path`, None where nothing tells that there is one.
+
+    What is asked for wins over the sidecar beside the files, and both over what names tell. Raises
+    InputError where a layout was asked for and is not there, and for inputs that have to be
+    prepared by other tools first (Lytro containers, fisheye arrays).
+    """
+    path = Path(path).absolute()
+    refuse_raw(path)
+    wanted = remembered(path, asked or GridSettings())
+    if not path.exists():
+        return None
+    refuse_fisheye(path)
+    grid = _grid(path, wanted)
+    if grid is None:
+        if told(wanted):
+            raise InputError(
+                f"found no light field in {path}, expected views such as view_00_00.png, a sheet "
+                "of views with --layout and --grid, or videos cam00.mp4; see `pipeline probe`"
+            )
+        return None
+    sidecar = read_sidecar(path)
+    if sidecar is not None:
+        grid = as_remembered(grid, sidecar)
+    return describe(path, layouts.cropped(grid, wanted.crop_grid))
+
+
+def told(asked: GridSettings) -> bool:
+    """Tell whether anything was asked for that only a light field has."""
+    return any(getattr(asked, name) is not None for name in GridSettings.model_fields)
+
+
+def refuse_raw(path: Path) -> None:
+    """Raise InputError for a Lytro container, which needs its camera's calibration to decode."""
+    found = [path] if path.suffix.lower() in RAW else []
+    if path.is_dir():
+        found = [file for file in path.iterdir() if file.suffix.lower() in RAW]
+        if any(file.suffix.lower() in stills.SUFFIXES for file in path.iterdir()):
+            found = []
+    if found:
+        raise InputError(
+            f"found the Lytro container {found[0]}, expected decoded views (decoding needs the "
+            "camera's own white images); decode it with plenopticam or the Light Field Toolbox "
+            "(MATLAB), and give the folder of views or the _eslf.png they write"
+        )
+
+
+def _grid(path: Path, wanted: GridSettings) -> Grid | None:
+    if path.is_file():
+        return _of_file(path, wanted)
+    if wanted.layout in ("stereo", *PACKED):
+        return _sheets(path, wanted)
+    if wanted.layout in (None, "folder"):
+        grid = layouts.folder(path, wanted) or layouts.sequence(path, wanted)
+        if grid is not None:
+            return grid
+    if wanted.layout in (None, "video"):
+        return layouts.videos(path, wanted, VIDEOS)
+    return None
+
+
+def _of_file(path: Path, wanted: GridSettings) -> Grid | None:
+    suffix = path.suffix.lower()
+    if suffix in HDF5:
+        return layouts.hdf5(path, wanted)
+    if suffix not in stills.SUFFIXES | VIDEOS:
+        return None
+    if wanted.layout is None and wanted.grid is None:
+        if _ESLF.fullmatch(path.stem) and suffix in stills.SUFFIXES:
+            wanted = wanted.model_copy(update={"layout": "lenslet", "grid": LYTRO})
+        elif match := _QUILT.fullmatch(path.stem):
+            sheet = int(match[2]), int(match[1])
+            return layouts.sheets(path, "quilt", sheet, line=True)
+    elif wanted.layout == "quilt" and wanted.grid is None and (m := _QUILT.fullmatch(path.stem)):
+        return layouts.sheets(path, "quilt", (int(m[2]), int(m[1])), line=True)
+    if wanted.layout in ("stereo", *PACKED) or wanted.grid is not None:
+        return _sheets(path, wanted)
+    return None
+
+
+def _sheets(path: Path, wanted: GridSettings) -> Grid:
+    layout, grid = wanted.layout, wanted.grid
+    if layout == "stereo":
+        layout, grid = "mosaic", grid or (1, 2)
+    if layout == "lenslet" and grid is None:
+        grid = LYTRO
+    if layout is None or grid is None:
+        what = "--layout lenslet, mosaic or quilt" if layout is None else "--grid ROWSxCOLS"
+        raise InputError(
+            f"found {path} without a word on how views lie in it, expected {what}; "
+            "for example --layout mosaic --grid 8x8"
+        )
+    if min(grid) < 1:
+        raise InputError(f"found --grid {grid[0]}x{grid[1]}, expected 1x2 or more; try 8x8")
+    return layouts.sheets(path, layout, grid, order=wanted.order or "row,col")
+
+
+def describe(path: Path, grid: Grid) -> Clip:
+    """Return the recording that a grid of views makes; InputError where their sizes differ."""
+    files, first = layouts.files_of(path, grid), layouts.first_view(path, grid)
+    if grid.views[0].clip is not None:
+        for view in grid.views:
+            assert view.clip is not None
+            found = view.clip.width, view.clip.height
+            if found != (first.width, first.height):
+                raise InputError(
+                    f"found {view.clip.path} of {found[0]}x{found[1]} beside {first.width}x"
+                    f"{first.height}, expected views of one size; scale or crop them first"
+                )
+        source = grid.views[0].clip
+        colour, codec, pix_fmt, rate = (
+            source.colour,
+            source.codec,
+            source.pix_fmt,
+            source.frame_rate,
+        )
+    else:
+        colour, codec = Colour(used_matrix="rgb", used_range="full"), Path(files[0]).suffix[1:]
+        pix_fmt, rate = ("rgb48le" if first.bits > 8 else "rgb24"), _RATE
+    return Clip(
+        kind="views",
+        path=str(path),
+        files=tuple(str(file) for file in files),
+        codec=codec.lower(),
+        pix_fmt=pix_fmt,
+        bit_depth=first.bits,
+        width=first.width,
+        height=first.height,
+        time_base=1 / _RATE,
+        frame_rate=rate,
+        duration_pts=grid.count,
+        colour=colour,
+        size_bytes=sum(file.stat().st_size for file in files),
+        fingerprint=fingerprint(files),
+        grid=grid,
+    )

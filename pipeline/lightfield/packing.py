@@ -1,0 +1,53 @@
+"""Where the pixels of a view lie in a sheet: lenslet pictures, mosaics and quilts.
+
+lenslet   pixel (R y + row, C x + col) is pixel (y, x) of view (row, col) (LFReadESLF)
+mosaic    view (row, col) is a tile, row by row from the top left (LFVideo)
+quilt     tiles row by row from the BOTTOM left (Looking Glass)
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Window = tuple[slice, slice]
+PACKED = ("lenslet", "mosaic", "quilt")
+
+
+def view_size(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """Return height and width of each view of a sheet; InputError where they do not come out."""
+    rows, cols = packed
+    if height % rows or width % cols:
+        raise InputError(
+            f"found a {layout} of {width}x{height}, expected a width that is a multiple of {cols} "
+            f"and a height that is one of {rows}; try another --grid ROWSxCOLS"
+        )
+    return height // rows, width // cols
+
+
+def window(
+    layout: str, packed: tuple[int, int], size: tuple[int, int], place: tuple[int, int]
+) -> Window:
+    """Return the rows and columns of the sheet that hold the view at `place` (row, col).
+
+    `size` is the height and width of a view.
+    """
+    (rows, cols), (height, width), (row, col) = packed, size, place
+    if layout == "lenslet":
+        return slice(row, rows * height, rows), slice(col, cols * width, cols)
+    if layout == "quilt":
+        row = rows - 1 - row
+    return slice(row * height, (row + 1) * height), slice(col * width, (col + 1) * width)
+
+
+def take(sheet: Pixels, layout: str, packed: tuple[int, int], place: tuple[int, int]) -> Pixels:
+    """Return the view at (row, col) of a sheet, H x W x 3, as an array of its own."""
+    size = view_size(layout, packed, *sheet.shape[:2])
+    rows, cols = window(layout, packed, size, place)
+    taken: Any = np.ascontiguousarray(sheet[rows, cols])
+    return cast(Pixels, taken)

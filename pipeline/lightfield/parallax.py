@@ -1,0 +1,184 @@
+"""How views shift against each other: range of disparity, and whether the grid is as it is said.
+
+Between neighbours in a row the picture shifts along x, between neighbours in a column along y, and
+by the same amount in the same direction; a grid whose rows and columns were exchanged, or whose
+rows count from the bottom, shows otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.lightfield.packing import Pixels
+from pipeline.lightfield.reader import ViewReader
+from pipeline.schema import Clip
+
+LONG_SIDE = 512
+"""Pixels to which views are reduced before they are compared."""
+PAIRS = 3
+"""Pairs compared in each direction, spread over the grid."""
+CLEAR = 1.6
+"""How many times larger the shift along one axis must be to tell it from the other."""
+LEAST = 0.05
+"""Pixels of shift between the compared views below which nothing can be said."""
+DARK = 0.5
+"""A view darker than this share of the middle one is vignetted."""
+
+Verdict = Literal["right", "transposed", "upside down", "unclear"]
+Plane = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parallax:
+    """What the shifts between views say."""
+
+    verdict: Verdict
+    disparity: tuple[float, float] | None
+    """Smallest and largest shift of the picture to the left (or up) in pixels a grid step."""
+    advice: str = ""
+
+
+def measure(clip: Clip) -> Parallax:
+    """Compare views a few steps apart, in rows and in columns, at the first moment."""
+    reader = ViewReader(clip)
+    try:
+        across = [_flow(reader, *pair) for pair in _pairs(clip, along=1)]
+        down = [_flow(reader, *pair) for pair in _pairs(clip, along=0)]
+    finally:
+        reader.close()
+    shrink = max(1.0, max(clip.width, clip.height) / LONG_SIDE)
+    sideways, downward = (_leaning(flows) for flows in (across, down))
+    votes = [vote for vote in (sideways, -downward if downward else None) if vote is not None]
+    if not votes or abs(sum(votes)) < len(votes) * np.log(CLEAR):
+        return Parallax("unclear", _spread(across, down, shrink))
+    if sum(votes) < 0:
+        turned = _spread([f[..., ::-1] for f in across], [f[..., ::-1] for f in down], shrink)
+        return Parallax(
+            "transposed",
+            turned,
+            "neighbours in a row shift along y: rows and columns look exchanged, try --order "
+            + ("row,col" if clip.grid and clip.grid.order == "col,row" else "col,row"),
+        )
+    spread = _spread(across, down, shrink)
+    if _opposed(across, down):
+        return Parallax(
+            "upside down",
+            spread,
+            "views in a column shift against those in a row: rows look counted from the bottom "
+            "(or the pictures are mirrored), rename them from the top, or give a quilt as one",
+        )
+    return Parallax("right", spread)
+
+
+def _pairs(clip: Clip, along: int) -> Iterator[tuple[int, int, int]]:
+    """Yield numbers of two views in a line, and how many steps they are apart."""
+    grid = clip.grid
+    assert grid is not None
+    lines: dict[int, list[tuple[int, int]]] = {}
+    for position, view in enumerate(grid.views):
+        place = (view.row, view.col)
+        lines.setdefault(place[1 - along], []).append((place[along], position))
+    long = [sorted(line) for line in lines.values() if len(line) > 1]
+    # lines from the middle: those at the rim of a Lytro's grid are vignetted
+    long.sort(key=lambda line: -len(line))
+    count = min(PAIRS, len(long))
+    middle = max(0, (len(long) - count) // 2)
+    for line in long[middle : middle + count]:
+        at = max(0, len(line) // 2 - 1)
+        far = min(len(line) - 1, at + 2)
+        steps = line[far][0] - line[at][0]
+        yield grid.number(line[at][1], 0), grid.number(line[far][1], 0), steps
+
+
+def grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
+    """Return a reduced grey picture with even contrast, whatever its exposure."""
+    if rgb.dtype == np.uint16:
+        rgb = np.asarray(rgb >> 8, np.uint8)
+    plane = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    shrink = max(plane.shape) / long_side
+    if shrink > 1:
+        size = round(plane.shape[1] / shrink), round(plane.shape[0] / shrink)
+        plane = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    return cast(
+        NDArray[np.uint8],
+        cv2.normalize(plane, None, 0, 255, cv2.NORM_MINMAX),  # type: ignore[call-overload]
+    )
+
+
+def _flow(reader: ViewReader, first: int, second: int, steps: int) -> Plane:
+    """Return the shift between two views for each pixel with texture, N x 2 pixels a step."""
+    a, b = grey(reader.get(first)), grey(reader.get(second))
+    dis: Any = cv2
+    flow = dis.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
+    rim = max(2, min(a.shape) // 16)
+    inside = np.s_[rim:-rim, rim:-rim]
+    edges = np.stack([cv2.Sobel(a, cv2.CV_32F, 1, 0), cv2.Sobel(a, cv2.CV_32F, 0, 1)])
+    # a shift shows only where there is texture in both directions
+    strength = cv2.blur(np.abs(edges[0]), (7, 7)) * cv2.blur(np.abs(edges[1]), (7, 7))
+    strength = strength[inside]
+    textured = strength >= np.quantile(strength, 0.6)
+    whole = flow[inside] / np.float32(steps)
+    whole[~textured] = np.nan
+    return cast(Plane, whole)
+
+
+def _leaning(flows: list[Plane]) -> float | None:
+    """Return the logarithm of (shift along x / along y), None where nothing moves."""
+    if not flows:
+        return None
+    x, y = (float(np.mean([np.nanmean(np.abs(f[..., i])) for f in flows])) for i in (0, 1))
+    if max(x, y) < LEAST:
+        return None
+    return float(np.clip(np.log(max(x, 1e-3) / max(y, 1e-3)), -3, 3))
+
+
+def _spread(across: list[Plane], down: list[Plane], shrink: float) -> tuple[float, float] | None:
+    parts = [-f[..., 0].ravel() for f in across] + [-f[..., 1].ravel() for f in down]
+    if not parts:
+        return None
+    low, high = np.nanpercentile(np.concatenate(parts), [2, 98]) * shrink
+    return round(float(low), 2), round(float(high), 2)
+
+
+def _opposed(across: list[Plane], down: list[Plane]) -> bool:
+    """Tell whether what shifts left from column to column shifts down from row to row."""
+    if not across or not down:
+        return False
+    x = np.nanmean(np.stack([_blocks(f[..., 0]) for f in across]), axis=0)
+    y = np.nanmean(np.stack([_blocks(f[..., 1]) for f in down]), axis=0)
+    agreement = float(np.nansum(x * y))
+    size = float(np.sqrt(np.nansum(x * x) * np.nansum(y * y)))
+    return size > 0 and agreement < -0.5 * size
+
+
+def _blocks(plane: Plane) -> Plane:
+    """Return means of 6 x 8 blocks, zero where a block has no texture."""
+    known = np.isfinite(plane).astype(np.float32)
+    filled = np.nan_to_num(plane)
+    total = cv2.resize(filled, (8, 6), interpolation=cv2.INTER_AREA)
+    share = cv2.resize(known, (8, 6), interpolation=cv2.INTER_AREA)
+    return cast(Plane, np.where(share > 0.02, total / np.maximum(share, 1e-3), 0))
+
+
+def dark_views(clip: Clip) -> list[tuple[int, int]]:
+    """Return (row, col) of the views that are much darker than the middle one: vignetted."""
+    grid = clip.grid
+    assert grid is not None
+    reader = ViewReader(clip)
+    try:
+        light = [
+            float(reader.get(grid.number(position, 0)).mean())
+            for position in range(len(grid.views))
+        ]
+    finally:
+        reader.close()
+    limit = DARK * float(np.median(light))
+    return [
+        (view.row, view.col) for view, mean in zip(grid.views, light, strict=True) if mean < limit
+    ]

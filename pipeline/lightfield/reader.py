@@ -1,0 +1,189 @@
+"""Views as frames: by number or in order, read when they are asked for, few kept in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import StageError
+from pipeline.lightfield import hdf5
+from pipeline.lightfield.packing import Pixels, take
+from pipeline.media import reader as media
+from pipeline.media import stills
+from pipeline.media.probe import scan
+from pipeline.schema import Clip, FrameIndex, Grid, View
+
+OPEN_VIDEOS = 2
+"""Decoders kept open: references come from another video than the one before now and then."""
+
+
+def index_of(clip: Clip) -> FrameIndex:
+    """Return the numbers of all frames of a light field; each can be decoded alone."""
+    assert clip.grid is not None
+    count = clip.grid.count
+    keys = list(range(count))
+    if clip.grid.layout == "video":
+        keys = [clip.grid.number(view, 0) for view in range(len(clip.grid.views))]
+    return FrameIndex(pts=list(range(count)), keys=keys, end_pts=count)
+
+
+class Times:
+    """The pts of each view's video, looked up once; elsewhere a moment is its own time."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._grid = _grid_of(clip)
+        self._pts: dict[int, list[int]] = {}
+
+    def pts(self, view: int, moment: int) -> int:
+        """Return the pts, in ticks of the view's own video, of its frame at `moment`."""
+        clip = self._grid.views[view].clip
+        if clip is None:
+            return moment
+        if view not in self._pts:
+            self._pts[view] = scan(clip).pts
+        return self._pts[view][moment]
+
+    def seconds(self, number: int) -> float:
+        """Return when the frame with this number is, on its own camera's clock."""
+        view, moment = self._grid.place(number)
+        clip = self._grid.views[view].clip
+        if clip is not None:
+            return float(self.pts(view, moment) * clip.time_base)
+        if self._grid.sheets is not None and self._grid.sheets.kind == "video":
+            return float(self.sheet_pts(moment) * self._grid.sheets.time_base)
+        return moment / 25.0
+
+    def sheet_pts(self, moment: int) -> int:
+        """Return the pts of the sheet that holds the views of `moment`."""
+        assert self._grid.sheets is not None
+        if -1 not in self._pts:
+            self._pts[-1] = scan(self._grid.sheets).pts
+        return self._pts[-1][moment]
+
+
+def _grid_of(clip: Clip) -> Grid:
+    assert clip.grid is not None
+    return clip.grid
+
+
+class ViewReader:
+    """Single views by number; keeps the last few, and the sheet they came from."""
+
+    def __init__(self, clip: Clip, cache: int = 1, threads: int = 0) -> None:
+        self._clip, self._grid = clip, _grid_of(clip)
+        self._threads = threads
+        self._size = max(1, cache)
+        self._cache: OrderedDict[int, Pixels] = OrderedDict()
+        self._times = Times(clip)
+        self._readers: OrderedDict[int, media.FrameReader] = OrderedDict()
+        self._file: Any = None
+
+    def get(self, pts: int) -> Pixels:
+        """Return the view with number `pts`, uint8 or uint16 H x W x 3 RGB; read only."""
+        if pts in self._cache:
+            self._cache.move_to_end(pts)
+            return self._cache[pts]
+        while len(self._cache) >= self._size:
+            self._cache.popitem(last=False)
+        position, moment = self._grid.place(pts)
+        rgb = self._read(position, self._grid.views[position], moment)
+        if rgb.shape[:2] != (self._clip.height, self._clip.width):
+            raise StageError(
+                f"view {pts} of {self._clip.path} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
+                f"{self._clip.width}x{self._clip.height} as probed; it has changed: run again"
+            )
+        self._cache[pts] = rgb
+        return rgb
+
+    def close(self) -> None:
+        """Close the files and forget the views."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+        self._cache.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _read(self, position: int, view: View, moment: int) -> Pixels:
+        grid = self._grid
+        if grid.layout == "folder":
+            return stills.load(view.files[moment])
+        if grid.layout == "video":
+            assert view.clip is not None
+            return self._video(position, view.clip).get(self._times.pts(position, moment))
+        place = sheet_place(grid, view)
+        if grid.layout == "h5":
+            if self._file is None:
+                self._file = hdf5.open_file(Path(self._clip.path))
+            size = self._clip.height, self._clip.width
+            return hdf5.read_view(self._file, grid.dataset, grid.axes, place, moment, size)
+        assert grid.sheets is not None
+        assert grid.packed is not None
+        sheet = self._video(-1, grid.sheets).get(self._times.sheet_pts(moment))
+        return take(sheet, grid.layout, grid.packed, place)
+
+    def _video(self, position: int, clip: Clip) -> media.FrameReader:
+        """Return the reader of a view's video, or (-1) of the sheets, with one frame kept."""
+        if position not in self._readers:
+            while len(self._readers) >= OPEN_VIDEOS:
+                self._readers.popitem(last=False)[1].close()
+            self._readers[position] = media.FrameReader(clip, cache=1, threads=self._threads)
+        self._readers.move_to_end(position)
+        return self._readers[position]
+
+
+def sheet_place(grid: Grid, view: View) -> tuple[int, int]:
+    """Return the row and column of a view in its sheet or data set."""
+    row, col = view.row - grid.first[0], view.col - grid.first[1]
+    if grid.order == "col,row":
+        row, col = col, row
+    if grid.line:
+        assert grid.packed is not None
+        return divmod(col, grid.packed[1])
+    return row, col
+
+
+def read_views(
+    clip: Clip,
+    start_pts: int | None = None,
+    end_pts: int | None = None,
+    *,
+    on_error: Literal["stop", "conceal"] = "stop",
+    threads: int = 0,
+    expected: Sequence[int] | None = None,
+) -> Iterator[media.Frame]:
+    """Yield the views with start_pts <= number < end_pts in order; see `media.reader.read`.
+
+    A video is read through in one go, with its corrupt frames concealed where that is asked for.
+    """
+    grid = _grid_of(clip)
+    start, end = start_pts or 0, grid.count if end_pts is None else end_pts
+    if grid.layout != "video":
+        reader = ViewReader(clip, threads=threads)
+        try:
+            for number in range(start, end):
+                yield media.Frame(number, reader.get(number))
+        finally:
+            reader.close()
+        return
+    times = Times(clip)
+    while start < end:
+        position, moment = grid.place(start)
+        view = grid.views[position]
+        assert view.clip is not None
+        last = min(view.frames, moment + end - start)
+        wanted = [times.pts(position, m) for m in range(moment, last)]
+        frames = media.read(
+            view.clip,
+            wanted[0],
+            wanted[-1] + 1,
+            on_error=on_error,
+            threads=threads,
+            expected=wanted if expected is not None else None,
+        )
+        for offset, frame in enumerate(frames):
+            yield media.Frame(start + offset, frame.rgb, frame.concealed)
+        start += last - moment

@@ -1,0 +1,172 @@
+"""lightfield.json: what a layout cannot say of itself, beside (or in the folder of) its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from pipeline.errors import InputError
+from pipeline.schema import Clip, Grid, Model
+from pipeline.settings import GridSettings
+
+NAME = "lightfield.json"
+
+
+class SidecarView(Model):
+    """One view as the sidecar lists it."""
+
+    row: int
+    col: int
+    role: Literal["reference", "side", "dropped"] = "side"
+    path: str | None = None
+    frames: int = 1
+    position: tuple[float, float] | None = None
+    """X (columns) and Y (rows) in grid steps."""
+
+
+class Sidecar(Model):
+    """The grid of a light field; rows and columns count from the top left."""
+
+    version: Literal[1] = 1
+    rows: int
+    cols: int
+    origin: Literal["top-left"] = "top-left"
+    first: tuple[int, int] = (0, 0)
+    """Row and column of the top left view."""
+    layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
+    packed: tuple[int, int] | None = None
+    """Rows and columns of views in a sheet or data set."""
+    order: Literal["row,col", "col,row"] = "row,col"
+    template: str = ""
+    dataset: str = ""
+    axes: str = ""
+    moments: int = 1
+    width: int
+    height: int
+    bits: int
+    views: tuple[SidecarView, ...]
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return where the sidecar of a light field lies: in its folder, or beside its file."""
+    if path.is_dir() or not path.suffix:
+        return path / NAME
+    return path.with_name(f"{path.stem}.{NAME}")
+
+
+def make(clip: Clip, root: Path, given: frozenset[tuple[int, int]] = frozenset()) -> Sidecar:
+    """Return the sidecar of a light field whose files lie in (or are) `root`.
+
+    `given` are the views that were references of a run.
+    """
+    grid = clip.grid
+    assert grid is not None
+    first_row, rows = grid.rows
+    first_col, cols = grid.cols
+    views = []
+    for view in grid.views:
+        file = view.clip.path if view.clip else view.files[0] if view.files else None
+        inside = file is not None and Path(file).is_relative_to(root)
+        placed = None if view.x is None or view.y is None else (view.x, view.y)
+        views.append(
+            SidecarView(
+                row=view.row,
+                col=view.col,
+                role="reference" if (view.row, view.col) in given else "side",
+                path=str(Path(file).relative_to(root)) if file and inside else None,
+                frames=view.frames,
+                position=placed,
+            )
+        )
+    return Sidecar(
+        rows=rows,
+        cols=cols,
+        first=(first_row, first_col),
+        layout=grid.layout,
+        packed=grid.packed,
+        order=grid.order,
+        template=grid.template,
+        dataset=grid.dataset,
+        axes=grid.axes,
+        moments=grid.moments,
+        width=clip.width,
+        height=clip.height,
+        bits=clip.bit_depth,
+        views=tuple(views),
+    )
+
+
+def dumps(sidecar: Sidecar) -> str:
+    """Return the sidecar as JSON with one line for every view."""
+    data = json.loads(sidecar.model_dump_json())
+    lines = ",\n".join("  " + json.dumps(view) for view in data.pop("views"))
+    return json.dumps(data, indent=1)[:-2] + f',\n "views": [\n{lines}\n ]\n}}\n'
+
+
+def read_sidecar(path: Path) -> Sidecar | None:
+    """Return the sidecar of the light field at `path`, None without one; InputError if broken."""
+    file = sidecar_path(path)
+    if not file.is_file():
+        return None
+    try:
+        return Sidecar.model_validate_json(file.read_text())
+    except (ValidationError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[1 if isinstance(error, ValidationError) else 0]
+        raise InputError(
+            f"found a broken sidecar {file} ({reason.strip()}), expected what "
+            "`pipeline convert` writes; mend or remove it"
+        ) from error
+
+
+def remembered(path: Path, asked: GridSettings) -> GridSettings:
+    """Return what is asked for, completed by the sidecar."""
+    sidecar = read_sidecar(path)
+    if sidecar is None or (asked.layout and asked.layout != sidecar.layout):
+        return asked
+    known = {
+        "layout": sidecar.layout,
+        "grid": sidecar.packed,
+        "order": sidecar.order,
+        "template": sidecar.template or None,
+        "dataset": sidecar.dataset or None,
+        "axes": sidecar.axes or None,
+    }
+    if sidecar.layout == "quilt" and sidecar.rows == 1:
+        known["grid"] = None  # a line of views, as the name of the file tells
+    if sidecar.layout == "video" and "{index" in sidecar.template:
+        known["grid"] = (sidecar.rows, sidecar.cols)
+    missing = {n: v for n, v in known.items() if getattr(asked, n) is None}
+    return asked.model_copy(update=missing)
+
+
+def as_remembered(grid: Grid, sidecar: Sidecar) -> Grid:
+    """Return the grid with the numbers, holes and positions that the sidecar tells of."""
+    packed = grid.packed is not None and grid.layout == sidecar.layout
+    row, col = sidecar.first if packed and grid.first == (0, 0) else (0, 0)
+    known = {(view.row, view.col): view for view in sidecar.views}
+    views = []
+    for view in grid.views:
+        told = known.get((view.row + row, view.col + col))
+        if told is None and packed:
+            continue
+        changed: dict[str, object] = {"row": view.row + row, "col": view.col + col}
+        if told is not None and told.position is not None:
+            changed |= {"x": told.position[0], "y": told.position[1]}
+        views.append(view.model_copy(update=changed))
+    if not views:
+        return grid
+    update: dict[str, object] = {"views": tuple(views)}
+    if packed:
+        update |= {"first": (row, col), "template": sidecar.template}
+    return grid.model_copy(update=update)
+
+
+def holes(grid: Grid) -> list[tuple[int, int]]:
+    """Return the rows and columns inside the grid at which there is no view."""
+    (row, rows), (col, cols) = grid.rows, grid.cols
+    there = {(view.row, view.col) for view in grid.views}
+    places = [(r, c) for r in range(row, row + rows) for c in range(col, col + cols)]
+    return [place for place in places if place not in there]

@@ -1,0 +1,168 @@
+"""Writing views into a layout, one at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from pipeline.lightfield import hdf5
+from pipeline.lightfield.packing import Pixels, window
+from pipeline.lightfield.png_rows import save_rows
+from pipeline.lightfield.reader import sheet_place
+from pipeline.media import stills
+from pipeline.media.fresh import VideoWriter
+from pipeline.schema import Grid
+
+IN_MEMORY = 256 << 20
+"""Bytes above which a sheet is collected in a file and not in memory."""
+
+
+class Sink(Protocol):
+    """Something views are written into."""
+
+    by_view: bool
+    """Whether all moments of a view have to come before the next view."""
+
+    def write(self, position: int, moment: int, rgb: Pixels) -> None:
+        """Take `views[position]` at `moment`, H x W x 3 RGB."""
+        ...
+
+    def close(self) -> None:
+        """Finish the files."""
+        ...
+
+
+def open_sink(grid: Grid, out: Path, root: Path, size: tuple[int, int], bits: int) -> Sink:
+    """Return what writes the views of `grid`, of `size` (height, width) and `bits`.
+
+    `grid` has the names that the output will have at `out`; `root` is where it is written.
+    """
+    if grid.layout == "folder":
+        return FolderSink(grid, out, root)
+    if grid.layout == "video":
+        return VideoSink(grid, out, root, bits)
+    if grid.layout == "h5":
+        return DataSetSink(grid, root, size, bits)
+    return SheetSink(grid, root, size, bits)
+
+
+class FolderSink:
+    """A picture for every view and moment."""
+
+    by_view = False
+
+    def __init__(self, grid: Grid, out: Path, root: Path) -> None:
+        self._grid, self._out, self._root = grid, out, root
+
+    def write(self, position: int, moment: int, rgb: Pixels) -> None:
+        """Save the picture under the view's own name."""
+        name = Path(self._grid.views[position].files[moment]).relative_to(self._out)
+        (self._root / name).parent.mkdir(parents=True, exist_ok=True)
+        stills.save(self._root / name, rgb)
+
+    def close(self) -> None:
+        """Do nothing: every picture is finished."""
+
+
+class VideoSink:
+    """A video without loss for every view."""
+
+    by_view = True
+
+    def __init__(self, grid: Grid, out: Path, root: Path, bits: int) -> None:
+        self._grid, self._out, self._root, self._bits = grid, out, root, bits
+        self._open: tuple[int, VideoWriter] | None = None
+
+    def write(self, position: int, moment: int, rgb: Pixels) -> None:
+        """Append a frame to the view's video."""
+        if self._open is None or self._open[0] != position:
+            self.close()
+            name = Path(self._grid.views[position].files[0]).relative_to(self._out)
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._open = position, VideoWriter(self._root / name, lossless=True)
+        self._open[1].write(rgb)
+
+    def close(self) -> None:
+        """Finish the video under way."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+class DataSetSink:
+    """An HDF5 file."""
+
+    by_view = False
+
+    def __init__(self, grid: Grid, root: Path, size: tuple[int, int], bits: int) -> None:
+        assert grid.packed is not None
+        self._grid = grid
+        shape = hdf5.Shape(grid.dataset, grid.axes, grid.moments, *grid.packed, *size, bits=bits)
+        self._writer = hdf5.Hdf5Writer(root, shape)
+
+    def write(self, position: int, moment: int, rgb: Pixels) -> None:
+        """Store the view in its place; holes stay black."""
+        place = sheet_place(self._grid, self._grid.views[position])
+        self._writer.write(rgb, place, moment)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+class SheetSink:
+    """A picture of all views for every moment: lenslet, mosaic or quilt; holes stay black."""
+
+    by_view = False
+
+    def __init__(self, grid: Grid, root: Path, size: tuple[int, int], bits: int) -> None:
+        self._grid, self._root, self._size = grid, root, size
+        self._dtype = np.uint8 if bits == 8 else np.uint16
+        self._sheet: Pixels | None = None
+        self._spare: Any = None
+        self._moment = 0
+
+    def write(self, position: int, moment: int, rgb: Pixels) -> None:
+        """Put the view into the sheet of its moment; the one before is saved."""
+        if self._sheet is not None and moment != self._moment:
+            self._save()
+        if self._sheet is None:
+            self._sheet, self._moment = self._empty(), moment
+        grid = self._grid
+        assert grid.packed is not None
+        place = sheet_place(grid, grid.views[position])
+        rows, cols = window(grid.layout, grid.packed, self._size, place)
+        self._sheet[rows, cols] = rgb
+
+    def close(self) -> None:
+        """Save the last sheet."""
+        if self._sheet is not None:
+            self._save()
+
+    def _empty(self) -> Pixels:
+        assert self._grid.packed is not None
+        (rows, cols), (height, width) = self._grid.packed, self._size
+        shape = rows * height, cols * width, 3
+        if np.prod(shape) * np.dtype(self._dtype).itemsize <= IN_MEMORY:
+            return cast(Pixels, np.zeros(shape, self._dtype))
+        self._spare = tempfile.TemporaryFile(dir=self._root.parent)  # noqa: SIM115 - kept open
+        return cast(Pixels, np.memmap(self._spare, self._dtype, "w+", shape=shape))
+
+    def _save(self) -> None:
+        assert self._sheet is not None
+        file = self._root
+        if not file.suffix:
+            file.mkdir(parents=True, exist_ok=True)
+            digits = max(4, len(str(self._grid.moments)))
+            file = file / f"frame_{self._moment:0{digits}}.png"
+        if self._spare is not None and file.suffix.lower() == ".png":
+            save_rows(file, self._sheet)
+        else:
+            stills.save(file, self._sheet)
+        self._sheet = None
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None

@@ -1,0 +1,184 @@
+"""The grid an output will have: the input's own layout and names, or another layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.lightfield import hdf5, names
+from pipeline.lightfield.packing import PACKED
+from pipeline.schema import Clip, Grid, View
+
+LAYOUTS = ("folder", "lenslet", "mosaic", "quilt", "h5", "video")
+_LOSSLESS = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
+_MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)
+"""Ends of file names by which other programs know a layout."""
+
+
+def target_grid(clip: Clip, to: str | None, out: Path) -> Grid:
+    """Return the grid of an output at `out`, whose files are not there yet.
+
+    Without `to`, layout and names are the input's; pictures that lose something become PNG.
+    """
+    grid = clip.grid
+    assert grid is not None
+    to = to or grid.layout
+    if to == "folder":
+        return _folder(clip, grid, out)
+    if to == "video":
+        return _videos(clip, grid, out)
+    if to == "h5":
+        return _data_set(grid)
+    return _sheets(clip, grid, to)
+
+
+def default_target(clip: Clip, to: str | None, mark: str) -> Path:
+    """Return `<stem><mark>` beside the input, named so that other programs know its layout.
+
+    `mark` says what was done, for example `_x4`.
+    """
+    given, grid = Path(clip.path), clip.grid
+    assert grid is not None
+    same = to is None or to == grid.layout
+    to = to or grid.layout
+    ending = _MARK.search(given.stem)
+    stem = given.stem[: ending.start()] if ending else given.stem
+    if given.is_dir():
+        stem = given.name
+    if to in ("folder", "video") or (to in PACKED and not _one_file(grid, same)):
+        return given.with_name(stem + mark)
+    if to == "h5":
+        return given.with_name(f"{stem}{mark}.h5")
+    suffix = given.suffix.lower() if same and given.is_file() else ".png"
+    if suffix in (".jpg", ".jpeg", ".webp"):
+        suffix = ".png"
+    if same and ending:
+        return given.with_name(f"{stem}{mark}{ending[1]}{suffix}")
+    kind = ""
+    if to == "quilt":
+        cols, rows = grid.cols[1], grid.rows[1]
+        kind = f"_qs{cols}x{rows}a{clip.width / clip.height:.4g}"
+    return given.with_name(f"{stem}{mark}{kind}{suffix}")
+
+
+def _one_file(grid: Grid, same: bool) -> bool:
+    """Tell whether the sheets of an output are one file: a picture, or a video of sheets."""
+    video = grid.sheets is not None and grid.sheets.kind == "video"
+    return grid.moments == 1 or (same and video)
+
+
+def _lossless(suffix: str) -> str:
+    return suffix if suffix.lower() in _LOSSLESS else ".png"
+
+
+def _folder(clip: Clip, grid: Grid, out: Path) -> Grid:
+    views = []
+    template = grid.template
+    writable = template and not set("*") & set(template) and "{x}" not in template
+    if grid.layout != "folder" and not writable:
+        template = names.DEFAULT
+    template = str(Path(template).with_suffix(_lossless(Path(template).suffix)))
+    for position, view in enumerate(grid.views):
+        if grid.layout == "folder":
+            kept = [Path(file).relative_to(clip.path) for file in view.files]
+            files = [out / file.with_suffix(_lossless(file.suffix)) for file in kept]
+        else:
+            index = (view.row - grid.rows[0]) * grid.cols[1] + view.col - grid.cols[0]
+            row, col = (view.row, view.col) if grid.order == "row,col" else (view.col, view.row)
+            name = names.view_name(template, row, col, index)
+            files = [
+                out / _moment_folder(moment, grid.moments) / name for moment in range(grid.moments)
+            ]
+        views.append(_moved(view, files=tuple(map(str, files)), frames=grid.moments))
+        _check_frames(grid, position)
+    return Grid(
+        layout="folder",
+        views=tuple(views),
+        moments=grid.moments,
+        order=grid.order,
+        template=template,
+    )
+
+
+def _moment_folder(moment: int, moments: int) -> str:
+    return f"frame_{moment:0{max(4, len(str(moments)))}}" if moments > 1 else ""
+
+
+def _check_frames(grid: Grid, position: int) -> None:
+    if grid.views[position].frames != grid.moments:
+        raise InputError(
+            f"found {grid.views[position].frames} frames in the camera at "
+            f"({grid.views[position].row}, {grid.views[position].col}) and {grid.moments} in "
+            "another, expected as many of all cameras for this layout; try --to video"
+        )
+
+
+def _videos(clip: Clip, grid: Grid, out: Path) -> Grid:
+    views = []
+    template = grid.template or names.DEFAULT
+    if set("*") & set(template) or "{x}" in template:
+        template = names.DEFAULT
+    # MP4 takes no FFV1, which alone keeps 16 bits
+    template = str(Path(template).with_suffix(".mp4" if clip.bit_depth == 8 else ".mkv"))
+    for view in grid.views:
+        if grid.layout == "video":
+            assert view.clip is not None
+            name, template = Path(view.clip.path).name, grid.template
+        else:
+            index = (view.row - grid.rows[0]) * grid.cols[1] + view.col - grid.cols[0]
+            row, col = (view.row, view.col) if grid.order == "row,col" else (view.col, view.row)
+            name = names.view_name(template, row, col, index)
+        views.append(_moved(view, files=(str(out / name),), frames=view.frames))
+    return Grid(
+        layout="video",
+        views=tuple(views),
+        moments=grid.moments,
+        order=grid.order,
+        template=template,
+    )
+
+
+def _moved(view: View, *, files: tuple[str, ...], frames: int) -> View:
+    return view.model_copy(update={"files": files, "clip": None, "frames": frames})
+
+
+def _data_set(grid: Grid) -> Grid:
+    for position in range(len(grid.views)):
+        _check_frames(grid, position)
+    dataset, axes = hdf5.WRITTEN
+    if grid.layout == "h5" and grid.axes != "WH":
+        dataset, axes = grid.dataset, grid.axes
+    return _packed(grid, {"layout": "h5", "dataset": dataset, "axes": axes})
+
+
+def _sheets(clip: Clip, grid: Grid, to: str) -> Grid:
+    for position in range(len(grid.views)):
+        _check_frames(grid, position)
+    return _packed(grid, {"layout": to, "sheets": grid.sheets if to == grid.layout else None})
+
+
+def _packed(grid: Grid, fields: dict[str, object]) -> Grid:
+    """Return the grid with all its views in one array, as the input has it or row by row."""
+    same = fields["layout"] == grid.layout
+    rows, cols = grid.rows, grid.cols
+    if grid.line and same and len(grid.views) == cols[1] and grid.packed is not None:
+        packed, line = grid.packed, len(grid.views) == grid.packed[0] * grid.packed[1]
+        packed = packed if line else (1, cols[1])
+    else:
+        packed, line = (rows[1], cols[1]), False
+        if grid.order == "col,row" and same:
+            packed = packed[::-1]
+    views = [view.model_copy(update={"files": (), "clip": None}) for view in grid.views]
+    return Grid.model_validate(
+        {
+            "views": [view.model_copy(update={"frames": grid.moments}) for view in views],
+            "moments": grid.moments,
+            "packed": packed,
+            "line": line,
+            "first": (rows[0], cols[0]),
+            "order": grid.order if same else "row,col",
+            "template": grid.template,
+            **fields,
+        }
+    )

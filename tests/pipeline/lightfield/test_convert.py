@@ -1,0 +1,111 @@
+"""Round trips through every layout, at the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import main
+from pipeline.errors import InputError
+from pipeline.lightfield.convert import convert
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.png_rows import save_rows
+from pipeline.lightfield.reader import ViewReader
+from pipeline.media import stills
+from pipeline.settings import GridSettings
+from tests.pipeline.lightfield import scenes
+
+
+def pixels(path: Path, **asked: object) -> dict[tuple[int, int, int], np.ndarray]:
+    clip = open_light_field(path, GridSettings(**asked))
+    assert clip is not None
+    assert clip.grid is not None
+    reader = ViewReader(clip)
+    found = {}
+    for number in range(clip.grid.count):
+        position, moment = clip.grid.place(number)
+        view = clip.grid.views[position]
+        found[view.row, view.col, moment] = reader.get(number)
+    reader.close()
+    return found
+
+
+def assert_same(first: Path, second: Path) -> None:
+    a, b = pixels(first), pixels(second)
+    assert a.keys() == b.keys()
+    for place in a:
+        np.testing.assert_array_equal(a[place], b[place])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_way_through_every_layout_loses_nothing(tmp_path: Path, bits: int) -> None:
+    start = scenes.folder(tmp_path / "start", 3, 4, bits=bits, without=((1, 2),), first=3)
+    names = {
+        "lenslet": "a.png",
+        "mosaic": "b.png",
+        "quilt": "c_qs4x3a1.png",
+        "h5": "d.h5",
+        "video": "e",
+        "folder": "f",
+    }
+    source = start
+    for to, name in names.items():
+        convert(str(source), tmp_path / name, to)
+        assert_same(start, tmp_path / name)
+        source = tmp_path / name
+    written = {p.name for p in source.iterdir()} - {"lightfield.json"}
+    assert written == {p.name for p in start.iterdir()}
+
+
+def test_a_sequence_goes_through_sheets_and_videos(tmp_path: Path) -> None:
+    for moment in range(3):
+        scenes.folder(tmp_path / "lf" / f"frame_{moment:04}", 2, 2 + 0 * moment)
+        scenes.save(
+            tmp_path / "lf" / f"frame_{moment:04}" / "view_01_00.png", scenes.flowers(moment, 7)
+        )
+    source = tmp_path / "lf"
+    for to in ("mosaic", "video", "h5", "folder"):
+        out = tmp_path / (f"{to}.h5" if to == "h5" else to)
+        convert(str(source), out, to)
+        assert_same(tmp_path / "lf", out)
+        source = out
+
+
+def test_the_command_says_what_it_wrote_and_never_overwrites(tmp_path: Path) -> None:
+    source = scenes.folder(tmp_path / "lf", 2, 3)
+    arguments = ["convert", str(source), "--to", "quilt", "--json"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert Path(found["output"]).name == "lf_quilt_qs3x2a1.333.png"
+    assert Path(found["sidecar"]).is_file()
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 2
+    assert "already there" in again.stderr
+    assert CliRunner().invoke(main, [*arguments, "--force"]).exit_code == 0
+
+
+def test_an_output_around_or_on_the_input_is_refused(tmp_path: Path) -> None:
+    source = scenes.folder(tmp_path / "a" / "lf", 2, 2)
+    for out in (source, tmp_path / "a"):
+        with pytest.raises(InputError, match=r"as output|around the input"):
+            convert(str(source), out, "folder", force=True)
+    assert len(list(source.iterdir())) == 4
+
+
+def test_a_sidecar_of_nonsense_is_refused_in_one_line(tmp_path: Path) -> None:
+    source = scenes.folder(tmp_path / "lf", 2, 2)
+    (source / "lightfield.json").write_text('{"rows": "many"}')
+    with pytest.raises(InputError, match=r"broken sidecar .*lightfield\.json"):
+        open_light_field(source)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_png_written_by_rows_is_the_same_picture(tmp_path: Path, dtype: type) -> None:
+    picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (130, 33, 3), dtype)
+    save_rows(tmp_path / "rows.png", picture)
+    np.testing.assert_array_equal(stills.load(str(tmp_path / "rows.png")), picture)

@@ -1,0 +1,52 @@
+"""The transposition check, on a real capture and on a plane of known disparity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.parallax import dark_views, measure
+from pipeline.settings import GridSettings
+from tests.pipeline.lightfield import scenes
+
+
+def test_disparity_of_a_plane_and_its_transposition(tmp_path: Path) -> None:
+    for row in range(3):
+        for col in range(4):
+            scenes.save(tmp_path / f"{row}_{col}.png", scenes.plane(row, col, 1.5))
+    for order, verdict in (("row,col", "right"), ("col,row", "transposed")):
+        clip = open_light_field(tmp_path, GridSettings(order=order))
+        assert clip is not None
+        found = measure(clip)
+        assert found.verdict == verdict
+        assert found.disparity == (pytest.approx(1.5, abs=0.15), pytest.approx(1.5, abs=0.15))
+    assert "--order row,col" in found.advice
+
+
+def test_a_real_capture_with_rows_and_columns_exchanged_is_detected() -> None:
+    stored = GridSettings(layout="mosaic", grid="8x8")
+    clip = open_light_field(scenes.FLOWERS, stored)
+    turned = open_light_field(scenes.FLOWERS, stored.model_copy(update={"order": "col,row"}))
+    assert clip is not None
+    assert turned is not None
+    assert measure(clip).verdict == "transposed"
+    assert measure(turned).verdict == "right"
+
+
+def test_rows_from_the_bottom_are_detected(tmp_path: Path) -> None:
+    for row in range(8):
+        for col in range(8):
+            scenes.save(tmp_path / f"{7 - row}_{col}.png", scenes.flowers(row, col))
+    clip = open_light_field(tmp_path)
+    assert clip is not None
+    assert measure(clip).verdict == "upside down"
+
+
+def test_vignetted_views_are_named(tmp_path: Path) -> None:
+    scenes.folder(tmp_path, 3, 3)
+    scenes.save(tmp_path / "view_00_02.png", scenes.flowers(0, 2) // 4)
+    clip = open_light_field(tmp_path)
+    assert clip is not None
+    assert dark_views(clip) == [(0, 2)]
