@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import Any
 
@@ -37,6 +38,7 @@ class Journal:
             lines = self._path.read_text().splitlines()
             kept = [line for line in lines if json.loads(line)["step"] <= first_step]
         self._path.write_text("".join(f"{line}\n" for line in kept))
+        self._since_report: list[dict[str, float]] = []
         self._board = _tensorboard(out.with_suffix(".tensorboard"), first_step)
         self._console = Console(stderr=True)
         self._bar = Progress(
@@ -65,9 +67,20 @@ class Journal:
         if self._board is not None:
             self._board.close()
 
-    def advance(self, step: int) -> None:
-        """Move the bar."""
+    def advance(self, step: int, losses: dict[str, float]) -> None:
+        """Move the bar and keep the `losses` of `step` for the next report."""
         self._bar.update(self._task, completed=step)
+        self._since_report.append(losses)
+
+    def report_means(self, step: int, figures: dict[str, float]) -> None:
+        """Report `figures` and the means of the losses since the last such report.
+
+        A single step tells of its samples more than of the run.
+        """
+        names = self._since_report[0] if self._since_report else {}
+        means = {name: fmean(losses[name] for losses in self._since_report) for name in names}
+        self._since_report.clear()
+        self.report(step, figures | means)
 
     def report(self, step: int, figures: dict[str, float]) -> None:
         """Write `figures` as those of `step`."""

@@ -119,9 +119,9 @@ class Trainer:
                 )
                 if not self.process.leads:
                     continue
-                journal.advance(done)
+                journal.advance(done, parts)
                 if done % config.log_every == 0:
-                    journal.report(done, {"rate": learning_rate(config, step), **parts})
+                    journal.report_means(done, {"rate": learning_rate(config, step)})
                 if done % config.validation.every == 0 or done == config.steps:
                     self._judge(journal, output)
                 if done % config.save_every == 0 or done == last:

@@ -100,6 +100,15 @@ def test_a_resumed_run_has_the_losses_and_weights_of_an_uninterrupted_one(tmp_pa
     assert [json.loads(line)["step"] for line in lines[0].splitlines()] == [1, 2, 3, 4, 5, 6]
 
 
+def test_the_journal_tells_the_means_since_its_last_report(tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
+    losses = trainer(out, log_every=3).run()
+    lines = [json.loads(line) for line in out.with_suffix(".log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6]
+    expected = [np.mean(losses[:3]), np.mean(losses[3:])]
+    assert [line["total"] for line in lines] == pytest.approx(expected)
+
+
 def test_a_run_interrupted_between_two_saves_goes_back_to_the_last(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
     expected = trainer(tmp_path / "whole.safetensors").run()
