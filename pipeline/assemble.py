@@ -52,6 +52,7 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> Path:
     with _one_line("publish"):
         sync(finished)
         with interrupts.held():
+            ledger.announce(finished)
             write_atomically(reference_map, dumps(plan))
             publish(finished, output, ledger.folder.path, force=force)
             ledger.remove()

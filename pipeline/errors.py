@@ -2,6 +2,7 @@
 
     PipelineError            1   the run failed
     ├── InputError           2   what the user gave is wrong; nothing was written
+    │   ├── AlreadyThere     2   the output exists
     │   ├── MediaError       2   a file cannot be used as it is
     │   └── PairingError     2   input and reference do not belong together
     ├── StageError           1   decode, infer, encode or assemble broke on good input
@@ -24,6 +25,10 @@ class InputError(PipelineError):
     """Report that an argument or a given file is wrong."""
 
     exit_status = 2
+
+
+class AlreadyThere(InputError):  # noqa: N818 - said of the output, as FileExistsError
+    """Report an output that exists and is not to be replaced."""
 
 
 class MediaError(InputError):

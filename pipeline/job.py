@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from deploy.protocol import Engine, EngineError, EngineInfo
-from pipeline.assemble import finish
-from pipeline.errors import InputError, Interrupted, PairingError
+from pipeline.assemble import finish, plan_path
+from pipeline.errors import AlreadyThere, InputError, Interrupted, PairingError
 from pipeline.interrupt import Interrupts
 from pipeline.ledger import Ledger, sha256, stored_plan
 from pipeline.media.probe import probe
@@ -78,19 +80,16 @@ def _run(
     settings: RunSettings, progress: Reporter, interrupts: Interrupts, state: _State
 ) -> RunResult:
     start = time.monotonic()
-    plan = settle(load_plan(settings.plan, settings) if settings.plan else make_plan(settings))
-    _check_ground_truth(settings, plan)
-    for note in plan.notes:
-        progress.note(note)
+    try:
+        plan = prepare(settings, progress)
+    except AlreadyThere:
+        return _already_done(settings, state, start)
     runner, why = choose_runner(settings.runner, settings.address)
     # inline: an engine that cannot be had is found out before anything is written
     engine = _engine(plan) if runner == "inline" else None
     with Ledger(plan) as ledger:
         state.ledger = ledger
-        if ledger.note:
-            progress.note(ledger.note)
-        if ledger.resumed:
-            progress.note(f"resuming: {ledger.resumed} of {len(plan.segments)} segments are done")
+        tell(ledger, progress)
         progress.note(f"runner {runner}: {why}")
         before = frames_committed(ledger)
         progress.start(len(plan.reference_map), before)
@@ -102,6 +101,38 @@ def _run(
         progress.note(_summary(info, busy))
         reference_map = finish(ledger, interrupts, force=settings.force)
         state.published = True
+    return conclude(settings, ledger, info, reference_map, before=before, start=start)
+
+
+def prepare(settings: RunSettings, progress: Reporter) -> Plan:
+    """Return the settled plan of a run and say what it says."""
+    plan = settle(load_plan(settings.plan, settings) if settings.plan else make_plan(settings))
+    _check_ground_truth(settings, plan)
+    for note in plan.notes:
+        progress.note(note)
+    return plan
+
+
+def tell(ledger: Ledger, progress: Reporter) -> None:
+    """Say what was found in the run folder."""
+    if ledger.note:
+        progress.note(ledger.note)
+    if ledger.resumed:
+        total = len(ledger.plan.segments)
+        progress.note(f"resuming: {ledger.resumed} of {total} segments are done")
+
+
+def conclude(
+    settings: RunSettings,
+    ledger: Ledger,
+    info: EngineInfo,
+    reference_map: Path,
+    *,
+    before: int,
+    start: float,
+) -> RunResult:
+    """Return what a run says about itself; `before` frames were done when it began."""
+    plan = ledger.plan
     seconds = time.monotonic() - start
     psnr, ssim = _evaluate(settings, ledger.output)
     frames = len(plan.reference_map)
@@ -120,6 +151,31 @@ def _run(
         psnr=psnr,
         ssim=ssim,
     )
+
+
+def _already_done(settings: RunSettings, state: _State, start: float) -> RunResult:
+    """Return the result of a run that was killed after it had published its output.
+
+    Raises AlreadyThere for an output of anything else.
+    """
+    plan = prepare(settings.model_copy(update={"force": True}), Silent())
+    stored = stored_plan(Path(plan.output))
+    same = stored is not None and stored.digest() == plan.digest()
+    with Ledger(plan) if same else nullcontext() as ledger:
+        if ledger is None or not ledger.published():
+            raise AlreadyThere(
+                f"found {plan.output} already there; try another -o, or --force to replace it"
+            )
+        state.ledger, state.published = ledger, True
+        ledger.remove()
+        ledger.resumed = len(plan.segments)
+    frames, output = len(plan.reference_map), plan_path(ledger.output)
+    return conclude(settings, ledger, idle(plan), output, before=frames, start=start)
+
+
+def idle(plan: Plan) -> EngineInfo:
+    """Return what is said of the engine when nothing was left to run."""
+    return EngineInfo(plan.engine, "none", plan.model, "", 1, 0, "nothing was left to run")
 
 
 def settle(plan: Plan) -> Plan:
@@ -152,12 +208,18 @@ def _weights(model: str) -> dict[str, str]:
 
 
 def _engine(plan: Plan) -> Engine:
-    from deploy.engine import load_engine  # imports torch
-
     try:
-        return load_engine(plan.engine, model=plan.model, threads=plan.threads)
+        return _loaded(plan.engine, plan.model, plan.model_sha256, plan.threads)
     except EngineError as error:
         raise InputError(str(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _loaded(engine: str, model: str, _: str, threads: int) -> Engine:
+    """Load an engine, or return the last one: the inputs of a batch mostly share it."""
+    from deploy.engine import load_engine  # imports torch
+
+    return load_engine(engine, model=model, threads=threads)
 
 
 def _run_ray(
@@ -168,8 +230,7 @@ def _run_ray(
     plan = ledger.plan
     if not ledger.todo():
         # everything was committed before: no cluster is started for it
-        idle = EngineInfo(plan.engine, "none", plan.model, "", 1, 0, "nothing was left to run")
-        return idle, {}
+        return idle(plan), {}
     with cluster(settings.address, interrupts, workers=settings.workers):
         from pipeline.ray_actor import Setup
         from pipeline.ray_runner import demand_for, run_on_ray

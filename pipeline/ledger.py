@@ -32,6 +32,8 @@ from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.schema import Plan, Segment, SegmentRecord
 
 _ATTEMPT = "attempt-"
+PUBLISHING = "publishing.json"
+"""Digest of the file or folder that is being renamed to the output."""
 
 
 def fsync(path: Path) -> None:
@@ -72,6 +74,14 @@ def sha256(path: Path) -> str:
     """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """Return a digest of a file, or of the names and content of a folder's files."""
+    if path.is_file():
+        return sha256(path)
+    listed = [f"{file.name} {sha256(file)}\n" for file in sorted(path.iterdir())]
+    return hashlib.sha256("".join(listed).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,18 @@ class Ledger:
         finally:
             self._lock.release()
 
+    def announce(self, finished: Path) -> None:
+        """Write down what is about to become the output, in case this process dies in the act."""
+        write_atomically(self.folder.path / PUBLISHING, content_digest(finished))
+
+    def published(self) -> bool:
+        """Return whether a run of this very plan was killed after it had published the output."""
+        try:
+            expected = (self.folder.path / PUBLISHING).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return False
+        return self.output.exists() and content_digest(self.output) == expected
+
     def todo(self) -> list[int]:
         """Return the indices of the segments that are not committed, in order."""
         return [s.index for s in self.plan.segments if s.index not in self.records]
@@ -224,6 +246,9 @@ class Ledger:
 
     def remove(self) -> None:
         """Delete the run folder; only the lock inside it is still held."""
+        if self.folder.segments.exists():
+            # first what is large; what tells a later run that this one was complete, last
+            remove_folder(self.folder.segments)
         remove_folder(self.folder.path)
 
     def _acquire(self) -> None:
@@ -275,7 +300,7 @@ class Ledger:
 
     def _leftovers(self) -> list[Path]:
         """Return what an interrupted plan write or assembly left in the run folder."""
-        keep = {"lock", "plan.json", "segments"}
+        keep = {"lock", "plan.json", "segments", PUBLISHING}
         return [path for path in self.folder.path.iterdir() if path.name not in keep]
 
     def _discard_stale(self) -> None:
@@ -285,6 +310,7 @@ class Ledger:
         done = len(list(self.folder.segments.glob("[0-9]*.json")))
         if self.folder.segments.exists():
             shutil.rmtree(self.folder.segments)
+        (self.folder.path / PUBLISHING).unlink(missing_ok=True)
         (self.folder.path / "plan.json").unlink()
         self.note = (
             f"an unfinished run of {self.output.name} with other settings was discarded "

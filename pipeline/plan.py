@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.errors import InputError, PairingError
+from pipeline.errors import AlreadyThere, InputError, PairingError
 from pipeline.geometry import quarter_turns, turned_size
 from pipeline.media.probe import probe, scan
 from pipeline.media.remux import check_container, container_notes, default_output
@@ -297,7 +297,9 @@ def _check_output(output: Path, settings: RunSettings, lr: Clip, ref: Clip) -> N
                 f"found the {name} {path} as output, expected another path; try another -o"
             )
     if output.exists() and not settings.force:
-        raise InputError(f"found {output} already there; try another -o, or --force to replace it")
+        raise AlreadyThere(
+            f"found {output} already there; try another -o, or --force to replace it"
+        )
     if output.is_dir() and lr.kind == "video":
         raise InputError(
             f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}"

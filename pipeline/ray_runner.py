@@ -219,7 +219,10 @@ class RayPool:
                 f"carries a wrong label {ACCELERATOR}"
             )
         setup = next((job.shipped for job in self._jobs.values()), None)
-        if setup is not None:
+        if setup is None:  # all work ended meanwhile
+            del self._slots[slot.name]
+            ray.kill(slot.actor)
+        else:
             self._call(slot, "prepare", setup)
 
     def _take(self, slot: _Slot, task: Task, answer: SegmentRecord | PipelineError) -> None:

@@ -1,0 +1,78 @@
+"""What a kill in the last moments leaves behind, and how the same command tidies up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from recordings import plan_of, write_pair
+
+from pipeline.errors import InputError, Interrupted
+from pipeline.job import run
+from pipeline.ledger import PUBLISHING, Ledger, Written, run_folder_of, sha256
+from pipeline.media.probe import probe, scan
+from pipeline.settings import RunSettings
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+def settings_for(pair: tuple[Path, Path], output: Path) -> RunSettings:
+    return RunSettings(
+        input=str(pair[0]),
+        ref_stream=str(pair[1]),
+        output=str(output),
+        engine="bicubic",
+        runner="inline",
+        segment=0.4,
+        preset="ultrafast",
+    )
+
+
+@pytest.mark.parametrize("gone", ["nothing", "segments", "all but the plan"])
+def test_a_run_killed_after_publishing_is_found_complete(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    output = tmp_path / "out.mkv"
+
+    def killed(ledger: Ledger) -> None:
+        if gone != "nothing":
+            shutil.rmtree(ledger.folder.segments)
+        if gone == "all but the plan":
+            (ledger.folder.path / PUBLISHING).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "remove", killed)
+        # leaving the ledger must not tidy up: a killed process does not
+        patch.setattr(Ledger, "__exit__", lambda ledger, *_: ledger._lock.release())
+        with pytest.raises(Interrupted):
+            run(settings_for(pair, output))
+    bits = sha256(output)
+    if gone == "all but the plan":
+        with pytest.raises(InputError, match="already there"):
+            run(settings_for(pair, output))
+    else:
+        result = run(settings_for(pair, output))
+        assert (result.frames, result.resumed_segments) == (40, result.segments)
+    assert sha256(output) == bits
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
+
+
+def test_an_output_of_other_settings_is_still_refused(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mkv"
+    run(settings_for(pair, output))
+    lr, hr = (probe(str(path)) for path in pair)
+    plan = plan_of(lr, hr, output, scan(lr).pts, scan(hr).pts)
+    with Ledger(plan) as ledger:
+        attempt = ledger.folder.attempt(0)
+        attempt.write_bytes(b"of an unfinished run with --force")
+        ledger.folder.commit(attempt, Written(0, 10, 0, plan.segments[0].end_pts - 1))
+    with pytest.raises(InputError, match="already there"):
+        run(settings_for(pair, output))
+    assert len(list(run_folder_of(output).glob("segments/[0-9]*.json"))) == 1
