@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipeline.errors import PipelineError
 from pipeline.lightfield.options import grid_options
 
 if TYPE_CHECKING:
+    from pipeline.batch import BatchResult
     from pipeline.job import RunResult
+    from pipeline.progress import Reporter
     from pipeline.schema import Clip, Plan
     from pipeline.settings import RunSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_INPUT = click.argument("input", metavar="INPUT")
 _WHAT = (
-    click.argument("input", metavar="INPUT"),
     click.option("--ref-stream", metavar="REF", help="HR recording to borrow from."),
     click.option("-o", "--output", metavar="OUT", help="Default: <input stem>_x<scale>.<ext>."),
     click.option(
@@ -80,6 +83,21 @@ def _settings_options(command: Command) -> Command:
     return command
 
 
+def run_options(command: Command) -> Command:
+    """Give a command all that `pipeline run` takes."""
+    own = (
+        click.argument("inputs", metavar="INPUT...", nargs=-1),
+        click.option("--manifest", metavar="FILE", help="Inputs in a CSV or JSONL file."),
+        click.option("--ground-truth", metavar="HR", help="Measure PSNR and SSIM against this."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
+        _JSON,
+    )
+    command = _settings_options(command)
+    for option in reversed(own):
+        command = option(command)
+    return command
+
+
 def _settings(values: dict[str, Any]) -> RunSettings:
     """Return the settings; what was not given keeps the default of `RunSettings`."""
     from pipeline.settings import RunSettings, checked
@@ -88,24 +106,69 @@ def _settings(values: dict[str, Any]) -> RunSettings:
 
 
 @click.command()
-@_settings_options
-@click.option("--ground-truth", metavar="HR", help="Measure PSNR and SSIM against this.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
-@_JSON
-def run(quiet: bool, as_json: bool, **values: Any) -> None:
+@run_options
+def run(
+    inputs: tuple[str, ...], manifest: str | None, quiet: bool, as_json: bool, **values: Any
+) -> None:
     """Enhance INPUT with the detail of REF.
 
     A run that was stopped or killed goes on where it was when the same command is run again.
+
+    Several inputs, a glob of videos or a --manifest (columns or keys input, reference, output and
+    any option) run one after the other; then -o is a folder, and REF and -o may contain {stem}.
+    What failed is written to a list that --manifest takes.
     """
-    settings = _settings(values)
-    from pipeline.job import run as run_job
     from pipeline.progress import reporter
 
-    result = run_job(settings, reporter(quiet=quiet))
+    if not inputs and manifest is None:
+        raise click.UsageError("Missing argument 'INPUT...'.")
+    progress = reporter(quiet=quiet)
+    from pipeline.batch import is_batch
+
+    if is_batch(inputs, manifest):
+        _run_batch(inputs, manifest, values, progress, as_json=as_json)
+        return
+    settings = _settings(values | {"input": inputs[0]})
+    from pipeline.job import run as run_job
+
+    result = run_job(settings, progress)
     click.echo(result.model_dump_json() if as_json else _describe_result(result))
 
 
+def _run_batch(
+    inputs: tuple[str, ...],
+    manifest: str | None,
+    values: dict[str, Any],
+    progress: Reporter,
+    *,
+    as_json: bool,
+) -> None:
+    from pipeline.batch import entries, failed_list_path, run_all
+
+    common = {name: value for name, value in values.items() if value not in (None, False)}
+    settings = _settings(common | {"input": "-"})  # what is wrong for all is said once
+    listed = entries(inputs, manifest, common)
+    failed_list = failed_list_path(manifest)
+    from pipeline.runner import choose_runner
+
+    if choose_runner(settings.runner, settings.address)[0] == "ray":
+        from pipeline.ray_batch import run_pooled
+
+        result, interrupted = run_pooled(listed, settings, progress, failed_list)
+    else:
+        result, interrupted = run_all(listed, progress, failed_list)
+    click.echo(result.model_dump_json() if as_json else _describe_batch(result))
+    if interrupted is not None:
+        raise interrupted
+    if result.failed:
+        raise PipelineError(
+            f"{result.failed} of {len(result.items)} inputs failed; "
+            f"run them again by --manifest {result.failed_list}"
+        )
+
+
 @click.command()
+@_INPUT
 @_settings_options
 @click.option("--save", metavar="FILE", help="Write the plan there, to be edited and run.")
 @_JSON
@@ -151,6 +214,21 @@ def _describe_result(result: RunResult) -> str:
     ]
     if result.psnr is not None and result.ssim is not None:
         lines.append(f"  PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}")
+    return "\n".join(lines)
+
+
+def _describe_batch(result: BatchResult) -> str:
+    lines = []
+    for item in result.items:
+        if item.result is not None:
+            said = f"{item.result.frames} frames, {item.result.fps:.2f} fps -> {item.output}"
+        else:
+            said = " ".join((item.error or "").split())
+        lines.append(f"{item.status:8} {item.input}  {said}".rstrip())
+    lines.append(
+        f"{result.done} done, {result.failed} failed, {result.frames} frames "
+        f"in {result.seconds:.1f} s"
+    )
     return "\n".join(lines)
 
 

@@ -83,7 +83,7 @@ def _run(
     try:
         plan = prepare(settings, progress)
     except AlreadyThere:
-        return _already_done(settings, state, start)
+        return already_done(settings, start)
     runner, why = choose_runner(settings.runner, settings.address)
     # inline: an engine that cannot be had is found out before anything is written
     engine = _engine(plan) if runner == "inline" else None
@@ -153,7 +153,7 @@ def conclude(
     )
 
 
-def _already_done(settings: RunSettings, state: _State, start: float) -> RunResult:
+def already_done(settings: RunSettings, start: float) -> RunResult:
     """Return the result of a run that was killed after it had published its output.
 
     Raises AlreadyThere for an output of anything else.
@@ -166,7 +166,6 @@ def _already_done(settings: RunSettings, state: _State, start: float) -> RunResu
             raise AlreadyThere(
                 f"found {plan.output} already there; try another -o, or --force to replace it"
             )
-        state.ledger, state.published = ledger, True
         ledger.remove()
         ledger.resumed = len(plan.segments)
     frames, output = len(plan.reference_map), plan_path(ledger.output)

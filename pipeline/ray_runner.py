@@ -124,7 +124,9 @@ class RayPool:
         """Return how many frames of an input are committed or under way."""
         # frames of a dead actor's open segments are lost, so they are not counted
         under_way = sum(max(0, s.frames.get(job, 0) - s.committed[job]) for s in self.slots())
-        return frames_committed(self._jobs[job].ledger) + under_way
+        ledger = self._jobs[job].ledger
+        # a segment that two actors are doing is under way on both
+        return min(frames_committed(ledger) + under_way, len(ledger.plan.reference_map))
 
     def busy(self) -> dict[str, float]:
         """Return busy seconds by stage, of all actors together."""

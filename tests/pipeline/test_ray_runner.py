@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -23,16 +24,19 @@ from recordings import plan_of, write_pair
 
 from deploy.engine import load_engine
 from pipeline import ray_runner
+from pipeline.batch import entries
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, sha256
 from pipeline.media.probe import probe, scan
 from pipeline.progress import Silent
 from pipeline.ray_actor import SegmentActor, Setup
+from pipeline.ray_batch import run_pooled
 from pipeline.ray_cluster import cluster
 from pipeline.ray_runner import Demand, run_on_ray
 from pipeline.runner import run_inline
 from pipeline.schema import Plan, SegmentRecord
+from pipeline.settings import RunSettings
 from pipeline.stages import SegmentTask, header
 
 pytestmark = pytest.mark.ray
@@ -184,3 +188,27 @@ def test_no_actor_is_left(plan: Plan) -> None:
     while ray.available_resources().get("CPU", 0) < total and time.monotonic() < deadline:
         time.sleep(0.1)
     assert ray.available_resources()["CPU"] == total
+
+
+def test_a_batch_shares_the_actors(
+    local_cluster: None, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    common = {"engine": "bicubic", "preset": "ultrafast", "segment": 0.4, "workers": 2}
+    rows = [
+        {"input": str(pair[0]), "ref_stream": str(pair[1]), "output": str(tmp_path / f"{i}.mkv")}
+        for i in range(3)
+    ]
+    rows.insert(1, {"input": str(tmp_path / "none.mkv"), "output": str(tmp_path / "no.mkv")})
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("\n".join(map(json.dumps, rows)))
+    items = entries((), str(listed), common)
+    settings = RunSettings(input="-", **common)
+    notes = Notes()
+    result, interrupted = run_pooled(items, settings, notes, tmp_path / "failed.jsonl")
+    assert interrupted is None
+    assert [item.status for item in result.items] == ["done", "failed", "done", "done"]
+    assert "no reference" in str(result.items[1].error)
+    assert len({sha256(tmp_path / f"{i}.mkv") for i in range(3)}) == 1
+    left = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".json")
+    assert left == ["0.mkv", "1.mkv", "2.mkv", "failed.jsonl", "list.jsonl"]
+    assert len((tmp_path / "failed.jsonl").read_text().splitlines()) == 1

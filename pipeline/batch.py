@@ -1,0 +1,266 @@
+"""Many inputs in one command: the list of them, one result for each, and what to run again."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from pipeline.errors import InputError, Interrupted, PipelineError
+from pipeline.job import RunResult, run
+from pipeline.media.stills import SUFFIXES
+from pipeline.progress import Reporter
+from pipeline.schema import Model
+from pipeline.settings import RunSettings
+
+NAMES = {"reference": "ref_stream", "ref": "ref_stream"}
+"""Columns of a manifest that are called otherwise among the settings."""
+
+
+class Entry(Model):
+    """One input of a batch: its settings, or why there are none."""
+
+    given: dict[str, Any]
+    """What the list says, to be written down again where it fails."""
+    settings: RunSettings | None
+    error: str | None = None
+
+
+class ItemResult(Model):
+    """What became of one input."""
+
+    input: str
+    output: str | None
+    status: Literal["done", "failed", "not run"]
+    error: str | None = None
+    result: RunResult | None = None
+
+
+class BatchResult(Model):
+    """What became of all of them; the fields of `--json`."""
+
+    items: tuple[ItemResult, ...]
+    done: int
+    failed: int
+    """Failed or not run."""
+    frames: int
+    seconds: float
+    failed_list: str | None
+    """File to be given to `--manifest`, which holds what is not done; None if all is."""
+
+
+def is_batch(inputs: tuple[str, ...], manifest: str | None) -> bool:
+    """Return whether the arguments mean many inputs: a list, several, or a glob of videos."""
+    return manifest is not None or len(inputs) > 1 or any(_is_glob(name) for name in inputs)
+
+
+def entries(
+    inputs: tuple[str, ...], manifest: str | None, common: dict[str, Any]
+) -> tuple[Entry, ...]:
+    """Return what to run: `common` settings for all, each line's own over them.
+
+    Raises InputError for a list that cannot be read; a wrong line becomes an entry with an error.
+    """
+    rows = [{"input": name} for name in _expand(inputs)]
+    if manifest is not None:
+        rows += read_manifest(Path(manifest))
+    if not rows:
+        raise InputError(
+            f"found no input in {' '.join(inputs) or manifest}, expected at least one; "
+            "check the pattern"
+        )
+    several = len(rows) > 1
+    found = [_entry(_placed(common, row, several=several)) for row in rows]
+    outputs: set[str] = set()
+    for i, entry in enumerate(found):
+        name = entry.settings.output if entry.settings else None
+        if name is not None and name in outputs:
+            error = f"found the output {name} twice in the list, expected one for each input"
+            found[i] = entry.model_copy(update={"settings": None, "error": error})
+        outputs.add(name or "")
+    return tuple(found)
+
+
+def read_manifest(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a CSV or JSONL file; paths in it are relative to its folder."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"found no readable list at {path} ({getattr(error, 'strerror', 'not text')}), "
+            "expected CSV with a column input, or JSONL; check --manifest"
+        ) from error
+    rows = _csv_rows(text) if path.suffix.lower() == ".csv" else _json_rows(text, path)
+    if not rows or not all(row.get("input") for row in rows):
+        raise InputError(
+            f"found {'a line without' if rows else 'no'} input in {path}, expected a column or "
+            "key input (and reference, output, options) in every line; see --help"
+        )
+    return [_absolute(row, path.absolute().parent) for row in rows]
+
+
+def run_all(
+    items: Iterable[Entry], progress: Reporter, failed_list: Path
+) -> tuple[BatchResult, Interrupted | None]:
+    """Run one input after the other; errors of one do not stop the others, a signal does."""
+    start = time.monotonic()
+    results: list[ItemResult] = []
+    again: list[dict[str, Any]] = []
+    interrupted: Interrupted | None = None
+    items = tuple(items)
+    for number, entry in enumerate(items, 1):
+        outcome = failure(entry, entry.error, "not run" if interrupted else "failed")
+        if interrupted is None and entry.settings is not None:
+            progress.note(f"[{number}/{len(items)}] {entry.settings.input}")
+            try:
+                outcome = success(entry, run(entry.settings, progress))
+            except Interrupted as error:
+                interrupted = error
+                outcome = failure(entry, str(error), "not run")
+            except PipelineError as error:
+                outcome = failure(entry, str(error), "failed")
+                progress.note(f"failed: {' '.join(str(error).split())}")
+        results.append(outcome)
+        if outcome.status != "done":
+            again.append(entry.given)
+    return conclude(results, again, failed_list, start), interrupted
+
+
+def success(entry: Entry, result: RunResult) -> ItemResult:
+    """Return what became of an input that is done."""
+    return ItemResult(
+        input=str(entry.given["input"]), output=result.output, status="done", result=result
+    )
+
+
+def failure(entry: Entry, error: str | None, status: Literal["failed", "not run"]) -> ItemResult:
+    """Return what became of an input that is not done."""
+    output = entry.given.get("output")
+    return ItemResult(input=str(entry.given["input"]), output=output, status=status, error=error)
+
+
+def conclude(
+    results: list[ItemResult], again: list[dict[str, Any]], failed_list: Path, start: float
+) -> BatchResult:
+    """Write down what is to be run again and return the sums."""
+    if again:
+        lines = "".join(json.dumps(row) + "\n" for row in again)
+        try:
+            failed_list.write_text(lines, encoding="utf-8")
+        except OSError as error:
+            raise PipelineError(
+                f"cannot write the list of what failed to {failed_list}: {error.strerror}"
+            ) from error
+    elif failed_list.exists():
+        failed_list.unlink()  # of the run before: all of it is done now
+    return BatchResult(
+        items=tuple(results),
+        done=len(results) - len(again),
+        failed=len(again),
+        frames=sum(item.result.frames for item in results if item.result),
+        seconds=round(time.monotonic() - start, 3),
+        failed_list=str(failed_list) if again else None,
+    )
+
+
+def failed_list_path(manifest: str | None) -> Path:
+    """Return where the list of failures goes: beside the manifest, else in this folder."""
+    if manifest is None:
+        return Path("pipeline.failed.jsonl").absolute()
+    path = Path(manifest).absolute()
+    stem = path.name.removesuffix(path.suffix).removesuffix(".failed")
+    return path.with_name(f"{stem}.failed.jsonl")
+
+
+def _entry(given: dict[str, Any]) -> Entry:
+    try:
+        return Entry(given=given, settings=RunSettings(**given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        wrong = f"found {first['input']!r} for {name}, which does not fit: {problem}"
+        return Entry(given=given, settings=None, error=wrong)
+
+
+def _placed(common: dict[str, Any], row: dict[str, Any], *, several: bool) -> dict[str, Any]:
+    """Return a row over the common settings, with `-o` as a folder and {stem} filled in."""
+    merged = common | row
+    stem = Path(str(row["input"])).stem
+    if merged.get("ref_stream"):
+        merged["ref_stream"] = str(merged["ref_stream"]).replace("{stem}", stem)
+    output = common.get("output")
+    if "output" not in row and output is not None:
+        if "{stem}" in output:
+            merged["output"] = output.replace("{stem}", stem)
+        elif several and Path(output).is_dir():
+            merged["output"] = str(Path(output) / Path(str(row["input"])).name)
+        elif several:
+            raise InputError(
+                f"found -o {output} for several inputs, expected a folder that exists or a "
+                "pattern such as 'out/{stem}_x4.mp4'; make the folder first"
+            )
+    return merged
+
+
+def _csv_rows(text: str) -> list[dict[str, Any]]:
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    return [_flat({k: v for k, v in row.items() if k and v}) for row in rows]
+
+
+def _json_rows(text: str, path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            row = error.msg
+        if not isinstance(row, dict):
+            raise InputError(
+                f"found no JSON object in line {number} of {path}, expected one like "
+                '{"input": "a.mp4", "reference": "a_hr.mp4"}; mend that line'
+            )
+        rows.append(_flat(row))
+    return rows
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with `options` beside the other keys, and keys as settings are called."""
+    options: Any = row.pop("options", None) or {}
+    if isinstance(options, str):
+        # CSV has one cell for them: scale=4 crf=18
+        options = dict(part.partition("=")[::2] for part in options.split())
+    return {NAMES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
+
+
+def _absolute(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    named = ("input", "ref_stream", "output", "plan", "ground_truth")
+    paths = {
+        key: str(folder / str(row[key]))
+        for key in named
+        if row.get(key) and "://" not in str(row[key])
+    }
+    return row | paths
+
+
+def _is_glob(name: str) -> bool:
+    """Return whether this is a pattern of videos; one of pictures is a single recording."""
+    wild = any(character in name for character in "*?[") and not Path(name).exists()
+    return wild and Path(name).suffix.lower() not in SUFFIXES
+
+
+def _expand(inputs: tuple[str, ...]) -> Iterator[str]:
+    for name in inputs:
+        if _is_glob(name):
+            yield from sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - any pattern
+        else:
+            yield name
