@@ -145,7 +145,8 @@ def _run_batch(
 ) -> None:
     from pipeline.batch import entries, failed_list_path, run_all
 
-    common = {name: value for name, value in values.items() if value not in (None, False)}
+    # not a number that equals False: --crf 0 means something
+    common = {k: v for k, v in values.items() if v is not None and v is not False}
     settings = _settings(common | {"input": "-"})  # what is wrong for all is said once
     listed = entries(inputs, manifest, common)
     failed_list = failed_list_path(manifest)

@@ -70,6 +70,12 @@ def test_a_pattern_runs_every_match_and_the_bad_one_does_not_stop_it(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_zero_is_a_value(folder: Path, pair: tuple[Path, Path]) -> None:
+    rest = ("--ref-stream", pair[1], "-o", "out", "--json")
+    answers = [invoke("a.mkv", "b.mkv", *rest, "--end", end).stdout for end in ("0", "0.2")]
+    assert [json.loads(answer)["failed"] for answer in answers] == [2, 0]
+
+
 def test_what_failed_is_run_again_by_its_list(folder: Path, pair: tuple[Path, Path]) -> None:
     first = invoke("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out")
     assert first.exit_code == 1
