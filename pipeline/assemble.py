@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import InputError, PipelineError, StageError, VerificationError
+from pipeline.errors import PipelineError, StageError, VerificationError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger import Ledger, fsync, write_atomically
+from pipeline.ledger import Ledger, write_atomically
+from pipeline.lightfield.joining import join_views, view_differences
+from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.remux import assemble
 from pipeline.media.verify import differences
 from pipeline.plan_file import dumps
+from pipeline.publish import publish, sync
 from pipeline.schema import FrameIndex, Plan
 
 _LISTED = 3
@@ -40,10 +41,19 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> Path:
     # the name keeps its suffix: FFmpeg chooses the container by it
     finished = ledger.folder.path / f"assembled{output.suffix}"
     files = ledger.files()
+    views = plan.input.grid is not None
     with _one_line("assemble"):
-        assemble(plan.input, files, finished, plan.encoding)
+        if views:
+            join_views(plan, files, finished)
+        else:
+            assemble(plan.input, files, finished, plan.encoding)
     with _one_line("verify"):
-        found = differences(plan.input, promised_frames(plan), finished, plan.width, plan.height)
+        promised = promised_frames(plan)
+        found = (
+            view_differences(plan, finished)
+            if views
+            else differences(plan.input, promised, finished, plan.width, plan.height)
+        )
     if found:
         listed = "; ".join(found[:_LISTED])
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
@@ -54,6 +64,8 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> Path:
         with interrupts.held():
             ledger.announce(finished)
             write_atomically(reference_map, dumps(plan))
+            if views:
+                publish_sidecar(finished, output)
             publish(finished, output, ledger.folder.path, force=force)
             ledger.remove()
     return reference_map
@@ -71,27 +83,3 @@ def _one_line(stage: str) -> Iterator[None]:
         raise StageError(
             f"{stage}: {first_line}; the segments are kept, run the same command again"
         ) from error
-
-
-def sync(path: Path) -> None:
-    """Force a file, or a folder with all it holds, onto the disk."""
-    for file in sorted(path.rglob("*")) if path.is_dir() else ():
-        fsync(file)
-    fsync(path)
-
-
-def publish(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
-    """Rename the finished file or folder to its place."""
-    if os.path.lexists(output):
-        if not force:
-            raise InputError(f"{output} appeared during the run; move it away, or use --force")
-        if output.is_dir() or finished.is_dir():
-            # a folder cannot be replaced in one step: the old one waits in the run folder
-            replaced = spare / "replaced"
-            output.rename(replaced)
-            finished.rename(output)
-            shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()
-            fsync(output.parent)
-            return
-    finished.replace(output)
-    fsync(output.parent)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline.errors import PipelineError
-from pipeline.lightfield.options import grid_options
+from pipeline.lightfield.options import OUTPUTS, grid_options
 
 if TYPE_CHECKING:
     from pipeline.batch import BatchResult
@@ -67,6 +67,18 @@ _HOW = (
         help="Where decode and encode run (this version: beside the network).",
     ),
 )
+_VIEWS = (
+    click.option(
+        "--ref-view", metavar="ROW,COL|center", help="Light field: the view that REF shows."
+    ),
+    click.option(
+        "--ref-position",
+        metavar="X,Y",
+        help="Where REF's camera stands, in grid steps (columns, rows).",
+    ),
+    click.option("--ref-count", type=click.IntRange(1, 8), help="References fused for each view."),
+    click.option("--to", type=click.Choice(OUTPUTS), help="Layout of the output light field."),
+)
 _ENCODER = (
     click.option("--codec", help="Encoder, for example libx264 or libx265."),
     click.option("--crf", type=float, help="Constant quality of the encoder; lower is better."),
@@ -78,9 +90,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 def _settings_options(command: Command) -> Command:
     """Give a command every option that decides a plan."""
-    for option in reversed((*_WHAT, *_HOW, *_ENCODER)):
+    for option in reversed((*_WHAT, *_HOW, *_ENCODER, *_VIEWS)):
         command = option(command)
-    return command
+    return grid_options(command)
 
 
 def run_options(command: Command) -> Command:

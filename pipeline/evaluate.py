@@ -6,14 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
 from pipeline.errors import InputError, PairingError
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.options import grid_options
+from pipeline.lightfield.quality import LightFieldQuality, evaluate_views, in_words, steps_of
+from pipeline.lightfield.sidecar import given_views
 from pipeline.media.probe import probe
 from pipeline.media.reader import Frame, read
 from pipeline.schema import Clip, Model, Plan
+from pipeline.settings import GridSettings, checked
 
 TOLERANCE = Fraction(1, 1000)
 """Seconds by which times may differ: Matroska rounds them to milliseconds."""
@@ -133,6 +139,22 @@ def evaluate(
     return summarise(list(per_frame(str(sr), str(ground_truth), skip=skip)))
 
 
+def evaluate_light_field(
+    views: Clip, ground_truth: str, plan: Plan | None, asked: GridSettings
+) -> LightFieldQuality:
+    """Return the quality of a light field against the one at `ground_truth`.
+
+    Given views are those of the plan, or else of the sidecar.
+    """
+    truth = open_light_field(ground_truth, asked)
+    if truth is None:
+        raise PairingError(
+            f"found no light field in {ground_truth}, expected the one {views.path} was made from"
+        )
+    places = steps_of(plan) if plan is not None else given_views(Path(views.path))
+    return evaluate_views(views, truth, places)
+
+
 @click.command()
 @click.argument("result", metavar="SR")
 @click.option("--ground-truth", required=True, metavar="HR", help="The original recording.")
@@ -142,9 +164,21 @@ def evaluate(
     metavar="FILE",
     help="Plan of the run: leaves out the frames that were given as references.",
 )
+@grid_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(result: str, ground_truth: str, plan_file: str | None, as_json: bool) -> None:
-    """Print PSNR and SSIM of SR against HR, RGB and luma; frames are matched by time."""
+def command(
+    result: str, ground_truth: str, plan_file: str | None, as_json: bool, **grid: Any
+) -> None:
+    """Print PSNR and SSIM of SR against HR, RGB and luma; frames are matched by time.
+
+    Light fields are compared view by view, and measured for consistency.
+    """
+    views = open_light_field(result, checked(GridSettings, grid))
+    if views is not None:
+        plan = _read_plan(Path(plan_file)) if plan_file is not None else None
+        found = evaluate_light_field(views, ground_truth, plan, checked(GridSettings, grid))
+        click.echo(found.model_dump_json() if as_json else in_words(found))
+        return
     skip: frozenset[int] = frozenset()
     if plan_file is not None:
         skip = given_frames(_read_plan(Path(plan_file)))

@@ -14,6 +14,7 @@ from pipeline.assemble import finish, plan_path
 from pipeline.errors import AlreadyThere, InputError, Interrupted, PairingError
 from pipeline.interrupt import Interrupts
 from pipeline.ledger import Ledger, sha256, stored_plan
+from pipeline.lightfield.opening import open_light_field
 from pipeline.media.probe import probe
 from pipeline.plan import load_plan, make_plan
 from pipeline.progress import Reporter, Silent, limiting
@@ -134,7 +135,7 @@ def conclude(
     """Return what a run says about itself; `before` frames were done when it began."""
     plan = ledger.plan
     seconds = time.monotonic() - start
-    psnr, ssim = _evaluate(settings, ledger.output)
+    psnr, ssim = _evaluate(settings, ledger.output, plan)
     frames = len(plan.reference_map)
     return RunResult(
         output=str(ledger.output),
@@ -253,7 +254,9 @@ def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
     """Refuse a ground truth of another size now, not after hours of work."""
     if settings.ground_truth is None:
         return
-    truth = probe(settings.ground_truth)
+    views = plan.input.grid is not None
+    found = open_light_field(settings.ground_truth, settings) if views else None
+    truth = found or probe(settings.ground_truth)
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
             f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
@@ -261,9 +264,16 @@ def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
         )
 
 
-def _evaluate(settings: RunSettings, output: Path) -> tuple[float | None, float | None]:
+def _evaluate(settings: RunSettings, output: Path, plan: Plan) -> tuple[float | None, float | None]:
     if settings.ground_truth is None:
         return None, None
+    if plan.input.grid is not None:
+        from pipeline.evaluate import evaluate_light_field
+
+        made = open_light_field(output)
+        assert made is not None
+        found = evaluate_light_field(made, settings.ground_truth, plan, settings)
+        return found.psnr, found.ssim
     from pipeline.evaluate import evaluate  # imports torch
 
     result = evaluate(str(output), settings.ground_truth)

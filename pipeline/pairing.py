@@ -38,7 +38,7 @@ def prepare_reference(
     the up-sampled `lr`, so that nothing false can be borrowed. A reference that fits already is
     returned as it is.
     """
-    fitted, seen = _fit(_same_depth(ref, lr), height, width, affine)
+    fitted, seen = _fit(same_depth(ref, lr), height, width, affine)
     if match_colour:
         fitted = _match_colour(fitted, lr, seen)
     if seen is None:
@@ -47,7 +47,8 @@ def prepare_reference(
     return _pixels(np.where(seen[..., None] > 0, fitted, plain), fitted)
 
 
-def _same_depth(ref: Pixels, lr: Pixels) -> Pixels:
+def same_depth(ref: Pixels, lr: Pixels) -> Pixels:
+    """Return `ref` in the depth of `lr`; 257 maps 255 to 65535."""
     if ref.dtype == lr.dtype:
         return ref
     if lr.dtype == np.uint16:

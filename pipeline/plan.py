@@ -10,8 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline.errors import AlreadyThere, InputError, PairingError
+from pipeline.frames import scan
 from pipeline.geometry import quarter_turns, turned_size
-from pipeline.media.probe import probe, scan
+from pipeline.lightfield.hr_views import open_reference
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.plan_views import cut_views, plan_view_references
+from pipeline.lightfield.storage import Storage
+from pipeline.lightfield.targets import default_target
+from pipeline.media.probe import fingerprint, probe
 from pipeline.media.remux import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
 from pipeline.pairing_plan import plan_references
@@ -29,7 +35,7 @@ OVERRIDES = ("engine", "model", "batch", "on_error")
 """Settings that replace a plan's when they are given beside it."""
 UNCOMPARED = ("ref_offset", "segment", "start", "end")
 """Settings that went into a plan but cannot be read from it."""
-LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0}
+LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 """What even the most easily compressed output needs, a video twice: as segments and joined.
 Enough to notice a full disk beforehand."""
 
@@ -45,10 +51,16 @@ def make_plan(settings: RunSettings) -> Plan:
         raise InputError(
             "found no reference, expected an HR recording to borrow from; give --ref-stream REF"
         )
-    lr, ref = _probe(settings.input), _probe(settings.ref_stream)
+    lr = open_light_field(settings.input, settings) or _probe(settings.input)
+    views = lr.grid is not None
+    ref = (
+        open_reference(settings.ref_stream, settings, lr) if views else _probe(settings.ref_stream)
+    )
+    _check_view_options(settings, lr)
     scale = choose_scale(lr, ref, settings.scale)
+    stored = Storage(lr, settings.to).clip(0)
     encoding = default_encoding(
-        lr,
+        stored,
         codec=settings.codec,
         crf=settings.crf,
         preset=settings.preset,
@@ -59,10 +71,18 @@ def make_plan(settings: RunSettings) -> Plan:
     index = frames_between(lr, scan(lr), settings.start, settings.end)
     output = _output(settings, lr, scale, encoding)
     _check_output(output, settings, lr, ref)
-    check_container(lr, output, encoding)
     _check_room(output, lr, len(index.pts) * width * height)
-    paired = plan_references(lr, index, ref, settings, (height, width))
-    notes = [*_colour_notes(lr, ref), *container_notes(lr, output), *paired.notes]
+    if views:
+        paired = plan_view_references(lr, ref, settings, (height, width))
+        segments = cut_views(lr, settings.segment, settings.to)
+        notes = paired.notes
+    else:
+        check_container(lr, output, encoding)
+        paired = plan_references(lr, index, ref, settings, (height, width))
+        segments = cut_segments(
+            index.pts, index.keys, index.end_pts, lr.time_base, settings.segment
+        )
+        notes = [*_colour_notes(lr, ref), *container_notes(lr, output), *paired.notes]
     return Plan(
         input=lr,
         reference=paired.reference,
@@ -75,11 +95,40 @@ def make_plan(settings: RunSettings) -> Plan:
         batch=settings.batch,
         encoding=encoding,
         on_error=settings.on_error,
+        to=settings.to,
         cuts=paired.cuts,
-        segments=cut_segments(index.pts, index.keys, index.end_pts, lr.time_base, settings.segment),
+        segments=segments,
         reference_map=tuple(paired.choices),
         notes=tuple(notes),
     )
+
+
+def _probe_again(clip: Clip, path: str | None) -> Clip:
+    """Describe a recording of a plan anew; views are looked for where the plan has them."""
+    if clip.grid is None:
+        return _probe(path or clip.path)
+    if path is not None and Path(path).absolute() != Path(clip.path):
+        raise InputError(
+            f"found the light field {path} beside a plan for {clip.path}, expected the same; "
+            "make the plan anew"
+        )
+    files = [Path(file) for file in clip.files]
+    if missing := [file for file in files if not file.is_file()]:
+        raise InputError(f"found no {missing[0]}, which the plan names; make the plan anew")
+    return clip.model_copy(update={"fingerprint": fingerprint(files)})
+
+
+def _check_view_options(settings: RunSettings, lr: Clip) -> None:
+    names = ("ref_view", "ref_position", "ref_count", "consistent", "to")
+    given = [name for name in names if name in settings.model_fields_set]
+    if settings.select == "view":
+        given.append("select")
+    if lr.grid is None and given:
+        raise InputError(
+            f"found --{given[0].replace('_', '-')} for {lr.path}, which is no light field, "
+            "expected views such as view_00_00.png, or a sheet with --layout and --grid; "
+            "leave it out"
+        )
 
 
 def _probe(path: str) -> Clip:
@@ -96,9 +145,9 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     plans that are broken or whose files have changed.
     """
     plan = read_plan(path)
-    lr = _probe(settings.input if settings else plan.input.path)
+    lr = _probe_again(plan.input, settings.input if settings else None)
     given = settings.ref_stream if settings else None
-    ref = _probe(given or plan.reference.clip.path)
+    ref = _probe_again(plan.reference.clip, given)
     for name, now, then in (("input", lr, plan.input), ("reference", ref, plan.reference.clip)):
         if now.fingerprint != then.fingerprint:
             raise InputError(
@@ -118,7 +167,8 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
         plan = plan.model_copy(update={"output": str(Path(settings.output).absolute())})
     output = Path(plan.output)
     _check_output(output, settings, lr, ref)
-    check_container(lr, output, plan.encoding)
+    if lr.grid is None:
+        check_container(lr, output, plan.encoding)
     _check_room(output, lr, len(plan.reference_map) * plan.width * plan.height)
     return plan
 
@@ -185,6 +235,9 @@ def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> tuple[ReferenceChoi
     drift, offset = plan.reference.drift, plan.reference.offset
     checked = []
     for choice in plan.reference_map:
+        if choice.views is not None and (choice.ref_pts is None or choice.ref_pts in there):
+            checked.append(choice)
+            continue
         if choice.ref_pts is None:
             edited = choice.seconds is not None
             seconds = None
@@ -271,10 +324,6 @@ def _check_engine(engine: str) -> None:
 
 def _check_names(settings: RunSettings) -> None:
     _check_engine(settings.engine)
-    if settings.select == "view":
-        raise InputError(
-            "found --select view, expected auto, time or content in this version; try --select auto"
-        )
     if settings.placement == "split":
         raise InputError(
             "found --placement split, expected auto or fused in this version; try auto"
@@ -282,6 +331,8 @@ def _check_names(settings: RunSettings) -> None:
 
 
 def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> Path:
+    if settings.output is None and lr.grid is not None:
+        return default_target(lr, settings.to, f"_x{scale}")
     chosen = settings.output or default_output(lr, scale, encoding)
     return Path(chosen).absolute()
 

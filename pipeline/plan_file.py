@@ -17,7 +17,9 @@ def dumps(plan: Plan) -> str:
     rows = {name: data.pop(name) for name in ("segments", "reference_map")}
     parts = [json.dumps(data, indent=1)[:-2]]
     for name, entries in rows.items():
-        lines = ",\n".join("  " + json.dumps(entry) for entry in entries)
+        # clips have no views to tell of
+        kept = [{k: v for k, v in e.items() if k != "views" or v is not None} for e in entries]
+        lines = ",\n".join("  " + json.dumps(entry) for entry in kept)
         parts.append(f' "{name}": [\n{lines}\n ]')
     return ",\n".join(parts) + "\n}\n"
 

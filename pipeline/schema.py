@@ -274,6 +274,8 @@ class Plan(Model):
     threads: int = 0
     """CPU threads of an engine; some kernels' last bits depend on it. 0 = fixed as a run starts."""
     on_error: Literal["stop", "conceal"] = "stop"
+    to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None = None
+    """Light fields: layout of the output; None = the input's."""
     cuts: tuple[int, ...] = ()
     """LR pts of the first frame after each scene cut."""
     segments: tuple[Segment, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from deploy.protocol import Engine, Pixels
 from pipeline.errors import StageError
+from pipeline.frames import open_frames, read
 from pipeline.ledger import RunFolder, Written
-from pipeline.media.reader import FrameReader, read
+from pipeline.lightfield.fusion import fuse
+from pipeline.lightfield.nearest import GIVEN
+from pipeline.lightfield.storage import Storage
 from pipeline.media.writer import SegmentWriter
-from pipeline.pairing import prepare_reference
+from pipeline.pairing import prepare_reference, same_depth
 from pipeline.schema import Clip, Plan, ReferenceChoice, Segment, SegmentRecord
 
 
@@ -81,6 +84,10 @@ class Batch:
     """Which of the N have a reference."""
     ref: Pixels | None
     """M x H x W x 3 RGB for the M paired frames; None when M = 0."""
+    given: dict[int, Pixels]
+    """Which of the N are in the reference itself, and pass through: H x W x 3 RGB each."""
+    also: dict[int, list[Pixels]]
+    """Further references of paired frames, H x W x 3 RGB each, to be fused with the first."""
     concealed: tuple[int, ...]
     last: bool
     """Whether the segment ends with this batch."""
@@ -117,7 +124,7 @@ class DecodeStage:
         self._plan = plan
         self._borrow = borrow
         self._threads = threads
-        self._references = FrameReader(plan.reference.clip, cache=4, threads=threads)
+        self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
         self._held: tuple[int, Pixels] | None = None
         self.where = Where()
 
@@ -130,7 +137,7 @@ class DecodeStage:
         plan, segment = self._plan, task.segment
         expected = [choice.pts for choice in task.choices]
         self.where.at(expected[0] if expected else segment.start_pts)
-        entries: list[tuple[int, Pixels, Pixels | None]] = []
+        entries: list[_Entry] = []
         concealed: list[int] = []
         done = 0
         frames = read(
@@ -150,7 +157,7 @@ class DecodeStage:
             if len(entries) == plan.batch:
                 yield _batch(task, entries, concealed, last=False)
                 entries, concealed = [], []
-            entries.append((frame.pts, frame.rgb, self._reference(task.choices[done], frame.rgb)))
+            entries.append(self._entry(task.choices[done], frame.pts, frame.rgb))
             if frame.concealed:
                 concealed.append(frame.pts)
             done += 1
@@ -162,16 +169,31 @@ class DecodeStage:
             )
         yield _batch(task, entries, concealed, last=True)
 
-    def _reference(self, choice: ReferenceChoice, lr: Pixels) -> Pixels | None:
-        if choice.ref_pts is None or not self._borrow:
-            return None
-        if self._held is None or self._held[0] != choice.ref_pts:
+    def _entry(self, choice: ReferenceChoice, pts: int, lr: Pixels) -> _Entry:
+        """Pair an LR frame with its references; one that is given is taken as it is."""
+        if choice.ref_pts is None:
+            return _Entry(pts, lr)
+        plan = self._plan
+        if choice.why == GIVEN:
+            given = same_depth(self._frame(choice.ref_pts), lr)
+            if given.shape[:2] == (plan.height, plan.width):
+                return _Entry(pts, lr, given=given)
+        if not self._borrow:
+            return _Entry(pts, lr)
+        also = choice.views.also if choice.views is not None else ()
+        return _Entry(pts, lr, [self._reference(ref, lr) for ref in (choice.ref_pts, *also)])
+
+    def _frame(self, ref_pts: int) -> Pixels:
+        if self._held is None or self._held[0] != ref_pts:
             # let go of the old frame before the next is decoded: an 8K frame is 100 MB
             self._held = None
-            self._held = (choice.ref_pts, self._references.get(choice.ref_pts))
+            self._held = (ref_pts, self._references.get(ref_pts))
+        return self._held[1]
+
+    def _reference(self, ref_pts: int, lr: Pixels) -> Pixels:
         reference = self._plan.reference
         return prepare_reference(
-            self._held[1],
+            self._frame(ref_pts),
             lr,
             self._plan.height,
             self._plan.width,
@@ -180,20 +202,27 @@ class DecodeStage:
         )
 
 
-def _batch(
-    task: SegmentTask,
-    entries: list[tuple[int, Pixels, Pixels | None]],
-    concealed: list[int],
-    *,
-    last: bool,
-) -> Batch:
-    references = [ref for _, _, ref in entries if ref is not None]
+@dataclass(frozen=True)
+class _Entry:
+    """A decoded frame and its references, the nearest first."""
+
+    pts: int
+    lr: Pixels
+    references: list[Pixels] = field(default_factory=list)
+    given: Pixels | None = None
+
+
+def _batch(task: SegmentTask, entries: list[_Entry], concealed: list[int], *, last: bool) -> Batch:
+    numbered = list(enumerate(entries))
+    references = [entry.references[0] for entry in entries if entry.references]
     return Batch(
         task=task,
-        pts=[pts for pts, _, _ in entries],
-        lr=_pixels(np.stack([lr for _, lr, _ in entries])),
-        paired=[i for i, (_, _, ref) in enumerate(entries) if ref is not None],
+        pts=[entry.pts for entry in entries],
+        lr=_pixels(np.stack([entry.lr for entry in entries])),
+        paired=[i for i, entry in numbered if entry.references],
         ref=_pixels(np.stack(references)) if references else None,
+        given={i: entry.given for i, entry in numbered if entry.given is not None},
+        also={i: entry.references[1:] for i, entry in numbered if len(entry.references) > 1},
         concealed=tuple(concealed),
         last=last,
     )
@@ -209,18 +238,26 @@ def upsample(lr: Pixels, height: int, width: int) -> Pixels:
     return _pixels(cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
+def _enhanced(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
+    sr = engine.enhance(lr, ref)
+    if sr.shape != ref.shape or sr.dtype != ref.dtype:
+        raise StageError(
+            f"engine {engine.info.name} returned {sr.dtype} {sr.shape}, "
+            f"expected {ref.dtype} {ref.shape}"
+        )
+    return sr
+
+
 def enhance(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     """Run the network on the paired frames of a batch and plain up-sampling on the others."""
-    frames: dict[int, Pixels] = {}
+    frames = dict(batch.given)
     if batch.ref is not None:
         lr = batch.lr if len(batch.paired) == len(batch.pts) else batch.lr[batch.paired]
-        sr = engine.enhance(lr, batch.ref)
-        if sr.shape != batch.ref.shape or sr.dtype != batch.ref.dtype:
-            raise StageError(
-                f"engine {engine.info.name} returned {sr.dtype} {sr.shape}, "
-                f"expected {batch.ref.dtype} {batch.ref.shape}"
-            )
-        frames = dict(zip(batch.paired, sr, strict=True))
+        frames |= zip(batch.paired, _enhanced(engine, lr, batch.ref), strict=True)
+    for i, references in batch.also.items():
+        lr = batch.lr[i : i + 1]
+        others = [_enhanced(engine, lr, ref[None])[0] for ref in references]
+        frames[i] = fuse(batch.lr[i], [frames[i], *others])
     for i in range(len(batch.pts)):
         if i not in frames:
             frames[i] = upsample(batch.lr[i], plan.height, plan.width)
@@ -239,6 +276,7 @@ class EncodeStage:
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._plan = plan
         self._folder = folder
+        self._storage = Storage(plan.input, plan.to)
         self._writer: SegmentWriter | None = None
         self._attempt: Path | None = None
         self._pts: list[int] = []
@@ -249,12 +287,12 @@ class EncodeStage:
         """Encode one H x W x 3 frame; the segment's first one opens its file."""
         self.where.at(pts)
         if self._writer is None:
-            plan = self._plan
+            plan, clip = self._plan, self._storage.clip(pts)
             self._attempt = self._folder.attempt(segment)
             self._writer = SegmentWriter(
-                self._attempt, plan.input, plan.encoding, plan.width, plan.height
+                self._attempt, clip, plan.encoding, plan.width, plan.height
             )
-        self._writer.write(frame, pts)
+        self._writer.write(frame, self._storage.pts(pts))
         self._pts.append(pts)
 
     def conceal(self, pts: tuple[int, ...]) -> None:

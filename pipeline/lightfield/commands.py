@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
-from pipeline.lightfield.options import grid_options
-from pipeline.lightfield.targets import LAYOUTS
+from pipeline.lightfield.options import OUTPUTS, grid_options
 from pipeline.settings import checked
 
 
 @click.command()
 @click.argument("source", metavar="LF")
-@click.option("--to", required=True, type=click.Choice(LAYOUTS), help="Layout of the output.")
+@click.option("--to", required=True, type=click.Choice(OUTPUTS), help="Layout of the output.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: <stem>_<layout>.")
 @click.option("--names", metavar="TEMPLATE", help="New names, as 'view_{row:02}_{col:02}.png'.")
 @grid_options

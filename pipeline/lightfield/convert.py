@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.assemble import publish, sync
 from pipeline.errors import InputError, VerificationError
-from pipeline.ledger import write_atomically
 from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.reader import ViewReader
+from pipeline.lightfield.reader import ViewReader, frames_in_order
 from pipeline.lightfield.sinks import open_sink
 from pipeline.lightfield.targets import default_target, target_grid
+from pipeline.publish import publish, sync
 from pipeline.schema import Clip, Grid, Model
 from pipeline.settings import GridSettings
 
@@ -71,7 +69,8 @@ def convert(
         copy_views(clip, grid, out, root)
         check_copy(clip, root)
         sync(root)
-        publish_with_sidecar(root, out, work, force=force)
+        sidecar.publish_sidecar(root, out)
+        publish(root, out, work, force=force)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Converted(
@@ -103,16 +102,6 @@ def check_output(out: Path, clip: Clip, *, force: bool) -> None:
         )
 
 
-def frames_in_order(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
-    """Yield (position, moment) of every frame, view by view or moment by moment."""
-    if by_view:
-        for position, view in enumerate(grid.views):
-            yield from ((position, moment) for moment in range(view.frames))
-        return
-    for moment in range(grid.moments):
-        yield from ((position, moment) for position in range(len(grid.views)))
-
-
 def copy_views(clip: Clip, grid: Grid, out: Path, root: Path) -> None:
     """Write all views of `clip` at `root` in the layout of `grid`, with a sidecar."""
     assert clip.grid is not None
@@ -124,25 +113,7 @@ def copy_views(clip: Clip, grid: Grid, out: Path, root: Path) -> None:
     finally:
         sink.close()
         reader.close()
-    write_sidecar(clip, grid, out, root)
-
-
-def write_sidecar(
-    clip: Clip,
-    grid: Grid,
-    out: Path,
-    root: Path,
-    given: frozenset[tuple[int, int]] = frozenset(),
-    size: tuple[int, int] | None = None,
-) -> None:
-    """Write the sidecar of the output of `grid` at `root`, which will lie at `out`.
-
-    `size` is the views' height and width where they are not those of `clip`.
-    """
-    height, width = size or (clip.height, clip.width)
-    made = clip.model_copy(update={"grid": grid, "width": width, "height": height})
-    path = sidecar.sidecar_path(root)
-    path.write_text(sidecar.dumps(sidecar.make(made, out, given)), encoding="utf-8")
+    sidecar.write_sidecar(clip, grid, out, root)
 
 
 def check_copy(clip: Clip, root: Path) -> None:
@@ -166,12 +137,3 @@ def check_copy(clip: Clip, root: Path) -> None:
     finally:
         before.close()
         after.close()
-
-
-def publish_with_sidecar(root: Path, out: Path, spare: Path, *, force: bool) -> None:
-    """Rename the finished output to its place; the sidecar of a file goes before it."""
-    beside = sidecar.sidecar_path(root)
-    if beside.parent != root:
-        write_atomically(sidecar.sidecar_path(out), beside.read_text(encoding="utf-8"))
-        beside.unlink()
-    publish(root, out, spare, force=force)

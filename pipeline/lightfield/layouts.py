@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import configparser
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +33,16 @@ class Size:
     bits: int
 
 
-def folder(path: Path, wanted: GridSettings) -> Grid | None:
-    """Return the views in a folder of pictures, None where the names tell none."""
-    found = _placed(path, _pictures(path), wanted, names.KNOWN)
+Places = Mapping[str, tuple[int, int]]
+"""Stem of a file -> row and column of its view."""
+
+
+def folder(path: Path, wanted: GridSettings, places: Places | None = None) -> Grid | None:
+    """Return the views in a folder of pictures, None where the names tell none.
+
+    With `places`, only the files named there count.
+    """
+    found = _placed(path, _pictures(path), wanted, names.KNOWN, places)
     if found is None:
         return None
     template, views = found
@@ -49,11 +56,22 @@ def _pictures(path: Path) -> list[Path]:
 
 
 def _placed(
-    path: Path, files: Sequence[Path], wanted: GridSettings, known: Sequence[str]
+    path: Path,
+    files: Sequence[Path],
+    wanted: GridSettings,
+    known: Sequence[str],
+    given: Places | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
     """Return the template and the views (with `files`) that the names tell of."""
+    if given is not None:
+        files = [file for file in files if file.stem in given]
     if not files:
         return None
+    if given is not None:
+        placed = sorted((given[file.stem], str(file)) for file in files)
+        found = [View(row=row, col=col, files=(file,)) for (row, col), file in placed]
+        _check_places(path, found)
+        return "", tuple(found)
     stems = [file.stem for file in files]
     template = Path(wanted.template).stem if wanted.template else names.guess(stems, known)
     if template is None:
@@ -164,13 +182,13 @@ def _measured(
     return tuple(measured)
 
 
-def sequence(path: Path, wanted: GridSettings) -> Grid | None:
+def sequence(path: Path, wanted: GridSettings, given: Places | None = None) -> Grid | None:
     """Return the views of a folder with one folder of views for every moment."""
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")),
         key=lambda p: stills.natural_key(p.name),
     )
-    grids = [grid for sub in folders if (grid := folder(sub, wanted)) is not None]
+    grids = [grid for sub in folders if (grid := folder(sub, wanted, given)) is not None]
     if not grids or len(grids) < len(folders):
         return None
     first = grids[0]
@@ -242,14 +260,16 @@ def hdf5(path: Path, wanted: GridSettings) -> Grid:
     )
 
 
-def videos(path: Path, wanted: GridSettings, suffixes: Set[str]) -> Grid | None:
-    """Return the views of a folder with one video for each camera."""
+def videos(
+    path: Path, wanted: GridSettings, suffixes: Set[str], given: Places | None = None
+) -> Grid | None:
+    """Return the views of a folder with one video for each camera; see `folder`."""
     files = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
     files.sort(key=lambda p: stills.natural_key(p.name))
-    if len(files) < 2:
+    if len(files) < 2 and given is None:
         return None
-    found = _placed(path, files, wanted, names.CAMERAS)
-    if found is None and wanted.grid is None:
+    found = _placed(path, files, wanted, names.CAMERAS, given)
+    if found is None and wanted.grid is None and given is None:
         # cameras in no grid: a line, in the order of their numbers
         line = wanted.model_copy(update={"grid": (1, 1_000_000), "layout": "video"})
         found = _placed(path, files, line, names.CAMERAS)
@@ -257,7 +277,7 @@ def videos(path: Path, wanted: GridSettings, suffixes: Set[str]) -> Grid | None:
         return None
     template, placed = found
     views = []
-    for view in positions_of(path, placed):
+    for view in placed if given is not None else positions_of(path, placed):
         clip = probe(view.files[0])
         count = len(scan(clip).pts)
         views.append(view.model_copy(update={"files": (), "clip": clip, "frames": count}))

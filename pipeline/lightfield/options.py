@@ -9,7 +9,8 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LAYOUTS = ("folder", "lenslet", "mosaic", "quilt", "h5", "video", "stereo")
+OUTPUTS = ("folder", "lenslet", "mosaic", "quilt", "h5", "video")
+LAYOUTS = (*OUTPUTS, "stereo")
 GRID = (
     click.option(
         "--layout", type=click.Choice(LAYOUTS), help="Light field: how its views lie in files."

@@ -29,6 +29,16 @@ def index_of(clip: Clip) -> FrameIndex:
     return FrameIndex(pts=list(range(count)), keys=keys, end_pts=count)
 
 
+def frames_in_order(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
+    """Yield (position, moment) of every frame, view by view or moment by moment."""
+    if by_view:
+        for position, view in enumerate(grid.views):
+            yield from ((position, moment) for moment in range(view.frames))
+        return
+    for moment in range(grid.moments):
+        yield from ((position, moment) for position in range(len(grid.views)))
+
+
 class Times:
     """The pts of each view's video, looked up once; elsewhere a moment is its own time."""
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from pipeline.errors import InputError
+from pipeline.ledger import write_atomically
 from pipeline.schema import Clip, Grid, Model
 from pipeline.settings import GridSettings
 
@@ -99,6 +100,29 @@ def make(clip: Clip, root: Path, given: frozenset[tuple[int, int]] = frozenset()
     )
 
 
+def write_sidecar(
+    clip: Clip,
+    grid: Grid,
+    out: Path,
+    root: Path,
+    given: frozenset[tuple[int, int]] = frozenset(),
+) -> None:
+    """Write the sidecar of a light field at `root`, which will lie at `out`.
+
+    `clip` tells the size of the views, `grid` where they are.
+    """
+    made = clip.model_copy(update={"grid": grid})
+    sidecar_path(root).write_text(dumps(make(made, out, given)), encoding="utf-8")
+
+
+def publish_sidecar(root: Path, out: Path) -> None:
+    """Move the sidecar of a file to its place; that of a folder goes with it."""
+    beside = sidecar_path(root)
+    if beside.parent != root:
+        write_atomically(sidecar_path(out), beside.read_text(encoding="utf-8"))
+        beside.unlink()
+
+
 def dumps(sidecar: Sidecar) -> str:
     """Return the sidecar as JSON with one line for every view."""
     data = json.loads(sidecar.model_dump_json())
@@ -162,6 +186,13 @@ def as_remembered(grid: Grid, sidecar: Sidecar) -> Grid:
     if packed:
         update |= {"first": (row, col), "template": sidecar.template}
     return grid.model_copy(update=update)
+
+
+def given_views(path: Path) -> dict[tuple[int, int], None]:
+    """Return the views of the light field at `path` that were references, by its sidecar."""
+    sidecar = read_sidecar(path)
+    views = sidecar.views if sidecar is not None else ()
+    return {(view.row, view.col): None for view in views if view.role == "reference"}
 
 
 def holes(grid: Grid) -> list[tuple[int, int]]:

@@ -151,17 +151,21 @@ class SheetSink:
         self._spare = tempfile.TemporaryFile(dir=self._root.parent)  # noqa: SIM115 - kept open
         return cast(Pixels, np.memmap(self._spare, self._dtype, "w+", shape=shape))
 
-    def _save(self) -> None:
-        assert self._sheet is not None
+    def save(self, sheet: Pixels, moment: int) -> None:
+        """Write a finished sheet."""
         file = self._root
         if not file.suffix:
             file.mkdir(parents=True, exist_ok=True)
             digits = max(4, len(str(self._grid.moments)))
-            file = file / f"frame_{self._moment:0{digits}}.png"
+            file = file / f"frame_{moment:0{digits}}.png"
         if self._spare is not None and file.suffix.lower() == ".png":
-            save_rows(file, self._sheet)
+            save_rows(file, sheet)
         else:
-            stills.save(file, self._sheet)
+            stills.save(file, sheet)
+
+    def _save(self) -> None:
+        assert self._sheet is not None
+        self.save(self._sheet, self._moment)
         self._sheet = None
         if self._spare is not None:
             self._spare.close()

@@ -10,7 +10,6 @@ from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
 from pipeline.schema import Clip, Grid, View
 
-LAYOUTS = ("folder", "lenslet", "mosaic", "quilt", "h5", "video")
 _LOSSLESS = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
 _MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)
 """Ends of file names by which other programs know a layout."""

@@ -1,0 +1,262 @@
+"""The planning of a light field: which reference view serves which, and groups of views."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.alignment import estimate_field_of_view
+from pipeline.errors import InputError, PairingError
+from pipeline.geometry import inscribed_map, same_aspect
+from pipeline.lightfield.nearest import GIVEN, TRAINED, Candidate, Limits, Place, Target, choose
+from pipeline.lightfield.parallax import measure
+from pipeline.lightfield.reader import Times, ViewReader
+from pipeline.lightfield.sidecar import holes
+from pipeline.lightfield.storage import joined_by_packets
+from pipeline.media.probe import scan
+from pipeline.media.reader import FrameReader
+from pipeline.pairing import Affine
+from pipeline.pairing_plan import Paired
+from pipeline.schema import Clip, ReferenceChoice, ReferencePlan, Segment, View
+from pipeline.segments import cut_segments
+from pipeline.settings import RunSettings
+
+LARGEST_GROUP = 16
+"""Views in a segment: enough to share references, few enough to lose little with a worker."""
+REACH = 128
+"""Pixels of motion, at the output's size, that the network follows."""
+_COMPARED = 3
+
+
+def plan_view_references(
+    lr: Clip, ref: Clip, settings: RunSettings, size: tuple[int, int]
+) -> Paired:
+    """Choose reference views for every frame of a light field; `size` is the output's.
+
+    Raises PairingError where it is not told where a single reference camera stands.
+    """
+    _check(settings)
+    assert lr.grid is not None
+    candidates = _candidates(lr, ref, settings)
+    times = Times(lr)
+    targets = []
+    for number in range(lr.grid.count):
+        position, moment = lr.grid.place(number)
+        place = _place(lr.grid.views[position])
+        targets.append(Target(number, place, moment, times.seconds(number)))
+    limits = Limits(
+        count=settings.ref_count,
+        seconds=settings.max_ref_distance,
+        same_time=_half_interval(targets),
+        whole=(ref.height, ref.width) == size,
+    )
+    choices = [choose(target, candidates, limits) for target in targets]
+    affine, notes = _map(lr, ref, choices, size)
+    reference = ReferencePlan(
+        clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
+    )
+    return Paired(reference, choices, (), [*notes, *_notes(lr, ref, choices, size)])
+
+
+def _check(settings: RunSettings) -> None:
+    for name, given in (
+        ("--start or --end", settings.start is not None or settings.end is not None),
+        (f"--select {settings.select}", settings.select in ("time", "content")),
+        ("--ref-offset", settings.ref_offset is not None),
+    ):
+        if given:
+            raise InputError(
+                f"found {name} for a light field, expected --select view or auto and whole "
+                "recordings that started together; leave it out"
+            )
+
+
+def _half_interval(targets: list[Target]) -> float:
+    times = np.unique([target.seconds for target in targets])
+    return 0.5 * float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+
+
+def _place(view: View) -> Place:
+    if view.x is None or view.y is None:
+        return Place(float(view.col), float(view.row), view.row, view.col)
+    return Place(view.x, view.y, view.row, view.col)
+
+
+def _candidates(lr: Clip, ref: Clip, settings: RunSettings) -> list[Candidate]:
+    if ref.grid is None:
+        return [_alone(lr, ref, settings)]
+    assert lr.grid is not None
+    times = Times(ref)
+    known = {(view.row, view.col): _place(view) for view in lr.grid.views}
+    found = []
+    for position, view in enumerate(ref.grid.views):
+        numbers = [ref.grid.number(position, moment) for moment in range(view.frames)]
+        timed = ref.grid.moments > 1 or lr.grid.moments == 1
+        seconds = [times.seconds(number) for number in numbers] if timed else None
+        if lr.grid.moments == 1 and ref.grid.moments == 1:
+            seconds = None
+        # what the input knows of a camera's place holds for the HR camera at it, too
+        place = known.get((view.row, view.col), _place(view))
+        found.append(Candidate(place, numbers, seconds))
+    return found
+
+
+def _alone(lr: Clip, ref: Clip, settings: RunSettings) -> Candidate:
+    """Return a single reference camera at the place that was told."""
+    if ref.kind == "stills" and len(ref.files) > 1:
+        raise PairingError(
+            f"found {len(ref.files)} pictures in {ref.path} whose names tell no row and column, "
+            "expected HR views named as the input's; rename them, or give one with --ref-view"
+        )
+    place = _told_place(lr, settings)
+    assert lr.grid is not None
+    index = scan(ref)
+    seconds = [ref.seconds(pts) for pts in index.pts] if ref.kind == "video" else None
+    if lr.grid.moments == 1:
+        seconds = None
+    return Candidate(place, index.pts, seconds)
+
+
+def _told_place(lr: Clip, settings: RunSettings) -> Place:
+    grid = lr.grid
+    assert grid is not None
+    if settings.ref_position is not None:
+        return Place(*settings.ref_position)
+    if settings.ref_view is None:
+        raise PairingError(
+            f"found one reference for {len(grid.views)} views, expected to be told which view it "
+            "shows; give --ref-view ROW,COL, --ref-view center, or --ref-position X,Y in grid steps"
+        )
+    (top, rows), (left, cols) = grid.rows, grid.cols
+    if settings.ref_view == "center":
+        if rows % 2 == 0 or cols % 2 == 0:
+            return Place(left + (cols - 1) / 2, top + (rows - 1) / 2)
+        row, col = top + rows // 2, left + cols // 2
+    else:
+        row, col = settings.ref_view
+    position = grid.at(row, col)
+    if position is not None:
+        return _place(grid.views[position])
+    if top <= row < top + rows and left <= col < left + cols:
+        return Place(float(col), float(row), row, col)
+    raise PairingError(
+        f"found --ref-view {row},{col} for rows {top} to {top + rows - 1} and columns {left} to "
+        f"{left + cols - 1}, expected one of them; for a camera outside the grid give "
+        "--ref-position X,Y"
+    )
+
+
+def _map(
+    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
+) -> tuple[Affine | None, list[str]]:
+    """Return the map from output to reference pixels, None = plain scaling, and notes."""
+    if ref.grid is None:
+        affine = _field_of_view(lr, ref, choices, size)
+        if affine is not None:
+            return affine, [
+                "the reference shows another field of view; it is moved onto the output"
+            ]
+    if not same_aspect(lr, ref, 0):
+        return inscribed_map(lr, ref, 0, size), [
+            f"the reference of {ref.width}x{ref.height} has other proportions than the views; "
+            "its middle is taken to show the same"
+        ]
+    if (ref.height, ref.width) != size:
+        return None, [
+            f"the reference of {ref.width}x{ref.height} is scaled to {size[1]}x{size[0]}: "
+            "given views do not pass through untouched"
+        ]
+    return None, []
+
+
+def _field_of_view(
+    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
+) -> Affine | None:
+    """Compare the reference with the views nearest to it."""
+    paired = [c for c in choices if c.ref_pts is not None and c.views is not None]
+    paired.sort(key=lambda c: (c.views.steps if c.views and c.views.steps else 0.0, c.pts))
+    views, frames = ViewReader(lr), FrameReader(ref)
+    try:
+        pairs = [
+            (views.get(choice.pts), frames.get(choice.ref_pts))
+            for choice in paired[:_COMPARED]
+            if choice.ref_pts is not None
+        ]
+    finally:
+        views.close()
+        frames.close()
+    return estimate_field_of_view(pairs, *size) if pairs else None
+
+
+def _notes(lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]) -> list[str]:
+    notes = []
+    assert lr.grid is not None
+    parallax = measure(lr)
+    if parallax.advice:
+        notes.append(f"{parallax.advice}; see `pipeline probe`")
+    if missing := holes(lr.grid):
+        listed = ", ".join(str(place) for place in missing[:4])
+        notes.append(f"the grid has {len(missing)} holes ({listed} ...); they stay holes")
+    given = sum(choice.why == GIVEN for choice in choices)
+    if given:
+        notes.append(f"{given} of {len(choices)} views are given and pass through untouched")
+    steps = [c.views.steps for c in choices if c.views is not None and c.views.steps is not None]
+    far = [s for s in steps if s > TRAINED]
+    if far:
+        notes.append(
+            f"{len(far)} views borrow from farther than the networks were trained for "
+            f"({TRAINED:g} steps), the farthest from {max(far):.1f} steps: expect less detail there"
+        )
+    if parallax.disparity is not None and steps:
+        most = max(abs(value) for value in parallax.disparity) * max(steps) * size[0] / lr.height
+        if most > REACH:
+            notes.append(
+                f"views shift by up to {most:.0f} pixels against their reference, the network "
+                f"follows about {REACH}: give nearer HR views"
+            )
+    without = sum(choice.ref_pts is None for choice in choices)
+    if without:
+        notes.append(
+            f"{without} of {len(choices)} views have no reference in time and are up-sampled "
+            "plainly"
+        )
+    counts = {view.frames for view in lr.grid.views}
+    if len(counts) > 1:
+        notes.append(f"cameras have {min(counts)} to {max(counts)} frames; each keeps its own")
+    return notes
+
+
+def cut_views(clip: Clip, seconds: float, to: str | None) -> tuple[Segment, ...]:
+    """Return segments: groups of views, or for videos parts of `seconds` of each view."""
+    grid = clip.grid
+    assert grid is not None
+    if joined_by_packets(clip, to):
+        segments: list[Segment] = []
+        for position, view in enumerate(grid.views):
+            assert view.clip is not None
+            index = scan(view.clip)
+            start = grid.number(position, 0)
+            at = {pts: start + moment for moment, pts in enumerate(index.pts)}
+            last = start + view.frames
+            for part in cut_segments(
+                index.pts, index.keys, index.end_pts, view.clip.time_base, seconds
+            ):
+                segments.append(
+                    Segment(
+                        index=len(segments),
+                        start_pts=at[part.start_pts],
+                        end_pts=at.get(part.end_pts, last),
+                        frames=part.frames,
+                    )
+                )
+        return tuple(segments)
+    group = max(1, min(LARGEST_GROUP, grid.cols[1] if grid.cols[1] > 1 else len(grid.views)))
+    starts = range(0, grid.count, group)
+    return tuple(
+        Segment(
+            index=index,
+            start_pts=start,
+            end_pts=min(start + group, grid.count),
+            frames=min(group, grid.count - start),
+        )
+        for index, start in enumerate(starts)
+    )
