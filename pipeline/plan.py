@@ -14,7 +14,7 @@ from pipeline.frames import scan
 from pipeline.geometry import quarter_turns, turned_size
 from pipeline.lightfield.hr_views import open_reference
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.plan_views import cut_views, plan_view_references
+from pipeline.lightfield.plan_views import check_view_options, cut_views, plan_view_references
 from pipeline.lightfield.storage import Storage
 from pipeline.lightfield.targets import default_target
 from pipeline.media.probe import fingerprint, probe
@@ -56,7 +56,7 @@ def make_plan(settings: RunSettings) -> Plan:
     ref = (
         open_reference(settings.ref_stream, settings, lr) if views else _probe(settings.ref_stream)
     )
-    _check_view_options(settings, lr)
+    check_view_options(settings, lr)
     scale = choose_scale(lr, ref, settings.scale)
     stored = Storage(lr, settings.to).clip(0)
     encoding = default_encoding(
@@ -116,19 +116,6 @@ def _probe_again(clip: Clip, path: str | None) -> Clip:
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(f"found no {missing[0]}, which the plan names; make the plan anew")
     return clip.model_copy(update={"fingerprint": fingerprint(files)})
-
-
-def _check_view_options(settings: RunSettings, lr: Clip) -> None:
-    names = ("ref_view", "ref_position", "ref_count", "consistent", "to")
-    given = [name for name in names if name in settings.model_fields_set]
-    if settings.select == "view":
-        given.append("select")
-    if lr.grid is None and given:
-        raise InputError(
-            f"found --{given[0].replace('_', '-')} for {lr.path}, which is no light field, "
-            "expected views such as view_00_00.png, or a sheet with --layout and --grid; "
-            "leave it out"
-        )
 
 
 def _probe(path: str) -> Clip:

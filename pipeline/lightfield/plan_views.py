@@ -34,7 +34,6 @@ def plan_view_references(
 
     Raises PairingError where it is not told where a single reference camera stands.
     """
-    _check(settings)
     assert lr.grid is not None
     candidates = _candidates(lr, ref, settings)
     times = Times(lr)
@@ -55,6 +54,23 @@ def plan_view_references(
         clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
     )
     return Paired(reference, choices, (), [*notes, *_notes(lr, ref, choices, size)])
+
+
+def check_view_options(settings: RunSettings, lr: Clip) -> None:
+    """Raise InputError for options that the input, a light field or not, cannot take."""
+    if lr.grid is not None:
+        _check(settings)
+        return
+    names = ("ref_view", "ref_position", "ref_count", "consistent", "to")
+    given = [name for name in names if name in settings.model_fields_set]
+    if settings.select == "view":
+        given.append("select")
+    if given:
+        raise InputError(
+            f"found --{given[0].replace('_', '-')} for {lr.path}, which is no light field, "
+            "expected views such as view_00_00.png, or a sheet with --layout and --grid; "
+            "leave it out"
+        )
 
 
 def _check(settings: RunSettings) -> None:

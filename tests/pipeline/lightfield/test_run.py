@@ -1,0 +1,253 @@
+"""Light fields through `pipeline run`: layouts, given views, references, sequences."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from crossnetpp.data.degradation import degrade
+from pipeline.cli import main
+from pipeline.lightfield.fusion import fuse
+from pipeline.media.probe import probe, scan
+from tests.pipeline.lightfield import scenes
+from tests.pipeline.lightfield.test_convert import pixels
+
+SIZE = (64, 48)
+
+
+def lr_of(hr: np.ndarray) -> np.ndarray:
+    return degrade(hr, 2)
+
+
+def write_lr(path: Path, rows: int = 3, cols: int = 3) -> Path:
+    for row in range(rows):
+        for col in range(cols):
+            scenes.save(path / f"view_{row:02}_{col:02}.png", lr_of(scenes.flowers(row, col)))
+    return path
+
+
+def write_hr(path: Path, *places: tuple[int, int]) -> Path:
+    for row, col in places:
+        scenes.save(path / f"view_{row:02}_{col:02}.png", scenes.flowers(row, col))
+    return path
+
+
+def run(*arguments: object, engine: str = "bicubic") -> Result:
+    return CliRunner().invoke(main, ["run", *map(str, arguments), "--engine", engine, "-q"])
+
+
+def assert_enlarged(found: dict[tuple[int, int, int], np.ndarray], *given: tuple[int, int]) -> None:
+    """Compare with the LR views enlarged by OpenCV, and with the given ones."""
+    assert len(found) == 9
+    for (row, col, _), view in found.items():
+        hr = scenes.flowers(row, col)
+        plain = cv2.resize(lr_of(hr), SIZE, interpolation=cv2.INTER_CUBIC)
+        np.testing.assert_array_equal(view, hr if (row, col) in given else plain)
+
+
+def test_a_folder_comes_back_with_its_names_and_given_views_untouched(tmp_path: Path) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0), (2, 1))
+    done = run(lr, "--ref-stream", hr)
+    assert done.exit_code == 0, done.output
+    out = tmp_path / "lf_x2"
+    names = {file.name for file in lr.iterdir()} | {"lightfield.json"}
+    assert {file.name for file in out.iterdir()} == names
+    assert_enlarged(pixels(out), (0, 0), (2, 1))
+    sidecar = json.loads((out / "lightfield.json").read_text())
+    roles = {(v["row"], v["col"]): v["role"] for v in sidecar["views"]}
+    assert [place for place, role in roles.items() if role == "reference"] == [(0, 0), (2, 1)]
+    chosen = json.loads((tmp_path / "lf_x2.plan.json").read_text())["reference_map"]
+    told = {(c["views"]["row"], c["views"]["col"]): c for c in chosen}
+    assert told[0, 0]["why"] == told[2, 1]["why"] == "given"
+    assert told[2, 2]["views"]["ref_row"] == 2
+    assert told[2, 2]["views"]["steps"] == 1
+
+
+def test_an_existing_output_is_kept_unless_forced(tmp_path: Path) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
+    (tmp_path / "lf_x2").mkdir()
+    (tmp_path / "lf_x2" / "mine.txt").write_text("kept")
+    refused = run(lr, "--ref-stream", hr)
+    assert refused.exit_code == 2
+    assert "already there" in refused.stderr
+    assert (tmp_path / "lf_x2" / "mine.txt").read_text() == "kept"
+    assert run(lr, "--ref-stream", hr, "--force").exit_code == 0
+    assert not (tmp_path / "lf_x2" / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("layout", ["lenslet", "mosaic"])
+def test_sheets_come_back_as_sheets(tmp_path: Path, layout: str) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (1, 1))
+    converted = CliRunner().invoke(
+        main, ["convert", str(lr), "--to", layout, "-o", str(tmp_path / "sheet.png")]
+    )
+    assert converted.exit_code == 0, converted.output
+    done = run(tmp_path / "sheet.png", "--ref-stream", hr)
+    assert done.exit_code == 0, done.output
+    assert_enlarged(pixels(tmp_path / "sheet_x2.png"), (1, 1))
+    assert cv2.imread(str(tmp_path / "sheet_x2.png")).shape == (3 * 48, 3 * 64, 3)
+
+
+def test_the_output_may_have_another_layout(tmp_path: Path) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
+    done = run(lr, "--ref-stream", hr, "--to", "quilt")
+    assert done.exit_code == 0, done.output
+    assert_enlarged(pixels(tmp_path / "lf_x2_qs3x3a1.333.png"), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("told", "place"),
+    [
+        (["--ref-view", "2,1"], (2, 1)),
+        (["--ref-view", "center"], (1, 1)),
+        (["--ref-position", "-1,0.5"], None),
+    ],
+)
+def test_a_single_picture_serves_the_view_it_shows(
+    tmp_path: Path, told: list[str], place: tuple[int, int] | None
+) -> None:
+    lr = write_lr(tmp_path / "lf")
+    picture = scenes.save(tmp_path / "camera.png", scenes.flowers(*(place or (0, 0))))
+    silent = run(lr, "--ref-stream", picture)
+    assert silent.exit_code == 2
+    assert "--ref-view" in silent.stderr
+    done = run(lr, "--ref-stream", picture, *told)
+    assert done.exit_code == 0, done.output
+    assert_enlarged(pixels(tmp_path / "lf_x2"), *([place] if place else []))
+
+
+def test_the_network_borrows_and_two_references_are_fused(tmp_path: Path) -> None:
+    lr, hr = write_lr(tmp_path / "lf", 1, 3), write_hr(tmp_path / "hr", (0, 0), (0, 2))
+    for count in (1, 2):
+        out = tmp_path / f"out{count}"
+        done = run(lr, "--ref-stream", hr, "--ref-count", count, "-o", out, engine="torch")
+        assert done.exit_code == 0, done.output
+    one, two = (pixels(tmp_path / f"out{count}")[0, 1, 0].astype(float) for count in (1, 2))
+    truth = scenes.flowers(0, 1)
+    plain = cv2.resize(lr_of(truth), SIZE, interpolation=cv2.INTER_CUBIC)
+    assert ((one - truth) ** 2).mean() < 0.5 * ((plain.astype(float) - truth) ** 2).mean()
+    assert not np.array_equal(one, two)
+
+
+def test_fusing_leaves_out_what_disagrees_with_the_lr() -> None:
+    truth = scenes.plane(0, 0, 0.0)
+    wrong = truth.copy()
+    wrong[:, 64:] = 255 - wrong[:, 64:]
+    other = truth.copy()
+    other[:, :64] = 0
+    fused = fuse(lr_of(truth), [wrong, other]).astype(int)
+    assert np.abs(fused - truth)[:, :48].max() <= 4
+    assert np.abs(fused - truth)[:, 80:].max() <= 4
+
+
+def write_camera(path: Path, frames: list[np.ndarray], pts: list[int]) -> Path:
+    """Write a lossless video with these times in 1/600 s, and none of its frames alike."""
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w", options={"video_track_timescale": "600"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "0", "bf": "0"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt, stream.time_base = "yuv444p", Fraction(1, 600)
+        stream.codec_context.time_base = Fraction(1, 600)
+        for rgb, at in zip(frames, pts, strict=True):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, 600)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_sequence_of_views_as_videos_keeps_every_time(tmp_path: Path) -> None:
+    # a static scene; one window moves through all views together
+    def window(row: int, col: int, moment: int) -> np.ndarray:
+        return np.ascontiguousarray(scenes.flowers(row, col)[moment : moment + 40, :56])
+
+    pts = [0, 24, 48, 75, 99, 120, 144, 171]
+    for row in range(2):
+        for col in range(2):
+            # one camera is a frame short
+            times = pts[:-1] if (row, col) == (1, 0) else pts
+            frames = [lr_of(window(row, col, m)) for m in range(len(times))]
+            write_camera(tmp_path / "rig" / f"cam{row}_{col}.mp4", frames, times)
+    hr = [window(0, 1, m) for m in range(len(pts))]
+    write_camera(tmp_path / "hr" / "cam0_1.mp4", hr, pts)
+    arguments = ["--segment", 0.2, "-o", tmp_path / "o"]
+    done = run(tmp_path / "rig", "--ref-stream", tmp_path / "hr", *arguments)
+    assert done.exit_code == 0, done.output
+    for row in range(2):
+        for col in range(2):
+            lr = probe(str(tmp_path / "rig" / f"cam{row}_{col}.mp4"))
+            made = probe(str(tmp_path / "o" / f"cam{row}_{col}.mp4"))
+            assert (made.width, made.height) == (56, 40)
+            exact = [at * lr.time_base for at in scan(lr).pts]
+            assert [at * made.time_base for at in scan(made).pts] == exact
+    chosen = json.loads((tmp_path / "o.plan.json").read_text())["reference_map"]
+    assert len(chosen) == 31
+    for choice in chosen:
+        assert choice["ref_pts"] == choice["views"]["moment"]  # the same time
+        assert (choice["why"] == "given") == (
+            (choice["views"]["row"], choice["views"]["col"]) == (0, 1)
+        )
+
+
+def test_side_by_side_stereo_video_comes_back_side_by_side(tmp_path: Path) -> None:
+    pts = [0, 24, 51]
+    left, right = ([scenes.flowers(m, col) for m in range(3)] for col in (0, 3))
+    pairs = [np.hstack([lr_of(a), lr_of(b)]) for a, b in zip(left, right, strict=True)]
+    write_camera(tmp_path / "lr" / "pair.mp4", pairs, pts)
+    write_camera(tmp_path / "hr" / "left.mp4", left, pts)
+    arguments = ["--layout", "stereo", "--ref-view", "0,0", "-o", tmp_path / "out.mp4"]
+    reference = tmp_path / "hr" / "left.mp4"
+    done = run(tmp_path / "lr" / "pair.mp4", "--ref-stream", reference, *arguments)
+    assert done.exit_code == 0, done.output
+    made = probe(str(tmp_path / "out.mp4"))
+    assert (made.width, made.height) == (128, 48)
+    assert [at * made.time_base for at in scan(made).pts] == [Fraction(at, 600) for at in pts]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--select", "time"], "found --select time for a light field"),
+        (["--start", "1"], "found --start or --end"),
+        (["--ref-view", "9,9"], "found --ref-view 9,9"),
+        (["--crop-grid", "4x4"], "found a grid of 3x3"),
+        (["--ref-view", "1"], "for --ref-view"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(
+    tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
+    if "--ref-view" in arguments:
+        hr = hr / "view_00_00.png"
+    refused = run(lr, "--ref-stream", hr, *arguments)
+    assert refused.exit_code == 2, refused.output
+    assert complaint in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "lf_x2").exists()
+
+
+def test_view_options_beside_a_clip_are_refused(tmp_path: Path) -> None:
+    picture = scenes.save(tmp_path / "a.png", lr_of(scenes.flowers(0, 0)))
+    hr = scenes.save(tmp_path / "b.png", scenes.flowers(0, 0))
+    refused = run(picture, "--ref-stream", hr, "--ref-view", "0,0")
+    assert refused.exit_code == 2
+    assert "no light field" in refused.stderr
+
+
+@pytest.mark.ray
+def test_ray_gives_the_same_bits(tmp_path: Path) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
+    for runner in ("inline", "ray"):
+        arguments = ["--runner", runner, "-o", tmp_path / runner]
+        done = run(lr, "--ref-stream", hr, *arguments, engine="torch")
+        assert done.exit_code == 0, done.output
+    for file in sorted((tmp_path / "inline").iterdir()):
+        assert file.read_bytes() == (tmp_path / "ray" / file.name).read_bytes()
