@@ -19,6 +19,7 @@ from pipeline import stages
 from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 from pipeline.media.probe import probe, scan
+from pipeline.media.reader import FrameReader
 from pipeline.schema import Plan
 from pipeline.stages import DecodeStage, EncodeStage, SegmentTask, enhance, header, tasks, upsample
 from pipeline.worker import THREAD_PREFIX, SegmentWorker
@@ -121,13 +122,13 @@ def test_a_shared_reference_is_decoded_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    real = stages.FrameReader.get
+    real = FrameReader.get
 
-    def get(self: stages.FrameReader, pts: int) -> Pixels:
+    def get(self: FrameReader, pts: int) -> Pixels:
         asked.append(pts)
         return real(self, pts)
 
-    monkeypatch.setattr(stages.FrameReader, "get", get)
+    monkeypatch.setattr(FrameReader, "get", get)
     decoder = DecodeStage(header(ledger.plan))
     for task in all_tasks(ledger):
         assert [b.last for b in decoder.batches(task)] == [False, False, True]

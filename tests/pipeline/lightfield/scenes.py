@@ -8,6 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.reader import ViewReader
+from pipeline.settings import GridSettings
+
 FLOWERS = Path(__file__).parents[2] / "data" / "flowers_8x8.png"
 Picture = NDArray[np.uint8]
 
@@ -59,3 +63,18 @@ def folder(
                 index = row * cols + col
                 save(path / name.format(row=row + first, col=col + first, index=index), deep)
     return path
+
+
+def pixels(path: Path, **asked: object) -> dict[tuple[int, int, int], np.ndarray]:
+    """Return every view of a light field by row, column and moment."""
+    clip = open_light_field(path, GridSettings(**asked))
+    assert clip is not None
+    assert clip.grid is not None
+    reader = ViewReader(clip)
+    found = {}
+    for number in range(clip.grid.count):
+        position, moment = clip.grid.place(number)
+        view = clip.grid.views[position]
+        found[view.row, view.col, moment] = reader.get(number)
+    reader.close()
+    return found

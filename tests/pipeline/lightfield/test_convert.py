@@ -7,31 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scenes
 from click.testing import CliRunner
+from scenes import pixels
 
 from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.lightfield.convert import convert
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.png_rows import save_rows
-from pipeline.lightfield.reader import ViewReader
 from pipeline.media import stills
-from pipeline.settings import GridSettings
-from tests.pipeline.lightfield import scenes
-
-
-def pixels(path: Path, **asked: object) -> dict[tuple[int, int, int], np.ndarray]:
-    clip = open_light_field(path, GridSettings(**asked))
-    assert clip is not None
-    assert clip.grid is not None
-    reader = ViewReader(clip)
-    found = {}
-    for number in range(clip.grid.count):
-        position, moment = clip.grid.place(number)
-        view = clip.grid.views[position]
-        found[view.row, view.col, moment] = reader.get(number)
-    reader.close()
-    return found
 
 
 def assert_same(first: Path, second: Path) -> None:

@@ -8,13 +8,13 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import scenes
 
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
 from pipeline.schema import Clip
 from pipeline.settings import GridSettings
-from tests.pipeline.lightfield import scenes
 
 
 def opened(path: Path, **asked: object) -> Clip:

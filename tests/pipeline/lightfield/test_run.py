@@ -10,14 +10,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+import scenes
 from click.testing import CliRunner, Result
+from scenes import pixels
 
 from crossnetpp.data.degradation import degrade
 from pipeline.cli import main
 from pipeline.lightfield.fusion import fuse
 from pipeline.media.probe import probe, scan
-from tests.pipeline.lightfield import scenes
-from tests.pipeline.lightfield.test_convert import pixels
 
 SIZE = (64, 48)
 
