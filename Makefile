@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench browser clean
 
 demo: $(READY)
 	$(BIN)/pipeline demo --force -o demo-output
@@ -21,6 +21,10 @@ types: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m jobs.bench_pipeline
+
+# For the tests of the report, which are skipped where there is none. Debian, as root.
+browser:
+	command -v chromium || { apt-get update -qq && apt-get install -y -qq chromium; }
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

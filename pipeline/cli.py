@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": ("pipeline.commands:plan", "Say what a run would do, without running it."),
     "probe": ("pipeline.commands:probe", "Describe a video or a folder of images."),
     "evaluate": ("pipeline.evaluate:command", "Compare an output with its ground truth."),
+    "report": ("pipeline.report.command:command", "Show pictures and figures of a finished run."),
     "degrade": ("pipeline.degrade:command", "Make a low-resolution copy of a recording."),
     "convert": ("pipeline.lightfield.commands:convert", "Give a light field another layout."),
     "train": ("pipeline.train_command:command", "Train a network on your own recordings."),

@@ -101,6 +101,7 @@ def run_options(command: Command) -> Command:
         click.argument("inputs", metavar="INPUT...", nargs=-1),
         click.option("--manifest", metavar="FILE", help="Inputs in a CSV or JSONL file."),
         click.option("--ground-truth", metavar="HR", help="Measure PSNR and SSIM against this."),
+        click.option("--report", metavar="FILE.html", help="Write pictures and figures there."),
         click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
         _JSON,
     )
@@ -120,7 +121,12 @@ def _settings(values: dict[str, Any]) -> RunSettings:
 @click.command()
 @run_options
 def run(
-    inputs: tuple[str, ...], manifest: str | None, quiet: bool, as_json: bool, **values: Any
+    inputs: tuple[str, ...],
+    manifest: str | None,
+    report: str | None,
+    quiet: bool,
+    as_json: bool,
+    **values: Any,
 ) -> None:
     """Enhance INPUT with the detail of REF.
 
@@ -137,6 +143,7 @@ def run(
     progress = reporter(quiet=quiet)
     from pipeline.batch import is_batch
 
+    page = _page(report, batch=is_batch(inputs, manifest))
     if is_batch(inputs, manifest):
         _run_batch(inputs, manifest, values, progress, as_json=as_json)
         return
@@ -144,7 +151,24 @@ def run(
     from pipeline.job import run as run_job
 
     result = run_job(settings, progress)
+    if page is not None:
+        from pipeline.report.page import write_report
+
+        progress.note(f"writing {page}")
+        write_report(Path(result.output), page, ground_truth=settings.ground_truth)
     click.echo(result.model_dump_json() if as_json else _describe_result(result))
+
+
+def _page(report: str | None, *, batch: bool) -> Path | None:
+    """Return where the report goes, checked before hours of work."""
+    if report is None:
+        return None
+    if batch:
+        raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
+    from pipeline.report.command import check_page
+
+    check_page(Path(report))
+    return Path(report)
 
 
 def _run_batch(

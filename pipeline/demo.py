@@ -165,11 +165,15 @@ def command(folder: Path, force: bool, quiet: bool) -> None:
     lr, ref = folder / "lr.mp4", folder / "ref.mp4"
     degrade(str(SAMPLE), lr, scale=SCALE)
     keys = degrade(str(SAMPLE), ref, scale=1, every=KEY_FRAME_EVERY)
+    from pipeline.report.page import write_report  # imports torch
+
     contenders = [_contend(lr, ref, folder, engine, quiet) for engine in ("bicubic", "auto")]
     clips = [_frames(Path(contender.result.output)) for contender in contenders]
     middle = KEY_FRAME_EVERY // 2
     columns = {"bicubic": clips[0][middle], "CrossNet++ fast": clips[1][middle]}
     write_picture(columns | {"original": _frames(SAMPLE)[middle]}, folder / "compare.png")
     write_clip(clips[0], clips[1], folder / "compare.mp4")
+    report = folder / "report.html"
+    write_report(Path(contenders[1].result.output), report, ground_truth=str(SAMPLE))
     _table(contenders, keys.frames)
-    click.echo(f"look at {folder / 'compare.png'} and {folder / 'compare.mp4'}")
+    click.echo(f"look at {report}, {folder / 'compare.png'} and {folder / 'compare.mp4'}")

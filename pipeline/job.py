@@ -18,6 +18,7 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.media.probe import probe
 from pipeline.plan import load_plan, make_plan
 from pipeline.progress import Reporter, Silent, limiting
+from pipeline.report.record import save_record
 from pipeline.runner import choose_runner, frames_committed, run_inline
 from pipeline.schema import Model, Plan
 from pipeline.settings import RunSettings
@@ -102,6 +103,18 @@ def _run(
         progress.note(_summary(info, busy))
         reference_map = finish(ledger, interrupts, force=settings.force)
         state.published = True
+    trouble = save_record(
+        settings,
+        plan,
+        reference_map,
+        info,
+        busy,
+        runner=runner,
+        frames=len(plan.reference_map) - before,
+        seconds=time.monotonic() - start,
+    )
+    if trouble:
+        progress.note(trouble)
     return conclude(settings, ledger, info, reference_map, before=before, start=start)
 
 

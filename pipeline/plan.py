@@ -131,7 +131,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     reference map whose reference was changed by hand are marked "edited". Raises InputError for
     plans that are broken or whose files have changed.
     """
-    plan = read_plan(path)
+    plan = read_plan(path).model_copy(update={"record": None})
     lr = _probe_again(plan.input, settings.input if settings else None)
     given = settings.ref_stream if settings else None
     ref = _probe_again(plan.reference.clip, given)

@@ -254,6 +254,25 @@ class Segment(Model):
     frames: int
 
 
+class RunRecord(Model):
+    """How the run went that finished an output."""
+
+    command: str
+    seconds: float
+    """Wall-clock time from planning to publishing."""
+    frames: int
+    """Enhanced by this run; resumed ones are not counted."""
+    engine: str
+    device: str
+    reason: str
+    """Why this engine was taken."""
+    runner: str
+    busy: dict[str, float]
+    """Busy seconds of each stage, summed over workers."""
+    versions: dict[str, str]
+    machine: str
+
+
 class Plan(Model):
     """Everything a run does, decided before it starts; deterministic and editable."""
 
@@ -282,10 +301,12 @@ class Plan(Model):
     reference_map: tuple[ReferenceChoice, ...]
     notes: tuple[str, ...] = ()
     """What was guessed, what will be kept and what lost, in plain sentences."""
+    record: RunRecord | None = None
+    """How the run went; only in the plan that is kept beside a finished output."""
 
     def digest(self) -> str:
-        """Return the sha256 of all that decides the output's bits (not its path or the notes)."""
-        text = self.model_dump_json(exclude={"output", "notes"})
+        """Return the sha256 of all that decides the output's bits (not path, notes or record)."""
+        text = self.model_dump_json(exclude={"output", "notes", "record"})
         return hashlib.sha256(text.encode()).hexdigest()
 
     def choices(self, segment: Segment) -> list[ReferenceChoice]:

@@ -1,0 +1,56 @@
+"""`pipeline report`: the report of a run that has finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.errors import InputError
+
+SUFFIXES = (".html", ".htm")
+
+
+def check_page(page: Path) -> None:
+    """Refuse a report's path now, not after hours of work."""
+    if page.suffix.lower() not in SUFFIXES:
+        raise InputError(f"found the report {page}, expected a name that ends in .html; rename it")
+    if not page.absolute().parent.is_dir():
+        raise InputError(f"found no folder {page.parent}, expected one for the report; make it")
+    if page.is_dir():
+        raise InputError(f"found a folder at {page}, expected a file's name; try {page / 'o.html'}")
+
+
+def output_of(run: Path) -> Path:
+    """Return the output that a path names: itself, its plan, or its folder of a demo."""
+    if run.name.endswith(".plan.json"):
+        from pipeline.plan_file import read_plan
+
+        named = Path(read_plan(run).output)
+        beside = run.with_name(named.name)
+        return beside if beside.exists() else named
+    return run
+
+
+@click.command()
+@click.argument("run", metavar="OUT")
+@click.option("-o", "--output", "page", metavar="FILE.html", help="Default: OUT with .html.")
+@click.option("--ground-truth", metavar="HR", help="Measure PSNR and SSIM against this.")
+@click.option("--plan", metavar="FILE", help="Default: the .plan.json beside OUT.")
+@click.option("--force", is_flag=True, help="Replace an existing report.")
+def command(
+    run: str, page: str | None, ground_truth: str | None, plan: str | None, force: bool
+) -> None:
+    """Write one HTML file with pictures and figures of a finished run.
+
+    OUT is the output of a run, or its .plan.json. The page fetches nothing and can be mailed.
+    """
+    output = output_of(Path(run))
+    target = Path(page) if page else output.with_suffix(".html")
+    check_page(target)
+    if target.exists() and not force:
+        raise InputError(f"found {target} already there; try another -o, or --force to replace it")
+    from pipeline.report.page import write_report
+
+    write_report(output, target, plan_file=Path(plan) if plan else None, ground_truth=ground_truth)
+    click.echo(f"{target}")

@@ -1,0 +1,250 @@
+"""One pass over an output beside what it was made from: a row of figures for each frame."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, PairingError
+from pipeline.evaluate import given_frames
+from pipeline.frames import Source, open_frames, scan
+from pipeline.media.probe import probe
+from pipeline.pairing import prepare_reference
+from pipeline.report import quality
+from pipeline.schema import Clip, Plan, ReferenceChoice
+from pipeline.stages import upsample
+
+Picture = NDArray[np.uint8]
+MOST_FRAMES = 400
+"""Frames measured; of longer clips as many, evenly spread."""
+MOST_PAIRS = 24
+"""Frames measured by optical flow, which takes longer than all the rest."""
+TOLERANCE = 1e-3
+"""Seconds by which the times of output and ground truth may differ."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures of one frame; dB, 8-bit levels, seconds. None = not measured."""
+
+    number: int
+    seconds: float
+    choice: ReferenceChoice
+    borrowed: float
+    """Mean difference from plain up-sampling, 8-bit levels."""
+    consistency: float
+    """PSNR of the result reduced again, against the input."""
+    psnr: float | None = None
+    ssim: float | None = None
+    bicubic_psnr: float | None = None
+    bicubic_ssim: float | None = None
+    agreement: float | None = None
+    temporal: float | None = None
+    bicubic_temporal: float | None = None
+
+    @property
+    def figure(self) -> float:
+        """Return what frames are ranked by: PSNR, or consistency without ground truth."""
+        return self.consistency if self.psnr is None else self.psnr
+
+
+@dataclass(frozen=True)
+class Views:
+    """One frame as everybody has it: uint8 H x W x 3 RGB, the input h x w x 3."""
+
+    lr: Picture
+    bicubic: Picture
+    result: Picture
+    reference: Picture | None
+    original: Picture | None
+
+
+class Material:
+    """The recordings of a finished run, opened; a context manager."""
+
+    def __init__(self, plan: Plan, output: Path, ground_truth: str | None) -> None:
+        if plan.input.grid is not None:
+            raise InputError(
+                f"found a light field in {plan.input.path}, expected a clip: reports of light "
+                "fields are not built yet; try `pipeline probe` of the output"
+            )
+        self.plan = plan
+        self.result = probe(str(output))
+        if (self.result.width, self.result.height) != (plan.width, plan.height):
+            raise InputError(
+                f"found {self.result.width}x{self.result.height} in {output}, expected the plan's "
+                f"{plan.width}x{plan.height}; give the output of this plan"
+            )
+        self._times = scan(self.result).pts
+        if len(self._times) != len(plan.reference_map):
+            raise InputError(
+                f"found {len(self._times)} frames in {output} and {len(plan.reference_map)} in "
+                "its plan, expected as many; give the output of this plan"
+            )
+        self.truth = probe(ground_truth) if ground_truth else None
+        self._partners = self._pair(self.truth) if self.truth else None
+        self._stack = ExitStack()
+        self._lr = self._open(plan.input)
+        self._reference = self._open(plan.reference.clip)
+        self._sr = self._open(self.result)
+        self._original = self._open(self.truth) if self.truth else None
+
+    def _open(self, clip: Clip) -> Source:
+        return self._stack.enter_context(closing(open_frames(clip, cache=2)))
+
+    def _pair(self, truth: Clip) -> list[int]:
+        """Return the pts of the ground truth for every frame of the result."""
+        if (truth.width, truth.height) != (self.plan.width, self.plan.height):
+            raise PairingError(
+                f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
+                f"{self.plan.width}x{self.plan.height}; give the original"
+            )
+        known = scan(truth).pts
+        times = [truth.seconds(pts) for pts in known]
+        paired = []
+        for pts in self._times:
+            at = self.result.seconds(pts)
+            near = bisect_left(times, at - TOLERANCE)
+            if near == len(times) or times[near] > at + TOLERANCE:
+                raise PairingError(
+                    f"found no frame at {at:.3f} s in {truth.path}, expected one for every frame "
+                    "of the output; give the original with the same time stamps"
+                )
+            paired.append(known[near])
+        return paired
+
+    def __enter__(self) -> Material:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def views(self, number: int, *, reference: bool = True) -> Views:
+        """Return one frame of everything, 8 bit."""
+        choice = self.plan.reference_map[number]
+        lr = self._lr.get(choice.pts)
+        fitted = None
+        if reference and choice.ref_pts is not None:
+            placed = self.plan.reference
+            fitted = prepare_reference(
+                self._reference.get(choice.ref_pts),
+                lr,
+                self.plan.height,
+                self.plan.width,
+                affine=placed.affine,
+                match_colour=placed.match_colour,
+            )
+        original = None
+        if self._original is not None and self._partners is not None:
+            original = self._original.get(self._partners[number])
+        return Views(
+            lr=as_8_bit(lr),
+            bicubic=as_8_bit(upsample(lr, self.plan.height, self.plan.width)),
+            result=as_8_bit(self._sr.get(self._times[number])),
+            reference=None if fitted is None else as_8_bit(fitted),
+            original=None if original is None else as_8_bit(original),
+        )
+
+
+def as_8_bit(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> Picture:
+    """Return a picture for the screen."""
+    if picture.dtype == np.uint8:
+        return np.asarray(picture, np.uint8)
+    return np.asarray((picture.astype(np.uint32) + 128) // 257, np.uint8)
+
+
+def spread(total: int, most: int) -> list[int]:
+    """Return at most `most` of 0..total-1, evenly spread, first and last among them."""
+    if total <= most:
+        return list(range(total))
+    return sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
+
+
+def measure(
+    material: Material, report: Callable[[int, int], None] = lambda done, total: None
+) -> list[Row]:
+    """Return the figures of the measured frames; `report` hears (done, total)."""
+    total = len(material.plan.reference_map)
+    numbers = spread(total, MOST_FRAMES)
+    closely = {numbers[i] for i in spread(len(numbers), MOST_PAIRS)}
+    rows = []
+    for done, row in enumerate(_rows(material, numbers, closely)):
+        rows.append(row)
+        report(done + 1, len(numbers))
+    return rows
+
+
+def _rows(material: Material, numbers: list[int], closely: set[int]) -> Iterator[Row]:
+    before: tuple[int, Views] | None = None
+    for number in numbers:
+        near = None
+        if number in closely and number > 0:
+            fresh = before is None or before[0] != number - 1
+            near = material.views(number - 1, reference=False) if fresh else before and before[1]
+        views = material.views(number, reference=number in closely)
+        yield _row(material, number, views, near, closely)
+        before = number, views
+
+
+def _row(
+    material: Material, number: int, views: Views, before: Views | None, closely: set[int]
+) -> Row:
+    plan = material.plan
+    choice = plan.reference_map[number]
+    figures: dict[str, float | None] = {}
+    if views.original is not None:
+        from crossnetpp.metrics import quality as against
+
+        ours, plain = (against(p, views.original) for p in (views.result, views.bicubic))
+        figures |= {"psnr": ours.psnr, "ssim": ours.ssim}
+        figures |= {"bicubic_psnr": plain.psnr, "bicubic_ssim": plain.ssim}
+    if number in closely and views.reference is not None:
+        figures["agreement"] = quality.agreement(views.result, views.reference, views.bicubic)
+    if before is not None and choice.pts not in plan.cuts:
+        moved = quality.input_motion(before.bicubic, views.bicubic)
+        if moved.seen.any():
+            figures["temporal"] = quality.temporal_error(before.result, views.result, moved)
+            figures["bicubic_temporal"] = quality.temporal_error(
+                before.bicubic, views.bicubic, moved
+            )
+    return Row(
+        number=number,
+        seconds=plan.input.seconds(choice.pts),
+        choice=choice,
+        borrowed=float(quality.borrowed(views.result, views.bicubic).mean()),
+        consistency=quality.downscale_consistency(views.result, views.lr, plan.scale),
+        **figures,
+    )
+
+
+def mean(rows: list[Row], name: str) -> float | None:
+    """Return the mean of one figure over the rows that have it."""
+    found = [value for row in rows if (value := getattr(row, name)) is not None]
+    return float(np.mean(found)) if found else None
+
+
+def made(rows: list[Row], plan: Plan) -> list[Row]:
+    """Return the rows of frames that were made, not given as references; all if none was."""
+    given = given_frames(plan)
+    return [row for row in rows if row.number not in given] or rows
+
+
+def chosen(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
+    """Return number -> why it is shown, of the frames worth looking at, in order of interest."""
+    candidates = sorted(made(rows, plan), key=lambda row: (row.figure, row.number))
+    picks = {
+        "median": candidates[len(candidates) // 2],
+        "most borrowed": max(candidates, key=lambda row: (row.borrowed, -row.number)),
+        "worst": candidates[0],
+        "best": candidates[-1],
+    }
+    found: dict[int, list[str]] = {}
+    for why, row in picks.items():
+        found.setdefault(row.number, []).append(why)
+    return found

@@ -1,0 +1,248 @@
+"""The report: everything gathered and rendered into one HTML file that fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.errors import InputError
+from pipeline.ledger import write_atomically
+from pipeline.plan_file import read_plan
+from pipeline.progress import limiting
+from pipeline.report.chart import Chart, Curve, chart
+from pipeline.report.measure import Material, Row, chosen, made, mean, measure
+from pipeline.report.pictures import encode, shown, turned, window
+from pipeline.report.record import versions
+from pipeline.schema import Plan
+
+MOST_RUNS = 200
+"""Rows of the reference table; more are counted."""
+MOST_SWITCHES = 120
+"""Lines in a chart beyond which they would cover it."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture in the page."""
+
+    kind: str
+    caption: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One frame shown, with its figures."""
+
+    row: Row
+    why: str
+    images: list[Image]
+    part: str
+    """Which part of the frame is shown, in words."""
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring frames that have the same reference for the same reason."""
+
+    first: int
+    last: int
+    begin: float
+    end: float
+    reference: float | None
+    """Seconds on the reference's own clock."""
+    farthest: float | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of the summary."""
+
+    name: str
+    ours: str
+    bicubic: str
+    meaning: str
+
+
+def write_report(
+    output: Path,
+    page: Path,
+    *,
+    plan_file: Path | None = None,
+    ground_truth: str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write the report of a finished run to `page`; it appears whole or not at all.
+
+    Raises InputError where output, plan and ground truth do not belong together.
+    """
+    plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
+    with Material(plan, output, ground_truth) as material:
+        rows = measure(material, progress)
+        exhibits = _exhibits(material, rows)
+    html = render(plan, output, rows, exhibits)
+    try:
+        write_atomically(page, html)
+    except OSError as error:
+        raise InputError(
+            f"found no way to write {page} ({error.strerror}), expected a writable folder; "
+            "try another path"
+        ) from error
+
+
+def render(plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit]) -> str:
+    """Return the page."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.report", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    loader, record = environment.loader, plan.record
+    assert loader is not None
+
+    def inline(name: str) -> Markup:
+        # our own files, which hold nothing of the user's
+        return Markup(loader.get_source(environment, name)[0])
+
+    stretches = list(_stretches(plan))
+    truth = rows[0].psnr is not None
+    return environment.get_template("page.html.j2").render(
+        inline=inline,
+        name=output.name,
+        plan=plan,
+        rows=rows,
+        truth=truth,
+        exhibits=exhibits,
+        figures=_figures(made(rows, plan), truth=truth),
+        measured=len(rows),
+        charts=_charts(plan, rows, exhibits, truth=truth),
+        stretches=stretches[:MOST_RUNS],
+        hidden=max(0, len(stretches) - MOST_RUNS),
+        record=record,
+        limit=limiting(record.busy) if record else "",
+        versions=record.versions if record else versions(),
+    )
+
+
+def _exhibits(material: Material, rows: list[Row]) -> list[Exhibit]:
+    by_number = {row.number: row for row in rows}
+    turn = turned(material.result.rotation)
+    aspect = material.result.sample_aspect_ratio
+    found, pictures = [], []
+    for number, why in chosen(rows, material.plan).items():
+        views = material.views(number)
+        part = window(views)
+        images = shown(views, part, turn)
+        pictures += [image.picture for image in images]
+        found.append((by_number[number], why, part, images))
+    addresses = iter(encode(pictures))
+    exhibits = []
+    for row, why, part, images in found:
+        height, width = images[0].picture.shape[:2]
+        across = material.result.rotation % 180 == 0
+        whole = (part.height, part.width) == (material.plan.height, material.plan.width)
+        exhibits.append(
+            Exhibit(
+                row=row,
+                why=" and ".join(why),
+                images=[Image(i.kind, i.caption, next(addresses)) for i in images],
+                part="whole frame"
+                if whole
+                else f"a window of {part.width}x{part.height} pixels at row {part.row}, "
+                f"column {part.col}, where most was borrowed",
+                height=height if across else round(height * aspect),
+                width=round(width * aspect) if across else width,
+            )
+        )
+    return exhibits
+
+
+def _figures(rows: list[Row], *, truth: bool) -> list[Figure]:
+    def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> Figure | None:
+        value = mean(rows, ours)
+        other = mean(rows, plain) if plain else None
+        if value is None:
+            return None
+        return Figure(
+            name, format(value, form), "" if other is None else format(other, form), meaning
+        )
+
+    lines = [
+        line("PSNR, dB", "psnr", "bicubic_psnr", ".2f", "against the ground truth; higher"),
+        line("SSIM", "ssim", "bicubic_ssim", ".4f", "against the ground truth; higher, at most 1"),
+        line(
+            "Downscale consistency, dB",
+            "consistency",
+            None,
+            ".2f",
+            "the result reduced again, against the input; above 40 it shows the same",
+        ),
+        line(
+            "Agreement with the reference",
+            "agreement",
+            None,
+            ".2f",
+            "correlation of fine detail with the moved reference; 1 = the same detail",
+        ),
+        line(
+            "Temporal error, levels",
+            "temporal",
+            "bicubic_temporal",
+            ".2f",
+            "change that motion does not explain; close to plain up-sampling is calm",
+        ),
+        line("Borrowed, levels", "borrowed", None, ".2f", "mean distance from plain up-sampling"),
+    ]
+    return [line for line in lines if line is not None]
+
+
+def _charts(plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool) -> list[Chart]:
+    times = [row.seconds for row in rows]
+    switches = [stretch.begin for stretch in _stretches(plan)][1:]
+    marks = {exhibit.row.seconds: exhibit.why for exhibit in exhibits}
+
+    def one(title: str, unit: str, ours: str, plain: str | None) -> Chart:
+        curves = [Curve("result", "ours", [getattr(row, ours) for row in rows])]
+        if plain:
+            curves.append(Curve("bicubic", "plain", [getattr(row, plain) for row in rows]))
+        lines = switches if len(switches) <= MOST_SWITCHES else []
+        return chart(title, unit, times, curves, switches=lines, marks=marks)
+
+    if truth:
+        first = [
+            one("PSNR", "dB", "psnr", "bicubic_psnr"),
+            one("SSIM", "", "ssim", "bicubic_ssim"),
+        ]
+    else:
+        first = [one("Downscale consistency", "dB", "consistency", None)]
+    return [*first, one("Borrowed", "8-bit levels", "borrowed", None)]
+
+
+def _stretches(plan: Plan) -> list[Stretch]:
+    found = []
+    numbered = enumerate(plan.reference_map)
+    for (ref_pts, why), group in groupby(numbered, key=lambda nc: (nc[1].ref_pts, nc[1].why)):
+        members = list(group)
+        away = [abs(c.seconds) for _, c in members if c.seconds is not None]
+        found.append(
+            Stretch(
+                first=members[0][0],
+                last=members[-1][0],
+                begin=plan.input.seconds(members[0][1].pts),
+                end=plan.input.seconds(members[-1][1].pts),
+                reference=None if ref_pts is None else plan.reference.clip.seconds(ref_pts),
+                farthest=max(away, default=None),
+                why=why,
+            )
+        )
+    return found

@@ -1,0 +1,74 @@
+"""Quality without ground truth: three figures that need only what went in and what came out.
+
+None of them replaces a ground truth. `docs/quality.md` says what each can and cannot tell.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crossnetpp.data.degradation import degrade
+from crossnetpp.evaluation.optical_flow import sample
+from crossnetpp.evaluation.temporal import Motion, motion, warping_error
+from crossnetpp.metrics import psnr
+
+Picture = NDArray[np.uint8]
+"""H x W x 3 RGB."""
+LEAST_DETAIL = 0.5
+"""Standard deviation, 8-bit levels, below which a picture has no detail to agree about."""
+
+
+def downscale_consistency(result: Picture, lr: Picture, scale: int) -> float:
+    """Return the PSNR in dB of `result`, reduced `scale` times as `degrade` does, against `lr`.
+
+    Low values: the result shows something else than the input. Blurred ones can score high.
+    """
+    again = degrade(result, scale)
+    return psnr(_unit(again), _unit(lr))
+
+
+def borrowed(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
+    """Return H x W: how far `result` is from plain up-sampling, 8-bit levels, mean of RGB."""
+    away = np.abs(result.astype(np.float32) - bicubic.astype(np.float32))
+    return np.asarray(away.mean(axis=2), np.float32)
+
+
+def agreement(result: Picture, reference: Picture, bicubic: Picture) -> float | None:
+    """Return how alike the fine detail of `result` and of the moved `reference` is, -1..1.
+
+    The reference is moved by optical flow found between `bicubic` and the reference, so the
+    network's own alignment does not judge itself. Fine detail is what a Gaussian blur of 2 pixels
+    takes away; the figure is its correlation over places seen in both. None without such places.
+    """
+    # motion(before, now): where each place of `now` was in `before`
+    moved = motion(reference, bicubic)
+    warped = sample(reference.astype(np.float32), moved.flow)
+    ours, theirs = (_detail(image)[moved.seen] for image in (result.astype(np.float32), warped))
+    if ours.size == 0 or min(float(ours.std()), float(theirs.std())) < LEAST_DETAIL:
+        return None
+    return float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
+
+
+def input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
+    """Return the motion between two frames as the input shows it: no result judges itself."""
+    return motion(bicubic_before, bicubic_now)
+
+
+def temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
+    """Return the mean difference, 8-bit levels, of a frame and the moved one before it.
+
+    Lower is calmer. It counts flicker, and also every detail that the flow misses: compare it with
+    that of plain up-sampling, which has no detail to lose.
+    """
+    return warping_error(before, now, moved)
+
+
+def _detail(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    grey = np.asarray(image.mean(axis=2), np.float32)
+    return np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), 2.0), np.float32)
+
+
+def _unit(picture: Picture) -> NDArray[np.float32]:
+    return picture.astype(np.float32) / np.float32(255)
