@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import PipelineError, StageError, VerificationError
+from pipeline import remote
+from pipeline.errors import InputError, PipelineError, StageError, VerificationError
 from pipeline.interrupt import Interrupts
 from pipeline.ledger import Ledger, write_atomically
 from pipeline.lightfield.joining import join_views, view_differences
@@ -32,8 +33,15 @@ def plan_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.plan.json")
 
 
-def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> Path:
-    """Assemble, verify and publish; returns the path of the plan beside the output.
+def plan_place(ledger: Ledger) -> str:
+    """Return the path or URL of the plan beside the output."""
+    if url := ledger.plan.output_url:
+        return remote.join(url.rpartition("/")[0], plan_path(ledger.output).name)
+    return str(plan_path(ledger.output))
+
+
+def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
+    """Assemble, verify and publish; returns the path or URL of the plan beside the output.
 
     Nothing is at the output's path before everything has been verified.
     """
@@ -58,17 +66,30 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> Path:
         listed = "; ".join(found[:_LISTED])
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         raise VerificationError(f"the finished output differs from the input: {listed}{more}")
-    reference_map = plan_path(output)
     with _one_line("publish"):
         sync(finished)
+        if plan.output_url:
+            _upload(ledger, finished, force=force)
+            return plan_place(ledger)
         with interrupts.held():
             ledger.announce(finished)
-            write_atomically(reference_map, dumps(plan))
+            write_atomically(plan_path(output), dumps(plan))
             if views:
                 publish_sidecar(finished, output)
             publish(finished, output, ledger.folder.path, force=force)
             ledger.remove()
-    return reference_map
+    return plan_place(ledger)
+
+
+def _upload(ledger: Ledger, finished: Path, *, force: bool) -> None:
+    """Publish at a URL: what is interrupted here leaves nothing there."""
+    url = ledger.plan.output_url
+    if not force and remote.find(url) is not None:
+        raise InputError(f"{url} appeared during the run; move it away, or use --force")
+    ledger.announce(finished)
+    remote.write(plan_place(ledger), dumps(ledger.plan).encode())
+    remote.upload(finished, url)
+    ledger.remove()
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from pipeline.errors import InputError, Interrupted, PipelineError
 from pipeline.job import RunResult, run
 from pipeline.media.stills import SUFFIXES
 from pipeline.progress import Reporter
+from pipeline.remote import files_in, is_url, name_of
+from pipeline.remote import glob as remote_glob
 from pipeline.schema import Model
 from pipeline.settings import RunSettings
 
@@ -200,6 +202,8 @@ def _placed(common: dict[str, Any], row: dict[str, Any], *, several: bool) -> di
     if "output" not in row and output is not None:
         if "{stem}" in output:
             merged["output"] = output.replace("{stem}", stem)
+        elif several and is_url(output) and output.endswith("/"):
+            merged["output"] = output + name_of(str(row["input"]))
         elif several and Path(output).is_dir():
             merged["output"] = str(Path(output) / Path(str(row["input"])).name)
         elif several:
@@ -253,14 +257,24 @@ def _absolute(row: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_glob(name: str) -> bool:
-    """Return whether this is a pattern of videos; one of pictures is a single recording."""
+    """Return whether this is a pattern of videos or a bucket's folder of them.
+
+    One of pictures is a single recording.
+    """
+    if is_url(name) and name.endswith("/"):
+        found = files_in(name)
+        return bool(found) and not any(Path(f.url).suffix.lower() in SUFFIXES for f in found)
     wild = any(character in name for character in "*?[") and not Path(name).exists()
     return wild and Path(name).suffix.lower() not in SUFFIXES
 
 
 def _expand(inputs: tuple[str, ...]) -> Iterator[str]:
     for name in inputs:
-        if _is_glob(name):
+        if is_url(name) and _is_glob(name):
+            yield from (
+                [f.url for f in files_in(name)] if name.endswith("/") else remote_glob(name)
+            )
+        elif _is_glob(name):
             yield from sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - any pattern
         else:
             yield name

@@ -10,12 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from deploy.protocol import Engine, EngineError, EngineInfo
-from pipeline.assemble import finish, plan_path
+from pipeline.assemble import finish, plan_place
+from pipeline.cache import fetch
 from pipeline.errors import AlreadyThere, InputError, Interrupted, PairingError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger import Ledger, sha256, stored_plan
+from pipeline.ledger import Ledger, sha256
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.probe import probe
+from pipeline.places import localised, named, unfinished
 from pipeline.plan import load_plan, make_plan
 from pipeline.progress import Reporter, Silent, limiting
 from pipeline.report.record import save_record
@@ -120,7 +122,9 @@ def _run(
 
 def prepare(settings: RunSettings, progress: Reporter) -> Plan:
     """Return the settled plan of a run and say what it says."""
-    plan = settle(load_plan(settings.plan, settings) if settings.plan else make_plan(settings))
+    given, settings = settings, localised(settings)
+    plan = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
+    plan = settle(named(plan, given))
     _check_ground_truth(settings, plan)
     for note in plan.notes:
         progress.note(note)
@@ -140,7 +144,7 @@ def conclude(
     settings: RunSettings,
     ledger: Ledger,
     info: EngineInfo,
-    reference_map: Path,
+    reference_map: str,
     *,
     before: int,
     start: float,
@@ -151,7 +155,7 @@ def conclude(
     psnr, ssim = _evaluate(settings, ledger.output, plan)
     frames = len(plan.reference_map)
     return RunResult(
-        output=str(ledger.output),
+        output=plan.output_url or str(ledger.output),
         frames=frames,
         seconds=round(seconds, 3),
         fps=round((frames - before) / seconds, 3),
@@ -161,7 +165,7 @@ def conclude(
         scale=plan.scale,
         segments=len(plan.segments),
         resumed_segments=ledger.resumed,
-        reference_map=str(reference_map),
+        reference_map=reference_map,
         psnr=psnr,
         ssim=ssim,
     )
@@ -173,7 +177,7 @@ def already_done(settings: RunSettings, start: float) -> RunResult:
     Raises AlreadyThere for an output of anything else.
     """
     plan = prepare(settings.model_copy(update={"force": True}), Silent())
-    stored = stored_plan(Path(plan.output))
+    stored = unfinished(plan)
     same = stored is not None and stored.digest() == plan.digest()
     with Ledger(plan) if same else nullcontext() as ledger:
         if ledger is None or not ledger.published():
@@ -182,8 +186,8 @@ def already_done(settings: RunSettings, start: float) -> RunResult:
             )
         ledger.remove()
         ledger.resumed = len(plan.segments)
-    frames, output = len(plan.reference_map), plan_path(ledger.output)
-    return conclude(settings, ledger, idle(plan), output, before=frames, start=start)
+    frames, beside = len(plan.reference_map), plan_place(ledger)
+    return conclude(settings, ledger, idle(plan), beside, before=frames, start=start)
 
 
 def idle(plan: Plan) -> EngineInfo:
@@ -202,7 +206,7 @@ def settle(plan: Plan) -> Plan:
     if plan.threads:
         return plan
     threads = len(os.sched_getaffinity(0))
-    stored = stored_plan(Path(plan.output))
+    stored = unfinished(plan)
     if stored is not None and stored.model_copy(update={"threads": 0}).digest() == plan.digest():
         threads = stored.threads
     return plan.model_copy(update={"threads": threads})
@@ -289,5 +293,6 @@ def _evaluate(settings: RunSettings, output: Path, plan: Plan) -> tuple[float | 
         return found.psnr, found.ssim
     from pipeline.evaluate import evaluate  # imports torch
 
-    result = evaluate(str(output), settings.ground_truth)
+    made_at = plan.output_url or str(output)
+    result = evaluate(str(fetch(made_at)), str(fetch(settings.ground_truth)))
     return result.psnr, result.ssim

@@ -28,6 +28,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from pipeline import mirror
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.schema import Plan, Segment, SegmentRecord
 
@@ -102,6 +103,8 @@ class RunFolder:
     path: Path
     digest: str
     """Digest of the plan which the segments belong to."""
+    mirror: str = ""
+    """URL of the run folder at the output's URL; "" where the output is on a file system."""
 
     @property
     def segments(self) -> Path:
@@ -143,7 +146,12 @@ class RunFolder:
         attempt.replace(target)
         fsync(self.segments)
         write_atomically(self.record_file(written.segment), record.model_dump_json())
-        return record
+        return mirror.push(self.mirror, target, record) if self.mirror else record
+
+    def drop(self, segment: int) -> None:
+        """Delete the local copy of a segment that lies at the mirror."""
+        for path in self.segments.glob(f"{segment:05d}*"):
+            path.unlink(missing_ok=True)
 
     def record(self, segment: int) -> SegmentRecord | None:
         """Return the segment's record if it proves that the segment is done, else None."""
@@ -184,7 +192,8 @@ class Ledger:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.output = Path(plan.output).absolute()
-        self.folder = RunFolder(run_folder_of(self.output), plan.digest())
+        there = mirror.mirror_of(plan.output_url) if plan.output_url else ""
+        self.folder = RunFolder(run_folder_of(self.output), plan.digest(), there)
         self.note: str | None = None
         """What was found and thrown away, for the user; None when there was nothing to say."""
         self.records: dict[int, SegmentRecord] = {}
@@ -217,10 +226,15 @@ class Ledger:
 
     def announce(self, finished: Path) -> None:
         """Write down what is about to become the output, in case this process dies in the act."""
-        write_atomically(self.folder.path / PUBLISHING, content_digest(finished))
+        digest = content_digest(finished)
+        write_atomically(self.folder.path / PUBLISHING, digest)
+        if self.folder.mirror:
+            mirror.announce(self.folder.mirror, digest)
 
     def published(self) -> bool:
         """Return whether a run of this very plan was killed after it had published the output."""
+        if self.folder.mirror:
+            return mirror.published(self.folder.mirror, self.plan.output_url)
         try:
             expected = (self.folder.path / PUBLISHING).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -250,6 +264,13 @@ class Ledger:
             # first what is large; what tells a later run that this one was complete, last
             remove_folder(self.folder.segments)
         remove_folder(self.folder.path)
+        if self.folder.mirror:
+            mirror.clear(self.folder.mirror)
+
+    def fetch(self, segment: int) -> None:
+        """Bring a segment here that another machine committed at the mirror."""
+        if self.folder.mirror and not self.folder.record_file(segment).exists():
+            mirror.pull(self.folder.mirror, segment, self.folder.segments, self.folder.digest)
 
     def _acquire(self) -> None:
         if not self.output.parent.is_dir():
@@ -281,12 +302,16 @@ class Ledger:
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
             if not plan_file.exists():
                 write_atomically(plan_file, self.plan.model_dump_json(indent=1))
+            if self.folder.mirror and not mirror.open_mirror(self.folder.mirror, self.plan):
+                mirror.pull_all(self.folder.mirror, self.folder.segments, self.folder.digest)
             for segment in self.plan.segments:
                 record = self.folder.record(segment.index)
                 if record is not None and _fits(record, segment):
                     self.records[segment.index] = record
-                else:
-                    self.folder.record_file(segment.index).unlink(missing_ok=True)
+                elif self.folder.record_file(segment.index).exists():
+                    self.folder.record_file(segment.index).unlink()
+                    if self.folder.mirror:
+                        mirror.discard(self.folder.mirror, segment.index)
             named = {record.file for record in self.records.values()}
             for orphan in self.folder.segments.glob("*.nut"):
                 if orphan.name not in named:

@@ -7,11 +7,12 @@ import socket
 import threading
 import traceback
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 
 from deploy.protocol import Engine, EngineError, EngineInfo, Pixels
+from pipeline.cache import here, scratch
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import RunFolder
 from pipeline.schema import Plan, SegmentRecord
@@ -92,9 +93,13 @@ class SegmentActor:
             with self._lock:
                 if job not in self._workers:
                     engine = self._engine(setup)
-                    self._workers[job] = SegmentWorker(setup.plan, setup.folder, engine)
+                    folder, plan = _own(setup.folder), here(setup.plan)
+                    self._workers[job] = SegmentWorker(plan, folder, engine)
                 worker = self._workers[job]
-            return worker.submit(task).result()
+            record = worker.submit(task).result()
+            if setup.folder.mirror:
+                worker.folder.drop(task.segment.index)
+            return record
         except CancelledError:
             return StageError("the worker was stopped")
         except EngineError as error:
@@ -142,3 +147,12 @@ class SegmentActor:
             loaded = load_engine(setup.engine, model=setup.model, threads=setup.threads)
             self._engines[key] = OneAtATime(loaded)
         return self._engines[key]
+
+
+def _own(folder: RunFolder) -> RunFolder:
+    """Return a folder of this process where segments go to a URL: the driver's is not here."""
+    if not folder.mirror:
+        return folder
+    own = replace(folder, path=scratch())
+    own.segments.mkdir()
+    return own

@@ -242,6 +242,7 @@ class RayPool:
 
     def _commit(self, job: str, record: SegmentRecord) -> None:
         ledger = self._jobs[job].ledger
+        ledger.fetch(record.segment)
         if not ledger.folder.record_file(record.segment).exists():
             shared = f"segment {record.segment} was committed on another machine but is not in "
             shared += f"{ledger.folder.path}; put the output on a file system all nodes share"

@@ -7,6 +7,7 @@ Every model is frozen; unknown fields are refused, so that a mistyped plan file 
 from __future__ import annotations
 
 import hashlib
+import json
 from fractions import Fraction
 from typing import Literal
 
@@ -80,6 +81,8 @@ class Clip(Model):
     """sha256 over size and the first and last MiB of each file: tells a changed input."""
     grid: Grid | None = None
     """Views only."""
+    url: str = ""
+    """Where it was fetched from, if it was; `path` is the copy on this machine then."""
 
     def seconds(self, pts: int) -> float:
         """Return the time of `pts` in seconds on this clip's own clock."""
@@ -280,6 +283,8 @@ class Plan(Model):
     input: Clip
     reference: ReferencePlan
     output: str
+    output_url: str = ""
+    """Where the output goes after `output` was made and verified on the driver's machine."""
     scale: Literal[2, 4, 8]
     width: int
     """Output width in stored pixels."""
@@ -306,7 +311,10 @@ class Plan(Model):
 
     def digest(self) -> str:
         """Return the sha256 of all that decides the output's bits (not path, notes or record)."""
-        text = self.model_dump_json(exclude={"output", "notes", "record"})
+        text = self.model_dump_json(exclude={"output", "output_url", "notes", "record"})
+        for clip in (self.input, self.reference.clip):
+            if clip.url:  # copies lie elsewhere on every machine
+                text = text.replace(json.dumps(clip.path)[1:-1], clip.url)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def choices(self, segment: Segment) -> list[ReferenceChoice]:

@@ -104,6 +104,7 @@ class SegmentWorker:
         self.clock = Clock()
         self.frames_done = 0
         """Frames encoded so far."""
+        self.folder = folder
         self._plan = plan
         self._engine = engine
         self._decode_timeout = decode_timeout
