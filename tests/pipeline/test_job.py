@@ -306,7 +306,7 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
     for name in ("finished", "out", "spare"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.png").touch()
-    assemble._publish(tmp_path / "finished", tmp_path / "out", tmp_path / "spare", force=True)
+    assemble.publish(tmp_path / "finished", tmp_path / "out", tmp_path / "spare", force=True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["finished.png"]
     assert not (tmp_path / "spare" / "replaced").exists()
 
