@@ -73,6 +73,8 @@ class TrainingConfig(_Strict):
     """Options that differ from the preset's; weights to start from bring their own."""
     start: str | None = None
     """Weights to start from: a preset's name or a file."""
+    freeze: tuple[str, ...] = ()
+    """Parts of the network that stay as they are, such as `encoder`."""
     steps: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)] = 4
     """Samples of a step, over all processes."""

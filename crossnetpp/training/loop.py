@@ -26,7 +26,7 @@ from crossnetpp.data.mixture import Drawn
 from crossnetpp.fast import CrossNetFast, FastOutput
 from crossnetpp.losses import LossWeights, hybrid_loss
 from crossnetpp.model import Network, build
-from crossnetpp.training.config import TrainingConfig
+from crossnetpp.training.config import ConfigError, TrainingConfig
 from crossnetpp.training.journal import Journal, side_by_side
 from crossnetpp.training.parallel import Processes
 from crossnetpp.training.state import Progress, load_state, save_state
@@ -59,6 +59,14 @@ def _recorded(rng: np.random.Generator, target: Tensor, scale: int) -> Tensor:
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
 
 
+def _freeze(network: Network, parts: tuple[str, ...]) -> None:
+    known = dict(network.named_children())
+    for part in parts:
+        if part not in known:
+            raise ConfigError(f"found freeze: {part}, expected some of {', '.join(known)}")
+        known[part].requires_grad_(False)
+
+
 class Trainer:
     """One run in one of its processes; raises ConfigError for a state that is not this run's."""
 
@@ -81,9 +89,12 @@ class Trainer:
         # NHWC is the layout the convolution kernels of both CPU and tensor cores work in
         network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.train()
+        _freeze(self.network, config.freeze)
         self.average: Network = copy.deepcopy(network).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.rate, weight_decay=config.weight_decay
+            (p for p in self.network.parameters() if p.requires_grad),
+            lr=config.rate,
+            weight_decay=config.weight_decay,
         )
         digest = config.digest()
         resumed = load_state(self._state, digest, self.network, self.average, self.optimiser)

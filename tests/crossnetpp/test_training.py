@@ -185,6 +185,20 @@ def test_options_of_the_network_are_trained_and_kept(tmp_path: Path) -> None:
         configuration(start="fast", network={"stages": 1})
 
 
+def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "weights.safetensors", steps=2, freeze=["encoder", "stage1"])
+    before = {name: p.detach().clone() for name, p in run.network.named_parameters()}
+    run.run()
+    moved = {
+        name.split(".")[0]
+        for name, p in run.network.named_parameters()
+        if not torch.equal(p, before[name])
+    }
+    assert moved == {"stage2", "refinement", "balance", "fusion"}
+    with pytest.raises(ConfigError, match="found freeze: flow9, expected some of encoder, stage1"):
+        trainer(tmp_path / "weights.safetensors", freeze=["flow9"])
+
+
 def test_landmarks_are_found_once_and_their_loss_is_in_the_sum(tmp_path: Path) -> None:
     def losses(**loss: float) -> list[float]:
         config = configuration(size=128, steps=2, batch=1, loss=loss, curriculum_start=1.0)
