@@ -105,18 +105,19 @@ def _run(
         progress.note(_summary(info, busy))
         reference_map = finish(ledger, interrupts, force=settings.force)
         state.published = True
-    trouble = save_record(
-        settings,
-        plan,
-        reference_map,
-        info,
-        busy,
-        runner=runner,
-        frames=len(plan.reference_map) - before,
-        seconds=time.monotonic() - start,
-    )
-    if trouble:
-        progress.note(trouble)
+    if not plan.output_url:  # the plan at a URL is written once
+        trouble = save_record(
+            settings,
+            plan,
+            Path(reference_map),
+            info,
+            busy,
+            runner=runner,
+            frames=len(plan.reference_map) - before,
+            seconds=time.monotonic() - start,
+        )
+        if trouble:
+            progress.note(trouble)
     return conclude(settings, ledger, info, reference_map, before=before, start=start)
 
 
