@@ -18,9 +18,11 @@ COMMANDS = {
     "probe": ("pipeline.commands:probe", "Describe a video or a folder of images."),
     "evaluate": ("pipeline.evaluate:command", "Compare an output with its ground truth."),
     "report": ("pipeline.report.command:command", "Show pictures and figures of a finished run."),
+    "compare": ("pipeline.compare:command", "Show recordings beside each other in one clip."),
     "degrade": ("pipeline.degrade:command", "Make a low-resolution copy of a recording."),
     "convert": ("pipeline.lightfield.commands:convert", "Give a light field another layout."),
     "train": ("pipeline.train_command:command", "Train a network on your own recordings."),
+    "doctor": ("pipeline.doctor:command", "Look at what is installed and say what is missing."),
     "demo": ("pipeline.demo:command", "Run on small sample recordings."),
 }
 """Name -> (where the click command is, one line of help); the one place to add a command."""

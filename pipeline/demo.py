@@ -13,6 +13,7 @@ import imageio.v3 as imageio
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compare import label
 from pipeline.degrade import degrade
 from pipeline.errors import InputError
 from pipeline.evaluate import FrameQuality, given_frames, per_frame, summarise
@@ -70,16 +71,6 @@ def _frames(path: Path) -> list[NDArray[np.uint8]]:
     return [np.asarray(frame.rgb, dtype=np.uint8) for frame in read(probe(str(path)))]
 
 
-def _label(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    picture = np.ascontiguousarray(picture)
-    at = (10, picture.shape[0] - 12)
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(
-            picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, thickness, cv2.LINE_AA
-        )
-    return picture
-
-
 def _worst_window(
     bicubic: NDArray[np.uint8], truth: NDArray[np.uint8], side: int
 ) -> tuple[int, int]:
@@ -103,7 +94,7 @@ def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
     for name, frame in columns.items():
         detail = frame[row : row + side, col : col + side]
         large = np.asarray(cv2.resize(detail, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-        stacks.append(np.concatenate((_label(frame, name), large)))
+        stacks.append(np.concatenate((label(frame, name), large)))
     imageio.imwrite(path, np.concatenate(stacks, axis=1))
 
 
@@ -116,7 +107,7 @@ def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], pa
     times = [frame.pts for frame in read(clip)]
     with SegmentWriter(str(segment), clip, encoding, 2 * width, height) as writer:
         for pts, a, b in zip(times, left, right, strict=True):
-            pair = (_label(a, "bicubic"), _label(b, "CrossNet++ fast"))
+            pair = (label(a, "bicubic"), label(b, "CrossNet++ fast"))
             writer.write(np.concatenate(pair, axis=1), pts)
     assemble(clip, [segment], path, encoding)
     segment.unlink()
