@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": ("pipeline.compare:command", "Show recordings beside each other in one clip."),
     "degrade": ("pipeline.degrade:command", "Make a low-resolution copy of a recording."),
     "convert": ("pipeline.lightfield.commands:convert", "Give a light field another layout."),
+    "look": ("pipeline.lightfield.commands:look", "Make pictures that show a light field."),
     "train": ("pipeline.train_command:command", "Train a network on your own recordings."),
     "doctor": ("pipeline.doctor:command", "Look at what is installed and say what is missing."),
     "demo": ("pipeline.demo:command", "Run on small sample recordings."),

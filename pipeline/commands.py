@@ -77,6 +77,11 @@ _VIEWS = (
         help="Where REF's camera stands, in grid steps (columns, rows).",
     ),
     click.option("--ref-count", type=click.IntRange(1, 8), help="References fused for each view."),
+    click.option(
+        "--consistent/--no-consistent",
+        default=None,
+        help="A second pass borrows from enhanced neighbours too.",
+    ),
     click.option("--to", type=click.Choice(OUTPUTS), help="Layout of the output light field."),
 )
 _ENCODER = (

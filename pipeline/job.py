@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,11 +11,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from deploy.protocol import Engine, EngineError, EngineInfo
-from pipeline.assemble import finish, plan_place
+from pipeline.assemble import finish, plan_path, plan_place
 from pipeline.cache import fetch
 from pipeline.errors import AlreadyThere, InputError, Interrupted, PairingError
 from pipeline.interrupt import Interrupts
 from pipeline.ledger import Ledger, sha256
+from pipeline.lightfield.consistent import (
+    first_output,
+    first_settings,
+    is_first_pass_of,
+    second_plan,
+)
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.probe import probe
 from pipeline.places import localised, named, unfinished
@@ -57,6 +64,12 @@ class _State:
 
 def run(settings: RunSettings, progress: Reporter | None = None) -> RunResult:
     """Do everything `settings` asks for; raises PipelineError with what is committed kept."""
+    if settings.consistent:
+        return _run_twice(settings, progress)
+    return _run_once(settings, progress)
+
+
+def _run_once(settings: RunSettings, progress: Reporter | None) -> RunResult:
     state = _State()
     progress = progress or Silent()
     with Interrupts() as interrupts:
@@ -66,6 +79,18 @@ def run(settings: RunSettings, progress: Reporter | None = None) -> RunResult:
             raise Interrupted(_interruption(state)) from None
         finally:
             progress.close()
+
+
+def _run_twice(settings: RunSettings, progress: Reporter | None) -> RunResult:
+    """Run a light field's first pass, if it is not there yet, and then the second."""
+    plan = settle(make_plan(settings))
+    first = first_output(Path(plan.output))
+    if not is_first_pass_of(plan_path(first), plan):
+        run(first_settings(settings, plan), progress)
+    done = _run_once(settings, progress)
+    shutil.rmtree(first)
+    plan_path(first).unlink()
+    return done
 
 
 def _interruption(state: _State) -> str:
@@ -125,6 +150,7 @@ def prepare(settings: RunSettings, progress: Reporter) -> Plan:
     """Return the settled plan of a run and say what it says."""
     given, settings = settings, localised(settings)
     plan = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
+    plan = second_plan(plan) if settings.consistent else plan
     plan = settle(named(plan, given))
     _check_ground_truth(settings, plan)
     for note in plan.notes:

@@ -16,7 +16,7 @@ from pipeline.lightfield.hr_views import open_reference
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.plan_views import check_view_options, cut_views, plan_view_references
 from pipeline.lightfield.storage import Storage
-from pipeline.lightfield.targets import default_target
+from pipeline.lightfield.targets import check_target, default_target
 from pipeline.media.probe import fingerprint, probe
 from pipeline.media.remux import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
@@ -320,8 +320,10 @@ def _check_names(settings: RunSettings) -> None:
 def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> Path:
     if settings.output is None and lr.grid is not None:
         return default_target(lr, settings.to, f"_x{scale}")
-    chosen = settings.output or default_output(lr, scale, encoding)
-    return Path(chosen).absolute()
+    chosen = Path(settings.output or default_output(lr, scale, encoding)).absolute()
+    if lr.grid is not None:
+        check_target(lr, settings.to, chosen)
+    return chosen
 
 
 def _check_output(output: Path, settings: RunSettings, lr: Clip, ref: Clip) -> None:

@@ -248,16 +248,24 @@ def _enhanced(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
     return sr
 
 
+def _fused(engine: Engine, batch: Batch, frames: dict[int, Pixels]) -> dict[int, Pixels]:
+    """Return the frames with further references: what all of these make, fused."""
+    results = {i: [frames[i]] for i in batch.also}
+    for depth in range(max(map(len, batch.also.values()), default=0)):
+        deep = [i for i, references in batch.also.items() if len(references) > depth]
+        references = _pixels(np.stack([batch.also[i][depth] for i in deep]))
+        for i, sr in zip(deep, _enhanced(engine, batch.lr[deep], references), strict=True):
+            results[i].append(sr)
+    return {i: fuse(batch.lr[i], several) for i, several in results.items()}
+
+
 def enhance(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     """Run the network on the paired frames of a batch and plain up-sampling on the others."""
     frames = dict(batch.given)
     if batch.ref is not None:
         lr = batch.lr if len(batch.paired) == len(batch.pts) else batch.lr[batch.paired]
         frames |= zip(batch.paired, _enhanced(engine, lr, batch.ref), strict=True)
-    for i, references in batch.also.items():
-        lr = batch.lr[i : i + 1]
-        others = [_enhanced(engine, lr, ref[None])[0] for ref in references]
-        frames[i] = fuse(batch.lr[i], [frames[i], *others])
+    frames |= _fused(engine, batch, frames)
     for i in range(len(batch.pts)):
         if i not in frames:
             frames[i] = upsample(batch.lr[i], plan.height, plan.width)

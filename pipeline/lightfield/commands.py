@@ -1,4 +1,4 @@
-"""The command convert: options to settings, a library call, the result in words."""
+"""The commands convert and look: options to settings, a library call, the result in words."""
 
 from __future__ import annotations
 
@@ -41,3 +41,48 @@ def convert(
         click.echo(
             f"{done.output}: {done.views} views ({done.rows}x{done.cols}){times} as {done.layout}"
         )
+
+
+@click.command()
+@click.argument("source", metavar="LF")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder; default: <stem>_look."
+)
+@click.option("--epi", is_flag=True, help="An epipolar picture of the middle row.")
+@click.option("--line", type=int, metavar="Y", help="Its picture line; default: the middle one.")
+@click.option("--refocus", metavar="ALPHAS", help="Sharp at these disparities, as -0.5,0,0.5.")
+@click.option("--disparity", "depth", is_flag=True, help="A map of the middle view's disparity.")
+@click.option("--sweep", type=click.Choice(["gif", "mp4"]), help="Views along a cross, animated.")
+@grid_options
+@click.option("--force", is_flag=True, help="Replace pictures that are there.")
+def look(
+    source: str,
+    output: Path | None,
+    epi: bool,
+    line: int | None,
+    refocus: str | None,
+    depth: bool,
+    sweep: str | None,
+    force: bool,
+    **grid: Any,
+) -> None:
+    """Make pictures of the light field LF: always a contact sheet, and what is asked for."""
+    from pipeline.lightfield.look import Wishes, look_at
+    from pipeline.settings import GridSettings
+
+    alphas = _alphas(refocus)
+    wishes = Wishes(epi=epi or line is not None, line=line, alphas=alphas, depth=depth, sweep=sweep)
+    asked = checked(GridSettings, grid)
+    for path in look_at(source, output, wishes, asked=asked, force=force):
+        click.echo(str(path))
+
+
+def _alphas(text: str | None) -> tuple[float, ...]:
+    from pipeline.errors import InputError
+
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(
+            f"found --refocus {text}, expected disparities in pixels a step; try -0.5,0,0.5"
+        ) from error

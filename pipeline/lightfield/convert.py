@@ -13,7 +13,7 @@ from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader, frames_in_order
 from pipeline.lightfield.sinks import open_sink
-from pipeline.lightfield.targets import default_target, target_grid
+from pipeline.lightfield.targets import check_target, default_target, target_grid
 from pipeline.publish import publish, sync
 from pipeline.schema import Clip, Grid, Model
 from pipeline.settings import GridSettings
@@ -53,6 +53,7 @@ def convert(
         )
     assert clip.grid is not None
     out = (output or default_target(clip, to, f"_{to}")).absolute()
+    check_target(clip, to, out)
     check_output(out, clip, force=force)
     if template is not None:
         renamed = clip.grid.model_copy(update={"template": template})

@@ -154,7 +154,7 @@ class SheetSink:
     def save(self, sheet: Pixels, moment: int) -> None:
         """Write a finished sheet."""
         file = self._root
-        if not file.suffix:
+        if self._grid.moments > 1:
             file.mkdir(parents=True, exist_ok=True)
             digits = max(4, len(str(self._grid.moments)))
             file = file / f"frame_{moment:0{digits}}.png"

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
+from pipeline.media.stills import SUFFIXES
 from pipeline.schema import Clip, Grid, View
 
 _LOSSLESS = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
@@ -59,6 +60,30 @@ def default_target(clip: Clip, to: str | None, mark: str) -> Path:
         cols, rows = grid.cols[1], grid.rows[1]
         kind = f"_qs{cols}x{rows}a{clip.width / clip.height:.4g}"
     return given.with_name(f"{stem}{mark}{kind}{suffix}")
+
+
+def check_target(clip: Clip, to: str | None, out: Path) -> None:
+    """Raise InputError for an output whose ending does not fit the layout."""
+    grid = clip.grid
+    assert grid is not None
+    same = to is None or to == grid.layout
+    to = to or grid.layout
+    suffix = out.suffix.lower()
+    if to in ("folder", "video") or (to in PACKED and not _one_file(grid, same)):
+        if suffix in SUFFIXES | {".mp4", ".mkv", ".mov", ".h5"}:
+            raise InputError(
+                f"found the file name {out.name} for a {to}, expected the name of a folder; "
+                f"try {out.with_suffix('').name}, or --to"
+            )
+        return
+    video = same and grid.sheets is not None and grid.sheets.kind == "video"
+    fits = {".h5"} if to == "h5" else _LOSSLESS
+    if (not video and suffix not in fits) or (video and suffix in _LOSSLESS):
+        raise InputError(
+            f"found the name {out.name} for a {to}, expected one that ends in "
+            f"{'the ending of a video' if video else ', '.join(sorted(fits))}; "
+            f"try {out.stem}{'.mp4' if video else min(fits, key=lambda s: s != '.png')}"
+        )
 
 
 def _one_file(grid: Grid, same: bool) -> bool:

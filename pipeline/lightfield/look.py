@@ -1,0 +1,76 @@
+"""`pipeline look`: which pictures of a light field are made, and where they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.lightfield import pictures
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.parallax import measure
+from pipeline.media import stills
+from pipeline.settings import GridSettings
+
+MARGIN = 0.2
+"""Share of the disparity range that is searched beyond either end."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Which pictures to make beside the contact sheet."""
+
+    epi: bool = False
+    line: int | None = None
+    alphas: tuple[float, ...] = ()
+    depth: bool = False
+    sweep: str | None = None
+
+
+def look_at(
+    source: str,
+    output: Path | None,
+    wishes: Wishes,
+    *,
+    asked: GridSettings | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Write the pictures and return their paths.
+
+    Raises InputError where there is no light field, or one of the pictures already.
+    """
+    clip = open_light_field(source, asked)
+    if clip is None:
+        raise InputError(
+            f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
+            "with --layout and --grid; see `pipeline probe`"
+        )
+    given = Path(clip.path)
+    folder = output or given.with_name(f"{given.stem}_look")
+    names = ["contact_sheet.png"]
+    names += ["epi.png"] if wishes.epi else []
+    refocus = [f"refocus_{alpha:+.2f}.png" for alpha in wishes.alphas]
+    names += [*refocus, *(["disparity.png"] if wishes.depth else [])]
+    names += [f"sweep.{wishes.sweep}"] if wishes.sweep else []
+    paths = {name: folder / name for name in names}
+    for path in paths.values():
+        if path.exists() and not force:
+            raise InputError(
+                f"found {path} already there; try another -o, or --force to replace it"
+            )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
+    folder.mkdir(parents=True, exist_ok=True)
+    stills.save(paths["contact_sheet.png"], pictures.contact_sheet(clip))
+    if wishes.epi:
+        stills.save(paths["epi.png"], pictures.epipolar(clip, wishes.line))
+    for name, picture in zip(refocus, pictures.refocused(clip, wishes.alphas), strict=True):
+        stills.save(paths[name], picture)
+    if wishes.depth:
+        low, high = measure(clip).disparity or (-1.0, 1.0)
+        more = max(MARGIN * (high - low), 0.25)
+        plane = pictures.disparity(clip, low - more, high + more)
+        stills.save(paths["disparity.png"], pictures.coloured(plane, low - more, high + more))
+    if wishes.sweep:
+        pictures.save_sweep(clip, paths[f"sweep.{wishes.sweep}"])
+    return list(paths.values())
