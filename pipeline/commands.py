@@ -106,7 +106,6 @@ def run_options(command: Command) -> Command:
         click.argument("inputs", metavar="INPUT...", nargs=-1),
         click.option("--manifest", metavar="FILE", help="Inputs in a CSV or JSONL file."),
         click.option("--ground-truth", metavar="HR", help="Measure PSNR and SSIM against this."),
-        click.option("--report", metavar="FILE.html", help="Write pictures and figures there."),
         click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
         _JSON,
     )
@@ -125,10 +124,13 @@ def _settings(values: dict[str, Any]) -> RunSettings:
 
 @click.command()
 @run_options
+@click.option("--report", metavar="FILE.html", help="Write pictures and figures there.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, as `pipeline plan` does.")
 def run(
     inputs: tuple[str, ...],
     manifest: str | None,
     report: str | None,
+    dry_run: bool,
     quiet: bool,
     as_json: bool,
     **values: Any,
@@ -149,6 +151,9 @@ def run(
     from pipeline.batch import is_batch
 
     page = _page(report, batch=is_batch(inputs, manifest))
+    if dry_run:
+        _dry_run(inputs, values, batch=is_batch(inputs, manifest), as_json=as_json)
+        return
     if is_batch(inputs, manifest):
         _run_batch(inputs, manifest, values, progress, as_json=as_json)
         return
@@ -162,6 +167,23 @@ def run(
         progress.note(f"writing {page}")
         write_report(Path(result.output), page, ground_truth=settings.ground_truth)
     click.echo(result.model_dump_json() if as_json else _describe_result(result))
+
+
+def _dry_run(
+    inputs: tuple[str, ...], values: dict[str, Any], *, batch: bool, as_json: bool
+) -> None:
+    if batch:
+        raise click.UsageError("--dry-run is for one input; plan them one by one.")
+    _say_plan(_settings(values | {"input": inputs[0]}), save=None, as_json=as_json)
+
+
+def _say_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> None:
+    from pipeline.plan import load_plan, make_plan, save_plan
+
+    made = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
+    if save:
+        save_plan(made, Path(save))
+    click.echo(made.model_dump_json() if as_json else _describe_plan(made))
 
 
 def _page(report: str | None, *, batch: bool) -> Path | None:
@@ -216,13 +238,7 @@ def _run_batch(
 @_JSON
 def plan(save: str | None, as_json: bool, **values: Any) -> None:
     """Say what a run with the same arguments would do: references, what is kept, what is lost."""
-    settings = _settings(values)
-    from pipeline.plan import load_plan, make_plan, save_plan
-
-    made = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
-    if save:
-        save_plan(made, Path(save))
-    click.echo(made.model_dump_json() if as_json else _describe_plan(made))
+    _say_plan(_settings(values), save=save, as_json=as_json)
 
 
 @click.command()
