@@ -1,0 +1,84 @@
+"""The pipeline from Python: a file to a file, or a file to frames."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from deploy.engine import load_engine
+from deploy.protocol import EngineError, Pixels
+from pipeline.errors import InputError
+from pipeline.job import RunResult, run, settle
+from pipeline.plan import make_plan
+from pipeline.progress import Reporter
+from pipeline.settings import RunSettings, checked
+from pipeline.stages import DecodeStage, header, tasks
+from pipeline.stages import enhance as enhance_batch
+
+Place = str | PathLike[str]
+
+
+@dataclass(frozen=True)
+class SRFrame:
+    """One enhanced frame."""
+
+    seconds: float
+    """When it is shown, on the input's clock."""
+    pts: int
+    """The same in ticks of the input's time base."""
+    rgb: Pixels
+    """uint8 or uint16 H x W x 3 RGB."""
+    reference: float | None
+    """Seconds from this frame to the reference it borrowed from; None for plain up-sampling."""
+
+
+def enhance(
+    source: Place,
+    reference: Place,
+    output: Place | None = None,
+    *,
+    progress: Reporter | None = None,
+    **options: Any,
+) -> RunResult:
+    """Enhance a recording by its HR reference, as `pipeline run` does; returns what came of it.
+
+    `options` are those of the command with underscores: scale=4, engine="torch", crf=18,
+    ground_truth="hr.mp4", force=True. Raises PipelineError and its kinds (`pipeline.errors`).
+    """
+    return run(_settings(source, reference, output, options), progress)
+
+
+def enhanced_frames(source: Place, reference: Place, **options: Any) -> Iterator[SRFrame]:
+    """Yield the enhanced frames in order of presentation, without encoding or writing anything.
+
+    Few frames are in memory at a time. `options` are those of `enhance`. Raises PipelineError.
+    """
+    with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
+        # a plan names an output; nothing is ever written there
+        settings = _settings(source, reference, Path(folder) / "frames.mkv", options)
+        plan = settle(make_plan(settings))
+    try:
+        engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
+    except EngineError as error:
+        raise InputError(str(error)) from error
+    away = {choice.pts: choice.seconds for choice in plan.reference_map}
+    with closing(DecodeStage(header(plan), borrow=engine.info.borrows)) as decoder:
+        for task in tasks(plan, [segment.index for segment in plan.segments]):
+            for batch in decoder.batches(task):
+                done = enhance_batch(plan, engine, batch)
+                for pts, rgb in zip(done.pts, done.frames, strict=True):
+                    yield SRFrame(plan.input.seconds(pts), pts, rgb, away[pts])
+
+
+def _settings(
+    source: Place, reference: Place, output: Place | None, options: dict[str, Any]
+) -> RunSettings:
+    given = {name: fspath(v) if isinstance(v, PathLike) else v for name, v in options.items()}
+    given |= {"input": fspath(source), "ref_stream": fspath(reference)}
+    given["output"] = None if output is None else fspath(output)
+    return checked(RunSettings, given)
