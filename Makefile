@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench browser clean
+.PHONY: demo test lint types bench docs browser clean
 
 demo: $(READY)
 	$(BIN)/pipeline demo --force -o demo-output
@@ -21,6 +21,10 @@ types: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m jobs.bench_pipeline
+
+# A site under build/site; `zensical serve` shows it while you write.
+docs: $(READY)
+	$(BIN)/zensical build --strict
 
 # For the tests of the report, which are skipped where there is none. Debian, as root.
 browser:
