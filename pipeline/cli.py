@@ -16,6 +16,8 @@ from pipeline.errors import Interrupted, PipelineError
 
 COMMANDS = {
     "run": ("pipeline.commands:run", "Enhance a recording by its high-resolution reference."),
+    "submit": ("pipeline.submit:command", "Run on a Ray cluster what `run` would run here."),
+    "status": ("pipeline.status:command", "Say how far a running or dead run is."),
     "plan": ("pipeline.commands:plan", "Say what a run would do, without running it."),
     "probe": ("pipeline.commands:probe", "Describe a video or a folder of images."),
     "evaluate": ("pipeline.evaluate:command", "Compare an output with its ground truth."),
@@ -193,3 +195,7 @@ def main() -> None:
     An option wins over a variable (PIPELINE_RUN_CRF=18), a variable over pipeline.toml (crf = 18
     under [run]), and that over the default.
     """
+    if "PIPELINE_LOG" in os.environ:
+        from pipeline.logs import configure
+
+        configure()

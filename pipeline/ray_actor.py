@@ -15,6 +15,7 @@ from deploy.protocol import Engine, EngineError, EngineInfo, Pixels
 from pipeline.cache import here, scratch
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import RunFolder
+from pipeline.ray_metrics import ActorMetrics
 from pipeline.schema import Plan, SegmentRecord
 from pipeline.stages import SegmentTask
 from pipeline.worker import SegmentWorker
@@ -67,6 +68,7 @@ class SegmentActor:
         self._workers: dict[str, SegmentWorker] = {}
         self._frames_of_closed = 0
         self._busy_of_closed: dict[str, float] = {}
+        self._metrics = ActorMetrics()
         self._lock = threading.Lock()
 
     @ray.method(concurrency_group="control")
@@ -97,6 +99,8 @@ class SegmentActor:
                     self._workers[job] = SegmentWorker(plan, folder, engine)
                 worker = self._workers[job]
             record = worker.submit(task).result()
+            file = worker.folder.segment_file(record)
+            self._metrics.committed(file.stat().st_size if file.exists() else 0)
             if setup.folder.mirror:
                 worker.folder.drop(task.segment.index)
             return record
@@ -121,6 +125,7 @@ class SegmentActor:
             frames[job] = worker.frames_done
             for stage, seconds in worker.clock.seconds().items():
                 busy[stage] = busy.get(stage, 0.0) + seconds
+        self._metrics.tell(self._frames_of_closed + sum(frames.values()), busy)
         return frames, busy
 
     @ray.method(concurrency_group="control")
@@ -130,6 +135,7 @@ class SegmentActor:
             worker = self._workers.pop(job, None)
         if worker is not None:
             worker.stop(timeout=1.0)
+            self._frames_of_closed += worker.frames_done
             for stage, seconds in worker.clock.seconds().items():
                 self._busy_of_closed[stage] = self._busy_of_closed.get(stage, 0.0) + seconds
 

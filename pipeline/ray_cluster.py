@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.interrupt import Interrupts
+
+logger = logging.getLogger(__name__)
 
 _OBJECT_STORE = 100 * 2**20
 """Bytes: only descriptors travel; by default Ray would take 30 % of the memory."""
@@ -42,9 +45,21 @@ def cluster(
         _connect(address, workers)
         # ray.init puts its own SIGTERM handler over ours
         interrupts.install()
-        yield
+        # Ray prints what raylets say on stdout, which is for the result alone
+        with redirect_stdout(_Log()):
+            yield
     finally:
         ray.shutdown()
+
+
+class _Log(io.TextIOBase):
+    """A stream whose lines become log lines."""
+
+    def write(self, text: str) -> int:
+        """Log what is more than white space."""
+        if text.strip():
+            logger.debug("ray: %s", text.strip())
+        return len(text)
 
 
 def _connect(address: str | None, workers: int | None) -> None:

@@ -21,6 +21,7 @@ from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import Ledger
 from pipeline.progress import Reporter
 from pipeline.ray_actor import ACCELERATOR, About, SegmentActor, Setup
+from pipeline.ray_metrics import DriverMetrics
 from pipeline.runner import POLL, frames_committed
 from pipeline.scheduler import Policy, Scheduler, Task
 from pipeline.schema import SegmentRecord
@@ -91,6 +92,7 @@ class RayPool:
         self._most = 0
         self._looked = -_LOOK_AROUND
         self._busy_of_dead: Counter[str] = Counter()
+        self._metrics = DriverMetrics()
 
     def add(self, job: str, ledger: Ledger, setup: Setup) -> None:
         """Take an input with at least one missing segment."""
@@ -107,9 +109,9 @@ class RayPool:
         self._staff()
         for given in self._scheduler.decide(time.monotonic()):
             slot, (job, index) = self._slots[given.worker], given.task
-            logger.info(
-                "start segment %d of %s, attempt %d, on %s", index, job, given.attempt, slot.about
-            )
+            about = _about(slot, job, index) | {"attempt": given.attempt}
+            logger.info("start segment %d, attempt %d", index, given.attempt, extra=about)
+            self._metrics.count("attempts")
             entry = self._jobs[job]
             self._call(slot, "run", job, entry.shipped, entry.tasks[index], task=given.task)
         done, _ = ray.wait(list(self._calls), timeout=POLL, fetch_local=False)
@@ -117,6 +119,7 @@ class RayPool:
             self._collect(ref)
         self._check_placement()
         self._ask_status()
+        self._metrics.state(left=self._scheduler.unfinished, workers=len(self._slots))
         ended, self._ended = self._ended, []
         return ended
 
@@ -230,13 +233,15 @@ class RayPool:
     def _take(self, slot: _Slot, task: Task, answer: SegmentRecord | PipelineError) -> None:
         job, index = task
         if isinstance(answer, PipelineError):
-            logger.info("segment %d of %s failed on %s: %s", index, job, slot.about, answer)
+            logger.info("segment %d failed: %s", index, answer, extra=_about(slot, job, index))
+            self._metrics.count("failures")
             given_up = self._scheduler.failed(slot.name, task)
             if job in self._jobs and (given_up or isinstance(answer, InputError)):
                 self._fail(job, answer)
             return
         first = self._scheduler.done(slot.name, task, time.monotonic())
         slot.committed[job] += answer.frames
+        logger.info("segment %d is done", index, extra=_about(slot, job, index))
         if first:
             self._commit(job, answer)
 
@@ -249,6 +254,7 @@ class RayPool:
             self._fail(job, StageError(shared))
             return
         ledger.add(record)
+        self._metrics.count("segments_done")
         if not ledger.todo():
             self._ended.append((job, None))
 
@@ -258,7 +264,7 @@ class RayPool:
 
     def _bury(self, slot: _Slot, error: RayActorError) -> None:
         """Let a dead actor's segments be done again; `_staff` starts another in its place."""
-        logger.info("actor on %s died: %s", slot.about, error)
+        logger.info("actor on %s died: %s", slot.about, _first_line(error))
         del self._slots[slot.name]
         self._busy_of_dead.update(slot.busy)
         if not slot.ready:
@@ -292,6 +298,7 @@ class RayPool:
                 ),
             )
         again = len(lost) - len(given_up)
+        self._metrics.count("failures", len(lost))
         self._progress.note(f"an actor died; {again} segments are done again by another one")
 
     def _check_placement(self) -> None:
@@ -359,6 +366,11 @@ def _places(*, gpu: bool) -> int:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return max(1, int(resources.get("GPU", 0)))
     return max(1, sum(n["Alive"] for n in ray.nodes()))  # type: ignore[no-untyped-call]
+
+
+def _about(slot: _Slot, job: str, segment: int) -> dict[str, object]:
+    """Return what a log line is about."""
+    return {"run": job or "-", "segment": segment, "node": slot.about and slot.about.host}
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,223 @@
+"""Jobs on a real cluster of one node, with a token and a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from recordings import write_pair
+
+from pipeline.errors import InputError
+from pipeline.ledger import run_folder_of, sha256
+from pipeline.submit import check, runtime_env
+
+ROOT = Path(__file__).parents[2]
+CHOSEN = ["--engine", "bicubic", "--segment", "0.4", "--preset", "ultrafast"]
+CHOSEN += ["--batch", "4", "--workers", "1"]
+RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head node."""
+
+    url: str
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # sockets lie below it, and their paths may have 107 characters at most
+    with tempfile.TemporaryDirectory(prefix="rj-", ignore_cleanup_errors=True) as folder:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
+            "HOME": folder,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": "",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        command = f"start --head --block --port 0 --num-cpus 3 --dashboard-port {port}"
+        command += f" --temp-dir {folder} --object-store-memory 100000000"
+        command += " --disable-usage-stats"
+        with (Path(folder) / "head.log").open("w") as log:
+            process = subprocess.Popen(
+                [*RAY, *command.split()],
+                env=env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            wait_for_port(port, process)
+            yield Head(f"http://127.0.0.1:{port}", env)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            end_all(folder)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def end_all(folder: str) -> None:
+    """End what is left of our cluster, known by its folder on the command line."""
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and folder.encode() in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+def submit(head: Head, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "submit", "--address", head.url]
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        env=head.env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.ray
+def test_a_job_runs_a_clip_and_its_exit_status_comes_back(
+    head: Head, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    where = (pair[0], "--ref-stream", pair[1], "-o", tmp_path / "out.mkv")
+    done = submit(head, *where, *CHOSEN, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["output"], answer["frames"]) == (str(tmp_path / "out.mkv"), 40)
+    assert "runner ray: a Ray address is known" in done.stderr
+    refused = submit(head, *where, *CHOSEN)
+    assert refused.returncode == 2
+    assert "already there; try another -o" in refused.stderr.splitlines()[-1]
+
+
+@pytest.mark.ray
+def test_plain_ray_job_submit_does_the_same(
+    head: Head, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = ["python", "-m", "pipeline", "run", pair[0], "--ref-stream", pair[1]]
+    run += ["-o", tmp_path / "out.mkv", *CHOSEN]
+    command = [*RAY, "job", "submit"]
+    command += ["--address", head.url, "--working-dir", ".", "--", *map(str, run)]
+    done = subprocess.run(
+        command, env=head.env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out.mkv").exists()
+
+
+@pytest.mark.ray
+def test_a_stopped_job_is_resumed(head: Head, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    long = tmp_path / "long"
+    long.mkdir()
+    lr, hr = write_pair(long, frames=60, height=384, width=512)
+    output = tmp_path / "out.mkv"
+    where = (lr, "--ref-stream", hr, "-o", output, *CHOSEN, "--preset", "veryslow")
+    job = submit(head, "--no-wait", *where).stdout.strip()
+    assert re.fullmatch(r"raysubmit_\w+", job)
+    deadline = time.monotonic() + 60
+    while not list(run_folder_of(output).glob("segments/[0-9]*.json")):
+        assert time.monotonic() < deadline, submit(head, "--status", job).stdout
+        time.sleep(0.05)
+    assert f"{job} RUNNING" in submit(head, "--status", job).stdout
+    assert submit(head, "--stop", job).stdout.startswith(f"{job} STOPPED")
+    assert not output.exists()
+    assert list(run_folder_of(output).glob("segments/attempt-*")) == []
+    followed = submit(head, "--follow", job)
+    assert followed.returncode == 130
+    done = submit(head, *where, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["resumed_segments"] >= 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["long", "out.mkv", "out.plan.json"]
+
+
+@pytest.mark.ray
+def test_mistakes_are_one_line(head: Head) -> None:
+    unknown = submit(head, "--status", "raysubmit_none")
+    assert unknown.returncode == 2
+    assert "found no job raysubmit_none" in unknown.stderr
+    locked = Head(head.url, head.env | {"RAY_AUTH_TOKEN": "0" * 64})
+    refused = submit(locked, "--status", "raysubmit_none")
+    assert refused.returncode == 2
+    assert "RAY_AUTH_TOKEN" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "0" * 64 not in refused.stderr
+
+
+def test_no_cluster_is_one_line(tmp_path: Path) -> None:
+    nowhere = Head("http://127.0.0.1:9", os.environ | {"HOME": str(tmp_path)})
+    done = submit(nowhere, "clip.mp4", "--ref-stream", "ref.mp4")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: found no Ray cluster at http://127.0.0.1:9")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_wrong_arguments_are_found_here() -> None:
+    import click
+
+    with pytest.raises(click.UsageError, match="No such option"):
+        check(("a.mp4", "--nonsense"))
+    with pytest.raises(click.BadParameter):
+        check(("a.mp4", "--scale", "3"))
+    with pytest.raises(InputError, match="no INPUT"):
+        check(("--scale", "2"))
+    check(tuple(shlex.split("a.mp4 --ref-stream b.mp4 --json")))
+
+
+def test_only_code_travels() -> None:
+    env = runtime_env()
+    assert Path(env["working_dir"]) == ROOT
+    from ray._private.runtime_env.packaging import _get_excludes
+
+    excluded = _get_excludes(ROOT, env["excludes"])
+    kept = [p for p in ROOT.rglob("*") if p.is_file() and not excluded(p)]
+    kept = [p for p in kept if not any(excluded(folder) for folder in p.parents if folder > ROOT)]
+    kept = [p for p in kept if not {".git", ".venv"} & {q.name for q in (p, *p.parents)}]
+    assert ROOT / "pipeline" / "cli.py" in kept
+    assert not [p for p in kept if p.suffix in (".mp4", ".png", ".engine", ".pt")]
+    assert not [p for p in kept if "tests" in p.parts]
+
+
+def test_a_token_is_no_part_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    assert "hush" not in json.dumps(runtime_env())
+    assert sha256(ROOT / "LICENSE")
