@@ -177,7 +177,10 @@ class Chaos:
         stdout, stderr = process.communicate(timeout=180)
         if process.returncode:
             raise SystemExit(f"{event}, seed {seed}: exit status {process.returncode}\n{stderr}")
-        answer = json.loads(stdout)
+        try:
+            answer = json.loads(stdout)
+        except json.JSONDecodeError:
+            raise SystemExit(f"{event}, seed {seed}: no JSON on stdout: {stdout!r}") from None
         return Outcome(
             event=event,
             seed=seed,

@@ -64,7 +64,7 @@ _HOW = (
     click.option(
         "--placement",
         type=click.Choice(["auto", "fused", "split"]),
-        help="Where decode and encode run (this version: beside the network).",
+        help="Decode and encode beside the network (fused, as auto), or in CPU actors (split).",
     ),
 )
 _VIEWS = (

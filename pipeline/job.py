@@ -114,6 +114,10 @@ def _run(
     except AlreadyThere:
         return already_done(settings, start)
     runner, why = choose_runner(settings.runner, settings.address)
+    if settings.placement == "split" and runner == "inline":
+        raise InputError(
+            "found --placement split without Ray, expected actors to place; add --runner ray"
+        )
     # inline: an engine that cannot be had is found out before anything is written
     engine = _engine(plan) if runner == "inline" else None
     with Ledger(plan) as ledger:
@@ -280,7 +284,14 @@ def _run_ray(
         from pipeline.ray_runner import demand_for, run_on_ray
         from pipeline.stages import header
 
-        setup = Setup(header(plan), ledger.folder, plan.engine, plan.model, plan.threads)
+        setup = Setup(
+            header(plan),
+            ledger.folder,
+            plan.engine,
+            plan.model,
+            plan.threads,
+            settings.placement,
+        )
         demand = demand_for(setup, settings.workers, settings.accelerator)
         report = run_on_ray(ledger, setup, progress, demand)
     return report.engine, report.busy

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import cache, mirror, remote
 from pipeline.errors import AlreadyThere, InputError
-from pipeline.ledger import stored_plan
+from pipeline.ledger import RunFolder, stored_plan
 from pipeline.schema import Clip, Plan
 from pipeline.settings import RunSettings
 
@@ -75,3 +76,12 @@ def unfinished(plan: Plan) -> Plan | None:
     if here is None and plan.output_url:
         return mirror.stored_plan(mirror.mirror_of(plan.output_url))
     return here
+
+
+def own_folder(folder: RunFolder) -> RunFolder:
+    """Return a folder of this process where segments go to a URL: the driver's is not here."""
+    if not folder.mirror:
+        return folder
+    own = replace(folder, path=cache.scratch())
+    own.segments.mkdir()
+    return own

@@ -311,10 +311,6 @@ def _check_engine(engine: str) -> None:
 
 def _check_names(settings: RunSettings) -> None:
     _check_engine(settings.engine)
-    if settings.placement == "split":
-        raise InputError(
-            "found --placement split, expected auto or fused in this version; try auto"
-        )
 
 
 def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> Path:

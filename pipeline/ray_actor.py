@@ -7,14 +7,15 @@ import socket
 import threading
 import traceback
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import ray
 
 from deploy.protocol import Engine, EngineError, EngineInfo, Pixels
-from pipeline.cache import here, scratch
+from pipeline.cache import here
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import RunFolder
+from pipeline.places import own_folder
 from pipeline.ray_metrics import ActorMetrics
 from pipeline.schema import Plan, SegmentRecord
 from pipeline.stages import SegmentTask
@@ -33,6 +34,8 @@ class Setup:
     engine: str
     model: str
     threads: int | None
+    placement: str = "fused"
+    """split: decode and encode in CPU actors of their own."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,7 @@ class SegmentActor:
             with self._lock:
                 if job not in self._workers:
                     engine = self._engine(setup)
-                    folder, plan = _own(setup.folder), here(setup.plan)
-                    self._workers[job] = SegmentWorker(plan, folder, engine)
+                    self._workers[job] = _worker(setup, engine)
                 worker = self._workers[job]
             record = worker.submit(task).result()
             file = worker.folder.segment_file(record)
@@ -155,10 +157,12 @@ class SegmentActor:
         return self._engines[key]
 
 
-def _own(folder: RunFolder) -> RunFolder:
-    """Return a folder of this process where segments go to a URL: the driver's is not here."""
-    if not folder.mirror:
-        return folder
-    own = replace(folder, path=scratch())
-    own.segments.mkdir()
-    return own
+def _worker(setup: Setup, engine: Engine) -> SegmentWorker:
+    folder = own_folder(setup.folder)
+    if setup.placement != "split":
+        return SegmentWorker(here(setup.plan), folder, engine)
+    from pipeline.ray_split import RemoteDecode, RemoteEncode
+
+    decode = RemoteDecode(setup.plan, borrow=engine.info.borrows)
+    encode = RemoteEncode(setup.plan, setup.folder)
+    return SegmentWorker(setup.plan, folder, engine, stages=(decode, encode))

@@ -102,7 +102,14 @@ class PooledBatch:
         if not ledger.todo():
             self._end(str(number), None)
             return
-        setup = Setup(header(plan), ledger.folder, plan.engine, plan.model, plan.threads)
+        setup = Setup(
+            header(plan),
+            ledger.folder,
+            plan.engine,
+            plan.model,
+            plan.threads,
+            settings.placement,
+        )
         if self._pool is None:
             common = self._common
             demand = demand_for(setup, common.workers, common.accelerator)

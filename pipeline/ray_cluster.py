@@ -41,15 +41,15 @@ def cluster(
     if ray.is_initialized():
         yield
         return
-    try:
-        _connect(address, workers)
-        # ray.init puts its own SIGTERM handler over ours
-        interrupts.install()
-        # Ray prints what raylets say on stdout, which is for the result alone
-        with redirect_stdout(_Log()):
+    # Ray prints what raylets say on stdout, which is for the result alone
+    with redirect_stdout(_Log()):
+        try:
+            _connect(address, workers)
+            # ray.init puts its own SIGTERM handler over ours
+            interrupts.install()
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 class _Log(io.TextIOBase):

@@ -10,13 +10,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from deploy.protocol import Engine
+from deploy.protocol import Engine, Pixels
 from pipeline.errors import StageError
 from pipeline.ledger import RunFolder
 from pipeline.schema import Plan, SegmentRecord
@@ -90,6 +90,36 @@ def stage_error(stage: str, task: SegmentTask, where: Where, error: Exception) -
     return wrapped
 
 
+class Decoder(Protocol):
+    """What `DecodeStage` does, here or elsewhere."""
+
+    where: Where
+
+    def batches(self, task: SegmentTask) -> Generator[Batch]:
+        """Yield the segment's frames with their references."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class Encoder(Protocol):
+    """What `EncodeStage` does, here or elsewhere."""
+
+    where: Where
+
+    def write(self, frame: Pixels, pts: int, segment: int) -> None:
+        """Encode one frame."""
+
+    def conceal(self, pts: tuple[int, ...]) -> None:
+        """Remember frames which stand for corrupt ones."""
+
+    def finish(self, task: SegmentTask) -> SegmentRecord:
+        """Commit the segment."""
+
+    def abandon(self) -> None:
+        """Delete a segment that will not be finished."""
+
+
 class SegmentWorker:
     """Do segments one after the other, the next one's decoding beside the last one's encoding."""
 
@@ -100,6 +130,7 @@ class SegmentWorker:
         engine: Engine,
         *,
         decode_timeout: float = DECODE_TIMEOUT,
+        stages: tuple[Decoder, Encoder] | None = None,
     ) -> None:
         self.clock = Clock()
         self.frames_done = 0
@@ -115,8 +146,10 @@ class SegmentWorker:
         self._tasks: queue.SimpleQueue[SegmentTask | None] = queue.SimpleQueue()
         self._decoded: Channel[Batch | Failure] = Channel(_DEPTH, self._stop)
         self._enhanced: Channel[Enhanced | Failure] = Channel(_DEPTH, self._stop)
-        self._decoder = DecodeStage(plan, borrow=engine.info.borrows)
-        self._encoder = EncodeStage(plan, folder)
+        self._decoder, self._encoder = stages or (
+            DecodeStage(plan, borrow=engine.info.borrows),
+            EncodeStage(plan, folder),
+        )
         self._infer_at = Where()
         self._decoding: SegmentTask | None = None
         loops = {"decode": self._decode, "infer": self._infer, "encode": self._encode}

@@ -119,6 +119,29 @@ def test_ray_and_inline_give_the_same_bits(plan: Plan, tmp_path: Path) -> None:
     assert progress.notes == []
 
 
+def test_split_placement_gives_the_same_bits(plan: Plan, tmp_path: Path) -> None:
+    with Ledger(plan) as ledger:
+        setup = replace(setup_of(ledger), placement="split")
+        run_on_ray(ledger, setup, Silent(), Demand(workers=1))
+        split = [ledger.records[i].sha256 for i in range(4)]
+        assert list(ledger.folder.segments.glob("attempt-*")) == []
+    other = plan.model_copy(update={"output": str(tmp_path / "inline.mkv")})
+    with Ledger(other) as ledger:
+        engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
+        run_inline(ledger, engine, Silent())
+        assert [ledger.records[i].sha256 for i in range(4)] == split
+
+
+def test_split_placement_tells_errors_of_its_actors(plan: Plan) -> None:
+    broken = plan.model_copy(
+        update={"segments": tuple(s.model_copy(update={"frames": 9}) for s in plan.segments)}
+    )
+    with Ledger(broken) as ledger:
+        setup = replace(setup_of(ledger), placement="split")
+        with pytest.raises(StageError, match=r"^decode: segment \d, LR pts .* got 10 frames of 9"):
+            run_on_ray(ledger, setup, Silent(), Demand(workers=1))
+
+
 def test_a_dead_actor_is_replaced_and_its_work_done_again(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
