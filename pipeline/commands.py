@@ -269,6 +269,7 @@ def _describe_result(result: RunResult) -> str:
         + (f", {result.resumed_segments} of them resumed" if result.resumed_segments else ""),
         f"  engine {result.engine}, model {result.model}, on {result.device}",
         f"  reference map: {result.reference_map}",
+        *(f"  note: {note}" for note in result.notes),
     ]
     if result.psnr is not None and result.ssim is not None:
         lines.append(f"  PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}")

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError, PairingError
 from pipeline.media.probe import probe
+from pipeline.media.promises import check_container
 from pipeline.media.reader import Frame, read
-from pipeline.media.remux import assemble, check_container
+from pipeline.media.remux import assemble
 from pipeline.media.writer import SegmentWriter, default_encoding
 from pipeline.schema import Clip
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.media.probe import probe
+from pipeline.media.promises import check_container
 from pipeline.media.reader import Frame, read
-from pipeline.media.remux import assemble, check_container
+from pipeline.media.remux import assemble
 from pipeline.media.writer import SegmentWriter, check_encoder, default_encoding
 from pipeline.schema import Clip, Encoding, Model
 

@@ -50,6 +50,8 @@ class RunResult(Model):
     resumed_segments: int
     reference_map: str
     """Path of the plan, with its reference map, beside the output."""
+    notes: tuple[str, ...] = ()
+    """What was guessed, rounded or left out, as `pipeline plan` said beforehand."""
     psnr: float | None = None
     ssim: float | None = None
 
@@ -197,6 +199,7 @@ def conclude(
         segments=len(plan.segments),
         resumed_segments=ledger.resumed,
         reference_map=reference_map,
+        notes=plan.notes,
         psnr=psnr,
         ssim=ssim,
     )

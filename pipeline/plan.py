@@ -18,7 +18,7 @@ from pipeline.lightfield.plan_views import check_view_options, cut_views, plan_v
 from pipeline.lightfield.storage import Storage
 from pipeline.lightfield.targets import check_target, default_target
 from pipeline.media.probe import fingerprint, probe
-from pipeline.media.remux import check_container, container_notes, default_output
+from pipeline.media.promises import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
 from pipeline.pairing_plan import plan_references
 from pipeline.plan_file import read_plan, save_plan
@@ -82,7 +82,7 @@ def make_plan(settings: RunSettings) -> Plan:
         segments = cut_segments(
             index.pts, index.keys, index.end_pts, lr.time_base, settings.segment
         )
-        notes = [*_colour_notes(lr, ref), *container_notes(lr, output), *paired.notes]
+        notes = [*_colour_notes(lr, ref), *container_notes(lr, output, encoding), *paired.notes]
     return Plan(
         input=lr,
         reference=paired.reference,

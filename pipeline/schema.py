@@ -38,6 +38,15 @@ class Colour(Model):
     """True when matrix or range was not tagged and the usual guess (by height) was taken."""
 
 
+class StaticHdr(Model):
+    """Mastering display and content light level, the same for the whole recording."""
+
+    display: str = ""
+    """As x265 writes it: G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min) in 0.00002 and 0.0001 cd/m2."""
+    light: tuple[int, int] | None = None
+    """Largest and mean content light level, cd/m2."""
+
+
 class StreamInfo(Model):
     """A stream of the container that is not the picture: audio, subtitle, attachment, data."""
 
@@ -74,6 +83,7 @@ class Clip(Model):
     frame_rate: Fraction | None = None
     duration_pts: int | None = None
     colour: Colour = Colour()
+    hdr: StaticHdr | None = None
     other_streams: tuple[StreamInfo, ...] = ()
     chapters: int = 0
     size_bytes: int
@@ -192,6 +202,7 @@ class Encoding(Model):
     crf: float | None = 16
     preset: str | None = "medium"
     pix_fmt: str = "yuv420p"
+    hdr: StaticHdr | None = None
     threads: int = 0
     """Encoder threads; fixed in the plan because some encoders' output depends on it."""
 

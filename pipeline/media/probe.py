@@ -21,6 +21,7 @@ from pipeline.media.container import (
     frame_pts,
     open_input,
 )
+from pipeline.media.hdr import static_hdr
 from pipeline.schema import Clip, FrameIndex, StreamInfo
 
 _MEBIBYTE = 1 << 20
@@ -119,6 +120,7 @@ def _probe_video(path: str) -> Clip:
                 primaries=int(context.color_primaries),
                 transfer=int(context.color_trc),
             ),
+            hdr=static_hdr(frame),
             other_streams=tuple(
                 StreamInfo(
                     index=other.index,

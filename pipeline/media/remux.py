@@ -14,22 +14,21 @@ from typing import Any
 import av
 from av.container import OutputContainer
 from av.packet import Packet
-from av.sidedata.sidedata import SideData
 from av.stream import Stream
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import InputError, StageError
+from pipeline.errors import StageError
 from pipeline.media import stills
 from pipeline.media.colour import ToRgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line, open_input
+from pipeline.media.hdr import side_data
 from pipeline.media.probe import scan
+from pipeline.media.promises import first_frame
 from pipeline.media.streams import (
     EXACT_MUXERS,
     MATROSKA,
     Window,
     add_copy,
-    can_hold,
     chapters,
     muxer_for,
     packets,
@@ -60,11 +59,16 @@ class _Timing:
     delay: int
     end_pts: int
     window: Window
+    mirrored: bool
+    """Whether the last packet in decode order is also shown last."""
 
     def dts(self, position: int) -> int:
         """Return the dts of the packet at `position`: the pts `delay` frames before, in order."""
         if position >= self.delay:
             return self.pts[position - self.delay]
+        if self.mirrored:
+            # the last packet then lasts exactly as long as its frame
+            return self.pts[0] - (self.pts[-1] - self.pts[position - 1 - self.delay])
         # before the first pts: in even steps, which leave the last packet a duration
         even = self.pts[1] - self.pts[0] if len(self.pts) > 1 else 1
         room = (self.end_pts - self.pts[-1 - self.delay] - 1) // self.delay
@@ -81,72 +85,6 @@ class _Timing:
         """
         last = len(self.pts) - 1
         return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
-
-
-def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
-    """Return `<stem>_x<scale>` beside the input, in a container that can hold the video."""
-    given = Path(clip.path)
-    if clip.kind == "stills":
-        if given.is_file():
-            return given.with_name(f"{given.stem}_x{scale}.png")
-        folder = given if given.is_dir() else Path(clip.files[0]).parent
-        folder = folder.resolve()
-        return folder.with_name(f"{folder.name}_x{scale}")
-    suffix = given.suffix.lower()
-    try:
-        held = can_hold(muxer_for(clip, given), encoding.codec)
-    except InputError:
-        held = False
-    if not held:
-        suffix = ".mkv"
-    return given.with_name(f"{given.stem}_x{scale}{suffix}")
-
-
-def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
-    """Raise InputError where the container of `out_path` cannot hold what the encoder makes."""
-    if clip.kind == "stills":
-        return
-    if not can_hold(muxer_for(clip, out_path), encoding.codec):
-        raise InputError(
-            f"{out_path.suffix} cannot hold {encoding.codec}; expected a container that can; "
-            "try .mkv, or another --codec"
-        )
-
-
-def container_notes(clip: Clip, out_path: Path) -> list[str]:
-    """Say in sentences what will be rounded or lost on the way to an output's container."""
-    if clip.kind == "stills":
-        alpha = stills.has_alpha(clip.files[0])
-        return ["transparency is dropped: the output is opaque"] if alpha else []
-    muxer = muxer_for(clip, out_path)
-    tick = Fraction(1, 1000) if muxer in MATROSKA else None
-    if muxer == "mpegts":
-        tick = Fraction(1, 90000)
-    notes = _picture_notes(clip)
-    if tick is not None and (clip.time_base / tick).denominator != 1:
-        notes.append(
-            f"{out_path.suffix} keeps times in steps of {float(tick) * 1000:g} ms: "
-            "every time is rounded to the nearest"
-        )
-    for info in split(clip, muxer)[1]:
-        language = f" ({info.language})" if info.language else ""
-        notes.append(
-            f"stream {info.index}, {info.type} {info.codec}{language}, cannot be kept in "
-            f"{out_path.suffix} and is left out"
-        )
-    return notes
-
-
-def _picture_notes(clip: Clip) -> list[str]:
-    notes = []
-    frame = _first_frame(clip)
-    if any(component.is_alpha for component in frame.format.components):
-        notes.append("transparency is dropped: the output is opaque")
-    if frame.interlaced_frame:
-        notes.append("the video is interlaced and is enhanced as if it were not: deinterlace first")
-    if {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} & {d.type.name for d in _sides(frame)}:
-        notes.append("HDR mastering metadata is left out; the colour tags are kept")
-    return notes
 
 
 def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding) -> None:
@@ -208,7 +146,8 @@ def _time(clip: Clip, files: list[Path]) -> _Timing:
     end = after[0] if after else index.end_pts
     whole = not after and ordered[0] == index.pts[0]
     window = Window() if whole else Window(ordered[0] * clip.time_base, end * clip.time_base)
-    return _Timing(pts=ordered, delay=delay, end_pts=end, window=window)
+    mirrored = coded[-1] == ordered[-1]
+    return _Timing(ordered, delay, end, window, mirrored)
 
 
 def _write_video(
@@ -298,22 +237,9 @@ def _add_video(
     return stream
 
 
-def _first_frame(clip: Clip) -> VideoFrame:
-    with open_input(clip.path) as container:
-        stream = container.streams[clip.stream_index]
-        assert isinstance(stream, VideoStream)
-        return next(container.decode(stream))
-
-
-def _sides(frame: VideoFrame) -> list[SideData]:
-    held: Any = frame.side_data  # PyAV's stub takes it for a TypedDict
-    data = [held[number] for number in range(len(held))]
-    return [item for item in data if isinstance(item, SideData)]
-
-
 def _display_matrix(clip: Clip) -> list[int] | None:
     """Return the nine numbers by which the input is turned or mirrored for display."""
-    for data in _sides(_first_frame(clip)):
+    for data in side_data(first_frame(clip)):
         if data.type.name == "DISPLAYMATRIX":
             return list(memoryview(bytes(data)).cast("i"))
     return None

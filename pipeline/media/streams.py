@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
 from pipeline.errors import InputError
-from pipeline.media.container import MEDIA_ERRORS, open_input
+from pipeline.media.container import MEDIA_ERRORS, is_cover, open_input
+from pipeline.media.languages import told
 from pipeline.schema import Clip, StreamInfo
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ _MUXERS = {
 }
 _REMADE = frozenset({"bin_data"})
 """QuickTime's text track that holds the chapters: the muxer writes its own."""
+
+_TIMECODED = EXACT_MUXERS | MATROSKA
+"""Muxers which keep a timecode track's start from the video's metadata."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,28 @@ def add_copy(container: OutputContainer, muxer: str, stream: Stream) -> Stream |
         return None
     if stream.type == "data" and muxer != "mpegts":
         return None
+    if is_cover(stream) and muxer == "mov":
+        return None  # the muxer takes it and writes nothing
     try:
         copy = container.add_stream_from_template(stream, opaque=True)
     except MEDIA_ERRORS:
         return None
+    if isinstance(copy, AudioStream) and muxer in EXACT_MUXERS:
+        _name_layout(copy)
     copy.metadata.update(stream.metadata)
+    language = stream.metadata.get("language")
+    if language:
+        copy.metadata["language"] = told(muxer, language)
     copy.disposition = stream.disposition
     return copy
+
+
+def _name_layout(copy: AudioStream) -> None:
+    """Name the speakers of a stream from AVI, which tells only how many: MP4 has to know."""
+    context = copy.codec_context
+    names = {"1 channels": "mono", "2 channels": "stereo"}
+    if context.layout.name in names:
+        context.layout = names[context.layout.name]
 
 
 def split(clip: Clip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
@@ -97,9 +117,12 @@ def split(clip: Clip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
     lost: list[StreamInfo] = []
     with open_input(clip.path) as source:
         for info in clip.other_streams:
+            stream = source.streams[info.index]
             if info.codec in _REMADE and clip.chapters:
                 continue
-            if _takes(muxer, source.streams[info.index]):
+            if stream.type == "data" and "timecode" in stream.metadata and muxer in _TIMECODED:
+                continue
+            if _takes(muxer, stream):
                 kept.append(info.index)
             else:
                 lost.append(info)

@@ -10,12 +10,13 @@ from av.container import InputContainer
 
 from pipeline.errors import MediaError
 from pipeline.media import stills
-from pipeline.media.colour import output_colour
+from pipeline.media.colour import is_rgb, output_colour
 from pipeline.media.container import open_input
+from pipeline.media.languages import UNKNOWN, same, told
 from pipeline.media.probe import probe, scan
 from pipeline.media.remux import still_names
 from pipeline.media.streams import Window, chapters, muxer_for, packets, split
-from pipeline.schema import Clip, FrameIndex
+from pipeline.schema import Clip, Colour, FrameIndex
 
 _EMPTY_SUBTITLE = b"\0\0"
 
@@ -40,21 +41,35 @@ def differences(clip: Clip, index: FrameIndex, out: Path, width: int, height: in
 
 
 def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> list[str]:
-    colour = output_colour(clip.colour, made.pix_fmt)
+    colour, found_colour = output_colour(clip.colour, made.pix_fmt), made.colour
+    if is_rgb(made.pix_fmt) and colour.matrix in (0, 2):
+        # H.264 says that it holds RGB even where the input did not
+        rgb = {"matrix": 0, "range": 2}
+        colour = colour.model_copy(update=rgb)
+        found_colour = found_colour.model_copy(update=rgb)
     pairs = {
         "size": ((made.width, made.height), (width, height)),
         "rotation": (made.rotation, clip.rotation),
         "sample aspect ratio": (made.sample_aspect_ratio, clip.sample_aspect_ratio),
-        "colour matrix": (made.colour.matrix, colour.matrix),
-        "colour range": (made.colour.range, colour.range),
+        "colour matrix": (found_colour.matrix, colour.matrix),
+        "colour range": (found_colour.range, colour.range),
         "colour primaries": (made.colour.primaries, colour.primaries),
         "colour transfer": (made.colour.transfer, colour.transfer),
     }
+    if clip.hdr is not None and made.codec == "hevc" and made.hdr != clip.hdr:
+        pairs["HDR metadata"] = (str(made.hdr), str(clip.hdr))
+    if _meant_range(found_colour) == _meant_range(colour):
+        del pairs["colour range"]
     return [
         f"{what} is {found}, expected {expected}"
         for what, (found, expected) in pairs.items()
         if found != expected
     ]
+
+
+def _meant_range(colour: Colour) -> int:
+    """Return the range tag; H.264 and H.265 mean limited where they say nothing."""
+    return colour.range or (1 if colour.used_range == "limited" else 2)
 
 
 def _time_differences(
@@ -83,27 +98,34 @@ def _time_differences(
 
 
 def _stream_differences(clip: Clip, index: FrameIndex, out: Path) -> list[str]:
-    kept, _ = split(clip, muxer_for(clip, out))
+    muxer = muxer_for(clip, out)
+    kept, _ = split(clip, muxer)
     window = _window(clip, index)
     with open_input(clip.path) as source, open_input(str(out)) as made:
         promised, held = len(chapters(source, window)), len(made.chapters())
         if promised != held:
             return [f"it has {held} chapters, expected {promised}"]
         wanted = _digests(source, kept, window)
-        others = [
-            s.index for s in made.streams if s.type != "data" or muxer_for(clip, out) == "mpegts"
-        ]
+        others = [s.index for s in made.streams if s.type != "data" or muxer == "mpegts"]
         others.remove(probe(str(out)).stream_index)
         got = _digests(made, others, Window())
-    if [kind for kind, _ in got] != [kind for kind, _ in wanted]:
-        listed = ", ".join(kind for kind, _ in got) or "none"
-        expected = ", ".join(kind for kind, _ in wanted) or "none"
+    if len(got) != len(wanted) or not all(
+        _alike(made_kind, kind, muxer)
+        for (made_kind, _), (kind, _) in zip(got, wanted, strict=True)
+    ):
+        listed = ", ".join(" ".join(kind) for kind, _ in got) or "none"
+        expected = ", ".join(" ".join(kind) for kind, _ in wanted) or "none"
         return [f"its other streams are {listed}; expected {expected}"]
     return [
-        f"the packets of {kind} (stream {number}) differ from the input's"
+        f"the packets of {' '.join(kind)} (stream {number}) differ from the input's"
         for number, (kind, digest), (_, other) in zip(kept, wanted, got, strict=True)
         if digest != other
     ]
+
+
+def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
+    """Compare type and language of a copied stream with those of its original."""
+    return made[0] == kind[0] and same(made[1], told(muxer, kind[1]))
 
 
 def _window(clip: Clip, index: FrameIndex) -> Window:
@@ -115,8 +137,8 @@ def _window(clip: Clip, index: FrameIndex) -> Window:
 
 def _digests(
     container: InputContainer, indices: list[int], window: Window
-) -> list[tuple[str, str]]:
-    """Return (kind, sha256 over all packets or the attachment) of each stream."""
+) -> list[tuple[tuple[str, str], str]]:
+    """Return ((type, language), sha256 over all packets or the attachment) of each stream."""
     streams = [container.streams[index] for index in indices]
     digests = {stream.index: hashlib.sha256() for stream in streams}
     for stream in streams:
@@ -130,7 +152,7 @@ def _digests(
             digests[packet.stream_index].update(data)
     return [
         (
-            f"{stream.type} {stream.metadata.get('language', 'und')}".strip(),
+            (stream.type, stream.metadata.get("language") or UNKNOWN),
             digests[stream.index].hexdigest(),
         )
         for stream in streams

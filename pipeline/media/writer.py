@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import InputError, StageError
 from pipeline.media.colour import FromRgb, Pixels, is_rgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.media.hdr import CARRIERS, x265_params
 from pipeline.schema import Clip, Encoding
 
 FIRST_PTS_TAG = "first_pts"
@@ -51,6 +52,9 @@ def default_encoding(
 ) -> Encoding:
     """Choose encoder settings: depth and chroma of the input are kept, stills and RGB lossless."""
     rgb = clip.kind == "stills" or clip.colour.used_matrix == "rgb"
+    if codec is None and clip.kind == "video" and rgb and clip.sample_aspect_ratio != 1:
+        # FFV1 has no place for it; this one is lossless too
+        codec, crf = ("libx264rgb", crf or 0) if clip.bit_depth == 8 else ("libx265", crf)
     if codec is None:
         codec = "ffv1" if rgb else "libx264" if clip.bit_depth == 8 else "libx265"
     if crf is None and codec in _QUALITY:
@@ -62,6 +66,7 @@ def default_encoding(
         crf=crf,
         preset=preset,
         pix_fmt=pix_fmt or _default_pix_fmt(clip, codec),
+        hdr=clip.hdr if codec in CARRIERS else None,
         # x264's bits depend on its threads: what it would choose here is written into the plan
         threads=min(16, math.ceil((os.cpu_count() or 1) * 1.5)),
     )
@@ -98,12 +103,14 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
         # threads change the bits of x265 too, and its log goes straight to stderr
         options["x265-params"] = (
             f"log-level=none:open-gop=0:pools={max(1, encoding.threads)}:"
-            f"frame-threads={min(4, max(1, encoding.threads))}"
+            f"frame-threads={min(4, max(1, encoding.threads))}{x265_params(encoding.hdr)}"
         )
     elif encoding.codec == "ffv1":
         options |= {"level": "3", "slices": "16", "slicecrc": "1", "g": "1"}
     elif encoding.codec in ("libvpx-vp9", "libaom-av1"):
         options["b"] = "0"
+        if encoding.codec == "libvpx-vp9" and encoding.crf == 0:
+            options["lossless"] = "1"  # as it is with x264
     elif encoding.codec.endswith("_nvenc"):
         options |= {"rc": "vbr", "b": "0", "forced-idr": "1"}
     return options
@@ -171,7 +178,7 @@ class SegmentWriter:
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._first = 0
-        self._early = 0
+        self._count = 0
 
     def __enter__(self) -> Self:
         return self
@@ -247,9 +254,8 @@ class SegmentWriter:
         target = container or self._container
         assert target is not None
         for packet in packets:
-            # encoders guess the dts before the first frame from frame distances, which with a
-            # variable rate is any time ago; `remux` computes them anew
-            if packet.dts is not None and packet.dts < LEAD:
-                packet.dts = self._early
-                self._early += 1
+            # encoders guess the dts from frame distances, which with a variable rate or few frames
+            # gives any time, even behind the pts; `remux` computes them anew
+            packet.dts = self._count
+            self._count += 1
             target.mux(packet)

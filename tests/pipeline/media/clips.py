@@ -12,8 +12,9 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from pipeline.media.probe import probe, scan
+from pipeline.media.promises import default_output
 from pipeline.media.reader import read
-from pipeline.media.remux import assemble, default_output
+from pipeline.media.remux import assemble
 from pipeline.media.verify import differences
 from pipeline.media.writer import SegmentWriter, default_encoding
 from pipeline.schema import Clip, Encoding

@@ -26,7 +26,8 @@ from clips import (
 
 from pipeline.errors import InputError, StageError
 from pipeline.media.probe import probe, scan
-from pipeline.media.remux import assemble, container_notes, default_output
+from pipeline.media.promises import container_notes, default_output
+from pipeline.media.remux import assemble
 from pipeline.media.verify import differences
 from pipeline.media.writer import SegmentWriter, default_encoding
 from pipeline.schema import Encoding
@@ -130,10 +131,10 @@ def test_matroska_rounds_to_its_tick_and_says_so(tmp_path: Path) -> None:
     for made, wanted in zip(seconds_of(out), seconds_of(path), strict=True):
         assert abs(made - wanted) <= Fraction(1, 2000)
     assert whole(clip, out) == []
-    assert container_notes(clip, out) == [
+    assert container_notes(clip, out, FAST) == [
         ".mkv keeps times in steps of 1 ms: every time is rounded to the nearest"
     ]
-    assert container_notes(clip, tmp_path / "out.mp4") == []
+    assert container_notes(clip, tmp_path / "out.mp4", FAST) == []
 
 
 def test_matroska_keeps_the_end_of_a_variable_rate(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_default_output_names(tmp_path: Path) -> None:
 
 def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mkv", extras=True)))
-    notes = container_notes(clip, tmp_path / "out.mp4")
+    notes = container_notes(clip, tmp_path / "out.mp4", FAST)
     assert any("subtitle subrip (eng)" in note for note in notes)
     assert any("attachment" in note for note in notes)
     assert len(notes) == 2
@@ -220,10 +221,13 @@ def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:
 
 def test_what_is_lost_of_the_picture_is_named(tmp_path: Path) -> None:
     video = make_video(tmp_path / "in.mkv", codec="ffv1", options={}, pix_fmt="yuva420p")
-    assert "transparency" in container_notes(probe(str(video)), tmp_path / "out.mkv")[0]
+    assert "transparency" in container_notes(probe(str(video)), tmp_path / "out.mkv", FAST)[0]
     rgba = np.dstack([picture(0), picture(0)[..., 0]])
     cv2.imwrite(str(tmp_path / "a.png"), rgba)
-    assert "transparency" in container_notes(probe(str(tmp_path / "a.png")), tmp_path / "o.png")[0]
+    assert (
+        "transparency"
+        in container_notes(probe(str(tmp_path / "a.png")), tmp_path / "o.png", FAST)[0]
+    )
     hdr = {"x265-params": "log-level=none:pools=1:max-cll=1000,400"}
     path = make_video(
         tmp_path / "hdr.mp4",
@@ -232,8 +236,9 @@ def test_what_is_lost_of_the_picture_is_named(tmp_path: Path) -> None:
         pix_fmt="yuv420p10le",
         colour=(9, 1, 9, 16),
     )
-    assert container_notes(probe(str(path)), tmp_path / "out.mp4") == [
-        "HDR mastering metadata is left out; the colour tags are kept"
+    assert container_notes(probe(str(path)), tmp_path / "out.mp4", FAST) == [
+        "libx264 writes no mastering display and content light level; the colour tags are kept: "
+        "try --codec libx265"
     ]
 
 
@@ -241,7 +246,7 @@ def test_unknown_container_is_refused(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mp4")))
     for name in ("out.xyz", "out", "out.ts"):
         with pytest.raises(InputError, match=r"expected one of .*\.mp4"):
-            container_notes(clip, tmp_path / name)
+            container_notes(clip, tmp_path / name, FAST)
 
 
 def test_segments_of_two_encoders_are_refused(tmp_path: Path) -> None:

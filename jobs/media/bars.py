@@ -1,0 +1,137 @@
+"""Pictures whose frame number and colours a program can read back: bars of known code values.
+
+The upper half holds eight colour bars, the lower half the frame number in binary, each bar CELL
+pixels wide. Code values come from H.273's equations, not from the pipeline's conversion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+CELL = 12
+WIDTH, HEIGHT = 8 * CELL, 6 * CELL
+_LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+COLOURS = np.array(
+    [
+        [0.9, 0.9, 0.9],
+        [0.75, 0.7, 0.2],
+        [0.2, 0.7, 0.75],
+        [0.2, 0.65, 0.25],
+        [0.7, 0.25, 0.65],
+        [0.75, 0.2, 0.2],
+        [0.25, 0.25, 0.7],
+        [0.1, 0.1, 0.1],
+    ]
+)
+"""R'G'B' of the bars, inside every gamut and range."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How pictures are coded: pixel format, size, matrix (bt601...), full or limited range."""
+
+    pix_fmt: str
+    width: int
+    height: int
+    matrix: str
+    full: bool
+
+    @property
+    def depth(self) -> int:
+        """Bits of a component."""
+        return max(c.bits for c in VideoFormat(self.pix_fmt).components)
+
+
+def codes(rgb: NDArray[np.float64], look: Look) -> NDArray[np.float64]:
+    """Return code values (unrounded) of R'G'B' in 0..1, last axis 3: Y'CbCr, or RGB formats' own.
+
+    H.273 equations 20.. (full range) and 26.. (limited).
+    """
+    most = 2**look.depth - 1
+    if VideoFormat(look.pix_fmt).is_rgb:
+        return rgb * most
+    red, blue = _LUMA[look.matrix]
+    luma = red * rgb[..., 0] + (1 - red - blue) * rgb[..., 1] + blue * rgb[..., 2]
+    cb = (rgb[..., 2] - luma) / (2 * (1 - blue))
+    cr = (rgb[..., 0] - luma) / (2 * (1 - red))
+    unit = 2 ** (look.depth - 8)
+    if look.full:
+        middle = 2 ** (look.depth - 1)
+        return np.stack([luma * most, cb * most + middle, cr * most + middle], axis=-1)
+    return np.stack(
+        [(219 * luma + 16) * unit, (224 * cb + 128) * unit, (224 * cr + 128) * unit], axis=-1
+    )
+
+
+def picture(number: int, look: Look) -> VideoFrame:
+    """Return frame `number` (0..255)."""
+    rgb = np.empty((look.height, look.width, 3))
+    column = np.minimum(np.arange(look.width) // CELL, 7)
+    rgb[: HEIGHT // 2] = COLOURS[column]
+    rgb[HEIGHT // 2 :] = np.where((number >> (7 - column)) & 1, 0.9, 0.1)[:, None]
+    values = np.rint(codes(rgb, look)).astype(np.uint16 if look.depth > 8 else np.uint8)
+    frame = VideoFrame(look.width, look.height, look.pix_fmt)
+    if look.pix_fmt in ("rgb24", "bgr0"):
+        order = values if look.pix_fmt == "rgb24" else values[..., ::-1]
+        packed = np.full((look.height, look.width, 3 + (look.pix_fmt == "bgr0")), 255, np.uint8)
+        packed[..., :3] = order
+        _fill(frame.planes[0], packed.reshape(look.height, -1))
+        return frame
+    layers = (1, 2, 0) if VideoFormat(look.pix_fmt).is_rgb else (0, 1, 2)
+    for plane, layer in zip(frame.planes, layers, strict=False):
+        down, across = -(-look.height // plane.height), -(-look.width // plane.width)
+        _fill(plane, values[::down, ::across, layer])
+    return frame
+
+
+def _fill(plane: Any, values: NDArray[Any]) -> None:
+    rows = np.frombuffer(plane, values.dtype).reshape(plane.height, -1)
+    rows[:, : values.shape[1]] = values
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a picture of bars says: its number and the code values of its colour bars, 8 x 3."""
+
+    number: int
+    bars: NDArray[np.float64]
+
+
+def read(frame: VideoFrame, scale: int = 1) -> Reading:
+    """Read a picture that was enlarged by `scale`; a grey one has only the first component."""
+    layers = _layers(frame)
+    bits = _cells(layers[0], frame, scale, row=4.5)
+    bars = np.stack([_cells(layer, frame, scale, row=1.5) for layer in layers], axis=-1)
+    middle = (bars[0, 0] + bars[7, 0]) / 2  # white and black
+    number = int("".join("1" if bit > middle else "0" for bit in bits), 2)
+    return Reading(number, bars)
+
+
+def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
+    if frame.format.is_rgb:
+        deep = max(c.bits for c in frame.format.components) > 8
+        rgb = frame.to_ndarray(format="gbrp16le" if deep else "rgb24")
+        return [rgb[..., i].astype(np.float64) for i in range(3)]
+    kind = np.uint16 if max(c.bits for c in frame.format.components) > 8 else np.uint8
+    layers = []
+    for plane in list(frame.planes)[:3]:
+        held: Any = plane
+        rows = np.frombuffer(held, kind).reshape(plane.height, -1)[:, : plane.width]
+        layers.append(rows.astype(np.float64))
+    return layers
+
+
+def _cells(
+    layer: NDArray[np.float64], frame: VideoFrame, scale: int, row: float
+) -> NDArray[np.float64]:
+    """Return the means at the middles of the eight cells in the `row`-th row of cells."""
+    down, across = layer.shape[0] / frame.height, layer.shape[1] / frame.width
+    y = round(row * CELL * scale * down)
+    xs = [round((i + 0.5) * CELL * scale * across) for i in range(8)]
+    return np.array([layer[y - 1 : y + 1, x - 1 : x + 1].mean() for x in xs])

@@ -1,0 +1,180 @@
+"""The cases of the media contract: combinations of what recordings can be, covering every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from itertools import combinations
+
+import numpy as np
+
+from jobs.media.bars import HEIGHT, WIDTH
+
+_CODECS = {
+    "mp4": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "libx264rgb"},
+    "mov": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "png"},
+    "mkv": {"8": "libx264", "10": "libx265", "gray": "ffv1", "rgb": "ffv1"},
+    "webm": {"8": "libvpx-vp9", "rgb": "libvpx-vp9"},
+    "avi": {"8": "ffv1", "10": "ffv1", "gray": "ffv1", "rgb": "ffv1"},
+    "ts": {"8": "libx264", "10": "libx265", "rgb": "libx264rgb"},
+}
+"""Container -> kind of pixels -> the encoder of its clips, each used without loss."""
+_RGB = {"libx264rgb": "rgb24", "png": "rgb24", "ffv1": "bgr0", "libvpx-vp9": "gbrp"}
+_INTRA = frozenset({"ffv1", "png"})
+_TIMED = frozenset({"mp4", "mov", "mkv", "webm", "ts"})
+_TURNED = frozenset({"mp4", "mov", "mkv"})
+_EXTRAS = {
+    "none": _TIMED | {"avi"},
+    "text": frozenset({"mp4", "mov", "mkv", "webm"}),
+    "bitmap": frozenset({"mp4", "mkv", "ts"}),
+    "chapters": frozenset({"mp4", "mov", "mkv", "webm"}),
+    "attachment": frozenset({"mkv"}),
+    "cover": frozenset({"mp4", "mov", "mkv"}),
+    "data": frozenset({"ts"}),
+    "timecode": frozenset({"mp4", "mov"}),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recording to be made, and the container its output is asked for in."""
+
+    container: str = "mkv"
+    target: str = "same"
+    """same, or the suffix of another container."""
+    rate: str = "constant"
+    start: str = "zero"
+    groups: str = "b-frames"
+    shape: str = "even"
+    frames: int = 7
+    pixels: str = "yuv420p"
+    colour: str = "bt709 limited"
+    audio: int = 0
+    extra: str = "none"
+
+    @property
+    def name(self) -> str:
+        """Return the case in a few words, those of a plain recording left out."""
+        plain = Case()
+        told = [str(self.container)]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value != getattr(plain, field.name):
+                told.append(f"{value} {field.name}" if isinstance(value, int) else str(value))
+        return ", ".join(told)
+
+    @property
+    def kind(self) -> str:
+        """Which of the encoders of a container the pixels need."""
+        if self.pixels in ("gray", "rgb"):
+            return self.pixels
+        return "10" if "10" in self.pixels else "8"
+
+    @property
+    def codec(self) -> str:
+        """The encoder of the recording."""
+        return _CODECS[self.container][self.kind]
+
+    @property
+    def pix_fmt(self) -> str:
+        """The pixel format of the recording."""
+        return _RGB[self.codec] if self.pixels == "rgb" else self.pixels
+
+    @property
+    def width_height(self) -> tuple[int, int]:
+        """The recording's size."""
+        return (WIDTH + 1, HEIGHT + 1) if self.shape == "odd" else (WIDTH, HEIGHT)
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the output."""
+        same = "mkv" if self.container == "avi" else self.container
+        return "." + (same if self.target == "same" else self.target)
+
+
+VALUES: dict[str, tuple[object, ...]] = {
+    "container": tuple(_CODECS),
+    "target": ("same", "mkv", "mp4", "mov"),
+    "rate": ("constant", "variable", "ntsc"),
+    "start": ("zero", "positive", "edit list"),
+    "groups": ("b-frames", "open", "intra"),
+    "shape": ("even", "odd", "anamorphic", "90", "180", "270", "mirrored"),
+    "frames": (1, 2, 7, 14),
+    "pixels": (
+        "yuv420p", "yuv422p", "yuv444p", "gray", "rgb",
+        "yuv420p10le", "yuv422p10le", "yuv444p10le",
+    ),
+    "colour": (
+        "bt601 limited", "bt601 full", "bt709 limited", "bt709 full",
+        "bt2020 limited", "bt2020 full", "untagged", "pq", "hlg",
+    ),
+    "audio": (0, 1, 3),
+    "extra": tuple(_EXTRAS),
+}  # fmt: skip
+"""Every property of a recording and the values it takes in the matrix."""
+
+
+def possible(case: Case) -> bool:
+    """Tell whether such a recording can be made at all."""
+    container, codec = case.container, _CODECS[case.container].get(case.kind)
+    if codec is None:
+        return False
+    subsampled = "420" in case.pixels or "422" in case.pixels
+    return (
+        not (case.target in (container, "same") and case.target != "same")
+        and not (case.container == "ts" and case.target == "same" and case.shape in _SHAPES_TURNED)
+        and container in _EXTRAS[case.extra]
+        and not (case.shape in _SHAPES_TURNED and container not in _TURNED)
+        and not (case.shape == "odd" and subsampled and codec in ("libx264", "libx265"))
+        and not (container == "avi" and (case.rate == "variable" or case.start != "zero"))
+        and not (case.rate == "ntsc" and container in ("ts",))
+        and not (case.start == "edit list" and container not in ("mp4", "mov"))
+        and not (case.start == "edit list" and case.frames < 7)
+        and not (case.groups != "intra" and codec in _INTRA)
+        and not (case.groups == "open" and codec == "libvpx-vp9")
+        and not (case.colour in ("pq", "hlg") and case.kind != "10")
+        and not (case.pixels == "rgb" and case.colour != "untagged")
+        and not (case.pixels == "gray" and case.colour != "bt709 limited")
+    )
+
+
+_SHAPES_TURNED = frozenset({"90", "180", "270", "mirrored"})
+
+
+def cover(count: int, seed: int = 1) -> list[Case]:
+    """Return `count` different possible cases, chosen so that pairs of values are soon covered."""
+    random = np.random.default_rng(seed)
+    seen: set[tuple[object, ...]] = set()
+    taken: dict[Case, None] = {}
+    for case in _plain():
+        taken[case] = None
+        seen |= set(_pairs(case))
+    while len(taken) < count:
+        fresh = [case for case in _draw(random, 20) if case not in taken]
+        if fresh:
+            best = max(fresh, key=lambda case: len(set(_pairs(case)) - seen))
+            taken[best] = None
+            seen |= set(_pairs(best))
+    return list(taken)[:count]
+
+
+def _plain() -> Iterator[Case]:
+    """Yield a plain recording of every container, where little else can be the cause."""
+    for container in _CODECS:
+        groups = "intra" if container == "avi" else "b-frames"
+        yield Case(container=container, groups=groups, audio=1)
+
+
+def _draw(random: np.random.Generator, count: int) -> list[Case]:
+    found: list[Case] = []
+    while len(found) < count:
+        drawn = {name: values[random.integers(len(values))] for name, values in VALUES.items()}
+        case = Case(**drawn)  # type: ignore[arg-type]
+        if possible(case):
+            found.append(case)
+    return found
+
+
+def _pairs(case: Case) -> Iterator[tuple[object, ...]]:
+    values = list(enumerate(astuple(case)))
+    return combinations(values, 2)

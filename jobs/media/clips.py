@@ -1,0 +1,222 @@
+"""Write the recording of a case: bars as pictures, tones as sound, and every kind of extra."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.stream import Disposition, Stream
+
+from jobs.media import bars
+from jobs.media.cases import Case
+
+_TAGS = {
+    "bt601 limited": (6, 1, 6, 6), "bt601 full": (6, 2, 6, 6),
+    "bt709 limited": (1, 1, 1, 1), "bt709 full": (1, 2, 1, 1),
+    "bt2020 limited": (9, 1, 9, 14), "bt2020 full": (9, 2, 9, 14),
+    "pq": (9, 1, 9, 16), "hlg": (9, 1, 9, 18), "untagged": (2, 0, 2, 2),
+}  # fmt: skip
+"""Matrix, range, primaries, transfer of H.273."""
+_STEPS = (40, 40, 80, 20, 120, 40, 60)
+"""Milliseconds from frame to frame at a variable rate."""
+_SOUND = {"mp4": "aac", "mov": "aac", "mkv": "flac", "webm": "libopus", "avi": "pcm_s16le"}
+_FLAGS = {
+    "libx264": {"qp": "0", "preset": "veryfast"},
+    "libx264rgb": {"qp": "0", "preset": "ultrafast"},
+    "libvpx-vp9": {"lossless": "1", "cpu-used": "8", "deadline": "realtime"},
+}
+
+
+def look(case: Case) -> bars.Look:
+    """Return how the case's pictures are coded."""
+    matrix = case.colour.split()[0]
+    if matrix in ("pq", "hlg"):
+        matrix = "bt2020"
+    if matrix == "untagged":
+        matrix = "bt601"  # what is guessed for a small picture
+    width, height = case.width_height
+    return bars.Look(case.pix_fmt, width, height, matrix, "full" in case.colour)
+
+
+def ticks(case: Case) -> tuple[Fraction, list[int]]:
+    """Return the time base and the pts of every frame, the end of the last one included."""
+    base = Fraction(1, 90000 if case.container == "ts" else 1000)
+    if case.rate == "ntsc":
+        base = Fraction(1001, 30000) if case.container == "avi" else Fraction(1, 30000)
+    elif case.container == "avi":
+        base = Fraction(1, 25)
+    one = round(Fraction(1, 25) / base)
+    if case.rate == "ntsc":
+        one = round(Fraction(1001, 30000) / base)
+    steps = [one] * case.frames
+    if case.rate == "variable":
+        milli = Fraction(1, 1000) / base
+        steps = [int(_STEPS[i % len(_STEPS)] * milli) for i in range(case.frames)]
+    # a transport stream's clock may not start at 0: B-frames' dts would lie before it
+    first = {"zero": 0, "positive": 12 * one, "edit list": -3 * one}[case.start]
+    return base, list(accumulate(steps, initial=first))
+
+
+def write(case: Case, folder: Path) -> Path:
+    """Encode the case's recording to `folder/in.<container>`, without loss."""
+    path = folder / f"in.{case.container}"
+    base, pts = ticks(case)
+    with av.open(str(path), "w", container_options=_container_options(case, base)) as container:
+        video = _video(container, case, base)
+        sounds = [_sound(container, case, number) for number in range(case.audio)]
+        extra = _extra(container, case, video)
+        held: list[Any] = []
+        for number, time in enumerate(pts[:-1]):
+            frame = bars.picture(number, look(case))
+            frame.pts, frame.time_base = time, base
+            held += video.encode(frame)
+        held += video.encode(None)
+        durations = {a: b - a for a, b in pairwise(pts)}
+        for packet in held:
+            packet.duration = durations.get(packet.pts, packet.duration or 0)
+        first, end = pts[0] * base, pts[-1] * base
+        for stream in sounds:
+            held += _tone(stream, first, end)
+        held += extra(first)
+        held.sort(key=lambda p: p.dts * p.time_base)
+        for packet in held:
+            container.mux(packet)
+    return path
+
+
+def _container_options(case: Case, base: Fraction) -> dict[str, str]:
+    options = {"fflags": "+bitexact"}
+    if case.container in ("mp4", "mov"):
+        options |= {"video_track_timescale": str(base.denominator), "movie_timescale": "90000"}
+        if case.start == "edit list":
+            options["avoid_negative_ts"] = "disabled"
+    if case.container == "ts":
+        options["mpegts_copyts"] = "1"
+    return options
+
+
+def _video(container: OutputContainer, case: Case, base: Fraction) -> Any:
+    stream: Any = container.add_stream(case.codec, rate=25, options=_encoder_options(case))
+    stream.width, stream.height = case.width_height
+    stream.pix_fmt, stream.time_base = case.pix_fmt, base
+    context = stream.codec_context
+    context.time_base, context.thread_count = base, 1
+    matrix, scale, primaries, transfer = _TAGS[case.colour]
+    if case.pixels != "rgb":
+        context.colorspace, context.color_range = matrix, scale
+        context.color_primaries, context.color_trc = primaries, transfer
+    if case.shape == "anamorphic":
+        context.sample_aspect_ratio = Fraction(4, 3)
+    if case.shape in ("90", "180", "270"):
+        stream.set_display_rotation(int(case.shape))
+    elif case.shape == "mirrored":
+        one = 1 << 16
+        stream.set_display_matrix([-one, 0, 0, 0, one, 0, 0, 0, 1 << 30])
+    if case.extra == "timecode":
+        stream.metadata["timecode"] = "01:02:03:04"
+    stream.metadata["language"] = "eng"
+    return stream
+
+
+def _encoder_options(case: Case) -> dict[str, str]:
+    options = dict(_FLAGS.get(case.codec, {}))
+    intra, opened = case.groups == "intra", case.groups == "open"
+    keyint, b_frames = (1, 0) if intra else (5, 2)
+    if case.frames < 4:
+        b_frames = 0  # with fewer frames than its delay x265 gives dts behind the pts
+    if case.codec in ("libx264", "libx264rgb"):
+        options["x264-params"] = (
+            f"keyint={keyint}:min-keyint={keyint}:scenecut=0:bframes={b_frames}:"
+            f"open-gop={int(opened)}:threads=1"
+        )
+    elif case.codec == "libx265":
+        options["preset"] = "ultrafast"
+        options["x265-params"] = (
+            f"lossless=1:log-level=none:pools=none:frame-threads=1:keyint={keyint}:"
+            f"min-keyint={keyint}:scenecut=0:bframes={b_frames}:open-gop={int(opened)}"
+        )
+    elif case.codec == "libvpx-vp9":
+        options["g"] = str(keyint)
+    return options
+
+
+def _sound(container: OutputContainer, case: Case, number: int) -> Any:
+    codec = _SOUND.get(case.container, "mp2")
+    stream: Any = container.add_stream(codec, rate=48000, layout="stereo")
+    stream.metadata["language"] = ("deu", "fra", "spa")[number]
+    return stream
+
+
+def _tone(stream: Any, first: Fraction, end: Fraction) -> list[Any]:
+    size = stream.codec_context.frame_size or 1152
+    kind = stream.codec_context.format.name
+    packets: list[Any] = []
+    for block in range(int(max(end - first, Fraction(1, 10)) * 48000) // size + 1):
+        wave = np.sin((np.arange(size) + block * size) * 0.05 * (1 + stream.index)) * 0.3
+        data = np.stack([wave, wave]).astype(np.float32)
+        if kind.startswith("s16"):
+            data = (data * 32767).astype(np.int16)
+        elif kind.startswith("s32"):
+            data = (data.astype(np.float64) * 2**30).astype(np.int32)
+        if not kind.endswith("p"):
+            data = np.ascontiguousarray(data.T.reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(data, format=kind, layout="stereo")
+        frame.sample_rate, frame.time_base = 48000, Fraction(1, 48000)
+        frame.pts = round(max(first, 0) * 48000) + block * size
+        packets += stream.encode(frame)
+    return packets + list(stream.encode(None))
+
+
+def _extra(container: OutputContainer, case: Case, video: Any) -> Any:
+    """Add the stream of `case.extra`; returns a function of the start that makes its packets."""
+    codecs = {
+        "text": {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"},
+        "bitmap": {"mp4": "dvd_subtitle", "mkv": "hdmv_pgs_subtitle", "ts": "dvb_subtitle"},
+        "data": {"ts": "timed_id3"},
+    }
+    if case.extra in codecs:
+        codec = codecs[case.extra][case.container]
+        stream = container.add_mux_stream(codec)
+        stream.time_base = Fraction(1, 1000)
+        stream.metadata["language"] = "eng"
+        text = b"\x00\x05hello" if codec == "mov_text" else b"hello"
+        data = {"text": text, "bitmap": b"\x0f\x80\x00\x01\x00\x00", "data": b"ID3" + bytes(20)}
+        return lambda first: [_packet(data[case.extra], stream, max(first, Fraction(0)))]
+    if case.extra == "chapters":
+        base = Fraction(1, 1000)
+        chapters: Any = [
+            {"id": n, "start": a, "end": b, "time_base": base, "metadata": {"title": f"part {n}"}}
+            for n, a, b in ((1, 0, 100), (2, 100, 200))
+        ]
+        container.set_chapters(chapters)
+    elif case.extra == "attachment":
+        container.add_attachment("font.ttf", "font/ttf", bytes(range(256)) * 4)
+    elif case.extra == "cover":
+        return _cover(container)
+    return lambda first: []
+
+
+def _packet(data: bytes, stream: Stream, first: Fraction) -> Any:
+    packet: Any = av.Packet(data)
+    packet.stream, packet.time_base = stream, Fraction(1, 1000)
+    packet.pts = packet.dts = round((first + Fraction(1, 50)) * 1000)
+    packet.duration = 60
+    return packet
+
+
+def _cover(container: OutputContainer) -> Any:
+    stream: Any = container.add_stream("mjpeg", rate=1)
+    stream.width, stream.height, stream.pix_fmt = 32, 32, "yuvj420p"
+    stream.disposition = Disposition.attached_pic
+
+    def packets(first: Fraction) -> list[Any]:
+        frame = av.VideoFrame(32, 32, "yuvj420p")
+        frame.pts, frame.time_base = 0, Fraction(1)
+        return [*stream.encode(frame), *stream.encode(None)]
+
+    return packets

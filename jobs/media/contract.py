@@ -1,0 +1,270 @@
+"""Hold the output of a case against its recording, read with nothing of the pipeline's own code."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.stream import Disposition
+from numpy.typing import NDArray
+
+from jobs.media import bars, clips
+from jobs.media.cases import Case
+from pipeline.errors import PipelineError
+from pipeline.job import run
+from pipeline.settings import RunSettings
+
+SCALE = 2
+_ART = Disposition.attached_pic | Disposition.timed_thumbnails
+_LEVELS = {8: 1.0, 10: 2.0}
+"""By how many code values a colour bar may differ, by bit depth."""
+
+
+@dataclass
+class Result:
+    """What became of a case: no faults and no refusal = everything came through or was said."""
+
+    case: Case
+    faults: list[str] = field(default_factory=list)
+    refusal: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """Return one word: kept, noted (something was lost, and said), refused or FAULT."""
+        if self.faults:
+            return "FAULT"
+        if self.refusal:
+            return "refused"
+        return "noted" if any("cannot be kept" in n or "round" in n for n in self.notes) else "kept"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file as FFmpeg's libraries show it."""
+
+    times: list[Fraction]
+    readings: list[bars.Reading]
+    end: Fraction
+    half_tick: Fraction
+    depth: int
+    grey: bool
+    rgb: bool
+    tags: dict[str, Any]
+    chapters: list[tuple[Fraction, Fraction, str]]
+    others: dict[int, tuple[str, str, str]]
+    """Stream index -> type, language, sha256 over its packets."""
+
+
+def check(case: Case, folder: Path) -> Result:
+    """Make the case's recording in `folder`, run it through `--engine bicubic`, and compare."""
+    source = clips.write(case, folder)
+    reference = folder / "reference.png"
+    width, height = case.width_height
+    picture: NDArray[Any] = np.full((height * SCALE, width * SCALE, 3), 128, np.uint8)
+    cv2.imwrite(str(reference), picture)
+    result = Result(case)
+    settings = RunSettings(
+        input=str(source),
+        ref_stream=str(reference),
+        output=str(folder / f"out{case.suffix}"),
+        scale=str(SCALE),
+        engine="bicubic",
+        runner="inline",
+        segment=0.2,
+        **_exact(case),
+    )
+    try:
+        done = run(settings)
+    except PipelineError as error:
+        result.refusal = str(error)
+        if "\n" in result.refusal or error.exit_status != 2:
+            result.faults.append(f"not a refusal in one line: {result.refusal}")
+        if (folder / f"out{case.suffix}").exists():
+            result.faults.append("a refused run left an output")
+        return result
+    result.notes = done.notes
+    try:
+        made = contents(Path(done.output), SCALE)
+    except (av.error.FFmpegError, ValueError, AssertionError) as error:
+        result.faults.append(f"the output cannot be read: {error}")
+        return result
+    result.faults = compare(contents(source), made, done.notes)
+    wanted = list(range(3 if case.start == "edit list" else 0, case.frames))
+    if [r.number for r in made.readings] != wanted:
+        result.faults.append(f"frames {[r.number for r in made.readings]}, expected {wanted}")
+    return result
+
+
+def _exact(case: Case) -> dict[str, Any]:
+    """Return encoder settings so near to lossless that the quantiser is not what is measured."""
+    if case.suffix == ".webm":
+        return {"codec": "libvpx-vp9", "crf": 0}
+    if case.pixels == "rgb":
+        return {} if case.suffix == ".mkv" else {"codec": "libx264rgb", "crf": 0}
+    if case.kind == "10":
+        return {"crf": 2, "preset": "ultrafast"}
+    return {"crf": 1, "preset": "veryfast"}
+
+
+def contents(path: Path, scale: int = 1) -> Contents:
+    """Read a file of bars."""
+    with av.open(str(path)) as file:
+        videos = [s for s in file.streams.video if not s.disposition & _ART]
+        video = videos[0]
+        frames = list(file.decode(video))
+        context, first = video.codec_context, frames[0]
+        base: Any = video.time_base
+        times = [Fraction(f.pts if f.pts is not None else f.dts or 0) * base for f in frames]
+        metadata = {key.lower(): value for key, value in video.metadata.items()}
+        tags = {
+            "matrix": int(context.colorspace),
+            "range": int(context.color_range),
+            "primaries": int(context.color_primaries),
+            "transfer": int(context.color_trc),
+            "sample aspect ratio": video.sample_aspect_ratio or Fraction(1),
+            "display matrix": _display_matrix(first),
+            "language": metadata.get("language", "und"),
+            "timecode": metadata.get("timecode"),
+        }
+        chapters = [
+            (
+                Fraction(c["start"]) * (c["time_base"] or 1),
+                Fraction(c["end"]) * (c["time_base"] or 1),
+                c["metadata"].get("title", ""),
+            )
+            for c in file.chapters()
+        ]
+        depth = max(c.bits for c in first.format.components)
+        read = [bars.read(frame, scale) for frame in frames]
+        rgb, grey = first.format.is_rgb, len(first.format.components) == 1
+        duration, index = video.duration, video.index
+    end, others = _packets(path, index)
+    if duration is not None and path.suffix in (".mp4", ".mov"):
+        # with B-frames at a variable rate FFmpeg's own files end before their last frame
+        told = times[0] + duration * base
+        end = told if told > times[-1] else end
+    return Contents(times, read, end, base / 2, depth, grey, rgb, tags, chapters, others)
+
+
+def _language(stream: Any) -> str:
+    code = stream.metadata.get("language", "und")
+    return {"ger": "deu"}.get(code, code)
+
+
+def _remade(stream: Any) -> bool:
+    """Tell the streams which a muxer makes from metadata: timecode, titles of chapters."""
+    return "timecode" in stream.metadata or getattr(stream, "name", "") == "bin_data"
+
+
+def _display_matrix(frame: Any) -> list[int] | None:
+    for number in range(len(frame.side_data)):
+        data = frame.side_data[number]
+        if data.type.name == "DISPLAYMATRIX":
+            return list(memoryview(bytes(data)).cast("i"))
+    return None
+
+
+def _packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str, str]]]:
+    """Return where the last frame ends, and the digest of every other stream's packets."""
+    end = Fraction(-1)
+    shown: list[tuple[Fraction, Fraction]] = []
+    with av.open(str(path)) as file:
+        digests = {s.index: hashlib.sha256() for s in file.streams}
+        kinds = {s.index: (s.type, _language(s)) for s in file.streams}
+        remade = {s.index for s in file.streams if s.type == "data" and _remade(s)}
+        for stream in file.streams:
+            if stream.type == "attachment":
+                digests[stream.index].update(bytes(getattr(stream, "data", b"")))
+        for packet in file.demux():
+            data = bytes(packet)
+            if packet.stream_index == video and packet.pts is not None and data:
+                base: Any = packet.time_base
+                shown.append((packet.pts * base, (packet.duration or 0) * base))
+            elif data != b"\0\0":
+                digests[packet.stream_index].update(data)
+    if shown:
+        last, duration = max(shown)
+        before = sorted(shown)[-2][0] if len(shown) > 1 else last
+        end = last + (duration or last - before)
+    others = {
+        index: (*kinds[index], digest.hexdigest())
+        for index, digest in digests.items()
+        if index != video and index not in remade
+    }
+    return end, others
+
+
+def compare(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
+    """Return every way in which `made` differs from `source` without a note that says so."""
+    faults = []
+    rounding = any("rounded" in note for note in notes)
+    slack = made.half_tick if rounding else Fraction(0)
+    off = [(a, b) for a, b in zip(source.times, made.times, strict=False) if abs(a - b) > slack]
+    if len(source.times) != len(made.times):
+        faults.append(f"{len(made.times)} frames, expected {len(source.times)}")
+    if off:
+        faults.append(f"{len(off)} times differ, the first is {off[0][1]}, expected {off[0][0]}")
+    # a transport stream's last duration is guessed, and not the same by every reader
+    guess = 2 * source.half_tick if source.half_tick == Fraction(1, 180000) else 0
+    if abs(source.end - made.end) > 2 * slack + guess:
+        faults.append(f"it ends at {made.end} s, expected {source.end} s")
+    for name, value in _expected_tags(source, made).items():
+        if name == "range" and {made.tags[name], value} == {0, 1}:
+            continue  # limited is meant where nothing is said
+        if made.tags[name] != value and not any(name in note for note in notes):
+            faults.append(f"{name} is {made.tags[name]}, expected {value}")
+    faults += _colour_faults(source, made)
+    if [c[2] for c in source.chapters] != [c[2] for c in made.chapters] and not any(
+        "chapter" in note for note in notes
+    ):
+        faults.append(f"chapters are {made.chapters}, expected {source.chapters}")
+    return faults + _stream_faults(source, made, notes)
+
+
+def _expected_tags(source: Contents, made: Contents) -> dict[str, Any]:
+    tags = dict(source.tags)
+    if made.rgb:
+        tags["matrix"], tags["range"] = made.tags["matrix"], made.tags["range"]
+    if source.rgb and not made.rgb:
+        tags["matrix"], tags["range"] = 1, 1
+    return tags
+
+
+def _colour_faults(source: Contents, made: Contents) -> list[str]:
+    worst = 0.0
+    for a, b in zip(source.readings, made.readings, strict=False):
+        scale = 2 ** (made.depth - source.depth)
+        if source.rgb != made.rgb:
+            look = bars.Look(
+                "yuv444p" if not made.rgb else "gbrp", bars.WIDTH, bars.HEIGHT, "bt709", False
+            )
+            truth = bars.codes(bars.COLOURS, look)
+        else:
+            truth = a.bars * scale
+        if source.grey and not made.grey:
+            truth = np.concatenate([truth, np.full((8, 2), 2.0 ** (made.depth - 1))], axis=1)
+        worst = max(worst, float(np.abs(truth - b.bars[:, : truth.shape[1]]).max()))
+    most = _LEVELS.get(made.depth, 2.0)
+    return [f"colour bars are {worst:.2f} levels off, at most {most:g}"] if worst > most else []
+
+
+def _stream_faults(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
+    faults = []
+    left = list(made.others.values())
+    for index, held in source.others.items():
+        said = any(note.startswith(f"stream {index},") for note in notes)
+        if held in left:
+            left.remove(held)
+            if said:
+                faults.append(f"stream {index}, {held[0]}, is said to be lost but is there")
+        elif not said:
+            faults.append(f"stream {index}, {held[0]} {held[1]}, is lost or differs, unsaid")
+    faults += [f"a {kind} stream came from nowhere" for kind, _, _ in left]
+    return faults

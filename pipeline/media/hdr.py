@@ -1,0 +1,66 @@
+"""Static HDR metadata: mastering display (SMPTE ST 2086) and content light level (CTA-861.3)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from av.sidedata.sidedata import SideData
+from av.video.frame import VideoFrame
+
+from pipeline.schema import StaticHdr
+
+DYNAMIC = frozenset({"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"})
+"""Names of side data that say how each scene is to be shown; no encoder here writes them."""
+CARRIERS = frozenset({"libx265"})
+"""Encoders that write the static metadata."""
+_CHROMATICITY, _LUMINANCE = 50000, 10000
+"""Steps of H.265's mastering display message: 0.00002, and 0.0001 cd/m2."""
+
+
+def side_data(frame: VideoFrame) -> list[SideData]:
+    """Return what a decoded frame carries beside its pixels."""
+    held: Any = frame.side_data  # PyAV's stub takes it for a TypedDict
+    data = [held[number] for number in range(len(held))]
+    return [item for item in data if isinstance(item, SideData)]
+
+
+def static_hdr(frame: VideoFrame) -> StaticHdr | None:
+    """Return a frame's static metadata, None where it has none."""
+    found = {data.type.name: bytes(data) for data in side_data(frame)}
+    display, light = "", None
+    mastering = found.get("MASTERING_DISPLAY_METADATA")
+    if mastering is not None:
+        display = _display(memoryview(mastering).cast("i"))
+    if "CONTENT_LIGHT_LEVEL" in found:
+        numbers = memoryview(found["CONTENT_LIGHT_LEVEL"]).cast("I")
+        light = (numbers[0], numbers[1])
+    return StaticHdr(display=display, light=light) if display or light else None
+
+
+def is_dynamic(frame: VideoFrame) -> bool:
+    """Tell whether a frame carries metadata of Dolby Vision or HDR10+."""
+    return any(data.type.name in DYNAMIC for data in side_data(frame))
+
+
+def _display(numbers: Any) -> str:
+    """Return FFmpeg's AVMasteringDisplayMetadata as x265 writes it; "" where it is incomplete."""
+    pairs = zip(numbers[0:20:2], numbers[1:20:2], strict=True)
+    values = [Fraction(a, b) if b else Fraction(0) for a, b in pairs]
+    if not (numbers[20] and numbers[21]):
+        return ""
+    red, green, blue, white = (
+        tuple(round(v * _CHROMATICITY) for v in values[i : i + 2]) for i in (0, 2, 4, 6)
+    )
+    least, most = (round(v * _LUMINANCE) for v in values[8:10])
+    points = zip(["G", "B", "R", "WP"], (green, blue, red, white), strict=True)
+    return "".join(f"{name}({x},{y})" for name, (x, y) in points) + f"L({most},{least})"
+
+
+def x265_params(hdr: StaticHdr | None) -> str:
+    """Return the part of x265-params that carries the metadata."""
+    if hdr is None:
+        return ""
+    display = f":master-display={hdr.display}" if hdr.display else ""
+    light = f":max-cll={hdr.light[0]},{hdr.light[1]}" if hdr.light else ""
+    return f"{display}{light}"

@@ -1,0 +1,112 @@
+"""What an output's container and codec can hold of the input, said before anything is written."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import InputError
+from pipeline.media import stills
+from pipeline.media.container import open_input
+from pipeline.media.hdr import CARRIERS, is_dynamic
+from pipeline.media.languages import same, told
+from pipeline.media.streams import MATROSKA, can_hold, muxer_for, split
+from pipeline.schema import Clip, Encoding
+
+_TELL_ASPECT = frozenset(
+    {"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "prores_ks", "mpeg4"}
+)
+"""Encoders whose own bits tell a sample aspect ratio: PyAV gives Matroska and NUT no other."""
+
+
+def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
+    """Return `<stem>_x<scale>` beside the input, in a container that can hold the video."""
+    given = Path(clip.path)
+    if clip.kind == "stills":
+        if given.is_file():
+            return given.with_name(f"{given.stem}_x{scale}.png")
+        folder = given if given.is_dir() else Path(clip.files[0]).parent
+        folder = folder.resolve()
+        return folder.with_name(f"{folder.name}_x{scale}")
+    suffix = given.suffix.lower()
+    try:
+        held = can_hold(muxer_for(clip, given), encoding.codec)
+    except InputError:
+        held = False
+    if not held:
+        suffix = ".mkv"
+    return given.with_name(f"{given.stem}_x{scale}{suffix}")
+
+
+def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
+    """Raise InputError where the container of `out_path` cannot hold what the encoder makes."""
+    if clip.kind == "stills":
+        return
+    if not can_hold(muxer_for(clip, out_path), encoding.codec):
+        raise InputError(
+            f"{out_path.suffix} cannot hold {encoding.codec}; expected a container that can; "
+            "try .mkv, or another --codec"
+        )
+    if clip.sample_aspect_ratio != 1 and encoding.codec not in _TELL_ASPECT:
+        raise InputError(
+            f"{encoding.codec} cannot keep pixels of {clip.sample_aspect_ratio}; expected one of "
+            f"{', '.join(sorted(_TELL_ASPECT))}; try --codec libx264"
+        )
+
+
+def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
+    """Say in sentences what will be rounded or lost on the way to an output's container."""
+    if clip.kind == "stills":
+        alpha = stills.has_alpha(clip.files[0])
+        return ["transparency is dropped: the output is opaque"] if alpha else []
+    muxer = muxer_for(clip, out_path)
+    tick = Fraction(1, 1000) if muxer in MATROSKA else None
+    if muxer == "mpegts":
+        tick = Fraction(1, 90000)
+    notes = _picture_notes(clip, encoding)
+    if tick is not None and (clip.time_base / tick).denominator != 1:
+        notes.append(
+            f"{out_path.suffix} keeps times in steps of {float(tick) * 1000:g} ms: "
+            "every time is rounded to the nearest"
+        )
+    kept, lost = split(clip, muxer)
+    for info in clip.other_streams:
+        if info.index in kept and not same(told(muxer, info.language), info.language):
+            notes.append(
+                f"the language {info.language} of stream {info.index} has no code in "
+                f"{out_path.suffix}: it will be unknown"
+            )
+    for info in lost:
+        language = f" ({info.language})" if info.language else ""
+        notes.append(
+            f"stream {info.index}, {info.type} {info.codec}{language}, cannot be kept in "
+            f"{out_path.suffix} and is left out"
+        )
+    return notes
+
+
+def _picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
+    notes = []
+    frame = first_frame(clip)
+    if any(component.is_alpha for component in frame.format.components):
+        notes.append("transparency is dropped: the output is opaque")
+    if frame.interlaced_frame:
+        notes.append("the video is interlaced and is enhanced as if it were not: deinterlace it")
+    if clip.hdr is not None and encoding.codec not in CARRIERS:
+        notes.append(
+            f"{encoding.codec} writes no mastering display and content light level; the colour "
+            "tags are kept: try --codec libx265"
+        )
+    if is_dynamic(frame):
+        notes.append("dynamic HDR metadata (Dolby Vision, HDR10+) are dropped; PQ or HLG is kept")
+    return notes
+
+
+def first_frame(clip: Clip) -> VideoFrame:
+    with open_input(clip.path) as container:
+        stream = container.streams[clip.stream_index]
+        assert isinstance(stream, VideoStream)
+        return next(container.decode(stream))
