@@ -9,7 +9,7 @@ import click
 
 GROUPS = {
     "Enhance": ("run", "plan", "submit", "status"),
-    "Look at": ("report", "compare", "evaluate", "verify", "probe"),
+    "Look at": ("report", "compare", "look", "evaluate", "verify", "probe"),
     "Prepare": ("degrade", "convert", "engines", "train"),
     "Begin": ("demo", "doctor", "completion"),
 }

@@ -158,6 +158,10 @@ def run(
         _run_batch(inputs, manifest, values, progress, as_json=as_json)
         return
     settings = _settings(values | {"input": inputs[0]})
+    if page is not None:
+        from pipeline.report.command import check_run
+
+        check_run(settings)
     from pipeline.job import run as run_job
 
     result = run_job(settings, progress)

@@ -245,6 +245,25 @@ def check_disk() -> Iterator[Check]:
             yield _ok(name, found)
 
 
+def check_cache() -> Iterator[Check]:
+    """Look at the folder of copies of remote files."""
+    if isinstance(reason := _import("pipeline.cache"), str):
+        yield _warn("cache", reason, "mend what fails above first")
+        return
+    from pipeline.cache import capacity, root
+    from pipeline.errors import InputError
+
+    try:
+        folder, most = root(), capacity()
+    except InputError as error:
+        yield _fail("cache", str(error).partition(";")[0], str(error).partition("; ")[2])
+        return
+    if not os.access(folder, os.W_OK):
+        yield _warn("cache", f"{folder} is not writable", "set PIPELINE_CACHE to a folder")
+    else:
+        yield _ok("cache", f"{folder}, at most {most / 1e9:.0f} GB")
+
+
 def check_programs() -> Iterator[Check]:
     """Look for the ffmpeg program, which only VMAF needs."""
     program = shutil.which("ffmpeg")
@@ -271,6 +290,7 @@ CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     check_ray,
     check_programs,
     check_disk,
+    check_cache,
 )
 
 

@@ -72,7 +72,7 @@ def chart(
     """Return the drawing of `curves` over `times` (seconds); `switches` become vertical lines."""
     known = [value for curve in curves for value in curve.values if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    room = max((high - low) * 0.08, abs(high) * 1e-3, 1e-6)
+    room = (high - low) * 0.08 or max(0.5, abs(high) * 0.01)
     low, high = low - room, high + room
     first, last = times[0], max(times[-1], times[0] + 1e-6)
 

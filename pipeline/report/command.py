@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.errors import InputError
+from pipeline.remote import is_url
+
+if TYPE_CHECKING:
+    from pipeline.settings import RunSettings
 
 SUFFIXES = (".html", ".htm")
 
@@ -19,6 +24,23 @@ def check_page(page: Path) -> None:
         raise InputError(f"found no folder {page.parent}, expected one for the report; make it")
     if page.is_dir():
         raise InputError(f"found a folder at {page}, expected a file's name; try {page / 'o.html'}")
+
+
+def check_run(settings: RunSettings) -> None:
+    """Refuse a report of what has none, before the run."""
+    from pipeline.lightfield.opening import open_light_field
+
+    places = (settings.input, settings.ref_stream or "", settings.output or "")
+    if remote := [place for place in places if is_url(place)]:
+        raise InputError(
+            f"found {remote[0]} for a run with --report, expected local files: reports of URLs are "
+            "not built; leave --report out"
+        )
+    if open_light_field(settings.input, settings) is not None:
+        raise InputError(
+            f"found a light field in {settings.input}, expected a clip: reports of light fields "
+            "are not built; leave --report out, and see `pipeline look`"
+        )
 
 
 def output_of(run: Path) -> Path:

@@ -21,9 +21,9 @@ from pipeline.schema import Clip, Plan, ReferenceChoice
 from pipeline.stages import upsample
 
 Picture = NDArray[np.uint8]
-MOST_FRAMES = 400
+MOST_FRAMES = 240
 """Frames measured; of longer clips as many, evenly spread."""
-MOST_PAIRS = 24
+MOST_PAIRS = 12
 """Frames measured by optical flow, which takes longer than all the rest."""
 TOLERANCE = 1e-3
 """Seconds by which the times of output and ground truth may differ."""
@@ -45,6 +45,7 @@ class Row:
     bicubic_psnr: float | None = None
     bicubic_ssim: float | None = None
     agreement: float | None = None
+    bicubic_agreement: float | None = None
     temporal: float | None = None
     bicubic_temporal: float | None = None
 
@@ -205,7 +206,9 @@ def _row(
         figures |= {"psnr": ours.psnr, "ssim": ours.ssim}
         figures |= {"bicubic_psnr": plain.psnr, "bicubic_ssim": plain.ssim}
     if number in closely and views.reference is not None:
-        figures["agreement"] = quality.agreement(views.result, views.reference, views.bicubic)
+        moved_reference = quality.moved_reference(views.reference, views.bicubic)
+        figures["agreement"] = quality.agreement(views.result, moved_reference)
+        figures["bicubic_agreement"] = quality.agreement(views.bicubic, moved_reference)
     if before is not None and choice.pts not in plan.cuts:
         moved = quality.input_motion(before.bicubic, views.bicubic)
         if moved.seen.any():

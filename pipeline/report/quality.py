@@ -5,6 +5,8 @@ None of them replaces a ground truth. `docs/quality.md` says what each can and c
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -35,17 +37,33 @@ def borrowed(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
     return np.asarray(away.mean(axis=2), np.float32)
 
 
-def agreement(result: Picture, reference: Picture, bicubic: Picture) -> float | None:
-    """Return how alike the fine detail of `result` and of the moved `reference` is, -1..1.
+class Moved(NamedTuple):
+    """A reference on its way onto a frame."""
 
-    The reference is moved by optical flow found between `bicubic` and the reference, so the
-    network's own alignment does not judge itself. Fine detail is what a Gaussian blur of 2 pixels
-    takes away; the figure is its correlation over places seen in both. None without such places.
+    reference: NDArray[np.float32]
+    """H x W x 3, moved by optical flow, 8-bit levels."""
+    seen: NDArray[np.bool_]
+    """H x W: the place is seen in both."""
+
+
+def moved_reference(reference: Picture, bicubic: Picture) -> Moved:
+    """Move `reference` onto the frame whose plain up-sampling is `bicubic`.
+
+    The flow is found between these two, so the network's own alignment does not judge itself.
     """
     # motion(before, now): where each place of `now` was in `before`
-    moved = motion(reference, bicubic)
-    warped = sample(reference.astype(np.float32), moved.flow)
-    ours, theirs = (_detail(image)[moved.seen] for image in (result.astype(np.float32), warped))
+    found = motion(reference, bicubic)
+    return Moved(sample(reference.astype(np.float32), found.flow), found.seen)
+
+
+def agreement(picture: Picture, moved: Moved) -> float | None:
+    """Return how alike the fine detail of `picture` and of the moved reference is, -1..1.
+
+    Fine detail is what a Gaussian blur of 2 pixels takes away; the figure is its correlation over
+    places seen in both. None where there are none, or no detail.
+    """
+    images = (picture.astype(np.float32), moved.reference)
+    ours, theirs = (_detail(image)[moved.seen] for image in images)
     if ours.size == 0 or min(float(ours.std()), float(theirs.std())) < LEAST_DETAIL:
         return None
     return float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])

@@ -126,6 +126,16 @@ def test_a_full_disk_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {check.status for check in doctor.check_disk()} == {"fail"}
 
 
+def test_a_cache_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "here"))
+    (good,) = doctor.check_cache()
+    assert (good.status, str(tmp_path / "here") in good.found) == ("ok", True)
+    monkeypatch.setenv("PIPELINE_CACHE_GB", "many")
+    (bad,) = doctor.check_cache()
+    assert bad.status == "fail"
+    assert "many" in bad.found
+
+
 def test_wrong_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.requires", lambda _: ["numpy>=99", "nothing-such>=1"])
     (check,) = doctor.check_packages()
