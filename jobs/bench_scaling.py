@@ -34,9 +34,9 @@ from pipeline.schema import Plan, SegmentRecord
 from pipeline.settings import RunSettings
 from pipeline.stages import header
 
-SECONDS = 0.25
+SECONDS = 0.5
 """For one frame."""
-FRAMES = 400
+FRAMES = 320
 WORKERS = (1, 2, 8)
 
 

@@ -1,0 +1,38 @@
+"""A few of the runs of `python -m jobs.chaos`: things are killed, the bits stay."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RUN = """
+import sys, tempfile
+from pathlib import Path
+from jobs.chaos import Chaos, three_nodes
+sys.path.insert(0, "tests/pipeline")
+from recordings import write_pair
+with tempfile.TemporaryDirectory(prefix="rc-", ignore_cleanup_errors=True) as name:
+    folder = Path(name)
+    with three_nodes(folder / "ray") as cluster:
+        chaos = Chaos(cluster, folder, *write_pair(folder, frames=120))
+        for seed, event in enumerate(("before commit", "raylet", "driver")):
+            outcome = chaos.run(event, seed)
+            print(outcome, flush=True)
+            assert outcome.good, outcome
+            assert outcome.struck or event == "driver", outcome
+"""
+
+
+@pytest.mark.ray
+def test_killed_actor_raylet_and_driver_leave_the_bits_as_they_are() -> None:
+    # in a process of its own: Ray keeps one cluster's address and token for a process's life
+    command = [sys.executable, "-c", RUN]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.count("same_bits=True") == 3
