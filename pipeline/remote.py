@@ -168,7 +168,8 @@ def _client_error() -> type[Exception]:
 
 def _reason(said: str) -> str:
     """Return what matters of a long message, without anything that may be a secret."""
-    return re.sub(r"(?i)\w*(key|token|secret|signature|credential)\w*\s*[=:]\s*\S+", "...", said)[:160]
+    secret = r"(?i)\w*(key|token|secret|signature|credential)\w*\s*[=:]\s*\S+"
+    return re.sub(secret, "...", said)[:160]
 
 
 def find(url: str) -> Found | None:
