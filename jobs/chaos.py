@@ -289,14 +289,19 @@ def main() -> None:
             for i in range(chosen.runs):
                 outcome = chaos.run(EVENTS[i % len(EVENTS)], chosen.seed + i)
                 outcomes.append(outcome)
+                record(outcomes)
                 print(outcome, flush=True)  # noqa: T201
-    good = sum(outcome.good for outcome in outcomes)
-    struck = sum(outcome.struck for outcome in outcomes)
+    sys.exit(not all(outcome.good for outcome in outcomes))
+
+
+def record(outcomes: list[Outcome]) -> None:
+    """Write what is known so far: a run that is stopped has not been for nothing."""
     from jobs.machine import write_result
 
+    good = sum(outcome.good for outcome in outcomes)
+    struck = sum(outcome.struck for outcome in outcomes)
     summary = {"runs": len(outcomes), "good": good, "struck": struck}
     write_result("chaos", summary | {"outcomes": [asdict(outcome) for outcome in outcomes]})
-    sys.exit(good != len(outcomes))
 
 
 if __name__ == "__main__":

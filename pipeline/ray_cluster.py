@@ -80,7 +80,11 @@ def _connect(address: str | None, workers: int | None) -> None:
     except SystemExit:
         # Ray's own handler, which is there before ours is put back
         raise KeyboardInterrupt from None
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # where a node does not start in time Ray raises a bare Exception
+        known = isinstance(error, (ConnectionError, ValueError, RuntimeError))
+        if not known and type(error) is not Exception:
+            raise
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         if address:
             raise InputError(

@@ -23,7 +23,7 @@ import ray
 from recordings import plan_of, write_pair
 
 from deploy.engine import load_engine
-from pipeline import ray_runner
+from pipeline import ray_cluster, ray_runner
 from pipeline.batch import entries
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.interrupt import Interrupts
@@ -235,3 +235,14 @@ def test_a_batch_shares_the_actors(
     left = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".json")
     assert left == ["0.mkv", "1.mkv", "2.mkv", "failed.jsonl", "list.jsonl"]
     assert len((tmp_path / "failed.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_node_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nmore")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(
+        PipelineError, match=r"cannot start Ray on this machine: The current"
+    ):
+        ray_cluster._connect(None, 1)
