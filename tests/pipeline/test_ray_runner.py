@@ -242,7 +242,5 @@ def test_a_node_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch)
         raise Exception("The current node timed out during startup.\nmore")
 
     monkeypatch.setattr(ray, "init", late)
-    with pytest.raises(
-        PipelineError, match=r"cannot start Ray on this machine: The current"
-    ):
+    with pytest.raises(PipelineError, match=r"cannot start Ray on this machine: The current"):
         ray_cluster._connect(None, 1)
