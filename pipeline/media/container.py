@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -14,6 +17,14 @@ from pipeline.errors import MediaError
 
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 """What PyAV raises on files it cannot use; ValueError and OSError come from its argument checks."""
+
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "nut", "flv", "asf", "ogg",
+    "mxf", "gif", "apng", "h264", "hevc", "m4v", "mpegvideo", "ivf", "obu", "yuv4mpegpipe", "dv",
+    "rm", "wav", "mp3", "flac", "aac", "ac3", "w64", "aiff", "amr", "av1",
+)  # fmt: skip
+"""Formats that hold their data themselves: playlists, concat and image lists read other files."""
+_SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
 
 
 def first_line(error: BaseException) -> str:
@@ -30,7 +41,7 @@ def open_input(path: str) -> InputContainer:
         raise MediaError(f"{path} is empty; expected a video file; copy it again")
     try:
         # metadata in old files is often not UTF-8; it must not stop the pictures
-        return av.open(str(path), metadata_errors="surrogateescape")
+        return av.open(f"file:{path}", options=_SAFE, metadata_errors="surrogateescape")
     except MEDIA_ERRORS as error:
         raise MediaError(
             f"{path} cannot be opened as a video ({first_line(error)}); "
@@ -69,3 +80,35 @@ def codec_name(stream: Stream) -> str:
     if context is not None:
         return str(context.codec.canonical_name)
     return str(getattr(stream, "name", None) or "unknown")
+
+
+def demuxed(container: InputContainer, stream: Stream, path: str) -> Iterator[Packet[Any]]:
+    """Yield the packets of a stream; raises MediaError where the container breaks off."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except MEDIA_ERRORS as error:
+            raise MediaError(
+                f"{path} breaks off ({first_line(error)}); expected an intact file; copy it again"
+            ) from error
+        if packet is None:
+            return
+        yield packet
+
+
+def first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
+    """Return the first frame that can be decoded; raises MediaError where there is none."""
+    error: BaseException | None = None
+    for packet in demuxed(container, stream, path):
+        try:
+            for frame in packet.decode():
+                assert isinstance(frame, VideoFrame)
+                return frame
+        except MEDIA_ERRORS as caught:
+            error = caught
+    reason = first_line(error) if error else "it holds no frames"
+    raise MediaError(
+        f"{path} has a {codec_name(stream)} stream that cannot be decoded ({reason}); "
+        "expected at least one frame; the file may be truncated: copy it again"
+    )

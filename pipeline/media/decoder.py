@@ -5,12 +5,15 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.media.container import MEDIA_ERRORS, first_line, frame_pts, open_input
+from pipeline.errors import MediaError
+from pipeline.media.container import MEDIA_ERRORS, demuxed, first_line, frame_pts, open_input
 from pipeline.schema import Clip
 
 _FARTHEST = 128
@@ -49,7 +52,7 @@ class Decoder:
         if start_pts is None or not self._seek(start_pts, back):
             self._container.close()
             self._container, self._stream = self._open()
-        for packet in self._container.demux(self._stream):
+        for packet in self._packets():
             try:
                 decoded = packet.decode()
             except MEDIA_ERRORS as error:
@@ -61,6 +64,12 @@ class Decoder:
                     self.error = "its data are damaged"
                 else:
                     yield pts, frame
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        try:
+            yield from demuxed(self._container, self._stream, self._clip.path)
+        except MediaError as error:
+            self.error = str(error)
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         container = open_input(self._clip.path)

@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 
 from av.container import InputContainer
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError
@@ -17,6 +16,8 @@ from pipeline.media.container import (
     MEDIA_ERRORS,
     choose_video,
     codec_name,
+    demuxed,
+    first_frame,
     first_line,
     frame_pts,
     open_input,
@@ -90,7 +91,7 @@ def _probe_stills(path: str) -> Clip:
 def _probe_video(path: str) -> Clip:
     with open_input(path) as container:
         stream = choose_video(container, path)
-        frame = _first_frame(container, stream, path)
+        frame = first_frame(container, stream, path)
         context = stream.codec_context
         pix_fmt = context.pix_fmt or frame.format.name
         time_base = stream.time_base
@@ -137,22 +138,6 @@ def _probe_video(path: str) -> Clip:
         )
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
-    # rotation is only told by decoded frames, and a file that yields none is no use
-    error: BaseException | None = None
-    for packet in container.demux(stream):
-        try:
-            for frame in packet.decode():
-                return frame
-        except MEDIA_ERRORS as caught:
-            error = caught
-    reason = first_line(error) if error else "it holds no frames"
-    raise MediaError(
-        f"{path} has a {codec_name(stream)} stream that cannot be decoded ({reason}); "
-        "expected at least one frame; the file may be truncated: copy it again"
-    )
-
-
 def scan(clip: Clip) -> FrameIndex:
     """List the presentation times of every frame of a clip, in ticks, from its packets."""
     if clip.kind == "stills":
@@ -162,7 +147,8 @@ def scan(clip: Clip) -> FrameIndex:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
         _refuse_truncated(stream, clip)
-        found = None if clip.codec in _PACKETS_WITHOUT_FRAME else _scan_packets(container, stream)
+        counts = clip.codec not in _PACKETS_WITHOUT_FRAME
+        found = _scan_packets(container, stream, clip.path) if counts else None
     if found is None:
         found = _scan_frames(clip)
     durations, keys = found
@@ -186,12 +172,12 @@ def _refuse_truncated(stream: VideoStream, clip: Clip) -> None:
 
 
 def _scan_packets(
-    container: InputContainer, stream: VideoStream
+    container: InputContainer, stream: VideoStream, path: str
 ) -> tuple[dict[int, int], list[int]] | None:
     """Return ({pts: duration}, key pts), or None where the packets do not tell."""
     durations: dict[int, int] = {}
     keys: list[int] = []
-    for packet in container.demux(stream):
+    for packet in demuxed(container, stream, path):
         if packet.size == 0 or packet.is_discard:
             continue
         if packet.pts is None or packet.pts in durations:

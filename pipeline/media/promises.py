@@ -10,6 +10,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import InputError
 from pipeline.media import stills
+from pipeline.media.container import first_frame as container_first_frame
 from pipeline.media.container import open_input
 from pipeline.media.hdr import CARRIERS, is_dynamic
 from pipeline.media.languages import same, told
@@ -109,4 +110,4 @@ def first_frame(clip: Clip) -> VideoFrame:
     with open_input(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
-        return next(container.decode(stream))
+        return container_first_frame(container, stream, clip.path)

@@ -98,6 +98,7 @@ def test_run_prints_one_json_object_on_stdout(pair: tuple[Path, Path], tmp_path:
         "segments",
         "resumed_segments",
         "reference_map",
+        "notes",
         "psnr",
         "ssim",
     ]

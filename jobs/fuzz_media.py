@@ -1,0 +1,200 @@
+"""Feed damaged recordings to the reader: `python -m jobs.fuzz_media --seconds 60 --seed 1`.
+
+Every input is probed, counted and decoded by a child process with limits on memory and time, as
+`pipeline` does it. Good ends are frames or one of the pipeline's own errors; a death, a hang or any
+other exception is a failure, and its file is kept in --keep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+SAMPLES = Path(__file__).parent.parent / "tests" / "data"
+LIMIT = 30.0
+"""Seconds for one input."""
+MEMORY = 4 << 30
+"""Bytes of address space of a child."""
+FRAMES = 5
+"""Decoded of each input at most."""
+_NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
+
+
+def samples() -> list[Path]:
+    """Return the small real recordings of the repository."""
+    found = [p for p in sorted(SAMPLES.rglob("*")) if p.suffix in (".mp4", ".webm")]
+    return [path for path in found if path.stat().st_size < 1 << 20]
+
+
+def damaged(seed: int, originals: list[bytes]) -> bytes:
+    """Return input number `seed`: one of the originals with one to three kinds of damage."""
+    random = np.random.default_rng(seed)
+    data = bytearray(originals[random.integers(len(originals))])
+    for _ in range(random.integers(1, 4)):
+        kind = random.integers(5)
+        if len(data) < 64:
+            break
+        if kind == 0:  # flipped bytes, anywhere or in the headers
+            reach = len(data) if random.random() < 0.5 else min(len(data), 4096)
+            for position in random.integers(reach, size=random.integers(1, 64)):
+                data[position] ^= int(random.integers(1, 256))
+        elif kind == 1:
+            del data[int(random.integers(16, len(data))) :]
+        elif kind == 2:  # spliced
+            other = originals[random.integers(len(originals))]
+            length = int(random.integers(1, 1 << 14))
+            start, at = int(random.integers(len(other))), int(random.integers(len(data)))
+            data[at : at + length] = other[start : start + length]
+        elif kind == 3:  # hostile sizes and times: in the boxes of MP4
+            names = (
+                b"stts",
+                b"ctts",
+                b"stsz",
+                b"stco",
+                b"elst",
+                b"tkhd",
+                b"mdhd",
+                b"stsd",
+                b"avcC",
+            )
+            at = data.find(names[random.integers(len(names))])
+            if at > 0:
+                at += int(random.integers(-4, 40))
+                data[at : at + 4] = _NUMBERS[random.integers(len(_NUMBERS))].to_bytes(4, "big")
+        else:  # a piece left out
+            at = int(random.integers(len(data)))
+            del data[at : at + int(random.integers(1, 4096))]
+    return bytes(data)
+
+
+def look_at(path: str) -> str:
+    """Read a file as a run would; returns a word and raises only what no file may cause."""
+    from pipeline.errors import PipelineError
+    from pipeline.media.probe import probe, scan
+    from pipeline.media.promises import container_notes
+    from pipeline.media.reader import read
+    from pipeline.media.writer import default_encoding
+
+    try:
+        clip = probe(path)
+        index = scan(clip)
+        container_notes(clip, Path("out.mkv"), default_encoding(clip))
+        expected = index.pts[:FRAMES]
+        frames = read(clip, expected[0], expected[-1] + 1, on_error="conceal", expected=expected)
+        count = sum(1 for _ in islice(frames, FRAMES))
+    except PipelineError as error:
+        return f"refused {' '.join(str(error).split())}"
+    return f"read {count} frames"
+
+
+def child() -> None:
+    """Answer each path on stdin by a line of JSON on stdout."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin:
+        try:
+            answer = look_at(json.loads(line))
+        except Exception as error:  # the very thing that is looked for
+            import traceback
+
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            answer = f"ERROR {type(error).__name__} {error} at {where.filename}:{where.lineno}"
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+class Child:
+    """A process that reads files, started again when one kills it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, path: Path) -> str:
+        """Return what became of a file; `CRASH signal` and `HANG` are ends of the process."""
+        if self._process is None:
+            command = [sys.executable, "-m", "jobs.fuzz_media", "--child"]
+            self._process = subprocess.Popen(
+                command,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(str(path)) + "\n")
+        process.stdin.flush()
+        ready, _, _ = select.select([process.stdout], [], [], LIMIT)
+        line = process.stdout.readline() if ready else ""
+        if line:
+            return str(json.loads(line))
+        self.close()
+        return f"CRASH {process.returncode}" if ready else "HANG"
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+def fuzz(
+    seconds: float, seed: int, count: int = 1 << 40, keep: Path | None = None
+) -> Iterator[tuple[int, str]]:
+    """Yield (number, what became of it) of input after input, until time or count is over."""
+    originals = [path.read_bytes() for path in samples()]
+    end = time.monotonic() + seconds
+    reader = Child()
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "input"
+        try:
+            for number in range(seed * 1_000_000, seed * 1_000_000 + count):
+                if time.monotonic() > end:
+                    break
+                path.write_bytes(damaged(number, originals))
+                answer = reader.ask(path)
+                if answer.split()[0].isupper() and keep is not None:
+                    path.rename(keep / str(number))
+                yield number, answer
+        finally:
+            reader.close()
+
+
+def main() -> int:
+    """Return 1 when an input did what none may."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=1 << 40, help="inputs at most")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child()
+        return 0
+    counts: Counter[str] = Counter()
+    for number, answer in fuzz(options.seconds, options.seed, options.count, options.keep):
+        word = answer.split()[0]
+        counts[word] += 1
+        if word.isupper():
+            sys.stdout.write(f"{number}: {answer}\n")
+    sys.stdout.write(f"{counts.total()} inputs: {dict(counts)}\n")
+    return 1 if any(word.isupper() for word in counts) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

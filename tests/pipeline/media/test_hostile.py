@@ -1,0 +1,66 @@
+"""Damaged and crafted files end in frames or in one line; no other file is read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from clips import DATA, make_video
+
+from jobs.fuzz_media import damaged, fuzz, look_at, samples
+from pipeline.errors import MediaError
+from pipeline.media.probe import probe, scan
+
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
+"""How long damaged inputs are tried."""
+
+
+def test_damaged_recordings_neither_kill_nor_hang_the_reader() -> None:
+    answers = dict(fuzz(SECONDS, seed=1))
+    assert len(answers) > 3
+    assert {number: a for number, a in answers.items() if a.split()[0].isupper()} == {}
+
+
+@pytest.mark.parametrize("number", [1000000, 1000017, 1000048])
+def test_inputs_that_once_escaped(number: int, tmp_path: Path) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(damaged(number, [sample.read_bytes() for sample in samples()]))
+    assert look_at(str(path)).split()[0] in ("read", "refused")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.mp4\n#EXT-X-ENDLIST\n"),
+        ("list.ffconcat", "ffconcat version 1.0\nfile secret.mp4\n"),
+        ("list.mp4", "ffconcat version 1.0\nfile secret.mp4\n"),
+        ("list.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nm=video 9 RTP/AVP 96\n"),
+    ],
+)
+def test_a_playlist_reads_no_other_file(name: str, text: str, tmp_path: Path) -> None:
+    make_video(tmp_path / "secret.mp4", pts=list(range(5)))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(MediaError, match="cannot be opened as a video"):
+        probe(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("path", ["http://127.0.0.1:1/a.mp4", "concat:a.mp4|b.mp4", "pipe:0"])
+def test_a_protocol_is_no_path(path: str) -> None:
+    with pytest.raises(MediaError, match="does not exist"):
+        probe(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with space.mp4", "-dash.mp4", "new\nline.mp4", "concat:a.mp4", "http:x.mp4", "%d.mp4",
+        "\udcff\udcfe.mp4", "ü" * 125 + ".mp4",
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_any_name_is_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DATA / "odd/edts.mp4", name)
+    assert len(scan(probe(name)).pts) > 1
