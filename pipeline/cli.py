@@ -20,6 +20,7 @@ COMMANDS = {
     "status": ("pipeline.status:command", "Say how far a running or dead run is."),
     "plan": ("pipeline.commands:plan", "Say what a run would do, without running it."),
     "probe": ("pipeline.commands:probe", "Describe a video or a folder of images."),
+    "verify": ("pipeline.verify_command:command", "Print how an output differs from its input."),
     "evaluate": ("pipeline.evaluate:command", "Compare an output with its ground truth."),
     "report": ("pipeline.report.command:command", "Show pictures and figures of a finished run."),
     "compare": ("pipeline.compare:command", "Show recordings beside each other in one clip."),
