@@ -14,7 +14,12 @@ from pipeline.frames import scan
 from pipeline.geometry import quarter_turns, turned_size
 from pipeline.lightfield.hr_views import open_reference
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.plan_views import check_view_options, cut_views, plan_view_references
+from pipeline.lightfield.plan_views import (
+    check_view_options,
+    checked_views,
+    cut_views,
+    plan_view_references,
+)
 from pipeline.lightfield.storage import Storage
 from pipeline.lightfield.targets import check_target, default_target
 from pipeline.media.probe import fingerprint, probe
@@ -222,8 +227,8 @@ def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> tuple[ReferenceChoi
     drift, offset = plan.reference.drift, plan.reference.offset
     checked = []
     for choice in plan.reference_map:
-        if choice.views is not None and (choice.ref_pts is None or choice.ref_pts in there):
-            checked.append(choice)
+        if choice.views is not None:
+            checked.append(checked_views(choice, plan, there, path))
             continue
         if choice.ref_pts is None:
             edited = choice.seconds is not None

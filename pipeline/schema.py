@@ -221,6 +221,8 @@ class ViewChoice:
     moment: int = 0
     also: tuple[int, ...] = ()
     """Frames of further references that are fused with the first, farther and farther away."""
+    also_steps: tuple[float, ...] = ()
+    """Grid steps to each of them."""
 
 
 @dataclass(frozen=True, slots=True)

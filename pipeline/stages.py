@@ -88,6 +88,8 @@ class Batch:
     """Which of the N are in the reference itself, and pass through: H x W x 3 RGB each."""
     also: dict[int, list[Pixels]]
     """Further references of paired frames, H x W x 3 RGB each, to be fused with the first."""
+    steps: dict[int, list[float]]
+    """How far each of their references is, the first one included, in grid steps."""
     concealed: tuple[int, ...]
     last: bool
     """Whether the segment ends with this batch."""
@@ -180,8 +182,11 @@ class DecodeStage:
                 return _Entry(pts, lr, given=given)
         if not self._borrow:
             return _Entry(pts, lr)
-        also = choice.views.also if choice.views is not None else ()
-        return _Entry(pts, lr, [self._reference(ref, lr) for ref in (choice.ref_pts, *also)])
+        if choice.views is None:
+            return _Entry(pts, lr, [self._reference(choice.ref_pts, lr)])
+        numbers = choice.ref_pts, *choice.views.also
+        steps = [choice.views.steps or 0.0, *choice.views.also_steps]
+        return _Entry(pts, lr, [self._reference(ref, lr) for ref in numbers], steps)
 
     def _frame(self, ref_pts: int) -> Pixels:
         if self._held is None or self._held[0] != ref_pts:
@@ -209,6 +214,7 @@ class _Entry:
     pts: int
     lr: Pixels
     references: list[Pixels] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)
     given: Pixels | None = None
 
 
@@ -223,6 +229,7 @@ def _batch(task: SegmentTask, entries: list[_Entry], concealed: list[int], *, la
         ref=_pixels(np.stack(references)) if references else None,
         given={i: entry.given for i, entry in numbered if entry.given is not None},
         also={i: entry.references[1:] for i, entry in numbered if len(entry.references) > 1},
+        steps={i: entry.steps for i, entry in numbered if len(entry.references) > 1},
         concealed=tuple(concealed),
         last=last,
     )
@@ -256,7 +263,7 @@ def _fused(engine: Engine, batch: Batch, frames: dict[int, Pixels]) -> dict[int,
         references = _pixels(np.stack([batch.also[i][depth] for i in deep]))
         for i, sr in zip(deep, _enhanced(engine, batch.lr[deep], references), strict=True):
             results[i].append(sr)
-    return {i: fuse(batch.lr[i], several) for i, several in results.items()}
+    return {i: fuse(batch.lr[i], several, batch.steps[i]) for i, several in results.items()}
 
 
 def enhance(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:

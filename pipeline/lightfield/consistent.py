@@ -99,4 +99,13 @@ def _voters(choice: ReferenceChoice, source: Grid, first: Grid) -> ReferenceChoi
     voters = list(dict.fromkeys(n for n in (borrowed, *near) if n is not None))
     if not voters:
         return replace(choice, ref_pts=number(views.row, views.col))
-    return replace(choice, ref_pts=voters[0], views=replace(views, also=tuple(voters[1:])))
+    return replace(
+        choice,
+        ref_pts=voters[0],
+        views=replace(
+            views,
+            also=tuple(voters[1:]),
+            # a neighbour was enhanced from about as far away as the view itself
+            also_steps=(views.steps or 0.0,) * (len(voters) - 1),
+        ),
+    )

@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 
 from pipeline.lightfield.packing import Pixels
 
-SMOOTH = 1.5
+PER_STEP = 0.1
+"""Powers of ten by which a reference counts less for each grid step that it is farther away; with
+SMOOTH and FLOOR chosen on lytro_stegosaurus, x8, where each step costs the network half a dB."""
+SMOOTH = 3.0
 """LR pixels over which errors are averaged before results are compared."""
 FLOOR = 0.004
 """Error (full scale = 1) below which differences say nothing: rounding and noise."""
 POWER = 2.0
 
 
-def fuse(lr: Pixels, results: Sequence[Pixels]) -> Pixels:
+def fuse(lr: Pixels, results: Sequence[Pixels], steps: Sequence[float]) -> Pixels:
     """Return the mean of H x W x 3 results, weighed by how well each agrees with `lr`.
+
+    `steps` are the grid steps to each result's reference: a nearer one counts more.
 
     Each is reduced again and compared with the h x w x 3 LR frame, the only witness of what is
     there. Where one is wrong the others count; where all agree, their errors average out.
@@ -30,10 +35,14 @@ def fuse(lr: Pixels, results: Sequence[Pixels]) -> Pixels:
     height, width = results[0].shape[:2]
     total = np.zeros(results[0].shape, np.float32)
     weights = np.zeros((height, width, 1), np.float32)
-    for result in results:
-        weight = cv2.resize(
-            _weight(lr, result, limit), (width, height), interpolation=cv2.INTER_LINEAR
-        )[..., None]
+    for result, away in zip(results, steps, strict=True):
+        nearness = np.float32(10 ** (PER_STEP * (min(steps) - away)))
+        weight = (
+            nearness
+            * cv2.resize(
+                _weight(lr, result, limit), (width, height), interpolation=cv2.INTER_LINEAR
+            )[..., None]
+        )
         total += weight * result
         weights += weight
     fused: Any = np.clip(total / weights + 0.5, 0, limit).astype(results[0].dtype)

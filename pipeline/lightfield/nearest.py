@@ -90,7 +90,7 @@ def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> R
     given = (
         limits.whole and best.steps == 0 and abs(best.seconds) < SAME_FRAME and _same(here, best)
     )
-    further = () if given else tuple(found.number for found in now[1 : limits.count])
+    further = [] if given else now[1 : limits.count]
     views = ViewChoice(
         row,
         col,
@@ -98,7 +98,8 @@ def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> R
         round(best.place.x, 3),
         round(best.steps, 4),
         target.moment,
-        further,
+        tuple(found.number for found in further),
+        tuple(round(found.steps, 4) for found in further),
     )
     seconds = round(best.seconds, 6)
     why = GIVEN if given else "nearest"

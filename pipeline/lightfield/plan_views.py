@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
 from pipeline.alignment import estimate_field_of_view
@@ -16,7 +20,7 @@ from pipeline.media.probe import scan
 from pipeline.media.reader import FrameReader
 from pipeline.pairing import Affine
 from pipeline.pairing_plan import Paired
-from pipeline.schema import Clip, ReferenceChoice, ReferencePlan, Segment, View
+from pipeline.schema import Clip, Plan, ReferenceChoice, ReferencePlan, Segment, View
 from pipeline.segments import cut_segments
 from pipeline.settings import RunSettings
 
@@ -239,6 +243,33 @@ def _notes(lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int,
     if len(counts) > 1:
         notes.append(f"cameras have {min(counts)} to {max(counts)} frames; each keeps its own")
     return notes
+
+
+def checked_views(
+    choice: ReferenceChoice, plan: Plan, there: Set[int], path: str | Path
+) -> ReferenceChoice:
+    """Return a (perhaps edited) choice of a plan at `path`, marked if its reference was changed.
+
+    Raises InputError for references that do not exist; `there` are the numbers of those that do.
+    """
+    views, ref = choice.views, plan.reference.clip
+    assert views is not None
+    numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)
+    if not set(numbers) <= there or len(views.also) != len(views.also_steps):
+        raise InputError(
+            f"found the references {list(numbers)} ({len(views.also_steps)} also_steps) for view "
+            f"({views.row}, {views.col}) in {path}, expected frames of {ref.path} (0 to "
+            f"{len(there) - 1}) and a distance for each further one; mend that line"
+        )
+    if ref.grid is None or choice.ref_pts is None:
+        return choice
+    shown = ref.grid.views[ref.grid.place(choice.ref_pts)[0]]
+    told = views.ref_row, views.ref_col
+    if told == (shown.row, shown.col) or shown.x is not None:
+        return choice
+    steps = round(((views.row - shown.row) ** 2 + (views.col - shown.col) ** 2) ** 0.5, 4)
+    moved = replace(views, ref_row=float(shown.row), ref_col=float(shown.col), steps=steps)
+    return replace(choice, why="edited", views=moved)
 
 
 def cut_views(clip: Clip, seconds: float, to: str | None) -> tuple[Segment, ...]:

@@ -142,9 +142,16 @@ def test_fusing_leaves_out_what_disagrees_with_the_lr() -> None:
     wrong[:, 64:] = 255 - wrong[:, 64:]
     other = truth.copy()
     other[:, :64] = 0
-    fused = fuse(lr_of(truth), [wrong, other]).astype(int)
-    assert np.abs(fused - truth)[:, :48].max() <= 4
-    assert np.abs(fused - truth)[:, 80:].max() <= 4
+    fused = fuse(lr_of(truth), [wrong, other], [1.0, 1.0]).astype(int)
+    assert np.abs(fused - truth)[:, :32].max() <= 4
+    assert np.abs(fused - truth)[:, 96:].max() <= 4
+
+
+def test_a_nearer_reference_counts_more_where_all_agree() -> None:
+    truth = np.full((48, 64, 3), 100, np.uint8)
+    above, below = truth + 1, truth - 1
+    assert (fuse(lr_of(truth), [above, below], [1.0, 1.0]) == 100).all()
+    assert (fuse(lr_of(truth), [above, below], [1.0, 9.0]) == 101).all()
 
 
 def write_camera(path: Path, frames: list[np.ndarray], pts: list[int]) -> Path:
@@ -262,3 +269,23 @@ def test_a_second_pass_makes_neighbours_agree_and_leaves_nothing_behind(tmp_path
     np.testing.assert_array_equal(second[0, 0, 0], scenes.flowers(0, 0))
     assert not np.array_equal(first[1, 1, 0], second[1, 1, 0])
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_an_edited_reference_map_is_run_as_edited(tmp_path: Path) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0), (2, 2))
+    asked = ["plan", str(lr), "--ref-stream", str(hr), "--save", str(tmp_path / "plan.json")]
+    assert CliRunner().invoke(main, asked).exit_code == 0
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    entry = plan["reference_map"][1]
+    assert (entry["ref_pts"], entry["views"]["steps"]) == (0, 1)
+    entry["ref_pts"] = 1
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    done = run(lr, "--plan", tmp_path / "plan.json", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "out.plan.json").read_text())["reference_map"][1]
+    assert (written["why"], written["views"]["ref_row"]) == ("edited", 2)
+    entry["ref_pts"] = 7
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    refused = run(lr, "--plan", tmp_path / "plan.json", "-o", tmp_path / "other")
+    assert refused.exit_code == 2
+    assert "view (0, 1)" in refused.stderr
