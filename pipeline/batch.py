@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import io
@@ -55,7 +56,9 @@ class BatchResult(Model):
     frames: int
     seconds: float
     failed_list: str | None
-    """File to be given to `--manifest`, which holds what is not done; None if all is."""
+    """File to be given to `--manifest`, which holds what is not done.
+
+    None if all is, or where the file could not be written."""
 
 
 def is_batch(inputs: tuple[str, ...], manifest: str | None) -> bool:
@@ -152,14 +155,12 @@ def conclude(
     results: list[ItemResult], again: list[dict[str, Any]], failed_list: Path, start: float
 ) -> BatchResult:
     """Write down what is to be run again and return the sums."""
+    written: str | None = None
     if again:
         lines = "".join(json.dumps(row) + "\n" for row in again)
-        try:
+        with contextlib.suppress(OSError):  # the results are worth more than their list
             failed_list.write_text(lines, encoding="utf-8")
-        except OSError as error:
-            raise PipelineError(
-                f"cannot write the list of what failed to {failed_list}: {error.strerror}"
-            ) from error
+            written = str(failed_list)
     elif failed_list.exists():
         failed_list.unlink()  # of the run before: all of it is done now
     return BatchResult(
@@ -168,7 +169,7 @@ def conclude(
         failed=len(again),
         frames=sum(item.result.frames for item in results if item.result),
         seconds=round(time.monotonic() - start, 3),
-        failed_list=str(failed_list) if again else None,
+        failed_list=written,
     )
 
 

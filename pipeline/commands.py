@@ -215,24 +215,23 @@ def _run_batch(
     # not a number that equals False: --crf 0 means something
     common = {k: v for k, v in values.items() if v is not None and v is not False}
     settings = _settings(common | {"input": "-"})  # what is wrong for all is said once
-    listed = entries(inputs, manifest, common)
+    items = entries(inputs, manifest, common)
     failed_list = failed_list_path(manifest)
     from pipeline.runner import choose_runner
 
     if choose_runner(settings.runner, settings.address)[0] == "ray":
         from pipeline.ray_batch import run_pooled
 
-        result, interrupted = run_pooled(listed, settings, progress, failed_list)
+        result, interrupted = run_pooled(items, settings, progress, failed_list)
     else:
-        result, interrupted = run_all(listed, progress, failed_list)
+        result, interrupted = run_all(items, progress, failed_list)
     click.echo(result.model_dump_json() if as_json else _describe_batch(result))
     if interrupted is not None:
         raise interrupted
     if result.failed:
-        raise PipelineError(
-            f"{result.failed} of {len(result.items)} inputs failed; "
-            f"run them again by --manifest {result.failed_list}"
-        )
+        listed = result.failed_list
+        how = f"run them again by --manifest {listed}" if listed else "their list cannot be written"
+        raise PipelineError(f"{result.failed} of {len(result.items)} inputs failed; {how}")
 
 
 @click.command()

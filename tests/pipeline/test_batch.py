@@ -180,3 +180,11 @@ def test_a_signal_ends_the_batch_and_the_rest_is_listed(
     assert error.exit_status == 130
     assert [item.status for item in result.items] == ["not run", "not run"]
     assert len(listed.read_text().splitlines()) == 2
+
+
+def test_results_are_not_lost_with_their_list(folder: Path, pair: tuple[Path, Path]) -> None:
+    (folder / "pipeline.failed.jsonl").mkdir()
+    done = invoke("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["done"] == 1
+    assert "cannot be written" in done.stderr
