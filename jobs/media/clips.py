@@ -72,7 +72,7 @@ def write(case: Case, folder: Path) -> Path:
         extra = _extra(container, case, video)
         held: list[Any] = []
         for number, time in enumerate(pts[:-1]):
-            frame = bars.picture(number, look(case))
+            frame = bars.picture(number % 256, look(case))
             frame.pts, frame.time_base = time, base
             held += video.encode(frame)
         held += video.encode(None)

@@ -118,10 +118,14 @@ def contents(path: Path, scale: int = 1) -> Contents:
     with av.open(str(path)) as file:
         videos = [s for s in file.streams.video if not s.disposition & _ART]
         video = videos[0]
-        frames = list(file.decode(video))
-        context, first = video.codec_context, frames[0]
         base: Any = video.time_base
-        times = [Fraction(f.pts if f.pts is not None else f.dts or 0) * base for f in frames]
+        times, read, first = [], [], None
+        for frame in file.decode(video):
+            first = first or frame
+            times.append(Fraction(frame.pts if frame.pts is not None else frame.dts or 0) * base)
+            read.append(bars.read(frame, scale))
+        assert first is not None, "it holds no frames"
+        context = video.codec_context
         metadata = {key.lower(): value for key, value in video.metadata.items()}
         tags = {
             "matrix": int(context.colorspace),
@@ -142,7 +146,6 @@ def contents(path: Path, scale: int = 1) -> Contents:
             for c in file.chapters()
         ]
         depth = max(c.bits for c in first.format.components)
-        read = [bars.read(frame, scale) for frame in frames]
         rgb, grey = first.format.is_rgb, len(first.format.components) == 1
         duration, index = video.duration, video.index
     end, others = _packets(path, index)
