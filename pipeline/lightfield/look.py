@@ -60,10 +60,12 @@ def look_at(
             )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
+    # a line that is not there is refused before anything is written
+    epi = pictures.epipolar(clip, wishes.line) if wishes.epi else None
     folder.mkdir(parents=True, exist_ok=True)
     stills.save(paths["contact_sheet.png"], pictures.contact_sheet(clip))
-    if wishes.epi:
-        stills.save(paths["epi.png"], pictures.epipolar(clip, wishes.line))
+    if epi is not None:
+        stills.save(paths["epi.png"], epi)
     for name, picture in zip(refocus, pictures.refocused(clip, wishes.alphas), strict=True):
         stills.save(paths[name], picture)
     if wishes.depth:

@@ -36,6 +36,8 @@ def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Cli
     refuse_raw(path)
     wanted = remembered(path, asked or GridSettings())
     if not path.exists():
+        if told(wanted):
+            raise InputError(f"found nothing at {path}, expected a light field; check the path")
         return None
     refuse_fisheye(path)
     grid = _grid(path, wanted)
