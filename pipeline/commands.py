@@ -150,7 +150,7 @@ def run(
     progress = reporter(quiet=quiet)
     from pipeline.batch import is_batch
 
-    page = _page(report, batch=is_batch(inputs, manifest))
+    page = _page(report, batch=is_batch(inputs, manifest), force=values["force"])
     if dry_run:
         _dry_run(inputs, values, batch=is_batch(inputs, manifest), as_json=as_json)
         return
@@ -190,7 +190,7 @@ def _say_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> None
     click.echo(made.model_dump_json() if as_json else _describe_plan(made))
 
 
-def _page(report: str | None, *, batch: bool) -> Path | None:
+def _page(report: str | None, *, batch: bool, force: bool) -> Path | None:
     """Return where the report goes, checked before hours of work."""
     if report is None:
         return None
@@ -198,7 +198,7 @@ def _page(report: str | None, *, batch: bool) -> Path | None:
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
     from pipeline.report.command import check_page
 
-    check_page(Path(report))
+    check_page(Path(report), force=force)
     return Path(report)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".html", ".htm")
 
 
-def check_page(page: Path) -> None:
+def check_page(page: Path, *, force: bool) -> None:
     """Refuse a report's path now, not after hours of work."""
     if page.suffix.lower() not in SUFFIXES:
         raise InputError(f"found the report {page}, expected a name that ends in .html; rename it")
@@ -24,6 +24,8 @@ def check_page(page: Path) -> None:
         raise InputError(f"found no folder {page.parent}, expected one for the report; make it")
     if page.is_dir():
         raise InputError(f"found a folder at {page}, expected a file's name; try {page / 'o.html'}")
+    if page.exists() and not force:
+        raise InputError(f"found {page} already there; try another name, or --force to replace it")
 
 
 def check_run(settings: RunSettings) -> None:
@@ -69,9 +71,7 @@ def command(
     """
     output = output_of(Path(run))
     target = Path(page) if page else output.with_suffix(".html")
-    check_page(target)
-    if target.exists() and not force:
-        raise InputError(f"found {target} already there; try another -o, or --force to replace it")
+    check_page(target, force=force)
     from pipeline.report.page import write_report
 
     write_report(output, target, plan_file=Path(plan) if plan else None, ground_truth=ground_truth)

@@ -131,8 +131,9 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path)
 def test_a_run_refuses_an_impossible_report_before_it_works(tmp_path: Path) -> None:
     folder = run_folder()
     given = ["run", str(folder / "lr.mkv"), "--ref-stream", str(folder / "hr.mkv")]
-    given += ["-o", str(tmp_path / "o.mkv"), "--report", str(tmp_path / "no" / "page.html")]
-    assert CliRunner().invoke(main, given).exit_code == 2
+    given += ["-o", str(tmp_path / "o.mkv"), "--report"]
+    for page in (tmp_path / "no" / "page.html", folder / "report.html"):
+        assert CliRunner().invoke(main, [*given, str(page)]).exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
 
