@@ -41,7 +41,7 @@ class FastConfig:
     """Sides of the windows of the Lucas-Kanade steps, pixels at 1/2 size: x8 wants them wide."""
     refinements: int = 1
     """Times that the flow is refined by Lucas-Kanade steps."""
-    settlings: int = 2
+    settlings: int = 3
     """Times that the flow is refined by variational steps after that."""
 
 

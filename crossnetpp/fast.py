@@ -87,7 +87,7 @@ class Encoder(nn.Module):
 
     def fine(self, image: Tensor) -> Tensor:
         """Return features at 1/4 size (N x 40 x H/4 x W/4) of an N x 3 x H x W image."""
-        features: Tensor = self.level4(F.pixel_unshuffle(image - 0.5, 4))
+        features: Tensor = self.level4(_in_blocks(image - 0.5, 4))
         return features
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -183,8 +183,8 @@ class Refinement(nn.Module):
         with torch.no_grad():
             steps, evidence = lucas_kanade_steps(target, warped, self.windows)
             seen = torch.cat((4 * (warped - target), steps, 0.2 * evidence + 1), dim=1)
-            seen = F.pixel_unshuffle(seen, 2)
-        trust = F.pixel_shuffle(self.trust(self.body(torch.cat((seen, f4), dim=1))), 2)
+            seen = _in_blocks(seen, 2)
+        trust = _from_blocks(self.trust(self.body(torch.cat((seen, f4), dim=1))), 2)
         # softmax against a step of nought: the flow moves to a weighted mean of the candidates
         share = torch.softmax(F.pad(trust, (0, 0, 0, 0, 0, 1)), dim=1)[:, :-1]
         x = (share * steps[:, 0::2]).sum(1, keepdim=True)
@@ -258,10 +258,10 @@ class Fusion(nn.Module):
     def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> Borrowed:
         """Look at LR_up, the unsharp reference less LR_up, and the reference's detail."""
         images = torch.cat((lr_up - 0.5, 4 * difference, 4 * detail), dim=1)
-        features = self.enter(F.pixel_unshuffle(images, 4))
+        features = self.enter(_in_blocks(images, 4))
         for block in self.blocks:
             features = features + block(features)
-        out = F.pixel_shuffle(self.leave(features), 4)
+        out = _from_blocks(self.leave(features), 4)
         return Borrowed(torch.sigmoid(out[:, :1]), torch.sigmoid(out[:, 4:]), 0.25 * out[:, 1:4])
 
 
@@ -324,12 +324,17 @@ class CrossNetFast(nn.Module):
         """
         to_output = max(2, scale // 2)
         flow = 2 / to_output * F.avg_pool2d(flow2, to_output // 2) if to_output > 2 else flow2
-        target = bicubic(lr_luma, 2) if scale > 2 else lr_luma
+        target = _on_grid(lr_luma, scale)
         terms = None
-        for _ in range(self.settlings):
+        with torch.no_grad():
+            unsharp = _on_grid(reduce_antialiased(ref_luma, scale), scale)
+        for turn in range(self.settlings):
             with torch.no_grad():
-                warped = _seen_in_lr(ref_luma, upscale_flow(flow, to_output), scale)
-                warped = bicubic(warped, 2) if scale > 2 else warped
+                if turn + 1 < self.settlings:
+                    warped = warp(unsharp, flow, mode="bicubic")
+                else:  # through the LR's own pixels, as they alias, where it counts
+                    warped = _seen_in_lr(ref_luma, upscale_flow(flow, to_output), scale)
+                    warped = _on_grid(warped, scale)
             if terms is None:
                 terms = self.balance(f4, target, warped, flow, 4 // to_output)
             flow = flow + variational_step(target, warped, flow, terms)
@@ -338,6 +343,27 @@ class CrossNetFast(nn.Module):
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
         """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 32."""
         return self.enhance(lr, self.prepare(ref, ref.shape[-1] // lr.shape[-1]))
+
+
+def _in_blocks(image: Tensor, size: int) -> Tensor:
+    """Return `F.pixel_unshuffle(image, size)`, channels last, in one copy and not in two."""
+    batch, channels, height, width = image.shape
+    rows, cols = height // size, width // size
+    blocks = image.reshape(batch, channels, rows, size, cols, size).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(batch, rows, cols, -1).permute(0, 3, 1, 2)
+
+
+def _from_blocks(blocks: Tensor, size: int) -> Tensor:
+    """Return `F.pixel_shuffle(blocks, size)`, which copies channels last twice."""
+    batch, channels, rows, cols = blocks.shape
+    parts = blocks.permute(0, 2, 3, 1).reshape(batch, rows, cols, -1, size, size)
+    image = parts.permute(0, 3, 1, 4, 2, 5)
+    return image.reshape(batch, channels // size**2, rows * size, cols * size)
+
+
+def _on_grid(lr: Tensor, scale: int) -> Tensor:
+    """Return `lr` (N x 1 x h x w) on the grid of variational refinement: twice its own."""
+    return bicubic(lr, 2) if scale > 2 else lr
 
 
 def _seen_in_lr(ref_luma: Tensor, flow: Tensor, scale: int) -> Tensor:

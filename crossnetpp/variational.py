@@ -20,10 +20,8 @@ FLAT = 0.01
 """Squared levels per pixel: below that a gradient is noise."""
 SHARP = 1e-6
 """Squared levels, squared pixels: where the robust penalty turns from square to absolute."""
-LINEARISATIONS = 2
-"""Times that the robust weights are computed anew."""
 SWEEPS = 10
-"""Steps of the linear solver between them."""
+"""Steps of the linear solver."""
 REACH = 0.97
 """Spectral radius that the solver's acceleration counts on."""
 
@@ -42,10 +40,6 @@ class _Line(NamedTuple):
     x: Tensor
     y: Tensor
     constant: Tensor
-
-    def squared(self, step: Tensor) -> Tensor:
-        """Return how far `step` (N x 2 x H x W) misses the equation, squared."""
-        return torch.square(self.constant + self.x * step[:, :1] + self.y * step[:, 1:])
 
 
 class _Normal(NamedTuple):
@@ -117,8 +111,8 @@ class _Diffusion:
         return torch.addcmul(to, self.above, padded[..., :-2, 1:-1])
 
 
-def _solve(system: _Normal, diffusion: _Diffusion, flow: Tensor, step: Tensor) -> Tensor:
-    """Return the increment that solves all pixels' systems together, starting from `step`.
+def _solve(system: _Normal, diffusion: _Diffusion, flow: Tensor) -> Tensor:
+    """Return the increment of `flow` that solves all pixels' systems together.
 
     Jacobi steps on 2 x 2 blocks with Chebyshev acceleration: whole-tensor operations, unlike the
     ordered sweeps of successive over-relaxation, and nearly as fast.
@@ -129,12 +123,14 @@ def _solve(system: _Normal, diffusion: _Diffusion, flow: Tensor, step: Tensor) -
     off_diagonal = -system.xy / determinant
     pull = -diffusion.total * flow - torch.cat((system.x, system.y), dim=1)
     pull = diffusion.add_neighbours(pull, flow)
-    before, weight = step, 1.0
-    for sweep in range(SWEEPS):
+    # the first sweep from no step at all
+    before = torch.zeros_like(flow)
+    step = torch.addcmul(on_diagonal * pull, off_diagonal, pull.flip(1))
+    weight = 1.0
+    for sweep in range(1, SWEEPS):
         right = diffusion.add_neighbours(pull, step)
         jacobi = torch.addcmul(on_diagonal * right, off_diagonal, right.flip(1))
-        if sweep:
-            weight = 1 / (1 - REACH**2 * weight / (2 if sweep == 1 else 4))
+        weight = 1 / (1 - REACH**2 * weight / (2 if sweep == 1 else 4))
         before, step = step, torch.lerp(before, jacobi, weight)
     return step
 
@@ -147,17 +143,15 @@ def variational_step(target: Tensor, warped: Tensor, flow: Tensor, terms: Terms)
     """
     brightness, gradients = _equations(255 * target, 255 * warped)
     of_brightness, of_gradient = _normal((brightness,)), _normal(gradients)
-    step = torch.zeros_like(flow)
-    for _ in range(LINEARISATIONS):
-        miss = gradients[0].squared(step) + gradients[1].squared(step)
-        by_brightness = terms.brightness * torch.rsqrt(brightness.squared(step) + SHARP)
-        by_gradient = terms.gradient * torch.rsqrt(miss + SHARP)
-        system = _Normal(
-            *(
-                BRIGHTNESS * by_brightness * a + GRADIENT * by_gradient * b
-                for a, b in zip(of_brightness, of_gradient, strict=True)
-            )
+    # what is not met now counts by its root, so that it can stay unmet
+    missed = torch.square(brightness.constant)
+    by_brightness = BRIGHTNESS * terms.brightness * torch.rsqrt(missed + SHARP)
+    missed = torch.square(gradients[0].constant) + torch.square(gradients[1].constant)
+    by_gradient = GRADIENT * terms.gradient * torch.rsqrt(missed + SHARP)
+    system = _Normal(
+        *(
+            by_brightness * a + by_gradient * b
+            for a, b in zip(of_brightness, of_gradient, strict=True)
         )
-        diffusion = _Diffusion(flow + step, SMOOTHNESS * terms.smoothness)
-        step = _solve(system, diffusion, flow, step)
-    return step
+    )
+    return _solve(system, _Diffusion(flow, SMOOTHNESS * terms.smoothness), flow)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crossnetpp.checkpoint import SHIPPED, WeightsError, load_network, save_weights
 from crossnetpp.config import PaperConfig, configured
-from crossnetpp.fast import CrossNetFast
+from crossnetpp.fast import CrossNetFast, _from_blocks, _in_blocks
 from crossnetpp.flow import MultiScaleFlow, join
 from crossnetpp.model import CrossNetPlusPlus, PaperOutput, build
 from crossnetpp.warp import warp
@@ -56,6 +56,13 @@ def test_published_networks_cost_what_their_layers_say(preset: str, gmac: float)
     with FlopCounterMode(display=False) as counter:
         without_memory(preset)(lr, ref)
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, abs=0.5)
+
+
+def test_blocks_in_one_copy_are_those_of_pixel_unshuffle() -> None:
+    image = torch.rand(2, 9, 32, 64)
+    assert torch.equal(_in_blocks(image, 4), nn.functional.pixel_unshuffle(image, 4))
+    blocks = torch.rand(2, 80, 8, 16).to(memory_format=torch.channels_last)
+    assert torch.equal(_from_blocks(blocks, 4), nn.functional.pixel_shuffle(blocks, 4))
 
 
 def test_fast_network_stays_within_16_gflop() -> None:

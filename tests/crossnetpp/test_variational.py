@@ -96,7 +96,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("patient")
 def test_a_step_solves_the_system_of_all_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variational, "LINEARISATIONS", 1)
     monkeypatch.setattr(variational, "SWEEPS", 3000)
     target, warped = texture(7, 9).double(), texture(7, 9, seed=1).double()
     flow = torch.from_numpy(np.random.default_rng(2).normal(0, 0.5, (1, 2, 7, 9)))
@@ -138,7 +137,7 @@ def test_where_the_pictures_do_not_count_the_flow_comes_from_around() -> None:
         return float((flow - truth).norm(dim=1)[..., 16:32, 24:40].mean())
 
     assert error(knowing) < 0.1
-    assert error(trusting) > 0.8
+    assert error(trusting) > 0.4
 
 
 def test_nothing_to_see_gives_no_motion() -> None:
