@@ -10,6 +10,7 @@ demo: $(READY)
 	$(BIN)/pipeline demo --force -o demo-output
 
 test: $(READY) lint types
+	@$(MAKE) browser > /dev/null 2>&1 || echo 'no browser: the tests that need one are skipped'
 	$(BIN)/python -m pytest
 
 lint: $(READY)
