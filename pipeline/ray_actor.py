@@ -94,6 +94,7 @@ class SegmentActor:
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
         """Do one segment of an input; two calls at once overlap in its worker."""
+        worker: SegmentWorker | None = None
         try:
             with self._lock:
                 if job not in self._workers:
@@ -112,7 +113,7 @@ class SegmentActor:
             return InputError(str(error))
         except PipelineError as error:
             with self._lock:
-                if worker.broken and self._workers.get(job) is worker:
+                if worker and worker.broken and self._workers.get(job) is worker:
                     del self._workers[job]  # a hung decoder: the next attempt gets new threads
             answer = type(error)(str(error))
             answer.add_note("".join(traceback.format_exception(error)))

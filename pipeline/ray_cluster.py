@@ -21,11 +21,12 @@ _OBJECT_STORE = 100 * 2**20
 
 @contextmanager
 def cluster(
-    address: str | None, interrupts: Interrupts, *, workers: int | None = None
+    address: str | None, interrupts: Interrupts, *, workers: int | None = None, log: bool = False
 ) -> Iterator[None]:
     """Be connected to `address` (or RAY_ADDRESS), else to a local cluster of our own.
 
-    A connection that exists already is used and left alone.
+    With `log`, what the actors say on stderr is said here too. A connection that exists already
+    is used and left alone.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -44,7 +45,7 @@ def cluster(
     # Ray prints what raylets say on stdout, which is for the result alone
     with redirect_stdout(_Log()):
         try:
-            _connect(address, workers)
+            _connect(address, workers, log)
             # ray.init puts its own SIGTERM handler over ours
             interrupts.install()
             yield
@@ -62,19 +63,19 @@ class _Log(io.TextIOBase):
         return len(text)
 
 
-def _connect(address: str | None, workers: int | None) -> None:
+def _connect(address: str | None, workers: int | None, log: bool = False) -> None:
     import ray
 
     try:
         if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, log_to_driver=log, logging_level=logging.ERROR)
         else:
             ray.init(
                 address="local",
                 num_cpus=max(workers or 1, os.cpu_count() or 1),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE,
-                log_to_driver=False,
+                log_to_driver=log,
                 logging_level=logging.ERROR,
             )
     except SystemExit:

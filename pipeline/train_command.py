@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.errors import InputError, PipelineError
+from pipeline.interrupt import Interrupts
+from pipeline.ray_cluster import cluster
 
 if TYPE_CHECKING:
     from crossnetpp.training.config import TrainingConfig
@@ -54,34 +56,34 @@ def _train_on_ray(
     config: TrainingConfig, data: Path, out: Path, workers: int, address: str | None
 ) -> None:
     """Run one process per worker, each on a GPU where the cluster has any."""
-    import ray
-
-    try:
-        from ray.train import RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
-    except ImportError as error:
-        raise InputError(
-            "found no Ray Train, which --workers and --address need; "
-            "install the extra: pip install 'crossnetpp-pipeline[train]'"
-        ) from error
     if config.batch % workers:
         raise InputError(
             f"found a batch of {config.batch} for {workers} workers, expected a multiple; "
             f"try --set batch={-(-config.batch // workers) * workers}"
         )
-    ray.init(address=address, ignore_reinit_error=True, log_to_driver=True)
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    on_gpu = resources.get("GPU", 0) >= workers
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"config": config.model_dump(), "data": str(data), "out": str(out)},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=on_gpu),
-        run_config=RunConfig(name=out.stem, storage_path=str(out.parent)),
-    )
-    try:
-        trainer.fit()
-    except ray.exceptions.RayError as error:
-        raise PipelineError(f"training failed: {str(error).splitlines()[-1]}") from error
+    with Interrupts() as interrupts, cluster(address, interrupts, workers=workers, log=True):
+        import ray
+
+        try:
+            from ray.train import RunConfig, ScalingConfig
+            from ray.train.torch import TorchTrainer
+        except ImportError as error:
+            raise InputError(
+                "found no Ray Train, which --workers and --address need; "
+                "install the extra: pip install 'crossnetpp-pipeline[train]'"
+            ) from error
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        on_gpu = resources.get("GPU", 0) >= workers
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"config": config.model_dump(), "data": str(data), "out": str(out)},
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=on_gpu),
+            run_config=RunConfig(name=out.stem, storage_path=str(out.parent)),
+        )
+        try:
+            trainer.fit()
+        except ray.exceptions.RayError as error:
+            raise PipelineError(f"training failed: {str(error).splitlines()[-1]}") from error
 
 
 def _worker(given: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -13,12 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-# Ray reads these on import; without them it would write a token into the user's home
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
 import ray
 from recordings import plan_of, write_pair
 

@@ -44,6 +44,19 @@ class Marking(Borrowing):
         return super().enhance(lr, ref) // 2
 
 
+class Held(Marking):
+    """Bicubic that does nothing before it is set free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.free = threading.Event(), threading.Event()
+
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        self.entered.set()
+        self.free.wait(PATIENCE)
+        return super().enhance(lr, ref)
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_pair(tmp_path_factory.mktemp("pair"))
@@ -293,13 +306,21 @@ def test_a_full_queue_bounds_what_is_decoded(
             yield frame
 
     monkeypatch.setattr(stages, "read", counting)
-    worker = worker_for(ledger, Marking(seconds=1.0))
+    engine = Held()
+    worker = worker_for(ledger, engine)
     for task in all_tasks(ledger):
         worker.submit(task)
-    time.sleep(0.8)
-    # one batch in the engine, two queued, one waiting for room and the frame after it
-    assert 8 <= read <= 17
-    worker.stop(timeout=PATIENCE)
+    try:
+        assert engine.entered.wait(PATIENCE)
+        before = -1
+        while read > before:  # until the decoder has to wait
+            before = read
+            time.sleep(0.5)
+        # one batch in the engine, two queued, one waiting for room and the frame after it
+        assert 8 <= read <= 17
+    finally:
+        engine.free.set()
+        worker.stop(timeout=PATIENCE)
 
 
 def test_enhance_puts_frames_back_in_order(ledger: Ledger) -> None:

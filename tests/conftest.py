@@ -1,0 +1,12 @@
+"""What must hold before the first test module is imported."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+# Ray reads these when it is imported, by whichever module comes first. Without them it would
+# write a token into the user's home; set later, they would lock this process out of its cluster.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
