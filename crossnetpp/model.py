@@ -59,7 +59,8 @@ class CrossNetPlusPlus(nn.Module):
 
     def forward(self, lr: Tensor, ref: Tensor) -> PaperOutput:
         """Run on `lr` N x 3 x h x w and `ref` N x 3 x H x W, both 0..1; H, W multiples of 64."""
-        scale = ref.shape[-1] // lr.shape[-1]
+        # numbers, where a tracing exporter would have the scale as a tensor
+        scale = int(ref.shape[-1]) // int(lr.shape[-1])
         # 3.3.1, I_LR_up = SISR(I_LR). As in the published code the flow nets see the bicubic one.
         lr_up = bicubic(lr, scale)
         seen = lr_up if self.upsampler is None else self.upsampler(lr, scale)

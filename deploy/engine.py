@@ -15,7 +15,7 @@ __all__ = [
     "load_engine",
 ]
 
-ENGINES = ("auto", "torch", "bicubic")
+ENGINES = ("auto", "torch", "onnx", "openvino", "bicubic")
 
 
 def load_engine(name: str = "auto", *, model: str = "fast", threads: int | None = None) -> Engine:
@@ -34,8 +34,16 @@ def load_engine(name: str = "auto", *, model: str = "fast", threads: int | None 
     from crossnetpp.checkpoint import WeightsError
     from deploy.engines.torch_engine import TorchEngine
 
-    reason = "asked for" if name == "torch" else "auto: the only network engine of this version"
+    reason = "asked for" if name != "auto" else "auto: nothing was measured here"
     try:
+        if name == "onnx":
+            from deploy.engines.onnx_engine import OnnxEngine
+
+            return OnnxEngine(model, threads=threads, reason=reason)
+        if name == "openvino":
+            from deploy.engines.openvino_engine import OpenvinoEngine
+
+            return OpenvinoEngine(model, threads=threads, reason=reason)
         return TorchEngine(model, threads=threads, reason=reason)
     except WeightsError as error:
         raise EngineError(str(error)) from error

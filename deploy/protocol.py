@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,3 +64,12 @@ def scale_of(lr: Pixels, ref: Pixels) -> int:
             "scale the references to the output size first"
         )
     return scale
+
+
+def padded(frames: Pixels, multiple: int) -> Pixels:
+    """Return N x H x W x 3 frames whose last row and column are repeated up to a multiple."""
+    height, width = frames.shape[1:3]
+    spare = (0, -height % multiple), (0, -width % multiple)
+    if not any(after for _, after in spare):
+        return frames
+    return cast(Pixels, np.pad(frames, ((0, 0), *spare, (0, 0)), mode="edge"))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 
 # Ray reads these when it is imported, by whichever module comes first. Without them it would
 # write a token into the user's home; set later, they would lock this process out of its cluster.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# exported graphs are made once for all tests, and never in the user's cache
+_cache = tempfile.TemporaryDirectory(prefix="pipeline-cache-", ignore_cleanup_errors=True)
+os.environ["PIPELINE_CACHE"] = _cache.name

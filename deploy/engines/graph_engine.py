@@ -1,0 +1,112 @@
+"""What engines that run exported graphs have in common."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.engines.onnx_session import Run
+from deploy.exported import exported, network_of
+from deploy.graphs import PixelType, Spec, parts
+from deploy.protocol import EngineInfo, Pixels, padded, scale_of
+
+BYTES_PER_PIXEL = 900
+"""Working memory for each output pixel of a frame, `fast` on a CPU; measured."""
+
+
+class _Kept(NamedTuple):
+    """The last reference and what was computed from it."""
+
+    pixels: Pixels
+    scale: int
+    prepared: list[NDArray[Any]]
+
+
+class GraphEngine:
+    """Feed whole pixels to exported graphs, frames of a batch side by side on a CPU."""
+
+    name: str
+
+    def __init__(
+        self, model: str = "fast", *, threads: int | None = None, reason: str = "asked for"
+    ) -> None:
+        device = self._start()
+        network = network_of(model)
+        self._model = model
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._parts = parts(network)
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"{self.name}-engine")
+        self._graphs: dict[tuple[int, str], list[bytes]] = {}
+        self._runs: dict[tuple[int, str, tuple[int, int] | None], list[Run]] = {}
+        self._lock = threading.Lock()
+        self._kept: _Kept | None = None
+        self.info = EngineInfo(
+            name=self.name,
+            device=device,
+            model=model,
+            precision="fp32",
+            multiple=network.multiple,
+            bytes_per_pixel=BYTES_PER_PIXEL,
+            reason=reason,
+        )
+
+    def _start(self) -> str:
+        """Load the library and return the device; EngineError when it cannot be had."""
+        raise NotImplementedError
+
+    def _compile(
+        self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
+    ) -> list[Run]:
+        """Return a function for each graph; `size` is None unless `compiles_shapes`."""
+        raise NotImplementedError
+
+    compiles_shapes = False
+    """Whether a graph is compiled for each height and width anew."""
+
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        """Return SR frames, shape and dtype of `ref`; see Engine.enhance."""
+        scale = scale_of(lr, ref)
+        height, width = ref.shape[1:3]
+        multiple = self.info.multiple
+        lr, ref = padded(lr, multiple // scale), padded(ref, multiple)
+        runs = self._runs_for(scale, cast(PixelType, str(ref.dtype)), ref.shape[1:3])
+        prepared = [self._prepare(runs, frame, scale) for frame in ref]
+        frames = self._pool.map(
+            lambda i: runs[-1](self._inputs(lr[i : i + 1], ref[i : i + 1], prepared[i]))[0],
+            range(len(lr)),
+        )
+        return cast(Pixels, np.concatenate(list(frames))[:, :height, :width])
+
+    def _inputs(
+        self, lr: Pixels, ref: Pixels, prepared: list[NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        names = Spec(self._parts[-1], 2).inputs
+        return dict(zip(names, (lr, ref, *prepared), strict=True))
+
+    def _prepare(self, runs: list[Run], ref: Pixels, scale: int) -> list[NDArray[Any]]:
+        """Return what the frames need of one reference, or the last one's if it is the same."""
+        if len(self._parts) == 1:
+            return []
+        kept = self._kept
+        if kept is None or kept.scale != scale or not np.array_equal(kept.pixels, ref):
+            kept = _Kept(ref.copy(), scale, runs[0]({"ref": ref[None]}))
+            self._kept = kept
+        return kept.prepared
+
+    def _runs_for(self, scale: int, pixels: PixelType, size: tuple[int, ...]) -> list[Run]:
+        with self._lock:
+            graphs = self._graphs.get((scale, pixels))
+            if graphs is None:
+                specs = [Spec(part, scale, pixels) for part in self._parts]
+                graphs = [exported(self._model, spec).read() for spec in specs]
+                self._graphs[scale, pixels] = graphs
+            shape = (size[0], size[1]) if self.compiles_shapes else None
+            if (scale, pixels, shape) not in self._runs:
+                self._runs[scale, pixels, shape] = self._compile(graphs, shape, scale)
+            return self._runs[scale, pixels, shape]

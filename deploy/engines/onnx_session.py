@@ -1,0 +1,62 @@
+"""One ONNX graph on onnxruntime, as a function of named arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.protocol import EngineError
+
+Run = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
+"""From named inputs to the outputs of a graph."""
+CUDA = "CUDAExecutionProvider"
+
+
+def onnxruntime() -> Any:
+    """Return the package; raises EngineError when it is missing or broken."""
+    try:
+        import onnxruntime as ort
+    except (ImportError, OSError) as error:
+        raise EngineError(
+            f"cannot load onnxruntime: {error}; try pip install 'crossnetpp-pipeline[onnx]', "
+            "or --engine torch"
+        ) from error
+    return ort
+
+
+def session(model: bytes, *, threads: int) -> Run:
+    """Return a function that runs an ONNX file; EngineError when onnxruntime refuses it."""
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # threads that wait spinning would take the cores from decoding and encoding
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    providers = [name for name in (CUDA, "CPUExecutionProvider") if name in _providers(ort)]
+    try:
+        made = ort.InferenceSession(model, options, providers=providers)
+    except (RuntimeError, ValueError) as error:
+        # onnxruntime's own exceptions derive from these
+        raise EngineError(f"onnxruntime refuses the graph: {error}; try --engine torch") from error
+
+    # exporters drop inputs that nothing depends on
+    names = {given.name for given in made.get_inputs()}
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        fed = {name: array for name, array in inputs.items() if name in names}
+        return [np.asarray(output) for output in made.run(None, fed)]
+
+    return run
+
+
+def _providers(ort: Any) -> list[str]:
+    return list(ort.get_available_providers())
+
+
+def on_cuda() -> bool:
+    """Return whether onnxruntime can use a CUDA device."""
+    return CUDA in _providers(onnxruntime())

@@ -1,0 +1,97 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.engines.graph_engine import GraphEngine
+from deploy.engines.onnx_session import Run
+from deploy.graphs import PREPARED
+from deploy.protocol import EngineError
+
+
+def openvino() -> Any:
+    """Return the package; EngineError when it is missing or broken.
+
+    It calls home only from `convert_model`, which is not used here.
+    """
+    try:
+        import openvino as ov
+    except (ImportError, OSError) as error:
+        raise EngineError(
+            f"cannot load OpenVINO: {error}; try pip install 'crossnetpp-pipeline[openvino]', "
+            "or --engine torch"
+        ) from error
+    return ov
+
+
+class OpenvinoEngine(GraphEngine):
+    """Run the exported network by OpenVINO, compiled for each size, each frame on one thread.
+
+    A graph of any size takes twice as long as one of a fixed size.
+    """
+
+    name = "openvino"
+    compiles_shapes = True
+
+    def _start(self) -> str:
+        self._core = openvino().Core()
+        return "cpu"
+
+    def _compile(
+        self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
+    ) -> list[Run]:
+        assert size is not None
+        return [self._compiled(graph, size, scale) for graph in graphs]
+
+    def _compiled(self, graph: bytes, size: tuple[int, int], scale: int) -> Run:
+        try:
+            model = self._core.read_model(graph)
+            shapes = {i.any_name: _shape(i.any_name, size, scale) for i in model.inputs}
+            for parameter in model.inputs:
+                known = parameter.partial_shape
+                channels = [known[axis] for axis in range(4)]
+                shapes[parameter.any_name] = [
+                    channels[axis].get_length() if length is None else length
+                    for axis, length in enumerate(shapes[parameter.any_name])
+                ]
+            model.reshape(shapes)
+            compiled = self._core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": "f32",
+                    "INFERENCE_NUM_THREADS": self._threads,
+                    # as many requests at once as there are threads: one thread for each frame
+                    "NUM_STREAMS": self._threads,
+                    "ENABLE_CPU_PINNING": False,
+                },
+            )
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO refuses the graph: {error}; try --engine torch") from error
+
+        # exporters drop inputs that nothing depends on
+        names = set(shapes)
+
+        def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+            request = compiled.create_infer_request()
+            request.infer({name: array for name, array in inputs.items() if name in names})
+            # copies: the request's memory goes with it
+            return [np.array(output.data) for output in request.output_tensors]
+
+        return run
+
+
+def _shape(name: str, size: tuple[int, int], scale: int) -> list[int | None]:
+    """Return the shape of an input for output frames of `size`; None for channels."""
+    height, width = size
+    if name == "lr":
+        return [1, height // scale, width // scale, 3]
+    if name == "ref":
+        return [1, height, width, 3]
+    k = 1 if name == PREPARED[0] else int(name[1:])
+    return [1, None, height // k, width // k]

@@ -1,0 +1,100 @@
+"""Rewrite a network into layers that engines run fast, without changing what it computes.
+
+Deconvolutions become convolutions and a pixel shuffle; convolutions may run in float16 while all
+coordinates, warps and sums between them stay in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "fp16"]
+IN_HALF = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuffle)
+"""Layers that may run in float16."""
+COORDINATES = 8
+"""Convolutions with so few outputs make flows and pictures, which float16 would blur: at 128 pixels
+it knows steps of an eighth. (Two channels of a repacked deconvolution are 8.)"""
+
+
+class RepackedDeconv(nn.Sequential):
+    """A 4 x 4 deconvolution of stride 2 as a 3 x 3 convolution and a pixel shuffle.
+
+    Output pixel 2 i + a sees the inputs i - 1 and i through taps 3 and 1 (a = 0), and i and i + 1
+    through taps 2 and 0 (a = 1); rows and columns alike.
+    """
+
+    def __init__(self, deconv: nn.ConvTranspose2d) -> None:
+        inputs, outputs = deconv.in_channels, deconv.out_channels
+        conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=deconv.bias is not None)
+        taps = torch.zeros(outputs, 2, 2, inputs, 3, 3)
+        seen = {0: ((0, 3), (1, 1)), 1: ((1, 2), (2, 0))}
+        old = deconv.weight.detach().transpose(0, 1)
+        for a, rows in seen.items():
+            for b, columns in seen.items():
+                for row, k in rows:
+                    for column, m in columns:
+                        taps[:, a, b, :, row, column] = old[:, :, k, m]
+        conv.weight.data = taps.reshape(4 * outputs, inputs, 3, 3)
+        if deconv.bias is not None and conv.bias is not None:
+            conv.bias.data = deconv.bias.detach().repeat_interleave(4)
+        super().__init__(conv, nn.PixelShuffle(2))
+
+
+def is_repackable(layer: nn.Module) -> bool:
+    """Return whether `layer` is a deconvolution of the kind that both networks have."""
+    return isinstance(layer, nn.ConvTranspose2d) and (
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.output_padding,
+        layer.groups,
+        layer.dilation,
+    ) == ((4, 4), (2, 2), (1, 1), (0, 0), 1, (1, 1))
+
+
+class InHalf(nn.Module):
+    """Run layers in float16 between float32 neighbours."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers.half()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return what the layers make of `inputs`, in the type of `inputs`."""
+        answer: Tensor = self.layers(inputs.half())
+        return answer.to(inputs.dtype)
+
+
+def _takes_half(module: nn.Module) -> bool:
+    inside = [m for m in module.modules() if not isinstance(m, nn.Sequential)]
+    return (
+        isinstance(module, (nn.Conv2d, nn.Sequential))
+        and all(isinstance(m, IN_HALF) for m in inside)
+        and all(m.out_channels > COORDINATES for m in inside if isinstance(m, nn.Conv2d))
+    )
+
+
+def _replace(module: nn.Module, *, half: bool) -> None:
+    for name, child in module.named_children():
+        if is_repackable(child):
+            assert isinstance(child, nn.ConvTranspose2d)
+            child = RepackedDeconv(child)
+            setattr(module, name, child)
+        elif not isinstance(child, nn.Conv2d):
+            _replace(child, half=False)
+        if half and _takes_half(child):
+            setattr(module, name, InHalf(child))
+        elif half:
+            _replace(child, half=True)
+
+
+def lowered(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
+    """Return `network`, changed in place, ready to be exported or compiled.
+
+    With fp16 the longest chains of convolutions and activations run in float16.
+    """
+    _replace(network, half=precision == "fp16")
+    return network
