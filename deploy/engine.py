@@ -1,9 +1,21 @@
-"""Find an engine by name; `auto` takes the fastest that this device can run."""
+"""Find an engine by name; `auto` takes the fastest that passes its self-test on this device."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from deploy.engines.bicubic_engine import BicubicEngine
-from deploy.protocol import Engine, EngineError, EngineInfo, Pixels, UnknownEngineError
+from deploy.protocol import (
+    ENGINES,
+    Engine,
+    EngineError,
+    EngineInfo,
+    Pixels,
+    UnknownEngineError,
+)
+from deploy.registry import Registry
+from deploy.robust import Robust
 
 __all__ = [
     "ENGINES",
@@ -15,26 +27,62 @@ __all__ = [
     "load_engine",
 ]
 
-ENGINES = ("auto", "torch", "onnx", "openvino", "bicubic")
+
+def _silent(_: str) -> None:
+    pass
 
 
-def load_engine(name: str = "auto", *, model: str = "fast", threads: int | None = None) -> Engine:
-    """Return the engine `name` (auto, torch, bicubic) running `model` (fast, paper, a file).
+def load_engine(
+    name: str = "auto",
+    *,
+    model: str = "fast",
+    threads: int | None = None,
+    registry: Registry | None = None,
+    say: Callable[[str], None] = _silent,
+) -> Engine:
+    """Return the engine `name` (one of ENGINES) running `model` (fast, paper, a file).
 
-    `threads` bounds the CPU threads of one worker. Raises UnknownEngineError for names that do
-    not exist and EngineError for engines or weights that cannot be used on this device.
+    `threads` bounds the CPU threads of one worker; `say` is told what takes time. An engine that
+    fails its self-test is quarantined and PyTorch runs in its place, as `info.reason` says. Raises
+    UnknownEngineError for names that do not exist and EngineError for engines or weights that
+    cannot be used on this device.
     """
     if name not in ENGINES:
         raise UnknownEngineError(
             f"found the engine '{name}', expected one of {', '.join(ENGINES)}; try --engine auto"
         )
     if name == "bicubic":
-        return BicubicEngine(threads=threads)
+        return Robust(BicubicEngine(threads=threads))
+    if name == "torch":
+        return Robust(make(name, model, threads))
     # torch takes seconds to import, and the bicubic engine does without
-    from crossnetpp.checkpoint import WeightsError
-    from deploy.engines.torch_engine import TorchEngine
+    from deploy.choice import choose
 
-    reason = "asked for" if name != "auto" else "auto: nothing was measured here"
+    registry = registry or Registry()
+    if name == "auto":
+        choice = choose(
+            model,
+            candidates(),
+            lambda each: trusted(each, model, threads, registry),
+            registry,
+            threads=threads,
+            say=say,
+        )
+        return Robust(trusted(choice.name, model, threads, registry, reason=choice.why))
+    return Robust(or_torch(name, model, threads, registry))
+
+
+def candidates() -> tuple[str, ...]:
+    """Return the engines that `auto` looks at on this device."""
+    import torch
+
+    return ("torch",) if torch.cuda.is_available() else ("torch", "onnx", "openvino")
+
+
+def make(name: str, model: str, threads: int | None, *, reason: str = "asked for") -> Engine:
+    """Return an engine that nobody has tested; EngineError where it cannot be had."""
+    from crossnetpp.checkpoint import WeightsError
+
     try:
         if name == "onnx":
             from deploy.engines.onnx_engine import OnnxEngine
@@ -44,6 +92,38 @@ def load_engine(name: str = "auto", *, model: str = "fast", threads: int | None 
             from deploy.engines.openvino_engine import OpenvinoEngine
 
             return OpenvinoEngine(model, threads=threads, reason=reason)
+        from deploy.engines.torch_engine import TorchEngine
+
         return TorchEngine(model, threads=threads, reason=reason)
     except WeightsError as error:
         raise EngineError(str(error)) from error
+
+
+def trusted(
+    name: str,
+    model: str,
+    threads: int | None,
+    registry: Registry,
+    *,
+    reason: str = "asked for",
+    anew: bool = False,
+) -> Engine:
+    """Return an engine that has passed its self-test; SelfTestError for one that fails it."""
+    from deploy.selftest import judge_of, trust
+
+    engine = make(name, model, threads, reason=reason)
+    if name != "torch":
+        trust(engine, registry, lambda: judge_of(model, threads=threads), anew=anew)
+    return engine
+
+
+def or_torch(name: str, model: str, threads: int | None, registry: Registry) -> Engine:
+    """Return a trusted engine, or PyTorch, which then says why."""
+    from deploy.selftest import SelfTestError
+
+    try:
+        return trusted(name, model, threads, registry)
+    except SelfTestError as error:
+        engine = make("torch", model, threads)
+        engine.info = replace(engine.info, reason=f"{name} {error}; torch runs in its place")
+        return engine

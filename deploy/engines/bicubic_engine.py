@@ -23,6 +23,7 @@ class BicubicEngine:
             bytes_per_pixel=6,
             reason=reason,
             borrows=False,
+            context=32,
         )
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from deploy.engines.onnx_session import Run
 from deploy.exported import exported, network_of
 from deploy.graphs import PixelType, Spec, parts
-from deploy.protocol import EngineInfo, Pixels, padded, scale_of
+from deploy.memory import is_out_of_memory
+from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, padded, scale_of
 
 BYTES_PER_PIXEL = 900
 """Working memory for each output pixel of a frame, `fast` on a CPU; measured."""
@@ -54,6 +55,7 @@ class GraphEngine:
             multiple=network.multiple,
             bytes_per_pixel=BYTES_PER_PIXEL,
             reason=reason,
+            context=CONTEXT,
         )
 
     def _start(self) -> str:
@@ -72,6 +74,17 @@ class GraphEngine:
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         """Return SR frames, shape and dtype of `ref`; see Engine.enhance."""
         scale = scale_of(lr, ref)
+        try:
+            return self._enhance(lr, ref, scale)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"found too little memory on {self.info.device} for {len(lr)} frames of "
+                f"{ref.shape[2]}x{ref.shape[1]}"
+            ) from error
+
+    def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:
         height, width = ref.shape[1:3]
         multiple = self.info.multiple
         lr, ref = padded(lr, multiple // scale), padded(ref, multiple)

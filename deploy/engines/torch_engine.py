@@ -12,7 +12,8 @@ from torch import Tensor
 
 from crossnetpp.checkpoint import load_network
 from crossnetpp.fast import CrossNetFast, Prepared
-from deploy.protocol import EngineError, EngineInfo, Pixels, scale_of
+from deploy.memory import is_out_of_memory
+from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, scale_of
 
 MEASURED_BYTES_PER_PIXEL = 700
 """Growth of the process per output pixel of a batch, `fast` on a CPU."""
@@ -58,6 +59,7 @@ class TorchEngine:
             multiple=self.network.multiple,
             bytes_per_pixel=MEASURED_BYTES_PER_PIXEL,
             reason=reason,
+            context=CONTEXT,
         )
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
@@ -66,10 +68,12 @@ class TorchEngine:
         height, width = ref.shape[1:3]
         try:
             return self._enhance(lr, ref, scale)
-        except torch.OutOfMemoryError as error:
-            raise EngineError(
+        except RuntimeError as error:  # torch.OutOfMemoryError is one, a CPU's has no class
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
                 f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                f"{width}x{height}; try a smaller --batch"
+                f"{width}x{height}"
             ) from error
 
     def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:

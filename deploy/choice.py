@@ -1,0 +1,140 @@
+"""What `auto` means: the engine that was measured to be the fastest of those that pass."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import cv2
+import numpy as np
+
+from deploy.exported import weights_sha256
+from deploy.protocol import Engine, EngineError, Pixels
+from deploy.registry import Facts, Registry
+from deploy.selftest import driver, versions
+
+MARGIN = 1.05
+"""An engine takes PyTorch's place when it is faster by this: below, measurements decide by luck."""
+FRAMES, SCALE, TURNS = 2, 4, 3
+_HEIGHT, _WIDTH = 320, 512
+
+
+class Choice(NamedTuple):
+    """What was chosen, and why."""
+
+    name: str
+    why: str
+
+
+def frames_per_second(
+    engine: Engine,
+    *,
+    height: int = _HEIGHT,
+    width: int = _WIDTH,
+    frames: int = FRAMES,
+    turns: int = TURNS,
+) -> float:
+    """Return how many output frames of `height` x `width` an engine makes in a second, at best.
+
+    As in a clip, one reference serves all of them; the first call, which compiles, is not counted.
+    """
+    rng = np.random.default_rng(0)
+    ref = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
+    ref = np.asarray(cv2.normalize(ref, ref, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
+    small = (width // SCALE, height // SCALE)
+    one = cv2.resize(np.roll(ref, (2, 3), axis=(0, 1)), small, interpolation=cv2.INTER_AREA)
+    lr = cast(Pixels, np.stack([one] * frames))
+    refs = cast(Pixels, np.stack([ref] * frames))
+    engine.enhance(lr, refs)
+    best = np.inf
+    for _ in range(turns):
+        start = time.perf_counter()
+        engine.enhance(lr, refs)
+        best = min(best, time.perf_counter() - start)
+    return frames / best
+
+
+def device_facts() -> Facts:
+    """Return what decides speed besides the model: processor, cores, GPU, driver, libraries."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": gpu,
+        "driver": driver() if gpu else "",
+        "versions": versions(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((s.partition(":")[2].strip() for s in lines if s.startswith("model name")), "")
+
+
+def choose(
+    model: str,
+    candidates: tuple[str, ...],
+    load: Callable[[str], Engine],
+    registry: Registry,
+    *,
+    threads: int | None,
+    say: Callable[[str], None],
+) -> Choice:
+    """Return the fastest of `candidates` on this device; measured once and kept.
+
+    `load` returns an engine that has passed its self-test, or raises EngineError.
+    """
+    key = {
+        "kind": "speed",
+        "weights": weights_sha256(model),
+        "candidates": list(candidates),
+        "threads": threads or 0,
+        **device_facts(),
+    }
+
+    def measure() -> tuple[bytes, Facts]:
+        say(
+            f"engine auto: trying {', '.join(candidates)} on this device, once; "
+            "an engine named by --engine skips this"
+        )
+        speeds: dict[str, float] = {}
+        failed: dict[str, str] = {}
+        for name in candidates:
+            try:
+                engine = load(name)
+                # what 64 does not divide is padded: the published networks are measured small
+                heavy = engine.info.multiple > 32
+                size = {"height": 128, "width": 192, "turns": 1} if heavy else {}
+                speeds[name] = round(frames_per_second(engine, **size), 3)
+            except EngineError as error:
+                failed[name] = str(error)
+        return b"", {"fps": speeds, "failed": failed}
+
+    facts = registry.get_or_make(key, "speed", measure).facts
+    return fastest(facts["fps"], facts["failed"])
+
+
+def fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:
+    """Return the fastest engine, PyTorch where it is as good as that; EngineError if none ran."""
+    if not speeds:
+        raise EngineError(
+            "found no engine that runs here: "
+            + "; ".join(f"{name} {why}" for name, why in failed.items())
+        )
+    name = max(speeds, key=lambda each: speeds[each])
+    if name != "torch" and speeds[name] < MARGIN * speeds.get("torch", 0.0):
+        name = "torch"
+    ranked = sorted(speeds.items(), key=lambda item: -item[1])
+    measured = ", ".join(f"{each} {fps:.3g}" for each, fps in ranked)
+    why = f"auto: measured here in frames per second {measured}"
+    if failed:
+        why += "; " + ", ".join(f"{each} not usable" for each in failed)
+    return Choice(name, why)
