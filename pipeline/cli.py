@@ -28,6 +28,7 @@ COMMANDS = {
     "convert": ("pipeline.lightfield.commands:convert", "Give a light field another layout."),
     "look": ("pipeline.lightfield.commands:look", "Make pictures that show a light field."),
     "train": ("pipeline.train_command:command", "Train a network on your own recordings."),
+    "engines": ("pipeline.engines_command:command", "Make, list, test and time engines."),
     "doctor": ("pipeline.doctor:command", "Look at what is installed and say what is missing."),
     "completion": ("pipeline.shell:completion", "Print what makes a shell complete commands."),
     "demo": ("pipeline.demo:command", "Run on small sample recordings."),

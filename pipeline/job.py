@@ -7,7 +7,6 @@ import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from deploy.protocol import Engine, EngineError, EngineInfo
@@ -54,6 +53,10 @@ class RunResult(Model):
     """What was guessed, rounded or left out, as `pipeline plan` said beforehand."""
     psnr: float | None = None
     ssim: float | None = None
+
+
+_LAST: dict[tuple[str, str, str, int], Engine] = {}
+"""The last engine that was loaded, by what decides it."""
 
 
 @dataclass
@@ -121,7 +124,7 @@ def _run(
             "found --placement split without Ray, expected actors to place; add --runner ray"
         )
     # inline: an engine that cannot be had is found out before anything is written
-    engine = _engine(plan) if runner == "inline" else None
+    engine = _engine(plan, progress) if runner == "inline" else None
     with Ledger(plan) as ledger:
         state.ledger = ledger
         tell(ledger, progress)
@@ -258,19 +261,20 @@ def _weights(model: str) -> dict[str, str]:
     return {"model": named, "model_sha256": sha256(path)}
 
 
-def _engine(plan: Plan) -> Engine:
-    try:
-        return _loaded(plan.engine, plan.model, plan.model_sha256, plan.threads)
-    except EngineError as error:
-        raise InputError(str(error)) from error
+def _engine(plan: Plan, progress: Reporter) -> Engine:
+    """Load the plan's engine, or return the last one: the inputs of a batch mostly share it."""
+    wanted = plan.engine, plan.model, plan.model_sha256, plan.threads
+    if wanted not in _LAST:
+        from deploy.engine import load_engine  # imports torch
 
-
-@lru_cache(maxsize=1)
-def _loaded(engine: str, model: str, _: str, threads: int) -> Engine:
-    """Load an engine, or return the last one: the inputs of a batch mostly share it."""
-    from deploy.engine import load_engine  # imports torch
-
-    return load_engine(engine, model=model, threads=threads)
+        _LAST.clear()
+        try:
+            _LAST[wanted] = load_engine(
+                plan.engine, model=plan.model, threads=plan.threads, say=progress.note
+            )
+        except EngineError as error:
+            raise InputError(str(error)) from error
+    return _LAST[wanted]
 
 
 def _run_ray(

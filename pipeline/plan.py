@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from deploy.protocol import ENGINES
 from pipeline.errors import AlreadyThere, InputError, PairingError
 from pipeline.frames import scan
 from pipeline.geometry import quarter_turns, turned_size
@@ -29,7 +30,7 @@ from pipeline.pairing_plan import plan_references
 from pipeline.plan_file import read_plan, save_plan
 from pipeline.schema import Clip, Encoding, FrameIndex, Plan, ReferenceChoice
 from pipeline.segments import cut_segments
-from pipeline.settings import ENGINES, RunSettings
+from pipeline.settings import RunSettings
 
 __all__ = ["load_plan", "make_plan", "save_plan"]
 

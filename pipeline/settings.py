@@ -11,9 +11,6 @@ from pipeline.schema import Model
 
 Given = TypeVar("Given", bound=Model)
 
-ENGINES = ("auto", "torch", "bicubic")
-"""Names of engines, known without loading any of them."""
-
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 """A number that a plan's JSON can hold."""

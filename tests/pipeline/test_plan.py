@@ -15,7 +15,7 @@ from recordings import texture, write_pair, write_video
 from pipeline.errors import InputError, PairingError
 from pipeline.plan import choose_scale, load_plan, make_plan, save_plan
 from pipeline.schema import Plan
-from pipeline.settings import ENGINES, RunSettings, parse_seconds
+from pipeline.settings import RunSettings, parse_seconds
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +180,6 @@ def test_what_is_given_beside_a_plan_is_taken_or_refused(
     assert any("--segment: the plan decides" in note for note in repeated.notes)
     with pytest.raises(InputError, match=r"found --max-ref-distance 1\.0 beside the plan"):
         load_plan(tmp_path / "plan.json", RunSettings(input=lr, max_ref_distance=1))
-
-
-def test_engines_are_named_as_in_deploy() -> None:
-    from deploy.engine import ENGINES as KNOWN
-
-    assert set(ENGINES) == set(KNOWN)
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
