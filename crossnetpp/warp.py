@@ -20,14 +20,23 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     flow = flow.float()
     x = torch.arange(width, device=flow.device, dtype=torch.float32)
     y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
-    grid = torch.stack(
-        ((x + flow[:, 0]) * (2.0 / (width - 1)) - 1, (y + flow[:, 1]) * (2.0 / (height - 1)) - 1),
-        dim=-1,
-    )
+    if torch.compiler.is_compiling():
+        grid = _grid_of_a_graph(flow, x, y)
+    else:
+        across, down = 2.0 / (width - 1), 2.0 / (height - 1)
+        grid = torch.stack(((x + flow[:, 0]) * across - 1, (y + flow[:, 1]) * down - 1), dim=-1)
     warped = F.grid_sample(
         image.float(), grid, mode=mode, padding_mode="border", align_corners=True
     )
     return warped.to(image.dtype)
+
+
+def _grid_of_a_graph(flow: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return the same grid, of which an engine of one size computes most beforehand."""
+    places = torch.stack((torch.zeros_like(y) + x, torch.zeros_like(x) + y), dim=-1)
+    # the last places are width - 1 and height - 1
+    steps = 2.0 / torch.cat((x[-1:], y[-1]))
+    return flow.permute(0, 2, 3, 1) * steps + (places * steps - 1)
 
 
 def upscale_flow(flow: Tensor, factor: int) -> Tensor:
