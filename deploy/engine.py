@@ -14,7 +14,7 @@ from deploy.protocol import (
     Pixels,
     UnknownEngineError,
 )
-from deploy.registry import Registry
+from deploy.registry import Registry, RegistryError
 from deploy.robust import Robust
 
 __all__ = [
@@ -53,12 +53,22 @@ def load_engine(
         )
     if name == "bicubic":
         return Robust(BicubicEngine(threads=threads))
-    if name == "torch":
-        return Robust(make(name, model, threads))
     # torch takes seconds to import, and the bicubic engine does without
     from deploy.choice import choose
+    from deploy.selftest import judge_of
 
-    registry = registry or Registry()
+    if name == "torch":
+        engine = make(name, model, threads)
+        if engine.info.precision == "fp32":
+            return Robust(engine)  # the judge itself: there is nothing to test and to keep
+    try:
+        registry = registry or Registry()
+    except RegistryError as error:
+        if name != "auto":
+            raise
+        judge = judge_of(model, threads=threads)
+        judge.info = replace(judge.info, reason=f"auto: nothing can be kept here: {error}")
+        return Robust(judge)
     if name == "auto":
         choice = choose(
             model,
@@ -112,18 +122,18 @@ def trusted(
     from deploy.selftest import judge_of, trust
 
     engine = make(name, model, threads, reason=reason)
-    if name != "torch":
+    if (name, engine.info.precision) != ("torch", "fp32"):
         trust(engine, registry, lambda: judge_of(model, threads=threads), anew=anew)
     return engine
 
 
 def or_torch(name: str, model: str, threads: int | None, registry: Registry) -> Engine:
     """Return a trusted engine, or PyTorch, which then says why."""
-    from deploy.selftest import SelfTestError
+    from deploy.selftest import SelfTestError, judge_of
 
     try:
         return trusted(name, model, threads, registry)
     except SelfTestError as error:
-        engine = make("torch", model, threads)
-        engine.info = replace(engine.info, reason=f"{name} {error}; torch runs in its place")
-        return engine
+        judge = judge_of(model, threads=threads)
+        judge.info = replace(judge.info, reason=f"{name} {error}; torch fp32 runs in its place")
+        return judge

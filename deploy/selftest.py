@@ -94,7 +94,7 @@ def judge_of(model: str, *, threads: int | None = None) -> Engine:
     """Return what every engine is held against: PyTorch, eager, float32."""
     from deploy.engines.torch_engine import TorchEngine
 
-    return TorchEngine(model, threads=threads, reason="the judge")
+    return TorchEngine(model, threads=threads, reason="the judge", precision="fp32")
 
 
 def key_of(engine: Engine) -> Facts:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from crossnetpp.checkpoint import load_network
 from crossnetpp.fast import CrossNetFast, Prepared
+from deploy.lowering import Precision, lowered
 from deploy.memory import is_out_of_memory
 from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, scale_of
 
@@ -35,17 +36,31 @@ def device_name(device: torch.device) -> str:
 
 
 class TorchEngine:
-    """Run CrossNet++ eagerly, channels last, in float32.
+    """Run CrossNet++ eagerly, channels last; on a GPU with convolutions in float16.
 
     On a CPU the frames of a batch run side by side, each on its share of the threads: fewer threads
     wait for each other than when all of them work on one frame.
     """
 
     def __init__(
-        self, model: str = "fast", *, threads: int | None = None, reason: str = "asked for"
+        self,
+        model: str = "fast",
+        *,
+        threads: int | None = None,
+        reason: str = "asked for",
+        precision: Precision | None = None,
     ) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = load_network(model).to(self.device)
+        on_gpu = torch.cuda.is_available()
+        self.device = torch.device("cuda" if on_gpu else "cpu")
+        precision = precision or ("fp16" if on_gpu else "fp32")
+        network = load_network(model)
+        if precision == "fp16":
+            # coordinates, warps and sums stay float32
+            lowered(network, precision)
+        elif on_gpu:
+            # what judges others is not to be rounded to 10 bits itself
+            torch.backends.cudnn.allow_tf32 = False
+        self.network = network.to(self.device)
         # NHWC is the layout the convolution kernels of both CPU and tensor cores work in
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._threads = threads or torch.get_num_threads()
@@ -55,7 +70,7 @@ class TorchEngine:
             name="torch",
             device=device_name(self.device),
             model=model,
-            precision="fp32",
+            precision=precision,
             multiple=self.network.multiple,
             bytes_per_pixel=MEASURED_BYTES_PER_PIXEL,
             reason=reason,

@@ -14,6 +14,7 @@ from deploy.choice import choose, fastest, frames_per_second
 from deploy.engine import load_engine
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.engines.onnx_engine import OnnxEngine
+from deploy.engines.torch_engine import TorchEngine
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Registry
 from deploy.selftest import SelfTestError, compare, judge_of, pairs, trust
@@ -104,7 +105,12 @@ def test_torch_runs_in_the_place_of_one_that_fails(
     loaded = load_engine("onnx", registry=registry)
     assert loaded.info.name == "torch"
     assert "onnx differs from PyTorch" in loaded.info.reason
-    assert loaded.info.reason.endswith("torch runs in its place")
+    assert loaded.info.reason.endswith("torch fp32 runs in its place")
+
+
+def test_convolutions_in_half_precision_pass() -> None:
+    figures = compare(TorchEngine(precision="fp16"), judge_of("fast"))
+    assert 45 < figures["psnr"] < 90
 
 
 def stub(speeds: dict[str, float]) -> Callable[[Engine], float]:
@@ -132,6 +138,18 @@ def test_auto_measures_once_and_takes_the_fastest(
     assert len(said) == 1
     monkeypatch.setattr(choice, "frames_per_second", stub({"torch": 9.0, "onnx": 5.0}))
     assert choose("fast", names, named, registry, threads=2, say=said.append).name == "torch"
+
+
+def test_without_a_folder_of_its_own_auto_is_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv("PIPELINE_CACHE", str(blocked))
+    assert "nothing can be kept here" in load_engine("auto").info.reason
+    assert load_engine("torch").info.name == "torch"
+    with pytest.raises(EngineError, match="set PIPELINE_CACHE to a folder of yours"):
+        load_engine("onnx")
 
 
 def test_luck_does_not_decide() -> None:
