@@ -87,8 +87,9 @@ def choose(
     *,
     threads: int | None,
     say: Callable[[str], None],
+    anew: bool = False,
 ) -> Choice:
-    """Return the fastest of `candidates` on this device; measured once and kept.
+    """Return the fastest of `candidates` on this device; measured once and kept, unless `anew`.
 
     `load` returns an engine that has passed its self-test, or raises EngineError.
     """
@@ -118,7 +119,7 @@ def choose(
                 failed[name] = str(error)
         return b"", {"fps": speeds, "failed": failed}
 
-    facts = registry.get_or_make(key, "speed", measure).facts
+    facts = registry.get_or_make(key, "speed", measure, anew=anew).facts
     return fastest(facts["fps"], facts["failed"])
 
 

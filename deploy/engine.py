@@ -39,13 +39,14 @@ def load_engine(
     threads: int | None = None,
     registry: Registry | None = None,
     say: Callable[[str], None] = _silent,
+    anew: bool = False,
 ) -> Engine:
     """Return the engine `name` (one of ENGINES) running `model` (fast, paper, a file).
 
-    `threads` bounds the CPU threads of one worker; `say` is told what takes time. An engine that
-    fails its self-test is quarantined and PyTorch runs in its place, as `info.reason` says. Raises
-    UnknownEngineError for names that do not exist and EngineError for engines or weights that
-    cannot be used on this device.
+    `threads` bounds the CPU threads of one worker; `say` is told what takes time; with `anew`, auto
+    measures again. An engine that fails its self-test is quarantined and PyTorch runs in its place,
+    as `info.reason` says. Raises UnknownEngineError for names that do not exist and EngineError for
+    engines or weights that cannot be used on this device.
     """
     if name not in ENGINES:
         raise UnknownEngineError(
@@ -77,6 +78,7 @@ def load_engine(
             registry,
             threads=threads,
             say=say,
+            anew=anew,
         )
         return Robust(trusted(choice.name, model, threads, registry, reason=choice.why))
     return Robust(or_torch(name, model, threads, registry))

@@ -71,13 +71,13 @@ def export(model: str, scale: str, precision: Any, pixels: Any, out: Path) -> No
 @_MODEL
 @_ENGINE
 def build(model: str, names: tuple[str, ...]) -> None:
-    """Make and test beforehand what a first run would make: graphs, engines, measured speeds."""
+    """Make, test and time what runs here, as a first run would; what auto is, is measured anew."""
     from deploy.engine import load_engine
 
     registry = _registry()
     _say_tests(model, names, registry)
     try:
-        chosen = load_engine("auto", model=model, registry=registry, say=_note)
+        chosen = load_engine("auto", model=model, registry=registry, say=_note, anew=True)
     except EngineError as error:
         raise InputError(str(error)) from error
     click.echo(f"auto is {chosen.info.name} on {chosen.info.device} ({chosen.info.reason})")

@@ -136,6 +136,11 @@ def test_auto_measures_once_and_takes_the_fastest(
         assert found.name == "onnx"
         assert "onnx 5, torch 4; absent not usable" in found.why
     assert len(said) == 1
+    slower = stub({"torch": 6.0, "onnx": 5.0})
+    monkeypatch.setattr(choice, "frames_per_second", slower)
+    options = {"threads": 1, "say": said.append}
+    assert choose("fast", names, named, registry, **options).name == "onnx"
+    assert choose("fast", names, named, registry, **options, anew=True).name == "torch"
     monkeypatch.setattr(choice, "frames_per_second", stub({"torch": 9.0, "onnx": 5.0}))
     assert choose("fast", names, named, registry, threads=2, say=said.append).name == "torch"
 
