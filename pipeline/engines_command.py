@@ -70,8 +70,15 @@ def export(model: str, scale: str, precision: Any, pixels: Any, out: Path) -> No
 @command.command()
 @_MODEL
 @_ENGINE
-def build(model: str, names: tuple[str, ...]) -> None:
+@click.option("--cluster", is_flag=True, help="On one node of each kind of GPU of a Ray cluster.")
+@click.option("--address", metavar="ADDR", help="Of that cluster; default: RAY_ADDRESS.")
+@click.pass_context
+def build(
+    ctx: click.Context, model: str, names: tuple[str, ...], cluster: bool, address: str | None
+) -> None:
     """Make, test and time what runs here, as a first run would; what auto is, is measured anew."""
+    if cluster or address:
+        ctx.exit(_build_on_cluster(model, address))
     from deploy.engine import load_engine
 
     registry = _registry()
@@ -81,6 +88,20 @@ def build(model: str, names: tuple[str, ...]) -> None:
     except EngineError as error:
         raise InputError(str(error)) from error
     click.echo(f"auto is {chosen.info.name} on {chosen.info.device} ({chosen.info.reason})")
+
+
+def _build_on_cluster(model: str, address: str | None) -> int:
+    from pipeline.engines_cluster import build_everywhere
+
+    failed = 0
+    for built in build_everywhere(model, address):
+        where = f"{built.kind} ({built.nodes} nodes, built on {built.host})"
+        if isinstance(built.info, str):
+            failed = 1
+            click.echo(f"{where}: FAILED: {built.info}")
+        else:
+            click.echo(f"{where}: auto is {built.info.name}, {built.info.reason}")
+    return failed
 
 
 @command.command()
