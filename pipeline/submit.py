@@ -29,6 +29,9 @@ EXCLUDES = (
 """What stays here, in .gitignore's notation; the networks' own weights (3 MB) go along."""
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _POLL = 0.5
+AGENT_TIMEOUT = 60.0
+"""Seconds that a starting cluster gets until it takes a job."""
+_NO_AGENT = "No available agent"
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _MARK = "PIPELINE_EXIT_STATUS"
 """What the last line tells the exit status with: Ray says 1 for every failure."""
@@ -107,13 +110,18 @@ def submit(
 
     check(arguments)
     entrypoint = shlex.join(["python", "-m", "pipeline", "run", *arguments])
-    try:
-        return client.submit_job(
-            entrypoint=f"{entrypoint} || (echo {_MARK}=$?; exit 1)",
-            runtime_env={} if installed else runtime_env(),
-        )
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise PipelineError(f"the cluster refused the job: {_first_line(error)}") from error
+    deadline = time.monotonic() + AGENT_TIMEOUT
+    while True:
+        try:
+            return client.submit_job(
+                entrypoint=f"{entrypoint} || (echo {_MARK}=$?; exit 1)",
+                runtime_env={} if installed else runtime_env(),
+            )
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            # a head answers before its agent, which starts the jobs, does
+            if _NO_AGENT not in str(error) or time.monotonic() > deadline:
+                raise PipelineError(f"the cluster refused the job: {_first_line(error)}") from error
+        time.sleep(_POLL)
 
 
 def check(arguments: tuple[str, ...]) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 from recordings import write_pair
 
-from pipeline.errors import InputError
+import pipeline.submit
+from pipeline.errors import InputError, PipelineError
 from pipeline.ledger import run_folder_of, sha256
 from pipeline.submit import check, runtime_env
 
@@ -222,3 +223,30 @@ def test_a_token_is_no_part_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     assert "hush" not in json.dumps(runtime_env())
     assert sha256(ROOT / "LICENSE")
+
+
+class Starting:
+    """A client of a head whose agent is not there at first."""
+
+    def __init__(self, refusals: int, said: str) -> None:
+        self.calls, self._refusals, self._said = 0, refusals, said
+
+    def submit_job(self, **_: object) -> str:
+        self.calls += 1
+        if self.calls <= self._refusals:
+            raise RuntimeError(f"Request failed with status code 500: {self._said}.")
+        return "raysubmit_1"
+
+
+def test_a_head_without_its_agent_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.submit, "_POLL", 0.01)
+    client = Starting(3, "No available agent to submit job, please try again later")
+    assert pipeline.submit.submit(client, ("a.mp4",)) == "raysubmit_1"  # type: ignore[arg-type]
+    monkeypatch.setattr(pipeline.submit, "AGENT_TIMEOUT", 0.0)
+    client = Starting(3, "No available agent to submit job, please try again later")
+    with pytest.raises(PipelineError, match=r"refused the job: .* No available agent"):
+        pipeline.submit.submit(client, ("a.mp4",))  # type: ignore[arg-type]
+    assert client.calls == 1
+    other = Starting(3, "the package is too large")
+    with pytest.raises(PipelineError, match="too large"):
+        pipeline.submit.submit(other, ("a.mp4",))  # type: ignore[arg-type]
