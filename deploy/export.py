@@ -8,6 +8,7 @@ and width by symbols, which for the solver inside `fast` takes 170 s of CPU time
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import warnings
@@ -22,12 +23,14 @@ import torch
 from numpy.typing import NDArray
 
 from crossnetpp.model import Network
+from deploy.convolved import convolved
 from deploy.engines.onnx_session import session
+from deploy.folded import folded
 from deploy.graphs import Spec, example, graph
 from deploy.protocol import EngineError
 
 OPSET = 18
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 """Counts changes of this file, graphs.py or lowering.py that change what is exported."""
 EXAMPLE = 2, 64, 128
 """Batch, height and width of the traced example: all different, none 1."""
@@ -72,6 +75,7 @@ def export(network: Network, spec: Spec) -> bytes:
         warnings.catch_warnings(),
         # the forms for exporters are chosen by this question
         mock.patch("torch.compiler.is_compiling", return_value=True),
+        convolved() if spec.target == "tensorrt" else contextlib.nullcontext(),
     ):
         # the tracer's are many, and parity with PyTorch at several sizes is the better judge
         warnings.simplefilter("ignore")
@@ -89,6 +93,9 @@ def export(network: Network, spec: Spec) -> bytes:
     if traced is not spec:
         _say_uint16(model, onnx.TensorProto)
     onnx.checker.check_model(model, full_check=True)
+    if spec.target == "tensorrt":
+        model = onnx.load_from_string(folded(bytes(model.SerializeToString())))
+        onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 
 

@@ -21,6 +21,8 @@ from deploy.lowering import Precision, lowered
 Part = Literal["prepare", "frame", "whole"]
 PixelType = Literal["uint8", "uint16", "int32"]
 """int32 holds 0..65535 where an engine knows no uint16 (TensorRT)."""
+Target = Literal["any", "tensorrt"]
+"""For whom a graph is written; see deploy/convolved.py for what TensorRT wants."""
 LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
 FEATURES = ("f4", "f8", "f16", "f32")
 PREPARED = ("unsharp", *FEATURES)
@@ -35,6 +37,7 @@ class Spec:
     scale: int
     pixels: PixelType = "uint8"
     precision: Precision = "fp32"
+    target: Target = "any"
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -52,8 +55,9 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """For example `frame_x4_uint8_fp32`."""
-        return f"{self.part}_x{self.scale}_{self.pixels}_{self.precision}"
+        """For example `frame_x4_uint8_fp32`, with `_tensorrt` where it is written for that."""
+        name = f"{self.part}_x{self.scale}_{self.pixels}_{self.precision}"
+        return name if self.target == "any" else f"{name}_{self.target}"
 
 
 def parts(network: nn.Module) -> tuple[Part, ...]:
@@ -71,7 +75,8 @@ class _Graph(nn.Module):
 
     def _planes(self, frames: Tensor) -> Tensor:
         """Return float32 N x 3 x H x W in 0..1 of pixels N x H x W x 3."""
-        return frames.permute(0, 3, 1, 2).to(torch.float32) * (1 / self._levels)
+        # floats first: TensorRT moves no uint8 about
+        return frames.to(torch.float32).permute(0, 3, 1, 2) * (1 / self._levels)
 
     def _pixels(self, planes: Tensor) -> Tensor:
         """Return pixels N x H x W x 3 of N x 3 x H x W: rounded and clamped, once."""
