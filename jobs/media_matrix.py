@@ -1,4 +1,7 @@
-"""Run the matrix of media cases and print what became of each: `python -m jobs.media_matrix`."""
+"""Run the matrix of media cases and print what became of each: `python -m jobs.media_matrix`.
+
+With `--odd FOLDER` the odd files of others in that folder come first.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 
 from jobs.media.cases import cover
 from jobs.media.contract import Result, check
+from jobs.media.odd import check_all
 
 
 def main() -> int:
@@ -24,8 +28,12 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--out", type=Path, help="write the table as JSON there")
     parser.add_argument("--keep", type=Path, help="keep the files of faulty cases in this folder")
+    parser.add_argument("--odd", type=Path, metavar="FOLDER", help="odd files of others")
     options = parser.parse_args()
     started = time.monotonic()
+    odd = list(check_all(options.odd)) if options.odd else []
+    for each in odd:
+        say(f"odd  {each.outcome:8s} {each.name}: {each.detail}")
     results: list[Result] = []
     for number, case in enumerate(cover(options.count, options.seed)):
         if options.only not in case.name:
@@ -47,13 +55,14 @@ def main() -> int:
         table = {
             "cases": len(results),
             "outcomes": counts,
+            "odd": [each._asdict() for each in odd],
             "table": [
                 {"case": asdict(r.case), "outcome": r.outcome, "notes": r.notes, "faults": r.faults}
                 for r in results
             ],
         }
         options.out.write_text(json.dumps(table, indent=1) + "\n")
-    return 1 if counts["FAULT"] else 0
+    return 1 if counts["FAULT"] or any(each.outcome == "FAULT" for each in odd) else 0
 
 
 def say(text: str) -> None:

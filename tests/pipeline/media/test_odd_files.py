@@ -1,0 +1,35 @@
+"""Files of others that break naive readers come through whole, or give the refusal expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.media.odd import EXPECTED, check, check_all
+
+ODD = Path(__file__).parents[2] / "data" / "odd"
+
+
+@pytest.mark.parametrize("name", ["edts.mp4", "nasa_13013.mp4", "sar_2x1.mp4"])
+def test_small_ones_come_through_whole(name: str) -> None:
+    assert name in EXPECTED
+    found = check(ODD / name)
+    assert found.outcome == "same", found.detail
+
+
+def test_large_ones_begin_well() -> None:
+    found = check(ODD / "rotate-buck-bunny.mp4", end=0.2)
+    assert found.outcome == "same", found.detail
+
+
+def test_a_missing_refusal_and_another_one_are_faults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(EXPECTED, "edts.mp4", "has only audio")
+    assert check(ODD / "edts.mp4", end=0.1).outcome == "FAULT"
+    broken = tmp_path / "edts.mp4"
+    broken.write_bytes(b"no video at all")
+    assert check(broken).outcome == "FAULT"
+    with pytest.raises(SystemExit, match="none of the odd files"):
+        list(check_all(tmp_path / ".."))
