@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ class TensorrtEngine:
             try:
                 self._enhance(whole_lr, whole_ref, sr, scale)
             except (torch.OutOfMemoryError, OutOfMemory) as error:
+                # or the buffers of the attempt would live as long as the error
+                traceback.clear_frames(error.__traceback__)
                 self._stations.clear()
                 self._programs.clear()
                 self._device.forget()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.trt.building import FAILED, GRAPH, PLAN, REQUEST, TIMING, Progress, Request
-from deploy.trt.flavour import TensorrtError
+from deploy.trt.flavour import TensorrtError, child_environment
 
 
 class Built(NamedTuple):
@@ -58,12 +57,12 @@ def build(
 def _run(folder: Path, progress: Progress) -> int:
     """Return the exit status of the child, negative for a signal."""
     here = str(Path(__file__).parents[2])
-    path = os.pathsep.join([here, *(p for p in sys.path if p)])
+    path = [here, *(p for p in sys.path if p)]
     with (
         (folder / "stderr").open("wb") as stderr,
         subprocess.Popen(
             [sys.executable, "-m", "deploy.trt.building", str(folder)],
-            env={**os.environ, "PYTHONPATH": path},
+            env=child_environment(path),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

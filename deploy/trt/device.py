@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from deploy.trt.flavour import TensorrtError
 from deploy.trt.gpu import Gpu, gpu_here
 
 Stream = Any
@@ -85,9 +86,10 @@ class Cuda:
         stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=stream):
+            # what other threads ask of the GPU meanwhile does not spoil it
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 work(torch.cuda.current_stream().cuda_stream)
-        except RuntimeError:
+        except (RuntimeError, TensorrtError):
             # some work cannot be recorded; it is then handed out anew each time
             return lambda: work(stream.cuda_stream)
         return graph.replay

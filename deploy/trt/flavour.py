@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -80,10 +81,15 @@ def _cannot(module: str, why: str) -> str:
     )
 
 
+def child_environment(path: Sequence[str]) -> dict[str, str]:
+    """Return the environment of a child that imports from `path`, and never from where it runs."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+
+
 @lru_cache(maxsize=8)
 def _contacted(module: str, path: tuple[str, ...]) -> Flavour:
     """Load `module` in a child process, where a crash takes nothing with it."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    environment = child_environment(path)
     command = [sys.executable, "-c", _CONTACT, module]
     try:
         child = subprocess.run(

@@ -58,7 +58,10 @@ def plan_here(
     graph = exported(model, spec, registry).read()
     request = Request(flavour.module, flavour.version, spec.scale, (sizes,), workspace=gpu.memory)
     key = key_here(spec, graph, request, gpu)
-    if (found := registry.get(key)) or (found := _made_before(registry, key, gpu, sizes.most)):
+    found = registry.get(key)
+    if found is None and flavour.is_rtx:
+        found = _made_before(registry, key, gpu, sizes.most)
+    if found is not None:
         return found
     timed = None if flavour.is_rtx else _timing_key(flavour, gpu)
 

@@ -146,6 +146,16 @@ def test_a_broken_library_is_one_line(fault: str, line: str, fake: Fake) -> None
     assert "\n" not in str(caught.value)
 
 
+def test_nothing_is_imported_from_the_folder_one_stands_in(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "json.py").write_text("raise SystemExit('executed')")
+    monkeypatch.chdir(folder)
+    assert find(rtx=False).version == "11.4.0.5"
+
+
 def test_old_and_missing_libraries_are_one_line(fake: Fake, tmp_path: Path) -> None:
     fake.does("", "8.6.1")
     with pytest.raises(TensorrtError, match=r"found 8\.6\.1, expected 10 or newer"):
@@ -267,12 +277,12 @@ def agree(one: Pixels, other: Pixels) -> bool:
 
 
 def test_the_engine_agrees_with_torch_through_ring_and_recordings(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, settled_once: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deploy.engines.tensorrt_engine.frames_at_once", lambda *_: 2)
     device = Host()
-    engine = TensorrtEngine(device=device, flavour=find(rtx=False))
-    judge = load_engine("torch")
+    engine = TensorrtEngine(settled_once, device=device, flavour=find(rtx=False))
+    judge = load_engine("torch", model=settled_once)
     pan = frames(9, 60, 92)  # padded to 64 x 96; four chunks of 2 for 3 slots, and one of 1
     ref = np.stack([pan[i // 3] for i in range(9)])
     expected = judge.enhance(shrink(pan), ref)
