@@ -88,7 +88,9 @@ def candidates() -> tuple[str, ...]:
     """Return the engines that `auto` looks at on this device."""
     import torch
 
-    return ("torch",) if torch.cuda.is_available() else ("torch", "onnx", "openvino")
+    if torch.cuda.is_available():
+        return ("tensorrt", "torch")
+    return ("torch", "onnx", "openvino")
 
 
 def make(name: str, model: str, threads: int | None, *, reason: str = "asked for") -> Engine:
@@ -104,6 +106,10 @@ def make(name: str, model: str, threads: int | None, *, reason: str = "asked for
             from deploy.engines.openvino_engine import OpenvinoEngine
 
             return OpenvinoEngine(model, threads=threads, reason=reason)
+        if name == "tensorrt":
+            from deploy.engines.tensorrt_engine import TensorrtEngine
+
+            return TensorrtEngine(model, threads=threads, reason=reason)
         from deploy.engines.torch_engine import TorchEngine
 
         return TorchEngine(model, threads=threads, reason=reason)

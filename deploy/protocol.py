@@ -8,7 +8,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-ENGINES = ("auto", "torch", "onnx", "openvino", "bicubic")
+ENGINES = ("auto", "tensorrt", "torch", "onnx", "openvino", "bicubic")
 """Names of engines, known without loading any of them."""
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

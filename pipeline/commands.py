@@ -31,7 +31,9 @@ _WHAT = (
         help="Enlargement; auto (the default) compares REF with INPUT.",
     ),
     click.option("--model", help="fast (the default), paper, or a file of weights."),
-    click.option("--engine", help="auto (the default), torch, onnx, openvino or bicubic."),
+    click.option(
+        "--engine", help="auto (the default), tensorrt, torch, onnx, openvino or bicubic."
+    ),
     click.option(
         "--select",
         type=click.Choice(["auto", "time", "view", "content"]),

@@ -70,13 +70,28 @@ def export(model: str, scale: str, precision: Any, pixels: Any, out: Path) -> No
 @command.command()
 @_MODEL
 @_ENGINE
+@click.option(
+    "--target",
+    "targets",
+    metavar="SM,SM",
+    help="Plans for RTX cards that are not here, say sm89,sm120 (needs TensorRT for RTX).",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="With --target: a folder.")
 @click.option("--cluster", is_flag=True, help="On one node of each kind of GPU of a Ray cluster.")
 @click.option("--address", metavar="ADDR", help="Of that cluster; default: RAY_ADDRESS.")
 @click.pass_context
 def build(
-    ctx: click.Context, model: str, names: tuple[str, ...], cluster: bool, address: str | None
+    ctx: click.Context,
+    model: str,
+    names: tuple[str, ...],
+    targets: str | None,
+    out: Path | None,
+    cluster: bool,
+    address: str | None,
 ) -> None:
     """Make, test and time what runs here, as a first run would; what auto is, is measured anew."""
+    if targets is not None:
+        ctx.exit(_cross_build(model, targets.split(","), out))
     if cluster or address:
         ctx.exit(_build_on_cluster(model, address))
     from deploy.engine import load_engine
@@ -88,6 +103,38 @@ def build(
     except EngineError as error:
         raise InputError(str(error)) from error
     click.echo(f"auto is {chosen.info.name} on {chosen.info.device} ({chosen.info.reason})")
+
+
+def _cross_build(model: str, targets: list[str], out: Path | None) -> int:
+    from deploy.exported import network_of
+    from deploy.graphs import Spec, parts
+    from deploy.trt.flavour import find
+    from deploy.trt.plans import checked_targets, cross_build
+
+    try:
+        checked_targets(targets, find(rtx=True))
+        graphs = parts(network_of(model))
+    except EngineError as error:
+        raise InputError(str(error)) from error
+    failed = 0
+    for scale in (2, 4, 8):
+        for part in graphs:
+            spec = Spec(part, scale, "uint8", "fp16", target="tensorrt")
+            try:
+                (entry,) = cross_build(model, [spec], targets, out, progress=_phase)
+            except EngineError as error:
+                # a compiler that gives up on one scale may manage the others
+                failed = 1
+                click.echo(f"{spec.name} FAILED: {error}")
+                continue
+            size = entry.path.stat().st_size / 1e6
+            click.echo(f"{entry.path} {spec.name} for {', '.join(targets)}: {size:.1f} MB")
+    return failed
+
+
+def _phase(phase: str, done: int, total: int) -> None:
+    if done == 0:
+        _note(f"TensorRT: {phase}")
 
 
 def _build_on_cluster(model: str, address: str | None) -> int:

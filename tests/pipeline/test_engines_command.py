@@ -69,3 +69,18 @@ def test_missing_weights_are_one_line(tmp_path: Path) -> None:
     done = engines("export", "--model", tmp_path / "none.safetensors", "-o", tmp_path)
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_targets_that_do_not_exist_are_one_line(tmp_path: Path) -> None:
+    done = engines("build", "--target", "sm90", "-o", tmp_path)
+    assert done.exit_code == 2
+    assert "found the target sm90, expected some of sm75" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a driver")
+def test_tensorrt_without_a_driver_is_one_line() -> None:
+    done = engines("verify", "--engine", "tensorrt")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: found no NVIDIA driver")
+    assert done.stderr.count("\n") == 1
