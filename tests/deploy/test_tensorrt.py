@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -259,6 +260,23 @@ def test_a_plan_is_built_once_for_each_gpu_and_version(fake: Fake, tmp_path: Pat
     assert plan().startswith(b"a plan of 11.5.0.1")
     (changed,) = [e for e in registry.entries() if "11.5" in str(e["key"].get("version"))][:1]
     assert changed["key"]["kind"] in ("plan", "timing")
+
+
+def test_two_builders_at_once_build_once_and_a_cut_plan_is_built_anew(
+    fake: Fake, tmp_path: Path
+) -> None:
+    def plan(_: int) -> Path:
+        registry = Registry(tmp_path / "engines")
+        return plan_here("fast", PREPARE, SMALL, find(rtx=False), GPU, registry).path
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(plan, range(2))
+    assert first == second
+    assert len(fake.calls("build")) == 1
+    whole = first.read_bytes()
+    first.write_bytes(whole[: len(whole) // 2])
+    assert plan(0).read_bytes() == whole
+    assert len(fake.calls("build")) == 2
 
 
 def frames(count: int, height: int, width: int) -> Pixels:
