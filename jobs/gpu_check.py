@@ -127,17 +127,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m jobs.gpu_check", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="tiny pictures")
+    parser.add_argument("--quick", action="store_true", help="tiny pictures, few turns")
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--engines", default=",".join(ENGINES))
-    parser.add_argument("--models", default="fast,paper")
+    parser.add_argument("--models", help="default: fast,paper; with --quick only fast")
     parser.add_argument("--out", type=Path, default=RESULTS / "gpu_check.json")
     given = parser.parse_args(arguments)
     end = time.monotonic() + given.seconds
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as name:
         folder = Path(name)
-        models = {model: _weights(model, folder) for model in given.models.split(",")}
+        names = given.models or ("fast" if given.quick else "fast,paper")
+        models = {model: _weights(model, folder) for model in names.split(",")}
         engines = tuple(given.engines.split(","))
         for case in cases(engines, models, quick=given.quick, device=given.device):
             assert case["case"] in CASES
