@@ -58,9 +58,18 @@ def train(
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """Return the name and value of `name=value`, the value read as YAML."""
-    name, _, value = text.partition("=")
-    return name, yaml.safe_load(value)
+    """Return the name and value of `name=value`, the value read as YAML.
+
+    Raises ConfigError for anything else.
+    """
+    name, equals, value = text.partition("=")
+    try:
+        if not name or not equals:
+            raise ConfigError(f"found --set {text}, expected NAME=VALUE, say steps=200")
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"found --set {text}, expected a value in YAML: {first}") from error
 
 
 def main() -> None:

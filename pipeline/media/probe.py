@@ -23,6 +23,7 @@ from pipeline.media.container import (
     open_input,
 )
 from pipeline.media.hdr import static_hdr
+from pipeline.media.limits import check_size
 from pipeline.schema import Clip, FrameIndex, StreamInfo
 
 _MEBIBYTE = 1 << 20
@@ -91,8 +92,9 @@ def _probe_stills(path: str) -> Clip:
 def _probe_video(path: str) -> Clip:
     with open_input(path) as container:
         stream = choose_video(container, path)
-        frame = first_frame(container, stream, path)
         context = stream.codec_context
+        check_size(context.width, context.height, path)
+        frame = first_frame(container, stream, path)
         pix_fmt = context.pix_fmt or frame.format.name
         time_base = stream.time_base
         assert time_base is not None

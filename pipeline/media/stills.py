@@ -14,9 +14,12 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import MediaError, StageError
 from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.limits import check_size
 
 logger = logging.getLogger(__name__)
 
+# check_size refuses what is too large, in our words; Pillow would warn, then raise its own error
+Image.MAX_IMAGE_PIXELS = None
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm"})
 
 _EXIF_IFD, _TAKEN, _TAKEN_SUBSEC, _ORIENTATION = 0x8769, 0x9003, 0x9291, 0x0112
@@ -57,6 +60,7 @@ def describe(file: Path) -> tuple[int, int, int, float | None]:
     try:
         with Image.open(file) as image:
             width, height = image.size
+            check_size(width, height, str(file))
             exif = image.getexif()
             if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
                 width, height = height, width

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 from clips import DATA, make_video
 
 from jobs.fuzz_media import damaged, fuzz, look_at, samples
-from pipeline.errors import MediaError
+from pipeline.errors import InputError, MediaError
 from pipeline.media.probe import probe, scan
 
+ODD = DATA / "odd"
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
 """How long damaged inputs are tried."""
 
@@ -64,3 +67,34 @@ def test_any_name_is_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     shutil.copy(DATA / "odd/edts.mp4", name)
     assert len(scan(probe(name)).pts) > 1
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """Return a PNG of 70 bytes whose header says `width` x `height`."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        check = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_a_picture_that_claims_too_much_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "huge_0s.png"
+    picture.write_bytes(png_that_claims(100_000, 100_000))
+    with pytest.raises(MediaError, match="says it is 100000x100000; expected at most 256 mega"):
+        probe(str(picture))
+    monkeypatch.setenv("PIPELINE_MAX_MEGAPIXELS", "many")
+    with pytest.raises(InputError, match="found PIPELINE_MAX_MEGAPIXELS=many, expected a number"):
+        probe(str(picture))
+
+
+def test_a_video_larger_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = ODD / "sar_2x1.mp4"
+    assert probe(str(clip)).width == 640
+    monkeypatch.setenv("PIPELINE_MAX_MEGAPIXELS", "0.2")
+    with pytest.raises(MediaError, match=r"is 640x360; expected at most 0\.2 mega"):
+        probe(str(clip))

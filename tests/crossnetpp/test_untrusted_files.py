@@ -1,0 +1,54 @@
+"""Weights and configurations of others: read as data, never run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from crossnetpp.checkpoint import WeightsError, load_network
+from crossnetpp.train import setting
+from crossnetpp.training.config import ConfigError, load_config
+
+
+class Bomb:
+    """What makes a folder when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self._trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self._trace),)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "weights.pth"])
+def test_a_pickle_is_refused_unread(name: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    (tmp_path / name).write_bytes(pickle.dumps({"weight": Bomb(trace)}))
+    with pytest.raises(WeightsError, match="found a file that is not safetensors"):
+        load_network(str(tmp_path / name))
+    assert not trace.exists()
+
+
+def test_a_checkpoint_of_torch_is_refused_unread(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match="found a file that is not safetensors"):
+        load_network(str(tmp_path / "weights.safetensors"))
+
+
+def test_yaml_that_names_objects_is_refused(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    text = f"steps: !!python/object/apply:os.mkdir ['{trace}']\n"
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_config(str(tmp_path / "run.yaml"), {})
+    assert "\n" not in str(refused.value)
+    for wrong in ("steps", "=1", "steps=["):
+        with pytest.raises(ConfigError, match="found --set"):
+            setting(wrong)
+    with pytest.raises(ConfigError):
+        setting(f"steps=!!python/object/apply:os.mkdir ['{trace}']")
+    assert not trace.exists()
