@@ -53,6 +53,11 @@ _WHAT = (
         type=click.Choice(["stop", "conceal"]),
         help="At a corrupt frame: stop (the default), or repeat the frame before it.",
     ),
+    click.option(
+        "--deinterlace",
+        type=click.Choice(["auto", "off", "bwdif"]),
+        help="Make interlaced frames progressive: where they say so (auto), never, or all.",
+    ),
     click.option("--plan", metavar="FILE", help="Take this (edited) plan."),
     click.option("--force", is_flag=True, help="Replace an existing output."),
 )

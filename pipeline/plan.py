@@ -23,6 +23,7 @@ from pipeline.lightfield.plan_views import (
 )
 from pipeline.lightfield.storage import Storage
 from pipeline.lightfield.targets import check_target, default_target
+from pipeline.media.deinterlace import progressive
 from pipeline.media.probe import fingerprint, probe
 from pipeline.media.promises import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
@@ -39,7 +40,7 @@ LEAST_SIDE = 16
 """Pixels: below this a side of the input holds nothing to align."""
 OVERRIDES = ("engine", "model", "batch", "on_error")
 """Settings that replace a plan's when they are given beside it."""
-UNCOMPARED = ("ref_offset", "segment", "start", "end")
+UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace")
 """Settings that went into a plan but cannot be read from it."""
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 """What even the most easily compressed output needs, a video twice: as segments and joined.
@@ -62,6 +63,7 @@ def make_plan(settings: RunSettings) -> Plan:
     ref = (
         open_reference(settings.ref_stream, settings, lr) if views else _probe(settings.ref_stream)
     )
+    lr, ref = (progressive(clip, settings.deinterlace) for clip in (lr, ref))
     check_view_options(settings, lr)
     scale = choose_scale(lr, ref, settings.scale)
     stored = Storage(lr, settings.to).clip(0)
@@ -112,7 +114,8 @@ def make_plan(settings: RunSettings) -> Plan:
 def _probe_again(clip: Clip, path: str | None) -> Clip:
     """Describe a recording of a plan anew; views are looked for where the plan has them."""
     if clip.grid is None:
-        return _probe(path or clip.path)
+        again = _probe(path or clip.path)
+        return again.model_copy(update={"deinterlace": clip.deinterlace})
     if path is not None and Path(path).absolute() != Path(clip.path):
         raise InputError(
             f"found the light field {path} beside a plan for {clip.path}, expected the same; "

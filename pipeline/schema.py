@@ -84,6 +84,10 @@ class Clip(Model):
     duration_pts: int | None = None
     colour: Colour = Colour()
     hdr: StaticHdr | None = None
+    interlaced: bool = False
+    """Whether the first frame says so."""
+    deinterlace: Literal["off", "flagged", "all"] = "off"
+    """Which frames are made progressive as they are read."""
     other_streams: tuple[StreamInfo, ...] = ()
     chapters: int = 0
     size_bytes: int

@@ -91,6 +91,8 @@ class RunSettings(GridSettings):
     """Seconds on the input's clock, exclusive."""
     on_error: Literal["stop", "conceal"] = "stop"
     plan: str | None = None
+    deinterlace: Literal["auto", "off", "bwdif"] = "auto"
+    """auto: frames that say they are interlaced, in a recording whose first frame says so."""
     ground_truth: str | None = None
     force: bool = False
     ref_view: Pair | Literal["center"] | None = None

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError
 from pipeline.media.container import MEDIA_ERRORS, demuxed, first_line, frame_pts, open_input
+from pipeline.media.deinterlace import deinterlaced
 from pipeline.schema import Clip
 
 _FARTHEST = 128
@@ -38,9 +39,15 @@ class Decoder:
 
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (pts, frame) from `back` key frames before the one that `start_pts` needs."""
-        decoded = self._decode(start_pts, back)
+        # a deinterlaced frame needs the one before it too
+        early = self._clip.deinterlace != "off"
+        decoded = self._decode(start_pts, back + early)
         # AVI numbers frames in decoding order, which B-frames make another than the one shown
-        return _shown_in_order(decoded) if self._clip.container == "avi" else decoded
+        if self._clip.container == "avi":
+            decoded = _shown_in_order(decoded)
+        if self._clip.deinterlace == "off":
+            return decoded
+        return deinterlaced(decoded, self._clip.deinterlace)
 
     def key_before(self, pts: int) -> int | None:
         """Return the key frame from which `pts` would be decoded; moves this decoder away."""

@@ -124,6 +124,7 @@ def _probe_video(path: str) -> Clip:
                 transfer=int(context.color_trc),
             ),
             hdr=static_hdr(frame),
+            interlaced=frame.interlaced_frame,
             other_streams=tuple(
                 StreamInfo(
                     index=other.index,

@@ -94,8 +94,13 @@ def _picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
     frame = first_frame(clip)
     if any(component.is_alpha for component in frame.format.components):
         notes.append("transparency is dropped: the output is opaque")
-    if frame.interlaced_frame:
-        notes.append("the video is interlaced and is enhanced as if it were not: deinterlace it")
+    if clip.deinterlace != "off":
+        notes.append(
+            "the video is interlaced: bwdif makes it progressive, frame for frame (the frame rate "
+            "stays); --deinterlace off leaves it as it is"
+        )
+    elif frame.interlaced_frame:
+        notes.append("the video is interlaced and is enhanced as if it were not")
     if clip.hdr is not None and encoding.codec not in CARRIERS:
         notes.append(
             f"{encoding.codec} writes no mastering display and content light level; the colour "

@@ -1,0 +1,71 @@
+"""Interlaced frames to progressive ones by FFmpeg's bwdif: frame for frame, no time changes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Literal
+
+import av
+from av.filter import Graph
+from av.video.frame import VideoFrame
+
+from pipeline.schema import Clip
+
+Timed = tuple[int, VideoFrame]
+"""pts and frame."""
+
+
+def progressive(clip: Clip, wish: Literal["auto", "off", "bwdif"]) -> Clip:
+    """Return `clip` to be read as `--deinterlace` says; stills and views are never interlaced."""
+    if clip.kind != "video" or wish == "off" or (wish == "auto" and not clip.interlaced):
+        return clip
+    return clip.model_copy(update={"deinterlace": "all" if wish == "bwdif" else "flagged"})
+
+
+def deinterlaced(frames: Iterator[Timed], which: Literal["flagged", "all"]) -> Iterator[Timed]:
+    """Yield every frame in order, of `which` the interlaced ones with both fields at one time.
+
+    A frame is made with the one before and the one after it: start a frame early, where there is
+    one. A frame of another size comes through as it is.
+    """
+    graph: Graph | None = None
+    waiting: deque[int] = deque()
+    size = 0, 0
+    for number, (pts, frame) in enumerate(frames):
+        if graph is None:
+            graph, size = _graph(frame, which), (frame.width, frame.height)
+        elif size != (frame.width, frame.height):
+            yield pts, frame
+            continue
+        # with one time each, whatever the recording says: the filter mends what it finds odd
+        frame.pts = number
+        waiting.append(pts)
+        graph.vpush(frame)
+        yield from _ready(graph, waiting)
+    if graph is not None:
+        graph.vpush(None)
+        yield from _ready(graph, waiting)
+
+
+def _ready(graph: Graph, waiting: deque[int]) -> Iterator[Timed]:
+    while waiting:
+        try:
+            made = graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        yield waiting.popleft(), made
+
+
+def _graph(frame: VideoFrame, which: Literal["flagged", "all"]) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    deint = {"flagged": "interlaced", "all": "all"}[which]
+    bwdif = graph.add("bwdif", f"mode=send_frame:parity=auto:deint={deint}")
+    sink = graph.add("buffersink")
+    source.link_to(bwdif)
+    bwdif.link_to(sink)
+    graph.configure()
+    return graph
