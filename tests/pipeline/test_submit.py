@@ -56,6 +56,8 @@ def head() -> Iterator[Head]:
         }
         command = f"start --head --block --port 0 --num-cpus 3 --dashboard-port {port}"
         command += f" --temp-dir {folder} --object-store-memory 100000000"
+        # the usual one is taken where another cluster runs, and then no job is ever started
+        command += " --dashboard-agent-listen-port 0"
         command += " --disable-usage-stats"
         with (Path(folder) / "head.log").open("w") as log:
             process = subprocess.Popen(
