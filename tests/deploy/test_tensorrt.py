@@ -201,6 +201,7 @@ def test_warps_that_a_parser_takes_for_nearest_are_refused(fake: Fake) -> None:
 
 
 _CANCELLED = """
+import signal
 import sys
 from pathlib import Path
 from deploy.graphs import Spec
@@ -209,6 +210,8 @@ from deploy.trt.flavour import find
 from deploy.trt.gpu import Gpu
 from deploy.trt.plans import plan_here
 from deploy.trt.sizes import Sizes
+# a shell without job control starts what it puts in the background deaf to Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 registry = Registry(Path(sys.argv[1]))
 try:
     plan_here("fast", Spec("prepare", 4, target="tensorrt"), Sizes.of(64, 96), find(rtx=False),
