@@ -58,6 +58,11 @@ _WHAT = (
         type=click.Choice(["auto", "off", "bwdif"]),
         help="Make interlaced frames progressive: where they say so (auto), never, or all.",
     ),
+    click.option(
+        "--sandbox",
+        type=click.Choice(["auto", "on", "off"]),
+        help="Open recordings in child processes under limits: those from URLs (auto), all, none.",
+    ),
     click.option("--plan", metavar="FILE", help="Take this (edited) plan."),
     click.option("--force", is_flag=True, help="Replace an existing output."),
 )

@@ -24,6 +24,8 @@ def localised(settings: RunSettings) -> RunSettings:
         value = getattr(settings, name)
         if value and "://" in value:
             changed[name] = str(cache.fetch(value))
+    if changed and settings.sandbox == "auto":
+        changed["sandbox"] = "on"  # who put it there is not known
     output = settings.output
     if output is None and remote.is_url(settings.input):
         raise InputError(

@@ -58,10 +58,13 @@ def make_plan(settings: RunSettings) -> Plan:
         raise InputError(
             "found no reference, expected an HR recording to borrow from; give --ref-stream REF"
         )
-    lr = open_light_field(settings.input, settings) or _probe(settings.input)
+    guarded = settings.sandbox == "on"
+    lr = open_light_field(settings.input, settings) or _probe(settings.input, guarded)
     views = lr.grid is not None
     ref = (
-        open_reference(settings.ref_stream, settings, lr) if views else _probe(settings.ref_stream)
+        open_reference(settings.ref_stream, settings, lr)
+        if views
+        else _probe(settings.ref_stream, guarded)
     )
     lr, ref = (progressive(clip, settings.deinterlace) for clip in (lr, ref))
     check_view_options(settings, lr)
@@ -111,10 +114,11 @@ def make_plan(settings: RunSettings) -> Plan:
     )
 
 
-def _probe_again(clip: Clip, path: str | None) -> Clip:
+def _probe_again(clip: Clip, path: str | None, sandbox: str) -> Clip:
     """Describe a recording of a plan anew; views are looked for where the plan has them."""
     if clip.grid is None:
-        again = _probe(path or clip.path)
+        guarded = sandbox == "on" or (sandbox == "auto" and clip.sandbox)
+        again = _probe(path or clip.path, guarded)
         return again.model_copy(update={"deinterlace": clip.deinterlace})
     if path is not None and Path(path).absolute() != Path(clip.path):
         raise InputError(
@@ -127,9 +131,9 @@ def _probe_again(clip: Clip, path: str | None) -> Clip:
     return clip.model_copy(update={"fingerprint": fingerprint(files)})
 
 
-def _probe(path: str) -> Clip:
+def _probe(path: str, sandbox: bool) -> Clip:
     """Describe a recording by its whole path: a plan may be run from another folder."""
-    return probe(str(Path(path).absolute()))
+    return probe(str(Path(path).absolute()), sandbox=sandbox)
 
 
 def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
@@ -141,9 +145,10 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     plans that are broken or whose files have changed.
     """
     plan = read_plan(path).model_copy(update={"record": None})
-    lr = _probe_again(plan.input, settings.input if settings else None)
+    guarded = settings.sandbox if settings else "auto"
+    lr = _probe_again(plan.input, settings.input if settings else None, guarded)
     given = settings.ref_stream if settings else None
-    ref = _probe_again(plan.reference.clip, given)
+    ref = _probe_again(plan.reference.clip, given, guarded)
     for name, now, then in (("input", lr, plan.input), ("reference", ref, plan.reference.clip)):
         if now.fingerprint != then.fingerprint:
             raise InputError(

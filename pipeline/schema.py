@@ -88,6 +88,8 @@ class Clip(Model):
     """Whether the first frame says so."""
     deinterlace: Literal["off", "flagged", "all"] = "off"
     """Which frames are made progressive as they are read."""
+    sandbox: bool = False
+    """Whether it is opened and decoded by child processes under limits only."""
     other_streams: tuple[StreamInfo, ...] = ()
     chapters: int = 0
     size_bytes: int
@@ -328,7 +330,9 @@ class Plan(Model):
 
     def digest(self) -> str:
         """Return the sha256 of all that decides the output's bits (not path, notes or record)."""
-        text = self.model_dump_json(exclude={"output", "output_url", "notes", "record"})
+        left = dict.fromkeys(("output", "output_url", "notes", "record"), True)
+        guard = {"sandbox": True}
+        text = self.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
         for clip in (self.input, self.reference.clip):
             if clip.url:  # copies lie elsewhere on every machine
                 text = text.replace(json.dumps(clip.path)[1:-1], clip.url)

@@ -93,6 +93,8 @@ class RunSettings(GridSettings):
     plan: str | None = None
     deinterlace: Literal["auto", "off", "bwdif"] = "auto"
     """auto: frames that say they are interlaced, in a recording whose first frame says so."""
+    sandbox: Literal["auto", "on", "off"] = "auto"
+    """Whether child processes under limits open the recordings; auto: those from a URL."""
     ground_truth: str | None = None
     force: bool = False
     ref_view: Pair | Literal["center"] | None = None

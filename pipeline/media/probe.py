@@ -24,6 +24,7 @@ from pipeline.media.container import (
 )
 from pipeline.media.hdr import static_hdr
 from pipeline.media.limits import check_size
+from pipeline.media.sandbox import probed, sandboxed
 from pipeline.schema import Clip, FrameIndex, StreamInfo
 
 _MEBIBYTE = 1 << 20
@@ -32,8 +33,13 @@ _PACKETS_WITHOUT_FRAME = frozenset({"vp8"})
 """Codecs whose hidden frames have packets of their own: only decoding tells what is shown."""
 
 
-def probe(path: str) -> Clip:
-    """Describe a video file, a still image, a folder of images or a glob; raises MediaError."""
+def probe(path: str, *, sandbox: bool = False) -> Clip:
+    """Describe a video file, a still image, a folder of images or a glob; raises MediaError.
+
+    With `sandbox` a child process under limits does it, and opens the clip ever after.
+    """
+    if sandbox:
+        return probed(path)
     given = Path(path)
     if given.is_dir() or (not given.exists() and any(c in path for c in "*?[")):
         return _probe_stills(path)
@@ -141,6 +147,7 @@ def _probe_video(path: str) -> Clip:
         )
 
 
+@sandboxed
 def scan(clip: Clip) -> FrameIndex:
     """List the presentation times of every frame of a clip, in ticks, from its packets."""
     if clip.kind == "stills":

@@ -14,6 +14,7 @@ from pipeline.media.container import first_frame as container_first_frame
 from pipeline.media.container import open_input
 from pipeline.media.hdr import CARRIERS, is_dynamic
 from pipeline.media.languages import same, told
+from pipeline.media.sandbox import sandboxed
 from pipeline.media.streams import MATROSKA, can_hold, muxer_for, split
 from pipeline.schema import Clip, Encoding
 
@@ -58,6 +59,7 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
         )
 
 
+@sandboxed
 def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
     """Say in sentences what will be rounded or lost on the way to an output's container."""
     if clip.kind == "stills":

@@ -11,7 +11,7 @@ from typing import Literal
 from av.video.frame import VideoFrame
 
 from pipeline.errors import StageError
-from pipeline.media import stills
+from pipeline.media import sandbox, stills
 from pipeline.media.colour import Pixels, ToRgb
 from pipeline.media.decoder import Decoder
 from pipeline.schema import Clip
@@ -46,6 +46,12 @@ def read(
     `expected` lists the pts which must come; a missing one raises StageError or is concealed by
     the last good frame. `threads` are the decoder's; 0 = as many as it likes.
     """
+    if clip.sandbox:
+        wish = {"start_pts": start_pts, "end_pts": end_pts, "on_error": on_error}
+        told = None if expected is None else [int(pts) for pts in expected]
+        for values in sandbox.frames(clip, {**wish, "threads": threads, "expected": told}):
+            yield Frame(*values)
+        return
     if clip.kind == "stills":
         for pts in range(start_pts or 0, len(clip.files) if end_pts is None else end_pts):
             yield Frame(pts, _still(clip, pts))
@@ -167,6 +173,7 @@ class FrameReader:
         self._convert = ToRgb(clip.colour, codec=clip.codec)
         self._decoder: Decoder | None = None
         self._finder: Decoder | None = None
+        self._child: sandbox.Frames | None = None
         self._frames: Iterator[_Timed] = iter(())
         self._position: int | None = None
         """The pts of the last frame that came out of the decoder."""
@@ -176,7 +183,9 @@ class FrameReader:
         for decoder in (self._decoder, self._finder):
             if decoder is not None:
                 decoder.close()
-        self._decoder = self._finder = self._position = None
+        if self._child is not None:
+            self._child.close()
+        self._decoder = self._finder = self._child = self._position = None
         self._frames = iter(())
         self._cache.clear()
 
@@ -185,11 +194,18 @@ class FrameReader:
         if pts in self._cache:
             self._cache.move_to_end(pts)
             return self._cache[pts]
-        rgb = _still(self._clip, pts) if self._clip.kind == "stills" else self._decode(pts)
+        rgb = self._read(pts)
         self._cache[pts] = rgb
         while len(self._cache) > self._size:
             self._cache.popitem(last=False)
         return rgb
+
+    def _read(self, pts: int) -> Pixels:
+        if self._clip.sandbox:
+            if self._child is None:
+                self._child = sandbox.Frames(self._clip)
+            return self._child.get(pts)
+        return _still(self._clip, pts) if self._clip.kind == "stills" else self._decode(pts)
 
     def _decode(self, pts: int) -> Pixels:
         if self._ahead(pts):

@@ -24,6 +24,7 @@ from pipeline.media.container import MEDIA_ERRORS, first_line, open_input
 from pipeline.media.hdr import side_data
 from pipeline.media.probe import scan
 from pipeline.media.promises import first_frame
+from pipeline.media.sandbox import sandboxed
 from pipeline.media.streams import (
     EXACT_MUXERS,
     MATROSKA,
@@ -87,6 +88,7 @@ class _Timing:
         return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
 
 
+@sandboxed
 def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding) -> None:
     """Write the joined segments and the input's other streams to `out`; overwrites it."""
     files = [Path(segment) for segment in segments]

@@ -15,12 +15,14 @@ from pipeline.media.container import open_input
 from pipeline.media.languages import UNKNOWN, same, told
 from pipeline.media.probe import probe, scan
 from pipeline.media.remux import still_names
+from pipeline.media.sandbox import sandboxed
 from pipeline.media.streams import Window, chapters, muxer_for, packets, split
 from pipeline.schema import Clip, Colour, FrameIndex
 
 _EMPTY_SUBTITLE = b"\0\0"
 
 
+@sandboxed
 def differences(clip: Clip, index: FrameIndex, out: Path, width: int, height: int) -> list[str]:
     """Return, in one line each, how `out` differs from a faithful output; [] = it does not.
 
