@@ -11,7 +11,7 @@ demo: $(READY)
 
 test: $(READY) lint types
 	@$(MAKE) browser > /dev/null 2>&1 || echo 'no browser: the tests that need one are skipped'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
