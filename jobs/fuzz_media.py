@@ -1,8 +1,9 @@
 """Feed damaged recordings to the reader: `python -m jobs.fuzz_media --seconds 60 --seed 1`.
 
-Every input is probed, counted and decoded by a child process with limits on memory and time, as
-`pipeline` does it. Good ends are frames or one of the pipeline's own errors; a death, a hang or any
-other exception is a failure, and its file is kept in --keep.
+Every input is probed, counted and decoded by a child process with limits on memory and time, or,
+with --runs, goes through a whole run as input and as reference. Good ends are frames, a verified
+output, or one of the pipeline's own errors and no output; a death, a hang, any other exception or
+an output that differs is a failure, and its file is kept in --keep.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 SAMPLES = Path(__file__).parent.parent / "tests" / "data"
-LIMIT = 30.0
+LIMIT = 60.0
 """Seconds for one input."""
 MEMORY = 4 << 30
 """Bytes of address space of a child."""
@@ -99,13 +100,45 @@ def look_at(path: str) -> str:
     return f"read {count} frames"
 
 
-def child() -> None:
+def run_on(path: str) -> str:
+    """Enhance a file, which is its own reference, by the bicubic engine; as `look_at`."""
+    from pipeline.errors import PipelineError
+    from pipeline.job import run
+    from pipeline.media.probe import probe, scan
+    from pipeline.media.verify import differences
+    from pipeline.settings import RunSettings
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.mkv"
+        settings = RunSettings(
+            input=path,
+            ref_stream=path,
+            output=str(out),
+            scale="2",
+            engine="bicubic",
+            runner="inline",
+            codec="libx264",
+            preset="ultrafast",
+        )
+        try:
+            run(settings)
+        except PipelineError as error:
+            if out.exists():
+                return f"OUTPUT after {error}"
+            return f"refused {' '.join(str(error).split())}"
+        clip = probe(path)
+        if found := differences(clip, scan(clip), out, 2 * clip.width, 2 * clip.height):
+            return f"DIFFERS {found}"
+    return "read and enhanced"
+
+
+def child(act: Callable[[str], str]) -> None:
     """Answer each path on stdin by a line of JSON on stdout."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         try:
-            answer = look_at(json.loads(line))
+            answer = act(json.loads(line))
         except Exception as error:  # the very thing that is looked for
             import traceback
 
@@ -118,13 +151,14 @@ def child() -> None:
 class Child:
     """A process that reads files, started again when one kills it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, runs: bool = False) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._runs = ["--runs"] * runs
 
     def ask(self, path: Path) -> str:
         """Return what became of a file; `CRASH signal` and `HANG` are ends of the process."""
         if self._process is None:
-            command = [sys.executable, "-m", "jobs.fuzz_media", "--child"]
+            command = [sys.executable, "-m", "jobs.fuzz_media", "--child", *self._runs]
             self._process = subprocess.Popen(
                 command,
                 text=True,
@@ -153,12 +187,17 @@ class Child:
 
 
 def fuzz(
-    seconds: float, seed: int, count: int = 1 << 40, keep: Path | None = None
+    seconds: float,
+    seed: int,
+    count: int = 1 << 40,
+    keep: Path | None = None,
+    *,
+    runs: bool = False,
 ) -> Iterator[tuple[int, str]]:
     """Yield (number, what became of it) of input after input, until time or count is over."""
     originals = [path.read_bytes() for path in samples()]
     end = time.monotonic() + seconds
-    reader = Child()
+    reader = Child(runs=runs)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "input"
         try:
@@ -181,13 +220,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=1 << 40, help="inputs at most")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
+    parser.add_argument("--runs", action="store_true", help="whole runs instead of reading")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child()
+        child(run_on if options.runs else look_at)
         return 0
     counts: Counter[str] = Counter()
-    for number, answer in fuzz(options.seconds, options.seed, options.count, options.keep):
+    tried = fuzz(options.seconds, options.seed, options.count, options.keep, runs=options.runs)
+    for number, answer in tried:
         word = answer.split()[0]
         counts[word] += 1
         if word.isupper():
