@@ -83,13 +83,14 @@ def damaged(seed: int, originals: list[bytes]) -> bytes:
 def look_at(path: str) -> str:
     """Read a file as a run would; returns a word and raises only what no file may cause."""
     from pipeline.errors import PipelineError
+    from pipeline.media.interlaced import progressive
     from pipeline.media.probe import probe, scan
     from pipeline.media.promises import container_notes
     from pipeline.media.reader import read
     from pipeline.media.writer import default_encoding
 
     try:
-        clip = probe(path)
+        clip = progressive(probe(path), "auto")
         index = scan(clip)
         container_notes(clip, Path("out.mkv"), default_encoding(clip))
         expected = index.pts[:FRAMES]

@@ -56,7 +56,7 @@ _WHAT = (
     click.option(
         "--deinterlace",
         type=click.Choice(["auto", "off", "bwdif"]),
-        help="Make interlaced frames progressive: where they say so (auto), never, or all.",
+        help="Make interlaced frames progressive: where they say so or comb (auto), never, or all.",
     ),
     click.option(
         "--sandbox",

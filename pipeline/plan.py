@@ -23,7 +23,7 @@ from pipeline.lightfield.plan_views import (
 )
 from pipeline.lightfield.storage import Storage
 from pipeline.lightfield.targets import check_target, default_target
-from pipeline.media.deinterlace import progressive
+from pipeline.media.interlaced import progressive
 from pipeline.media.probe import fingerprint, probe
 from pipeline.media.promises import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding

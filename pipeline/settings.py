@@ -92,7 +92,8 @@ class RunSettings(GridSettings):
     on_error: Literal["stop", "conceal"] = "stop"
     plan: str | None = None
     deinterlace: Literal["auto", "off", "bwdif"] = "auto"
-    """auto: frames that say they are interlaced, in a recording whose first frame says so."""
+    """auto: frames that say they are interlaced, in a recording whose first frame says so; all
+    where it does not say so but combs."""
     sandbox: Literal["auto", "on", "off"] = "auto"
     """Whether child processes under limits open the recordings; auto: those from a URL."""
     ground_truth: str | None = None

@@ -10,17 +10,8 @@ import av
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from pipeline.schema import Clip
-
 Timed = tuple[int, VideoFrame]
 """pts and frame."""
-
-
-def progressive(clip: Clip, wish: Literal["auto", "off", "bwdif"]) -> Clip:
-    """Return `clip` to be read as `--deinterlace` says; stills and views are never interlaced."""
-    if clip.kind != "video" or wish == "off" or (wish == "auto" and not clip.interlaced):
-        return clip
-    return clip.model_copy(update={"deinterlace": "all" if wish == "bwdif" else "flagged"})
 
 
 def deinterlaced(frames: Iterator[Timed], which: Literal["flagged", "all"]) -> Iterator[Timed]:
@@ -34,7 +25,9 @@ def deinterlaced(frames: Iterator[Timed], which: Literal["flagged", "all"]) -> I
     size = 0, 0
     for number, (pts, frame) in enumerate(frames):
         if graph is None:
-            graph, size = _graph(frame, which), (frame.width, frame.height)
+            deint = {"flagged": "interlaced", "all": "all"}[which]
+            graph = filter_graph(frame, "bwdif", f"mode=send_frame:parity=auto:deint={deint}")
+            size = frame.width, frame.height
         elif size != (frame.width, frame.height):
             yield pts, frame
             continue
@@ -57,15 +50,15 @@ def _ready(graph: Graph, waiting: deque[int]) -> Iterator[Timed]:
         yield waiting.popleft(), made
 
 
-def _graph(frame: VideoFrame, which: Literal["flagged", "all"]) -> Graph:
+def filter_graph(frame: VideoFrame, name: str, options: str | None = None) -> Graph:
+    """Return a graph of one FFmpeg filter for frames like `frame`."""
     graph = Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
     )
-    deint = {"flagged": "interlaced", "all": "all"}[which]
-    bwdif = graph.add("bwdif", f"mode=send_frame:parity=auto:deint={deint}")
+    chosen = graph.add(name, options)
     sink = graph.add("buffersink")
-    source.link_to(bwdif)
-    bwdif.link_to(sink)
+    source.link_to(chosen)
+    chosen.link_to(sink)
     graph.configure()
     return graph

@@ -98,8 +98,9 @@ def _picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
         notes.append("transparency is dropped: the output is opaque")
     if clip.deinterlace != "off":
         notes.append(
-            "the video is interlaced: bwdif makes it progressive, frame for frame (the frame rate "
-            "stays); --deinterlace off leaves it as it is"
+            f"the video is interlaced{'' if clip.interlaced else ' (it does not say so)'}: bwdif "
+            "makes it progressive, frame for frame (the frame rate stays); "
+            "--deinterlace off leaves it as it is"
         )
     elif frame.interlaced_frame:
         notes.append("the video is interlaced and is enhanced as if it were not")

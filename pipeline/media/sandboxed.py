@@ -28,6 +28,7 @@ from pipeline.schema import Clip
 _THREADS = 4
 """Of the decoder: every one holds frames, and memory is bounded."""
 _FUNCTIONS = {
+    "pipeline.media.interlaced": ("looks_interlaced",),
     "pipeline.media.probe": ("probe", "scan"),
     "pipeline.media.promises": ("container_notes",),
     "pipeline.media.remux": ("assemble",),

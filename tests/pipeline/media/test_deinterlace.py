@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -10,13 +11,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import pipeline
 from pipeline.cli import main
-from pipeline.media.deinterlace import progressive
+from pipeline.media.interlaced import progressive
 from pipeline.media.probe import probe, scan
+from pipeline.media.promises import container_notes
 from pipeline.media.reader import FrameReader, read
+from pipeline.media.writer import default_encoding
 from pipeline.schema import Clip
 
 FRAMES, HEIGHT, WIDTH = 20, 96, 128
+SAMPLES = Path(pipeline.__file__).parent / "samples"
+DATA = Path(__file__).parents[2] / "data"
 
 
 def field(time: int) -> np.ndarray:
@@ -51,6 +57,36 @@ def interlaced(tmp_path_factory: pytest.TempPathFactory) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+@pytest.mark.parametrize("sandbox", [False, True])
+def test_woven_frames_that_say_they_are_progressive_are_found(
+    sandbox: bool, tmp_path: Path
+) -> None:
+    real = SAMPLES / "monster.mp4"
+    pictures = [frame.rgb[280:440, 200:440] for frame in islice(read(probe(str(real))), 10, 38)]
+    woven = tmp_path / "woven.mp4"
+    with av.open(str(woven), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = 160, 240, "yuv420p"
+        for first, second in zip(pictures[::2], pictures[1::2], strict=True):
+            both = first.copy()
+            both[1::2] = second[1::2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(both)))
+        container.mux(stream.encode())
+    clip = probe(str(woven), sandbox=sandbox)
+    assert not clip.interlaced
+    found = progressive(clip, "auto")
+    assert found.deinterlace == "all"
+    assert progressive(clip, "off").deinterlace == "off"
+    (note,) = container_notes(found, tmp_path / "out.mkv", default_encoding(found))
+    assert "interlaced (it does not say so): bwdif" in note
+
+
+@pytest.mark.parametrize("name", ["big_buck_bunny_720p.mp4", "odd/sar_2x1.mp4"])
+def test_progressive_recordings_stay_as_they_are(name: str) -> None:
+    # idet alone takes the second, a moving test pattern, for interlaced
+    assert progressive(probe(str(DATA / name)), "auto").deinterlace == "off"
 
 
 def rows_differ(picture: np.ndarray) -> float:
