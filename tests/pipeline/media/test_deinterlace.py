@@ -79,7 +79,7 @@ def test_woven_frames_that_say_they_are_progressive_are_found(
     found = progressive(clip, "auto")
     assert found.deinterlace == "all"
     assert progressive(clip, "off").deinterlace == "off"
-    (note,) = container_notes(found, tmp_path / "out.mkv", default_encoding(found))
+    (note,) = container_notes(found, tmp_path / "out.mp4", default_encoding(found))
     assert "interlaced (it does not say so): bwdif" in note
 
 
