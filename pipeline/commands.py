@@ -11,6 +11,7 @@ import click
 
 from pipeline.errors import PipelineError
 from pipeline.lightfield.options import OUTPUTS, grid_options
+from pipeline.media.quality import WORDS
 
 if TYPE_CHECKING:
     from pipeline.batch import BatchResult
@@ -97,7 +98,10 @@ _VIEWS = (
     click.option("--to", type=click.Choice(OUTPUTS), help="Layout of the output light field."),
 )
 _ENCODER = (
-    click.option("--codec", help="Encoder, for example libx264 or libx265."),
+    click.option("--codec", help="Encoder: x264, x265, av1, prores, ffv1, or FFmpeg's own name."),
+    click.option(
+        "--quality", type=click.Choice(WORDS), help="How much the encoder keeps, in place of --crf."
+    ),
     click.option("--crf", type=float, help="Constant quality of the encoder; lower is better."),
     click.option("--preset", help="Speed preset of the encoder."),
     click.option("--pix-fmt", help="Pixel format of the output."),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from bisect import bisect_left
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from deploy.protocol import ENGINES
-from pipeline.errors import AlreadyThere, InputError, PairingError
+from pipeline.errors import InputError, PairingError
 from pipeline.frames import scan
 from pipeline.geometry import quarter_turns, turned_size
 from pipeline.lightfield.hr_views import open_reference
@@ -27,6 +25,7 @@ from pipeline.media.interlaced import progressive
 from pipeline.media.probe import fingerprint, probe
 from pipeline.media.promises import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
+from pipeline.output_checks import check_output, check_room
 from pipeline.pairing_plan import plan_references
 from pipeline.plan_file import read_plan, save_plan
 from pipeline.schema import Clip, Encoding, FrameIndex, Plan, ReferenceChoice
@@ -40,11 +39,8 @@ LEAST_SIDE = 16
 """Pixels: below this a side of the input holds nothing to align."""
 OVERRIDES = ("engine", "model", "batch", "on_error")
 """Settings that replace a plan's when they are given beside it."""
-UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace")
+UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace", "quality")
 """Settings that went into a plan but cannot be read from it."""
-LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
-"""What even the most easily compressed output needs, a video twice: as segments and joined.
-Enough to notice a full disk beforehand."""
 
 
 def make_plan(settings: RunSettings) -> Plan:
@@ -54,6 +50,11 @@ def make_plan(settings: RunSettings) -> Plan:
     kinds MediaError, PairingError) for anything the user has to change.
     """
     _check_names(settings)
+    if settings.crf is not None and settings.quality is not None:
+        raise InputError(
+            f"found --crf {settings.crf:g} and --quality {settings.quality}, expected one of them; "
+            "leave one out"
+        )
     if settings.ref_stream is None:
         raise InputError(
             "found no reference, expected an HR recording to borrow from; give --ref-stream REF"
@@ -76,13 +77,14 @@ def make_plan(settings: RunSettings) -> Plan:
         crf=settings.crf,
         preset=settings.preset,
         pix_fmt=settings.pix_fmt,
+        quality=settings.quality,
     )
     width, height = lr.width * scale, lr.height * scale
     check_encoder(encoding, width, height)
     index = frames_between(lr, scan(lr), settings.start, settings.end)
     output = _output(settings, lr, scale, encoding)
-    _check_output(output, settings, lr, ref)
-    _check_room(output, lr, len(index.pts) * width * height)
+    check_output(output, settings, lr, ref)
+    check_room(output, lr, len(index.pts) * width * height)
     if views:
         paired = plan_view_references(lr, ref, settings, (height, width))
         segments = cut_views(lr, settings.segment, settings.to)
@@ -167,10 +169,10 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     if settings.output:
         plan = plan.model_copy(update={"output": str(Path(settings.output).absolute())})
     output = Path(plan.output)
-    _check_output(output, settings, lr, ref)
+    check_output(output, settings, lr, ref)
     if lr.grid is None:
         check_container(lr, output, plan.encoding)
-    _check_room(output, lr, len(plan.reference_map) * plan.width * plan.height)
+    check_room(output, lr, len(plan.reference_map) * plan.width * plan.height)
     return plan
 
 
@@ -334,54 +336,6 @@ def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> 
     if lr.grid is not None:
         check_target(lr, settings.to, chosen)
     return chosen
-
-
-def _check_output(output: Path, settings: RunSettings, lr: Clip, ref: Clip) -> None:
-    taken = [("input", lr.path), ("reference", ref.path), ("ground truth", settings.ground_truth)]
-    taken += [("input's", file) for file in lr.files]
-    taken += [("reference's", file) for file in ref.files]
-    for name, path in taken:
-        # "sub/../clip.mkv" and links name the same file
-        if path and output.resolve() == Path(path).resolve():
-            raise InputError(
-                f"found the {name} {path} as output, expected another path; try another -o"
-            )
-    if output.exists() and not settings.force:
-        raise AlreadyThere(
-            f"found {output} already there; try another -o, or --force to replace it"
-        )
-    if output.is_dir() and lr.kind == "video":
-        raise InputError(
-            f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}"
-        )
-    folder = output.parent
-    if not folder.is_dir():
-        raise InputError(f"found no folder {folder}, expected one for the output; make it first")
-    _check_writable(folder)
-
-
-def _check_room(output: Path, lr: Clip, pixels: int) -> None:
-    """Refuse a disk that cannot hold even the smallest result; `pixels` of all output frames."""
-    bits = LEAST_BITS_PER_PIXEL[lr.kind]
-    needed = max(1 << 20, int(pixels * bits / 8))
-    free = shutil.disk_usage(output.parent).free
-    if free < needed:
-        raise InputError(
-            f"found {free / 1e6:.1f} MB free in {output.parent}, expected at least "
-            f"{needed / 1e6:.1f} MB; make room, or try another -o"
-        )
-
-
-def _check_writable(folder: Path) -> None:
-    """Try to make a folder, as a run does: modes say little to root and on network drives."""
-    try:
-        made = tempfile.mkdtemp(prefix=".pipeline-write-test-", dir=folder)
-    except OSError as error:
-        raise InputError(
-            f"found no way to write in {folder} ({error.strerror}), expected a writable folder; "
-            "try another -o"
-        ) from error
-    Path(made).rmdir()
 
 
 def _colour_notes(lr: Clip, ref: Clip) -> list[str]:

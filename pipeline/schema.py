@@ -208,6 +208,7 @@ class Encoding(Model):
     crf: float | None = 16
     preset: str | None = "medium"
     pix_fmt: str = "yuv420p"
+    profile: str | None = None
     hdr: StaticHdr | None = None
     threads: int = 0
     """Encoder threads; fixed in the plan because some encoders' output depends on it."""

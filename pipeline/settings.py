@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import InputError
+from pipeline.media.quality import Quality, encoder_named
 from pipeline.schema import Model
 
 Given = TypeVar("Given", bound=Model)
@@ -82,7 +83,10 @@ class RunSettings(GridSettings):
     """Seconds."""
     placement: Literal["auto", "fused", "split"] = "auto"
     codec: str | None = None
+    """FFmpeg's name of the encoder, or one that people know, such as x265."""
     crf: Finite | None = None
+    quality: Quality | None = None
+    """In place of a number; None = `crf`, by default visually lossless."""
     preset: str | None = None
     pix_fmt: str | None = None
     start: Finite | None = None
@@ -118,6 +122,11 @@ class RunSettings(GridSettings):
     @classmethod
     def _position(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("codec", mode="before")
+    @classmethod
+    def _encoder(cls, value: object) -> object:
+        return encoder_named(value) if isinstance(value, str) else value
 
     @field_validator("scale", mode="before")
     @classmethod

@@ -15,12 +15,10 @@ from pipeline.media.container import open_input
 from pipeline.media.hdr import CARRIERS, is_dynamic
 from pipeline.media.languages import same, told
 from pipeline.media.sandbox import sandboxed
-from pipeline.media.streams import MATROSKA, can_hold, muxer_for, split
+from pipeline.media.streams import EXACT_MUXERS, MATROSKA, can_hold, muxer_for, split
 from pipeline.schema import Clip, Encoding
 
-_TELL_ASPECT = frozenset(
-    {"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "prores_ks", "mpeg4"}
-)
+_TELL_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
 """Encoders whose own bits tell a sample aspect ratio: PyAV gives Matroska and NUT no other."""
 
 
@@ -47,12 +45,17 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
     """Raise InputError where the container of `out_path` cannot hold what the encoder makes."""
     if clip.kind == "stills":
         return
-    if not can_hold(muxer_for(clip, out_path), encoding.codec):
+    muxer = muxer_for(clip, out_path)
+    if not can_hold(muxer, encoding.codec):
         raise InputError(
             f"{out_path.suffix} cannot hold {encoding.codec}; expected a container that can; "
             "try .mkv, or another --codec"
         )
-    if clip.sample_aspect_ratio != 1 and encoding.codec not in _TELL_ASPECT:
+    # ProRes leaves it to the container
+    told = encoding.codec in _TELL_ASPECT or (
+        encoding.codec == "prores_ks" and muxer in EXACT_MUXERS
+    )
+    if clip.sample_aspect_ratio != 1 and not told:
         raise InputError(
             f"{encoding.codec} cannot keep pixels of {clip.sample_aspect_ratio}; expected one of "
             f"{', '.join(sorted(_TELL_ASPECT))}; try --codec libx264"

@@ -20,6 +20,8 @@ from pipeline.errors import InputError, StageError
 from pipeline.media.colour import FromRgb, Pixels, is_rgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line
 from pipeline.media.hdr import CARRIERS, x265_params
+from pipeline.media.quality import Quality, check_crf, crf_for, profile_for, quality_option
+from pipeline.media.streams import can_hold
 from pipeline.schema import Clip, Encoding
 
 FIRST_PTS_TAG = "first_pts"
@@ -28,18 +30,6 @@ LEAD = 64
 """Ticks before the first frame in a segment file: NUT has no negative times, and dts start before
 the first pts. More than any encoder's reordering depth."""
 
-_QUALITY = {
-    "libx264": "crf",
-    "libx264rgb": "crf",
-    "libx265": "crf",
-    "libsvtav1": "crf",
-    "libaom-av1": "crf",
-    "libvpx-vp9": "crf",
-    "h264_nvenc": "cq",
-    "hevc_nvenc": "cq",
-    "av1_nvenc": "cq",
-}
-"""The option by which each encoder takes its constant quality."""
 _LARGEST_RATE = 1_000_000
 
 
@@ -49,23 +39,31 @@ def default_encoding(
     crf: float | None = None,
     preset: str | None = None,
     pix_fmt: str | None = None,
+    quality: Quality | None = None,
 ) -> Encoding:
-    """Choose encoder settings: depth and chroma of the input are kept, stills and RGB lossless."""
+    """Choose encoder settings: depth and chroma of the input are kept, stills and RGB lossless.
+
+    Raises InputError for a `quality` that says nothing of the encoder.
+    """
     rgb = clip.kind == "stills" or clip.colour.used_matrix == "rgb"
     if codec is None and clip.kind == "video" and rgb and clip.sample_aspect_ratio != 1:
         # FFV1 has no place for it; this one is lossless too
         codec, crf = ("libx264rgb", crf or 0) if clip.bit_depth == 8 else ("libx265", crf)
     if codec is None:
         codec = "ffv1" if rgb else "libx264" if clip.bit_depth == 8 else "libx265"
-    if crf is None and codec in _QUALITY:
+    if crf is None and quality is not None:
+        crf = crf_for(codec, quality)
+    elif crf is None and quality_option(codec) is not None:
         crf = 16
     if preset is None and codec in ("libx264", "libx264rgb", "libx265"):
         preset = "medium"
+    pix_fmt = pix_fmt or _default_pix_fmt(clip, codec)
     return Encoding(
         codec=codec,
         crf=crf,
         preset=preset,
-        pix_fmt=pix_fmt or _default_pix_fmt(clip, codec),
+        profile=profile_for(codec, quality, pix_fmt),
+        pix_fmt=pix_fmt,
         hdr=clip.hdr if codec in CARRIERS else None,
         # x264's bits depend on its threads: what it would choose here is written into the plan
         threads=min(16, math.ceil((os.cpu_count() or 1) * 1.5)),
@@ -96,9 +94,13 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
     """Return the private options of an encoder: quality, closed groups, silence."""
     options: dict[str, str] = {}
     if encoding.crf is not None:
-        options[_QUALITY.get(encoding.codec, "crf")] = f"{encoding.crf:g}"
+        options[quality_option(encoding.codec) or "crf"] = f"{encoding.crf:g}"
     if encoding.preset is not None:
         options["preset"] = encoding.preset
+    if encoding.profile is not None:
+        options["profile"] = encoding.profile
+    if encoding.codec == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # its greeting goes straight to stderr
     if encoding.codec == "libx265":
         # threads change the bits of x265 too, and its log goes straight to stderr
         options["x265-params"] = (
@@ -128,6 +130,7 @@ def _configure(
 
 def check_encoder(encoding: Encoding, width: int, height: int) -> None:
     """Open the encoder once; raises InputError where it is unknown or refuses the settings."""
+    check_crf(encoding.codec, encoding.crf)
     try:
         context = av.CodecContext.create(encoding.codec, "w")
     except (*MEDIA_ERRORS, LookupError) as error:
@@ -166,6 +169,7 @@ class SegmentWriter:
     """Encode uint8 or uint16 H x W x 3 RGB frames into one segment file.
 
     The file is NUT, whose time base may be any: times are exact, shifted by the `first_pts` tag.
+    What NUT cannot hold, ProRes and DNxHD, is written as QuickTime.
     """
 
     def __init__(
@@ -179,6 +183,7 @@ class SegmentWriter:
         self._stream: VideoStream | None = None
         self._first = 0
         self._count = 0
+        self._quicktime = False
 
     def __enter__(self) -> Self:
         return self
@@ -203,6 +208,9 @@ class SegmentWriter:
             frame = self._convert(rgb)
             frame.pts = pts - self._first + LEAD
             frame.time_base = self._clip.time_base
+            # ProRes writes into each frame what the frame says, not what the stream says
+            colour = output_colour(self._clip.colour, self._encoding.pix_fmt)
+            frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
             assert self._stream is not None
             self._mux(self._stream.encode(frame))
         except MEDIA_ERRORS as error:
@@ -229,7 +237,17 @@ class SegmentWriter:
         clip, encoding = self._clip, self._encoding
         rate = clip.frame_rate or Fraction(25)
         options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
-        self._container = av.open(str(self._path), "w", format="nut", container_options=options)
+        self._quicktime = not can_hold("nut", encoding.codec)
+        if self._quicktime:
+            ticks = str(clip.time_base.denominator)
+            options |= {"video_track_timescale": ticks, "movie_timescale": ticks}
+            options["movflags"] = "+use_metadata_tags"
+        self._container = av.open(
+            str(self._path),
+            "w",
+            format="mov" if self._quicktime else "nut",
+            container_options=options,
+        )
         self._container.metadata[FIRST_PTS_TAG] = str(first_pts)
         stream = self._container.add_stream(
             encoding.codec,
@@ -256,6 +274,6 @@ class SegmentWriter:
         for packet in packets:
             # encoders guess the dts from frame distances, which with a variable rate or few frames
             # gives any time, even behind the pts; `remux` computes them anew
-            packet.dts = self._count
+            packet.dts = packet.pts if self._quicktime else self._count
             self._count += 1
             target.mux(packet)

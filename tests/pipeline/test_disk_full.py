@@ -73,7 +73,7 @@ def test_a_full_file_system_is_one_line_and_resumable(
     leave: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.plan._check_room", lambda *_: None)  # it would refuse at once
+    monkeypatch.setattr("pipeline.plan.check_room", lambda *_: None)  # it would refuse at once
     ballast = fill(small, leave=leave)
     output = small / "out.mkv"
     with pytest.raises(PipelineError) as caught:

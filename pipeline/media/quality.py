@@ -1,0 +1,94 @@
+"""Encoder names and qualities that people know, for the encoders they choose."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pipeline.errors import InputError
+
+Quality = Literal["visually-lossless", "high", "small"]
+WORDS: tuple[Quality, ...] = ("visually-lossless", "high", "small")
+
+_NAMES = {
+    "h264": "libx264",
+    "x264": "libx264",
+    "avc": "libx264",
+    "h265": "libx265",
+    "x265": "libx265",
+    "hevc": "libx265",
+    "av1": "libsvtav1",
+    "svt-av1": "libsvtav1",
+    "svtav1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "prores": "prores_ks",
+    "nvenc": "hevc_nvenc",
+}
+_LOSSLESS = frozenset({"ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo", "magicyuv"})
+_PROFILES = dict(zip(WORDS, ("hq", "standard", "lt"), strict=True))
+"""Of ProRes 4:2:2: about 7.3, 4.9 and 3.4 bits a pixel (Apple ProRes white paper)."""
+
+
+class _Scale(NamedTuple):
+    """How an encoder takes its constant quality: option, largest value, value of each word."""
+
+    option: str
+    largest: int
+    words: tuple[float, float, float]
+
+
+_SCALES = {
+    "libx264": _Scale("crf", 51, (16, 20, 26)),
+    "libx264rgb": _Scale("crf", 51, (16, 20, 26)),
+    "libx265": _Scale("crf", 51, (16, 21, 27)),
+    "libsvtav1": _Scale("crf", 63, (18, 27, 38)),
+    "libaom-av1": _Scale("crf", 63, (16, 25, 36)),
+    "libvpx-vp9": _Scale("crf", 63, (16, 25, 36)),
+    "h264_nvenc": _Scale("cq", 51, (19, 24, 30)),
+    "hevc_nvenc": _Scale("cq", 51, (19, 25, 31)),
+    "av1_nvenc": _Scale("cq", 63, (22, 30, 40)),
+}
+
+
+def encoder_named(name: str) -> str:
+    """Return FFmpeg's encoder for a name as people say it: `x265` is libx265."""
+    return _NAMES.get(name.lower(), name)
+
+
+def quality_option(codec: str) -> str | None:
+    """Return the option by which an encoder takes constant quality, None if it has none."""
+    return _SCALES[codec].option if codec in _SCALES else None
+
+
+def crf_for(codec: str, quality: Quality) -> float | None:
+    """Return the constant quality that a word means; None for encoders without one.
+
+    Raises InputError for an encoder of which the words say nothing.
+    """
+    if codec in _SCALES:
+        return _SCALES[codec].words[WORDS.index(quality)]
+    if codec.startswith("prores"):
+        return None
+    why = "it loses nothing" if codec in _LOSSLESS else "its scale is not known"
+    known = ", ".join(sorted(_SCALES))
+    raise InputError(
+        f"found --quality {quality} for {codec}, expected one of {known}, prores_ks ({why}); "
+        "leave it out, or choose another --codec"
+    )
+
+
+def profile_for(codec: str, quality: Quality | None, pix_fmt: str) -> str | None:
+    """Return the profile of ProRes that a word means; None for other encoders."""
+    if quality is None or codec != "prores_ks":
+        return None
+    return "4444" if "444" in pix_fmt else _PROFILES[quality]
+
+
+def check_crf(codec: str, crf: float | None) -> None:
+    """Raise InputError for a constant quality that the encoder would clip without a word."""
+    scale = _SCALES.get(codec)
+    if crf is None or scale is None or 0 <= crf <= scale.largest:
+        return
+    raise InputError(
+        f"found --crf {crf:g} for {codec}, expected 0 (best) to {scale.largest}; try "
+        f"{scale.words[0]:g}, or --quality {WORDS[0]}"
+    )

@@ -1,0 +1,64 @@
+"""Where the output goes: free, writable and large enough, found out before hours of work."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from pipeline.errors import AlreadyThere, InputError
+from pipeline.schema import Clip
+from pipeline.settings import RunSettings
+
+LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
+"""What even the most easily compressed output needs, a video twice: as segments and joined.
+Enough to notice a full disk beforehand."""
+
+
+def check_output(output: Path, settings: RunSettings, lr: Clip, ref: Clip) -> None:
+    """Refuse an output that is an input, is there already, or cannot be written."""
+    taken = [("input", lr.path), ("reference", ref.path), ("ground truth", settings.ground_truth)]
+    taken += [("input's", file) for file in lr.files]
+    taken += [("reference's", file) for file in ref.files]
+    for name, path in taken:
+        # "sub/../clip.mkv" and links name the same file
+        if path and output.resolve() == Path(path).resolve():
+            raise InputError(
+                f"found the {name} {path} as output, expected another path; try another -o"
+            )
+    if output.exists() and not settings.force:
+        raise AlreadyThere(
+            f"found {output} already there; try another -o, or --force to replace it"
+        )
+    if output.is_dir() and lr.kind == "video":
+        raise InputError(
+            f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}"
+        )
+    folder = output.parent
+    if not folder.is_dir():
+        raise InputError(f"found no folder {folder}, expected one for the output; make it first")
+    _check_writable(folder)
+
+
+def check_room(output: Path, lr: Clip, pixels: int) -> None:
+    """Refuse a disk that cannot hold even the smallest result; `pixels` of all output frames."""
+    bits = LEAST_BITS_PER_PIXEL[lr.kind]
+    needed = max(1 << 20, int(pixels * bits / 8))
+    free = shutil.disk_usage(output.parent).free
+    if free < needed:
+        raise InputError(
+            f"found {free / 1e6:.1f} MB free in {output.parent}, expected at least "
+            f"{needed / 1e6:.1f} MB; make room, or try another -o"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    """Try to make a folder, as a run does: modes say little to root and on network drives."""
+    try:
+        made = tempfile.mkdtemp(prefix=".pipeline-write-test-", dir=folder)
+    except OSError as error:
+        raise InputError(
+            f"found no way to write in {folder} ({error.strerror}), expected a writable folder; "
+            "try another -o"
+        ) from error
+    Path(made).rmdir()
