@@ -58,17 +58,17 @@ def look(frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns:
     """Go once over `frames`, turned by quarters: `thumbnails` of all, and scene `cuts`."""
     finder = _CutFinder() if cuts else None
     pts: list[int] = []
-    kept: list[NDArray[np.float16]] = []
+    kept = bytearray()  # grows in place: hours of video are not held twice
     for frame in frames:
         pts.append(frame.pts)
         small = _small(frame.rgb, turns)
         picture = thumbnail(small)
         if thumbnails:
-            kept.append(picture)
+            kept += picture.tobytes()
         if finder is not None:
             finder.add(small, picture)
     found = [pts[number] for number in finder.cuts()] if finder is not None else []
-    stacked = np.stack(kept) if kept else np.zeros((0, THUMBNAIL[0] * THUMBNAIL[1]), np.float16)
+    stacked = np.frombuffer(kept, np.float16).reshape(-1, THUMBNAIL[0] * THUMBNAIL[1])
     return Look(pts, stacked, tuple(found))
 
 

@@ -5,23 +5,38 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import InputError
-from pipeline.schema import Plan
+from pipeline.schema import Plan, ReferenceChoice, Segment
+
+_CHOICE = TypeAdapter(ReferenceChoice)
 
 
 def dumps(plan: Plan) -> str:
     """Return the plan as indented JSON with one line per segment and per reference choice."""
-    data = json.loads(plan.model_dump_json())
-    rows = {name: data.pop(name) for name in ("segments", "reference_map")}
+    data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
     parts = [json.dumps(data, indent=1)[:-2]]
-    for name, entries in rows.items():
-        # clips have no views to tell of
-        kept = [{k: v for k, v in e.items() if k != "views" or v is not None} for e in entries]
-        lines = ",\n".join("  " + json.dumps(entry) for entry in kept)
-        parts.append(f' "{name}": [\n{lines}\n ]')
+    # one by one: as dictionaries, the frames of an hour would need more memory than all the rest
+    rows = {
+        "segments": map(_segment, plan.segments),
+        "reference_map": map(_choice, plan.reference_map),
+    }
+    for name, lines in rows.items():
+        listed = ",\n".join(f"  {line}" for line in lines)
+        parts.append(f' "{name}": [\n{listed}\n ]')
     return ",\n".join(parts) + "\n}\n"
+
+
+def _segment(segment: Segment) -> str:
+    return json.dumps(segment.model_dump(mode="json"))
+
+
+def _choice(choice: ReferenceChoice) -> str:
+    entry = _CHOICE.dump_python(choice, mode="json")
+    if entry["views"] is None:
+        del entry["views"]  # clips have none to tell of
+    return json.dumps(entry)
 
 
 def save_plan(plan: Plan, path: str | Path) -> None:
