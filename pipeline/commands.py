@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _INPUT = click.argument("input", metavar="INPUT")
 _WHAT = (
     click.option("--ref-stream", metavar="REF", help="HR recording to borrow from."),
-    click.option("-o", "--output", metavar="OUT", help="Default: <input stem>_x<scale>.<ext>."),
+    click.option(
+        "-o", "--output", metavar="OUT", help="Default: <input stem>_x<scale>.<ext>; - is stdout."
+    ),
     click.option(
         "--scale",
         type=click.Choice(["auto", "2", "4", "8"]),
@@ -105,6 +108,9 @@ _ENCODER = (
     click.option("--crf", type=float, help="Constant quality of the encoder; lower is better."),
     click.option("--preset", help="Speed preset of the encoder."),
     click.option("--pix-fmt", help="Pixel format of the output."),
+    click.option(
+        "--audio", type=click.Choice(["copy", "none"]), help="Copy the sound (the default) or not."
+    ),
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
@@ -180,6 +186,9 @@ def run(
         check_run(settings)
     from pipeline.job import run as run_job
 
+    if settings.output == "-":
+        _run_to_stdout(settings, progress, plain=not as_json and page is None)
+        return
     result = run_job(settings, progress)
     if page is not None:
         from pipeline.report.page import write_report
@@ -187,6 +196,16 @@ def run(
         progress.note(f"writing {page}")
         write_report(Path(result.output), page, ground_truth=settings.ground_truth)
     click.echo(result.model_dump_json() if as_json else _describe_result(result))
+
+
+def _run_to_stdout(settings: RunSettings, progress: Reporter, *, plain: bool) -> None:
+    if not plain:
+        raise click.UsageError("-o - leaves no room for --json and no file for --report.")
+    from pipeline.job import run as run_job
+    from pipeline.pipe import run_to
+
+    result = run_to(sys.stdout.buffer, settings, lambda given: run_job(given, progress))
+    progress.note(_describe_result(result))
 
 
 def _dry_run(
@@ -287,7 +306,7 @@ def _describe_result(result: RunResult) -> str:
         f"({result.fps:.2f} fps), {result.segments} segments"
         + (f", {result.resumed_segments} of them resumed" if result.resumed_segments else ""),
         f"  engine {result.engine}, model {result.model}, on {result.device}",
-        f"  reference map: {result.reference_map}",
+        *([f"  reference map: {result.reference_map}"] if result.reference_map else []),
         *(f"  note: {note}" for note in result.notes),
     ]
     if result.psnr is not None and result.ssim is not None:

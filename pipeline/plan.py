@@ -39,7 +39,7 @@ LEAST_SIDE = 16
 """Pixels: below this a side of the input holds nothing to align."""
 OVERRIDES = ("engine", "model", "batch", "on_error")
 """Settings that replace a plan's when they are given beside it."""
-UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace", "quality")
+UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace", "quality", "audio")
 """Settings that went into a plan but cannot be read from it."""
 
 
@@ -68,6 +68,7 @@ def make_plan(settings: RunSettings) -> Plan:
         else _probe(settings.ref_stream, guarded)
     )
     lr, ref = (progressive(clip, settings.deinterlace) for clip in (lr, ref))
+    silent, lr = _silenced(lr, settings.audio)
     check_view_options(settings, lr)
     scale = choose_scale(lr, ref, settings.scale)
     stored = Storage(lr, settings.to).clip(0)
@@ -95,7 +96,12 @@ def make_plan(settings: RunSettings) -> Plan:
         segments = cut_segments(
             index.pts, index.keys, index.end_pts, lr.time_base, settings.segment
         )
-        notes = [*_colour_notes(lr, ref), *container_notes(lr, output, encoding), *paired.notes]
+        notes = [
+            *_colour_notes(lr, ref),
+            *silent,
+            *container_notes(lr, output, encoding),
+            *paired.notes,
+        ]
     return Plan(
         input=lr,
         reference=paired.reference,
@@ -121,7 +127,9 @@ def _probe_again(clip: Clip, path: str | None, sandbox: str) -> Clip:
     if clip.grid is None:
         guarded = sandbox == "on" or (sandbox == "auto" and clip.sandbox)
         again = _probe(path or clip.path, guarded)
-        return again.model_copy(update={"deinterlace": clip.deinterlace})
+        wanted = {stream.index for stream in clip.other_streams}
+        others = tuple(stream for stream in again.other_streams if stream.index in wanted)
+        return again.model_copy(update={"deinterlace": clip.deinterlace, "other_streams": others})
     if path is not None and Path(path).absolute() != Path(clip.path):
         raise InputError(
             f"found the light field {path} beside a plan for {clip.path}, expected the same; "
@@ -131,6 +139,18 @@ def _probe_again(clip: Clip, path: str | None, sandbox: str) -> Clip:
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(f"found no {missing[0]}, which the plan names; make the plan anew")
     return clip.model_copy(update={"fingerprint": fingerprint(files)})
+
+
+def _silenced(clip: Clip, audio: str) -> tuple[list[str], Clip]:
+    """Return what is to be said, and the clip without its sound where that is not wanted."""
+    sound = [stream for stream in clip.other_streams if stream.type == "audio"]
+    if audio == "copy" or not sound:
+        return [], clip
+    others = tuple(stream for stream in clip.other_streams if stream.type != "audio")
+    tracks = "the track" if len(sound) == 1 else f"{len(sound)} tracks"
+    return [f"--audio none leaves out {tracks} of sound"], clip.model_copy(
+        update={"other_streams": others}
+    )
 
 
 def _probe(path: str, sandbox: bool) -> Clip:

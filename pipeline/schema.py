@@ -91,6 +91,7 @@ class Clip(Model):
     sandbox: bool = False
     """Whether it is opened and decoded by child processes under limits only."""
     other_streams: tuple[StreamInfo, ...] = ()
+    """Those that are to be kept: all, or all but the sound."""
     chapters: int = 0
     size_bytes: int
     fingerprint: str

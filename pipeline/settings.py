@@ -89,6 +89,8 @@ class RunSettings(GridSettings):
     """In place of a number; None = `crf`, by default visually lossless."""
     preset: str | None = None
     pix_fmt: str | None = None
+    audio: Literal["copy", "none"] = "copy"
+    """Whether the input's sound comes along."""
     start: Finite | None = None
     """Seconds on the input's clock, inclusive."""
     end: Finite | None = None
