@@ -217,9 +217,11 @@ def _dry_run(
 
 
 def _say_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> None:
+    from pipeline.estimate import expected_bytes
     from pipeline.plan import load_plan, make_plan, save_plan
 
     made = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
+    made = made.model_copy(update={"expected_bytes": expected_bytes(made)})
     if save:
         save_plan(made, Path(save))
     click.echo(made.model_dump_json() if as_json else _describe_plan(made))
@@ -340,6 +342,14 @@ def _describe_plan(made: Plan) -> str:
         f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
         f"  references by {made.reference.select}: {reasons}",
     ]
+    if made.expected_bytes is not None:
+        from pipeline.estimate import seconds_of
+
+        rate = 8 * made.expected_bytes / float(seconds_of(made))
+        lines.append(
+            f"  about {made.expected_bytes / 1e6:.3g} MB of video ({rate / 1e6:.3g} Mbit/s), "
+            "judged by a few enlarged frames"
+        )
     return "\n".join([*lines, *(f"  note: {note}" for note in made.notes)])
 
 

@@ -327,12 +327,14 @@ class Plan(Model):
     reference_map: tuple[ReferenceChoice, ...]
     notes: tuple[str, ...] = ()
     """What was guessed, what will be kept and what lost, in plain sentences."""
+    expected_bytes: int | None = None
+    """About how large the video will be; only in plans that `pipeline plan` made."""
     record: RunRecord | None = None
     """How the run went; only in the plan that is kept beside a finished output."""
 
     def digest(self) -> str:
         """Return the sha256 of all that decides the output's bits (not path, notes or record)."""
-        left = dict.fromkeys(("output", "output_url", "notes", "record"), True)
+        left = dict.fromkeys(("output", "output_url", "notes", "expected_bytes", "record"), True)
         guard = {"sandbox": True}
         text = self.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
         for clip in (self.input, self.reference.clip):
