@@ -194,7 +194,7 @@ def run(
         from pipeline.report.page import write_report
 
         progress.note(f"writing {page}")
-        write_report(Path(result.output), page, ground_truth=settings.ground_truth)
+        write_report(Path(result.output), page, ground_truth=settings.ground_truth, asked=settings)
     click.echo(result.model_dump_json() if as_json else _describe_result(result))
 
 

@@ -128,7 +128,7 @@ def given_frames(plan: Plan) -> frozenset[int]:
     return frozenset(
         number
         for number, choice in enumerate(plan.reference_map)
-        if choice.seconds is not None and abs(choice.seconds) < GIVEN
+        if choice.why == "given" or (choice.seconds is not None and abs(choice.seconds) < GIVEN)
     )
 
 

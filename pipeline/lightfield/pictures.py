@@ -122,13 +122,14 @@ def refocused(clip: Clip, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
         for position, view in enumerate(grid.views):
             rgb = eight_bits(reader.get(grid.number(position, 0))).astype(np.float32)
             for total, alpha in zip(totals, alphas, strict=True):
-                total += _shifted(rgb, alpha * (view.col - col), alpha * (view.row - row))
+                total += shifted(rgb, alpha * (view.col - col), alpha * (view.row - row))
     finally:
         reader.close()
     return [np.clip(total / len(grid.views) + 0.5, 0, 255).astype(np.uint8) for total in totals]
 
 
-def _shifted(image: Plane, right: float, down: float) -> Plane:
+def shifted(image: Plane, right: float, down: float) -> Plane:
+    """Return H x W x 3 moved by so many pixels, its edges repeated."""
     move = np.array([[1, 0, right], [0, 1, down]], np.float64)
     size = image.shape[1], image.shape[0]
     moved: Any = cv2.warpAffine(
@@ -159,7 +160,7 @@ def disparity(clip: Clip, low: float, high: float) -> Plane:
         reader.close()
     costs = []
     for level in levels:
-        apart = np.stack([np.abs(_shifted(g, level * c, level * r) - centre) for r, c, g in others])
+        apart = np.stack([np.abs(shifted(g, level * c, level * r) - centre) for r, c, g in others])
         better = np.sort(apart, axis=0)[: max(1, len(others) // 2)].mean(axis=0)
         costs.append(cv2.boxFilter(better, -1, (9, 9)))
     return cast(Plane, cv2.medianBlur(_lowest(np.stack(costs), levels), 5))

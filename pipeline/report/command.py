@@ -30,18 +30,11 @@ def check_page(page: Path, *, force: bool) -> None:
 
 def check_run(settings: RunSettings) -> None:
     """Refuse a report of what has none, before the run."""
-    from pipeline.lightfield.opening import open_light_field
-
     places = (settings.input, settings.ref_stream or "", settings.output or "")
     if remote := [place for place in places if is_url(place)]:
         raise InputError(
             f"found {remote[0]} for a run with --report, expected local files: reports of URLs are "
             "not built; leave --report out"
-        )
-    if open_light_field(settings.input, settings) is not None:
-        raise InputError(
-            f"found a light field in {settings.input}, expected a clip: reports of light fields "
-            "are not built; leave --report out, and see `pipeline look`"
         )
 
 

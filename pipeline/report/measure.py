@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, PairingError
 from pipeline.evaluate import given_frames
-from pipeline.frames import Source, open_frames, scan
-from pipeline.media.probe import probe
+from pipeline.frames import Source, open_frames
 from pipeline.pairing import prepare_reference
 from pipeline.report import quality
+from pipeline.report.matching import open_like, output_frames, truth_frames
 from pipeline.schema import Clip, Plan, ReferenceChoice
+from pipeline.settings import GridSettings
 from pipeline.stages import upsample
 
 Picture = NDArray[np.uint8]
@@ -25,8 +24,6 @@ MOST_FRAMES = 240
 """Frames measured; of longer clips as many, evenly spread."""
 MOST_PAIRS = 12
 """Frames measured by optical flow, which takes longer than all the rest."""
-TOLERANCE = 1e-3
-"""Seconds by which the times of output and ground truth may differ."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,15 @@ class Row:
     bicubic_temporal: float | None = None
 
     @property
+    def name(self) -> str:
+        """Return what the frame is called."""
+        view = self.choice.views
+        if view is None:
+            return f"Frame {self.number}"
+        later = f", moment {view.moment}" if view.moment else ""
+        return f"View ({view.row}, {view.col}){later}"
+
+    @property
     def figure(self) -> float:
         """Return what frames are ranked by: PSNR, or consistency without ground truth."""
         return self.consistency if self.psnr is None else self.psnr
@@ -69,27 +75,20 @@ class Views:
 class Material:
     """The recordings of a finished run, opened; a context manager."""
 
-    def __init__(self, plan: Plan, output: Path, ground_truth: str | None) -> None:
-        if plan.input.grid is not None:
-            raise InputError(
-                f"found a light field in {plan.input.path}, expected a clip: reports of light "
-                "fields are not built yet; try `pipeline probe` of the output"
-            )
+    def __init__(
+        self,
+        plan: Plan,
+        output: Path,
+        ground_truth: str | None,
+        asked: GridSettings | None = None,
+    ) -> None:
         self.plan = plan
-        self.result = probe(str(output))
-        if (self.result.width, self.result.height) != (plan.width, plan.height):
-            raise InputError(
-                f"found {self.result.width}x{self.result.height} in {output}, expected the plan's "
-                f"{plan.width}x{plan.height}; give the output of this plan"
-            )
-        self._times = scan(self.result).pts
-        if len(self._times) != len(plan.reference_map):
-            raise InputError(
-                f"found {len(self._times)} frames in {output} and {len(plan.reference_map)} in "
-                "its plan, expected as many; give the output of this plan"
-            )
-        self.truth = probe(ground_truth) if ground_truth else None
-        self._partners = self._pair(self.truth) if self.truth else None
+        self.result = open_like(plan, str(output))
+        self._times = output_frames(plan, self.result, output)
+        self.truth = open_like(plan, ground_truth, asked) if ground_truth else None
+        self._partners = (
+            truth_frames(plan, self.result, self._times, self.truth) if self.truth else None
+        )
         self._stack = ExitStack()
         self._lr = self._open(plan.input)
         self._reference = self._open(plan.reference.clip)
@@ -98,27 +97,6 @@ class Material:
 
     def _open(self, clip: Clip) -> Source:
         return self._stack.enter_context(closing(open_frames(clip, cache=2)))
-
-    def _pair(self, truth: Clip) -> list[int]:
-        """Return the pts of the ground truth for every frame of the result."""
-        if (truth.width, truth.height) != (self.plan.width, self.plan.height):
-            raise PairingError(
-                f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
-                f"{self.plan.width}x{self.plan.height}; give the original"
-            )
-        known = scan(truth).pts
-        times = [truth.seconds(pts) for pts in known]
-        paired = []
-        for pts in self._times:
-            at = self.result.seconds(pts)
-            near = bisect_left(times, at - TOLERANCE)
-            if near == len(times) or times[near] > at + TOLERANCE:
-                raise PairingError(
-                    f"found no frame at {at:.3f} s in {truth.path}, expected one for every frame "
-                    "of the output; give the original with the same time stamps"
-                )
-            paired.append(known[near])
-        return paired
 
     def __enter__(self) -> Material:
         return self
@@ -185,7 +163,8 @@ def _rows(material: Material, numbers: list[int], closely: set[int]) -> Iterator
     before: tuple[int, Views] | None = None
     for number in numbers:
         near = None
-        if number in closely and number > 0:
+        # the view before is not the moment before
+        if number in closely and number > 0 and material.plan.input.grid is None:
             fresh = before is None or before[0] != number - 1
             near = material.views(number - 1, reference=False) if fresh else before and before[1]
         views = material.views(number, reference=number in closely)

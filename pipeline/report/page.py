@@ -16,9 +16,12 @@ from pipeline.plan_file import read_plan
 from pipeline.progress import limiting
 from pipeline.report.chart import Chart, Curve, chart
 from pipeline.report.measure import Material, Row, chosen, made, mean, measure
-from pipeline.report.pictures import encode, shown, turned, window
+from pipeline.report.pictures import BUDGET, encode, shown, turned, window
 from pipeline.report.record import versions
+from pipeline.report.views import BUDGET as VIEWER_BUDGET
+from pipeline.report.views import Viewer, by_distance, table, viewer
 from pipeline.schema import Plan
+from pipeline.settings import GridSettings
 
 MOST_RUNS = 200
 """Rows of the reference table; more are counted."""
@@ -78,17 +81,20 @@ def write_report(
     *,
     plan_file: Path | None = None,
     ground_truth: str | None = None,
+    asked: GridSettings | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write the report of a finished run to `page`; it appears whole or not at all.
 
+    `asked` says how the ground truth of a light field lies, where its names do not tell.
     Raises InputError where output, plan and ground truth do not belong together.
     """
     plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
-    with Material(plan, output, ground_truth) as material:
+    with Material(plan, output, ground_truth, asked) as material:
         rows = measure(material, progress)
         exhibits = _exhibits(material, rows)
-    html = render(plan, output, rows, exhibits)
+        shown = viewer(material) if plan.input.grid is not None else None
+    html = render(plan, output, rows, exhibits, shown)
     try:
         write_atomically(page, html)
     except OSError as error:
@@ -98,7 +104,9 @@ def write_report(
         ) from error
 
 
-def render(plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit]) -> str:
+def render(
+    plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit], shown: Viewer | None
+) -> str:
     """Return the page."""
     environment = Environment(
         loader=PackageLoader("pipeline.report", "template"),
@@ -114,7 +122,8 @@ def render(plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit]) -
         # our own files, which hold nothing of the user's
         return Markup(loader.get_source(environment, name)[0])
 
-    stretches = list(_stretches(plan))
+    grid = plan.input.grid
+    stretches = list(_stretches(plan)) if grid is None else []
     truth = rows[0].psnr is not None
     return environment.get_template("page.html.j2").render(
         inline=inline,
@@ -125,7 +134,11 @@ def render(plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit]) -
         exhibits=exhibits,
         figures=_figures(made(rows, plan), truth=truth),
         measured=len(rows),
-        charts=_charts(plan, rows, exhibits, truth=truth),
+        charts=_charts(plan, rows, exhibits, truth=truth) if grid is None else [],
+        viewer=shown,
+        viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
+        table=table(grid, rows) if grid is not None else [],
+        distances=by_distance(rows) if grid is not None else [],
         stretches=stretches[:MOST_RUNS],
         hidden=max(0, len(stretches) - MOST_RUNS),
         record=record,
@@ -145,7 +158,8 @@ def _exhibits(material: Material, rows: list[Row]) -> list[Exhibit]:
         images = shown(views, part, turn)
         pictures += [image.picture for image in images]
         found.append((by_number[number], why, part, images))
-    addresses = iter(encode(pictures))
+    budget = BUDGET if material.plan.input.grid is None else BUDGET - VIEWER_BUDGET // 2
+    addresses = iter(encode(pictures, budget))
     exhibits = []
     for row, why, part, images in found:
         height, width = images[0].picture.shape[:2]

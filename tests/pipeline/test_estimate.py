@@ -28,7 +28,19 @@ def test_the_expected_size_is_about_right(
     encoder: list[str], tolerance: float, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.mov"
-    what = [CLIP, "--ref-stream", CLIP, "--scale", "2", "--engine", "bicubic", "--start", "4", "--end", "6"]
+    what = [
+        CLIP,
+        "--ref-stream",
+        CLIP,
+        "--scale",
+        "2",
+        "--engine",
+        "bicubic",
+        "--start",
+        "4",
+        "--end",
+        "6",
+    ]
     what += ["-o", str(out), *encoder]
     planned = CliRunner().invoke(main, ["plan", *what, "--json"])
     plan = Plan.model_validate_json(planned.stdout)

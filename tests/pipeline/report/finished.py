@@ -9,10 +9,13 @@ from tempfile import mkdtemp
 
 from click.testing import CliRunner
 
+from crossnetpp.data.degradation import degrade
 from pipeline.cli import main
 
-# the recordings of the tests of execution lie one folder up
+# the recordings of the tests of execution and the scenes of light fields lie beside this folder
 sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "lightfield"))
+import scenes
 from recordings import write_pair
 
 
@@ -31,4 +34,22 @@ def run_folder() -> Path:
     chosen = ["--engine", "torch", "--runner", "inline", "--preset", "ultrafast", "-q"]
     chosen += ["--ref-stream", hr, "--ground-truth", hr, "--end", "0.6"]
     pipeline("run", lr, "-o", folder / "out.mkv", *chosen, "--report", folder / "report.html")
+    return folder
+
+
+@cache
+def light_field_folder() -> Path:
+    """Return a folder with the light field out (3 x 4 views, one missing) and report.html."""
+    folder = Path(mkdtemp(prefix="report-test-"))
+    for row in range(3):
+        for col in range(4):
+            hr = scenes.flowers(row, col)
+            name = f"view_{row:02}_{col:02}.png"
+            scenes.save(folder / "hr" / name, hr)
+            if (row, col) != (2, 3):
+                scenes.save(folder / "lr" / name, degrade(hr, 2))
+    chosen = ["--ref-stream", folder / "hr/view_00_00.png", "--ref-view", "0,0", "--scale", "2"]
+    chosen += ["--engine", "bicubic", "--runner", "inline", "-q", "--ground-truth", folder / "hr"]
+    page = folder / "report.html"
+    pipeline("run", folder / "lr", "-o", folder / "out", *chosen, "--report", page)
     return folder

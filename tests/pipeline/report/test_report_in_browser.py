@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from browsing import Browser, chromium, needs_chromium, quiet, sync_api
 from finished import run_folder
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on the PATH: `make browser` installs Debian's"
-)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-
-
-class Browser:
-    """A Chromium and what its pages asked for and complained about."""
-
-    def __init__(self, chromium: sync_api.Browser) -> None:
-        self.chromium = chromium
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-
-    def page(self, width: int = 1400, height: int = 1000, *, script: bool = True) -> sync_api.Page:
-        """Return the report, opened from disk."""
-        page = self.chromium.new_page(
-            viewport={"width": width, "height": height}, java_script_enabled=script
-        )
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.goto((run_folder() / "report.html").as_uri())
-        return page
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+def started() -> Iterator[sync_api.Browser]:
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
-def browser(chromium: sync_api.Browser) -> Iterator[Browser]:
-    opened = Browser(chromium)
-    yield opened
-    assert opened.complaints == []
-    asked = [url for url in opened.requests if not url.startswith("data:")]
-    assert asked == [(run_folder() / "report.html").as_uri()]
+def browser(started: sync_api.Browser) -> Iterator[Browser]:
+    with quiet(started, run_folder() / "report.html") as opened:
+        yield opened
 
 
 def split(page: sync_api.Page) -> float:

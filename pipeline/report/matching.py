@@ -1,0 +1,88 @@
+"""Which frame of an output, and of its ground truth, belongs to each entry of the reference map."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from pathlib import Path
+
+from pipeline.errors import InputError, PairingError
+from pipeline.frames import scan
+from pipeline.lightfield.opening import open_light_field
+from pipeline.media.probe import probe
+from pipeline.schema import Clip, Plan
+from pipeline.settings import GridSettings
+
+TOLERANCE = 1e-3
+"""Seconds by which the times of output and ground truth may differ."""
+
+
+def open_like(plan: Plan, path: str, asked: GridSettings | None = None) -> Clip:
+    """Describe an output or a ground truth as what the plan's input is: a clip or a light field."""
+    if plan.input.grid is None:
+        return probe(path)
+    found = open_light_field(path, asked)
+    if found is None:
+        raise InputError(
+            f"found no light field in {path}, expected one as {plan.input.path} is; "
+            "give the output, or the original, of this plan"
+        )
+    return found
+
+
+def output_frames(plan: Plan, result: Clip, output: Path) -> list[int]:
+    """Return the pts of the result for every entry of the plan's map; raises InputError."""
+    if (result.width, result.height) != (plan.width, plan.height):
+        raise InputError(
+            f"found {result.width}x{result.height} in {output}, expected the plan's "
+            f"{plan.width}x{plan.height}; give the output of this plan"
+        )
+    if result.grid is not None:
+        return _same_views(plan, result)
+    times = scan(result).pts
+    if len(times) != len(plan.reference_map):
+        raise InputError(
+            f"found {len(times)} frames in {output} and {len(plan.reference_map)} in "
+            "its plan, expected as many; give the output of this plan"
+        )
+    return times
+
+
+def truth_frames(plan: Plan, result: Clip, times: list[int], truth: Clip) -> list[int]:
+    """Return the pts of the ground truth for every entry of the map; raises PairingError."""
+    if (truth.width, truth.height) != (plan.width, plan.height):
+        raise PairingError(
+            f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
+            f"{plan.width}x{plan.height}; give the original"
+        )
+    if truth.grid is not None:
+        return _same_views(plan, truth)
+    known = scan(truth).pts
+    seconds = [truth.seconds(pts) for pts in known]
+    paired = []
+    for pts in times:
+        at = result.seconds(pts)
+        near = bisect_left(seconds, at - TOLERANCE)
+        if near == len(seconds) or seconds[near] > at + TOLERANCE:
+            raise PairingError(
+                f"found no frame at {at:.3f} s in {truth.path}, expected one for every frame "
+                "of the output; give the original with the same time stamps"
+            )
+        paired.append(known[near])
+    return paired
+
+
+def _same_views(plan: Plan, other: Clip) -> list[int]:
+    grid = other.grid
+    assert grid is not None
+    found = []
+    for choice in plan.reference_map:
+        assert choice.views is not None
+        row, col, moment = choice.views.row, choice.views.col, choice.views.moment
+        position = grid.at(row, col)
+        if position is None or moment >= grid.views[position].frames:
+            raise PairingError(
+                f"found no view ({row}, {col}) at moment {moment} in {other.path}, expected every "
+                "view of the output; give the light field that belongs to this plan"
+            )
+        found.append(grid.number(position, moment))
+    return found
