@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from crossnetpp.data.degradation import degrade
 from pipeline.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +29,7 @@ QUICK = ["--engine", "bicubic", "--preset", "ultrafast"]
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with original.mp4, input.mp4 and ref.mp4 as the pages name them."""
+    """Return a folder with the clips and light fields as the pages name them."""
     sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
     from recordings import write_pair
 
@@ -40,7 +41,23 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
             main, ["degrade", str(source), "--scale", "1", "--crf", "8", "-o", str(target)]
         )
         assert moved.exit_code == 0, moved.output
+    write_views(folder)
     return folder
+
+
+def write_views(folder: Path) -> None:
+    """Write views/, hr_views/, hr_view.png and original_views/ as the pages name them."""
+    sys.path.insert(0, str(Path(__file__).parent / "pipeline" / "lightfield"))
+    import scenes
+
+    for row in range(3):
+        for col in range(3):
+            name, sharp = f"view_{row:02}_{col:02}.png", scenes.flowers(row, col)
+            scenes.save(folder / "original_views" / name, sharp)
+            scenes.save(folder / "views" / name, degrade(sharp, 2))
+            if (row, col) in ((0, 0), (2, 2)):
+                scenes.save(folder / "hr_views" / name, sharp)
+    shutil.copy(folder / "hr_views" / "view_00_00.png", folder / "hr_view.png")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -87,12 +104,18 @@ def test_commands_and_links_of_a_page_exist(page: str) -> None:
         assert link in PAGES
 
 
+def quickened(words: list[str]) -> list[str]:
+    """Return the options that make a command of a page quick enough to be tested."""
+    if words[1] not in ("run", "plan") or "--help" in words:
+        return []
+    return QUICK if words[2].endswith(".mp4") else QUICK[:2]  # light fields have no x264 preset
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
 def test_the_commands_of_a_page_work(
     page: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for clip in recordings.glob("*.mp4"):
-        shutil.copy(clip, tmp_path)
+    shutil.copytree(recordings, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for language, body in blocks(page):
@@ -102,6 +125,6 @@ def test_the_commands_of_a_page_work(
         for line in body.splitlines():
             words = shlex.split(line, comments=True)
             assert words[0] == "pipeline", f"{page}: only pipeline commands can be tested: {line}"
-            quick = QUICK if words[1] in ("run", "plan") and "--help" not in words else []
+            quick = quickened(words)
             result = CliRunner().invoke(main, words[1:] + quick)
             assert result.exit_code == 0, (line, result.output, result.exception)
