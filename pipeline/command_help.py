@@ -27,7 +27,7 @@ SECTIONS = {
         "consistent",
     ),
     "Light fields": ("layout", "grid", "crop_grid", "order", "template", "dataset", "axes", "to"),
-    "Encoder": ("codec", "crf", "preset", "pix_fmt"),
+    "Encoder": ("codec", "quality", "crf", "preset", "pix_fmt", "audio"),
     "Where and how it runs": (
         "engine",
         "model",

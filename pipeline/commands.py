@@ -103,7 +103,7 @@ _VIEWS = (
 _ENCODER = (
     click.option("--codec", help="Encoder: x264, x265, av1, prores, ffv1, or FFmpeg's own name."),
     click.option(
-        "--quality", type=click.Choice(WORDS), help="How much the encoder keeps, in place of --crf."
+        "--quality", type=click.Choice(WORDS), help="How much the encoder keeps, in a word."
     ),
     click.option("--crf", type=float, help="Constant quality of the encoder; lower is better."),
     click.option("--preset", help="Speed preset of the encoder."),
