@@ -60,7 +60,7 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
         found = (
             view_differences(plan, finished)
             if views
-            else differences(plan.input, promised, finished, plan.width, plan.height)
+            else differences(plan.input, promised, finished, plan.width, plan.height, plan.encoding)
         )
     if found:
         listed = "; ".join(found[:_LISTED])

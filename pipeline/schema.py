@@ -72,6 +72,8 @@ class Clip(Model):
     stream_index: int = 0
     codec: str
     pix_fmt: str
+    alpha: bool = False
+    """Whether its frames have transparency."""
     bit_depth: int
     width: int
     """Stored width in pixels, before display rotation."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from pipeline.ledger import RunFolder, Written
 from pipeline.lightfield.fusion import fuse
 from pipeline.lightfield.nearest import GIVEN
 from pipeline.lightfield.storage import Storage
+from pipeline.media.alpha import Plane, keeps
 from pipeline.media.writer import SegmentWriter
 from pipeline.pairing import prepare_reference, same_depth
 from pipeline.schema import Clip, Plan, ReferenceChoice, Segment, SegmentRecord
@@ -90,6 +91,8 @@ class Batch:
     """Further references of paired frames, H x W x 3 RGB each, to be fused with the first."""
     steps: dict[int, list[float]]
     """How far each of their references is, the first one included, in grid steps."""
+    alpha: dict[int, Plane]
+    """Transparency of the N, h x w each; empty where it is not kept."""
     concealed: tuple[int, ...]
     last: bool
     """Whether the segment ends with this batch."""
@@ -102,6 +105,7 @@ class Enhanced:
     task: SegmentTask
     pts: list[int]
     frames: list[Pixels]
+    """H x W x 3 RGB each, or H x W x 4 with transparency."""
     concealed: tuple[int, ...]
     last: bool
 
@@ -126,6 +130,7 @@ class DecodeStage:
         self._plan = plan
         self._borrow = borrow
         self._threads = threads
+        self._keeps_alpha = keeps(plan.encoding.codec, plan.encoding.pix_fmt)
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
         self._held: tuple[int, Pixels] | None = None
         self.where = Where()
@@ -159,7 +164,8 @@ class DecodeStage:
             if len(entries) == plan.batch:
                 yield _batch(task, entries, concealed, last=False)
                 entries, concealed = [], []
-            entries.append(self._entry(task.choices[done], frame.pts, frame.rgb))
+            alpha = frame.alpha if self._keeps_alpha else None
+            entries.append(replace(self._entry(task.choices[done], frame.rgb), alpha=alpha))
             if frame.concealed:
                 concealed.append(frame.pts)
             done += 1
@@ -171,8 +177,9 @@ class DecodeStage:
             )
         yield _batch(task, entries, concealed, last=True)
 
-    def _entry(self, choice: ReferenceChoice, pts: int, lr: Pixels) -> _Entry:
+    def _entry(self, choice: ReferenceChoice, lr: Pixels) -> _Entry:
         """Pair an LR frame with its references; one that is given is taken as it is."""
+        pts = choice.pts
         if choice.ref_pts is None:
             return _Entry(pts, lr)
         plan = self._plan
@@ -216,6 +223,7 @@ class _Entry:
     references: list[Pixels] = field(default_factory=list)
     steps: list[float] = field(default_factory=list)
     given: Pixels | None = None
+    alpha: Plane | None = None
 
 
 def _batch(task: SegmentTask, entries: list[_Entry], concealed: list[int], *, last: bool) -> Batch:
@@ -230,6 +238,7 @@ def _batch(task: SegmentTask, entries: list[_Entry], concealed: list[int], *, la
         given={i: entry.given for i, entry in numbered if entry.given is not None},
         also={i: entry.references[1:] for i, entry in numbered if len(entry.references) > 1},
         steps={i: entry.steps for i, entry in numbered if len(entry.references) > 1},
+        alpha={i: entry.alpha for i, entry in numbered if entry.alpha is not None},
         concealed=tuple(concealed),
         last=last,
     )
@@ -276,6 +285,9 @@ def enhance(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     for i in range(len(batch.pts)):
         if i not in frames:
             frames[i] = upsample(batch.lr[i], plan.height, plan.width)
+    for i, alpha in batch.alpha.items():
+        large = cv2.resize(alpha, (plan.width, plan.height), interpolation=cv2.INTER_CUBIC)
+        frames[i] = _pixels(np.dstack([frames[i], large]))
     return Enhanced(
         task=batch.task,
         pts=batch.pts,
@@ -299,7 +311,7 @@ class EncodeStage:
         self.where = Where()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Encode one H x W x 3 frame; the segment's first one opens its file."""
+        """Encode one H x W x 3 or x 4 frame; the segment's first one opens its file."""
         self.where.at(pts)
         if self._writer is None:
             plan, clip = self._plan, self._storage.clip(pts)

@@ -35,7 +35,7 @@ class Storage:
         if self._own:
             view = grid.views[grid.place(pts)[0]]
             assert view.clip is not None
-            return view.clip
+            return view.clip.model_copy(update={"alpha": False})  # views are read without theirs
         return as_stills(self._clip)
 
     def pts(self, pts: int) -> int:
@@ -62,6 +62,7 @@ def as_stills(clip: Clip) -> Clip:
     return clip.model_copy(
         update={
             "kind": "stills",
+            "alpha": False,
             "files": (),
             "grid": None,
             "colour": colour,

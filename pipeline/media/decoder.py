@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError
+from pipeline.media.alpha import decoder_for
 from pipeline.media.container import MEDIA_ERRORS, demuxed, first_line, frame_pts, open_input
 from pipeline.media.deinterlace import deinterlaced
 from pipeline.schema import Clip
@@ -59,9 +60,10 @@ class Decoder:
         if start_pts is None or not self._seek(start_pts, back):
             self._container.close()
             self._container, self._stream = self._open()
+        transparent = decoder_for(self._clip, self._threads)
         for packet in self._packets():
             try:
-                decoded = packet.decode()
+                decoded = transparent.decode(packet) if transparent else packet.decode()
             except MEDIA_ERRORS as error:
                 self.error = first_line(error)
                 continue

@@ -11,6 +11,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError
 from pipeline.media import stills
+from pipeline.media.alpha import has_alpha, stored_format
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import (
     MEDIA_ERRORS,
@@ -83,6 +84,7 @@ def _probe_stills(path: str) -> Clip:
         times=stills.times(files, [header[3] for header in headers]),
         codec=files[0].suffix.lower().lstrip("."),
         pix_fmt=pix_fmt,
+        alpha=stills.has_alpha(str(files[0])),
         bit_depth=bits,
         width=width,
         height=height,
@@ -101,7 +103,7 @@ def _probe_video(path: str) -> Clip:
         context = stream.codec_context
         check_size(context.width, context.height, path)
         frame = first_frame(container, stream, path)
-        pix_fmt = context.pix_fmt or frame.format.name
+        pix_fmt = stored_format(stream, context.pix_fmt or frame.format.name)
         time_base = stream.time_base
         assert time_base is not None
         width, height = context.width, context.height
@@ -112,6 +114,7 @@ def _probe_video(path: str) -> Clip:
             stream_index=stream.index,
             codec=codec_name(stream),
             pix_fmt=pix_fmt,
+            alpha=has_alpha(pix_fmt),
             bit_depth=max(component.bits for component in frame.format.components),
             width=width,
             height=height,

@@ -9,7 +9,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import InputError
-from pipeline.media import stills
+from pipeline.media.alpha import ENCODERS, keeps
 from pipeline.media.container import first_frame as container_first_frame
 from pipeline.media.container import open_input
 from pipeline.media.hdr import CARRIERS, is_dynamic
@@ -66,8 +66,7 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
 def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
     """Say in sentences what will be rounded or lost on the way to an output's container."""
     if clip.kind == "stills":
-        alpha = stills.has_alpha(clip.files[0])
-        return ["transparency is dropped: the output is opaque"] if alpha else []
+        return _alpha_notes(clip, encoding)
     muxer = muxer_for(clip, out_path)
     tick = Fraction(1, 1000) if muxer in MATROSKA else None
     if muxer == "mpegts":
@@ -95,10 +94,9 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
 
 
 def _picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
-    notes = []
     frame = first_frame(clip)
-    if any(component.is_alpha for component in frame.format.components):
-        notes.append("transparency is dropped: the output is opaque")
+    notes: list[str] = []
+    notes += _alpha_notes(clip, encoding)
     if clip.deinterlace != "off":
         notes.append(
             f"the video is interlaced{'' if clip.interlaced else ' (it does not say so)'}: bwdif "
@@ -115,6 +113,18 @@ def _picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
     if is_dynamic(frame):
         notes.append("dynamic HDR metadata (Dolby Vision, HDR10+) are dropped; PQ or HLG is kept")
     return notes
+
+
+def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
+    if not clip.alpha:
+        return []
+    if keeps(encoding.codec, encoding.pix_fmt):
+        how = f" as {encoding.codec} {encoding.pix_fmt}" if clip.kind == "video" else ""
+        return [f"transparency is kept{how}, enlarged plainly: the reference lends it nothing"]
+    return [
+        f"transparency is dropped: {encoding.codec} {encoding.pix_fmt} is opaque; expected one of "
+        f"{', '.join(ENCODERS)}; try --codec prores into .mov, or ffv1 into .mkv"
+    ]
 
 
 def first_frame(clip: Clip) -> VideoFrame:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from av.video.frame import VideoFrame
 
 from pipeline.errors import StageError
 from pipeline.media import sandbox, stills
+from pipeline.media.alpha import Plane, alpha_of
 from pipeline.media.colour import Pixels, ToRgb
 from pipeline.media.decoder import Decoder
 from pipeline.schema import Clip
@@ -30,6 +31,8 @@ class Frame:
     rgb: Pixels
     concealed: bool = False
     """Whether these are the pixels of a neighbour, because the frame itself is corrupt."""
+    alpha: Plane | None = None
+    """Straight alpha, H x W of the same type and full scale; None where the clip has none."""
 
 
 def read(
@@ -54,7 +57,9 @@ def read(
         return
     if clip.kind == "stills":
         for pts in range(start_pts or 0, len(clip.files) if end_pts is None else end_pts):
-            yield Frame(pts, _still(clip, pts))
+            rgb = _still(clip, pts)
+            alpha = stills.load_alpha(clip.files[pts], rgb) if clip.alpha else None
+            yield Frame(pts, rgb, alpha=alpha)
         return
     wanted = _Range(clip, start_pts, end_pts, on_error == "conceal", expected)
     with closing(Decoder(clip, threads=threads)) as decoder:
@@ -96,7 +101,7 @@ class _Range:
         self._told = expected is not None
         self._due = deque(pts for pts in sorted(expected or ()) if self._inside(pts))
         self._convert = ToRgb(clip.colour, codec=clip.codec)
-        self._last: Pixels | None = None
+        self._last: Frame | None = None
 
     def _inside(self, pts: int) -> bool:
         after = self._start is None or pts >= self._start
@@ -106,22 +111,28 @@ class _Range:
         """Yield the frames; raises StageError naming the first pts that is missing."""
         before, first, rest = self._begin(decoder)
         if before is not None and self._conceal and self._due:
-            self._last = _to_rgb(self._clip, self._convert, before[1], before[0])
+            self._last = self._frame(*before)
         while first is not None and (self._end is None or first[0] < self._end):
             pts, frame = first
             complaint = decoder.error
-            rgb = _to_rgb(self._clip, self._convert, frame, pts)
-            yield from self._missing(pts, rgb, complaint)
+            shown = self._frame(pts, frame)
+            yield from self._missing(pts, shown, complaint)
             if self._due and self._due[0] == pts:
                 self._due.popleft()
-            self._last = rgb
-            yield Frame(pts, rgb)
+            self._last = shown
+            yield shown
             decoder.error = None
             first = next(rest, None)
             if not self._told and decoder.error is not None and not self._conceal:
                 raise self._broken(pts, decoder.error, after=True)
         if self._due:
             yield from self._missing(self._due[-1] + 1, None, decoder.error)
+
+    def _frame(self, pts: int, frame: VideoFrame) -> Frame:
+        rgb = _to_rgb(self._clip, self._convert, frame, pts)
+        # a frame without, in a recording with, is opaque
+        alpha = alpha_of(frame, deep=rgb.itemsize == 2) if self._clip.alpha else None
+        return Frame(pts, rgb, alpha=alpha)
 
     def _begin(self, decoder: Decoder) -> tuple[_Timed | None, _Timed | None, Iterator[_Timed]]:
         """Return (last frame before the range, first one in it, the rest).
@@ -144,14 +155,14 @@ class _Range:
         return before, first, rest
 
     def _missing(
-        self, until: int, next_rgb: Pixels | None, complaint: str | None
+        self, until: int, following: Frame | None, complaint: str | None
     ) -> Iterator[Frame]:
         while self._due and self._due[0] < until:
             pts = self._due.popleft()
-            stand_in = self._last if self._last is not None else next_rgb
+            stand_in = self._last or following
             if not self._conceal or stand_in is None:
                 raise self._broken(pts, complaint)
-            yield Frame(pts, stand_in, concealed=True)
+            yield replace(stand_in, pts=pts, concealed=True)
 
     def _broken(self, pts: int, complaint: str | None, *, after: bool = False) -> StageError:
         where = f"{'after ' if after else ''}pts {pts} ({self._clip.seconds(pts):.3f} s)"

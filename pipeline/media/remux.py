@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from pipeline.errors import StageError
 from pipeline.media import stills
+from pipeline.media.alpha import ALPHA_MODE, BESIDE_PACKETS, MATROSKA_TICK, alpha_of, keeps
 from pipeline.media.colour import ToRgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line, open_input
 from pipeline.media.hdr import side_data
@@ -110,18 +111,26 @@ def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: En
 def _segment_packets(clip: Clip, file: Path) -> Iterator[Packet[Any]]:
     """Yield a segment's packets in decode order with pts in the clip's ticks."""
     with open_input(str(file)) as container:
-        first = int(container.metadata[FIRST_PTS_TAG])
+        first = _first_pts(container)
         stream = container.streams.video[0]
+        # there a tick is written as a millisecond
+        tick = MATROSKA_TICK if "matroska" in container.format.name else clip.time_base
         for packet in container.demux(stream):
             if packet.pts is None:
                 continue
-            exact = packet.pts * packet.time_base / clip.time_base
+            exact = packet.pts * packet.time_base / tick
             if exact.denominator != 1:
                 raise StageError(f"{file} has times off the input's clock; run again")
             packet.time_base = clip.time_base
             packet.pts = int(exact) - LEAD + first
             packet.dts = None
             yield packet
+
+
+def _first_pts(container: InputContainer) -> int:
+    # Matroska writes names in capitals
+    tags = {name.lower(): value for name, value in container.metadata.items()}
+    return int(tags[FIRST_PTS_TAG])
 
 
 def _time(clip: Clip, files: list[Path]) -> _Timing:
@@ -231,10 +240,12 @@ def _add_video(
     matrix = _display_matrix(clip)
     if matrix is not None:
         stream.set_display_matrix(matrix)
-    own = ("encoder", "duration", "bps", "number_of_", "_statistics")
+    own = ("encoder", "duration", "bps", "number_of_", "_statistics", ALPHA_MODE)
     stream.metadata.update(
         {k: v for k, v in source.metadata.items() if not k.lower().startswith(own)}
     )
+    if keeps(encoding.codec, encoding.pix_fmt) and encoding.codec in BESIDE_PACKETS:
+        context.pix_fmt = encoding.pix_fmt  # by which the muxer says that there is transparency
     stream.disposition = source.disposition
     return stream
 
@@ -305,12 +316,13 @@ def _write_stills(clip: Clip, files: list[Path], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     for file in files:
         with open_input(str(file)) as container:
-            first = int(container.metadata[FIRST_PTS_TAG])
+            first = _first_pts(container)
             stream = container.streams.video[0]
             convert = ToRgb(clip.colour)
             for frame in container.decode(stream):
                 assert frame.pts is not None
                 assert stream.time_base is not None
                 pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
+                alpha = alpha_of(frame, deep=clip.bit_depth > 8) if clip.alpha else None
                 rgb = convert(frame)
-                stills.save(out / names[int(pts)] if folder else out, rgb)
+                stills.save(out / names[int(pts)] if folder else out, rgb, alpha)

@@ -25,7 +25,8 @@ from pydantic import TypeAdapter
 
 from pipeline import errors
 from pipeline.errors import InputError, MediaError
-from pipeline.media.colour import Pixels
+from pipeline.media.alpha import Plane
+from pipeline.media.colour import Pixels, contiguous
 from pipeline.media.limits import VARIABLE
 from pipeline.schema import Clip
 
@@ -83,15 +84,19 @@ def probed(path: str) -> Clip:
     return clip.model_copy(update={"path": path, "sandbox": True})
 
 
-def frames(clip: Clip, arguments: dict[str, Any]) -> Iterator[tuple[int, Pixels, bool]]:
-    """Yield pts, pixels and whether they are concealed of each frame `read` gives in a child."""
+def frames(
+    clip: Clip, arguments: dict[str, Any]
+) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
+    """Yield pts, pixels, whether concealed, and alpha of each frame `read` gives in a child."""
     request = {"frames": arguments, "clip": clip.model_dump(mode="json")}
     with Child(request, clip.path) as child:
         while True:
-            said, pixels = child.answer(clip)
+            said, pixels = child.answer(clip, channels=4 if clip.alpha else 3)
             if pixels is None:
                 return
-            yield int(said["pts"]), pixels, bool(said["concealed"])
+            alpha = contiguous(pixels[..., 3]) if clip.alpha else None
+            rgb = contiguous(pixels[..., :3])
+            yield int(said["pts"]), rgb, bool(said["concealed"]), alpha
 
 
 class Frames:
@@ -155,7 +160,9 @@ class Child:
         except BrokenPipeError:
             pass  # it has died, which reading its answer tells better
 
-    def answer(self, clip: Clip | None = None) -> tuple[dict[str, Any], Pixels | None]:
+    def answer(
+        self, clip: Clip | None = None, channels: int = 3
+    ) -> tuple[dict[str, Any], Pixels | None]:
         """Return the next message: its JSON, and the pixels of a frame of `clip`, if any.
 
         Raises what the child raised, and MediaError where it died, hung, or answered nonsense.
@@ -170,10 +177,10 @@ class Child:
         if size == 0:
             return said, None
         kind = np.dtype(np.uint16 if said.get("deep") else np.uint8)
-        if clip is None or size != clip.height * clip.width * 3 * kind.itemsize:
+        if clip is None or size != clip.height * clip.width * channels * kind.itemsize:
             raise self._nonsense()
         pixels = np.frombuffer(self._receive(size, deadline), kind)
-        return said, pixels.reshape(clip.height, clip.width, 3)
+        return said, pixels.reshape(clip.height, clip.width, channels)
 
     def _receive(self, count: int, deadline: float) -> bytearray:
         data = bytearray(count)

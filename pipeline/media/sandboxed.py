@@ -16,10 +16,11 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO, get_type_hints
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pipeline.errors import MediaError, PipelineError
-from pipeline.media.colour import Pixels
 from pipeline.media.confine import bound, confine
 from pipeline.media.reader import FrameReader, read
 from pipeline.media.sandbox import GIGABYTES, HEAD
@@ -121,7 +122,11 @@ def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
     given = request["frames"]
     threads = min(given["threads"] or _THREADS, _THREADS)
     for frame in read(clip, **{**given, "threads": threads}):
-        _send_frame(answers, frame.rgb, {"pts": frame.pts, "concealed": frame.concealed})
+        said = {"pts": frame.pts, "concealed": frame.concealed}
+        if frame.alpha is None:
+            _send_frame(answers, frame.rgb, said)
+        else:
+            _send_frame(answers, np.dstack([frame.rgb, frame.alpha]), said)
     _send(answers, {"end": True})
 
 
@@ -136,7 +141,7 @@ def _singles(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> 
             _refuse(answers, error)
 
 
-def _send_frame(answers: BinaryIO, rgb: Pixels, said: dict[str, Any]) -> None:
+def _send_frame(answers: BinaryIO, rgb: NDArray[Any], said: dict[str, Any]) -> None:
     rgb = rgb if rgb.flags.c_contiguous else rgb.copy()
     _send(answers, {**said, "deep": rgb.itemsize == 2}, rgb.data.cast("B"))
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import MediaError, StageError
+from pipeline.media.alpha import Plane, solid
 from pipeline.media.colour import Pixels, contiguous
 from pipeline.media.limits import check_size
 
@@ -74,7 +75,7 @@ def describe(file: Path) -> tuple[int, int, int, float | None]:
 
 
 def has_alpha(file: str) -> bool:
-    """Tell whether a picture has transparency, which `load` drops."""
+    """Tell whether a picture has transparency, which `load` drops and `load_alpha` reads."""
     with Image.open(file) as image:
         return image.has_transparency_data
 
@@ -135,9 +136,40 @@ def load(file: str) -> Pixels:
     return contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
-def save(file: Path, rgb: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as a picture of the kind that its suffix names."""
-    done, data = cv2.imencode(file.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+def load_alpha(file: str, rgb: Pixels) -> Plane:
+    """Return the transparency of a picture whose colours are `rgb`: H x W of the same type."""
+    deep = rgb.itemsize == 2
+    if deep:
+        # Pillow reduces 16 bits to 8
+        raw = cv2.imdecode(np.fromfile(file, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+        alpha = (
+            raw[..., -1] if raw is not None and raw.ndim == 3 and raw.shape[2] in (2, 4) else None
+        )
+        with Image.open(file) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) != 1
+    else:
+        turned = False
+        with Image.open(file) as image:
+            upright = ImageOps.exif_transpose(image)
+            has = upright.has_transparency_data
+            alpha = np.asarray(upright.convert("RGBA"))[..., 3] if has else None
+    if alpha is None:
+        return solid(*rgb.shape[:2], deep=deep)
+    if turned or alpha.shape != rgb.shape[:2] or alpha.dtype != rgb.dtype:
+        raise StageError(
+            f"{file} has transparency that cannot be read upright; expected 8 bits, or a picture "
+            "that is not turned; save it anew"
+        )
+    return contiguous(alpha)
+
+
+def save(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
+    """Write uint8 or uint16 H x W x 3 RGB as a picture of the kind that its suffix names.
+
+    `alpha`, H x W of the same type, is its transparency.
+    """
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(file.suffix, bgr if alpha is None else np.dstack([bgr, alpha]))
     if not done:
         raise StageError(f"{file} cannot be encoded as {file.suffix}; try .png")
     file.write_bytes(data.tobytes())

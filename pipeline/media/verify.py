@@ -10,6 +10,7 @@ from av.container import InputContainer
 
 from pipeline.errors import MediaError
 from pipeline.media import stills
+from pipeline.media.alpha import keeps
 from pipeline.media.colour import is_rgb, output_colour
 from pipeline.media.container import open_input
 from pipeline.media.languages import UNKNOWN, same, told
@@ -17,17 +18,25 @@ from pipeline.media.probe import probe, scan
 from pipeline.media.remux import still_names
 from pipeline.media.sandbox import sandboxed
 from pipeline.media.streams import Window, chapters, muxer_for, packets, split
-from pipeline.schema import Clip, Colour, FrameIndex
+from pipeline.schema import Clip, Colour, Encoding, FrameIndex
 
 _EMPTY_SUBTITLE = b"\0\0"
 
 
 @sandboxed
-def differences(clip: Clip, index: FrameIndex, out: Path, width: int, height: int) -> list[str]:
+def differences(
+    clip: Clip,
+    index: FrameIndex,
+    out: Path,
+    width: int,
+    height: int,
+    encoding: Encoding | None = None,
+) -> list[str]:
     """Return, in one line each, how `out` differs from a faithful output; [] = it does not.
 
     `index` lists the frames promised; times are compared as exact seconds, to within half a tick
-    where the container's ticks cannot express the input's.
+    where the container's ticks cannot express the input's. `encoding`, where it is known, tells
+    whether transparency was promised.
     """
     if clip.kind == "stills":
         return _still_differences(clip, index, out, width, height)
@@ -37,6 +46,9 @@ def differences(clip: Clip, index: FrameIndex, out: Path, width: int, height: in
     except MediaError as error:
         return [f"the output cannot be read back: {error}"]
     found = _picture_differences(clip, made, width, height)
+    promised = encoding is not None and keeps(encoding.codec, encoding.pix_fmt)
+    if clip.alpha and promised and not made.alpha:
+        found.append("it is opaque, expected the transparency of the input")
     found += _time_differences(clip, index, made, made_index)
     found += _stream_differences(clip, index, out)
     return found
@@ -173,6 +185,8 @@ def _still_differences(
         except (MediaError, OSError) as error:
             found.append(f"{file.name} cannot be read back: {error}")
             continue
+        if clip.alpha and not stills.has_alpha(str(file)):
+            found.append(f"{file.name} is opaque, expected the transparency of the input")
         if header != (width, height, clip.bit_depth):
             found.append(
                 f"{file.name} is {header[0]}x{header[1]} of {header[2]} bits, expected "

@@ -14,10 +14,21 @@ from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import InputError, StageError
-from pipeline.media.colour import FromRgb, Pixels, is_rgb, output_colour
+from pipeline.media.alpha import (
+    BESIDE_PACKETS,
+    MATROSKA_TICK,
+    keeps,
+    opaque,
+    pix_fmt_for,
+    solid,
+    usual_encoder,
+    with_alpha,
+)
+from pipeline.media.colour import FromRgb, Pixels, contiguous, is_rgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line
 from pipeline.media.hdr import CARRIERS, x265_params
 from pipeline.media.quality import Quality, check_crf, crf_for, profile_for, quality_option
@@ -45,6 +56,8 @@ def default_encoding(
 
     Raises InputError for a `quality` that says nothing of the encoder.
     """
+    if codec is None and clip.alpha and clip.sample_aspect_ratio == 1:
+        codec = "ffv1" if clip.kind == "stills" else usual_encoder(clip)
     rgb = clip.kind == "stills" or clip.colour.used_matrix == "rgb"
     if codec is None and clip.kind == "video" and rgb and clip.sample_aspect_ratio != 1:
         # FFV1 has no place for it; this one is lossless too
@@ -71,6 +84,8 @@ def default_encoding(
 
 
 def _default_pix_fmt(clip: Clip, codec: str) -> str:
+    if clip.alpha and (transparent := pix_fmt_for(codec, clip)):
+        return transparent
     deep = clip.bit_depth > 8
     if clip.kind == "stills" or clip.colour.used_matrix == "rgb":
         if codec == "ffv1":
@@ -166,10 +181,11 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
 
 
 class SegmentWriter:
-    """Encode uint8 or uint16 H x W x 3 RGB frames into one segment file.
+    """Encode uint8 or uint16 H x W x 3 RGB, or x 4 with alpha, frames into one segment file.
 
     The file is NUT, whose time base may be any: times are exact, shifted by the `first_pts` tag.
-    What NUT cannot hold, ProRes and DNxHD, is written as QuickTime.
+    What NUT cannot hold is written otherwise: ProRes and DNxHD as QuickTime, transparency beside
+    the packets as Matroska, whose milliseconds stand for ticks there.
     """
 
     def __init__(
@@ -178,12 +194,14 @@ class SegmentWriter:
         self._path = Path(path)
         self._clip, self._encoding = clip, plan_encoding
         self._width, self._height = width, height
-        self._convert = FromRgb(clip.colour, plan_encoding.pix_fmt)
+        self._alpha = keeps(plan_encoding.codec, plan_encoding.pix_fmt)
+        made = opaque(plan_encoding.pix_fmt) if self._alpha else plan_encoding.pix_fmt
+        self._convert = FromRgb(clip.colour, made)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._first = 0
         self._count = 0
-        self._quicktime = False
+        self._format = "nut"
 
     def __enter__(self) -> Self:
         return self
@@ -198,14 +216,15 @@ class SegmentWriter:
 
     def write(self, rgb: Pixels, pts: int) -> None:
         """Encode one frame at `pts`, ticks of the clip's time base; times must rise."""
-        if rgb.shape != (self._height, self._width, 3):
+        channels = rgb.shape[2] if self._alpha else 3
+        if rgb.shape != (self._height, self._width, channels):
             raise StageError(
                 f"a frame of {rgb.shape} came, expected {(self._height, self._width, 3)}"
             )
         try:
             if self._stream is None:
                 self._open(pts)
-            frame = self._convert(rgb)
+            frame = self._picture(rgb)
             frame.pts = pts - self._first + LEAD
             frame.time_base = self._clip.time_base
             # ProRes writes into each frame what the frame says, not what the stream says
@@ -217,6 +236,13 @@ class SegmentWriter:
             raise StageError(
                 f"{self._encoding.codec} cannot encode the frame at pts {pts}: {first_line(error)}"
             ) from error
+
+    def _picture(self, rgb: Pixels) -> VideoFrame:
+        if not self._alpha:
+            return self._convert(rgb)
+        frame = self._convert(contiguous(rgb[..., :3]))
+        alpha = rgb[..., 3] if rgb.shape[2] == 4 else solid(self._height, self._width, deep=False)
+        return with_alpha(frame, alpha, self._encoding.pix_fmt)
 
     def close(self) -> None:
         """Write what the encoder still holds, and have the file on the disk."""
@@ -237,15 +263,17 @@ class SegmentWriter:
         clip, encoding = self._clip, self._encoding
         rate = clip.frame_rate or Fraction(25)
         options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
-        self._quicktime = not can_hold("nut", encoding.codec)
-        if self._quicktime:
+        if self._alpha and encoding.codec in BESIDE_PACKETS:
+            self._format = "matroska"
+        elif not can_hold("nut", encoding.codec):
+            self._format = "mov"
             ticks = str(clip.time_base.denominator)
             options |= {"video_track_timescale": ticks, "movie_timescale": ticks}
             options["movflags"] = "+use_metadata_tags"
         self._container = av.open(
             str(self._path),
             "w",
-            format="mov" if self._quicktime else "nut",
+            format=self._format,
             container_options=options,
         )
         self._container.metadata[FIRST_PTS_TAG] = str(first_pts)
@@ -257,7 +285,8 @@ class SegmentWriter:
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         _configure(context, encoding, self._width, self._height, clip.time_base)
-        stream.time_base = clip.time_base
+        matroska = self._format == "matroska"
+        stream.time_base = MATROSKA_TICK if matroska else clip.time_base
         if not is_rgb(encoding.pix_fmt) or clip.sample_aspect_ratio != 1:
             context.sample_aspect_ratio = clip.sample_aspect_ratio
         colour = output_colour(clip.colour, encoding.pix_fmt)
@@ -274,6 +303,8 @@ class SegmentWriter:
         for packet in packets:
             # encoders guess the dts from frame distances, which with a variable rate or few frames
             # gives any time, even behind the pts; `remux` computes them anew
-            packet.dts = packet.pts if self._quicktime else self._count
+            packet.dts = self._count if self._format == "nut" else packet.pts
+            if self._format == "matroska":
+                packet.time_base = MATROSKA_TICK
             self._count += 1
             target.mux(packet)

@@ -1,0 +1,155 @@
+"""Transparency: straight alpha of decoded frames, kept by encoders that can.
+
+The network never sees it: it is enlarged plainly and put back beside the enhanced colours.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.codec.context import ThreadType
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipeline.media.colour import contiguous
+from pipeline.schema import Clip
+
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+"""H x W."""
+
+ENCODERS = ("prores_ks", "ffv1", "libvpx-vp9")
+"""Those that keep transparency here, named where another one drops it."""
+BESIDE_PACKETS = frozenset({"libvpx-vp9"})
+"""Encoders whose transparency lies beside the packets (WebM's BlockAdditional)."""
+_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""FFmpeg's own decoders of these leave the transparency beside the packets unread."""
+_INPUTS = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9", "prores": "prores_ks"}
+ALPHA_MODE = "alpha_mode"
+"""Matroska's element AlphaMode, as FFmpeg names it."""
+MATROSKA_TICK = Fraction(1, 1000)
+
+
+def has_alpha(pix_fmt: str) -> bool:
+    """Tell whether a pixel format holds transparency."""
+    return any(component.is_alpha for component in VideoFormat(pix_fmt).components)
+
+
+def keeps(codec: str, pix_fmt: str) -> bool:
+    """Tell whether an encoder writes the transparency of frames in `pix_fmt`."""
+    planar = pix_fmt.startswith(("yuva", "gbrap")) and not VideoFormat(pix_fmt).is_big_endian
+    return codec in ENCODERS and (planar or pix_fmt == "bgra")
+
+
+def stored_format(stream: VideoStream, pix_fmt: str) -> str:
+    """Return the pixel format of a stream's frames, transparency beside its packets included."""
+    beside = stream.codec_context.codec.canonical_name in _DECODERS
+    return "yuva420p" if beside and stream.metadata.get(ALPHA_MODE) == "1" else pix_fmt
+
+
+def decoder_for(clip: Clip, threads: int) -> VideoCodecContext | None:
+    """Return a decoder that reads the transparency beside the packets; None: the stream's does."""
+    if not clip.alpha or clip.codec not in _DECODERS:
+        return None
+    context = av.CodecContext.create(_DECODERS[clip.codec], "r")
+    assert isinstance(context, VideoCodecContext)
+    context.thread_type = ThreadType.AUTO
+    context.thread_count = threads
+    return context
+
+
+def usual_encoder(clip: Clip) -> str:
+    """Return the encoder for a recording with transparency where none was asked for."""
+    return _INPUTS.get(clip.codec, "ffv1")
+
+
+def pix_fmt_for(codec: str, clip: Clip) -> str | None:
+    """Return in which pixel format an encoder keeps the transparency of `clip`, None if in none."""
+    deep = clip.bit_depth > 8
+    if codec == "prores_ks":
+        return "yuva444p10le"
+    if codec == "libvpx-vp9":
+        return "yuva420p"
+    if codec != "ffv1":
+        return None
+    if clip.kind == "stills" or clip.colour.used_matrix == "rgb":
+        return "gbrap16le" if deep else "bgra"
+    chroma = next((c for c in ("444", "422") if c in clip.pix_fmt), "420")
+    return f"yuva{chroma}p{'16le' if clip.bit_depth > 10 else '10le' if deep else ''}"
+
+
+def alpha_of(frame: VideoFrame, *, deep: bool) -> Plane:
+    """Return a frame's alpha as uint8, or uint16 where `deep`, H x W at full scale.
+
+    Alpha is full range whatever the colours are (FFmpeg's pixfmt.h). A frame without is opaque.
+    """
+    parts = frame.format.components
+    if not any(part.is_alpha for part in parts):
+        return solid(frame.height, frame.width, deep=deep)
+    bits = max(part.bits for part in parts)
+    planar = frame.format.name.startswith(("yuva", "gbrap")) and not frame.format.is_big_endian
+    if not planar:
+        # palettes and packed formats
+        frame = frame.reformat(format="gbrap" if bits == 8 else "gbrap16le")
+        bits = 8 if bits == 8 else 16
+    plane: Any = frame.planes[3]
+    rows: Any = np.frombuffer(plane, np.uint8 if bits == 8 else np.uint16)
+    rows = rows.reshape(plane.height, -1)
+    return _to_depth(rows[:, : plane.width], bits, 16 if deep else 8)
+
+
+def solid(height: int, width: int, *, deep: bool) -> Plane:
+    """Return the alpha of an opaque frame."""
+    return (
+        np.full((height, width), 65535, np.uint16) if deep else np.full((height, width), 255, "u1")
+    )
+
+
+def with_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
+    """Return `frame` in `pix_fmt`, its transparency set to H x W uint8 or uint16 at full scale.
+
+    The colours are those of `frame`, whose format is `opaque(pix_fmt)`.
+    """
+    made = frame if frame.format.name == pix_fmt else _extended(frame, pix_fmt)
+    bits = max(part.bits for part in made.format.components)
+    levels = _to_depth(alpha, 8 * alpha.itemsize, bits)
+    if made.format.name == "bgra":
+        plane: Any = made.planes[0]
+        rows: Any = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        rows[:, 3 : 4 * plane.width : 4] = levels
+    else:
+        plane = made.planes[3]
+        rows = np.frombuffer(plane, levels.dtype).reshape(plane.height, -1)
+        rows[:, : plane.width] = levels
+    return made
+
+
+def opaque(pix_fmt: str) -> str:
+    """Return the pixel format of the same colours without transparency; bgra itself."""
+    return pix_fmt.replace("yuva", "yuv").replace("gbrap", "gbrp")
+
+
+def _extended(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
+    """Return a frame with the planes of `frame` and one more."""
+    made = VideoFrame(frame.width, frame.height, pix_fmt)
+    for source, target in zip(frame.planes, made.planes, strict=False):
+        rows: Any = np.frombuffer(source, np.uint8)  # type: ignore[call-overload]
+        out: Any = np.frombuffer(target, np.uint8)  # type: ignore[call-overload]
+        used = min(source.line_size, target.line_size)
+        out.reshape(target.height, -1)[:, :used] = rows.reshape(source.height, -1)[:, :used]
+    made.colorspace, made.color_range = frame.colorspace, frame.color_range
+    return made
+
+
+def _to_depth(levels: Plane, bits: int, wanted: int) -> Plane:
+    """Return full-scale levels of `bits` as those of `wanted` bits, rounded."""
+    if bits == wanted:
+        return contiguous(levels)
+    most, least = (1 << wanted) - 1, (1 << bits) - 1
+    scaled = (levels.astype(np.uint32) * most + least // 2) // least
+    return contiguous(scaled.astype(np.uint8 if wanted == 8 else np.uint16))
