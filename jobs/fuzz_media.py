@@ -3,13 +3,16 @@
 Every input is probed, counted and decoded by a child process with limits on memory and time, or,
 with --runs, goes through a whole run as input and as reference. Good ends are frames, a verified
 output, or one of the pipeline's own errors and no output; a death, a hang, any other exception or
-an output that differs is a failure, and its file is kept in --keep.
+an output that differs is a failure, and its file is kept in --keep. With --trace, strace watches
+which files are opened: one that is neither the input nor a library is a failure, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import resource
 import select
 import subprocess
@@ -23,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jobs.machine import describe
+
 SAMPLES = Path(__file__).parent.parent / "tests" / "data"
 LIMIT = 60.0
 """Seconds for one input."""
@@ -30,6 +35,8 @@ MEMORY = 4 << 30
 """Bytes of address space of a child."""
 FRAMES = 5
 """Decoded of each input at most."""
+SCRATCH = "fuzz-"
+"""How the folders begin that hold the input, and what a run writes."""
 _NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
 
 
@@ -109,7 +116,7 @@ def run_on(path: str) -> str:
     from pipeline.media.verify import differences
     from pipeline.settings import RunSettings
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
         out = Path(folder) / "out.mkv"
         settings = RunSettings(
             input=path,
@@ -152,16 +159,19 @@ def child(act: Callable[[str], str]) -> None:
 class Child:
     """A process that reads files, started again when one kills it."""
 
-    def __init__(self, *, runs: bool = False) -> None:
+    def __init__(self, scratch: str, *, runs: bool = False, trace: Path | None = None) -> None:
+        self._environment = {**os.environ, "TMPDIR": scratch}
         self._process: subprocess.Popen[str] | None = None
-        self._runs = ["--runs"] * runs
+        self._command = [sys.executable, "-m", "jobs.fuzz_media", "--child", *["--runs"] * runs]
+        if trace is not None:
+            self._command = [*watched(trace), *self._command]
 
     def ask(self, path: Path) -> str:
         """Return what became of a file; `CRASH signal` and `HANG` are ends of the process."""
         if self._process is None:
-            command = [sys.executable, "-m", "jobs.fuzz_media", "--child", *self._runs]
             self._process = subprocess.Popen(
-                command,
+                self._command,
+                env=self._environment,
                 text=True,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -187,6 +197,44 @@ class Child:
             process.communicate()
 
 
+def watched(trace: Path) -> list[str]:
+    """Return the beginning of a command whose opened files are written to `trace`."""
+    calls = "trace=open,openat,openat2,connect"
+    return [
+        "strace",
+        "-f",
+        "-A",
+        "-qq",
+        "--seccomp-bpf",
+        "-s",
+        "4096",
+        "-e",
+        calls,
+        "-o",
+        str(trace),
+    ]
+
+
+def opened_outside(trace: Path) -> list[str]:
+    """Return the files and addresses in a trace that were neither inputs nor part of Python."""
+    here = SAMPLES.parent.parent
+    packages = [str(here / name) for name in ("crossnetpp", "deploy", "jobs", "pipeline")]
+    own = (sys.prefix, sys.base_prefix, *packages, f"{tempfile.gettempdir()}/{SCRATCH}")
+    system = ("/usr/", "/lib", "/etc/", "/proc/", "/sys/", "/dev/")
+    found = set()
+    for line in trace.read_text(errors="replace").splitlines():
+        call = re.search(r"(open|openat|openat2|connect)\((.*)\)\s*= (-?\d+)", line)
+        if call is None or "O_DIRECTORY" in line or "AF_UNIX" in line:
+            continue
+        if call[1] != "connect" and call[3].startswith("-"):
+            continue
+        named = re.search(r'"(.*?)"', call[2])
+        path = named[1] if named else call[2]
+        if call[1] == "connect" or (path.startswith("/") and not path.startswith((*own, *system))):
+            found.add(path)
+    return sorted(found)
+
+
 def fuzz(
     seconds: float,
     seed: int,
@@ -194,13 +242,14 @@ def fuzz(
     keep: Path | None = None,
     *,
     runs: bool = False,
+    trace: Path | None = None,
 ) -> Iterator[tuple[int, str]]:
     """Yield (number, what became of it) of input after input, until time or count is over."""
     originals = [path.read_bytes() for path in samples()]
     end = time.monotonic() + seconds
-    reader = Child(runs=runs)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
         path = Path(scratch) / "input"
+        reader = Child(scratch, runs=runs, trace=trace)
         try:
             for number in range(seed * 1_000_000, seed * 1_000_000 + count):
                 if time.monotonic() > end:
@@ -222,20 +271,36 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1 << 40, help="inputs at most")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
     parser.add_argument("--runs", action="store_true", help="whole runs instead of reading")
+    parser.add_argument("--trace", type=Path, help="file for the paths opened; needs strace")
+    parser.add_argument("--json", type=Path, help="write the counts there")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(run_on if options.runs else look_at)
         return 0
     counts: Counter[str] = Counter()
-    tried = fuzz(options.seconds, options.seed, options.count, options.keep, runs=options.runs)
+    tried = fuzz(
+        options.seconds,
+        options.seed,
+        options.count,
+        options.keep,
+        runs=options.runs,
+        trace=options.trace,
+    )
     for number, answer in tried:
         word = answer.split()[0]
         counts[word] += 1
         if word.isupper():
             sys.stdout.write(f"{number}: {answer}\n")
     sys.stdout.write(f"{counts.total()} inputs: {dict(counts)}\n")
-    return 1 if any(word.isupper() for word in counts) else 0
+    outside = opened_outside(options.trace) if options.trace else None
+    if outside:
+        sys.stdout.write(f"OPENED {outside}\n")
+    if options.json:
+        told = {"seed": options.seed, "runs": options.runs, "inputs": counts.total()}
+        told |= {"outcomes": counts, "opened_outside": outside, "machine": describe()}
+        options.json.write_text(json.dumps(told, indent=1) + "\n")
+    return 1 if outside or any(word.isupper() for word in counts) else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""The fuzzer's own watch: what a reader opens beyond its input is found out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.fuzz_media import fuzz, opened_outside, watched
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="no strace")
+
+
+@needs_strace
+def test_a_reader_that_opens_another_file_or_the_network_is_found_out(tmp_path: Path) -> None:
+    secret, trace = tmp_path / "secret", tmp_path / "trace"
+    secret.write_text("x")
+    code = (
+        f"open({str(secret)!r}).read()\nimport socket\nsocket.socket().connect_ex(('127.0.0.1', 9))"
+    )
+    subprocess.run([*watched(trace), sys.executable, "-c", code], check=True)
+    assert opened_outside(trace) == sorted(["127.0.0.1", str(secret)])
+
+
+@needs_strace
+def test_damaged_recordings_open_nothing_else(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    answers = dict(fuzz(60, seed=7, count=12, trace=trace))
+    assert len(answers) == 12
+    assert trace.stat().st_size > 0
+    assert opened_outside(trace) == []
