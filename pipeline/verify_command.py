@@ -31,6 +31,8 @@ def verify(given: str, made: str) -> Verification:
     found = differences(
         clip, scan(clip), Path(output.path), clip.width * scale, clip.height * scale
     )
+    if clip.alpha and not output.alpha:
+        found.append("it is opaque, expected the transparency of the input")
     return Verification(input=given, output=made, same=not found, differences=found)
 
 

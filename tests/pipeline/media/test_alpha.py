@@ -118,6 +118,9 @@ def test_an_opaque_encoder_is_said_before_and_after_and_says_nothing_false(tmp_p
         # or players would look for what is not there
         assert "alpha_mode" not in container.streams.video[0].metadata
     assert not probe(str(out)).alpha
+    verified = CliRunner().invoke(main, ["verify", str(source), str(out)])
+    assert verified.exit_code == 1
+    assert verified.output == "it is opaque, expected the transparency of the input\n"
 
 
 def test_an_output_that_lost_its_transparency_is_found_out(tmp_path: Path) -> None:

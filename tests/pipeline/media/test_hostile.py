@@ -16,7 +16,7 @@ from pipeline.errors import InputError, MediaError
 from pipeline.media.probe import probe, scan
 
 ODD = DATA / "odd"
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "120"))
 """How long damaged inputs are tried."""
 
 
