@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import av
+import cv2
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
@@ -42,6 +43,12 @@ LEAD = 64
 the first pts. More than any encoder's reordering depth."""
 
 _LARGEST_RATE = 1_000_000
+_AVX512 = 256
+"""OpenCV's number for the part of AVX-512 that x264 uses."""
+_WITHOUT_AVX512 = "MMX2,SSE2Fast,LZCNT,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
+"""x264's AVX-512 code for macroblock trees reads memory nobody wrote where a row is not a multiple
+of 8 macroblocks: the bits then change from run to run. With these they are those of any processor.
+"""
 
 
 def default_encoding(
@@ -116,6 +123,8 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
         options["profile"] = encoding.profile
     if encoding.codec == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # its greeting goes straight to stderr
+    if encoding.codec in ("libx264", "libx264rgb") and cv2.checkHardwareSupport(_AVX512):
+        options["x264-params"] = f"asm={_WITHOUT_AVX512}"
     if encoding.codec == "libx265":
         # threads change the bits of x265 too, and its log goes straight to stderr
         options["x265-params"] = (
