@@ -12,6 +12,7 @@ from pipeline.interrupt import Interrupts
 from pipeline.ledger import Ledger, write_atomically
 from pipeline.lightfield.joining import join_views, view_differences
 from pipeline.lightfield.sidecar import publish_sidecar
+from pipeline.media import sequence
 from pipeline.media.remux import assemble
 from pipeline.media.verify import differences
 from pipeline.plan_file import dumps
@@ -51,17 +52,9 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
     files = ledger.files()
     views = plan.input.grid is not None
     with _one_line("assemble"):
-        if views:
-            join_views(plan, files, finished)
-        else:
-            assemble(plan.input, files, finished, plan.encoding)
+        _join(plan, files, finished)
     with _one_line("verify"):
-        promised = promised_frames(plan)
-        found = (
-            view_differences(plan, finished)
-            if views
-            else differences(plan.input, promised, finished, plan.width, plan.height, plan.encoding)
-        )
+        found = _differences(plan, files, finished)
     if found:
         listed = "; ".join(found[:_LISTED])
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
@@ -79,6 +72,26 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
             publish(finished, output, ledger.folder.path, force=force)
             ledger.remove()
     return plan_place(ledger)
+
+
+def _join(plan: Plan, files: list[Path], finished: Path) -> None:
+    """Write the output from the segments."""
+    if plan.input.grid is not None:
+        join_views(plan, files, finished)
+    elif plan.pictures:
+        sequence.assemble(plan.input, files, finished, promised_frames(plan), plan.pictures)
+    else:
+        assemble(plan.input, files, finished, plan.encoding)
+
+
+def _differences(plan: Plan, files: list[Path], finished: Path) -> list[str]:
+    """Return how what was written differs from what was promised."""
+    if plan.input.grid is not None:
+        return view_differences(plan, finished)
+    given, promised, size = plan.input, promised_frames(plan), (plan.width, plan.height)
+    if plan.pictures:
+        return sequence.differences(given, promised, finished, *size, plan.pictures, files)
+    return differences(given, promised, finished, *size, plan.encoding)
 
 
 def _upload(ledger: Ledger, finished: Path, *, force: bool) -> None:

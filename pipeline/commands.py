@@ -27,7 +27,10 @@ _INPUT = click.argument("input", metavar="INPUT")
 _WHAT = (
     click.option("--ref-stream", metavar="REF", help="HR recording to borrow from."),
     click.option(
-        "-o", "--output", metavar="OUT", help="Default: <input stem>_x<scale>.<ext>; - is stdout."
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="Default: <input stem>_x<scale>.<ext>; - is stdout, frames/%06d.png pictures.",
     ),
     click.option(
         "--scale",
@@ -335,7 +338,7 @@ def _describe_plan(made: Plan) -> str:
     why = Counter(choice.why for choice in made.reference_map)
     reasons = ", ".join(f"{count} {name}" for name, count in why.most_common())
     lines = [
-        f"{made.input.path} -> {made.output}",
+        f"{made.input.path} -> {Path(made.output) / made.pictures}",
         f"  {made.input.width}x{made.input.height} -> {made.width}x{made.height} (x{made.scale}), "
         f"{len(made.reference_map)} frames in {len(made.segments)} segments",
         f"  engine {made.engine}, model {made.model}, {made.batch} frames a batch",

@@ -32,11 +32,11 @@ class _Sample(NamedTuple):
 
 
 def expected_bytes(plan: Plan) -> int | None:
-    """Return about how many bytes the video of a run will have; None but for videos.
+    """Return about how many bytes the video of a run will have; None for what is no video.
 
     Detail that is borrowed needs bytes, too: expect somewhat more where the reference is rich.
     """
-    if plan.input.kind != "video":
+    if plan.input.kind != "video" or plan.pictures:
         return None
     count = int(min(_MOST, max(_FEWEST, _PIXELS / (plan.width * plan.height * _PLACES))))
     pts = [choice.pts for choice in plan.reference_map]

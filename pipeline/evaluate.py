@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,7 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.options import grid_options
 from pipeline.lightfield.quality import LightFieldQuality, evaluate_views, in_words, steps_of
 from pipeline.lightfield.sidecar import given_views
+from pipeline.media.numbered import check_comparable
 from pipeline.media.probe import probe
 from pipeline.media.reader import Frame, read
 from pipeline.schema import Clip, Model, Plan
@@ -58,8 +59,11 @@ class FrameQuality:
     ssim_y: float
 
 
-def _seconds(clip: Clip, frame: Frame) -> Fraction:
-    return frame.pts * clip.time_base
+def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
+    """Return what tells when a frame is: pictures beside a video have times of their own."""
+    if clip.times and other.kind == "video":
+        return lambda frame: Fraction(clip.times[frame.pts])
+    return lambda frame: frame.pts * clip.time_base
 
 
 def per_frame(
@@ -73,6 +77,7 @@ def per_frame(
     # torch is imported only where pictures are measured, so that --help stays fast
     from crossnetpp.metrics import quality
 
+    check_comparable(Path(sr), "an evaluation")
     result, truth = probe(sr), probe(ground_truth)
     if (result.width, result.height) != (truth.width, truth.height):
         raise PairingError(
@@ -80,13 +85,14 @@ def per_frame(
             f"{truth.width}x{truth.height}, expected the same size; "
             "give the original the input was made from"
         )
+    at_result, at_truth = _clock(result, truth), _clock(truth, result)
     partners = read(truth)
     partner = next(partners, None)
     for number, frame in enumerate(read(result)):
-        at = _seconds(result, frame)
-        while partner is not None and _seconds(truth, partner) < at - TOLERANCE:
+        at = at_result(frame)
+        while partner is not None and at_truth(partner) < at - TOLERANCE:
             partner = next(partners, None)
-        if partner is None or _seconds(truth, partner) > at + TOLERANCE:
+        if partner is None or at_truth(partner) > at + TOLERANCE:
             raise PairingError(
                 f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
                 f"frame of {sr}; give the original with the same time stamps"

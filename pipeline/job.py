@@ -23,6 +23,7 @@ from pipeline.lightfield.consistent import (
 )
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.probe import probe
+from pipeline.pictures import check_measurable
 from pipeline.places import localised, named, unfinished
 from pipeline.plan import load_plan, make_plan
 from pipeline.progress import Reporter, Silent, limiting
@@ -316,6 +317,7 @@ def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
     """Refuse a ground truth of another size now, not after hours of work."""
     if settings.ground_truth is None:
         return
+    check_measurable(plan)
     views = plan.input.grid is not None
     found = open_light_field(settings.ground_truth, settings) if views else None
     truth = found or probe(settings.ground_truth)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from pipeline.errors import AlreadyThere, InputError
+from pipeline.pictures import check_folder
+from pipeline.publish import is_empty
 from pipeline.schema import Clip
 from pipeline.settings import RunSettings
 
@@ -15,29 +18,48 @@ LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 Enough to notice a full disk beforehand."""
 
 
-def check_output(output: Path, settings: RunSettings, lr: Clip, ref: Clip) -> None:
-    """Refuse an output that is an input, is there already, or cannot be written."""
+def check_output(
+    output: Path, settings: RunSettings, lr: Clip, ref: Clip, pictures: str = ""
+) -> None:
+    """Refuse an output that is an input, is there already, or cannot be written.
+
+    `pictures` is the pattern of numbered pictures for which `output` is the folder.
+    """
     taken = [("input", lr.path), ("reference", ref.path), ("ground truth", settings.ground_truth)]
     taken += [("input's", file) for file in lr.files]
     taken += [("reference's", file) for file in ref.files]
+    place = _real(output)
     for name, path in taken:
         # "sub/../clip.mkv" and links name the same file
-        if path and output.resolve() == Path(path).resolve():
+        if path and place == _real(path):
             raise InputError(
                 f"found the {name} {path} as output, expected another path; try another -o"
             )
-    if output.exists() and not settings.force:
+        if path and output.is_dir() and _real(path).is_relative_to(place):
+            raise InputError(
+                f"found the {name} {path} in the folder {output}, which would be replaced, "
+                "expected it elsewhere; try another -o"
+            )
+    if os.path.lexists(output) and not settings.force and not (pictures and is_empty(output)):
         raise AlreadyThere(
             f"found {output} already there; try another -o, or --force to replace it"
         )
-    if output.is_dir() and lr.kind == "video":
+    if pictures:
+        check_folder(output, pictures)
+    elif output.is_dir() and lr.kind == "video":
         raise InputError(
-            f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}"
+            f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}, or "
+            "for pictures frames/%06d.png"
         )
     folder = output.parent
     if not folder.is_dir():
         raise InputError(f"found no folder {folder}, expected one for the output; make it first")
     _check_writable(folder)
+
+
+def _real(path: str | Path) -> Path:
+    """Return where links lead to; a link that leads to itself stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def check_room(output: Path, lr: Clip, pixels: int) -> None:

@@ -60,7 +60,7 @@ def named(plan: Plan, settings: RunSettings) -> Plan:
     output = settings.output
     if output is None or not remote.is_url(output):
         return plan
-    if plan.input.kind != "video":
+    if plan.input.kind != "video" or plan.pictures:
         raise InputError(
             f"found the folder {remote.hidden(output)} as output, expected a video's: a folder "
             "cannot appear at a URL in one step; choose a local -o and copy it"

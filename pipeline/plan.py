@@ -21,12 +21,14 @@ from pipeline.lightfield.plan_views import (
 )
 from pipeline.lightfield.storage import Storage
 from pipeline.lightfield.targets import check_target, default_target
+from pipeline.media import sequence
 from pipeline.media.interlaced import progressive
 from pipeline.media.probe import fingerprint, probe
 from pipeline.media.promises import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
 from pipeline.output_checks import check_output, check_room
 from pipeline.pairing_plan import plan_references
+from pipeline.pictures import asked_pictures, moved, stored_as
 from pipeline.plan_file import read_plan, save_plan
 from pipeline.schema import Clip, Encoding, FrameIndex, Plan, ReferenceChoice
 from pipeline.segments import cut_segments
@@ -71,7 +73,8 @@ def make_plan(settings: RunSettings) -> Plan:
     silent, lr = _silenced(lr, settings.audio)
     check_view_options(settings, lr)
     scale = choose_scale(lr, ref, settings.scale)
-    stored = Storage(lr, settings.to).clip(0)
+    pictures = asked_pictures(settings, lr)
+    stored = stored_as(Storage(lr, settings.to).clip(0), pictures)
     encoding = default_encoding(
         stored,
         codec=settings.codec,
@@ -83,15 +86,15 @@ def make_plan(settings: RunSettings) -> Plan:
     width, height = lr.width * scale, lr.height * scale
     check_encoder(encoding, width, height)
     index = frames_between(lr, scan(lr), settings.start, settings.end)
-    output = _output(settings, lr, scale, encoding)
-    check_output(output, settings, lr, ref)
-    check_room(output, lr, len(index.pts) * width * height)
+    output, pattern = pictures or (_output(settings, lr, scale, encoding), "")
+    check_output(output, settings, lr, ref, pattern)
+    check_room(output, stored if pattern else lr, len(index.pts) * width * height)
     if views:
         paired = plan_view_references(lr, ref, settings, (height, width))
         segments = cut_views(lr, settings.segment, settings.to)
         notes = paired.notes
     else:
-        check_container(lr, output, encoding)
+        lost = _lost(lr, output, encoding, pattern)
         paired = plan_references(lr, index, ref, settings, (height, width))
         segments = cut_segments(
             index.pts, index.keys, index.end_pts, lr.time_base, settings.segment
@@ -99,13 +102,14 @@ def make_plan(settings: RunSettings) -> Plan:
         notes = [
             *_colour_notes(lr, ref),
             *silent,
-            *container_notes(lr, output, encoding),
+            *lost,
             *paired.notes,
         ]
     return Plan(
         input=lr,
         reference=paired.reference,
         output=str(output),
+        pictures=pattern,
         scale=scale,
         width=width,
         height=height,
@@ -186,11 +190,10 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     plan = plan.model_copy(update={"reference_map": _checked_map(plan, ref, path)})
     if settings is None:
         return plan
-    if settings.output:
-        plan = plan.model_copy(update={"output": str(Path(settings.output).absolute())})
+    plan = plan.model_copy(update=moved(plan, settings))
     output = Path(plan.output)
-    check_output(output, settings, lr, ref)
-    if lr.grid is None:
+    check_output(output, settings, lr, ref, plan.pictures)
+    if lr.grid is None and not plan.pictures:
         check_container(lr, output, plan.encoding)
     check_room(output, lr, len(plan.reference_map) * plan.width * plan.height)
     return plan
@@ -356,6 +359,14 @@ def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> 
     if lr.grid is not None:
         check_target(lr, settings.to, chosen)
     return chosen
+
+
+def _lost(lr: Clip, output: Path, encoding: Encoding, pattern: str) -> list[str]:
+    """Refuse what cannot hold the video, and say what it does not keep."""
+    if pattern:
+        return sequence.notes(lr, pattern, encoding)
+    check_container(lr, output, encoding)
+    return container_notes(lr, output, encoding)
 
 
 def _colour_notes(lr: Clip, ref: Clip) -> list[str]:

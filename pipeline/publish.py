@@ -17,12 +17,17 @@ def sync(path: Path) -> None:
     fsync(path)
 
 
+def is_empty(folder: Path) -> bool:
+    """Tell whether this is an empty folder: another is renamed over it in one step."""
+    return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+
+
 def publish(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
     """Rename the finished file or folder to its place; `spare` takes what it replaces.
 
     Raises InputError where something is there and `force` is not given.
     """
-    if os.path.lexists(output):
+    if os.path.lexists(output) and not (finished.is_dir() and is_empty(output)):
         if not force:
             raise InputError(f"{output} appeared during the run; move it away, or use --force")
         if output.is_dir() or finished.is_dir():
@@ -30,7 +35,8 @@ def publish(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
             replaced = spare / "replaced"
             output.rename(replaced)
             finished.rename(output)
-            shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()
+            link = replaced.is_symlink()
+            shutil.rmtree(replaced) if replaced.is_dir() and not link else replaced.unlink()
             fsync(output.parent)
             return
     finished.replace(output)

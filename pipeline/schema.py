@@ -306,6 +306,8 @@ class Plan(Model):
     input: Clip
     reference: ReferencePlan
     output: str
+    pictures: str = ""
+    """Names of numbered pictures, such as %06d.png, in the folder `output`; "" for others."""
     output_url: str = ""
     """Where the output goes after `output` was made and verified on the driver's machine."""
     scale: Literal[2, 4, 8]

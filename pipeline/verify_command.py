@@ -23,10 +23,15 @@ def verify(given: str, made: str) -> Verification:
 
     Raises MediaError where `given` cannot be read.
     """
+    from pipeline.media import numbered, sequence
     from pipeline.media.probe import probe, scan
     from pipeline.media.verify import differences
 
-    clip, output = probe(given), probe(made)
+    clip = probe(given)
+    if clip.kind == "video" and Path(made).is_dir() and numbered.read_sequence(Path(made)):
+        found = sequence.compared(clip, Path(made))
+        return Verification(input=given, output=made, same=not found, differences=found)
+    output = probe(made)
     scale = max(1, round(output.width / clip.width))
     found = differences(
         clip, scan(clip), Path(output.path), clip.width * scale, clip.height * scale

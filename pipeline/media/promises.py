@@ -71,7 +71,7 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
     tick = Fraction(1, 1000) if muxer in MATROSKA else None
     if muxer == "mpegts":
         tick = Fraction(1, 90000)
-    notes = _picture_notes(clip, encoding)
+    notes = picture_notes(clip, encoding)
     if tick is not None and (clip.time_base / tick).denominator != 1:
         notes.append(
             f"{out_path.suffix} keeps times in steps of {float(tick) * 1000:g} ms: "
@@ -93,7 +93,8 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
     return notes
 
 
-def _picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
+def picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
+    """Say what is lost of the pictures themselves, whatever holds them."""
     frame = first_frame(clip)
     notes: list[str] = []
     notes += _alpha_notes(clip, encoding)

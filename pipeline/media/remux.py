@@ -237,7 +237,7 @@ def _add_video(
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     if encoding.codec in ("libx265", "hevc_nvenc") and target.format.name in EXACT_MUXERS:
         context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1
-    matrix = _display_matrix(clip)
+    matrix = display_matrix(clip)
     if matrix is not None:
         stream.set_display_matrix(matrix)
     own = ("encoder", "duration", "bps", "number_of_", "_statistics", ALPHA_MODE)
@@ -250,7 +250,7 @@ def _add_video(
     return stream
 
 
-def _display_matrix(clip: Clip) -> list[int] | None:
+def display_matrix(clip: Clip) -> list[int] | None:
     """Return the nine numbers by which the input is turned or mirrored for display."""
     for data in side_data(first_frame(clip)):
         if data.type.name == "DISPLAYMATRIX":

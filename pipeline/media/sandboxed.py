@@ -33,6 +33,7 @@ _FUNCTIONS = {
     "pipeline.media.probe": ("probe", "scan"),
     "pipeline.media.promises": ("container_notes",),
     "pipeline.media.remux": ("assemble",),
+    "pipeline.media.sequence": ("assemble", "differences", "notes"),
     "pipeline.media.verify": ("differences",),
 }
 """What a parent may ask for."""

@@ -36,6 +36,11 @@ def check_run(settings: RunSettings) -> None:
             f"found {remote[0]} for a run with --report, expected local files: reports of URLs are "
             "not built; leave --report out"
         )
+    if Path(settings.output or "").suffix.lower() == ".exr":
+        raise InputError(
+            f"found {settings.output} for a run with --report, expected PNG or TIFF: EXR pictures "
+            "are not shown; leave --report out"
+        )
 
 
 def output_of(run: Path) -> Path:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from pipeline.errors import InputError
 from pipeline.ledger import write_atomically
+from pipeline.media.numbered import check_comparable
 from pipeline.plan_file import read_plan
 from pipeline.progress import limiting
 from pipeline.report.chart import Chart, Curve, chart
@@ -89,6 +90,7 @@ def write_report(
     `asked` says how the ground truth of a light field lies, where its names do not tell.
     Raises InputError where output, plan and ground truth do not belong together.
     """
+    check_comparable(output, "a report")
     plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
     with Material(plan, output, ground_truth, asked) as material:
         rows = measure(material, progress)
