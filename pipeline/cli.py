@@ -7,12 +7,14 @@ import os
 import sys
 import threading
 import traceback
+from pathlib import Path
 
 import click
 
 from pipeline.command_help import explained, grouped, nearest
 from pipeline.configuration import PREFIX, SHARED, Configuration, find_configuration
 from pipeline.errors import Interrupted, PipelineError
+from pipeline.names import check_text
 
 COMMANDS = {
     "run": ("pipeline.commands:run", "Enhance a recording by its high-resolution reference."),
@@ -64,6 +66,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command and its defaults; a mistyped name gets a suggestion."""
+        check_text([*args, str(Path.cwd())])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'{nearest(args[0], COMMANDS)}")
         name, command, rest = super().resolve_command(ctx, args)

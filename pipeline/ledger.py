@@ -48,7 +48,8 @@ def fsync(path: Path) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write `text` to `path` so that a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f"{_ATTEMPT}{uuid.uuid4().hex}-{path.name}")
+    # not longer than the name beside it may be
+    temporary = path.with_name(f"{_ATTEMPT}{uuid.uuid4().hex}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import AlreadyThere, InputError
+from pipeline.media.numbered import name_of
+from pipeline.media.stills import SUFFIXES
 from pipeline.pictures import check_folder
 from pipeline.publish import is_empty
 from pipeline.schema import Clip
@@ -16,6 +18,9 @@ from pipeline.settings import RunSettings
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 """What even the most easily compressed output needs, a video twice: as segments and joined.
 Enough to notice a full disk beforehand."""
+_MOST_PICTURES = 10**9
+_USUAL_LENGTH = 255
+"""Bytes of a name, where the file system does not say."""
 
 
 def check_output(
@@ -25,6 +30,7 @@ def check_output(
 
     `pictures` is the pattern of numbered pictures for which `output` is the folder.
     """
+    _check_length(output, pictures)
     taken = [("input", lr.path), ("reference", ref.path), ("ground truth", settings.ground_truth)]
     taken += [("input's", file) for file in lr.files]
     taken += [("reference's", file) for file in ref.files]
@@ -51,6 +57,8 @@ def check_output(
             f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}, or "
             "for pictures frames/%06d.png"
         )
+    elif output.is_dir() and lr.kind == "stills":
+        _check_pictures_only(output)
     folder = output.parent
     if not folder.is_dir():
         raise InputError(f"found no folder {folder}, expected one for the output; make it first")
@@ -60,6 +68,23 @@ def check_output(
 def _real(path: str | Path) -> Path:
     """Return where links lead to; a link that leads to itself stays as it is."""
     return Path(os.path.realpath(path))
+
+
+def _check_length(output: Path, pictures: str = "") -> None:
+    """Raise InputError for an output beside which run folder and plan would have no name."""
+    beside = [output.name, f".{output.name}.run", f"{output.stem}.plan.json"]
+    if pictures:
+        beside.append(name_of(pictures, _MOST_PICTURES))
+    try:
+        most = os.pathconf(output.parent, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        most = _USUAL_LENGTH
+    over = max(len(os.fsencode(name)) for name in beside) - most
+    if over > 0:
+        raise InputError(
+            f"found an output whose name, or that of its run folder or plan, is {over} bytes too "
+            f"long for {output.parent}, expected at most {most}; give a shorter -o"
+        )
 
 
 def check_room(output: Path, lr: Clip, pixels: int) -> None:
@@ -72,6 +97,16 @@ def check_room(output: Path, lr: Clip, pixels: int) -> None:
             f"found {free / 1e6:.1f} MB free in {output.parent}, expected at least "
             f"{needed / 1e6:.1f} MB; make room, or try another -o"
         )
+
+
+def _check_pictures_only(folder: Path) -> None:
+    """Refuse to replace a folder of stills that holds more than pictures."""
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_file() or entry.suffix.lower() not in SUFFIXES:
+            raise InputError(
+                f"found {entry.name} in {folder}, which would be replaced, expected pictures "
+                "alone; try another -o"
+            )
 
 
 def _check_writable(folder: Path) -> None:

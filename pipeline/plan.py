@@ -26,6 +26,7 @@ from pipeline.media.interlaced import progressive
 from pipeline.media.probe import fingerprint, probe
 from pipeline.media.promises import check_container, container_notes, default_output
 from pipeline.media.writer import check_encoder, default_encoding
+from pipeline.names import check_paths, check_recording
 from pipeline.output_checks import check_output, check_room
 from pipeline.pairing_plan import plan_references
 from pipeline.pictures import asked_pictures, moved, stored_as
@@ -69,6 +70,8 @@ def make_plan(settings: RunSettings) -> Plan:
         if views
         else _probe(settings.ref_stream, guarded)
     )
+    for clip in (lr, ref):
+        check_recording(clip)
     lr, ref = (progressive(clip, settings.deinterlace) for clip in (lr, ref))
     silent, lr = _silenced(lr, settings.audio)
     check_view_options(settings, lr)
@@ -350,6 +353,7 @@ def _check_engine(engine: str) -> None:
 
 def _check_names(settings: RunSettings) -> None:
     _check_engine(settings.engine)
+    check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
 
 
 def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> Path:

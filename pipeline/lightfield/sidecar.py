@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,8 @@ from pipeline.schema import Clip, Grid, Model
 from pipeline.settings import GridSettings
 
 NAME = "lightfield.json"
+_LONGEST = 255
+"""Bytes: longer names are on no file system."""
 
 
 class SidecarView(Model):
@@ -133,7 +136,7 @@ def dumps(sidecar: Sidecar) -> str:
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return the sidecar of the light field at `path`, None without one; InputError if broken."""
     file = sidecar_path(path)
-    if not file.is_file():
+    if len(os.fsencode(file.name)) > _LONGEST or not file.is_file():
         return None
     try:
         return Sidecar.model_validate_json(file.read_text())

@@ -78,7 +78,7 @@ def _confine(request: dict[str, Any]) -> None:
         importlib.import_module(module)
     path = Path(request["path"])
     readable = [path]
-    if any(c in path.name for c in "*?["):
+    if any(c in path.name for c in "*?[") and not path.exists():
         readable.append(path.parent)
     given = request.get("arguments", {})
     readable += [Path(file) for file in given.get("segments", ())]

@@ -16,6 +16,7 @@ from pipeline.errors import MediaError, StageError
 from pipeline.media.alpha import Plane, solid
 from pipeline.media.colour import Pixels, contiguous
 from pipeline.media.limits import check_size
+from pipeline.names import check_text
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def list_files(path: str) -> list[Path]:
             f"{path}: {where} has no pictures among {len(found)} files; "
             f"expected {', '.join(sorted(SUFFIXES))}; check the path"
         )
+    check_text(str(picture) for picture in pictures)
     return sorted(pictures, key=lambda p: natural_key(str(p)))
 
 
