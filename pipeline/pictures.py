@@ -41,7 +41,10 @@ def asked_pictures(settings: RunSettings, lr: Clip) -> tuple[Path, str] | None:
 
 def stored_as(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
     """Return how the frames are stored until they are joined: pictures as RGB without loss."""
-    return clip if pictures is None else as_stills(clip)
+    if pictures is None:
+        return clip
+    keeps_alpha = clip.alpha and not pictures[1].lower().endswith(EXR)
+    return as_stills(clip).model_copy(update={"alpha": keeps_alpha})
 
 
 def moved(plan: Plan, settings: RunSettings) -> dict[str, str]:

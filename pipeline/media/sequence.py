@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 
 from pipeline.errors import MediaError, PipelineError, StageError
 from pipeline.media import exr, numbered, stills
+from pipeline.media.alpha import alpha_of, has_alpha
 from pipeline.media.colour import Pixels, ToRgb, contiguous
 from pipeline.media.container import open_input
 from pipeline.media.probe import scan
@@ -67,9 +70,11 @@ def differences(
     `segments` each must have exactly the pixels of its frame there.
     """
     matrix = _matrix(clip)
+    keeps_alpha = clip.alpha and not _is_exr(pattern)
     names = [numbered.name_of(pattern, position) for position in range(len(index.pts))]
     found = _listed(clip, index, out, pattern, names)
-    shape = (width, height, 3) if _transposes(matrix) else (height, width, 3)
+    size = (width, height) if _transposes(matrix) else (height, width)
+    shape = (*size, 4 if keeps_alpha else 3)
     dtype = np.dtype(np.uint16 if clip.bit_depth > 8 else np.uint8)
     frames = _frames(clip, segments) if segments else iter(())
     for name in names:
@@ -83,8 +88,8 @@ def differences(
             continue
         if (pixels.shape, pixels.dtype) != (shape, dtype):
             found.append(
-                f"{name} is {pixels.shape[1]}x{pixels.shape[0]} of {8 * pixels.itemsize} bits, "
-                f"expected {shape[1]}x{shape[0]} of {8 * dtype.itemsize} bits"
+                f"{name} is {_described(pixels.shape, pixels.dtype)}, "
+                f"expected {_described(shape, dtype)}"
             )
         elif segments and (frame is None or not np.array_equal(pixels, upright(frame[1], matrix))):
             found.append(f"{name} has other pixels than its frame")
@@ -105,16 +110,22 @@ def compared(clip: Clip, folder: Path) -> list[str]:
         across = 0
     shown = clip.height if _transposes(_matrix(clip)) else clip.width
     scale = max(1, round(across / shown))
-    return differences(
+    found = differences(
         clip, scan(clip), folder, clip.width * scale, clip.height * scale, told.pattern, ()
     )
+    lost = clip.alpha and _is_exr(told.pattern)
+    return [*found, "it is opaque, expected the transparency of the input"] if lost else found
 
 
 @sandboxed
 def notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
     """Say in sentences what is lost on the way to pictures, and how they lie."""
     said = _video_notes(clip, encoding) if clip.kind == "video" else _still_notes(clip)
-    if Path(pattern).suffix.lower() == exr.SUFFIX:
+    if clip.alpha and _is_exr(pattern):
+        said.append("transparency is dropped: EXR pictures are written opaque; try .png or .tif")
+    elif clip.alpha:
+        said.append("transparency is kept, enlarged plainly: the reference lends it nothing")
+    if _is_exr(pattern):
         said.append(
             "EXR holds the recording's own values as 0..1, with its transfer curve: "
             "nothing is made linear"
@@ -123,14 +134,11 @@ def notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
 
 
 def _still_notes(clip: Clip) -> list[str]:
-    said = ["the pictures are numbered anew: their names, and times in these, are not kept"]
-    if stills.has_alpha(clip.files[0]):
-        said.append("transparency is dropped: the pictures are opaque")
-    return said
+    return ["the pictures are numbered anew: their names, and times in these, are not kept"]
 
 
 def _video_notes(clip: Clip, encoding: Encoding) -> list[str]:
-    said = picture_notes(clip.model_copy(update={"hdr": None}), encoding)
+    said = picture_notes(clip.model_copy(update={"hdr": None, "alpha": False}), encoding)
     matrix = _matrix(clip)
     beside = f"is kept in {numbered.SIDECAR} only"
     said.append(f"pictures have no times: {numbered.SIDECAR} beside them has every frame's")
@@ -197,7 +205,7 @@ def _told(
 
 
 def _frames(clip: Clip, segments: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
-    """Yield (pts in the clip's ticks, pixels as stored) of every frame of the segments."""
+    """Yield pts in the clip's ticks, and H x W x 3 RGB or x 4 with transparency, as stored."""
     for file in segments:
         with open_input(str(file)) as container:
             first = int(container.metadata[FIRST_PTS_TAG])
@@ -207,16 +215,47 @@ def _frames(clip: Clip, segments: Sequence[str | Path]) -> Iterator[tuple[int, P
                 assert frame.pts is not None
                 assert stream.time_base is not None
                 pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
-                yield int(pts), convert(frame)
+                transparent = has_alpha(frame.format.name)
+                # before, as converting takes the frame's tags
+                alpha = alpha_of(frame, deep=clip.bit_depth > 8) if transparent else None
+                rgb = convert(frame)
+                yield int(pts), rgb if alpha is None else contiguous(np.dstack([rgb, alpha]))
 
 
-def _save(file: Path, rgb: Pixels) -> None:
-    (exr if file.suffix.lower() == exr.SUFFIX else stills).save(file, rgb)
+def _is_exr(name: str) -> bool:
+    return Path(name).suffix.lower() == exr.SUFFIX
+
+
+def _save(file: Path, pixels: Pixels) -> None:
+    if _is_exr(file.name):
+        exr.save(file, pixels)
+    elif pixels.shape[2] == 4:
+        stills.save(file, contiguous(pixels[..., :3]), contiguous(pixels[..., 3]))
+    else:
+        stills.save(file, pixels)
 
 
 def load(file: Path) -> Pixels:
-    """Read a picture of a sequence as uint8 or uint16 H x W x 3 RGB."""
-    return exr.load(file) if file.suffix.lower() == exr.SUFFIX else stills.load(str(file))
+    """Read a picture of a sequence as it is stored: uint8 or uint16 H x W x 3 RGB, or x 4.
+
+    Raises MediaError for anything else.
+    """
+    if _is_exr(file.name):
+        return exr.load(file)
+    try:
+        # not by stills.load, which makes colour pictures of 3 channels of all it can read
+        stored: Any = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error) as error:
+        raise MediaError(f"{file.name} cannot be read: {error}") from error
+    if stored is None or stored.ndim != 3 or stored.shape[2] not in (3, 4):
+        raise MediaError(f"{file.name} is no picture of 3 or 4 channels")
+    order = cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    return contiguous(cv2.cvtColor(stored, order))
+
+
+def _described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    opaque = "" if shape[2] == 3 else " with transparency"
+    return f"{shape[1]}x{shape[0]} of {8 * dtype.itemsize} bits{opaque}"
 
 
 def _matrix(clip: Clip) -> list[int] | None:
@@ -224,7 +263,7 @@ def _matrix(clip: Clip) -> list[int] | None:
 
 
 def upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
-    """Return H x W x 3 pixels as a display matrix shows them.
+    """Return H x W x channels pixels as a display matrix shows them.
 
     The matrix maps (x, y) to (a x + c y, b x + d y) and is stored as a, b, u, c, d, v, x, y, w
     (ISO/IEC 14496-12, 6.2.2). One that turns by no quarter changes nothing.

@@ -11,6 +11,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import OpenEXR
@@ -247,6 +248,38 @@ def test_exr_of_ten_bits_holds_the_recordings_own_values(tmp_path: Path) -> None
     done = pipeline("evaluate", str(tmp_path / "exr"), "--ground-truth", odd)
     assert done.exit_code == 2
     assert "found EXR pictures in" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "exr"])
+def test_transparency_is_kept_or_said_to_be_lost(tmp_path: Path, suffix: str) -> None:
+    lr, planes = tmp_path / "lr.mkv", []
+    with av.open(str(lr), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgra"
+        for number in range(3):
+            rgba = np.dstack([texture(number, 48, 64), texture(number + 9, 48, 64)[..., 0]])
+            planes.append(rgba[..., 3])
+            frame = av.VideoFrame.from_ndarray(rgba, format="rgba").reformat(format="bgra")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    hr = write_video(tmp_path / "hr.mkv", [texture(i, 96, 128) for i in range(3)])
+    done = run((lr, hr), tmp_path / f"f/%d.{suffix}", "--json")
+    assert done.exit_code == 0, done.output
+    notes = [n for n in json.loads(done.stdout)["notes"] if "transparency" in n]
+    assert len(notes) == 1
+    if suffix == "exr":
+        assert "transparency is dropped: EXR" in notes[0]
+        done = pipeline("verify", str(lr), str(tmp_path / "f"))
+        assert (done.exit_code, done.stdout.count("it is opaque")) == (1, 1)
+        return
+    assert "transparency is kept" in notes[0]
+    for number, plane in enumerate(planes, 1):
+        bgra = cv2.imread(str(tmp_path / f"f/{number}.{suffix}"), cv2.IMREAD_UNCHANGED)
+        assert bgra is not None
+        large = cv2.resize(plane, (128, 96), interpolation=cv2.INTER_CUBIC)
+        np.testing.assert_array_equal(bgra[..., 3], large)
+    done = pipeline("verify", str(lr), str(tmp_path / "f"))
+    assert done.exit_code == 0, done.output
 
 
 def test_what_pictures_lose_is_said_before_and_after(tmp_path: Path) -> None:
