@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench docs browser clean
+.PHONY: demo test lint types bench docs browser audit clean
 
 demo: $(READY)
 	$(BIN)/pipeline demo --force -o demo-output
@@ -30,6 +30,13 @@ docs: $(READY)
 # For the tests of the report, which are skipped where there is none. Debian, as root.
 browser:
 	command -v chromium || { apt-get update -qq && apt-get install -y -qq chromium; }
+
+# Asks PyPI for known vulnerabilities of every pinned version, which needs its JSON interface. --strict:
+# by itself pip-audit calls a package that it could not ask about no problem. No part of `make test`.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt 	|| { echo 'audit: a pin is vulnerable, or could not be asked about: see above'; exit 1; }
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
