@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import AlreadyThere, InputError
 from pipeline.media.numbered import name_of
+from pipeline.media.stills import SUFFIXES
 from pipeline.pictures import check_folder
 from pipeline.publish import is_empty
 from pipeline.schema import Clip
@@ -56,6 +57,8 @@ def check_output(
             f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}, or "
             "for pictures frames/%06d.png"
         )
+    elif output.is_dir() and lr.kind == "stills":
+        _check_pictures_only(output)
     folder = output.parent
     if not folder.is_dir():
         raise InputError(f"found no folder {folder}, expected one for the output; make it first")
@@ -94,6 +97,16 @@ def check_room(output: Path, lr: Clip, pixels: int) -> None:
             f"found {free / 1e6:.1f} MB free in {output.parent}, expected at least "
             f"{needed / 1e6:.1f} MB; make room, or try another -o"
         )
+
+
+def _check_pictures_only(folder: Path) -> None:
+    """Refuse to replace a folder of stills that holds more than pictures."""
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_file() or entry.suffix.lower() not in SUFFIXES:
+            raise InputError(
+                f"found {entry.name} in {folder}, which would be replaced, expected pictures "
+                "alone; try another -o"
+            )
 
 
 def _check_writable(folder: Path) -> None:

@@ -296,7 +296,7 @@ def test_a_folder_of_stills_becomes_a_folder(tmp_path: Path) -> None:
             cv2.imwrite(str(folder / f"{index:03d}.png"), picture)
     result = run(settings_for((lr, hr), output, preset=None))
     assert result.frames == 5
-    (output / "stale.txt").touch()
+    (output / "stale.png").touch()
     run(settings_for((lr, hr), output, preset=None, force=True))
     assert sorted(path.name for path in output.iterdir()) == [f"{i:03d}.png" for i in range(5)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hr", "lr", "out", "out.plan.json"]

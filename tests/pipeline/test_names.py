@@ -271,6 +271,17 @@ def test_no_folder_with_the_input_in_it_is_replaced(tmp_path: Path) -> None:
     assert content_digest(small) == before
 
 
+def test_force_replaces_pictures_and_no_more(tmp_path: Path) -> None:
+    small, large = stills(tmp_path / "small", 48), stills(tmp_path / "large", 96)
+    out = stills(tmp_path / "out", 16)
+    (out / "notes.txt").write_text("mine")
+    before = content_digest(out)
+    refused(run(small, "--ref-stream", large, "-o", out, "--force"), "found notes.txt in")
+    assert content_digest(out) == before
+    (out / "notes.txt").unlink()
+    assert run(small, "--ref-stream", large, "-o", out, "--force").exit_code == 0
+
+
 def test_force_replaces_a_link_to_a_folder_and_not_the_folder(tmp_path: Path) -> None:
     small, large = stills(tmp_path / "small", 48), stills(tmp_path / "large", 96)
     kept = stills(tmp_path / "kept", 16)
