@@ -79,10 +79,11 @@ def sha256(path: Path) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Return a digest of a file, or of the names and content of a folder's files."""
+    """Return a digest of a file, or of the names and content of all files in a folder."""
     if path.is_file():
         return sha256(path)
-    listed = [f"{file.name} {sha256(file)}\n" for file in sorted(path.iterdir())]
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    listed = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
     return hashlib.sha256("".join(listed).encode()).hexdigest()
 
 
