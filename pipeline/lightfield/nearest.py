@@ -39,6 +39,8 @@ class Candidate:
     numbers: Sequence[int]
     seconds: Sequence[float] | None
     """Rising; None where it stands for all times."""
+    timed: bool = True
+    """False where the input has several moments and nobody knows which of them it shows."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class _Found:
     seconds: float
     steps: float
     place: Place
+    timed: bool
 
 
 def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> ReferenceChoice:
@@ -88,7 +91,11 @@ def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> R
     now.sort(key=lambda found: _order(here, found))
     best = now[0]
     given = (
-        limits.whole and best.steps == 0 and abs(best.seconds) < SAME_FRAME and _same(here, best)
+        limits.whole
+        and best.timed
+        and best.steps == 0
+        and abs(best.seconds) < SAME_FRAME
+        and _equal(here, best.place)
     )
     further = [] if given else now[1 : limits.count]
     views = ViewChoice(
@@ -106,10 +113,6 @@ def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> R
     return ReferenceChoice(target.number, best.number, seconds, why, views=views)
 
 
-def _same(here: Place, found: _Found) -> bool:
-    return _equal(here, found.place)
-
-
 def _at(target: Target, index: int, candidate: Candidate) -> _Found:
     """Return the frame of a candidate that is nearest in time, the earlier of two."""
     here, there = target.place, candidate.place
@@ -117,14 +120,15 @@ def _at(target: Target, index: int, candidate: Candidate) -> _Found:
     if _equal(here, there):
         steps = 0.0
     if candidate.seconds is None:
-        return _Found(index, candidate.numbers[0], 0.0, steps, there)
+        return _Found(index, candidate.numbers[0], 0.0, steps, there, candidate.timed)
     times = candidate.seconds
     after = bisect_left(times, target.seconds)
     if after == len(times) or (
         after > 0 and target.seconds - times[after - 1] <= times[after] - target.seconds
     ):
         after -= 1
-    return _Found(index, candidate.numbers[after], times[after] - target.seconds, steps, there)
+    away = times[after] - target.seconds
+    return _Found(index, candidate.numbers[after], away, steps, there, candidate.timed)
 
 
 def _equal(here: Place, there: Place) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.alignment import estimate_field_of_view
 from pipeline.errors import InputError, PairingError
 from pipeline.geometry import inscribed_map, same_aspect
+from pipeline.lightfield.moments import moment_names, named_times
 from pipeline.lightfield.nearest import GIVEN, TRAINED, Candidate, Limits, Place, Target, choose
 from pipeline.lightfield.parallax import measure
 from pipeline.lightfield.reader import Times, ViewReader
@@ -54,6 +55,11 @@ def plan_view_references(
     )
     choices = [choose(target, candidates, limits) for target in targets]
     affine, notes = _map(lr, ref, choices, size)
+    if not all(candidate.timed for candidate in candidates):
+        notes.append(
+            f"nothing tells which of {lr.grid.moments} moments the reference shows: it serves all, "
+            "and passes through at none; name its folder or file as that moment's"
+        )
     reference = ReferencePlan(
         clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
     )
@@ -107,16 +113,21 @@ def _candidates(lr: Clip, ref: Clip, settings: RunSettings) -> list[Candidate]:
     assert lr.grid is not None
     times = Times(ref)
     known = {(view.row, view.col): _place(view) for view in lr.grid.views}
+    named = named_times(lr, moment_names(ref))
+    several = lr.grid.moments > 1
     found = []
     for position, view in enumerate(ref.grid.views):
         numbers = [ref.grid.number(position, moment) for moment in range(view.frames)]
-        timed = ref.grid.moments > 1 or lr.grid.moments == 1
-        seconds = [times.seconds(number) for number in numbers] if timed else None
-        if lr.grid.moments == 1 and ref.grid.moments == 1:
-            seconds = None
+        seconds: Sequence[float] | None = None
+        if several and named is not None:
+            seconds = named
+        elif several and (ref.grid.moments > 1 or view.clip is not None):
+            seconds = [times.seconds(number) for number in numbers]
+        elif not several and ref.grid.moments > 1:
+            seconds = [times.seconds(number) for number in numbers]
         # what the input knows of a camera's place holds for the HR camera at it, too
         place = known.get((view.row, view.col), _place(view))
-        found.append(Candidate(place, numbers, seconds))
+        found.append(Candidate(place, numbers, seconds, timed=seconds is not None or not several))
     return found
 
 
@@ -130,10 +141,13 @@ def _alone(lr: Clip, ref: Clip, settings: RunSettings) -> Candidate:
     place = _told_place(lr, settings)
     assert lr.grid is not None
     index = scan(ref)
-    seconds = [ref.seconds(pts) for pts in index.pts] if ref.kind == "video" else None
     if lr.grid.moments == 1:
-        seconds = None
-    return Candidate(place, index.pts, seconds)
+        return Candidate(place, index.pts, None)
+    if ref.kind == "video":
+        return Candidate(place, index.pts, [ref.seconds(pts) for pts in index.pts])
+    stems = [Path(file).stem for file in ref.files]
+    seconds = named_times(lr, moment_names(ref)) or named_times(lr, stems)
+    return Candidate(place, index.pts, seconds, timed=seconds is not None)
 
 
 def _told_place(lr: Clip, settings: RunSettings) -> Place:
