@@ -55,15 +55,7 @@ def convert(
     out = (output or default_target(clip, to, f"_{to}")).absolute()
     check_target(clip, to, out)
     check_output(out, clip, force=force)
-    if template is not None:
-        renamed = clip.grid.model_copy(update={"template": template})
-        if renamed.layout == to:
-            raise InputError(
-                f"found --template for a {to} that becomes a {to} again, expected another --to; "
-                "convert to a mosaic first"
-            )
-        clip = clip.model_copy(update={"grid": renamed})
-    grid = target_grid(clip, to, out)
+    grid = target_grid(clip, to, out, template)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         root = work / out.name

@@ -11,7 +11,13 @@ from pipeline.lightfield import layouts
 from pipeline.lightfield.hdf5 import SUFFIXES as HDF5
 from pipeline.lightfield.packing import PACKED
 from pipeline.lightfield.rig import refuse_fisheye
-from pipeline.lightfield.sidecar import as_remembered, read_sidecar, remembered
+from pipeline.lightfield.sidecar import (
+    as_remembered,
+    in_a_line,
+    named_places,
+    read_sidecar,
+    remembered,
+)
 from pipeline.media import stills
 from pipeline.media.probe import fingerprint
 from pipeline.schema import Clip, Colour, Grid
@@ -40,7 +46,8 @@ def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Cli
             raise InputError(f"found nothing at {path}, expected a light field; check the path")
         return None
     refuse_fisheye(path)
-    grid = _grid(path, wanted)
+    places = named_places(path, asked or GridSettings())
+    grid = (_grid(path, wanted, places) if places else None) or _grid(path, wanted)
     if grid is None:
         if told(wanted):
             raise InputError(
@@ -74,17 +81,17 @@ def refuse_raw(path: Path) -> None:
         )
 
 
-def _grid(path: Path, wanted: GridSettings) -> Grid | None:
+def _grid(path: Path, wanted: GridSettings, places: layouts.Places | None = None) -> Grid | None:
     if path.is_file():
         return _of_file(path, wanted)
     if wanted.layout in ("stereo", *PACKED):
         return _sheets(path, wanted)
     if wanted.layout in (None, "folder"):
-        grid = layouts.folder(path, wanted) or layouts.sequence(path, wanted)
+        grid = layouts.folder(path, wanted, places) or layouts.sequence(path, wanted, places)
         if grid is not None:
             return grid
     if wanted.layout in (None, "video"):
-        return layouts.videos(path, wanted, VIDEOS)
+        return layouts.videos(path, wanted, VIDEOS, places)
     return None
 
 
@@ -121,7 +128,8 @@ def _sheets(path: Path, wanted: GridSettings) -> Grid:
         )
     if min(grid) < 1:
         raise InputError(f"found --grid {grid[0]}x{grid[1]}, expected 1x2 or more; try 8x8")
-    return layouts.sheets(path, layout, grid, order=wanted.order or "row,col")
+    order = wanted.order or "row,col"
+    return layouts.sheets(path, layout, grid, order=order, line=in_a_line(path, grid))
 
 
 def describe(path: Path, grid: Grid) -> Clip:

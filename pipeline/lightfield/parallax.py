@@ -55,6 +55,8 @@ def measure(clip: Clip) -> Parallax:
     shrink = max(1.0, max(clip.width, clip.height) / LONG_SIDE)
     sideways, downward = (_leaning(flows) for flows in (across, down))
     votes = [vote for vote in (sideways, -downward if downward else None) if vote is not None]
+    if _only_numbered(clip):
+        votes = []
     if not votes or abs(sum(votes)) < len(votes) * np.log(CLEAR):
         return Parallax("unclear", _spread(across, down, shrink))
     if sum(votes) < 0:
@@ -74,6 +76,12 @@ def measure(clip: Clip) -> Parallax:
             "(or the pictures are mirrored), rename them from the top, or give a quilt as one",
         )
     return Parallax("right", spread)
+
+
+def _only_numbered(clip: Clip) -> bool:
+    """Tell whether cameras were laid in a line because numbers are all that is known of them."""
+    grid = clip.grid
+    return grid is not None and grid.rows[1] == 1 and "{index" in grid.template
 
 
 def _pairs(clip: Clip, along: int) -> Iterator[tuple[int, int, int]]:

@@ -161,12 +161,34 @@ def remembered(path: Path, asked: GridSettings) -> GridSettings:
         "dataset": sidecar.dataset or None,
         "axes": sidecar.axes or None,
     }
-    if sidecar.layout == "quilt" and sidecar.rows == 1:
-        known["grid"] = None  # a line of views, as the name of the file tells
     if sidecar.layout == "video" and "{index" in sidecar.template:
         known["grid"] = (sidecar.rows, sidecar.cols)
     missing = {n: v for n, v in known.items() if getattr(asked, n) is None}
     return asked.model_copy(update=missing)
+
+
+def in_a_line(path: Path, packed: tuple[int, int]) -> bool:
+    """Tell whether the sidecar numbers the views of a sheet on from row to row, as quilts do."""
+    sidecar = read_sidecar(path)
+    if sidecar is None or sidecar.packed != packed or packed[0] == 1:
+        return False
+    return (sidecar.rows, sidecar.cols) == (1, packed[0] * packed[1])
+
+
+def named_places(path: Path, asked: GridSettings) -> dict[str, tuple[int, int]]:
+    """Return stem -> row and column of the files that the sidecar lists.
+
+    Empty without a sidecar, or where something is asked for that names have to be read for anew.
+    """
+    sidecar = read_sidecar(path) if path.is_dir() else None
+    if sidecar is None or sidecar.layout not in ("folder", "video"):
+        return {}
+    for name in ("layout", "order", "template"):
+        if getattr(asked, name) not in (None, getattr(sidecar, name)):
+            return {}
+    if asked.grid is not None:
+        return {}
+    return {Path(v.path).stem: (v.row, v.col) for v in sidecar.views if v.path is not None}
 
 
 def as_remembered(grid: Grid, sidecar: Sidecar) -> Grid:
@@ -188,6 +210,8 @@ def as_remembered(grid: Grid, sidecar: Sidecar) -> Grid:
     update: dict[str, object] = {"views": tuple(views)}
     if packed:
         update |= {"first": (row, col), "template": sidecar.template}
+    elif not grid.template:
+        update["template"] = sidecar.template
     return grid.model_copy(update=update)
 
 

@@ -16,18 +16,19 @@ _MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)
 """Ends of file names by which other programs know a layout."""
 
 
-def target_grid(clip: Clip, to: str | None, out: Path) -> Grid:
+def target_grid(clip: Clip, to: str | None, out: Path, template: str | None = None) -> Grid:
     """Return the grid of an output at `out`, whose files are not there yet.
 
     Without `to`, layout and names are the input's; pictures that lose something become PNG.
+    `template` gives the files of a folder or of videos other names.
     """
     grid = clip.grid
     assert grid is not None
     to = to or grid.layout
     if to == "folder":
-        return _folder(clip, grid, out)
+        return _folder(clip, grid, out, template)
     if to == "video":
-        return _videos(clip, grid, out)
+        return _videos(clip, grid, out, template)
     if to == "h5":
         return _data_set(grid)
     return _sheets(clip, grid, to)
@@ -96,21 +97,15 @@ def _lossless(suffix: str) -> str:
     return suffix if suffix.lower() in _LOSSLESS else ".png"
 
 
-def _folder(clip: Clip, grid: Grid, out: Path) -> Grid:
+def _folder(clip: Clip, grid: Grid, out: Path, template: str | None) -> Grid:
     views = []
-    template = grid.template
-    writable = template and not set("*") & set(template) and "{x}" not in template
-    if grid.layout != "folder" and not writable:
-        template = names.DEFAULT
-    template = str(Path(template).with_suffix(_lossless(Path(template).suffix)))
+    named = _Names(grid, template, _lossless(Path(template or grid.template).suffix))
     for position, view in enumerate(grid.views):
-        if grid.layout == "folder":
+        if grid.layout == "folder" and template is None:
             kept = [Path(file).relative_to(clip.path) for file in view.files]
             files = [out / file.with_suffix(_lossless(file.suffix)) for file in kept]
         else:
-            index = (view.row - grid.rows[0]) * grid.cols[1] + view.col - grid.cols[0]
-            row, col = (view.row, view.col) if grid.order == "row,col" else (view.col, view.row)
-            name = names.view_name(template, row, col, index)
+            name = named.of(view)
             files = [
                 out / _moment_folder(moment, grid.moments) / name for moment in range(grid.moments)
             ]
@@ -121,8 +116,34 @@ def _folder(clip: Clip, grid: Grid, out: Path) -> Grid:
         views=tuple(views),
         moments=grid.moments,
         order=grid.order,
-        template=template,
+        template=named.template,
     )
+
+
+class _Names:
+    """How the files of views are called: as asked for, as the input's are, or by its template."""
+
+    def __init__(self, grid: Grid, asked: str | None, suffix: str) -> None:
+        self._grid, self._asked, self._suffix = grid, asked, suffix
+        template = asked or grid.template
+        if not asked and (not template or "*" in template or "{x}" in template):
+            template = names.DEFAULT
+        self.template = str(Path(template).with_suffix(suffix))
+
+    def of(self, view: View) -> str:
+        """Return the name of a view's file."""
+        if self._asked is None and (file := self._file(view)) is not None:
+            return Path(file).stem + self._suffix
+        (top, _), (left, cols) = self._grid.rows, self._grid.cols
+        index = (view.row - top) * cols + view.col - left
+        straight = self._grid.order == "row,col"
+        row, col = (view.row, view.col) if straight else (view.col, view.row)
+        return names.view_name(self.template, row, col, index)
+
+    def _file(self, view: View) -> str | None:
+        if self._grid.layout == "video":
+            return view.clip.path if view.clip is not None else None
+        return view.files[0] if self._grid.layout == "folder" else None
 
 
 def _moment_folder(moment: int, moments: int) -> str:
@@ -138,28 +159,20 @@ def _check_frames(grid: Grid, position: int) -> None:
         )
 
 
-def _videos(clip: Clip, grid: Grid, out: Path) -> Grid:
+def _videos(clip: Clip, grid: Grid, out: Path, template: str | None) -> Grid:
     views = []
-    template = grid.template or names.DEFAULT
-    if set("*") & set(template) or "{x}" in template:
-        template = names.DEFAULT
     # MP4 takes no FFV1, which alone keeps 16 bits
-    template = str(Path(template).with_suffix(".mp4" if clip.bit_depth == 8 else ".mkv"))
+    named = _Names(grid, template, ".mp4" if clip.bit_depth == 8 else ".mkv")
     for view in grid.views:
-        if grid.layout == "video":
-            assert view.clip is not None
-            name, template = Path(view.clip.path).name, grid.template
-        else:
-            index = (view.row - grid.rows[0]) * grid.cols[1] + view.col - grid.cols[0]
-            row, col = (view.row, view.col) if grid.order == "row,col" else (view.col, view.row)
-            name = names.view_name(template, row, col, index)
+        kept = view.clip if template is None else None
+        name = Path(kept.path).name if kept is not None else named.of(view)
         views.append(_moved(view, files=(str(out / name),), frames=view.frames))
     return Grid(
         layout="video",
         views=tuple(views),
         moments=grid.moments,
         order=grid.order,
-        template=template,
+        template=grid.template if grid.layout == "video" and not template else named.template,
     )
 
 

@@ -17,6 +17,7 @@ from pipeline.lightfield.convert import convert
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.png_rows import save_rows
 from pipeline.media import stills
+from pipeline.media.fresh import VideoWriter
 
 
 def assert_same(first: Path, second: Path) -> None:
@@ -58,6 +59,43 @@ def test_a_sequence_goes_through_sheets_and_videos(tmp_path: Path) -> None:
         convert(str(source), out, to)
         assert_same(tmp_path / "lf", out)
         source = out
+
+
+def test_names_of_numbered_cameras_come_through_other_layouts(tmp_path: Path) -> None:
+    rig = tmp_path / "rig"
+    rig.mkdir()
+    # a line of cameras, some of which are missing: their numbers alone make no grid
+    for number in (1, 2, 5, 8):
+        film = VideoWriter(rig / f"cam{number:02}.mp4", lossless=True)
+        film.write(scenes.flowers(0, number - 1))
+        film.close()
+    source = rig
+    for to in ("folder", "lenslet", "video"):
+        out = tmp_path / (f"{to}.png" if to == "lenslet" else to)
+        convert(str(source), out, to)
+        assert_same(rig, out)
+        source = out
+    assert {path.name for path in (tmp_path / "folder").iterdir()} == {
+        "cam01.png",
+        "cam02.png",
+        "cam05.png",
+        "cam08.png",
+        "lightfield.json",
+    }
+
+
+def test_other_names_are_given_where_they_are_asked_for(tmp_path: Path) -> None:
+    source = scenes.folder(tmp_path / "lf", 2, 3)
+    convert(str(source), tmp_path / "out", "folder", template="v{col}-{row:03}.png")
+    assert (tmp_path / "out" / "v2-001.png").is_file()
+    assert_same(source, tmp_path / "out")
+
+
+def test_the_sidecar_tells_a_quilt_whose_name_does_not(tmp_path: Path) -> None:
+    rows = [np.hstack([scenes.flowers(row, col) for col in range(4)]) for row in range(2)]
+    scenes.save(tmp_path / "q_qs4x2a1.png", np.vstack(rows))
+    convert(str(tmp_path / "q_qs4x2a1.png"), tmp_path / "plain.png", "quilt")
+    assert_same(tmp_path / "q_qs4x2a1.png", tmp_path / "plain.png")
 
 
 def test_the_command_says_what_it_wrote_and_never_overwrites(tmp_path: Path) -> None:

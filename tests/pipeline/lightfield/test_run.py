@@ -102,6 +102,20 @@ def test_the_output_may_have_another_layout(tmp_path: Path) -> None:
     assert_enlarged(pixels(tmp_path / "lf_x2_qs3x3a1.333.png"), (0, 0))
 
 
+@pytest.mark.parametrize("name", ["q_qs3x3a1.png", "q.png"])
+def test_a_quilt_comes_back_as_one_under_any_name(tmp_path: Path, name: str) -> None:
+    hr = write_hr(tmp_path / "hr", (0, 0))
+    rows = [np.hstack([lr_of(scenes.flowers(r, c)) for c in range(3)]) for r in (2, 1, 0)]
+    scenes.save(tmp_path / "lf_qs3x3a1.png", np.vstack(rows))
+    reference = hr / "view_00_00.png"
+    arguments = ["--ref-view", "0,0", "-o", tmp_path / name]
+    done = run(tmp_path / "lf_qs3x3a1.png", "--ref-stream", reference, *arguments)
+    assert done.exit_code == 0, done.output
+    # a quilt's views are one row, from the bottom left
+    found = {(c // 3, c % 3, m): v for (_, c, m), v in pixels(tmp_path / name).items()}
+    assert_enlarged(found, (0, 0))
+
+
 @pytest.mark.parametrize(
     ("told", "place"),
     [
