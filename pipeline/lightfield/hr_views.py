@@ -5,38 +5,81 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.errors import PairingError
 from pipeline.lightfield import layouts
-from pipeline.lightfield.opening import VIDEOS, describe, open_light_field, told
+from pipeline.lightfield.opening import VIDEOS, describe, open_light_field
 from pipeline.media.probe import probe
 from pipeline.schema import Clip, Grid
 from pipeline.settings import GridSettings, RunSettings
+
+_LYING = ("layout", "grid", "dataset", "axes")
+"""Settings of an input in one file that hold for a reference in one file, too."""
 
 
 def open_reference(path: str, settings: RunSettings, lr: Clip) -> Clip:
     """Describe the HR views: a light field of any layout, or one picture or video.
 
     Views are found by the names they have in the input; a sheet without a sidecar or a telling
-    name is taken to lie as the input's does.
+    name is taken to lie as the input's does. With --ref-view, only that view of a light field
+    counts. Raises PairingError where it has no such view.
     """
     whole = Path(path).absolute()
-    if settings.ref_view is not None or settings.ref_position is not None or not whole.exists():
+    if settings.ref_position is not None or not whole.exists():
         return probe(str(whole))
+    found = _views(whole, settings, lr)
+    if found is not None and settings.ref_view is not None:
+        found = _only(found, settings.ref_view, lr)
+    return found or probe(str(whole))
+
+
+def _views(whole: Path, settings: RunSettings, lr: Clip) -> Clip | None:
+    places = _names(lr)
     if whole.is_dir() and not (whole / "lightfield.json").is_file():
-        places = _names(lr)
-        asked = GridSettings(layout=None, order=settings.order)
-        grid = _named(whole, asked, places)
+        grid = _named(whole, GridSettings(order=settings.order), places)
         if grid is not None:
             return describe(whole, grid)
     found = open_light_field(whole)
-    if found is None and told(settings) and whole.is_file():
-        found = open_light_field(whole, settings)
-    if found is None and whole.is_file():
-        place = _names(lr).get(whole.stem)
-        if place is not None:
-            grid = _named(whole.parent, GridSettings(), {whole.stem: place})
-            assert grid is not None
-            return describe(whole, grid)
-    return found or probe(str(whole))
+    if found is not None or not whole.is_file() or settings.ref_view is not None:
+        # a picture that is said to show one view is no sheet, whatever its name
+        return found
+    place = places.get(whole.stem)
+    if place is not None:
+        grid = _named(whole.parent, GridSettings(), {whole.stem: place})
+        assert grid is not None
+        return describe(whole, grid)
+    lying = {name: getattr(settings, name) for name in _LYING}
+    if not places and any(value is not None for value in lying.values()):
+        return open_light_field(whole, GridSettings(order=settings.order, **lying))
+    return None
+
+
+def _only(found: Clip, asked: tuple[int, int] | str, lr: Clip) -> Clip | None:
+    """Return the light field with one of its views; None for a lone view said to be another."""
+    grid = found.grid
+    assert grid is not None
+    row, col = shown_view(lr, asked) or (None, None)
+    position = None if row is None or col is None else grid.at(row, col)
+    if position is not None:
+        return describe(
+            Path(found.path), grid.model_copy(update={"views": (grid.views[position],)})
+        )
+    if len(grid.views) == 1:
+        return None
+    (top, rows), (left, cols) = grid.rows, grid.cols
+    raise PairingError(
+        f"found no view {asked if isinstance(asked, str) else f'{row},{col}'} in {found.path}, "
+        f"which has rows {top} to {top + rows - 1} and columns {left} to {left + cols - 1}; "
+        "give another --ref-view ROW,COL"
+    )
+
+
+def shown_view(lr: Clip, asked: tuple[int, int] | str) -> tuple[int, int] | None:
+    """Return the row and column that --ref-view names; None for the centre of an even grid."""
+    assert lr.grid is not None
+    if not isinstance(asked, str):
+        return asked
+    (top, rows), (left, cols) = lr.grid.rows, lr.grid.cols
+    return None if rows % 2 == 0 or cols % 2 == 0 else (top + rows // 2, left + cols // 2)
 
 
 def _names(lr: Clip) -> dict[str, tuple[int, int]]:

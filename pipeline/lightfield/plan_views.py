@@ -11,6 +11,8 @@ import numpy as np
 from pipeline.alignment import estimate_field_of_view
 from pipeline.errors import InputError, PairingError
 from pipeline.geometry import inscribed_map, same_aspect
+from pipeline.lightfield.given import checked_given
+from pipeline.lightfield.hr_views import shown_view
 from pipeline.lightfield.moments import moment_names, named_times
 from pipeline.lightfield.nearest import GIVEN, TRAINED, Candidate, Limits, Place, Target, choose
 from pipeline.lightfield.parallax import measure
@@ -55,6 +57,11 @@ def plan_view_references(
     )
     choices = [choose(target, candidates, limits) for target in targets]
     affine, notes = _map(lr, ref, choices, size)
+    if affine is not None:
+        # what shows another field of view is moved onto the view, not put in its place
+        choices = [replace(c, why="nearest") if c.why == GIVEN else c for c in choices]
+    choices, told = checked_given(lr, ref, choices)
+    notes += told
     if not all(candidate.timed for candidate in candidates):
         notes.append(
             f"nothing tells which of {lr.grid.moments} moments the reference shows: it serves all, "
@@ -121,9 +128,7 @@ def _candidates(lr: Clip, ref: Clip, settings: RunSettings) -> list[Candidate]:
         seconds: Sequence[float] | None = None
         if several and named is not None:
             seconds = named
-        elif several and (ref.grid.moments > 1 or view.clip is not None):
-            seconds = [times.seconds(number) for number in numbers]
-        elif not several and ref.grid.moments > 1:
+        elif ref.grid.moments > 1 or (several and view.clip is not None):
             seconds = [times.seconds(number) for number in numbers]
         # what the input knows of a camera's place holds for the HR camera at it, too
         place = known.get((view.row, view.col), _place(view))
@@ -161,12 +166,10 @@ def _told_place(lr: Clip, settings: RunSettings) -> Place:
             "shows; give --ref-view ROW,COL, --ref-view center, or --ref-position X,Y in grid steps"
         )
     (top, rows), (left, cols) = grid.rows, grid.cols
-    if settings.ref_view == "center":
-        if rows % 2 == 0 or cols % 2 == 0:
-            return Place(left + (cols - 1) / 2, top + (rows - 1) / 2)
-        row, col = top + rows // 2, left + cols // 2
-    else:
-        row, col = settings.ref_view
+    shown = shown_view(lr, settings.ref_view)
+    if shown is None:
+        return Place(left + (cols - 1) / 2, top + (rows - 1) / 2)
+    row, col = shown
     position = grid.at(row, col)
     if position is not None:
         return _place(grid.views[position])
