@@ -246,8 +246,8 @@ class ReferenceChoice:
     seconds: float | None
     """Reference time minus LR time, after offset and drift; None without a reference."""
     why: str
-    """nearest | content | kept (hysteresis) | cut | too far | unlike | edited | given (a view that
-    the reference holds, which passes through untouched)."""
+    """nearest | content | kept (hysteresis) | cut | too far | unlike | edited | dark (a view that
+    shows nothing) | given (a view that the reference holds, which passes through untouched)."""
     similarity: float | None = None
     views: ViewChoice | None = None
     """Light fields only."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.lightfield.parallax import Verdict, dark_views, measure
+from pipeline.lightfield.parallax import Verdict, measure
 from pipeline.lightfield.sidecar import holes
+from pipeline.lightfield.validity import validity
 from pipeline.schema import Clip, Model
 
 _LISTED = 8
@@ -36,14 +37,16 @@ class Description(Model):
     """Whether views shift as rows and columns say."""
     advice: str
     dark: tuple[tuple[int, int], ...]
-    """Views that are vignetted."""
+    """Views that are vignetted, the empty ones included."""
+    empty: tuple[tuple[int, int], ...]
+    """Views that are black, or masked by alpha."""
 
 
 def describe(clip: Clip) -> Description:
     """Look at a light field's views, a few of them for their shifts."""
     grid = clip.grid
     assert grid is not None
-    parallax = measure(clip)
+    parallax, found = measure(clip), validity(clip)
     counts = [view.frames for view in grid.views]
     return Description(
         path=clip.path,
@@ -64,7 +67,8 @@ def describe(clip: Clip) -> Description:
         disparity=parallax.disparity,
         check=parallax.verdict,
         advice=parallax.advice,
-        dark=tuple(dark_views(clip)),
+        dark=found.dark,
+        empty=found.empty,
     )
 
 
@@ -78,7 +82,11 @@ def in_words(found: Description) -> str:
         f"  {found.rows} rows x {found.cols} columns from ({row}, {col}), {found.views} views of "
         f"{found.width}x{found.height}, {found.bits} bits, {frames} frames each",
     ]
-    for what, places in (("missing", found.holes), ("dark", found.dark)):
+    for what, places in (
+        ("missing", found.holes),
+        ("dark", found.dark),
+        ("of these black or transparent", found.empty),
+    ):
         if places:
             listed = ", ".join(str(place) for place in places[:_LISTED])
             more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""

@@ -138,6 +138,17 @@ def read_view(
     return cast(Pixels, view)
 
 
+def read_weight(
+    file: Any, dataset: str, axes: str, place: tuple[int, int]
+) -> NDArray[np.generic] | None:
+    """Return the fourth channel of a view at its first moment (LFToolbox's weight), or None."""
+    array = file[dataset]
+    if "3" not in axes or array.shape[axes.index("3")] != 4:
+        return None
+    index = {"t": 0, "r": place[0], "c": place[1], "3": 3}
+    return np.asarray(array[tuple(index.get(axis, slice(None)) for axis in axes)])
+
+
 class Hdf5Writer:
     """Write views into CrossNet's layout: img_HR of moments x rows x columns x 3 x H x W."""
 

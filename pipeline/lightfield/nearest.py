@@ -14,6 +14,8 @@ from pipeline.schema import ReferenceChoice, ViewChoice
 
 GIVEN = "given"
 """Why a view that is itself in the reference was chosen: it passes through."""
+DARK = "dark"
+"""Why a view that shows nothing has no reference."""
 SAME_FRAME = 1e-3
 """Seconds within which a frame of the same view is the same frame."""
 TRAINED = 9.9
@@ -41,6 +43,8 @@ class Candidate:
     """Rising; None where it stands for all times."""
     timed: bool = True
     """False where the input has several moments and nobody knows which of them it shows."""
+    alone: bool = False
+    """Serves its own view only: it is vignetted."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Target:
     place: Place
     moment: int
     seconds: float
+    empty: bool = False
+    """Shows nothing: nothing is borrowed for it."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +89,16 @@ def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> R
     row, col = here.row or 0, here.col or 0
     near = [_at(target, i, candidate) for i, candidate in enumerate(candidates)]
     near = [found for found in near if abs(found.seconds) <= limits.seconds]
+    nothing = ViewChoice(row, col, None, None, None, target.moment)
     if not near:
-        nothing = ViewChoice(row, col, None, None, None, target.moment)
         return ReferenceChoice(target.number, None, None, "too far", views=nothing)
+    if not all(candidate.alone for candidate in candidates):
+        apart = [c.alone and not _equal(here, c.place) for c in candidates]
+        near = [found for found in near if not apart[found.index]]
+    if target.empty:
+        near = [found for found in near if _equal(here, found.place)]
+    if not near:
+        return ReferenceChoice(target.number, None, None, DARK, views=nothing)
     soonest = min(abs(found.seconds) for found in near)
     now = [found for found in near if abs(found.seconds) <= soonest + limits.same_time]
     now.sort(key=lambda found: _order(here, found))

@@ -27,8 +27,6 @@ CLEAR = 1.6
 """How many times larger the shift along one axis must be to tell it from the other."""
 LEAST = 0.05
 """Pixels of shift between the compared views below which nothing can be said."""
-DARK = 0.5
-"""A view darker than this share of the middle one is vignetted."""
 
 Verdict = Literal["right", "transposed", "upside down", "unclear"]
 Plane = NDArray[np.float32]
@@ -172,21 +170,3 @@ def _blocks(plane: Plane) -> Plane:
     total = cv2.resize(filled, (8, 6), interpolation=cv2.INTER_AREA)
     share = cv2.resize(known, (8, 6), interpolation=cv2.INTER_AREA)
     return cast(Plane, np.where(share > 0.02, total / np.maximum(share, 1e-3), 0))
-
-
-def dark_views(clip: Clip) -> list[tuple[int, int]]:
-    """Return (row, col) of the views that are much darker than the middle one: vignetted."""
-    grid = clip.grid
-    assert grid is not None
-    reader = ViewReader(clip)
-    try:
-        light = [
-            float(reader.get(grid.number(position, 0)).mean())
-            for position in range(len(grid.views))
-        ]
-    finally:
-        reader.close()
-    limit = DARK * float(np.median(light))
-    return [
-        (view.row, view.col) for view, mean in zip(grid.views, light, strict=True) if mean < limit
-    ]

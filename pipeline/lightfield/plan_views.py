@@ -14,11 +14,11 @@ from pipeline.geometry import inscribed_map, same_aspect
 from pipeline.lightfield.given import checked_given
 from pipeline.lightfield.hr_views import shown_view
 from pipeline.lightfield.moments import moment_names, named_times
-from pipeline.lightfield.nearest import GIVEN, TRAINED, Candidate, Limits, Place, Target, choose
-from pipeline.lightfield.parallax import measure
+from pipeline.lightfield.nearest import GIVEN, Candidate, Limits, Place, Target, choose
 from pipeline.lightfield.reader import Times, ViewReader
-from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.storage import joined_by_packets
+from pipeline.lightfield.validity import validity
+from pipeline.lightfield.view_notes import view_notes
 from pipeline.media.probe import scan
 from pipeline.media.reader import FrameReader
 from pipeline.pairing import Affine
@@ -29,8 +29,6 @@ from pipeline.settings import RunSettings
 
 LARGEST_GROUP = 16
 """Views in a segment: enough to share references, few enough to lose little with a worker."""
-REACH = 128
-"""Pixels of motion, at the output's size, that the network follows."""
 _COMPARED = 3
 
 
@@ -42,13 +40,18 @@ def plan_view_references(
     Raises PairingError where it is not told where a single reference camera stands.
     """
     assert lr.grid is not None
-    candidates = _candidates(lr, ref, settings)
+    seen = validity(lr)
+    candidates = [
+        replace(c, alone=(c.place.row, c.place.col) in seen.dark)
+        for c in _candidates(lr, ref, settings)
+    ]
     times = Times(lr)
     targets = []
     for number in range(lr.grid.count):
         position, moment = lr.grid.place(number)
         place = _place(lr.grid.views[position])
-        targets.append(Target(number, place, moment, times.seconds(number)))
+        empty = (place.row, place.col) in seen.empty
+        targets.append(Target(number, place, moment, times.seconds(number), empty))
     limits = Limits(
         count=settings.ref_count,
         seconds=settings.max_ref_distance,
@@ -70,7 +73,8 @@ def plan_view_references(
     reference = ReferencePlan(
         clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
     )
-    return Paired(reference, choices, (), [*notes, *_notes(lr, ref, choices, size)])
+    notes += view_notes(lr, choices, size, settings.to, seen)
+    return Paired(reference, choices, (), notes)
 
 
 def check_view_options(settings: RunSettings, lr: Clip) -> None:
@@ -222,44 +226,6 @@ def _field_of_view(
         views.close()
         frames.close()
     return estimate_field_of_view(pairs, *size) if pairs else None
-
-
-def _notes(lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]) -> list[str]:
-    notes = []
-    assert lr.grid is not None
-    parallax = measure(lr)
-    if parallax.advice:
-        notes.append(f"{parallax.advice}; see `pipeline probe`")
-    if missing := holes(lr.grid):
-        listed = ", ".join(str(place) for place in missing[:4])
-        notes.append(f"the grid has {len(missing)} holes ({listed} ...); they stay holes")
-    given = sum(choice.why == GIVEN for choice in choices)
-    if given:
-        notes.append(f"{given} of {len(choices)} views are given and pass through untouched")
-    steps = [c.views.steps for c in choices if c.views is not None and c.views.steps is not None]
-    far = [s for s in steps if s > TRAINED]
-    if far:
-        notes.append(
-            f"{len(far)} views borrow from farther than the networks were trained for "
-            f"({TRAINED:g} steps), the farthest from {max(far):.1f} steps: expect less detail there"
-        )
-    if parallax.disparity is not None and steps:
-        most = max(abs(value) for value in parallax.disparity) * max(steps) * size[0] / lr.height
-        if most > REACH:
-            notes.append(
-                f"views shift by up to {most:.0f} pixels against their reference, the network "
-                f"follows about {REACH}: give nearer HR views"
-            )
-    without = sum(choice.ref_pts is None for choice in choices)
-    if without:
-        notes.append(
-            f"{without} of {len(choices)} views have no reference in time and are up-sampled "
-            "plainly"
-        )
-    counts = {view.frames for view in lr.grid.views}
-    if len(counts) > 1:
-        notes.append(f"cameras have {min(counts)} to {max(counts)} frames; each keeps its own")
-    return notes
 
 
 def checked_views(

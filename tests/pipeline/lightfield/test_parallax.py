@@ -8,7 +8,7 @@ import pytest
 import scenes
 
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.parallax import dark_views, measure
+from pipeline.lightfield.parallax import measure
 from pipeline.settings import GridSettings
 
 
@@ -42,11 +42,3 @@ def test_rows_from_the_bottom_are_detected(tmp_path: Path) -> None:
     clip = open_light_field(tmp_path)
     assert clip is not None
     assert measure(clip).verdict == "upside down"
-
-
-def test_vignetted_views_are_named(tmp_path: Path) -> None:
-    scenes.folder(tmp_path, 3, 3)
-    scenes.save(tmp_path / "view_00_02.png", scenes.flowers(0, 2) // 4)
-    clip = open_light_field(tmp_path)
-    assert clip is not None
-    assert dark_views(clip) == [(0, 2)]

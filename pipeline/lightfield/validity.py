@@ -1,0 +1,97 @@
+"""Views that show nothing, or little: vignetted corners of a plenoptic picture, masked by alpha."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.lightfield import hdf5
+from pipeline.lightfield.packing import take
+from pipeline.lightfield.reader import ViewReader, sheet_place
+from pipeline.media import stills
+from pipeline.schema import Clip
+
+DARK = 0.5
+"""A view darker than this share of the usual one is vignetted: no reference for others."""
+BLACK = 0.05
+"""One darker than this share shows nothing that could be enhanced."""
+MASKED = 0.5
+"""Share of its pixels without weight from which a view shows nothing."""
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Rows and columns of views that are not like the others, at their first moment."""
+
+    dark: tuple[Place, ...] = ()
+    """Vignetted, the empty ones included."""
+    empty: tuple[Place, ...] = ()
+    """Black, or masked by alpha."""
+
+
+def validity(clip: Clip) -> Validity:
+    """Look at the first moment of every view."""
+    grid = clip.grid
+    assert grid is not None
+    reader = ViewReader(clip)
+    try:
+        light = {
+            (view.row, view.col): float(reader.get(grid.number(position, 0)).mean())
+            for position, view in enumerate(grid.views)
+        }
+    finally:
+        reader.close()
+    masked = _masked(clip)
+    seen = [mean for place, mean in light.items() if place not in masked]
+    usual = float(np.median(seen)) if seen else 0.0
+    empty = {place for place, mean in light.items() if mean < BLACK * usual} | masked
+    dark = {place for place, mean in light.items() if mean < DARK * usual} | empty
+    return Validity(tuple(sorted(dark)), tuple(sorted(empty)))
+
+
+def _masked(clip: Clip) -> set[Place]:
+    """Return the views most pixels of which have no weight."""
+    grid = clip.grid
+    assert grid is not None
+    found: set[Place] = set()
+    if grid.layout == "h5":
+        with hdf5.open_file(Path(clip.path)) as file:
+            for view in grid.views:
+                weight = hdf5.read_weight(file, grid.dataset, grid.axes, sheet_place(grid, view))
+                if weight is not None and _share(weight) >= MASKED:
+                    found.add((view.row, view.col))
+    elif grid.layout == "folder":
+        for view in grid.views:
+            alpha = _alpha(view.files[0])
+            if alpha is not None and _share(alpha) >= MASKED:
+                found.add((view.row, view.col))
+    elif grid.sheets is not None and grid.sheets.kind == "stills" and grid.packed is not None:
+        alpha = _alpha(clip.files[0])
+        if alpha is not None:
+            sheet = cast("NDArray[np.uint8]", alpha[..., None])
+            for view in grid.views:
+                part = take(sheet, grid.layout, grid.packed, sheet_place(grid, view))
+                if _share(part) >= MASKED:
+                    found.add((view.row, view.col))
+    return found
+
+
+def _share(weight: NDArray[np.generic]) -> float:
+    return float((np.asarray(weight) == 0).mean())
+
+
+def _alpha(file: str) -> NDArray[np.generic] | None:
+    """Return the H x W transparency of a picture, None where it has none."""
+    if not stills.has_alpha(file):
+        return None
+    pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
+        return None
+    return cast("NDArray[np.generic]", pixels[..., 3])

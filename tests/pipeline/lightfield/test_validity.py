@@ -1,0 +1,100 @@
+"""Views that are vignetted, black or masked, and what a run makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import scenes
+from click.testing import CliRunner
+from scenes import pixels
+
+from crossnetpp.data.degradation import degrade
+from pipeline.cli import main
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.validity import Validity, validity
+from pipeline.settings import GridSettings
+
+CORNER = (2, 2)
+LIGHT = {(0, 0): 0.3, CORNER: 0.01}
+"""Place of a view -> how much light falls on it; a vignetted one, and a black one."""
+
+
+def vignetted(row: int, col: int) -> np.ndarray:
+    return (scenes.flowers(row, col) * LIGHT.get((row, col), 1.0)).astype(np.uint8)
+
+
+def masked(row: int, col: int) -> np.ndarray:
+    """Return BGRA, all transparent in one corner."""
+    alpha = np.full((48, 64, 1), 0 if (row, col) == CORNER else 255, np.uint8)
+    return np.concatenate([scenes.flowers(row, col)[..., ::-1], alpha], axis=2)
+
+
+def seen(path: Path, **asked: object) -> Validity:
+    clip = open_light_field(path, GridSettings(**asked))
+    assert clip is not None
+    return validity(clip)
+
+
+def test_dark_views_are_told_from_black_ones(tmp_path: Path) -> None:
+    for row in range(3):
+        for col in range(3):
+            scenes.save(tmp_path / f"view_{row}_{col}.png", vignetted(row, col))
+    assert seen(tmp_path) == Validity(dark=((0, 0), CORNER), empty=(CORNER,))
+
+
+@pytest.mark.parametrize("layout", ["folder", "lenslet", "mat"])
+def test_alpha_and_weights_mask_views(tmp_path: Path, layout: str) -> None:
+    views = np.stack([[masked(row, col) for col in range(3)] for row in range(3)])
+    path = tmp_path / "lf"
+    asked: dict[str, object] = {}
+    if layout == "folder":
+        path.mkdir()
+        for row, col in np.ndindex(3, 3):
+            assert cv2.imwrite(str(path / f"view_{row}_{col}.png"), views[row, col])
+    elif layout == "lenslet":
+        path = tmp_path / "a.png"
+        asked = {"layout": "lenslet", "grid": "3x3"}
+        assert cv2.imwrite(str(path), views.transpose(2, 0, 3, 1, 4).reshape(144, 192, 4))
+    else:
+        path = tmp_path / "a.mat"
+        with h5py.File(path, "w") as file:
+            file["LF"] = views.transpose(4, 3, 2, 1, 0)
+    assert seen(path, **asked) == Validity(dark=(CORNER,), empty=(CORNER,))
+
+
+def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) -> None:
+    for row in range(3):
+        for col in range(3):
+            name = f"view_{row:02}_{col:02}.png"
+            scenes.save(tmp_path / "lf" / name, degrade(vignetted(row, col), 2))
+            if (row, col) in ((0, 0), (1, 1)):
+                scenes.save(tmp_path / "hr" / name, vignetted(row, col))
+    told = ["run", str(tmp_path / "lf"), "--ref-stream", str(tmp_path / "hr"), "--engine"]
+    done = CliRunner().invoke(main, [*told, "bicubic", "-q", "--json"])
+    assert done.exit_code == 0, done.output
+    notes = " ".join(json.loads(done.stdout)["notes"])
+    assert "2 views are dark ((0, 0), (2, 2))" in notes
+    assert "1 views show nothing ((2, 2))" in notes
+    plan = json.loads((tmp_path / "lf_x2.plan.json").read_text())
+    chosen = {(c["views"]["row"], c["views"]["col"]): c for c in plan["reference_map"]}
+    assert chosen[0, 0]["why"] == "given"
+    assert (chosen[CORNER]["why"], chosen[CORNER]["ref_pts"]) == ("dark", None)
+    # (0, 0) would be as near
+    assert chosen[0, 1]["views"]["ref_row"] == chosen[1, 0]["views"]["ref_row"] == 1
+    np.testing.assert_array_equal(pixels(tmp_path / "lf_x2")[0, 0, 0], vignetted(0, 0))
+
+
+def test_a_dark_reference_serves_where_there_is_no_other(tmp_path: Path) -> None:
+    for col in range(3):
+        lr = degrade(vignetted(0, col), 2)
+        scenes.save(tmp_path / "lf" / f"view_00_{col:02}.png", lr)
+    scenes.save(tmp_path / "hr" / "view_00_00.png", vignetted(0, 0))
+    told = ["plan", str(tmp_path / "lf"), "--ref-stream", str(tmp_path / "hr"), "--json"]
+    done = CliRunner().invoke(main, told)
+    assert done.exit_code == 0, done.output
+    assert {c["ref_pts"] for c in json.loads(done.stdout)["reference_map"]} == {0}
