@@ -90,7 +90,19 @@ def _bits(file: Path, image: Image.Image) -> int:
     if image.format == "TIFF":
         depths = image.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
         return 16 if max(depths) == 16 else 8
+    if image.format == "PPM":
+        return 16 if (_largest(file) or 255) > 255 else 8
     return 16 if image.mode.startswith("I;16") or image.mode == "I" else 8
+
+
+def _largest(file: Path) -> int | None:
+    """Return the value of white in a binary PPM or PGM, None for other files."""
+    with file.open("rb") as stream:
+        head = stream.read(512)
+    words = re.sub(rb"#[^\n]*\n", b"", head).split(maxsplit=4)
+    if len(words) < 4 or words[0] not in (b"P5", b"P6") or not words[3].isdigit():
+        return None
+    return int(words[3])
 
 
 def _exif_seconds(taken: object, fraction: object) -> float | None:
@@ -135,7 +147,18 @@ def load(file: str) -> Pixels:
         raise StageError(f"{file} cannot be read: {error}") from error
     if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
         raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")
+    if data[:1].tobytes() == b"P":
+        bgr = _stretched(bgr, _largest(Path(file)))
     return contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def _stretched(pixels: Pixels, white: int | None) -> Pixels:
+    """Return pixels with the whole range: JPEG Pleno's white may be 1023, and OpenCV keeps it."""
+    limit = np.iinfo(pixels.dtype).max
+    if white is None or white in (0, limit):
+        return pixels
+    stretched = (pixels.astype(np.uint32) * limit + white // 2) // white
+    return np.minimum(stretched, limit).astype(pixels.dtype)
 
 
 def load_alpha(file: str, rgb: Pixels) -> Plane:

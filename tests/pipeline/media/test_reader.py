@@ -213,6 +213,19 @@ def test_stills_keep_their_depth_exactly(tmp_path: Path, suffix: str, dtype: typ
     np.testing.assert_array_equal(FrameReader(clip).get(0), pictures[0])
 
 
+@pytest.mark.parametrize(("white", "kind"), [(1023, ">u2"), (65535, ">u2"), (101, "u1")])
+def test_ppm_of_any_white_has_the_whole_range(tmp_path: Path, white: int, kind: str) -> None:
+    raw = np.random.default_rng(0).integers(0, white, (4, 6, 3), endpoint=True)
+    raw[0, 0] = 0, white // 2, white
+    head = f"P6\n# JPEG Pleno\n6 4\n{white}\n".encode()
+    (tmp_path / "000_000.ppm").write_bytes(head + raw.astype(kind).tobytes())
+    clip = probe(str(tmp_path / "000_000.ppm"))
+    limit = 255 if kind == "u1" else 65535
+    assert clip.bit_depth == (8 if limit == 255 else 16)
+    (frame,) = read(clip)
+    np.testing.assert_array_equal(frame.rgb, np.floor(raw * (limit / white) + 0.5))
+
+
 def test_grey_and_transparent_stills_become_rgb(tmp_path: Path) -> None:
     grey = picture(0)[..., 0]
     cv2.imwrite(str(tmp_path / "a.png"), grey)
