@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.lightfield.mat5 import Mat5, is_mat5
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
@@ -22,8 +23,15 @@ KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
 LUMA = ("Hr_SAI_y", "Lr_SAI_y")
 """BasicLFSR: one mosaic of luma, 0..1, stored with its width first; axes "WH"."""
 LUMA_GRID = (5, 5)
+_ROUNDED = 1e-3
 WRITTEN = ("img_HR", "trc3hw")
-_MATLAB5 = b"MATLAB 5.0"
+WRITTEN_MAT = ("LF", "3whcr")
+"""The same for MATLAB, which shows the axes in reverse; moments come last in the file."""
+_SCALED = "img_", "MDSR_"
+"""How CrossNet's other data sets begin: img_LR_4, img_LR_4_upsample, MDSR_4."""
+_MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
+"""The first bytes by which MATLAB knows its own HDF5 files, in a user block of 512."""
+_MAT_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -41,26 +49,21 @@ class Shape:
 
 
 def open_file(path: Path) -> Any:
-    """Return the h5py file; InputError where there is no h5py, or where it is no HDF5."""
+    """Return the file, by name of data set; InputError where it is no HDF5 or MATLAB file."""
+    if is_mat5(path):
+        return Mat5(path)
     try:
         import h5py
     except ImportError as error:
         raise InputError(
             f"found no h5py, which {path} needs; install the extra: "
-            "pip install 'crossnetpp-pipeline[train]'"
+            "pip install 'crossnetpp-pipeline[lightfield]'"
         ) from error
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        with path.open("rb") as file:
-            old = file.read(10) == _MATLAB5
-        if old:
-            raise InputError(
-                f"found a MATLAB file of version 5 in {path}, expected version 7.3 (HDF5); "
-                "save it in MATLAB with save(name, 'LF', '-v7.3')"
-            ) from error
         raise InputError(
-            f"found no HDF5 file in {path}, expected .h5 or .mat of version 7.3; copy it again"
+            f"found no HDF5 file in {path}, expected .h5 or .mat; copy it again"
         ) from error
 
 
@@ -91,23 +94,39 @@ def describe(
                     "views; say how many with --grid ROWSxCOLS"
                 )
             return Shape(names[0], "WH", 1, rows, cols, height, width, bits=16)
-        known = KEYS.get(names[0], "rchw3")
-        reverse = path.suffix.lower() == ".mat"
-        axes = axes or (known[::-1] if reverse else known)
-        return _shape(path, names[0], axes, array.shape, array.dtype)
+        axes = axes or _usual_axes(path, names[0], array.ndim)
+        return _shape(path, names[0], axes, array)
 
 
-def _shape(path: Path, key: str, axes: str, shape: tuple[int, ...], dtype: Any) -> Shape:
+def _usual_axes(path: Path, name: str, count: int) -> str:
+    known = KEYS.get(name, KEYS["img_HR"] if name.startswith(_SCALED) else KEYS["LF"])
+    if count == len(known) + 1 and "t" not in known:
+        known = "t" + known
+    reverse = path.suffix.lower() == ".mat" and not is_mat5(path)
+    return known[::-1] if reverse else known
+
+
+def _shape(path: Path, key: str, axes: str, array: Any) -> Shape:
+    shape, dtype = array.shape, array.dtype
     long = dict(zip(axes, shape, strict=True)) if len(axes) == len(shape) else {}
     if (
         long.get("3") not in (3, 4)
-        or dtype not in (np.uint8, np.uint16)
+        or dtype not in (np.uint8, np.uint16, np.float32, np.float64)
         or not set("rchw") <= {*axes}
     ):
         raise InputError(
-            f"found '{key}' of {shape} {dtype} in {path}, expected uint8 or uint16 with the axes "
-            f"{axes}; name its axes with --axes (t moments, r rows, c columns, h, w, 3)"
+            f"found '{key}' of {shape} {dtype} in {path}, expected uint8, uint16 or numbers from 0 "
+            f"to 1 with the axes {axes}; name its axes with --axes (t moments, r rows, c columns, "
+            "h, w, 3)"
         )
+    if dtype.kind == "f":
+        middle = {"t": 0, "r": long["r"] // 2, "c": long["c"] // 2}
+        view = np.asarray(array[tuple(middle.get(axis, slice(None)) for axis in axes)])
+        if not (view.min() >= -_ROUNDED and view.max() <= 1 + _ROUNDED):
+            raise InputError(
+                f"found numbers from {view.min():.4g} to {view.max():.4g} in '{key}' of {path}, "
+                "expected 0 to 1, or uint8 or uint16; scale or convert them"
+            )
     bits = 8 if dtype == np.uint8 else 16
     rows, cols, height, width = (long[axis] for axis in "rchw")
     return Shape(key, axes, long.get("t", 1), rows, cols, height, width, bits)
@@ -123,19 +142,26 @@ def read_view(
 ) -> Pixels:
     """Return one view, H x W x 3 RGB; `size` is its height and width.
 
-    A fourth channel (LFToolbox's weight) is dropped; luma becomes grey of 16 bits.
+    A fourth channel (LFToolbox's weight) is dropped; luma becomes grey of 16 bits, and what runs
+    from 0 to 1 becomes 16 bits.
     """
     array = file[dataset]
     if axes == "WH":
         (row, col), (height, width) = place, size
         tile = array[col * width : (col + 1) * width, row * height : (row + 1) * height]
-        grey = np.round(np.clip(np.asarray(tile, np.float64), 0, 1) * 65535).astype(np.uint16)
+        grey = _sixteen_bits(np.asarray(tile))
         return np.ascontiguousarray(np.repeat(grey.T[..., None], 3, axis=2))
     index = {"t": moment, "r": place[0], "c": place[1], "3": slice(0, 3)}
     taken = np.asarray(array[tuple(index.get(axis, slice(None)) for axis in axes)])
+    if taken.dtype.kind == "f":
+        taken = _sixteen_bits(taken)
     left = [axis for axis in axes if axis in "hw3"]
     view: Any = np.ascontiguousarray(taken.transpose([left.index(axis) for axis in "hw3"]))
     return cast(Pixels, view)
+
+
+def _sixteen_bits(unit: NDArray[Any]) -> NDArray[np.uint16]:
+    return np.round(np.clip(unit.astype(np.float64), 0, 1) * 65535).astype(np.uint16)
 
 
 def read_weight(
@@ -150,12 +176,13 @@ def read_weight(
 
 
 class Hdf5Writer:
-    """Write views into CrossNet's layout: img_HR of moments x rows x columns x 3 x H x W."""
+    """Write views into a data set of the given shape; a .mat gets MATLAB's head."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
         import h5py
 
-        self._file = h5py.File(path, "w")
+        self._matlab = path if path.suffix.lower() == ".mat" else None
+        self._file = h5py.File(path, "w", userblock_size=_MAT_BLOCK if self._matlab else 0)
         size = {
             "t": shape.moments,
             "r": shape.rows,
@@ -170,6 +197,8 @@ class Hdf5Writer:
             tuple(size[axis] for axis in shape.axes),
             np.uint8 if shape.bits == 8 else np.uint16,
         )
+        if self._matlab:
+            self._array.attrs["MATLAB_class"] = np.bytes_(f"uint{shape.bits}")
 
     def write(self, rgb: Pixels, place: tuple[int, int], moment: int) -> None:
         """Store one view, H x W x 3 RGB."""
@@ -181,3 +210,6 @@ class Hdf5Writer:
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
+        if self._matlab:
+            with self._matlab.open("r+b") as file:
+                file.write(_MAT_HEAD)

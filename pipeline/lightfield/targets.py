@@ -30,7 +30,7 @@ def target_grid(clip: Clip, to: str | None, out: Path, template: str | None = No
     if to == "video":
         return _videos(clip, grid, out, template)
     if to == "h5":
-        return _data_set(grid)
+        return _data_set(clip, grid, out)
     return _sheets(clip, grid, to)
 
 
@@ -50,7 +50,8 @@ def default_target(clip: Clip, to: str | None, mark: str) -> Path:
     if to in ("folder", "video") or (to in PACKED and not _one_file(grid, same)):
         return given.with_name(stem + mark)
     if to == "h5":
-        return given.with_name(f"{stem}{mark}.h5")
+        ending_of = given.suffix.lower() if same else ".h5"
+        return given.with_name(f"{stem}{mark}{ending_of}")
     suffix = given.suffix.lower() if same and given.is_file() else ".png"
     if suffix in (".jpg", ".jpeg", ".webp"):
         suffix = ".png"
@@ -78,12 +79,12 @@ def check_target(clip: Clip, to: str | None, out: Path) -> None:
             )
         return
     video = same and grid.sheets is not None and grid.sheets.kind == "video"
-    fits = {".h5"} if to == "h5" else _LOSSLESS
+    fits = hdf5.SUFFIXES if to == "h5" else _LOSSLESS
     if (not video and suffix not in fits) or (video and suffix in _LOSSLESS):
         raise InputError(
             f"found the name {out.name} for a {to}, expected one that ends in "
             f"{'the ending of a video' if video else ', '.join(sorted(fits))}; "
-            f"try {out.stem}{'.mp4' if video else min(fits, key=lambda s: s != '.png')}"
+            f"try {out.stem}{'.mp4' if video else min(fits, key=lambda s: s not in ('.png', '.h5'))}"
         )
 
 
@@ -180,11 +181,15 @@ def _moved(view: View, *, files: tuple[str, ...], frames: int) -> View:
     return view.model_copy(update={"files": files, "clip": None, "frames": frames})
 
 
-def _data_set(grid: Grid) -> Grid:
+def _data_set(clip: Clip, grid: Grid, out: Path) -> Grid:
     for position in range(len(grid.views)):
         _check_frames(grid, position)
     dataset, axes = hdf5.WRITTEN
-    if grid.layout == "h5" and grid.axes != "WH":
+    given = Path(clip.path).suffix.lower()
+    if out.suffix.lower() == ".mat":
+        dataset, axes = hdf5.WRITTEN_MAT
+        axes = axes + "t" if grid.moments > 1 else axes
+    elif grid.layout == "h5" and grid.axes != "WH" and given != ".mat":
         dataset, axes = grid.dataset, grid.axes
     return _packed(grid, {"layout": "h5", "dataset": dataset, "axes": axes})
 
