@@ -11,6 +11,7 @@ from deploy.protocol import ENGINES
 from pipeline.errors import InputError, PairingError
 from pipeline.frames import scan
 from pipeline.geometry import quarter_turns, turned_size
+from pipeline.lightfield.guarded import open_guarded, reference_guarded
 from pipeline.lightfield.hr_views import open_reference
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.plan_views import (
@@ -63,10 +64,13 @@ def make_plan(settings: RunSettings) -> Plan:
             "found no reference, expected an HR recording to borrow from; give --ref-stream REF"
         )
     guarded = settings.sandbox == "on"
-    lr = open_light_field(settings.input, settings) or _probe(settings.input, guarded)
+    found, find_reference = (
+        (open_guarded, reference_guarded) if guarded else (open_light_field, open_reference)
+    )
+    lr = found(settings.input, settings) or _probe(settings.input, guarded)
     views = lr.grid is not None
     ref = (
-        open_reference(settings.ref_stream, settings, lr)
+        find_reference(settings.ref_stream, settings, lr)
         if views
         else _probe(settings.ref_stream, guarded)
     )
@@ -145,7 +149,8 @@ def _probe_again(clip: Clip, path: str | None, sandbox: str) -> Clip:
     files = [Path(file) for file in clip.files]
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(f"found no {missing[0]}, which the plan names; make the plan anew")
-    return clip.model_copy(update={"fingerprint": fingerprint(files)})
+    guarded = sandbox == "on" or (sandbox == "auto" and clip.sandbox)
+    return clip.model_copy(update={"fingerprint": fingerprint(files)}).guarded(guarded)
 
 
 def _silenced(clip: Clip, audio: str) -> tuple[list[str], Clip]:

@@ -109,6 +109,18 @@ class Clip(Model):
             return self.times[pts]
         return float(pts * self.time_base)
 
+    def guarded(self, on: bool) -> Clip:
+        """Return the clip, and what it consists of, with `sandbox` set so."""
+        update: dict[str, object] = {"sandbox": on}
+        if self.grid is not None:
+            views = [
+                view.model_copy(update={"clip": view.clip and view.clip.guarded(on)})
+                for view in self.grid.views
+            ]
+            sheets = self.grid.sheets and self.grid.sheets.guarded(on)
+            update["grid"] = self.grid.model_copy(update={"views": tuple(views), "sheets": sheets})
+        return self.model_copy(update=update)
+
 
 class View(Model):
     """One view of a light field: where it is in the grid, and where its pixels are.
@@ -339,8 +351,12 @@ class Plan(Model):
     def digest(self) -> str:
         """Return the sha256 of all that decides the output's bits (not path, notes or record)."""
         left = dict.fromkeys(("output", "output_url", "notes", "expected_bytes", "record"), True)
+        lr, ref = self.input.guarded(False), self.reference.clip.guarded(False)
+        plain = self.model_copy(
+            update={"input": lr, "reference": self.reference.model_copy(update={"clip": ref})}
+        )
         guard = {"sandbox": True}
-        text = self.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
+        text = plain.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
         for clip in (self.input, self.reference.clip):
             if clip.url:  # copies lie elsewhere on every machine
                 text = text.replace(json.dumps(clip.path)[1:-1], clip.url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -60,9 +61,9 @@ def compared(lr: Pixels, hr: Pixels) -> tuple[float, float]:
     """
     size = lr.shape[1], lr.shape[0]
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
-    a, b = (_unit(picture) for picture in (lr, small))
-    apart = float(np.abs(a.mean(axis=(0, 1)) - b.mean(axis=(0, 1))).max())
-    a, b = (plane.mean(axis=2) - plane.mean() for plane in (a, b))
+    views = _unit(lr), _unit(cast(Pixels, small))
+    apart = float(np.abs(views[0].mean(axis=(0, 1)) - views[1].mean(axis=(0, 1))).max())
+    a, b = (view.mean(axis=2) - view.mean() for view in views)
     power = float(np.sqrt((a * a).mean() * (b * b).mean()))
     return (float((a * b).mean()) / power if power > 1e-6 else 1.0), apart
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from pipeline.errors import PairingError
 from pipeline.lightfield import layouts
 from pipeline.lightfield.opening import VIDEOS, describe, open_light_field
-from pipeline.media.probe import probe
-from pipeline.schema import Clip, Grid
+from pipeline.media import stills
+from pipeline.media.probe import probe, scan
+from pipeline.schema import Clip, Grid, View
 from pipeline.settings import GridSettings, RunSettings
 
 _LYING = ("layout", "grid", "dataset", "axes")
@@ -44,9 +45,7 @@ def _views(whole: Path, settings: RunSettings, lr: Clip) -> Clip | None:
         return found
     place = places.get(whole.stem)
     if place is not None:
-        grid = _named(whole.parent, GridSettings(), {whole.stem: place})
-        assert grid is not None
-        return describe(whole, grid)
+        return describe(whole, _lone(whole, place))
     lying = {name: getattr(settings, name) for name in _LYING}
     if not places and any(value is not None for value in lying.values()):
         return open_light_field(whole, GridSettings(order=settings.order, **lying))
@@ -91,6 +90,17 @@ def _names(lr: Clip) -> dict[str, tuple[int, int]]:
         if file is not None:
             named[Path(file).stem] = (view.row, view.col)
     return named
+
+
+def _lone(file: Path, place: tuple[int, int]) -> Grid:
+    """Return the grid of one view, a picture or a video."""
+    row, col = place
+    if file.suffix.lower() in stills.SUFFIXES:
+        return Grid(layout="folder", views=(View(row=row, col=col, files=(str(file),)),))
+    clip = probe(str(file))
+    count = len(scan(clip).pts)
+    view = View(row=row, col=col, clip=clip, frames=count)
+    return Grid(layout="video", views=(view,), moments=count)
 
 
 def _named(path: Path, asked: GridSettings, places: Mapping[str, tuple[int, int]]) -> Grid | None:

@@ -11,7 +11,7 @@ from pipeline.errors import StageError
 from pipeline.lightfield import hdf5
 from pipeline.lightfield.packing import Pixels, take
 from pipeline.media import reader as media
-from pipeline.media import stills
+from pipeline.media import sandbox, stills
 from pipeline.media.probe import scan
 from pipeline.schema import Clip, FrameIndex, Grid, View
 
@@ -89,6 +89,7 @@ class ViewReader:
         self._times = Times(clip)
         self._readers: OrderedDict[int, media.FrameReader] = OrderedDict()
         self._file: Any = None
+        self._child: sandbox.Frames | None = None
 
     def get(self, pts: int) -> Pixels:
         """Return the view with number `pts`, uint8 or uint16 H x W x 3 RGB; read only."""
@@ -97,8 +98,7 @@ class ViewReader:
             return self._cache[pts]
         while len(self._cache) >= self._size:
             self._cache.popitem(last=False)
-        position, moment = self._grid.place(pts)
-        rgb = self._read(position, self._grid.views[position], moment)
+        rgb = self._guarded(pts) if self._clip.sandbox else self._read(*self._grid.place(pts))
         if rgb.shape[:2] != (self._clip.height, self._clip.width):
             raise StageError(
                 f"view {pts} of {self._clip.path} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
@@ -116,9 +116,18 @@ class ViewReader:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._child is not None:
+            self._child.close()
+            self._child = None
 
-    def _read(self, position: int, view: View, moment: int) -> Pixels:
+    def _guarded(self, pts: int) -> Pixels:
+        if self._child is None:
+            self._child = sandbox.Frames(self._clip)
+        return self._child.get(pts)
+
+    def _read(self, position: int, moment: int) -> Pixels:
         grid = self._grid
+        view = grid.views[position]
         if grid.layout == "folder":
             return stills.load(view.files[moment])
         if grid.layout == "video":

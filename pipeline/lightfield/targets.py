@@ -81,10 +81,11 @@ def check_target(clip: Clip, to: str | None, out: Path) -> None:
     video = same and grid.sheets is not None and grid.sheets.kind == "video"
     fits = hdf5.SUFFIXES if to == "h5" else _LOSSLESS
     if (not video and suffix not in fits) or (video and suffix in _LOSSLESS):
+        usual = ".mp4" if video else ".h5" if to == "h5" else ".png"
         raise InputError(
             f"found the name {out.name} for a {to}, expected one that ends in "
             f"{'the ending of a video' if video else ', '.join(sorted(fits))}; "
-            f"try {out.stem}{'.mp4' if video else min(fits, key=lambda s: s not in ('.png', '.h5'))}"
+            f"try {out.stem}{usual}"
         )
 
 

@@ -14,6 +14,7 @@ from pipeline.lightfield import hdf5
 from pipeline.lightfield.packing import take
 from pipeline.lightfield.reader import ViewReader, sheet_place
 from pipeline.media import stills
+from pipeline.media.sandbox import sandboxed
 from pipeline.schema import Clip
 
 DARK = 0.5
@@ -36,6 +37,7 @@ class Validity:
     """Black, or masked by alpha."""
 
 
+@sandboxed
 def validity(clip: Clip) -> Validity:
     """Look at the first moment of every view."""
     grid = clip.grid

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_type_hints
 
@@ -69,8 +69,19 @@ def sandboxed(
 def call(function: str, arguments: dict[str, Any], clip: Clip) -> Any:
     """Return the JSON that `module:function` makes of `arguments` in a child of its own."""
     # whole files are read: what may be waited for grows with them
-    patience = clip.size_bytes / 1e6
-    with Child({"call": function, "arguments": arguments}, clip.path, patience) as child:
+    return called(function, arguments, clip.path, clip.size_bytes / 1e6)
+
+
+def called(
+    function: str,
+    arguments: dict[str, Any],
+    path: str,
+    patience: float = 0.0,
+    also: Sequence[Path] = (),
+) -> Any:
+    """Do the same for the recording at `path`, beside which the files `also` may be read."""
+    request = {"call": function, "arguments": arguments, "also": [str(file) for file in also]}
+    with Child(request, path, patience) as child:
         return child.answer()[0]["result"]
 
 

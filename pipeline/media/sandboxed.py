@@ -29,6 +29,9 @@ from pipeline.schema import Clip
 _THREADS = 4
 """Of the decoder: every one holds frames, and memory is bounded."""
 _FUNCTIONS = {
+    "pipeline.lightfield.hr_views": ("open_reference",),
+    "pipeline.lightfield.opening": ("open_light_field",),
+    "pipeline.lightfield.validity": ("validity",),
     "pipeline.media.interlaced": ("looks_interlaced",),
     "pipeline.media.probe": ("probe", "scan"),
     "pipeline.media.promises": ("container_notes",),
@@ -37,6 +40,8 @@ _FUNCTIONS = {
     "pipeline.media.verify": ("differences",),
 }
 """What a parent may ask for."""
+_VIEWS = "pipeline.lightfield.reader"
+"""Where the reader of views is, imported by those who have views."""
 
 
 def main() -> int:
@@ -81,7 +86,7 @@ def _confine(request: dict[str, Any]) -> None:
     if any(c in path.name for c in "*?[") and not path.exists():
         readable.append(path.parent)
     given = request.get("arguments", {})
-    readable += [Path(file) for file in given.get("segments", ())]
+    readable += [Path(file) for file in (*given.get("segments", ()), *request.get("also", ()))]
     # the folder of the output is written to, and its files read again
     out = Path(given["out"]) if "out" in given else None
     if out is not None and name == "differences":
@@ -115,7 +120,7 @@ def _call(where: str, arguments: dict[str, Any]) -> Any:
 
 
 def _trusted(clip: Clip) -> Clip:
-    return clip.model_copy(update={"sandbox": False})
+    return clip.guarded(False)
 
 
 def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
@@ -133,7 +138,8 @@ def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
 
 def _singles(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> None:
     clip = _trusted(Clip.model_validate(request["clip"]))
-    reader = FrameReader(clip, cache=1, threads=_THREADS)
+    kind = FrameReader if clip.grid is None else importlib.import_module(_VIEWS).ViewReader
+    reader = kind(clip, cache=1, threads=_THREADS)
     for line in requests:
         pts = int(json.loads(line))
         try:

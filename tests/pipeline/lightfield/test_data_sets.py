@@ -79,7 +79,8 @@ def test_a_matlab_file_comes_back_as_one(tmp_path: Path) -> None:
 def test_moments_go_into_every_kind_of_file_and_back(tmp_path: Path, name: str) -> None:
     for moment in range(2):
         scenes.folder(tmp_path / "lf" / f"frame_{moment:04}", 2, 2)
-        scenes.save(tmp_path / "lf" / f"frame_{moment:04}/view_00_01.png", scenes.flowers(5, moment))
+        name_of = f"lf/frame_{moment:04}/view_00_01.png"
+        scenes.save(tmp_path / name_of, scenes.flowers(5, moment))
     convert(str(tmp_path / "lf"), tmp_path / name, "h5")
     first = pixels(tmp_path / "lf")
     if name != "a.hdf5":
