@@ -7,6 +7,7 @@ import logging
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -148,7 +149,7 @@ def load(file: str) -> Pixels:
     if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
         raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")
     if data[:1].tobytes() == b"P":
-        bgr = _stretched(bgr, _largest(Path(file)))
+        bgr = _stretched(cast(Pixels, bgr), _largest(Path(file)))
     return contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
@@ -158,7 +159,7 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
     if white is None or white in (0, limit):
         return pixels
     stretched = (pixels.astype(np.uint32) * limit + white // 2) // white
-    return np.minimum(stretched, limit).astype(pixels.dtype)
+    return cast(Pixels, np.minimum(stretched, limit).astype(pixels.dtype))
 
 
 def load_alpha(file: str, rgb: Pixels) -> Plane:
