@@ -97,6 +97,7 @@ def figures(found: LightFieldQuality) -> dict[str, Any]:
         "epi_psnr": found.epi_psnr,
         "warp_error": found.warp_error,
         "warp_error_truth": found.warp_error_truth,
+        "flicker": found.flicker,
     }
 
 

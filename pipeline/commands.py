@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError, PipelineError
 from pipeline.lightfield.options import OUTPUTS, grid_options
 from pipeline.media.quality import WORDS
 
@@ -287,19 +287,28 @@ def plan(save: str | None, as_json: bool, **values: Any) -> None:
 @click.command()
 @click.argument("path", metavar="PATH")
 @grid_options
+@click.option("--contact-sheet", metavar="FILE", help="Light field: all views in one picture.")
 @_JSON
-def probe(path: str, as_json: bool, **grid: Any) -> None:
+def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> None:
     """Describe a video, an image, a folder of images or a light field."""
     from pipeline.lightfield.describe import describe, in_words
+    from pipeline.lightfield.look import save_contact_sheet
     from pipeline.lightfield.opening import open_light_field
     from pipeline.media.probe import probe as probe_clip
     from pipeline.settings import GridSettings, checked
 
     views = open_light_field(path, checked(GridSettings, grid))
     if views is not None:
+        if contact_sheet:
+            save_contact_sheet(views, Path(contact_sheet))
         found = describe(views)
         click.echo(found.model_dump_json() if as_json else in_words(found))
         return
+    if contact_sheet:
+        raise InputError(
+            f"found --contact-sheet for {path}, which is no light field; leave it out, or say how "
+            "its views lie by --layout and --grid"
+        )
     clip = probe_clip(path)
     click.echo(clip.model_dump_json() if as_json else _describe_clip(clip))
 
@@ -345,6 +354,10 @@ def _describe_plan(made: Plan) -> str:
         f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
         f"  references by {made.reference.select}: {reasons}",
     ]
+    if made.input.grid is not None:
+        from pipeline.lightfield.describe import reference_lines
+
+        lines += [f"  {line}" for line in reference_lines(made)]
     if made.expected_bytes is not None:
         from pipeline.estimate import seconds_of
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.lightfield.nearest import GIVEN
 from pipeline.lightfield.parallax import Verdict, measure
 from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.validity import validity
-from pipeline.schema import Clip, Model
+from pipeline.schema import Clip, Model, Plan
 
 _LISTED = 8
 
@@ -101,3 +102,23 @@ def in_words(found: Description) -> str:
     if found.positions:
         lines.append("  camera centres are known")
     return "\n".join(lines)
+
+
+def reference_lines(plan: Plan) -> list[str]:
+    """Return, in a line each, how many views every reference serves, and how far away they are."""
+    served: dict[tuple[float, float], list[float]] = {}
+    for choice in plan.reference_map:
+        views = choice.views
+        if views is not None and views.ref_row is not None and views.ref_col is not None:
+            away = served.setdefault((views.ref_row, views.ref_col), [])
+            if choice.why != GIVEN:
+                away.append(views.steps or 0.0)
+    lines = []
+    for (row, col), away in sorted(served.items()):
+        if away:
+            lines.append(
+                f"HR view ({row:g}, {col:g}) serves {len(away)} frames, {min(away):.3g} to "
+                f"{max(away):.3g} steps away"
+            )
+    more = len(lines) - _LISTED
+    return lines if more <= 0 else [*lines[:_LISTED], f"and {more} more, see --json"]

@@ -10,6 +10,7 @@ from pipeline.lightfield import pictures
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.parallax import measure
 from pipeline.media import stills
+from pipeline.schema import Clip
 from pipeline.settings import GridSettings
 
 MARGIN = 0.2
@@ -76,3 +77,14 @@ def look_at(
     if wishes.sweep:
         pictures.save_sweep(clip, paths[f"sweep.{wishes.sweep}"])
     return list(paths.values())
+
+
+def save_contact_sheet(clip: Clip, file: Path) -> None:
+    """Write all views of the first moment in one picture; InputError for a file that is there."""
+    if file.suffix.lower() not in stills.SUFFIXES:
+        raise InputError(f"found {file} for a contact sheet, expected a picture; try sheet.png")
+    if file.exists():
+        raise InputError(f"found {file} already there; try another --contact-sheet")
+    if not file.absolute().parent.is_dir():
+        raise InputError(f"found no folder {file.parent}, expected one for {file.name}; make it")
+    stills.save(file, pictures.contact_sheet(clip))

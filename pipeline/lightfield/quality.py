@@ -67,6 +67,9 @@ class LightFieldQuality(Model):
     """Mean absolute difference (0..255) of neighbouring views warped onto each other."""
     warp_error_truth: float | None
     """The same of the ground truth: what flow and noise make alone."""
+    flicker: float | None
+    """Largest step (0..255) of a colour's mean error from a view to the next one: what is seen of
+    a sweep through the views, given ones included."""
     views: tuple[ViewQuality, ...]
 
 
@@ -139,6 +142,7 @@ def evaluate_views(
         epi_psnr=epi,
         warp_error=warp,
         warp_error_truth=warp_truth,
+        flicker=_flicker(pair) if consistency else None,
         views=views,
     )
 
@@ -247,6 +251,22 @@ def _epi_psnr(pair: _Pair, places: list[tuple[int, int]], *, vertical: bool) -> 
     return [float(value) for value in 10 * np.log10(255**2 / error)]
 
 
+def _flicker(pair: _Pair) -> float | None:
+    grid, _ = pair.grids()
+    places = [(view.row, view.col) for view in grid.views]
+    means = {
+        place: (result - truth).mean(axis=(0, 1))
+        for place, (result, truth) in zip(places, _stacks(pair, places), strict=True)
+    }
+    steps = [
+        float(np.abs(means[place] - means[beside]).max())
+        for place in places
+        for beside in ((place[0], place[1] + 1), (place[0] + 1, place[1]))
+        if beside in means
+    ]
+    return round(max(steps), 4) if steps else None
+
+
 def _neighbours(grid: Grid) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     pairs = []
     for view in grid.views:
@@ -309,4 +329,6 @@ def in_words(found: LightFieldQuality) -> str:
             f"view-to-view error {found.warp_error:.2f} of 255 (the truth's own "
             f"{found.warp_error_truth:.2f})"
         )
+    if found.flicker is not None:
+        lines.append(f"brightness steps by at most {found.flicker:.2f} of 255 from view to view")
     return "\n".join(lines)

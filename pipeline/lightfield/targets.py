@@ -55,7 +55,7 @@ def default_target(clip: Clip, to: str | None, mark: str) -> Path:
     suffix = given.suffix.lower() if same and given.is_file() else ".png"
     if suffix in (".jpg", ".jpeg", ".webp"):
         suffix = ".png"
-    if same and ending:
+    if same and ending and grid.packed and len(grid.views) == grid.packed[0] * grid.packed[1]:
         return given.with_name(f"{stem}{mark}{ending[1]}{suffix}")
     kind = ""
     if to == "quilt":

@@ -13,6 +13,9 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.settings import GridSettings
 
 FLOWERS = Path(__file__).parents[2] / "data" / "flowers_8x8.png"
+STEGOSAURUS = FLOWERS.with_name("stegosaurus_4x4.png")
+REAL = {FLOWERS: "8x8", STEGOSAURUS: "4x4"}
+"""Mosaics of real captures -> their grids. In the first, columns come before rows."""
 Picture = NDArray[np.uint8]
 
 

@@ -16,8 +16,10 @@ from pipeline.errors import InputError
 from pipeline.lightfield.convert import convert
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.png_rows import save_rows
+from pipeline.lightfield.targets import default_target
 from pipeline.media import stills
 from pipeline.media.fresh import VideoWriter
+from pipeline.settings import GridSettings
 
 
 def assert_same(first: Path, second: Path) -> None:
@@ -45,6 +47,29 @@ def test_a_way_through_every_layout_loses_nothing(tmp_path: Path, bits: int) -> 
         source = tmp_path / name
     written = {p.name for p in source.iterdir()} - {"lightfield.json"}
     assert written == {p.name for p in start.iterdir()}
+
+
+@pytest.mark.parametrize("scene", scenes.REAL)
+def test_real_scenes_go_through_every_layout_in_either_direction(
+    tmp_path: Path, scene: Path
+) -> None:
+    size = scenes.REAL[scene]
+    asked = GridSettings(layout="mosaic", grid=size)
+    convert(str(scene), tmp_path / "start", "folder", asked=asked)
+    # the views by plain slicing
+    whole, count = stills.load(str(scene)), int(size[0])
+    height, width = whole.shape[0] // count, whole.shape[1] // count
+    for (row, col, _), view in pixels(tmp_path / "start").items():
+        tile = whole[row * height : (row + 1) * height, col * width : (col + 1) * width]
+        np.testing.assert_array_equal(view, tile)
+    ways = ["lenslet", "mosaic", "quilt", "h5"]
+    source = tmp_path / "start"
+    for step, to in enumerate([*ways, "folder", *reversed(ways), "folder"]):
+        ending = {"h5": ".h5", "folder": ""}.get(to, ".png")
+        out = tmp_path / f"{step}{ending}"
+        convert(str(source), out, to)
+        assert_same(tmp_path / "start", out)
+        source = out
 
 
 def test_a_sequence_goes_through_sheets_and_videos(tmp_path: Path) -> None:
@@ -132,3 +157,23 @@ def test_png_written_by_rows_is_the_same_picture(tmp_path: Path, dtype: type) ->
     picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (130, 33, 3), dtype)
     save_rows(tmp_path / "rows.png", picture)
     np.testing.assert_array_equal(stills.load(str(tmp_path / "rows.png")), picture)
+
+
+@pytest.mark.parametrize(
+    ("name", "crop", "expected"),
+    [
+        ("IMG_eslf.png", None, "IMG_x2_eslf.png"),
+        # others take _eslf for 14 x 14 views
+        ("IMG_eslf.png", "8x8", "IMG_x2.png"),
+        ("q_qs4x3a1.5.png", None, "q_x2_qs4x3a1.5.png"),
+        ("q_qs4x3a1.5.png", "1x5", "q_x2_qs5x1a1.5.png"),
+    ],
+)
+def test_names_that_tell_a_grid_tell_the_right_one(
+    tmp_path: Path, name: str, crop: str | None, expected: str
+) -> None:
+    size = (14 * 6, 14 * 9, 3) if "eslf" in name else (3 * 6, 4 * 9, 3)
+    sheet = scenes.save(tmp_path / name, np.zeros(size, np.uint8))
+    clip = open_light_field(sheet, GridSettings(crop_grid=crop))
+    assert clip is not None
+    assert default_target(clip, None, "_x2").name == expected

@@ -25,14 +25,20 @@ def test_disparity_of_a_plane_and_its_transposition(tmp_path: Path) -> None:
     assert "--order row,col" in found.advice
 
 
-def test_a_real_capture_with_rows_and_columns_exchanged_is_detected() -> None:
-    stored = GridSettings(layout="mosaic", grid="8x8")
-    clip = open_light_field(scenes.FLOWERS, stored)
-    turned = open_light_field(scenes.FLOWERS, stored.model_copy(update={"order": "col,row"}))
-    assert clip is not None
-    assert turned is not None
-    assert measure(clip).verdict == "transposed"
-    assert measure(turned).verdict == "right"
+@pytest.mark.parametrize(
+    ("scene", "stored"), [(scenes.FLOWERS, "col,row"), (scenes.STEGOSAURUS, "row,col")]
+)
+def test_real_captures_with_rows_and_columns_exchanged_are_detected(
+    scene: Path, stored: str
+) -> None:
+    for order in ("row,col", "col,row"):
+        clip = open_light_field(
+            scene, GridSettings(layout="mosaic", grid=scenes.REAL[scene], order=order)
+        )
+        assert clip is not None
+        found = measure(clip)
+        assert found.verdict == ("right" if order == stored else "transposed")
+        assert (f"--order {stored}" in found.advice) == (order != stored)
 
 
 def test_rows_from_the_bottom_are_detected(tmp_path: Path) -> None:

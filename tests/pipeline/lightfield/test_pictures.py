@@ -75,3 +75,19 @@ def test_the_command_writes_what_was_asked_for(plane: Clip, tmp_path: Path) -> N
     forced = CliRunner().invoke(main, ["look", plane.path, "--sweep", "mp4", "--force"])
     assert forced.exit_code == 0, forced.output
     assert len(scan(probe(str(folder / "sweep.mp4"))).pts) == 16
+
+
+def test_probe_makes_a_contact_sheet_where_it_is_asked_for(plane: Clip, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    told = ["probe", plane.path, "--contact-sheet", str(sheet)]
+    assert CliRunner().invoke(main, told).exit_code == 0
+    np.testing.assert_array_equal(stills.load(str(sheet)), pictures.contact_sheet(plane))
+    again = CliRunner().invoke(main, told)
+    assert again.exit_code == 2
+    assert "already there" in again.stderr
+    picture = str(Path(plane.path) / "0_0.png")
+    refused = CliRunner().invoke(
+        main, ["probe", picture, "--contact-sheet", str(tmp_path / "b.png")]
+    )
+    assert refused.exit_code == 2
+    assert "no light field" in refused.stderr

@@ -59,7 +59,9 @@ def test_epipolar_psnr_and_warping_error_of_known_faults(pair: tuple[Path, Path]
     assert found.warp_error_truth is not None
     # neighbours in a row differ by one more level, those in a column by none
     assert found.warp_error_truth < found.warp_error < found.warp_error_truth + 1
+    assert found.flicker == pytest.approx(1, abs=1e-3)
     perfect = evaluate_views(opened(pair[1]), opened(pair[1]))
+    assert perfect.flicker == 0
     assert perfect.warp_error == perfect.warp_error_truth
 
 

@@ -70,6 +70,15 @@ def test_a_folder_comes_back_with_its_names_and_given_views_untouched(tmp_path: 
     assert told[2, 2]["views"]["steps"] == 1
 
 
+def test_the_plan_says_in_words_which_view_serves_how_many_from_how_far(tmp_path: Path) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0), (2, 2))
+    said = CliRunner().invoke(main, ["plan", str(lr), "--ref-stream", str(hr)])
+    assert said.exit_code == 0, said.output
+    # (0, 2) and (2, 0) are as far from both: the same row comes first, then the lower index
+    assert "HR view (0, 0) serves 4 frames, 1 to 2 steps away" in said.stdout
+    assert "HR view (2, 2) serves 3 frames, 1 to 2 steps away" in said.stdout
+
+
 def test_an_existing_output_is_kept_unless_forced(tmp_path: Path) -> None:
     lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
     (tmp_path / "lf_x2").mkdir()
