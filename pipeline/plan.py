@@ -21,7 +21,12 @@ from pipeline.lightfield.plan_views import (
     plan_view_references,
 )
 from pipeline.lightfield.storage import Storage
-from pipeline.lightfield.targets import check_target, default_target
+from pipeline.lightfield.targets import (
+    check_sheet_size,
+    check_target,
+    default_target,
+    target_grid,
+)
 from pipeline.media import sequence
 from pipeline.media.interlaced import progressive
 from pipeline.media.probe import fingerprint, probe
@@ -97,6 +102,7 @@ def make_plan(settings: RunSettings) -> Plan:
     check_output(output, settings, lr, ref, pattern)
     check_room(output, stored if pattern else lr, len(index.pts) * width * height)
     if views:
+        check_sheet_size(target_grid(lr, settings.to, output), (height, width))
         paired = plan_view_references(lr, ref, settings, (height, width))
         segments = cut_views(lr, settings.segment, settings.to)
         notes = paired.notes

@@ -13,7 +13,12 @@ from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader, frames_in_order
 from pipeline.lightfield.sinks import open_sink
-from pipeline.lightfield.targets import check_target, default_target, target_grid
+from pipeline.lightfield.targets import (
+    check_sheet_size,
+    check_target,
+    default_target,
+    target_grid,
+)
 from pipeline.publish import publish, sync
 from pipeline.schema import Clip, Grid, Model
 from pipeline.settings import GridSettings
@@ -56,6 +61,7 @@ def convert(
     check_target(clip, to, out)
     check_output(out, clip, force=force)
     grid = target_grid(clip, to, out, template)
+    check_sheet_size(grid, (clip.height, clip.width))
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         root = work / out.name

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
+from pipeline.media.limits import VARIABLE, largest_picture
 from pipeline.media.stills import SUFFIXES
 from pipeline.schema import Clip, Grid, View
 
@@ -86,6 +87,23 @@ def check_target(clip: Clip, to: str | None, out: Path) -> None:
             f"found the name {out.name} for a {to}, expected one that ends in "
             f"{'the ending of a video' if video else ', '.join(sorted(fits))}; "
             f"try {out.stem}{usual}"
+        )
+
+
+def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
+    """Raise InputError where the sheet of a target grid is larger than may be read again.
+
+    `size` is the height and width of a view.
+    """
+    if grid.layout not in PACKED or grid.packed is None:
+        return
+    height, width = size[0] * grid.packed[0], size[1] * grid.packed[1]
+    limit, (rows, cols) = largest_picture(), grid.packed
+    if width * height > limit:
+        raise InputError(
+            f"found {rows}x{cols} views of {size[1]}x{size[0]}, a {grid.layout} of {width}x"
+            f"{height}, expected at most {limit / 2**20:g} megapixels; try --to folder or --to h5, "
+            f"or set {VARIABLE}"
         )
 
 

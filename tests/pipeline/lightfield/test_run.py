@@ -270,6 +270,22 @@ def test_wrong_options_are_refused_in_one_line(
     assert not (tmp_path / "lf_x2").exists()
 
 
+@pytest.mark.parametrize("command", ["run", "convert"])
+def test_a_sheet_too_large_to_be_read_again_is_refused_beforehand(
+    tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
+    # of 192x144 pixels, or 96x72
+    monkeypatch.setenv("PIPELINE_MAX_MEGAPIXELS", "0.02" if command == "run" else "0.005")
+    told = ["--to", "mosaic"]
+    arguments = ["--ref-stream", str(hr), "--engine", "bicubic"] if command == "run" else []
+    refused = CliRunner().invoke(main, [command, str(lr), *told, *arguments])
+    assert refused.exit_code == 2
+    assert "3x3 views of" in refused.stderr
+    assert "--to folder" in refused.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"lf", "hr"}
+
+
 def test_view_options_beside_a_clip_are_refused(tmp_path: Path) -> None:
     picture = scenes.save(tmp_path / "a.png", lr_of(scenes.flowers(0, 0)))
     hr = scenes.save(tmp_path / "b.png", scenes.flowers(0, 0))
