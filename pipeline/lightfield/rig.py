@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,10 +46,10 @@ def positions_of(path: Path, views: Sequence[View]) -> tuple[View, ...]:
     poses_bounds.npy has a row of 17 for each camera in the order of their names: a 3 x 5 pose, the
     fourth column of which is the centre, and the bounds (LLFF README).
     """
-    centres = _centres(path, views)
-    if centres is None:
+    found = _cameras(path, views)
+    if found is None:
         return tuple(views)
-    flat = _in_plane(centres)
+    flat = _in_plane(*found)
     apart = np.linalg.norm(flat[:, None] - flat[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     step = float(np.median(apart.min(axis=1)))
@@ -64,33 +65,55 @@ def positions_of(path: Path, views: Sequence[View]) -> tuple[View, ...]:
     )
 
 
-def _centres(path: Path, views: Sequence[View]) -> NDArray[np.float64] | None:
+def _cameras(
+    path: Path, views: Sequence[View]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return N x 3 centres, and N x 2 x 3 what lies right of and below each camera."""
     bounds = path / "poses_bounds.npy"
     if bounds.is_file():
-        poses = np.load(bounds, allow_pickle=False)
-        if poses.ndim != 2 or poses.shape != (len(views), 17):
-            raise InputError(
-                f"found {bounds} of {poses.shape} for {len(views)} cameras, expected a row of 17 "
-                "numbers for each; complete the videos or remove the file"
-            )
-        return np.asarray(poses[:, :15].reshape(-1, 3, 5)[:, :, 3], np.float64)
+        poses = _poses(bounds, len(views))
+        # LLFF's columns: down, right, backwards, centre
+        return poses[:, :, 3], np.stack([poses[:, :, 1], poses[:, :, 0]], axis=1)
     models = {Path(str(m.get("name", ""))).stem: m for m in _models(path)}
     if not models:
         return None
     found = [models.get(Path(view.files[0]).stem) for view in views]
     try:
-        return np.asarray([m["position"] for m in found if m is not None], np.float64).reshape(
-            len(views), 3
-        )
-    except (KeyError, ValueError) as error:
+        centres = np.asarray([m["position"] for m in found if m is not None], np.float64)
+        turns = [np.asarray(m.get("orientation", [0, 0, 0]), np.float64) for m in found if m]
+        # world to camera: its first two rows are the camera's right and down in the world
+        rows = [cv2.Rodrigues(turn.reshape(3, 1))[0][:2] for turn in turns]
+        axes = np.asarray(rows, np.float64).reshape(len(views), 2, 3)
+        return centres.reshape(len(views), 3), axes
+    except (KeyError, ValueError, TypeError, cv2.error) as error:
         raise InputError(
-            f"found no position of every camera in {path / 'models.json'}, expected a name and a "
-            "position for each video; complete it, or move it away"
+            f"found no position of every camera in {path / 'models.json'}, expected a name, a "
+            "position and an orientation (three numbers each) for each video; complete it, or "
+            "move it away"
         ) from error
 
 
-def _in_plane(centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the centres' coordinates along the two directions in which they spread most."""
-    middle = centres - centres.mean(axis=0)
-    _, _, axes = np.linalg.svd(middle, full_matrices=False)
-    return np.asarray(middle @ axes[:2].T, np.float64)
+def _poses(bounds: Path, count: int) -> NDArray[np.float64]:
+    """Return LLFF's poses, N x 3 x 5."""
+    try:
+        poses = np.load(bounds, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(
+            f"found no array of numbers in {bounds}, expected LLFF's poses; copy it again, or "
+            "move it away"
+        ) from error
+    if poses.ndim != 2 or poses.shape != (count, 17):
+        raise InputError(
+            f"found {bounds} of {poses.shape} for {count} cameras, expected a row of 17 "
+            "numbers for each; complete the videos or remove the file"
+        )
+    return np.asarray(poses[:, :15], np.float64).reshape(-1, 3, 5)
+
+
+def _in_plane(centres: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return N x 2 coordinates to the right and down, as the cameras see it on average."""
+    right, below = axes.mean(axis=0)
+    right /= max(float(np.linalg.norm(right)), 1e-9)
+    below -= (below @ right) * right
+    below /= max(float(np.linalg.norm(below)), 1e-9)
+    return np.asarray(centres @ np.stack([right, below], axis=1), np.float64)
