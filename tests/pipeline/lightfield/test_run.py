@@ -14,6 +14,7 @@ import scenes
 from click.testing import CliRunner, Result
 from scenes import pixels
 
+import pipeline.assemble
 from crossnetpp.data.degradation import degrade
 from pipeline.cli import main
 from pipeline.lightfield.fusion import fuse
@@ -292,6 +293,49 @@ def test_view_options_beside_a_clip_are_refused(tmp_path: Path) -> None:
     refused = run(picture, "--ref-stream", hr, "--ref-view", "0,0")
     assert refused.exit_code == 2
     assert "no light field" in refused.stderr
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
+    whole = run(lr, "--ref-stream", hr, "-o", tmp_path / "whole", engine="torch")
+    assert whole.exit_code == 0, whole.output
+    arguments = (lr, "--ref-stream", hr, "-o", tmp_path / "out", "--json")
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline.assemble, "join_views", full)
+        stopped = run(*arguments, engine="torch")
+    assert stopped.exit_code == 1
+    assert "the segments are kept" in stopped.stderr
+    assert not (tmp_path / "out").exists()
+    lost = sorted((tmp_path / ".out.run" / "segments").glob("00001*"))
+    assert lost
+    for file in lost:
+        file.unlink()
+    done = run(*arguments, engine="torch")
+    assert done.exit_code == 0, done.output
+    # a row of three views is a segment
+    assert json.loads(done.stdout)["resumed_segments"] == 2
+    for file in sorted((tmp_path / "whole").iterdir()):
+        assert file.read_bytes() == (tmp_path / "out" / file.name).read_bytes()
+
+
+def test_cameras_of_unequal_length_have_no_other_layout(tmp_path: Path) -> None:
+    for col in range(3):
+        times = [0, 24, 48][: 2 if col == 1 else 3]
+        frames = [lr_of(scenes.flowers(0, col)) for _ in times]
+        write_camera(tmp_path / "rig" / f"cam0_{col}.mp4", frames, times)
+    picture = scenes.save(tmp_path / "hr.png", scenes.flowers(0, 0))
+    for to, name in (("folder", "out"), ("mosaic", "out"), ("h5", "out.h5")):
+        told = ("--ref-view", "0,0", "--to", to, "-o", tmp_path / name)
+        refused = run(tmp_path / "rig", "--ref-stream", picture, *told)
+        assert refused.exit_code == 2, refused.output
+        assert "found 2 frames in the camera at (0, 1)" in refused.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"rig", "hr.png"}
 
 
 @pytest.mark.ray
