@@ -105,7 +105,7 @@ def copy_views(clip: Clip, grid: Grid, out: Path, root: Path) -> None:
     """Write all views of `clip` at `root` in the layout of `grid`, with a sidecar."""
     assert clip.grid is not None
     reader = ViewReader(clip)
-    sink = open_sink(grid, out, root, (clip.height, clip.width), clip.bit_depth)
+    sink = open_sink(clip, grid, out, root, (clip.height, clip.width))
     try:
         for position, moment in frames_in_order(grid, by_view=sink.by_view):
             sink.write(position, moment, reader.get(clip.grid.number(position, moment)))

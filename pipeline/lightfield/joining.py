@@ -101,7 +101,7 @@ def _write(plan: Plan, files: Sequence[Path], grid: Grid, finished: Path) -> Non
     sink = (
         SheetVideo(plan.input, grid, finished, size, bits)
         if sheets is not None and sheets.kind == "video"
-        else open_sink(grid, Path(plan.output), finished, size, bits)
+        else open_sink(plan.input, grid, Path(plan.output), finished, size)
     )
     segments = _Segments(plan, files)
     try:

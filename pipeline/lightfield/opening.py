@@ -58,7 +58,10 @@ def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Cli
     sidecar = read_sidecar(path)
     if sidecar is not None:
         grid = as_remembered(grid, sidecar)
-    return describe(path, layouts.cropped(grid, wanted.crop_grid))
+    clip = describe(path, layouts.cropped(grid, wanted.crop_grid))
+    if sidecar is not None and sidecar.fps is not None and grid.layout != "video":
+        clip = clip.model_copy(update={"frame_rate": Fraction(sidecar.fps)})
+    return clip
 
 
 def told(asked: GridSettings) -> bool:
@@ -153,7 +156,9 @@ def describe(path: Path, grid: Grid) -> Clip:
         )
     else:
         colour, codec = Colour(used_matrix="rgb", used_range="full"), Path(files[0]).suffix[1:]
-        pix_fmt, rate = ("rgb48le" if first.bits > 8 else "rgb24"), _RATE
+        filmed = grid.sheets is not None and grid.sheets.kind == "video"
+        rate = grid.sheets.frame_rate if grid.sheets is not None and filmed else _RATE
+        pix_fmt = "rgb48le" if first.bits > 8 else "rgb24"
     return Clip(
         kind="views",
         path=str(path),

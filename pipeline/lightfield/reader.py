@@ -44,6 +44,7 @@ class Times:
 
     def __init__(self, clip: Clip) -> None:
         self._grid = _grid_of(clip)
+        self._rate = clip.frame_rate or 25
         self._pts: dict[int, list[int]] = {}
 
     def pts(self, view: int, moment: int) -> int:
@@ -63,7 +64,7 @@ class Times:
             return float(self.pts(view, moment) * clip.time_base)
         if self._grid.sheets is not None and self._grid.sheets.kind == "video":
             return float(self.sheet_pts(moment) * self._grid.sheets.time_base)
-        return moment / 25.0
+        return float(moment / self._rate)
 
     def sheet_pts(self, moment: int) -> int:
         """Return the pts of the sheet that holds the views of `moment`."""

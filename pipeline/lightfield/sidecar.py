@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from pipeline.errors import InputError
 from pipeline.ledger import write_atomically
@@ -17,6 +18,7 @@ from pipeline.settings import GridSettings
 NAME = "lightfield.json"
 _LONGEST = 255
 """Bytes: longer names are on no file system."""
+_FASTEST = 100_000
 
 
 class SidecarView(Model):
@@ -48,10 +50,19 @@ class Sidecar(Model):
     dataset: str = ""
     axes: str = ""
     moments: int = 1
+    fps: str | None = None
+    """Moments in a second, as "25" or "30000/1001", where there are several."""
     width: int
     height: int
     bits: int
     views: tuple[SidecarView, ...]
+
+    @field_validator("fps")
+    @classmethod
+    def _a_rate(cls, value: str | None) -> str | None:
+        if value is not None and not 0 < Fraction(value) < _FASTEST:
+            raise ValueError("expected a rate above 0")
+        return value
 
 
 def sidecar_path(path: Path) -> Path:
@@ -96,6 +107,7 @@ def make(clip: Clip, root: Path, given: frozenset[tuple[int, int]] = frozenset()
         dataset=grid.dataset,
         axes=grid.axes,
         moments=grid.moments,
+        fps=str(clip.frame_rate) if grid.moments > 1 and clip.frame_rate else None,
         width=clip.width,
         height=clip.height,
         bits=clip.bit_depth,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -14,7 +15,7 @@ from pipeline.lightfield.png_rows import save_rows
 from pipeline.lightfield.reader import sheet_place
 from pipeline.media import stills
 from pipeline.media.fresh import VideoWriter
-from pipeline.schema import Grid
+from pipeline.schema import Clip, Grid
 
 IN_MEMORY = 256 << 20
 """Bytes above which a sheet is collected in a file and not in memory."""
@@ -35,15 +36,16 @@ class Sink(Protocol):
         ...
 
 
-def open_sink(grid: Grid, out: Path, root: Path, size: tuple[int, int], bits: int) -> Sink:
-    """Return what writes the views of `grid`, of `size` (height, width) and `bits`.
+def open_sink(clip: Clip, grid: Grid, out: Path, root: Path, size: tuple[int, int]) -> Sink:
+    """Return what writes the views of `grid`, of `size` (height, width), as deep as `clip`'s.
 
     `grid` has the names that the output will have at `out`; `root` is where it is written.
     """
+    bits = 16 if clip.bit_depth > 8 else 8
     if grid.layout == "folder":
         return FolderSink(grid, out, root)
     if grid.layout == "video":
-        return VideoSink(grid, out, root, bits)
+        return VideoSink(grid, out, root, clip.frame_rate or Fraction(25))
     if grid.layout == "h5":
         return DataSetSink(grid, root, size, bits)
     return SheetSink(grid, root, size, bits)
@@ -72,8 +74,8 @@ class VideoSink:
 
     by_view = True
 
-    def __init__(self, grid: Grid, out: Path, root: Path, bits: int) -> None:
-        self._grid, self._out, self._root, self._bits = grid, out, root, bits
+    def __init__(self, grid: Grid, out: Path, root: Path, rate: Fraction) -> None:
+        self._grid, self._out, self._root, self._rate = grid, out, root, rate
         self._open: tuple[int, VideoWriter] | None = None
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
@@ -82,8 +84,11 @@ class VideoSink:
             self.close()
             name = Path(self._grid.views[position].files[0]).relative_to(self._out)
             self._root.mkdir(parents=True, exist_ok=True)
-            self._open = position, VideoWriter(self._root / name, lossless=True)
+            self._open = position, self._video(name)
         self._open[1].write(rgb)
+
+    def _video(self, name: Path) -> VideoWriter:
+        return VideoWriter(self._root / name, rate=self._rate, lossless=True)
 
     def close(self) -> None:
         """Finish the video under way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.lightfield.png_rows import save_rows
 from pipeline.lightfield.targets import default_target
 from pipeline.media import stills
 from pipeline.media.fresh import VideoWriter
+from pipeline.media.probe import probe, scan
 from pipeline.settings import GridSettings
 
 
@@ -107,6 +109,25 @@ def test_names_of_numbered_cameras_come_through_other_layouts(tmp_path: Path) ->
         "cam08.png",
         "lightfield.json",
     }
+
+
+def test_the_rate_of_videos_comes_through_other_layouts(tmp_path: Path) -> None:
+    rate, rig = Fraction(30000, 1001), tmp_path / "rig"
+    rig.mkdir()
+    for col in range(4):
+        film = VideoWriter(rig / f"view_00_{col:02}.mp4", rate=rate, lossless=True)
+        for moment in range(3):
+            film.write(scenes.flowers(moment, col))
+        film.close()
+    source = rig
+    for to in ("folder", "mosaic", "h5", "video"):
+        out = tmp_path / ("all.h5" if to == "h5" else to)
+        convert(str(source), out, to)
+        source = out
+    first, last = (probe(str(path / "view_00_03.mp4")) for path in (rig, source))
+    assert last.frame_rate == rate
+    times = [[at * clip.time_base for at in scan(clip).pts] for clip in (first, last)]
+    assert times[0] == times[1]
 
 
 def test_other_names_are_given_where_they_are_asked_for(tmp_path: Path) -> None:
