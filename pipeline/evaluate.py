@@ -14,7 +14,13 @@ import numpy as np
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.options import grid_options
-from pipeline.lightfield.quality import LightFieldQuality, evaluate_views, in_words, steps_of
+from pipeline.lightfield.quality import (
+    LightFieldQuality,
+    evaluate_views,
+    given_moments,
+    in_words,
+    steps_of,
+)
 from pipeline.lightfield.sidecar import given_views
 from pipeline.media.numbered import check_comparable
 from pipeline.media.probe import probe
@@ -134,7 +140,9 @@ def given_frames(plan: Plan) -> frozenset[int]:
     return frozenset(
         number
         for number, choice in enumerate(plan.reference_map)
-        if choice.why == "given" or (choice.seconds is not None and abs(choice.seconds) < GIVEN)
+        if choice.why == "given"
+        # another view of a light field at the same time is not given
+        or (choice.views is None and choice.seconds is not None and abs(choice.seconds) < GIVEN)
     )
 
 
@@ -157,8 +165,9 @@ def evaluate_light_field(
         raise PairingError(
             f"found no light field in {ground_truth}, expected the one {views.path} was made from"
         )
-    places = steps_of(plan) if plan is not None else given_views(Path(views.path))
-    return evaluate_views(views, truth, places)
+    if plan is None:
+        return evaluate_views(views, truth, given_views(Path(views.path)))
+    return evaluate_views(views, truth, steps_of(plan), skipped=given_moments(plan))
 
 
 @click.command()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.lightfield import sidecar
-from pipeline.lightfield.nearest import GIVEN
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.packing import Pixels
+from pipeline.lightfield.quality import steps_of
 from pipeline.lightfield.reader import Times, frames_in_order
 from pipeline.lightfield.sinks import SheetSink, open_sink
 from pipeline.lightfield.storage import as_stills, joined_by_packets
@@ -32,11 +32,7 @@ def join_views(plan: Plan, files: Sequence[Path], finished: Path) -> None:
             assemble(clip, parts, finished / name, plan.encoding)
     else:
         _write(plan, files, grid, finished)
-    given = frozenset(
-        (choice.views.row, choice.views.col)
-        for choice in plan.reference_map
-        if choice.why == GIVEN and choice.views is not None
-    )
+    given = frozenset(place for place, steps in steps_of(plan).items() if steps is None)
     sidecar.write_sidecar(_enlarged(plan), grid, out, finished, given)
 
 

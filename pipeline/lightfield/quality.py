@@ -7,7 +7,7 @@ differs from its neighbour warped onto it by the ground truth's own flow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
+from pipeline.lightfield.nearest import GIVEN
 from pipeline.lightfield.parallax import grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.pairing import Pixels, same_depth
@@ -74,13 +75,33 @@ class LightFieldQuality(Model):
 
 
 def steps_of(plan: Plan) -> dict[tuple[int, int], float | None]:
-    """Return the grid steps of each view to its reference, None for a given one."""
+    """Return the grid steps of each view to its reference, None for one always given.
+
+    Views without a reference are not in it.
+    """
+    given: dict[tuple[int, int], float | None] = {}
     found: dict[tuple[int, int], float | None] = {}
     for choice in plan.reference_map:
-        if choice.views is not None:
-            steps = None if choice.why == "given" else choice.views.steps
-            found[choice.views.row, choice.views.col] = steps
-    return found
+        views = choice.views
+        if views is not None and choice.why == GIVEN:
+            given[views.row, views.col] = None
+        elif views is not None and views.steps is not None:
+            found[views.row, views.col] = views.steps
+    unserved = {
+        (choice.views.row, choice.views.col)
+        for choice in plan.reference_map
+        if choice.views is not None and choice.ref_pts is None
+    }
+    return {place: None for place in given if place not in unserved} | found
+
+
+def given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
+    """Return row, column and moment of every frame that was given."""
+    return frozenset(
+        (choice.views.row, choice.views.col, choice.views.moment)
+        for choice in plan.reference_map
+        if choice.views is not None and choice.why == GIVEN
+    )
 
 
 @dataclass(frozen=True)
@@ -114,24 +135,35 @@ class _Pair:
 
 
 def evaluate_views(
-    result: Clip, truth: Clip, places: Places | None = None, *, consistency: bool = True
+    result: Clip,
+    truth: Clip,
+    places: Places | None = None,
+    *,
+    skipped: Set[tuple[int, int, int]] = frozenset(),
+    consistency: bool = True,
 ) -> LightFieldQuality:
     """Return the quality of the light field `result` against `truth`.
 
+    `skipped` are rows, columns and moments of further frames that count in no mean.
     Raises PairingError where sizes differ, or a view or frame has no partner.
     """
     pair = _Pair(result, truth)
     pair.check()
     places = places or {}
     given = tuple(place for place, steps in places.items() if steps is None)
-    views = tuple(_views(pair, places, frozenset(given)))
+    views = tuple(_views(pair, places, frozenset(given), skipped))
     if not views:
         raise PairingError(
             "found no view to compare, expected one that was not given; compare without --plan"
         )
     epi, warp, warp_truth = _consistency(pair, given) if consistency else (None, None, None)
     return LightFieldQuality(
-        frames=sum(v.frames for v in pair.grids()[0].views if (v.row, v.col) not in given),
+        frames=sum(
+            (v.row, v.col, moment) not in skipped
+            for v in pair.grids()[0].views
+            if (v.row, v.col) not in given
+            for moment in range(v.frames)
+        ),
         psnr=_mean(views, "psnr"),
         ssim=_mean(views, "ssim"),
         psnr_y=_mean(views, "psnr_y"),
@@ -151,7 +183,12 @@ def _mean(views: tuple[ViewQuality, ...], name: str) -> float:
     return round(float(np.mean([getattr(view, name) for view in views])), 5)
 
 
-def _views(pair: _Pair, places: Places, given: frozenset[tuple[int, int]]) -> Iterator[ViewQuality]:
+def _views(
+    pair: _Pair,
+    places: Places,
+    given: frozenset[tuple[int, int]],
+    skipped: Set[tuple[int, int, int]],
+) -> Iterator[ViewQuality]:
     from crossnetpp.metrics import quality  # imports torch
 
     grid, truth_grid = pair.grids()
@@ -170,7 +207,10 @@ def _views(pair: _Pair, places: Places, given: frozenset[tuple[int, int]]) -> It
                     )
                 )
                 for moment in range(view.frames)
+                if (view.row, view.col, moment) not in skipped
             ]
+            if not measured:
+                continue
             psnr, ssim, psnr_y, ssim_y = np.mean(np.asarray(measured), axis=0)
             yield ViewQuality(
                 row=view.row,

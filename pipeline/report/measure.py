@@ -92,6 +92,8 @@ class Material:
         self._stack = ExitStack()
         self._lr = self._open(plan.input)
         self._reference = self._open(plan.reference.clip)
+        # the first pass of a light field, the reference of the second, is not kept
+        self._kept = plan.reference.clip.grid is None or Path(plan.reference.clip.path).exists()
         self._sr = self._open(self.result)
         self._original = self._open(self.truth) if self.truth else None
 
@@ -109,7 +111,7 @@ class Material:
         choice = self.plan.reference_map[number]
         lr = self._lr.get(choice.pts)
         fitted = None
-        if reference and choice.ref_pts is not None:
+        if reference and self._kept and choice.ref_pts is not None:
             placed = self.plan.reference
             fitted = prepare_reference(
                 self._reference.get(choice.ref_pts),

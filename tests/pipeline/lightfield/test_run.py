@@ -352,12 +352,14 @@ def test_ray_gives_the_same_bits(tmp_path: Path) -> None:
 def test_a_second_pass_makes_neighbours_agree_and_leaves_nothing_behind(tmp_path: Path) -> None:
     lr, hr = write_lr(tmp_path / "lf", 2, 2), write_hr(tmp_path / "hr", (0, 0))
     once = run(lr, "--ref-stream", hr, "-o", tmp_path / "once", engine="torch")
-    twice = run(lr, "--ref-stream", hr, "-o", tmp_path / "twice", "--consistent", engine="torch")
+    arguments = ["-o", tmp_path / "twice", "--consistent", "--report", tmp_path / "twice.html"]
+    twice = run(lr, "--ref-stream", hr, *arguments, engine="torch")
     assert once.exit_code == twice.exit_code == 0, twice.output
     first, second = pixels(tmp_path / "once"), pixels(tmp_path / "twice")
     np.testing.assert_array_equal(second[0, 0, 0], scenes.flowers(0, 0))
     assert not np.array_equal(first[1, 1, 0], second[1, 1, 0])
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert "view" in (tmp_path / "twice.html").read_text()
 
 
 def test_an_edited_reference_map_is_run_as_edited(tmp_path: Path) -> None:

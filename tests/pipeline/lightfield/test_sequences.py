@@ -86,3 +86,27 @@ def test_sheets_for_each_moment_are_found_by_name(tmp_path: Path) -> None:
     done = run(tmp_path / "lf", "--ref-stream", picture, *told)
     assert done.exit_code == 0, done.output
     assert_enlarged(tmp_path / "lf_x2", {(1, 0, 1)})
+
+
+def test_evaluation_leaves_out_only_the_moment_that_was_given(tmp_path: Path) -> None:
+    lr = write_moments(tmp_path / "lf")
+    scenes.save(tmp_path / "hr" / "frame_001" / "view_00_01.png", at(0, 1, 1))
+    assert run(lr, "--ref-stream", tmp_path / "hr").exit_code == 0
+    for moment in range(MOMENTS):
+        for row, col in np.ndindex(2, 2):
+            name = f"frame_{moment:03}/view_{row:02}_{col:02}.png"
+            scenes.save(tmp_path / "truth" / name, at(row, col, moment))
+    told = ["evaluate", str(tmp_path / "lf_x2"), "--ground-truth", str(tmp_path / "truth")]
+    done = CliRunner().invoke(main, [*told, "--plan", str(tmp_path / "lf_x2.plan.json"), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["frames"], found["given"]) == (4 * MOMENTS - 1, [])
+    expected = []
+    for moment in (0, 2):
+        plain = cv2.resize(degrade(at(0, 1, moment), 2), (64, 48), interpolation=cv2.INTER_CUBIC)
+        error = ((plain.astype(float) - at(0, 1, moment)) ** 2).mean()
+        expected.append(10 * np.log10(255**2 / error))
+    view = next(v for v in found["views"] if (v["row"], v["col"]) == (0, 1))
+    assert view["psnr"] == pytest.approx(np.mean(expected), abs=1e-3)
+    sidecar = json.loads((tmp_path / "lf_x2" / "lightfield.json").read_text())
+    assert {listed["role"] for listed in sidecar["views"]} == {"side"}

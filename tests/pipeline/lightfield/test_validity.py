@@ -15,8 +15,11 @@ from scenes import pixels
 
 from crossnetpp.data.degradation import degrade
 from pipeline.cli import main
+from pipeline.evaluate import given_frames
 from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.quality import steps_of
 from pipeline.lightfield.validity import Validity, validity
+from pipeline.plan_file import read_plan
 from pipeline.settings import GridSettings
 
 CORNER = (2, 2)
@@ -87,6 +90,12 @@ def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) 
     # (0, 0) would be as near
     assert chosen[0, 1]["views"]["ref_row"] == chosen[1, 0]["views"]["ref_row"] == 1
     np.testing.assert_array_equal(pixels(tmp_path / "lf_x2")[0, 0, 0], vignetted(0, 0))
+    # a view without a reference was not given
+    written = read_plan(tmp_path / "lf_x2.plan.json")
+    assert given_frames(written) == {0, 4}
+    places = steps_of(written)
+    assert {place for place, steps in places.items() if steps is None} == {(0, 0), (1, 1)}
+    assert CORNER not in places
 
 
 def test_a_dark_reference_serves_where_there_is_no_other(tmp_path: Path) -> None:
