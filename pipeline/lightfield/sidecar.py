@@ -19,6 +19,7 @@ NAME = "lightfield.json"
 _LONGEST = 255
 """Bytes: longer names are on no file system."""
 _FASTEST = 100_000
+"""Moments in a second: more is a mistake."""
 
 
 class SidecarView(Model):
@@ -60,9 +61,12 @@ class Sidecar(Model):
     @field_validator("fps")
     @classmethod
     def _a_rate(cls, value: str | None) -> str | None:
-        if value is not None and not 0 < Fraction(value) < _FASTEST:
-            raise ValueError("expected a rate above 0")
-        return value
+        try:
+            if value is None or 0 < Fraction(value) < _FASTEST:
+                return value
+        except ZeroDivisionError:
+            pass  # said below
+        raise ValueError("expected a rate above 0, as 30000/1001")
 
 
 def sidecar_path(path: Path) -> Path:

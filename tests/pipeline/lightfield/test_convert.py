@@ -166,9 +166,14 @@ def test_an_output_around_or_on_the_input_is_refused(tmp_path: Path) -> None:
     assert len(list(source.iterdir())) == 4
 
 
-def test_a_sidecar_of_nonsense_is_refused_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", [{"rows": "many"}, {"fps": "1/0"}, {"fps": "fast"}])
+def test_a_sidecar_of_nonsense_is_refused_in_one_line(
+    tmp_path: Path, wrong: dict[str, str]
+) -> None:
     source = scenes.folder(tmp_path / "lf", 2, 2)
-    (source / "lightfield.json").write_text('{"rows": "many"}')
+    convert(str(source), tmp_path / "a.png", "mosaic")
+    sidecar = json.loads((tmp_path / "a.lightfield.json").read_text())
+    (source / "lightfield.json").write_text(json.dumps(sidecar | wrong))
     with pytest.raises(InputError, match=r"broken sidecar .*lightfield\.json"):
         open_light_field(source)
 
