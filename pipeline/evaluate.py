@@ -51,6 +51,8 @@ class Evaluation(Model):
     psnr_y: float
     ssim_y: float
     worst: Worst
+    vmaf: float | None = None
+    """0 to 100; only where it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,22 @@ def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
     return lambda frame: frame.pts * clip.time_base
 
 
-def per_frame(
-    sr: str, ground_truth: str, *, skip: frozenset[int] = frozenset()
-) -> Iterator[FrameQuality]:
-    """Yield the quality of each frame of `sr`, except those whose number is in `skip`.
+@dataclass(frozen=True)
+class Pair:
+    """A frame of the result and its ground truth, H x W x 3 of 8 or 16 bits each."""
+
+    frame: int
+    pts: int
+    made: np.ndarray
+    truth: np.ndarray
+
+
+def pairs(sr: str, ground_truth: str) -> Iterator[Pair]:
+    """Yield each frame of `sr` with the frame of `ground_truth` of its time.
 
     A result of a part of the ground truth (--start, --end) is compared with that part. Raises
     PairingError when sizes differ or a frame of the result has no partner.
     """
-    # torch is imported only where pictures are measured, so that --help stays fast
-    from crossnetpp.metrics import quality
-
     check_comparable(Path(sr), "an evaluation")
     result, truth = probe(sr), probe(ground_truth)
     if (result.width, result.height) != (truth.width, truth.height):
@@ -103,10 +110,43 @@ def per_frame(
                 f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
                 f"frame of {sr}; give the original with the same time stamps"
             )
-        if number in skip:
-            continue
-        measured = quality(*_same_depth(frame.rgb, partner.rgb))
-        yield FrameQuality(number, frame.pts, *measured)
+        yield Pair(number, frame.pts, frame.rgb, partner.rgb)
+
+
+def per_frame(
+    sr: str, ground_truth: str, *, skip: frozenset[int] = frozenset()
+) -> Iterator[FrameQuality]:
+    """Yield the quality of each frame of `sr`, except those whose number is in `skip`.
+
+    Raises PairingError as `pairs` does.
+    """
+    # torch is imported only where pictures are measured, so that --help stays fast
+    from crossnetpp.metrics import quality
+
+    for pair in pairs(sr, ground_truth):
+        if pair.frame not in skip:
+            measured = quality(*_same_depth(pair.made, pair.truth))
+            yield FrameQuality(pair.frame, pair.pts, *measured)
+
+
+def vmaf_of(
+    sr: str | Path, ground_truth: str | Path, *, skip: frozenset[int] = frozenset()
+) -> float:
+    """Return the mean VMAF of the frames of `sr` that are not in `skip`.
+
+    All of them are measured, as it looks at motion. Raises InputError where nothing can measure it,
+    PairingError as `pairs` does.
+    """
+    from pipeline import vmaf
+
+    clip = probe(str(sr))
+    matrix = clip.colour.used_matrix
+    with vmaf.Vmaf(vmaf.required(), clip.height, clip.width, matrix) as running:
+        for pair in pairs(str(sr), str(ground_truth)):
+            running.add(pair.made, pair.truth)
+        scores = running.scores()
+    kept = [score for number, score in enumerate(scores) if number not in skip]
+    return round(float(np.mean(kept)), 3)
 
 
 def _same_depth(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,9 +220,10 @@ def evaluate_light_field(
     help="Plan of the run: leaves out the frames that were given as references.",
 )
 @grid_options
+@click.option("--vmaf", is_flag=True, help="VMAF too, by an ffmpeg program with libvmaf.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
-    result: str, ground_truth: str, plan_file: str | None, as_json: bool, **grid: Any
+    result: str, ground_truth: str, plan_file: str | None, vmaf: bool, as_json: bool, **grid: Any
 ) -> None:
     """Print PSNR and SSIM of SR against HR, RGB and luma; frames are matched by time.
 
@@ -190,6 +231,11 @@ def command(
     """
     views = open_light_field(result, checked(GridSettings, grid))
     if views is not None:
+        if vmaf:
+            raise InputError(
+                f"found the light field {result} with --vmaf, expected a video: VMAF looks at "
+                "motion; leave it out"
+            )
         plan = _read_plan(Path(plan_file)) if plan_file is not None else None
         found = evaluate_light_field(views, ground_truth, plan, checked(GridSettings, grid))
         click.echo(found.model_dump_json() if as_json else in_words(found))
@@ -197,14 +243,23 @@ def command(
     skip: frozenset[int] = frozenset()
     if plan_file is not None:
         skip = given_frames(_read_plan(Path(plan_file)))
+    if vmaf:
+        from pipeline.vmaf import required
+
+        required()  # before the frames are measured, which takes longer
     evaluation = evaluate(result, ground_truth, skip=skip)
+    if vmaf:
+        found_vmaf = vmaf_of(result, ground_truth, skip=skip)
+        evaluation = evaluation.model_copy(update={"vmaf": found_vmaf})
     if as_json:
-        click.echo(evaluation.model_dump_json())
+        click.echo(evaluation.model_dump_json(exclude=None if vmaf else {"vmaf"}))
         return
     click.echo(f"{evaluation.frames} frames")
     click.echo(f"RGB   PSNR {evaluation.psnr:.2f} dB   SSIM {evaluation.ssim:.4f}")
     click.echo(f"luma  PSNR {evaluation.psnr_y:.2f} dB   SSIM {evaluation.ssim_y:.4f}")
     click.echo(f"worst frame {evaluation.worst.frame}: {evaluation.worst.psnr:.2f} dB")
+    if evaluation.vmaf is not None:
+        click.echo(f"VMAF  {evaluation.vmaf:.2f}")
 
 
 def _read_plan(path: Path) -> Plan:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from pipeline.report.matching import open_like, output_frames, truth_frames
 from pipeline.schema import Clip, Plan, ReferenceChoice
 from pipeline.settings import GridSettings
 from pipeline.stages import upsample
+from pipeline.vmaf import LEAST_SIDE, Vmaf, program
 
 Picture = NDArray[np.uint8]
 MOST_FRAMES = 240
@@ -41,6 +42,8 @@ class Row:
     ssim: float | None = None
     bicubic_psnr: float | None = None
     bicubic_ssim: float | None = None
+    vmaf: float | None = None
+    bicubic_vmaf: float | None = None
     agreement: float | None = None
     bicubic_agreement: float | None = None
     temporal: float | None = None
@@ -155,13 +158,40 @@ def measure(
     numbers = spread(total, MOST_FRAMES)
     closely = {numbers[i] for i in spread(len(numbers), MOST_PAIRS)}
     rows = []
-    for done, row in enumerate(_rows(material, numbers, closely)):
-        rows.append(row)
-        report(done + 1, len(numbers))
-    return rows
+    with _vmaf(material, numbers) as measuring:
+        for done, row in enumerate(_rows(material, numbers, closely, measuring)):
+            rows.append(row)
+            report(done + 1, len(numbers))
+        if measuring is None:
+            return rows
+        ours, plain = (each.scores() for each in measuring)
+    return [
+        replace(row, vmaf=a, bicubic_vmaf=b) for row, a, b in zip(rows, ours, plain, strict=True)
+    ]
 
 
-def _rows(material: Material, numbers: list[int], closely: set[int]) -> Iterator[Row]:
+@contextmanager
+def _vmaf(material: Material, numbers: list[int]) -> Iterator[tuple[Vmaf, Vmaf] | None]:
+    """Begin to measure VMAF of the result and of bicubic; None where it cannot be, or means little.
+
+    It looks at motion, so all frames of a clip have to be there.
+    """
+    plan, ffmpeg = material.plan, program() if material.truth is not None else None
+    whole = len(numbers) == len(plan.reference_map) and plan.input.grid is None
+    if ffmpeg is None or not whole or min(plan.height, plan.width) < LEAST_SIDE:
+        yield None
+        return
+    asked = ffmpeg, plan.height, plan.width, material.result.colour.used_matrix
+    with Vmaf(*asked) as ours, Vmaf(*asked) as plain:
+        yield ours, plain
+
+
+def _rows(
+    material: Material,
+    numbers: list[int],
+    closely: set[int],
+    measuring: tuple[Vmaf, Vmaf] | None,
+) -> Iterator[Row]:
     before: tuple[int, Views] | None = None
     for number in numbers:
         near = None
@@ -170,6 +200,9 @@ def _rows(material: Material, numbers: list[int], closely: set[int]) -> Iterator
             fresh = before is None or before[0] != number - 1
             near = material.views(number - 1, reference=False) if fresh else before and before[1]
         views = material.views(number, reference=number in closely)
+        if measuring is not None and views.original is not None:
+            measuring[0].add(views.result, views.original)
+            measuring[1].add(views.bicubic, views.original)
         yield _row(material, number, views, near, closely)
         before = number, views
 
