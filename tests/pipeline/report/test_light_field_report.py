@@ -16,10 +16,10 @@ from finished import light_field_folder, pipeline
 from PIL import Image
 
 from pipeline.errors import InputError, PairingError
-from pipeline.evaluate import evaluate_light_field
+from pipeline.evaluate import evaluate_light_field, given_frames
 from pipeline.lightfield.opening import open_light_field
 from pipeline.plan_file import read_plan
-from pipeline.report.measure import Material, measure
+from pipeline.report.measure import Material, made, mean, measure
 from pipeline.report.page import write_report
 from pipeline.report.views import by_distance, table, viewer
 from pipeline.settings import GridSettings
@@ -51,6 +51,21 @@ def test_figures_are_those_of_evaluate() -> None:
         assert found[view.row, view.col] == pytest.approx(view.psnr, abs=1e-3)
     counted = sum(count for _, count, _, _ in by_distance(rows))
     assert counted == 10
+
+
+def test_given_views_are_left_out_and_the_others_are_not() -> None:
+    folder = light_field_folder()
+    plan = read_plan(folder / "out.plan.json")
+    # one HR view serves all, at the same moment: only the view at its place was given
+    assert given_frames(plan) == {0}
+    with material() as opened:
+        rows = measure(opened)
+        expected = evaluate_light_field(
+            opened.result, str(folder / "hr"), opened.plan, GridSettings()
+        )
+    assert len(made(rows, plan)) == 10
+    assert mean(made(rows, plan), "psnr") == pytest.approx(expected.psnr, abs=1e-3)
+    assert "View (0, 0)" not in (folder / "report.html").read_text()
 
 
 def test_the_viewer_shows_each_view_where_it_lies() -> None:
