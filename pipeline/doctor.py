@@ -176,7 +176,9 @@ def _driver() -> str | None:
 
 def check_tensorrt() -> Iterator[Check]:
     """Import TensorRT in a process of its own: broken ones end the process."""
-    flavours = [name for name in ("tensorrt", "tensorrt_rtx") if _installed(name)]
+    from deploy.trt.flavour import MODULES
+
+    flavours = [name for name in MODULES if _installed(name)]
     if not flavours:
         if _driver():
             advice = "pip install 'crossnetpp-pipeline[tensorrt]' for faster engines"
@@ -185,7 +187,9 @@ def check_tensorrt() -> Iterator[Check]:
             yield _ok("TensorRT", "not installed, and no GPU that could use it")
         return
     for name in flavours:
-        code = f"import {name} as t; print(t.__version__); t.Builder"
+        kind = "TensorRT" if name == "tensorrt" else "TensorRT for RTX"
+        # a builder touches the libraries, which a mere import may leave alone
+        code = f"import {name} as t; t.Builder(t.Logger(t.Logger.ERROR)); print(t.__version__)"
         try:
             done = subprocess.run(
                 [sys.executable, "-c", code],
@@ -199,12 +203,14 @@ def check_tensorrt() -> Iterator[Check]:
         except subprocess.TimeoutExpired:
             said, broken = f"did not load within {IMPORT_TIME} s", True
         if broken:
+            extra = "tensorrt" if name == "tensorrt" else "rtx"
             advice = (
-                f"pip install --force-reinstall {name.replace('_', '-')}, or use --engine torch"
+                f"pip install --force-reinstall 'crossnetpp-pipeline[{extra}]', "
+                "or use --engine torch"
             )
-            yield _warn("TensorRT", f"{name} is broken: {said}", advice)
+            yield _warn(kind, f"{name} is broken: {said}", advice)
         else:
-            yield _ok("TensorRT", f"{name} {said}")
+            yield _ok(kind, f"{name} {said}")
 
 
 def _installed(name: str) -> bool:
@@ -265,20 +271,19 @@ def check_cache() -> Iterator[Check]:
 
 
 def check_programs() -> Iterator[Check]:
-    """Look for the ffmpeg program, which only VMAF needs."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        yield _ok("ffmpeg program", "none, and none is needed")
+    """Look for an ffmpeg program, which only VMAF needs."""
+    if isinstance(reason := _import("pipeline.vmaf"), str):
+        yield _warn("ffmpeg program", reason, "mend what fails above first")
         return
-    done = subprocess.run(
-        [program, "-hide_banner", "-filters"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=IMPORT_TIME,
-    )
-    vmaf = "with" if " libvmaf " in done.stdout else "without"
-    yield _ok("ffmpeg program", f"{program}, {vmaf} VMAF; not needed")
+    from pipeline.vmaf import program
+
+    measuring, found = program(), shutil.which("ffmpeg")
+    if measuring is not None:
+        yield _ok("ffmpeg program", f"{measuring}, with VMAF; nothing else needs it")
+    elif found is not None:
+        yield _ok("ffmpeg program", f"{found}, without VMAF; nothing else needs it")
+    else:
+        yield _ok("ffmpeg program", "none, and none is needed but for evaluate --vmaf")
 
 
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (

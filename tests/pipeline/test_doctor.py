@@ -24,6 +24,7 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 def test_it_tells_the_truth_about_this_machine() -> None:
     import ray
+    import tensorrt_rtx_bindings as rtx
     import torch
 
     result = CliRunner().invoke(main, ["doctor", "--json"])
@@ -36,6 +37,8 @@ def test_it_tells_the_truth_about_this_machine() -> None:
     assert found["Ray"]["found"].startswith(ray.__version__)
     assert av.__version__ in found["FFmpeg libraries"]["found"]
     assert (found["GPU"]["status"] == "ok") == torch.cuda.is_available()
+    assert found["TensorRT for RTX"]["found"] == f"tensorrt_rtx_bindings {rtx.__version__}"
+    assert "with VMAF" in found["ffmpeg program"]["found"]
     for name in found["encoders"]["found"].split(" open")[0].split(", "):
         av.CodecContext.create(name, "w")
     assert all(check["advice"] for check in answer["checks"] if check["status"] != "ok")
@@ -96,6 +99,7 @@ def test_without_ray_and_with_a_broken_tensorrt(tmp_path: Path) -> None:
         {
             "ray": "raise ModuleNotFoundError(\"No module named 'ray'\")",
             "tensorrt": "raise OSError('libnvinfer.so.10: cannot open shared object file')",
+            "tensorrt_rtx": "raise ImportError('libtensorrt_rtx.so is missing')",
         },
         tmp_path,
     )
@@ -104,6 +108,7 @@ def test_without_ray_and_with_a_broken_tensorrt(tmp_path: Path) -> None:
     assert found["TensorRT"]["status"] == "warn"
     assert "libnvinfer.so.10" in found["TensorRT"]["found"]
     assert "--engine torch" in found["TensorRT"]["advice"]
+    assert found["TensorRT for RTX"]["status"] == "ok"  # the third place, which is whole
     assert found["encoders"]["status"] == "ok"
 
 
@@ -118,6 +123,29 @@ def test_a_tensorrt_that_ends_the_process_and_no_av(tmp_path: Path) -> None:
     assert found["TensorRT"]["status"] == "warn"
     assert found["FFmpeg libraries"]["status"] == "fail"
     assert "libavcodec.so" in found["FFmpeg libraries"]["found"]
+
+
+def test_a_tensorrt_whose_builder_does_not_start(tmp_path: Path) -> None:
+    code = """
+__version__ = "10.9.0"
+class Logger:
+    ERROR = 1
+    def __init__(self, level): pass
+def Builder(logger): raise RuntimeError("CUDA driver version is insufficient")
+"""
+    found = in_process_with({"tensorrt": code}, tmp_path)
+    assert found["TensorRT"]["status"] == "warn"
+    assert "driver version is insufficient" in found["TensorRT"]["found"]
+
+
+def test_without_a_program_for_vmaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("pipeline.vmaf.program", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (none,) = doctor.check_programs()
+    assert (none.status, "none is needed but for evaluate --vmaf" in none.found) == ("ok", True)
+    (tmp_path / "ffmpeg").touch(0o755)
+    (bare,) = doctor.check_programs()
+    assert f"{tmp_path / 'ffmpeg'}, without VMAF" in bare.found
 
 
 def test_a_full_disk_fails(monkeypatch: pytest.MonkeyPatch) -> None:
