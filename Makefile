@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/pipeline demo --force -o demo-output
 
 test: $(READY) lint types
-	@$(MAKE) browser > /dev/null 2>&1 || echo 'no browser: the tests that need one are skipped'
+	@$(MAKE) --no-print-directory browser || echo 'no browser: where CI is set the tests that need one fail, else they are skipped'
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
@@ -27,9 +27,10 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/zensical build --strict
 
-# For the tests of the report, which are skipped where there is none. Debian, as root.
+# For the tests of the report: without one they are skipped, and fail where CI is set. Debian, as root.
 browser:
-	command -v chromium || { apt-get update -qq && apt-get install -y -qq chromium; }
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
 
 # Asks PyPI for known vulnerabilities of every pinned version, which needs its JSON interface. --strict:
 # by itself pip-audit calls a package that it could not ask about no problem. No part of `make test`.
