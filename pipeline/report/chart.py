@@ -1,9 +1,12 @@
-"""Curves over time as coordinates for inline SVG; the template draws them."""
+"""Curves over time, twice: as data for uPlot, and as a plain drawing where no script runs."""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
+
+from markupsafe import Markup
 
 WIDTH, HEIGHT = 960, 200
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 28
@@ -39,6 +42,8 @@ class Chart:
     y_ticks: list[Tick]
     switches: list[float]
     marks: list[Tick]
+    data: Markup
+    """The same as JSON: times, frames, curves, switches and marks in seconds."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -66,10 +71,15 @@ def chart(
     times: list[float],
     curves: list[Curve],
     *,
+    frames: list[int],
+    digits: int,
     switches: list[float],
     marks: dict[float, str],
 ) -> Chart:
-    """Return the drawing of `curves` over `times` (seconds); `switches` become vertical lines."""
+    """Return the drawing of `curves` over `times` (seconds); `switches` become vertical lines.
+
+    Figures are told with `digits` decimal places, by the numbers of their `frames`.
+    """
     known = [value for curve in curves for value in curve.values if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     room = (high - low) * 0.08 or max(0.5, abs(high) * 0.01)
@@ -93,7 +103,37 @@ def chart(
         switches=[x(t) for t in switches],
         marks=[Tick(x(t), text) for t, text in marks.items()],
         legend=[(c.name, c.style) for c in curves],
+        data=_data(unit, times, curves, frames, digits, switches, marks),
     )
+
+
+def _data(
+    unit: str,
+    times: list[float],
+    curves: list[Curve],
+    frames: list[int],
+    digits: int,
+    switches: list[float],
+    marks: dict[float, str],
+) -> Markup:
+    told = {
+        "unit": unit,
+        "digits": digits,
+        "times": [round(t, 4) for t in times],
+        "frames": frames,
+        "curves": [
+            {
+                "name": c.name,
+                "style": c.style,
+                "values": [None if v is None else round(v, digits + 2) for v in c.values],
+            }
+            for c in curves
+        ],
+        "switches": [round(t, 4) for t in switches],
+        "marks": [round(t, 4) for t in marks],
+    }
+    # nothing in it is the user's text: numbers, and names of ours
+    return Markup(json.dumps(told, separators=(",", ":")))
 
 
 def _pieces(xs: list[float], values: list[float | None], y: object) -> list[str]:

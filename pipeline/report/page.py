@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.report.pictures import BUDGET, encode, shown, turned, window
 from pipeline.report.record import versions
 from pipeline.report.views import BUDGET as VIEWER_BUDGET
 from pipeline.report.views import Viewer, by_distance, table, viewer
-from pipeline.schema import Plan
+from pipeline.schema import Plan, RunRecord
 from pipeline.settings import GridSettings
 
 MOST_RUNS = 200
@@ -47,7 +48,7 @@ class Exhibit:
     why: str
     images: list[Image]
     part: str
-    """Which part of the frame is shown, in words."""
+    """Which part of the frame is shown, in words; "" for all of it."""
     height: int
     width: int
 
@@ -64,6 +65,8 @@ class Stretch:
     """Seconds on the reference's own clock."""
     farthest: float | None
     why: str
+    nearness: float
+    """1 for no distance, 0 for the largest of all stretches."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ class Figure:
     name: str
     ours: str
     bicubic: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure above the pictures, ready to be read."""
+
+    value: str
     meaning: str
 
 
@@ -124,16 +135,23 @@ def render(
         # our own files, which hold nothing of the user's
         return Markup(loader.get_source(environment, name)[0])
 
+    def vendored(name: str, licence: str) -> Markup:
+        # without its banner, an address that would look as if the page fetched something
+        code = re.sub(r"^/\*!.*?\*/", "", inline(name), flags=re.DOTALL)
+        return Markup(f"/* {Path(name).name}\n{inline(licence)}*/\n{code}")
+
     grid = plan.input.grid
     stretches = list(_stretches(plan)) if grid is None else []
     truth = rows[0].psnr is not None
     return environment.get_template("page.html.j2").render(
         inline=inline,
+        vendored=vendored,
         name=output.name,
         plan=plan,
         rows=rows,
         truth=truth,
         exhibits=exhibits,
+        facts=_facts(made(rows, plan), record, truth=truth),
         figures=_figures(made(rows, plan), truth=truth),
         measured=len(rows),
         charts=_charts(plan, rows, exhibits, truth=truth) if grid is None else [],
@@ -172,7 +190,7 @@ def _exhibits(material: Material, rows: list[Row]) -> list[Exhibit]:
                 row=row,
                 why=" and ".join(why),
                 images=[Image(i.kind, i.caption, next(addresses)) for i in images],
-                part="whole frame"
+                part=""
                 if whole
                 else f"a window of {part.width}x{part.height} pixels at row {part.row}, "
                 f"column {part.col}, where most was borrowed",
@@ -196,6 +214,9 @@ def _figures(rows: list[Row], *, truth: bool) -> list[Figure]:
     lines = [
         line("PSNR, dB", "psnr", "bicubic_psnr", ".2f", "against the ground truth; higher"),
         line("SSIM", "ssim", "bicubic_ssim", ".4f", "against the ground truth; higher, at most 1"),
+        line(
+            "VMAF", "vmaf", "bicubic_vmaf", ".1f", "against the ground truth; higher, at most 100"
+        ),
         line(
             "Downscale consistency, dB",
             "consistency",
@@ -222,22 +243,57 @@ def _figures(rows: list[Row], *, truth: bool) -> list[Figure]:
     return [line for line in lines if line is not None]
 
 
+def _facts(rows: list[Row], record: RunRecord | None, *, truth: bool) -> list[Fact]:
+    """Return what stands above the pictures, the most telling first."""
+
+    def against(name: str, plain: str, form: str, unit: str, what: str) -> Iterator[Fact]:
+        ours, theirs = mean(rows, name), mean(rows, plain)
+        if ours is not None and theirs is not None:
+            both = f"{format(ours, form)} against {format(theirs, form)}"
+            yield Fact(format(ours - theirs, f"+{form}") + unit, f"{what} over bicubic: {both}")
+
+    found: list[Fact] = []
+    if truth:
+        found += against("psnr", "bicubic_psnr", ".2f", " dB", "PSNR")
+        found += against("ssim", "bicubic_ssim", ".4f", "", "SSIM")
+        found += against("vmaf", "bicubic_vmaf", ".1f", "", "VMAF")
+    else:
+        found.append(Fact(f"{mean(rows, 'consistency') or 0:.1f} dB", "downscale consistency"))
+        agreement, plain = mean(rows, "agreement"), mean(rows, "bicubic_agreement")
+        if agreement is not None and plain is not None:
+            meaning = f"agreement with the reference (bicubic {plain:.2f})"
+            found.append(Fact(f"{agreement:.2f}", meaning))
+    if record is not None and record.seconds > 0:
+        speed = record.frames / record.seconds
+        found.append(Fact(f"{speed:.2g} fps", f"{record.engine} on {record.device}"))
+    return found
+
+
 def _charts(plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool) -> list[Chart]:
     times = [row.seconds for row in rows]
     switches = [stretch.begin for stretch in _stretches(plan)][1:]
     marks = {exhibit.row.seconds: exhibit.why for exhibit in exhibits}
 
-    def one(title: str, unit: str, ours: str, plain: str | None) -> Chart:
+    def one(title: str, unit: str, ours: str, plain: str | None, digits: int = 2) -> Chart:
         curves = [Curve("result", "ours", [getattr(row, ours) for row in rows])]
         if plain:
             curves.append(Curve("bicubic", "plain", [getattr(row, plain) for row in rows]))
         lines = switches if len(switches) <= MOST_SWITCHES else []
-        return chart(title, unit, times, curves, switches=lines, marks=marks)
+        return chart(
+            title,
+            unit,
+            times,
+            curves,
+            frames=[row.number for row in rows],
+            digits=digits,
+            switches=lines,
+            marks=marks,
+        )
 
     if truth:
         first = [
             one("PSNR", "dB", "psnr", "bicubic_psnr"),
-            one("SSIM", "", "ssim", "bicubic_ssim"),
+            one("SSIM", "", "ssim", "bicubic_ssim", 4),
         ]
     else:
         first = [one("Downscale consistency", "dB", "consistency", None)]
@@ -247,9 +303,11 @@ def _charts(plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool
 def _stretches(plan: Plan) -> list[Stretch]:
     found = []
     numbered = enumerate(plan.reference_map)
+    most = max((abs(c.seconds) for c in plan.reference_map if c.seconds is not None), default=0.0)
     for (ref_pts, why), group in groupby(numbered, key=lambda nc: (nc[1].ref_pts, nc[1].why)):
         members = list(group)
         away = [abs(c.seconds) for _, c in members if c.seconds is not None]
+        farthest = max(away, default=None)
         found.append(
             Stretch(
                 first=members[0][0],
@@ -257,8 +315,9 @@ def _stretches(plan: Plan) -> list[Stretch]:
                 begin=plan.input.seconds(members[0][1].pts),
                 end=plan.input.seconds(members[-1][1].pts),
                 reference=None if ref_pts is None else plan.reference.clip.seconds(ref_pts),
-                farthest=max(away, default=None),
+                farthest=farthest,
                 why=why,
+                nearness=1 - (farthest or 0.0) / most if most else 1.0,
             )
         )
     return found

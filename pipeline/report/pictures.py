@@ -16,7 +16,7 @@ from pipeline.report.quality import borrowed
 MOST_HEIGHT, MOST_WIDTH = 720, 1280
 """Larger frames are shown by a window of this size, pixel for pixel: shrunk ones would hide what
 super-resolution did."""
-HOTTEST = 32.0
+HOTTEST = 16.0
 """8-bit levels at the bright end of the heat map."""
 BUDGET = 10_000_000
 """Bytes of all pictures, in base64; with the rest the page stays under 15 MB."""

@@ -216,7 +216,16 @@ def test_ticks_are_round_numbers() -> None:
 
 def test_a_chart_keeps_inside_its_frame_and_breaks_at_gaps() -> None:
     curve = Curve("result", "ours", [1.0, None, 3.0, 2.0])
-    drawn = chart("t", "dB", [0, 1, 2, 3], [curve], switches=[1.0], marks={2.0: "worst"})
+    drawn = chart(
+        "t",
+        "dB",
+        [0, 1, 2, 3],
+        [curve],
+        frames=[0, 1, 2, 3],
+        digits=2,
+        switches=[1.0],
+        marks={2.0: "worst"},
+    )
     pieces = drawn.lines[0][2]
     assert len(pieces) == 2
     points = [tuple(map(float, p.split(","))) for piece in pieces for p in piece.split()]

@@ -24,8 +24,20 @@ def browser(started: sync_api.Browser) -> Iterator[Browser]:
 
 
 def split(page: sync_api.Page) -> float:
-    text = page.locator(".stage").first.evaluate("s => s.style.getPropertyValue('--split')")
+    text = page.locator(".frame").first.evaluate("f => f.style.getPropertyValue('--split')")
     return float(text.rstrip("%"))
+
+
+def placed(page: sync_api.Page) -> list[str]:
+    """Return where the pictures of the frame that is shown lie."""
+    pictures = page.locator(".exhibit figure:visible img")
+    return list(pictures.evaluate_all("all => all.map(i => getComputedStyle(i).transform)"))
+
+
+def seen(page: sync_api.Page) -> list[str]:
+    """Return which pictures can be seen."""
+    kinds = page.locator(".exhibit figure:visible").evaluate_all("a => a.map(f => f.dataset.kind)")
+    return list(kinds)
 
 
 def test_the_divider_follows_mouse_and_keyboard(browser: Browser) -> None:
@@ -48,36 +60,93 @@ def test_the_divider_follows_mouse_and_keyboard(browser: Browser) -> None:
 
 def test_all_pictures_zoom_together(browser: Browser) -> None:
     page = browser.page()
-    exhibit = page.locator(".exhibit").first
-    exhibit.get_by_role("button", name="Show all pictures").click()
-    exhibit.get_by_role("button", name="Zoom in").click()
-    exhibit.get_by_role("button", name="Zoom in").click()
-    pictures = exhibit.locator("img")
-    placed = pictures.evaluate_all("all => all.map(i => getComputedStyle(i).transform)")
-    assert len(placed) == 5
-    assert len(set(placed)) == 1
-    assert placed[0].startswith("matrix(4, 0, 0, 4, ")
-    before = placed[0]
-    exhibit.locator(".stage").focus()
+    page.get_by_role("button", name="Show all pictures").click()
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Zoom in").click()
+    before = placed(page)
+    assert len(before) == 5
+    assert len(set(before)) == 1
+    assert before[0].startswith("matrix(4, 0, 0, 4, ")
+    page.locator(".stage:visible").focus()
     page.keyboard.press("ArrowRight")
-    assert exhibit.locator("img").first.evaluate("i => getComputedStyle(i).transform") != before
+    assert placed(page)[0] != before[0]
     page.keyboard.press("0")
-    assert exhibit.locator("output").inner_text().startswith("zoom 1")
+    assert page.locator("output").inner_text().startswith("zoom 1")
+
+
+def test_a_drag_moves_what_is_zoomed(browser: Browser) -> None:
+    page = browser.page()
+    box = page.locator(".stage:visible").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.4
+    page.mouse.dblclick(x, y)
+    assert page.locator("output").inner_text().startswith("zoom 4")
+    before, divider = placed(page), split(page)
+    assert divider == 50  # the clicks did not take it along
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 40, y - 30, steps=3)
+    page.mouse.up()
+    after = placed(page)
+    moved = [
+        float(b) - float(a) for a, b in zip(numbers(before[0]), numbers(after[0]), strict=True)
+    ]
+    assert moved == pytest.approx([0, 0, 0, 0, -40, -30], abs=1)
+    assert split(page) == divider
+
+
+def numbers(matrix: str) -> list[str]:
+    return matrix.removeprefix("matrix(").rstrip(")").split(",")
+
+
+def test_tabs_choose_the_frame_and_keep_the_zoom(browser: Browser) -> None:
+    page = browser.page()
+    page.get_by_role("button", name="Zoom in").click()
+    tabs = page.get_by_role("tab")
+    assert tabs.count() == page.locator(".exhibit").count() > 1
+    assert page.locator(".exhibit:visible").count() == 1
+    first = page.locator(".exhibit:visible p").inner_text()
+    tabs.nth(0).focus()
+    page.keyboard.press("ArrowRight")
+    assert tabs.nth(1).get_attribute("aria-selected") == "true"
+    assert tabs.nth(1).evaluate("t => t === document.activeElement")
+    assert page.locator(".exhibit:visible p").inner_text() != first
+    assert all(place.startswith("matrix(2, 0, 0, 2, ") for place in placed(page))
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".exhibit:visible p").inner_text() == first
 
 
 def test_each_side_can_show_each_picture(browser: Browser) -> None:
     page = browser.page()
-    exhibit = page.locator(".exhibit").first
-    assert exhibit.locator("figure:visible").evaluate_all("a => a.map(f => f.dataset.kind)") == [
-        "bicubic",
-        "result",
-    ]
-    exhibit.locator("select").nth(0).select_option("original")
-    exhibit.locator("select").nth(1).select_option("borrowed")
-    assert exhibit.locator("figure:visible").evaluate_all("a => a.map(f => f.dataset.kind)") == [
-        "original",
-        "borrowed",
-    ]
+    assert seen(page) == ["bicubic", "result"]
+    page.get_by_label("Picture on the left").select_option("original")
+    page.get_by_label("Picture on the right").select_option("reference")
+    assert seen(page) == ["reference", "original"]
+    page.get_by_role("button", name="Show where detail was borrowed").click()
+    assert seen(page) == ["result", "borrowed"]
+
+
+def test_charts_tell_the_figures_of_the_frame_under_the_pointer(browser: Browser) -> None:
+    page = browser.page()
+    plots = page.locator(".plot")
+    assert page.locator(".plot canvas").count() == plots.count() == 3
+    assert page.locator(".plot svg:visible").count() == 0
+    plots.first.scroll_into_view_if_needed()
+    box = plots.first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 30, box["y"] + box["height"] / 2)
+    told = [text.split(":")[0] for text in page.locator(".reading").all_inner_texts()]
+    assert told == ["Frame 14, 0.56 s"] * 3  # all charts tell the same frame
+    plots.nth(1).focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".reading").first.inner_text().startswith("Frame 1, 0.04 s: result ")
+
+
+def test_the_plain_drawing_stands_in_without_a_script(browser: Browser) -> None:
+    page = browser.page(script=False)
+    assert page.locator(".plot svg:visible").count() == 3
+    assert page.locator(".spans span:visible").count() > 0
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -91,7 +160,7 @@ def test_without_javascript_all_pictures_are_there(browser: Browser) -> None:
     page = browser.page(script=False)
     exhibit = page.locator(".exhibit").first
     assert exhibit.locator("figure:visible").count() == 5
-    assert exhibit.locator("button").count() == 0
+    assert page.locator("button").count() == 0
 
 
 def test_every_control_has_a_name_and_the_dark_page_is_dark(browser: Browser) -> None:
