@@ -22,8 +22,9 @@
   let shown = exhibits[0];
 
   // Controls: one set for all frames.
-  const button = (text, label, act) => {
-    const made = make("button", { type: "button", textContent: text, title: label, ariaLabel: label });
+  const button = (text, title, act) => {
+    const made = make("button", { type: "button", textContent: text, title });
+    if (text.length === 1) made.ariaLabel = title; // a sign is no name
     made.addEventListener("click", act);
     return made;
   };
@@ -34,8 +35,8 @@
   };
   const sides = { left: choose("left", "Picture on the left"), right: choose("right", "Picture on the right") };
   const pairs = { slider: ["bicubic", "result"], heat: ["result", "borrowed"] };
-  const mode = (name, text, label) => {
-    const made = button(text, label, () => {
+  const mode = (name, text, title) => {
+    const made = button(text, title, () => {
       view.mode = name;
       if (pairs[name]) [view.left, view.right] = pairs[name];
       draw();

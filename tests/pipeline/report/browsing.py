@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -40,6 +41,12 @@ class Browser:
         page.on("request", lambda request: self.requests.append(request.url))
         page.goto(self.address)
         return page
+
+
+def obstacles(page: sync_api.Page) -> list[str]:
+    """Return what axe-core finds against names, roles, contrast and landmarks."""
+    found = Axe().run(page).response["violations"]
+    return [f"{v['id']}: {node['html'][:200]}" for v in found for node in v["nodes"]]
 
 
 @contextmanager

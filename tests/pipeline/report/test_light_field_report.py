@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import Browser, chromium, needs_chromium, quiet, sync_api
+from browsing import Browser, chromium, needs_chromium, obstacles, quiet, sync_api
 from finished import light_field_folder, pipeline
 from PIL import Image
 
@@ -208,6 +208,15 @@ def test_the_page_fits_its_window(browser: Browser, width: int) -> None:
         "all => all.filter(e => !(e.ariaLabel || e.labels?.length || e.textContent.trim())).length"
     )
     assert unnamed == 0
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_the_way_of_readers(browser: Browser, scheme: str) -> None:
+    page = browser.page()
+    page.emulate_media(color_scheme=scheme)
+    drawn(page)
+    assert obstacles(page) == []
 
 
 @needs_chromium

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from browsing import Browser, chromium, needs_chromium, quiet, sync_api
+from browsing import Browser, chromium, needs_chromium, obstacles, quiet, sync_api
 from finished import run_folder
 
 pytestmark = needs_chromium
@@ -60,7 +60,7 @@ def test_the_divider_follows_mouse_and_keyboard(browser: Browser) -> None:
 
 def test_all_pictures_zoom_together(browser: Browser) -> None:
     page = browser.page()
-    page.get_by_role("button", name="Show all pictures").click()
+    page.get_by_role("button", name="All").click()
     page.get_by_role("button", name="Zoom in").click()
     page.get_by_role("button", name="Zoom in").click()
     before = placed(page)
@@ -122,7 +122,7 @@ def test_each_side_can_show_each_picture(browser: Browser) -> None:
     page.get_by_label("Picture on the left").select_option("original")
     page.get_by_label("Picture on the right").select_option("reference")
     assert seen(page) == ["reference", "original"]
-    page.get_by_role("button", name="Show where detail was borrowed").click()
+    page.get_by_role("button", name="Borrowed").click()
     assert seen(page) == ["result", "borrowed"]
 
 
@@ -161,6 +161,14 @@ def test_without_javascript_all_pictures_are_there(browser: Browser) -> None:
     exhibit = page.locator(".exhibit").first
     assert exhibit.locator("figure:visible").count() == 5
     assert page.locator("button").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_the_way_of_readers(browser: Browser, scheme: str) -> None:
+    page = browser.page()
+    page.emulate_media(color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert obstacles(page) == []
 
 
 def test_every_control_has_a_name_and_the_dark_page_is_dark(browser: Browser) -> None:
