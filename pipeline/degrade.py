@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.lightfield import sidecar
 from pipeline.media.probe import probe
 from pipeline.media.promises import check_container
 from pipeline.media.reader import Frame, read
@@ -67,6 +68,8 @@ def degrade(
                 frames += 1
         finished = work / f"finished{output.suffix}"
         assemble(clip, [segment], finished, encoding)
+        if every == 1:
+            _keep_grid(Path(source), finished, width, height)
         if force and output.is_dir():
             shutil.rmtree(output)
         finished.replace(output)
@@ -75,6 +78,15 @@ def degrade(
     return Degraded(
         output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel
     )
+
+
+def _keep_grid(source: Path, finished: Path, width: int, height: int) -> None:
+    """Give a folder of views the sidecar of its source: names alone do not tell their order."""
+    told = sidecar.sidecar_path(source)
+    if finished.is_dir() and source.is_dir() and told.is_file():
+        grid = sidecar.Sidecar.model_validate_json(told.read_bytes())
+        small = grid.model_copy(update={"width": width, "height": height})
+        (finished / sidecar.NAME).write_text(small.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _encoding(clip: Clip, codec: str | None, crf: float | None, pix_fmt: str | None) -> Encoding:

@@ -1,6 +1,7 @@
 """The documentation builds without a warning, and what it tells people to type works.
 
-Blocks of `sh` and `python` are executed page by page, those below `<!-- not run: why -->` excepted.
+Blocks of `sh` and `python` are executed page by page; EXCEPTED lists the two that are not. A block
+of `yaml` or `toml` that begins with the name of a file becomes that file.
 """
 
 from __future__ import annotations
@@ -11,18 +12,25 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import islice
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from crossnetpp.data.degradation import degrade
 from pipeline.cli import COMMANDS, main
+from pipeline.media.probe import probe
+from pipeline.media.reader import read
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
-BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"(<!-- not run[^\n]+ -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+EXCEPTED = {"install.md": 1, "clusters.md": 1}
+"""Page -> blocks not run here: pip would change the environment, and a cluster has its own test."""
 QUICK = ["--engine", "bicubic", "--preset", "ultrafast"]
 """Added to runs and plans: the pages are about commands, other tests about the network."""
 
@@ -42,7 +50,28 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert moved.exit_code == 0, moved.output
     write_views(folder)
+    write_stills(folder)
+    (folder / "pipeline").mkdir()
+    (folder / "pipeline" / "samples").symlink_to(ROOT / "pipeline" / "samples")
+    (folder / "tests").mkdir()
+    (folder / "tests" / "data").symlink_to(ROOT / "tests" / "data")
     return folder
+
+
+def write_stills(folder: Path) -> None:
+    """Write stills/ of ref.mp4, second.mp4 (the sample without its first half second) and DATA/."""
+    from recordings import write_video
+
+    (folder / "stills").mkdir()
+    clip = probe(str(folder / "ref.mp4"))
+    for frame in islice(read(clip), 0, None, 5):
+        picture = cv2.cvtColor(np.asarray(frame.rgb), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / "stills" / f"key_{clip.seconds(frame.pts):.2f}s.png"), picture)
+    sample = probe(str(ROOT / "pipeline" / "samples" / "monster.mp4"))
+    late = [np.asarray(f.rgb) for f in read(sample) if sample.seconds(f.pts) > 0.49]
+    write_video(folder / "second.mp4", late, rate=30)
+    (folder / "DATA" / "photos").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "data" / "kodak_21.jpg", folder / "DATA" / "photos")
 
 
 def write_views(folder: Path) -> None:
@@ -66,7 +95,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
     return [
         (language, body)
         for skipped, language, body in BLOCK.findall(text)
-        if not skipped and language in ("sh", "python")
+        if not skipped and language in ("sh", "python", "yaml")
     ]
 
 
@@ -79,6 +108,17 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     assert "No issues found" in done.stdout + done.stderr
     built = (tmp_path / "build" / "site" / "start" / "index.html").read_text(encoding="utf-8")
     assert "https://fonts." not in built
+
+
+def test_every_command_is_executed_but_for_two_blocks() -> None:
+    texts = {page: (DOCS / page).read_text(encoding="utf-8") for page in PAGES}
+    skipped = {
+        page: sum(bool(why) for why, language, _ in BLOCK.findall(text) if language == "sh")
+        for page, text in texts.items()
+    }
+    assert {page: count for page, count in skipped.items() if count} == EXCEPTED
+    languages = {language for text in texts.values() for _, language, _ in BLOCK.findall(text)}
+    assert languages == {"sh", "python", "yaml", "toml", "text"}
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -106,6 +146,10 @@ def test_commands_and_links_of_a_page_exist(page: str) -> None:
 
 def quickened(words: list[str]) -> list[str]:
     """Return the options that make a command of a page quick enough to be tested."""
+    if words[1] == "train":
+        return ["--set", "steps=1", "--set", "batch=2", "--set", "size=64", "--set", "workers=0"]
+    if "--model" in words:  # the weights are to be read, not to be passed over by bicubic
+        return ["--engine", "torch", *QUICK[2:], "--end", "0.1"]
     if words[1] not in ("run", "plan") or "--help" in words:
         return []
     # light fields and numbered pictures have no x264 preset
@@ -117,15 +161,21 @@ def quickened(words: list[str]) -> list[str]:
 def test_the_commands_of_a_page_work(
     page: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(recordings, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(recordings, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for language, body in blocks(page):
         if language == "python":
             exec(compile(body, page, "exec"), names)
             continue
+        if language == "yaml":
+            Path(body.splitlines()[0].removeprefix("# ")).write_text(body)
+            continue
         for line in body.splitlines():
             words = shlex.split(line, comments=True)
+            if words[0] == "make":  # its recipe is CI's, and what `pipeline demo` does has a test
+                subprocess.run([words[0], "-n", *words[1:]], cwd=ROOT, check=True)
+                continue
             assert words[0] == "pipeline", f"{page}: only pipeline commands can be tested: {line}"
             quick = quickened(words)
             result = CliRunner().invoke(main, words[1:] + quick)

@@ -46,13 +46,15 @@ def texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(ground[:, shift : shift + width])
 
 
-def write_video(path: Path, frames: list[NDArray[np.uint8]], *, gop: int = GOP) -> Path:
-    """Encode frames at 25 a second with a key frame every `gop` frames."""
+def write_video(
+    path: Path, frames: list[NDArray[np.uint8]], *, gop: int = GOP, rate: int = RATE
+) -> Path:
+    """Encode frames at `rate` a second with a key frame every `gop` frames."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE)
+        stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
-        stream.time_base = Fraction(1, RATE)
+        stream.time_base = Fraction(1, rate)
         stream.options = {
             "crf": "10",
             "preset": "ultrafast",
@@ -63,7 +65,7 @@ def write_video(path: Path, frames: list[NDArray[np.uint8]], *, gop: int = GOP) 
         }
         for index, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture.pts, picture.time_base = index, Fraction(1, RATE)
+            picture.pts, picture.time_base = index, Fraction(1, rate)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return path

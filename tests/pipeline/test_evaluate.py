@@ -16,11 +16,13 @@ from pipeline.cli import main
 from pipeline.degrade import degrade
 from pipeline.errors import InputError, PairingError
 from pipeline.evaluate import evaluate, given_frames
+from pipeline.lightfield.opening import open_light_field
 from pipeline.media.probe import probe, scan
 from pipeline.media.reader import read
 from pipeline.plan import make_plan
 from pipeline.settings import RunSettings
 
+DATA = Path(__file__).parents[1] / "data"
 SAMPLE = Path(__file__).parents[2] / "pipeline" / "samples" / "monster.mp4"
 
 
@@ -51,6 +53,26 @@ def test_an_odd_size_and_a_still_can_be_degraded(tmp_path: Path) -> None:
     degrade(str(SAMPLE), tmp_path / "half.mp4", scale=8)
     degrade(str(tmp_path / "half.mp4"), lr, scale=2)
     assert (probe(str(lr)).width, probe(str(lr)).height) == (45, 30)
+
+
+def test_a_reduced_light_field_keeps_the_order_of_its_views(tmp_path: Path) -> None:
+    # stored with rows and columns exchanged, which the sidecar of the folder tells
+    capture = DATA / "flowers_8x8.png"
+    asked = ["--layout", "mosaic", "--grid", "8x8", "--order", "col,row", "--crop-grid", "3x2"]
+    sharp, small = tmp_path / "sharp", tmp_path / "small"
+    told = ["convert", str(capture), *asked, "--to", "folder", "-o", str(sharp)]
+    converted = CliRunner().invoke(main, told)
+    assert converted.exit_code == 0, converted.output
+    degrade(str(sharp), small, scale=2)
+    truth, reduced = open_light_field(sharp), open_light_field(small)
+    assert truth is not None
+    assert reduced is not None
+    assert truth.grid is not None
+    assert reduced.grid is not None
+    assert reduced.grid.rows == truth.grid.rows == (truth.grid.rows[0], 3)
+    for a, b in zip(truth.grid.views, reduced.grid.views, strict=True):
+        assert (a.row, a.col) == (b.row, b.col)
+        assert [Path(f).name for f in a.files] == [Path(f).name for f in b.files]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Key frames: a clip that is small all the time, and sharp once in 15 frames.
+set -euo pipefail
+original=pipeline/samples/monster.mp4
+out=${1:-example-output/04}
+mkdir -p "$out"
+
+# 1. a test whose truth is known
+pipeline degrade $original --scale 4 -o "$out/small.mp4" --force
+pipeline degrade $original --scale 1 --every 15 -o "$out/keys.mp4" --force
+# 2. which key frame serves which frame? a dry run says it and runs nothing
+pipeline run "$out/small.mp4" --ref-stream "$out/keys.mp4" --end 0.3 -o "$out/large.mkv" --dry-run --force
+# 3. the run; the original is for the report only
+pipeline run "$out/small.mp4" --ref-stream "$out/keys.mp4" --end 0.3 -o "$out/large.mkv" --engine torch -q \
+    --ground-truth $original --report "$out/report.html" --force
+# 4. measured, without the frames that were given
+pipeline evaluate "$out/large.mkv" --ground-truth $original --plan "$out/large.plan.json"
+echo "look at $out/report.html"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# A light field: 25 small views, and one sharp photograph of the same place.
+set -euo pipefail
+out=${1:-example-output/06}
+mkdir -p "$out"
+
+# views of a Lytro capture, tiled; stored with rows and columns exchanged, which `probe` finds
+capture=(tests/data/flowers_8x8.png --layout mosaic --grid 8x8 --order col,row)
+pipeline convert "${capture[@]}" --crop-grid 5x5 --to folder -o "$out/sharp" --force
+pipeline probe "$out/sharp"
+pipeline degrade "$out/sharp" --scale 2 -o "$out/small" --force
+# the middle view is given; all others borrow from it
+pipeline run "$out/small" --ref-stream "$out/sharp/view_03_03.png" --ref-view center -o "$out/large" --engine torch -q \
+    --ground-truth "$out/sharp" --report "$out/report.html" --force
+pipeline evaluate "$out/large" --ground-truth "$out/sharp" --plan "$out/large.plan.json"
+pipeline look "$out/large" --epi --refocus -0.5,0,0.5 -o "$out/look" --force
+echo "look at $out/report.html"
