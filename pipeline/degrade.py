@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.lightfield import sidecar
+from pipeline.media.colour import describe_colour
 from pipeline.media.probe import probe
 from pipeline.media.promises import check_container
 from pipeline.media.reader import Frame, read
@@ -21,6 +22,8 @@ from pipeline.media.writer import SegmentWriter, check_encoder, default_encoding
 from pipeline.schema import Clip, Encoding, Model
 
 Kernel = Literal["bicubic", "area"]
+MATRIX_TAGS = {"bt709": 1, "bt601": 6}
+"""What is guessed of untagged recordings -> its number in H.273."""
 
 
 class Degraded(Model):
@@ -54,6 +57,7 @@ def degrade(
     """
     clip = probe(source)
     width, height = clip.width // scale, clip.height // scale
+    clip = _with_matrix(clip, width, height)
     _check(clip, output, width, height, scale, every, force)
     encoding = _encoding(clip, codec, crf, pix_fmt)
     check_encoder(encoding, width, height)
@@ -78,6 +82,18 @@ def degrade(
     return Degraded(
         output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel
     )
+
+
+def _with_matrix(clip: Clip, width: int, height: int) -> Clip:
+    """Return the clip with a tag for its colours where the smaller size would suggest others."""
+    colour = clip.colour
+    if not colour.guessed or colour.matrix in (1, 6):
+        return clip
+    guess = describe_colour(clip.pix_fmt, width, height).used_matrix
+    if guess == colour.used_matrix:
+        return clip
+    tagged = colour.model_copy(update={"matrix": MATRIX_TAGS[colour.used_matrix]})
+    return clip.model_copy(update={"colour": tagged})
 
 
 def _keep_grid(source: Path, finished: Path, width: int, height: int) -> None:

@@ -55,6 +55,17 @@ def test_an_odd_size_and_a_still_can_be_degraded(tmp_path: Path) -> None:
     assert (probe(str(lr)).width, probe(str(lr)).height) == (45, 30)
 
 
+def test_colours_guessed_by_size_stay_when_the_size_changes(tmp_path: Path) -> None:
+    untagged = DATA / "big_buck_bunny_720p.mp4"
+    degrade(str(untagged), tmp_path / "lr.mp4", scale=4, every=60)
+    truth, small = probe(str(untagged)), probe(str(tmp_path / "lr.mp4"))
+    assert truth.colour.guessed
+    assert small.colour.used_matrix == truth.colour.used_matrix == "bt709"
+    sharp, reduced = next(iter(read(truth))).rgb, next(iter(read(small))).rgb
+    away = reduced.astype(int) - reduce(sharp, 4)
+    assert np.abs(away.mean(axis=(0, 1))).max() < 0.5
+
+
 def test_a_reduced_light_field_keeps_the_order_of_its_views(tmp_path: Path) -> None:
     # stored with rows and columns exchanged, which the sidecar of the folder tells
     capture = DATA / "flowers_8x8.png"
