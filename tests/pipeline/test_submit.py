@@ -149,6 +149,46 @@ def test_plain_ray_job_submit_does_the_same(
 
 
 @pytest.mark.ray
+def test_the_lines_of_the_documentation(
+    head: Head, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """`docs/clusters.md`, with this cluster, these recordings and a job that exists."""
+    (block,) = re.findall(
+        r"```sh\n(.*?)```", (ROOT / "docs" / "clusters.md").read_text(), re.DOTALL
+    )
+    output, known = tmp_path / "out.mkv", {"job": "raysubmit_..."}
+    places = {"s3://bucket/a.mp4": pair[0], "a.mp4": pair[0], "out.mkv": output}
+    places |= {"s3://bucket/hr.mp4": pair[1], "hr.mp4": pair[1], "s3://bucket/a_x4.mp4": output}
+    ran = []
+    for line in block.splitlines():
+        words = [str(places.get(word, word)) for word in shlex.split(line, comments=True)]
+        words = [w.replace("http://HEAD:8265", head.url) for w in words]
+        words = [w.replace("raysubmit_...", known["job"]) for w in words]
+        if words[0] == "export":
+            assert all(word.partition("=")[0] in head.env for word in words[1:])
+            continue
+        if "--ref-stream" in words:
+            words += CHOSEN if "-o" in words else [*CHOSEN, "-o", str(tmp_path / "again.mkv")]
+        program = RAY if words[0] == "ray" else [sys.executable, "-m", "pipeline"]
+        done = subprocess.run(
+            [*program, *words[1:]],
+            env=head.env,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        if found := re.search(r"raysubmit_\w+", done.stdout + done.stderr):
+            known["job"] = found[0]
+        ran.append(words[1])
+    assert ran == ["submit", "submit", "job", "status"]
+    assert output.exists()
+    assert (tmp_path / "again.mkv").exists()
+
+
+@pytest.mark.ray
 def test_a_stopped_job_is_resumed(head: Head, pair: tuple[Path, Path], tmp_path: Path) -> None:
     long = tmp_path / "long"
     long.mkdir()
