@@ -15,6 +15,7 @@ import tomllib
 from itertools import islice
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import pytest
@@ -142,6 +143,42 @@ def test_commands_and_links_of_a_page_exist(page: str) -> None:
                 assert line.split()[1] in COMMANDS, line
     for link in re.findall(r"\]\(([\w-]+\.md)\)", text):
         assert link in PAGES
+
+
+def options_of(words: list[str]) -> set[str]:
+    """Return all options of the command that `pipeline ...` names; fails where there is none."""
+    group: click.Command = main
+    known = {option for p in main.params for option in p.opts}
+    for word in words:
+        if not isinstance(group, click.Group):
+            break
+        found = group.get_command(click.Context(group), word)
+        assert found is not None, words
+        group = found
+        known |= {option for p in group.params for option in (*p.opts, *p.secondary_opts)}
+    return known | {"--help"}
+
+
+@pytest.mark.parametrize("text", [*(f"docs/{page}" for page in PAGES), "README.md"])
+def test_every_command_in_running_text_has_its_options(text: str) -> None:
+    written = re.findall(
+        r"(?:^|`)\s*(pipeline [a-z][^`\n]*)",
+        (ROOT / text).read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    for command in written:
+        # what stands after # explains; after -- another program's words begin
+        told = re.split(r"\s#\s|\s--\s", command)[0]
+        words = [w for w in told.split()[1:] if re.fullmatch(r"[a-z]+", w)]
+        options = set(re.findall(r"(?<!\S)--[a-z][a-z-]+", told))
+        if words and words[0] in COMMANDS:
+            known = options_of(words) | submitted(words)
+            assert options <= known, (command, options - known)
+
+
+def submitted(words: list[str]) -> set[str]:
+    """Return the options that `pipeline submit` hands on."""
+    return options_of(["run"]) if words[0] == "submit" else set()
 
 
 def quickened(words: list[str]) -> list[str]:
