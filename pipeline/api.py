@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from deploy.engine import load_engine
 from deploy.protocol import EngineError, Pixels
@@ -16,11 +16,10 @@ from pipeline.errors import InputError
 from pipeline.job import RunResult, run, settle
 from pipeline.plan import make_plan
 from pipeline.progress import Reporter
+from pipeline.run_options import Place, RunOptions
 from pipeline.settings import RunSettings, checked
 from pipeline.stages import DecodeStage, header, tasks
 from pipeline.stages import enhance as enhance_batch
-
-Place = str | PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def enhance(
     output: Place | None = None,
     *,
     progress: Reporter | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> RunResult:
     """Enhance a recording by its HR reference, as `pipeline run` does; returns what came of it.
 
@@ -53,7 +52,9 @@ def enhance(
     return run(_settings(source, reference, output, options), progress)
 
 
-def enhanced_frames(source: Place, reference: Place, **options: Any) -> Iterator[SRFrame]:
+def enhanced_frames(
+    source: Place, reference: Place, **options: Unpack[RunOptions]
+) -> Iterator[SRFrame]:
     """Yield the enhanced frames in order of presentation, without encoding or writing anything.
 
     Few frames are in memory at a time. `options` are those of `enhance`. Raises PipelineError.
@@ -76,9 +77,11 @@ def enhanced_frames(source: Place, reference: Place, **options: Any) -> Iterator
 
 
 def _settings(
-    source: Place, reference: Place, output: Place | None, options: dict[str, Any]
+    source: Place, reference: Place, output: Place | None, options: RunOptions
 ) -> RunSettings:
-    given = {name: fspath(v) if isinstance(v, PathLike) else v for name, v in options.items()}
+    given: dict[str, Any] = {
+        name: fspath(v) if isinstance(v, PathLike) else v for name, v in options.items()
+    }
     given |= {"input": fspath(source), "ref_stream": fspath(reference)}
     given["output"] = None if output is None else fspath(output)
     return checked(RunSettings, given)

@@ -14,6 +14,10 @@ import pipeline
 from pipeline.errors import InputError
 from pipeline.media.probe import probe
 from pipeline.media.reader import read
+from pipeline.run_options import RunOptions
+from pipeline.settings import RunSettings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,25 @@ def test_mistakes_are_input_errors(pair: tuple[Path, Path], tmp_path: Path) -> N
         pipeline.enhance(*pair, sclae=2)
     with pytest.raises(InputError, match="warp9"):
         next(pipeline.enhanced_frames(*pair, engine="warp9"))
+
+
+def test_the_typed_options_are_those_that_are_checked() -> None:
+    told = set(RunOptions.__annotations__)
+    assert told == set(RunSettings.model_fields) - {"input", "ref_stream", "output"}
+
+
+def test_a_type_checker_knows_the_options(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from pipeline import enhance\n"
+        "enhance('a', 'b', scale=4, crf=18, force=True)\n"
+        "enhance('a', 'b', sclae=4)\n"
+        "enhance('a', 'b', runner='warp')\n"
+    )
+    command = [sys.executable, "-m", "mypy", str(program)]  # by the cache of `make types`
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if "program.py" in line and "error" in line]
+    assert [line.split("program.py:")[1].split(":")[0] for line in lines] == ["3", "4"]
 
 
 def test_importing_the_names_is_light_until_they_are_used() -> None:
