@@ -23,7 +23,7 @@ FREE = re.compile(
 )
 """Licences that lay nothing on what is built with a package; MPL covers its own files alone."""
 BOUND = re.compile(r"\b(AGPL|GPL|LGPL|SSPL|Commons Clause)\b|non-?commercial", re.I)
-SILENT = {"openexr": "BSD-3-Clause"}
+SILENT = {"openexr": "BSD-3-Clause", "axe-playwright-python": "MIT"}
 """Packages whose metadata names no licence: read in their own repositories."""
 PROPRIETARY = {"tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"}
 """NVIDIA's, of the extra `rtx`, which is never bundled."""
