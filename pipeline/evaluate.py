@@ -25,7 +25,7 @@ from pipeline.lightfield.sidecar import given_views
 from pipeline.media.numbered import check_comparable
 from pipeline.media.probe import probe
 from pipeline.media.reader import Frame, read
-from pipeline.schema import Clip, Model, Plan, ReferenceChoice
+from pipeline.schema import Clip, Model, Plan
 from pipeline.settings import GridSettings, checked
 
 TOLERANCE = Fraction(1, 1000)
