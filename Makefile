@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types bench docs browser audit clean
+.PHONY: demo test lint types bench docs tools audit clean
 
 demo: $(READY)
 	$(BIN)/pipeline demo --force -o demo-output
 
 test: $(READY) lint types
-	@$(MAKE) --no-print-directory browser || echo 'no browser: where CI is set the tests that need one fail, else they are skipped'
+	@$(MAKE) --no-print-directory tools || echo 'not all tools: where CI is set the tests that need one fail, else they are skipped'
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
@@ -27,10 +27,10 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/zensical build --strict
 
-# For the tests of the report: without one they are skipped, and fail where CI is set. Debian, as root.
-browser:
-	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || \
-		{ apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
+# Programs that tests look with: without one they are skipped, and fail where CI is set. Debian, as root.
+tools:
+	@{ command -v chromium || command -v google-chrome; } > /dev/null && command -v ffprobe > /dev/null && command -v strace > /dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium ffmpeg strace > /dev/null 2>&1; }
 
 # Asks PyPI for known vulnerabilities of every pinned version, which needs its JSON interface. --strict:
 # by itself pip-audit calls a package that it could not ask about no problem. No part of `make test`.

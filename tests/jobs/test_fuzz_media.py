@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from jobs.fuzz_media import fuzz, opened_outside, watched
+from tests.programs import needs
 
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="no strace")
+needs_strace = needs("strace")
 
 
 @needs_strace

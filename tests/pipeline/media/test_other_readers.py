@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ from jobs.media.cases import Case
 from jobs.media.contract import check
 from pipeline.media.probe import probe, scan
 from pipeline.media.reader import read
+from tests.programs import needs
 
 CASES = [
     Case(container="mp4", rate="variable", frames=14, audio=1),
@@ -26,7 +26,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe")
+@needs("ffprobe")
 def test_ffprobe_agrees(case: Case, tmp_path: Path) -> None:
     assert check(case, tmp_path).faults == []
     out = tmp_path / f"out{case.suffix}"

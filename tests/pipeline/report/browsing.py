@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +11,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 
+from tests.programs import needs
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-ON_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
-"""Set by every common CI and by .ci/run: there a browser was to be installed, so none fails."""
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None and not ON_CI,
-    reason="no chromium on the PATH: `make browser` installs Debian's",
-)
+needs_chromium = needs("chromium", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
@@ -53,7 +49,7 @@ def obstacles(page: sync_api.Page) -> list[str]:
 def chromium() -> Iterator[sync_api.Browser]:
     """Start a Chromium and end it."""
     if CHROMIUM is None:
-        pytest.fail("no chromium on the PATH, and CI is set: `make browser` could not install it")
+        pytest.fail("no chromium on the PATH, and CI is set: `make tools` could not install it")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
