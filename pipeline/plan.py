@@ -30,7 +30,12 @@ from pipeline.lightfield.targets import (
 from pipeline.media import sequence
 from pipeline.media.interlaced import progressive
 from pipeline.media.probe import fingerprint, probe
-from pipeline.media.promises import check_container, container_notes, default_output
+from pipeline.media.promises import (
+    check_container,
+    container_notes,
+    default_output,
+    guess_notes,
+)
 from pipeline.media.writer import check_encoder, default_encoding
 from pipeline.names import check_paths, check_recording
 from pipeline.output_checks import check_output, check_room
@@ -114,6 +119,7 @@ def make_plan(settings: RunSettings) -> Plan:
         )
         notes = [
             *_colour_notes(lr, ref),
+            *guess_notes(lr, width, height),
             *silent,
             *lost,
             *paired.notes,

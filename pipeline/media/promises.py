@@ -10,6 +10,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import InputError
 from pipeline.media.alpha import ENCODERS, keeps
+from pipeline.media.colour import describe_colour
 from pipeline.media.container import first_frame as container_first_frame
 from pipeline.media.container import open_input
 from pipeline.media.hdr import CARRIERS, is_dynamic
@@ -114,6 +115,21 @@ def picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
     if is_dynamic(frame):
         notes.append("dynamic HDR metadata (Dolby Vision, HDR10+) are dropped; PQ or HLG is kept")
     return notes
+
+
+def guess_notes(clip: Clip, width: int, height: int) -> list[str]:
+    """Say where an untagged output is so large that players guess other colours than the input's.
+
+    Tags stay those of the input, none included; players guess BT.709 from 1280x720 on.
+    """
+    there = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
+    if clip.kind != "video" or there.used_matrix == clip.colour.used_matrix:
+        return []
+    return [
+        f"untagged colour stays {clip.colour.used_matrix}, but at {width}x{height} players guess "
+        f"{there.used_matrix}: tag the input, for example by ffmpeg -i IN -c copy "
+        "-bsf:v h264_metadata=matrix_coefficients=6 TAGGED"
+    ]
 
 
 def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:

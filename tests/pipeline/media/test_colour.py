@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from clips import DATA
+from clips import DATA, make_video
 from numpy.typing import NDArray
 
 from pipeline.errors import MediaError
 from pipeline.media.colour import FromRgb, ToRgb, describe_colour, output_colour
+from pipeline.media.probe import probe
+from pipeline.media.promises import guess_notes
 
 WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 """H.273 matrix -> the weights of red and blue in luma."""
@@ -206,3 +209,13 @@ def test_a_size_change_is_converted_by_its_own_size() -> None:
         luma = planes_of(convert(rgb))[0]
         assert luma.shape == (height, width)
         assert np.abs(luma - (200 / 255 * 219 + 16)).max() <= 1
+
+
+def test_an_untagged_output_of_a_size_that_players_read_otherwise_is_said(tmp_path: Path) -> None:
+    clip = probe(str(make_video(tmp_path / "in.mp4", pts=[0, 1])))
+    assert clip.colour.guessed
+    assert guess_notes(clip, 854, 480) == []
+    (note,) = guess_notes(clip, 1280, 720)
+    assert note.startswith("untagged colour stays bt601, but at 1280x720 players guess bt709")
+    tagged = probe(str(make_video(tmp_path / "tagged.mp4", pts=[0, 1], colour=(6, 1, 6, 6))))
+    assert guess_notes(tagged, 1280, 720) == []
