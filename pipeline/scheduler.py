@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 Task = tuple[str, int]
 """The input a segment belongs to, and the segment's index."""
+_FEW = 64
+"""Old entries of a heap that are never worth tidying up."""
 
 
 @dataclass(frozen=True)
@@ -235,14 +237,12 @@ class Scheduler:
 
     def _copies(self, now: float, blocked: frozenset[str]) -> list[Assignment]:
         """Give idle workers what others would finish too late."""
-        idle = {w for w in self._loads[0] if self._workers[w].node not in blocked}
+        idle = [w for w in self._loads[0] if self._workers[w].node not in blocked]
         started = []
-        while idle:
-            worker = min(idle, key=lambda name: (self._pace(name) or 0.0, name))
+        for worker in sorted(idle, key=lambda name: (self._pace(name) or 0.0, name)):
             pace = self._pace(worker)
             if pace is None or (task := self._latest(worker, pace, now)) is None:
                 break
-            idle.remove(worker)
             started.append(self._start(worker, task, now))
         return started
 
@@ -263,8 +263,7 @@ class Scheduler:
         return None
 
     def _may_copy(self, task: Task, owner: str) -> bool:
-        item = self._items.get(task)
-        return item is not None and owner in item.on and len(item.on) < self.policy.copies
+        return self._runs(task, owner) and len(self._items[task].on) < self.policy.copies
 
     def _start(self, worker: str, task: Task, now: float) -> Assignment:
         entry, item = self._workers[worker], self._items[task]
@@ -282,8 +281,21 @@ class Scheduler:
             heapq.heappush(self._late, (-end, task, worker))
             straggling = end + (self.policy.overdue - 1) * expected
             heapq.heappush(self._due, (straggling, task, worker))
+            self._tidy()
         self._move(worker)
         return Assignment(worker, task, item.attempts)
+
+    def _tidy(self) -> None:
+        """Forget old entries of the heaps now and then, not all at once when they are looked at."""
+        most = 2 * self.policy.in_flight * len(self._workers) + _FEW
+        for heap in (self._late, self._due):
+            if len(heap) > most:
+                heap[:] = [entry for entry in heap if self._runs(*entry[1:])]
+                heapq.heapify(heap)
+
+    def _runs(self, task: Task, worker: str) -> bool:
+        item = self._items.get(task)
+        return item is not None and worker in item.on
 
     def _pace(self, worker: str) -> float | None:
         entry = self._workers[worker]

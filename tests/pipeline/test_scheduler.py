@@ -156,6 +156,22 @@ def test_a_fast_worker_takes_over_what_a_slow_one_has_just_begun() -> None:
     assert given[1:] == ([("fast", ("a", 3))] if other == "fast" else [])
 
 
+def test_what_is_kept_does_not_grow_with_what_is_done() -> None:
+    """The first idle worker would have to go through all of it, while thousands wait."""
+    scheduler = Scheduler()
+    scheduler.add("a", dict.fromkeys(range(3000), 1.0))
+    for name in "xyz":
+        scheduler.joined(name)
+    for now in range(3000):
+        scheduler.decide(now)
+        for name in "xyz":
+            if scheduler.running(name):
+                scheduler.done(name, scheduler.running(name)[0], now + 0.5)
+        assert len(scheduler._late) <= 100
+        assert len(scheduler._due) <= 100
+    assert scheduler.unfinished == 0
+
+
 def test_a_dropped_input_is_not_waited_for() -> None:
     scheduler = Scheduler()
     scheduler.add("bad", dict.fromkeys(range(5), 1.0))
