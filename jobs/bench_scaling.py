@@ -3,7 +3,8 @@
     python -m jobs.bench_scaling
 
 Sleeping leaves the cores to the pipeline itself, so that two of them can show what eight GPUs
-would. The rate leaves out the start of actors: it counts from the first commit to the last.
+would. Every actor gets the same number of equal segments. The clock starts when all actors have
+loaded their engine and ends with the last commit: filling and emptying the pipeline count.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,24 @@ from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import Engine, Pixels
 from jobs.machine import write_result
 from pipeline import ray_runner
+from pipeline.errors import PipelineError
 from pipeline.interrupt import Interrupts
 from pipeline.job import prepare
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, RunFolder
 from pipeline.progress import Silent
 from pipeline.ray_actor import SegmentActor, Setup
 from pipeline.ray_cluster import cluster
-from pipeline.ray_runner import Demand, run_on_ray
-from pipeline.schema import Plan, SegmentRecord
+from pipeline.ray_runner import Demand, RayPool
+from pipeline.schema import SegmentRecord
 from pipeline.settings import RunSettings
-from pipeline.stages import header
+from pipeline.stages import SegmentTask, header
 
 SECONDS = 0.5
 """For one frame."""
-FRAMES = 320
+SEGMENT = 5
+"""Frames of a segment."""
+EACH = 12
+"""Segments for every actor."""
 WORKERS = (1, 2, 8)
 
 
@@ -50,11 +56,16 @@ class Sleeping(BicubicEngine):
 
 
 class SleepingActor(SegmentActor):
-    """An actor whose engine sleeps."""
+    """An actor whose engine sleeps, and which begins when all others are ready too."""
+
+    @ray.method(concurrency_group="work")
+    def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
+        """Do a segment as soon as the start is given."""
+        while not _start(setup.folder).exists():
+            time.sleep(0.01)
+        return super().run(job, setup, task)
 
     def _engine(self, setup: Setup) -> Engine:
-        from dataclasses import replace
-
         if not self._engines:
             engine = Sleeping(threads=1)
             engine.info = replace(engine.info, borrows=True)
@@ -62,43 +73,63 @@ class SleepingActor(SegmentActor):
         return self._engines["", "", None]
 
 
-class Timed(Ledger):
-    """A ledger that knows when each segment was committed."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        self.times: list[tuple[float, int]] = []
-
-    def add(self, record: SegmentRecord) -> None:
-        """Note the segment and the moment."""
-        super().add(record)
-        self.times.append((time.monotonic(), record.frames))
+def _start(folder: RunFolder) -> Path:
+    return folder.path.parent / "start"
 
 
-def write_pair(folder: Path) -> tuple[Path, Path]:
+def write_pair(folder: Path, frames: int) -> tuple[Path, Path]:
     """Write a clip of noise that moves, and the same at a quarter of its size."""
     ground = np.random.default_rng(1).integers(0, 255, (24, 64, 3), np.uint8)
     ground = cv2.resize(ground, (512, 192), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
-    sharp = [np.ascontiguousarray(np.roll(ground, i, axis=1)[:, :256]) for i in range(FRAMES)]
+    sharp = [np.ascontiguousarray(np.roll(ground, i, axis=1)[:, :256]) for i in range(frames)]
     small = [cv2.resize(f, (64, 48), interpolation=cv2.INTER_AREA) for f in sharp]
-    for name, frames in (("lr", small), ("hr", sharp)):
-        imageio.imwrite(folder / f"{name}.mp4", np.stack(frames), plugin="pyav", codec="libx264",
+    for name, pictures in (("lr", small), ("hr", sharp)):
+        # every frame a key frame: all segments are equal
+        imageio.imwrite(folder / f"{name}.avi", np.stack(pictures), plugin="pyav", codec="mjpeg",
                         fps=25)  # fmt: skip
-    return folder / "lr.mp4", folder / "hr.mp4"
+    return folder / "lr.avi", folder / "hr.avi"
 
 
-def rate(settings: RunSettings, workers: int) -> dict[str, Any]:
-    """Return frames per second with so many actors."""
-    plan = prepare(settings, Silent())
-    with Timed(plan) as ledger:
-        setup = Setup(header(plan), ledger.folder, plan.engine, plan.model, 1)
-        run_on_ray(ledger, setup, Silent(), Demand(workers=workers))
-        times = sorted(ledger.times)
+def settings(folder: Path, workers: int) -> RunSettings:
+    """Return a run of `EACH` segments for every actor."""
+    lr, hr = write_pair(folder, workers * EACH * SEGMENT)
+    return RunSettings(
+        input=str(lr),
+        ref_stream=str(hr),
+        output=str(folder / "out.mkv"),
+        engine="bicubic",
+        segment=SEGMENT / 25,
+        batch=1,
+        preset="ultrafast",
+    )
+
+
+def rate(folder: Path, workers: int) -> dict[str, Any]:
+    """Return frames per second with so many actors; the cluster must be connected."""
+    plan = prepare(settings(folder, workers), Silent())
+    assert [s.frames for s in plan.segments] == [SEGMENT] * (workers * EACH)
+    pool = RayPool(Demand(workers=workers), Silent())
+    with Ledger(plan) as ledger:
+        try:
+            pool.add("", ledger, Setup(header(plan), ledger.folder, "bicubic", plan.model, 1))
+            while sum(slot.ready for slot in pool.slots()) < workers:
+                pool.step()
+            _start(ledger.folder).touch()
+            start, driver = time.monotonic(), time.process_time()
+            while not (ended := pool.step()):
+                pass
+            seconds, driver = time.monotonic() - start, time.process_time() - driver
+        finally:
+            pool.stop()
+        assert ended == [("", None)], ended
         ledger.remove()
-    # every actor commits its first segment at nearly one moment: count what comes after those
-    late = times[workers:]
-    seconds = late[-1][0] - times[workers - 1][0]
-    return {"workers": workers, "fps": round(sum(frames for _, frames in late) / seconds, 3)}
+    return {
+        "workers": workers,
+        "frames": len(plan.reference_map),
+        "seconds": round(seconds, 2),
+        "fps": round(len(plan.reference_map) / seconds, 3),
+        "driver_cpu": round(driver / seconds, 3),
+    }
 
 
 def main() -> None:
@@ -106,22 +137,12 @@ def main() -> None:
     ray_runner.SegmentActor = SleepingActor  # type: ignore[misc]
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     results = []
-    with tempfile.TemporaryDirectory() as name, cluster(None, Interrupts(), workers=max(WORKERS)):
-        lr, hr = write_pair(Path(name))
-        settings = RunSettings(
-            input=str(lr),
-            ref_stream=str(hr),
-            output=str(Path(name) / "out.mp4"),
-            engine="bicubic",
-            segment=0.2,
-            batch=1,
-            preset="ultrafast",
-        )
+    with cluster(None, Interrupts(), workers=max(WORKERS)):
         for workers in WORKERS:
-            results.append(rate(settings, workers))
+            with tempfile.TemporaryDirectory() as name:
+                results.append(rate(Path(name), workers))
             print(results[-1], flush=True)  # noqa: T201
-    one = results[0]["fps"]
-    times = {str(r["workers"]): round(r["fps"] / one, 2) for r in results}
+    times = {str(r["workers"]): round(r["fps"] / results[0]["fps"], 2) for r in results}
     print(times)  # noqa: T201
     write_result("scaling", {"seconds_per_frame": SECONDS, "results": results, "times_one": times})
 
