@@ -1,7 +1,7 @@
 """`pipeline submit`: the same arguments as `run`, carried out as a job on a Ray cluster.
 
-Only code travels (this package's folders, without weights of others, media or engines); INPUT, REF
-and OUT must be URLs or paths that the cluster sees.
+Only code travels (the three packages, with the weights that belong to them, and nothing that lies
+beside or among them); INPUT, REF and OUT must be URLs or paths that the cluster sees.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from pipeline.errors import InputError, Interrupted, PipelineError
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-EXCLUDES = (
-    *("/tests/", "/jobs/results/", "/demo-output/", "/runs/", "/build/", "/pipeline/samples/"),
-    *("*.mp4", "*.mkv", "*.mov", "*.avi", "*.webm", "*.png", "*.jpg", "*.tif", "*.exr"),
-    *("*.engine", "*.plan", "*.onnx", "*.pt", "*.state/", "*.run/", ".git/", ".venv/"),
+SHIPPED = (
+    *("*.py", "py.typed", "*.yaml", "/report/template/*", "/selftest.png"),
+    "/weights/*.safetensors",
 )
-"""What stays here, in .gitignore's notation; the networks' own weights (3 MB) go along."""
+"""What goes along of each package, in .gitignore's notation: the networks' weights have 3 MB."""
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _POLL = 0.5
 AGENT_TIMEOUT = 60.0
@@ -37,10 +36,12 @@ _MARK = "PIPELINE_EXIT_STATUS"
 """What the last line tells the exit status with: Ray says 1 for every failure."""
 
 
-def runtime_env(root: Path | None = None) -> dict[str, Any]:
-    """Return Ray's runtime environment: the packages' folders, nothing to install."""
-    root = root or Path(__file__).parents[1]
-    return {"working_dir": str(root), "excludes": list(EXCLUDES)}
+def runtime_env() -> dict[str, Any]:
+    """Return Ray's runtime environment: three packages and nothing else, nothing to install."""
+    root = Path(__file__).parents[1]
+    packages = [str(root / name) for name in ("crossnetpp", "deploy", "pipeline")]
+    # whatever else lies there or beside them stays: recordings, engines, weights, wheels
+    return {"py_modules": packages, "excludes": ["?*.?*", *(f"!{name}" for name in SHIPPED)]}
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

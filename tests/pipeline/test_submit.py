@@ -7,15 +7,18 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recordings import write_pair
@@ -247,18 +250,57 @@ def test_wrong_arguments_are_found_here() -> None:
     check(tuple(shlex.split("a.mp4 --ref-stream b.mp4 --json")))
 
 
-def test_only_code_travels() -> None:
-    env = runtime_env()
-    assert Path(env["working_dir"]) == ROOT
-    from ray._private.runtime_env.packaging import _get_excludes
+def shipped(root: Path, environment: dict[str, Any], folder: Path) -> set[str]:
+    """Return the names in the packages that Ray itself would make and upload."""
+    from ray._private.runtime_env.packaging import create_package
 
-    excluded = _get_excludes(ROOT, env["excludes"])
-    kept = [p for p in ROOT.rglob("*") if p.is_file() and not excluded(p)]
-    kept = [p for p in kept if not any(excluded(folder) for folder in p.parents if folder > ROOT)]
-    kept = [p for p in kept if not {".git", ".venv"} & {q.name for q in (p, *p.parents)}]
-    assert ROOT / "pipeline" / "cli.py" in kept
-    assert not [p for p in kept if p.suffix in (".mp4", ".png", ".engine", ".pt")]
-    assert not [p for p in kept if "tests" in p.parts]
+    names: set[str] = set()
+    for module in environment.get("py_modules", [root]):
+        target = folder / f"{Path(module).name}.zip"
+        top = "py_modules" in environment
+        excludes = environment.get("excludes")
+        create_package(str(module), target, True, include_parent_dir=top, excludes=excludes)
+        with zipfile.ZipFile(target) as packed:
+            names |= {name for name in packed.namelist() if not name.endswith("/")}
+    return names
+
+
+JUNK = ("clip.mp4", "a.engine", "other.safetensors", "torch-2.whl", "model.onnx", "x.state/y.py")
+
+
+def test_only_code_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = ("crossnetpp", "deploy", "pipeline")
+    for package in packages:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
+    before = {
+        str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file() and "." in p.name
+    }
+    for name in JUNK:
+        for place in (".", "pipeline", "deploy/engines"):
+            (tmp_path / place / name).parent.mkdir(exist_ok=True)
+            (tmp_path / place / name).write_bytes(b"large")
+    monkeypatch.setattr(pipeline.submit, "__file__", str(tmp_path / "pipeline" / "submit.py"))
+    sent = shipped(tmp_path, runtime_env(), tmp_path)
+    stay = {name for name in before if name.startswith("pipeline/samples/")}
+    stay |= {"crossnetpp/weights/SOURCES.md", "crossnetpp/weights/fast.log"}
+    assert sent == before - stay
+    assert "deploy/selftest.png" in sent  # without it no engine is trusted
+
+
+def test_the_checkout_as_working_dir_is_code_too(tmp_path: Path) -> None:
+    """`ray job submit --working-dir .` sends what .rayignore does not name."""
+    checkout = tmp_path / "checkout"
+    own = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".git", "build", "runs")
+    shutil.copytree(ROOT, checkout, ignore=own)
+    for name in JUNK:
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_bytes(b"large")
+    sent = shipped(checkout, {}, tmp_path)
+    assert {"pipeline/cli.py", "deploy/selftest.png", "crossnetpp/weights/fast.safetensors"} <= sent
+    assert not sent & set(JUNK)
+    assert not [name for name in sent if name.startswith(("tests/", "jobs/results/", ".git/"))]
+    assert not [name for name in sent if name.endswith((".mp4", ".webm", ".jpg"))]
 
 
 def test_a_token_is_no_part_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
