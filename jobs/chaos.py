@@ -4,8 +4,9 @@
 
 A local cluster of three raylets does one clip again and again. In every run something is killed
 with SIGKILL: an actor while it decodes, infers, is about to commit or has just committed; a whole
-raylet; the driver, which is started again. The output must have the same bits as the undisturbed
-one, no segment may be lost or counted twice, and no process or file may be left.
+raylet; the driver while it plans, waits for segments or publishes, which is started again. The
+output must have the same bits as the undisturbed one and every frame of the input once; no process
+may be left, and no file beside the output, in the cache or among the temporary files.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import contextlib
 import json
 import os
 import random
+import re
 import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +36,17 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 EVENTS = ("decode", "infer", "before commit", "after commit", "raylet", "driver")
+MOMENTS = ("planning", "segments", "publishing")
+"""Of the driver's life."""
 SABOTAGE = "PIPELINE_CHAOS"
 """Set for actors: JSON of stage, which call of it kills, and the file that says it is done."""
+MARK = "PIPELINE_CHAOS_MARK"
+"""Set for the cluster and all that descends from it, with a value of our own."""
+SERVICES = re.compile(
+    r"/raylet/raylet|gcs_server|ray::IDLE|ray::\w+Agent|default_worker\.py|dashboard|log_monitor|"
+    r"runtime_env|monitor\.py|setup_worker\.py|resource_tracker"
+)
+"""Processes of Ray itself, which live as long as the cluster."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +56,26 @@ class Outcome:
     event: str
     seed: int
     struck: bool
-    """Whether something was really killed before the run ended."""
+    """Whether an actor was killed and the driver noted it, or the driver was killed."""
+    moment: str
+    """When it was killed, as the seed chose it."""
+    exit_status: int
     same_bits: bool
-    segments: int
+    lost: int
+    """Frames of the input that the output lacks."""
     doubled: int
-    """Records that name one segment twice; must be 0."""
+    """Frames that it has more than once, or that the input has not."""
     left: tuple[str, ...]
     """Files and processes that should not be there."""
     seconds: float
+    said: str = ""
+    """The last line of a run that failed."""
 
     @property
     def good(self) -> bool:
         """Return whether all promises were kept."""
-        return self.same_bits and not self.doubled and not self.left
+        wrong = self.exit_status or self.lost or self.doubled or self.left
+        return self.same_bits and not wrong
 
 
 def sabotage() -> None:
@@ -114,6 +133,11 @@ def three_nodes(folder: Path) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
+    os.environ[MARK] = secrets.token_hex(16)
+    for name, place in (("TMPDIR", "tmp"), ("PIPELINE_CACHE", "cache")):
+        (folder.parent / place).mkdir()
+        os.environ[name] = str(folder.parent / place)
+    (folder.parent / "tmp" / "ray").mkdir()  # where Ray notes the cluster's address
     small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "temp_dir": str(folder), **small}
@@ -135,7 +159,8 @@ class Chaos:
         self.folder = folder
         self.arguments = ["run", str(lr), "--ref-stream", str(hr), "--engine", "bicubic"]
         self.arguments += ["--segment", "0.4", "--preset", "ultrafast", "--batch", "2", "--json"]
-        self.expected = self.bits(self.undisturbed())
+        self.expected, self.seconds = bits(self.undisturbed()), seconds_of_frames(lr)
+        self.before = self.files()
 
     def undisturbed(self) -> Path:
         """Run in one process; the bits are those of any other way."""
@@ -144,53 +169,51 @@ class Chaos:
         subprocess.run([*command, "--runner", "inline", "-q"], check=True, capture_output=True)
         return output
 
-    @staticmethod
-    def bits(path: Path) -> str:
-        """Return the sha256 of a file."""
-        from pipeline.ledger import sha256
-
-        return sha256(path)
-
     def run(self, event: str, seed: int) -> Outcome:
         """Do one run with `event` at a moment chosen by `seed`."""
         chance = random.Random(seed)
         place = self.folder / f"run{seed}"
         place.mkdir()
         output, marker = place / "out.mkv", self.folder / f"struck{seed}"
-        start = time.monotonic()
+        start, moment = time.monotonic(), ""
         env = dict(os.environ)
         if event in EVENTS[:4]:
-            most = {"decode": 12, "infer": 12, "before commit": 2, "after commit": 2}[event]
-            order = {"stage": event, "call": chance.randint(1, most), "marker": str(marker)}
-            armed = {
-                "PYTHONPATH": f"{ROOT}:{ROOT / 'jobs' / 'chaos_site'}",
-                SABOTAGE: json.dumps(order),
-            }
-            # as a submitted job does it: what the driver's actors find in their environment
-            env["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": {"env_vars": armed}})
+            moment = self.arm(env, event, chance, marker)
         process = self.driver(output, env)
         if event == "raylet":
-            self.kill_raylet(process, chance, output, marker)
+            moment = self.kill_raylet(process, chance, output, marker)
         elif event == "driver":
-            while self.kill_driver(process, chance, marker):
+            moment = self.kill_driver(process, chance, output, marker)
+            if marker.exists():
                 process = self.driver(output, env)
-        stdout, stderr = process.communicate(timeout=180)
-        if process.returncode:
-            raise SystemExit(f"{event}, seed {seed}: exit status {process.returncode}\n{stderr}")
-        try:
-            answer = json.loads(stdout)
-        except json.JSONDecodeError:
-            raise SystemExit(f"{event}, seed {seed}: no JSON on stdout: {stdout!r}") from None
+        _, stderr = process.communicate(timeout=240)
+        found = seconds_of_frames(output) if output.exists() else Counter()
         return Outcome(
             event=event,
             seed=seed,
-            struck=marker.exists(),
-            same_bits=self.bits(output) == self.expected,
-            segments=answer["segments"],
-            doubled=answer["frames"] - self.frames(output),
+            struck=marker.exists() and (event == "driver" or "an actor died" in stderr),
+            moment=moment,
+            exit_status=process.returncode,
+            same_bits=output.exists() and bits(output) == self.expected,
+            lost=(self.seconds - found).total(),
+            doubled=(found - self.seconds).total(),
             left=self.left(place),
             seconds=round(time.monotonic() - start, 1),
+            said=(stderr.splitlines() or [""])[-1] if process.returncode else "",
         )
+
+    @staticmethod
+    def arm(env: dict[str, str], event: str, chance: random.Random, marker: Path) -> str:
+        """Let the actors of a driver with this environment kill themselves; returns when."""
+        most = {"decode": 12, "infer": 12, "before commit": 2, "after commit": 2}[event]
+        call = chance.randint(1, most)
+        armed = {
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'jobs' / 'chaos_site'}",
+            SABOTAGE: json.dumps({"stage": event, "call": call, "marker": str(marker)}),
+        }
+        # as a submitted job does it: what the driver's actors find in their environment
+        env["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": {"env_vars": armed}})
+        return f"call {call} of an actor"
 
     def driver(self, output: Path, env: dict[str, str]) -> subprocess.Popen[str]:
         """Start the command against the cluster."""
@@ -201,68 +224,100 @@ class Chaos:
 
     def kill_raylet(
         self, process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
-    ) -> None:
+    ) -> str:
         """Kill a node with all on it while segments are under way, and add another."""
         from pipeline.ledger import run_folder_of
 
-        segments = run_folder_of(output) / "segments"
-        while process.poll() is None and not list(segments.glob("attempt-*")):
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0, 0.8))
+        segments, later = run_folder_of(output) / "segments", chance.uniform(0, 0.8)
+        until(process, lambda: bool(list(segments.glob("attempt-*"))))
+        time.sleep(later)
         if process.poll() is None:
             marker.touch()
         victim = chance.choice(sorted(self.cluster.worker_nodes, key=str))
         self.cluster.remove_node(victim, allow_graceful=False)
         self.cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+        return f"{later:.2f} s after the first segment was begun"
 
+    @staticmethod
     def kill_driver(
-        self, process: subprocess.Popen[str], chance: random.Random, marker: Path
-    ) -> bool:
-        """Kill the driver once, at any time of its life; returns whether to start another."""
-        if marker.exists():
-            return False
+        process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
+    ) -> str:
+        """Kill the driver in one of three parts of its life; returns when."""
+        from pipeline.ledger import run_folder_of
+
+        run = run_folder_of(output)
+        phase, later = chance.choice(MOMENTS), chance.uniform(0, 0.3)
+        match phase:
+            case "planning":
+                later = chance.uniform(0.3, 4)
+                moment = f"{later:.2f} s after its start"
+            case "segments":
+                count = chance.randint(1, 10)
+                until(process, lambda: len(list(run.glob("segments/[0-9]*.json"))) >= count)
+                moment = f"{later:.2f} s after {count} segments were committed"
+            case _:
+                until(process, lambda: bool(list(run.glob("assembled*"))) or output.exists())
+                moment = f"{later:.2f} s after it began to join"
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(1.0, 7.0))
-            return False
+            process.wait(later)
+            return f"{moment}: too late"
         process.send_signal(signal.SIGKILL)
         process.communicate()
         marker.touch()
-        return True
-
-    @staticmethod
-    def frames(output: Path) -> int:
-        """Return how many frames a video has."""
-        from pipeline.media.probe import probe, scan
-
-        return len(set(scan(probe(str(output))).pts))
+        return moment
 
     def left(self, place: Path) -> tuple[str, ...]:
-        """Return the files in `place` and the processes that should not be there any more."""
-        deadline = time.monotonic() + 15
+        """Return the files and the processes that should not be there any more."""
+        deadline = time.monotonic() + 30
         while True:
             files = {path.name for path in place.iterdir()} - {"out.mkv", "out.plan.json"}
-            left = [f"file {name}" for name in sorted(files)]
-            left += [f"process {line}" for line in actors()]
+            left = [f"file {name}" for name in sorted(files | (self.files() - self.before))]
+            left += [f"process {line}" for line in processes()]
             if not left or time.monotonic() > deadline:
                 return tuple(left)
             time.sleep(0.2)
 
+    def files(self) -> set[str]:
+        """Return what lies in the cache and among the temporary files."""
+        places = (self.folder / "tmp", self.folder / "cache")
+        return {str(p.relative_to(self.folder)) for place in places for p in place.rglob("*")}
 
-def actors() -> list[str]:
-    """Return the command lines of living segment actors of our own clusters."""
+
+def until(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
+    """Wait for something that a process does, or for its end."""
+    while process.poll() is None and not there():
+        time.sleep(0.01)
+
+
+def bits(path: Path) -> str:
+    """Return the sha256 of a file."""
+    from pipeline.ledger import sha256
+
+    return sha256(path)
+
+
+def seconds_of_frames(path: Path) -> Counter[float]:
+    """Return the moments of a video's frames in seconds, and how often each is there."""
+    from pipeline.media.probe import probe, scan
+
+    clip = probe(str(path))
+    return Counter(round(float(pts * clip.time_base), 2) for pts in scan(clip).pts)
+
+
+def processes() -> list[str]:
+    """Return the living descendants of the cluster and the drivers that are not Ray's services."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit():
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and _ours(entry):
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                if line.startswith("ray::SegmentActor") and _ours(entry):
-                    found.append(f"{entry.name} {line}")
+                if line and not SERVICES.search(line):
+                    found.append(f"{entry.name} {line[:120]}")
     return found
 
 
 def _ours(entry: Path) -> bool:
-    token = os.environ["RAY_AUTH_TOKEN"].encode()
-    return token in (entry / "environ").read_bytes()
+    return f"{MARK}={os.environ[MARK]}".encode() in (entry / "environ").read_bytes()
 
 
 def clip(folder: Path) -> tuple[Path, Path]:
