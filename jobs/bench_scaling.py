@@ -32,7 +32,8 @@ from pipeline.ledger import Ledger, RunFolder
 from pipeline.progress import Silent
 from pipeline.ray_actor import SegmentActor, Setup
 from pipeline.ray_cluster import cluster
-from pipeline.ray_runner import Demand, RayPool
+from pipeline.ray_demand import Demand
+from pipeline.ray_runner import RayPool
 from pipeline.schema import SegmentRecord
 from pipeline.settings import RunSettings
 from pipeline.stages import SegmentTask, header

@@ -289,7 +289,8 @@ def _run_ray(
         return idle(plan), {}
     with cluster(settings.address, interrupts, workers=settings.workers):
         from pipeline.ray_actor import Setup
-        from pipeline.ray_runner import demand_for, run_on_ray
+        from pipeline.ray_demand import demand_for
+        from pipeline.ray_runner import run_on_ray
         from pipeline.stages import header
 
         setup = Setup(

@@ -23,7 +23,8 @@ from pipeline.job import already_done, conclude, idle, prepare, tell
 from pipeline.ledger import Ledger
 from pipeline.progress import Reporter
 from pipeline.ray_actor import Setup
-from pipeline.ray_runner import RayPool, demand_for
+from pipeline.ray_demand import demand_for
+from pipeline.ray_runner import RayPool
 from pipeline.runner import frames_committed
 from pipeline.settings import RunSettings
 from pipeline.stages import header

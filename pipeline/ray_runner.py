@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +18,12 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from deploy.protocol import EngineInfo
+from pipeline import remote
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import Ledger
 from pipeline.progress import Reporter
 from pipeline.ray_actor import ACCELERATOR, About, SegmentActor, Setup
+from pipeline.ray_demand import Demand, nodes_coming
 from pipeline.ray_metrics import DriverMetrics
 from pipeline.runner import POLL, frames_committed
 from pipeline.scheduler import Policy, Scheduler, Task
@@ -29,23 +32,13 @@ from pipeline.stages import SegmentTask, tasks
 
 logger = logging.getLogger(__name__)
 
-PLACEMENT_TIMEOUT = 60.0
-"""Seconds to wait for an actor to be placed; an unsatisfiable request waits silently in Ray."""
 _LOOK_AROUND = 10.0
 """Seconds between looks for nodes that joined."""
 _GRACE = 1.5
-
-
-@dataclass(frozen=True)
-class Demand:
-    """Which actors to ask Ray for."""
-
-    workers: int | None = None
-    """At most so many; None = one for every GPU, or for every node without any."""
-    gpu: bool = False
-    accelerator: str | None = None
-    """GPU type, as in Ray's label `ray.io/accelerator-type`."""
-    timeout: float = PLACEMENT_TIMEOUT
+_STATUS_EVERY = 0.5
+"""Seconds between two looks at one actor; more where there are so many that looking takes long."""
+_STATUS_RATE = 200.0
+"""Looks in a second at all actors together: each takes about 1 ms of the driver."""
 
 
 @dataclass
@@ -57,6 +50,10 @@ class _Slot:
     deadline: float
     about: About | None = None
     ready: bool = False
+    used: float = 0.0
+    """When it last got or ended a segment."""
+    asked: float = 0.0
+    """When its status was last asked for."""
     frames: dict[str, int] = field(default_factory=dict)
     """Frames encoded by this actor for each open input, as it last said."""
     committed: Counter[str] = field(default_factory=Counter)
@@ -91,6 +88,8 @@ class RayPool:
         self._setup_deaths = 0
         self._most = 0
         self._looked = -_LOOK_AROUND
+        self._waited: set[str] = set()
+        """Actors that were said to wait for a place."""
         self._busy_of_dead: Counter[str] = Counter()
         self._metrics = DriverMetrics()
 
@@ -107,9 +106,11 @@ class RayPool:
     def step(self) -> list[tuple[str, PipelineError | None]]:
         """Go on for a moment; returns inputs that are committed (None) or have failed (why)."""
         self._staff()
-        for given in self._scheduler.decide(time.monotonic()):
+        now = time.monotonic()
+        for given in self._scheduler.decide(now):
             slot, (job, index) = self._slots[given.worker], given.task
-            about = _about(slot, job, index) | {"attempt": given.attempt}
+            slot.used = now
+            about = self._about(slot, job, index) | {"attempt": given.attempt}
             logger.info("start segment %d, attempt %d", index, given.attempt, extra=about)
             self._metrics.count("attempts")
             entry = self._jobs[job]
@@ -118,6 +119,7 @@ class RayPool:
         for ref in done:
             self._collect(ref)
         self._check_placement()
+        self._release()
         self._ask_status()
         self._metrics.state(left=self._scheduler.unfinished, workers=len(self._slots))
         ended, self._ended = self._ended, []
@@ -137,6 +139,15 @@ class RayPool:
         for slot in self.slots():
             total.update(slot.busy)
         return dict(total)
+
+    def last_look(self) -> None:
+        """Hear once more what the actors have done."""
+        asked = {slot.actor.status.remote(): slot for slot in self.slots() if slot.ready}
+        for ref in (
+            ray.wait(list(asked), num_returns=len(asked), timeout=_GRACE)[0] if asked else ()
+        ):
+            with suppress(RayActorError):
+                asked[ref].frames, asked[ref].busy = ray.get(ref)
 
     def slots(self) -> Iterator[_Slot]:
         """Yield the living actors."""
@@ -163,7 +174,7 @@ class RayPool:
         """Start actors up to what the cluster has and the work is worth."""
         if time.monotonic() - self._looked >= _LOOK_AROUND:
             self._looked = time.monotonic()
-            self._most = self._demand.workers or _places(gpu=self._demand.gpu)
+            self._most = self._demand.most()
         missing = min(self._most, self._scheduler.wanted()) - len(self._slots)
         for _ in range(missing):
             self._start()
@@ -212,6 +223,7 @@ class RayPool:
             raise answer
         else:
             slot.ready, self.engine, self._setup_deaths = True, answer, 0
+            slot.used = time.monotonic()
             assert slot.about is not None
             self._scheduler.joined(slot.name, kind=slot.about.kind, node=slot.about.node)
 
@@ -232,16 +244,18 @@ class RayPool:
 
     def _take(self, slot: _Slot, task: Task, answer: SegmentRecord | PipelineError) -> None:
         job, index = task
+        slot.used = time.monotonic()
+        about = self._about(slot, job, index)
         if isinstance(answer, PipelineError):
-            logger.info("segment %d failed: %s", index, answer, extra=_about(slot, job, index))
+            logger.info("segment %d failed: %s", index, answer, extra=about)
             self._metrics.count("failures")
             given_up = self._scheduler.failed(slot.name, task)
             if job in self._jobs and (given_up or isinstance(answer, InputError)):
                 self._fail(job, answer)
             return
-        first = self._scheduler.done(slot.name, task, time.monotonic())
+        first = self._scheduler.done(slot.name, task, slot.used)
         slot.committed[job] += answer.frames
-        logger.info("segment %d is done", index, extra=_about(slot, job, index))
+        logger.info("segment %d is done", index, extra=about)
         if first:
             self._commit(job, answer)
 
@@ -302,30 +316,54 @@ class RayPool:
         self._progress.note(f"an actor died; {again} segments are done again by another one")
 
     def _check_placement(self) -> None:
-        late = [s for s in self.slots() if not s.about and time.monotonic() > s.deadline]
+        now = time.monotonic()
+        late = [s for s in self.slots() if not s.about and now > s.deadline]
         if not late:
             return
+        for slot in late:
+            slot.deadline = now + self._demand.timeout
+        new = {slot.name for slot in late} - self._waited
+        self._waited |= new
         if any(slot.about for slot in self.slots()):
-            self._progress.note(f"{len(late)} actors could not be placed; going on without them")
-            for slot in late:
+            if new:
+                self._progress.note(f"{len(new)} actors wait for a place; going on without them")
+        elif coming := nodes_coming():
+            self._progress.note(f"waiting for {coming} nodes that the cluster starts")
+        else:
+            raise self._demand.unplaced()
+
+    def _release(self) -> None:
+        """End actors that will have nothing to do, so that a cluster which can shrink does."""
+        policy, now = self._scheduler.policy, time.monotonic()
+        surplus = len(self._slots) - policy.copies * self._scheduler.unfinished
+        for slot in list(self.slots())[::-1]:
+            if surplus <= 0:
+                return
+            # one that is being loaded is let be: its death would count as the engine's fault
+            idle = slot.ready and not self._scheduler.running(slot.name)
+            if (idle and now - slot.used > self._demand.release) or not slot.about:
+                logger.info("%s ends for want of work", slot.about, extra=self._about(slot))
+                if slot.ready:
+                    self._scheduler.left(slot.name, blame=False)
+                self._busy_of_dead.update(slot.busy)
                 del self._slots[slot.name]
                 ray.kill(slot.actor)
-            self._most = len(self._slots)
-            self._looked = time.monotonic() + 10 * self._demand.timeout
-            return
-        free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-        kind = f" of type {self._demand.accelerator}" if self._demand.accelerator else ""
-        raise PipelineError(
-            f"no actor could be placed within {self._demand.timeout:g} s: each needs 1 CPU and "
-            f"{int(self._demand.gpu)} GPU{kind}, free are {free.get('CPU', 0):g} CPU and "
-            f"{free.get('GPU', 0):g} GPU; wait for other work to end, or try --runner inline"
-        )
+                surplus -= 1
 
     def _ask_status(self) -> None:
-        asked = {slot.name for method, slot, _ in self._calls.values() if method == "status"}
+        now = time.monotonic()
+        every = max(_STATUS_EVERY, len(self._slots) / _STATUS_RATE)
+        under_way = {slot.name for method, slot, _ in self._calls.values() if method == "status"}
         for slot in self.slots():
-            if slot.ready and slot.name not in asked:
+            if slot.ready and now - slot.asked >= every and slot.name not in under_way:
+                slot.asked = now
                 self._call(slot, "status")
+
+    def _about(self, slot: _Slot, job: str = "-", segment: int | None = None) -> dict[str, object]:
+        """Return what a log line is about; a job that has ended has no run."""
+        run = self._jobs[job].setup.plan if job in self._jobs else None
+        named = run and (remote.hidden(run.output_url) if run.output_url else run.output)
+        return {"run": named, "segment": segment, "node": slot.about and slot.about.host}
 
 
 @dataclass(frozen=True)
@@ -348,29 +386,10 @@ def run_on_ray(ledger: Ledger, setup: Setup, progress: Reporter, demand: Demand)
                 if error is not None:
                     raise error
                 assert pool.engine is not None
+                pool.last_look()
                 return RayReport(pool.engine, pool.busy())
     finally:
         pool.stop()
-
-
-def demand_for(setup: Setup, workers: int | None, accelerator: str | None) -> Demand:
-    """Return the actors an input needs on the connected cluster."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    gpu = accelerator is not None or (resources.get("GPU", 0) >= 1 and setup.engine != "bicubic")
-    return Demand(workers=workers, gpu=gpu, accelerator=accelerator)
-
-
-def _places(*, gpu: bool) -> int:
-    """Return how many actors the cluster has room for: its GPUs, else its nodes."""
-    if gpu:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return max(1, int(resources.get("GPU", 0)))
-    return max(1, sum(n["Alive"] for n in ray.nodes()))  # type: ignore[no-untyped-call]
-
-
-def _about(slot: _Slot, job: str, segment: int) -> dict[str, object]:
-    """Return what a log line is about."""
-    return {"run": job or "-", "segment": segment, "node": slot.about and slot.about.host}
 
 
 def _first_line(error: Exception) -> str:

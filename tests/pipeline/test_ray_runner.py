@@ -26,7 +26,8 @@ from pipeline.progress import Silent
 from pipeline.ray_actor import SegmentActor, Setup
 from pipeline.ray_batch import run_pooled
 from pipeline.ray_cluster import cluster
-from pipeline.ray_runner import Demand, run_on_ray
+from pipeline.ray_demand import Demand
+from pipeline.ray_runner import RayPool, run_on_ray
 from pipeline.runner import run_inline
 from pipeline.schema import Plan, SegmentRecord
 from pipeline.settings import RunSettings
@@ -57,6 +58,16 @@ class PoisonedActor(SegmentActor):
         if task.segment.index == 2:
             time.sleep(0.5)
             os._exit(1)
+        return super().run(job, setup, task)
+
+
+class WaitingActor(SegmentActor):
+    """Do segment 3 only when it is let."""
+
+    @ray.method(concurrency_group="work")
+    def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
+        while task.segment.index == 3 and not (setup.folder.path.parent / "go").exists():
+            time.sleep(0.05)
         return super().run(job, setup, task)
 
 
@@ -194,6 +205,37 @@ def test_actors_that_cannot_be_placed_are_said_so(plan: Plan) -> None:
             run_on_ray(ledger, setup_of(ledger), Silent(), Demand(workers=1, timeout=1))
     finally:
         ray.kill(hog)
+
+
+def test_a_kind_of_gpu_that_is_not_there_is_said_so(plan: Plan) -> None:
+    demand = Demand(workers=2, gpu=True, accelerator="H100", timeout=1)
+    said = r"^no actor could be placed within 1 s: each needs 1 CPU and 1 GPU of type H100, [^\n]*$"
+    with Ledger(plan) as ledger, pytest.raises(PipelineError, match=said):
+        run_on_ray(ledger, setup_of(ledger), Silent(), demand)
+
+
+def test_actors_without_work_end_and_all_are_asked_rarely(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_runner, "SegmentActor", WaitingActor)
+    progress = Notes()
+    pool = RayPool(Demand(workers=3, release=0.2), progress)
+    with Ledger(plan) as ledger:
+        pool.add("", ledger, setup_of(ledger))
+        started, steps, most = time.monotonic(), 0, 0
+        while not (ledger.todo() == [3] and len(list(pool.slots())) == 2):
+            assert pool.step() == []
+            most, steps = max(most, len(list(pool.slots()))), steps + 1
+            assert time.monotonic() - started < 120
+        asked = sum(slot.asked > 0 for slot in pool.slots())
+        (tmp_path / "go").touch()
+        while not (ended := pool.step()):
+            steps += 1
+        # a look that is answered at once must not make the driver look again at once
+        assert steps < 20 * (time.monotonic() - started) + 20
+        pool.stop()
+    assert (ended, most, asked) == ([("", None)], 3, 2)
+    assert progress.notes == []
 
 
 def test_no_actor_is_left(plan: Plan) -> None:
