@@ -1,30 +1,68 @@
-"""A small server of the S3 protocol, in memory, which can be told to misbehave."""
+"""A real server of the S3 protocol, moto, behind a proxy that can be told to misbehave."""
 
 from __future__ import annotations
 
-import re
+import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from hashlib import md5
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape, unescape
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from moto.server import ThreadedMotoServer
+
+OWNER = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner", "region_name": "us-east-1"}
+_OF_ONE_CONNECTION = ("connection", "transfer-encoding", "content-length")
+
+
+class Objects(MutableMapping[str, bytes]):
+    """The server's objects by "bucket/key", seen by Amazon's own client and not by ours."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getitem__(self, name: str) -> bytes:
+        try:
+            return bytes(self._client.get_object(**_place(name))["Body"].read())
+        except ClientError:
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: str, content: bytes) -> None:
+        self._client.put_object(**_place(name), Body=content, ACL="public-read")
+
+    def __delitem__(self, name: str) -> None:
+        self._client.delete_object(**_place(name))
+
+    def __iter__(self) -> Iterator[str]:
+        listed = self._client.list_objects_v2(Bucket="bucket").get("Contents", [])
+        return iter([f"bucket/{entry['Key']}" for entry in listed])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def _place(name: str) -> dict[str, str]:
+    bucket, _, key = name.partition("/")
+    return {"Bucket": bucket, "Key": key}
 
 
 class Store(ThreadingHTTPServer):
-    """Objects by "bucket/key", and what is to go wrong."""
+    """The proxy, what is behind it, and what is to go wrong."""
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.objects: dict[str, bytes] = {}
-        self.parts: dict[str, dict[int, bytes]] = {}
-        self.buckets = {"bucket"}
-        self.read_only = False
+    def __init__(self, moto: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), Proxy)
+        self.moto = moto
+        self._behind = OWNER | {"endpoint_url": f"http://{moto[0]}:{moto[1]}"}
+        self._s3 = boto3.client("s3", **self._behind)
+        self._s3.create_bucket(Bucket="bucket")
+        self.objects = Objects(self._s3)
         self.faults: deque[tuple[str, str]] = deque()
         """(method, "500" | "hang" | "short") for the next requests of that method."""
         self.requests: list[tuple[str, str]] = []
@@ -32,6 +70,25 @@ class Store(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def uploads(self) -> list[Any]:
+        """Multipart uploads that were begun and neither completed nor given up."""
+        found = self._s3.list_multipart_uploads(Bucket="bucket")
+        return list(found.get("Uploads", []))
+
+    def reader(self) -> dict[str, str]:
+        """Return the environment of a user who may read and list, and write nothing."""
+        iam = boto3.client("iam", **self._behind)
+        iam.create_user(UserName="reader")
+        allowed = {"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=document)
+        key = iam.create_access_key(UserName="reader")["AccessKey"]
+        return {
+            "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        }
 
     def fault(self, method: str) -> str:
         if self.faults and self.faults[0][0] == method:
@@ -41,18 +98,31 @@ class Store(ThreadingHTTPServer):
 
 @contextmanager
 def serving() -> Iterator[Store]:
-    """Serve until the end of the block."""
-    store = Store()
+    """Serve an empty bucket until the end of the block."""
+    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    _reset(host, port)
+    store = Store((host, port))
     threading.Thread(target=store.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield store
     finally:
         store.shutdown()
         store.server_close()
+        moto.stop()
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One request."""
+def _reset(host: str, port: int) -> None:
+    """Forget what an earlier server of this process held: moto keeps it in the process."""
+    connection = HTTPConnection(host, port)
+    connection.request("POST", "/moto-api/reset")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """One request, handed on or spoilt."""
 
     server: Store
     protocol_version = "HTTP/1.1"
@@ -62,152 +132,56 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         body = self.body()
-        parts = urlsplit(self.path)
-        name = unquote(parts.path).lstrip("/")
-        query = {k: v[0] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
-        self.server.requests.append((self.command, name))
+        self.server.requests.append((self.command, self.path.partition("?")[0].lstrip("/")))
         fault = self.server.fault(self.command)
         if fault == "hang":
             time.sleep(3)
             self.close_connection = True
-            return
-        if fault == "500":
-            self.error(500, "InternalError")
-        elif self.server.read_only and self.command in ("PUT", "POST", "DELETE"):
-            self.error(403, "AccessDenied")
-        elif name.partition("/")[0] not in self.server.buckets:
-            self.error(404, "NoSuchBucket")
+        elif fault == "500":
+            self.answer(500, [], b"<Error><Code>InternalError</Code></Error>")
         else:
-            getattr(self, f"on_{self.command.lower()}")(name, query, body, fault == "short")
+            self.hand_on(body, short=fault == "short")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - the library's names
 
     def body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "") == "chunked":
-            data = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                data += self.rfile.read(size)
-                self.rfile.readline()
+        if self.headers.get("Transfer-Encoding", "") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            data += self.rfile.read(size)
             self.rfile.readline()
-        else:
-            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
-            return data
-        content = b""
-        while data:
-            line, _, data = data.partition(b"\r\n")
-            size = int(line.split(b";")[0], 16)
-            if not size:
-                break
-            content, data = content + data[:size], data[size + 2 :]
-        return content
+        self.rfile.readline()
+        return data
+
+    def hand_on(self, body: bytes, *, short: bool) -> None:
+        connection = HTTPConnection(*self.server.moto)
+        try:
+            # the Host that was signed goes along
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in self.headers.items():
+                if name.lower() not in _OF_ONE_CONNECTION:
+                    connection.putheader(name, value)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            self.answer(answer.status, answer.getheaders(), answer.read(), short=short)
+        finally:
+            connection.close()
 
     def answer(
-        self,
-        status: int,
-        content: bytes = b"",
-        *,
-        short: bool = False,
-        headers: dict[str, str] | None = None,
+        self, status: int, headers: list[tuple[str, str]], content: bytes, *, short: bool = False
     ) -> None:
-        self.send_response(status)
-        for key, value in (headers or {}).items():
-            self.send_header(key, value)
-        if "Content-Length" not in (headers or {}):
-            self.send_header("Content-Length", str(len(content)))
+        self.send_response_only(status)
+        told = {name.lower(): value for name, value in headers}
+        for name, value in headers:
+            if name.lower() not in _OF_ONE_CONNECTION:
+                self.send_header(name, value)
+        length = told.get("content-length", "0") if self.command == "HEAD" else str(len(content))
+        self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content[: len(content) // 2] if short else content)
-        if short:
-            self.close_connection = True
-
-    def error(self, status: int, code: str) -> None:
-        text = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"
-        self.answer(status, text.encode(), headers={"Content-Type": "application/xml"})
-
-    def on_head(self, name: str, query: dict[str, str], body: bytes, short: bool) -> None:
-        if "/" not in name.rstrip("/"):
-            self.answer(200)
-        elif name in self.server.objects:
-            content = self.server.objects[name]
-            stamp = {"ETag": f'"{md5(content).hexdigest()}"', "Content-Length": str(len(content))}
-            self.answer(200, headers=stamp | {"Last-Modified": "Sat, 01 Nov 2025 10:00:00 GMT"})
-        else:
-            self.answer(404)
-
-    def on_get(self, name: str, query: dict[str, str], body: bytes, short: bool) -> None:
-        if "/" not in name.rstrip("/"):
-            self.list(name.rstrip("/"), query)
-        elif name not in self.server.objects:
-            self.error(404, "NoSuchKey")
-        else:
-            content = self.server.objects[name]
-            stamp = {"Last-Modified": "Sat, 01 Nov 2025 10:00:00 GMT"}
-            wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            if wanted is None:
-                self.answer(200, content, short=short, headers=stamp)
-                return
-            first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
-            stamp["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-            self.answer(206, content[first : last + 1], short=short, headers=stamp)
-
-    def list(self, bucket: str, query: dict[str, str]) -> None:
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        keys, folders = [], set()
-        for name in sorted(self.server.objects):
-            place, _, key = name.partition("/")
-            if place != bucket or not key.startswith(prefix):
-                continue
-            rest = key[len(prefix) :]
-            if delimiter and delimiter in rest:
-                folders.add(prefix + rest.partition(delimiter)[0] + delimiter)
-            else:
-                keys.append((key, len(self.server.objects[name])))
-        entries = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{size}</Size>"
-            "<LastModified>2025-11-01T10:00:00.000Z</LastModified></Contents>"
-            for key, size in keys
-        )
-        shared = "".join(
-            f"<CommonPrefixes><Prefix>{escape(f)}</Prefix></CommonPrefixes>" for f in folders
-        )
-        count = len(keys) + len(folders)
-        text = (
-            f"<ListBucketResult><Name>{bucket}</Name><Prefix>{escape(prefix)}</Prefix>"
-            f"<KeyCount>{count}</KeyCount><IsTruncated>false</IsTruncated>{entries}{shared}"
-            "</ListBucketResult>"
-        )
-        self.answer(200, text.encode(), headers={"Content-Type": "application/xml"})
-
-    def on_put(self, name: str, query: dict[str, str], body: bytes, short: bool) -> None:
-        tag = {"ETag": f'"{md5(body).hexdigest()}"'}
-        if "uploadId" in query:
-            self.server.parts[query["uploadId"]][int(query["partNumber"])] = body
-        else:
-            self.server.objects[name] = body
-        self.answer(200, headers=tag)
-
-    def on_post(self, name: str, query: dict[str, str], body: bytes, short: bool) -> None:
-        if "delete" in query:
-            for key in re.findall(r"<Key>(.*?)</Key>", body.decode()):
-                self.server.objects.pop(f"{name.rstrip('/')}/{unescape(key)}", None)
-            text = "<DeleteResult></DeleteResult>"
-        elif "uploads" in query:
-            upload = f"upload{len(self.server.parts)}"
-            self.server.parts[upload] = {}
-            text = (
-                f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId>"
-                "</InitiateMultipartUploadResult>"
-            )
-        else:
-            parts = self.server.parts.pop(query["uploadId"])
-            self.server.objects[name] = b"".join(parts[i] for i in sorted(parts))
-            text = '<CompleteMultipartUploadResult><ETag>"x"</ETag></CompleteMultipartUploadResult>'
-        self.answer(200, text.encode(), headers={"Content-Type": "application/xml"})
-
-    def on_delete(self, name: str, query: dict[str, str], body: bytes, short: bool) -> None:
-        if "uploadId" in query:
-            self.server.parts.pop(query["uploadId"], None)
-        else:
-            self.server.objects.pop(name, None)
-        self.answer(204)
+        self.close_connection = short or self.close_connection
