@@ -252,12 +252,21 @@ class Ledger:
         self.records[record.segment] = record
 
     def files(self) -> list[Path]:
-        """Return the committed segment files in presentation order; all must be there."""
+        """Return the committed segment files in presentation order; all must be there and sound.
+
+        They are looked at once more: hours may lie between a commit and the joining.
+        """
         if missing := self.todo():
             raise StageError(
                 f"assemble: {len(missing)} of {len(self.plan.segments)} segments are missing, "
                 f"first {missing[0]}; run the same command again"
             )
+        for segment, record in sorted(self.records.items()):
+            if self.folder.record(segment) != record:
+                raise StageError(
+                    f"assemble: segment {segment} is not what was committed, its file or record "
+                    "was changed since; run the same command again to do it anew"
+                )
         return [self.folder.segment_file(self.records[s.index]) for s in self.plan.segments]
 
     def remove(self) -> None:

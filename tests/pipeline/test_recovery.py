@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from recordings import plan_of, write_pair
 
-from pipeline.errors import InputError, Interrupted
+from pipeline.assemble import finish
+from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.job import run
 from pipeline.ledger import PUBLISHING, Ledger, Written, run_folder_of, sha256
 from pipeline.media.probe import probe, scan
@@ -60,6 +61,33 @@ def test_a_run_killed_after_publishing_is_found_complete(
         assert (result.frames, result.resumed_segments) == (40, result.segments)
     assert sha256(output) == bits
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
+
+
+@pytest.mark.parametrize("spoilt", ["a flipped byte", "a shortened segment", "a truncated record"])
+def test_what_is_changed_after_its_commit_is_never_published(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
+) -> None:
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    run(settings_for(pair, whole))
+
+    def spoil(ledger: Ledger, *_: object, **__: object) -> str:
+        record = ledger.records[2]
+        file = ledger.folder.segment_file(record)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        if spoilt == "a truncated record":
+            ledger.folder.record_file(2).write_text(record.model_dump_json()[:-9])
+        else:
+            file.write_bytes(content if spoilt == "a flipped byte" else content[:-1])
+        return finish(ledger, *_, **__)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.job.finish", spoil)
+        with pytest.raises(StageError, match="segment 2 is not what was committed"):
+            run(settings_for(pair, output))
+    assert not output.exists()
+    assert run(settings_for(pair, output)).resumed_segments == 3
+    assert sha256(output) == sha256(whole)
 
 
 def test_an_output_of_other_settings_is_still_refused(
