@@ -6,6 +6,7 @@ ends nodes on which no actor is left.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import ray
@@ -13,7 +14,7 @@ import ray
 from pipeline.errors import PipelineError
 from pipeline.ray_actor import Setup
 
-PLACEMENT_TIMEOUT = 60.0
+PLACEMENT_TIMEOUT = float(os.environ.get("PIPELINE_PLACEMENT_TIMEOUT", "60"))
 """Seconds to wait for an actor to be placed; an unsatisfiable request waits silently in Ray."""
 
 

@@ -196,6 +196,11 @@ def _info(client: JobSubmissionClient, job: str) -> Any:
         raise InputError(
             f"the cluster does not let us in: {_first_line(error)}; check RAY_AUTH_TOKEN"
         ) from error
+    except OSError as error:  # as requests calls what the network does
+        raise PipelineError(
+            f"lost the cluster: {_first_line(error)}; the job may go on, `pipeline submit "
+            f"--follow {job}` follows it, submitting the same arguments again resumes it"
+        ) from error
     except RuntimeError as error:
         raise InputError(
             f"found no job {job} ({_first_line(error)}), expected one that was submitted"

@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from ray_head import RAY, ROOT, Head, running_head, submit
 from recordings import write_pair
 
 import pipeline.submit
@@ -28,97 +25,19 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.ledger import run_folder_of, sha256
 from pipeline.submit import check, runtime_env
 
-ROOT = Path(__file__).parents[2]
 CHOSEN = ["--engine", "bicubic", "--segment", "0.4", "--preset", "ultrafast"]
 CHOSEN += ["--batch", "4", "--workers", "1"]
-RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-
-
-@dataclass(frozen=True)
-class Head:
-    """A running head node."""
-
-    url: str
-    env: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # sockets lie below it, and their paths may have 107 characters at most
-    with tempfile.TemporaryDirectory(prefix="rj-", ignore_cleanup_errors=True) as folder:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
-            "HOME": folder,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": "",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
-        command = f"start --head --block --port 0 --num-cpus 3 --dashboard-port {port}"
-        command += f" --temp-dir {folder} --object-store-memory 100000000"
-        # the usual one is taken where another cluster runs, and then no job is ever started
-        command += " --dashboard-agent-listen-port 0"
-        command += " --disable-usage-stats"
-        with (Path(folder) / "head.log").open("w") as log:
-            process = subprocess.Popen(
-                [*RAY, *command.split()],
-                env=env,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        try:
-            wait_for_port(port, process)
-            yield Head(f"http://127.0.0.1:{port}", env)
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            end_all(folder)
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
-def end_all(folder: str) -> None:
-    """End what is left of our cluster, known by its folder on the command line."""
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and folder.encode() in (entry / "cmdline").read_bytes():
-                os.kill(int(entry.name), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
+    with running_head() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_pair(tmp_path_factory.mktemp("pair"))
-
-
-def submit(head: Head, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline", "submit", "--address", head.url]
-    return subprocess.run(
-        [*command, *map(str, arguments)],
-        env=head.env,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.ray
@@ -222,7 +141,7 @@ def test_mistakes_are_one_line(head: Head) -> None:
     unknown = submit(head, "--status", "raysubmit_none")
     assert unknown.returncode == 2
     assert "found no job raysubmit_none" in unknown.stderr
-    locked = Head(head.url, head.env | {"RAY_AUTH_TOKEN": "0" * 64})
+    locked = replace(head, env=head.env | {"RAY_AUTH_TOKEN": "0" * 64})
     refused = submit(locked, "--status", "raysubmit_none")
     assert refused.returncode == 2
     assert "RAY_AUTH_TOKEN" in refused.stderr
@@ -231,11 +150,23 @@ def test_mistakes_are_one_line(head: Head) -> None:
 
 
 def test_no_cluster_is_one_line(tmp_path: Path) -> None:
-    nowhere = Head("http://127.0.0.1:9", os.environ | {"HOME": str(tmp_path)})
+    nowhere = Head("http://127.0.0.1:9", os.environ | {"HOME": str(tmp_path)}, tmp_path)
     done = submit(nowhere, "clip.mp4", "--ref-stream", "ref.mp4")
     assert done.returncode == 2
     assert done.stderr.startswith("error: found no Ray cluster at http://127.0.0.1:9")
     assert len(done.stderr.splitlines()) == 1
+
+
+class Gone:
+    """A client whose head has died."""
+
+    def get_job_info(self, _: str) -> None:
+        raise requests.ConnectionError("Connection aborted.\nmore")
+
+
+def test_a_cluster_that_is_lost_is_one_line() -> None:
+    with pytest.raises(PipelineError, match=r"^lost the cluster: Connection aborted.; .* resumes"):
+        pipeline.submit._wait(Gone(), "raysubmit_1")  # type: ignore[arg-type]
 
 
 def test_wrong_arguments_are_found_here() -> None:
