@@ -76,7 +76,9 @@ _WHAT = (
 _HOW = (
     click.option("--runner", type=click.Choice(["auto", "inline", "ray"]), help="Default: auto."),
     click.option("--address", metavar="ADDR", help="Ray cluster to run on."),
-    click.option("--workers", type=click.IntRange(1), help="Ray actors; default: one per GPU."),
+    click.option(
+        "--workers", type=click.IntRange(1), help="Ray actors at most; default: one per GPU."
+    ),
     click.option("--accelerator", metavar="TYPE", help="Run on GPUs of this type, say H100."),
     click.option("--batch", type=click.IntRange(1), help="Frames in a call of the network."),
     click.option("--segment", type=float, metavar="SECONDS", help="Length of a segment."),

@@ -137,7 +137,7 @@ def _run(
         else:
             info, busy = _run_ray(ledger, settings, progress, interrupts)
         progress.close()
-        progress.note(_summary(info, busy))
+        progress.note(_summary(info, busy, placed=runner == "ray" and settings.placement == "auto"))
         reference_map = finish(ledger, interrupts, force=settings.force)
         state.published = True
     if not plan.output_url:  # the plan at a URL is written once
@@ -306,12 +306,15 @@ def _run_ray(
     return report.engine, report.busy
 
 
-def _summary(info: EngineInfo, busy: dict[str, float]) -> str:
+def _summary(info: EngineInfo, busy: dict[str, float], *, placed: bool = False) -> str:
+    """Return what ran and how long its stages were busy; `placed`: --placement was left to us."""
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in busy.items())
     limit = limiting(busy)
-    return f"engine {info.name} on {info.device} ({info.reason}); busy: {stages}" + (
-        f"; limited by {limit}" if limit else ""
-    )
+    said = f"engine {info.name} on {info.device} ({info.reason}); busy: {stages}"
+    said += f"; limited by {limit}" if limit else ""
+    if placed and limit != "infer" and info.device.startswith("cuda") and busy:
+        said += ", the GPU waits: where its node is short of cores, try --placement split"
+    return said
 
 
 def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:

@@ -10,7 +10,8 @@ import pytest
 from recordings import Borrowing, plan_of, write_pair
 
 from deploy.engines.bicubic_engine import BicubicEngine
-from deploy.protocol import Pixels
+from deploy.protocol import EngineInfo, Pixels
+from pipeline import job
 from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 from pipeline.media.probe import probe, scan
@@ -153,3 +154,20 @@ def test_the_bar_draws_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiet_is_silent() -> None:
     assert isinstance(reporter(quiet=True), Silent)
+
+
+@pytest.mark.parametrize(
+    ("device", "busy", "said"),
+    [
+        ("cuda:0", {"decode": 9.0, "infer": 2.0, "encode": 3.0}, True),
+        ("cuda:0", {"decode": 1.0, "infer": 2.0, "encode": 1.0}, False),
+        ("cpu", {"decode": 9.0, "infer": 2.0, "encode": 3.0}, False),
+        ("cuda:0", {}, False),
+    ],
+)
+def test_a_gpu_that_waits_for_decoding_or_encoding_is_told_of(
+    device: str, busy: dict[str, float], said: bool
+) -> None:
+    info = EngineInfo("torch", device, "fast", "", 1, 0, "asked for")
+    assert ("--placement split" in job._summary(info, busy, placed=True)) == said
+    assert "--placement split" not in job._summary(info, busy)
