@@ -40,9 +40,9 @@ from pipeline.stages import SegmentTask, header
 
 SECONDS = 0.5
 """For one frame."""
-SEGMENT = 5
-"""Frames of a segment."""
-EACH = 12
+SEGMENT = 12
+"""Frames of a segment: FFV1 has a key frame every 12."""
+EACH = 8
 """Segments for every actor."""
 WORKERS = (1, 2, 8)
 
@@ -85,10 +85,9 @@ def write_pair(folder: Path, frames: int) -> tuple[Path, Path]:
     sharp = [np.ascontiguousarray(np.roll(ground, i, axis=1)[:, :256]) for i in range(frames)]
     small = [cv2.resize(f, (64, 48), interpolation=cv2.INTER_AREA) for f in sharp]
     for name, pictures in (("lr", small), ("hr", sharp)):
-        # every frame a key frame: all segments are equal
-        imageio.imwrite(folder / f"{name}.avi", np.stack(pictures), plugin="pyav", codec="mjpeg",
+        imageio.imwrite(folder / f"{name}.mkv", np.stack(pictures), plugin="pyav", codec="ffv1",
                         fps=25)  # fmt: skip
-    return folder / "lr.avi", folder / "hr.avi"
+    return folder / "lr.mkv", folder / "hr.mkv"
 
 
 def settings(folder: Path, workers: int) -> RunSettings:

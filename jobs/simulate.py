@@ -60,6 +60,7 @@ class Outcome:
     events: int
     cpu_ms_per_event: float
     slowest_event_ms: float
+    """With a restart, that is it: taking in all segments that are not committed."""
 
     @property
     def over(self) -> float:
