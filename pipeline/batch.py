@@ -7,13 +7,15 @@ import csv
 import glob
 import io
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from pipeline import remote
 from pipeline.errors import InputError, Interrupted, PipelineError
 from pipeline.job import RunResult, run
 from pipeline.media.stills import SUFFIXES
@@ -25,6 +27,9 @@ from pipeline.settings import RunSettings
 
 NAMES = {"reference": "ref_stream", "ref": "ref_stream"}
 """Columns of a manifest that are called otherwise among the settings."""
+_FAILED = "pipeline.failed.jsonl"
+_IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets it for what a job starts: this folder is one of the cluster then."""
 
 
 class Entry(Model):
@@ -75,7 +80,7 @@ def entries(
     """
     rows = [{"input": name} for name in _expand(inputs)]
     if manifest is not None:
-        rows += read_manifest(Path(manifest))
+        rows += read_manifest(manifest)
     if not rows:
         raise InputError(
             f"found no input in {' '.join(inputs) or manifest}, expected at least one; "
@@ -93,26 +98,28 @@ def entries(
     return tuple(found)
 
 
-def read_manifest(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a CSV or JSONL file; paths in it are relative to its folder."""
+def read_manifest(place: str) -> list[dict[str, Any]]:
+    """Return the rows of a CSV or JSONL file, here or at a URL; paths in it are relative to it."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = remote.read(place) if is_url(place) else Path(place).read_bytes()
+        text = (content or b"").decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"found no readable list at {path} ({getattr(error, 'strerror', 'not text')}), "
+            f"found no readable list at {place} ({getattr(error, 'strerror', 'not text')}), "
             "expected CSV with a column input, or JSONL; check --manifest"
         ) from error
-    rows = _csv_rows(text) if path.suffix.lower() == ".csv" else _json_rows(text, path)
+    rows = _csv_rows(text) if place.lower().endswith(".csv") else _json_rows(text, place)
     if not rows or not all(row.get("input") for row in rows):
         raise InputError(
-            f"found {'a line without' if rows else 'no'} input in {path}, expected a column or "
+            f"found {'a line without' if rows else 'no'} input in {place}, expected a column or "
             "key input (and reference, output, options) in every line; see --help"
         )
-    return [_absolute(row, path.absolute().parent) for row in rows]
+    folder = place.rpartition("/")[0] if is_url(place) else str(Path(place).absolute().parent)
+    return [_absolute(row, folder) for row in rows]
 
 
 def run_all(
-    items: Iterable[Entry], progress: Reporter, failed_list: Path
+    items: Iterable[Entry], progress: Reporter, failed_list: str
 ) -> tuple[BatchResult, Interrupted | None]:
     """Run one input after the other; errors of one do not stop the others, a signal does."""
     start = time.monotonic()
@@ -152,17 +159,15 @@ def failure(entry: Entry, error: str | None, status: Literal["failed", "not run"
 
 
 def conclude(
-    results: list[ItemResult], again: list[dict[str, Any]], failed_list: Path, start: float
+    results: list[ItemResult], again: list[dict[str, Any]], failed_list: str, start: float
 ) -> BatchResult:
     """Write down what is to be run again and return the sums."""
     written: str | None = None
-    if again:
-        lines = "".join(json.dumps(row) + "\n" for row in again)
-        with contextlib.suppress(OSError):  # the results are worth more than their list
-            failed_list.write_text(lines, encoding="utf-8")
-            written = str(failed_list)
-    elif failed_list.exists():
-        failed_list.unlink()  # of the run before: all of it is done now
+    lines = "".join(json.dumps(row) + "\n" for row in again)
+    # the results are worth more than their list
+    with contextlib.suppress(OSError, PipelineError):
+        _replace_list(failed_list, lines)
+        written = failed_list if again else None
     return BatchResult(
         items=tuple(results),
         done=len(results) - len(again),
@@ -173,13 +178,33 @@ def conclude(
     )
 
 
-def failed_list_path(manifest: str | None) -> Path:
-    """Return where the list of failures goes: beside the manifest, else in this folder."""
-    if manifest is None:
-        return Path("pipeline.failed.jsonl").absolute()
-    path = Path(manifest).absolute()
-    stem = path.name.removesuffix(path.suffix).removesuffix(".failed")
-    return path.with_name(f"{stem}.failed.jsonl")
+def _replace_list(place: str, lines: str) -> None:
+    """Write the list, or delete that of the run before where all is done now."""
+    if is_url(place):
+        remote.write(place, lines.encode()) if lines else remote.remove(place)
+    elif lines:
+        Path(place).write_text(lines, encoding="utf-8")
+    else:
+        Path(place).unlink(missing_ok=True)
+
+
+def failed_list_place(manifest: str | None, output: str | None) -> str:
+    """Return where the list of failures goes: where its reader is sure to find it.
+
+    That is beside the manifest; else in the folder of the outputs, if this process works for
+    somebody elsewhere; else in this folder.
+    """
+    if manifest is not None:
+        place = manifest if is_url(manifest) else str(Path(manifest).absolute())
+        folder, _, name = place.rpartition("/")
+        stem = name.removesuffix(PurePosixPath(name).suffix).removesuffix(".failed")
+        return f"{folder}/{stem}.failed.jsonl"
+    folder = (output or "").partition("{stem}")[0].rpartition("/")[0]
+    if output and is_url(output):
+        return f"{folder}/{_FAILED}"
+    if output and _IN_A_JOB in os.environ:
+        return str((Path(output) if Path(output).is_dir() else Path(folder)).absolute() / _FAILED)
+    return str(Path(_FAILED).absolute())
 
 
 def _entry(given: dict[str, Any]) -> Entry:
@@ -220,7 +245,7 @@ def _csv_rows(text: str) -> list[dict[str, Any]]:
     return [_flat({k: v for k, v in row.items() if k and v}) for row in rows]
 
 
-def _json_rows(text: str, path: Path) -> list[dict[str, Any]]:
+def _json_rows(text: str, path: str) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -247,12 +272,12 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {NAMES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
 
 
-def _absolute(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
     named = ("input", "ref_stream", "output", "plan", "ground_truth")
     paths = {
-        key: str(folder / str(row[key]))
+        key: f"{folder}/{row[key]}"
         for key in named
-        if row.get(key) and "://" not in str(row[key])
+        if row.get(key) and "://" not in str(row[key]) and not str(row[key]).startswith("/")
     }
     return row | paths
 

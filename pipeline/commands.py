@@ -252,13 +252,13 @@ def _run_batch(
     *,
     as_json: bool,
 ) -> None:
-    from pipeline.batch import entries, failed_list_path, run_all
+    from pipeline.batch import entries, failed_list_place, run_all
 
     # not a number that equals False: --crf 0 means something
     common = {k: v for k, v in values.items() if v is not None and v is not False}
     settings = _settings(common | {"input": "-"})  # what is wrong for all is said once
     items = entries(inputs, manifest, common)
-    failed_list = failed_list_path(manifest)
+    failed_list = failed_list_place(manifest, common.get("output"))
     from pipeline.runner import choose_runner
 
     if choose_runner(settings.runner, settings.address)[0] == "ray":

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.assemble import finish
@@ -150,7 +149,7 @@ class PooledBatch:
 
 
 def run_pooled(
-    items: Iterable[Entry], settings: RunSettings, progress: Reporter, failed_list: Path
+    items: Iterable[Entry], settings: RunSettings, progress: Reporter, failed_list: str
 ) -> tuple[BatchResult, Interrupted | None]:
     """Run all inputs on the cluster which `settings` (the common ones) name."""
     from pipeline.ray_cluster import cluster

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from recordings import write_pair
 
 from pipeline import batch
-from pipeline.batch import entries, is_batch, read_manifest
+from pipeline.batch import entries, failed_list_place, is_batch, read_manifest
 from pipeline.cli import main
 from pipeline.errors import InputError, Interrupted
 from pipeline.ledger import sha256
@@ -147,8 +147,23 @@ def test_a_list_that_cannot_be_read_is_one_line(
 def test_paths_are_relative_to_the_list_and_urls_are_not(folder: Path) -> None:
     listed = folder / "out" / "list.jsonl"
     listed.write_text('{"input": "../a.mkv", "reference": "s3://bucket/a.mp4"}')
-    (row,) = read_manifest(listed)
+    (row,) = read_manifest(str(listed))
     assert row == {"input": str(folder / "out" / "../a.mkv"), "ref_stream": "s3://bucket/a.mp4"}
+
+
+def test_the_list_goes_where_its_reader_finds_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert failed_list_place(None, None) == str(folder / "pipeline.failed.jsonl")
+    assert failed_list_place(None, "out") == str(folder / "pipeline.failed.jsonl")
+    assert failed_list_place("out/a.csv", "b") == str(folder / "out" / "a.failed.jsonl")
+    assert failed_list_place("s3://b/a.failed.jsonl", None) == "s3://b/a.failed.jsonl"
+    assert failed_list_place(None, "s3://b/o/{stem}.mp4") == "s3://b/o/pipeline.failed.jsonl"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # a folder nobody looks into
+    assert failed_list_place(None, "out") == str(folder / "out" / "pipeline.failed.jsonl")
+    assert failed_list_place(None, "out/{stem}.mp4") == str(
+        folder / "out" / "pipeline.failed.jsonl"
+    )
 
 
 def test_stems_are_filled_in(folder: Path) -> None:
@@ -175,7 +190,7 @@ def test_a_signal_ends_the_batch_and_the_rest_is_listed(
     # not by the command: it ends the whole process where Ray has been imported
     listed = folder / "pipeline.failed.jsonl"
     items = entries(("a.mkv", "b.mkv"), None, {"ref_stream": str(pair[1]), "output": "out"})
-    result, error = batch.run_all(items, Silent(), listed)
+    result, error = batch.run_all(items, Silent(), str(listed))
     assert error is not None
     assert error.exit_status == 130
     assert [item.status for item in result.items] == ["not run", "not run"]

@@ -262,7 +262,7 @@ def test_a_batch_shares_the_actors(
     items = entries((), str(listed), common)
     settings = RunSettings(input="-", **common)
     notes = Notes()
-    result, interrupted = run_pooled(items, settings, notes, tmp_path / "failed.jsonl")
+    result, interrupted = run_pooled(items, settings, notes, str(tmp_path / "failed.jsonl"))
     assert interrupted is None
     assert [item.status for item in result.items] == ["done", "failed", "done", "done"]
     assert "no reference" in str(result.items[1].error)

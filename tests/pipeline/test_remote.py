@@ -238,6 +238,25 @@ def test_a_bucket_folder_is_many_inputs(filled: Store, pair: tuple[Path, Path]) 
     assert names == ["bucket/out/a.mkv", "bucket/out/b.mkv"]
 
 
+def test_what_failed_in_a_bucket_is_listed_and_run_again_there(
+    filled: Store, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.objects["bucket/clips/a.mkv"] = pair[0].read_bytes()
+    filled.objects["bucket/clips/b.mkv"] = b"no video" * 50
+    first = invoke("s3://bucket/clips/", *ARGUMENTS[1:3], "-o", "s3://bucket/out/", "--json")
+    assert first.exit_code == 1
+    listed = "s3://bucket/out/pipeline.failed.jsonl"
+    assert json.loads(first.stdout)["failed_list"] == listed
+    filled.objects["bucket/clips/b.mkv"] = pair[0].read_bytes()
+    again = invoke("--manifest", listed, "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["done"] == 1
+    assert [n for n in outputs(filled) if not n.endswith(".json")] == [
+        "bucket/out/a.mkv",
+        "bucket/out/b.mkv",
+    ]
+
+
 def test_the_least_recently_used_copies_leave(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
