@@ -233,10 +233,17 @@ class Chaos:
         time.sleep(later)
         if process.poll() is None:
             marker.touch()
-        victim = chance.choice(sorted(self.cluster.worker_nodes, key=str))
+        victim = chance.choice(self.nodes_at_work())
         self.cluster.remove_node(victim, allow_graceful=False)
         self.cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
         return f"{later:.2f} s after the first segment was begun"
+
+    def nodes_at_work(self) -> list[Any]:
+        """Return the nodes with an actor; all, where none has any."""
+        parents = {_parent(int(line.split()[0])) for line in processes() if "SegmentActor" in line}
+        nodes = sorted(self.cluster.worker_nodes, key=str)
+        busy = [n for n in nodes if n.all_processes["raylet"][0].process.pid in parents]
+        return busy or nodes
 
     @staticmethod
     def kill_driver(
@@ -314,6 +321,14 @@ def processes() -> list[str]:
                 if line and not SERVICES.search(line):
                     found.append(f"{entry.name} {line[:120]}")
     return found
+
+
+def _parent(pid: int) -> int:
+    try:
+        # what follows the name, which may hold anything
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except FileNotFoundError:
+        return 0
 
 
 def _ours(entry: Path) -> bool:
