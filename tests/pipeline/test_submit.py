@@ -130,6 +130,8 @@ def test_a_stopped_job_is_resumed(head: Head, pair: tuple[Path, Path], tmp_path:
     assert f"{job} STOPPED" in submit(head, "--status", job).stdout
     followed = submit(head, "--follow", job)
     assert followed.returncode == 130
+    # its own last words, before Ray would have killed it 3 s after SIGTERM
+    assert "segments committed; run the same command again to resume" in followed.stderr
     done = submit(head, *where, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["resumed_segments"] >= 1
