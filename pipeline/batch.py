@@ -290,6 +290,8 @@ def _is_glob(name: str) -> bool:
     if is_url(name) and name.endswith("/"):
         found = files_in(name)
         return bool(found) and not any(Path(f.url).suffix.lower() in SUFFIXES for f in found)
+    if name.startswith(("http://", "https://")):
+        return False  # a question mark begins a query there, as of a signed URL
     wild = any(character in name for character in "*?[") and not Path(name).exists()
     return wild and Path(name).suffix.lower() not in SUFFIXES
 

@@ -8,15 +8,19 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import InputError
+from pipeline.remote import without_secrets
 from pipeline.schema import Plan, ReferenceChoice, Segment
 
 _CHOICE = TypeAdapter(ReferenceChoice)
 
 
 def dumps(plan: Plan) -> str:
-    """Return the plan as indented JSON with one line per segment and per reference choice."""
+    """Return the plan as indented JSON with one line per segment and per reference choice.
+
+    URLs are without user and query: the file lies beside the output, for whoever may read that.
+    """
     data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
-    parts = [json.dumps(data, indent=1)[:-2]]
+    parts = [without_secrets(json.dumps(data, indent=1)[:-2])]
     # one by one: as dictionaries, the frames of an hour would need more memory than all the rest
     rows = {
         "segments": map(_segment, plan.segments),

@@ -75,6 +75,11 @@ def hidden(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def without_secrets(text: str) -> str:
+    """Return a text whose URLs are as they may be shown."""
+    return re.sub(r"""\b\w+://[^\s"'\\]+""", lambda found: hidden(found[0]), text)
+
+
 @lru_cache(maxsize=16)
 def _filesystem(scheme: str, place: str) -> Any:
     import fsspec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections import deque
@@ -89,6 +90,11 @@ class Store(ThreadingHTTPServer):
             "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
         }
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over clients that hang up; say what else goes wrong, as usual."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def fault(self, method: str) -> str:
         if self.faults and self.faults[0][0] == method:

@@ -45,6 +45,8 @@ def test_one_input_is_no_batch(folder: Path) -> None:
     assert not is_batch(("a.mkv",), None)
     assert not is_batch(("frames/*.png",), None)
     assert is_batch(("*.mkv",), None)
+    assert is_batch(("s3://bucket/a?.mkv",), None)
+    assert not is_batch(("https://host/a.mkv?X-Amz-Signature=1",), None)
     assert is_batch(("a.mkv", "b.mkv"), None)
     assert is_batch((), "list.csv")
 

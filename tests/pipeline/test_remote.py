@@ -310,6 +310,20 @@ def test_http_is_only_read(filled: Store, expected: bytes, tmp_path: Path) -> No
     assert "HTTP is only read" in refused.stderr
 
 
+def test_the_plan_beside_an_output_holds_no_secrets(
+    filled: Store, tmp_path: Path, expected: bytes
+) -> None:
+    signed = f"{filled.url}/bucket/in/lr.mkv?X-Amz-Signature={SECRET}"
+    done = invoke(signed, "--ref-stream", ARGUMENTS[2], "-o", tmp_path / "out.mkv")
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "out.mkv").read_bytes() == expected
+    beside = (tmp_path / "out.plan.json").read_text()
+    assert f'"url": "{filled.url}/bucket/in/lr.mkv"' in beside
+    assert SECRET not in beside + done.output
+
+
 def test_secrets_in_urls_and_answers_are_not_shown() -> None:
+    said = remote.without_secrets("run 'https://a:b@h/x?sig=1' \"s3://b/k\", no url: a/b")
+    assert said == "run 'https://h/x' \"s3://b/k\", no url: a/b"
     assert remote.hidden("https://me:pw@host/a?X-Amz-Signature=1") == "https://host/a"
     assert "s3cr3t" not in remote._reason("bad token=s3cr3t and Key:s3cr3t")
