@@ -59,6 +59,8 @@ class Outcome:
     """Whether an actor was killed and the driver noted it, or the driver was killed."""
     moment: str
     """When it was killed, as the seed chose it."""
+    was_complete: bool
+    """Whether that was after the driver's last act: the second one refuses to do it again."""
     exit_status: int
     same_bits: bool
     lost: int
@@ -74,8 +76,8 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Return whether all promises were kept."""
-        wrong = self.exit_status or self.lost or self.doubled or self.left
-        return self.same_bits and not wrong
+        failed = self.exit_status and not self.was_complete
+        return self.same_bits and not (failed or self.lost or self.doubled or self.left)
 
 
 def sabotage() -> None:
@@ -193,6 +195,7 @@ class Chaos:
             seed=seed,
             struck=marker.exists() and (event == "driver" or "an actor died" in stderr),
             moment=moment,
+            was_complete=event == "driver" and "already there; try another -o" in stderr,
             exit_status=process.returncode,
             same_bits=output.exists() and bits(output) == self.expected,
             lost=(self.seconds - found).total(),

@@ -14,7 +14,7 @@ from pipeline.assemble import finish, plan_path, plan_place
 from pipeline.cache import fetch
 from pipeline.errors import AlreadyThere, InputError, Interrupted, PairingError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger import Ledger, sha256
+from pipeline.ledger import Ledger, run_folder_of, sha256
 from pipeline.lightfield.consistent import (
     first_output,
     first_settings,
@@ -217,8 +217,10 @@ def already_done(settings: RunSettings, start: float) -> RunResult:
     plan = prepare(settings.model_copy(update={"force": True}), Silent())
     stored = unfinished(plan)
     same = stored is not None and stored.digest() == plan.digest()
-    with Ledger(plan) if same else nullcontext() as ledger:
-        if ledger is None or not ledger.published():
+    # without a plan it is what a run that was killed in its last act did not get to remove
+    remains = stored is None and run_folder_of(Path(plan.output)).exists()
+    with Ledger(plan) if same or remains else nullcontext() as ledger:
+        if ledger is None or remains or not ledger.published():
             raise AlreadyThere(
                 f"found {plan.output} already there; try another -o, or --force to replace it"
             )

@@ -262,10 +262,12 @@ class Ledger:
                 f"first {missing[0]}; run the same command again"
             )
         for segment, record in sorted(self.records.items()):
-            if self.folder.record(segment) != record:
+            file = self.folder.segment_file(record)
+            # not its record on disk: a second attempt, as good, may have written its own since
+            if not file.exists() or sha256(file) != record.sha256:
                 raise StageError(
-                    f"assemble: segment {segment} is not what was committed, its file or record "
-                    "was changed since; run the same command again to do it anew"
+                    f"assemble: segment {segment} is not what was committed, its file was changed "
+                    "since; run the same command again to do it anew"
                 )
         return [self.folder.segment_file(self.records[s.index]) for s in self.plan.segments]
 
@@ -274,6 +276,9 @@ class Ledger:
         if self.folder.segments.exists():
             # first what is large; what tells a later run that this one was complete, last
             remove_folder(self.folder.segments)
+        for path in self._leftovers():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (self.folder.path / PUBLISHING).unlink(missing_ok=True)
         remove_folder(self.folder.path)
         if self.folder.mirror:
             mirror.clear(self.folder.mirror)

@@ -33,7 +33,7 @@ def settings_for(pair: tuple[Path, Path], output: Path) -> RunSettings:
     )
 
 
-@pytest.mark.parametrize("gone", ["nothing", "segments", "all but the plan"])
+@pytest.mark.parametrize("gone", ["nothing", "segments", "all but the plan", "all"])
 def test_a_run_killed_after_publishing_is_found_complete(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
@@ -42,8 +42,10 @@ def test_a_run_killed_after_publishing_is_found_complete(
     def killed(ledger: Ledger) -> None:
         if gone != "nothing":
             shutil.rmtree(ledger.folder.segments)
-        if gone == "all but the plan":
+        if gone.startswith("all"):
             (ledger.folder.path / PUBLISHING).unlink()
+        if gone == "all":
+            (ledger.folder.path / "plan.json").unlink()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -53,7 +55,7 @@ def test_a_run_killed_after_publishing_is_found_complete(
         with pytest.raises(Interrupted):
             run(settings_for(pair, output))
     bits = sha256(output)
-    if gone == "all but the plan":
+    if gone.startswith("all"):
         with pytest.raises(InputError, match="already there"):
             run(settings_for(pair, output))
     else:
@@ -63,7 +65,7 @@ def test_a_run_killed_after_publishing_is_found_complete(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
 
 
-@pytest.mark.parametrize("spoilt", ["a flipped byte", "a shortened segment", "a truncated record"])
+@pytest.mark.parametrize("spoilt", ["a flipped byte", "a shortened segment", "no segment"])
 def test_what_is_changed_after_its_commit_is_never_published(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
 ) -> None:
@@ -75,8 +77,8 @@ def test_what_is_changed_after_its_commit_is_never_published(
         file = ledger.folder.segment_file(record)
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
-        if spoilt == "a truncated record":
-            ledger.folder.record_file(2).write_text(record.model_dump_json()[:-9])
+        if spoilt == "no segment":
+            file.unlink()
         else:
             file.write_bytes(content if spoilt == "a flipped byte" else content[:-1])
         return finish(ledger, *_, **__)  # type: ignore[arg-type]
@@ -88,6 +90,25 @@ def test_what_is_changed_after_its_commit_is_never_published(
     assert not output.exists()
     assert run(settings_for(pair, output)).resumed_segments == 3
     assert sha256(output) == sha256(whole)
+
+
+def test_two_attempts_that_end_at_once_are_both_as_good(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver heard of one, and the other wrote its record last."""
+    output = tmp_path / "out.mkv"
+
+    def second(ledger: Ledger, *rest: object, **more: object) -> str:
+        record = ledger.records[2]
+        other = ledger.folder.segments / f"00002-{'0' * 32}.nut"
+        shutil.copy(ledger.folder.segment_file(record), other)
+        changed = record.model_copy(update={"file": other.name})
+        ledger.folder.record_file(2).write_text(changed.model_dump_json())
+        return finish(ledger, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pipeline.job.finish", second)
+    assert run(settings_for(pair, output)).frames == 40
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
 
 
 def test_an_output_of_other_settings_is_still_refused(
