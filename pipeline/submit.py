@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 SHIPPED = (
-    *("*.py", "py.typed", "*.yaml", "/report/template/*", "/selftest.png"),
+    *("*.py", "py.typed", "*.yaml", "/report/template/**", "/selftest.png"),
     "/weights/*.safetensors",
 )
 """What goes along of each package, in .gitignore's notation: the networks' weights have 3 MB."""
