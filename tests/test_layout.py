@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,9 @@ def test_import_of_the_command_line_is_light() -> None:
     code = f"import sys, pipeline, pipeline.cli\nprint([m for m in {LIGHT!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    # pytest imports them by their names alone, and leaves out the second
+    assert [name for name, count in names.items() if count > 1] == []
