@@ -60,6 +60,12 @@ def moved(plan: Plan, settings: RunSettings) -> dict[str, str]:
         )
     if pictures is None:
         return {"output": str(Path(settings.output).absolute())}
+    exr = [name.lower().endswith(EXR) for name in (plan.pictures, pictures[1])]
+    if plan.input.alpha and exr[0] != exr[1]:
+        raise InputError(
+            f"found -o {settings.output} beside a plan for {plan.pictures}, expected the same kind "
+            "of pictures: EXR drops the transparency; make the plan anew"
+        )
     return {"output": str(pictures[0]), "pictures": pictures[1]}
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pipeline.lightfield import hdf5
 from pipeline.lightfield.packing import take
 from pipeline.lightfield.reader import ViewReader, sheet_place
-from pipeline.media import stills
 from pipeline.media.sandbox import sandboxed
+from pipeline.media.stills import SUFFIXES
+from pipeline.media.transparent import has_alpha
 from pipeline.schema import Clip
 
 DARK = 0.5
@@ -35,6 +36,8 @@ class Validity:
     """Vignetted, the empty ones included."""
     empty: tuple[Place, ...] = ()
     """Black, or masked by alpha."""
+    transparent: bool = False
+    """Whether views have alpha, which tells their validity and is not kept."""
 
 
 @sandboxed
@@ -55,7 +58,9 @@ def validity(clip: Clip) -> Validity:
     usual = float(np.median(seen)) if seen else 0.0
     empty = {place for place, mean in light.items() if mean < BLACK * usual} | masked
     dark = {place for place, mean in light.items() if mean < DARK * usual} | empty
-    return Validity(tuple(sorted(dark)), tuple(sorted(empty)))
+    files = [*grid.views[0].files[:1], *(clip.files[:1] if grid.sheets is not None else ())]
+    transparent = any(Path(file).suffix.lower() in SUFFIXES and has_alpha(file) for file in files)
+    return Validity(tuple(sorted(dark)), tuple(sorted(empty)), transparent)
 
 
 def _masked(clip: Clip) -> set[Place]:
@@ -91,7 +96,7 @@ def _share(weight: NDArray[np.generic]) -> float:
 
 def _alpha(file: str) -> NDArray[np.generic] | None:
     """Return the H x W transparency of a picture, None where it has none."""
-    if not stills.has_alpha(file):
+    if not has_alpha(file):
         return None
     pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:

@@ -41,6 +41,8 @@ def view_notes(
             f"{len(seen.dark)} views are dark ({_places(seen.dark)}): no other view borrows from "
             "there; --crop-grid leaves them out"
         )
+    if seen.transparent:
+        notes.append("transparency of views only tells where they show something: it is dropped")
     if any(choice.why == DARK for choice in choices):
         notes.append(
             f"{len(seen.empty)} views show nothing ({_places(seen.empty)}) and are up-sampled "

@@ -63,8 +63,13 @@ def decoder_for(clip: Clip, threads: int) -> VideoCodecContext | None:
     return context
 
 
-def usual_encoder(clip: Clip) -> str:
-    """Return the encoder for a recording with transparency where none was asked for."""
+def usual_encoder(clip: Clip) -> str | None:
+    """Return the encoder for a recording with transparency where none was asked for.
+
+    None where none keeps it: pixels that are not square are told by ProRes in QuickTime alone.
+    """
+    if clip.sample_aspect_ratio != 1:
+        return "prores_ks" if clip.container.startswith("mov") else None
     return _INPUTS.get(clip.codec, "ffv1")
 
 

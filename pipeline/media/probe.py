@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError
-from pipeline.media import numbered, stills
+from pipeline.media import numbered, stills, transparent
 from pipeline.media.alpha import has_alpha, stored_format
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import (
@@ -84,7 +84,7 @@ def _probe_stills(path: str) -> Clip:
         times=numbered.told_times(files) or stills.times(files, [header[3] for header in headers]),
         codec=files[0].suffix.lower().lstrip("."),
         pix_fmt=pix_fmt,
-        alpha=stills.has_alpha(str(files[0])),
+        alpha=any(transparent.has_alpha(str(file)) for file in files),
         bit_depth=bits,
         width=width,
         height=height,

@@ -9,7 +9,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import InputError
-from pipeline.media.alpha import ENCODERS, keeps
+from pipeline.media import stills
+from pipeline.media.alpha import BESIDE_PACKETS, ENCODERS, keeps
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import first_frame as container_first_frame
 from pipeline.media.container import open_input
@@ -21,6 +22,13 @@ from pipeline.schema import Clip, Encoding
 
 _TELL_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
 """Encoders whose own bits tell a sample aspect ratio: PyAV gives Matroska and NUT no other."""
+
+_PICTURES = {
+    ".png": (16, True), ".tif": (16, True), ".tiff": (16, True), ".webp": (8, True),
+    ".jpg": (8, False), ".jpeg": (8, False), ".bmp": (8, False), ".ppm": (16, False),
+}  # fmt: skip
+"""Suffix -> most bits, and whether transparency is kept."""
+_LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
 def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
@@ -45,12 +53,20 @@ def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
 def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
     """Raise InputError where the container of `out_path` cannot hold what the encoder makes."""
     if clip.kind == "stills":
+        _check_picture(clip, out_path)
         return
     muxer = muxer_for(clip, out_path)
     if not can_hold(muxer, encoding.codec):
         raise InputError(
             f"{out_path.suffix} cannot hold {encoding.codec}; expected a container that can; "
             "try .mkv, or another --codec"
+        )
+    beside = encoding.codec in BESIDE_PACKETS and keeps(encoding.codec, encoding.pix_fmt)
+    if clip.alpha and beside and muxer not in MATROSKA:
+        raise InputError(
+            f"{out_path.suffix} has no place for the transparency of {encoding.codec}; expected "
+            ".webm or .mkv; try one of these, --codec prores into .mov, or --codec libx264, which "
+            "drops it"
         )
     # ProRes leaves it to the container
     told = encoding.codec in _TELL_ASPECT or (
@@ -67,7 +83,7 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
 def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
     """Say in sentences what will be rounded or lost on the way to an output's container."""
     if clip.kind == "stills":
-        return _alpha_notes(clip, encoding)
+        return [*_alpha_notes(clip, encoding), *still_notes(clip, out_path)]
     muxer = muxer_for(clip, out_path)
     tick = Fraction(1, 1000) if muxer in MATROSKA else None
     if muxer == "mpegts":
@@ -138,10 +154,39 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
     if keeps(encoding.codec, encoding.pix_fmt):
         how = f" as {encoding.codec} {encoding.pix_fmt}" if clip.kind == "video" else ""
         return [f"transparency is kept{how}, enlarged plainly: the reference lends it nothing"]
+    others = ", or ffv1 into .mkv" if clip.sample_aspect_ratio == 1 else ""
     return [
         f"transparency is dropped: {encoding.codec} {encoding.pix_fmt} is opaque; expected one of "
-        f"{', '.join(ENCODERS)}; try --codec prores into .mov, or ffv1 into .mkv"
+        f"{', '.join(ENCODERS)}; try --codec prores into .mov{others}"
     ]
+
+
+def _check_picture(clip: Clip, out: Path) -> None:
+    """Raise InputError where a lone picture's kind cannot hold its depth or transparency."""
+    if not Path(clip.path).is_file() or not out.suffix:
+        return
+    bits, alpha = _PICTURES.get(out.suffix.lower(), (0, False))
+    if clip.bit_depth > bits or (clip.alpha and not alpha):
+        what = f"{clip.bit_depth} bits{' with transparency' if clip.alpha else ''}"
+        raise InputError(
+            f"{out.suffix} cannot hold a picture of {what}; expected .png or .tif; try "
+            f"{out.with_suffix('.png').name}"
+        )
+
+
+def still_notes(clip: Clip, out: Path | None = None) -> list[str]:
+    """Say what is lost of pictures: all but the first of a file, and by JPEG and WebP."""
+    notes = []
+    for file in clip.files:
+        if count := stills.first_of_many(file):
+            notes.append(
+                f"{Path(file).name} holds {count} pictures, of which only the first is enhanced: "
+                "an animated PNG is read whole where it is named .apng"
+            )
+            break
+    if out is not None and out.suffix.lower() in _LOSSY and Path(clip.path).is_file():
+        notes.append(f"{out.suffix} loses a little of the picture: .png loses nothing")
+    return notes
 
 
 def first_frame(clip: Clip) -> VideoFrame:

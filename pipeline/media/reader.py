@@ -15,6 +15,7 @@ from pipeline.media import sandbox, stills
 from pipeline.media.alpha import Plane, alpha_of
 from pipeline.media.colour import Pixels, ToRgb
 from pipeline.media.decoder import Decoder
+from pipeline.media.transparent import load_alpha
 from pipeline.schema import Clip
 
 _RETRIES = 2
@@ -58,7 +59,7 @@ def read(
     if clip.kind == "stills":
         for pts in range(start_pts or 0, len(clip.files) if end_pts is None else end_pts):
             rgb = _still(clip, pts)
-            alpha = stills.load_alpha(clip.files[pts], rgb) if clip.alpha else None
+            alpha = load_alpha(clip.files[pts], rgb) if clip.alpha else None
             yield Frame(pts, rgb, alpha=alpha)
         return
     wanted = _Range(clip, start_pts, end_pts, on_error == "conceal", expected)

@@ -20,9 +20,10 @@ from pipeline.media.alpha import alpha_of, has_alpha
 from pipeline.media.colour import Pixels, ToRgb, contiguous
 from pipeline.media.container import open_input
 from pipeline.media.probe import scan
-from pipeline.media.promises import picture_notes
+from pipeline.media.promises import picture_notes, still_notes
 from pipeline.media.remux import display_matrix
 from pipeline.media.sandbox import sandboxed
+from pipeline.media.transparent import straight
 from pipeline.media.writer import FIRST_PTS_TAG, LEAD
 from pipeline.schema import Clip, Encoding, FrameIndex
 
@@ -134,7 +135,8 @@ def notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
 
 
 def _still_notes(clip: Clip) -> list[str]:
-    return ["the pictures are numbered anew: their names, and times in these, are not kept"]
+    renamed = "the pictures are numbered anew: their names, and times in these, are not kept"
+    return [renamed, *still_notes(clip)]
 
 
 def _video_notes(clip: Clip, encoding: Encoding) -> list[str]:
@@ -247,6 +249,8 @@ def load(file: Path) -> Pixels:
         stored: Any = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as error:
         raise MediaError(f"{file.name} cannot be read: {error}") from error
+    if stored is not None and stored.dtype == np.uint8 and stored.shape[2:] == (4,):
+        return straight(str(file))  # of TIFF the colours were multiplied
     if stored is None or stored.ndim != 3 or stored.shape[2] not in (3, 4):
         raise MediaError(f"{file.name} is no picture of 3 or 4 channels")
     order = cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA

@@ -11,12 +11,13 @@ from typing import cast
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import MediaError, StageError
-from pipeline.media.alpha import Plane, solid
+from pipeline.media.alpha import Plane
 from pipeline.media.colour import Pixels, contiguous
 from pipeline.media.limits import check_size
+from pipeline.media.transparent import TIFF, save_tiff, straight
 from pipeline.names import check_text
 
 logger = logging.getLogger(__name__)
@@ -77,10 +78,11 @@ def describe(file: Path) -> tuple[int, int, int, float | None]:
     return width, height, bits, _exif_seconds(taken.get(_TAKEN), taken.get(_TAKEN_SUBSEC))
 
 
-def has_alpha(file: str) -> bool:
-    """Tell whether a picture has transparency, which `load` drops and `load_alpha` reads."""
+def first_of_many(file: str) -> int:
+    """Return how many pictures a file holds where they are several: only the first is read."""
     with Image.open(file) as image:
-        return image.has_transparency_data
+        count = getattr(image, "n_frames", 1)
+    return int(count) if count > 1 else 0
 
 
 def _bits(file: Path, image: Image.Image) -> int:
@@ -141,6 +143,8 @@ def times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
 def load(file: str) -> Pixels:
     """Read a picture as uint8 or uint16 H x W x 3 RGB, upright; alpha is dropped."""
     try:
+        if _multiplied(file):
+            return contiguous(straight(file)[..., :3])
         data = np.fromfile(file, dtype=np.uint8)
         # COLOR | ANYDEPTH keeps 16 bits, makes grey RGB, drops alpha and applies the orientation
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
@@ -153,6 +157,14 @@ def load(file: str) -> Pixels:
     return contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
+def _multiplied(file: str) -> bool:
+    """Tell whether OpenCV would multiply the colours by alpha: those of 8-bit TIFF."""
+    if Path(file).suffix.lower() not in TIFF:
+        return False
+    with Image.open(file) as image:
+        return image.has_transparency_data and _bits(Path(file), image) == 8
+
+
 def _stretched(pixels: Pixels, white: int | None) -> Pixels:
     """Return pixels with the whole range: JPEG Pleno's white may be 1023, and OpenCV keeps it."""
     limit = np.iinfo(pixels.dtype).max
@@ -162,38 +174,14 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
     return cast(Pixels, np.minimum(stretched, limit).astype(pixels.dtype))
 
 
-def load_alpha(file: str, rgb: Pixels) -> Plane:
-    """Return the transparency of a picture whose colours are `rgb`: H x W of the same type."""
-    deep = rgb.itemsize == 2
-    if deep:
-        # Pillow reduces 16 bits to 8
-        raw = cv2.imdecode(np.fromfile(file, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-        alpha = (
-            raw[..., -1] if raw is not None and raw.ndim == 3 and raw.shape[2] in (2, 4) else None
-        )
-        with Image.open(file) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) != 1
-    else:
-        turned = False
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image)
-            has = upright.has_transparency_data
-            alpha = np.asarray(upright.convert("RGBA"))[..., 3] if has else None
-    if alpha is None:
-        return solid(*rgb.shape[:2], deep=deep)
-    if turned or alpha.shape != rgb.shape[:2] or alpha.dtype != rgb.dtype:
-        raise StageError(
-            f"{file} has transparency that cannot be read upright; expected 8 bits, or a picture "
-            "that is not turned; save it anew"
-        )
-    return contiguous(alpha)
-
-
 def save(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as a picture of the kind that its suffix names.
 
     `alpha`, H x W of the same type, is its transparency.
     """
+    if alpha is not None and file.suffix.lower() in TIFF:
+        save_tiff(file, contiguous(np.dstack([rgb, alpha])))
+        return
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(file.suffix, bgr if alpha is None else np.dstack([bgr, alpha]))
     if not done:

@@ -72,6 +72,8 @@ def muxer_for(clip: Clip, out: Path) -> str:
 
 def can_hold(muxer: str, encoder: str) -> bool:
     """Tell whether a container can hold what an encoder makes."""
+    if muxer == "mov" and encoder.startswith("libvpx"):
+        return False  # the muxer says so only when it writes the header
     with io.BytesIO() as nowhere:
         container = av.open(nowhere, "w", format=muxer)
         try:

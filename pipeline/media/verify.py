@@ -9,7 +9,7 @@ from pathlib import Path
 from av.container import InputContainer
 
 from pipeline.errors import MediaError
-from pipeline.media import stills
+from pipeline.media import stills, transparent
 from pipeline.media.alpha import keeps
 from pipeline.media.colour import is_rgb, output_colour
 from pipeline.media.container import open_input
@@ -178,6 +178,8 @@ def _still_differences(
 ) -> list[str]:
     names = still_names(clip)
     files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]
+    if out.is_dir() and not any(file.exists() for file in files):
+        files = stills.list_files(str(out))  # numbered anew, in the same order
     found = []
     for file in files:
         try:
@@ -185,7 +187,7 @@ def _still_differences(
         except (MediaError, OSError) as error:
             found.append(f"{file.name} cannot be read back: {error}")
             continue
-        if clip.alpha and not stills.has_alpha(str(file)):
+        if clip.alpha and not transparent.has_alpha(str(file)):
             found.append(f"{file.name} is opaque, expected the transparency of the input")
         if header != (width, height, clip.bit_depth):
             found.append(

@@ -63,7 +63,7 @@ def default_encoding(
 
     Raises InputError for a `quality` that says nothing of the encoder.
     """
-    if codec is None and clip.alpha and clip.sample_aspect_ratio == 1:
+    if codec is None and clip.alpha:
         codec = "ffv1" if clip.kind == "stills" else usual_encoder(clip)
     rgb = clip.kind == "stills" or clip.colour.used_matrix == "rgb"
     if codec is None and clip.kind == "video" and rgb and clip.sample_aspect_ratio != 1:

@@ -1,0 +1,101 @@
+"""Pictures with transparency: what OpenCV reads and writes of them wrongly is done otherwise.
+
+OpenCV multiplies the colours of 8-bit TIFF by their alpha, turns no alpha by EXIF, knows no
+transparent colour of deep grey, and writes TIFF that does not say what its fourth channel is.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from PIL import Image, ImageOps
+
+from pipeline.errors import StageError
+from pipeline.media.alpha import Plane, solid
+from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.container import MEDIA_ERRORS, first_line
+
+TIFF = frozenset({".tif", ".tiff"})
+_ORIENTATION = 0x0112
+
+
+def has_alpha(file: str) -> bool:
+    """Tell whether a picture has transparency."""
+    with Image.open(file) as image:
+        return image.has_transparency_data
+
+
+def straight(file: str) -> Pixels:
+    """Return an 8-bit picture as uint8 H x W x 4, upright, colours not multiplied by alpha."""
+    with Image.open(file) as image:
+        return contiguous(np.asarray(ImageOps.exif_transpose(image).convert("RGBA")))
+
+
+def load_alpha(file: str, rgb: Pixels) -> Plane:
+    """Return the transparency of a picture whose colours are `rgb`: H x W of the same type.
+
+    Raises StageError where it has some that cannot be read.
+    """
+    deep = rgb.itemsize == 2
+    if not has_alpha(file):
+        return solid(*rgb.shape[:2], deep=deep)
+    alpha = _deep_alpha(file) if deep else straight(file)[..., 3]
+    if alpha is None or alpha.shape != rgb.shape[:2] or alpha.dtype != rgb.dtype:
+        raise StageError(
+            f"{file} has transparency that cannot be read; expected 8 or 16 bits; save it anew "
+            "as PNG"
+        )
+    return contiguous(alpha)
+
+
+def _deep_alpha(file: str) -> Plane | None:
+    """Return the alpha of a 16-bit picture, which Pillow would reduce to 8."""
+    stored = cv2.imdecode(np.fromfile(file, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    with Image.open(file) as image:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        colour = image.info.get("transparency")
+    if stored is None or stored.dtype != np.uint16:
+        return None
+    if stored.ndim == 3 and stored.shape[2] in (2, 4):
+        return _turned(contiguous(stored[..., -1]), orientation)
+    if stored.ndim == 2 and isinstance(colour, int):
+        clear = np.where(stored == colour, 0, 65535).astype(np.uint16)
+        return _turned(clear, orientation)
+    return None
+
+
+def _turned(plane: Plane, orientation: int) -> Plane:
+    """Return a plane as EXIF's orientation shows it (Exif 2.3, 4.6.4)."""
+    if orientation in (5, 6, 7, 8):
+        plane = plane.T
+    if orientation in (2, 3, 6, 7):
+        plane = plane[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        plane = plane[::-1]
+    return plane
+
+
+def save_tiff(file: Path, rgba: Pixels) -> None:
+    """Write uint8 or uint16 H x W x 4 as TIFF that says its fourth channel is straight alpha.
+
+    Raises StageError where FFmpeg refuses.
+    """
+    height, width = rgba.shape[:2]
+    name = "rgba" if rgba.itemsize == 1 else "rgba64le"
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgba), name)  # type: ignore[arg-type]
+    context = av.CodecContext.create("tiff", "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = width, height, name
+    context.time_base = Fraction(1, 25)
+    context.options = {"compression_algo": "deflate"}
+    try:
+        packets = [*context.encode(frame), *context.encode(None)]
+    except MEDIA_ERRORS as error:
+        raise StageError(f"{file} cannot be encoded ({first_line(error)}); try .png") from error
+    file.write_bytes(b"".join(bytes(packet) for packet in packets))
