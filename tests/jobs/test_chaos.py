@@ -19,11 +19,16 @@ with tempfile.TemporaryDirectory(prefix="rc-", ignore_cleanup_errors=True) as na
     folder = Path(name)
     with three_nodes(folder / "ray") as cluster:
         chaos = Chaos(cluster, folder, *write_pair(folder, frames=120))
-        for seed, event in enumerate(("before commit", "raylet", "driver")):
-            outcome = chaos.run(event, seed)
-            print(outcome, flush=True)
-            assert outcome.good, outcome
-            assert outcome.struck or event == "driver", outcome
+        for number, event in enumerate(("before commit", "raylet", "driver")):
+            # a moment drawn by lot may hit a node whose actor has nothing to do yet
+            for seed in range(10 * number, 10 * number + 6):
+                outcome = chaos.run(event, seed)
+                print(outcome, flush=True)
+                assert outcome.good, outcome
+                if outcome.struck or event == "driver":
+                    break
+            else:
+                raise AssertionError(f"no {event} was hit at work")
 """
 
 
@@ -35,4 +40,4 @@ def test_killed_actor_raylet_and_driver_leave_the_bits_as_they_are() -> None:
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert done.stdout.count("same_bits=True") == 3
+    assert done.stdout.count("same_bits=True") >= 3
