@@ -63,8 +63,11 @@ def default_encoding(
 
     Raises InputError for a `quality` that says nothing of the encoder.
     """
-    if codec is None and clip.alpha:
-        codec = "ffv1" if clip.kind == "stills" else usual_encoder(clip)
+    if codec is None and clip.alpha and clip.kind == "stills":
+        codec = "ffv1"
+    elif codec is None and clip.alpha and preset is None:
+        # who names a preset means x264 or x265, which drop it
+        codec = usual_encoder(clip)
     rgb = clip.kind == "stills" or clip.colour.used_matrix == "rgb"
     if codec is None and clip.kind == "video" and rgb and clip.sample_aspect_ratio != 1:
         # FFV1 has no place for it; this one is lossless too

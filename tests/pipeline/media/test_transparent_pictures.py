@@ -20,6 +20,7 @@ from pipeline.media import stills
 from pipeline.media.probe import probe
 from pipeline.media.reader import read
 from pipeline.media.transparent import load_alpha
+from pipeline.media.writer import default_encoding
 
 ARGUMENTS = ("--scale", "2", "--engine", "bicubic", "--runner", "inline")
 
@@ -158,6 +159,12 @@ def test_pixels_that_are_not_square_keep_it_in_quicktime(tmp_path: Path) -> None
     out = probe(str(tmp_path / "out.mov"))
     assert (out.alpha, out.sample_aspect_ratio) == (True, probe(str(source)).sample_aspect_ratio)
     assert out.sample_aspect_ratio != 1
+
+
+def test_a_preset_asks_for_an_encoder_that_has_presets(tmp_path: Path) -> None:
+    clip = probe(str(transparent(tmp_path / "in.webm", "libvpx-vp9", "yuva420p")))
+    assert default_encoding(clip).codec == "libvpx-vp9"
+    assert default_encoding(clip, preset="ultrafast").codec == "libx264"
 
 
 def test_numbered_pictures_with_alpha_are_read_again_quietly(
