@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -19,8 +20,15 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import StageError
 from pipeline.media import stills
-from pipeline.media.alpha import ALPHA_MODE, BESIDE_PACKETS, MATROSKA_TICK, alpha_of, keeps
-from pipeline.media.colour import ToRgb, output_colour
+from pipeline.media.alpha import (
+    ALPHA_MODE,
+    BESIDE_PACKETS,
+    MATROSKA_TICK,
+    alpha_of,
+    has_alpha,
+    keeps,
+)
+from pipeline.media.colour import Pixels, ToRgb, contiguous, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line, open_input
 from pipeline.media.hdr import side_data
 from pipeline.media.probe import scan
@@ -314,6 +322,16 @@ def _write_stills(clip: Clip, files: list[Path], out: Path) -> None:
     folder = len(clip.files) > 1 or not Path(clip.path).is_file()
     if folder:
         out.mkdir(parents=True, exist_ok=True)
+    for pts, pixels in stored_frames(clip, files):
+        place = out / names[pts] if folder else out
+        if pixels.shape[2] == 3:
+            stills.save(place, pixels)
+        else:
+            stills.save(place, contiguous(pixels[..., :3]), contiguous(pixels[..., 3]))
+
+
+def stored_frames(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
+    """Yield pts in the clip's ticks, and H x W x 3 RGB or x 4 with transparency, of segments."""
     for file in files:
         with open_input(str(file)) as container:
             first = _first_pts(container)
@@ -323,6 +341,8 @@ def _write_stills(clip: Clip, files: list[Path], out: Path) -> None:
                 assert frame.pts is not None
                 assert stream.time_base is not None
                 pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
-                alpha = alpha_of(frame, deep=clip.bit_depth > 8) if clip.alpha else None
+                transparent = has_alpha(frame.format.name)
+                # before, as converting takes the frame's tags
+                alpha = alpha_of(frame, deep=clip.bit_depth > 8) if transparent else None
                 rgb = convert(frame)
-                stills.save(out / names[int(pts)] if folder else out, rgb, alpha)
+                yield int(pts), rgb if alpha is None else contiguous(np.dstack([rgb, alpha]))

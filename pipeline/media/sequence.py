@@ -6,7 +6,7 @@ Pictures lie upright, as players show the video. What they cannot say lies besid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,12 @@ import numpy as np
 
 from pipeline.errors import MediaError, PipelineError, StageError
 from pipeline.media import exr, numbered, stills
-from pipeline.media.alpha import alpha_of, has_alpha
-from pipeline.media.colour import Pixels, ToRgb, contiguous
-from pipeline.media.container import open_input
+from pipeline.media.colour import Pixels, contiguous
 from pipeline.media.probe import scan
 from pipeline.media.promises import picture_notes, still_notes
-from pipeline.media.remux import display_matrix
+from pipeline.media.remux import display_matrix, stored_frames
 from pipeline.media.sandbox import sandboxed
 from pipeline.media.transparent import straight
-from pipeline.media.writer import FIRST_PTS_TAG, LEAD
 from pipeline.schema import Clip, Encoding, FrameIndex
 
 _UNTAGGED = 2
@@ -42,7 +39,7 @@ def assemble(
     matrix = _matrix(clip)
     out.mkdir(exist_ok=True)
     for position, (wanted, found) in enumerate(
-        zip_longest(index.pts, _frames(clip, segments), fillvalue=None)
+        zip_longest(index.pts, stored_frames(clip, segments), fillvalue=None)
     ):
         if found is None or wanted is None or found[0] != wanted:
             raise StageError(
@@ -77,7 +74,7 @@ def differences(
     size = (width, height) if _transposes(matrix) else (height, width)
     shape = (*size, 4 if keeps_alpha else 3)
     dtype = np.dtype(np.uint16 if clip.bit_depth > 8 else np.uint8)
-    frames = _frames(clip, segments) if segments else iter(())
+    frames = stored_frames(clip, segments) if segments else iter(())
     for name in names:
         frame = next(frames, None)
         if not (out / name).exists():
@@ -204,24 +201,6 @@ def _told(
         primaries=clip.colour.primaries,
         transfer=clip.colour.transfer,
     )
-
-
-def _frames(clip: Clip, segments: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
-    """Yield pts in the clip's ticks, and H x W x 3 RGB or x 4 with transparency, as stored."""
-    for file in segments:
-        with open_input(str(file)) as container:
-            first = int(container.metadata[FIRST_PTS_TAG])
-            stream = container.streams.video[0]
-            convert = ToRgb(clip.colour)
-            for frame in container.decode(stream):
-                assert frame.pts is not None
-                assert stream.time_base is not None
-                pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
-                transparent = has_alpha(frame.format.name)
-                # before, as converting takes the frame's tags
-                alpha = alpha_of(frame, deep=clip.bit_depth > 8) if transparent else None
-                rgb = convert(frame)
-                yield int(pts), rgb if alpha is None else contiguous(np.dstack([rgb, alpha]))
 
 
 def _is_exr(name: str) -> bool:
