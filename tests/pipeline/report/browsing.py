@@ -30,7 +30,9 @@ class Browser:
     def page(self, width: int = 1400, height: int = 1000, *, script: bool = True) -> sync_api.Page:
         """Return the page, opened from disk."""
         page = self.chromium.new_page(
-            viewport={"width": width, "height": height}, java_script_enabled=script
+            viewport={"width": width, "height": height},
+            java_script_enabled=script,
+            reduced_motion="reduce",  # colours on their way from one to the other are neither
         )
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
