@@ -59,7 +59,8 @@ def measured(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
     out, err = folder / "lines", folder / "err"
     if seconds < 5:
         return {"case": name_of(case), "lines": [], "failed": "skipped: no time left"}
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    searched = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, searched))}
     if case["device"] == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     failed = ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,30 @@ def describe() -> dict[str, Any]:
         if line.startswith("model name")
     ]
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    versions = {name: _version(name) for name in ("torch", "av", "numpy", "ray")}
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(pages / 1e9, 1),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "av", "numpy", "ray")},
-        "commit": commit,
+        # a machine lent for a measurement may have no Ray, and a copy of the files no history
+        "versions": {name: found for name, found in versions.items() if found},
+        "commit": _commit(),
     }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    if shutil.which("git") is None:
+        return ""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:

@@ -28,7 +28,12 @@ def test_all_that_needs_no_gpu_is_measured_and_the_rest_is_text(
     torch = results["engine torch fast"]["lines"]
     assert torch[1]["psnr"] >= 50
     assert [line["batch"] for line in torch[2:]] == [1, 2]
-    assert all(line["fps"] > 0 and 0 < line["of_ceiling"] < 1 for line in torch[2:])
+    # what part of a busy machine's ceiling this is says nothing; that it was worked out right does
+    ceiling = results["ceilings"]["lines"][0]["matrix_tflops"]
+    for line in torch[2:]:
+        assert line["fps"] > 0
+        share = line["fps"] * line["gflop"] * 1e9 / (ceiling * 1e12)
+        assert line["of_ceiling"] == pytest.approx(share, abs=1e-4)
     assert "try --engine torch" in results["engine tensorrt fast"]["lines"][0]["failed"]
     assert results["pipeline fast"]["lines"][0]["pipeline_fps"] > 0
     said = capsys.readouterr().out

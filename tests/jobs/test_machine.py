@@ -1,0 +1,26 @@
+"""What a result file says of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs import machine
+
+
+def test_neither_packages_nor_git_need_to_be_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert {"torch", "ray"} <= set(machine.describe()["versions"])
+
+    def only_torch(distribution: str) -> str:
+        if distribution != "torch":
+            raise machine.PackageNotFoundError(distribution)
+        return "2.13.0"
+
+    monkeypatch.setattr(machine, "version", only_torch)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = machine.describe()
+    assert found["versions"] == {"torch": "2.13.0"}
+    assert found["commit"] == ""
