@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.media.reader import Frame
 from pipeline.pairing import Affine, Pixels
+from pipeline.thumbnails import THUMBNAIL, Thumbnails, eight_bit, likeness, thumbnail
 
-THUMBNAIL = (32, 18)
-"""Width and height: 1.1 kB a frame in float16, so that hours of video fit in memory."""
 CUT_WIDTH = 256
 """Width of the pictures in which scene cuts are looked for."""
 SAME_SHOT = 0.9
@@ -35,47 +35,34 @@ LEAST_AGREEMENT = 0.03
 class Look:
     """What one pass over a recording keeps."""
 
-    pts: list[int]
-    thumbnails: NDArray[np.float16]
-    """N x (32 x 18), zero mean and unit length: products are normalised correlations."""
+    pts: Sequence[int]
+    thumbnails: Thumbnails
+    """Zero mean and unit length: products are normalised correlations."""
     cuts: tuple[int, ...]
     """Pts of the first frame after each scene cut."""
-
-
-def thumbnail(rgb: Pixels) -> NDArray[np.float16]:
-    """Return a small gray picture of H x W x 3 RGB as a vector of zero mean and unit length."""
-    small = cv2.resize(_eight_bit(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
-    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
-    gray -= gray.mean()
-    return (gray / max(float(np.linalg.norm(gray)), 1e-6)).astype(np.float16)
-
-
-def _eight_bit(rgb: Pixels) -> NDArray[np.uint8]:
-    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)  # type: ignore[return-value]
 
 
 def look(frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns: int = 0) -> Look:
     """Go once over `frames`, turned by quarters: `thumbnails` of all, and scene `cuts`."""
     finder = _CutFinder() if cuts else None
-    pts: list[int] = []
-    kept = bytearray()  # grows in place: hours of video are not held twice
+    pts = array("q")
+    kept = Thumbnails()
     for frame in frames:
         pts.append(frame.pts)
         small = _small(frame.rgb, turns)
         picture = thumbnail(small)
         if thumbnails:
-            kept += picture.tobytes()
+            kept.add(picture)
         if finder is not None:
             finder.add(small, picture)
     found = [pts[number] for number in finder.cuts()] if finder is not None else []
-    stacked = np.frombuffer(kept, np.float16).reshape(-1, THUMBNAIL[0] * THUMBNAIL[1])
-    return Look(pts, stacked, tuple(found))
+    return Look(pts, kept, tuple(found))
 
 
 def _small(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
     size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
-    small = cv2.resize(_eight_bit(rgb), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(eight_bit(rgb), size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(np.rot90(np.asarray(small, np.uint8), turns))
 
 
@@ -140,11 +127,6 @@ class _CutFinder:
             self._keep([cut])
 
 
-def likeness(left: NDArray[np.float16], right: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Return the N x M normalised correlations of thumbnails (N x 576 and M x 576)."""
-    return np.asarray(left.astype(np.float32) @ right.astype(np.float32).T)
-
-
 def estimate_field_of_view(
     pairs: Sequence[tuple[Pixels, Pixels]], height: int, width: int
 ) -> Affine | None:
@@ -192,11 +174,11 @@ def _plain(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 def _similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
     """Return the 2 x 3 similarity from LR pixels to reference pixels, None if it is not sure."""
     shrink = lr.shape[1] / ref.shape[1]
-    small = cv2.resize(_eight_bit(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(eight_bit(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)
     (points_lr, left), (points_ref, right) = (
         sift.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
-        for image in (_eight_bit(lr), np.asarray(small, np.uint8))
+        for image in (eight_bit(lr), np.asarray(small, np.uint8))
     )
     if left is None or right is None or len(points_lr) < 20 or len(points_ref) < 20:
         return None

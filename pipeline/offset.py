@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
+from pipeline.thumbnails import AnyThumbnails
 
-Thumbnails = NDArray[np.float16]
 Numbers = NDArray[np.float64]
 
 DENSE = 0.11
@@ -46,7 +46,7 @@ class _Match:
 
 
 def estimate_offset(
-    lr: Thumbnails, lr_seconds: Sequence[float], ref: Thumbnails, ref_seconds: Sequence[float]
+    lr: AnyThumbnails, lr_seconds: Sequence[float], ref: AnyThumbnails, ref_seconds: Sequence[float]
 ) -> tuple[float, float]:
     """Return (offset, drift): input time = drift x reference time + offset, in seconds.
 
@@ -73,7 +73,7 @@ def _no_overlap(reason: str) -> PairingError:
 
 
 def _by_motion(
-    lr: Thumbnails, times: Numbers, ref: Thumbnails, at: Numbers, step: float
+    lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers, step: float
 ) -> tuple[float, float] | None:
     """Match how much moves, for long recordings in blocks; None if that tells nothing."""
     ours, theirs = _motion(lr, times, step), _motion(ref, at, step)
@@ -102,7 +102,7 @@ def _by_motion(
     return _line(np.array(points) + np.array([at[0], times[0]]))
 
 
-def _motion(thumbnails: Thumbnails, seconds: Numbers, step: float) -> Numbers:
+def _motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers:
     """Return the logarithm of how much changes in every `step`, less its mean over a second."""
     steps = [np.linalg.norm(b.astype(np.float32) - a) for a, b in pairwise(thumbnails)]
     path = np.concatenate([[0.0], np.cumsum(np.asarray(steps, np.float64))])
@@ -177,13 +177,15 @@ def _line(points: Numbers) -> tuple[float, float] | None:
     return offset, drift
 
 
-def _by_looks(lr: Thumbnails, times: Numbers, ref: Thumbnails, at: Numbers) -> tuple[float, float]:
+def _by_looks(
+    lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers
+) -> tuple[float, float]:
     """Match what the pictures show, less what all of them show; then drift from both ends."""
     picked = np.unique(np.linspace(0, len(at) - 1, MOST_KEYS).astype(int))
-    ref, at = ref[picked], at[picked]
+    keys, at = ref[picked], at[picked]
     seen = np.unique(np.linspace(0, len(times) - 1, MOST_FRAMES).astype(int))
     mean = lr[seen].astype(np.float32).mean(0)
-    coarse = _Looks(lr[seen], times[seen], ref, at, mean)
+    coarse = _Looks(lr[seen], times[seen], keys, at, mean)
     shifts = np.arange(times[0] - at[-1], times[-1] - at[0] + coarse.step / 2, coarse.step)
     scores = np.array([coarse.rate(shift) for shift in shifts])
     # what stays in view for long looks the same at offsets near by
@@ -194,14 +196,14 @@ def _by_looks(lr: Thumbnails, times: Numbers, ref: Thumbnails, at: Numbers) -> t
             f"the best offset is alike by {match.score:.2f} and leads by {match.lead:.2f}, "
             f"expected {LEAST_LOOKS} and {LEAST_LEAD}"
         )
-    fine = _Looks(lr, times, ref, at, np.zeros_like(mean))
+    fine = _Looks(lr, times, keys, at, np.zeros_like(mean))
     reach = max(1.0, coarse.step)
     offset = fine.refine(match.shift, reach)
     third = len(at) // 3
     if third < 4 or at[-1] - at[0] < 20:
         return offset, 1.0
     ends = [slice(0, third), slice(len(at) - third, len(at))]
-    moved = [_Looks(lr, times, ref[e], at[e], fine.mean).refine(offset, reach) for e in ends]
+    moved = [_Looks(lr, times, keys[e], at[e], fine.mean).refine(offset, reach) for e in ends]
     if abs(moved[1] - moved[0]) < 2 * fine.step:
         return offset, 1.0
     first, last = (float(at[end].mean()) for end in ends)
@@ -214,9 +216,9 @@ class _Looks:
 
     def __init__(
         self,
-        lr: Thumbnails,
+        lr: AnyThumbnails,
         times: Numbers,
-        ref: Thumbnails,
+        ref: NDArray[np.float16],
         at: Numbers,
         mean: NDArray[np.float32],
     ) -> None:

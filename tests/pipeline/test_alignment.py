@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.alignment import estimate_field_of_view, likeness, look, thumbnail
+from pipeline.alignment import estimate_field_of_view, look
 from pipeline.media.probe import probe
 from pipeline.media.reader import Frame, read
+from pipeline.thumbnails import likeness, thumbnail
 
 ROOT = Path(__file__).parents[2]
 MONSTER = ROOT / "pipeline" / "samples" / "monster.mp4"
@@ -47,7 +48,7 @@ def test_a_cut_is_found_at_its_first_frame(
 ) -> None:
     seen = look(played([*monster[:25], *bunny[:25]]), cuts=True)
     assert seen.cuts == (100 + 3 * 25,)
-    assert seen.thumbnails.shape == (50, 32 * 18)
+    assert seen.thumbnails[:].shape == (50, 32 * 18)
 
 
 def test_a_hand_held_clip_has_no_cut(monster: list[np.ndarray]) -> None:

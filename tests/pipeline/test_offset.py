@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.alignment import thumbnail
 from pipeline.errors import PairingError
 from pipeline.media.probe import probe
 from pipeline.media.reader import read
 from pipeline.offset import estimate_offset
+from pipeline.thumbnails import thumbnail
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = {
