@@ -15,7 +15,7 @@ from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media import sequence
 from pipeline.media.remux import assemble
 from pipeline.media.verify import differences
-from pipeline.plan_file import dumps
+from pipeline.plan_file import dumps, pieces
 from pipeline.publish import publish, sync
 from pipeline.schema import FrameIndex, Plan
 
@@ -25,8 +25,11 @@ _LISTED = 3
 
 def promised_frames(plan: Plan) -> FrameIndex:
     """Return the frames which the output must hold, as the plan lists them."""
-    pts = sorted(choice.pts for choice in plan.reference_map)
-    return FrameIndex(pts=pts, keys=[], end_pts=max(s.end_pts for s in plan.segments))
+    return FrameIndex(
+        pts=plan.reference_map.in_order().pts,
+        keys=[],
+        end_pts=max(s.end_pts for s in plan.segments),
+    )
 
 
 def plan_path(output: Path) -> Path:
@@ -66,7 +69,7 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
             return plan_place(ledger)
         with interrupts.held():
             ledger.announce(finished)
-            write_atomically(plan_path(output), dumps(plan))
+            write_atomically(plan_path(output), pieces(plan))
             if views:
                 publish_sidecar(finished, output)
             publish(finished, output, ledger.folder.path, force=force)

@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from pydantic import ValidationError
 
 from pipeline import mirror
 from pipeline.errors import InputError, PipelineError, StageError
+from pipeline.plan_file import pieces
 from pipeline.schema import Plan, Segment, SegmentRecord
 
 _ATTEMPT = "attempt-"
@@ -46,13 +48,13 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees the old file or the whole new one."""
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write `text`, or its pieces, to `path`: a reader sees the old file or the whole new one."""
     # not longer than the name beside it may be
     temporary = path.with_name(f"{_ATTEMPT}{uuid.uuid4().hex}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -317,7 +319,7 @@ class Ledger:
             for stale in (*self.folder.segments.glob(f"{_ATTEMPT}*"), *self._leftovers()):
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
             if not plan_file.exists():
-                write_atomically(plan_file, self.plan.model_dump_json(indent=1))
+                write_atomically(plan_file, pieces(self.plan, secrets=True))
             if self.folder.mirror and not mirror.open_mirror(self.folder.mirror, self.plan):
                 mirror.pull_all(self.folder.mirror, self.folder.segments, self.folder.digest)
             for segment in self.plan.segments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alignment import Look, estimate_field_of_view, likeness, look
+from pipeline.alignment import Look, estimate_field_of_view, look
 from pipeline.errors import PairingError, StageError
 from pipeline.geometry import (
     inscribed_map,
@@ -25,6 +26,7 @@ from pipeline.media.probe import scan
 from pipeline.media.reader import FrameReader, read
 from pipeline.offset import estimate_offset
 from pipeline.pairing import Affine
+from pipeline.reference_map import ReferenceMap
 from pipeline.references import (
     References,
     Rules,
@@ -32,8 +34,9 @@ from pipeline.references import (
     choose_by_time,
     hysteresis_margin,
 )
-from pipeline.schema import Clip, FrameIndex, ReferenceChoice, ReferencePlan
+from pipeline.schema import Clip, FrameIndex, ReferencePlan, ticks
 from pipeline.settings import RunSettings
+from pipeline.thumbnails import likeness
 
 FIELD_OF_VIEW_PAIRS = 3
 FAR = 1.0
@@ -47,7 +50,7 @@ class Paired:
     """How the reference stream serves the input."""
 
     reference: ReferencePlan
-    choices: list[ReferenceChoice]
+    choices: ReferenceMap
     cuts: tuple[int, ...]
     notes: list[str]
 
@@ -78,8 +81,8 @@ def plan_references(
     clock = _clock(lr, lr_look, ref, ref_look, settings) if timed else _Clock(0.0, 1.0)
     at = [ref.seconds(pts) * clock.drift + clock.offset if timed else 0.0 for pts in ref_pts]
     order = np.argsort(at, kind="stable")
-    references = References([ref_pts[i] for i in order], [at[i] for i in order])
-    lr_seconds = [lr.seconds(pts) for pts in index.pts]
+    references = References(ticks(ref_pts[i] for i in order), array("d", (at[i] for i in order)))
+    lr_seconds = array("d", map(lr.seconds, index.pts))
     if timed:
         _check_shared_time(lr_seconds, references.seconds, settings.max_ref_distance)
     rules = Rules(
@@ -155,7 +158,7 @@ def _clock(
         offset, drift = estimate_offset(
             lr_look.thumbnails,
             [lr.seconds(pts) for pts in lr_look.pts],
-            ref_look.thumbnails[order],
+            ref_look.thumbnails.picked(order),
             [ref.seconds(ref_look.pts[i]) + start for i in order],
         )
     except PairingError:
@@ -187,22 +190,32 @@ class _Similarity:
     """Likeness of an LR frame to every reference, from the thumbnails of both."""
 
     def __init__(self, lr: Look, lr_pts: Sequence[int], ref: Look, ref_pts: Sequence[int]) -> None:
-        at = {pts: number for number, pts in enumerate(lr.pts)}
-        self._rows = [at.get(pts) for pts in lr_pts]
-        self._lr = lr.thumbnails
-        place = {pts: number for number, pts in enumerate(ref.pts)}
-        self._ref = ref.thumbnails[[place[pts] for pts in ref_pts]]
+        self._lr, self._rows = lr.thumbnails, _places(lr.pts, lr_pts)
+        self._ref = ref.thumbnails.picked(_places(ref.pts, ref_pts))
+        self._block: tuple[int, int, NDArray[np.float16]] | None = None
 
     def __call__(self, number: int, first: int, last: int) -> NDArray[np.float32]:
-        row = self._rows[number]
-        if row is None:
+        row = int(self._rows[number])
+        if row < 0:
             return np.zeros(last - first, np.float32)
-        row_of: NDArray[np.float32] = likeness(self._lr[row : row + 1], self._ref[first:last])[0]
+        if self._block is None or self._block[:2] != (first, last):
+            self._block = first, last, self._ref[first:last]
+        row_of: NDArray[np.float32] = likeness(self._lr[row : row + 1], self._block[2])[0]
         return row_of
 
 
+def _places(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.int64]:
+    """Return where each of `wanted` is in `known`, -1 for one that is not there."""
+    there, sought = np.asarray(known, np.int64), np.asarray(wanted, np.int64)
+    if not len(there):
+        return np.full(len(sought), -1)
+    order = np.argsort(there, kind="stable")
+    found = order[np.minimum(np.searchsorted(there, sought, sorter=order), len(order) - 1)]
+    return np.where(there[found] == sought, found, -1)
+
+
 def _map(
-    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int], turns: int
+    lr: Clip, ref: Clip, choices: ReferenceMap, size: tuple[int, int], turns: int
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from output to stored reference pixels, None = plain scaling, and notes."""
     height, width = turned_size(ref, turns)
@@ -225,23 +238,22 @@ def _map(
 
 
 def _field_of_view(
-    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int], turns: int
+    lr: Clip, ref: Clip, choices: ReferenceMap, size: tuple[int, int], turns: int
 ) -> Affine | None:
     """Compare a few of the closest pairs; only then are two cameras told from camera motion."""
-    paired = [c for c in choices if c.ref_pts is not None]
-    if not paired:
+    paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
+    if not len(paired):
         return None
-    if all(c.seconds is None for c in paired):
-        spread = paired
-    else:
-        closest = sorted(paired, key=lambda c: (abs(c.seconds or 0.0), c.pts))
-        spread = closest[: max(FIELD_OF_VIEW_PAIRS, len(closest) // 10)]
-    spread = sorted(spread, key=lambda c: c.pts)
+    spread = paired
+    if any(choice.seconds is not None for choice in choices):
+        away = np.fromiter((abs(choices[i].seconds or 0.0) for i in paired), np.float64)
+        closest = paired[np.argsort(away, kind="stable")]
+        spread = np.sort(closest[: max(FIELD_OF_VIEW_PAIRS, len(closest) // 10)])
     picked = np.unique(np.linspace(0, len(spread) - 1, FIELD_OF_VIEW_PAIRS).astype(int))
     lr_reader, ref_reader = FrameReader(lr), FrameReader(ref)
     pairs = []
     try:
-        for choice in (spread[i] for i in picked):
+        for choice in (choices[i] for i in spread[picked]):
             if choice.ref_pts is None:
                 continue
             try:
@@ -255,7 +267,7 @@ def _field_of_view(
     return estimate_field_of_view(pairs, *size) if pairs else None
 
 
-def _notes(choices: list[ReferenceChoice], lr: Look) -> list[str]:
+def _notes(choices: ReferenceMap, lr: Look) -> list[str]:
     notes = []
     if lr.cuts:
         notes.append(f"{len(lr.cuts)} scene cuts; nothing is borrowed across them")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 from deploy.protocol import ENGINES
@@ -42,7 +43,8 @@ from pipeline.output_checks import check_output, check_room
 from pipeline.pairing_plan import plan_references
 from pipeline.pictures import asked_pictures, moved, stored_as
 from pipeline.plan_file import read_plan, save_plan
-from pipeline.schema import Clip, Encoding, FrameIndex, Plan, ReferenceChoice
+from pipeline.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema import Clip, Encoding, FrameIndex, Plan, ticks
 from pipeline.segments import cut_segments
 from pipeline.settings import RunSettings
 
@@ -140,7 +142,7 @@ def make_plan(settings: RunSettings) -> Plan:
         to=settings.to,
         cuts=paired.cuts,
         segments=segments,
-        reference_map=tuple(paired.choices),
+        reference_map=paired.choices,
         notes=tuple(notes),
     )
 
@@ -207,7 +209,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     if settings is not None:
         plan = plan.model_copy(update=_said_anew(settings, plan, path))
     _check_numbers(plan, path)
-    plan = plan.model_copy(update={"reference_map": _checked_map(plan, ref, path)})
+    plan = plan.model_copy(update={"reference_map": ReferenceMap(_checked_map(plan, ref, path))})
     if settings is None:
         return plan
     plan = plan.model_copy(update=moved(plan, settings))
@@ -262,16 +264,15 @@ def _check_numbers(plan: Plan, path: str | Path) -> None:
         )
 
 
-def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> tuple[ReferenceChoice, ...]:
+def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> Iterator[ReferenceChoice]:
     known = scan(plan.input).pts
     parts = [
         known[bisect_left(known, s.start_pts) : bisect_left(known, s.end_pts)]
         for s in plan.segments
     ]
-    covered = [pts for part in parts for pts in part]
+    covered = ticks(chain.from_iterable(parts))
     counted = all(s.frames == len(p) for s, p in zip(plan.segments, parts, strict=True))
-    listed = [choice.pts for choice in plan.reference_map]
-    if not covered or listed != covered or not counted:
+    if not covered or plan.reference_map.pts != covered or not counted:
         raise InputError(
             f"found a reference map in {path} that does not fit the input's frames "
             f"({len(plan.reference_map)} entries for {len(covered)} frames), expected one for "
@@ -279,10 +280,9 @@ def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> tuple[ReferenceChoi
         )
     there = set(scan(ref).pts)
     drift, offset = plan.reference.drift, plan.reference.offset
-    checked = []
     for choice in plan.reference_map:
         if choice.views is not None:
-            checked.append(checked_views(choice, plan, there, path))
+            yield checked_views(choice, plan, there, path)
             continue
         if choice.ref_pts is None:
             edited = choice.seconds is not None
@@ -298,8 +298,7 @@ def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> tuple[ReferenceChoi
             edited = choice.seconds is None or abs(seconds - choice.seconds) > 1e-4
             if not edited or (ref.kind == "stills" and not ref.times):
                 seconds, edited = choice.seconds, False
-        checked.append(replace(choice, seconds=seconds, why="edited") if edited else choice)
-    return tuple(checked)
+        yield replace(choice, seconds=seconds, why="edited") if edited else choice
 
 
 def choose_scale(lr: Clip, ref: Clip, asked: str) -> int:

@@ -3,41 +3,48 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from pipeline.errors import InputError
 from pipeline.remote import without_secrets
-from pipeline.schema import Plan, ReferenceChoice, Segment
-
-_CHOICE = TypeAdapter(ReferenceChoice)
+from pipeline.schema import Plan, Segment
 
 
 def dumps(plan: Plan) -> str:
-    """Return the plan as indented JSON with one line per segment and per reference choice.
+    """Return what `pieces` yields in one."""
+    return "".join(pieces(plan))
 
-    URLs are without user and query: the file lies beside the output, for whoever may read that.
+
+def pieces(plan: Plan, *, secrets: bool = False) -> Iterator[str]:
+    """Yield the plan as indented JSON with one line per segment and per reference choice.
+
+    Without `secrets` its URLs lose user and query: the file lies beside the output, for whoever
+    may read that. Line by line, as a long plan's text is larger than the plan.
     """
     data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
-    parts = [without_secrets(json.dumps(data, indent=1)[:-2])]
-    # one by one: as dictionaries, the frames of an hour would need more memory than all the rest
-    rows = {
-        "segments": map(_segment, plan.segments),
-        "reference_map": map(_choice, plan.reference_map),
-    }
-    for name, lines in rows.items():
-        listed = ",\n".join(f"  {line}" for line in lines)
-        parts.append(f' "{name}": [\n{listed}\n ]')
-    return ",\n".join(parts) + "\n}\n"
+    text = json.dumps(data, indent=1)[:-2]
+    yield text if secrets else without_secrets(text)
+    yield from _listed("segments", map(_segment, plan.segments))
+    yield from _listed("reference_map", map(_choice, plan.reference_map.lines()))
+    yield "\n}\n"
+
+
+def _listed(name: str, lines: Iterable[str]) -> Iterator[str]:
+    yield f',\n "{name}": ['
+    for number, line in enumerate(lines):
+        yield f"{',' if number else ''}\n  {line}"
+    yield "\n ]"
 
 
 def _segment(segment: Segment) -> str:
     return json.dumps(segment.model_dump(mode="json"))
 
 
-def _choice(choice: ReferenceChoice) -> str:
-    entry = _CHOICE.dump_python(choice, mode="json")
+def _choice(line: bytes) -> str:
+    entry = json.loads(line)
     if entry["views"] is None:
         del entry["views"]  # clips have none to tell of
     return json.dumps(entry)
@@ -46,7 +53,8 @@ def _choice(choice: ReferenceChoice) -> str:
 def save_plan(plan: Plan, path: str | Path) -> None:
     """Write the plan; raises InputError where the file cannot be written."""
     try:
-        Path(path).write_text(dumps(plan))
+        with Path(path).open("w", encoding="utf-8") as file:
+            file.writelines(pieces(plan))
     except OSError as error:
         raise InputError(
             f"found no way to write the plan to {path} ({error.strerror}), "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema import ReferenceChoice
+from pipeline.reference_map import ReferenceChoice, ReferenceMap
 
 LIKENESS_MARGIN = 0.01
 """A reference is left only for one that is more alike by this (normalised correlation)."""
@@ -56,19 +56,24 @@ def hysteresis_margin(lr_seconds: Sequence[float]) -> float:
 
 def choose_by_time(
     lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: Rules
-) -> list[ReferenceChoice]:
+) -> ReferenceMap:
     """Choose for each LR frame the reference nearest in time.
 
     Ties go to the one in use, or else to the earlier.
     """
-    choices: list[ReferenceChoice] = []
+    return ReferenceMap(_by_time(lr_pts, lr_seconds, references, rules))
+
+
+def _by_time(
+    lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: Rules
+) -> Iterator[ReferenceChoice]:
     current: int | None = None
     for pts, at in zip(lr_pts, lr_seconds, strict=True):
         first, last = _scene(at, references, rules)
         best = _nearest(at, references.seconds, first, last)
         if best is None or abs(references.seconds[best] - at) > rules.max_distance:
             current = None
-            choices.append(ReferenceChoice(pts, None, None, _why_none(at, references, rules)))
+            yield ReferenceChoice(pts, None, None, _why_none(at, references, rules))
             continue
         why = "nearest"
         if current is not None and current != best and first <= current < last:
@@ -81,8 +86,7 @@ def choose_by_time(
                 best, why = current, "kept"
         current = best
         seconds = references.seconds[best] - at
-        choices.append(ReferenceChoice(pts, references.pts[best], round(seconds, 6), why))
-    return choices
+        yield ReferenceChoice(pts, references.pts[best], round(seconds, 6), why)
 
 
 def choose_by_content(
@@ -93,15 +97,27 @@ def choose_by_content(
     similarity: Similarity,
     *,
     timed: bool,
-) -> list[ReferenceChoice]:
+) -> ReferenceMap:
     """Choose the most alike reference within the window; without times, among all of them."""
-    choices: list[ReferenceChoice] = []
+    chosen = _by_content(lr_pts, lr_seconds, references, rules, similarity, timed=timed)
+    return ReferenceMap(chosen)
+
+
+def _by_content(
+    lr_pts: Sequence[int],
+    lr_seconds: Sequence[float],
+    references: References,
+    rules: Rules,
+    similarity: Similarity,
+    *,
+    timed: bool,
+) -> Iterator[ReferenceChoice]:
     current: int | None = None
     for number, (pts, at) in enumerate(zip(lr_pts, lr_seconds, strict=True)):
         first, last = _window(at, references, rules) if timed else (0, len(references.pts))
         if first >= last:
             current = None
-            choices.append(ReferenceChoice(pts, None, None, _why_none(at, references, rules)))
+            yield ReferenceChoice(pts, None, None, _why_none(at, references, rules))
             continue
         likeness = similarity(number, first, last)
         score = likeness.astype(np.float64)
@@ -111,7 +127,7 @@ def choose_by_content(
         if likeness[best - first] < LEAST_LIKENESS:
             current = None
             unlike = round(float(likeness[best - first]), 4)
-            choices.append(ReferenceChoice(pts, None, None, "unlike", unlike))
+            yield ReferenceChoice(pts, None, None, "unlike", unlike)
             continue
         why = "content"
         if current is not None and current != best and first <= current < last:
@@ -120,8 +136,7 @@ def choose_by_content(
         current = best
         seconds = round(references.seconds[best] - at, 6) if timed else None
         value = round(float(likeness[best - first]), 4)
-        choices.append(ReferenceChoice(pts, references.pts[best], seconds, why, value))
-    return choices
+        yield ReferenceChoice(pts, references.pts[best], seconds, why, value)
 
 
 def _window(at: float, references: References, rules: Rules) -> tuple[int, int]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 from pydantic.dataclasses import dataclass
+
+from pipeline.reference_map import ReferenceChoice, ReferenceMap
 
 
 class Model(BaseModel):
@@ -205,12 +209,20 @@ class Grid(Model):
         return first, max(view.col for view in self.views) - first + 1
 
 
+def ticks(times: Iterable[int]) -> array[int]:
+    """Return times as an array: 8 bytes each, a fifth of what a list of them needs."""
+    return times if isinstance(times, array) else array("q", times)
+
+
+Ticks = Annotated[Sequence[int], PlainValidator(ticks), PlainSerializer(list)]
+
+
 @dataclass(frozen=True, slots=True)
 class FrameIndex:
     """Presentation times of every frame of a clip, without pixels (from the packets)."""
 
-    pts: list[int]
-    keys: list[int]
+    pts: Ticks
+    keys: Ticks
     """Presentation times of the key frames at which decoding can start."""
     end_pts: int
     """Presentation end of the last frame (its pts + duration)."""
@@ -227,42 +239,6 @@ class Encoding(Model):
     hdr: StaticHdr | None = None
     threads: int = 0
     """Encoder threads; fixed in the plan because some encoders' output depends on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ViewChoice:
-    """Which view a reference choice is for, and which it borrows from."""
-
-    row: int
-    col: int
-    ref_row: float | None
-    """Where the reference lies in the grid; None without a reference."""
-    ref_col: float | None
-    steps: float | None
-    """Grid steps between the two."""
-    moment: int = 0
-    also: tuple[int, ...] = ()
-    """Frames of further references that are fused with the first, farther and farther away."""
-    also_steps: tuple[float, ...] = ()
-    """Grid steps to each of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceChoice:
-    """Which reference serves one LR frame."""
-
-    pts: int
-    """LR presentation time, ticks of the LR time base."""
-    ref_pts: int | None
-    """Reference presentation time, ticks of the reference's time base; None = plain up-sampling."""
-    seconds: float | None
-    """Reference time minus LR time, after offset and drift; None without a reference."""
-    why: str
-    """nearest | content | kept (hysteresis) | cut | too far | unlike | edited | dark (a view that
-    shows nothing) | given (a view that the reference holds, which passes through untouched)."""
-    similarity: float | None = None
-    views: ViewChoice | None = None
-    """Light fields only."""
 
 
 class ReferencePlan(Model):
@@ -340,7 +316,7 @@ class Plan(Model):
     cuts: tuple[int, ...] = ()
     """LR pts of the first frame after each scene cut."""
     segments: tuple[Segment, ...]
-    reference_map: tuple[ReferenceChoice, ...]
+    reference_map: ReferenceMap
     notes: tuple[str, ...] = ()
     """What was guessed, what will be kept and what lost, in plain sentences."""
     expected_bytes: int | None = None
@@ -356,11 +332,15 @@ class Plan(Model):
             update={"input": lr, "reference": self.reference.model_copy(update={"clip": ref})}
         )
         guard = {"sandbox": True}
+        left["reference_map"] = True  # it follows, entry by entry: a long one is never held as text
         text = plain.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
         for clip in (self.input, self.reference.clip):
             if clip.url:  # copies lie elsewhere on every machine
                 text = text.replace(json.dumps(clip.path)[1:-1], clip.url)
-        return hashlib.sha256(text.encode()).hexdigest()
+        digest = hashlib.sha256(text.encode())
+        for line in self.reference_map.lines():
+            digest.update(line)
+        return digest.hexdigest()
 
     def choices(self, segment: Segment) -> list[ReferenceChoice]:
         """Return the reference choices of one segment, in presentation order."""

@@ -27,7 +27,8 @@ from pipeline.lightfield.storage import Storage
 from pipeline.media.alpha import Plane, keeps
 from pipeline.media.writer import SegmentWriter
 from pipeline.pairing import prepare_reference, same_depth
-from pipeline.schema import Clip, Plan, ReferenceChoice, Segment, SegmentRecord
+from pipeline.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema import Clip, Plan, Segment, SegmentRecord
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SegmentTask:
     """A segment and the references chosen for its frames: all that travels to a worker."""
 
     segment: Segment
-    choices: tuple[ReferenceChoice, ...]
+    choices: ReferenceMap
 
 
 def header(plan: Plan) -> Plan:
@@ -49,7 +50,7 @@ def header(plan: Plan) -> Plan:
             "input": _absolute(plan.input),
             "reference": reference,
             "segments": (),
-            "reference_map": (),
+            "reference_map": ReferenceMap(),
         }
     )
 
@@ -60,17 +61,11 @@ def _absolute(clip: Clip) -> Clip:
 
 
 def tasks(plan: Plan, indices: list[int]) -> list[SegmentTask]:
-    """Return the tasks of the segments with these indices, in one pass over the map."""
-    wanted = {s.index: s for s in plan.segments if s.index in set(indices)}
-    starts = sorted((s.start_pts, s.end_pts, s.index) for s in plan.segments)
-    choices: dict[int, list[ReferenceChoice]] = {s.index: [] for s in plan.segments}
-    position = 0
-    for choice in sorted(plan.reference_map, key=lambda c: c.pts):
-        while position < len(starts) and choice.pts >= starts[position][1]:
-            position += 1
-        if position < len(starts) and choice.pts >= starts[position][0]:
-            choices[starts[position][2]].append(choice)
-    return [SegmentTask(wanted[i], tuple(choices[i])) for i in indices]
+    """Return the tasks of the segments with these indices."""
+    segments = {segment.index: segment for segment in plan.segments}
+    ordered = plan.reference_map.in_order()
+    wanted = [segments[index] for index in indices]
+    return [SegmentTask(s, ordered.between(s.start_pts, s.end_pts)) for s in wanted]
 
 
 @dataclass(frozen=True)

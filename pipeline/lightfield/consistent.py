@@ -13,7 +13,8 @@ from pipeline.errors import InputError
 from pipeline.lightfield.nearest import GIVEN
 from pipeline.lightfield.opening import open_light_field
 from pipeline.plan_file import read_plan
-from pipeline.schema import Grid, Plan, ReferenceChoice
+from pipeline.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema import Grid, Plan
 from pipeline.settings import RunSettings
 
 NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))
@@ -64,7 +65,7 @@ def second_plan(plan: Plan) -> Plan:
             "run this input alone"
         )
     source = plan.input.grid
-    choices = tuple(_voters(choice, source, first.grid) for choice in plan.reference_map)
+    choices = ReferenceMap(_voters(choice, source, first.grid) for choice in plan.reference_map)
     reference = plan.reference.model_copy(update={"clip": first, "affine": None})
     note = "second pass: enhanced neighbours are references, too"
     return plan.model_copy(

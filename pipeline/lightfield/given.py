@@ -13,7 +13,8 @@ from pipeline.lightfield.nearest import GIVEN
 from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.reader import FrameReader
-from pipeline.schema import Clip, ReferenceChoice
+from pipeline.reference_map import ReferenceChoice
+from pipeline.schema import Clip
 
 ALIKE = 0.95
 """Correlation with the LR view below which a picture does not lie on it: a shift by a pixel of

@@ -66,7 +66,7 @@ class _Segments:
 
     def __init__(self, plan: Plan, files: Sequence[Path]) -> None:
         self._segments = list(zip(plan.segments, files, strict=True))
-        self._open: tuple[int, FrameReader, list[int]] | None = None
+        self._open: tuple[int, FrameReader, Sequence[int]] | None = None
 
     def get(self, number: int) -> Pixels:
         """Return the frame with this number, H x W x 3 RGB."""

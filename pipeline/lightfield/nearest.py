@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.schema import ReferenceChoice, ViewChoice
+from pipeline.reference_map import ReferenceChoice, ViewChoice
 
 GIVEN = "given"
 """Why a view that is itself in the reference was chosen: it passes through."""

@@ -23,7 +23,8 @@ from pipeline.media.probe import scan
 from pipeline.media.reader import FrameReader
 from pipeline.pairing import Affine
 from pipeline.pairing_plan import Paired
-from pipeline.schema import Clip, Plan, ReferenceChoice, ReferencePlan, Segment, View
+from pipeline.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema import Clip, Plan, ReferencePlan, Segment, View
 from pipeline.segments import cut_segments
 from pipeline.settings import RunSettings
 
@@ -74,7 +75,7 @@ def plan_view_references(
         clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
     )
     notes += view_notes(lr, choices, size, settings.to, seen)
-    return Paired(reference, choices, (), notes)
+    return Paired(reference, ReferenceMap(choices), (), notes)
 
 
 def check_view_options(settings: RunSettings, lr: Clip) -> None:

@@ -45,7 +45,7 @@ class Times:
     def __init__(self, clip: Clip) -> None:
         self._grid = _grid_of(clip)
         self._rate = clip.frame_rate or 25
-        self._pts: dict[int, list[int]] = {}
+        self._pts: dict[int, Sequence[int]] = {}
 
     def pts(self, view: int, moment: int) -> int:
         """Return the pts, in ticks of the view's own video, of its frame at `moment`."""

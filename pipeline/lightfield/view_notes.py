@@ -9,7 +9,8 @@ from pipeline.lightfield.parallax import measure
 from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.storage import joined_by_packets
 from pipeline.lightfield.validity import Validity
-from pipeline.schema import Clip, ReferenceChoice
+from pipeline.reference_map import ReferenceChoice
+from pipeline.schema import Clip
 
 REACH = 128
 """Pixels of motion, at the output's size, that the network follows."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -155,7 +159,7 @@ def scan(clip: Clip) -> FrameIndex:
     """List the presentation times of every frame of a clip, in ticks, from its packets."""
     if clip.kind == "stills":
         count = len(clip.files)
-        return FrameIndex(pts=list(range(count)), keys=list(range(count)), end_pts=count)
+        return FrameIndex(pts=range(count), keys=range(count), end_pts=count)
     with open_input(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
@@ -164,12 +168,33 @@ def scan(clip: Clip) -> FrameIndex:
         found = _scan_packets(container, stream, clip.path) if counts else None
     if found is None:
         found = _scan_frames(clip)
-    durations, keys = found
-    if not durations:
+    if not found.pts:
         raise MediaError(f"{clip.path} holds no frames; expected a video; copy it again")
-    pts = sorted(durations)
-    keys = sorted(keys) or pts[:1]
-    return FrameIndex(pts=pts, keys=keys, end_pts=pts[-1] + _last_duration(clip, pts, durations))
+    pts, keys = (array("q", np.sort(times).tobytes()) for times in (found.pts, found.keys))
+    last = _last_duration(clip, pts, found.durations[int(np.argmax(found.pts))])
+    return FrameIndex(pts=pts, keys=keys or pts[:1], end_pts=pts[-1] + last)
+
+
+@dataclass(frozen=True)
+class _Times:
+    """Times of frames as they come, ticks."""
+
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    durations: array[int] = field(default_factory=lambda: array("q"))
+    keys: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, pts: int, duration: int | None, *, key: bool) -> None:
+        """Note a frame; an unknown duration counts as 0."""
+        self.pts.append(pts)
+        self.durations.append(duration or 0)
+        if key:
+            self.keys.append(pts)
+
+    def doubled(self) -> int | None:
+        """Return a time that two frames have, if there is one."""
+        ordered = np.sort(self.pts)
+        same = ordered[1:][np.diff(ordered) == 0]
+        return int(same[0]) if len(same) else None
 
 
 def _refuse_truncated(stream: VideoStream, clip: Clip) -> None:
@@ -184,53 +209,49 @@ def _refuse_truncated(stream: VideoStream, clip: Clip) -> None:
         )
 
 
-def _scan_packets(
-    container: InputContainer, stream: VideoStream, path: str
-) -> tuple[dict[int, int], list[int]] | None:
-    """Return ({pts: duration}, key pts), or None where the packets do not tell."""
-    durations: dict[int, int] = {}
-    keys: list[int] = []
+def _scan_packets(container: InputContainer, stream: VideoStream, path: str) -> _Times | None:
+    """Return the times of the packets, or None where these do not tell when frames are shown."""
+    found = _Times()
     for packet in demuxed(container, stream, path):
         if packet.size == 0 or packet.is_discard:
             continue
-        if packet.pts is None or packet.pts in durations:
+        if packet.pts is None:
             return None
-        durations[packet.pts] = packet.duration or 0
-        if packet.is_keyframe:
-            keys.append(packet.pts)
-    return durations, keys
+        found.add(packet.pts, packet.duration, key=packet.is_keyframe)
+    return found if found.doubled() is None else None
 
 
-def _scan_frames(clip: Clip) -> tuple[dict[int, int], list[int]]:
-    durations: dict[int, int] = {}
-    keys: list[int] = []
+def _scan_frames(clip: Clip) -> _Times:
+    found = _Times()
     with open_input(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "AUTO"
         try:
             for frame in container.decode(stream):
-                pts = frame_pts(frame)
-                if pts is None:
-                    continue
-                durations[pts] = frame.duration or 0
-                if frame.key_frame:
-                    keys.append(pts)
+                if (pts := frame_pts(frame)) is not None:
+                    found.add(pts, frame.duration, key=frame.key_frame)
         except MEDIA_ERRORS as error:
             raise MediaError(
                 f"{clip.path} cannot be decoded ({first_line(error)}); try to convert it to MP4"
             ) from error
-    return durations, keys
+    if (pts := found.doubled()) is not None:
+        raise MediaError(
+            f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected a time "
+            "for each; try to convert it to MP4"
+        )
+    return found
 
 
-def _last_duration(clip: Clip, pts: list[int], durations: dict[int, int]) -> int:
+def _last_duration(clip: Clip, pts: Sequence[int], shown: int) -> int:
+    """Return for how long the last frame is shown, whose packet says `shown`."""
     if clip.container.startswith("mov") and clip.duration_pts is not None:
         # MP4's packets last until the next in decoding order; only the whole track is told right
         end = pts[0] + clip.duration_pts
         if end > pts[-1]:
             return end - pts[-1]
-    if durations[pts[-1]] > 0:
-        return durations[pts[-1]]
+    if shown > 0:
+        return shown
     if len(pts) > 1:
         return pts[-1] - pts[-2]
     if clip.frame_rate:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ _ITUNES_TAGS = frozenset({
 class _Timing:
     """Decode order of the joined video: sorted pts, and by how many frames dts lag."""
 
-    pts: list[int]
+    pts: Sequence[int]
     delay: int
     end_pts: int
     window: Window
@@ -84,9 +85,10 @@ class _Timing:
         room = (self.end_pts - self.pts[-1 - self.delay] - 1) // self.delay
         return self.pts[0] - (self.delay - position) * max(1, min(even, room))
 
-    def durations(self) -> dict[int, int]:
-        """Return the ticks for which the frame at each pts is shown."""
-        return {a: b - a for a, b in pairwise([*self.pts, self.end_pts])}
+    def duration(self, pts: int) -> int:
+        """Return the ticks for which the frame at `pts` is shown."""
+        after = bisect_right(self.pts, pts)
+        return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
 
     def last_duration(self) -> int:
         """Return the duration of the last packet that makes the track as long as what it shows.
@@ -143,7 +145,7 @@ def _first_pts(container: InputContainer) -> int:
 
 def _time(clip: Clip, files: list[Path]) -> _Timing:
     headers = set()
-    coded: list[int] = []
+    coded = array("q")
     for file in files:
         with open_input(str(file)) as container:
             headers.add(bytes(container.streams.video[0].codec_context.extradata or b""))
@@ -155,15 +157,15 @@ def _time(clip: Clip, files: list[Path]) -> _Timing:
             f"the {len(files)} segments have {len(headers)} different encoder headers; expected "
             "one; the encoder's version has changed: delete the run folder and run again"
         )
-    ordered = sorted(coded)
-    if len(set(ordered)) != len(ordered):
+    order = np.argsort(coded)
+    ordered = array("q", np.asarray(coded)[order].tobytes())
+    if np.any(np.diff(ordered) == 0):
         raise StageError("two segments hold the same frame; delete the run folder and run again")
-    rank = {pts: position for position, pts in enumerate(ordered)}
-    delay = max(position - rank[pts] for position, pts in enumerate(coded))
+    delay = int(np.max(order - np.arange(len(order))))
     index = scan(clip)
-    after = [pts for pts in index.pts if pts > ordered[-1]]
-    end = after[0] if after else index.end_pts
-    whole = not after and ordered[0] == index.pts[0]
+    after = bisect_right(index.pts, ordered[-1])
+    end = index.pts[after] if after < len(index.pts) else index.end_pts
+    whole = after == len(index.pts) and ordered[0] == index.pts[0]
     window = Window() if whole else Window(ordered[0] * clip.time_base, end * clip.time_base)
     mirrored = coded[-1] == ordered[-1]
     return _Timing(ordered, delay, end, window, mirrored)
@@ -269,13 +271,12 @@ def display_matrix(clip: Clip) -> list[int] | None:
 def _joined(
     clip: Clip, files: list[Path], timing: _Timing, stream: VideoStream, *, stretch: bool
 ) -> Iterator[Packet[Any]]:
-    durations = timing.durations()
     position = 0
     for file in files:
         for packet in _segment_packets(clip, file):
             assert packet.pts is not None
             packet.dts = timing.dts(position)
-            packet.duration = durations[packet.pts]
+            packet.duration = timing.duration(packet.pts)
             packet.stream = stream
             position += 1
             if stretch and position == len(timing.pts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import InputError, PairingError
@@ -29,7 +30,7 @@ def open_like(plan: Plan, path: str, asked: GridSettings | None = None) -> Clip:
     return found
 
 
-def output_frames(plan: Plan, result: Clip, output: Path) -> list[int]:
+def output_frames(plan: Plan, result: Clip, output: Path) -> Sequence[int]:
     """Return the pts of the result for every entry of the plan's map; raises InputError."""
     if (result.width, result.height) != (plan.width, plan.height):
         raise InputError(
@@ -47,7 +48,7 @@ def output_frames(plan: Plan, result: Clip, output: Path) -> list[int]:
     return times
 
 
-def truth_frames(plan: Plan, result: Clip, times: list[int], truth: Clip) -> list[int]:
+def truth_frames(plan: Plan, result: Clip, times: Sequence[int], truth: Clip) -> list[int]:
     """Return the pts of the ground truth for every entry of the map; raises PairingError."""
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(

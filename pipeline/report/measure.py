@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pipeline.evaluate import given_frames
 from pipeline.frames import Source, open_frames
 from pipeline.pairing import prepare_reference
+from pipeline.reference_map import ReferenceChoice
 from pipeline.report import quality
 from pipeline.report.matching import open_like, output_frames, truth_frames
-from pipeline.schema import Clip, Plan, ReferenceChoice
+from pipeline.schema import Clip, Plan
 from pipeline.settings import GridSettings
 from pipeline.stages import upsample
 from pipeline.vmaf import LEAST_SIDE, Vmaf, program

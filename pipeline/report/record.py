@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.protocol import EngineInfo
 from pipeline.ledger import write_atomically
-from pipeline.plan_file import dumps
+from pipeline.plan_file import pieces
 from pipeline.schema import Plan, RunRecord
 from pipeline.settings import RunSettings
 
@@ -87,7 +87,7 @@ def save_record(
         machine=machine(),
     )
     try:
-        write_atomically(file, dumps(plan.model_copy(update={"record": record})))
+        write_atomically(file, pieces(plan.model_copy(update={"record": record})))
     except OSError as error:
         return f"the run's record was not written: {error.strerror}"
     return None

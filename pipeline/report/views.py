@@ -14,9 +14,10 @@ from markupsafe import Markup
 from pipeline.frames import open_frames
 from pipeline.lightfield.parallax import measure
 from pipeline.lightfield.pictures import EPI_ROW, middle, shifted
+from pipeline.reference_map import ViewChoice
 from pipeline.report.measure import Material, Picture, Row, as_8_bit
 from pipeline.report.pictures import encode
-from pipeline.schema import Grid, ViewChoice
+from pipeline.schema import Grid
 
 MOST_PIXELS = 16e6
 """Of all views together; larger ones are shown smaller."""

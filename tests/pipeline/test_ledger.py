@@ -6,14 +6,18 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import InputError, StageError
 from pipeline.ledger import Ledger, RunFolder, Written, run_folder_of, sha256, write_atomically
-from pipeline.schema import Clip, Encoding, Plan, ReferenceChoice, ReferencePlan, Segment
+from pipeline.plan_file import dumps
+from pipeline.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema import Clip, Encoding, Plan, ReferencePlan, Segment
 
 
 def clip(name: str) -> Clip:
@@ -232,4 +236,18 @@ def test_a_failed_atomic_write_keeps_the_old_file(
 
 def test_the_digest_survives_the_plan_file(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "out.mkv")
-    assert Plan.model_validate_json(plan.model_dump_json(indent=1)).digest() == plan.digest()
+    for text in (plan.model_dump_json(indent=1), dumps(plan)):
+        assert Plan.model_validate_json(text).digest() == plan.digest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ref_pts": 5}, {"ref_pts": None}, {"seconds": 1e-6}, {"why": "edited"}, {"pts": 31}],
+    ids=str,
+)
+def test_the_digest_covers_every_choice(tmp_path: Path, change: dict[str, Any]) -> None:
+    plan = plan_for(tmp_path / "out.mkv")
+    changed = [*plan.reference_map]
+    changed[-1] = replace(changed[-1], **change)
+    other = plan.model_copy(update={"reference_map": ReferenceMap(changed)})
+    assert other.digest() != plan.digest()

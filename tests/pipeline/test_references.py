@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.reference_map import ReferenceChoice
 from pipeline.references import (
     References,
     Rules,
@@ -14,7 +15,6 @@ from pipeline.references import (
     choose_by_time,
     hysteresis_margin,
 )
-from pipeline.schema import ReferenceChoice
 
 
 def by_time(lr: list[float], ref: list[float], rules: Rules) -> list[ReferenceChoice]:

@@ -94,7 +94,7 @@ def test_tasks_hold_the_choices_of_their_segment(ledger: Ledger) -> None:
     for task, segment in zip(all_tasks(ledger), ledger.plan.segments, strict=True):
         assert task.segment == segment
         assert list(task.choices) == ledger.plan.choices(segment)
-    assert header(ledger.plan).reference_map == ()
+    assert len(header(ledger.plan).reference_map) == 0
     assert [t.segment.index for t in tasks(ledger.plan, [3, 1])] == [3, 1]
 
 

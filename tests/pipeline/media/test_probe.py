@@ -5,6 +5,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_stills_come_in_natural_order(tmp_path: Path) -> None:
     clip = probe(str(tmp_path))
     assert [Path(f).stem for f in clip.files] == ["view_1", "view_9", "view_10", "view_100"]
     assert (clip.kind, clip.time_base, clip.times) == ("stills", Fraction(1, 25), ())
-    assert scan(clip).pts == [0, 1, 2, 3]
+    assert list(scan(clip).pts) == [0, 1, 2, 3]
     by_glob = probe(str(tmp_path / "view_1*.png"))
     assert [Path(f).stem for f in by_glob.files] == ["view_1", "view_10", "view_100"]
     assert probe(clip.files[0]).files == clip.files[:1]
@@ -185,3 +186,18 @@ def test_importing_media_loads_no_framework() -> None:
         "sys.exit(bool({'torch', 'ray', 'tensorrt'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_two_frames_at_one_time_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "doubled.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for number in range(4):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts = number
+            for packet in stream.encode(frame):
+                packet.pts = packet.dts = max(1, number)
+                container.mux(packet)
+    with pytest.raises(MediaError, match=r"two frames at 0\.040 s .*try to convert"):
+        scan(probe(str(path)))

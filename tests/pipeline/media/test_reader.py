@@ -35,7 +35,7 @@ def test_every_range_holds_the_frames_of_a_full_read(
     tmp_path: Path, name: str, codec: str, options: dict[str, str]
 ) -> None:
     clip = probe(str(make_video(tmp_path / name, codec=codec, options=options)))
-    pts = scan(clip).pts
+    pts = list(scan(clip).pts)
     whole = {frame.pts: frame.rgb for frame in read(clip, expected=pts)}
     assert list(whole) == pts
     for number, time in enumerate(pts):
@@ -53,7 +53,7 @@ def test_every_range_holds_the_frames_of_a_full_read(
 
 def test_range_without_expectation_is_the_same(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "a.mp4", options=OPEN)))
-    pts = scan(clip).pts
+    pts = list(scan(clip).pts)
     assert [f.pts for f in read(clip, pts[11], pts[20])] == pts[11:20]
 
 
@@ -92,7 +92,7 @@ def damaged(tmp_path: Path) -> Clip:
 
 
 def test_damaged_frame_stops_with_its_time(damaged: Clip) -> None:
-    pts = scan(damaged).pts
+    pts = list(scan(damaged).pts)
     assert len(pts) == 40
     frames: list[int] = []
     says = rf"pts {pts[20]} \(0.800 s\).*--on-error conceal"
@@ -108,7 +108,7 @@ def test_damaged_frame_stops_even_when_nobody_counts(damaged: Clip) -> None:
 
 
 def test_damaged_frame_is_concealed_by_the_one_before(damaged: Clip) -> None:
-    pts = scan(damaged).pts
+    pts = list(scan(damaged).pts)
     frames = list(read(damaged, expected=pts, on_error="conceal"))
     assert [frame.pts for frame in frames] == pts
     assert [frame.pts for frame in frames if frame.concealed] == [pts[20]]
@@ -116,7 +116,7 @@ def test_damaged_frame_is_concealed_by_the_one_before(damaged: Clip) -> None:
 
 
 def test_concealment_at_the_start_of_a_segment_is_the_same(damaged: Clip) -> None:
-    pts = scan(damaged).pts
+    pts = list(scan(damaged).pts)
     whole = list(read(damaged, expected=pts, on_error="conceal"))
     part = list(read(damaged, pts[20], pts[23], expected=pts[20:23], on_error="conceal"))
     assert [(f.pts, f.concealed) for f in part] == [(f.pts, f.concealed) for f in whole[20:23]]
@@ -127,7 +127,7 @@ def test_concealment_at_the_start_of_a_segment_is_the_same(damaged: Clip) -> Non
 def test_concealment_at_the_end_and_at_the_start_of_the_file(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", options={**CLOSED, "g": "1"})
     clip = probe(str(damage(damage(path, 39), 0)))
-    pts = scan(clip).pts
+    pts = list(scan(clip).pts)
     frames = list(read(clip, expected=pts, on_error="conceal"))
     assert [frame.pts for frame in frames if frame.concealed] == [pts[0], pts[39]]
     np.testing.assert_array_equal(frames[0].rgb, frames[1].rgb)
@@ -136,7 +136,7 @@ def test_concealment_at_the_end_and_at_the_start_of_the_file(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["open.mp4", "open.ts"])
 def test_single_frames_in_any_order_are_those_of_a_full_read(tmp_path: Path, name: str) -> None:
     clip = probe(str(make_video(tmp_path / name, options=OPEN)))
-    pts = scan(clip).pts
+    pts = list(scan(clip).pts)
     whole = {frame.pts: frame.rgb for frame in read(clip)}
     reader = FrameReader(clip)
     for number in (0, 3, 4, 30, 31, 12, 39, 0, 39):
@@ -172,7 +172,7 @@ def test_a_far_frame_is_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.M
     from pipeline.media import reader as module
 
     clip = probe(str(make_video(tmp_path / "a.mp4")))
-    pts = scan(clip).pts
+    pts = list(scan(clip).pts)
     reader = FrameReader(clip)
     reader.get(pts[0])
     steps: list[int] = []
@@ -190,7 +190,7 @@ def test_a_far_frame_is_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.M
 def test_cache_is_bounded(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "a.mp4")))
     reader = FrameReader(clip, cache=3)
-    pts = scan(clip).pts
+    pts = list(scan(clip).pts)
     for time in pts[:10]:
         reader.get(time)
     assert list(reader._cache) == pts[7:10]

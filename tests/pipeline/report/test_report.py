@@ -17,11 +17,11 @@ from PIL import Image
 from pipeline.cli import main
 from pipeline.evaluate import per_frame
 from pipeline.plan_file import read_plan
+from pipeline.reference_map import ReferenceChoice
 from pipeline.report.chart import Curve, chart, nice_ticks
 from pipeline.report.measure import Material, Row, chosen, measure, spread
 from pipeline.report.pictures import MOST_HEIGHT, MOST_WIDTH, Views, encode, window
 from pipeline.report.record import command_of
-from pipeline.schema import ReferenceChoice
 from pipeline.settings import RunSettings
 
 
