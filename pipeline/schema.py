@@ -326,13 +326,14 @@ class Plan(Model):
 
     def digest(self) -> str:
         """Return the sha256 of all that decides the output's bits (not path, notes or record)."""
-        left = dict.fromkeys(("output", "output_url", "notes", "expected_bytes", "record"), True)
+        # the map follows entry by entry: a long one is never held as text
+        names = ("output", "output_url", "notes", "expected_bytes", "record", "reference_map")
+        left = dict.fromkeys(names, True)
         lr, ref = self.input.guarded(False), self.reference.clip.guarded(False)
         plain = self.model_copy(
             update={"input": lr, "reference": self.reference.model_copy(update={"clip": ref})}
         )
         guard = {"sandbox": True}
-        left["reference_map"] = True  # it follows, entry by entry: a long one is never held as text
         text = plain.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
         for clip in (self.input, self.reference.clip):
             if clip.url:  # copies lie elsewhere on every machine
