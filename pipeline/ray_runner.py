@@ -85,7 +85,6 @@ class RayPool:
         self._calls: dict[Any, tuple[str, _Slot, Task | None]] = {}
         """Calls under way: what was called, on which slot, for which task."""
         self._started = 0
-        self._setup_deaths = 0
         self._most = 0
         self._looked = -_LOOK_AROUND
         self._waited: set[str] = set()
@@ -222,7 +221,7 @@ class RayPool:
         elif isinstance(answer, PipelineError):
             raise answer
         else:
-            slot.ready, self.engine, self._setup_deaths = True, answer, 0
+            slot.ready, self.engine = True, answer
             slot.used = time.monotonic()
             assert slot.about is not None
             self._scheduler.joined(slot.name, kind=slot.about.kind, node=slot.about.node)
@@ -282,14 +281,9 @@ class RayPool:
         del self._slots[slot.name]
         self._busy_of_dead.update(slot.busy)
         if not slot.ready:
-            self._setup_deaths += 1
-            if slot.about:
-                self._scheduler.strike(slot.about.node)
-            if self._setup_deaths >= self._scheduler.policy.attempts:
-                raise StageError(
-                    f"ray: {self._setup_deaths} actors died while loading the engine: "
-                    f"{_first_line(error)}"
-                )
+            loading = [s.about.node for s in self.slots() if s.about and not s.ready]
+            if self._scheduler.died_unready(slot.about.node if slot.about else "", loading):
+                raise StageError(f"ray: actors die while loading the engine: {_first_line(error)}")
             return
         running = self._scheduler.running(slot.name)
         for task in running:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Task = tuple[str, int]
@@ -96,6 +96,8 @@ class Scheduler:
         self._due: list[tuple[float, Task, str]] = []
         """Heap of (when it becomes a straggler, task, worker)."""
         self._strikes: Counter[str] = Counter()
+        self._unready_deaths: list[str] = []
+        """Nodes of workers that died before they joined, since one did."""
         self._paces: dict[str, float] = {}
         """Mean seconds for a unit of cost by kind of worker; "" is the mean of all."""
 
@@ -146,6 +148,7 @@ class Scheduler:
         """Take a worker that is ready."""
         self._workers[worker] = _Worker(kind, node or worker)
         self._loads[0][worker] = None
+        self._unready_deaths.clear()
 
     def left(self, worker: str, *, blame: bool = True) -> list[Task]:
         """Requeue what a worker had; `blame` it where the worker died. Returns what is given up."""
@@ -165,8 +168,20 @@ class Scheduler:
         return given_up
 
     def strike(self, node: str) -> None:
-        """Count a failure against a node, as of a worker that died before it joined."""
+        """Count a failure against a node."""
         self._strikes[node] += 1
+
+    def died_unready(self, node: str, loading: Iterable[str]) -> bool:
+        """Count a worker that died before it joined, on `node` if that is known ("").
+
+        True: nothing is to be hoped for. A node that dies takes several along, so as long as a
+        worker is there, or one is `loading` on a node where none died, its work goes on.
+        """
+        if node:
+            self.strike(node)
+        self._unready_deaths.append(node)
+        hope = self._workers or any(other not in self._unready_deaths for other in loading)
+        return len(self._unready_deaths) >= self.policy.attempts and not hope
 
     def failed(self, worker: str, task: Task) -> bool:
         """Requeue a task its worker could not do, for another one; True if it is given up."""

@@ -245,3 +245,29 @@ def test_makespan_is_near_the_lower_bound(world: World, over: float) -> None:
     assert outcome.over < over
     assert outcome.wasted < 0.05
     assert (outcome.deaths > 0) == (world.deaths > 0)
+
+
+def test_a_node_that_dies_while_its_workers_load_ends_no_run() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", {0: 1.0})
+    # two workers of the dead node, and one that was placed there again
+    assert not scheduler.died_unready("dead", ["dead", "other"])
+    assert not scheduler.died_unready("dead", ["other"])
+    assert not scheduler.died_unready("", ["dead", "other"])
+    assert not scheduler.died_unready("dead", ["other"])
+    scheduler.joined("x", node="other")
+    assert not scheduler.died_unready("dead", [])
+    assert not scheduler.died_unready("dead", [])
+    assert not scheduler.died_unready("dead", [])
+    scheduler.left("x")
+    assert scheduler.died_unready("dead", ["dead"])
+
+
+def test_an_engine_that_kills_its_workers_everywhere_ends_the_run() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", {0: 1.0})
+    assert not scheduler.died_unready("one", ["two"])
+    assert not scheduler.died_unready("two", ["one"])
+    assert scheduler.died_unready("one", ["two"])
+    alone = Scheduler()
+    assert [alone.died_unready("", []) for _ in range(3)] == [False, False, True]
