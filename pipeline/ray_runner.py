@@ -282,7 +282,8 @@ class RayPool:
         self._busy_of_dead.update(slot.busy)
         if not slot.ready:
             loading = [s.about.node for s in self.slots() if s.about and not s.ready]
-            if self._scheduler.died_unready(slot.about.node if slot.about else "", loading):
+            node, now = slot.about.node if slot.about else "", time.monotonic()
+            if self._scheduler.died_unready(node, loading, now):
                 raise StageError(f"ray: actors die while loading the engine: {_first_line(error)}")
             return
         running = self._scheduler.running(slot.name)

@@ -28,6 +28,8 @@ class Policy:
     """Failures of one segment, or deaths of its workers, after which it is given up."""
     strikes: int = 3
     """Failures on one node, without a success between, after which it gets no more work."""
+    noticed: float = 60.0
+    """Seconds within which the death of a node is noticed; until then workers are placed there."""
     copies: int = 2
     """Workers on one segment at a time."""
     gain: float = 0.8
@@ -96,8 +98,8 @@ class Scheduler:
         self._due: list[tuple[float, Task, str]] = []
         """Heap of (when it becomes a straggler, task, worker)."""
         self._strikes: Counter[str] = Counter()
-        self._unready_deaths: list[str] = []
-        """Nodes of workers that died before they joined, since one did."""
+        self._unready_deaths: list[tuple[float, str]] = []
+        """When and on which node workers died before they joined, since one did."""
         self._paces: dict[str, float] = {}
         """Mean seconds for a unit of cost by kind of worker; "" is the mean of all."""
 
@@ -171,17 +173,21 @@ class Scheduler:
         """Count a failure against a node."""
         self._strikes[node] += 1
 
-    def died_unready(self, node: str, loading: Iterable[str]) -> bool:
+    def died_unready(self, node: str, loading: Iterable[str], now: float) -> bool:
         """Count a worker that died before it joined, on `node` if that is known ("").
 
-        True: nothing is to be hoped for. A node that dies takes several along, so as long as a
-        worker is there, or one is `loading` on a node where none died, its work goes on.
+        True: nothing is to be hoped for. A node that dies takes several along, and gets new ones
+        until its death is noticed: the run goes on for as long as that may take, or a worker is
+        there, or one is `loading` on a node where none died.
         """
         if node:
             self.strike(node)
-        self._unready_deaths.append(node)
-        hope = self._workers or any(other not in self._unready_deaths for other in loading)
-        return len(self._unready_deaths) >= self.policy.attempts and not hope
+        self._unready_deaths.append((now, node))
+        nodes = {died_on for _, died_on in self._unready_deaths}
+        if self._workers or any(other not in nodes for other in loading):
+            return False
+        enough = len(self._unready_deaths) >= self.policy.attempts
+        return enough and now - self._unready_deaths[0][0] >= self.policy.noticed
 
     def failed(self, worker: str, task: Task) -> bool:
         """Requeue a task its worker could not do, for another one; True if it is given up."""

@@ -250,24 +250,23 @@ def test_makespan_is_near_the_lower_bound(world: World, over: float) -> None:
 def test_a_node_that_dies_while_its_workers_load_ends_no_run() -> None:
     scheduler = Scheduler()
     scheduler.add("a", {0: 1.0})
-    # two workers of the dead node, and one that was placed there again
-    assert not scheduler.died_unready("dead", ["dead", "other"])
-    assert not scheduler.died_unready("dead", ["other"])
-    assert not scheduler.died_unready("", ["dead", "other"])
-    assert not scheduler.died_unready("dead", ["other"])
+    # two workers of the dead node, then those that were placed there again
+    assert not scheduler.died_unready("dead", ["dead", "other"], 0)
+    assert not scheduler.died_unready("dead", ["other"], 1)
+    assert not scheduler.died_unready("", ["dead", "other"], 2)
+    assert not scheduler.died_unready("dead", [], 15)
+    assert not scheduler.died_unready("dead", ["other"], 70)
     scheduler.joined("x", node="other")
-    assert not scheduler.died_unready("dead", [])
-    assert not scheduler.died_unready("dead", [])
-    assert not scheduler.died_unready("dead", [])
+    assert not any(scheduler.died_unready("dead", [], now) for now in (80, 100, 120, 200))
     scheduler.left("x")
-    assert scheduler.died_unready("dead", ["dead"])
+    assert scheduler.died_unready("dead", ["dead"], 210)
 
 
 def test_an_engine_that_kills_its_workers_everywhere_ends_the_run() -> None:
     scheduler = Scheduler()
     scheduler.add("a", {0: 1.0})
-    assert not scheduler.died_unready("one", ["two"])
-    assert not scheduler.died_unready("two", ["one"])
-    assert scheduler.died_unready("one", ["two"])
+    died = [scheduler.died_unready("one", ["two"], 0), scheduler.died_unready("two", ["one"], 1)]
+    assert died == [False, False]
+    assert scheduler.died_unready("one", ["two"], 61)
     alone = Scheduler()
-    assert [alone.died_unready("", []) for _ in range(3)] == [False, False, True]
+    assert [alone.died_unready("", [], now) for now in (0, 70, 80)] == [False, False, True]
