@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from crossnetpp.constants import constant
 
 DAMPING = 2e-5
 """Added to the structure tensor (squared intensity per pixel): no motion where nothing is seen."""
 LARGEST_STEP = 1.5
 """Pixels; a larger remainder means that the flow is not close and the step is not to be used."""
+
+_BT601 = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Candidates(NamedTuple):
@@ -29,8 +34,7 @@ class Candidates(NamedTuple):
 
 def luma(image: Tensor) -> Tensor:
     """Return N x 1 x H x W luma (BT.601 weights) of N x 3 x H x W RGB."""
-    weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (image * weights).sum(1, keepdim=True)
+    return (image * constant(_BT601, image).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _window_mean(values: Tensor, window: int) -> Tensor:

@@ -5,18 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-Kernel = NDArray[np.float32]
-"""NumPy's, because it is kept: a tensor would belong to the mode it was made in."""
-
-
-def _constant(kernel: Kernel, like: Tensor) -> Tensor:
-    # by device and type, not by `like`: an exporter then sees a constant
-    return torch.from_numpy(kernel).to(device=like.device, dtype=like.dtype)
+from crossnetpp.constants import Kernel, constant
 
 
 def _keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
@@ -43,7 +36,7 @@ def bicubic(lr: Tensor, scale: int) -> Tensor:
     `F.interpolate` in half its time, and no engine format has to know about resizing.
     """
     batch, channels, height, width = lr.shape
-    taps = _constant(_phases(scale), lr)
+    taps = constant(_phases(scale), lr)
     planes = F.pad(lr.reshape(batch * channels, 1, height, width), (2, 2, 2, 2), mode="replicate")
     planes = F.conv2d(planes, taps.view(scale, 1, 1, 5))
     # each of these to `scale` rows: phase of the row first, as pixel_shuffle wants it
@@ -68,7 +61,7 @@ def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
     looks like motion there. Two strided convolutions, which every engine format can express.
     """
     batch, channels, height, width = image.shape
-    kernel = _constant(_bicubic_kernel(scale), image)
+    kernel = constant(_bicubic_kernel(scale), image)
     # (4 scale taps - scale stride) / 2 on each side keep the grids centred on each other
     pad = 3 * scale // 2
     rows, columns = kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)

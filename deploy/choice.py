@@ -41,13 +41,7 @@ def frames_per_second(
 
     As in a clip, one reference serves all of them; the first call, which compiles, is not counted.
     """
-    rng = np.random.default_rng(0)
-    ref = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
-    ref = np.asarray(cv2.normalize(ref, ref, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
-    small = (width // SCALE, height // SCALE)
-    one = cv2.resize(np.roll(ref, (2, 3), axis=(0, 1)), small, interpolation=cv2.INTER_AREA)
-    lr = cast(Pixels, np.stack([one] * frames))
-    refs = cast(Pixels, np.stack([ref] * frames))
+    lr, refs = sample(height, width, frames)
     engine.enhance(lr, refs)
     best = np.inf
     for _ in range(turns):
@@ -55,6 +49,16 @@ def frames_per_second(
         engine.enhance(lr, refs)
         best = min(best, time.perf_counter() - start)
     return frames / best
+
+
+def sample(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
+    """Return LR frames, all the same, and their reference `frames` times (`height` x `width`)."""
+    rng = np.random.default_rng(0)
+    ref = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
+    ref = np.asarray(cv2.normalize(ref, ref, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
+    small = (width // SCALE, height // SCALE)
+    one = cv2.resize(np.roll(ref, (2, 3), axis=(0, 1)), small, interpolation=cv2.INTER_AREA)
+    return cast(Pixels, np.stack([one] * frames)), cast(Pixels, np.stack([ref] * frames))
 
 
 def device_facts() -> Facts:

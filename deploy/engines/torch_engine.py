@@ -15,6 +15,7 @@ from crossnetpp.fast import CrossNetFast, Prepared
 from deploy.lowering import Precision, lowered
 from deploy.memory import is_out_of_memory
 from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, scale_of
+from deploy.recorded import Recordings
 
 MEASURED_BYTES_PER_PIXEL = 700
 """Growth of the process per output pixel of a batch, `fast` on a CPU."""
@@ -66,6 +67,8 @@ class TorchEngine:
         self._threads = threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
         self._kept: _Kept | None = None
+        self.recordings = Recordings() if on_gpu else None
+        """None: every kernel is handed over by itself."""
         self.info = EngineInfo(
             name="torch",
             device=device_name(self.device),
@@ -111,7 +114,7 @@ class TorchEngine:
         network = self.network
         if isinstance(network, CrossNetFast):
             return [self._prepare(network, frame, scale) for frame in ref]
-        return [self._planes(frame[None], network.multiple) for frame in ref]
+        return [self._on_device(frame[None]) for frame in ref]
 
     def _prepare(self, network: CrossNetFast, ref: Pixels, scale: int) -> Prepared:
         """Prepare one H x W x 3 reference, or take the last one's if it is the same.
@@ -121,9 +124,12 @@ class TorchEngine:
         kept = self._kept
         if kept is not None and kept.scale == scale and np.array_equal(kept.pixels, ref):
             return kept.prepared
-        prepared = network.prepare(self._planes(ref[None], network.multiple), scale)
+        prepared = network.prepare(self._on_device(ref[None]), scale)
         self._kept = _Kept(ref.copy(), scale, prepared)
         return prepared
+
+    def _on_device(self, frames: Pixels) -> Tensor:
+        return _planes(torch.from_numpy(frames).to(self.device), self.network.multiple)
 
     @torch.inference_mode()
     def _run(
@@ -136,35 +142,48 @@ class TorchEngine:
     ) -> Pixels:
         """Return SR frames for `lr` on `threads` of the CPU, cut to the size of `shape`."""
         torch.set_num_threads(threads)
-        network = self.network
-        planes = self._planes(lr, network.multiple // scale)
-        if isinstance(network, CrossNetFast):
-            sr = network.enhance(planes, _stack(cast(list[Prepared], references))).sr
+
+        def work(pixels: Tensor, *tensors: Tensor) -> Tensor:
+            return self._pixels(pixels, tensors, scale, shape)
+
+        inputs = (torch.from_numpy(lr).to(self.device), *_tensors(references))
+        if self.recordings is None:
+            sr = work(*inputs)
         else:
-            sr = network(planes, torch.cat(cast(list[Tensor], references))).sr
-        limit = float(np.iinfo(lr.dtype).max)
-        pixels = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(limit).round_()
+            sr = self.recordings.play((lr.shape, lr.dtype.str, scale, shape), work, inputs)
+        if not sr.is_cuda:
+            return cast(Pixels, sr.numpy())
+        # page-locked: a copy into ordinary memory goes through a buffer of the driver's
+        return cast(Pixels, torch.empty_like(sr, device="cpu", pin_memory=True).copy_(sr).numpy())
+
+    def _pixels(
+        self, lr: Tensor, references: tuple[Tensor, ...], scale: int, shape: tuple[int, ...]
+    ) -> Tensor:
+        """Return SR frames as `lr` is, on its device, from what `_tensors` made of references."""
+        network = self.network
+        planes = _planes(lr, network.multiple // scale)
+        if isinstance(network, CrossNetFast):
+            ref, luma, unsharp, *features = references
+            prepared = Prepared(ref, luma, unsharp, tuple(features), scale)
+            sr = network.enhance(planes, prepared).sr
+        else:
+            sr = network(planes, *references).sr
+        sr = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(torch.iinfo(lr.dtype).max).round_()
         # torch has no arithmetic on uint16 but converts to it
-        dtype = torch.uint8 if lr.dtype == np.uint8 else torch.uint16
-        return cast(Pixels, pixels.permute(0, 2, 3, 1).to(dtype).contiguous().cpu().numpy())
-
-    def _planes(self, frames: Pixels, multiple: int) -> Tensor:
-        """Return N x 3 x H x W float32 in 0..1, padded, of uint8 or uint16 N x H x W x 3."""
-        limit = float(np.iinfo(frames.dtype).max)
-        on_device = torch.from_numpy(frames).to(self.device)
-        planes = on_device.permute(0, 3, 1, 2).float().mul_(1 / limit)
-        height, width = planes.shape[-2:]
-        return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        return sr.permute(0, 2, 3, 1).to(lr.dtype).contiguous()
 
 
-def _stack(each: list[Prepared]) -> Prepared:
-    """Join prepared references of one frame each into a batch."""
-    if len(each) == 1:
-        return each[0]
-    return Prepared(
-        torch.cat([p.ref for p in each]),
-        torch.cat([p.luma for p in each]),
-        torch.cat([p.unsharp for p in each]),
-        tuple(torch.cat(level) for level in zip(*(p.features for p in each), strict=True)),
-        each[0].scale,
-    )
+def _planes(frames: Tensor, multiple: int) -> Tensor:
+    """Return N x 3 x H x W float32 in 0..1, padded, of uint8 or uint16 N x H x W x 3."""
+    planes = frames.permute(0, 3, 1, 2).float().mul_(1 / torch.iinfo(frames.dtype).max)
+    height, width = planes.shape[-2:]
+    return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def _tensors(references: list[Prepared] | list[Tensor]) -> list[Tensor]:
+    """Return the references of a batch, joined, as tensors alone: fields of Prepared in order."""
+    flat = [
+        [one.ref, one.luma, one.unsharp, *one.features] if isinstance(one, Prepared) else [one]
+        for one in references
+    ]
+    return [torch.cat(same) if len(same) > 1 else same[0] for same in zip(*flat, strict=True)]
