@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 
 from pipeline.media.colour import contiguous
-from pipeline.media.container import open_input
+from pipeline.media.container import opened
 from pipeline.media.reader import read
 from pipeline.media.writer import SegmentWriter
 from pipeline.schema import Plan
@@ -58,7 +58,7 @@ def _sample(plan: Plan, pts: list[int]) -> _Sample:
                 large = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_CUBIC)
                 writer.write(contiguous(large), frame.pts)
         sizes: dict[bool, list[int]] = {True: [], False: []}
-        with open_input(str(file)) as container:
+        with opened(str(file)) as container:
             for packet in container.demux(video=0):
                 if packet.size:
                     sizes[packet.is_keyframe].append(packet.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,7 @@ from pipeline.geometry import (
     turned_map,
     turned_size,
 )
+from pipeline.media.colour import Pixels
 from pipeline.media.probe import scan
 from pipeline.media.reader import FrameReader, read
 from pipeline.offset import estimate_offset
@@ -250,21 +252,23 @@ def _field_of_view(
         closest = paired[np.argsort(away, kind="stable")]
         spread = np.sort(closest[: max(FIELD_OF_VIEW_PAIRS, len(closest) // 10)])
     picked = np.unique(np.linspace(0, len(spread) - 1, FIELD_OF_VIEW_PAIRS).astype(int))
-    lr_reader, ref_reader = FrameReader(lr), FrameReader(ref)
-    pairs = []
-    try:
-        for choice in (choices[i] for i in spread[picked]):
-            if choice.ref_pts is None:
-                continue
-            try:
-                pair = lr_reader.get(choice.pts), ref_reader.get(choice.ref_pts)
-            except StageError:
-                continue  # a corrupt frame: the run tells of it, or conceals it
-            pairs.append((pair[0], turned(pair[1], turns)))
-    finally:
-        lr_reader.close()
-        ref_reader.close()
+    chosen = [choices[i] for i in spread[picked]]
+    times = [(choice.pts, choice.ref_pts) for choice in chosen if choice.ref_pts is not None]
+    small = _frames(lr, [pts for pts, _ in times])
+    large = _frames(ref, [pts for _, pts in times])
+    pairs = [(small[a], turned(large[b], turns)) for a, b in times if a in small and b in large]
     return estimate_field_of_view(pairs, *size) if pairs else None
+
+
+def _frames(clip: Clip, wanted: Sequence[int]) -> dict[int, Pixels]:
+    """Return the frames at these pts, without those that are corrupt."""
+    found = {}
+    with closing(FrameReader(clip, apart=True)) as reader:
+        for pts in wanted:
+            # a corrupt one: the run tells of it, or conceals it
+            with suppress(StageError):
+                found[pts] = reader.get(pts)
+    return found
 
 
 def _notes(choices: ReferenceMap, lr: Look) -> list[str]:

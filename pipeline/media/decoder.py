@@ -14,7 +14,14 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError
 from pipeline.media.alpha import decoder_for
-from pipeline.media.container import MEDIA_ERRORS, demuxed, first_line, frame_pts, open_input
+from pipeline.media.container import (
+    MEDIA_ERRORS,
+    demuxed,
+    first_line,
+    frame_pts,
+    give_memory_back,
+    open_input,
+)
 from pipeline.media.deinterlace import deinterlaced
 from pipeline.schema import Clip
 
@@ -37,6 +44,7 @@ class Decoder:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+        give_memory_back()
 
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (pts, frame) from `back` key frames before the one that `start_pts` needs."""

@@ -25,7 +25,7 @@ from pipeline.media.container import (
     first_frame,
     first_line,
     frame_pts,
-    open_input,
+    opened,
 )
 from pipeline.media.hdr import static_hdr
 from pipeline.media.limits import check_size
@@ -102,7 +102,7 @@ def _probe_stills(path: str) -> Clip:
 
 
 def _probe_video(path: str) -> Clip:
-    with open_input(path) as container:
+    with opened(path) as container:
         stream = choose_video(container, path)
         context = stream.codec_context
         check_size(context.width, context.height, path)
@@ -160,7 +160,7 @@ def scan(clip: Clip) -> FrameIndex:
     if clip.kind == "stills":
         count = len(clip.files)
         return FrameIndex(pts=range(count), keys=range(count), end_pts=count)
-    with open_input(clip.path) as container:
+    with opened(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
         _refuse_truncated(stream, clip)
@@ -223,7 +223,7 @@ def _scan_packets(container: InputContainer, stream: VideoStream, path: str) -> 
 
 def _scan_frames(clip: Clip) -> _Times:
     found = _Times()
-    with open_input(clip.path) as container:
+    with opened(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "AUTO"

@@ -13,7 +13,7 @@ from pipeline.media import stills
 from pipeline.media.alpha import BESIDE_PACKETS, ENCODERS, keeps
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import first_frame as container_first_frame
-from pipeline.media.container import open_input
+from pipeline.media.container import opened
 from pipeline.media.hdr import CARRIERS, is_dynamic
 from pipeline.media.languages import same, told
 from pipeline.media.sandbox import sandboxed
@@ -190,7 +190,7 @@ def still_notes(clip: Clip, out: Path | None = None) -> list[str]:
 
 
 def first_frame(clip: Clip) -> VideoFrame:
-    with open_input(clip.path) as container:
+    with opened(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
         return container_first_frame(container, stream, clip.path)

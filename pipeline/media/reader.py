@@ -175,12 +175,18 @@ class _Range:
 
 
 class FrameReader:
-    """Single frames by pts, fast when asked in rising order; keeps the last few decoded."""
+    """Single frames by pts, fast when asked in rising order; keeps the last few decoded.
 
-    def __init__(self, clip: Clip, cache: int = 4, threads: int = 0) -> None:
+    Frames that lie `apart` are each sought, so that the file need not be open twice.
+    """
+
+    def __init__(
+        self, clip: Clip, cache: int = 4, threads: int = 0, *, apart: bool = False
+    ) -> None:
         self._clip = clip
         self._size = cache
         self._threads = threads
+        self._apart = apart
         self._cache: OrderedDict[int, Pixels] = OrderedDict()
         self._convert = ToRgb(clip.colour, codec=clip.codec)
         self._decoder: Decoder | None = None
@@ -239,7 +245,7 @@ class FrameReader:
 
     def _ahead(self, pts: int) -> bool:
         """Tell whether decoding on is cheaper than seeking: no key frame lies between."""
-        if self._position is None or pts <= self._position:
+        if self._apart or self._position is None or pts <= self._position:
             return False
         if self._finder is None:
             self._finder = Decoder(self._clip, threads=1)

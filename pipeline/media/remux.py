@@ -30,7 +30,7 @@ from pipeline.media.alpha import (
     keeps,
 )
 from pipeline.media.colour import Pixels, ToRgb, contiguous, output_colour
-from pipeline.media.container import MEDIA_ERRORS, first_line, open_input
+from pipeline.media.container import MEDIA_ERRORS, first_line, opened
 from pipeline.media.hdr import side_data
 from pipeline.media.probe import scan
 from pipeline.media.promises import first_frame
@@ -120,7 +120,7 @@ def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: En
 
 def _segment_packets(clip: Clip, file: Path) -> Iterator[Packet[Any]]:
     """Yield a segment's packets in decode order with pts in the clip's ticks."""
-    with open_input(str(file)) as container:
+    with opened(str(file)) as container:
         first = _first_pts(container)
         stream = container.streams.video[0]
         # there a tick is written as a millisecond
@@ -147,7 +147,7 @@ def _time(clip: Clip, files: list[Path]) -> _Timing:
     headers = set()
     coded = array("q")
     for file in files:
-        with open_input(str(file)) as container:
+        with opened(str(file)) as container:
             headers.add(bytes(container.streams.video[0].codec_context.extradata or b""))
         coded.extend(
             packet.pts for packet in _segment_packets(clip, file) if packet.pts is not None
@@ -176,8 +176,8 @@ def _write_video(
 ) -> None:
     muxer = muxer_for(clip, out)
     with ExitStack() as stack:
-        source = stack.enter_context(open_input(clip.path))
-        template = stack.enter_context(open_input(str(files[0])))
+        source = stack.enter_context(opened(clip.path))
+        template = stack.enter_context(opened(str(files[0])))
         options = _muxer_options(clip, muxer, list(source.streams), dict(source.metadata))
         target = stack.enter_context(
             av.open(
@@ -334,7 +334,7 @@ def _write_stills(clip: Clip, files: list[Path], out: Path) -> None:
 def stored_frames(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
     """Yield pts in the clip's ticks, and H x W x 3 RGB or x 4 with transparency, of segments."""
     for file in files:
-        with open_input(str(file)) as container:
+        with opened(str(file)) as container:
             first = _first_pts(container)
             stream = container.streams.video[0]
             convert = ToRgb(clip.colour)

@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from pipeline.errors import InputError
-from pipeline.media.container import MEDIA_ERRORS, is_cover, open_input
+from pipeline.media.container import MEDIA_ERRORS, is_cover, opened
 from pipeline.media.languages import told
 from pipeline.schema import Clip, StreamInfo
 
@@ -117,7 +117,7 @@ def split(clip: Clip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
     """Return the indices of the other streams which a container can hold, and those lost."""
     kept: list[int] = []
     lost: list[StreamInfo] = []
-    with open_input(clip.path) as source:
+    with opened(clip.path) as source:
         for info in clip.other_streams:
             stream = source.streams[info.index]
             if info.codec in _REMADE and clip.chapters:

@@ -12,7 +12,7 @@ from pipeline.errors import MediaError
 from pipeline.media import stills, transparent
 from pipeline.media.alpha import keeps
 from pipeline.media.colour import is_rgb, output_colour
-from pipeline.media.container import open_input
+from pipeline.media.container import opened
 from pipeline.media.languages import UNKNOWN, same, told
 from pipeline.media.probe import probe, scan
 from pipeline.media.remux import still_names
@@ -116,10 +116,10 @@ def _stream_differences(clip: Clip, index: FrameIndex, made: Clip) -> list[str]:
     kept, _ = split(clip, muxer)
     window = _window(clip, index)
     # one after the other: an open MP4 of an hour takes 25 MB for its index
-    with open_input(clip.path) as source:
+    with opened(clip.path) as source:
         promised = len(chapters(source, window))
         wanted = _digests(source, kept, window)
-    with open_input(made.path) as output:
+    with opened(made.path) as output:
         held = len(output.chapters())
         if promised != held:
             return [f"it has {held} chapters, expected {promised}"]

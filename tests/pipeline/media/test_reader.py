@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ctypes
+import os
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from clips import CLOSED, DATA, OPEN, make_video, picture
 
 from pipeline.errors import MediaError, StageError
+from pipeline.media.container import give_memory_back
 from pipeline.media.probe import probe, scan
 from pipeline.media.reader import FrameReader, read
 from pipeline.schema import Clip
@@ -133,12 +136,15 @@ def test_concealment_at_the_end_and_at_the_start_of_the_file(tmp_path: Path) -> 
     np.testing.assert_array_equal(frames[0].rgb, frames[1].rgb)
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("name", ["open.mp4", "open.ts"])
-def test_single_frames_in_any_order_are_those_of_a_full_read(tmp_path: Path, name: str) -> None:
+def test_single_frames_in_any_order_are_those_of_a_full_read(
+    tmp_path: Path, name: str, apart: bool
+) -> None:
     clip = probe(str(make_video(tmp_path / name, options=OPEN)))
     pts = list(scan(clip).pts)
     whole = {frame.pts: frame.rgb for frame in read(clip)}
-    reader = FrameReader(clip)
+    reader = FrameReader(clip, apart=apart)
     for number in (0, 3, 4, 30, 31, 12, 39, 0, 39):
         np.testing.assert_array_equal(reader.get(pts[number]), whole[pts[number]])
     with pytest.raises(StageError, match="no frame at pts"):
@@ -185,6 +191,37 @@ def test_a_far_frame_is_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.M
     assert reader._position == pts[38]
     assert len(steps) == 1
     reader.close()
+
+
+@pytest.mark.parametrize(("apart", "times"), [(False, 2), (True, 1)])
+def test_frames_apart_need_the_file_open_once(tmp_path: Path, apart: bool, times: int) -> None:
+    clip = probe(str(make_video(tmp_path / "a.mp4")))
+    pts = list(scan(clip).pts)
+    reader = FrameReader(clip, apart=apart)
+    reader.get(pts[0])
+    reader.get(pts[38])
+    held = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert sum(link.resolve() == Path(clip.path).resolve() for link in held) == times
+    reader.close()
+
+
+def test_memory_that_was_freed_goes_back_to_the_system() -> None:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    chunks = [libc.malloc(64 << 10) for _ in range(2000)]
+    for chunk in chunks:
+        ctypes.memset(chunk, 1, 64 << 10)
+    full = resident_mb()
+    # the last one stays, and holds all below it
+    for chunk in chunks[:-1]:
+        libc.free(chunk)
+    give_memory_back()
+    assert resident_mb() < full - 100
+    libc.free(chunks[-1])
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
 def test_cache_is_bounded(tmp_path: Path) -> None:
