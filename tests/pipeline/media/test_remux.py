@@ -24,6 +24,7 @@ from clips import (
     whole,
 )
 
+from jobs.media.cut import beginning
 from pipeline.errors import InputError, StageError
 from pipeline.media.probe import probe, scan
 from pipeline.media.promises import container_notes, default_output
@@ -150,6 +151,32 @@ def test_transport_stream_stays_one(tmp_path: Path) -> None:
     out = remade(path, tmp_path)
     assert out.name == "in_x2.ts"
     assert seconds_of(out) == seconds_of(path)
+    assert whole(probe(str(path)), out) == []
+
+
+def samples_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov"])
+def test_a_transport_streams_sound_goes_into_other_containers(tmp_path: Path, name: str) -> None:
+    # AAC has a header before each frame there, and in no other container
+    path = make_video(tmp_path / "in.mp4", extras=True)
+    joined = tmp_path / "in.ts"
+    joined.write_bytes(beginning(path, 40, "mpegts"))
+    out = remade(joined, tmp_path, name=name)
+    clip = probe(str(joined))
+    assert whole(clip, out) == []
+    assert [key for key in streams_of(out) if key[1] == "audio"]
+    np.testing.assert_array_equal(samples_of(out), samples_of(joined))
+
+
+def test_matroska_ends_when_the_input_does_to_within_its_steps(tmp_path: Path) -> None:
+    # the last frame starts 0.34 ms early there, and what it lasts is read 0.67 ms short
+    path = tmp_path / "in.mp4"
+    path.write_bytes(beginning(DATA / "odd" / "rotate-buck-bunny.mp4", 8, "mp4"))
+    out = remade(path, tmp_path, name="out.mkv")
     assert whole(probe(str(path)), out) == []
 
 
