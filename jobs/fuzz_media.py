@@ -1,10 +1,11 @@
 """Feed damaged recordings to the reader: `python -m jobs.fuzz_media --seconds 60 --seed 1`.
 
 Every input is probed, counted and decoded by a child process with limits on memory and time, or,
-with --runs, goes through a whole run as input and as reference. Good ends are frames, a verified
-output, or one of the pipeline's own errors and no output; a death, a hang, any other exception or
-an output that differs is a failure, and its file is kept in --keep. With --trace, strace watches
-which files are opened: one that is neither the input nor a library is a failure, too.
+with --runs, the beginning of one goes through a whole run as input and as reference, first each
+without damage. Good ends are frames, a verified output, or one of the pipeline's own errors and no
+output; a death, a hang, any other exception or an output that differs is a failure, and its file is
+kept in --keep. With --trace, strace watches which files are opened: one that is neither the input
+nor a library is a failure, too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.machine import describe
+from jobs.media.cut import beginnings
 
 SAMPLES = Path(__file__).parent.parent / "tests" / "data"
 LIMIT = 60.0
@@ -246,6 +248,8 @@ def fuzz(
 ) -> Iterator[tuple[int, str]]:
     """Yield (number, what became of it) of input after input, until time or count is over."""
     originals = [path.read_bytes() for path in samples()]
+    if runs:  # whole recordings take seconds each
+        originals = [data for path in samples() for data in beginnings(path)]
     end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
         path = Path(scratch) / "input"
@@ -254,8 +258,13 @@ def fuzz(
             for number in range(seed * 1_000_000, seed * 1_000_000 + count):
                 if time.monotonic() > end:
                     break
-                path.write_bytes(damaged(number, originals))
+                sound = runs and number % 1_000_000 < len(originals)
+                path.write_bytes(
+                    originals[number % 1_000_000] if sound else damaged(number, originals)
+                )
                 answer = reader.ask(path)
+                if sound and "differs from the input" in answer:
+                    answer = f"DIFFERS {answer}"
                 if answer.split()[0].isupper() and keep is not None:
                     path.rename(keep / str(number))
                 yield number, answer

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.fuzz_media import fuzz, opened_outside, watched
+import pytest
+
+from jobs.fuzz_media import fuzz, opened_outside, samples, watched
+from jobs.media.cut import CONTAINERS, beginnings
 from tests.programs import needs
 
 needs_strace = needs("strace")
@@ -30,3 +33,15 @@ def test_damaged_recordings_open_nothing_else(tmp_path: Path) -> None:
     assert len(answers) == 12
     assert trace.stat().st_size > 0
     assert opened_outside(trace) == []
+
+
+def test_whole_runs_start_with_every_recording_undamaged_in_every_container(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    only = [path for path in samples() if path.name == "nasa_13013.mp4"]
+    monkeypatch.setattr("jobs.fuzz_media.samples", lambda: only)
+    whole = len(CONTAINERS)
+    assert len(beginnings(only[0])) == whole
+    answers = list(dict(fuzz(120, seed=3, count=whole + 2, runs=True)).values())
+    assert answers[:whole] == ["read and enhanced"] * whole
+    assert all(answer.split()[0] in ("read", "refused") for answer in answers[whole:])
