@@ -12,7 +12,7 @@ from pipeline.errors import MediaError
 from pipeline.media import stills, transparent
 from pipeline.media.alpha import keeps
 from pipeline.media.colour import is_rgb, output_colour
-from pipeline.media.container import opened
+from pipeline.media.container import codec_name, opened
 from pipeline.media.languages import UNKNOWN, same, told
 from pipeline.media.probe import probe, scan
 from pipeline.media.remux import still_names
@@ -165,8 +165,8 @@ def _digests(
     carried = [stream for stream in streams if stream.type != "attachment"]
     for packet in packets(container, carried, window):
         data = bytes(packet)
-        if packet.stream.type == "audio" and container.format.name == "mpegts":
-            data = _without_adts(data)
+        if container.format.name == "mpegts":
+            data = _as_elsewhere(codec_name(packet.stream), data)
         # MP4 fills the time between subtitles with empty ones, as its muxer sees fit
         if packet.stream.type != "subtitle" or data != _EMPTY_SUBTITLE:
             digests[packet.stream_index].update(data)
@@ -179,6 +179,13 @@ def _digests(
     ]
 
 
+def _as_elsewhere(codec: str, data: bytes) -> bytes:
+    """Return a packet of a transport stream as other containers hold it."""
+    if codec == "aac":
+        return _without_adts(data)
+    return _with_lengths(data) if codec in ("h264", "hevc") else data
+
+
 def _without_adts(data: bytes) -> bytes:
     """Return an AAC frame without the header that only transport streams put before each.
 
@@ -187,6 +194,16 @@ def _without_adts(data: bytes) -> bytes:
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return data
     return data[7:] if data[1] & 1 else data[9:]
+
+
+def _with_lengths(data: bytes) -> bytes:
+    """Return NAL units with their lengths before them in place of start codes.
+
+    ITU-T H.264, annex B: a unit begins after 00 00 01 and does not end in zeros; ISO/IEC 14496-15:
+    four bytes of length.
+    """
+    units = (unit.rstrip(b"\0") for unit in data.split(b"\0\0\1"))
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units if unit)
 
 
 def _still_differences(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -57,6 +58,9 @@ def test_real_files_come_through(tmp_path: Path, name: str) -> None:
             assert s.metadata.get("language") == t.metadata.get("language")
             assert s.disposition == t.disposition
     assert whole(probe(str(path)), out) == []
+
+
+QUIET_X265 = {"x265-params": "log-level=none:pools=1"}
 
 
 def test_ten_bits_stay_ten_bits(tmp_path: Path) -> None:
@@ -170,6 +174,36 @@ def test_a_transport_streams_sound_goes_into_other_containers(tmp_path: Path, na
     assert whole(clip, out) == []
     assert [key for key in streams_of(out) if key[1] == "audio"]
     np.testing.assert_array_equal(samples_of(out), samples_of(joined))
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+@pytest.mark.parametrize(("codec", "options"), [("libx264", {}), ("libx265", QUIET_X265)])
+def test_a_transport_streams_second_programme_goes_into_other_containers(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    # H.264 and H.265 have start codes there, and lengths in other containers
+    sources = [
+        make_video(tmp_path / "a.mp4"),
+        make_video(tmp_path / "b.mkv", codec=codec, options=options),
+    ]
+    joined = tmp_path / "in.ts"
+    with ExitStack() as stack:
+        target = stack.enter_context(av.open(str(joined), "w"))
+        containers = [stack.enter_context(av.open(str(source))) for source in sources]
+        copies = [target.add_stream_from_template(c.streams.video[0]) for c in containers]
+        for container, copy in zip(containers, copies, strict=True):
+            for packet in container.demux(video=0):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+    out = remade(joined, tmp_path, name=name)
+    assert whole(probe(str(joined)), out) == []
+    assert pictures_of(out) == pictures_of(joined)
+
+
+def pictures_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray().tobytes() for frame in container.decode(video=1)]
 
 
 def test_matroska_ends_when_the_input_does_to_within_its_steps(tmp_path: Path) -> None:
