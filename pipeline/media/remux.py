@@ -203,7 +203,10 @@ def _write_video(
         target.set_chapters(chapters(source, timing.window))
         carried = [s for s in source.streams if s.index in copies and s.type != "attachment"]
         joined = _joined(clip, files, timing, video, stretch=muxer in EXACT_MUXERS)
-        _interleave(target, joined, packets(source, carried, timing.window), copies)
+        copied = packets(source, carried, timing.window)
+        if muxer in EXACT_MUXERS:
+            copied = _lasting(copied)
+        _interleave(target, joined, copied, copies)
 
 
 def _muxer_options(
@@ -282,6 +285,20 @@ def _joined(
             if stretch and position == len(timing.pts):
                 packet.duration = timing.last_duration()
             yield packet
+
+
+def _lasting(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Give sound packets that do not say how long they last the step before them.
+
+    A track of MP4 ends with its last packet; one that lasts no time is left out when it is read.
+    """
+    times: dict[int, int] = {}
+    for packet in copied:
+        if packet.stream.type == "audio" and packet.dts is not None:
+            before = times.get(packet.stream_index, packet.dts)
+            packet.duration = packet.duration or max(1, packet.dts - before)
+            times[packet.stream_index] = packet.dts
+        yield packet
 
 
 def _interleave(

@@ -16,6 +16,8 @@ from clips import (
     CLOSED,
     DATA,
     FAST,
+    HEIGHT,
+    WIDTH,
     make_segments,
     make_video,
     picture,
@@ -174,6 +176,29 @@ def test_a_transport_streams_sound_goes_into_other_containers(tmp_path: Path, na
     assert whole(clip, out) == []
     assert [key for key in streams_of(out) if key[1] == "audio"]
     np.testing.assert_array_equal(samples_of(out), samples_of(joined))
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"), [("alac", "out.mp4"), ("alac", "out.mov"), ("flac", "out.mp4")]
+)
+def test_the_last_of_the_sound_comes_through(tmp_path: Path, codec: str, name: str) -> None:
+    # Matroska does not say how long a packet of ALAC lasts, and MP4 would leave the last one out
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = container.add_stream(codec, rate=48000)
+        layout = "s16p" if codec == "alac" else "s16"
+        sound.format, sound.layout = layout, "mono"
+        for number in range(40):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture(number))))
+        wave = (9999 * np.sin(np.arange(48000) * 0.05))[None].astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(wave, format=layout, layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux([*sound.encode(frame), *sound.encode(None), *video.encode(None)])
+    out = remade(path, tmp_path, name=name)
+    assert whole(probe(str(path)), out) == []
+    np.testing.assert_array_equal(samples_of(out), samples_of(path))
 
 
 @pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
