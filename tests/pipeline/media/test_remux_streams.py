@@ -1,0 +1,87 @@
+"""Streams that other containers hold in another way come through whole."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import HEIGHT, WIDTH, make_video, picture, remade, streams_of, whole
+
+from jobs.media.cut import beginning
+from pipeline.media.probe import probe
+
+QUIET_X265 = {"x265-params": "log-level=none:pools=1"}
+
+
+def samples_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov"])
+def test_a_transport_streams_sound_goes_into_other_containers(tmp_path: Path, name: str) -> None:
+    # AAC has a header before each frame there, and in no other container
+    path = make_video(tmp_path / "in.mp4", extras=True)
+    joined = tmp_path / "in.ts"
+    joined.write_bytes(beginning(path, 40, "mpegts"))
+    out = remade(joined, tmp_path, name=name)
+    clip = probe(str(joined))
+    assert whole(clip, out) == []
+    assert [key for key in streams_of(out) if key[1] == "audio"]
+    np.testing.assert_array_equal(samples_of(out), samples_of(joined))
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"), [("alac", "out.mp4"), ("alac", "out.mov"), ("flac", "out.mp4")]
+)
+def test_the_last_of_the_sound_comes_through(tmp_path: Path, codec: str, name: str) -> None:
+    # Matroska does not say how long a packet of ALAC lasts, and MP4 would leave the last one out
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = container.add_stream(codec, rate=48000)
+        layout = "s16p" if codec == "alac" else "s16"
+        sound.format, sound.layout = layout, "mono"
+        for number in range(40):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture(number))))
+        wave = (9999 * np.sin(np.arange(48000) * 0.05))[None].astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(wave, format=layout, layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux([*sound.encode(frame), *sound.encode(None), *video.encode(None)])
+    out = remade(path, tmp_path, name=name)
+    assert whole(probe(str(path)), out) == []
+    np.testing.assert_array_equal(samples_of(out), samples_of(path))
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+@pytest.mark.parametrize(("codec", "options"), [("libx264", {}), ("libx265", QUIET_X265)])
+def test_a_transport_streams_second_programme_goes_into_other_containers(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    # H.264 and H.265 have start codes there, and lengths in other containers
+    sources = [
+        make_video(tmp_path / "a.mp4"),
+        make_video(tmp_path / "b.mkv", codec=codec, options=options),
+    ]
+    joined = tmp_path / "in.ts"
+    with ExitStack() as stack:
+        target = stack.enter_context(av.open(str(joined), "w"))
+        containers = [stack.enter_context(av.open(str(source))) for source in sources]
+        copies = [target.add_stream_from_template(c.streams.video[0]) for c in containers]
+        for container, copy in zip(containers, copies, strict=True):
+            for packet in container.demux(video=0):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+    out = remade(joined, tmp_path, name=name)
+    assert whole(probe(str(joined)), out) == []
+    assert pictures_of(out) == pictures_of(joined)
+
+
+def pictures_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray().tobytes() for frame in container.decode(video=1)]
