@@ -129,14 +129,14 @@ def _stream_differences(clip: Clip, index: FrameIndex, made: Clip) -> list[str]:
         got = _digests(output, others, Window())
     if len(got) != len(wanted) or not all(
         _alike(made_kind, kind, muxer)
-        for (made_kind, _), (kind, _) in zip(got, wanted, strict=True)
+        for (_, made_kind, _), (_, kind, _) in zip(got, wanted, strict=True)
     ):
-        listed = ", ".join(" ".join(kind) for kind, _ in got) or "none"
-        expected = ", ".join(" ".join(kind) for kind, _ in wanted) or "none"
+        listed = ", ".join(" ".join(kind) for _, kind, _ in got) or "none"
+        expected = ", ".join(" ".join(kind) for _, kind, _ in wanted) or "none"
         return [f"its other streams are {listed}; expected {expected}"]
     return [
         f"the packets of {' '.join(kind)} (stream {number}) differ from the input's"
-        for number, (kind, digest), (_, other) in zip(kept, wanted, got, strict=True)
+        for (number, kind, digest), (_, _, other) in zip(wanted, got, strict=True)
         if digest != other
     ]
 
@@ -155,16 +155,21 @@ def _window(clip: Clip, index: FrameIndex) -> Window:
 
 def _digests(
     container: InputContainer, indices: list[int], window: Window
-) -> list[tuple[tuple[str, str], str]]:
-    """Return ((type, language), sha256 over all packets or the attachment) of each stream."""
+) -> list[tuple[int, tuple[str, str], str]]:
+    """Return (index, (type, language), sha256 over all packets or the attachment) of each stream.
+
+    Sound of which nothing lies in the window is left out: MP4 does not list an empty track.
+    """
     streams = [container.streams[index] for index in indices]
     digests = {stream.index: hashlib.sha256() for stream in streams}
+    silent = {stream.index for stream in streams if stream.type == "audio"}
     for stream in streams:
         if stream.type == "attachment":
             digests[stream.index].update(getattr(stream, "data", b""))
     carried = [stream for stream in streams if stream.type != "attachment"]
     for packet in packets(container, carried, window):
         data = bytes(packet)
+        silent.discard(packet.stream_index)
         if container.format.name == "mpegts":
             data = _as_elsewhere(codec_name(packet.stream), data)
         # MP4 fills the time between subtitles with empty ones, as its muxer sees fit
@@ -172,10 +177,12 @@ def _digests(
             digests[packet.stream_index].update(data)
     return [
         (
+            stream.index,
             (stream.type, stream.metadata.get("language") or UNKNOWN),
             digests[stream.index].hexdigest(),
         )
         for stream in streams
+        if stream.index not in silent
     ]
 
 

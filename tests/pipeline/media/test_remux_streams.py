@@ -8,10 +8,23 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import HEIGHT, WIDTH, make_video, picture, remade, streams_of, whole
+from clips import (
+    FAST,
+    HEIGHT,
+    WIDTH,
+    make_segments,
+    make_video,
+    picture,
+    remade,
+    streams_of,
+    whole,
+)
 
 from jobs.media.cut import beginning
-from pipeline.media.probe import probe
+from pipeline.media.probe import probe, scan
+from pipeline.media.remux import assemble
+from pipeline.media.verify import differences
+from pipeline.schema import FrameIndex
 
 QUIET_X265 = {"x265-params": "log-level=none:pools=1"}
 
@@ -85,3 +98,24 @@ def test_a_transport_streams_second_programme_goes_into_other_containers(
 def pictures_of(path: Path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray().tobytes() for frame in container.decode(video=1)]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_a_part_before_the_sound_begins_is_whole_without_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "in.mkv"
+    with ExitStack() as stack:
+        source = stack.enter_context(av.open(str(make_video(tmp_path / "a.mkv", extras=True))))
+        target = stack.enter_context(av.open(str(path), "w"))
+        kept = [source.streams.video[0], source.streams.audio[0]]
+        copies = [target.add_stream_from_template(stream) for stream in kept]
+        for packet in source.demux(kept):
+            late = packet.stream is kept[1]
+            if packet.size and not (late and packet.pts * packet.time_base < 1):
+                packet.stream = copies[late]
+                target.mux(packet)
+    clip, out = probe(str(path)), tmp_path / name
+    index = scan(clip)
+    part = FrameIndex(pts=index.pts[:10], keys=index.keys[:1], end_pts=index.pts[10])
+    assemble(clip, make_segments(clip, FAST, tmp_path, length=10)[:1], out, FAST)
+    assert differences(clip, part, out, clip.width, clip.height) == []
+    assert whole(clip, remade(path, tmp_path, name=f"whole-{name}")) == []
