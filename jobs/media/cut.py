@@ -12,6 +12,8 @@ CONTAINERS = ("mp4", "matroska", "mpegts", "flv", "mov", "nut")
 """FFmpeg's names of what a recording is cut into."""
 LEAST, MOST, PIXELS = 3, 8, 800_000
 """Frames of a beginning, at least and at most; pixels of all of them."""
+LARGEST = 1_000_000
+"""Pixels of a frame: larger ones are left out, as they take seconds to enhance."""
 
 
 def beginnings(path: Path) -> list[bytes]:
@@ -21,7 +23,10 @@ def beginnings(path: Path) -> list[bytes]:
     """
     with av.open(str(path)) as container:
         video = container.streams.video[0]
-        frames = max(LEAST, min(MOST, PIXELS // (video.width * video.height)))
+        pixels = video.width * video.height
+    if pixels > LARGEST:
+        return []
+    frames = max(LEAST, min(MOST, PIXELS // pixels))
     found = []
     for name in CONTAINERS:
         try:

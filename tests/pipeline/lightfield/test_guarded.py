@@ -86,7 +86,7 @@ def test_a_run_with_the_sandbox_decodes_nothing_itself(
     forbid(stills, "load")
     forbid(stills, "describe")
     forbid(hdf5, "open_file")
-    forbid(probe, "open_input")
+    forbid(probe, "opened")
     forbid(decoder, "open_input")
     guarded_run = [*told, "--sandbox", "on", "-o", str(tmp_path / f"safe{suffix}")]
     done = CliRunner().invoke(main, guarded_run)
