@@ -6,6 +6,7 @@ GPU, whatever the picture's size. As a CUDA graph they are handed over together.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
@@ -13,8 +14,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from deploy.memory import is_out_of_memory
+
 if TYPE_CHECKING:
     from torch.cuda import _POOL_HANDLE
+
+logger = logging.getLogger(__name__)
 
 KEPT = 3
 """Sizes that stay recorded: a clip has whole batches and a last one, tiles have a few more."""
@@ -56,16 +61,17 @@ class Recordings:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, Recording] = OrderedDict()
-        self._too_large: set[Hashable] = set()
+        self._plain: set[Hashable] = set()
+        """What could not be recorded."""
         self._pool: _POOL_HANDLE | None = None
 
     def play(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Tensor:
         """Return `work(*inputs)`, recorded under `key` at the first call.
 
-        `key` stands for the work and for the sizes and types of the inputs. Where memory is too
-        short to record, the work is done as it is; raises what it raises then.
+        `key` stands for the work and for the sizes and types of the inputs. Where it cannot be
+        recorded (mostly for want of memory), the work is done as it is; raises what it raises then.
         """
-        if key in self._too_large:
+        if key in self._plain:
             return work(*inputs)
         recording = self._kept.pop(key, None)
         if recording is None:
@@ -73,8 +79,10 @@ class Recordings:
                 self._kept.popitem(last=False)
             try:
                 recording = self._record(work, inputs)
-            except torch.OutOfMemoryError:
-                self._too_large.add(key)
+            except RuntimeError as error:  # torch.OutOfMemoryError is one
+                if not is_out_of_memory(error):
+                    logger.warning("no CUDA graph is recorded: %s", str(error).partition("\n")[0])
+                self._plain.add(key)
                 self._forget()
                 return work(*inputs)
         self._kept[key] = recording

@@ -18,15 +18,16 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 class _Counted(Recordings):
     """Recordings without a GPU: what would be recorded is counted and done as it is."""
 
-    def __init__(self, too_large: int = 10**9) -> None:
+    def __init__(self, too_large: int = 10**9, says: str = "CUDA out of memory") -> None:
         super().__init__()
         self.made: list[int] = []
         self.too_large = too_large
+        self.says = says
 
     def _record(self, work, inputs):  # type: ignore[no-untyped-def]
         self.made.append(inputs[0].numel())
         if inputs[0].numel() >= self.too_large:
-            raise torch.OutOfMemoryError
+            raise RuntimeError(self.says)
         return lambda given: work(*given)
 
     def _forget(self) -> None:
@@ -54,11 +55,31 @@ def test_a_size_is_recorded_once_and_the_one_used_longest_ago_is_forgotten() -> 
     assert recordings.made == [*sizes, 50, 2]
 
 
-def test_what_is_too_large_to_record_is_done_and_not_tried_again() -> None:
-    recordings = _Counted(too_large=7)
+@pytest.mark.parametrize(
+    ("says", "logged"),
+    [
+        ("CUDA out of memory", []),
+        ("not permitted when capturing\nmore", ["no CUDA graph is recorded: not permitted when"]),
+    ],
+)
+def test_what_cannot_be_recorded_is_done_and_not_tried_again(
+    says: str, logged: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    recordings = _Counted(too_large=7, says=says)
     assert _play(recordings, 3) == 6
     assert [_play(recordings, 7), _play(recordings, 7)] == [14, 14]
     assert recordings.made == [3, 7]
+    assert [
+        line[: len(wanted)] for line, wanted in zip(caplog.messages, logged, strict=True)
+    ] == logged
+
+
+def test_an_error_of_the_work_itself_is_not_swallowed() -> None:
+    def broken(values: Tensor) -> Tensor:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        _Counted(too_large=0).play("any", broken, [torch.ones(1)])
 
 
 def test_on_a_cpu_nothing_is_recorded_and_constants_are_not_copied() -> None:
