@@ -312,6 +312,7 @@ class Ledger:
 
     def _open(self) -> None:
         plan_file = self.folder.path / "plan.json"
+        useless = 0
         try:
             if plan_file.exists():
                 self._discard_stale()
@@ -327,9 +328,15 @@ class Ledger:
                 if record is not None and _fits(record, segment):
                     self.records[segment.index] = record
                 elif self.folder.record_file(segment.index).exists():
+                    useless += 1
                     self.folder.record_file(segment.index).unlink()
                     if self.folder.mirror:
                         mirror.discard(self.folder.mirror, segment.index)
+            if useless and self.note is None:
+                self.note = (
+                    f"{useless} segments of an unfinished run of {self.output.name} are broken or "
+                    "of another version, and are done again"
+                )
             named = {record.file for record in self.records.values()}
             for orphan in self.folder.segments.glob("*.nut"):
                 if orphan.name not in named:

@@ -285,6 +285,7 @@ class RayPool:
             node, now = slot.about.node if slot.about else "", time.monotonic()
             if self._scheduler.died_unready(node, loading, now):
                 raise StageError(f"ray: actors die while loading the engine: {_first_line(error)}")
+            self._progress.note("an actor died while loading the engine; another takes its place")
             return
         running = self._scheduler.running(slot.name)
         for task in running:

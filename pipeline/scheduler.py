@@ -30,6 +30,8 @@ class Policy:
     """Failures on one node, without a success between, after which it gets no more work."""
     noticed: float = 60.0
     """Seconds within which the death of a node is noticed; until then workers are placed there."""
+    hopeless: float = 600.0
+    """Seconds of deaths while loading after which a node where none died yet is no hope either."""
     copies: int = 2
     """Workers on one segment at a time."""
     gain: float = 0.8
@@ -99,7 +101,7 @@ class Scheduler:
         """Heap of (when it becomes a straggler, task, worker)."""
         self._strikes: Counter[str] = Counter()
         self._unready_deaths: list[tuple[float, str]] = []
-        """When and on which node workers died before they joined, since one did."""
+        """When and on which node workers died before they joined, since there is no other."""
         self._paces: dict[str, float] = {}
         """Mean seconds for a unit of cost by kind of worker; "" is the mean of all."""
 
@@ -178,16 +180,20 @@ class Scheduler:
 
         True: nothing is to be hoped for. A node that dies takes several along, and gets new ones
         until its death is noticed: the run goes on for as long as that may take, or a worker is
-        there, or one is `loading` on a node where none died.
+        there, or one is `loading` on a node where none died; but not for ever, as an engine that
+        takes its nodes down gets new ones, too.
         """
         if node:
             self.strike(node)
-        self._unready_deaths.append((now, node))
-        nodes = {died_on for _, died_on in self._unready_deaths}
-        if self._workers or any(other not in nodes for other in loading):
+        if self._workers:
+            self._unready_deaths.clear()
             return False
+        self._unready_deaths.append((now, node))
+        since = now - self._unready_deaths[0][0]
+        nodes = {died_on for _, died_on in self._unready_deaths}
+        hope = any(other not in nodes for other in loading) and since < self.policy.hopeless
         enough = len(self._unready_deaths) >= self.policy.attempts
-        return enough and now - self._unready_deaths[0][0] >= self.policy.noticed
+        return enough and not hope and since >= self.policy.noticed
 
     def failed(self, worker: str, task: Task) -> bool:
         """Requeue a task its worker could not do, for another one; True if it is given up."""

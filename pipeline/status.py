@@ -75,9 +75,8 @@ def _status_at_url(run: str) -> RunStatus:
             return _finished(run)
         raise InputError(f"found no run at {remote.hidden(run)}; give the run's output")
     names = [remote.name_of(file.url).removesuffix(".json") for file in remote.files_in(folder)]
-    found = [
-        mirror.stored_record(folder, int(name), plan.digest()) for name in names if name.isdigit()
-    ]
+    digest = plan.digest()
+    found = [mirror.stored_record(folder, int(name), digest) for name in names if name.isdigit()]
     return _summary(plan, [r for r in found if r is not None], [], 0, "unknown")
 
 

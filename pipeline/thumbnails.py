@@ -6,6 +6,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 import cv2
 import numpy as np
@@ -43,24 +44,30 @@ def likeness(left: NDArray[np.float16], right: NDArray[np.float16]) -> NDArray[n
 class Thumbnails:
     """N thumbnails in a file without a name; indexed like an array, which gives N' x 576 float16.
 
-    Raises StageError where the folder for temporary files is full.
+    Raises StageError where there is no folder for temporary files, or it is full.
     """
 
     def __init__(self) -> None:
-        # without a buffer: a full disk is told of at once, and nothing is to be flushed at the end
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as this
-        weakref.finalize(self, self._file.close)
+        self._file: IO[bytes] | None = None
         self._count = 0
 
     def add(self, picture: NDArray[np.float16]) -> None:
         """Append what `thumbnail` returned."""
         try:
+            if self._file is None:
+                self._file = self._opened()
             written = self._file.write(picture.tobytes())
         except OSError as error:
-            raise self._full(error.strerror) from None
+            raise self._full(error.strerror or str(error)) from None
         if written != _ROW:
             raise self._full("no space left")
         self._count += 1
+
+    def _opened(self) -> IO[bytes]:
+        # without a buffer: a full disk is told of at once, and nothing is to be flushed at the end
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as this
+        weakref.finalize(self, file.close)
+        return file
 
     def __len__(self) -> int:
         return self._count
@@ -72,7 +79,7 @@ class Thumbnails:
         for run, place in zip(
             np.split(wanted, breaks), np.split(found, breaks), strict=True
         ):  # what lies side by side is read at once
-            if len(run):
+            if len(run) and self._file is not None:
                 data = os.pread(self._file.fileno(), len(run) * _ROW, int(run[0]) * _ROW)
                 place[:] = np.frombuffer(data, np.float16).reshape(-1, _LENGTH)
         return found
@@ -84,9 +91,9 @@ class Thumbnails:
         """Return those with these numbers, in that order, without reading them."""
         return Picked(self, np.asarray(numbers, np.int64))
 
-    def _full(self, why: str | None) -> StageError:
+    def _full(self, why: str) -> StageError:
         return StageError(
-            f"cannot note what the frames look like in {tempfile.gettempdir()} "
+            f"cannot note what the frames look like in the folder for temporary files "
             f"({why}), expected 0.1 GB for an hour; free some space, or set TMPDIR"
         )
 

@@ -136,6 +136,8 @@ def test_a_record_of_another_segment_or_plan_is_refused(tmp_path: Path) -> None:
         write_atomically(record, json.dumps(content | {"plan": "0" * 64}))
     with Ledger(plan) as ledger:
         assert ledger.todo() == [0, 1, 2]
+        assert ledger.note is not None
+        assert ledger.note.startswith("2 segments of an unfinished run of out.mkv are broken or of")
 
 
 def test_attempts_and_leftovers_are_removed_on_resume(tmp_path: Path) -> None:

@@ -259,7 +259,16 @@ def test_a_node_that_dies_while_its_workers_load_ends_no_run() -> None:
     scheduler.joined("x", node="other")
     assert not any(scheduler.died_unready("dead", [], now) for now in (80, 100, 120, 200))
     scheduler.left("x")
-    assert scheduler.died_unready("dead", ["dead"], 210)
+    # what died while one was there is forgotten: the time begins when the last one has gone
+    assert not any(scheduler.died_unready("dead", ["dead"], now) for now in (3600, 3601, 3659))
+    assert scheduler.died_unready("dead", ["dead"], 3660)
+
+
+def test_nodes_that_come_new_one_after_the_other_are_no_hope_for_ever() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", {0: 1.0})
+    died = [scheduler.died_unready(f"n{i}", [f"n{i + 1}"], 30.0 * i) for i in range(21)]
+    assert died == [False] * 20 + [True]
 
 
 def test_an_engine_that_kills_its_workers_everywhere_ends_the_run() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,15 @@ def test_more_can_be_added_after_some_were_read(both: tuple[Thumbnails, np.ndarr
     np.testing.assert_array_equal(stored[len(array) :], array[3:4])
 
 
+def test_without_a_folder_for_them_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    # where none is kept, none is needed
+    assert list(Thumbnails()) == []
+    with pytest.raises(StageError, match="cannot note what the frames look like .*set TMPDIR"):
+        Thumbnails().add(np.zeros(LENGTH, np.float16))
+
+
 def test_likeness_is_the_correlation_of_the_pictures() -> None:
     rng = np.random.default_rng(7)
     one, other = (rng.integers(0, 256, (90, 160, 3), np.uint8) for _ in range(2))
@@ -66,12 +76,14 @@ def test_likeness_is_the_correlation_of_the_pictures() -> None:
 
 def test_a_full_disk_is_one_clear_line() -> None:
     stored = Thumbnails()
+    stored.add(np.zeros(LENGTH, np.float16))
+    assert stored._file is not None
     with Path("/dev/full").open("r+b") as full:
         os.dup2(full.fileno(), stored._file.fileno())
     with pytest.raises(StageError, match=r"No space left on device.*set TMPDIR") as caught:
         stored.add(np.zeros(LENGTH, np.float16))
     assert "\n" not in str(caught.value)
-    assert len(stored) == 0
+    assert len(stored) == 1
 
 
 def test_no_file_is_left(tmp_path: Path) -> None:
