@@ -45,6 +45,6 @@ def read(
     return reader(clip, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected)
 
 
-def scan(clip: Clip) -> FrameIndex:
-    """List the pts of every frame of a recording."""
-    return scan_clip(clip) if clip.grid is None else index_of(clip)
+def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
+    """List the pts of every frame of a recording; see `media.probe.scan`."""
+    return scan_clip(clip, distinct=distinct) if clip.grid is None else index_of(clip)

@@ -74,7 +74,7 @@ def plan_references(
         read(lr, index.pts[0], index.end_pts, on_error="conceal"), cuts=timed, thumbnails=compared
     )
     ref_look = look(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
-    ref_pts = ref_look.pts if ref_look is not None else scan(ref).pts
+    ref_pts = ref_look.pts if ref_look is not None else scan(ref, distinct=False).pts
     if not ref_pts:
         raise PairingError(
             f"found no frame of {ref.path} that can be decoded, expected an intact reference; "

@@ -278,7 +278,7 @@ def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> Iterator[ReferenceC
             f"({len(plan.reference_map)} entries for {len(covered)} frames), expected one for "
             "every frame, in order; edit ref_pts only"
         )
-    there = set(scan(ref).pts)
+    there = set(scan(ref, distinct=False).pts)
     drift, offset = plan.reference.drift, plan.reference.offset
     for choice in plan.reference_map:
         if choice.views is not None:

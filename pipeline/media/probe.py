@@ -155,8 +155,12 @@ def _probe_video(path: str) -> Clip:
 
 
 @sandboxed
-def scan(clip: Clip) -> FrameIndex:
-    """List the presentation times of every frame of a clip, in ticks, from its packets."""
+def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
+    """List the presentation times of every frame of a clip, in ticks, from its packets.
+
+    Raises MediaError for a clip with two frames at one time, unless times need not be `distinct`:
+    then they count once.
+    """
     if clip.kind == "stills":
         count = len(clip.files)
         return FrameIndex(pts=range(count), keys=range(count), end_pts=count)
@@ -168,9 +172,11 @@ def scan(clip: Clip) -> FrameIndex:
         found = _scan_packets(container, stream, clip.path) if counts else None
     if found is None:
         found = _scan_frames(clip)
+        if distinct:
+            _refuse_doubled(found, clip)
     if not found.pts:
         raise MediaError(f"{clip.path} holds no frames; expected a video; copy it again")
-    pts, keys = (array("q", np.sort(times).tobytes()) for times in (found.pts, found.keys))
+    pts, keys = (array("q", np.unique(times).tobytes()) for times in (found.pts, found.keys))
     last = _last_duration(clip, pts, found.durations[int(np.argmax(found.pts))])
     return FrameIndex(pts=pts, keys=keys or pts[:1], end_pts=pts[-1] + last)
 
@@ -235,12 +241,15 @@ def _scan_frames(clip: Clip) -> _Times:
             raise MediaError(
                 f"{clip.path} cannot be decoded ({first_line(error)}); try to convert it to MP4"
             ) from error
+    return found
+
+
+def _refuse_doubled(found: _Times, clip: Clip) -> None:
     if (pts := found.doubled()) is not None:
         raise MediaError(
             f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected a time "
             "for each; try to convert it to MP4"
         )
-    return found
 
 
 def _last_duration(clip: Clip, pts: Sequence[int], shown: int) -> int:

@@ -206,11 +206,12 @@ def _without_adts(data: bytes) -> bytes:
 def _with_lengths(data: bytes) -> bytes:
     """Return NAL units with their lengths before them in place of start codes.
 
-    ITU-T H.264, annex B: a unit begins after 00 00 01 and does not end in zeros; ISO/IEC 14496-15:
-    four bytes of length.
+    ITU-T H.264, annex B: 00 00 01 before each, and perhaps one more zero; ISO/IEC 14496-15: four
+    bytes of length. What other zeros there are stay, as they do in FFmpeg's muxers.
     """
-    units = (unit.rstrip(b"\0") for unit in data.split(b"\0\0\1"))
-    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units if unit)
+    units = data.split(b"\0\0\1")[1:]
+    units[:-1] = [unit.removesuffix(b"\0") for unit in units[:-1]]
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
 
 
 def _still_differences(

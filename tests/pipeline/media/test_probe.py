@@ -201,3 +201,5 @@ def test_two_frames_at_one_time_are_refused(tmp_path: Path) -> None:
                 container.mux(packet)
     with pytest.raises(MediaError, match=r"two frames at 0\.040 s .*try to convert"):
         scan(probe(str(path)))
+    # a reference needs only one of them
+    assert list(scan(probe(str(path)), distinct=False).pts) == [40, 80, 120]
