@@ -101,6 +101,12 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
                 f"the language {info.language} of stream {info.index} has no code in "
                 f"{out_path.suffix}: it will be unknown"
             )
+    for info in clip.other_streams:
+        if info.index in kept and muxer == "mp4" and info.codec.startswith("pcm_"):
+            notes.append(
+                f"stream {info.index} is {info.codec}, which few players know in "
+                f"{out_path.suffix}; try .mov or .mkv"
+            )
     for info in lost:
         language = f" ({info.language})" if info.language else ""
         notes.append(

@@ -22,6 +22,7 @@ from clips import (
 
 from jobs.media.cut import beginning
 from pipeline.media.probe import probe, scan
+from pipeline.media.promises import container_notes
 from pipeline.media.remux import assemble
 from pipeline.media.verify import differences
 from pipeline.schema import FrameIndex
@@ -119,3 +120,21 @@ def test_a_part_before_the_sound_begins_is_whole_without_it(tmp_path: Path, name
     assemble(clip, make_segments(clip, FAST, tmp_path, length=10)[:1], out, FAST)
     assert differences(clip, part, out, clip.width, clip.height) == []
     assert whole(clip, remade(path, tmp_path, name=f"whole-{name}")) == []
+
+
+def test_pcm_in_mp4_is_said_to_be_unknown_to_players(tmp_path: Path) -> None:
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = container.add_stream("pcm_s24le", rate=48000)
+        sound.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 480), np.int32), "s32", "mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux([*video.encode(av.VideoFrame.from_ndarray(picture(0))), *sound.encode(frame)])
+        container.mux([*video.encode(None), *sound.encode(None)])
+    clip = probe(str(path))
+    said = "stream 1 is pcm_s24le, which few players know in .mp4; try .mov or .mkv"
+    assert said in container_notes(clip, tmp_path / "out.mp4", FAST)
+    assert said.replace(".mp4", ".mov") not in container_notes(clip, tmp_path / "out.mov", FAST)
+    assert container_notes(clip, tmp_path / "out.mkv", FAST) == []
