@@ -88,7 +88,7 @@ def outcomes(only: str = "") -> Iterator[Outcome]:
 
 
 def _made(path: Path, codec: str) -> bool:
-    """Write a recording with one other stream; False where FFmpeg cannot."""
+    """Write a recording with one other stream; False where FFmpeg cannot, or not read it again."""
     beside = path.with_name("texts.srt")
     beside.write_text(_SUBTITLES)
     made = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=s=48x32:r=25:d=0.5"]
@@ -98,7 +98,9 @@ def _made(path: Path, codec: str) -> bool:
         made += ["-f", "lavfi", "-i", "sine=d=0.5:r=48000", "-map", "0:v", "-map", "1:a"]
         made += ["-c:a", codec]
     made += ["-c:v", PICTURES[path.suffix[1:]], "-strict", "-2", str(path)]
-    return call(made, capture_output=True).returncode == 0 and bool(_decoded(path, "0:v"))
+    if call(made, capture_output=True).returncode:
+        return False
+    return all(_decoded(path, which) for which in ("0:v", "0:s" if codec in TEXTS else "0:a"))
 
 
 def _enhanced(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
