@@ -21,6 +21,9 @@ from pipeline.errors import MediaError
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 """What PyAV raises on files it cannot use; ValueError and OSError come from its argument checks."""
 
+DEMUX_ERRORS = (*MEDIA_ERRORS, IndexError)
+"""And while packets are read: IndexError for one of a stream that the header did not tell of."""
+
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "nut", "flv", "asf", "ogg",
     "mxf", "gif", "apng", "h264", "hevc", "m4v", "mpegvideo", "ivf", "obu", "yuv4mpegpipe", "dv",
@@ -112,13 +115,15 @@ def codec_name(stream: Stream) -> str:
     return str(getattr(stream, "name", None) or "unknown")
 
 
-def demuxed(container: InputContainer, stream: Stream, path: str) -> Iterator[Packet[Any]]:
-    """Yield the packets of a stream; raises MediaError where the container breaks off."""
-    packets = container.demux(stream)
+def demuxed(
+    container: InputContainer, streams: Stream | list[Stream], path: str
+) -> Iterator[Packet[Any]]:
+    """Yield the packets of streams; raises MediaError where the container breaks off."""
+    packets = container.demux(streams)
     while True:
         try:
             packet = next(packets, None)
-        except MEDIA_ERRORS as error:
+        except DEMUX_ERRORS as error:
             raise MediaError(
                 f"{path} breaks off ({first_line(error)}); expected an intact file; copy it again"
             ) from error

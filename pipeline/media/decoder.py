@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import MediaError
 from pipeline.media.alpha import decoder_for
 from pipeline.media.container import (
+    DEMUX_ERRORS,
     MEDIA_ERRORS,
     demuxed,
     first_line,
@@ -129,7 +130,7 @@ class Decoder:
         try:
             self._container.seek(target, stream=self._stream)
             packet = next(self._container.demux(self._stream))
-        except (*MEDIA_ERRORS, StopIteration):
+        except (*DEMUX_ERRORS, StopIteration):
             return None
         return packet.pts if packet.is_keyframe else None
 

@@ -18,7 +18,7 @@ from pipeline.media import numbered, stills, transparent
 from pipeline.media.alpha import has_alpha, stored_format
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import (
-    MEDIA_ERRORS,
+    DEMUX_ERRORS,
     choose_video,
     codec_name,
     demuxed,
@@ -237,7 +237,7 @@ def _scan_frames(clip: Clip) -> _Times:
             for frame in container.decode(stream):
                 if (pts := frame_pts(frame)) is not None:
                     found.add(pts, frame.duration, key=frame.key_frame)
-        except MEDIA_ERRORS as error:
+        except DEMUX_ERRORS as error:
             raise MediaError(
                 f"{clip.path} cannot be decoded ({first_line(error)}); try to convert it to MP4"
             ) from error

@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from pipeline.errors import InputError
-from pipeline.media.container import MEDIA_ERRORS, is_cover, opened
+from pipeline.media.container import MEDIA_ERRORS, demuxed, is_cover, opened
 from pipeline.media.languages import told
 from pipeline.schema import Clip, StreamInfo
 
@@ -146,10 +146,13 @@ def _takes(muxer: str, stream: Stream) -> bool:
 def packets(
     container: InputContainer, streams: list[Stream], window: Window
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of `streams` that lie in the window, in file order."""
+    """Yield the packets of `streams` that lie in the window, in file order.
+
+    Raises MediaError where the container breaks off.
+    """
     if not streams:
         return
-    for packet in container.demux(streams):
+    for packet in demuxed(container, streams, container.name):
         flushing = packet.size == 0 and packet.dts is None and packet.pts is None
         if not flushing and window.holds(packet):
             yield packet

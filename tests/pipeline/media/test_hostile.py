@@ -12,6 +12,7 @@ import pytest
 from clips import DATA, make_video
 
 from jobs.fuzz_media import damaged, fuzz, look_at, samples
+from jobs.media.cut import beginnings
 from pipeline.errors import InputError, MediaError
 from pipeline.media.probe import probe, scan
 
@@ -30,6 +31,14 @@ def test_damaged_recordings_neither_kill_nor_hang_the_reader() -> None:
 def test_inputs_that_once_escaped(number: int, tmp_path: Path) -> None:
     path = tmp_path / "input"
     path.write_bytes(damaged(number, [sample.read_bytes() for sample in samples()]))
+    assert look_at(str(path)).split()[0] in ("read", "refused")
+
+
+def test_a_stream_that_the_header_does_not_tell_of(tmp_path: Path) -> None:
+    # FLV may begin one at any time; PyAV raised IndexError
+    path = tmp_path / "input"
+    path.write_bytes(damaged(51000786, [cut for p in samples() for cut in beginnings(p)]))
+    assert path.read_bytes()[:3] == b"FLV"
     assert look_at(str(path)).split()[0] in ("read", "refused")
 
 
