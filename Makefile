@@ -21,7 +21,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m jobs.bench_pipeline
+	$(BIN)/python -m jobs.bench.pipeline
 
 # A site under build/site; `zensical serve` shows it while you write.
 docs: $(READY)

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from crossnetpp.config import PRESETS
-from crossnetpp.model import Network, build
+from crossnetpp.networks.paper import Network, build
+from crossnetpp.networks.presets import PRESETS
 
 SHIPPED = Path(__file__).parent / "weights"
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossnetpp.fast import FastOutput
 from crossnetpp.landmarks import Landmarks
-from crossnetpp.model import Output
+from crossnetpp.networks.fast import FastOutput
+from crossnetpp.networks.paper import Output
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import cv2
 import numpy as np
 
-from deploy.exported import weights_sha256
+from deploy.export.stored import weights_sha256
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry
 from deploy.selftest import driver, versions

@@ -13,7 +13,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from deploy.exported import weights_sha256
+from deploy.export.stored import weights_sha256
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry, RegistryError
 

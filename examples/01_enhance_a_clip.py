@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from pipeline import enhance
-from pipeline.degrade import degrade
 from pipeline.report.page import write_report
+from pipeline.tools.degrade import degrade
 
 ORIGINAL = Path(__file__).parents[1] / "pipeline" / "samples" / "monster.mp4"
 

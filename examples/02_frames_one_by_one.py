@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from pipeline import enhanced_frames
-from pipeline.degrade import degrade
+from pipeline.tools.degrade import degrade
 
 ORIGINAL = Path(__file__).parents[1] / "pipeline" / "samples" / "monster.mp4"
 

@@ -10,16 +10,16 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Unpack
 
-from deploy.engine import load_engine
+from deploy.load import load_engine
 from deploy.protocol import EngineError, Pixels
 from pipeline.errors import InputError
-from pipeline.job import RunResult, run, settle
-from pipeline.plan import make_plan
+from pipeline.execution.stages import DecodeStage, header, tasks
+from pipeline.execution.stages import enhance as enhance_batch
+from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter
-from pipeline.run_options import Place, RunOptions
-from pipeline.settings import RunSettings, checked
-from pipeline.stages import DecodeStage, header, tasks
-from pipeline.stages import enhance as enhance_batch
+from pipeline.runs.run import RunResult, run, settle
+from pipeline.schema.options import Place, RunOptions
+from pipeline.schema.settings import RunSettings, checked
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parent.parent
+from tests.support import ROOT
+
 OWN = "crossnetpp-pipeline"
 FREE = re.compile(
     r"\b(Apache|MIT|BSD|0BSD|PSF|Python Software Foundation|MPL|Mozilla|Zlib|CC0|BSL-1\.0)\b", re.I

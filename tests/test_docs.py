@@ -22,11 +22,11 @@ import pytest
 from click.testing import CliRunner
 
 from crossnetpp.data.degradation import degrade
-from pipeline.cli import COMMANDS, main
-from pipeline.media.probe import probe
-from pipeline.media.reader import read
+from pipeline.cli.main import COMMANDS, main
+from pipeline.media.read.frames import read
+from pipeline.media.read.probe import probe
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 BLOCK = re.compile(r"(<!-- not run[^\n]+ -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
@@ -39,8 +39,7 @@ QUICK = ["--engine", "bicubic", "--preset", "ultrafast"]
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the clips and light fields as the pages name them."""
-    sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
-    from recordings import write_pair
+    from tests.support.recordings import write_pair
 
     folder = tmp_path_factory.mktemp("docs")
     lr, hr = write_pair(folder, frames=16, height=96, width=128)
@@ -61,7 +60,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_stills(folder: Path) -> None:
     """Write stills/ of ref.mp4, second.mp4 (the sample without its first half second) and DATA/."""
-    from recordings import write_video
+    from tests.support.recordings import write_video
 
     (folder / "stills").mkdir()
     clip = probe(str(folder / "ref.mp4"))
@@ -77,8 +76,7 @@ def write_stills(folder: Path) -> None:
 
 def write_views(folder: Path) -> None:
     """Write views/, hr_views/, hr_view.png and original_views/ as the pages name them."""
-    sys.path.insert(0, str(Path(__file__).parent / "pipeline" / "lightfield"))
-    import scenes
+    from tests.support import scenes
 
     for row in range(3):
         for col in range(3):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support import ROOT
+
 EXAMPLES = ROOT / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("[0-9]*"))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossnetpp.evaluation.optical_flow import dis_flow, sample
 from crossnetpp.evaluation.scenes import Image
-from crossnetpp.upsample import as_unsharp, bicubic
+from crossnetpp.networks.resample import as_unsharp, bicubic
 
 SIGMA = 5.0
 """Pixels over which agreement is judged."""

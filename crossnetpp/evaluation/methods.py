@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crossnetpp.checkpoint import WeightsError, load_network, weights_path
-from crossnetpp.config import PRESETS
 from crossnetpp.evaluation.classical import Borrowed, classical, classical_plain
 from crossnetpp.evaluation.scenes import EvaluationError, Image, Picture, as_image, as_picture
-from crossnetpp.fast import CrossNetFast, FastOutput, Prepared
-from crossnetpp.upsample import bicubic
+from crossnetpp.networks.fast import CrossNetFast, FastOutput, Prepared
+from crossnetpp.networks.presets import PRESETS
+from crossnetpp.networks.resample import bicubic
 
 UNTRAINED: dict[str, tuple[Callable[[Image, Image], Borrowed], str]] = {
     "classical": (

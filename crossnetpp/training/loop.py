@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.data.degradation import as_recorded, degrade_tensor, subsample_chroma
 from crossnetpp.data.mixture import Drawn
-from crossnetpp.fast import CrossNetFast, FastOutput
 from crossnetpp.losses import LossWeights, hybrid_loss
-from crossnetpp.model import Network, build
+from crossnetpp.networks.fast import CrossNetFast, FastOutput
+from crossnetpp.networks.paper import Network, build
 from crossnetpp.training.config import ConfigError, TrainingConfig
 from crossnetpp.training.journal import Journal, side_by_side
 from crossnetpp.training.parallel import Processes

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.engines.onnx_session import Run
-from deploy.exported import exported, network_of
-from deploy.graphs import PixelType, Spec, parts
+from deploy.export.graphs import PixelType, Spec, parts
+from deploy.export.session import Run
+from deploy.export.stored import exported, network_of
 from deploy.memory import is_out_of_memory
 from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, padded, scale_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deploy.engines.graph_engine import GraphEngine
-from deploy.engines.onnx_session import Run, on_cuda, session
+from deploy.export.session import Run, on_cuda, session
 
 
 class OnnxEngine(GraphEngine):

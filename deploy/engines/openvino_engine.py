@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.engines.graph_engine import GraphEngine
-from deploy.engines.onnx_session import Run
-from deploy.graphs import PREPARED
+from deploy.export.graphs import PREPARED
+from deploy.export.session import Run
 from deploy.protocol import EngineError
 
 

@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.exported import network_of
-from deploy.graphs import PixelType, Spec, parts
-from deploy.lowering import Precision
+from deploy.export.graphs import PixelType, Spec, parts
+from deploy.export.lowering import Precision
+from deploy.export.stored import network_of
 from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, padded, scale_of
 from deploy.registry import Registry
 from deploy.trt.building import Progress
 from deploy.trt.device import Cuda, Device
-from deploy.trt.execution import Program, Run
-from deploy.trt.flavour import Flavour, find
-from deploy.trt.plans import plan_here
-from deploy.trt.ring import Ring
-from deploy.trt.sizes import Shape, Sizes, frames_at_once, shape_of
+from deploy.trt.library import Flavour, find
+from deploy.trt.profiles import Shape, Sizes, frames_at_once, shape_of
+from deploy.trt.program import Program, Run
+from deploy.trt.stored_plans import plan_here
+from deploy.trt.transfers import Ring
 
 BYTES_PER_PIXEL = 700
 """Working memory for each output pixel: PyTorch's on a CPU, as no GPU has been measured."""

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crossnetpp.checkpoint import load_network
-from crossnetpp.fast import CrossNetFast, Prepared
-from deploy.lowering import Precision, lowered
+from crossnetpp.networks.fast import CrossNetFast, Prepared
+from deploy.engines.cuda_graph import Recordings
+from deploy.export.lowering import Precision, lowered
 from deploy.memory import is_out_of_memory
 from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, scale_of
-from deploy.recorded import Recordings
 
 MEASURED_BYTES_PER_PIXEL = 700
 """Growth of the process per output pixel of a batch, `fast` on a CPU."""

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.trt.flavour import Flavour, TensorrtError
-from deploy.trt.sizes import Sizes, shape_of
+from deploy.trt.library import Flavour, TensorrtError
+from deploy.trt.profiles import Sizes, shape_of
 
 Progress = Callable[[str, int, int], None]
 """Told the phase, and how many of its steps are done, of how many."""

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deploy.trt.flavour import TensorrtError
 from deploy.trt.gpu import Gpu, gpu_here
+from deploy.trt.library import TensorrtError
 
 Stream = Any
 """torch.cuda.Stream; its `cuda_stream` is what libraries want."""

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from jobs.media import bars, clips
 from jobs.media.cases import Case
 from pipeline.errors import PipelineError
-from pipeline.job import run
-from pipeline.settings import RunSettings
+from pipeline.runs.run import run
+from pipeline.schema.settings import RunSettings
 
 SCALE = 2
 _ART = Disposition.attached_pic | Disposition.timed_thumbnails

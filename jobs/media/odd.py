@@ -10,11 +10,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from pipeline.cli.verify import verify
 from pipeline.errors import InputError
-from pipeline.job import run
-from pipeline.media.probe import probe
-from pipeline.settings import RunSettings
-from pipeline.verify_command import verify
+from pipeline.media.read.probe import probe
+from pipeline.runs.run import run
+from pipeline.schema.settings import RunSettings
 
 EXPECTED = {
     "cursed-vfr.mp4": "",

@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.errors import MediaError
 from pipeline.lightfield.sidecar import sidecar_path
-from pipeline.media.sandbox import called
-from pipeline.schema import Clip
-from pipeline.settings import GridSettings, RunSettings
+from pipeline.media.sandbox.parent import called
+from pipeline.schema.plan import Clip
+from pipeline.schema.settings import GridSettings, RunSettings
 
 _A_FILE = 0.1
 """Seconds that may be waited for each file of a folder."""
@@ -29,7 +29,7 @@ def reference_guarded(path: str, settings: RunSettings, lr: Clip) -> Clip:
         "settings": settings.model_dump(mode="json", exclude_unset=True),
         "lr": lr.model_dump(mode="json"),
     }
-    found = _opened("pipeline.lightfield.hr_views:open_reference", path, given)
+    found = _opened("pipeline.pairing.reference_views:open_reference", path, given)
     assert found is not None
     return found
 

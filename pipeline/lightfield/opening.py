@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.lightfield import layouts
+from pipeline.lightfield import grids
 from pipeline.lightfield.hdf5 import SUFFIXES as HDF5
 from pipeline.lightfield.packing import PACKED
 from pipeline.lightfield.rig import refuse_fisheye
@@ -18,10 +18,10 @@ from pipeline.lightfield.sidecar import (
     read_sidecar,
     remembered,
 )
-from pipeline.media import stills
-from pipeline.media.probe import fingerprint
-from pipeline.schema import Clip, Colour, Grid
-from pipeline.settings import GridSettings
+from pipeline.media.pictures import stills
+from pipeline.media.read.probe import fingerprint
+from pipeline.schema.plan import Clip, Colour, Grid
+from pipeline.schema.settings import GridSettings
 
 RAW = frozenset({".lfp", ".lfr", ".lfx"})
 VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts"})
@@ -58,7 +58,7 @@ def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Cli
     sidecar = read_sidecar(path)
     if sidecar is not None:
         grid = as_remembered(grid, sidecar)
-    clip = describe(path, layouts.cropped(grid, wanted.crop_grid))
+    clip = describe(path, grids.cropped(grid, wanted.crop_grid))
     if sidecar is not None and sidecar.fps is not None and grid.layout != "video":
         clip = clip.model_copy(update={"frame_rate": Fraction(sidecar.fps)})
     return clip
@@ -84,24 +84,24 @@ def refuse_raw(path: Path) -> None:
         )
 
 
-def _grid(path: Path, wanted: GridSettings, places: layouts.Places | None = None) -> Grid | None:
+def _grid(path: Path, wanted: GridSettings, places: grids.Places | None = None) -> Grid | None:
     if path.is_file():
         return _of_file(path, wanted)
     if wanted.layout in ("stereo", *PACKED):
         return _sheets(path, wanted)
     if wanted.layout in (None, "folder"):
-        grid = layouts.folder(path, wanted, places) or layouts.sequence(path, wanted, places)
+        grid = grids.folder(path, wanted, places) or grids.sequence(path, wanted, places)
         if grid is not None:
             return grid
     if wanted.layout in (None, "video"):
-        return layouts.videos(path, wanted, VIDEOS, places)
+        return grids.videos(path, wanted, VIDEOS, places)
     return None
 
 
 def _of_file(path: Path, wanted: GridSettings) -> Grid | None:
     suffix = path.suffix.lower()
     if suffix in HDF5:
-        return layouts.hdf5(path, wanted)
+        return grids.hdf5(path, wanted)
     if suffix not in stills.SUFFIXES | VIDEOS:
         return None
     if wanted.layout is None and wanted.grid is None:
@@ -109,9 +109,9 @@ def _of_file(path: Path, wanted: GridSettings) -> Grid | None:
             wanted = wanted.model_copy(update={"layout": "lenslet", "grid": LYTRO})
         elif match := _QUILT.fullmatch(path.stem):
             sheet = int(match[2]), int(match[1])
-            return layouts.sheets(path, "quilt", sheet, line=True)
+            return grids.sheets(path, "quilt", sheet, line=True)
     elif wanted.layout == "quilt" and wanted.grid is None and (m := _QUILT.fullmatch(path.stem)):
-        return layouts.sheets(path, "quilt", (int(m[2]), int(m[1])), line=True)
+        return grids.sheets(path, "quilt", (int(m[2]), int(m[1])), line=True)
     if wanted.layout in ("stereo", *PACKED) or wanted.grid is not None:
         return _sheets(path, wanted)
     return None
@@ -132,12 +132,12 @@ def _sheets(path: Path, wanted: GridSettings) -> Grid:
     if min(grid) < 1:
         raise InputError(f"found --grid {grid[0]}x{grid[1]}, expected 1x2 or more; try 8x8")
     order = wanted.order or "row,col"
-    return layouts.sheets(path, layout, grid, order=order, line=in_a_line(path, grid))
+    return grids.sheets(path, layout, grid, order=order, line=in_a_line(path, grid))
 
 
 def describe(path: Path, grid: Grid) -> Clip:
     """Return the recording that a grid of views makes; InputError where their sizes differ."""
-    files, first = layouts.files_of(path, grid), layouts.first_view(path, grid)
+    files, first = grids.files_of(path, grid), grids.first_view(path, grid)
     if grid.views[0].clip is not None:
         for view in grid.views:
             assert view.clip is not None

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from pipeline.errors import StageError
 from pipeline.lightfield import hdf5
 from pipeline.lightfield.packing import Pixels, take
-from pipeline.media import reader as media
-from pipeline.media import sandbox, stills
-from pipeline.media.probe import scan
-from pipeline.schema import Clip, FrameIndex, Grid, View
+from pipeline.media.pictures import stills
+from pipeline.media.read import frames as media
+from pipeline.media.read.probe import scan
+from pipeline.media.sandbox import parent
+from pipeline.schema.plan import Clip, FrameIndex, Grid, View
 
 OPEN_VIDEOS = 2
 """Decoders kept open: references come from another video than the one before now and then."""
@@ -90,7 +91,7 @@ class ViewReader:
         self._times = Times(clip)
         self._readers: OrderedDict[int, media.FrameReader] = OrderedDict()
         self._file: Any = None
-        self._child: sandbox.Frames | None = None
+        self._child: parent.Frames | None = None
 
     def get(self, pts: int) -> Pixels:
         """Return the view with number `pts`, uint8 or uint16 H x W x 3 RGB; read only."""
@@ -123,7 +124,7 @@ class ViewReader:
 
     def _guarded(self, pts: int) -> Pixels:
         if self._child is None:
-            self._child = sandbox.Frames(self._clip)
+            self._child = parent.Frames(self._clip)
         return self._child.get(pts)
 
     def _read(self, position: int, moment: int) -> Pixels:

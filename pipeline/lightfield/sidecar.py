@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import ValidationError, field_validator
 
 from pipeline.errors import InputError
-from pipeline.ledger import write_atomically
-from pipeline.schema import Clip, Grid, Model
-from pipeline.settings import GridSettings
+from pipeline.ledger.ledger import write_atomically
+from pipeline.schema.plan import Clip, Grid, Model
+from pipeline.schema.settings import GridSettings
 
 NAME = "lightfield.json"
 _LONGEST = 255

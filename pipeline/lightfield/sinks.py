@@ -13,9 +13,9 @@ from pipeline.lightfield import hdf5
 from pipeline.lightfield.packing import Pixels, window
 from pipeline.lightfield.png_rows import save_rows
 from pipeline.lightfield.reader import sheet_place
-from pipeline.media import stills
-from pipeline.media.fresh import VideoWriter
-from pipeline.schema import Clip, Grid
+from pipeline.media.pictures import stills
+from pipeline.media.write.video import VideoWriter
+from pipeline.schema.plan import Clip, Grid
 
 IN_MEMORY = 256 << 20
 """Bytes above which a sheet is collected in a file and not in memory."""

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pipeline.lightfield import hdf5
 from pipeline.lightfield.packing import take
 from pipeline.lightfield.reader import ViewReader, sheet_place
-from pipeline.media.sandbox import sandboxed
-from pipeline.media.stills import SUFFIXES
-from pipeline.media.transparent import has_alpha
-from pipeline.schema import Clip
+from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.media.pictures.transparent import has_alpha
+from pipeline.media.sandbox.parent import sandboxed
+from pipeline.schema.plan import Clip
 
 DARK = 0.5
 """A view darker than this share of the usual one is vignetted: no reference for others."""

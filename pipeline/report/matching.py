@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import InputError, PairingError
-from pipeline.frames import scan
 from pipeline.lightfield.opening import open_light_field
-from pipeline.media.probe import probe
-from pipeline.schema import Clip, Plan
-from pipeline.settings import GridSettings
+from pipeline.media.read.probe import probe
+from pipeline.recording import scan
+from pipeline.schema.plan import Clip, Plan
+from pipeline.schema.settings import GridSettings
 
 TOLERANCE = 1e-3
 """Seconds by which the times of output and ground truth may differ."""

@@ -11,19 +11,19 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.assembly.record import versions
 from pipeline.errors import InputError
-from pipeline.ledger import write_atomically
-from pipeline.media.numbered import check_comparable
-from pipeline.plan_file import read_plan
+from pipeline.ledger.ledger import write_atomically
+from pipeline.media.pictures.numbered import check_comparable
 from pipeline.progress import limiting
 from pipeline.report.chart import Chart, Curve, chart
-from pipeline.report.measure import Material, Row, chosen, made, mean, measure
 from pipeline.report.pictures import BUDGET, encode, shown, turned, window
-from pipeline.report.record import versions
-from pipeline.report.views import BUDGET as VIEWER_BUDGET
-from pipeline.report.views import Viewer, by_distance, table, viewer
-from pipeline.schema import Plan, RunRecord
-from pipeline.settings import GridSettings
+from pipeline.report.rows import Material, Row, chosen, made, mean, measure
+from pipeline.report.viewer import BUDGET as VIEWER_BUDGET
+from pipeline.report.viewer import Viewer, by_distance, table, viewer
+from pipeline.schema.plan import Plan, RunRecord
+from pipeline.schema.plan_file import read_plan
+from pipeline.schema.settings import GridSettings
 
 MOST_RUNS = 200
 """Rows of the reference table; more are counted."""

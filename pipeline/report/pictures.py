@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.measure import Picture, Views
-from pipeline.report.quality import borrowed
+from pipeline.report.rows import Picture, Views
+from pipeline.report.without_truth import borrowed
 
 MOST_HEIGHT, MOST_WIDTH = 720, 1280
 """Larger frames are shown by a window of this size, pixel for pixel: shrunk ones would hide what

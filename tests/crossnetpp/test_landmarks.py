@@ -14,9 +14,9 @@ from crossnetpp import landmarks
 from crossnetpp.data.sample import Pair, read_rgb, turn
 from crossnetpp.landmarks import RATIO, LandmarkCache, Landmarks, Matches, find_matches
 from crossnetpp.losses import landmark_loss
-from crossnetpp.warp import warp
+from crossnetpp.networks.warp import warp
+from tests.support import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 MAP = np.array([[0.98, 0.05, 9.3], [-0.04, 1.03, -6.7]])
 """Where a place of HR is in REF: turned, zoomed and moved."""
 

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from crossnetpp.fast import FastOutput
-from crossnetpp.flow import MultiScaleFlow
 from crossnetpp.landmarks import Landmarks
 from crossnetpp.losses import (
     PAPER,
@@ -23,7 +21,9 @@ from crossnetpp.losses import (
     landmark_loss,
     warping_loss,
 )
-from crossnetpp.model import Output, PaperOutput
+from crossnetpp.networks.fast import FastOutput
+from crossnetpp.networks.flow_net import MultiScaleFlow
+from crossnetpp.networks.paper import Output, PaperOutput
 
 HEIGHT, WIDTH = 6, 7
 IMAGES = ("sr", "lr_up", "warped", "warped_stage1")

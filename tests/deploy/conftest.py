@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossnetpp.checkpoint import load_network, save_weights
-from crossnetpp.model import build
+from crossnetpp.networks.paper import build
 
 
 @pytest.fixture(scope="session")

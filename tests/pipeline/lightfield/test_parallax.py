@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import scenes
 
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.parallax import measure
-from pipeline.settings import GridSettings
+from pipeline.schema.settings import GridSettings
+from tests.support import scenes
 
 
 def test_disparity_of_a_plane_and_its_transposition(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import scenes
 from click.testing import CliRunner
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.media.fresh import VideoWriter
-from pipeline.schema import View
+from pipeline.media.write.video import VideoWriter
+from pipeline.schema.plan import View
+from tests.support import scenes
 
 CAMERAS = {1: (0, 0), 2: (1, 0), 3: (2, 0), 5: (0.5, 1), 6: (1.5, 1)}
 """Number -> where it stands, in steps to the right and down; the fourth is missing."""

@@ -9,18 +9,18 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-import scenes
 from click.testing import CliRunner
-from scenes import pixels
 
 from crossnetpp.data.degradation import degrade
-from pipeline.cli import main
-from pipeline.evaluate import given_frames
+from pipeline.cli.main import main
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.quality import steps_of
 from pipeline.lightfield.validity import Validity, validity
-from pipeline.plan_file import read_plan
-from pipeline.settings import GridSettings
+from pipeline.measuring.clips import given_frames
+from pipeline.measuring.views import steps_of
+from pipeline.schema.plan_file import read_plan
+from pipeline.schema.settings import GridSettings
+from tests.support import scenes
+from tests.support.scenes import pixels
 
 CORNER = (2, 2)
 LIGHT = {(0, 0): 0.3, CORNER: 0.01}

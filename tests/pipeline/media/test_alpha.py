@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.cli import main
-from pipeline.media.probe import probe, scan
-from pipeline.media.reader import read
-from pipeline.media.verify import differences
-from pipeline.media.writer import default_encoding
+from pipeline.cli.main import main
+from pipeline.media.join.verify import differences
+from pipeline.media.read.frames import read
+from pipeline.media.read.probe import probe, scan
+from pipeline.media.write.segment import default_encoding
 
 WIDTH, HEIGHT = 96, 64
 TIMES = [0, 3, 4, 9, 15, 16]

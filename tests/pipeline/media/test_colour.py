@@ -8,13 +8,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import DATA, make_video
 from numpy.typing import NDArray
 
 from pipeline.errors import MediaError
 from pipeline.media.colour import FromRgb, ToRgb, describe_colour, output_colour
-from pipeline.media.probe import probe
-from pipeline.media.promises import guess_notes
+from pipeline.media.join.capabilities import guess_notes
+from pipeline.media.read.probe import probe
+from tests.support import DATA
+from tests.support.clips import make_video
 
 WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 """H.273 matrix -> the weights of red and blue in luma."""

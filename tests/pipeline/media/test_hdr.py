@@ -6,13 +6,13 @@ from pathlib import Path
 
 import av
 import pytest
-from clips import make_video
 
-from pipeline.job import run
-from pipeline.media.probe import probe
-from pipeline.media.reader import read
-from pipeline.media.stills import save
-from pipeline.settings import RunSettings
+from pipeline.media.pictures.stills import save
+from pipeline.media.read.frames import read
+from pipeline.media.read.probe import probe
+from pipeline.runs.run import run
+from pipeline.schema.settings import RunSettings
+from tests.support.clips import make_video
 
 DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 PARAMS = f"log-level=none:pools=none:frame-threads=1:master-display={DISPLAY}:max-cll=1000,400"

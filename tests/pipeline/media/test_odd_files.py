@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs.media.odd import EXPECTED, check, check_all
+from tests.support import DATA
 
-ODD = Path(__file__).parents[2] / "data" / "odd"
+ODD = DATA / "odd"
 
 
 @pytest.mark.parametrize("name", ["edts.mp4", "nasa_13013.mp4", "sar_2x1.mp4"])

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import Browser, chromium, needs_chromium, obstacles, quiet, sync_api
-from finished import light_field_folder, pipeline
 from PIL import Image
 
 from pipeline.errors import InputError, PairingError
-from pipeline.evaluate import evaluate_light_field, given_frames
 from pipeline.lightfield.opening import open_light_field
-from pipeline.plan_file import read_plan
-from pipeline.report.measure import Material, made, mean, measure
+from pipeline.measuring.clips import evaluate_light_field, given_frames
 from pipeline.report.page import write_report
-from pipeline.report.views import by_distance, table, viewer
-from pipeline.settings import GridSettings
+from pipeline.report.rows import Material, made, mean, measure
+from pipeline.report.viewer import by_distance, table, viewer
+from pipeline.schema.plan_file import read_plan
+from pipeline.schema.settings import GridSettings
+from tests.support.browsing import Browser, chromium, needs_chromium, obstacles, quiet, sync_api
+from tests.support.finished import light_field_folder, pipeline
 
 
 def material(truth: bool = True) -> Material:

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from finished import pipeline, run_folder
 from PIL import Image
 
-from pipeline.cli import main
-from pipeline.evaluate import per_frame
-from pipeline.plan_file import read_plan
-from pipeline.reference_map import ReferenceChoice
+from pipeline.assembly.record import command_of
+from pipeline.cli.main import main
+from pipeline.measuring.clips import per_frame
 from pipeline.report.chart import Curve, chart, nice_ticks
-from pipeline.report.measure import Material, Row, chosen, measure, spread
 from pipeline.report.pictures import MOST_HEIGHT, MOST_WIDTH, Views, encode, window
-from pipeline.report.record import command_of
-from pipeline.settings import RunSettings
+from pipeline.report.rows import Material, Row, chosen, measure, spread
+from pipeline.schema.plan_file import read_plan
+from pipeline.schema.reference_map import ReferenceChoice
+from pipeline.schema.settings import RunSettings
+from tests.support.finished import pipeline, run_folder
 
 
 class Page(HTMLParser):

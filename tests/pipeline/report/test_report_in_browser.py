@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from browsing import Browser, chromium, needs_chromium, obstacles, quiet, sync_api
-from finished import run_folder
+
+from tests.support.browsing import Browser, chromium, needs_chromium, obstacles, quiet, sync_api
+from tests.support.finished import run_folder
 
 pytestmark = needs_chromium
 

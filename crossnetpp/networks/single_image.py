@@ -1,0 +1,62 @@
+"""LR_up = SISR(LR) of the notes (3.3.1), learned: a small single-image network of our own."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from crossnetpp.networks.resample import bicubic
+
+WIDTH = 48
+BLOCKS = 5
+SLOPE = 0.1
+
+
+class _Residual(nn.Module):
+    """Two convolutions around which the features are added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        out: Tensor = features + self.body(features)
+        return out
+
+
+class SingleImage(nn.Module):
+    """Up-sample without a reference, x2, x4 and x8 by one set of weights: 335,187 parameters.
+
+    Features are made at the LR's size and doubled by the same stage once, twice or three times.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(3, WIDTH, 3, padding=1)
+        self.blocks = nn.Sequential(*(_Residual() for _ in range(BLOCKS)))
+        self.twice = nn.Sequential(
+            nn.Conv2d(WIDTH, 4 * WIDTH, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            _Residual(),
+        )
+        self.leave = nn.Conv2d(WIDTH, 3, 3, padding=1)
+        # nothing is added at first: an untrained network is bicubic
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+    def forward(self, lr: Tensor, scale: int) -> Tensor:
+        """Return `lr` (N x 3 x h x w in 0..1) `scale` times as large; linear.
+
+        Raises ValueError for a scale other than 2, 4 and 8.
+        """
+        if scale not in (2, 4, 8):
+            raise ValueError(f"found the scale {scale}, expected 2, 4 or 8")
+        features = self.blocks(self.enter(lr - 0.5))
+        for _ in range(scale.bit_length() - 1):
+            features = self.twice(features)
+        out: Tensor = bicubic(lr, scale) + self.leave(features)
+        return out

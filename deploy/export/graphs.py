@@ -1,0 +1,136 @@
+"""What is exported: whole pixels in, whole pixels out, and everything numeric between them.
+
+`prepare` does what depends on the reference alone, `frame` the rest: a reference serves many
+frames. A network without such a part is one graph, `whole`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from crossnetpp.networks.fast import CrossNetFast, Prepared
+from crossnetpp.networks.lucas_kanade import luma
+from crossnetpp.networks.paper import Network
+from deploy.export.lowering import Precision, lowered
+
+Part = Literal["prepare", "frame", "whole"]
+PixelType = Literal["uint8", "uint16", "int32"]
+"""int32 holds 0..65535 where an engine knows no uint16 (TensorRT)."""
+Target = Literal["any", "tensorrt"]
+"""For whom a graph is written; see deploy/convolved.py for what TensorRT wants."""
+LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
+FEATURES = ("f4", "f8", "f16", "f32")
+PREPARED = ("unsharp", *FEATURES)
+"""What `prepare` hands to `frame`, float32 N x C x H/k x W/k."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What decides the bytes of an exported graph, apart from the weights."""
+
+    part: Part
+    scale: int
+    pixels: PixelType = "uint8"
+    precision: Precision = "fp32"
+    target: Target = "any"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the graph's inputs."""
+        return {
+            "prepare": ("ref",),
+            "frame": ("lr", "ref", *PREPARED),
+            "whole": ("lr", "ref"),
+        }[self.part]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+        return PREPARED if self.part == "prepare" else ("sr",)
+
+    @property
+    def name(self) -> str:
+        """For example `frame_x4_uint8_fp32`, with `_tensorrt` where it is written for that."""
+        name = f"{self.part}_x{self.scale}_{self.pixels}_{self.precision}"
+        return name if self.target == "any" else f"{name}_{self.target}"
+
+
+def parts(network: nn.Module) -> tuple[Part, ...]:
+    """Return the graphs that `network` is exported as."""
+    return ("prepare", "frame") if isinstance(network, CrossNetFast) else ("whole",)
+
+
+class _Graph(nn.Module):
+    def __init__(self, network: Network, spec: Spec) -> None:
+        super().__init__()
+        lowered(network, spec.precision)
+        self.network = network
+        self.spec = spec
+        self._levels = LEVELS[spec.pixels]
+
+    def _planes(self, frames: Tensor) -> Tensor:
+        """Return float32 N x 3 x H x W in 0..1 of pixels N x H x W x 3."""
+        # floats first: TensorRT moves no uint8 about
+        return frames.to(torch.float32).permute(0, 3, 1, 2) * (1 / self._levels)
+
+    def _pixels(self, planes: Tensor) -> Tensor:
+        """Return pixels N x H x W x 3 of N x 3 x H x W: rounded and clamped, once."""
+        levels = (planes.float().clamp(0, 1) * self._levels).round()
+        return levels.permute(0, 2, 3, 1).to(getattr(torch, self.spec.pixels))
+
+
+class _Prepare(_Graph):
+    def forward(self, ref: Tensor) -> tuple[Tensor, ...]:
+        assert isinstance(self.network, CrossNetFast)
+        prepared = self.network.prepare(self._planes(ref), self.spec.scale)
+        return prepared.unsharp, *prepared.features
+
+
+class _Frame(_Graph):
+    def forward(self, lr: Tensor, ref: Tensor, unsharp: Tensor, *features: Tensor) -> Tensor:
+        assert isinstance(self.network, CrossNetFast)
+        planes = self._planes(ref)
+        prepared = Prepared(planes, luma(planes), unsharp, features, self.spec.scale)
+        return self._pixels(self.network.enhance(self._planes(lr), prepared).sr)
+
+
+class _Whole(_Graph):
+    def forward(self, lr: Tensor, ref: Tensor) -> Tensor:
+        return self._pixels(self.network(self._planes(lr), self._planes(ref)).sr)
+
+
+def graph(network: Network, spec: Spec) -> nn.Module:
+    """Return the module to be exported; `network` is rewritten in place (see `lowered`).
+
+    Pixels are N x H x W x 3 of `spec.pixels`, H and W multiples of the network's.
+    """
+    kinds: dict[Part, type[_Graph]] = {"prepare": _Prepare, "frame": _Frame, "whole": _Whole}
+    return kinds[spec.part](network, spec).eval()
+
+
+def example(network: Network, spec: Spec, batch: int, height: int, width: int) -> Sequence[Tensor]:
+    """Return distinct inputs of the graph for output frames of `height` x `width`."""
+    generator = torch.Generator().manual_seed(height * width)
+    dtype = getattr(torch, spec.pixels)
+
+    def pixels(size: tuple[int, int]) -> Tensor:
+        shape = (batch, *size, 3)
+        drawn = torch.randint(0, LEVELS[spec.pixels] + 1, shape, generator=generator)
+        return drawn.to(dtype)
+
+    lr = pixels((height // spec.scale, width // spec.scale))
+    ref = pixels((height, width))
+    if spec.part == "whole":
+        return lr, ref
+    if spec.part == "prepare":
+        return (ref,)
+    assert isinstance(network, CrossNetFast)
+    with torch.inference_mode():
+        prepared = graph(network, Spec("prepare", spec.scale, spec.pixels))(ref)
+    # tensors made in inference mode cannot be traced
+    return lr, ref, *(tensor.clone() for tensor in prepared)

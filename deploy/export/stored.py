@@ -1,0 +1,61 @@
+"""Exported graphs, kept in the registry."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import torch
+
+from crossnetpp.checkpoint import WeightsError, load_network, weights_path
+from crossnetpp.networks.paper import Network
+from deploy.export.graphs import Spec
+from deploy.export.write import EXPORT_VERSION, OPSET, export_checked
+from deploy.protocol import EngineError
+from deploy.registry import Entry, Facts, Registry
+
+
+def network_of(model: str) -> Network:
+    """Return the network named `model`; EngineError for weights that cannot be used."""
+    try:
+        return load_network(model)
+    except WeightsError as error:
+        raise EngineError(str(error)) from error
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as file:  # noqa: PTH123 - hashlib wants a file
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_sha256(model: str) -> str:
+    """Return the digest of the weights named `model`; EngineError when there are none."""
+    try:
+        path = weights_path(model)
+    except WeightsError as error:
+        raise EngineError(str(error)) from error
+    found = path.stat()
+    return _sha256(str(path), found.st_size, found.st_mtime_ns)
+
+
+def key_of(model: str, spec: Spec) -> Facts:
+    """Return what decides the bytes of an exported graph."""
+    return {
+        "kind": "onnx",
+        "weights": weights_sha256(model),
+        "graph": spec.name,
+        "opset": OPSET,
+        "export": EXPORT_VERSION,
+        "torch": torch.__version__,
+    }
+
+
+def exported(model: str, spec: Spec, registry: Registry | None = None) -> Entry:
+    """Return the ONNX file of `model`, exporting it where the registry has none."""
+
+    def make() -> tuple[bytes, Facts]:
+        content, differences = export_checked(network_of(model), spec)
+        return content, {"model": model, "difference": differences}
+
+    return (registry or Registry()).get_or_make(key_of(model, spec), "onnx", make)

@@ -1,0 +1,92 @@
+"""Build a plan in a child process: a crash, a hang and Ctrl-C stay outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy.trt.building import FAILED, GRAPH, PLAN, REQUEST, TIMING, Progress, Request
+from deploy.trt.library import TensorrtError, child_environment
+
+
+class Built(NamedTuple):
+    """What a child process has made."""
+
+    plan: bytes
+    timing: bytes
+    """The timing cache, or nothing."""
+
+
+def silent(_phase: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+def build(
+    request: Request, graph: bytes, *, timing: bytes | None = None, progress: Progress = silent
+) -> Built:
+    """Return what TensorRT makes of the ONNX file `graph`.
+
+    Raises TensorrtError for what it refuses and when it crashes. An interrupt ends the child at
+    once and leaves nothing behind.
+    """
+    with tempfile.TemporaryDirectory(prefix="tensorrt-") as name:
+        folder = Path(name)
+        (folder / GRAPH).write_bytes(graph)
+        (folder / REQUEST).write_text(json.dumps(request.facts()))
+        if timing is not None:
+            (folder / TIMING).write_bytes(timing)
+        status = _run(folder, progress)
+        if status < 0:
+            raise TensorrtError(
+                f"{request.flavour.name} crashed while it built (signal {-status}); "
+                "try --engine torch"
+            )
+        if (folder / FAILED).exists():
+            raise TensorrtError((folder / FAILED).read_text())
+        if status or not (folder / PLAN).exists():
+            lines = (folder / "stderr").read_text(errors="replace").strip().splitlines()
+            raise TensorrtError(f"{request.flavour.name} built nothing: {(lines or ['?'])[-1]}")
+        cache = folder / TIMING
+        return Built((folder / PLAN).read_bytes(), cache.read_bytes() if cache.exists() else b"")
+
+
+def _run(folder: Path, progress: Progress) -> int:
+    """Return the exit status of the child, negative for a signal."""
+    here = str(Path(__file__).parents[2])
+    path = [here, *(p for p in sys.path if p)]
+    with (
+        (folder / "stderr").open("wb") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "deploy.trt.building", str(folder)],
+            env=child_environment(path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            # Ctrl-C is for the parent, which then ends the child
+            start_new_session=True,
+        ) as child,
+    ):
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                if (step := _step(line)) is not None:
+                    progress(*step)
+            return child.wait()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+
+
+def _step(line: str) -> tuple[str, int, int] | None:
+    """Return the phase, steps done and steps of a line; None for what libraries print."""
+    try:
+        phase, done, total = json.loads(line)
+        return str(phase), int(done), int(total)
+    except (ValueError, TypeError):
+        return None

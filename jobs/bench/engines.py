@@ -1,0 +1,89 @@
+"""Speed of the engines on this machine's CPU, side by side in one run, and what the cores allow.
+
+    python -m jobs.bench.engines [--turns N]
+
+Engines take turns, and the median of the turns counts: a shared host slows all of them alike. The
+references change with every turn, as they do in a clip with a key frame for every call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from typing import Any
+
+from deploy.choice import frames_per_second
+from deploy.load import load_engine, trusted
+from deploy.protocol import Engine, EngineError
+from deploy.registry import Registry
+from jobs.machine import write_result
+
+NAMES = ("torch", "onnx", "openvino")
+GFLOP = 15.7
+"""Of `fast` for a frame of 320 x 512 (counted by a test)."""
+
+
+def matrix_rate() -> float:
+    """Return GFLOP/s of a float32 product of 2048 x 2048 matrices on all cores."""
+    import torch
+
+    left, right = torch.rand(2048, 2048), torch.rand(2048, 2048)
+    best = 0.0
+    for _ in range(5):
+        began = time.perf_counter()
+        torch.mm(left, right)
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - began) / 1e9)
+    return round(best, 1)
+
+
+def at(engines: dict[str, Engine], height: int, width: int, turns: int) -> dict[str, Any]:
+    """Return frames per second of each engine, and as ratios to torch, at one output size."""
+    rates: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(turns):
+        for name, engine in engines.items():
+            options = {"height": height, "width": width, "frames": 4, "turns": 1}
+            rates[name].append(frames_per_second(engine, **options))
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    return {
+        "frames_per_second": {name: round(value, 2) for name, value in median.items()},
+        "best_turn": {name: round(max(values), 2) for name, values in rates.items()},
+        "of_torch": {name: round(value / median["torch"], 2) for name, value in median.items()},
+    }
+
+
+def main() -> None:
+    """Measure, print and write jobs/results/bench_engines.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=7)
+    turns = parser.parse_args().turns
+    registry = Registry()
+    engines: dict[str, Engine] = {}
+    for name in NAMES:
+        try:
+            engines[name] = trusted(name, "fast", None, registry)
+        except EngineError as error:
+            sys.stderr.write(f"{name}: {error}\n")
+    rate = matrix_rate()
+    small = at(engines, 320, 512, turns)
+    chosen = load_engine("auto", registry=registry)
+    fps = small["frames_per_second"]
+    result = {
+        "matrix_gflops": rate,
+        "320x512": small,
+        "480x720": at(engines, 480, 720, max(3, turns // 2)),
+        "share_of_matrix_rate": {k: round(v * GFLOP / rate, 2) for k, v in fps.items()},
+        "auto": {"engine": chosen.info.name, "reason": chosen.info.reason},
+        "psnr_against_torch": {
+            entry["key"]["engine"]: entry["facts"]["psnr"]
+            for entry in registry.entries()
+            if entry["key"].get("kind") == "selftest" and entry["state"] == "ok"
+        },
+    }
+    result["bytes_per_pixel"] = {name: e.info.bytes_per_pixel for name, e in engines.items()}
+    sys.stdout.write(f"{result}\n{write_result('bench_engines', result)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,0 @@
-"""Python imports this at its start where the folder is on the path: arms actors for jobs.chaos."""
-
-import os
-import sys
-
-if os.environ.get("PIPELINE_CHAOS") and any("default_worker.py" in word for word in sys.orig_argv):
-    from jobs.chaos import sabotage
-
-    sabotage()

@@ -1,0 +1,126 @@
+"""Quality of light fields whose truth is known, by view and by distance to the HR view.
+
+    python -m jobs.quality.light_field DATA/lightfields/lytro_stegosaurus
+
+The central 8 x 8 views are made small (x8, antialiased bicubic) and enhanced bicubically, by the
+HR view (0, 0), and by (0, 0) and (7, 7) together, fused; given views count in no mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from crossnetpp.data.degradation import degrade
+from jobs.machine import write_result
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.reader import ViewReader
+from pipeline.measuring.clips import evaluate_light_field
+from pipeline.measuring.views import LightFieldQuality
+from pipeline.media.pictures import stills
+from pipeline.runs.run import run
+from pipeline.schema.plan_file import read_plan
+from pipeline.schema.settings import GridSettings, RunSettings
+
+NAMED = ((1, 1), (3, 3), (7, 7))
+"""Views of the papers' tables."""
+CASES = {
+    "bicubic": ("bicubic", 1, 1),
+    "reference (0,0)": ("torch", 1, 1),
+    "references (0,0) and (7,7), the nearer": ("torch", 2, 1),
+    "references (0,0) and (7,7), fused": ("torch", 2, 2),
+}
+"""Name -> engine, how many HR views there are, how many serve each view."""
+
+
+def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -> None:
+    """Write truth (sides cut to multiples of 8), LR views, and HR views for one and two."""
+    clip = open_light_field(source, GridSettings(crop_grid=crop))
+    assert clip is not None
+    assert clip.grid is not None
+    (top, rows), (left, cols) = clip.grid.rows, clip.grid.cols
+    corners = [(0, 0), (rows - 1, cols - 1)]
+    reader = ViewReader(clip)
+    for name in ("hr", "lr", "refs1", "refs2"):
+        (folder / name).mkdir()
+    for position, view in enumerate(clip.grid.views):
+        hr = reader.get(position)
+        hr = hr[: hr.shape[0] // 8 * 8, : hr.shape[1] // 8 * 8]
+        place = view.row - top, view.col - left
+        name = f"view_{place[0]:02}_{place[1]:02}.png"
+        stills.save(folder / "hr" / name, hr)
+        stills.save(folder / "lr" / name, degrade(hr, scale))
+        for count in (1, 2):
+            if place in corners[:count]:
+                stills.save(folder / f"refs{count}" / name, hr)
+    reader.close()
+
+
+def enhance(
+    folder: Path, engine: str, references: int, fused: int, *, consistent: bool = False
+) -> LightFieldQuality:
+    """Run the pipeline on the views in `folder` and measure the result."""
+    out = folder / "out"
+    settings = RunSettings(
+        input=str(folder / "lr"),
+        ref_stream=str(folder / f"refs{references}"),
+        output=str(out),
+        engine=engine,
+        runner="inline",
+        ref_count=fused,
+        consistent=consistent,
+        force=True,
+    )
+    result = run(settings)
+    made = open_light_field(out)
+    assert made is not None
+    plan = read_plan(result.reference_map)
+    return evaluate_light_field(made, str(folder / "hr"), plan, GridSettings())
+
+
+def figures(found: LightFieldQuality) -> dict[str, Any]:
+    """Return what goes into the table."""
+    psnr = {(view.row, view.col): view.psnr for view in found.views}
+    named = {f"({row},{col})": psnr.get((row, col)) for row, col in NAMED}
+    measured = [value for value in named.values() if value is not None]
+    common = [psnr[place] for place in NAMED[:2] if place in psnr]
+    return {
+        "psnr": round(found.psnr, 3),
+        "ssim": found.ssim,
+        "views": {name: value for name, value in named.items() if value is not None},
+        "mean_of_named": round(sum(measured) / len(measured), 3),
+        "mean_of_(1,1)_and_(3,3)": round(sum(common) / len(common), 3),
+        "worst": {"view": [found.worst.row, found.worst.col], "psnr": found.worst.psnr},
+        "by_steps": {f"{near.steps:g}": near.psnr for near in found.by_distance},
+        "epi_psnr": found.epi_psnr,
+        "warp_error": found.warp_error,
+        "warp_error_truth": found.warp_error_truth,
+        "flicker": found.flicker,
+    }
+
+
+def main() -> None:
+    """Evaluate one light field."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scene", type=Path)
+    parser.add_argument("--scale", type=int, default=8, choices=(2, 4, 8))
+    parser.add_argument("--grid", type=int, nargs=2, default=(8, 8), metavar=("ROWS", "COLS"))
+    parser.add_argument("--consistent", action="store_true", help="Measure the second pass, too.")
+    parser.add_argument("--name", default="light_field")
+    arguments = parser.parse_args()
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_views(arguments.scene, Path(folder), arguments.scale, tuple(arguments.grid))
+        for name, (engine, references, fused) in CASES.items():
+            rows[name] = figures(enhance(Path(folder), engine, references, fused))
+        if arguments.consistent:
+            found = enhance(Path(folder), "torch", 1, 1, consistent=True)
+            rows["reference (0,0), second pass"] = figures(found)
+    result = {"scene": arguments.scene.name, "scale": arguments.scale, "cases": rows}
+    write_result(arguments.name, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,322 @@
+"""Feed damaged recordings to the reader: `python -m jobs.stress.fuzz_media --seconds 60 --seed 1`.
+
+Every input is probed, counted and decoded by a child process with limits on memory and time, or,
+with --runs, the beginning of one goes through a whole run as input and as reference, first each
+without damage. Good ends are frames, a verified output, or one of the pipeline's own errors and no
+output; a death, a hang, any other exception or an output that differs is a failure, and its file is
+kept in --keep. With --trace, strace watches which files are opened: one that is neither the input
+nor a library is a failure, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from jobs.machine import describe
+from jobs.media.cut import beginnings
+
+SAMPLES = Path(__file__).parents[2] / "tests" / "data"
+LIMIT = 60.0
+"""Seconds for one input."""
+MEMORY = 4 << 30
+"""Bytes of address space of a child."""
+FRAMES = 5
+"""Decoded of each input at most."""
+SCRATCH = "fuzz-"
+"""How the folders begin that hold the input, and what a run writes."""
+_NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
+
+
+def samples() -> list[Path]:
+    """Return the small real recordings of the repository."""
+    found = [p for p in sorted(SAMPLES.rglob("*")) if p.suffix in (".mp4", ".webm")]
+    return [path for path in found if path.stat().st_size < 1 << 20]
+
+
+def damaged(seed: int, originals: list[bytes]) -> bytes:
+    """Return input number `seed`: one of the originals with one to three kinds of damage."""
+    random = np.random.default_rng(seed)
+    data = bytearray(originals[random.integers(len(originals))])
+    for _ in range(random.integers(1, 4)):
+        kind = random.integers(5)
+        if len(data) < 64:
+            break
+        if kind == 0:  # flipped bytes, anywhere or in the headers
+            reach = len(data) if random.random() < 0.5 else min(len(data), 4096)
+            for position in random.integers(reach, size=random.integers(1, 64)):
+                data[position] ^= int(random.integers(1, 256))
+        elif kind == 1:
+            del data[int(random.integers(16, len(data))) :]
+        elif kind == 2:  # spliced
+            other = originals[random.integers(len(originals))]
+            length = int(random.integers(1, 1 << 14))
+            start, at = int(random.integers(len(other))), int(random.integers(len(data)))
+            data[at : at + length] = other[start : start + length]
+        elif kind == 3:  # hostile sizes and times: in the boxes of MP4
+            names = (
+                b"stts",
+                b"ctts",
+                b"stsz",
+                b"stco",
+                b"elst",
+                b"tkhd",
+                b"mdhd",
+                b"stsd",
+                b"avcC",
+            )
+            at = data.find(names[random.integers(len(names))])
+            if at > 0:
+                at += int(random.integers(-4, 40))
+                data[at : at + 4] = _NUMBERS[random.integers(len(_NUMBERS))].to_bytes(4, "big")
+        else:  # a piece left out
+            at = int(random.integers(len(data)))
+            del data[at : at + int(random.integers(1, 4096))]
+    return bytes(data)
+
+
+def look_at(path: str) -> str:
+    """Read a file as a run would; returns a word and raises only what no file may cause."""
+    from pipeline.errors import PipelineError
+    from pipeline.media.join.capabilities import container_notes
+    from pipeline.media.read.detect_interlacing import progressive
+    from pipeline.media.read.frames import read
+    from pipeline.media.read.probe import probe, scan
+    from pipeline.media.write.segment import default_encoding
+
+    try:
+        clip = progressive(probe(path), "auto")
+        index = scan(clip)
+        container_notes(clip, Path("out.mkv"), default_encoding(clip))
+        expected = index.pts[:FRAMES]
+        frames = read(clip, expected[0], expected[-1] + 1, on_error="conceal", expected=expected)
+        count = sum(1 for _ in islice(frames, FRAMES))
+    except PipelineError as error:
+        return f"refused {' '.join(str(error).split())}"
+    return f"read {count} frames"
+
+
+def run_on(path: str) -> str:
+    """Enhance a file, which is its own reference, by the bicubic engine; as `look_at`."""
+    from pipeline.errors import PipelineError
+    from pipeline.media.join.verify import differences
+    from pipeline.media.read.probe import probe, scan
+    from pipeline.runs.run import run
+    from pipeline.schema.settings import RunSettings
+
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
+        out = Path(folder) / "out.mkv"
+        settings = RunSettings(
+            input=path,
+            ref_stream=path,
+            output=str(out),
+            scale="2",
+            engine="bicubic",
+            runner="inline",
+            codec="libx264",
+            preset="ultrafast",
+        )
+        try:
+            run(settings)
+        except PipelineError as error:
+            if out.exists():
+                return f"OUTPUT after {error}"
+            return f"refused {' '.join(str(error).split())}"
+        clip = probe(path)
+        if found := differences(clip, scan(clip), out, 2 * clip.width, 2 * clip.height):
+            return f"DIFFERS {found}"
+    return "read and enhanced"
+
+
+def child(act: Callable[[str], str]) -> None:
+    """Answer each path on stdin by a line of JSON on stdout."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin:
+        try:
+            answer = act(json.loads(line))
+        except Exception as error:  # the very thing that is looked for
+            import traceback
+
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            answer = f"ERROR {type(error).__name__} {error} at {where.filename}:{where.lineno}"
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+class Child:
+    """A process that reads files, started again when one kills it."""
+
+    def __init__(self, scratch: str, *, runs: bool = False, trace: Path | None = None) -> None:
+        self._environment = {**os.environ, "TMPDIR": scratch}
+        self._process: subprocess.Popen[str] | None = None
+        self._command = [
+            sys.executable,
+            "-m",
+            "jobs.stress.fuzz_media",
+            "--child",
+            *["--runs"] * runs,
+        ]
+        if trace is not None:
+            self._command = [*watched(trace), *self._command]
+
+    def ask(self, path: Path) -> str:
+        """Return what became of a file; `CRASH signal` and `HANG` are ends of the process."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(str(path)) + "\n")
+        process.stdin.flush()
+        ready, _, _ = select.select([process.stdout], [], [], LIMIT)
+        line = process.stdout.readline() if ready else ""
+        if line:
+            return str(json.loads(line))
+        self.close()
+        return f"CRASH {process.returncode}" if ready else "HANG"
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+def watched(trace: Path) -> list[str]:
+    """Return the beginning of a command whose opened files are written to `trace`."""
+    calls = "trace=open,openat,openat2,connect"
+    return [
+        "strace",
+        "-f",
+        "-A",
+        "-qq",
+        "--seccomp-bpf",
+        "-s",
+        "4096",
+        "-e",
+        calls,
+        "-o",
+        str(trace),
+    ]
+
+
+def opened_outside(trace: Path) -> list[str]:
+    """Return the files and addresses in a trace that were neither inputs nor part of Python."""
+    here = SAMPLES.parent.parent
+    packages = [str(here / name) for name in ("crossnetpp", "deploy", "jobs", "pipeline")]
+    own = (sys.prefix, sys.base_prefix, *packages, f"{tempfile.gettempdir()}/{SCRATCH}")
+    system = ("/usr/", "/lib", "/etc/", "/proc/", "/sys/", "/dev/")
+    found = set()
+    for line in trace.read_text(errors="replace").splitlines():
+        call = re.search(r"(open|openat|openat2|connect)\((.*)\)\s*= (-?\d+)", line)
+        if call is None or "O_DIRECTORY" in line or "AF_UNIX" in line:
+            continue
+        if call[1] != "connect" and call[3].startswith("-"):
+            continue
+        named = re.search(r'"(.*?)"', call[2])
+        path = named[1] if named else call[2]
+        if call[1] == "connect" or (path.startswith("/") and not path.startswith((*own, *system))):
+            found.add(path)
+    return sorted(found)
+
+
+def fuzz(
+    seconds: float,
+    seed: int,
+    count: int = 1 << 40,
+    keep: Path | None = None,
+    *,
+    runs: bool = False,
+    trace: Path | None = None,
+) -> Iterator[tuple[int, str]]:
+    """Yield (number, what became of it) of input after input, until time or count is over."""
+    originals = [path.read_bytes() for path in samples()]
+    if runs:  # whole recordings take seconds each
+        originals = [data for path in samples() for data in beginnings(path)]
+    end = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
+        path = Path(scratch) / "input"
+        reader = Child(scratch, runs=runs, trace=trace)
+        try:
+            for number in range(seed * 1_000_000, seed * 1_000_000 + count):
+                if time.monotonic() > end:
+                    break
+                sound = runs and number % 1_000_000 < len(originals)
+                path.write_bytes(
+                    originals[number % 1_000_000] if sound else damaged(number, originals)
+                )
+                answer = reader.ask(path)
+                if sound and "differs from the input" in answer:
+                    answer = f"DIFFERS {answer}"
+                if answer.split()[0].isupper() and keep is not None:
+                    path.rename(keep / str(number))
+                yield number, answer
+        finally:
+            reader.close()
+
+
+def main() -> int:
+    """Return 1 when an input did what none may."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=1 << 40, help="inputs at most")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
+    parser.add_argument("--runs", action="store_true", help="whole runs instead of reading")
+    parser.add_argument("--trace", type=Path, help="file for the paths opened; needs strace")
+    parser.add_argument("--json", type=Path, help="write the counts there")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(run_on if options.runs else look_at)
+        return 0
+    counts: Counter[str] = Counter()
+    tried = fuzz(
+        options.seconds,
+        options.seed,
+        options.count,
+        options.keep,
+        runs=options.runs,
+        trace=options.trace,
+    )
+    for number, answer in tried:
+        word = answer.split()[0]
+        counts[word] += 1
+        if word.isupper():
+            sys.stdout.write(f"{number}: {answer}\n")
+    sys.stdout.write(f"{counts.total()} inputs: {dict(counts)}\n")
+    outside = opened_outside(options.trace) if options.trace else None
+    if outside:
+        sys.stdout.write(f"OPENED {outside}\n")
+    if options.json:
+        told = {"seed": options.seed, "runs": options.runs, "inputs": counts.total()}
+        told |= {"outcomes": counts, "opened_outside": outside, "machine": describe()}
+        options.json.write_text(json.dumps(told, indent=1) + "\n")
+    return 1 if outside or any(word.isupper() for word in counts) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,158 @@
+"""From committed segments of views to the output's layout, and the check that it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.lightfield import sidecar
+from pipeline.lightfield.intermediate import as_stills, joined_by_packets
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.packing import Pixels
+from pipeline.lightfield.reader import Times, frames_in_order
+from pipeline.lightfield.sinks import SheetSink, open_sink
+from pipeline.lightfield.targets import target_grid
+from pipeline.measuring.views import steps_of
+from pipeline.media.join.remux import assemble
+from pipeline.media.join.verify import differences
+from pipeline.media.read.frames import FrameReader
+from pipeline.media.read.probe import probe, scan
+from pipeline.media.write.segment import SegmentWriter, check_encoder, default_encoding
+from pipeline.schema.plan import Clip, FrameIndex, Grid, Plan
+
+
+def join_views(plan: Plan, files: Sequence[Path], finished: Path) -> None:
+    """Write the views of all segments at `finished`, in the layout of the plan, with a sidecar."""
+    out = Path(plan.output)
+    grid = target_grid(plan.input, plan.to, out)
+    if joined_by_packets(plan.input, plan.to):
+        finished.mkdir(parents=True, exist_ok=True)
+        for clip, index, parts, name in _cameras(plan, files, grid):
+            assert index.pts
+            assemble(clip, parts, finished / name, plan.encoding)
+    else:
+        _write(plan, files, grid, finished)
+    given = frozenset(place for place, steps in steps_of(plan).items() if steps is None)
+    sidecar.write_sidecar(_enlarged(plan), grid, out, finished, given)
+
+
+def _enlarged(plan: Plan) -> Clip:
+    return plan.input.model_copy(update={"width": plan.width, "height": plan.height})
+
+
+def _cameras(
+    plan: Plan, files: Sequence[Path], grid: Grid
+) -> list[tuple[Clip, FrameIndex, list[Path], str]]:
+    """Return each camera's recording, its promised frames, its segments and its file name."""
+    source = plan.input.grid
+    assert source is not None
+    found = []
+    for position, view in enumerate(source.views):
+        first = source.number(position, 0)
+        mine = range(first, first + view.frames)
+        parts = [
+            file
+            for segment, file in zip(plan.segments, files, strict=True)
+            if segment.start_pts in mine
+        ]
+        assert view.clip is not None
+        name = Path(grid.views[position].files[0]).name
+        found.append((view.clip, scan(view.clip), parts, name))
+    return found
+
+
+class _Segments:
+    """The frames of segments by number."""
+
+    def __init__(self, plan: Plan, files: Sequence[Path]) -> None:
+        self._segments = list(zip(plan.segments, files, strict=True))
+        self._open: tuple[int, FrameReader, Sequence[int]] | None = None
+
+    def get(self, number: int) -> Pixels:
+        """Return the frame with this number, H x W x 3 RGB."""
+        at, (segment, file) = next(
+            (i, item)
+            for i, item in enumerate(self._segments)
+            if item[0].start_pts <= number < item[0].end_pts
+        )
+        if self._open is None or self._open[0] != at:
+            self.close()
+            clip = probe(str(file))
+            self._open = at, FrameReader(clip, cache=1), scan(clip).pts
+        _, reader, pts = self._open
+        return reader.get(pts[number - segment.start_pts])
+
+    def close(self) -> None:
+        """Close the file under way."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+def _write(plan: Plan, files: Sequence[Path], grid: Grid, finished: Path) -> None:
+    source = plan.input.grid
+    assert source is not None
+    size, bits = (plan.height, plan.width), as_stills(plan.input).bit_depth
+    sheets = grid.sheets
+    sink = (
+        SheetVideo(plan.input, grid, finished, size, bits)
+        if sheets is not None and sheets.kind == "video"
+        else open_sink(plan.input, grid, Path(plan.output), finished, size)
+    )
+    segments = _Segments(plan, files)
+    try:
+        for position, moment in frames_in_order(source, by_view=sink.by_view):
+            sink.write(position, moment, segments.get(source.number(position, moment)))
+    finally:
+        sink.close()
+        segments.close()
+
+
+class SheetVideo(SheetSink):
+    """A video each frame of which holds all views, with the times and sound of the input's."""
+
+    def __init__(self, clip: Clip, grid: Grid, out: Path, size: tuple[int, int], bits: int) -> None:
+        super().__init__(grid, out, size, bits)
+        assert grid.sheets is not None
+        assert grid.packed is not None
+        self._clip, self._times, self._out = grid.sheets, Times(clip), out
+        height, width = size[0] * grid.packed[0], size[1] * grid.packed[1]
+        self._encoding = default_encoding(grid.sheets)
+        check_encoder(self._encoding, width, height)
+        self._part = out.with_name("sheets.nut")
+        self._writer = SegmentWriter(self._part, grid.sheets, self._encoding, width, height)
+
+    def save(self, sheet: Pixels, moment: int) -> None:
+        """Encode a finished sheet at its own time."""
+        self._writer.write(sheet, self._times.sheet_pts(moment))
+
+    def close(self) -> None:
+        """Join the sheets with the other streams of the input."""
+        super().close()
+        self._writer.close()
+        assemble(self._clip, [self._part], self._out, self._encoding)
+        self._part.unlink()
+
+
+def view_differences(plan: Plan, finished: Path) -> list[str]:
+    """Return, in one line each, how the light field at `finished` differs from the plan's."""
+    grid = target_grid(plan.input, plan.to, Path(plan.output))
+    if joined_by_packets(plan.input, plan.to):
+        return [
+            f"{name}: {line}"
+            for clip, index, _, name in _cameras(plan, [finished] * len(plan.segments), grid)
+            for line in differences(clip, index, finished / name, plan.width, plan.height)
+        ]
+    made = open_light_field(finished)
+    if made is None or made.grid is None:
+        return ["it is not read back as a light field"]
+    found = []
+    pairs = {
+        "views": ([(v.row, v.col) for v in made.grid.views], [(v.row, v.col) for v in grid.views]),
+        "size": ((made.width, made.height), (plan.width, plan.height)),
+        "moments": (made.grid.moments, grid.moments),
+    }
+    for what, (is_there, promised) in pairs.items():
+        if is_there != promised:
+            found.append(f"its {what} are {is_there}, expected {promised}")
+    return found

@@ -1,0 +1,344 @@
+"""The grid of views that files of each layout hold."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.lightfield import hdf5 as h5
+from pipeline.lightfield import names
+from pipeline.lightfield.packing import view_size
+from pipeline.lightfield.rig import positions_of
+from pipeline.media.pictures import stills
+from pipeline.media.read.probe import probe, scan
+from pipeline.schema.plan import Clip, Grid, View
+from pipeline.schema.settings import GridSettings
+
+LEAST_VIEWS = 4
+"""A folder with fewer is only taken for a light field when it is asked for."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size and depth of the views."""
+
+    width: int
+    height: int
+    bits: int
+
+
+Places = Mapping[str, tuple[int, int]]
+"""Stem of a file -> row and column of its view."""
+
+
+def folder(path: Path, wanted: GridSettings, places: Places | None = None) -> Grid | None:
+    """Return the views in a folder of pictures, None where the names tell none.
+
+    With `places`, only the files named there count.
+    """
+    found = _placed(path, _pictures(path), wanted, names.KNOWN, places)
+    if found is None:
+        return None
+    template, views = found
+    return Grid(layout="folder", views=views, order=wanted.order or "row,col", template=template)
+
+
+def _pictures(path: Path) -> list[Path]:
+    files = [p for p in path.iterdir() if p.suffix.lower() in stills.SUFFIXES and p.is_file()]
+    files = [p for p in files if not p.name.startswith(".")]
+    return sorted(files, key=lambda p: stills.natural_key(p.name))
+
+
+def _placed(
+    path: Path,
+    files: Sequence[Path],
+    wanted: GridSettings,
+    known: Sequence[str],
+    given: Places | None = None,
+) -> tuple[str, tuple[View, ...]] | None:
+    """Return the template and the views (with `files`) that the names tell of."""
+    if given is not None:
+        files = [file for file in files if file.stem in given]
+    if not files:
+        return None
+    if given is not None:
+        placed = sorted((given[file.stem], str(file)) for file in files)
+        found = [View(row=row, col=col, files=(file,)) for (row, col), file in placed]
+        _check_places(path, found)
+        return "", tuple(found)
+    stems = [file.stem for file in files]
+    template = Path(wanted.template).stem if wanted.template else names.guess(stems, known)
+    if template is None:
+        return None
+    named = names.match(template, stems)
+    if wanted.template and not named:
+        raise InputError(
+            f"found no file in {path} named as '{wanted.template}', expected some such as "
+            f"{files[0].name}; mend --template"
+        )
+    places = _places(path, named, wanted)
+    if places is None:
+        return None
+    by_stem = {file.stem: file for file in reversed(files)}
+    views = [
+        View(row=row, col=col, files=(str(by_stem[stem]),)) for stem, (row, col) in places.items()
+    ]
+    views.sort(key=lambda view: (view.row, view.col))
+    _check_places(path, views)
+    asked = wanted.template or wanted.layout
+    if not asked and not _plausible(views, known_name=template in known):
+        return None
+    ending = files[0].suffix
+    return names.padded(template, stems) + ending, _measured(views, named, by_stem)
+
+
+def _places(
+    path: Path, named: dict[str, names.Named], wanted: GridSettings
+) -> dict[str, tuple[int, int]] | None:
+    indices = [name.index for name in named.values() if name.index is not None]
+    if not indices:
+        swap = wanted.order == "col,row"
+        return {
+            stem: (name.col, name.row) if swap else (name.row, name.col)
+            for stem, name in named.items()
+            if name.row is not None and name.col is not None
+        }
+    cols = _columns(path, indices, wanted)
+    if cols is None:
+        return None
+    start = 0 if min(indices) == 0 or cols > max(indices) else min(indices)
+    places = {}
+    for stem, name in named.items():
+        assert name.index is not None
+        row, col = divmod(name.index - start, cols)
+        places[stem] = (col, row) if wanted.order == "col,row" else (row, col)
+    return places
+
+
+def _columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None:
+    """Return how many numbered views make a row: told, HCI's parameters.cfg, or a square."""
+    if wanted.grid is not None:
+        return wanted.grid[1] if wanted.order != "col,row" else wanted.grid[0]
+    parameters = path / "parameters.cfg"
+    if parameters.is_file():
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read_string(parameters.read_text(errors="replace"))
+            return parser.getint("extrinsics", "num_cams_x")
+        except (configparser.Error, ValueError) as error:
+            raise InputError(
+                f"found no num_cams_x in {parameters}, expected HCI's [extrinsics]; "
+                "say it with --grid ROWSxCOLS"
+            ) from error
+    across = round(len(indices) ** 0.5)
+    return across if across * across == len(indices) else None
+
+
+def _check_places(path: Path, views: Sequence[View]) -> None:
+    for first, second in pairwise(views):
+        if (first.row, first.col) == (second.row, second.col):
+            raise InputError(
+                f"found two pictures of view ({first.row}, {first.col}) in {path} "
+                f"({Path(first.files[0]).name}, {Path(second.files[0]).name}), expected one; "
+                "move one away, or give --template"
+            )
+
+
+def _plausible(views: Sequence[View], *, known_name: bool) -> bool:
+    """Tell whether the numbers in names make a grid and are not, say, minutes and seconds."""
+    rows, cols = {v.row for v in views}, {v.col for v in views}
+    filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
+    if known_name and len(views) >= 2 and filled:
+        return True
+    return len(views) >= LEAST_VIEWS and min(len(rows), len(cols)) > 1 and filled
+
+
+def _measured(
+    views: Sequence[View], named: dict[str, names.Named], files: dict[str, Path]
+) -> tuple[View, ...]:
+    """Add camera centres in grid steps, fitted to the positions in Stanford's names."""
+    told = {str(files[stem]): name for stem, name in named.items()}
+    found = [told[view.files[0]] for view in views]
+    if len(views) < LEAST_VIEWS or any(n.x is None or n.y is None for n in found):
+        return tuple(views)
+    measured = []
+    axes = []
+    for steps, at in (
+        ([v.col for v in views], [n.x for n in found]),
+        ([v.row for v in views], [n.y for n in found]),
+    ):
+        if len(set(steps)) < 2 or len(set(at)) < 2:
+            return tuple(views)
+        slope, start = np.polyfit(np.asarray(at, float), np.asarray(steps, float), 1)
+        axes.append([round(float(slope * value + start), 3) for value in np.asarray(at, float)])
+    for view, x, y in zip(views, *axes, strict=True):
+        measured.append(view.model_copy(update={"x": x, "y": y}))
+    return tuple(measured)
+
+
+def sequence(path: Path, wanted: GridSettings, given: Places | None = None) -> Grid | None:
+    """Return the views of a folder with one folder of views for every moment."""
+    folders = sorted(
+        (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")),
+        key=lambda p: stills.natural_key(p.name),
+    )
+    grids = [grid for sub in folders if (grid := folder(sub, wanted, given)) is not None]
+    if not grids or len(grids) < len(folders):
+        return None
+    first = grids[0]
+    places = [[(v.row, v.col) for v in grid.views] for grid in grids]
+    for sub, found in zip(folders, places, strict=True):
+        if found != places[0]:
+            odd = sorted(set(found) ^ set(places[0]))
+            raise InputError(
+                f"found {len(found)} views in {sub.name} and {len(places[0])} in "
+                f"{folders[0].name}, expected the same (they differ at {odd[0]}); "
+                "complete that moment, or move it away"
+            )
+    views = [
+        view.model_copy(update={"files": tuple(grid.views[i].files[0] for grid in grids)})
+        for i, view in enumerate(first.views)
+    ]
+    views = [view.model_copy(update={"frames": len(grids)}) for view in views]
+    return first.model_copy(update={"views": tuple(views), "moments": len(grids)})
+
+
+def sheets(
+    path: Path,
+    layout: str,
+    packed: tuple[int, int],
+    *,
+    order: str = "row,col",
+    line: bool = False,
+) -> Grid:
+    """Return the views of sheets: pictures, or the frames of a video.
+
+    `line` numbers the views of a quilt as one row from left to right, which is what they show.
+    """
+    recording = probe(str(path))
+    moments = len(scan(recording).pts)
+    view_size(layout, packed, recording.height, recording.width)
+    rows, cols = packed if order == "row,col" else packed[::-1]
+    if line:
+        rows, cols = 1, packed[0] * packed[1]
+    views = [View(row=row, col=col, frames=moments) for row in range(rows) for col in range(cols)]
+    return Grid.model_validate(
+        {
+            "layout": layout,
+            "views": views,
+            "moments": moments,
+            "order": order,
+            "packed": packed,
+            "line": line,
+            "sheets": recording,
+        }
+    )
+
+
+def hdf5(path: Path, wanted: GridSettings) -> Grid:
+    """Return the views of an HDF5 or MATLAB file."""
+    shape = h5.describe(path, wanted.dataset, wanted.axes, wanted.grid)
+    order = wanted.order or "row,col"
+    rows, cols = (shape.rows, shape.cols) if order == "row,col" else (shape.cols, shape.rows)
+    views = [
+        View(row=row, col=col, frames=shape.moments) for row in range(rows) for col in range(cols)
+    ]
+    return Grid(
+        layout="h5",
+        views=tuple(views),
+        moments=shape.moments,
+        packed=(shape.rows, shape.cols),
+        order=order,
+        dataset=shape.dataset,
+        axes=shape.axes,
+    )
+
+
+def videos(
+    path: Path, wanted: GridSettings, suffixes: Set[str], given: Places | None = None
+) -> Grid | None:
+    """Return the views of a folder with one video for each camera; see `folder`."""
+    files = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
+    files.sort(key=lambda p: stills.natural_key(p.name))
+    if len(files) < 2 and given is None:
+        return None
+    found = _placed(path, files, wanted, names.CAMERAS, given)
+    if found is None and wanted.grid is None and given is None:
+        # cameras in no grid: a line, in the order of their numbers
+        line = wanted.model_copy(update={"grid": (1, 1_000_000), "layout": "video"})
+        found = _placed(path, files, line, names.CAMERAS)
+    if found is None:
+        return None
+    template, placed = found
+    views = []
+    for view in placed if given is not None else positions_of(path, placed):
+        clip = probe(view.files[0])
+        count = len(scan(clip).pts)
+        views.append(view.model_copy(update={"files": (), "clip": clip, "frames": count}))
+    moments = max(view.frames for view in views)
+    order = wanted.order or "row,col"
+    return Grid(layout="video", views=tuple(views), moments=moments, order=order, template=template)
+
+
+def cropped(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
+    """Return the central rows and columns of a grid; InputError where it has fewer.
+
+    Of an odd rest the greater part is cut off at the end: rows 3 to 10 are the central 8 of 14.
+    """
+    if wanted is None:
+        return grid
+    (row, rows), (col, cols) = grid.rows, grid.cols
+    if not (0 < wanted[0] <= rows and 0 < wanted[1] <= cols):
+        raise InputError(
+            f"found a grid of {rows}x{cols} views for --crop-grid {wanted[0]}x{wanted[1]}, "
+            f"expected at most that; try --crop-grid {min(rows, 8)}x{min(cols, 8)}"
+        )
+    top, left = row + (rows - wanted[0]) // 2, col + (cols - wanted[1]) // 2
+    kept = [
+        view
+        for view in grid.views
+        if 0 <= view.row - top < wanted[0] and 0 <= view.col - left < wanted[1]
+    ]
+    return grid.model_copy(update={"views": tuple(kept)})
+
+
+def files_of(path: Path, grid: Grid) -> list[Path]:
+    """Return every file that holds views."""
+    if grid.sheets is not None:
+        return [Path(file) for file in grid.sheets.files] or [Path(grid.sheets.path)]
+    if grid.layout == "h5":
+        return [path]
+    clips = [Path(view.clip.path) for view in grid.views if view.clip is not None]
+    return clips or [Path(file) for view in grid.views for file in view.files]
+
+
+def first_view(path: Path, grid: Grid) -> Size:
+    """Return the size of the views; InputError where a picture has another one."""
+    if grid.sheets is not None and grid.packed is not None:
+        sheet = grid.sheets
+        height, width = view_size(grid.layout, grid.packed, sheet.height, sheet.width)
+        return Size(width, height, sheet.bit_depth)
+    if grid.layout == "h5":
+        shape = h5.describe(
+            path, grid.dataset, grid.axes if grid.axes != "WH" else None, grid.packed
+        )
+        return Size(shape.width, shape.height, shape.bits)
+    clip: Clip | None = grid.views[0].clip
+    if clip is not None:
+        return Size(clip.width, clip.height, clip.bit_depth)
+    files = files_of(path, grid)
+    sizes = [stills.describe(file)[:3] for file in files]
+    for file, size in zip(files, sizes, strict=True):
+        if size != sizes[0]:
+            raise InputError(
+                f"found {file} of {size[0]}x{size[1]} and {size[2]} bits beside {files[0].name} of "
+                f"{sizes[0][0]}x{sizes[0][1]} and {sizes[0][2]} bits, expected views of one size "
+                "and depth; move it elsewhere"
+            )
+    return Size(*sizes[0])

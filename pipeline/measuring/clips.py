@@ -1,0 +1,274 @@
+"""Compare a result with its ground truth, frame by frame, matched by presentation time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from pipeline.cli.options import grid_options
+from pipeline.errors import InputError, PairingError
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.sidecar import given_views
+from pipeline.measuring.views import (
+    LightFieldQuality,
+    evaluate_views,
+    given_moments,
+    in_words,
+    steps_of,
+)
+from pipeline.media.pictures.numbered import check_comparable
+from pipeline.media.read.frames import Frame, read
+from pipeline.media.read.probe import probe
+from pipeline.schema.plan import Clip, Model, Plan
+from pipeline.schema.settings import GridSettings, checked
+
+TOLERANCE = Fraction(1, 1000)
+"""Seconds by which times may differ: Matroska rounds them to milliseconds."""
+GIVEN = 1e-3
+"""Seconds: a frame whose reference is nearer than this was given, not made."""
+
+
+class Worst(Model):
+    """The frame with the lowest PSNR."""
+
+    frame: int
+    """Its number in the result, from 0."""
+    psnr: float
+
+
+class Evaluation(Model):
+    """Means over the compared frames; PSNR in dB (RGB and BT.601 luma), SSIM with data range 1."""
+
+    frames: int
+    psnr: float
+    ssim: float
+    psnr_y: float
+    ssim_y: float
+    worst: Worst
+    vmaf: float | None = None
+    """0 to 100; only where it was asked for."""
+
+
+@dataclass(frozen=True)
+class FrameQuality:
+    """Quality of one frame of the result."""
+
+    frame: int
+    pts: int
+    psnr: float
+    ssim: float
+    psnr_y: float
+    ssim_y: float
+
+
+def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
+    """Return what tells when a frame is: pictures beside a video have times of their own."""
+    if clip.times and other.kind == "video":
+        return lambda frame: Fraction(clip.times[frame.pts])
+    return lambda frame: frame.pts * clip.time_base
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A frame of the result and its ground truth, H x W x 3 of 8 or 16 bits each."""
+
+    frame: int
+    pts: int
+    made: np.ndarray
+    truth: np.ndarray
+
+
+def pairs(sr: str, ground_truth: str) -> Iterator[Pair]:
+    """Yield each frame of `sr` with the frame of `ground_truth` of its time.
+
+    A result of a part of the ground truth (--start, --end) is compared with that part. Raises
+    PairingError when sizes differ or a frame of the result has no partner.
+    """
+    check_comparable(Path(sr), "an evaluation")
+    result, truth = probe(sr), probe(ground_truth)
+    if (result.width, result.height) != (truth.width, truth.height):
+        raise PairingError(
+            f"found a result of {result.width}x{result.height} and a ground truth of "
+            f"{truth.width}x{truth.height}, expected the same size; "
+            "give the original the input was made from"
+        )
+    at_result, at_truth = _clock(result, truth), _clock(truth, result)
+    partners = read(truth)
+    partner = next(partners, None)
+    for number, frame in enumerate(read(result)):
+        at = at_result(frame)
+        while partner is not None and at_truth(partner) < at - TOLERANCE:
+            partner = next(partners, None)
+        if partner is None or at_truth(partner) > at + TOLERANCE:
+            raise PairingError(
+                f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
+                f"frame of {sr}; give the original with the same time stamps"
+            )
+        yield Pair(number, frame.pts, frame.rgb, partner.rgb)
+
+
+def per_frame(
+    sr: str, ground_truth: str, *, skip: frozenset[int] = frozenset()
+) -> Iterator[FrameQuality]:
+    """Yield the quality of each frame of `sr`, except those whose number is in `skip`.
+
+    Raises PairingError as `pairs` does.
+    """
+    # torch is imported only where pictures are measured, so that --help stays fast
+    from crossnetpp.metrics import quality
+
+    for pair in pairs(sr, ground_truth):
+        if pair.frame not in skip:
+            measured = quality(*_same_depth(pair.made, pair.truth))
+            yield FrameQuality(pair.frame, pair.pts, *measured)
+
+
+def vmaf_of(
+    sr: str | Path, ground_truth: str | Path, *, skip: frozenset[int] = frozenset()
+) -> float:
+    """Return the mean VMAF of the frames of `sr` that are not in `skip`.
+
+    All of them are measured, as it looks at motion. Raises InputError where nothing can measure it,
+    PairingError as `pairs` does.
+    """
+    from pipeline.measuring import vmaf
+
+    clip = probe(str(sr))
+    matrix = clip.colour.used_matrix
+    with vmaf.Vmaf(vmaf.required(), clip.height, clip.width, matrix) as running:
+        for pair in pairs(str(sr), str(ground_truth)):
+            running.add(pair.made, pair.truth)
+        scores = running.scores()
+    kept = [score for number, score in enumerate(scores) if number not in skip]
+    return round(float(np.mean(kept)), 3)
+
+
+def _same_depth(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bring 8 and 16 bit pictures to 16 bit when they differ; 257 maps 255 to 65535."""
+    if a.dtype == b.dtype:
+        return a, b
+    a16, b16 = (x.astype(np.uint16) * 257 if x.dtype == np.uint8 else x for x in (a, b))
+    return a16, b16
+
+
+def summarise(frames: list[FrameQuality]) -> Evaluation:
+    """Return means and the worst frame; raise PairingError for an empty list."""
+    if not frames:
+        raise PairingError(
+            "found no frame to compare, expected at least one; "
+            "compare without --plan, or give a longer result"
+        )
+    worst = min(frames, key=lambda f: f.psnr)
+    return Evaluation(
+        frames=len(frames),
+        psnr=round(float(np.mean([f.psnr for f in frames])), 4),
+        ssim=round(float(np.mean([f.ssim for f in frames])), 5),
+        psnr_y=round(float(np.mean([f.psnr_y for f in frames])), 4),
+        ssim_y=round(float(np.mean([f.ssim_y for f in frames])), 5),
+        worst=Worst(frame=worst.frame, psnr=round(worst.psnr, 4)),
+    )
+
+
+def given_frames(plan: Plan) -> frozenset[int]:
+    """Return the numbers of the frames whose own HR original was the reference."""
+    return frozenset(
+        number
+        for number, choice in enumerate(plan.reference_map)
+        if choice.why == "given"
+        # another view of a light field at the same time is not given
+        or (choice.views is None and choice.seconds is not None and abs(choice.seconds) < GIVEN)
+    )
+
+
+def evaluate(
+    sr: str | Path, ground_truth: str | Path, *, skip: frozenset[int] = frozenset()
+) -> Evaluation:
+    """Return the quality of the recording `sr` against `ground_truth` (paths)."""
+    return summarise(list(per_frame(str(sr), str(ground_truth), skip=skip)))
+
+
+def evaluate_light_field(
+    views: Clip, ground_truth: str, plan: Plan | None, asked: GridSettings
+) -> LightFieldQuality:
+    """Return the quality of a light field against the one at `ground_truth`.
+
+    Given views are those of the plan, or else of the sidecar.
+    """
+    truth = open_light_field(ground_truth, asked)
+    if truth is None:
+        raise PairingError(
+            f"found no light field in {ground_truth}, expected the one {views.path} was made from"
+        )
+    if plan is None:
+        return evaluate_views(views, truth, given_views(Path(views.path)))
+    return evaluate_views(views, truth, steps_of(plan), skipped=given_moments(plan))
+
+
+@click.command()
+@click.argument("result", metavar="SR")
+@click.option("--ground-truth", required=True, metavar="HR", help="The original recording.")
+@click.option(
+    "--plan",
+    "plan_file",
+    metavar="FILE",
+    help="Plan of the run: leaves out the frames that were given as references.",
+)
+@grid_options
+@click.option("--vmaf", is_flag=True, help="VMAF too, by an ffmpeg program with libvmaf.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(
+    result: str, ground_truth: str, plan_file: str | None, vmaf: bool, as_json: bool, **grid: Any
+) -> None:
+    """Print PSNR and SSIM of SR against HR, RGB and luma; frames are matched by time.
+
+    Light fields are compared view by view, and measured for consistency.
+    """
+    views = open_light_field(result, checked(GridSettings, grid))
+    if views is not None:
+        if vmaf:
+            raise InputError(
+                f"found the light field {result} with --vmaf, expected a video: VMAF looks at "
+                "motion; leave it out"
+            )
+        plan = _read_plan(Path(plan_file)) if plan_file is not None else None
+        found = evaluate_light_field(views, ground_truth, plan, checked(GridSettings, grid))
+        click.echo(found.model_dump_json() if as_json else in_words(found))
+        return
+    skip: frozenset[int] = frozenset()
+    if plan_file is not None:
+        skip = given_frames(_read_plan(Path(plan_file)))
+    if vmaf:
+        from pipeline.measuring.vmaf import required
+
+        required()  # before the frames are measured, which takes longer
+    evaluation = evaluate(result, ground_truth, skip=skip)
+    if vmaf:
+        found_vmaf = vmaf_of(result, ground_truth, skip=skip)
+        evaluation = evaluation.model_copy(update={"vmaf": found_vmaf})
+    if as_json:
+        click.echo(evaluation.model_dump_json(exclude=None if vmaf else {"vmaf"}))
+        return
+    click.echo(f"{evaluation.frames} frames")
+    click.echo(f"RGB   PSNR {evaluation.psnr:.2f} dB   SSIM {evaluation.ssim:.4f}")
+    click.echo(f"luma  PSNR {evaluation.psnr_y:.2f} dB   SSIM {evaluation.ssim_y:.4f}")
+    click.echo(f"worst frame {evaluation.worst.frame}: {evaluation.worst.psnr:.2f} dB")
+    if evaluation.vmaf is not None:
+        click.echo(f"VMAF  {evaluation.vmaf:.2f}")
+
+
+def _read_plan(path: Path) -> Plan:
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"found no readable plan at {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(
+            f"found no plan in {path}, expected the .plan.json that `pipeline run` writes "
+            "beside its output"
+        ) from error

@@ -1,0 +1,374 @@
+"""Quality of an enhanced light field: view by view, by distance to the reference, and consistency.
+
+Views that were given are left out of all means. Consistency is measured in two ways: PSNR of
+epipolar pictures (row and y fixed: column over x, and the other way round), and how much a view
+differs from its neighbour warped onto it by the ground truth's own flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PairingError
+from pipeline.lightfield.parallax import grey
+from pipeline.lightfield.reader import ViewReader
+from pipeline.pairing.choose_views import GIVEN
+from pipeline.pairing.fit import Pixels, same_depth
+from pipeline.schema.plan import Clip, Grid, Model, Plan
+
+Places = Mapping[tuple[int, int], float | None]
+"""Row and column -> grid steps to the reference; None = given."""
+NEIGHBOURS = 16
+"""Pairs of neighbouring views compared for the warping error, spread over the grid."""
+AGREE = 0.5
+"""Pixels by which flow there and back may miss, where views are compared."""
+
+
+class ViewQuality(Model):
+    """Means over the moments of one view: PSNR in dB over RGB, SSIM with data range 1."""
+
+    row: int
+    col: int
+    steps: float | None
+    """Distance to its reference, None where it is not known."""
+    psnr: float
+    ssim: float
+    psnr_y: float
+    ssim_y: float
+
+
+class Distance(Model):
+    """Mean over the views at about the same distance from their reference."""
+
+    steps: float
+    views: int
+    psnr: float
+
+
+class LightFieldQuality(Model):
+    """The fields of `evaluate --json` for light fields; means leave given views out."""
+
+    frames: int
+    psnr: float
+    ssim: float
+    psnr_y: float
+    ssim_y: float
+    worst: ViewQuality
+    given: tuple[tuple[int, int], ...]
+    by_distance: tuple[Distance, ...]
+    epi_psnr: float | None
+    """Mean over horizontal and vertical epipolar pictures."""
+    warp_error: float | None
+    """Mean absolute difference (0..255) of neighbouring views warped onto each other."""
+    warp_error_truth: float | None
+    """The same of the ground truth: what flow and noise make alone."""
+    flicker: float | None
+    """Largest step (0..255) of a colour's mean error from a view to the next one: what is seen of
+    a sweep through the views, given ones included."""
+    views: tuple[ViewQuality, ...]
+
+
+def steps_of(plan: Plan) -> dict[tuple[int, int], float | None]:
+    """Return the grid steps of each view to its reference, None for one always given.
+
+    Views without a reference are not in it.
+    """
+    given: dict[tuple[int, int], float | None] = {}
+    found: dict[tuple[int, int], float | None] = {}
+    for choice in plan.reference_map:
+        views = choice.views
+        if views is not None and choice.why == GIVEN:
+            given[views.row, views.col] = None
+        elif views is not None and views.steps is not None:
+            found[views.row, views.col] = views.steps
+    unserved = {
+        (choice.views.row, choice.views.col)
+        for choice in plan.reference_map
+        if choice.views is not None and choice.ref_pts is None
+    }
+    return {place: None for place in given if place not in unserved} | found
+
+
+def given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
+    """Return row, column and moment of every frame that was given."""
+    return frozenset(
+        (choice.views.row, choice.views.col, choice.views.moment)
+        for choice in plan.reference_map
+        if choice.views is not None and choice.why == GIVEN
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A result and its ground truth, view by view."""
+
+    result: Clip
+    truth: Clip
+
+    def grids(self) -> tuple[Grid, Grid]:
+        assert self.result.grid is not None
+        assert self.truth.grid is not None
+        return self.result.grid, self.truth.grid
+
+    def check(self) -> None:
+        result, truth = self.grids()
+        if (self.result.width, self.result.height) != (self.truth.width, self.truth.height):
+            raise PairingError(
+                f"found a result of {self.result.width}x{self.result.height} and a ground truth "
+                f"of {self.truth.width}x{self.truth.height}, expected the same size; "
+                "give the original the input was made from"
+            )
+        for view in result.views:
+            there = truth.at(view.row, view.col)
+            if there is None or truth.views[there].frames < view.frames:
+                raise PairingError(
+                    f"found no view ({view.row}, {view.col}) of {view.frames} frames in "
+                    f"{self.truth.path}, expected all of {self.result.path}; "
+                    "give the original, cropped alike (--crop-grid)"
+                )
+
+
+def evaluate_views(
+    result: Clip,
+    truth: Clip,
+    places: Places | None = None,
+    *,
+    skipped: Set[tuple[int, int, int]] = frozenset(),
+    consistency: bool = True,
+) -> LightFieldQuality:
+    """Return the quality of the light field `result` against `truth`.
+
+    `skipped` are rows, columns and moments of further frames that count in no mean.
+    Raises PairingError where sizes differ, or a view or frame has no partner.
+    """
+    pair = _Pair(result, truth)
+    pair.check()
+    places = places or {}
+    given = tuple(place for place, steps in places.items() if steps is None)
+    views = tuple(_views(pair, places, frozenset(given), skipped))
+    if not views:
+        raise PairingError(
+            "found no view to compare, expected one that was not given; compare without --plan"
+        )
+    epi, warp, warp_truth = _consistency(pair, given) if consistency else (None, None, None)
+    return LightFieldQuality(
+        frames=sum(
+            (v.row, v.col, moment) not in skipped
+            for v in pair.grids()[0].views
+            if (v.row, v.col) not in given
+            for moment in range(v.frames)
+        ),
+        psnr=_mean(views, "psnr"),
+        ssim=_mean(views, "ssim"),
+        psnr_y=_mean(views, "psnr_y"),
+        ssim_y=_mean(views, "ssim_y"),
+        worst=min(views, key=lambda view: view.psnr),
+        given=given,
+        by_distance=_by_distance(views),
+        epi_psnr=epi,
+        warp_error=warp,
+        warp_error_truth=warp_truth,
+        flicker=_flicker(pair) if consistency else None,
+        views=views,
+    )
+
+
+def _mean(views: tuple[ViewQuality, ...], name: str) -> float:
+    return round(float(np.mean([getattr(view, name) for view in views])), 5)
+
+
+def _views(
+    pair: _Pair,
+    places: Places,
+    given: frozenset[tuple[int, int]],
+    skipped: Set[tuple[int, int, int]],
+) -> Iterator[ViewQuality]:
+    from crossnetpp.metrics import quality  # imports torch
+
+    grid, truth_grid = pair.grids()
+    results, truths = ViewReader(pair.result), ViewReader(pair.truth)
+    try:
+        for position, view in enumerate(grid.views):
+            if (view.row, view.col) in given:
+                continue
+            there = truth_grid.at(view.row, view.col)
+            assert there is not None
+            measured = [
+                quality(
+                    *_alike(
+                        results.get(grid.number(position, moment)),
+                        truths.get(truth_grid.number(there, moment)),
+                    )
+                )
+                for moment in range(view.frames)
+                if (view.row, view.col, moment) not in skipped
+            ]
+            if not measured:
+                continue
+            psnr, ssim, psnr_y, ssim_y = np.mean(np.asarray(measured), axis=0)
+            yield ViewQuality(
+                row=view.row,
+                col=view.col,
+                steps=places.get((view.row, view.col)),
+                psnr=round(float(psnr), 4),
+                ssim=round(float(ssim), 5),
+                psnr_y=round(float(psnr_y), 4),
+                ssim_y=round(float(ssim_y), 5),
+            )
+    finally:
+        results.close()
+        truths.close()
+
+
+def _alike(a: Pixels, b: Pixels) -> tuple[Pixels, Pixels]:
+    deep = a if a.itemsize > b.itemsize else b
+    return same_depth(a, deep), same_depth(b, deep)
+
+
+def _by_distance(views: tuple[ViewQuality, ...]) -> tuple[Distance, ...]:
+    near: dict[float, list[float]] = {}
+    for view in views:
+        if view.steps is not None:
+            near.setdefault(float(round(view.steps)), []).append(view.psnr)
+    return tuple(
+        Distance(steps=steps, views=len(psnr), psnr=round(float(np.mean(psnr)), 3))
+        for steps, psnr in sorted(near.items())
+    )
+
+
+def _consistency(
+    pair: _Pair, given: tuple[tuple[int, int], ...]
+) -> tuple[float | None, float | None, float | None]:
+    """Return EPI PSNR, and the warping errors of result and truth, at the first moment."""
+    grid, _ = pair.grids()
+    epis: list[float] = []
+    for along in ("row", "col"):
+        for place in sorted({getattr(view, along) for view in grid.views}):
+            line = [v for v in grid.views if getattr(v, along) == place]
+            line = [v for v in line if (v.row, v.col) not in given]
+            if len(line) > 1:
+                epis += _epi_psnr(pair, [(v.row, v.col) for v in line], vertical=along == "col")
+    errors = [_warp_errors(pair, a, b) for a, b in _neighbours(grid)]
+    if not errors:
+        return (round(float(np.mean(epis)), 4) if epis else None), None, None
+    result, truth = np.mean(np.asarray(errors), axis=0)
+    mean = round(float(np.mean(epis)), 4) if epis else None
+    return mean, round(float(result), 4), round(float(truth), 4)
+
+
+def _stacks(
+    pair: _Pair, places: list[tuple[int, int]]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield each place's view of result and truth, H x W x 3, 0..255."""
+    readers = ViewReader(pair.result), ViewReader(pair.truth)
+    try:
+        for row, col in places:
+            found = []
+            for grid, reader in zip(pair.grids(), readers, strict=True):
+                position = grid.at(row, col)
+                assert position is not None
+                rgb = reader.get(grid.number(position, 0))
+                found.append(rgb.astype(np.float32) * (255 / np.iinfo(rgb.dtype).max))
+            yield found[0], found[1]
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def _epi_psnr(pair: _Pair, places: list[tuple[int, int]], *, vertical: bool) -> list[float]:
+    """Return the PSNR of every epipolar picture of a line of views, one for each y (or x)."""
+    axis = 0 if vertical else 1
+    total: Any = 0.0
+    for result, truth in _stacks(pair, places):
+        total = total + ((result - truth) ** 2).mean(axis=(axis, 2))
+    error = np.maximum(np.asarray(total) / len(places), 1e-3)
+    return [float(value) for value in 10 * np.log10(255**2 / error)]
+
+
+def _flicker(pair: _Pair) -> float | None:
+    grid, _ = pair.grids()
+    places = [(view.row, view.col) for view in grid.views]
+    means = {
+        place: (result - truth).mean(axis=(0, 1))
+        for place, (result, truth) in zip(places, _stacks(pair, places), strict=True)
+    }
+    steps = [
+        float(np.abs(means[place] - means[beside]).max())
+        for place in places
+        for beside in ((place[0], place[1] + 1), (place[0] + 1, place[1]))
+        if beside in means
+    ]
+    return round(max(steps), 4) if steps else None
+
+
+def _neighbours(grid: Grid) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    pairs = []
+    for view in grid.views:
+        for row, col in ((view.row, view.col + 1), (view.row + 1, view.col)):
+            if grid.at(row, col) is not None:
+                pairs.append(((view.row, view.col), (row, col)))
+    if not pairs:
+        return []
+    return [pairs[i] for i in np.unique(np.linspace(0, len(pairs) - 1, NEIGHBOURS).astype(int))]
+
+
+def _warp_errors(
+    pair: _Pair, first: tuple[int, int], second: tuple[int, int]
+) -> tuple[float, float]:
+    """Return the mean absolute difference of two neighbours, by the truth's flow, both ways."""
+    (result_a, truth_a), (result_b, truth_b) = _stacks(pair, [first, second])
+    planes = [grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]
+    opencv: Any = cv2
+    dis = opencv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there = dis.calc(planes[0], planes[1], None)
+    back = dis.calc(planes[1], planes[0], None)
+    height, width = planes[0].shape
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+    at = grid + there
+    closes = np.linalg.norm(_sampled(back, at) + there, axis=2) < AGREE
+    inside = ((at >= 0) & (at <= [width - 1, height - 1])).all(axis=2) & closes
+    if not inside.any():
+        return 0.0, 0.0
+    errors = [
+        float(np.abs(_sampled(b, at) - a)[inside].mean())
+        for a, b in ((result_a, result_b), (truth_a, truth_b))
+    ]
+    return errors[0], errors[1]
+
+
+def _sampled(image: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
+    return cast(
+        "NDArray[np.float32]",
+        cv2.remap(image, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),  # type: ignore[call-overload]
+    )
+
+
+def in_words(found: LightFieldQuality) -> str:
+    """Return the figures as lines of text."""
+    worst = found.worst
+    lines = [
+        f"{len(found.views)} views, {len(found.given)} given ones left out",
+        f"RGB   PSNR {found.psnr:.2f} dB   SSIM {found.ssim:.4f}",
+        f"luma  PSNR {found.psnr_y:.2f} dB   SSIM {found.ssim_y:.4f}",
+        f"worst view ({worst.row}, {worst.col}): {worst.psnr:.2f} dB",
+    ]
+    lines += [
+        f"  {near.steps:4.0f} steps: {near.psnr:.2f} dB ({near.views} views)"
+        for near in found.by_distance
+    ]
+    if found.epi_psnr is not None:
+        lines.append(f"EPI   PSNR {found.epi_psnr:.2f} dB")
+    if found.warp_error is not None and found.warp_error_truth is not None:
+        lines.append(
+            f"view-to-view error {found.warp_error:.2f} of 255 (the truth's own "
+            f"{found.warp_error_truth:.2f})"
+        )
+    if found.flicker is not None:
+        lines.append(f"brightness steps by at most {found.flicker:.2f} of 255 from view to view")
+    return "\n".join(lines)

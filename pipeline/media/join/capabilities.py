@@ -1,0 +1,202 @@
+"""What an output's container and codec can hold of the input, said before anything is written."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import InputError
+from pipeline.media.alpha import BESIDE_PACKETS, ENCODERS, keeps
+from pipeline.media.colour import describe_colour
+from pipeline.media.container import first_frame as container_first_frame
+from pipeline.media.container import opened
+from pipeline.media.hdr import CARRIERS, is_dynamic
+from pipeline.media.languages import same, told
+from pipeline.media.pictures import stills
+from pipeline.media.sandbox.parent import sandboxed
+from pipeline.media.streams import EXACT_MUXERS, MATROSKA, can_hold, muxer_for, split
+from pipeline.schema.plan import Clip, Encoding
+
+_TELL_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
+"""Encoders whose own bits tell a sample aspect ratio: PyAV gives Matroska and NUT no other."""
+
+_PICTURES = {
+    ".png": (16, True), ".tif": (16, True), ".tiff": (16, True), ".webp": (8, True),
+    ".jpg": (8, False), ".jpeg": (8, False), ".bmp": (8, False), ".ppm": (16, False),
+}  # fmt: skip
+"""Suffix -> most bits, and whether transparency is kept."""
+_LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
+
+
+def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
+    """Return `<stem>_x<scale>` beside the input, in a container that can hold the video."""
+    given = Path(clip.path)
+    if clip.kind == "stills":
+        if given.is_file():
+            return given.with_name(f"{given.stem}_x{scale}.png")
+        folder = given if given.is_dir() else Path(clip.files[0]).parent
+        folder = folder.resolve()
+        return folder.with_name(f"{folder.name}_x{scale}")
+    suffix = given.suffix.lower()
+    try:
+        held = can_hold(muxer_for(clip, given), encoding.codec)
+    except InputError:
+        held = False
+    if not held:
+        suffix = ".mkv"
+    return given.with_name(f"{given.stem}_x{scale}{suffix}")
+
+
+def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
+    """Raise InputError where the container of `out_path` cannot hold what the encoder makes."""
+    if clip.kind == "stills":
+        _check_picture(clip, out_path)
+        return
+    muxer = muxer_for(clip, out_path)
+    if not can_hold(muxer, encoding.codec):
+        raise InputError(
+            f"{out_path.suffix} cannot hold {encoding.codec}; expected a container that can; "
+            "try .mkv, or another --codec"
+        )
+    beside = encoding.codec in BESIDE_PACKETS and keeps(encoding.codec, encoding.pix_fmt)
+    if clip.alpha and beside and muxer not in MATROSKA:
+        raise InputError(
+            f"{out_path.suffix} has no place for the transparency of {encoding.codec}; expected "
+            ".webm or .mkv; try one of these, --codec prores into .mov, or --codec libx264, which "
+            "drops it"
+        )
+    # ProRes leaves it to the container
+    told = encoding.codec in _TELL_ASPECT or (
+        encoding.codec == "prores_ks" and muxer in EXACT_MUXERS
+    )
+    if clip.sample_aspect_ratio != 1 and not told:
+        raise InputError(
+            f"{encoding.codec} cannot keep pixels of {clip.sample_aspect_ratio}; expected one of "
+            f"{', '.join(sorted(_TELL_ASPECT))}; try --codec libx264"
+        )
+
+
+@sandboxed
+def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
+    """Say in sentences what will be rounded or lost on the way to an output's container."""
+    if clip.kind == "stills":
+        return [*_alpha_notes(clip, encoding), *still_notes(clip, out_path)]
+    muxer = muxer_for(clip, out_path)
+    tick = Fraction(1, 1000) if muxer in MATROSKA else None
+    if muxer == "mpegts":
+        tick = Fraction(1, 90000)
+    notes = picture_notes(clip, encoding)
+    if tick is not None and (clip.time_base / tick).denominator != 1:
+        notes.append(
+            f"{out_path.suffix} keeps times in steps of {float(tick) * 1000:g} ms: "
+            "every time is rounded to the nearest"
+        )
+    kept, lost = split(clip, muxer)
+    for info in clip.other_streams:
+        if info.index in kept and not same(told(muxer, info.language), info.language):
+            notes.append(
+                f"the language {info.language} of stream {info.index} has no code in "
+                f"{out_path.suffix}: it will be unknown"
+            )
+    for info in clip.other_streams:
+        if info.index in kept and muxer == "mp4" and info.codec.startswith("pcm_"):
+            notes.append(
+                f"stream {info.index} is {info.codec}, which few players know in "
+                f"{out_path.suffix}; try .mov or .mkv"
+            )
+    for info in lost:
+        language = f" ({info.language})" if info.language else ""
+        notes.append(
+            f"stream {info.index}, {info.type} {info.codec}{language}, cannot be kept in "
+            f"{out_path.suffix} and is left out"
+        )
+    return notes
+
+
+def picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
+    """Say what is lost of the pictures themselves, whatever holds them."""
+    frame = first_frame(clip)
+    notes: list[str] = []
+    notes += _alpha_notes(clip, encoding)
+    if clip.deinterlace != "off":
+        notes.append(
+            f"the video is interlaced{'' if clip.interlaced else ' (it does not say so)'}: bwdif "
+            "makes it progressive, frame for frame (the frame rate stays); "
+            "--deinterlace off leaves it as it is"
+        )
+    elif frame.interlaced_frame:
+        notes.append("the video is interlaced and is enhanced as if it were not")
+    if clip.hdr is not None and encoding.codec not in CARRIERS:
+        notes.append(
+            f"{encoding.codec} writes no mastering display and content light level; the colour "
+            "tags are kept: try --codec libx265"
+        )
+    if is_dynamic(frame):
+        notes.append("dynamic HDR metadata (Dolby Vision, HDR10+) are dropped; PQ or HLG is kept")
+    return notes
+
+
+def guess_notes(clip: Clip, width: int, height: int) -> list[str]:
+    """Say where an untagged output is so large that players guess other colours than the input's.
+
+    Tags stay those of the input, none included; players guess BT.709 from 1280x720 on.
+    """
+    there = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
+    if clip.kind != "video" or there.used_matrix == clip.colour.used_matrix:
+        return []
+    return [
+        f"untagged colour stays {clip.colour.used_matrix}, but at {width}x{height} players guess "
+        f"{there.used_matrix}: tag the input, for example by ffmpeg -i IN -c copy "
+        "-bsf:v h264_metadata=matrix_coefficients=6 TAGGED"
+    ]
+
+
+def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
+    if not clip.alpha:
+        return []
+    if keeps(encoding.codec, encoding.pix_fmt):
+        how = f" as {encoding.codec} {encoding.pix_fmt}" if clip.kind == "video" else ""
+        return [f"transparency is kept{how}, enlarged plainly: the reference lends it nothing"]
+    others = ", or ffv1 into .mkv" if clip.sample_aspect_ratio == 1 else ""
+    return [
+        f"transparency is dropped: {encoding.codec} {encoding.pix_fmt} is opaque; expected one of "
+        f"{', '.join(ENCODERS)}; try --codec prores into .mov{others}"
+    ]
+
+
+def _check_picture(clip: Clip, out: Path) -> None:
+    """Raise InputError where a lone picture's kind cannot hold its depth or transparency."""
+    if not Path(clip.path).is_file() or not out.suffix:
+        return
+    bits, alpha = _PICTURES.get(out.suffix.lower(), (0, False))
+    if clip.bit_depth > bits or (clip.alpha and not alpha):
+        what = f"{clip.bit_depth} bits{' with transparency' if clip.alpha else ''}"
+        raise InputError(
+            f"{out.suffix} cannot hold a picture of {what}; expected .png or .tif; try "
+            f"{out.with_suffix('.png').name}"
+        )
+
+
+def still_notes(clip: Clip, out: Path | None = None) -> list[str]:
+    """Say what is lost of pictures: all but the first of a file, and by JPEG and WebP."""
+    notes = []
+    for file in clip.files:
+        if count := stills.first_of_many(file):
+            notes.append(
+                f"{Path(file).name} holds {count} pictures, of which only the first is enhanced: "
+                "an animated PNG is read whole where it is named .apng"
+            )
+            break
+    if out is not None and out.suffix.lower() in _LOSSY and Path(clip.path).is_file():
+        notes.append(f"{out.suffix} loses a little of the picture: .png loses nothing")
+    return notes
+
+
+def first_frame(clip: Clip) -> VideoFrame:
+    with opened(clip.path) as container:
+        stream = container.streams[clip.stream_index]
+        assert isinstance(stream, VideoStream)
+        return container_first_frame(container, stream, clip.path)

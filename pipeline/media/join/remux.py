@@ -1,0 +1,366 @@
+"""Join segments by packets, with everything else that the input's container holds."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from pipeline.errors import StageError
+from pipeline.media.alpha import (
+    ALPHA_MODE,
+    BESIDE_PACKETS,
+    MATROSKA_TICK,
+    alpha_of,
+    has_alpha,
+    keeps,
+)
+from pipeline.media.colour import Pixels, ToRgb, contiguous, output_colour
+from pipeline.media.container import MEDIA_ERRORS, first_line, opened
+from pipeline.media.hdr import side_data
+from pipeline.media.join.capabilities import first_frame
+from pipeline.media.pictures import stills
+from pipeline.media.read.probe import scan
+from pipeline.media.sandbox.parent import sandboxed
+from pipeline.media.streams import (
+    EXACT_MUXERS,
+    MATROSKA,
+    Window,
+    add_copy,
+    chapters,
+    muxer_for,
+    packets,
+    split,
+)
+from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD
+from pipeline.schema.plan import Clip, Encoding
+
+_LARGEST_TIMESCALE = 2**31 - 1
+# fmt: off
+_ITUNES_TAGS = frozenset({
+    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre",
+    "copyright", "grouping", "lyrics", "description", "synopsis", "show", "episode_id",
+    "network", "keywords", "season_number", "episode_sort", "media_type", "hd_video",
+    "gapless_playback", "compilation", "track", "disc", "encoder", "encoded_by",
+    "creation_time", "major_brand", "minor_version", "compatible_brands", "location",
+    "location-eng",
+})
+# fmt: on
+"""Container tags that MP4 keeps in its usual place; others need the key-value box."""
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """Decode order of the joined video: sorted pts, and by how many frames dts lag."""
+
+    pts: Sequence[int]
+    delay: int
+    end_pts: int
+    window: Window
+    mirrored: bool
+    """Whether the last packet in decode order is also shown last."""
+
+    def dts(self, position: int) -> int:
+        """Return the dts of the packet at `position`: the pts `delay` frames before, in order."""
+        if position >= self.delay:
+            return self.pts[position - self.delay]
+        if self.mirrored:
+            # the last packet then lasts exactly as long as its frame
+            return self.pts[0] - (self.pts[-1] - self.pts[position - 1 - self.delay])
+        # before the first pts: in even steps, which leave the last packet a duration
+        even = self.pts[1] - self.pts[0] if len(self.pts) > 1 else 1
+        room = (self.end_pts - self.pts[-1 - self.delay] - 1) // self.delay
+        return self.pts[0] - (self.delay - position) * max(1, min(even, room))
+
+    def duration(self, pts: int) -> int:
+        """Return the ticks for which the frame at `pts` is shown."""
+        after = bisect_right(self.pts, pts)
+        return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
+
+    def last_duration(self) -> int:
+        """Return the duration of the last packet that makes the track as long as what it shows.
+
+        MP4 adds up the dts steps: with a variable rate and B-frames these end before the frames.
+        """
+        last = len(self.pts) - 1
+        return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
+
+
+@sandboxed
+def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding) -> None:
+    """Write the joined segments and the input's other streams to `out`; overwrites it."""
+    files = [Path(segment) for segment in segments]
+    if not files:
+        raise StageError("there are no segments to join; expected at least one; run again")
+    if clip.kind == "stills":
+        _write_stills(clip, files, out)
+        return
+    timing = _time(clip, files)
+    try:
+        _write_video(clip, files, out, encoding, timing)
+    except MEDIA_ERRORS as error:
+        raise StageError(
+            f"{out} cannot be written ({first_line(error)}); "
+            "check that the disk has room, or try another container such as .mkv"
+        ) from error
+
+
+def _segment_packets(clip: Clip, file: Path) -> Iterator[Packet[Any]]:
+    """Yield a segment's packets in decode order with pts in the clip's ticks."""
+    with opened(str(file)) as container:
+        first = _first_pts(container)
+        stream = container.streams.video[0]
+        # there a tick is written as a millisecond
+        tick = MATROSKA_TICK if "matroska" in container.format.name else clip.time_base
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            exact = packet.pts * packet.time_base / tick
+            if exact.denominator != 1:
+                raise StageError(f"{file} has times off the input's clock; run again")
+            packet.time_base = clip.time_base
+            packet.pts = int(exact) - LEAD + first
+            packet.dts = None
+            yield packet
+
+
+def _first_pts(container: InputContainer) -> int:
+    # Matroska writes names in capitals
+    tags = {name.lower(): value for name, value in container.metadata.items()}
+    return int(tags[FIRST_PTS_TAG])
+
+
+def _time(clip: Clip, files: list[Path]) -> _Timing:
+    headers = set()
+    coded = array("q")
+    for file in files:
+        with opened(str(file)) as container:
+            headers.add(bytes(container.streams.video[0].codec_context.extradata or b""))
+        coded.extend(
+            packet.pts for packet in _segment_packets(clip, file) if packet.pts is not None
+        )
+    if len(headers) > 1:
+        raise StageError(
+            f"the {len(files)} segments have {len(headers)} different encoder headers; expected "
+            "one; the encoder's version has changed: delete the run folder and run again"
+        )
+    order = np.argsort(coded)
+    ordered = array("q", np.asarray(coded)[order].tobytes())
+    if np.any(np.diff(ordered) == 0):
+        raise StageError("two segments hold the same frame; delete the run folder and run again")
+    delay = int(np.max(order - np.arange(len(order))))
+    index = scan(clip)
+    after = bisect_right(index.pts, ordered[-1])
+    end = index.pts[after] if after < len(index.pts) else index.end_pts
+    whole = after == len(index.pts) and ordered[0] == index.pts[0]
+    window = Window() if whole else Window(ordered[0] * clip.time_base, end * clip.time_base)
+    mirrored = coded[-1] == ordered[-1]
+    return _Timing(ordered, delay, end, window, mirrored)
+
+
+def _write_video(
+    clip: Clip, files: list[Path], out: Path, encoding: Encoding, timing: _Timing
+) -> None:
+    muxer = muxer_for(clip, out)
+    with ExitStack() as stack:
+        source = stack.enter_context(opened(clip.path))
+        template = stack.enter_context(opened(str(files[0])))
+        options = _muxer_options(clip, muxer, list(source.streams), dict(source.metadata))
+        target = stack.enter_context(
+            av.open(
+                str(out),
+                "w",
+                format=muxer,
+                container_options=options,
+                metadata_errors="surrogateescape",
+            )
+        )
+        video: VideoStream | None = None
+        copies: dict[int, Stream] = {}
+        kept = split(clip, muxer)[0]
+        for stream in source.streams:
+            if stream.index == clip.stream_index:
+                video = _add_video(target, template.streams.video[0], clip, encoding, stream)
+            elif stream.index in kept:
+                copy = add_copy(target, muxer, stream)
+                assert copy is not None
+                copies[stream.index] = copy
+        assert video is not None
+        target.metadata.update(source.metadata)
+        target.set_chapters(chapters(source, timing.window))
+        carried = [s for s in source.streams if s.index in copies and s.type != "attachment"]
+        joined = _joined(clip, files, timing, video, stretch=muxer in EXACT_MUXERS)
+        copied = packets(source, carried, timing.window)
+        if muxer in EXACT_MUXERS:
+            copied = _lasting(copied)
+        _interleave(target, joined, copied, copies)
+
+
+def _muxer_options(
+    clip: Clip, muxer: str, streams: list[Stream], metadata: dict[str, str]
+) -> dict[str, str]:
+    options = {"fflags": "+bitexact"}
+    if muxer in EXACT_MUXERS:
+        # the movie's clock tells where tracks start: by default it has only milliseconds
+        options["movie_timescale"] = str(_common_scale(clip, streams))
+        # one option for all video tracks
+        videos = [stream for stream in streams if stream.type == "video"]
+        options["video_track_timescale"] = str(_common_scale(clip, videos))
+        if set(metadata) - _ITUNES_TAGS:
+            options["movflags"] = "+use_metadata_tags"
+    elif muxer == "mpegts":
+        options["mpegts_copyts"] = "1"
+    if muxer in MATROSKA or muxer == "mpegts":
+        # they would shift everything where audio begins before 0, as AAC's priming does
+        options["avoid_negative_ts"] = "disabled"
+    return options
+
+
+def _common_scale(clip: Clip, streams: list[Stream]) -> int:
+    """Return ticks a second in which the times of all these streams are whole numbers."""
+    scales = [stream.time_base.denominator for stream in streams if stream.time_base]
+    common = math.lcm(clip.time_base.denominator, *scales)
+    return common if common <= _LARGEST_TIMESCALE else clip.time_base.denominator
+
+
+def _add_video(
+    target: OutputContainer, template: VideoStream, clip: Clip, encoding: Encoding, source: Stream
+) -> VideoStream:
+    stream = target.add_stream_from_template(template, opaque=True)
+    assert isinstance(stream, VideoStream)
+    stream.time_base = clip.time_base
+    context = stream.codec_context
+    context.framerate = (clip.frame_rate or Fraction(25)).limit_denominator(1_000_000)
+    context.sample_aspect_ratio = clip.sample_aspect_ratio
+    colour = output_colour(clip.colour, encoding.pix_fmt)
+    context.colorspace, context.color_range = colour.matrix, colour.range
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+    if encoding.codec in ("libx265", "hevc_nvenc") and target.format.name in EXACT_MUXERS:
+        context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1
+    matrix = display_matrix(clip)
+    if matrix is not None:
+        stream.set_display_matrix(matrix)
+    own = ("encoder", "duration", "bps", "number_of_", "_statistics", ALPHA_MODE)
+    stream.metadata.update(
+        {k: v for k, v in source.metadata.items() if not k.lower().startswith(own)}
+    )
+    if keeps(encoding.codec, encoding.pix_fmt) and encoding.codec in BESIDE_PACKETS:
+        context.pix_fmt = encoding.pix_fmt  # by which the muxer says that there is transparency
+    stream.disposition = source.disposition
+    return stream
+
+
+def display_matrix(clip: Clip) -> list[int] | None:
+    """Return the nine numbers by which the input is turned or mirrored for display."""
+    for data in side_data(first_frame(clip)):
+        if data.type.name == "DISPLAYMATRIX":
+            return list(memoryview(bytes(data)).cast("i"))
+    return None
+
+
+def _joined(
+    clip: Clip, files: list[Path], timing: _Timing, stream: VideoStream, *, stretch: bool
+) -> Iterator[Packet[Any]]:
+    position = 0
+    for file in files:
+        for packet in _segment_packets(clip, file):
+            assert packet.pts is not None
+            packet.dts = timing.dts(position)
+            packet.duration = timing.duration(packet.pts)
+            packet.stream = stream
+            position += 1
+            if stretch and position == len(timing.pts):
+                packet.duration = timing.last_duration()
+            yield packet
+
+
+def _lasting(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Give sound packets that do not say how long they last the step before them.
+
+    A track of MP4 ends with its last packet; one that lasts no time is left out when it is read.
+    """
+    times: dict[int, int] = {}
+    for packet in copied:
+        if packet.stream.type == "audio" and packet.dts is not None:
+            before = times.get(packet.stream_index, packet.dts)
+            packet.duration = packet.duration or max(1, packet.dts - before)
+            times[packet.stream_index] = packet.dts
+        yield packet
+
+
+def _interleave(
+    target: OutputContainer,
+    video: Iterator[Packet[Any]],
+    copied: Iterator[Packet[Any]],
+    copies: dict[int, Stream],
+) -> None:
+    """Mux both by decode time, so that the muxer never has to hold one back for long."""
+    target.start_encoding()
+    clock = Fraction(-1 << 40)
+    waiting = next(video, None)
+    for packet in copied:
+        if packet.dts is not None:
+            clock = packet.dts * packet.time_base
+        while waiting is not None and waiting.dts is not None:
+            if waiting.dts * waiting.time_base > clock:
+                break
+            target.mux(waiting)
+            waiting = next(video, None)
+        packet.stream = copies[packet.stream_index]
+        target.mux(packet)
+    while waiting is not None:
+        target.mux(waiting)
+        waiting = next(video, None)
+
+
+def still_names(clip: Clip) -> list[str]:
+    """Return the names of the pictures in an output folder: the input's, as PNG."""
+    names = [f"{Path(file).stem}.png" for file in clip.files]
+    if len(set(names)) < len(names):
+        width = len(str(len(names)))
+        return [f"{number:0{width}d}_{name}" for number, name in enumerate(names)]
+    return names
+
+
+def _write_stills(clip: Clip, files: list[Path], out: Path) -> None:
+    names = still_names(clip)
+    folder = len(clip.files) > 1 or not Path(clip.path).is_file()
+    if folder:
+        out.mkdir(parents=True, exist_ok=True)
+    for pts, pixels in stored_frames(clip, files):
+        place = out / names[pts] if folder else out
+        if pixels.shape[2] == 3:
+            stills.save(place, pixels)
+        else:
+            stills.save(place, contiguous(pixels[..., :3]), contiguous(pixels[..., 3]))
+
+
+def stored_frames(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
+    """Yield pts in the clip's ticks, and H x W x 3 RGB or x 4 with transparency, of segments."""
+    for file in files:
+        with opened(str(file)) as container:
+            first = _first_pts(container)
+            stream = container.streams.video[0]
+            convert = ToRgb(clip.colour)
+            for frame in container.decode(stream):
+                assert frame.pts is not None
+                assert stream.time_base is not None
+                pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
+                transparent = has_alpha(frame.format.name)
+                # before, as converting takes the frame's tags
+                alpha = alpha_of(frame, deep=clip.bit_depth > 8) if transparent else None
+                rgb = convert(frame)
+                yield int(pts), rgb if alpha is None else contiguous(np.dstack([rgb, alpha]))

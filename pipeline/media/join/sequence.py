@@ -1,0 +1,272 @@
+"""A video as numbered pictures: written from segments without loss, read again and compared.
+
+Pictures lie upright, as players show the video. What they cannot say lies beside them, in
+`numbered.SIDECAR`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pipeline.errors import MediaError, PipelineError, StageError
+from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.join.capabilities import picture_notes, still_notes
+from pipeline.media.join.remux import display_matrix, stored_frames
+from pipeline.media.pictures import exr, numbered, stills
+from pipeline.media.pictures.transparent import straight
+from pipeline.media.read.probe import scan
+from pipeline.media.sandbox.parent import sandboxed
+from pipeline.schema.plan import Clip, Encoding, FrameIndex
+
+_UNTAGGED = 2
+"""Of primaries and transfer."""
+
+
+@sandboxed
+def assemble(
+    clip: Clip, segments: Sequence[str | Path], out: Path, index: FrameIndex, pattern: str
+) -> None:
+    """Write the frames of the segments into the folder `out`, with their times beside them.
+
+    `index` lists the frames promised. Raises StageError where segments hold others.
+    """
+    matrix = _matrix(clip)
+    out.mkdir(exist_ok=True)
+    for position, (wanted, found) in enumerate(
+        zip_longest(index.pts, stored_frames(clip, segments), fillvalue=None)
+    ):
+        if found is None or wanted is None or found[0] != wanted:
+            raise StageError(
+                f"the segments end or differ at picture {position + numbered.FIRST}; delete the "
+                "run folder and run again"
+            )
+        _save(out / numbered.name_of(pattern, position), upright(found[1], matrix))
+    if clip.kind == "video":
+        text = _told(clip, index, pattern, matrix).model_dump_json(indent=1)
+        (out / numbered.SIDECAR).write_text(f"{text}\n", encoding="utf-8")
+
+
+@sandboxed
+def differences(
+    clip: Clip,
+    index: FrameIndex,
+    out: Path,
+    width: int,
+    height: int,
+    pattern: str,
+    segments: Sequence[str | Path],
+) -> list[str]:
+    """Return, in one line each, how the folder `out` differs from a faithful sequence.
+
+    `width` and `height` are the output's before it is turned. Every picture is read again; with
+    `segments` each must have exactly the pixels of its frame there.
+    """
+    matrix = _matrix(clip)
+    keeps_alpha = clip.alpha and not _is_exr(pattern)
+    names = [numbered.name_of(pattern, position) for position in range(len(index.pts))]
+    found = _listed(clip, index, out, pattern, names)
+    size = (width, height) if _transposes(matrix) else (height, width)
+    shape = (*size, 4 if keeps_alpha else 3)
+    dtype = np.dtype(np.uint16 if clip.bit_depth > 8 else np.uint8)
+    frames = stored_frames(clip, segments) if segments else iter(())
+    for name in names:
+        frame = next(frames, None)
+        if not (out / name).exists():
+            continue  # counted above
+        try:
+            pixels = load(out / name)
+        except (PipelineError, OSError) as error:
+            found.append(f"{name} cannot be read back: {error}")
+            continue
+        if (pixels.shape, pixels.dtype) != (shape, dtype):
+            found.append(
+                f"{name} is {_described(pixels.shape, pixels.dtype)}, "
+                f"expected {_described(shape, dtype)}"
+            )
+        elif segments and (frame is None or not np.array_equal(pixels, upright(frame[1], matrix))):
+            found.append(f"{name} has other pixels than its frame")
+    return found
+
+
+def compared(clip: Clip, folder: Path) -> list[str]:
+    """Return how numbered pictures differ from the video `clip`, of whatever size they are.
+
+    Raises MediaError where nothing beside them tells how they are numbered.
+    """
+    told = numbered.read_sequence(folder)
+    if told is None:
+        raise MediaError(f"{folder} has no {numbered.SIDECAR}; expected numbered pictures of a run")
+    try:
+        across = load(folder / told.names[0]).shape[1] if told.pts else 0
+    except (PipelineError, OSError):
+        across = 0
+    shown = clip.height if _transposes(_matrix(clip)) else clip.width
+    scale = max(1, round(across / shown))
+    found = differences(
+        clip, scan(clip), folder, clip.width * scale, clip.height * scale, told.pattern, ()
+    )
+    lost = clip.alpha and _is_exr(told.pattern)
+    return [*found, "it is opaque, expected the transparency of the input"] if lost else found
+
+
+@sandboxed
+def notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
+    """Say in sentences what is lost on the way to pictures, and how they lie."""
+    said = _video_notes(clip, encoding) if clip.kind == "video" else _still_notes(clip)
+    if clip.alpha and _is_exr(pattern):
+        said.append("transparency is dropped: EXR pictures are written opaque; try .png or .tif")
+    elif clip.alpha:
+        said.append("transparency is kept, enlarged plainly: the reference lends it nothing")
+    if _is_exr(pattern):
+        said.append(
+            "EXR holds the recording's own values as 0..1, with its transfer curve: "
+            "nothing is made linear"
+        )
+    return said
+
+
+def _still_notes(clip: Clip) -> list[str]:
+    renamed = "the pictures are numbered anew: their names, and times in these, are not kept"
+    return [renamed, *still_notes(clip)]
+
+
+def _video_notes(clip: Clip, encoding: Encoding) -> list[str]:
+    said = picture_notes(clip.model_copy(update={"hdr": None, "alpha": False}), encoding)
+    matrix = _matrix(clip)
+    beside = f"is kept in {numbered.SIDECAR} only"
+    said.append(f"pictures have no times: {numbered.SIDECAR} beside them has every frame's")
+    if matrix is not None and not _aligned(matrix):
+        said.append("the video is turned by an odd angle when shown: pictures lie as it is stored")
+    elif matrix is not None and _turns(matrix):
+        said.append("the video is turned or mirrored when shown: the pictures lie upright")
+    if clip.sample_aspect_ratio != 1:
+        said.append(f"the shape of pixels, {clip.sample_aspect_ratio}, {beside}")
+    if (clip.colour.primaries, clip.colour.transfer) != (_UNTAGGED, _UNTAGGED):
+        said.append(
+            f"what the colours are (primaries {clip.colour.primaries}, transfer "
+            f"{clip.colour.transfer} of H.273) {beside}"
+        )
+    if clip.hdr is not None:
+        said.append("mastering display and content light level are dropped: pictures have no place")
+    for info in clip.other_streams:
+        language = f" ({info.language})" if info.language else ""
+        said.append(
+            f"stream {info.index}, {info.type} {info.codec}{language}, cannot be kept in pictures "
+            "and is left out"
+        )
+    if clip.chapters:
+        said.append(f"{clip.chapters} chapters cannot be kept in pictures and are left out")
+    return said
+
+
+def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[str]) -> list[str]:
+    """Return what is missing, too much, or told wrongly beside the pictures."""
+    video = clip.kind == "video"
+    there = {entry.name for entry in out.iterdir()}
+    wanted = {*names, *([numbered.SIDECAR] if video else [])}
+    found = []
+    if len(there - {numbered.SIDECAR}) != len(names):
+        count = len(there - {numbered.SIDECAR})
+        found.append(f"it has {count} pictures, expected {len(names)}")
+    elif there != wanted:
+        found.append(f"it holds {min(there ^ wanted)}, expected pictures numbered as {pattern}")
+    if not video:
+        return found
+    try:
+        told = numbered.read_sequence(out)
+    except MediaError as error:
+        return [*found, str(error)]
+    if told != _told(clip, index, pattern, _matrix(clip)):
+        found.append(f"{numbered.SIDECAR} tells other times, numbers or colours than the input's")
+    return found
+
+
+def _told(
+    clip: Clip, index: FrameIndex, pattern: str, matrix: list[int] | None
+) -> numbered.Sequence:
+    aspect = clip.sample_aspect_ratio
+    return numbered.Sequence(
+        pattern=pattern,
+        time_base=clip.time_base,
+        pts=tuple(index.pts),
+        end_pts=index.end_pts,
+        sample_aspect_ratio=1 / aspect if _transposes(matrix) else aspect,
+        turned=matrix is not None and _aligned(matrix) and _turns(matrix),
+        primaries=clip.colour.primaries,
+        transfer=clip.colour.transfer,
+    )
+
+
+def _is_exr(name: str) -> bool:
+    return Path(name).suffix.lower() == exr.SUFFIX
+
+
+def _save(file: Path, pixels: Pixels) -> None:
+    if _is_exr(file.name):
+        exr.save(file, pixels)
+    elif pixels.shape[2] == 4:
+        stills.save(file, contiguous(pixels[..., :3]), contiguous(pixels[..., 3]))
+    else:
+        stills.save(file, pixels)
+
+
+def load(file: Path) -> Pixels:
+    """Read a picture of a sequence as it is stored: uint8 or uint16 H x W x 3 RGB, or x 4.
+
+    Raises MediaError for anything else.
+    """
+    if _is_exr(file.name):
+        return exr.load(file)
+    try:
+        # not by stills.load, which makes colour pictures of 3 channels of all it can read
+        stored: Any = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error) as error:
+        raise MediaError(f"{file.name} cannot be read: {error}") from error
+    if stored is not None and stored.dtype == np.uint8 and stored.shape[2:] == (4,):
+        return straight(str(file))  # of TIFF the colours were multiplied
+    if stored is None or stored.ndim != 3 or stored.shape[2] not in (3, 4):
+        raise MediaError(f"{file.name} is no picture of 3 or 4 channels")
+    order = cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    return contiguous(cv2.cvtColor(stored, order))
+
+
+def _described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    opaque = "" if shape[2] == 3 else " with transparency"
+    return f"{shape[1]}x{shape[0]} of {8 * dtype.itemsize} bits{opaque}"
+
+
+def _matrix(clip: Clip) -> list[int] | None:
+    return display_matrix(clip) if clip.kind == "video" else None
+
+
+def upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
+    """Return H x W x channels pixels as a display matrix shows them.
+
+    The matrix maps (x, y) to (a x + c y, b x + d y) and is stored as a, b, u, c, d, v, x, y, w
+    (ISO/IEC 14496-12, 6.2.2). One that turns by no quarter changes nothing.
+    """
+    if matrix is None or not _aligned(matrix):
+        return rgb
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    turned = rgb.transpose(1, 0, 2) if b else rgb
+    across, down = (c, b) if b else (a, d)
+    return contiguous(turned[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+
+
+def _aligned(matrix: list[int]) -> bool:
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    return (a == d == 0 and b != 0 != c) or (b == c == 0 and a != 0 != d)
+
+
+def _turns(matrix: list[int]) -> bool:
+    return matrix[1] != 0 or matrix[0] < 0 or matrix[4] < 0
+
+
+def _transposes(matrix: list[int] | None) -> bool:
+    return matrix is not None and _aligned(matrix) and matrix[1] != 0

@@ -1,0 +1,240 @@
+"""Re-open a finished output and hold it against what the input and the plan promise."""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+
+from av.container import InputContainer
+
+from pipeline.errors import MediaError
+from pipeline.media.alpha import keeps
+from pipeline.media.colour import is_rgb, output_colour
+from pipeline.media.container import codec_name, opened
+from pipeline.media.join.remux import still_names
+from pipeline.media.languages import UNKNOWN, same, told
+from pipeline.media.pictures import stills, transparent
+from pipeline.media.read.probe import probe, scan
+from pipeline.media.sandbox.parent import sandboxed
+from pipeline.media.streams import Window, chapters, muxer_for, packets, split
+from pipeline.schema.plan import Clip, Colour, Encoding, FrameIndex
+
+_EMPTY_SUBTITLE = b"\0\0"
+
+
+@sandboxed
+def differences(
+    clip: Clip,
+    index: FrameIndex,
+    out: Path,
+    width: int,
+    height: int,
+    encoding: Encoding | None = None,
+) -> list[str]:
+    """Return, in one line each, how `out` differs from a faithful output; [] = it does not.
+
+    `index` lists the frames promised; times are compared as exact seconds, to within half a tick
+    where the container's ticks cannot express the input's. `encoding`, where it is known, tells
+    whether transparency was promised.
+    """
+    if clip.kind == "stills":
+        return _still_differences(clip, index, out, width, height)
+    try:
+        made = probe(str(out))
+        made_index = scan(made)
+    except MediaError as error:
+        return [f"the output cannot be read back: {error}"]
+    found = _picture_differences(clip, made, width, height)
+    promised = encoding is not None and keeps(encoding.codec, encoding.pix_fmt)
+    if clip.alpha and promised and not made.alpha:
+        found.append("it is opaque, expected the transparency of the input")
+    found += _time_differences(clip, index, made, made_index)
+    found += _stream_differences(clip, index, made)
+    return found
+
+
+def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> list[str]:
+    colour, found_colour = output_colour(clip.colour, made.pix_fmt), made.colour
+    if is_rgb(made.pix_fmt) and colour.matrix in (0, 2):
+        # H.264 says that it holds RGB even where the input did not
+        rgb = {"matrix": 0, "range": 2}
+        colour = colour.model_copy(update=rgb)
+        found_colour = found_colour.model_copy(update=rgb)
+    pairs = {
+        "size": ((made.width, made.height), (width, height)),
+        "rotation": (made.rotation, clip.rotation),
+        "sample aspect ratio": (made.sample_aspect_ratio, clip.sample_aspect_ratio),
+        "colour matrix": (found_colour.matrix, colour.matrix),
+        "colour range": (found_colour.range, colour.range),
+        "colour primaries": (made.colour.primaries, colour.primaries),
+        "colour transfer": (made.colour.transfer, colour.transfer),
+    }
+    if clip.hdr is not None and made.codec == "hevc" and made.hdr != clip.hdr:
+        pairs["HDR metadata"] = (str(made.hdr), str(clip.hdr))
+    if _meant_range(found_colour) == _meant_range(colour):
+        del pairs["colour range"]
+    return [
+        f"{what} is {found}, expected {expected}"
+        for what, (found, expected) in pairs.items()
+        if found != expected
+    ]
+
+
+def _meant_range(colour: Colour) -> int:
+    """Return the range tag; H.264 and H.265 mean limited where they say nothing."""
+    return colour.range or (1 if colour.used_range == "limited" else 2)
+
+
+def _time_differences(
+    clip: Clip, index: FrameIndex, made: Clip, made_index: FrameIndex
+) -> list[str]:
+    if len(made_index.pts) != len(index.pts):
+        return [f"it has {len(made_index.pts)} frames, expected {len(index.pts)}"]
+    exact = (clip.time_base / made.time_base).denominator == 1
+    tolerance = Fraction(0) if exact else made.time_base / 2
+    off = [
+        (wanted, got)
+        for wanted, got in zip(index.pts, made_index.pts, strict=True)
+        if abs(wanted * clip.time_base - got * made.time_base) > tolerance
+    ]
+    found = []
+    if off:
+        wanted, got = off[0]
+        found.append(
+            f"{len(off)} frames have another time, the first {got * made.time_base} s "
+            f"instead of {wanted * clip.time_base} s"
+        )
+    end, made_end = index.end_pts * clip.time_base, made_index.end_pts * made.time_base
+    # half a tick for the last frame's start; what it lasts is rounded down, as it is read
+    if abs(end - made_end) > 3 * tolerance:
+        found.append(f"it ends at {float(made_end):.6f} s, expected {float(end):.6f} s")
+    return found
+
+
+def _stream_differences(clip: Clip, index: FrameIndex, made: Clip) -> list[str]:
+    muxer = muxer_for(clip, Path(made.path))
+    kept, _ = split(clip, muxer)
+    window = _window(clip, index)
+    # one after the other: an open MP4 of an hour takes 25 MB for its index
+    with opened(clip.path) as source:
+        promised = len(chapters(source, window))
+        wanted = _digests(source, kept, window)
+    with opened(made.path) as output:
+        held = len(output.chapters())
+        if promised != held:
+            return [f"it has {held} chapters, expected {promised}"]
+        others = [s.index for s in output.streams if s.type != "data" or muxer == "mpegts"]
+        others.remove(made.stream_index)
+        got = _digests(output, others, Window())
+    if len(got) != len(wanted) or not all(
+        _alike(made_kind, kind, muxer)
+        for (_, made_kind, _), (_, kind, _) in zip(got, wanted, strict=True)
+    ):
+        listed = ", ".join(" ".join(kind) for _, kind, _ in got) or "none"
+        expected = ", ".join(" ".join(kind) for _, kind, _ in wanted) or "none"
+        return [f"its other streams are {listed}; expected {expected}"]
+    return [
+        f"the packets of {' '.join(kind)} (stream {number}) differ from the input's"
+        for (number, kind, digest), (_, _, other) in zip(wanted, got, strict=True)
+        if digest != other
+    ]
+
+
+def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
+    """Compare type and language of a copied stream with those of its original."""
+    return made[0] == kind[0] and same(made[1], told(muxer, kind[1]))
+
+
+def _window(clip: Clip, index: FrameIndex) -> Window:
+    whole = scan(clip)
+    if (index.pts[0], index.end_pts) == (whole.pts[0], whole.end_pts):
+        return Window()
+    return Window(index.pts[0] * clip.time_base, index.end_pts * clip.time_base)
+
+
+def _digests(
+    container: InputContainer, indices: list[int], window: Window
+) -> list[tuple[int, tuple[str, str], str]]:
+    """Return (index, (type, language), sha256 over all packets or the attachment) of each stream.
+
+    Sound of which nothing lies in the window is left out: MP4 does not list an empty track.
+    """
+    streams = [container.streams[index] for index in indices]
+    digests = {stream.index: hashlib.sha256() for stream in streams}
+    silent = {stream.index for stream in streams if stream.type == "audio"}
+    for stream in streams:
+        if stream.type == "attachment":
+            digests[stream.index].update(getattr(stream, "data", b""))
+    carried = [stream for stream in streams if stream.type != "attachment"]
+    for packet in packets(container, carried, window):
+        data = bytes(packet)
+        silent.discard(packet.stream_index)
+        if container.format.name == "mpegts":
+            data = _as_elsewhere(codec_name(packet.stream), data)
+        # MP4 fills the time between subtitles with empty ones, as its muxer sees fit
+        if packet.stream.type != "subtitle" or data != _EMPTY_SUBTITLE:
+            digests[packet.stream_index].update(data)
+    return [
+        (
+            stream.index,
+            (stream.type, stream.metadata.get("language") or UNKNOWN),
+            digests[stream.index].hexdigest(),
+        )
+        for stream in streams
+        if stream.index not in silent
+    ]
+
+
+def _as_elsewhere(codec: str, data: bytes) -> bytes:
+    """Return a packet of a transport stream as other containers hold it."""
+    if codec == "aac":
+        return _without_adts(data)
+    return _with_lengths(data) if codec in ("h264", "hevc") else data
+
+
+def _without_adts(data: bytes) -> bytes:
+    """Return an AAC frame without the header that only transport streams put before each.
+
+    ISO/IEC 14496-3, 1.A.2: 12 bits of sync, layer 0; two more bytes where a checksum follows.
+    """
+    if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        return data
+    return data[7:] if data[1] & 1 else data[9:]
+
+
+def _with_lengths(data: bytes) -> bytes:
+    """Return NAL units with their lengths before them in place of start codes.
+
+    ITU-T H.264, annex B: 00 00 01 before each, and perhaps one more zero; ISO/IEC 14496-15: four
+    bytes of length. What other zeros there are stay, as they do in FFmpeg's muxers.
+    """
+    units = data.split(b"\0\0\1")[1:]
+    units[:-1] = [unit.removesuffix(b"\0") for unit in units[:-1]]
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+
+
+def _still_differences(
+    clip: Clip, index: FrameIndex, out: Path, width: int, height: int
+) -> list[str]:
+    names = still_names(clip)
+    files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]
+    if out.is_dir() and not any(file.exists() for file in files):
+        files = stills.list_files(str(out))  # numbered anew, in the same order
+    found = []
+    for file in files:
+        try:
+            header = stills.describe(file)[:3]
+        except (MediaError, OSError) as error:
+            found.append(f"{file.name} cannot be read back: {error}")
+            continue
+        if clip.alpha and not transparent.has_alpha(str(file)):
+            found.append(f"{file.name} is opaque, expected the transparency of the input")
+        if header != (width, height, clip.bit_depth):
+            found.append(
+                f"{file.name} is {header[0]}x{header[1]} of {header[2]} bits, expected "
+                f"{width}x{height} of {clip.bit_depth} bits"
+            )
+    if len(files) != len(index.pts):
+        found.append(f"it has {len(files)} pictures, expected {len(index.pts)}")
+    return found

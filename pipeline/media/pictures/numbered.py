@@ -1,0 +1,155 @@
+"""Pictures numbered in a folder of their own, as `frames/%06d.png` asks for: names and times."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from pipeline.errors import InputError, MediaError
+from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.schema.plan import Model
+
+WRITTEN = (".png", ".tif", ".tiff", ".exr")
+"""Kinds of pictures, all of them without loss."""
+FIRST = 1
+"""Number of the first picture, as FFmpeg counts."""
+SIDECAR = "sequence.json"
+
+_PIECE = re.compile(r"%(?:(%)|(?:0([1-9]))?d)")
+"""A percent sign, or the number, with or without leading zeros."""
+
+
+class Sequence(Model):
+    """What pictures cannot say of themselves; kept beside them."""
+
+    version: Literal[1] = 1
+    pattern: str
+    """Name of a picture, with the place of its number."""
+    first: int = FIRST
+    time_base: Fraction
+    """Seconds a tick."""
+    pts: tuple[int, ...]
+    """Ticks at which each picture begins to be shown, in the order of their numbers."""
+    end_pts: int
+    """Ticks at which the last one ends."""
+    sample_aspect_ratio: Fraction
+    """Width of a pixel over its height, of the pictures as they lie there."""
+    turned: bool
+    """Whether they lie upright where the video's frames are stored turned or mirrored."""
+    primaries: int
+    """As in ITU-T H.273, 2 where the input does not tell."""
+    transfer: int
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Return the seconds at which the pictures are shown."""
+        return tuple(float(pts * self.time_base) for pts in self.pts)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the pictures."""
+        return [name_of(self.pattern, number) for number in range(len(self.pts))]
+
+
+def split_pattern(output: str) -> tuple[Path, str] | None:
+    """Return folder and pattern of an output such as `frames/%06d.png`; None for another.
+
+    Raises InputError for one that is meant as a pattern and cannot be one.
+    """
+    path = Path(output)
+    suffix = path.suffix.lower()
+    if suffix not in (*SUFFIXES, *WRITTEN) or not any(_numbers(path.name)):
+        return None
+    if suffix not in WRITTEN:
+        raise InputError(
+            f"found pictures that end in {path.suffix} as output, expected one of "
+            f"{', '.join(WRITTEN)}, which lose nothing; try {path.with_suffix('.png')}"
+        )
+    if len(_numbers(path.name)) > 1 or "%" in _PIECE.sub("", path.name):
+        raise InputError(
+            f"found the pattern {path.name} as output, expected one number such as %06d, and %% "
+            "for a percent sign; try %06d.png"
+        )
+    folder = path.absolute().parent
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"found pictures for the folder {folder}, which is in use, expected a folder of their "
+            f"own; try frames/{path.name}"
+        )
+    return folder, path.name
+
+
+def _numbers(name: str) -> list[str]:
+    return [match[0] for match in _PIECE.finditer(name) if not match[1]]
+
+
+def name_of(pattern: str, position: int) -> str:
+    """Return the name of the picture at `position`, which counts from 0."""
+
+    def put(match: re.Match[str]) -> str:
+        return "%" if match[1] else f"{position + FIRST:0{match[2] or 1}d}"
+
+    return _PIECE.sub(put, pattern)
+
+
+def stranger(folder: Path, pattern: str) -> str | None:
+    """Return the name of something in a folder that is no picture of a sequence; None = none."""
+    pieces, end = [], 0
+    for match in _PIECE.finditer(pattern):
+        pieces += [re.escape(pattern[end : match.start()]), "%" if match[1] else r"\d+"]
+        end = match.end()
+    own = re.compile("".join([*pieces, re.escape(pattern[end:])]))
+    for entry in sorted(folder.iterdir()):
+        picture = own.fullmatch(entry.name) or entry.name == SIDECAR
+        if not picture or entry.is_symlink() or not entry.is_file():
+            return entry.name
+    return None
+
+
+def read_sequence(folder: Path) -> Sequence | None:
+    """Return what is told beside numbered pictures, None where nothing is.
+
+    Raises MediaError for a file that is damaged.
+    """
+    file = folder / SIDECAR
+    if not file.is_file():
+        return None
+    try:
+        found = Sequence.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise MediaError(
+            f"{file} cannot be read ({said}); expected what a run writes beside numbered pictures; "
+            "mend it or move it away"
+        ) from error
+    if Path(found.pattern).name != found.pattern or len(_numbers(found.pattern)) != 1:
+        raise MediaError(f"{file} has no file name with a number as pattern; mend it")
+    return found
+
+
+def check_comparable(folder: Path, what: str) -> None:
+    """Raise InputError for pictures that lie otherwise than the frames of the recordings."""
+    found = read_sequence(folder) if folder.is_dir() else None
+    if found is not None and (found.turned or found.pattern.lower().endswith(".exr")):
+        kind = "upright pictures of a turned video" if found.turned else "EXR pictures"
+        raise InputError(
+            f"found {kind} in {folder} for {what}, expected PNG or TIFF of a video that is shown "
+            "as it is stored; give an output that is a video"
+        )
+
+
+def told_times(files: list[Path]) -> tuple[float, ...]:
+    """Return the seconds of pictures that are a whole sequence, else nothing."""
+    if len(files) < 2:
+        return ()
+    try:
+        found = read_sequence(files[0].parent)
+    except MediaError:
+        return ()  # of another program, which calls its file so, too
+    if found is None or [file.name for file in files] != found.names:
+        return ()
+    return found.times

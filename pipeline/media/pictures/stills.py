@@ -1,0 +1,189 @@
+"""Still images as frames: which files, in which order, at which times, and their pixels."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.errors import MediaError, StageError
+from pipeline.media.alpha import Plane
+from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.limits import check_size
+from pipeline.media.pictures.transparent import TIFF, save_tiff, straight
+from pipeline.paths import check_text
+
+logger = logging.getLogger(__name__)
+
+# check_size refuses what is too large, in our words; Pillow would warn, then raise its own error
+Image.MAX_IMAGE_PIXELS = None
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm"})
+
+_EXIF_IFD, _TAKEN, _TAKEN_SUBSEC, _ORIENTATION = 0x8769, 0x9003, 0x9291, 0x0112
+_CLOCK = re.compile(r"(?<!\d)(\d{1,2})[-:](\d{2})[-:](\d{2}(?:\.\d+)?)(?!\d)")
+_SECONDS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)s(?![a-zA-Z0-9])")
+_ASSIGNED = re.compile(r"(?<![a-zA-Z])t=(-?\d+(?:\.\d+)?)")
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key which puts `frame_2` before `frame_10`."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(p), p) if p.isdecimal() else (0, 0, p) for p in parts if p]
+
+
+def list_files(path: str) -> list[Path]:
+    """Return the pictures that a file, folder or glob names, in natural order."""
+    given = Path(path)
+    if given.is_file():
+        return [given]
+    if given.is_dir():
+        found = [p for p in given.iterdir() if p.is_file()]
+    else:
+        found = [Path(p) for p in glob.glob(path) if Path(p).is_file()]  # noqa: PTH207 - absolute
+    pictures = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    if not pictures:
+        where = "the folder" if given.is_dir() else "the pattern"
+        raise MediaError(
+            f"{path}: {where} has no pictures among {len(found)} files; "
+            f"expected {', '.join(sorted(SUFFIXES))}; check the path"
+        )
+    check_text(str(picture) for picture in pictures)
+    return sorted(pictures, key=lambda p: natural_key(str(p)))
+
+
+def describe(file: Path) -> tuple[int, int, int, float | None]:
+    """Return (width, height, bits a channel, EXIF seconds or None) from the header alone."""
+    if file.stat().st_size == 0:
+        raise MediaError(f"{file} is empty; expected a picture; copy it again")
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+            check_size(width, height, str(file))
+            exif = image.getexif()
+            if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
+                width, height = height, width
+            bits = _bits(file, image)
+            taken = exif.get_ifd(_EXIF_IFD)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise MediaError(
+            f"{file} cannot be read as a picture; expected PNG, TIFF or JPEG; open it to check"
+        ) from error
+    return width, height, bits, _exif_seconds(taken.get(_TAKEN), taken.get(_TAKEN_SUBSEC))
+
+
+def first_of_many(file: str) -> int:
+    """Return how many pictures a file holds where they are several: only the first is read."""
+    with Image.open(file) as image:
+        count = getattr(image, "n_frames", 1)
+    return int(count) if count > 1 else 0
+
+
+def _bits(file: Path, image: Image.Image) -> int:
+    # Pillow reports 16-bit RGB PNG and TIFF as 8-bit RGB
+    if image.format == "PNG":
+        with file.open("rb") as stream:
+            return 16 if stream.read(25)[24] == 16 else 8
+    if image.format == "TIFF":
+        depths = image.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
+        return 16 if max(depths) == 16 else 8
+    if image.format == "PPM":
+        return 16 if (_largest(file) or 255) > 255 else 8
+    return 16 if image.mode.startswith("I;16") or image.mode == "I" else 8
+
+
+def _largest(file: Path) -> int | None:
+    """Return the value of white in a binary PPM or PGM, None for other files."""
+    with file.open("rb") as stream:
+        head = stream.read(512)
+    words = re.sub(rb"#[^\n]*\n", b"", head).split(maxsplit=4)
+    if len(words) < 4 or words[0] not in (b"P5", b"P6") or not words[3].isdigit():
+        return None
+    return int(words[3])
+
+
+def _exif_seconds(taken: object, fraction: object) -> float | None:
+    if not isinstance(taken, str):
+        return None
+    try:
+        moment = datetime.strptime(taken.strip("\0 "), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    digits = fraction.strip("\0 ") if isinstance(fraction, str) else ""
+    return moment.timestamp() + (float(f"0.{digits}") if digits.isdecimal() else 0.0)
+
+
+def name_seconds(name: str) -> float | None:
+    """Return the time a file name states: `frame_12.5s`, `t=3.2` or `00-01-02.500`."""
+    if match := _ASSIGNED.search(name):
+        return float(match[1])
+    if match := _SECONDS.search(name):
+        return float(match[1])
+    if match := _CLOCK.search(name):
+        hours, minutes, seconds = match.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    return None
+
+
+def times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
+    """Return seconds of each file, from EXIF or else from the names; empty unless all have one."""
+    for candidates in (exif, [name_seconds(f.stem) for f in files]):
+        known = [seconds for seconds in candidates if seconds is not None]
+        if len(known) == len(files):
+            return tuple(known)
+    return ()
+
+
+def load(file: str) -> Pixels:
+    """Read a picture as uint8 or uint16 H x W x 3 RGB, upright; alpha is dropped."""
+    try:
+        if _multiplied(file):
+            return contiguous(straight(file)[..., :3])
+        data = np.fromfile(file, dtype=np.uint8)
+        # COLOR | ANYDEPTH keeps 16 bits, makes grey RGB, drops alpha and applies the orientation
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    except (OSError, cv2.error) as error:
+        raise StageError(f"{file} cannot be read: {error}") from error
+    if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
+        raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")
+    if data[:1].tobytes() == b"P":
+        bgr = _stretched(cast(Pixels, bgr), _largest(Path(file)))
+    return contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def _multiplied(file: str) -> bool:
+    """Tell whether OpenCV would multiply the colours by alpha: those of 8-bit TIFF."""
+    if Path(file).suffix.lower() not in TIFF:
+        return False
+    with Image.open(file) as image:
+        return image.has_transparency_data and _bits(Path(file), image) == 8
+
+
+def _stretched(pixels: Pixels, white: int | None) -> Pixels:
+    """Return pixels with the whole range: JPEG Pleno's white may be 1023, and OpenCV keeps it."""
+    limit = np.iinfo(pixels.dtype).max
+    if white is None or white in (0, limit):
+        return pixels
+    stretched = (pixels.astype(np.uint32) * limit + white // 2) // white
+    return cast(Pixels, np.minimum(stretched, limit).astype(pixels.dtype))
+
+
+def save(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
+    """Write uint8 or uint16 H x W x 3 RGB as a picture of the kind that its suffix names.
+
+    `alpha`, H x W of the same type, is its transparency.
+    """
+    if alpha is not None and file.suffix.lower() in TIFF:
+        save_tiff(file, contiguous(np.dstack([rgb, alpha])))
+        return
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(file.suffix, bgr if alpha is None else np.dstack([bgr, alpha]))
+    if not done:
+        raise StageError(f"{file} cannot be encoded as {file.suffix}; try .png")
+    file.write_bytes(data.tobytes())

@@ -1,0 +1,150 @@
+"""Decoded frames of a video from any point on; knows seeking, not what frames are wanted for."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import MediaError
+from pipeline.media.alpha import decoder_for
+from pipeline.media.container import (
+    DEMUX_ERRORS,
+    MEDIA_ERRORS,
+    demuxed,
+    first_line,
+    frame_pts,
+    give_memory_back,
+    open_input,
+)
+from pipeline.media.read.deinterlace import deinterlaced
+from pipeline.schema.plan import Clip
+
+_FARTHEST = 128
+"""Seconds before a frame in which a key frame is looked for before decoding from the start."""
+_LOOK_AHEAD = 16
+"""Frames: no codec reorders over more."""
+
+
+class Decoder:
+    """Unconverted frames of a clip's video stream in presentation order, damaged ones left out."""
+
+    def __init__(self, clip: Clip, *, threads: int = 0) -> None:
+        self._clip = clip
+        self._threads = threads
+        self.error: str | None = None
+        """What the decoder last complained of."""
+        self._container, self._stream = self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+        give_memory_back()
+
+    def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield (pts, frame) from `back` key frames before the one that `start_pts` needs."""
+        # a deinterlaced frame needs the one before it too
+        early = self._clip.deinterlace != "off"
+        decoded = self._decode(start_pts, back + early)
+        # AVI numbers frames in decoding order, which B-frames make another than the one shown
+        if self._clip.container == "avi":
+            decoded = _shown_in_order(decoded)
+        if self._clip.deinterlace == "off":
+            return decoded
+        return deinterlaced(decoded, self._clip.deinterlace)
+
+    def key_before(self, pts: int) -> int | None:
+        """Return the key frame from which `pts` would be decoded; moves this decoder away."""
+        found = self._find_key(pts)
+        return found[1] if found else None
+
+    def _decode(self, start_pts: int | None, back: int) -> Iterator[tuple[int, VideoFrame]]:
+        self.error = None
+        if start_pts is None or not self._seek(start_pts, back):
+            self._container.close()
+            self._container, self._stream = self._open()
+        transparent = decoder_for(self._clip, self._threads)
+        for packet in self._packets():
+            try:
+                decoded = transparent.decode(packet) if transparent else packet.decode()
+            except MEDIA_ERRORS as error:
+                self.error = first_line(error)
+                continue
+            for frame in decoded:
+                pts = frame_pts(frame)
+                if frame.is_corrupt or pts is None:
+                    self.error = "its data are damaged"
+                else:
+                    yield pts, frame
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        try:
+            yield from demuxed(self._container, self._stream, self._clip.path)
+        except MediaError as error:
+            self.error = str(error)
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        container = open_input(self._clip.path)
+        stream = container.streams[self._clip.stream_index]
+        assert isinstance(stream, VideoStream)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = self._threads
+        return container, stream
+
+    def _seek(self, start_pts: int, back: int) -> bool:
+        """Go to a key frame at or before `start_pts`; False where only reopening helps."""
+        found = self._find_key(start_pts)
+        for _ in range(back):
+            found = self._find_key(found[1] - 1) if found else None
+        if found is None:
+            return False
+        # looking at the packet there has consumed it
+        self._container.seek(found[0], stream=self._stream)
+        return True
+
+    def _find_key(self, pts: int) -> tuple[int, int] | None:
+        """Return (time to seek to, pts of the key frame there); None to decode from the start.
+
+        Demuxers search by dts, or land on the nearest index entry: where that lies behind the
+        frame, an earlier time is asked for.
+        """
+        second = max(1, round(1 / self._clip.time_base))
+        step = 0
+        while step <= _FARTHEST * second:
+            key = self._landing(pts - step)
+            if key is None:
+                return None
+            if key <= pts:
+                return pts - step, key
+            step = max(second, step * 2)
+        return None
+
+    def _landing(self, target: int) -> int | None:
+        """Seek, and return the pts of the packet there; None where the file cannot tell."""
+        try:
+            self._container.seek(target, stream=self._stream)
+            packet = next(self._container.demux(self._stream))
+        except (*DEMUX_ERRORS, StopIteration):
+            return None
+        return packet.pts if packet.is_keyframe else None
+
+
+def _shown_in_order(
+    decoded: Iterator[tuple[int, VideoFrame]],
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Give frames, which come in the order shown, their times in rising order."""
+    frames: deque[VideoFrame] = deque()
+    times: list[int] = []
+    for pts, frame in decoded:
+        frames.append(frame)
+        heapq.heappush(times, pts)
+        if len(frames) > _LOOK_AHEAD:
+            yield heapq.heappop(times), frames.popleft()
+    while frames:
+        yield heapq.heappop(times), frames.popleft()

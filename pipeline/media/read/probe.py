@@ -1,0 +1,268 @@
+"""What a file is (`probe`) and when its frames are shown (`scan`), without decoding it."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from pipeline.errors import MediaError
+from pipeline.media.alpha import has_alpha, stored_format
+from pipeline.media.colour import describe_colour
+from pipeline.media.container import (
+    DEMUX_ERRORS,
+    choose_video,
+    codec_name,
+    demuxed,
+    first_frame,
+    first_line,
+    frame_pts,
+    opened,
+)
+from pipeline.media.hdr import static_hdr
+from pipeline.media.limits import check_size
+from pipeline.media.pictures import numbered, stills, transparent
+from pipeline.media.sandbox.parent import probed, sandboxed
+from pipeline.schema.plan import Clip, FrameIndex, StreamInfo
+
+_MEBIBYTE = 1 << 20
+_STILLS_RATE = Fraction(25)
+_PACKETS_WITHOUT_FRAME = frozenset({"vp8"})
+"""Codecs whose hidden frames have packets of their own: only decoding tells what is shown."""
+
+
+def probe(path: str, *, sandbox: bool = False) -> Clip:
+    """Describe a video file, a still image, a folder of images or a glob; raises MediaError.
+
+    With `sandbox` a child process under limits does it, and opens the clip ever after.
+    """
+    if sandbox:
+        return probed(path)
+    given = Path(path)
+    if given.is_dir() or (not given.exists() and any(c in path for c in "*?[")):
+        return _probe_stills(path)
+    if not given.exists():
+        raise MediaError(
+            f"{path} does not exist; expected a video, a picture or a folder; check the path"
+        )
+    if given.suffix.lower() in stills.SUFFIXES:
+        return _probe_stills(path)
+    return _probe_video(path)
+
+
+def fingerprint(files: list[Path]) -> str:
+    """Return the sha256 over size and first and last MiB of each file: tells a changed input."""
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_MEBIBYTE))
+            stream.seek(max(0, size - _MEBIBYTE))
+            digest.update(stream.read(_MEBIBYTE))
+    return digest.hexdigest()
+
+
+def _probe_stills(path: str) -> Clip:
+    files = stills.list_files(path)
+    headers = [stills.describe(file) for file in files]
+    width, height, bits, _ = headers[0]
+    for file, header in zip(files, headers, strict=True):
+        if header[:3] != (width, height, bits):
+            raise MediaError(
+                f"{file} is {header[0]}x{header[1]} of {header[2]} bits, {files[0].name} is "
+                f"{width}x{height} of {bits} bits; expected one size and depth; move it elsewhere"
+            )
+    pix_fmt = "rgb48le" if bits == 16 else "rgb24"
+    return Clip(
+        kind="stills",
+        path=path,
+        files=tuple(str(file) for file in files),
+        times=numbered.told_times(files) or stills.times(files, [header[3] for header in headers]),
+        codec=files[0].suffix.lower().lstrip("."),
+        pix_fmt=pix_fmt,
+        alpha=any(transparent.has_alpha(str(file)) for file in files),
+        bit_depth=bits,
+        width=width,
+        height=height,
+        time_base=1 / _STILLS_RATE,
+        frame_rate=_STILLS_RATE,
+        duration_pts=len(files),
+        colour=describe_colour(pix_fmt, width, height),
+        size_bytes=sum(file.stat().st_size for file in files),
+        fingerprint=fingerprint(files),
+    )
+
+
+def _probe_video(path: str) -> Clip:
+    with opened(path) as container:
+        stream = choose_video(container, path)
+        context = stream.codec_context
+        check_size(context.width, context.height, path)
+        frame = first_frame(container, stream, path)
+        pix_fmt = stored_format(stream, context.pix_fmt or frame.format.name)
+        time_base = stream.time_base
+        assert time_base is not None
+        width, height = context.width, context.height
+        return Clip(
+            kind="video",
+            path=path,
+            container=container.format.name,
+            stream_index=stream.index,
+            codec=codec_name(stream),
+            pix_fmt=pix_fmt,
+            alpha=has_alpha(pix_fmt),
+            bit_depth=max(component.bits for component in frame.format.components),
+            width=width,
+            height=height,
+            rotation=round(frame.rotation),
+            sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+            time_base=time_base,
+            frame_rate=stream.average_rate or stream.guessed_rate,
+            duration_pts=stream.duration,
+            colour=describe_colour(
+                pix_fmt,
+                width,
+                height,
+                matrix=int(context.colorspace),
+                colour_range=int(context.color_range),
+                primaries=int(context.color_primaries),
+                transfer=int(context.color_trc),
+            ),
+            hdr=static_hdr(frame),
+            interlaced=frame.interlaced_frame,
+            other_streams=tuple(
+                StreamInfo(
+                    index=other.index,
+                    type=other.type,
+                    codec=codec_name(other),
+                    language=other.metadata.get("language", ""),
+                )
+                for other in container.streams
+                if other.index != stream.index
+            ),
+            chapters=len(container.chapters()),
+            size_bytes=Path(path).stat().st_size,
+            fingerprint=fingerprint([Path(path)]),
+        )
+
+
+@sandboxed
+def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
+    """List the presentation times of every frame of a clip, in ticks, from its packets.
+
+    Raises MediaError for a clip with two frames at one time, unless times need not be `distinct`:
+    then they count once.
+    """
+    if clip.kind == "stills":
+        count = len(clip.files)
+        return FrameIndex(pts=range(count), keys=range(count), end_pts=count)
+    with opened(clip.path) as container:
+        stream = container.streams[clip.stream_index]
+        assert isinstance(stream, VideoStream)
+        _refuse_truncated(stream, clip)
+        counts = clip.codec not in _PACKETS_WITHOUT_FRAME
+        found = _scan_packets(container, stream, clip.path) if counts else None
+    if found is None:
+        found = _scan_frames(clip)
+        if distinct:
+            _refuse_doubled(found, clip)
+    if not found.pts:
+        raise MediaError(f"{clip.path} holds no frames; expected a video; copy it again")
+    pts, keys = (array("q", np.unique(times).tobytes()) for times in (found.pts, found.keys))
+    last = _last_duration(clip, pts, found.durations[int(np.argmax(found.pts))])
+    return FrameIndex(pts=pts, keys=keys or pts[:1], end_pts=pts[-1] + last)
+
+
+@dataclass(frozen=True)
+class _Times:
+    """Times of frames as they come, ticks."""
+
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    durations: array[int] = field(default_factory=lambda: array("q"))
+    keys: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, pts: int, duration: int | None, *, key: bool) -> None:
+        """Note a frame; an unknown duration counts as 0."""
+        self.pts.append(pts)
+        self.durations.append(duration or 0)
+        if key:
+            self.keys.append(pts)
+
+    def doubled(self) -> int | None:
+        """Return a time that two frames have, if there is one."""
+        ordered = np.sort(self.pts)
+        same = ordered[1:][np.diff(ordered) == 0]
+        return int(same[0]) if len(same) else None
+
+
+def _refuse_truncated(stream: VideoStream, clip: Clip) -> None:
+    # MP4 lists its samples in advance: one that lies behind the end of the file is lost
+    entries = stream.index_entries
+    end = max((entry.pos + entry.size for entry in entries), default=0)
+    if end > clip.size_bytes:
+        lost = sum(entry.pos + entry.size > clip.size_bytes for entry in entries)
+        raise MediaError(
+            f"{clip.path} is truncated: {lost} of {len(entries)} frames lie behind its end; "
+            "expected the whole file; copy it again"
+        )
+
+
+def _scan_packets(container: InputContainer, stream: VideoStream, path: str) -> _Times | None:
+    """Return the times of the packets, or None where these do not tell when frames are shown."""
+    found = _Times()
+    for packet in demuxed(container, stream, path):
+        if packet.size == 0 or packet.is_discard:
+            continue
+        if packet.pts is None:
+            return None
+        found.add(packet.pts, packet.duration, key=packet.is_keyframe)
+    return found if found.doubled() is None else None
+
+
+def _scan_frames(clip: Clip) -> _Times:
+    found = _Times()
+    with opened(clip.path) as container:
+        stream = container.streams[clip.stream_index]
+        assert isinstance(stream, VideoStream)
+        stream.thread_type = "AUTO"
+        try:
+            for frame in container.decode(stream):
+                if (pts := frame_pts(frame)) is not None:
+                    found.add(pts, frame.duration, key=frame.key_frame)
+        except DEMUX_ERRORS as error:
+            raise MediaError(
+                f"{clip.path} cannot be decoded ({first_line(error)}); try to convert it to MP4"
+            ) from error
+    return found
+
+
+def _refuse_doubled(found: _Times, clip: Clip) -> None:
+    if (pts := found.doubled()) is not None:
+        raise MediaError(
+            f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected a time "
+            "for each; try to convert it to MP4"
+        )
+
+
+def _last_duration(clip: Clip, pts: Sequence[int], shown: int) -> int:
+    """Return for how long the last frame is shown, whose packet says `shown`."""
+    if clip.container.startswith("mov") and clip.duration_pts is not None:
+        # MP4's packets last until the next in decoding order; only the whole track is told right
+        end = pts[0] + clip.duration_pts
+        if end > pts[-1]:
+            return end - pts[-1]
+    if shown > 0:
+        return shown
+    if len(pts) > 1:
+        return pts[-1] - pts[-2]
+    if clip.frame_rate:
+        return max(1, round(1 / (clip.frame_rate * clip.time_base)))
+    return 1

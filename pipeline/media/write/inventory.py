@@ -1,0 +1,47 @@
+"""What the FFmpeg libraries behind PyAV can do here: versions, decoders, encoders that open."""
+
+from __future__ import annotations
+
+import av
+from av.codec import codecs_available
+
+from pipeline.errors import InputError
+from pipeline.media.write.segment import check_encoder
+from pipeline.schema.plan import Encoding
+
+DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mpeg4", "ffv1")
+ENCODERS = {
+    "libx264": Encoding(codec="libx264", crf=16, preset="medium", pix_fmt="yuv420p"),
+    "libx265": Encoding(codec="libx265", crf=16, preset="medium", pix_fmt="yuv420p10le"),
+    "ffv1": Encoding(codec="ffv1", crf=None, preset=None, pix_fmt="bgr0"),
+    "libsvtav1": Encoding(codec="libsvtav1", crf=30, preset=None, pix_fmt="yuv420p10le"),
+    "prores_ks": Encoding(codec="prores_ks", crf=None, preset=None, pix_fmt="yuv422p10le"),
+    "h264_nvenc": Encoding(codec="h264_nvenc", crf=19, preset=None, pix_fmt="yuv420p"),
+    "hevc_nvenc": Encoding(codec="hevc_nvenc", crf=19, preset=None, pix_fmt="p010le"),
+}
+"""Encoders worth having, with settings to open each by."""
+
+
+def versions() -> str:
+    """Return the versions of PyAV and of FFmpeg's libavcodec."""
+    codec = ".".join(map(str, av.library_versions["libavcodec"]))
+    return f"PyAV {av.__version__}, libavcodec {codec}"
+
+
+def missing_decoders() -> list[str]:
+    """Return which of DECODERS cannot be had."""
+    aliases = {"av1": ("av1", "libdav1d", "libaom-av1")}
+    return [
+        name
+        for name in DECODERS
+        if not any(alias in codecs_available for alias in aliases.get(name, (name,)))
+    ]
+
+
+def refusal(encoder: str) -> str | None:
+    """Open an encoder of ENCODERS at 256 x 256; return what it says where it will not."""
+    try:
+        check_encoder(ENCODERS[encoder], 256, 256)
+    except InputError as error:
+        return str(error).partition(";")[0]
+    return None

@@ -1,0 +1,72 @@
+"""Videos made of pictures alone, with no recording to take times or other streams from."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from pipeline.errors import StageError
+from pipeline.media.colour import FromRgb, Pixels
+from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.schema.plan import Colour
+
+
+class VideoWriter:
+    """Write RGB frames one after the other at a constant rate."""
+
+    def __init__(
+        self, path: Path, *, rate: Fraction = Fraction(25), lossless: bool = False
+    ) -> None:
+        self._path, self._rate, self._lossless = path, rate, lossless
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._number = 0
+
+    def write(self, rgb: Pixels) -> None:
+        """Append uint8 or uint16 H x W x 3 RGB; without loss, 16 bits are kept too."""
+        try:
+            if self._stream is None:
+                self._open(rgb)
+            assert self._stream is not None
+            assert self._container is not None
+            frame = self._convert(rgb)
+            frame.pts, frame.time_base = self._number, 1 / self._rate
+            self._container.mux(self._stream.encode(frame))
+        except MEDIA_ERRORS as error:
+            raise StageError(
+                f"{self._path} cannot be written ({first_line(error)}); "
+                "check that the disk has room"
+            ) from error
+        self._number += 1
+
+    def close(self) -> None:
+        """Write what the encoder still holds."""
+        if self._container is not None and self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+        self._container = self._stream = None
+
+    def _open(self, rgb: Pixels) -> None:
+        deep = rgb.dtype.itemsize > 1
+        height, width = rgb.shape[:2]
+        if self._lossless:
+            codec, pix_fmt = ("ffv1", "gbrp16le") if deep else ("libx264rgb", "rgb24")
+            options = {} if deep else {"qp": "0", "preset": "fast"}
+            colour = Colour(matrix=0, range=2, used_matrix="rgb", used_range="full")
+        else:
+            codec, pix_fmt, options = "libx264", "yuv420p", {"crf": "16"}
+            colour = Colour(matrix=1, range=1, primaries=1, transfer=1)
+        self._convert = FromRgb(colour, pix_fmt)
+        container = av.open(str(self._path), "w")
+        stream = container.add_stream(codec, rate=self._rate, options=options)
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, pix_fmt
+        context.time_base = 1 / self._rate
+        context.colorspace, context.color_range = colour.matrix, colour.range
+        context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+        self._container, self._stream = container, stream

@@ -1,0 +1,291 @@
+"""The planning of references: which frames there are, how they lie in time, which serves which."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PairingError, StageError
+from pipeline.media.colour import Pixels
+from pipeline.media.read.frames import FrameReader, read
+from pipeline.media.read.probe import scan
+from pipeline.pairing.choose_frames import (
+    References,
+    Rules,
+    choose_by_content,
+    choose_by_time,
+    hysteresis_margin,
+)
+from pipeline.pairing.clock import estimate_offset
+from pipeline.pairing.cuts import Look, estimate_field_of_view, look
+from pipeline.pairing.fit import Affine
+from pipeline.pairing.geometry import (
+    inscribed_map,
+    quarter_turns,
+    same_aspect,
+    scaling_map,
+    turned,
+    turned_map,
+    turned_size,
+)
+from pipeline.pairing.thumbnails import likeness
+from pipeline.schema.plan import Clip, FrameIndex, ReferencePlan, ticks
+from pipeline.schema.reference_map import ReferenceMap
+from pipeline.schema.settings import RunSettings
+
+FIELD_OF_VIEW_PAIRS = 3
+FAR = 1.0
+"""Seconds beyond which the user is told that a reference is far."""
+CALENDAR = 1e8
+"""Seconds above which a still's time is a date (1973 or later) and not counted from a start."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How the reference stream serves the input."""
+
+    reference: ReferencePlan
+    choices: ReferenceMap
+    cuts: tuple[int, ...]
+    notes: list[str]
+
+
+def plan_references(
+    lr: Clip, index: FrameIndex, ref: Clip, settings: RunSettings, size: tuple[int, int]
+) -> Paired:
+    """Choose a reference for every frame of `index`; `size` is the output's height and width.
+
+    One pass over the input finds scene cuts; the reference is looked through only where content or
+    offset ask for it. Raises PairingError when the two share no time.
+    """
+    # one still has nothing to be nearer than: its time, which any photograph has, says little
+    timed = ref.kind == "video" or (bool(ref.times) and len(ref.files) > 1)
+    select = _selection(settings, timed)
+    turns = quarter_turns(lr, ref)
+    compared = select == "content" or (timed and _estimates_offset(lr, ref, settings))
+    lr_look = look(
+        read(lr, index.pts[0], index.end_pts, on_error="conceal"), cuts=timed, thumbnails=compared
+    )
+    ref_look = look(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
+    ref_pts = ref_look.pts if ref_look is not None else scan(ref, distinct=False).pts
+    if not ref_pts:
+        raise PairingError(
+            f"found no frame of {ref.path} that can be decoded, expected an intact reference; "
+            "copy it again"
+        )
+    clock = _clock(lr, lr_look, ref, ref_look, settings) if timed else _Clock(0.0, 1.0)
+    at = [ref.seconds(pts) * clock.drift + clock.offset if timed else 0.0 for pts in ref_pts]
+    order = np.argsort(at, kind="stable")
+    references = References(ticks(ref_pts[i] for i in order), array("d", (at[i] for i in order)))
+    lr_seconds = array("d", map(lr.seconds, index.pts))
+    if timed:
+        _check_shared_time(lr_seconds, references.seconds, settings.max_ref_distance)
+    rules = Rules(
+        max_distance=settings.max_ref_distance,
+        cuts=[lr.seconds(pts) for pts in lr_look.cuts],
+        margin=hysteresis_margin(lr_seconds),
+    )
+    if select == "time":
+        choices = choose_by_time(index.pts, lr_seconds, references, rules)
+    else:
+        assert ref_look is not None
+        similarity = _Similarity(lr_look, index.pts, ref_look, references.pts)
+        choices = choose_by_content(
+            index.pts, lr_seconds, references, rules, similarity, timed=timed
+        )
+    affine, view_notes = _map(lr, ref, choices, size, turns)
+    reference = ReferencePlan(
+        clip=ref,
+        select=select,
+        offset=clock.offset,
+        drift=clock.drift,
+        max_distance=settings.max_ref_distance,
+        affine=affine,
+    )
+    notes = [*clock.notes, *view_notes, *_notes(choices, lr_look)]
+    return Paired(reference, choices, lr_look.cuts, notes)
+
+
+def _selection(settings: RunSettings, timed: bool) -> Literal["time", "content"]:
+    if settings.select == "time" and not timed:
+        raise PairingError(
+            "found references without times, expected a video or several stills with times in EXIF "
+            "or file names for --select time; try --select content"
+        )
+    if settings.select == "content" or not timed:
+        return "content"
+    return "time"
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """How reference times become input times."""
+
+    offset: float
+    drift: float
+    notes: tuple[str, ...] = ()
+
+
+def _of_day(clip: Clip) -> bool:
+    """Tell whether times are those of a calendar (EXIF) and not counted from a start."""
+    return bool(clip.times) and min(clip.times) > CALENDAR
+
+
+def _estimates_offset(lr: Clip, ref: Clip, settings: RunSettings) -> bool:
+    unknown = settings.ref_offset is None and _of_day(ref) and not _of_day(lr)
+    return unknown or settings.ref_offset == "auto"
+
+
+def _clock(
+    lr: Clip, lr_look: Look, ref: Clip, ref_look: Look | None, settings: RunSettings
+) -> _Clock:
+    """Return offset and drift: given, estimated, or for photographs guessed.
+
+    Calendar times against those of a recording count from the first photograph.
+    """
+    start = -min(ref.times) if _of_day(ref) and not _of_day(lr) else 0.0
+    if not _estimates_offset(lr, ref, settings):
+        given = settings.ref_offset if isinstance(settings.ref_offset, float) else 0.0
+        return _Clock(given + start, 1.0, _shift_notes(given, 1.0))
+    assert ref_look is not None
+    order = sorted(range(len(ref_look.pts)), key=lambda i: ref.seconds(ref_look.pts[i]))
+    try:
+        offset, drift = estimate_offset(
+            lr_look.thumbnails,
+            [lr.seconds(pts) for pts in lr_look.pts],
+            ref_look.thumbnails.picked(order),
+            [ref.seconds(ref_look.pts[i]) + start for i in order],
+        )
+    except PairingError:
+        if settings.ref_offset == "auto":
+            raise
+        guess = "the first photograph is taken to lie at the input's start; give --ref-offset"
+        return _Clock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
+    offset = round(offset, 6)
+    return _Clock(offset + start * drift, drift, _shift_notes(offset, drift))
+
+
+def _shift_notes(offset: float, drift: float) -> tuple[str, ...]:
+    if not offset and drift == 1.0:
+        return ()
+    stretched = f" and stretched by {drift:.6f}" if drift != 1.0 else ""
+    return (f"reference times are shifted by {offset:+.3f} s{stretched}",)
+
+
+def _check_shared_time(lr: Sequence[float], times: Sequence[float], reach: float) -> None:
+    if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
+        raise PairingError(
+            f"found references from {times[0]:.2f} to {times[-1]:.2f} s and an input from "
+            f"{lr[0]:.2f} to {lr[-1]:.2f} s, expected them to overlap; "
+            "try --ref-offset SECONDS or --ref-offset auto"
+        )
+
+
+class _Similarity:
+    """Likeness of an LR frame to every reference, from the thumbnails of both."""
+
+    def __init__(self, lr: Look, lr_pts: Sequence[int], ref: Look, ref_pts: Sequence[int]) -> None:
+        self._lr, self._rows = lr.thumbnails, _places(lr.pts, lr_pts)
+        self._ref = ref.thumbnails.picked(_places(ref.pts, ref_pts))
+        self._block: tuple[int, int, NDArray[np.float16]] | None = None
+
+    def __call__(self, number: int, first: int, last: int) -> NDArray[np.float32]:
+        row = int(self._rows[number])
+        if row < 0:
+            return np.zeros(last - first, np.float32)
+        if self._block is None or self._block[:2] != (first, last):
+            self._block = first, last, self._ref[first:last]
+        row_of: NDArray[np.float32] = likeness(self._lr[row : row + 1], self._block[2])[0]
+        return row_of
+
+
+def _places(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.int64]:
+    """Return where each of `wanted` is in `known`, -1 for one that is not there."""
+    there, sought = np.asarray(known, np.int64), np.asarray(wanted, np.int64)
+    if not len(there):
+        return np.full(len(sought), -1)
+    order = np.argsort(there, kind="stable")
+    found = order[np.minimum(np.searchsorted(there, sought, sorter=order), len(order) - 1)]
+    return np.where(there[found] == sought, found, -1)
+
+
+def _map(
+    lr: Clip, ref: Clip, choices: ReferenceMap, size: tuple[int, int], turns: int
+) -> tuple[Affine | None, list[str]]:
+    """Return the map from output to stored reference pixels, None = plain scaling, and notes."""
+    height, width = turned_size(ref, turns)
+    affine = _field_of_view(lr, ref, choices, size, turns)
+    notes = []
+    if affine is not None:
+        notes.append("the reference shows another field of view; it is moved onto the output")
+    elif not same_aspect(lr, ref, turns):
+        affine = inscribed_map(lr, ref, turns, size)
+        notes.append(
+            f"the reference of {width}x{height} has other proportions than the input; "
+            "its middle is taken to show the same"
+        )
+    elif (height, width) != size:
+        notes.append(f"the reference of {width}x{height} is scaled to {size[1]}x{size[0]}")
+    if turns:
+        notes.append(f"the reference is turned by {90 * turns} degrees, as the input is stored")
+        affine = turned_map(affine or scaling_map(size, (height, width)), ref, turns)
+    return affine, notes
+
+
+def _field_of_view(
+    lr: Clip, ref: Clip, choices: ReferenceMap, size: tuple[int, int], turns: int
+) -> Affine | None:
+    """Compare a few of the closest pairs; only then are two cameras told from camera motion."""
+    paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
+    if not len(paired):
+        return None
+    spread = paired
+    if any(choice.seconds is not None for choice in choices):
+        away = np.fromiter((abs(choices[i].seconds or 0.0) for i in paired), np.float64)
+        closest = paired[np.argsort(away, kind="stable")]
+        spread = np.sort(closest[: max(FIELD_OF_VIEW_PAIRS, len(closest) // 10)])
+    picked = np.unique(np.linspace(0, len(spread) - 1, FIELD_OF_VIEW_PAIRS).astype(int))
+    chosen = [choices[i] for i in spread[picked]]
+    times = [(choice.pts, choice.ref_pts) for choice in chosen if choice.ref_pts is not None]
+    small = _frames(lr, [pts for pts, _ in times])
+    large = _frames(ref, [pts for _, pts in times])
+    pairs = [(small[a], turned(large[b], turns)) for a, b in times if a in small and b in large]
+    return estimate_field_of_view(pairs, *size) if pairs else None
+
+
+def _frames(clip: Clip, wanted: Sequence[int]) -> dict[int, Pixels]:
+    """Return the frames at these pts, without those that are corrupt."""
+    found = {}
+    with closing(FrameReader(clip, apart=True)) as reader:
+        for pts in wanted:
+            # a corrupt one: the run tells of it, or conceals it
+            with suppress(StageError):
+                found[pts] = reader.get(pts)
+    return found
+
+
+def _notes(choices: ReferenceMap, lr: Look) -> list[str]:
+    notes = []
+    if lr.cuts:
+        notes.append(f"{len(lr.cuts)} scene cuts; nothing is borrowed across them")
+    far = [abs(c.seconds) for c in choices if c.seconds is not None and abs(c.seconds) > FAR]
+    if far:
+        notes.append(
+            f"{len(far)} of {len(choices)} frames borrow from more than {FAR:g} s away, "
+            f"the farthest from {max(far):.2f} s: expect less detail there"
+        )
+    without = Counter(c.why for c in choices if c.ref_pts is None)
+    if without:
+        reasons = ", ".join(f"{count} {why}" for why, count in without.most_common())
+        notes.append(
+            f"{sum(without.values())} of {len(choices)} frames have no reference ({reasons}) "
+            "and are up-sampled plainly"
+        )
+    return notes

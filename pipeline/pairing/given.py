@@ -1,0 +1,73 @@
+"""Whether a lone HR picture may pass through as the view it is said to show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.lightfield.packing import Pixels
+from pipeline.lightfield.reader import ViewReader
+from pipeline.media.read.frames import FrameReader
+from pipeline.pairing.choose_views import GIVEN
+from pipeline.schema.plan import Clip
+from pipeline.schema.reference_map import ReferenceChoice
+
+ALIKE = 0.95
+"""Correlation with the LR view below which a picture does not lie on it: a shift by a pixel of
+the LR costs more."""
+OTHER_COLOUR = 0.04
+"""Difference of mean colours (full scale = 1) that shows from view to view."""
+
+
+def checked_given(
+    lr: Clip, ref: Clip, choices: list[ReferenceChoice]
+) -> tuple[list[ReferenceChoice], list[str]]:
+    """Return the choices with a picture that lies elsewhere borrowed from instead, and notes.
+
+    The first view that is given is compared; a light field's own HR views are believed.
+    """
+    first = next((c for c in choices if c.why == GIVEN and c.ref_pts is not None), None)
+    if first is None or ref.grid is not None or first.views is None:
+        return choices, []
+    views, frames = ViewReader(lr), FrameReader(ref)
+    try:
+        assert first.ref_pts is not None
+        likeness, apart = compared(views.get(first.pts), frames.get(first.ref_pts))
+    finally:
+        views.close()
+        frames.close()
+    place = f"({first.views.row}, {first.views.col})"
+    if likeness < ALIKE:
+        return [replace(c, why="nearest") if c.why == GIVEN else c for c in choices], [
+            f"the picture given for view {place} does not lie on it (correlation {likeness:.2f}): "
+            "it is borrowed from, and does not pass through"
+        ]
+    if apart > OTHER_COLOUR:
+        return choices, [
+            f"the picture given for view {place} has other colours than the views (by "
+            f"{100 * apart:.0f} %) and passes through with them; to borrow from it alone, say "
+            "where it is by --ref-position X,Y"
+        ]
+    return choices, []
+
+
+def compared(lr: Pixels, hr: Pixels) -> tuple[float, float]:
+    """Return the correlation of h x w x 3 with H x W x 3 reduced, and how far mean colours differ.
+
+    A picture without contrast correlates with any other.
+    """
+    size = lr.shape[1], lr.shape[0]
+    small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
+    views = _unit(lr), _unit(cast(Pixels, small))
+    apart = float(np.abs(views[0].mean(axis=(0, 1)) - views[1].mean(axis=(0, 1))).max())
+    a, b = (view.mean(axis=2) - view.mean() for view in views)
+    power = float(np.sqrt((a * a).mean() * (b * b).mean()))
+    return (float((a * b).mean()) / power if power > 1e-6 else 1.0), apart
+
+
+def _unit(rgb: Pixels) -> NDArray[np.float64]:
+    return rgb.astype(np.float64) / np.iinfo(rgb.dtype).max

@@ -1,0 +1,119 @@
+"""The reference of a light field: which views it holds, found by their names or by its layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.errors import PairingError
+from pipeline.lightfield import grids
+from pipeline.lightfield.opening import VIDEOS, describe, open_light_field
+from pipeline.media.pictures import stills
+from pipeline.media.read.probe import probe, scan
+from pipeline.schema.plan import Clip, Grid, View
+from pipeline.schema.settings import GridSettings, RunSettings
+
+_LYING = ("layout", "grid", "dataset", "axes")
+"""Settings of an input in one file that hold for a reference in one file, too."""
+
+
+def open_reference(path: str, settings: RunSettings, lr: Clip) -> Clip:
+    """Describe the HR views: a light field of any layout, or one picture or video.
+
+    Views are found by the names they have in the input; a sheet without a sidecar or a telling
+    name is taken to lie as the input's does. With --ref-view, only that view of a light field
+    counts. Raises PairingError where it has no such view.
+    """
+    whole = Path(path).absolute()
+    if settings.ref_position is not None or not whole.exists():
+        return probe(str(whole))
+    found = _views(whole, settings, lr)
+    if found is not None and settings.ref_view is not None:
+        found = _only(found, settings.ref_view, lr)
+    return found or probe(str(whole))
+
+
+def _views(whole: Path, settings: RunSettings, lr: Clip) -> Clip | None:
+    places = _names(lr)
+    if whole.is_dir() and not (whole / "lightfield.json").is_file():
+        grid = _named(whole, GridSettings(order=settings.order), places)
+        if grid is not None:
+            return describe(whole, grid)
+    found = open_light_field(whole)
+    if found is not None or not whole.is_file() or settings.ref_view is not None:
+        # a picture that is said to show one view is no sheet, whatever its name
+        return found
+    place = places.get(whole.stem)
+    if place is not None:
+        return describe(whole, _lone(whole, place))
+    lying = {name: getattr(settings, name) for name in _LYING}
+    if not places and any(value is not None for value in lying.values()):
+        return open_light_field(whole, GridSettings(order=settings.order, **lying))
+    return None
+
+
+def _only(found: Clip, asked: tuple[int, int] | str, lr: Clip) -> Clip | None:
+    """Return the light field with one of its views; None for a lone view said to be another."""
+    grid = found.grid
+    assert grid is not None
+    row, col = shown_view(lr, asked) or (None, None)
+    position = None if row is None or col is None else grid.at(row, col)
+    if position is not None:
+        return describe(
+            Path(found.path), grid.model_copy(update={"views": (grid.views[position],)})
+        )
+    if len(grid.views) == 1:
+        return None
+    (top, rows), (left, cols) = grid.rows, grid.cols
+    raise PairingError(
+        f"found no view {asked if isinstance(asked, str) else f'{row},{col}'} in {found.path}, "
+        f"which has rows {top} to {top + rows - 1} and columns {left} to {left + cols - 1}; "
+        "give another --ref-view ROW,COL"
+    )
+
+
+def shown_view(lr: Clip, asked: tuple[int, int] | str) -> tuple[int, int] | None:
+    """Return the row and column that --ref-view names; None for the centre of an even grid."""
+    assert lr.grid is not None
+    if not isinstance(asked, str):
+        return asked
+    (top, rows), (left, cols) = lr.grid.rows, lr.grid.cols
+    return None if rows % 2 == 0 or cols % 2 == 0 else (top + rows // 2, left + cols // 2)
+
+
+def _names(lr: Clip) -> dict[str, tuple[int, int]]:
+    """Return the stem of each view's file (at its first moment) -> its row and column."""
+    assert lr.grid is not None
+    named = {}
+    for view in lr.grid.views:
+        file = view.clip.path if view.clip is not None else view.files[0] if view.files else None
+        if file is not None:
+            named[Path(file).stem] = (view.row, view.col)
+    return named
+
+
+def _lone(file: Path, place: tuple[int, int]) -> Grid:
+    """Return the grid of one view, a picture or a video."""
+    row, col = place
+    if file.suffix.lower() in stills.SUFFIXES:
+        return Grid(layout="folder", views=(View(row=row, col=col, files=(str(file),)),))
+    clip = probe(str(file))
+    count = len(scan(clip).pts)
+    view = View(row=row, col=col, clip=clip, frames=count)
+    return Grid(layout="video", views=(view,), moments=count)
+
+
+def _named(path: Path, asked: GridSettings, places: Mapping[str, tuple[int, int]]) -> Grid | None:
+    """Return the views in a folder: those named as the input's, or by a known template."""
+    for places_or_none, wanted in (
+        (places, asked),
+        (None, asked.model_copy(update={"layout": "folder"})),
+    ):
+        if places_or_none is not None and not places_or_none:
+            continue
+        grid = grids.folder(path, wanted, places_or_none)
+        grid = grid or grids.sequence(path, wanted, places_or_none)
+        grid = grid or grids.videos(path, wanted, VIDEOS, places_or_none)
+        if grid is not None:
+            return grid
+    return None

@@ -1,0 +1,112 @@
+"""The second pass that makes neighbouring views agree: enhanced neighbours as further references.
+
+Every view is enhanced again by its HR view and by what the first pass made of its neighbours, and
+the results are fused. What the first pass got wrong in one view alone is outvoted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.lightfield.opening import open_light_field
+from pipeline.pairing.choose_views import GIVEN
+from pipeline.schema.plan import Grid, Plan
+from pipeline.schema.plan_file import read_plan
+from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema.settings import RunSettings
+
+NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))
+"""Row and column steps to the neighbours that vote."""
+
+
+def first_output(output: Path) -> Path:
+    """Return where the first pass of a run of `output` is kept until the second is done."""
+    return output.with_name(f".{output.name}.first")
+
+
+def first_settings(settings: RunSettings, plan: Plan) -> RunSettings:
+    """Return the settings of the first pass of a run with this plan."""
+    assert plan.input.grid is not None
+    video = plan.input.grid.layout == "video"
+    return settings.model_copy(
+        update={
+            "output": str(first_output(Path(plan.output))),
+            "to": "video" if video else "folder",
+            "consistent": False,
+            "ground_truth": None,
+            "plan": None,
+            # one that is there is of other settings
+            "force": True,
+        }
+    )
+
+
+def is_first_pass_of(path: Path, plan: Plan) -> bool:
+    """Tell whether the plan at `path` is that of a finished first pass of this run."""
+    if not path.exists():
+        return False
+    found = read_plan(path)
+    names = ("input", "reference", "reference_map", "scale", "engine", "model", "model_sha256")
+    return all(getattr(found, name) == getattr(plan, name) for name in names)
+
+
+def second_plan(plan: Plan) -> Plan:
+    """Return the plan with the views of the first pass as its references.
+
+    A view's own HR view, which the first pass holds as it is, stays the first of them where it is
+    in the grid. Raises InputError where there was no first pass.
+    """
+    first = open_light_field(first_output(Path(plan.output)))
+    if first is None or first.grid is None or plan.input.grid is None:
+        raise InputError(
+            f"found no first pass of {plan.output}, expected one before --consistent goes on; "
+            "run this input alone"
+        )
+    source = plan.input.grid
+    choices = ReferenceMap(_voters(choice, source, first.grid) for choice in plan.reference_map)
+    reference = plan.reference.model_copy(update={"clip": first, "affine": None})
+    note = "second pass: enhanced neighbours are references, too"
+    return plan.model_copy(
+        update={
+            "reference": reference,
+            "reference_map": choices,
+            "notes": (*plan.notes, note),
+        }
+    )
+
+
+def _voters(choice: ReferenceChoice, source: Grid, first: Grid) -> ReferenceChoice:
+    views = choice.views
+    if views is None or choice.ref_pts is None:
+        return choice
+    _, moment = source.place(choice.pts)
+
+    def number(row: float | None, col: float | None) -> int | None:
+        if row is None or col is None or row % 1 or col % 1:
+            return None
+        position = first.at(int(row), int(col))
+        if position is None or first.views[position].frames <= moment:
+            return None
+        return first.number(position, moment)
+
+    if choice.why == GIVEN:
+        own = number(views.row, views.col)
+        assert own is not None
+        return replace(choice, ref_pts=own)
+    borrowed = number(views.ref_row, views.ref_col)
+    near = [number(views.row + row, views.col + col) for row, col in NEIGHBOURS]
+    voters = list(dict.fromkeys(n for n in (borrowed, *near) if n is not None))
+    if not voters:
+        return replace(choice, ref_pts=number(views.row, views.col))
+    return replace(
+        choice,
+        ref_pts=voters[0],
+        views=replace(
+            views,
+            also=tuple(voters[1:]),
+            # a neighbour was enhanced from about as far away as the view itself
+            also_steps=(views.steps or 0.0,) * (len(voters) - 1),
+        ),
+    )

@@ -1,0 +1,119 @@
+"""Small gray pictures of all frames of a recording, on disk: hours of them are compared."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import StageError
+from pipeline.pairing.fit import Pixels
+
+THUMBNAIL = (32, 18)
+"""Width and height: 1.1 kB a frame in float16, 104 MB for an hour."""
+_LENGTH = THUMBNAIL[0] * THUMBNAIL[1]
+_ROW = _LENGTH * np.dtype(np.float16).itemsize
+_BLOCK = 512
+"""Pictures that are read at a time where all of them are gone through."""
+
+
+def eight_bit(rgb: Pixels) -> NDArray[np.uint8]:
+    """Return a picture of 8 or 16 bits as one of 8."""
+    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)  # type: ignore[return-value]
+
+
+def thumbnail(rgb: Pixels) -> NDArray[np.float16]:
+    """Return a small gray picture of H x W x 3 RGB as a vector of zero mean and unit length."""
+    small = cv2.resize(eight_bit(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
+    gray -= gray.mean()
+    return (gray / max(float(np.linalg.norm(gray)), 1e-6)).astype(np.float16)
+
+
+def likeness(left: NDArray[np.float16], right: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Return the N x M normalised correlations of thumbnails (N x 576 and M x 576)."""
+    return np.asarray(left.astype(np.float32) @ right.astype(np.float32).T)
+
+
+class Thumbnails:
+    """N thumbnails in a file without a name; indexed like an array, which gives N' x 576 float16.
+
+    Raises StageError where there is no folder for temporary files, or it is full.
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._count = 0
+
+    def add(self, picture: NDArray[np.float16]) -> None:
+        """Append what `thumbnail` returned."""
+        try:
+            if self._file is None:
+                self._file = self._opened()
+            written = self._file.write(picture.tobytes())
+        except OSError as error:
+            raise self._full(error.strerror or str(error)) from None
+        if written != _ROW:
+            raise self._full("no space left")
+        self._count += 1
+
+    def _opened(self) -> IO[bytes]:
+        # without a buffer: a full disk is told of at once, and nothing is to be flushed at the end
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as this
+        weakref.finalize(self, file.close)
+        return file
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, numbers: slice | NDArray[np.int64]) -> NDArray[np.float16]:
+        wanted = np.arange(len(self))[numbers]
+        found = np.empty((len(wanted), _LENGTH), np.float16)
+        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+        for run, place in zip(
+            np.split(wanted, breaks), np.split(found, breaks), strict=True
+        ):  # what lies side by side is read at once
+            if len(run) and self._file is not None:
+                data = os.pread(self._file.fileno(), len(run) * _ROW, int(run[0]) * _ROW)
+                place[:] = np.frombuffer(data, np.float16).reshape(-1, _LENGTH)
+        return found
+
+    def __iter__(self) -> Iterator[NDArray[np.float16]]:
+        return iter(self.picked(range(len(self))))
+
+    def picked(self, numbers: Sequence[int] | NDArray[np.int64]) -> Picked:
+        """Return those with these numbers, in that order, without reading them."""
+        return Picked(self, np.asarray(numbers, np.int64))
+
+    def _full(self, why: str) -> StageError:
+        return StageError(
+            f"cannot note what the frames look like in the folder for temporary files "
+            f"({why}), expected 0.1 GB for an hour; free some space, or set TMPDIR"
+        )
+
+
+class Picked:
+    """Some thumbnails in another order; indexed like an array."""
+
+    def __init__(self, thumbnails: Thumbnails, numbers: NDArray[np.int64]) -> None:
+        self._thumbnails, self._numbers = thumbnails, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, numbers: slice | NDArray[np.int64]) -> NDArray[np.float16]:
+        return self._thumbnails[self._numbers[numbers]]
+
+    def __iter__(self) -> Iterator[NDArray[np.float16]]:
+        for first in range(0, len(self), _BLOCK):
+            yield from self[first : first + _BLOCK]
+
+
+AnyThumbnails = Thumbnails | Picked | NDArray[np.float16]
+"""Wherever they lie: N x 576."""

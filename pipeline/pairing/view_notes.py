@@ -1,0 +1,86 @@
+"""What a plan says of a light field, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.lightfield.intermediate import joined_by_packets
+from pipeline.lightfield.parallax import measure
+from pipeline.lightfield.sidecar import holes
+from pipeline.lightfield.validity import Validity
+from pipeline.pairing.choose_views import DARK, GIVEN, TRAINED
+from pipeline.schema.plan import Clip
+from pipeline.schema.reference_map import ReferenceChoice
+
+REACH = 128
+"""Pixels of motion, at the output's size, that the network follows."""
+_LISTED = 4
+
+
+def view_notes(
+    lr: Clip,
+    choices: list[ReferenceChoice],
+    size: tuple[int, int],
+    to: str | None,
+    seen: Validity,
+) -> list[str]:
+    """Return the notes on a light field's references; `size` is the output's, `to` its layout."""
+    assert lr.grid is not None
+    notes = []
+    if missing := holes(lr.grid):
+        notes.append(f"the grid has {len(missing)} holes ({_places(missing)}); they stay holes")
+    given = sum(choice.why == GIVEN for choice in choices)
+    if given:
+        how = (
+            "take the place of enhanced ones, encoded as these"
+            if joined_by_packets(lr, to)
+            else "pass through untouched"
+        )
+        notes.append(f"{given} of {len(choices)} views are given and {how}")
+    if seen.dark:
+        notes.append(
+            f"{len(seen.dark)} views are dark ({_places(seen.dark)}): no other view borrows from "
+            "there; --crop-grid leaves them out"
+        )
+    if seen.transparent:
+        notes.append("transparency of views only tells where they show something: it is dropped")
+    if any(choice.why == DARK for choice in choices):
+        notes.append(
+            f"{len(seen.empty)} views show nothing ({_places(seen.empty)}) and are up-sampled "
+            "plainly"
+        )
+    without = sum(choice.ref_pts is None and choice.why != DARK for choice in choices)
+    if without:
+        notes.append(
+            f"{without} of {len(choices)} views have no reference in time and are up-sampled "
+            "plainly"
+        )
+    counts = {view.frames for view in lr.grid.views}
+    if len(counts) > 1:
+        notes.append(f"cameras have {min(counts)} to {max(counts)} frames; each keeps its own")
+    return [*_on_shifts(lr, choices, size), *notes]
+
+
+def _on_shifts(lr: Clip, choices: list[ReferenceChoice], size: tuple[int, int]) -> list[str]:
+    parallax = measure(lr)
+    notes = [f"{parallax.advice}; see `pipeline probe`"] if parallax.advice else []
+    steps = [c.views.steps for c in choices if c.views is not None and c.views.steps is not None]
+    far = [s for s in steps if s > TRAINED]
+    if far:
+        notes.append(
+            f"{len(far)} views borrow from farther than the networks were trained for "
+            f"({TRAINED:g} steps), the farthest from {max(far):.1f} steps: expect less detail there"
+        )
+    if parallax.disparity is not None and steps:
+        most = max(abs(value) for value in parallax.disparity) * max(steps) * size[0] / lr.height
+        if most > REACH:
+            notes.append(
+                f"views shift by up to {most:.0f} pixels against their reference, the network "
+                f"follows about {REACH}: give nearer HR views"
+            )
+    return notes
+
+
+def _places(places: Sequence[tuple[int, int]]) -> str:
+    listed = ", ".join(str(place) for place in places[:_LISTED])
+    return listed + (" ..." if len(places) > _LISTED else "")

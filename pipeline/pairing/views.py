@@ -1,0 +1,293 @@
+"""The planning of a light field: which reference view serves which, and groups of views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError, PairingError
+from pipeline.lightfield.intermediate import joined_by_packets
+from pipeline.lightfield.reader import Times, ViewReader
+from pipeline.lightfield.validity import validity
+from pipeline.media.read.frames import FrameReader
+from pipeline.media.read.probe import scan
+from pipeline.pairing.choose_views import GIVEN, Candidate, Limits, Place, Target, choose
+from pipeline.pairing.clips import Paired
+from pipeline.pairing.cuts import estimate_field_of_view
+from pipeline.pairing.fit import Affine
+from pipeline.pairing.geometry import inscribed_map, same_aspect
+from pipeline.pairing.given import checked_given
+from pipeline.pairing.moments import moment_names, named_times
+from pipeline.pairing.reference_views import shown_view
+from pipeline.pairing.view_notes import view_notes
+from pipeline.planning.segments import cut_segments
+from pipeline.schema.plan import Clip, Plan, ReferencePlan, Segment, View
+from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema.settings import RunSettings
+
+LARGEST_GROUP = 16
+"""Views in a segment: enough to share references, few enough to lose little with a worker."""
+_COMPARED = 3
+
+
+def plan_view_references(
+    lr: Clip, ref: Clip, settings: RunSettings, size: tuple[int, int]
+) -> Paired:
+    """Choose reference views for every frame of a light field; `size` is the output's.
+
+    Raises PairingError where it is not told where a single reference camera stands.
+    """
+    assert lr.grid is not None
+    seen = validity(lr)
+    candidates = [
+        replace(c, alone=(c.place.row, c.place.col) in seen.dark)
+        for c in _candidates(lr, ref, settings)
+    ]
+    times = Times(lr)
+    targets = []
+    for number in range(lr.grid.count):
+        position, moment = lr.grid.place(number)
+        place = _place(lr.grid.views[position])
+        empty = (place.row, place.col) in seen.empty
+        targets.append(Target(number, place, moment, times.seconds(number), empty))
+    limits = Limits(
+        count=settings.ref_count,
+        seconds=settings.max_ref_distance,
+        same_time=_half_interval(targets),
+        whole=(ref.height, ref.width) == size,
+    )
+    choices = [choose(target, candidates, limits) for target in targets]
+    affine, notes = _map(lr, ref, choices, size)
+    if affine is not None:
+        # what shows another field of view is moved onto the view, not put in its place
+        choices = [replace(c, why="nearest") if c.why == GIVEN else c for c in choices]
+    choices, told = checked_given(lr, ref, choices)
+    notes += told
+    if not all(candidate.timed for candidate in candidates):
+        notes.append(
+            f"nothing tells which of {lr.grid.moments} moments the reference shows: it serves all, "
+            "and passes through at none; name its folder or file as that moment's"
+        )
+    reference = ReferencePlan(
+        clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
+    )
+    notes += view_notes(lr, choices, size, settings.to, seen)
+    return Paired(reference, ReferenceMap(choices), (), notes)
+
+
+def check_view_options(settings: RunSettings, lr: Clip) -> None:
+    """Raise InputError for options that the input, a light field or not, cannot take."""
+    if lr.grid is not None:
+        _check(settings)
+        return
+    names = ("ref_view", "ref_position", "ref_count", "consistent", "to")
+    given = [name for name in names if name in settings.model_fields_set]
+    if settings.select == "view":
+        given.append("select")
+    if given:
+        raise InputError(
+            f"found --{given[0].replace('_', '-')} for {lr.path}, which is no light field, "
+            "expected views such as view_00_00.png, or a sheet with --layout and --grid; "
+            "leave it out"
+        )
+
+
+def _check(settings: RunSettings) -> None:
+    for name, given in (
+        ("--start or --end", settings.start is not None or settings.end is not None),
+        (f"--select {settings.select}", settings.select in ("time", "content")),
+        ("--ref-offset", settings.ref_offset is not None),
+    ):
+        if given:
+            raise InputError(
+                f"found {name} for a light field, expected --select view or auto and whole "
+                "recordings that started together; leave it out"
+            )
+
+
+def _half_interval(targets: list[Target]) -> float:
+    times = np.unique([target.seconds for target in targets])
+    return 0.5 * float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+
+
+def _place(view: View) -> Place:
+    if view.x is None or view.y is None:
+        return Place(float(view.col), float(view.row), view.row, view.col)
+    return Place(view.x, view.y, view.row, view.col)
+
+
+def _candidates(lr: Clip, ref: Clip, settings: RunSettings) -> list[Candidate]:
+    if ref.grid is None:
+        return [_alone(lr, ref, settings)]
+    assert lr.grid is not None
+    times = Times(ref)
+    known = {(view.row, view.col): _place(view) for view in lr.grid.views}
+    named = named_times(lr, moment_names(ref))
+    several = lr.grid.moments > 1
+    found = []
+    for position, view in enumerate(ref.grid.views):
+        numbers = [ref.grid.number(position, moment) for moment in range(view.frames)]
+        seconds: Sequence[float] | None = None
+        if several and named is not None:
+            seconds = named
+        elif ref.grid.moments > 1 or (several and view.clip is not None):
+            seconds = [times.seconds(number) for number in numbers]
+        # what the input knows of a camera's place holds for the HR camera at it, too
+        place = known.get((view.row, view.col), _place(view))
+        found.append(Candidate(place, numbers, seconds, timed=seconds is not None or not several))
+    return found
+
+
+def _alone(lr: Clip, ref: Clip, settings: RunSettings) -> Candidate:
+    """Return a single reference camera at the place that was told."""
+    if ref.kind == "stills" and len(ref.files) > 1:
+        raise PairingError(
+            f"found {len(ref.files)} pictures in {ref.path} whose names tell no row and column, "
+            "expected HR views named as the input's; rename them, or give one with --ref-view"
+        )
+    place = _told_place(lr, settings)
+    assert lr.grid is not None
+    index = scan(ref)
+    if lr.grid.moments == 1:
+        return Candidate(place, index.pts, None)
+    if ref.kind == "video":
+        return Candidate(place, index.pts, [ref.seconds(pts) for pts in index.pts])
+    stems = [Path(file).stem for file in ref.files]
+    seconds = named_times(lr, moment_names(ref)) or named_times(lr, stems)
+    return Candidate(place, index.pts, seconds, timed=seconds is not None)
+
+
+def _told_place(lr: Clip, settings: RunSettings) -> Place:
+    grid = lr.grid
+    assert grid is not None
+    if settings.ref_position is not None:
+        return Place(*settings.ref_position)
+    if settings.ref_view is None:
+        raise PairingError(
+            f"found one reference for {len(grid.views)} views, expected to be told which view it "
+            "shows; give --ref-view ROW,COL, --ref-view center, or --ref-position X,Y in grid steps"
+        )
+    (top, rows), (left, cols) = grid.rows, grid.cols
+    shown = shown_view(lr, settings.ref_view)
+    if shown is None:
+        return Place(left + (cols - 1) / 2, top + (rows - 1) / 2)
+    row, col = shown
+    position = grid.at(row, col)
+    if position is not None:
+        return _place(grid.views[position])
+    if top <= row < top + rows and left <= col < left + cols:
+        return Place(float(col), float(row), row, col)
+    raise PairingError(
+        f"found --ref-view {row},{col} for rows {top} to {top + rows - 1} and columns {left} to "
+        f"{left + cols - 1}, expected one of them; for a camera outside the grid give "
+        "--ref-position X,Y"
+    )
+
+
+def _map(
+    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
+) -> tuple[Affine | None, list[str]]:
+    """Return the map from output to reference pixels, None = plain scaling, and notes."""
+    if ref.grid is None:
+        affine = _field_of_view(lr, ref, choices, size)
+        if affine is not None:
+            return affine, [
+                "the reference shows another field of view; it is moved onto the output"
+            ]
+    if not same_aspect(lr, ref, 0):
+        return inscribed_map(lr, ref, 0, size), [
+            f"the reference of {ref.width}x{ref.height} has other proportions than the views; "
+            "its middle is taken to show the same"
+        ]
+    if (ref.height, ref.width) != size:
+        return None, [
+            f"the reference of {ref.width}x{ref.height} is scaled to {size[1]}x{size[0]}: "
+            "given views do not pass through untouched"
+        ]
+    return None, []
+
+
+def _field_of_view(
+    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
+) -> Affine | None:
+    """Compare the reference with the views nearest to it."""
+    paired = [c for c in choices if c.ref_pts is not None and c.views is not None]
+    paired.sort(key=lambda c: (c.views.steps if c.views and c.views.steps else 0.0, c.pts))
+    views, frames = ViewReader(lr), FrameReader(ref)
+    try:
+        pairs = [
+            (views.get(choice.pts), frames.get(choice.ref_pts))
+            for choice in paired[:_COMPARED]
+            if choice.ref_pts is not None
+        ]
+    finally:
+        views.close()
+        frames.close()
+    return estimate_field_of_view(pairs, *size) if pairs else None
+
+
+def checked_views(
+    choice: ReferenceChoice, plan: Plan, there: Set[int], path: str | Path
+) -> ReferenceChoice:
+    """Return a (perhaps edited) choice of a plan at `path`, marked if its reference was changed.
+
+    Raises InputError for references that do not exist; `there` are the numbers of those that do.
+    """
+    views, ref = choice.views, plan.reference.clip
+    assert views is not None
+    numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)
+    if not set(numbers) <= there or len(views.also) != len(views.also_steps):
+        raise InputError(
+            f"found the references {list(numbers)} ({len(views.also_steps)} also_steps) for view "
+            f"({views.row}, {views.col}) in {path}, expected frames of {ref.path} (0 to "
+            f"{len(there) - 1}) and a distance for each further one; mend that line"
+        )
+    if ref.grid is None or choice.ref_pts is None:
+        return choice
+    shown = ref.grid.views[ref.grid.place(choice.ref_pts)[0]]
+    told = views.ref_row, views.ref_col
+    if told == (shown.row, shown.col) or shown.x is not None:
+        return choice
+    steps = round(((views.row - shown.row) ** 2 + (views.col - shown.col) ** 2) ** 0.5, 4)
+    moved = replace(views, ref_row=float(shown.row), ref_col=float(shown.col), steps=steps)
+    return replace(choice, why="edited", views=moved)
+
+
+def cut_views(clip: Clip, seconds: float, to: str | None) -> tuple[Segment, ...]:
+    """Return segments: groups of views, or for videos parts of `seconds` of each view."""
+    grid = clip.grid
+    assert grid is not None
+    if joined_by_packets(clip, to):
+        segments: list[Segment] = []
+        for position, view in enumerate(grid.views):
+            assert view.clip is not None
+            index = scan(view.clip)
+            start = grid.number(position, 0)
+            at = {pts: start + moment for moment, pts in enumerate(index.pts)}
+            last = start + view.frames
+            for part in cut_segments(
+                index.pts, index.keys, index.end_pts, view.clip.time_base, seconds
+            ):
+                segments.append(
+                    Segment(
+                        index=len(segments),
+                        start_pts=at[part.start_pts],
+                        end_pts=at.get(part.end_pts, last),
+                        frames=part.frames,
+                    )
+                )
+        return tuple(segments)
+    group = max(1, min(LARGEST_GROUP, grid.cols[1] if grid.cols[1] > 1 else len(grid.views)))
+    starts = range(0, grid.count, group)
+    return tuple(
+        Segment(
+            index=index,
+            start_pts=start,
+            end_pts=min(start + group, grid.count),
+            frames=min(group, grid.count - start),
+        )
+        for index, start in enumerate(starts)
+    )

@@ -1,0 +1,55 @@
+"""Cutting the LR stream into segments, at key frames where there are any."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from fractions import Fraction
+
+from pipeline.schema.plan import Segment
+
+LONGEST = 2
+"""A segment may be this many times the wished length, to end at a key frame."""
+
+
+def cut_segments(
+    pts: Sequence[int], keys: Sequence[int], end_pts: int, time_base: Fraction, seconds: float
+) -> tuple[Segment, ...]:
+    """Return segments of about `seconds` that hold every frame of `pts` (rising) exactly once.
+
+    A segment starts at a key frame where one is near enough; elsewhere the reader has to decode a
+    few frames before the segment's first.
+    """
+    if not pts:
+        return ()
+    wished = max(1, round(Fraction(seconds) / time_base))
+    starts = [pts[0]]
+    while True:
+        earliest = starts[-1] + wished
+        key = bisect_left(keys, earliest)
+        latest = starts[-1] + LONGEST * wished
+        if key < len(keys) and keys[key] < latest and _is_frame(pts, keys[key]):
+            start = keys[key]
+        else:
+            frame = bisect_left(pts, earliest)
+            if frame == len(pts) or end_pts - pts[frame] < wished // 2:
+                break
+            start = pts[frame]
+        if start > pts[-1]:
+            break
+        starts.append(start)
+    ends = [*starts[1:], max(end_pts, pts[-1] + 1)]
+    return tuple(
+        Segment(
+            index=index,
+            start_pts=start,
+            end_pts=end,
+            frames=bisect_left(pts, end) - bisect_left(pts, start),
+        )
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
+
+
+def _is_frame(pts: Sequence[int], key: int) -> bool:
+    at = bisect_left(pts, key)
+    return at < len(pts) and pts[at] == key

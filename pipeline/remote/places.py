@@ -1,0 +1,90 @@
+"""Where inputs and outputs of a run are: URLs become paths here, and stay in the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.errors import AlreadyThere, InputError
+from pipeline.ledger import mirror
+from pipeline.ledger.ledger import RunFolder, stored_plan
+from pipeline.remote import cache, transfer
+from pipeline.schema.plan import Clip, Plan
+from pipeline.schema.settings import RunSettings
+
+_READ = ("input", "ref_stream", "plan", "ground_truth")
+
+
+def localised(settings: RunSettings) -> RunSettings:
+    """Return the settings with every URL fetched, and the output's replaced by a place here.
+
+    Raises InputError for what cannot be read, AlreadyThere for an output that exists.
+    """
+    changed: dict[str, object] = {}
+    for name in _READ:
+        value = getattr(settings, name)
+        if value and "://" in value:
+            changed[name] = str(cache.fetch(value))
+    if changed and settings.sandbox == "auto":
+        changed["sandbox"] = "on"  # who put it there is not known
+    output = settings.output
+    if output is None and transfer.is_url(settings.input):
+        raise InputError(
+            f"found no -o for {transfer.hidden(settings.input)}, expected one for an input at a "
+            "URL; give -o OUT"
+        )
+    if output is not None and transfer.is_url(output):
+        transfer.check_writable(output.rpartition("/")[0])
+        if not settings.force and transfer.find(output) is not None:
+            raise AlreadyThere(
+                f"found {transfer.hidden(output)} already there; try another -o, or --force to "
+                "replace it"
+            )
+        changed["output"] = str(cache.output_path(output))
+    elif output is not None:
+        changed["output"] = transfer.local_path(output)
+    changed = {name: value for name, value in changed.items() if value != getattr(settings, name)}
+    return settings.model_copy(update=changed) if changed else settings
+
+
+def named(plan: Plan, settings: RunSettings) -> Plan:
+    """Return the plan with the URLs its recordings came from, and where its output goes."""
+    reference = settings.ref_stream or plan.reference.clip.url
+    plan = plan.model_copy(
+        update={
+            "input": _from(plan.input, settings.input),
+            "reference": plan.reference.model_copy(
+                update={"clip": _from(plan.reference.clip, reference)}
+            ),
+        }
+    )
+    output = settings.output
+    if output is None or not transfer.is_url(output):
+        return plan
+    if plan.input.kind != "video" or plan.pictures:
+        raise InputError(
+            f"found the folder {transfer.hidden(output)} as output, expected a video's: a folder "
+            "cannot appear at a URL in one step; choose a local -o and copy it"
+        )
+    return plan.model_copy(update={"output_url": output})
+
+
+def _from(clip: Clip, given: str | None) -> Clip:
+    return clip.model_copy(update={"url": given}) if given and transfer.is_url(given) else clip
+
+
+def unfinished(plan: Plan) -> Plan | None:
+    """Return the plan of an unfinished run of the same output, here or at its URL."""
+    here = stored_plan(Path(plan.output))
+    if here is None and plan.output_url:
+        return mirror.stored_plan(mirror.mirror_of(plan.output_url))
+    return here
+
+
+def own_folder(folder: RunFolder) -> RunFolder:
+    """Return a folder of this process where segments go to a URL: the driver's is not here."""
+    if not folder.mirror:
+        return folder
+    own = replace(folder, path=cache.scratch())
+    own.segments.mkdir()
+    return own

@@ -1,0 +1,185 @@
+"""Light fields in the report: all views, small, to drag through; refocused; and a table of all."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from markupsafe import Markup
+
+from pipeline.lightfield.parallax import measure
+from pipeline.recording import open_frames
+from pipeline.report.pictures import encode
+from pipeline.report.rows import Material, Picture, Row, as_8_bit
+from pipeline.schema.plan import Grid
+from pipeline.schema.reference_map import ViewChoice
+from pipeline.tools.view_pictures import EPI_ROW, middle, shifted
+
+MOST_PIXELS = 16e6
+"""Of all views together; larger ones are shown smaller."""
+MOST_WIDTH = 960
+BUDGET = 4_000_000
+"""Bytes of the viewer's pictures, in base64."""
+FOCUS_STEPS = 9
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """What the page needs to show a light field, and what it shows without a script."""
+
+    data: Markup
+    """JSON: rows, cols, height, width, scale, views, focus."""
+    rows: int
+    cols: int
+    height: int
+    width: int
+    shrunk: bool
+    middle: str
+    focused: list[tuple[str, str]]
+    """Caption and address of a near, a middle and a far refocused picture."""
+    epi: str
+    low: float
+    high: float
+    """Disparities between which the focus moves, pixels of the output a grid step."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One view in the table of all; None stands for a hole."""
+
+    row: Row
+    share: float
+    """0 for the lowest figure of all views, 1 for the highest."""
+    served: str
+
+
+def viewer(material: Material) -> Viewer:
+    """Return the first moment of the output, ready to be looked at."""
+    clip = material.result
+    grid = clip.grid
+    assert grid is not None
+    factor = min(
+        1.0,
+        MOST_WIDTH / clip.width,
+        math.sqrt(MOST_PIXELS / (len(grid.views) * clip.width * clip.height)),
+    )
+    size = max(1, round(clip.width * factor)), max(1, round(clip.height * factor))
+    views = _views(material, size)
+    found = measure(clip).disparity
+    low, high = found if found is not None else (-1.0, 1.0)
+    if high - low < 0.1:
+        low, high = low - 0.5, high + 0.5
+    alphas = [float(a) for a in np.linspace(low, high, FOCUS_STEPS)]
+    focused = [_refocused(grid, views, alpha * factor) for alpha in alphas]
+    centre = middle(grid)
+    row = [n for n, view in enumerate(grid.views) if view.row == centre[0]]
+    epi = np.repeat(np.stack([views[n][size[1] // 2] for n in row]), EPI_ROW, axis=0)
+    addresses = encode([*views, *focused, np.ascontiguousarray(epi)], BUDGET)
+    shown = addresses[: len(views)]
+    sharp = addresses[len(views) : -1]
+    first_row, first_col = grid.rows[0], grid.cols[0]
+    data: dict[str, Any] = {
+        "rows": grid.rows[1],
+        "cols": grid.cols[1],
+        "first": [first_row, first_col],
+        "start": [centre[0] - first_row, centre[1] - first_col],
+        "width": size[0],
+        "height": size[1],
+        "views": [
+            [view.row - first_row, view.col - first_col, address]
+            for view, address in zip(grid.views, shown, strict=True)
+        ],
+        "focus": [[round(a, 2), address] for a, address in zip(alphas, sharp, strict=True)],
+    }
+    ends = (0, FOCUS_STEPS // 2, FOCUS_STEPS - 1)
+    at = grid.at(*centre)
+    assert at is not None
+    return Viewer(
+        # nothing in it is the user's text: numbers and base64
+        data=Markup(json.dumps(data, separators=(",", ":"))),
+        rows=grid.rows[1],
+        cols=grid.cols[1],
+        height=size[1],
+        width=size[0],
+        shrunk=factor < 1,
+        middle=shown[at],
+        focused=[(f"sharp at {alphas[n]:+.2f} pixels a step", sharp[n]) for n in ends],
+        epi=addresses[-1],
+        low=low,
+        high=high,
+    )
+
+
+def _views(material: Material, size: tuple[int, int]) -> list[Picture]:
+    clip = material.result
+    assert clip.grid is not None
+    reader = open_frames(clip)
+    try:
+        pictures = []
+        for position in range(len(clip.grid.views)):
+            picture = as_8_bit(reader.get(clip.grid.number(position, 0)))
+            if (clip.width, clip.height) != size:
+                small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+                picture = np.asarray(small, np.uint8)
+            pictures.append(picture)
+    finally:
+        reader.close()
+    return pictures
+
+
+def _refocused(grid: Grid, views: list[Picture], alpha: float) -> Picture:
+    """Return the mean of all views, shifted by `alpha` pixels a step (shift and add)."""
+    row, col = middle(grid)
+    total = np.zeros(views[0].shape, np.float32)
+    for view, picture in zip(grid.views, views, strict=True):
+        plane = picture.astype(np.float32)
+        total += shifted(plane, alpha * (view.col - col), alpha * (view.row - row))
+    return np.clip(total / len(views) + 0.5, 0, 255).astype(np.uint8)
+
+
+def table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
+    """Return the views of the first moment as they lie in the grid."""
+    figures = [row.figure for row in rows if row.choice.why != "given"]
+    low, high = min(figures, default=0.0), max(figures, default=1.0)
+    cells: dict[tuple[int, int], Cell] = {}
+    for row in rows:
+        view = row.choice.views
+        if view is None or view.moment:
+            continue
+        share = (row.figure - low) / (high - low) if high > low else 1.0
+        cells[view.row, view.col] = Cell(row, min(1.0, max(0.0, share)), _served(row, view))
+    (first_row, height), (first_col, width) = grid.rows, grid.cols
+    return [
+        [cells.get((first_row + r, first_col + c)) for c in range(width)] for r in range(height)
+    ]
+
+
+def _served(row: Row, view: ViewChoice) -> str:
+    if row.choice.why == "given":
+        return "given"
+    if view.ref_row is None or view.ref_col is None:
+        return "none"
+    more = f" +{len(view.also)}" if view.also else ""
+    return f"({view.ref_row:g}, {view.ref_col:g}){more}"
+
+
+def by_distance(rows: list[Row]) -> list[tuple[int, int, float, float | None]]:
+    """Return whole grid steps, how many views, mean figure and mean of bicubic's, near to far."""
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        view = row.choice.views
+        if view is not None and view.steps is not None and row.choice.why != "given":
+            found.setdefault(round(view.steps), []).append(row)
+
+    def plain(members: list[Row]) -> float | None:
+        known = [row.bicubic_psnr for row in members if row.bicubic_psnr is not None]
+        return float(np.mean(known)) if known else None
+
+    return [
+        (steps, len(members), float(np.mean([row.figure for row in members])), plain(members))
+        for steps, members in sorted(found.items())
+    ]

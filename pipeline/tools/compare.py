@@ -1,0 +1,290 @@
+"""`pipeline compare`: two or three recordings in one labelled clip, GIF or picture."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, PairingError
+from pipeline.media.join.capabilities import check_container
+from pipeline.media.join.remux import assemble
+from pipeline.media.read.frames import Frame, read
+from pipeline.media.read.probe import probe
+from pipeline.media.write.segment import SegmentWriter, default_encoding
+from pipeline.schema.plan import Clip
+
+Mode = Literal["side", "wipe", "difference"]
+Picture = NDArray[np.uint8]
+"""H x W x 3 RGB."""
+
+TOLERANCE = 0.51
+"""Of a frame's duration by which two recordings' times may differ."""
+SWEEP = 4.0
+"""Seconds in which the divider of a wipe goes to the right and back."""
+GAIN = 8
+"""Differences are shown so many times larger, around grey."""
+MOST_GIF_FRAMES = 300
+VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def label(picture: Picture, text: str) -> Picture:
+    """Return the picture with `text` in its lower left corner."""
+    picture = np.ascontiguousarray(picture)
+    size = max(0.35, min(0.6, picture.shape[1] / 700))
+    at = (10, picture.shape[0] - 12)
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(
+            picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA
+        )
+    return picture
+
+
+def compose(pictures: list[Picture], labels: list[str], mode: Mode, divider: float) -> Picture:
+    """Return one picture of two or three of equal size; `divider` is that of a wipe, 0..1."""
+    if mode == "wipe":
+        left, right = (label(p.copy(), t) for p, t in zip(pictures[:2], labels[:2], strict=True))
+        width = left.shape[1]
+        column = round(width * divider)
+        # the right one's label stands at its own side
+        shown = np.concatenate((left[:, :column], right[:, column:]), axis=1)
+        shown[:, max(0, column - 1) : column + 1] = 255
+        return np.ascontiguousarray(shown)
+    panes = [label(p.copy(), t) for p, t in zip(pictures, labels, strict=True)]
+    if mode == "difference":
+        panes.append(label(difference(*pictures[:2]), f"{labels[0]} - {labels[1]}, x{GAIN}"))
+    return np.concatenate(panes, axis=1)
+
+
+def difference(first: Picture, second: Picture) -> Picture:
+    """Return grey where two pictures are the same, and GAIN times what they differ by."""
+    away = first.astype(np.int16) - second.astype(np.int16)
+    return np.asarray(np.clip(128 + GAIN * away, 0, 255), np.uint8)
+
+
+def together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
+    """Yield (pts of the first clip, frames of all clips at its time), each as large as the largest.
+
+    Raises PairingError where a clip has no frame for one of the first clip's.
+    """
+    height = max(_upright(clip)[0] for clip in clips)
+    width = max(_upright(clip)[1] for clip in clips)
+    others = [_Follower(clip) for clip in clips[1:]]
+    for frame in read(clips[0]):
+        at = clips[0].seconds(frame.pts)
+        found = [frame, *(other.at(at) for other in others)]
+        yield (
+            frame.pts,
+            [_fitted(f, clip, height, width) for f, clip in zip(found, clips, strict=True)],
+        )
+
+
+class _Follower:
+    """Another recording, read along with the first."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip = clip
+        self._frames = read(clip)
+        self._now: Frame | None = next(self._frames, None)
+        self._next: Frame | None = next(self._frames, None)
+
+    def at(self, seconds: float) -> Frame:
+        """Return the frame nearest in time."""
+        clip = self._clip
+        while (
+            self._now is not None
+            and self._next is not None
+            and abs(clip.seconds(self._next.pts) - seconds)
+            <= abs(clip.seconds(self._now.pts) - seconds)
+        ):
+            self._now, self._next = self._next, next(self._frames, None)
+        near = TOLERANCE / float(clip.frame_rate or 25)
+        if self._now is None or abs(clip.seconds(self._now.pts) - seconds) > near + 1e-3:
+            raise PairingError(
+                f"found no frame at {seconds:.3f} s in {clip.path}, expected one for every frame "
+                "of the first recording; give recordings of the same times"
+            )
+        return self._now
+
+
+def _upright(clip: Clip) -> tuple[int, int]:
+    size = clip.height, clip.width
+    return size if clip.rotation % 180 == 0 else (size[1], size[0])
+
+
+def _fitted(frame: Frame, clip: Clip, height: int, width: int) -> Picture:
+    rgb = np.asarray(frame.rgb)
+    if rgb.dtype == np.uint16:
+        rgb = (rgb.astype(np.uint32) + 128) // 257
+    turned = np.rot90(rgb, round(clip.rotation / 90) % 4)
+    picture: Picture = np.ascontiguousarray(turned, np.uint8)
+    if picture.shape[:2] != (height, width):
+        large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(large, np.uint8)
+    return picture
+
+
+def compare(
+    inputs: list[str], output: Path, *, mode: Mode, labels: list[str], at: float | None = None
+) -> int:
+    """Write the comparison of `inputs` to `output` and return how many frames it has.
+
+    The suffix chooses: a video with the first one's times and sound, a GIF, or one picture of the
+    frame at `at` seconds. Raises InputError for what does not fit.
+    """
+    clips = [probe(path) for path in inputs]
+    suffix = output.suffix.lower()
+    first = clips[0]
+    frames = (
+        (pts, compose(pictures, labels, mode, _divider(first.seconds(pts))))
+        for pts, pictures in together(clips)
+    )
+    work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.absolute().parent))
+    try:
+        made = work / f"made{suffix}"
+        if suffix in PICTURES:
+            count = _picture(frames, first, made, at)
+        elif suffix == ".gif":
+            count = _gif(frames, first, made)
+        else:
+            count = _video(frames, first, made)
+        made.replace(output)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return count
+
+
+def _divider(seconds: float) -> float:
+    return 0.5 - 0.45 * math.cos(2 * math.pi * seconds / SWEEP)
+
+
+def _picture(
+    frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path, at: float | None
+) -> int:
+    from PIL import Image
+
+    chosen: Picture | None = None
+    for pts, picture in frames:
+        if chosen is None or at is None or clip.seconds(pts) <= at + 1e-6:
+            chosen = picture
+        if at is None or clip.seconds(pts) >= at - 1e-6:
+            break
+    assert chosen is not None
+    Image.fromarray(chosen).save(path)
+    return 1
+
+
+def _gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
+    from PIL import Image
+
+    kept: list[Image.Image] = []
+    for _, picture in frames:
+        if len(kept) == MOST_GIF_FRAMES:
+            raise InputError(
+                f"found more than {MOST_GIF_FRAMES} frames for a GIF, expected fewer; try an .mp4"
+            )
+        kept.append(Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE))
+    pause = max(20, round(1000 / float(clip.frame_rate or 25)))
+    kept[0].save(path, save_all=True, append_images=kept[1:], duration=pause, loop=0)
+    return len(kept)
+
+
+def _video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
+    encoding = default_encoding(clip, codec="libx264", pix_fmt="yuv420p")
+    # pictures are turned upright before they are joined
+    upright = clip.model_copy(update={"rotation": 0})
+    check_container(upright, path, encoding)
+    pts, picture = next(frames)
+    # 4:2:0 takes even sizes only
+    height, width = (side // 2 * 2 for side in picture.shape[:2])
+    segment = path.with_suffix(".nut")
+    count = 0
+    with SegmentWriter(segment, upright, encoding, width, height) as writer:
+        for at, shown in chain([(pts, picture)], frames):
+            writer.write(np.ascontiguousarray(shown[:height, :width]), at)
+            count += 1
+    assemble(upright, [segment], path, encoding)
+    return count
+
+
+def _names(inputs: tuple[str, ...], labels: str | None) -> list[str]:
+    if labels is not None:
+        names = [name.strip() for name in labels.split(",")]
+        if len(names) != len(inputs):
+            raise InputError(
+                f"found {len(names)} labels for {len(inputs)} recordings, expected as many; "
+                "separate them by commas"
+            )
+        return names
+    stems = [Path(path).stem for path in inputs]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f"{Path(path).absolute().parent.name}/{Path(path).stem}" for path in inputs]
+
+
+def _check(inputs: tuple[str, ...], output: Path, mode: Mode, *, force: bool) -> None:
+    if not 2 <= len(inputs) <= 3:
+        raise InputError(
+            f"found {len(inputs)} recordings, expected two or three to compare; "
+            "try `pipeline compare A B -o side.mp4`"
+        )
+    if mode != "side" and len(inputs) != 2:
+        raise InputError(f"found three recordings for --mode {mode}, expected two; try side")
+    if output.suffix.lower() not in (*VIDEOS, *PICTURES, ".gif"):
+        raise InputError(
+            f"found {output} as output, expected .mp4, .mkv, .mov, .gif, .png or .jpg; try side.mp4"
+        )
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"found no folder {output.parent}, expected one; make it first")
+    if any(output.resolve() == Path(path).resolve() for path in inputs):
+        raise InputError(f"found the input {output} as output, expected another path; change -o")
+    if output.exists() and not force:
+        raise InputError(f"found {output} already there; try another -o, or --force to replace it")
+    if output.suffix.lower() in VIDEOS and probe(inputs[0]).kind != "video":
+        raise InputError(
+            f"found pictures in {inputs[0]}, expected a video for a {output.suffix} comparison; "
+            "try a .gif or .png"
+        )
+
+
+@click.command()
+@click.argument("inputs", metavar="A B [C]", nargs=-1, required=True)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT.mp4|.gif|.png"
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["side", "wipe", "difference"]),
+    default="side",
+    show_default=True,
+    help="Beside each other, a divider that moves, or A, B and 8 times A - B.",
+)
+@click.option("--labels", metavar="A,B[,C]", help="Default: the names of the files.")
+@click.option("--at", type=float, metavar="SECONDS", help="The frame of a picture; default first.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    mode: Mode,
+    labels: str | None,
+    at: float | None,
+    force: bool,
+) -> None:
+    """Show two or three recordings in one clip, frame by frame at the times of A.
+
+    Smaller ones are enlarged bicubically, so the input can be shown beside its result. A video has
+    the sound of A.
+    """
+    _check(inputs, output, mode, force=force)
+    count = compare(list(inputs), output, mode=mode, labels=_names(inputs, labels), at=at)
+    click.echo(f"{output}: {count} frame{'s' if count > 1 else ''}")

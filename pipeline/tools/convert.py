@@ -1,0 +1,138 @@
+"""Light fields from one layout into another, without loss."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError, VerificationError
+from pipeline.ledger.publish import publish, sync
+from pipeline.lightfield import sidecar
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.reader import ViewReader, frames_in_order
+from pipeline.lightfield.sinks import open_sink
+from pipeline.lightfield.targets import (
+    check_sheet_size,
+    check_target,
+    default_target,
+    target_grid,
+)
+from pipeline.schema.plan import Clip, Grid, Model
+from pipeline.schema.settings import GridSettings
+
+
+class Converted(Model):
+    """What was written: the fields of `--json`."""
+
+    output: str
+    layout: str
+    rows: int
+    cols: int
+    views: int
+    moments: int
+    sidecar: str
+
+
+def convert(
+    source: str,
+    output: Path | None,
+    to: str,
+    *,
+    asked: GridSettings | None = None,
+    template: str | None = None,
+    force: bool = False,
+) -> Converted:
+    """Write the light field `source` in the layout `to`; every view is compared when it is done.
+
+    `template` names the files of folders and videos. Raises InputError where there is no light
+    field, or something at `output` already.
+    """
+    clip = open_light_field(source, asked)
+    if clip is None:
+        raise InputError(
+            f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
+            "with --layout and --grid; see `pipeline probe`"
+        )
+    assert clip.grid is not None
+    out = (output or default_target(clip, to, f"_{to}")).absolute()
+    check_target(clip, to, out)
+    check_output(out, clip, force=force)
+    grid = target_grid(clip, to, out, template)
+    check_sheet_size(grid, (clip.height, clip.width))
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        root = work / out.name
+        copy_views(clip, grid, out, root)
+        check_copy(clip, root)
+        sync(root)
+        sidecar.publish_sidecar(root, out)
+        publish(root, out, work, force=force)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Converted(
+        output=str(out),
+        layout=to,
+        rows=grid.rows[1],
+        cols=grid.cols[1],
+        views=len(grid.views),
+        moments=grid.moments,
+        sidecar=str(sidecar.sidecar_path(out)),
+    )
+
+
+def check_output(out: Path, clip: Clip, *, force: bool) -> None:
+    """Raise InputError where the output is an input, already there, or in no folder."""
+    taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
+    if out.resolve() in taken:
+        raise InputError(f"found the input {clip.path} as output, expected another; try another -o")
+    if any(out.resolve() in path.parents for path in taken):
+        raise InputError(
+            f"found the output {out} around the input {clip.path}, expected it elsewhere; "
+            "try another -o"
+        )
+    if out.exists() and not force:
+        raise InputError(f"found {out} already there; try another -o, or --force to replace it")
+    if not out.parent.is_dir():
+        raise InputError(
+            f"found no folder {out.parent}, expected one for the output; make it first"
+        )
+
+
+def copy_views(clip: Clip, grid: Grid, out: Path, root: Path) -> None:
+    """Write all views of `clip` at `root` in the layout of `grid`, with a sidecar."""
+    assert clip.grid is not None
+    reader = ViewReader(clip)
+    sink = open_sink(clip, grid, out, root, (clip.height, clip.width))
+    try:
+        for position, moment in frames_in_order(grid, by_view=sink.by_view):
+            sink.write(position, moment, reader.get(clip.grid.number(position, moment)))
+    finally:
+        sink.close()
+        reader.close()
+    sidecar.write_sidecar(clip, grid, out, root)
+
+
+def check_copy(clip: Clip, root: Path) -> None:
+    """Read the output back and compare every view; raises VerificationError."""
+    made = open_light_field(root)
+    if made is None or made.grid is None or clip.grid is None:
+        raise VerificationError(f"the light field written to {root} is not read back as one")
+    before, after = ViewReader(clip), ViewReader(made)
+    try:
+        for number in range(clip.grid.count):
+            position, moment = clip.grid.place(number)
+            view = clip.grid.views[position]
+            there = made.grid.at(view.row, view.col)
+            if there is None:
+                raise VerificationError(f"view ({view.row}, {view.col}) is missing in {root}")
+            copy = after.get(made.grid.number(there, moment))
+            if not np.array_equal(before.get(number), copy):
+                raise VerificationError(
+                    f"view ({view.row}, {view.col}) of moment {moment} differs in {root}"
+                )
+    finally:
+        before.close()
+        after.close()

@@ -1,0 +1,197 @@
+"""Make test inputs out of an HR recording: its low-resolution copy, or its sparse key frames."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import click
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.lightfield import sidecar
+from pipeline.media.colour import describe_colour
+from pipeline.media.join.capabilities import check_container
+from pipeline.media.join.remux import assemble
+from pipeline.media.read.frames import Frame, read
+from pipeline.media.read.probe import probe
+from pipeline.media.write.segment import SegmentWriter, check_encoder, default_encoding
+from pipeline.schema.plan import Clip, Encoding, Model
+
+Kernel = Literal["bicubic", "area"]
+MATRIX_TAGS = {"bt709": 1, "bt601": 6}
+"""What is guessed of untagged recordings -> its number in H.273."""
+
+
+class Degraded(Model):
+    """What was written: the fields of `--json`."""
+
+    output: str
+    frames: int
+    width: int
+    height: int
+    scale: int
+    kernel: Kernel
+
+
+def degrade(
+    source: str,
+    output: Path,
+    *,
+    scale: int,
+    kernel: Kernel = "bicubic",
+    every: int = 1,
+    codec: str | None = None,
+    crf: float | None = None,
+    pix_fmt: str | None = None,
+    force: bool = False,
+) -> Degraded:
+    """Write every `every`-th frame of `source`, reduced `scale` times, to `output`.
+
+    Without further wishes the copy is encoded without loss and without chroma subsampling, so that
+    the stated kernel is all that was lost. Times are kept. Raises InputError for unusable
+    arguments.
+    """
+    clip = probe(source)
+    width, height = clip.width // scale, clip.height // scale
+    clip = _with_matrix(clip, width, height)
+    _check(clip, output, width, height, scale, every, force)
+    encoding = _encoding(clip, codec, crf, pix_fmt)
+    check_encoder(encoding, width, height)
+    check_container(clip, output, encoding)
+    work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        segment = work / "00000.nut"
+        frames = 0
+        with SegmentWriter(str(segment), clip, encoding, width, height) as writer:
+            for frame in _every(read(clip), every):
+                writer.write(_reduce(frame, scale, kernel), frame.pts)
+                frames += 1
+        finished = work / f"finished{output.suffix}"
+        assemble(clip, [segment], finished, encoding)
+        if every == 1:
+            _keep_grid(Path(source), finished, width, height)
+        if force and output.is_dir():
+            shutil.rmtree(output)
+        finished.replace(output)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Degraded(
+        output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel
+    )
+
+
+def _with_matrix(clip: Clip, width: int, height: int) -> Clip:
+    """Return the clip with a tag for its colours where the smaller size would suggest others."""
+    colour = clip.colour
+    if not colour.guessed or colour.matrix in (1, 6):
+        return clip
+    guess = describe_colour(clip.pix_fmt, width, height).used_matrix
+    if guess == colour.used_matrix:
+        return clip
+    tagged = colour.model_copy(update={"matrix": MATRIX_TAGS[colour.used_matrix]})
+    return clip.model_copy(update={"colour": tagged})
+
+
+def _keep_grid(source: Path, finished: Path, width: int, height: int) -> None:
+    """Give a folder of views the sidecar of its source: names alone do not tell their order."""
+    told = sidecar.sidecar_path(source)
+    if finished.is_dir() and source.is_dir() and told.is_file():
+        grid = sidecar.Sidecar.model_validate_json(told.read_bytes())
+        small = grid.model_copy(update={"width": width, "height": height})
+        (finished / sidecar.NAME).write_text(small.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _encoding(clip: Clip, codec: str | None, crf: float | None, pix_fmt: str | None) -> Encoding:
+    """Return lossless settings (x264 and x265 at crf 0, full chroma) unless others are wished."""
+    usual = default_encoding(clip, codec=codec, pix_fmt=pix_fmt)
+    if codec is not None or crf is not None or usual.crf is None:
+        return default_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
+    full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")
+    return default_encoding(clip, crf=0, pix_fmt=pix_fmt or full_chroma)
+
+
+def _check(
+    clip: Clip, output: Path, width: int, height: int, scale: int, every: int, force: bool
+) -> None:
+    if min(width, height) < 16:
+        raise InputError(
+            f"found {clip.path} of {clip.width}x{clip.height}, expected at least "
+            f"{16 * scale}x{16 * scale} for --scale {scale}; try a smaller scale"
+        )
+    if every < 1:
+        raise InputError(f"found --every {every}, expected 1 or more; try --every 15")
+    if not output.parent.is_dir():
+        raise InputError(
+            f"found no folder {output.parent}, expected one for the output; make it first"
+        )
+    if output.exists() and not force:
+        raise InputError(f"found {output} already there; try another -o, or --force to replace it")
+
+
+def _every(frames: Iterator[Frame], every: int) -> Iterator[Frame]:
+    return (frame for number, frame in enumerate(frames) if number % every == 0)
+
+
+def _reduce(frame: Frame, scale: int, kernel: Kernel) -> np.ndarray:
+    if scale == 1:
+        return frame.rgb
+    # torch is imported only where pictures are made, so that --help stays fast
+    from crossnetpp.data.degradation import degrade as reduce
+
+    return reduce(frame.rgb, scale, kernel)
+
+
+@click.command()
+@click.argument("source", metavar="HR")
+@click.option(
+    "--scale",
+    type=click.Choice(["1", "2", "4", "8"]),
+    required=True,
+    help="How many times smaller; 1 keeps the size (with --every: key frames).",
+)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="LR")
+@click.option(
+    "--kernel",
+    type=click.Choice(["bicubic", "area"]),
+    default="bicubic",
+    show_default=True,
+    help="bicubic is antialiased (a = -0.5), area the mean of each block.",
+)
+@click.option("--every", type=int, default=1, show_default=True, help="Keep every N-th frame only.")
+@click.option("--codec", help="Default: libx264 (10 bit: libx265) without loss.")
+@click.option("--crf", type=float, help="Quality of the encoder; default 0, without loss.")
+@click.option("--pix-fmt", help="Default: the source's depth, no chroma subsampling.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(
+    source: str,
+    scale: str,
+    output: Path,
+    kernel: Kernel,
+    every: int,
+    codec: str | None,
+    crf: float | None,
+    pix_fmt: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make a low-resolution copy of HR, to test with: the truth is then known."""
+    done = degrade(
+        source,
+        output,
+        scale=int(scale),
+        kernel=kernel,
+        every=every,
+        codec=codec,
+        crf=crf,
+        pix_fmt=pix_fmt,
+        force=force,
+    )
+    if as_json:
+        click.echo(done.model_dump_json())
+    else:
+        click.echo(f"{done.output}: {done.frames} frames of {done.width}x{done.height}")

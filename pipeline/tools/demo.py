@@ -1,0 +1,170 @@
+"""The whole job on a bundled real clip whose truth is known, with pictures and one table."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import cv2
+import imageio.v3 as imageio
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.measuring.clips import FrameQuality, given_frames, per_frame, summarise
+from pipeline.media.join.remux import assemble
+from pipeline.media.read.frames import read
+from pipeline.media.read.probe import probe
+from pipeline.media.write.segment import SegmentWriter, default_encoding
+from pipeline.planning.plan import load_plan
+from pipeline.schema.settings import RunSettings
+from pipeline.tools.compare import label
+from pipeline.tools.degrade import degrade
+
+if TYPE_CHECKING:
+    from pipeline.runs.run import RunResult
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "monster.mp4"
+SCALE = 4
+KEY_FRAME_EVERY = 15
+ZOOM = 3
+"""The detail in the picture is shown this many times larger."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way of making the clip large again, and what came of it."""
+
+    name: str
+    result: RunResult
+    frames: list[FrameQuality]
+
+
+def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> RunResult:
+    from pipeline.progress import reporter
+    from pipeline.runs.run import run
+
+    settings = RunSettings(
+        input=str(lr),
+        ref_stream=str(ref),
+        output=str(folder / f"{engine}.mp4"),
+        scale=SCALE,
+        engine=engine,
+        runner="inline",
+        force=True,
+    )
+    return run(settings, reporter(quiet=quiet))
+
+
+def _contend(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
+    result = _enhance(lr, ref, folder, engine, quiet)
+    plan = load_plan(result.reference_map)
+    frames = list(per_frame(result.output, str(SAMPLE), skip=given_frames(plan)))
+    return Contender("bicubic" if engine == "bicubic" else "CrossNet++ fast", result, frames)
+
+
+def _frames(path: Path) -> list[NDArray[np.uint8]]:
+    """Return all frames of a short clip, uint8 H x W x 3."""
+    return [np.asarray(frame.rgb, dtype=np.uint8) for frame in read(probe(str(path)))]
+
+
+def _worst_window(
+    bicubic: NDArray[np.uint8], truth: NDArray[np.uint8], side: int
+) -> tuple[int, int]:
+    """Return (row, col) of the window in which bicubic up-sampling lost most."""
+    lost = cv2.absdiff(bicubic, truth).astype(np.float32).mean(axis=2)
+    energy = cv2.boxFilter(lost, -1, (side, side))
+    half = side // 2
+    inner = energy[half : lost.shape[0] - half, half : lost.shape[1] - half]
+    row, col = np.unravel_index(int(inner.argmax()), inner.shape)
+    return int(row), int(col)
+
+
+def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
+    """Write whole frames above enlarged details, one labelled column for each entry."""
+    pictures = list(columns.values())
+    bicubic, truth = pictures[0], pictures[-1]
+    side = min(truth.shape[1] // ZOOM, truth.shape[0])
+    row, col = _worst_window(bicubic, truth, side)
+    size = (truth.shape[1], truth.shape[1])
+    stacks = []
+    for name, frame in columns.items():
+        detail = frame[row : row + side, col : col + side]
+        large = np.asarray(cv2.resize(detail, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+        stacks.append(np.concatenate((label(frame, name), large)))
+    imageio.imwrite(path, np.concatenate(stacks, axis=1))
+
+
+def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], path: Path) -> None:
+    """Write two equally long clips side by side, with the sample's times and sound."""
+    clip = probe(str(SAMPLE))
+    encoding = default_encoding(clip)
+    height, width = left[0].shape[:2]
+    segment = path.with_suffix(".nut")
+    times = [frame.pts for frame in read(clip)]
+    with SegmentWriter(str(segment), clip, encoding, 2 * width, height) as writer:
+        for pts, a, b in zip(times, left, right, strict=True):
+            pair = (label(a, "bicubic"), label(b, "CrossNet++ fast"))
+            writer.write(np.concatenate(pair, axis=1), pts)
+    assemble(clip, [segment], path, encoding)
+    segment.unlink()
+
+
+def _table(contenders: list[Contender], given: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    total = len(contenders[0].frames)
+    table = Table(title=f"{total} frames x{SCALE}; {given} given key frames left out of the means")
+    for heading in ("", "PSNR dB", "gain dB", "SSIM", "worst frame dB", "frames per s"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    base = summarise(contenders[0].frames).psnr
+    for contender in contenders:
+        figures = summarise(contender.frames)
+        table.add_row(
+            contender.name,
+            f"{figures.psnr:.2f}",
+            f"{figures.psnr - base:+.2f}",
+            f"{figures.ssim:.4f}",
+            f"{figures.worst.psnr:.2f}",
+            f"{contender.result.fps:.1f}",
+        )
+    Console(width=100).print(table)
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("demo-output"),
+    show_default=True,
+    help="Folder for clips and pictures.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing folder.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+def command(folder: Path, force: bool, quiet: bool) -> None:
+    """Shrink a bundled clip, keep every 15th frame as reference, bring it back, and compare."""
+    if folder.exists() and not force:
+        raise InputError(f"found {folder} already there; try another -o, or --force to replace it")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    lr, ref = folder / "lr.mp4", folder / "ref.mp4"
+    degrade(str(SAMPLE), lr, scale=SCALE)
+    keys = degrade(str(SAMPLE), ref, scale=1, every=KEY_FRAME_EVERY)
+    from pipeline.report.page import write_report  # imports torch
+
+    contenders = [_contend(lr, ref, folder, engine, quiet) for engine in ("bicubic", "auto")]
+    clips = [_frames(Path(contender.result.output)) for contender in contenders]
+    middle = KEY_FRAME_EVERY // 2
+    columns = {"bicubic": clips[0][middle], "CrossNet++ fast": clips[1][middle]}
+    write_picture(columns | {"original": _frames(SAMPLE)[middle]}, folder / "compare.png")
+    write_clip(clips[0], clips[1], folder / "compare.mp4")
+    report = folder / "report.html"
+    write_report(Path(contenders[1].result.output), report, ground_truth=str(SAMPLE))
+    _table(contenders, keys.frames)
+    click.echo(f"look at {report}, {folder / 'compare.png'} and {folder / 'compare.mp4'}")

@@ -1,0 +1,124 @@
+"""What `pipeline probe` says of a light field."""
+
+from __future__ import annotations
+
+from pipeline.lightfield.parallax import Verdict, measure
+from pipeline.lightfield.sidecar import holes
+from pipeline.lightfield.validity import validity
+from pipeline.pairing.choose_views import GIVEN
+from pipeline.schema.plan import Clip, Model, Plan
+
+_LISTED = 8
+
+
+class Description(Model):
+    """A light field in words: the fields of `--json`."""
+
+    path: str
+    layout: str
+    rows: int
+    cols: int
+    first: tuple[int, int]
+    """Row and column of the top left view."""
+    views: int
+    holes: tuple[tuple[int, int], ...]
+    moments: int
+    frames: tuple[int, int]
+    """Fewest and most frames of a view."""
+    width: int
+    height: int
+    bits: int
+    template: str
+    order: str
+    positions: bool
+    """Whether camera centres are known."""
+    disparity: tuple[float, float] | None
+    """Shift to the left (or up) in pixels for each grid step, nearly smallest and largest."""
+    check: Verdict
+    """Whether views shift as rows and columns say."""
+    advice: str
+    dark: tuple[tuple[int, int], ...]
+    """Views that are vignetted, the empty ones included."""
+    empty: tuple[tuple[int, int], ...]
+    """Views that are black, or masked by alpha."""
+
+
+def describe(clip: Clip) -> Description:
+    """Look at a light field's views, a few of them for their shifts."""
+    grid = clip.grid
+    assert grid is not None
+    parallax, found = measure(clip), validity(clip)
+    counts = [view.frames for view in grid.views]
+    return Description(
+        path=clip.path,
+        layout=grid.layout,
+        rows=grid.rows[1],
+        cols=grid.cols[1],
+        first=(grid.rows[0], grid.cols[0]),
+        views=len(grid.views),
+        holes=tuple(holes(grid)),
+        moments=grid.moments,
+        frames=(min(counts), max(counts)),
+        width=clip.width,
+        height=clip.height,
+        bits=clip.bit_depth,
+        template=grid.template,
+        order=grid.order,
+        positions=all(view.x is not None for view in grid.views),
+        disparity=parallax.disparity,
+        check=parallax.verdict,
+        advice=parallax.advice,
+        dark=found.dark,
+        empty=found.empty,
+    )
+
+
+def in_words(found: Description) -> str:
+    """Return the description as lines of text."""
+    row, col = found.first
+    frames = f"{found.frames[0]}" + (f" to {found.frames[1]}" if len(set(found.frames)) > 1 else "")
+    lines = [
+        found.path,
+        f"  light field, {found.layout}" + (f" {found.template}" if found.template else ""),
+        f"  {found.rows} rows x {found.cols} columns from ({row}, {col}), {found.views} views of "
+        f"{found.width}x{found.height}, {found.bits} bits, {frames} frames each",
+    ]
+    for what, places in (
+        ("missing", found.holes),
+        ("dark", found.dark),
+        ("of these black or transparent", found.empty),
+    ):
+        if places:
+            listed = ", ".join(str(place) for place in places[:_LISTED])
+            more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
+            lines.append(f"  {what}: {listed}{more}")
+    if found.disparity is not None:
+        low, high = found.disparity
+        lines.append(f"  disparity {low:+.2f} to {high:+.2f} pixels a step")
+    said = {"right": "as rows and columns say", "unclear": "too little to tell rows from columns"}
+    lines.append(f"  views shift: {said.get(found.check, found.check)}")
+    if found.advice:
+        lines.append(f"  {found.advice}")
+    if found.positions:
+        lines.append("  camera centres are known")
+    return "\n".join(lines)
+
+
+def reference_lines(plan: Plan) -> list[str]:
+    """Return, in a line each, how many views every reference serves, and how far away they are."""
+    served: dict[tuple[float, float], list[float]] = {}
+    for choice in plan.reference_map:
+        views = choice.views
+        if views is not None and views.ref_row is not None and views.ref_col is not None:
+            away = served.setdefault((views.ref_row, views.ref_col), [])
+            if choice.why != GIVEN:
+                away.append(views.steps or 0.0)
+    lines = []
+    for (row, col), away in sorted(served.items()):
+        if away:
+            lines.append(
+                f"HR view ({row:g}, {col:g}) serves {len(away)} frames, {min(away):.3g} to "
+                f"{max(away):.3g} steps away"
+            )
+    more = len(lines) - _LISTED
+    return lines if more <= 0 else [*lines[:_LISTED], f"and {more} more, see --json"]

@@ -1,0 +1,90 @@
+"""`pipeline look`: which pictures of a light field are made, and where they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.parallax import measure
+from pipeline.media.pictures import stills
+from pipeline.schema.plan import Clip
+from pipeline.schema.settings import GridSettings
+from pipeline.tools import view_pictures
+
+MARGIN = 0.2
+"""Share of the disparity range that is searched beyond either end."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Which pictures to make beside the contact sheet."""
+
+    epi: bool = False
+    line: int | None = None
+    alphas: tuple[float, ...] = ()
+    depth: bool = False
+    sweep: str | None = None
+
+
+def look_at(
+    source: str,
+    output: Path | None,
+    wishes: Wishes,
+    *,
+    asked: GridSettings | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Write the pictures and return their paths.
+
+    Raises InputError where there is no light field, or one of the pictures already.
+    """
+    clip = open_light_field(source, asked)
+    if clip is None:
+        raise InputError(
+            f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
+            "with --layout and --grid; see `pipeline probe`"
+        )
+    given = Path(clip.path)
+    folder = output or given.with_name(f"{given.stem}_look")
+    names = ["contact_sheet.png"]
+    names += ["epi.png"] if wishes.epi else []
+    refocus = [f"refocus_{alpha:+.2f}.png" for alpha in wishes.alphas]
+    names += [*refocus, *(["disparity.png"] if wishes.depth else [])]
+    names += [f"sweep.{wishes.sweep}"] if wishes.sweep else []
+    paths = {name: folder / name for name in names}
+    for path in paths.values():
+        if path.exists() and not force:
+            raise InputError(
+                f"found {path} already there; try another -o, or --force to replace it"
+            )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
+    # a line that is not there is refused before anything is written
+    epi = view_pictures.epipolar(clip, wishes.line) if wishes.epi else None
+    folder.mkdir(parents=True, exist_ok=True)
+    stills.save(paths["contact_sheet.png"], view_pictures.contact_sheet(clip))
+    if epi is not None:
+        stills.save(paths["epi.png"], epi)
+    for name, picture in zip(refocus, view_pictures.refocused(clip, wishes.alphas), strict=True):
+        stills.save(paths[name], picture)
+    if wishes.depth:
+        low, high = measure(clip).disparity or (-1.0, 1.0)
+        more = max(MARGIN * (high - low), 0.25)
+        plane = view_pictures.disparity(clip, low - more, high + more)
+        stills.save(paths["disparity.png"], view_pictures.coloured(plane, low - more, high + more))
+    if wishes.sweep:
+        view_pictures.save_sweep(clip, paths[f"sweep.{wishes.sweep}"])
+    return list(paths.values())
+
+
+def save_contact_sheet(clip: Clip, file: Path) -> None:
+    """Write all views of the first moment in one picture; InputError for a file that is there."""
+    if file.suffix.lower() not in stills.SUFFIXES:
+        raise InputError(f"found {file} for a contact sheet, expected a picture; try sheet.png")
+    if file.exists():
+        raise InputError(f"found {file} already there; try another --contact-sheet")
+    if not file.absolute().parent.is_dir():
+        raise InputError(f"found no folder {file.parent}, expected one for {file.name}; make it")
+    stills.save(file, view_pictures.contact_sheet(clip))

@@ -1,0 +1,235 @@
+"""Pictures that help the eye: contact sheet, epipolar pictures, refocusing, disparity, a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.lightfield.packing import Pixels
+from pipeline.lightfield.reader import ViewReader
+from pipeline.media.write.video import VideoWriter
+from pipeline.schema.plan import Clip, Grid
+
+SHEET_WIDTH = 2000
+"""Pixels that a contact sheet is at most wide."""
+EPI_ROW = 6
+"""Pixels that each view takes in an epipolar picture, so that few views can be seen."""
+LEVELS = 33
+"""Disparities that are compared."""
+NEAR = 2
+"""Grid steps up to which views count for the disparity of the middle one."""
+SWEEP_SECONDS = 0.08
+
+Plane = NDArray[np.float32]
+
+
+def _grid(clip: Clip) -> Grid:
+    assert clip.grid is not None
+    return clip.grid
+
+
+def eight_bits(rgb: Pixels) -> NDArray[np.uint8]:
+    """Return a view for looking at."""
+    return np.asarray(rgb >> 8 if rgb.dtype == np.uint16 else rgb, np.uint8)
+
+
+def middle(grid: Grid) -> tuple[int, int]:
+    """Return row and column of the view nearest to the middle of the grid."""
+    (top, rows), (left, cols) = grid.rows, grid.cols
+    at = top + (rows - 1) / 2, left + (cols - 1) / 2
+    return min(
+        ((v.row, v.col) for v in grid.views),
+        key=lambda place: ((place[0] - at[0]) ** 2 + (place[1] - at[1]) ** 2, place),
+    )
+
+
+def contact_sheet(clip: Clip) -> NDArray[np.uint8]:
+    """Return all views of the first moment as small pictures with their row and column."""
+    grid = _grid(clip)
+    (top, rows), (left, cols) = grid.rows, grid.cols
+    width = max(24, min(clip.width, SHEET_WIDTH // cols))
+    height = max(1, round(clip.height * width / clip.width))
+    sheet = np.full((rows * height, cols * width, 3), 90, np.uint8)
+    reader = ViewReader(clip)
+    try:
+        for position, view in enumerate(grid.views):
+            rgb = eight_bits(reader.get(grid.number(position, 0)))
+            small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+            if width >= 60:
+                at = 3, height - 4
+                for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+                    font = cv2.FONT_HERSHEY_SIMPLEX
+                    cv2.putText(small, f"{view.row},{view.col}", at, font, 0.4, colour, thick)
+            row, col = (view.row - top) * height, (view.col - left) * width
+            sheet[row : row + height, col : col + width] = small
+    finally:
+        reader.close()
+    return sheet
+
+
+def _lined_up(clip: Clip, *, row: int | None = None, col: int | None = None) -> list[int]:
+    """Return the frames of the views of one row, or of one column, in order."""
+    grid = _grid(clip)
+    line = [
+        grid.number(position, 0)
+        for position, view in enumerate(grid.views)
+        if (row is None or view.row == row) and (col is None or view.col == col)
+    ]
+    if len(line) < 2:
+        raise InputError(
+            f"found {len(line)} views in row {row} or column {col} of {clip.path}, expected two or "
+            "more; try another"
+        )
+    return line
+
+
+def epipolar(clip: Clip, y: int | None = None) -> NDArray[np.uint8]:
+    """Return the picture line `y` of all views of the middle row, under each other.
+
+    What moves evenly from view to view makes straight lines in it, the steeper the farther away.
+    """
+    row, _ = middle(_grid(clip))
+    y = clip.height // 2 if y is None else y
+    if not 0 <= y < clip.height:
+        raise InputError(
+            f"found the line {y} for views {clip.height} high, expected one from 0 to "
+            f"{clip.height - 1}; try {clip.height // 2}"
+        )
+    reader = ViewReader(clip)
+    try:
+        lines = [eight_bits(reader.get(n))[y] for n in _lined_up(clip, row=row)]
+    finally:
+        reader.close()
+    return np.repeat(np.stack(lines), EPI_ROW, axis=0)
+
+
+def refocused(clip: Clip, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
+    """Return the mean of all views, shifted by each of `alphas` pixels a grid step.
+
+    What has that disparity is sharp, all else is blurred (shift and add).
+    """
+    grid = _grid(clip)
+    row, col = middle(grid)
+    totals = [np.zeros((clip.height, clip.width, 3), np.float32) for _ in alphas]
+    reader = ViewReader(clip)
+    try:
+        for position, view in enumerate(grid.views):
+            rgb = eight_bits(reader.get(grid.number(position, 0))).astype(np.float32)
+            for total, alpha in zip(totals, alphas, strict=True):
+                total += shifted(rgb, alpha * (view.col - col), alpha * (view.row - row))
+    finally:
+        reader.close()
+    return [np.clip(total / len(grid.views) + 0.5, 0, 255).astype(np.uint8) for total in totals]
+
+
+def shifted(image: Plane, right: float, down: float) -> Plane:
+    """Return H x W x 3 moved by so many pixels, its edges repeated."""
+    move = np.array([[1, 0, right], [0, 1, down]], np.float64)
+    size = image.shape[1], image.shape[0]
+    moved: Any = cv2.warpAffine(
+        image, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return cast(Plane, moved)
+
+
+def disparity(clip: Clip, low: float, high: float) -> Plane:
+    """Return the middle view's disparity in pixels a step, H x W, by shifting and comparing.
+
+    Views up to two steps away vote for the shift, between `low` and `high`, at which they agree
+    with the middle one; half of them may be hidden (Vaish 2006: the better half counts).
+    """
+    grid = _grid(clip)
+    row, col = middle(grid)
+    near = [v for v in grid.views if 0 < max(abs(v.row - row), abs(v.col - col)) <= NEAR]
+    levels = np.linspace(low, high, LEVELS, dtype=np.float32)
+    reader = ViewReader(clip, cache=len(near) + 1)
+    try:
+        position = grid.at(row, col)
+        assert position is not None
+        centre = _grey(reader.get(grid.number(position, 0)))
+        others = [
+            (v.row - row, v.col - col, _grey(reader.get(_number(grid, v.row, v.col)))) for v in near
+        ]
+    finally:
+        reader.close()
+    costs = []
+    for level in levels:
+        apart = np.stack([np.abs(shifted(g, level * c, level * r) - centre) for r, c, g in others])
+        better = np.sort(apart, axis=0)[: max(1, len(others) // 2)].mean(axis=0)
+        costs.append(cv2.boxFilter(better, -1, (9, 9)))
+    return cast(Plane, cv2.medianBlur(_lowest(np.stack(costs), levels), 5))
+
+
+def _lowest(cost: Plane, levels: Plane) -> Plane:
+    """Return where each pixel's cost (level x H x W) is lowest, by a parabola between levels."""
+    best = np.clip(cost.argmin(axis=0), 1, len(levels) - 2)
+    before, at, after = (
+        np.take_along_axis(cost, best[None] + step, axis=0)[0] for step in (-1, 0, 1)
+    )
+    bend = np.maximum(before + after - 2 * at, 1e-6)
+    between = np.clip((before - after) / (2 * bend), -0.5, 0.5)
+    return cast(Plane, (levels[best] + between * (levels[1] - levels[0])).astype(np.float32))
+
+
+def _number(grid: Grid, row: int, col: int) -> int:
+    position = grid.at(row, col)
+    assert position is not None
+    return grid.number(position, 0)
+
+
+def _grey(rgb: Pixels) -> Plane:
+    return cast(Plane, cv2.cvtColor(eight_bits(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32))
+
+
+def coloured(plane: Plane, low: float, high: float) -> NDArray[np.uint8]:
+    """Return a disparity map as colours: blue for `low`, red for `high`."""
+    scaled = np.clip((plane - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    bgr = cv2.applyColorMap(scaled, cv2.COLORMAP_TURBO)
+    return cast("NDArray[np.uint8]", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def sweep(clip: Clip) -> Iterator[NDArray[np.uint8]]:
+    """Yield views along the middle row and column, there and back: what flickers shows."""
+    row, col = middle(_grid(clip))
+    path: list[int] = []
+    for line in ({"row": row}, {"col": col}):
+        try:
+            numbers = _lined_up(clip, **line)
+        except InputError:
+            continue  # a grid of one row has no column to go along
+        path += numbers + numbers[-2:0:-1]
+    reader = ViewReader(clip)
+    try:
+        for number in path:
+            yield eight_bits(reader.get(number))
+    finally:
+        reader.close()
+
+
+def save_sweep(clip: Clip, path: Path) -> None:
+    """Write the sweep as .gif or .mp4; InputError for another ending."""
+    if path.suffix.lower() == ".gif":
+        import imageio.v2 as imageio
+
+        writer: Any = imageio.get_writer(path, mode="I", duration=1000 * SWEEP_SECONDS, loop=0)
+        with writer:
+            for rgb in sweep(clip):
+                writer.append_data(rgb)
+        return
+    if path.suffix.lower() != ".mp4":
+        raise InputError(f"found {path} for a sweep, expected .gif or .mp4; try sweep.mp4")
+    film = VideoWriter(path)
+    try:
+        for rgb in sweep(clip):
+            # H.264 wants even sides
+            rgb = rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2]
+            for _ in range(2):
+                film.write(np.ascontiguousarray(rgb))
+    finally:
+        film.close()

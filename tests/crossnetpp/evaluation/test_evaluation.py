@@ -1,0 +1,364 @@
+"""Evaluation on real pictures in the layout of the data folder, against independent figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image as PillowImage
+
+from crossnetpp.checkpoint import load_network, save_weights
+from crossnetpp.data.degradation import degrade
+from crossnetpp.data.sample import read_rgb
+from crossnetpp.evaluate import main
+from crossnetpp.evaluation.classical import classical, classical_plain
+from crossnetpp.evaluation.figures import Figures, Measured, SceneResult, gains
+from crossnetpp.evaluation.methods import TrainedNetwork, load_methods
+from crossnetpp.evaluation.protocol import (
+    DISPLACEMENT,
+    EXPOSURE,
+    Data,
+    Sampling,
+    clips,
+    distances,
+    faults,
+)
+from crossnetpp.evaluation.scenes import Picture, as_image, as_picture
+from crossnetpp.evaluation.sheet import BAR, CROP, GAP, ZOOM, most_detailed
+from crossnetpp.evaluation.summary import summarise
+from crossnetpp.evaluation.temporal import motion, warping_error
+from crossnetpp.metrics import Quality
+from crossnetpp.networks.fast import CrossNetFast
+from crossnetpp.networks.paper import build
+from tests.support import ROOT
+
+PHOTOGRAPH = read_rgb(ROOT / "tests" / "data" / "kodak_21.jpg")
+CLIP = ROOT / "pipeline" / "samples" / "monster.mp4"
+HEIGHT, WIDTH = 131, 166
+FRAMES = 34
+
+
+def part(row: int, col: int, height: int = HEIGHT, width: int = WIDTH) -> Picture:
+    """Return a piece of the photograph that begins at (row, col)."""
+    return np.ascontiguousarray(PHOTOGRAPH[row : row + height, col : col + width])
+
+
+def write(path: Path, picture: Picture) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data folder: views and pairs of a moved photograph, pieces of a real clip."""
+    folder = tmp_path_factory.mktemp("data")
+    for i in (0, 1, 3, 5, 7):
+        view = part(200 + i, 300 + i)
+        write(folder / f"lightfields/lytro_stegosaurus/view_{i:02}_{i:02}.png", view)
+    write(folder / "stereo/motorcycle_left.png", part(250, 300))
+    write(folder / "stereo/motorcycle_right.png", part(250, 309))
+    for number in (1, 2):
+        write(folder / f"stereo/lund/{number:02}.jpg", part(200, 300 + 5 * number))
+    (folder / "videos").mkdir()
+    for name, col in {"frog": 100, "monster": 260, "flower": 420}.items():
+        capture = cv2.VideoCapture(str(CLIP))
+        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+        out = cv2.VideoWriter(str(folder / f"videos/{name}.mp4"), fourcc, 30, (WIDTH, 128))
+        for _ in range(FRAMES):
+            out.write(np.ascontiguousarray(capture.read()[1][200:328, col : col + WIDTH]))
+        out.release()
+    return folder
+
+
+def psnr_by_hand(image: Picture, truth: Picture) -> float:
+    error = (image.astype(np.float64) - truth.astype(np.float64)) ** 2
+    return 10 * float(np.log10(255**2 / error.mean()))
+
+
+def test_a_quick_run_agrees_with_figures_computed_independently(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = ["--data", str(data), "--out", str(out), "--quick", "--methods", "bicubic,classical"]
+    assert main(given) == 0
+    record = json.loads((out / "results.json").read_text())
+    scenes = {(s["group"], s["scene"], s["scale"]): s for s in record["scenes"]}
+    assert len(scenes) == 2 + 3 + 3 + 1 + 1 + 3
+
+    truth = part(207, 307)[:128, :160]
+    small = PillowImage.fromarray(truth).resize((20, 16), PillowImage.Resampling.BICUBIC)
+    up = cv2.resize(np.asarray(small), (160, 128), interpolation=cv2.INTER_CUBIC)
+    row = scenes["lightfield", "stegosaurus", 8]["conditions"]["(7,7)"]
+    assert row["bicubic"]["psnr"] == pytest.approx(psnr_by_hand(up, truth), abs=0.05)
+    assert row["bicubic"]["warped"] is None
+    assert row["classical"]["gain"] == pytest.approx(
+        row["classical"]["psnr"] - row["bicubic"]["psnr"], abs=1e-3
+    )
+    assert row["classical"]["warped"] > row["bicubic"]["psnr"]
+
+    lines = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
+    assert len(lines) == sum(scene["images"] for scene in scenes.values())
+    for scene in scenes.values():
+        title = f"{scene['group']}_{scene['scene']}_x{scene['scale']}"
+        each = [line["methods"] for line in lines if line["scene"] == title]
+        for name, means in scene["methods"].items():
+            for figure in ("psnr", "ssim", "psnr_y", "ssim_y"):
+                expected = np.mean([methods[name][figure] for methods in each])
+                assert means[figure] == pytest.approx(expected, abs=2e-4)
+    # 14 frames between two key frames: 13 pairs, and only clips are seen in order
+    assert {key[0] for key, s in scenes.items() if s["warping_error"]} == {"clips"}
+
+    page = (out / "results.md").read_text()
+    for heading in ("Summary", "Stereo", "Temporal consistency", "References that do not help"):
+        assert f"## {heading}" in page
+    sheet = cv2.imread(str(out / "lightfield_stegosaurus_x4.png"))
+    tile_height, tile_width = (side * ZOOM for side in CROP)
+    rows = 2 * (2 * BAR + tile_height + GAP)
+    assert sheet.shape == (rows, 4 * (tile_width + GAP), 3)
+    assert len(list(out.glob("*.png"))) == len(scenes)
+
+
+@pytest.mark.parametrize(("method", "least"), [(classical, 2), (classical_plain, 1)])
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_classical_borrows_from_a_moved_picture(scale: int, method: Any, least: float) -> None:
+    truth, reference = part(200, 304, 160, 200), part(203, 300, 160, 200)
+    lr = degrade(truth, scale)
+    up = cv2.resize(lr, (200, 160), interpolation=cv2.INTER_CUBIC)
+    sr, warped = (as_picture(image) for image in method(as_image(lr), as_image(reference)))
+    assert psnr_by_hand(sr, truth) > psnr_by_hand(up, truth) + least
+    assert psnr_by_hand(warped, truth) > psnr_by_hand(reference, truth) + 3
+
+
+@pytest.mark.parametrize("method", [classical, classical_plain])
+def test_classical_leaves_strangers_alone(method: Any) -> None:
+    truth, stranger = part(200, 300, 160, 200), part(0, 0, 160, 200)[::-1].copy()
+    lr = degrade(truth, 4)
+    up = cv2.resize(lr, (200, 160), interpolation=cv2.INTER_CUBIC)
+    sr = as_picture(method(as_image(lr), as_image(stranger)).sr)
+    assert psnr_by_hand(sr, truth) > psnr_by_hand(up, truth) - 0.05
+
+
+def fast_weights(folder: Path) -> Path:
+    """Write weights of `fast` that borrow: random ones, at a seed."""
+    torch.manual_seed(0)
+    path = folder / "mine.safetensors"
+    save_weights(build("fast"), "fast", path)
+    return path
+
+
+def test_a_network_s_picture_is_that_of_the_padded_forward_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fast_weights(tmp_path)
+    calls = []
+    prepare = CrossNetFast.prepare
+    monkeypatch.setattr(CrossNetFast, "prepare", lambda *given: calls.append(1) or prepare(*given))
+    method = TrainedNetwork("mine", str(path), torch.device("cpu"))
+    reference = part(200, 300, 76, 100)
+    answers = [method.enhance(degrade(part(200, c, 76, 100), 4), reference) for c in (301, 302)]
+    assert len(calls) == 1
+    method.enhance(degrade(part(200, 301, 72, 96), 8), reference[:72, :96].copy())
+    assert len(calls) == 2
+
+    lr = torch.from_numpy(degrade(part(200, 302, 76, 100), 4)).permute(2, 0, 1)[None] / 255
+    ref = torch.from_numpy(reference).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        output = load_network(str(path))(
+            F.pad(lr, (0, 7, 0, 5), mode="replicate"), F.pad(ref, (0, 28, 0, 20), mode="replicate")
+        )
+    for made, expected in ((answers[1].sr, output.sr), (answers[1].warped, output.warped)):
+        assert made is not None
+        rounded = expected[0, :, :76, :100].permute(1, 2, 0).clamp(0, 1).mul(255).round().numpy()
+        assert made.shape == (76, 100, 3)
+        assert np.abs(made - rounded).max() <= 1  # channels last sums in another order
+
+
+def test_of_the_published_network_the_reference_after_stage_1_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    weights = tmp_path / "published.safetensors"
+    weights.write_bytes(b"any")
+    monkeypatch.setattr("crossnetpp.evaluation.methods.load_network", lambda _: build("paper"))
+    method = TrainedNetwork("published", str(weights), torch.device("cpu"))
+    answer = method.enhance(degrade(part(200, 301, 48, 56), 8), part(200, 300, 48, 56))
+    assert answer.warped is not None
+    assert answer.sr.shape == answer.warped.shape == (48, 56, 3)
+    assert method.about.parameters == 69_013_951
+
+
+def test_presets_without_weights_are_skipped_in_one_line_each(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("crossnetpp.checkpoint.SHIPPED", tmp_path)
+    path = fast_weights(tmp_path)
+    given = ["--data", str(data), "--out", str(tmp_path / "out"), "--groups", "stereo"]
+    assert main([*given, "--methods", f"fast,crossnet,paper,{path}"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert [line.split()[0] for line in said] == ["fast", "crossnet", "paper"]
+    record = json.loads((tmp_path / "out/results.json").read_text())
+    assert list(record["methods"]) == ["bicubic", "mine"]
+    assert len(record["methods"]["mine"]["sha256"]) == 64
+    assert set(record["skipped"]) == {"fast", "crossnet", "paper"}
+    assert str(tmp_path) not in record["command"]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"--data": "/nowhere"}, "/nowhere"),
+        ({"--methods": "bicubic,magic"}, "'magic'"),
+        ({"--methods": str(CLIP)}, "not safetensors"),
+        ({"--groups": "stereo,moon"}, "'moon'"),
+        ({"--stride": "0"}, "--stride 0"),
+        ({"--out": str(CLIP)}, "a file at"),
+        ({"--data": str(ROOT / "tests")}, "motorcycle_left.png"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_status_2(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    found: str,
+) -> None:
+    out = tmp_path / "out"
+    given = {"--data": str(data), "--out": str(out), "--methods": "bicubic", "--groups": "stereo"}
+    assert main([word for pair in (given | change).items() for word in pair]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert found in said
+    assert "; try" in said or "try " in said
+    assert not out.exists()
+
+
+def test_clips_are_seen_from_the_nearest_key_frame(data: Path) -> None:
+    source = Data(data)
+    frames = source.clip("frog")
+    assert len(frames) == FRAMES
+    scene = next(clips(source, Sampling()))
+    expected = [n for n in range(FRAMES) if n % 15]
+    assert [case.frame for case in scene.cases] == expected
+    for case in scene.cases:
+        key = min(range(0, FRAMES, 15), key=lambda k: abs(k - case.frame))
+        assert np.array_equal(case.truth, frames[case.frame][:, :164])
+        assert np.array_equal(case.reference, frames[key][:, :164])
+        assert case.condition == str(abs(key - case.frame))
+    # one object for each key frame, so that it is prepared once
+    assert len({id(case.reference) for case in scene.cases}) == 3
+    assert [c.condition for c in scene.cases if c.shown] == ["2", "7"]
+    half = next(clips(source, Sampling(stride=2)))
+    assert [case.frame for case in half.cases] == [n for n in expected if n // 15 != 1]
+
+
+def test_distances_are_frames_after_their_reference(data: Path) -> None:
+    source = Data(data)
+    frames = source.clip("frog")
+    scene = next(distances(source, Sampling(starts=2)))
+    assert len(scene.cases) == 2 * 15
+    for case in scene.cases:
+        start = case.frame - int(case.condition)
+        assert start in (0, FRAMES - 16)
+        assert np.array_equal(case.reference, frames[start][:, :164])
+
+
+def test_faulty_references_are_what_they_are_called(data: Path) -> None:
+    source = Data(data)
+    frames = source.clip("frog")
+    scene = next(faults(source, Sampling(faults=2)))
+    assert len(scene.cases) == 2 * 4
+    by_fault = {case.condition: case for case in scene.cases if case.frame == 29}
+    good = frames[30][:, :164]
+    dark = by_fault[f"exposure x{EXPOSURE}"].reference
+    assert np.abs(dark - EXPOSURE * good).max() <= 0.5
+    moved = by_fault["displaced"].reference
+    assert np.array_equal(moved[:, DISPLACEMENT:], good[:, :-DISPLACEMENT])
+    assert np.diff(by_fault["blurred"].reference.astype(float), axis=1).std() < (
+        0.7 * np.diff(good.astype(float), axis=1).std()
+    )
+    stranger = source.clip("flower")[0]
+    assert by_fault["unrelated"].reference.mean() == pytest.approx(stranger.mean(), abs=1)
+
+
+def test_the_warping_error_sees_flicker_and_not_motion() -> None:
+    before, now = part(200, 300, 160, 200), part(202, 303, 160, 200)
+    moved = motion(before, now)
+    inside = np.s_[20:-20, 20:-20]
+    assert np.median(moved.flow[inside], axis=(0, 1)) == pytest.approx([3, 2], abs=0.1)
+    assert not moved.seen[-1].any()  # these came into the picture
+    assert moved.seen[inside].mean() > 0.95
+    still = warping_error(before, now, moved)
+    assert still < 1.5
+    darker = np.asarray(np.maximum(now, 12) - 12, np.uint8)
+    assert warping_error(before, darker, moved) == pytest.approx(12, abs=1.5)
+
+
+def test_the_sheet_shows_where_most_detail_is_lost() -> None:
+    truth = np.full((300, 400, 3), 90, np.uint8)
+    truth[150:246, 200:312] = part(300, 300, *CROP)
+    truth[:, -3:] = 0  # a black border is not detail
+    flat = np.full_like(truth, 90)
+    rows, cols = most_detailed(truth, flat)
+    assert (rows.stop - rows.start, cols.stop - cols.start) == CROP
+    assert abs(rows.start - 150) <= 2
+    assert abs(cols.start - 200) <= 2
+
+
+def result(group: str, name: str, condition: str, **decibels: float) -> SceneResult:
+    """Return the result of one case at x8 with the given PSNR of each method."""
+    figures = {n: Figures(Quality(v, 0.9, v, 0.9), None) for n, v in decibels.items()}
+    return SceneResult(group, name, "val", 8, [Measured(condition, 0, figures)])
+
+
+def test_the_summary_knows_what_is_met() -> None:
+    results = [
+        result("lightfield", "stegosaurus", "(1,1)", bicubic=25, classical=34, fast=35.1),
+        result(
+            "lightfield",
+            "stegosaurus",
+            "(7,7)",
+            **{"bicubic": 25, "classical": 30, "fast": 30.5, "paper": 31, "crossnet": 30.2},
+        ),
+        result("faults", "frog", "unrelated", bicubic=30, classical=30, fast=29.96),
+        result("faults", "frog", "unrelated", bicubic=30, classical=30, fast=29.6),
+    ]
+    rows = {row.what: row for row in summarise(results, ["classical", "fast", "paper"])}
+    near = rows["gain over bicubic, light field x8 (1,1)"]
+    assert near.figures == pytest.approx({"classical": 9, "fast": 10.1})
+    assert (near.met("classical"), near.met("fast")) == (False, True)
+    assert not rows["gain over bicubic, light field x8 (7,7)"].met("fast")
+    lead = rows["above classical, light field x8"]
+    assert lead.figures["fast"] == pytest.approx((1.1 + 0.5) / 2)
+    assert "classical" not in lead.figures
+    assert rows["mean gain, reference unrelated"].figures["fast"] == pytest.approx(-0.22)
+    assert rows["worst picture, reference unrelated"].figures["fast"] == pytest.approx(-0.4)
+    assert rows["two stages above one, light field (7,7)"].figures == pytest.approx({"paper": 0.8})
+    assert gains(results, "fast", group="faults") == pytest.approx([-0.04, -0.4])
+
+
+def test_the_summary_tells_what_stage_two_and_the_hybrid_loss_bring() -> None:
+    def figures(decibels: float, warped: float | None) -> Figures:
+        return Figures(Quality(decibels, 0.9, decibels, 0.9), warped)
+
+    of = {
+        "bicubic": figures(25, None),
+        "two_stages": figures(31, 30),
+        "one_stage": figures(30.5, 29),
+        "sr_loss": figures(30.7, 27.5),
+    }
+    far = SceneResult("lightfield", "s", "val", 8, [Measured("(7,7)", 0, of)])
+    fault = SceneResult("faults", "s", "val", 8, [Measured("blurred", 0, of)])
+    rows = {row.what: row for row in summarise([far, fault], ["two_stages", "one_stage"])}
+    stages = rows["two stages above one, light field (7,7)"]
+    assert stages.figures == pytest.approx({"two_stages": 0.5})
+    loss = rows["warped reference, hybrid loss above super-resolution loss alone"]
+    assert loss.figures == pytest.approx({"two_stages": 2.5})
+
+
+def test_bicubic_comes_first_and_files_are_called_by_their_stem(tmp_path: Path) -> None:
+    path = fast_weights(tmp_path)
+    methods, _ = load_methods(["classical", str(path), "bicubic"], torch.device("cpu"))
+    assert [method.name for method in methods] == ["bicubic", "classical", "mine"]

@@ -1,0 +1,86 @@
+"""Engines that run exported graphs, held against PyTorch on real pictures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from crossnetpp.checkpoint import save_weights
+from crossnetpp.networks.paper import build
+from deploy.load import load_engine
+from deploy.protocol import Engine, EngineError, Pixels
+from tests.support import DATA
+
+PHOTOGRAPH = DATA / "kodak_21.jpg"
+
+
+def frames(count: int, height: int, width: int) -> Pixels:
+    """Return a pan over a photograph, uint8 N x H x W x 3."""
+    picture = cv2.imread(str(PHOTOGRAPH))[..., ::-1]
+    return np.stack([picture[3 * i :, 5 * i :][:height, :width] for i in range(count)])
+
+
+def shrink(pictures: Pixels, scale: int) -> Pixels:
+    size = (pictures.shape[2] // scale, pictures.shape[1] // scale)
+    return np.stack([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures])
+
+
+@pytest.fixture(scope="module", params=["onnx", "openvino"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return load_engine(request.param)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Engine:
+    return load_engine("torch")
+
+
+def agree(one: Pixels, other: Pixels) -> bool:
+    levels = 1 if one.dtype == np.uint8 else 257
+    return float((np.abs(one.astype(int) - other.astype(int)) <= levels).mean()) >= 0.999
+
+
+def test_they_agree_with_torch_whatever_the_size(engine: Engine, judge: Engine) -> None:
+    pan = frames(3, 124, 188)  # padded to 128 x 192
+    lr, ref = shrink(pan, 4), np.stack([pan[0], pan[0], pan[2]])
+    sr = engine.enhance(lr, ref)
+    assert sr.shape == ref.shape
+    assert agree(sr, judge.enhance(lr, ref))
+    plain = np.stack([cv2.resize(p, (188, 124), interpolation=cv2.INTER_CUBIC) for p in lr])
+    assert not agree(sr, plain)
+    # another size, then the first again
+    small = slice(0, 64), slice(0, 96)
+    cut = pan[:1, *small]
+    assert agree(engine.enhance(shrink(cut, 4), cut), judge.enhance(shrink(cut, 4), cut))
+    assert np.array_equal(engine.enhance(lr, ref), sr)
+
+
+@pytest.mark.parametrize("scale", [2, 8])
+def test_sixteen_bits_and_other_scales(engine: Engine, judge: Engine, scale: int) -> None:
+    pan = frames(1, 64, 96).astype(np.uint16) * 257
+    lr = shrink(pan, scale)
+    sr = engine.enhance(lr, pan)
+    assert sr.dtype == np.uint16
+    assert agree(sr, judge.enhance(lr, pan))
+
+
+def test_networks_without_parts_run_as_one_graph(tmp_path: Path) -> None:
+    weights = tmp_path / "crossnet.safetensors"
+    save_weights(build("crossnet"), "crossnet", weights)
+    pan = frames(2, 64, 64)
+    lr = shrink(pan, 4)
+    expected = load_engine("torch", model=str(weights)).enhance(lr, pan)
+    assert agree(load_engine("onnx", model=str(weights)).enhance(lr, pan), expected)
+
+
+@pytest.mark.parametrize(("name", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_a_missing_package_is_one_line(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(EngineError, match=rf"try pip install 'crossnetpp-pipeline\[{name}\]'"):
+        load_engine(name)

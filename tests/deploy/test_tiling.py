@@ -1,0 +1,141 @@
+"""Short memory: smaller batches, then tiles; seams that nobody sees; never a dropped frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from deploy import memory
+from deploy.engines.bicubic_engine import BicubicEngine
+from deploy.engines.torch_engine import TorchEngine
+from deploy.load import load_engine
+from deploy.protocol import EngineError, OutOfMemory, Pixels
+from deploy.tiling import SMALLEST, Robust, pieces, spans
+from tests.support import DATA
+
+PHOTOGRAPH = DATA / "kodak_21.jpg"
+CONTEXT = 64
+
+
+class Tight(BicubicEngine):
+    """Bicubic on a device that has memory for `most` output pixels."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.info = replace(self.info, context=CONTEXT, multiple=32)
+        self.most, self.calls = most, []
+
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        self.calls.append(ref.shape[:3])
+        if ref.shape[0] * ref.shape[1] * ref.shape[2] > self.most:
+            raise OutOfMemory("found too little memory")
+        return super().enhance(lr, ref)
+
+
+def pictures(count: int = 1, height: int = 384, width: int = 512) -> tuple[Pixels, Pixels]:
+    """Return LR and reference, x4."""
+    photograph = cv2.imread(str(PHOTOGRAPH))[..., ::-1]
+    hr = np.stack([photograph[i:, i:][:height, :width] for i in range(count)])
+    size = (width // 4, height // 4)
+    return np.stack([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in hr]), hr
+
+
+def test_a_batch_is_halved_until_it_fits_and_remembered() -> None:
+    lr, ref = pictures(7)
+    expected = BicubicEngine().enhance(lr, ref)
+    engine = Tight(2 * 384 * 512)
+    robust = Robust(engine)
+    robust.limit = 2**62
+    assert np.array_equal(robust.enhance(lr, ref), expected)
+    assert [n for n, *_ in engine.calls] == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    engine.calls.clear()
+    assert np.array_equal(robust.enhance(lr, ref), expected)
+    assert [n for n, *_ in engine.calls] == [1] * 7
+
+
+@pytest.mark.parametrize("most", [384 * 512 - 1, 256 * 300, 200 * 200])
+def test_a_frame_that_does_not_fit_is_made_of_tiles(most: int) -> None:
+    lr, ref = pictures(2)
+    engine = Tight(most)
+    robust = Robust(engine)
+    robust.limit = 2**62
+    sr = robust.enhance(lr, ref)
+    assert engine.calls[0] == (2, 384, 512)
+    done = [height * width for _, height, width in engine.calls if height * width <= most]
+    assert len(done) > 2
+    assert np.abs(sr.astype(int) - BicubicEngine().enhance(lr, ref)).max() <= 1
+
+
+def test_memory_that_is_short_from_the_start_is_not_tried_out() -> None:
+    lr, ref = pictures(3)
+    engine = Tight(384 * 512)
+    robust = Robust(engine, free=lambda device: 384 * 512 * 6 * 3)
+    assert robust.limit == 2**18
+    robust.enhance(lr, ref)
+    assert engine.calls == [(1, 384, 512)] * 3
+
+
+def test_no_memory_at_all_is_one_line() -> None:
+    lr, ref = pictures()
+    engine = Tight(100)
+    with pytest.raises(EngineError, match="not even the smallest tiles fit: free memory on cpu"):
+        Robust(engine).enhance(lr, ref)
+    assert len(engine.calls) < 15
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    class Wrong(BicubicEngine):
+        def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+            raise ValueError("a programming error")
+
+    with pytest.raises(ValueError, match="a programming error"):
+        Robust(Wrong()).enhance(*pictures())
+    assert memory.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: 9"))
+    assert memory.is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert not memory.is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_weights_of_tiles_sum_to_one_and_fade() -> None:
+    length = 700
+    total = np.zeros(length)
+    found = spans(length, 3, 96, 32)
+    for span in found:
+        total[span.start : span.stop] += span.weights
+        assert np.abs(np.diff(span.weights)).max() < 0.05
+        assert span.start % 32 == 0
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    assert found[0].start == 0
+    assert found[-1].stop == length
+
+
+def test_tiles_keep_to_the_limit_or_are_the_smallest() -> None:
+    assert pieces(1080, 1920, 2**30, 384) == (1, 1)
+    rows, cols = pieces(2160, 3840, 2**21, 384)
+    assert (-(-2160 // rows) + 768) * (-(-3840 // cols) + 768) <= 2**21
+    rows, cols = pieces(2160, 3840, 1, 384)
+    assert (2160 // (rows + 1), 3840 // (cols + 1)) < (SMALLEST, SMALLEST)
+
+
+def test_the_networks_tiles_agree_with_the_whole_within_a_level() -> None:
+    photograph = cv2.imread(str(PHOTOGRAPH))[:96, :, ::-1]
+    hr = np.concatenate([photograph, photograph[:, ::-1]] * 2, axis=1)[:, :2048]
+    ref = np.roll(hr, (2, 5), axis=(0, 1))[None]
+    lr = cv2.resize(hr, (512, 24), interpolation=cv2.INTER_AREA)[None]
+    engine = TorchEngine()
+    robust = Robust(engine)
+    robust.limit = 96 * (1024 + engine.info.context)
+    assert pieces(96, 2048, robust.limit, engine.info.context) == (1, 2)
+    difference = np.abs(robust.enhance(lr, ref).astype(int) - engine.enhance(lr, ref))
+    assert (difference <= 1).mean() > 0.9999
+    # and without context they do not
+    engine.info = replace(engine.info, context=0)
+    robust.info = engine.info
+    difference = np.abs(robust.enhance(lr, ref).astype(int) - engine.enhance(lr, ref))
+    assert (difference <= 1).mean() < 0.9999
+
+
+def test_engines_are_loaded_with_it() -> None:
+    assert isinstance(load_engine("torch"), Robust)

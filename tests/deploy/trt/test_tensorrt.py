@@ -1,0 +1,342 @@
+"""TensorRT 10.x and 11.x by a stand-in with their API: found, built once, trusted, run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from deploy.engines.tensorrt_engine import TensorrtEngine
+from deploy.export.graphs import Spec
+from deploy.export.stored import exported
+from deploy.load import load_engine
+from deploy.protocol import EngineError, OutOfMemory, Pixels
+from deploy.registry import Registry
+from deploy.trt import library as flavours
+from deploy.trt.build_process import build
+from deploy.trt.building import Request
+from deploy.trt.gpu import Gpu, gpu_here
+from deploy.trt.library import TensorrtError, find
+from deploy.trt.profiles import Sizes, frames_at_once
+from deploy.trt.stored_plans import plan_here
+from tests.support import ROOT
+
+GPU = Gpu("NVIDIA H100", "sm90", 13, 1 << 36)
+SMALL = Sizes.of(64, 96)
+PREPARE = Spec("prepare", 4, target="tensorrt")
+
+
+class Host:
+    """A device made of ordinary memory, full of rubbish until it is written to."""
+
+    name = "cuda:0 NVIDIA H100"
+
+    def __init__(self, gpu: Gpu = GPU) -> None:
+        self.gpu, self.recordings, self.forgotten = gpu, 0, 0
+
+    def buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return torch.from_numpy(np.full(shape, 77, str(dtype).removeprefix("torch.")))
+
+    pinned = buffer
+
+    def stream(self) -> Any:
+        return SimpleNamespace(cuda_stream=7)
+
+    def event(self) -> Any:
+        def nothing(*_: Any) -> None:
+            pass
+
+        return SimpleNamespace(record=nothing, wait=nothing, synchronize=nothing)
+
+    def on(self, stream: Any) -> Any:
+        return contextlib.nullcontext()
+
+    def recorded(self, stream: Any, work: Callable[[int], None]) -> Callable[[], None]:
+        self.recordings += 1
+        return lambda: work(stream.cuda_stream)
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+class Fake:
+    """The stand-in on sys.path."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._calls, self._patch = folder / "calls", monkeypatch
+        package = folder / "lib" / "tensorrt"
+        package.mkdir(parents=True)
+        shutil.copy(ROOT / "tests" / "support" / "fake_tensorrt.py", package / "__init__.py")
+        monkeypatch.syspath_prepend(str(folder / "lib"))
+        monkeypatch.setenv("FAKE_TENSORRT_CALLS", str(self._calls))
+        self.does("")
+
+    def does(self, what: str, version: str = "11.4.0.5") -> None:
+        """Start anew, with a fault and a version."""
+        self._patch.setenv("FAKE_TENSORRT_DOES", what)
+        self._patch.setenv("FAKE_TENSORRT", version)
+        sys.modules.pop("tensorrt", None)
+        flavours._contacted.cache_clear()
+
+    def calls(self, name: str) -> list[Any]:
+        lines = self._calls.read_text().splitlines() if self._calls.exists() else []
+        return [rest for first, *rest in map(json.loads, lines) if first == name]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    yield Fake(tmp_path, monkeypatch)
+    sys.modules.pop("tensorrt", None)
+    flavours._contacted.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    return exported("fast", PREPARE).read()
+
+
+def request_of(sizes: Sizes = SMALL) -> Request:
+    found = find(rtx=False)
+    return Request(found.module, found.version, 4, (sizes,))
+
+
+@pytest.mark.parametrize(("version", "flags"), [("10.9.0.34", 2), ("11.4.0.5", 1)])
+def test_each_version_is_asked_for_what_it_has(
+    version: str, flags: int, fake: Fake, graph: bytes
+) -> None:
+    fake.does("", version)
+    phases: list[tuple[str, int, int]] = []
+    built = build(request_of(), graph, timing=b"old;", progress=lambda *step: phases.append(step))
+    assert built.plan.endswith(graph)
+    assert built.timing == b"old;timed;"
+    assert fake.calls("create_network") == [[flags]]
+    assert fake.calls("clear_flag") == [["TF32"]]
+    assert fake.calls("set_memory_pool_limit") == [["WORKSPACE", 1 << 37]]
+    shapes = [[n, 64, 96, 3] for n in (1, 8, 8)]
+    assert fake.calls("set_shape") == [["ref", *shapes]]
+    assert phases == [("Building", step, 2) for step in (0, 1, 2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("crash", r"cannot load tensorrt: it crashes \(signal 6\)"),
+        ("oserror", r"cannot load tensorrt: OSError: libnvinfer\.so\.11: cannot open shared"),
+    ],
+)
+def test_a_broken_library_is_one_line(fault: str, line: str, fake: Fake) -> None:
+    fake.does(fault)
+    with pytest.raises(TensorrtError, match=line) as caught:
+        find(rtx=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_imported_from_the_folder_one_stands_in(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "json.py").write_text("raise SystemExit('executed')")
+    monkeypatch.chdir(folder)
+    assert find(rtx=False).version == "11.4.0.5"
+
+
+def test_old_and_missing_libraries_are_one_line(fake: Fake, tmp_path: Path) -> None:
+    fake.does("", "8.6.1")
+    with pytest.raises(TensorrtError, match=r"found 8\.6\.1, expected 10 or newer"):
+        find(rtx=False)
+    shutil.rmtree(tmp_path / "lib")
+    fake.does("")
+    with pytest.raises(TensorrtError, match=r"found no TensorRT \(tensorrt not installed\)"):
+        find(rtx=False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("refuse", "TensorRT 11.4.0.5 refuses the graph: no importer for CumSum; try"),
+        ("nothing", "TensorRT 11.4.0.5 built nothing: no tactic for node 7"),
+        ("crash while building", r"crashed while it built \(signal 6\)"),
+    ],
+)
+def test_a_build_that_fails_is_one_line_and_leaves_nothing(
+    fault: str, line: str, fake: Fake, tmp_path: Path
+) -> None:
+    fake.does(fault)
+    registry = Registry(tmp_path / "engines")
+    with pytest.raises(TensorrtError, match=line) as caught:
+        plan_here("fast", PREPARE, SMALL, find(rtx=False), GPU, registry)
+    assert "\n" not in str(caught.value)
+    assert [entry["key"]["kind"] for entry in registry.entries()] == ["onnx"]
+
+
+def test_warps_that_a_parser_takes_for_nearest_are_refused(fake: Fake) -> None:
+    fake.does("nearest")
+    node = helper.make_node("GridSample", ["ref", "f1"], ["sr"], mode="bicubic")
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 4, 3])
+        for name in ("ref", "f1", "sr")
+    ]
+    model = helper.make_model(helper.make_graph([node], "warp", values[:2], values[2:]))
+    with pytest.raises(TensorrtError, match=r"reads the warps .*NEAREST, expected bicubic; try"):
+        build(request_of(), model.SerializeToString())
+    fake.does("")
+    assert build(request_of(), model.SerializeToString()).plan
+
+
+_CANCELLED = """
+import signal
+import sys
+from pathlib import Path
+from deploy.export.graphs import Spec
+from deploy.registry import Registry
+from deploy.trt.library import find
+from deploy.trt.gpu import Gpu
+from deploy.trt.stored_plans import plan_here
+from deploy.trt.profiles import Sizes
+# a shell without job control starts what it puts in the background deaf to Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
+registry = Registry(Path(sys.argv[1]))
+try:
+    plan_here("fast", Spec("prepare", 4, target="tensorrt"), Sizes.of(64, 96), find(rtx=False),
+              Gpu("H100", "sm90", 13, 1), registry, lambda *step: print(*step, flush=True))
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_an_interrupt_ends_a_build_and_leaves_nothing(fake: Fake, tmp_path: Path) -> None:
+    fake.does("hang")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    root = tmp_path / "engines"
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "lib"), str(ROOT)])
+    with subprocess.Popen(
+        [sys.executable, "-c", _CANCELLED, str(root)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "Building 0 2\n"
+        start = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.read().endswith("stopped\n")
+    assert time.monotonic() - start < 30  # the build itself would hang for two minutes
+    assert not list(scratch.glob("tensorrt*"))
+    assert not list(root.glob("*.plan"))
+    assert not list(root.glob("*.part"))
+
+
+def test_a_plan_is_built_once_for_each_gpu_and_version(fake: Fake, tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "engines")
+
+    def plan(gpu: Gpu = GPU, sizes: Sizes = SMALL) -> bytes:
+        return plan_here("fast", PREPARE, sizes, find(rtx=False), gpu, registry).read()
+
+    assert plan() == plan()
+    assert len(fake.calls("build")) == 1
+    assert fake.calls("set_timing_cache") == [[""]]
+    plan(sizes=Sizes.of(128, 96))
+    assert fake.calls("set_timing_cache")[1:] == [["timed;"]]
+    # another GPU never gets the plan of the first
+    plan(Gpu("NVIDIA H200", "sm90", 13, 1 << 36))
+    assert len(fake.calls("build")) == 3
+    fake.does("", "11.5.0.1")
+    assert plan().startswith(b"a plan of 11.5.0.1")
+    (changed,) = [e for e in registry.entries() if "11.5" in str(e["key"].get("version"))][:1]
+    assert changed["key"]["kind"] in ("plan", "timing")
+
+
+def test_two_builders_at_once_build_once_and_a_cut_plan_is_built_anew(
+    fake: Fake, tmp_path: Path
+) -> None:
+    def plan(_: int) -> Path:
+        registry = Registry(tmp_path / "engines")
+        return plan_here("fast", PREPARE, SMALL, find(rtx=False), GPU, registry).path
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(plan, range(2))
+    assert first == second
+    assert len(fake.calls("build")) == 1
+    whole = first.read_bytes()
+    first.write_bytes(whole[: len(whole) // 2])
+    assert plan(0).read_bytes() == whole
+    assert len(fake.calls("build")) == 2
+
+
+def frames(count: int, height: int, width: int) -> Pixels:
+    picture = cv2.imread(str(ROOT / "tests" / "data" / "kodak_21.jpg"))[..., ::-1]
+    return np.stack([picture[3 * i :, 5 * i :][:height, :width] for i in range(count)])
+
+
+def shrink(pictures: Pixels) -> Pixels:
+    size = (pictures.shape[2] // 4, pictures.shape[1] // 4)
+    return np.stack([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures])
+
+
+def agree(one: Pixels, other: Pixels) -> bool:
+    levels = 1 if one.dtype == np.uint8 else 257
+    return float((np.abs(one.astype(int) - other.astype(int)) <= levels).mean()) >= 0.999
+
+
+def test_the_engine_agrees_with_torch_through_ring_and_recordings(
+    fake: Fake, settled_once: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.engines.tensorrt_engine.frames_at_once", lambda *_: 2)
+    device = Host()
+    engine = TensorrtEngine(settled_once, device=device, flavour=find(rtx=False))
+    judge = load_engine("torch", model=settled_once)
+    pan = frames(9, 60, 92)  # padded to 64 x 96; four chunks of 2 for 3 slots, and one of 1
+    ref = np.stack([pan[i // 3] for i in range(9)])
+    expected = judge.enhance(shrink(pan), ref)
+    assert agree(engine.enhance(shrink(pan), ref), expected)
+    # one recording for prepare and frame of both batch sizes, none for a second call
+    made = device.recordings
+    assert agree(engine.enhance(shrink(pan)[::-1], ref[::-1]), expected[::-1])
+    assert device.recordings == made <= 4
+    wide = pan[:1].astype(np.uint16) * 257
+    sixteen = engine.enhance(shrink(wide), wide)
+    assert sixteen.dtype == np.uint16
+    assert agree(sixteen, judge.enhance(shrink(wide), wide))
+    assert "TensorRT 11.4.0.5" in engine.info.reason
+
+
+def test_a_context_without_memory_is_out_of_memory_and_frees_all(fake: Fake) -> None:
+    fake.does("no memory")
+    device = Host()
+    engine = TensorrtEngine(device=device, flavour=find(rtx=False))
+    pan = frames(1, 64, 96)
+    with pytest.raises(OutOfMemory, match=r"found too little memory on cuda:0 .* of 96x64"):
+        engine.enhance(shrink(pan), pan)
+    assert device.forgotten == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_driver_nothing_is_touched(fake: Fake) -> None:
+    with pytest.raises(EngineError, match=r"found .*; .*try --engine torch"):
+        gpu_here()
+    with pytest.raises(EngineError, match="--engine torch"):
+        TensorrtEngine()
+    assert not fake.calls("deserialize")
+
+
+def test_small_frames_share_a_launch_and_large_ones_do_not() -> None:
+    assert [frames_at_once(*size) for size in ((320, 512), (1088, 1920), (2176, 3840))] == [8, 2, 1]

@@ -1,0 +1,82 @@
+"""`pipeline engines`: what a user sees of engines, graphs and their tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+
+from deploy.engines.onnx_engine import OnnxEngine
+from pipeline.cli.main import main
+
+
+def engines(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["engines", *map(str, arguments)])
+
+
+def test_export_writes_checked_graphs(tmp_path: Path) -> None:
+    done = engines("export", "--precision", "fp16", "-o", tmp_path)
+    assert done.exit_code == 0, done.output
+    names = ["frame_x4_uint8_fp16.onnx", "prepare_x4_uint8_fp16.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert "differs from PyTorch by at most" in done.stdout
+    onnx.checker.check_model(onnx.load(tmp_path / names[0]))
+
+
+def test_verify_list_and_bench_tell_one_story() -> None:
+    done = engines("verify", "--engine", "torch", "--engine", "onnx")
+    assert done.exit_code == 0, done.output
+    assert "torch on cpu: the judge of the others" in done.stdout
+    assert "dB against PyTorch (50 needed)" in done.stdout
+    listed = json.loads(engines("list", "--json").stdout)["entries"]
+    kinds = [entry["key"]["kind"] for entry in listed if entry["state"] == "ok"]
+    assert kinds.count("onnx") >= 2
+    assert "selftest" in kinds
+    assert "self-test of onnx" in engines("list").stdout
+    size = "--size", "64x96", "--turns", "1", "--engine", "torch", "--engine", "onnx"
+    rows = json.loads(engines("bench", *size, "--json").stdout)["engines"]
+    assert [row["engine"] for row in rows] == ["torch", "onnx"]
+    assert all(row["fps"] > 0 for row in rows)
+    assert "| torch | cpu | fp32 |" in engines("bench", *size).stdout
+
+
+def test_an_engine_that_computes_something_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # its quarantine is not to reach other tests
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path))
+    monkeypatch.setattr(OnnxEngine, "enhance", lambda self, lr, ref: ref)
+    done = engines("verify", "--engine", "onnx")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("onnx FAILED and is not used: differs from PyTorch")
+
+
+@pytest.mark.parametrize("size", ["640", "0x64", "100x30", "wide"])
+def test_sizes_that_cannot_be_are_one_line(size: str) -> None:
+    done = engines("bench", "--size", size)
+    assert done.exit_code == 2
+    assert f"found --size {size}, expected HEIGHTxWIDTH" in done.stderr
+
+
+def test_missing_weights_are_one_line(tmp_path: Path) -> None:
+    done = engines("export", "--model", tmp_path / "none.safetensors", "-o", tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_targets_that_do_not_exist_are_one_line(tmp_path: Path) -> None:
+    done = engines("build", "--target", "sm90", "-o", tmp_path)
+    assert done.exit_code == 2
+    assert "found the target sm90, expected some of sm75" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a driver")
+def test_tensorrt_without_a_driver_is_one_line() -> None:
+    done = engines("verify", "--engine", "tensorrt")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: found no NVIDIA driver")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,158 @@
+"""What people expect of a command line: help, suggestions, configuration, completion, version."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli.help import EXAMPLES, GROUPS, SECTIONS, grouped
+from pipeline.cli.main import COMMANDS, main
+from pipeline.schema.plan import Plan
+from tests.support.recordings import write_pair
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("comfort"), frames=6)
+
+
+def invoke(*arguments: object, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=env)
+
+
+def test_every_command_stands_in_one_group() -> None:
+    listed = [name for members in grouped(COMMANDS).values() for name in members]
+    assert sorted(listed) == sorted(COMMANDS)
+    assert grouped(["run", "something new"])[list(GROUPS)[-1]] == ["something new"]
+
+
+def test_help_of_run_has_sections_and_examples() -> None:
+    text = invoke("run", "--help").stdout
+    assert all(f"\n{heading}:\n" in text for heading in SECTIONS)
+    assert all(f"  {example}\n" in text for example in EXAMPLES["run"])
+    assert text.count("--crf") == 1
+
+
+@pytest.mark.parametrize("name", [n for n in EXAMPLES if n in COMMANDS])
+def test_options_of_the_examples_exist(name: str) -> None:
+    known = invoke(name, "--help").stdout
+    for example in EXAMPLES[name]:
+        assert all(option in known for option in re.findall(r"--[a-z-]+", example))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [(["rnu"], "mean run"), (["reprot", "x"], "mean report"), (["run", "--sclae", "2"], "--scale")],
+)
+def test_mistyped_names_get_a_suggestion(arguments: list[str], suggestion: str) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert suggestion in result.stderr.splitlines()[-1]
+
+
+def test_the_version_names_what_decides_results() -> None:
+    import av
+
+    lines = invoke("--version").stdout.splitlines()
+    assert re.match(r"pipeline \d+\.\d+", lines[0])
+    assert f"av {av.__version__}" in lines
+
+
+def crf_of(pair: tuple[Path, Path], *more: object, env: dict[str, str] | None = None) -> float:
+    arguments = (pair[0], "--ref-stream", pair[1], "-o", pair[0].parent / "o.mkv", "--json")
+    planned = invoke(*more, "plan", *arguments, env=env)
+    assert planned.exit_code == 0, (planned.output, planned.exception)
+    crf = Plan.model_validate_json(planned.stdout).encoding.crf
+    assert crf is not None
+    return crf
+
+
+def test_command_line_wins_over_variable_over_file_over_default(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert crf_of(pair) == 16
+    (tmp_path / "pipeline.toml").write_text("[run]\ncrf = 20\nbatch = 3\nforce = true\n")
+    assert crf_of(pair) == 20
+    other = tmp_path / "other.toml"
+    other.write_text("[run]\ncrf = 21\n[plan]\ncrf = 22\n")
+    assert crf_of(pair, env={"PIPELINE_CONFIG": str(other)}) == 22
+    assert crf_of(pair, "--config", other) == 22
+    assert crf_of(pair, env={"PIPELINE_RUN_CRF": "23"}) == 23
+    arguments = ("plan", pair[0], "--ref-stream", pair[1], "--crf", "24", "--json")
+    planned = invoke(*arguments, env={"PIPELINE_RUN_CRF": "23"})
+    plan = Plan.model_validate_json(planned.stdout)
+    assert (plan.encoding.crf, plan.batch) == (24, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[run\n", "found no TOML"),
+        ("crf = 3\n", "outside a table"),
+        ("[rnu]\ncrf = 3\n", "did you mean run"),
+        ("[run]\ncfr = 3\n", "did you mean crf"),
+        ("[run]\ncrf = [3]\n", "expected one value"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(
+    text: str, words: str, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    result = invoke("--config", tmp_path / "c.toml", "plan", pair[0], "--ref-stream", pair[1])
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_missing_configuration_is_one_line(tmp_path: Path) -> None:
+    result = invoke("--config", tmp_path / "none.toml", "probe", tmp_path)
+    assert result.exit_code == 2
+    assert "found no readable configuration" in result.stderr
+
+
+def test_a_dry_run_is_the_plan_and_writes_nothing(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = (pair[0], "--ref-stream", pair[1], "-o", tmp_path / "out.mkv", "--json")
+    dry, planned = invoke("run", *arguments, "--dry-run"), invoke("plan", *arguments)
+    assert dry.exit_code == 0, (dry.output, dry.exception)
+    assert json.loads(dry.stdout) == json.loads(planned.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_color_takes_the_colour_from_errors() -> None:
+    arguments = ["probe", "/nowhere.mkv"]
+    coloured = CliRunner().invoke(main, arguments, color=True)
+    plain = CliRunner().invoke(main, arguments, color=True, env={"NO_COLOR": "1"})
+    assert "\x1b[31m" in coloured.stderr
+    assert "\x1b" not in plain.stderr
+    assert plain.stderr.startswith("error: /nowhere.mkv")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str) -> None:
+    script = invoke("completion", shell).stdout
+    assert f"_PIPELINE_COMPLETE={shell}_complete" in script
+
+
+def test_completion_answers_the_shell() -> None:
+    code = "from pipeline.cli.main import main; main(prog_name='pipeline')"
+    environment = os.environ | {
+        "_PIPELINE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "pipeline run --ref-",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "plain,--ref-stream" in done.stdout.splitlines()
+
+
+def test_verbose_is_known_to_every_command() -> None:
+    assert "--verbose" in invoke("probe", "--help").stdout

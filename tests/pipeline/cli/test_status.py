@@ -1,0 +1,90 @@
+"""What a run folder tells of a running, a stopped and a finished run; logs for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.logs import JsonLines, configure
+from pipeline.cli.main import main
+from pipeline.cli.status import status
+from pipeline.errors import InputError
+from pipeline.ledger.ledger import Ledger, Written, run_folder_of
+from pipeline.media.read.probe import probe, scan
+from pipeline.schema.plan import Plan
+from tests.support.recordings import plan_of, write_pair
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture
+def plan(pair: tuple[Path, Path], tmp_path: Path) -> Plan:
+    lr, hr = (probe(str(path)) for path in pair)
+    return plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
+
+
+def commit(ledger: Ledger, segment: int) -> None:
+    attempt = ledger.folder.attempt(segment)
+    attempt.write_bytes(b"picture")
+    part = ledger.plan.segments[segment]
+    ledger.folder.commit(attempt, Written(segment, 10, part.start_pts, part.end_pts - 1))
+
+
+def test_a_running_and_a_stopped_run(plan: Plan) -> None:
+    with Ledger(plan) as ledger:
+        commit(ledger, 0)
+        commit(ledger, 2)
+        ledger.folder.attempt(1).write_bytes(b"half")
+        found = status(plan.output)
+        assert (found.state, found.segments_done, found.segments) == ("running", 2, 4)
+        assert (found.frames_done, found.frames, found.missing) == (20, 40, (1, 3))
+        assert (found.attempts, found.last_commit is not None) == (1, True)
+        assert status(str(run_folder_of(Path(plan.output)))).state == "running"
+    assert status(plan.output).state == "stopped"
+    said = CliRunner().invoke(main, ["status", plan.output])
+    assert said.exit_code == 0
+    assert "stopped; run the same command again to resume" in said.stdout
+    assert "2 of 4 segments, 20 of 40 frames" in said.stdout
+    assert "missing: 1, 3" in said.stdout
+
+
+def test_looking_does_not_disturb(plan: Plan) -> None:
+    with Ledger(plan) as ledger:
+        commit(ledger, 0)
+    status(plan.output)
+    with Ledger(plan) as ledger:
+        assert ledger.resumed == 1
+
+
+def test_a_finished_run_and_none(plan: Plan) -> None:
+    with pytest.raises(InputError, match="found no run of"):
+        status(plan.output)
+    Path(plan.output).write_bytes(b"video")
+    answer = CliRunner().invoke(main, ["status", plan.output, "--json"])
+    assert json.loads(answer.stdout)["state"] == "done"
+
+
+def test_log_lines_carry_what_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("pipeline")
+    before = logger.handlers, logger.level
+    try:
+        configure("json")
+        about = {"run": "7", "segment": 3, "attempt": 2, "node": "n1"}
+        logging.getLogger("pipeline.execution.cluster.pool").info(
+            "start segment %d", 3, extra=about
+        )
+        line = json.loads(capsys.readouterr().err)
+    finally:
+        logger.handlers, level = before[0], before[1]
+        logger.setLevel(level)
+    assert {key: line[key] for key in about} == about
+    assert (line["message"], line["level"]) == ("start segment 3", "info")
+    record = logging.LogRecord("x", logging.ERROR, "f", 1, "bad", None, None)
+    assert json.loads(JsonLines().format(record))["level"] == "error"

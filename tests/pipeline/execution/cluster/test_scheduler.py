@@ -1,0 +1,281 @@
+"""The scheduler's promises: by hand, by random events, and by simulation."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.stress.simulate import Simulation, World
+from pipeline.execution.cluster.scheduler import Policy, Scheduler, Task
+
+
+def pairs(scheduler: Scheduler, now: float = 0.0) -> list[tuple[str, Task]]:
+    return [(given.worker, given.task) for given in scheduler.decide(now)]
+
+
+def test_every_worker_gets_one_segment_before_any_gets_two() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", dict.fromkeys(range(9), 1.0))
+    for worker in ("x", "y", "z"):
+        scheduler.joined(worker)
+    given = [worker for worker, _ in pairs(scheduler)]
+    assert given == ["x", "y", "z"] * 2
+    assert pairs(scheduler) == []
+
+
+def test_near_the_end_nothing_waits_behind_another_segment() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", dict.fromkeys(range(3), 1.0))
+    scheduler.joined("x")
+    scheduler.joined("y")
+    assert pairs(scheduler) == [("x", ("a", 0)), ("y", ("a", 1))]
+
+
+def test_inputs_take_turns_by_the_work_they_were_given() -> None:
+    scheduler = Scheduler(Policy(in_flight=1))
+    scheduler.add("long", dict.fromkeys(range(100), 3.0))
+    for i in range(4):
+        scheduler.joined(f"w{i}")
+    pairs(scheduler)
+    scheduler.add("short", dict.fromkeys(range(100), 1.0))
+    given = []
+    for now in range(1, 9):
+        for i in range(4):
+            scheduler.done(f"w{i}", scheduler.running(f"w{i}")[0], now)
+            given += [task[0] for _, task in pairs(scheduler, now)]
+    assert 22 <= given.count("short") <= 26  # three of "short" weigh one of "long"
+
+
+def test_a_dead_workers_segments_go_first_and_carry_attempt_numbers() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", dict.fromkeys(range(6), 1.0))
+    scheduler.joined("x")
+    assert [g.attempt for g in scheduler.decide(0)] == [1, 1]
+    assert scheduler.left("x") == []
+    scheduler.joined("y")
+    (again,) = scheduler.decide(1)
+    # a suspect runs alone, so that what it takes down is not blamed on its neighbour
+    assert (again.task, again.attempt) == (("a", 0), 2)
+
+
+def test_a_segment_that_kills_three_workers_is_given_up_and_its_neighbour_is_not() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", dict.fromkeys(range(4), 1.0))
+    given_up: list[Task] = []
+    for death in range(9):
+        scheduler.joined(f"w{death}")
+        while given := scheduler.decide(death):
+            if any(g.task == ("a", 1) for g in given):
+                break
+            for g in given:
+                assert scheduler.done(g.worker, g.task, death + 0.5)
+        if ("a", 1) in scheduler.running(f"w{death}"):
+            given_up += scheduler.left(f"w{death}")
+        if given_up:
+            break
+    assert given_up == [("a", 1)]
+    assert death < 8
+
+
+def test_a_worker_that_leaves_in_peace_blames_nobody() -> None:
+    scheduler = Scheduler(Policy(attempts=1))
+    scheduler.add("a", {0: 1.0})
+    scheduler.joined("x", node="n")
+    scheduler.decide(0)
+    assert scheduler.left("x", blame=False) == []
+    scheduler.joined("y")
+    assert pairs(scheduler) == [("y", ("a", 0))]
+
+
+def test_a_failure_is_repeated_elsewhere_if_there_is_an_elsewhere() -> None:
+    scheduler = Scheduler(Policy(in_flight=1))
+    scheduler.add("a", {0: 1.0, 1: 1.0})
+    scheduler.joined("x")
+    scheduler.joined("y")
+    assert pairs(scheduler) == [("x", ("a", 0)), ("y", ("a", 1))]
+    assert not scheduler.failed("x", ("a", 0))
+    assert pairs(scheduler) == []  # y is busy, and x has failed it
+    scheduler.done("y", ("a", 1), 1)
+    assert pairs(scheduler, 1) == [("y", ("a", 0))]
+    assert not scheduler.failed("y", ("a", 0))
+    assert len(pairs(scheduler, 2)) == 1  # nowhere else to go
+    assert scheduler.failed(*next(iter([(w, ("a", 0)) for w in "xy" if scheduler.running(w)])))
+
+
+def test_a_node_that_only_fails_gets_no_more_work() -> None:
+    scheduler = Scheduler(Policy(in_flight=1))
+    scheduler.add("a", dict.fromkeys(range(50), 1.0))
+    scheduler.joined("bad", node="n1")
+    scheduler.joined("good", node="n2")
+    for now in range(6):
+        for worker, task in pairs(scheduler, now):
+            if worker == "bad":
+                assert not scheduler.failed(worker, task)
+            else:
+                scheduler.done(worker, task, now + 0.5)
+    assert scheduler.blocked() == {"n1"}
+    assert all(worker == "good" for worker, _ in pairs(scheduler, 9))
+    scheduler.left("good", blame=False)
+    assert scheduler.blocked() == frozenset()  # better a bad node than none
+
+
+def test_a_straggler_is_done_twice_and_the_first_commit_counts() -> None:
+    scheduler = Scheduler(Policy(in_flight=1))
+    scheduler.add("a", dict.fromkeys(range(4), 1.0))
+    scheduler.joined("x")
+    scheduler.joined("y")
+    scheduler.decide(0)
+    scheduler.done("x", ("a", 0), 10)
+    scheduler.done("y", ("a", 1), 10)
+    assert pairs(scheduler, 10) == [("x", ("a", 2)), ("y", ("a", 3))]
+    scheduler.done("x", ("a", 2), 20)
+    assert pairs(scheduler, 21) == []  # a second more is no straggler
+    (copy,) = scheduler.decide(31)
+    assert (copy.worker, copy.task, copy.attempt) == ("x", ("a", 3), 2)
+    assert scheduler.done("x", ("a", 3), 41)
+    assert scheduler.unfinished == 0
+    assert not scheduler.done("y", ("a", 3), 42)
+
+
+def test_a_fast_worker_takes_over_what_a_slow_one_has_just_begun() -> None:
+    scheduler = Scheduler(Policy(in_flight=1))
+    scheduler.add("a", dict.fromkeys(range(4), 1.0))
+    scheduler.joined("fast")
+    scheduler.joined("slow")
+    scheduler.decide(0)
+    scheduler.done("fast", ("a", 0), 1)
+    scheduler.decide(1)
+    scheduler.done("fast", ("a", 2), 2)
+    scheduler.done("slow", ("a", 1), 10)
+    given = pairs(scheduler, 10)
+    assert given[0][1] == ("a", 3)
+    other = {"fast": "slow", "slow": "fast"}[given[0][0]]
+    assert given[1:] == ([("fast", ("a", 3))] if other == "fast" else [])
+
+
+def test_what_is_kept_does_not_grow_with_what_is_done() -> None:
+    """The first idle worker would have to go through all of it, while thousands wait."""
+    scheduler = Scheduler()
+    scheduler.add("a", dict.fromkeys(range(3000), 1.0))
+    for name in "xyz":
+        scheduler.joined(name)
+    for now in range(3000):
+        scheduler.decide(now)
+        for name in "xyz":
+            if scheduler.running(name):
+                scheduler.done(name, scheduler.running(name)[0], now + 0.5)
+        assert len(scheduler._late) <= 100
+        assert len(scheduler._due) <= 100
+    assert scheduler.unfinished == 0
+
+
+def test_a_dropped_input_is_not_waited_for() -> None:
+    scheduler = Scheduler()
+    scheduler.add("bad", dict.fromkeys(range(5), 1.0))
+    scheduler.add("good", {0: 1.0})
+    scheduler.joined("x")
+    assert len(pairs(scheduler)) == 2
+    scheduler.drop("bad")
+    scheduler.drop("bad")
+    assert scheduler.unfinished == 1
+    for task in scheduler.running("x"):
+        assert scheduler.done("x", task, 1) == (task[0] == "good")
+    assert pairs(scheduler) == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), workers=st.integers(1, 6), segments=st.integers(1, 25))
+def test_whatever_happens_nothing_is_lost_or_doubled(
+    seed: int, workers: int, segments: int
+) -> None:
+    chance = random.Random(seed)
+    scheduler = Scheduler(Policy(attempts=10**6))
+    tasks: set[Task] = {(job, i) for job in "ab" for i in range(segments)}
+    for job in "ab":
+        scheduler.add(job, {i: chance.uniform(0.5, 2) for i in range(segments)})
+    alive: dict[str, list[Task]] = {}
+    committed: list[Task] = []
+    now = names = 0
+    while scheduler.unfinished:
+        now += 1
+        assert now < 50 * segments + 500, "stuck"
+        while len(alive) < workers and (not alive or chance.random() < 0.7):
+            names += 1
+            alive[f"w{names}"] = []
+            scheduler.joined(f"w{names}", kind=chance.choice("fs"), node=f"n{names % 3}")
+        for assignment in scheduler.decide(now):
+            assert assignment.task not in alive[assignment.worker]
+            assert assignment.task not in committed
+            alive[assignment.worker].append(assignment.task)
+        for worker, running in alive.items():
+            assert scheduler.running(worker) == running
+            assert len(running) <= 2
+        held = [task for running in alive.values() for task in running if task not in committed]
+        assert all(held.count(task) <= 2 for task in held)
+        worker = chance.choice(sorted(alive))
+        event = chance.random()
+        if event < 0.1:
+            del alive[worker]
+            assert scheduler.left(worker, blame=chance.random() < 0.7) == []
+        elif alive[worker]:
+            task = alive[worker].pop(0)
+            if event < 0.2:
+                assert not scheduler.failed(worker, task)
+            elif scheduler.done(worker, task, now):
+                committed.append(task)
+    assert len(committed) == len(tasks)
+    assert set(committed) == tasks
+
+
+@pytest.mark.parametrize(
+    ("world", "over"),
+    [
+        (World(workers=30, segments=3000), 0.05),
+        (World(workers=30, segments=3000, deaths=0.01), 0.15),
+        (World(workers=30, segments=3000, deaths=0.01, restart=True), 0.15),
+    ],
+    ids=["calm", "deaths", "deaths and restart"],
+)
+def test_makespan_is_near_the_lower_bound(world: World, over: float) -> None:
+    outcome = Simulation(world).run()
+    assert (outcome.lost, outcome.doubled) == (0, 0)
+    assert outcome.over < over
+    assert outcome.wasted < 0.05
+    assert (outcome.deaths > 0) == (world.deaths > 0)
+
+
+def test_a_node_that_dies_while_its_workers_load_ends_no_run() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", {0: 1.0})
+    # two workers of the dead node, then those that were placed there again
+    assert not scheduler.died_unready("dead", ["dead", "other"], 0)
+    assert not scheduler.died_unready("dead", ["other"], 1)
+    assert not scheduler.died_unready("", ["dead", "other"], 2)
+    assert not scheduler.died_unready("dead", [], 15)
+    assert not scheduler.died_unready("dead", ["other"], 70)
+    scheduler.joined("x", node="other")
+    assert not any(scheduler.died_unready("dead", [], now) for now in (80, 100, 120, 200))
+    scheduler.left("x")
+    # what died while one was there is forgotten: the time begins when the last one has gone
+    assert not any(scheduler.died_unready("dead", ["dead"], now) for now in (3600, 3601, 3659))
+    assert scheduler.died_unready("dead", ["dead"], 3660)
+
+
+def test_nodes_that_come_new_one_after_the_other_are_no_hope_for_ever() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", {0: 1.0})
+    died = [scheduler.died_unready(f"n{i}", [f"n{i + 1}"], 30.0 * i) for i in range(21)]
+    assert died == [False] * 20 + [True]
+
+
+def test_an_engine_that_kills_its_workers_everywhere_ends_the_run() -> None:
+    scheduler = Scheduler()
+    scheduler.add("a", {0: 1.0})
+    died = [scheduler.died_unready("one", ["two"], 0), scheduler.died_unready("two", ["one"], 1)]
+    assert died == [False, False]
+    assert scheduler.died_unready("one", ["two"], 61)
+    alone = Scheduler()
+    assert [alone.died_unready("", [], now) for now in (0, 70, 80)] == [False, False, True]

@@ -1,0 +1,343 @@
+"""The three stages: order, references, and that no failure or stop ever blocks them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from deploy.engines.bicubic_engine import BicubicEngine
+from deploy.protocol import Pixels
+from pipeline.errors import StageError
+from pipeline.execution import stages
+from pipeline.execution.stages import (
+    DecodeStage,
+    EncodeStage,
+    SegmentTask,
+    enhance,
+    header,
+    tasks,
+    upsample,
+)
+from pipeline.execution.worker import THREAD_PREFIX, SegmentWorker
+from pipeline.ledger.ledger import Ledger
+from pipeline.media.read.frames import FrameReader
+from pipeline.media.read.probe import probe, scan
+from pipeline.schema.plan import Plan
+from tests.support.recordings import Borrowing, plan_of, write_pair
+
+PATIENCE = 20.0
+"""Seconds after which a test takes the worker to be blocked."""
+
+
+class Marking(Borrowing):
+    """Bicubic that darkens what it did, and can fail at a call or take its time."""
+
+    def __init__(self, *, fail_at: int | None = None, seconds: float = 0.0) -> None:
+        super().__init__(threads=1)
+        self.calls: list[int] = []
+        self._fail_at, self._seconds = fail_at, seconds
+
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        self.calls.append(len(lr))
+        time.sleep(self._seconds)
+        if len(self.calls) - 1 == self._fail_at:
+            raise RuntimeError("CUDA error: out of luck\nand a second line")
+        return super().enhance(lr, ref) // 2
+
+
+class Held(Marking):
+    """Bicubic that does nothing before it is set free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.free = threading.Event(), threading.Event()
+
+    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        self.entered.set()
+        self.free.wait(PATIENCE)
+        return super().enhance(lr, ref)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture
+def ledger(pair: tuple[Path, Path], tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(make_plan(pair, tmp_path / "out.mkv")) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    left = [t.name for t in threading.enumerate() if t.name.startswith(THREAD_PREFIX)]
+    assert left == []
+
+
+def make_plan(pair: tuple[Path, Path], output: Path) -> Plan:
+    lr, hr = (probe(str(path)) for path in pair)
+    return plan_of(lr, hr, output, scan(lr).pts, scan(hr).pts)
+
+
+def worker_for(
+    ledger: Ledger, engine: BicubicEngine | None = None, **options: float
+) -> SegmentWorker:
+    return SegmentWorker(header(ledger.plan), ledger.folder, engine or Marking(), **options)
+
+
+def all_tasks(ledger: Ledger) -> list[SegmentTask]:
+    return tasks(ledger.plan, ledger.todo())
+
+
+def test_tasks_hold_the_choices_of_their_segment(ledger: Ledger) -> None:
+    for task, segment in zip(all_tasks(ledger), ledger.plan.segments, strict=True):
+        assert task.segment == segment
+        assert list(task.choices) == ledger.plan.choices(segment)
+    assert len(header(ledger.plan).reference_map) == 0
+    assert [t.segment.index for t in tasks(ledger.plan, [3, 1])] == [3, 1]
+
+
+def test_segments_are_enhanced_and_committed(ledger: Ledger) -> None:
+    engine = Marking()
+    with worker_for(ledger, engine) as worker:
+        futures = [worker.submit(task) for task in all_tasks(ledger)]
+        records = [future.result(PATIENCE) for future in futures]
+        busy = worker.clock.seconds()
+        assert worker.frames_done == 40
+    assert [r.frames for r in records] == [10] * 4
+    assert all(ledger.folder.record(i) == records[i] for i in range(4))
+    assert [(r.first_pts, r.last_pts) for r in records] == [
+        (ledger.plan.choices(s)[0].pts, ledger.plan.choices(s)[-1].pts)
+        for s in ledger.plan.segments
+    ]
+    # 4 + 4 + 2 frames in each segment, of which the fifth and the tenth have no reference
+    assert engine.calls == [4, 3, 1] * 4
+    assert all(seconds > 0 for seconds in busy.values())
+
+
+def test_frames_without_reference_are_plainly_upsampled(ledger: Ledger) -> None:
+    with worker_for(ledger) as worker:
+        record = worker.submit(all_tasks(ledger)[0]).result(PATIENCE)
+    with av.open(str(ledger.folder.segments / record.file)) as container:
+        brightness = [f.to_ndarray(format="gray").mean() for f in container.decode(video=0)]
+    dark = [value < 0.7 * max(brightness) for value in brightness]
+    assert dark == [i % 5 != 4 for i in range(10)]
+
+
+def test_upsample_keeps_sixteen_bits() -> None:
+    lr = np.full((8, 8, 3), 60000, np.uint16)
+    assert upsample(lr, 16, 16).dtype == np.uint16
+    assert upsample(lr, 16, 16).shape == (16, 16, 3)
+
+
+def test_a_shared_reference_is_decoded_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = FrameReader.get
+
+    def get(self: FrameReader, pts: int) -> Pixels:
+        asked.append(pts)
+        return real(self, pts)
+
+    monkeypatch.setattr(FrameReader, "get", get)
+    decoder = DecodeStage(header(ledger.plan))
+    for task in all_tasks(ledger):
+        assert [b.last for b in decoder.batches(task)] == [False, False, True]
+    decoder.close()
+    assert asked == sorted(set(asked))
+    assert len(asked) == 10
+
+
+def test_results_do_not_depend_on_the_worker_or_the_order(
+    ledger: Ledger, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with worker_for(ledger) as worker:
+        first = [worker.submit(t).result(PATIENCE).sha256 for t in all_tasks(ledger)]
+    with Ledger(make_plan(pair, tmp_path / "other.mkv")) as other:
+        second = {}
+        for task in reversed(all_tasks(other)):
+            with worker_for(other) as worker:
+                second[task.segment.index] = worker.submit(task).result(PATIENCE).sha256
+    assert [second[i] for i in range(4)] == first
+
+
+def test_an_infer_error_names_stage_segment_and_pts(ledger: Ledger) -> None:
+    pts = ledger.plan.choices(ledger.plan.segments[1])[4].pts
+    with worker_for(ledger, Marking(fail_at=4)) as worker:
+        futures = [worker.submit(task) for task in all_tasks(ledger)]
+        futures[0].result(PATIENCE)
+        with pytest.raises(StageError) as caught:
+            futures[1].result(PATIENCE)
+        # the others are still done: a failure takes nothing else with it
+        futures[3].result(PATIENCE)
+    assert str(caught.value) == f"infer: segment 1, LR pts {pts}: CUDA error: out of luck"
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert [ledger.folder.record(i) is not None for i in range(4)] == [True, False, True, True]
+    assert list(ledger.folder.segments.glob("attempt-*")) == []
+
+
+def test_an_engine_that_returns_another_size_is_refused(ledger: Ledger) -> None:
+    class Wrong(Borrowing):
+        def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+            return lr
+
+    with worker_for(ledger, Wrong(threads=1)) as worker:
+        future = worker.submit(all_tasks(ledger)[0])
+        with pytest.raises(StageError, match=r"infer: .* returned uint8 \(4, 48, 64, 3\)"):
+            future.result(PATIENCE)
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_a_decode_error_comes_after_the_segments_before_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    real = stages.read
+
+    def read(clip: object, start: int, *args: object, **options: object) -> Iterator[object]:
+        broken = start == ledger.plan.segments[2].start_pts
+        for count, frame in enumerate(real(clip, start, *args, **options)):  # type: ignore[arg-type]
+            if broken and count == at:
+                raise OSError("corrupt packet")
+            yield frame
+
+    monkeypatch.setattr(stages, "read", read)
+    pts = ledger.plan.choices(ledger.plan.segments[2])[at].pts
+    with worker_for(ledger) as worker:
+        futures = [worker.submit(task) for task in all_tasks(ledger)]
+        with pytest.raises(StageError, match=rf"^decode: segment 2, LR pts {pts}: corrupt packet$"):
+            futures[2].result(PATIENCE)
+        assert futures[0].result(0).frames == futures[1].result(0).frames == 10
+
+
+def test_missing_and_surplus_frames_are_noticed(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = all_tasks(ledger)[1]
+    short = SegmentTask(task.segment, task.choices[:-1])
+    real = stages.read
+
+    def shorter(*args: object, **options: object) -> Iterator[object]:
+        frames = list(real(*args, **options))  # type: ignore[arg-type]
+        yield from frames[:-1]
+
+    with worker_for(ledger) as worker:
+        with pytest.raises(StageError, match="where the plan has the end"):
+            worker.submit(short).result(PATIENCE)
+        monkeypatch.setattr(stages, "read", shorter)
+        with pytest.raises(StageError, match="got 9 frames of 10"):
+            worker.submit(task).result(PATIENCE)
+    assert ledger.folder.record(1) is None
+
+
+def test_an_encode_error_names_the_pts_and_leaves_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = EncodeStage.write
+    bad = ledger.plan.choices(ledger.plan.segments[0])[5].pts
+
+    def write(self: EncodeStage, frame: Pixels, pts: int, segment: int) -> None:
+        real(self, frame, pts, segment)
+        if pts == bad:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(EncodeStage, "write", write)
+    with worker_for(ledger) as worker:
+        futures = [worker.submit(task) for task in all_tasks(ledger)]
+        with pytest.raises(StageError, match=rf"encode: segment 0, LR pts {bad}: .*No space left"):
+            futures[0].result(PATIENCE)
+        assert futures[1].result(PATIENCE).frames == 10
+    assert list(ledger.folder.segments.glob("attempt-*")) == []
+
+
+def test_a_hanging_decoder_is_noticed(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hang(*_: object, **__: object) -> Iterator[object]:
+        release.wait(PATIENCE)
+        return iter(())
+
+    monkeypatch.setattr(stages, "read", hang)
+    with worker_for(ledger, decode_timeout=0.3) as worker:
+        futures = [worker.submit(task) for task in all_tasks(ledger)]
+        with pytest.raises(StageError, match=r"decode: segment 0, .* no frame for 0.3 s"):
+            futures[0].result(PATIENCE)
+        with pytest.raises(StageError, match="the decoder hangs"):
+            futures[3].result(PATIENCE)
+        with pytest.raises(StageError, match="the decoder hangs"):
+            worker.submit(all_tasks(ledger)[0]).result(PATIENCE)
+        release.set()
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.3])
+def test_stopping_at_any_time_ends_every_thread(ledger: Ledger, after: float) -> None:
+    worker = worker_for(ledger, Marking(seconds=0.05))
+    futures = [worker.submit(task) for task in all_tasks(ledger)]
+    time.sleep(after)
+    start = time.monotonic()
+    assert worker.stop()
+    assert time.monotonic() - start < 2
+    with pytest.raises(CancelledError):
+        futures[-1].result(PATIENCE)
+    with pytest.raises(StageError, match="was stopped"):
+        worker.submit(all_tasks(ledger)[0]).result(PATIENCE)
+    assert list(ledger.folder.segments.glob("attempt-*")) == []
+
+
+def test_stop_does_not_wait_for_a_long_call(ledger: Ledger) -> None:
+    worker = worker_for(ledger, Marking(seconds=1.5))
+    worker.submit(all_tasks(ledger)[0])
+    time.sleep(0.3)
+    assert not worker.stop(timeout=0.3)
+    assert worker.stop(timeout=PATIENCE)
+
+
+def test_a_full_queue_bounds_what_is_decoded(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+    real = stages.read
+
+    def counting(*args: object, **options: object) -> Iterator[object]:
+        nonlocal read
+        for frame in real(*args, **options):  # type: ignore[arg-type]
+            read += 1
+            yield frame
+
+    monkeypatch.setattr(stages, "read", counting)
+    engine = Held()
+    worker = worker_for(ledger, engine)
+    for task in all_tasks(ledger):
+        worker.submit(task)
+    try:
+        assert engine.entered.wait(PATIENCE)
+        before = -1
+        while read > before:  # until the decoder has to wait
+            before = read
+            time.sleep(0.5)
+        # one batch in the engine, two queued, one waiting for room and the frame after it
+        assert 8 <= read <= 17
+    finally:
+        engine.free.set()
+        worker.stop(timeout=PATIENCE)
+
+
+def test_enhance_puts_frames_back_in_order(ledger: Ledger) -> None:
+    decoder = DecodeStage(header(ledger.plan))
+    second = list(decoder.batches(all_tasks(ledger)[0]))[1]
+    decoder.close()
+    assert second.paired == [1, 2, 3]
+    enhanced = enhance(ledger.plan, Marking(), second)
+    assert enhanced.pts == second.pts
+    plain = upsample(second.lr[0], ledger.plan.height, ledger.plan.width)
+    assert np.array_equal(enhanced.frames[0], plain)
+    assert enhanced.frames[1].mean() < 0.6 * plain.mean()

@@ -1,0 +1,114 @@
+"""Light fields in HDF5 and MATLAB files: as others write them, and as we do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from click.testing import CliRunner
+
+from crossnetpp.data.degradation import degrade
+from pipeline.cli.main import main
+from pipeline.errors import InputError
+from pipeline.lightfield.opening import open_light_field
+from pipeline.tools.convert import convert
+from tests.support import scenes
+from tests.support.scenes import pixels
+
+
+def views(rows: int = 2, cols: int = 3, *, small: bool = False) -> np.ndarray:
+    """Return real views, rows x columns x H x W x 3."""
+
+    def view(row: int, col: int) -> np.ndarray:
+        return degrade(scenes.flowers(row, col), 2) if small else scenes.flowers(row, col)
+
+    return np.stack([[view(row, col) for col in range(cols)] for row in range(rows)])
+
+
+def assert_views(path: Path, expected: np.ndarray) -> None:
+    found = pixels(path)
+    assert len(found) == expected.shape[0] * expected.shape[1]
+    for (row, col, _), view in found.items():
+        np.testing.assert_array_equal(view, expected[row, col])
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_matlab_files_before_7_3(tmp_path: Path, compressed: bool) -> None:
+    # LFToolbox's fourth channel is a weight
+    weighted = np.concatenate([views(), np.full((2, 3, 48, 64, 1), 255, np.uint8)], axis=-1)
+    scipy.io.savemat(
+        tmp_path / "a__Decoded.mat", {"x": 1, "LF": weighted}, do_compression=compressed
+    )
+    assert_views(tmp_path / "a__Decoded.mat", views())
+
+
+def test_numbers_from_0_to_1_become_16_bits(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "old.mat", {"LF": views() / 255})
+    with h5py.File(tmp_path / "new.mat", "w") as file:
+        file["LF"] = (views() / 255).transpose(4, 3, 2, 1, 0)
+    for name in ("old.mat", "new.mat"):
+        assert_views(tmp_path / name, views().astype(np.uint16) * 257)
+    scipy.io.savemat(tmp_path / "large.mat", {"LF": views().astype(float)})
+    with pytest.raises(InputError, match=r"numbers from 0 to 255 in 'LF'"):
+        open_light_field(tmp_path / "large.mat")
+
+
+def test_a_matlab_file_comes_back_as_one(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "lf.mat", {"LF": views(small=True)})
+    picture = scenes.save(tmp_path / "hr.png", scenes.flowers(1, 2))
+    told = ["run", str(tmp_path / "lf.mat"), "--ref-stream", str(picture), "--ref-view", "1,2"]
+    done = CliRunner().invoke(main, [*told, "--engine", "bicubic", "-q"])
+    assert done.exit_code == 0, done.output
+    with h5py.File(tmp_path / "lf_x2.mat") as file:
+        assert file["LF"].attrs["MATLAB_class"] == b"uint8"
+        # MATLAB shows the axes in reverse: rows, columns, height, width, colour
+        stored = file["LF"][()].transpose()
+    assert stored.shape == (2, 3, 48, 64, 3)
+    np.testing.assert_array_equal(stored[1, 2], scenes.flowers(1, 2))
+    head = (tmp_path / "lf_x2.mat").read_bytes()[:128]
+    assert head.startswith(b"MATLAB 7.3 MAT-file")
+    assert head[124:] == b"\x00\x02IM"
+    (tmp_path / "lf_x2.lightfield.json").unlink()  # nothing has to be remembered
+    assert_views(tmp_path / "lf_x2.mat", stored)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.mat", "a.hdf5"])
+def test_moments_go_into_every_kind_of_file_and_back(tmp_path: Path, name: str) -> None:
+    for moment in range(2):
+        scenes.folder(tmp_path / "lf" / f"frame_{moment:04}", 2, 2)
+        name_of = f"lf/frame_{moment:04}/view_00_01.png"
+        scenes.save(tmp_path / name_of, scenes.flowers(5, moment))
+    convert(str(tmp_path / "lf"), tmp_path / name, "h5")
+    first = pixels(tmp_path / "lf")
+    if name != "a.hdf5":
+        (tmp_path / "a.lightfield.json").unlink()
+    second = pixels(tmp_path / name)
+    assert first.keys() == second.keys()
+    for place in first:
+        np.testing.assert_array_equal(first[place], second[place])
+
+
+def test_crossnet_data_sets_of_one_file_serve_each_other(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "test_x2.h5", "w") as file:
+        file["img_HR"] = views().transpose(0, 1, 4, 2, 3)[None]
+        file["img_LR_2"] = views(small=True).transpose(0, 1, 4, 2, 3)[None]
+    source = str(tmp_path / "test_x2.h5")
+    told = ["run", source, "--dataset", "img_LR_2", "--ref-stream", source, "--ref-view", "0,0"]
+    done = CliRunner().invoke(main, [*told, "--engine", "bicubic", "-q"])
+    assert done.exit_code == 0, done.output
+    with h5py.File(tmp_path / "test_x2_x2.h5") as file:
+        stored = file["img_LR_2"][()]
+    assert stored.shape == (1, 2, 3, 3, 48, 64)
+    np.testing.assert_array_equal(stored[0, 0, 0].transpose(1, 2, 0), scenes.flowers(0, 0))
+    assert not np.array_equal(stored[0, 1, 2].transpose(1, 2, 0), scenes.flowers(1, 2))
+
+
+@pytest.mark.parametrize("content", [b"MATLAB 5.0 MAT-file" + bytes(200), b"no such thing", b""])
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mat").write_bytes(content)
+    with pytest.raises(InputError, match=r"found .*a\.mat") as caught:
+        open_light_field(tmp_path / "a.mat")
+    assert "\n" not in str(caught.value)

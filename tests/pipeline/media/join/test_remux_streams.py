@@ -1,0 +1,140 @@
+"""Streams that other containers hold in another way come through whole."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from jobs.media.cut import beginning
+from pipeline.media.join.capabilities import container_notes
+from pipeline.media.join.remux import assemble
+from pipeline.media.join.verify import differences
+from pipeline.media.read.probe import probe, scan
+from pipeline.schema.plan import FrameIndex
+from tests.support.clips import (
+    FAST,
+    HEIGHT,
+    WIDTH,
+    make_segments,
+    make_video,
+    picture,
+    remade,
+    streams_of,
+    whole,
+)
+
+QUIET_X265 = {"x265-params": "log-level=none:pools=1"}
+
+
+def samples_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.mov"])
+def test_a_transport_streams_sound_goes_into_other_containers(tmp_path: Path, name: str) -> None:
+    # AAC has a header before each frame there, and in no other container
+    path = make_video(tmp_path / "in.mp4", extras=True)
+    joined = tmp_path / "in.ts"
+    joined.write_bytes(beginning(path, 40, "mpegts"))
+    out = remade(joined, tmp_path, name=name)
+    clip = probe(str(joined))
+    assert whole(clip, out) == []
+    assert [key for key in streams_of(out) if key[1] == "audio"]
+    np.testing.assert_array_equal(samples_of(out), samples_of(joined))
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"), [("alac", "out.mp4"), ("alac", "out.mov"), ("flac", "out.mp4")]
+)
+def test_the_last_of_the_sound_comes_through(tmp_path: Path, codec: str, name: str) -> None:
+    # Matroska does not say how long a packet of ALAC lasts, and MP4 would leave the last one out
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = container.add_stream(codec, rate=48000)
+        layout = "s16p" if codec == "alac" else "s16"
+        sound.format, sound.layout = layout, "mono"
+        for number in range(40):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture(number))))
+        wave = (9999 * np.sin(np.arange(48000) * 0.05))[None].astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(wave, format=layout, layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux([*sound.encode(frame), *sound.encode(None), *video.encode(None)])
+    out = remade(path, tmp_path, name=name)
+    assert whole(probe(str(path)), out) == []
+    np.testing.assert_array_equal(samples_of(out), samples_of(path))
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+@pytest.mark.parametrize(("codec", "options"), [("libx264", {}), ("libx265", QUIET_X265)])
+def test_a_transport_streams_second_programme_goes_into_other_containers(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    # H.264 and H.265 have start codes there, and lengths in other containers
+    sources = [
+        make_video(tmp_path / "a.mp4"),
+        make_video(tmp_path / "b.mkv", codec=codec, options=options),
+    ]
+    joined = tmp_path / "in.ts"
+    with ExitStack() as stack:
+        target = stack.enter_context(av.open(str(joined), "w"))
+        containers = [stack.enter_context(av.open(str(source))) for source in sources]
+        copies = [target.add_stream_from_template(c.streams.video[0]) for c in containers]
+        for container, copy in zip(containers, copies, strict=True):
+            for packet in container.demux(video=0):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+    out = remade(joined, tmp_path, name=name)
+    assert whole(probe(str(joined)), out) == []
+    assert pictures_of(out) == pictures_of(joined)
+
+
+def pictures_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray().tobytes() for frame in container.decode(video=1)]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_a_part_before_the_sound_begins_is_whole_without_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "in.mkv"
+    with ExitStack() as stack:
+        source = stack.enter_context(av.open(str(make_video(tmp_path / "a.mkv", extras=True))))
+        target = stack.enter_context(av.open(str(path), "w"))
+        kept = [source.streams.video[0], source.streams.audio[0]]
+        copies = [target.add_stream_from_template(stream) for stream in kept]
+        for packet in source.demux(kept):
+            late = packet.stream is kept[1]
+            if packet.size and not (late and packet.pts * packet.time_base < 1):
+                packet.stream = copies[late]
+                target.mux(packet)
+    clip, out = probe(str(path)), tmp_path / name
+    index = scan(clip)
+    part = FrameIndex(pts=index.pts[:10], keys=index.keys[:1], end_pts=index.pts[10])
+    assemble(clip, make_segments(clip, FAST, tmp_path, length=10)[:1], out, FAST)
+    assert differences(clip, part, out, clip.width, clip.height) == []
+    assert whole(clip, remade(path, tmp_path, name=f"whole-{name}")) == []
+
+
+def test_pcm_in_mp4_is_said_to_be_unknown_to_players(tmp_path: Path) -> None:
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = container.add_stream("pcm_s24le", rate=48000)
+        sound.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 480), np.int32), "s32", "mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux([*video.encode(av.VideoFrame.from_ndarray(picture(0))), *sound.encode(frame)])
+        container.mux([*video.encode(None), *sound.encode(None)])
+    clip = probe(str(path))
+    said = "stream 1 is pcm_s24le, which few players know in .mp4; try .mov or .mkv"
+    assert said in container_notes(clip, tmp_path / "out.mp4", FAST)
+    assert said.replace(".mp4", ".mov") not in container_notes(clip, tmp_path / "out.mov", FAST)
+    assert container_notes(clip, tmp_path / "out.mkv", FAST) == []

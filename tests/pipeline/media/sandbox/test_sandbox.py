@@ -1,0 +1,209 @@
+"""The sandbox gives what the reader gives, and what a recording breaks stays in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.main import main
+from pipeline.errors import InputError, MediaError
+from pipeline.media.read.frames import FrameReader, read
+from pipeline.media.read.probe import probe, scan
+from pipeline.media.sandbox import parent
+from pipeline.media.sandbox.parent import Child
+from pipeline.planning.plan import make_plan
+from pipeline.schema.plan import Clip
+from pipeline.schema.settings import RunSettings
+from tests.support import DATA
+from tests.support.clips import make_video
+
+EDITED = DATA / "odd/edts.mp4"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Clip:
+    return probe(str(EDITED), sandbox=True)
+
+
+def test_a_recording_is_the_same_inside_and_outside(guarded: Clip) -> None:
+    clip = probe(str(EDITED))
+    assert guarded == clip.model_copy(update={"sandbox": True})
+    index = scan(clip)
+    assert scan(guarded) == index
+    for inside, outside in zip(
+        read(guarded, index.pts[2], index.pts[9]),
+        read(clip, index.pts[2], index.pts[9]),
+        strict=True,
+    ):
+        assert (inside.pts, inside.concealed) == (outside.pts, outside.concealed)
+        np.testing.assert_array_equal(inside.rgb, outside.rgb)
+    here, there = FrameReader(guarded), FrameReader(clip)
+    for pts in (index.pts[5], index.pts[1]):
+        np.testing.assert_array_equal(here.get(pts), there.get(pts))
+    with pytest.raises(Exception, match="no frame at pts 1234567"):
+        here.get(1234567)
+    np.testing.assert_array_equal(here.get(index.pts[3]), there.get(index.pts[3]))
+    here.close()
+    there.close()
+
+
+def test_deep_and_still_pictures_come_through(tmp_path: Path) -> None:
+    deep = make_video(tmp_path / "deep.mkv", codec="ffv1", options={}, pix_fmt="yuv420p10le")
+    for path in (deep, DATA / "kodak_21.jpg"):
+        (inside, *_), (outside, *_) = (
+            list(read(probe(str(path), sandbox=on))) for on in (True, False)
+        )
+        assert inside.rgb.dtype == outside.rgb.dtype
+        np.testing.assert_array_equal(inside.rgb, outside.rgb)
+
+
+def test_a_run_in_the_sandbox_makes_the_same_file_and_says_the_same(tmp_path: Path) -> None:
+    # an attachment, chapters, subtitles: everything that is copied passes the sandbox, too
+    given = make_video(tmp_path / "in.mkv", pts=list(range(6)), extras=True)
+    ref = make_video(tmp_path / "ref.mkv", pts=list(range(6)))
+    made, plans = {}, {}
+    for choice in ("on", "off"):
+        out = tmp_path / f"{choice}.mkv"
+        settings = RunSettings(
+            input=str(given), ref_stream=str(ref), scale="2", engine="bicubic", sandbox=choice
+        )
+        arguments = ["run", str(given), "--ref-stream", str(ref), "--scale", "2", "-o", str(out)]
+        arguments += ["--engine", "bicubic", "--runner", "inline", "--sandbox", choice]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        made[choice], plans[choice] = out.read_bytes(), make_plan(settings)
+    assert made["on"] == made["off"]
+    assert plans["on"].input.sandbox
+    assert not plans["off"].input.sandbox
+    # a run may be resumed either way
+    assert plans["on"].digest() == plans["off"].digest()
+    assert plans["on"].notes == plans["off"].notes
+
+
+def test_what_the_reader_refuses_is_refused_in_the_same_words(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(EDITED.read_bytes()[:3000])
+    said = []
+    for choice in (True, False):
+        with pytest.raises(MediaError) as caught:
+            scan(probe(str(broken), sandbox=choice))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def test_a_recording_that_needs_too_much_memory_is_refused(
+    guarded: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(parent.GIGABYTES, "0.3")
+    with pytest.raises(MediaError, match=r"0\.3 GB.* try --sandbox off"):
+        next(read(guarded))
+    monkeypatch.setenv(parent.GIGABYTES, "much")
+    with pytest.raises(InputError, match="found PIPELINE_SANDBOX_GB=much, expected a number"):
+        next(read(guarded))
+
+
+def test_a_recording_that_hangs_the_decoder_is_refused(
+    guarded: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(parent.SECONDS, "0.4")
+    reader = parent.Frames(guarded)
+    # a decoder that never comes back, however fast or busy the machine is
+    os.kill(reader._child._process.pid, signal.SIGSTOP)
+    with pytest.raises(MediaError, match=r"busy for more than 0 s; .* try --sandbox off"):
+        reader.get(0)
+    reader.close()
+
+
+def test_a_recording_that_kills_the_decoder_is_refused(guarded: Clip) -> None:
+    reader = parent.Frames(guarded)
+    os.kill(reader._child._process.pid, signal.SIGSEGV)
+    with pytest.raises(
+        MediaError, match=r"ends the decoder \(signal 11\); expected an intact file"
+    ):
+        reader.get(0)
+    reader.close()
+
+
+def test_a_reader_that_is_left_ends_its_child(
+    guarded: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    begin = subprocess.Popen.__init__
+
+    def noted(self: subprocess.Popen[bytes], *args: object, **kwargs: object) -> None:
+        started.append(self)
+        begin(self, *args, **kwargs)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
+    frames = read(guarded)
+    next(frames)
+    frames.close()  # type: ignore[attr-defined]
+    assert [child.returncode for child in started] == [-signal.SIGKILL]
+
+
+def test_a_child_runs_nothing_but_what_reads_recordings() -> None:
+    request = {"call": "os:system", "arguments": {"command": "true"}}
+    with (
+        Child(request, str(EDITED)) as child,
+        pytest.raises(RuntimeError, match="os:system is not one of those"),
+    ):
+        child.answer()
+
+
+def test_a_picture_of_another_size_than_said_is_not_taken(guarded: Clip) -> None:
+    wrong = guarded.model_copy(update={"width": guarded.width + 16})
+    reader = parent.Frames(guarded)
+    reader._child.ask(0)
+    with pytest.raises(MediaError, match="answer nonsense"):
+        reader._child.answer(wrong)
+    reader.close()
+
+
+_ESCAPES = """
+import os, socket, sys
+from pathlib import Path
+from pipeline.media.sandbox.confine import confine
+inside, outside, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+confine([inside])
+inside.read_bytes()
+done = []
+def attempt(name, act):
+    try:
+        act()
+    except OSError:
+        return
+    done.append(name)
+attempt("read a file", outside.read_bytes)
+attempt("list a folder", lambda: os.listdir(outside.parent))
+attempt("write a file", lambda: inside.write_bytes(b"x"))
+attempt("make a file", lambda: (inside.parent / "new").write_bytes(b"x"))
+attempt("remove a file", inside.unlink)
+attempt("read an environment", Path(f"/proc/{os.getppid()}/environ").read_bytes)
+attempt("connect", lambda: socket.create_connection(("127.0.0.1", port), 5))
+print(",".join(done))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Landlock")
+def test_a_confined_process_reaches_no_other_file_and_no_network(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "elsewhere/outside"
+    outside.parent.mkdir()
+    for file in (inside, outside):
+        file.write_bytes(b"x")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        command = [sys.executable, "-c", _ESCAPES, str(inside), str(outside), port]
+        made = subprocess.run(command, capture_output=True, text=True, check=True)
+    escaped = made.stdout.strip()
+    if escaped == "list a folder,read a file":
+        pytest.skip("this kernel has no Landlock")
+    assert escaped == ""
+    assert inside.read_bytes() == b"x"

@@ -1,0 +1,252 @@
+"""Plans: decided from real files, deterministic, editable, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError, PairingError
+from pipeline.planning.plan import choose_scale, load_plan, make_plan, save_plan
+from pipeline.schema.plan import Plan
+from pipeline.schema.settings import RunSettings, parse_seconds
+from tests.support import ROOT
+from tests.support.recordings import texture, write_pair, write_video
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture
+def plan_of(pair: tuple[Path, Path], tmp_path: Path) -> Callable[..., Plan]:
+    def make(**changes: object) -> Plan:
+        values = {
+            "input": str(pair[0]),
+            "ref_stream": str(pair[1]),
+            "output": str(tmp_path / "out.mkv"),
+        }
+        return make_plan(RunSettings(**(values | changes)))  # type: ignore[arg-type]
+
+    return make
+
+
+def test_a_plan_says_what_serves_what(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(segment=0.5)
+    assert (plan.scale, plan.width, plan.height) == (2, 128, 96)
+    assert len(plan.reference_map) == 40
+    assert all(c.seconds == 0 and c.why == "nearest" for c in plan.reference_map)
+    assert sum(s.frames for s in plan.segments) == 40
+    assert [s.frames for s in plan.segments] == [20, 13, 7]
+    assert plan.encoding.codec == "libx264"
+
+
+def test_a_plan_is_deterministic_and_its_digest_ignores_the_output(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    first, second = plan_of(), plan_of()
+    assert first == second
+    assert first.digest() == plan_of(output=str(tmp_path / "other.mkv")).digest()
+    assert first.digest() != plan_of(crf=20).digest()
+
+
+def test_a_part_of_the_input_is_planned(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(start="0.4", end="0:00.8")
+    assert len(plan.reference_map) == 10
+    assert plan.segments[0].start_pts == plan.reference_map[0].pts
+    with pytest.raises(InputError, match="no frame between"):
+        plan_of(start=100)
+
+
+def test_an_offset_moves_the_references(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(ref_offset=0.2)
+    assert plan.reference_map[20].ref_pts != plan_of().reference_map[20].ref_pts
+    assert plan.reference.offset == 0.2
+    assert any("shifted by +0.200" in note for note in plan.notes)
+
+
+def test_streams_that_share_no_time_are_refused(plan_of: Callable[..., Plan]) -> None:
+    with pytest.raises(PairingError, match="expected them to overlap"):
+        plan_of(ref_offset=500)
+
+
+def test_one_still_serves_every_frame(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
+    still = tmp_path / "still.png"
+    imageio.imwrite(still, texture(4, 96, 128))
+    plan = plan_of(ref_stream=str(still))
+    assert plan.reference.select == "content"
+    choice = plan.reference_map[4]
+    assert (choice.ref_pts, choice.seconds) == (0, None)
+    assert choice.similarity is not None
+    assert choice.similarity > 0.9
+
+
+def test_stills_with_times_in_their_names_are_chosen_by_time(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    for at in (0, 0.8):
+        imageio.imwrite(tmp_path / f"key_{at:.1f}s.png", texture(int(at * 25), 96, 128))
+    plan = plan_of(ref_stream=str(tmp_path))
+    assert plan.reference.select == "time"
+    assert [c.ref_pts for c in plan.reference_map] == [0] * 11 + [1] * 29
+
+
+def test_a_saved_plan_comes_back_the_same(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
+    plan = plan_of()
+    save_plan(plan, tmp_path / "plan.json")
+    assert load_plan(tmp_path / "plan.json") == plan
+    lines = (tmp_path / "plan.json").read_text().splitlines()
+    assert sum('"ref_pts"' in line for line in lines) == len(plan.reference_map)
+
+
+def test_an_edited_map_is_honoured_and_marked(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
+    plan = plan_of()
+    data = json.loads(plan.model_dump_json())
+    data["reference_map"][3]["ref_pts"] = data["reference_map"][5]["ref_pts"]
+    data["reference_map"][4]["ref_pts"] = None
+    (tmp_path / "plan.json").write_text(json.dumps(data))
+    edited = load_plan(tmp_path / "plan.json").reference_map
+    assert (edited[3].ref_pts, edited[3].why) == (plan.reference_map[5].ref_pts, "edited")
+    assert edited[3].seconds == pytest.approx(2 / 25)
+    assert (edited[4].ref_pts, edited[4].seconds, edited[4].why) == (None, None, "edited")
+    assert edited[5:] == plan.reference_map[5:]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["reference_map"].pop(), "does not fit the input's frames"),
+        (
+            lambda d: d["reference_map"][0].update(ref_pts=123456),
+            "expected the time of a reference",
+        ),
+        (lambda d: d.update(version=9), "broken plan"),
+        (lambda d: d.update(surprise=1), "broken plan"),
+        (lambda d: d["input"].update(fingerprint="x"), "found another input"),
+        (lambda d: d["reference_map"].reverse(), "does not fit the input's frames"),
+        (lambda d: d["segments"][0].update(frames=3), "does not fit the input's frames"),
+        (lambda d: d["segments"][0].update(index=7), "out of order"),
+        (lambda d: d.update(width=999), "expected the input's"),
+        (lambda d: d.update(engine="magic"), "found the engine"),
+        (lambda d: d["encoding"].update(codec="magic"), "no encoder"),
+    ],
+)
+def test_broken_plans_are_refused(
+    plan_of: Callable[..., Plan],
+    tmp_path: Path,
+    change: Callable[[dict[str, object]], object],
+    message: str,
+) -> None:
+    data = json.loads(plan_of().model_dump_json())
+    change(data)
+    (tmp_path / "plan.json").write_text(json.dumps(data))
+    with pytest.raises(InputError, match=message):
+        load_plan(tmp_path / "plan.json")
+
+
+def test_a_plan_is_run_from_any_folder_and_with_its_own_reference(
+    plan_of: Callable[..., Plan],
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(pair[0].parent)
+    plan = plan_of(input=pair[0].name, ref_stream=pair[1].name)
+    assert plan == plan_of()
+    save_plan(plan, tmp_path / "plan.json")
+    monkeypatch.chdir(tmp_path)
+    assert load_plan(tmp_path / "plan.json") == plan
+    swapped = RunSettings(input=str(pair[0]), ref_stream=str(pair[0]))
+    with pytest.raises(InputError, match="found another reference"):
+        load_plan(tmp_path / "plan.json", swapped)
+
+
+def test_what_is_given_beside_a_plan_is_taken_or_refused(
+    plan_of: Callable[..., Plan], pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    save_plan(plan_of(), tmp_path / "plan.json")
+    lr, hr = str(pair[0]), str(pair[1])
+    given = RunSettings(input=lr, ref_stream=hr, engine="bicubic", batch=3)
+    loaded = load_plan(tmp_path / "plan.json", given)
+    assert (loaded.engine, loaded.batch, loaded.model) == ("bicubic", 3, "fast")
+    again = RunSettings(input=lr, scale="2", select="time", max_ref_distance=2, segment=10)
+    repeated = load_plan(tmp_path / "plan.json", again)
+    assert repeated.digest() == plan_of().digest()
+    assert any("--segment: the plan decides" in note for note in repeated.notes)
+    with pytest.raises(InputError, match=r"found --max-ref-distance 1\.0 beside the plan"):
+        load_plan(tmp_path / "plan.json", RunSettings(input=lr, max_ref_distance=1))
+
+
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(InputError, match="broken plan"):
+        load_plan(tmp_path / "plan.json")
+    with pytest.raises(InputError, match="no readable plan"):
+        load_plan(tmp_path / "missing.json")
+
+
+def test_output_mistakes_are_found_before_anything_runs(
+    plan_of: Callable[..., Plan], pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "there.mkv").write_bytes(b"")
+    with pytest.raises(InputError, match="already there"):
+        plan_of(output=str(tmp_path / "there.mkv"))
+    assert plan_of(output=str(tmp_path / "there.mkv"), force=True)
+    with pytest.raises(InputError, match="no folder"):
+        plan_of(output=str(tmp_path / "missing" / "out.mkv"))
+    with pytest.raises(InputError, match="as output, expected another path"):
+        plan_of(output=str(pair[1]), force=True)
+
+
+def test_a_full_disk_is_found_beforehand(
+    plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match="make room"):
+        plan_of()
+
+
+def test_scale_follows_the_sizes(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
+    lr, ref = plan_of().input, plan_of().reference.clip
+
+    def sized(width: int, height: int) -> object:
+        return ref.model_copy(update={"width": width, "height": height})
+
+    assert choose_scale(lr, sized(lr.width * 4, lr.height * 4), "auto") == 4  # type: ignore[arg-type]
+    assert choose_scale(lr, sized(lr.width * 7, lr.height * 7), "auto") == 8  # type: ignore[arg-type]
+    with pytest.raises(PairingError, match="swapped"):
+        choose_scale(ref, lr, "auto")
+    with pytest.raises(PairingError, match="for --scale 8"):
+        choose_scale(lr, ref, "8")
+    with pytest.raises(PairingError, match="about 2, 4 or 8 times"):
+        choose_scale(lr, sized(lr.width, lr.height), "auto")  # type: ignore[arg-type]
+
+
+def test_a_tele_reference_gets_a_map(tmp_path: Path) -> None:
+    sample = ROOT / "pipeline" / "samples" / "monster.mp4"
+    from pipeline.media.read.frames import read
+    from pipeline.media.read.probe import probe
+
+    frame = next(iter(read(probe(str(sample))))).rgb
+    lr = write_video(tmp_path / "lr.mkv", [np.ascontiguousarray(frame[::2, ::2])])
+    tele = tmp_path / "tele.png"
+    imageio.imwrite(tele, np.repeat(np.repeat(frame[100:340, 150:510], 2, 0), 2, 1))
+    plan = make_plan(
+        RunSettings(input=str(lr), ref_stream=str(tele), output=str(tmp_path / "o.mkv"), scale="2")
+    )
+    assert plan.reference.affine is not None
+    assert plan.reference.affine[0] == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("12.5", 12.5), ("1:02.5", 62.5), ("1:00:02", 3602.0)]
+)
+def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == seconds

@@ -1,0 +1,329 @@
+"""Runs on files at URLs: a real S3 protocol with faults, memory, HTTP; the cache and its limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli.main import main
+from pipeline.errors import InputError, PipelineError
+from pipeline.ledger.ledger import sha256
+from pipeline.remote import cache, transfer
+from tests.support.recordings import write_pair
+from tests.support.s3_server import Store, serving
+
+SECRET = "AKIATHISISSECRET"
+CHOSEN = ["--engine", "bicubic", "--runner", "inline", "--segment", "0.4", "--preset", "ultrafast"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"), frames=60)
+
+
+@pytest.fixture(scope="module")
+def expected(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    output = tmp_path_factory.mktemp("local") / "out.mkv"
+    assert invoke(pair[0], "--ref-stream", pair[1], "-o", output).exit_code == 0
+    return output.read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    with serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", SECRET)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(transfer, "PAUSE", 0.01)
+        monkeypatch.setattr(transfer, "TIMEOUT", 1.0)
+        yield server
+
+
+@pytest.fixture
+def filled(store: Store, pair: tuple[Path, Path]) -> Store:
+    store.objects["bucket/in/lr.mkv"] = pair[0].read_bytes()
+    store.objects["bucket/in/hr.mkv"] = pair[1].read_bytes()
+    return store
+
+
+ARGUMENTS = ["s3://bucket/in/lr.mkv", "--ref-stream", "s3://bucket/in/hr.mkv"]
+ARGUMENTS += ["-o", "s3://bucket/out/big.mkv"]
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["run", *CHOSEN, *map(str, arguments)])
+
+
+def outputs(store: Store) -> list[str]:
+    """Return all there is beside pyarrow's mark that the folder exists."""
+    return sorted(n for n in store.objects if n.startswith("bucket/out/") and n[-1] != "/")
+
+
+def test_everything_at_s3(filled: Store, expected: bytes) -> None:
+    done = invoke(*ARGUMENTS, "--json")
+    assert done.exit_code == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["output"] == "s3://bucket/out/big.mkv"
+    assert answer["reference_map"] == "s3://bucket/out/big.plan.json"
+    assert filled.objects["bucket/out/big.mkv"] == expected
+    # no run folder, no segment, no test of writing is left
+    assert outputs(filled) == ["bucket/out/big.mkv", "bucket/out/big.plan.json"]
+    assert filled.uploads == []
+    assert SECRET not in done.output
+    assert SECRET not in filled.objects["bucket/out/big.plan.json"].decode()
+    again = invoke(*ARGUMENTS)
+    assert again.exit_code == 2
+    assert "already there" in again.stderr
+
+
+def test_faults_are_borne(filled: Store, expected: bytes) -> None:
+    filled.faults.extend([("GET", "short"), ("GET", "500"), ("PUT", "500"), ("GET", "short")])
+    filled.faults.extend([("HEAD", "500"), ("PUT", "500"), ("GET", "hang"), ("PUT", "500")])
+    done = invoke(*ARGUMENTS, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert filled.objects["bucket/out/big.mkv"] == expected
+    assert len(filled.faults) < 4
+
+
+def test_a_place_that_never_answers_is_one_line(filled: Store) -> None:
+    filled.faults.extend([("GET", "500")] * 99)
+    found = transfer.Found("s3://bucket/in/lr.mkv", 5, "")
+    with pytest.raises(PipelineError, match=r"cannot read s3://bucket/in/lr.mkv after 5 attempts"):
+        transfer.download(found, cache.root() / "copy")
+    assert list(cache.root().iterdir()) == []
+
+
+def test_a_read_only_bucket_is_one_clear_line(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = filled.reader()
+    for name, value in reader.items():
+        monkeypatch.setenv(name, value)
+    transfer._filesystem.cache_clear()
+    # from now on the server looks at keys and policies
+    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
+    done = invoke(*ARGUMENTS, "-q")
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: found no right to write s3://bucket/out/")
+    assert "check the credentials in the environment" in line
+    assert not [value for value in reader.values() if value in line]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (0, "found nothing at s3://bucket/in/none.mkv"),
+        (4, "found nothing at s3://nowhere/out/"),
+    ],
+    ids=["input", "bucket"],
+)
+def test_what_is_not_there(filled: Store, place: int, said: str) -> None:
+    wrong = list(ARGUMENTS)
+    wrong[place] = {0: "s3://bucket/in/none.mkv", 4: "s3://nowhere/out/big.mkv"}[place]
+    done = invoke(*wrong, "-q")
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+SLOW = """
+import sys, time
+from pipeline.execution import worker
+enhance = worker.enhance
+def slow(*arguments):
+    time.sleep(0.15)
+    return enhance(*arguments)
+worker.enhance = slow
+from pipeline.cli.main import main
+main()
+"""
+
+
+def test_a_killed_run_is_resumed_on_another_machine(
+    filled: Store, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", SLOW, "run", *CHOSEN, *ARGUMENTS]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def committed() -> int:
+        return sum(n.endswith(".json") and "/0000" in n for n in list(filled.objects))
+
+    deadline = time.monotonic() + 60
+    while committed() < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert "bucket/out/big.mkv" not in filled.objects
+    # a segment that was tampered with is not believed, whoever has it
+    segment = next(n for n in filled.objects if "/00000-" in n)
+    filled.objects[segment] = filled.objects[segment][:-1] + b"x"
+    before = committed()
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "other machine"))
+    done = invoke(*ARGUMENTS, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["resumed_segments"] == before - 1
+    assert filled.objects["bucket/out/big.mkv"] == expected
+    assert outputs(filled) == ["bucket/out/big.mkv", "bucket/out/big.plan.json"]
+
+
+def test_a_run_killed_after_its_upload_is_found_complete(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.ledger.ledger import Ledger
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "remove", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Ledger, "__exit__", lambda ledger, *_: ledger._lock.release())
+        with pytest.raises(KeyboardInterrupt):
+            raise_interrupted()
+    assert "bucket/out/big.mkv" in filled.objects
+    done = invoke(*ARGUMENTS, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert outputs(filled) == ["bucket/out/big.mkv", "bucket/out/big.plan.json"]
+
+
+def raise_interrupted() -> None:
+    from pipeline.errors import Interrupted
+    from pipeline.runs.run import run
+    from pipeline.schema.settings import RunSettings
+
+    settings = RunSettings(
+        input=ARGUMENTS[0],
+        ref_stream=ARGUMENTS[2],
+        output=ARGUMENTS[4],
+        engine="bicubic",
+        runner="inline",
+        segment=0.4,
+        preset="ultrafast",
+    )
+    try:
+        run(settings)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+
+
+def test_a_large_file_goes_up_in_parts(store: Store, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(os.urandom(1 << 20) * 24)
+    transfer.upload(large, "s3://bucket/large")
+    assert store.objects["bucket/large"] == large.read_bytes()
+    assert sum(method == "POST" for method, _ in store.requests) >= 2
+    found = transfer.find("s3://bucket/large")
+    assert found is not None
+    transfer.download(found, tmp_path / "back")
+    assert sha256(tmp_path / "back") == sha256(large)
+
+
+def test_a_bucket_folder_is_many_inputs(filled: Store, pair: tuple[Path, Path]) -> None:
+    filled.objects["bucket/clips/a.mkv"] = filled.objects["bucket/clips/b.mkv"] = pair[
+        0
+    ].read_bytes()
+    done = invoke("s3://bucket/clips/", *ARGUMENTS[1:3], "-o", "s3://bucket/out/", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["done"] == 2
+    names = [name for name in outputs(filled) if name.endswith(".mkv")]
+    assert names == ["bucket/out/a.mkv", "bucket/out/b.mkv"]
+
+
+def test_what_failed_in_a_bucket_is_listed_and_run_again_there(
+    filled: Store, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.objects["bucket/clips/a.mkv"] = pair[0].read_bytes()
+    filled.objects["bucket/clips/b.mkv"] = b"no video" * 50
+    first = invoke("s3://bucket/clips/", *ARGUMENTS[1:3], "-o", "s3://bucket/out/", "--json")
+    assert first.exit_code == 1
+    listed = "s3://bucket/out/pipeline.failed.jsonl"
+    assert json.loads(first.stdout)["failed_list"] == listed
+    filled.objects["bucket/clips/b.mkv"] = pair[0].read_bytes()
+    again = invoke("--manifest", listed, "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["done"] == 1
+    assert [n for n in outputs(filled) if not n.endswith(".json")] == [
+        "bucket/out/a.mkv",
+        "bucket/out/b.mkv",
+    ]
+
+
+def test_the_least_recently_used_copies_leave(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        store.objects[f"bucket/{name}"] = name.encode() * 400_000
+    monkeypatch.setenv("PIPELINE_CACHE_GB", "0.001")
+    monkeypatch.setattr(cache, "_alive", lambda _: False)  # as if others had fetched them
+    first = cache.fetch("s3://bucket/a")
+    second = cache.fetch("s3://bucket/b")
+    os.utime(second.parent, (1, 1))
+    third = cache.fetch("s3://bucket/c")
+    assert [path.exists() for path in (first, second, third)] == [True, False, True]
+    monkeypatch.setattr(cache, "_alive", lambda _: True)
+    cache.fetch("s3://bucket/b")
+    assert [path.exists() for path in (first, second, third)] == [True, True, True]  # all in use
+    store.objects["bucket/huge"] = b"x" * 1_100_000
+    with pytest.raises(InputError, match="PIPELINE_CACHE_GB"):
+        cache.fetch("s3://bucket/huge")
+
+
+def test_a_copy_is_fetched_once_and_again_when_it_changed(store: Store) -> None:
+    store.objects["bucket/a"] = b"one"
+    assert cache.fetch("s3://bucket/a").read_bytes() == b"one"
+    store.requests.clear()
+    cache.fetch("s3://bucket/a")
+    assert not [r for r in store.requests if r == ("GET", "bucket/a")]
+    store.objects["bucket/a"] = b"three"
+    assert cache.fetch("s3://bucket/a").read_bytes() == b"three"
+
+
+def test_memory_and_file_urls(
+    pair: tuple[Path, Path], expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+    transfer.upload(pair[1], "memory://place/hr.mkv")
+    given = (f"file://{pair[0]}", "--ref-stream", "memory://place/hr.mkv")
+    assert invoke(*given, "-o", "memory://place/out.mkv", "-q").exit_code == 0
+    assert transfer.read("memory://place/out.mkv") == expected
+    local = tmp_path / "out.mkv"
+    assert invoke(*given, "-o", f"file://{local}", "-q").exit_code == 0
+    assert local.read_bytes() == expected
+
+
+def test_http_is_only_read(filled: Store, expected: bytes, tmp_path: Path) -> None:
+    lr = f"{filled.url}/bucket/in/lr.mkv"
+    done = invoke(lr, "--ref-stream", ARGUMENTS[2], "-o", tmp_path / "out.mkv", "-q")
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "out.mkv").read_bytes() == expected
+    refused = invoke(lr, "--ref-stream", ARGUMENTS[2], "-o", f"{filled.url}/bucket/x.mkv", "-q")
+    assert refused.exit_code == 2
+    assert "HTTP is only read" in refused.stderr
+
+
+def test_the_plan_beside_an_output_holds_no_secrets(
+    filled: Store, tmp_path: Path, expected: bytes
+) -> None:
+    signed = f"{filled.url}/bucket/in/lr.mkv?X-Amz-Signature={SECRET}"
+    done = invoke(signed, "--ref-stream", ARGUMENTS[2], "-o", tmp_path / "out.mkv")
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "out.mkv").read_bytes() == expected
+    beside = (tmp_path / "out.plan.json").read_text()
+    assert f'"url": "{filled.url}/bucket/in/lr.mkv"' in beside
+    assert SECRET not in beside + done.output
+
+
+def test_secrets_in_urls_and_answers_are_not_shown() -> None:
+    said = transfer.without_secrets("run 'https://a:b@h/x?sig=1' \"s3://b/k\", no url: a/b")
+    assert said == "run 'https://h/x' \"s3://b/k\", no url: a/b"
+    assert transfer.hidden("https://me:pw@host/a?X-Amz-Signature=1") == "https://host/a"
+    assert "s3cr3t" not in transfer._reason("bad token=s3cr3t and Key:s3cr3t")

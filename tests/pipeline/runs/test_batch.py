@@ -1,0 +1,207 @@
+"""Many inputs: lists, patterns, one result for each, what failed is run again by its list."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli.main import main
+from pipeline.errors import InputError, Interrupted
+from pipeline.ledger.ledger import sha256
+from pipeline.progress import Silent
+from pipeline.runs import batch
+from pipeline.runs.batch import entries, failed_list_place, is_batch, read_manifest
+from tests.support.recordings import write_pair
+
+CHOSEN = ["--engine", "bicubic", "--runner", "inline", "--preset", "ultrafast", "-q"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"), frames=8)
+
+
+@pytest.fixture
+def folder(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder, the working one, with three inputs, their references and a broken one."""
+    for name in ("a", "b", "c"):
+        shutil.copy(pair[0], tmp_path / f"{name}.mkv")
+        shutil.copy(pair[1], tmp_path / f"{name}_hr.mp4")
+    (tmp_path / "broken.mkv").write_text("no video\n" * 50)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["run", *CHOSEN, *map(str, arguments)])
+
+
+def test_one_input_is_no_batch(folder: Path) -> None:
+    assert not is_batch(("a.mkv",), None)
+    assert not is_batch(("frames/*.png",), None)
+    assert is_batch(("*.mkv",), None)
+    assert is_batch(("s3://bucket/a?.mkv",), None)
+    assert not is_batch(("https://host/a.mkv?X-Amz-Signature=1",), None)
+    assert is_batch(("a.mkv", "b.mkv"), None)
+    assert is_batch((), "list.csv")
+
+
+def test_a_pattern_runs_every_match_and_the_bad_one_does_not_stop_it(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    done = invoke("*.mkv", "--ref-stream", pair[1], "-o", "out", "--json")
+    assert done.exit_code == 1
+    answer = json.loads(done.stdout)
+    by_name = {Path(item["input"]).name: item for item in answer["items"]}
+    assert {n: i["status"] for n, i in by_name.items()} == {
+        "a.mkv": "done",
+        "b.mkv": "done",
+        "broken.mkv": "failed",
+        "c.mkv": "done",
+    }
+    assert (answer["done"], answer["failed"], answer["frames"]) == (3, 1, 24)
+    assert by_name["a.mkv"]["result"]["output"] == str(folder / "out" / "a.mkv")
+    assert "broken.mkv" in by_name["broken.mkv"]["error"]
+    assert sorted(p.name for p in (folder / "out").glob("*.mkv")) == ["a.mkv", "b.mkv", "c.mkv"]
+    assert done.stderr.startswith("error: 1 of 4 inputs failed; run them again by --manifest ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_zero_is_a_value(folder: Path, pair: tuple[Path, Path]) -> None:
+    rest = ("--ref-stream", pair[1], "-o", "out", "--json")
+    answers = [invoke("a.mkv", "b.mkv", *rest, "--end", end).stdout for end in ("0", "0.2")]
+    assert [json.loads(answer)["failed"] for answer in answers] == [2, 0]
+
+
+def test_what_failed_is_run_again_by_its_list(folder: Path, pair: tuple[Path, Path]) -> None:
+    first = invoke("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out")
+    assert first.exit_code == 1
+    assert "done     a.mkv  8 frames" in first.stdout
+    assert "1 done, 1 failed, 8 frames in" in first.stdout
+    listed = folder / "pipeline.failed.jsonl"
+    assert len(listed.read_text().splitlines()) == 1
+    shutil.copy(pair[0], folder / "broken.mkv")
+    again = invoke("--manifest", listed)
+    assert again.exit_code == 0, again.stderr
+    assert not listed.exists()
+    assert sha256(folder / "out" / "broken.mkv") == sha256(folder / "out" / "a.mkv")
+
+
+def test_a_csv_list_gives_each_input_its_own_options(folder: Path) -> None:
+    rows = "input, reference, output, options, crf\na.mkv, a_hr.mp4, out/x.mkv, batch=3, 30\n"
+    (folder / "list.csv").write_text(rows + "b.mkv, b_hr.mp4, , ,\n")
+    first, second = entries((), "list.csv", {"scale": "2", "crf": 20.0})
+    assert first.settings is not None
+    assert (first.settings.crf, first.settings.batch, first.settings.scale) == (30, 3, "2")
+    assert first.settings.input == str(folder / "a.mkv")
+    assert first.settings.output == str(folder / "out/x.mkv")
+    assert second.settings is not None
+    assert (second.settings.crf, second.settings.output) == (20, None)
+    assert invoke("--manifest", "list.csv").exit_code == 0
+    assert (folder / "out/x.mkv").exists()
+    assert (folder / "b_x2.mkv").exists()
+
+
+def test_a_wrong_line_fails_alone(folder: Path) -> None:
+    lines = [
+        {"input": "a.mkv", "reference": "a_hr.mp4", "output": "out/1.mkv"},
+        {"input": "b.mkv", "reference": "b_hr.mp4", "output": "out/1.mkv"},
+        {"input": "b.mkv", "reference": "b_hr.mp4", "output": "out/2.mkv", "scale": 3},
+        {"input": "b.mkv", "reference": "b_hr.mp4", "output": "out/3.mkv", "sclae": 2},
+        {"input": "c.mkv", "ref": "c_hr.mp4", "output": "out/4.mkv", "options": {"scale": 2}},
+    ]
+    (folder / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = invoke("--manifest", "list.jsonl", "--json")
+    items = json.loads(done.stdout)["items"]
+    assert [item["status"] for item in items] == ["done", "failed", "failed", "failed", "done"]
+    assert "twice in the list" in items[1]["error"]
+    assert "'3' for scale" in items[2]["error"]
+    assert "sclae" in items[3]["error"]
+    assert (folder / "list.failed.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.csv", None, "no readable list"),
+        ("a.csv", "reference\nx.mkv\n", "without input"),
+        ("a.jsonl", "", "no input"),
+        ("a.jsonl", '{"input": "a"}\n[1]\n', "line 2"),
+        ("a.jsonl", '{"input": "a"\n', "line 1"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_one_line(
+    folder: Path, name: str, content: str | None, said: str
+) -> None:
+    if content is not None:
+        (folder / name).write_text(content)
+    done = invoke("--manifest", name)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_paths_are_relative_to_the_list_and_urls_are_not(folder: Path) -> None:
+    listed = folder / "out" / "list.jsonl"
+    listed.write_text('{"input": "../a.mkv", "reference": "s3://bucket/a.mp4"}')
+    (row,) = read_manifest(str(listed))
+    assert row == {"input": str(folder / "out" / "../a.mkv"), "ref_stream": "s3://bucket/a.mp4"}
+
+
+def test_the_list_goes_where_its_reader_finds_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert failed_list_place(None, None) == str(folder / "pipeline.failed.jsonl")
+    assert failed_list_place(None, "out") == str(folder / "pipeline.failed.jsonl")
+    assert failed_list_place("out/a.csv", "b") == str(folder / "out" / "a.failed.jsonl")
+    assert failed_list_place("s3://b/a.failed.jsonl", None) == "s3://b/a.failed.jsonl"
+    assert failed_list_place(None, "s3://b/o/{stem}.mp4") == "s3://b/o/pipeline.failed.jsonl"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # a folder nobody looks into
+    assert failed_list_place(None, "out") == str(folder / "out" / "pipeline.failed.jsonl")
+    assert failed_list_place(None, "out/{stem}.mp4") == str(
+        folder / "out" / "pipeline.failed.jsonl"
+    )
+
+
+def test_stems_are_filled_in(folder: Path) -> None:
+    common = {"ref_stream": "{stem}_hr.mp4", "output": "out/{stem}_big.mkv"}
+    found = entries(("a.mkv", "b.mkv"), None, common)
+    assert [e.settings.ref_stream for e in found if e.settings] == ["a_hr.mp4", "b_hr.mp4"]
+    assert [e.settings.output for e in found if e.settings] == ["out/a_big.mkv", "out/b_big.mkv"]
+
+
+def test_an_output_that_is_no_folder_and_a_pattern_without_match(folder: Path) -> None:
+    with pytest.raises(InputError, match="expected a folder"):
+        entries(("a.mkv", "b.mkv"), None, {"output": "x.mkv"})
+    with pytest.raises(InputError, match="found no input"):
+        entries(("no*.mkv",), None, {})
+
+
+def test_a_signal_ends_the_batch_and_the_rest_is_listed(
+    folder: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise Interrupted("interrupted with 0 of 1 segments committed")
+
+    monkeypatch.setattr(batch, "run", interrupted)
+    # not by the command: it ends the whole process where Ray has been imported
+    listed = folder / "pipeline.failed.jsonl"
+    items = entries(("a.mkv", "b.mkv"), None, {"ref_stream": str(pair[1]), "output": "out"})
+    result, error = batch.run_all(items, Silent(), str(listed))
+    assert error is not None
+    assert error.exit_status == 130
+    assert [item.status for item in result.items] == ["not run", "not run"]
+    assert len(listed.read_text().splitlines()) == 2
+
+
+def test_results_are_not_lost_with_their_list(folder: Path, pair: tuple[Path, Path]) -> None:
+    (folder / "pipeline.failed.jsonl").mkdir()
+    done = invoke("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["done"] == 1
+    assert "cannot be written" in done.stderr

@@ -1,0 +1,147 @@
+"""No space on a real small file system, at each place where a run writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.assembly import finish
+from pipeline.errors import PipelineError, StageError
+from pipeline.ledger import ledger
+from pipeline.ledger.ledger import run_folder_of, sha256
+from pipeline.runs.run import run
+from pipeline.schema.settings import RunSettings
+from tests.support.recordings import write_pair
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"), frames=60)
+
+
+def settings_for(pair: tuple[Path, Path], output: Path) -> RunSettings:
+    return RunSettings(
+        input=str(pair[0]),
+        ref_stream=str(pair[1]),
+        output=str(output),
+        engine="bicubic",
+        runner="inline",
+        segment=0.4,
+        preset="ultrafast",
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    output = tmp_path_factory.mktemp("whole") / "out.mkv"
+    run(settings_for(pair, output))
+    return sha256(output)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 2 MB, where mounting is allowed."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path, *, leave: int) -> Path:
+    """Fill a file system but for `leave` bytes."""
+    ballast = place / "ballast"
+    free = shutil.disk_usage(place).free
+    ballast.write_bytes(b"x" * max(0, free - leave))
+    return ballast
+
+
+@pytest.mark.parametrize("leave", [8_000, 60_000, 150_000])
+def test_a_full_file_system_is_one_line_and_resumable(
+    small: Path,
+    pair: tuple[Path, Path],
+    expected: str,
+    leave: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "pipeline.planning.plan.check_room", lambda *_: None
+    )  # it would refuse at once
+    ballast = fill(small, leave=leave)
+    output = small / "out.mkv"
+    with pytest.raises(PipelineError) as caught:
+        run(settings_for(pair, output))
+    assert "\n" not in str(caught.value)
+    assert "space" in str(caught.value).lower()
+    assert not output.exists()
+    assert list(small.rglob("attempt-*")) == []
+    ballast.unlink()
+    run(settings_for(pair, output))
+    assert sha256(output) == expected
+    assert sorted(path.name for path in small.iterdir()) == ["out.mkv", "out.plan.json"]
+
+
+@pytest.mark.parametrize("place", ["record", "announce", "plan", "sync"])
+def test_no_space_at_each_write_after_the_segments(
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    expected: str,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write, synced = ledger.write_atomically, finish.sync
+    ends = {"record": "00003.json", "announce": "publishing.json", "plan": "out.plan.json"}
+
+    def full(path: Path, text: str) -> None:
+        if path.name == ends.get(place):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, text)
+
+    def unsynced(path: Path) -> None:
+        if place == "sync":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synced(path)
+
+    output = tmp_path / "out.mkv"
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "write_atomically", full)
+        patch.setattr(finish, "write_atomically", full)
+        patch.setattr(finish, "sync", unsynced)
+        with pytest.raises(StageError, match="No space left on device"):
+            run(settings_for(pair, output))
+    assert not output.exists()
+    assert run_folder_of(output).exists()
+    assert run(settings_for(pair, output)).resumed_segments >= 3
+    assert sha256(output) == expected
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
+
+
+def test_an_input_that_changed_is_not_joined_to_old_segments(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lr, hr = (Path(shutil.copy(path, tmp_path)) for path in pair)
+    output = tmp_path / "out.mkv"
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "differences", lambda *_: ["stopped here"])
+        with pytest.raises(PipelineError):
+            run(settings_for((lr, hr), output))
+    other = write_pair(tmp_path_dir(tmp_path), frames=55)
+    shutil.copy(other[0], lr)
+    result = run(settings_for((lr, hr), output))
+    assert (result.frames, result.resumed_segments) == (55, 0)
+
+
+def tmp_path_dir(folder: Path) -> Path:
+    made = folder / "other"
+    made.mkdir()
+    return made

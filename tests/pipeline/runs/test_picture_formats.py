@@ -1,0 +1,104 @@
+"""Kinds of numbered pictures: what EXR, PNG and TIFF hold, and what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import OpenEXR
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli.main import main
+from pipeline.media.read.probe import probe
+from tests.support import DATA
+from tests.support.recordings import texture, write_video
+
+OPTIONS = ["--engine", "bicubic", "--runner", "inline", "--segment", "0.4", "--batch", "4"]
+
+
+def pipeline(*given: str) -> Result:
+    return CliRunner().invoke(main, list(given))
+
+
+def test_exr_of_ten_bits_holds_the_recordings_own_values(tmp_path: Path) -> None:
+    odd = str(DATA / "odd/h265_10bits.mp4")
+    given = ["run", odd, "--ref-stream", odd, "--scale", "2", "--end", "0.2", *OPTIONS, "-q"]
+    done = pipeline(*given, "-o", str(tmp_path / "exr/%03d.exr"), "--json")
+    assert done.exit_code == 0, done.output
+    assert any("nothing is made linear" in note for note in json.loads(done.stdout)["notes"])
+    done = pipeline(*given, "-o", str(tmp_path / "png/%03d.png"))
+    assert done.exit_code == 0, done.output
+    names = sorted(file.stem for file in (tmp_path / "png").glob("*.png"))
+    assert len(names) == 6
+    for name in names:
+        bgr = cv2.imread(str(tmp_path / f"png/{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert bgr is not None
+        with OpenEXR.File(str(tmp_path / f"exr/{name}.exr")) as file:
+            held = file.channels()["RGB"].pixels
+        np.testing.assert_array_equal(held, bgr[..., ::-1].astype(np.float32) / 65535)
+    done = pipeline("evaluate", str(tmp_path / "exr"), "--ground-truth", odd)
+    assert done.exit_code == 2
+    assert "found EXR pictures in" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "exr"])
+def test_transparency_is_kept_or_said_to_be_lost(tmp_path: Path, suffix: str) -> None:
+    lr, planes = tmp_path / "lr.mkv", []
+    with av.open(str(lr), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgra"
+        for number in range(3):
+            rgba = np.dstack([texture(number, 48, 64), texture(number + 9, 48, 64)[..., 0]])
+            planes.append(rgba[..., 3])
+            frame = av.VideoFrame.from_ndarray(rgba, format="rgba").reformat(format="bgra")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    hr = write_video(tmp_path / "hr.mkv", [texture(i, 96, 128) for i in range(3)])
+    done = pipeline(
+        "run", str(lr), "--ref-stream", str(hr), "-o", str(tmp_path / f"f/%d.{suffix}"),
+        *OPTIONS, "-q", "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    notes = [n for n in json.loads(done.stdout)["notes"] if "transparency" in n]
+    assert len(notes) == 1
+    if suffix == "exr":
+        assert "transparency is dropped: EXR" in notes[0]
+        done = pipeline("verify", str(lr), str(tmp_path / "f"))
+        assert (done.exit_code, done.stdout.count("it is opaque")) == (1, 1)
+        return
+    assert "transparency is kept" in notes[0]
+    for number, plane in enumerate(planes, 1):
+        bgra = cv2.imread(str(tmp_path / f"f/{number}.{suffix}"), cv2.IMREAD_UNCHANGED)
+        assert bgra is not None
+        large = cv2.resize(plane, (128, 96), interpolation=cv2.INTER_CUBIC)
+        np.testing.assert_array_equal(bgra[..., 3], large)
+    done = pipeline("verify", str(lr), str(tmp_path / "f"))
+    assert done.exit_code == 0, done.output
+
+
+def test_what_pictures_lose_is_said_before_and_after(tmp_path: Path) -> None:
+    odd = str(DATA / "odd/rotate-buck-bunny.mp4")
+    given = [odd, "--ref-stream", odd, "--scale", "2", "--end", "0.09", *OPTIONS]
+    expected = [
+        "sequence.json beside them has every frame's",
+        "the pictures lie upright",
+        "primaries 1, transfer 1 of H.273",
+        "stream 1, audio aac (eng), cannot be kept in pictures",
+    ]
+    for command in ("plan", "run"):
+        done = pipeline(command, *given, "-o", str(tmp_path / "f/%d.tif"), "--json")
+        assert done.exit_code == 0, done.output
+        notes = " ".join(json.loads(done.stdout)["notes"])
+        assert [line for line in expected if line not in notes] == []
+    picture = cv2.imread(str(tmp_path / "f/1.tif"))
+    assert picture is not None
+    clip = probe(odd)
+    assert picture.shape[:2] == (2 * clip.width, 2 * clip.height)
+    done = pipeline("verify", odd, str(tmp_path / "f"))
+    assert "has other" not in done.stdout
+    truth = pipeline("run", *given, "-o", str(tmp_path / "g/%d.tif"), "--ground-truth", odd)
+    assert truth.exit_code == 2

@@ -1,0 +1,127 @@
+"""What a kill in the last moments leaves behind, and how the same command tidies up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.assembly.finish import finish
+from pipeline.errors import InputError, Interrupted, StageError
+from pipeline.ledger.ledger import PUBLISHING, Ledger, Written, run_folder_of, sha256
+from pipeline.media.read.probe import probe, scan
+from pipeline.runs.run import run
+from pipeline.schema.settings import RunSettings
+from tests.support.recordings import plan_of, write_pair
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+def settings_for(pair: tuple[Path, Path], output: Path) -> RunSettings:
+    return RunSettings(
+        input=str(pair[0]),
+        ref_stream=str(pair[1]),
+        output=str(output),
+        engine="bicubic",
+        runner="inline",
+        segment=0.4,
+        preset="ultrafast",
+    )
+
+
+@pytest.mark.parametrize("gone", ["nothing", "segments", "all but the plan", "all"])
+def test_a_run_killed_after_publishing_is_found_complete(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    output = tmp_path / "out.mkv"
+
+    def killed(ledger: Ledger) -> None:
+        if gone != "nothing":
+            shutil.rmtree(ledger.folder.segments)
+        if gone.startswith("all"):
+            (ledger.folder.path / PUBLISHING).unlink()
+        if gone == "all":
+            (ledger.folder.path / "plan.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "remove", killed)
+        # leaving the ledger must not tidy up: a killed process does not
+        patch.setattr(Ledger, "__exit__", lambda ledger, *_: ledger._lock.release())
+        with pytest.raises(Interrupted):
+            run(settings_for(pair, output))
+    bits = sha256(output)
+    if gone.startswith("all"):
+        with pytest.raises(InputError, match="already there"):
+            run(settings_for(pair, output))
+    else:
+        result = run(settings_for(pair, output))
+        assert (result.frames, result.resumed_segments) == (40, result.segments)
+    assert sha256(output) == bits
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
+
+
+@pytest.mark.parametrize("spoilt", ["a flipped byte", "a shortened segment", "no segment"])
+def test_what_is_changed_after_its_commit_is_never_published(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
+) -> None:
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    run(settings_for(pair, whole))
+
+    def spoil(ledger: Ledger, *_: object, **__: object) -> str:
+        record = ledger.records[2]
+        file = ledger.folder.segment_file(record)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        if spoilt == "no segment":
+            file.unlink()
+        else:
+            file.write_bytes(content if spoilt == "a flipped byte" else content[:-1])
+        return finish(ledger, *_, **__)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.runs.run.finish", spoil)
+        with pytest.raises(StageError, match="segment 2 is not what was committed"):
+            run(settings_for(pair, output))
+    assert not output.exists()
+    assert run(settings_for(pair, output)).resumed_segments == 3
+    assert sha256(output) == sha256(whole)
+
+
+def test_two_attempts_that_end_at_once_are_both_as_good(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver heard of one, and the other wrote its record last."""
+    output = tmp_path / "out.mkv"
+
+    def second(ledger: Ledger, *rest: object, **more: object) -> str:
+        record = ledger.records[2]
+        other = ledger.folder.segments / f"00002-{'0' * 32}.nut"
+        shutil.copy(ledger.folder.segment_file(record), other)
+        changed = record.model_copy(update={"file": other.name})
+        ledger.folder.record_file(2).write_text(changed.model_dump_json())
+        return finish(ledger, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pipeline.runs.run.finish", second)
+    assert run(settings_for(pair, output)).frames == 40
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
+
+
+def test_an_output_of_other_settings_is_still_refused(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mkv"
+    run(settings_for(pair, output))
+    lr, hr = (probe(str(path)) for path in pair)
+    plan = plan_of(lr, hr, output, scan(lr).pts, scan(hr).pts)
+    with Ledger(plan) as ledger:
+        attempt = ledger.folder.attempt(0)
+        attempt.write_bytes(b"of an unfinished run with --force")
+        ledger.folder.commit(attempt, Written(0, 10, 0, plan.segments[0].end_pts - 1))
+    with pytest.raises(InputError, match="already there"):
+        run(settings_for(pair, output))
+    assert len(list(run_folder_of(output).glob("segments/[0-9]*.json"))) == 1

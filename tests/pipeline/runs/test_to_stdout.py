@@ -1,0 +1,96 @@
+"""`-o -` and `--audio none`: what another program, or nobody, wants to hear."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.main import main
+from pipeline.media.read.probe import probe
+from tests.support import DATA
+
+CLIP = DATA / "odd/edts.mp4"
+"""With sound."""
+ARGUMENTS = (
+    "run", str(CLIP), "--ref-stream", str(CLIP), "--scale", "2", "--engine", "bicubic",
+    "--runner", "inline", "--preset", "ultrafast",
+)  # fmt: skip
+COMMAND = [sys.executable, "-m", "pipeline", *ARGUMENTS]
+
+
+def test_stdout_gets_the_whole_file_and_nothing_else(tmp_path: Path) -> None:
+    direct, piped = tmp_path / "direct.mkv", tmp_path / "piped.mkv"
+    done = CliRunner().invoke(main, [*ARGUMENTS, "-q", "-o", str(direct)])
+    assert done.exit_code == 0, done.output
+    with piped.open("wb") as file:
+        made = subprocess.run([*COMMAND, "-o", "-"], stdout=file, stderr=subprocess.PIPE, text=True)
+    assert made.returncode == 0, made.stderr
+    assert piped.read_bytes() == direct.read_bytes()
+    assert "frames x2 in" in made.stderr
+
+
+def test_a_picture_is_piped_as_a_picture(tmp_path: Path) -> None:
+    photograph = str(DATA / "kodak_21.jpg")
+    command = [
+        sys.executable, "-m", "pipeline", "run", photograph, "--ref-stream", photograph,
+        "--scale", "2", "--engine", "bicubic", "--runner", "inline", "-q", "-o", "-",
+    ]  # fmt: skip
+    made = subprocess.run(command, capture_output=True, check=True)
+    assert made.stdout.startswith(b"\x89PNG")
+    assert made.stderr == b""
+
+
+def test_a_reader_that_ends_is_said_in_one_line() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "-q", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        said = child.stderr.read().decode()
+        assert child.wait() == 1
+    assert said == (
+        "error: publish: the program that read stdout has ended, expected it to read all\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["--json"], "-o - leaves no room for --json"),
+        (["--report", "page.html"], "-o - leaves no room for --json and no file for --report"),
+    ],
+)
+def test_what_cannot_go_with_stdout(more: list[str], line: str) -> None:
+    done = CliRunner().invoke(main, [*ARGUMENTS, "-o", "-", *more])
+    assert done.exit_code == 2
+    assert line in done.stderr
+
+
+def test_a_folder_cannot_be_piped(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["run", str(tmp_path), "--ref-stream", str(CLIP), "-o", "-"])
+    assert done.exit_code == 2
+    assert "what becomes a folder cannot be piped; give -o FOLDER" in done.stderr
+
+
+def test_sound_can_be_left_out(tmp_path: Path) -> None:
+    assert [stream.type for stream in probe(str(CLIP)).other_streams] == ["audio"]
+    out = tmp_path / "out.mp4"
+    done = CliRunner().invoke(main, [*ARGUMENTS, "-o", str(out), "--audio", "none", "--json"])
+    assert done.exit_code == 0, done.output
+    with av.open(str(out)) as made:
+        assert [stream.type for stream in made.streams] == ["video"]
+    notes = json.loads(done.stdout)["notes"]
+    assert "--audio none leaves out the track of sound" in notes
+    # a plan, too, remembers it
+    again = ["run", str(CLIP), "--ref-stream", str(CLIP), "--plan", str(tmp_path / "out.plan.json")]
+    second = tmp_path / "second.mp4"
+    done = CliRunner().invoke(main, [*again, "-o", str(second), "-q"])
+    assert done.exit_code == 0, done.output
+    assert second.read_bytes() == out.read_bytes()

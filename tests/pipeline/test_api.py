@@ -1,0 +1,85 @@
+"""`from pipeline import enhance, enhanced_frames`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pipeline
+from pipeline.errors import InputError
+from pipeline.media.read.frames import read
+from pipeline.media.read.probe import probe
+from pipeline.schema.options import RunOptions
+from pipeline.schema.settings import RunSettings
+from tests.support import ROOT
+from tests.support.recordings import write_pair
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_pair(tmp_path_factory.mktemp("api"), frames=12)
+
+
+def test_frames_are_those_a_run_writes(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    given = {"engine": "bicubic", "segment": 0.2}
+    output = tmp_path / "out.mkv"
+    done = pipeline.enhance(*pair, output, codec="ffv1", pix_fmt="bgr0", **given)
+    assert done.output == str(output)
+    made = list(pipeline.enhanced_frames(*pair, **given))
+    clip = probe(str(output))
+    written = list(read(clip))
+    assert [f.seconds for f in made] == pytest.approx([clip.seconds(f.pts) for f in written])
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(made, written, strict=True))
+    assert made[0].reference == 0
+
+
+def test_frames_leave_nothing_behind(pair: tuple[Path, Path]) -> None:
+    before = sorted(pair[0].parent.iterdir())
+    first = next(pipeline.enhanced_frames(*pair, engine="bicubic", end=0.1))
+    assert first.rgb.shape == (96, 128, 3)
+    assert sorted(pair[0].parent.iterdir()) == before
+
+
+def test_the_default_output_lies_beside_the_input(pair: tuple[Path, Path]) -> None:
+    done = pipeline.enhance(*pair, engine="bicubic", end=0.1, preset="ultrafast")
+    assert done.output == str(pair[0].with_name("lr_x2.mkv"))
+    with pytest.raises(InputError, match="already there"):
+        pipeline.enhance(*pair, engine="bicubic", end=0.1, crf=30)
+
+
+def test_mistakes_are_input_errors(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none"):
+        pipeline.enhance(tmp_path / "none.mkv", pair[1])
+    with pytest.raises(InputError, match="--sclae"):
+        pipeline.enhance(*pair, sclae=2)
+    with pytest.raises(InputError, match="warp9"):
+        next(pipeline.enhanced_frames(*pair, engine="warp9"))
+
+
+def test_the_typed_options_are_those_that_are_checked() -> None:
+    told = set(RunOptions.__annotations__)
+    assert told == set(RunSettings.model_fields) - {"input", "ref_stream", "output"}
+
+
+def test_a_type_checker_knows_the_options(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from pipeline import enhance\n"
+        "enhance('a', 'b', scale=4, crf=18, force=True)\n"
+        "enhance('a', 'b', sclae=4)\n"
+        "enhance('a', 'b', runner='warp')\n"
+    )
+    command = [sys.executable, "-m", "mypy", str(program)]  # by the cache of `make types`
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if "program.py" in line and "error" in line]
+    assert [line.split("program.py:")[1].split(":")[0] for line in lines] == ["3", "4"]
+
+
+def test_importing_the_names_is_light_until_they_are_used() -> None:
+    code = "import sys, pipeline; assert not {'torch', 'ray', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(pipeline.__all__) == {"SRFrame", "enhance", "enhanced_frames"}

@@ -1,0 +1,50 @@
+"""A finished run and its report, made once for all tests of this folder."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+from click.testing import CliRunner
+
+from crossnetpp.data.degradation import degrade
+from pipeline.cli.main import main
+from tests.support import scenes
+from tests.support.recordings import write_pair
+
+
+def pipeline(*arguments: object) -> str:
+    """Run a command that must end well; returns its stdout."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+@cache
+def run_folder() -> Path:
+    """Return a folder with lr.mkv, hr.mkv, out.mkv, its plan, record and report.html."""
+    folder = Path(mkdtemp(prefix="report-test-"))
+    lr, hr = write_pair(folder, frames=24, height=96, width=128)
+    chosen = ["--engine", "torch", "--runner", "inline", "--preset", "ultrafast", "-q"]
+    chosen += ["--ref-stream", hr, "--ground-truth", hr, "--end", "0.6"]
+    pipeline("run", lr, "-o", folder / "out.mkv", *chosen, "--report", folder / "report.html")
+    return folder
+
+
+@cache
+def light_field_folder() -> Path:
+    """Return a folder with the light field out (3 x 4 views, one missing) and report.html."""
+    folder = Path(mkdtemp(prefix="report-test-"))
+    for row in range(3):
+        for col in range(4):
+            hr = scenes.flowers(row, col)
+            name = f"view_{row:02}_{col:02}.png"
+            scenes.save(folder / "hr" / name, hr)
+            if (row, col) != (2, 3):
+                scenes.save(folder / "lr" / name, degrade(hr, 2))
+    chosen = ["--ref-stream", folder / "hr/view_00_00.png", "--ref-view", "0,0", "--scale", "2"]
+    chosen += ["--engine", "bicubic", "--runner", "inline", "-q", "--ground-truth", folder / "hr"]
+    page = folder / "report.html"
+    pipeline("run", folder / "lr", "-o", folder / "out", *chosen, "--report", page)
+    return folder
