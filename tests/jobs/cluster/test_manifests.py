@@ -14,7 +14,7 @@ import yaml
 
 from tests.support import ROOT
 
-JOBS = ROOT / "jobs"
+JOBS = ROOT / "jobs" / "cluster"
 KUBERAY = sorted((JOBS / "kuberay").glob("*.yaml"))
 DOCKER = sorted((JOBS / "docker").glob("*.Dockerfile"))
 
