@@ -1,0 +1,1 @@
+"""Benchmarks, evaluations and stress tests; each is a command of its own."""

@@ -17,9 +17,21 @@ ALLOWED = {
     "jobs": {"crossnetpp", "deploy", "pipeline"},
 }
 """Package -> the packages it may import."""
+LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "crossnetpp": (
+        ("train", "evaluate", "api"),
+        ("training", "evaluation"),
+        ("data",),
+        ("losses", "checkpoint"),
+        ("networks", "metrics", "landmarks"),
+    ),
+}
+# Package -> its folders and modules, row by row. A row may import the rows below it, never its own.
 LIGHT = ("torch", "ray", "tensorrt")
 """What `import pipeline` must not bring in."""
 MOST_LINES = 400
+MOST_MODULES = 22
+MOST_AT_THE_TOP = 10
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -106,6 +118,59 @@ def test_import_of_the_command_line_is_light() -> None:
 
 
 def test_test_modules_have_names_of_their_own() -> None:
-    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
-    # pytest imports them by their names alone, and leaves out the second
-    assert [name for name, count in names.items() if count > 1] == []
+    # pytest imports modules without a package by their names alone, and leaves out the second
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def part_of(module: str, package: str) -> str:
+    """Return the folder or module right below `package` that `module` belongs to, "" for none."""
+    if not module.startswith(f"{package}."):
+        return ""
+    return module.removeprefix(f"{package}.").split(".")[0]
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_folders_import_only_the_layers_below_them(package: str) -> None:
+    row_of = {part: row for row, parts in enumerate(LAYERS[package]) for part in parts}
+    wrong = []
+    for name, path in modules(package.split(".")[0]).items():
+        part = part_of(name, package)
+        if part in ("", "__main__"):
+            continue
+        assert part in row_of, f"{name} is in no layer"
+        for imported in sorted(imports(path)):
+            target = part_of(imported, package)
+            if target in row_of and target != part and row_of[target] <= row_of[part]:
+                wrong.append(f"{name} -> {imported}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_folders_stay_small(package: str) -> None:
+    sizes = Counter(path.parent for path in modules(package).values() if path.stem[0] != "_")
+    assert {str(folder): size for folder, size in sizes.items() if size > MOST_MODULES} == {}
+
+
+def test_the_top_of_the_pipeline_is_short() -> None:
+    assert len(list((ROOT / "pipeline").glob("*.py"))) <= MOST_AT_THE_TOP
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_every_folder_says_what_it_is_for(package: str) -> None:
+    for path in (ROOT / package).rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_production_code_neither_mocks_nor_borrows_private_names(package: str) -> None:
+    wrong = []
+    for name, path in modules(package).items():
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                private = [a.name for a in node.names if a.name.startswith("_")]
+                foreign = node.module.split(".")[0] in ALLOWED and node.module != "__future__"
+                wrong += [f"{name}: {node.module}.{n}" for n in private if foreign]
+        wrong += [f"{name}: {i}" for i in imports(path) if i.startswith(("unittest", "mock"))]
+    assert wrong == []

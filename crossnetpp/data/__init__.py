@@ -1,0 +1,1 @@
+"""Training pairs from photographs, clips, light fields and stereo, with their degradation."""

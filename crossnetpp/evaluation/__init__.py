@@ -1,1 +1,1 @@
-"""What `python -m crossnetpp.evaluate` is made of: scenes, methods, figures, reports."""
+"""Comparison of methods by the papers' protocol: scenes, methods, tables and contact sheets."""

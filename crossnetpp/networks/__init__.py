@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""The networks, one part of the paper or of the preset `fast` in each module."""

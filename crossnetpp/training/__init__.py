@@ -1,0 +1,1 @@
+"""The training loop: configuration, data sources, state, logging and validation."""

@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Export of the networks to ONNX graphs."""

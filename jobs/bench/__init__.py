@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Speed and memory benchmarks."""

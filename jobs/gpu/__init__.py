@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Measurements on a machine with a GPU."""

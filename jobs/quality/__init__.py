@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Quality of whole runs on real clips and light fields."""

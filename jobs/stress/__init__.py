@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Chaos, fuzzing and simulation of the scheduler."""

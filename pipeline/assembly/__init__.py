@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""From committed segments to a verified, published output."""

@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""The command line."""

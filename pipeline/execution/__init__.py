@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""From a plan to committed segments: decode, infer, encode."""

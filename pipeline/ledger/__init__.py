@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""The run folder: which segments are done, and durable writes."""

@@ -1,0 +1,1 @@
+"""Light-field formats: many views as one recording."""

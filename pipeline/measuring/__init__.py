@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Quality figures of an output against its ground truth."""

@@ -1,0 +1,1 @@
+"""One video or a sequence of pictures: reading, writing, joining and verifying."""

@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Which reference serves which frame or view, and how it is fitted to it."""

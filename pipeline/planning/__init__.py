@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""From settings to a plan."""

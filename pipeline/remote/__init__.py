@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Recordings and outputs at URLs: transfers, the local cache and run folders."""

@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Whole runs: one input or many, from settings to a published output."""

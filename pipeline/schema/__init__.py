@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""The data models that are written to disk and sent to workers."""

@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Commands beside the run: compare, degrade, convert, look and demo."""

@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Execution on a Ray cluster: scheduling, actors and their supervision."""

@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Joining encoded segments and the copied streams into an output, and verifying it."""

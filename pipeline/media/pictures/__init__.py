@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Still pictures: loading, saving and numbering."""

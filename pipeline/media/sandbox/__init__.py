@@ -1,1 +1,1 @@
-"""TODO: what this folder is for."""
+"""Decoding of untrusted recordings in a confined child process."""
