@@ -16,12 +16,8 @@ from pipeline.media.read.probe import probe
 from pipeline.schema.options import RunOptions
 from pipeline.schema.settings import RunSettings
 from tests.support import ROOT
-from tests.support.recordings import write_pair
 
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("api"), frames=12)
+PAIR_FRAMES = 12
 
 
 def test_frames_are_those_a_run_writes(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from pipeline.cli.main import main
 from pipeline.ledger.ledger import content_digest, run_folder_of, sha256
 from pipeline.schema.plan import Plan
-from tests.support.recordings import texture, write_pair
+from tests.support.recordings import texture
 
+PAIR_FRAMES = 6
 OPTIONS = ("--engine", "bicubic", "--runner", "inline", "-q")
 NAMES = {
     "spaces": " a  b .mkv", "newline": "a\nb\t.mkv", "unicode": "видео 🎥 é.mkv",
@@ -25,11 +26,6 @@ NAMES = {
     "protocol": "pipe:0,b.mkv", "backslash": "a\\b.mkv", "dots": "...mkv", "dash": "-x.mkv",
     "long": "é" * 118 + ".mkv",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"), frames=6)
 
 
 def run(*given: str | Path) -> Result:

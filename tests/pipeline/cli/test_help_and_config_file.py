@@ -15,12 +15,8 @@ from click.testing import CliRunner, Result
 from pipeline.cli.help import EXAMPLES, GROUPS, SECTIONS, grouped
 from pipeline.cli.main import COMMANDS, main
 from pipeline.schema.plan import Plan
-from tests.support.recordings import write_pair
 
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("comfort"), frames=6)
+PAIR_FRAMES = 6
 
 
 def invoke(*arguments: object, env: dict[str, str] | None = None) -> Result:

@@ -17,14 +17,8 @@ from pipeline.cli.main import COMMANDS, main
 from pipeline.errors import PipelineError
 from pipeline.ledger.ledger import Ledger, sha256
 from pipeline.schema.plan import Plan
-from tests.support.recordings import write_pair
 
 CHOSEN = ["--engine", "bicubic", "--segment", "0.4", "--preset", "ultrafast", "--batch", "4"]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"))
 
 
 def invoke(*arguments: object) -> Result:

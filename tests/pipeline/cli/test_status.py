@@ -16,12 +16,7 @@ from pipeline.errors import InputError
 from pipeline.ledger.ledger import Ledger, Written, run_folder_of
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.plan import Plan
-from tests.support.recordings import plan_of, write_pair
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"))
+from tests.support.recordings import plan_of
 
 
 @pytest.fixture

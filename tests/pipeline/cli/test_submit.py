@@ -36,11 +36,6 @@ def head() -> Iterator[Head]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"))
-
-
 @pytest.mark.ray
 def test_a_job_runs_a_clip_and_its_exit_status_comes_back(
     head: Head, pair: tuple[Path, Path], tmp_path: Path

@@ -18,12 +18,7 @@ from pipeline.media.read.probe import probe, scan
 from pipeline.progress import Bar, Lines, Silent, limiting, reporter
 from pipeline.runs import run
 from pipeline.schema.plan import Plan
-from tests.support.recordings import Borrowing, plan_of, write_pair
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"))
+from tests.support.recordings import Borrowing, plan_of
 
 
 @pytest.fixture

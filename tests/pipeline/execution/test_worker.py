@@ -30,7 +30,7 @@ from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.plan import Plan
-from tests.support.recordings import Borrowing, plan_of, write_pair
+from tests.support.recordings import Borrowing, plan_of
 
 PATIENCE = 20.0
 """Seconds after which a test takes the worker to be blocked."""
@@ -63,11 +63,6 @@ class Held(Marking):
         self.entered.set()
         self.free.wait(PATIENCE)
         return super().enhance(lr, ref)
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture

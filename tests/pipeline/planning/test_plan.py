@@ -16,12 +16,7 @@ from pipeline.planning.plan import choose_scale, load_plan, make_plan, save_plan
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings, parse_seconds
 from tests.support import ROOT
-from tests.support.recordings import texture, write_pair, write_video
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"))
+from tests.support.recordings import texture, write_video
 
 
 @pytest.fixture

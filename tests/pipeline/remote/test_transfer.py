@@ -18,16 +18,11 @@ from pipeline.cli.main import main
 from pipeline.errors import InputError, PipelineError
 from pipeline.ledger.ledger import sha256
 from pipeline.remote import cache, transfer
-from tests.support.recordings import write_pair
 from tests.support.s3_server import Store, serving
 
+PAIR_FRAMES = 60
 SECRET = "AKIATHISISSECRET"
 CHOSEN = ["--engine", "bicubic", "--runner", "inline", "--segment", "0.4", "--preset", "ultrafast"]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"), frames=60)
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,9 @@ from pipeline.ledger.ledger import sha256
 from pipeline.progress import Silent
 from pipeline.runs import batch
 from pipeline.runs.batch import entries, failed_list_place, is_batch, read_manifest
-from tests.support.recordings import write_pair
 
+PAIR_FRAMES = 8
 CHOSEN = ["--engine", "bicubic", "--runner", "inline", "--preset", "ultrafast", "-q"]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"), frames=8)
 
 
 @pytest.fixture

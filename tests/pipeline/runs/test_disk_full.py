@@ -19,10 +19,7 @@ from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
 from tests.support.recordings import write_pair
 
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"), frames=60)
+PAIR_FRAMES = 60
 
 
 def settings_for(pair: tuple[Path, Path], output: Path) -> RunSettings:

@@ -23,15 +23,10 @@ from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.plan import Plan
 from tests.support import DATA
-from tests.support.recordings import texture, write_pair, write_video
+from tests.support.recordings import texture, write_video
 
-FRAMES = 30
+PAIR_FRAMES = 30
 OPTIONS = ["--engine", "bicubic", "--runner", "inline", "--segment", "0.4", "--batch", "4"]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"), frames=FRAMES)
 
 
 def arguments(pair: tuple[Path, Path], output: Path | str) -> list[str]:
@@ -53,7 +48,7 @@ def undisturbed(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
     assert said["output"] == str(folder)
-    assert said["frames"] == FRAMES
+    assert said["frames"] == PAIR_FRAMES
     assert said["segments"] > 1
     return folder
 
@@ -68,7 +63,7 @@ def test_the_pictures_are_the_frames_of_a_lossless_run(
         bgr = cv2.imread(str(undisturbed / f"{number:06d}.png"))
         assert bgr is not None
         np.testing.assert_array_equal(bgr[..., ::-1], frame.rgb)
-    assert number == FRAMES
+    assert number == PAIR_FRAMES
     assert sorted(p.name for p in undisturbed.parent.iterdir()) == ["frames", "frames.plan.json"]
     plan = Plan.model_validate_json((undisturbed.parent / "frames.plan.json").read_text())
     assert plan.pictures == "%06d.png"
@@ -79,7 +74,7 @@ def test_ffmpeg_reads_them_as_it_reads_its_own(undisturbed: Path) -> None:
     count = 0
     while shown.read()[0]:
         count += 1
-    assert count == FRAMES
+    assert count == PAIR_FRAMES
 
 
 def test_a_part_is_numbered_from_one(
@@ -106,7 +101,7 @@ def test_verify_evaluate_and_report_take_them(
     done = pipeline("evaluate", str(undisturbed), "--ground-truth", str(pair[1]), "--json")
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert said["frames"] == FRAMES
+    assert said["frames"] == PAIR_FRAMES
     assert said["psnr"] > 20
     page = tmp_path / "page.html"
     done = pipeline("report", str(undisturbed), "-o", str(page), "--ground-truth", str(pair[1]))
@@ -124,7 +119,7 @@ def test_verify_says_what_is_missing(
     (folder / "000007.png").unlink()
     done = pipeline("verify", str(pair[0]), str(folder))
     assert done.exit_code == 1
-    assert done.stdout == f"it has {FRAMES - 1} pictures, expected {FRAMES}\n"
+    assert done.stdout == f"it has {PAIR_FRAMES - 1} pictures, expected {PAIR_FRAMES}\n"
 
 
 def test_times_of_a_variable_rate_serve_evaluation(tmp_path: Path) -> None:
@@ -284,7 +279,7 @@ def test_force_replaces_pictures_and_nothing_else(pair: tuple[Path, Path], tmp_p
     assert "already there" in done.stderr
     done = run(pair, folder / "%06d.png", "--force")
     assert done.exit_code == 0, done.output
-    assert len(list(folder.iterdir())) == FRAMES + 1
+    assert len(list(folder.iterdir())) == PAIR_FRAMES + 1
     (folder / "notes.txt").write_text("mine")
     kept = content_digest(folder)
     done = run(pair, folder / "%06d.png", "--force")

@@ -13,12 +13,7 @@ from pipeline.ledger.ledger import PUBLISHING, Ledger, Written, run_folder_of, s
 from pipeline.media.read.probe import probe, scan
 from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
-from tests.support.recordings import plan_of, write_pair
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"))
+from tests.support.recordings import plan_of
 
 
 def settings_for(pair: tuple[Path, Path], output: Path) -> RunSettings:

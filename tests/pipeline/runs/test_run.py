@@ -27,7 +27,7 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 from tests.support.recordings import plan_of, texture, write_pair
 
-FRAMES = 60
+PAIR_FRAMES = 60
 SLOW_RUN = """
 import sys, time
 from pipeline.assembly import finish as assemble
@@ -45,11 +45,6 @@ from pipeline.cli.main import main
 main()
 """
 """The real command with a slow network and a slow verification, to be killed in time."""
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"), frames=FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +107,9 @@ def test_a_run_writes_the_output_and_the_plan_and_nothing_else(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
     assert result.reference_map == str(tmp_path / "out.plan.json")
     plan = Plan.model_validate_json(Path(result.reference_map).read_text())
-    assert len(plan.reference_map) == result.frames == FRAMES
+    assert len(plan.reference_map) == result.frames == PAIR_FRAMES
     assert plan.threads >= 1
-    assert len(scan(probe(result.output)).pts) == FRAMES
+    assert len(scan(probe(result.output)).pts) == PAIR_FRAMES
     assert (result.engine, result.scale, result.resumed_segments) == ("bicubic", 2, 0)
     assert (result.psnr, result.ssim) == (None, None)
     assert json.loads(result.model_dump_json()).keys() == RunResult.model_fields.keys()
@@ -325,7 +320,7 @@ def test_the_plan_beside_the_output_can_be_edited_and_run(
     second = run(settings_for(pair, tmp_path / "out.mkv", plan=str(edited), force=True))
     kept = Plan.model_validate_json(Path(second.reference_map).read_text())
     assert [c.why for c in kept.reference_map[:6]].count("edited") == 5
-    assert second.frames == FRAMES
+    assert second.frames == PAIR_FRAMES
 
 
 def test_quality_is_measured_against_the_ground_truth(tmp_path: Path) -> None:

@@ -14,12 +14,8 @@ from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
 from pipeline.tools.compare import compose, difference, together
 from tests.support import DATA
-from tests.support.recordings import write_pair
 
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("compare"), frames=6, height=96, width=128)
+PAIR_FRAMES = 6
 
 
 def invoke(*arguments: object) -> Result:

@@ -32,7 +32,7 @@ from pipeline.runs.batch import entries
 from pipeline.runs.pooled_batch import run_pooled
 from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.settings import RunSettings
-from tests.support.recordings import plan_of, write_pair
+from tests.support.recordings import plan_of
 
 pytestmark = pytest.mark.ray
 
@@ -90,11 +90,6 @@ class Notes(Silent):
 def local_cluster() -> Iterator[None]:
     with cluster(None, Interrupts(), workers=3):
         yield
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_pair(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture
