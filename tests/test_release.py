@@ -1,0 +1,126 @@
+"""The wheel holds every file that the three packages need, and nothing else of the checkout.
+
+The tests build a wheel from the working tree. `make release-check` names the wheel that it built
+in RELEASE_WHEEL, and the tests look into that one.
+"""
+
+from __future__ import annotations
+
+import email
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.support import ROOT
+
+PACKAGES = ("crossnetpp", "deploy", "pipeline")
+BUILD_FILES = ("pyproject.toml", "VERSION", "README.md", "LICENSE", "MANIFEST.in")
+DATA = {
+    "crossnetpp/weights/fast.safetensors",
+    "crossnetpp/weights/SOURCES.md",
+    "crossnetpp/configs/fast.yaml",
+    "deploy/selftest.png",
+    "pipeline/samples/monster.mp4",
+    "pipeline/samples/SOURCES.md",
+    "pipeline/report/template/page.html.j2",
+    "pipeline/report/template/uplot/LICENSE",
+    "pipeline/report/template/uplot/uPlot.iife.min.js",
+}
+# Files whose absence would break a command or hide a licence.
+
+
+def files_on_disk() -> set[str]:
+    """Return the path of every file of the packages, relative to the checkout."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build a wheel from a copy of the checkout, without a network, and return its path."""
+    # a copy, because setuptools leaves build/lib behind and would put its old files into a wheel
+    source = folder / "source"
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in BUILD_FILES:
+        shutil.copy(ROOT / name, source)
+    for other in ("jobs", "tests"):
+        (source / other).mkdir()
+        shutil.copy(ROOT / other / "__init__.py", source / other)
+
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-build-isolation", "--no-deps", "--no-index", "-w", str(folder)]
+    done = subprocess.run(
+        [*command, *options, str(source)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel to look into."""
+    built = os.environ.get("RELEASE_WHEEL")
+    return Path(built) if built else build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def members(wheel: Path) -> set[str]:
+    """Return the names of the wheel's files, without its metadata."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+    return {name for name in names if ".dist-info/" not in name}
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    """Return the wheel's METADATA."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+def test_the_wheel_holds_every_file_of_the_packages_and_no_other(members: set[str]) -> None:
+    assert members == files_on_disk()
+
+
+def test_the_wheel_holds_the_data_that_commands_read(members: set[str]) -> None:
+    assert DATA - members == set()
+    assert {f"{package}/py.typed" for package in PACKAGES} <= members
+
+
+def test_the_wheel_holds_neither_tests_nor_jobs(members: set[str]) -> None:
+    assert {name.split("/")[0] for name in members} == set(PACKAGES)
+
+
+def test_the_version_is_the_one_in_the_file_and_in_the_changelog(metadata: Message) -> None:
+    version = (ROOT / "VERSION").read_text().strip()
+    assert metadata["Version"] == version
+    assert f"\n## {version} - " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_wheel_requires_what_pyproject_lists(metadata: Message) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = [Requirement(line) for line in metadata.get_all("Requires-Dist") or ()]
+    default = {str(line) for line in required if line.marker is None}
+    assert default == {str(Requirement(line)) for line in project["dependencies"]}
+    assert set(metadata.get_all("Provides-Extra") or ()) == set(project["optional-dependencies"])
+
+
+def test_the_wheel_has_the_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".dist-info/entry_points.txt"))
+        assert "pipeline = pipeline.cli.main:main" in archive.read(name).decode()
