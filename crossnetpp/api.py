@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossnetpp.checkpoint import load_network
-from crossnetpp.networks.paper import Network
+from crossnetpp.networks.build import Network
 
 Images = TypeVar("Images", NDArray[Any], Tensor)
 SCALES = (2, 4, 8)

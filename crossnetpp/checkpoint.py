@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from crossnetpp.networks.paper import Network, build
+from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.presets import PRESETS
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -87,7 +87,7 @@ def _build(preset: str, config: str, path: Path) -> Network:
             f"{', '.join(PRESETS)}; try weights made by crossnetpp.train"
         )
     try:
-        return build(preset, json.loads(config))
+        return build_network(preset, json.loads(config))
     except ValueError as error:
         raise WeightsError(
             f"found in {path} a network that this version cannot build ({error}); "

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crossnetpp.landmarks import Landmarks
+from crossnetpp.networks.build import Output
 from crossnetpp.networks.fast import FastOutput
-from crossnetpp.networks.paper import Output
 
 
 @dataclass(frozen=True)

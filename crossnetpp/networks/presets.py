@@ -54,7 +54,7 @@ PRESETS: dict[str, Config] = {
 }
 
 
-def configured(preset: str, options: Mapping[str, Any] | None = None) -> Config:
+def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config:
     """Return the configuration of `preset` with `options` in place of its own.
 
     Raises KeyError for an unknown preset, ValueError with one line for options that do not fit.

@@ -24,8 +24,8 @@ from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.data.degradation import as_recorded, degrade_tensor, subsample_chroma
 from crossnetpp.data.mixture import Drawn
 from crossnetpp.losses import LossWeights, hybrid_loss
+from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.fast import CrossNetFast, FastOutput
-from crossnetpp.networks.paper import Network, build
 from crossnetpp.training.config import ConfigError, TrainingConfig
 from crossnetpp.training.journal import Journal, side_by_side
 from crossnetpp.training.parallel import Processes
@@ -84,7 +84,9 @@ class Trainer:
         self._state = out.with_suffix(".state")
         torch.manual_seed(config.seed)
         network = (
-            load_network(config.start) if config.start else build(config.preset, config.network)
+            load_network(config.start)
+            if config.start
+            else build_network(config.preset, config.network)
         )
         # NHWC is the layout the convolution kernels of both CPU and tensor cores work in
         network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from crossnetpp.data.degradation import degrade_tensor
 from crossnetpp.data.sample import PairSource
+from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import FastOutput
-from crossnetpp.networks.paper import Network
 from crossnetpp.training.config import ValidationConfig
 
 

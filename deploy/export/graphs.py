@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import CrossNetFast, Prepared
 from crossnetpp.networks.lucas_kanade import luma
-from crossnetpp.networks.paper import Network
 from deploy.export.lowering import Precision, lowered
 
 Part = Literal["prepare", "frame", "whole"]

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 
 from crossnetpp.checkpoint import WeightsError, load_network, weights_path
-from crossnetpp.networks.paper import Network
+from crossnetpp.networks.build import Network
 from deploy.export.graphs import Spec
 from deploy.export.write import EXPORT_VERSION, OPSET, export_checked
 from deploy.protocol import EngineError

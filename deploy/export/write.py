@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crossnetpp.networks.paper import Network
+from crossnetpp.networks.build import Network
 from deploy.export.convolutions import convolved
 from deploy.export.fold_constants import folded
 from deploy.export.graphs import Spec, example, graph

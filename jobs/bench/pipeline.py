@@ -186,7 +186,7 @@ def presets(_: Path) -> dict[str, Any]:
     import numpy as np
 
     from crossnetpp.checkpoint import save_weights
-    from crossnetpp.networks.paper import build
+    from crossnetpp.networks.build import build_network
     from deploy.load import load_engine
 
     rng = np.random.default_rng(0)
@@ -195,7 +195,7 @@ def presets(_: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "paper.safetensors"
         # no trained weights are needed to time a network
-        save_weights(build("paper"), "paper", weights)
+        save_weights(build_network("paper"), "paper", weights)
         paper = load_engine("torch", model=str(weights))
     engines = {"fast": load_engine("torch", model="fast"), "paper": paper}
     seconds: dict[str, list[float]] = {name: [] for name in engines}

@@ -156,14 +156,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _weights(model: str, folder: Path) -> str:
     """Return the shipped weights' name, or a file of random ones: speed does not depend on them."""
     from crossnetpp.checkpoint import WeightsError, save_weights, weights_path
-    from crossnetpp.networks.paper import build
+    from crossnetpp.networks.build import build_network
 
     try:
         weights_path(model)
         return model
     except WeightsError:
         path = folder / f"{model}.safetensors"
-        save_weights(build(model), model, path)
+        save_weights(build_network(model), model, path)
         return str(path)
 
 

@@ -21,9 +21,10 @@ from crossnetpp.losses import (
     landmark_loss,
     warping_loss,
 )
+from crossnetpp.networks.build import Output
 from crossnetpp.networks.fast import FastOutput
 from crossnetpp.networks.flow_net import MultiScaleFlow
-from crossnetpp.networks.paper import Output, PaperOutput
+from crossnetpp.networks.paper import PaperOutput
 
 HEIGHT, WIDTH = 6, 7
 IMAGES = ("sr", "lr_up", "warped", "warped_stage1")

@@ -34,8 +34,8 @@ from crossnetpp.evaluation.sheet import BAR, CROP, GAP, ZOOM, most_detailed
 from crossnetpp.evaluation.summary import summarise
 from crossnetpp.evaluation.temporal import motion, warping_error
 from crossnetpp.metrics import Quality
+from crossnetpp.networks.build import build_network
 from crossnetpp.networks.fast import CrossNetFast
-from crossnetpp.networks.paper import build
 from tests.support import ROOT
 
 PHOTOGRAPH = read_rgb(ROOT / "tests" / "data" / "kodak_21.jpg")
@@ -146,7 +146,7 @@ def fast_weights(folder: Path) -> Path:
     """Write weights of `fast` that borrow: random ones, at a seed."""
     torch.manual_seed(0)
     path = folder / "mine.safetensors"
-    save_weights(build("fast"), "fast", path)
+    save_weights(build_network("fast"), "fast", path)
     return path
 
 
@@ -182,7 +182,9 @@ def test_of_the_published_network_the_reference_after_stage_1_is_told(
 ) -> None:
     weights = tmp_path / "published.safetensors"
     weights.write_bytes(b"any")
-    monkeypatch.setattr("crossnetpp.evaluation.methods.load_network", lambda _: build("paper"))
+    monkeypatch.setattr(
+        "crossnetpp.evaluation.methods.load_network", lambda _: build_network("paper")
+    )
     method = TrainedNetwork("published", str(weights), torch.device("cpu"))
     answer = method.enhance(degrade(part(200, 301, 48, 56), 8), part(200, 300, 48, 56))
     assert answer.warped is not None

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from crossnetpp.checkpoint import SHIPPED, WeightsError, load_network, save_weights
+from crossnetpp.networks.build import build_network
 from crossnetpp.networks.fast import CrossNetFast, _from_blocks, _in_blocks
 from crossnetpp.networks.flow_net import MultiScaleFlow, join
-from crossnetpp.networks.paper import CrossNetPlusPlus, PaperOutput, build
-from crossnetpp.networks.presets import PaperConfig, configured
+from crossnetpp.networks.paper import CrossNetPlusPlus, PaperOutput
+from crossnetpp.networks.presets import PaperConfig, make_config
 from crossnetpp.networks.warp import warp
 
 
@@ -29,13 +30,13 @@ def parameters(module: nn.Module) -> int:
 def without_memory(preset: str, **options: Any) -> CrossNetPlusPlus:
     """Return a network of the right sizes that holds no numbers."""
     with torch.device("meta"):
-        network = build(preset, options)
+        network = build_network(preset, options)
     assert isinstance(network, CrossNetPlusPlus)
     return network
 
 
 def test_paper_network_has_the_published_parameters() -> None:
-    network = build("paper")
+    network = build_network("paper")
     assert isinstance(network, CrossNetPlusPlus)
     assert parameters(network.flow1) == parameters(network.flow2) == 33_830_110
     assert parameters(network.encoder) == 414_720
@@ -66,7 +67,7 @@ def test_blocks_in_one_copy_are_those_of_pixel_unshuffle() -> None:
 
 
 def test_fast_network_stays_within_16_gflop() -> None:
-    network = build("fast").eval()
+    network = build_network("fast").eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.rand(1, 3, 80, 128), torch.rand(1, 3, 320, 512))
     assert counter.get_total_flops() <= 16e9
@@ -74,7 +75,7 @@ def test_fast_network_stays_within_16_gflop() -> None:
 
 @pytest.mark.parametrize(("preset", "scale"), [("fast", 2), ("fast", 4), ("fast", 8), ("paper", 4)])
 def test_forward_returns_the_size_of_the_reference(preset: str, scale: int) -> None:
-    network = build(preset).eval()
+    network = build_network(preset).eval()
     ref = torch.rand(2, 3, 128, 192)
     with torch.inference_mode():
         output = network(torch.rand(2, 3, 128 // scale, 192 // scale), ref)
@@ -120,7 +121,7 @@ def test_the_super_resolution_loss_alone_reaches_every_part(stages: int, warping
 def test_the_flow_told_is_that_of_both_stages_in_their_order() -> None:
     torch.manual_seed(0)
     with torch.inference_mode():
-        output = build("paper")(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 64, 64))
+        output = build_network("paper")(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 64, 64))
     assert torch.equal(output.flow_stage1, output.flows_stage1.v0)
     assert torch.equal(output.flow, join(output.flow_stage1, output.flows_stage2.v0))
 
@@ -141,7 +142,7 @@ def run_with_shifts(
     """Run a small picture with known flows; also return what went into flow nets and decoder."""
     monkeypatch.setattr("crossnetpp.networks.paper.FlowNet", nn.Identity)
     torch.manual_seed(0)
-    network = build("paper", {"stages": len(shifts), **options})
+    network = build_network("paper", {"stages": len(shifts), **options})
     assert isinstance(network, CrossNetPlusPlus)
     seen: dict[str, Any] = {}
     for number, pixels in enumerate(shifts, start=1):
@@ -239,25 +240,25 @@ def test_the_joined_flow_warps_once_as_both_warp_in_turn() -> None:
 
 
 def test_options_are_checked_in_one_line() -> None:
-    assert configured("crossnet", {"activation": "selu"}) == PaperConfig(
+    assert make_config("crossnet", {"activation": "selu"}) == PaperConfig(
         stages=1, activation="selu"
     )
     with pytest.raises(ValueError, match=r"found the option 'stage' .* one of stages, shared_enc"):
-        configured("paper", {"stage": 1})
+        make_config("paper", {"stage": 1})
     with pytest.raises(ValueError, match=r"found stages = 3 of the network 'paper': .*1 or 2"):
-        configured("paper", {"stages": 3})
+        make_config("paper", {"stages": 3})
     with pytest.raises(ValueError, match="found the option 'warping' of the network 'fast'"):
-        configured("fast", {"warping": "image"})
+        make_config("fast", {"warping": "image"})
 
 
 def test_weights_remember_the_options_of_their_network(tmp_path: Path) -> None:
     options = {"activation": "selu", "warping": "image", "shared_encoder": False}
-    network = build("crossnet", options).eval()
+    network = build_network("crossnet", options).eval()
     path = tmp_path / "selu.safetensors"
     save_weights(network, "crossnet", path)
     again = load_network(str(path))
     assert isinstance(again, CrossNetPlusPlus)
-    assert again.config == configured("crossnet", options)
+    assert again.config == make_config("crossnet", options)
     lr, ref = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         # float16 on disk
@@ -274,7 +275,7 @@ def test_weights_without_options_are_those_of_the_preset(tmp_path: Path) -> None
     save_weights(load_network(str(old)), "fast", new)
     with safe_open(new, framework="pt") as file:
         kept = json.loads(file.metadata()["config"])
-    assert configured("fast", kept) == configured("fast")
+    assert make_config("fast", kept) == make_config("fast")
 
 
 @pytest.mark.parametrize(

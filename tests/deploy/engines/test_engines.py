@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from crossnetpp.checkpoint import save_weights
-from crossnetpp.networks.paper import build
+from crossnetpp.networks.build import build_network
 from deploy.load import EngineError, UnknownEngineError, load_engine
 
 
@@ -96,7 +96,7 @@ def test_unknown_engines_and_models_are_named() -> None:
 
 
 def test_weights_round_trip_and_broken_files_are_refused(tmp_path: Path) -> None:
-    network = build("fast")
+    network = build_network("fast")
     good = tmp_path / "good.safetensors"
     save_weights(network, "fast", good)
     assert load_engine("torch", model=str(good)).info.model == str(good)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crossnetpp.checkpoint import save_weights
-from crossnetpp.networks.paper import build
+from crossnetpp.networks.build import build_network
 from deploy.load import load_engine
 from deploy.protocol import Engine, EngineError, Pixels
 from tests.support import DATA
@@ -70,7 +70,7 @@ def test_sixteen_bits_and_other_scales(engine: Engine, judge: Engine, scale: int
 
 def test_networks_without_parts_run_as_one_graph(tmp_path: Path) -> None:
     weights = tmp_path / "crossnet.safetensors"
-    save_weights(build("crossnet"), "crossnet", weights)
+    save_weights(build_network("crossnet"), "crossnet", weights)
     pan = frames(2, 64, 64)
     lr = shrink(pan, 4)
     expected = load_engine("torch", model=str(weights)).enhance(lr, pan)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from crossnetpp.checkpoint import load_network
-from crossnetpp.networks.paper import Network, build
+from crossnetpp.networks.build import Network, build_network
 from deploy.export import write as export
 from deploy.export.graphs import Spec, parts
 from deploy.export.lowering import RepackedDeconv, is_repackable, lowered
@@ -81,7 +81,7 @@ def test_in_half_precision_coordinates_stay_single(files: dict[str, onnx.ModelPr
 
 
 def test_no_graph_holds_a_deconvolution() -> None:
-    network = build("paper")
+    network = build_network("paper")
     before = sum(is_repackable(m) for m in network.modules())
     assert before > 5
     after = lowered(copy.deepcopy(network))
@@ -98,7 +98,7 @@ def test_a_repacked_deconvolution_is_the_deconvolution() -> None:
 
 
 def test_the_paper_network_is_exported_as_one_graph(tmp_path: Path) -> None:
-    network = build("paper")
+    network = build_network("paper")
     assert parts(network) == ("whole",)
     ((path, differences),) = write(network, [Spec("whole", 4)], tmp_path).items()
     assert differences["sr"] <= 1
@@ -106,7 +106,7 @@ def test_the_paper_network_is_exported_as_one_graph(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_finite_are_refused() -> None:
-    network = build("fast")
+    network = build_network("fast")
     with torch.no_grad():
         next(network.parameters())[0] = np.nan
     with pytest.raises(ExportError, match=r"found weights that are not finite \(encoder"):

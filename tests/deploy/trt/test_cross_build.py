@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from crossnetpp.checkpoint import save_weights
-from crossnetpp.networks.paper import build
+from crossnetpp.networks.build import build_network
 from deploy.export.graphs import Spec
 from deploy.export.stored import exported
 from deploy.registry import Registry
@@ -64,7 +64,7 @@ def test_fast_for_three_generations(precision: str, tmp_path: Path, settled_once
 
 def test_paper_for_three_generations(tmp_path: Path) -> None:
     weights = tmp_path / "paper.safetensors"
-    save_weights(build("paper"), "paper", weights)
+    save_weights(build_network("paper"), "paper", weights)
     spec = Spec("whole", 4, target="tensorrt")
     assert warps(exported(str(weights), spec).read()) == ["LINEAR"] * 5
     (entry,) = cross_build(str(weights), [spec], TARGETS, tmp_path / "plans", sizes=ANY)
