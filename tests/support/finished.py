@@ -6,17 +6,15 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from click.testing import CliRunner
-
 from crossnetpp.data.degradation import degrade
-from pipeline.cli.main import main
 from tests.support import scenes
+from tests.support.commands import invoke
 from tests.support.recordings import write_pair
 
 
 def pipeline(*arguments: object) -> str:
-    """Run a command that must end well; returns its stdout."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    """Run a command that must succeed, and return its stdout."""
+    result = invoke(*arguments)
     assert result.exit_code == 0, (result.output, result.exception)
     return result.stdout
 

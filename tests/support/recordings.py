@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.engines.bicubic_engine import BicubicEngine
-from pipeline.schema.plan import Clip, Encoding, Plan, ReferenceChoice, ReferencePlan, Segment
+from pipeline.media.read.probe import probe, scan
+from pipeline.schema.plan import Encoding, Plan, ReferenceChoice, ReferencePlan, Segment
+from pipeline.schema.settings import RunSettings
 
 
 class Borrowing(BicubicEngine):
@@ -76,9 +78,28 @@ def write_pair(
     return write_video(folder / "lr.mkv", small), write_video(folder / "hr.mkv", sharp)
 
 
-def plan_of(lr: Clip, hr: Clip, output: Path, pts: list[int], ref_pts: list[int]) -> Plan:
-    """Return a plan with a segment for every GOP; each fifth frame has no reference."""
+def settings_for(pair: tuple[Path, Path], output: Path, **changes: object) -> RunSettings:
+    """Return the settings of a quick run in this process, in segments of 10 frames."""
+    values: dict[str, object] = {
+        "input": str(pair[0]),
+        "ref_stream": str(pair[1]),
+        "output": str(output),
+        "engine": "bicubic",
+        "runner": "inline",
+        "segment": 0.4,
+        "preset": "ultrafast",
+        "batch": 4,
+    }
+    return RunSettings.model_validate(values | changes)
+
+
+def plan_pair(pair: tuple[Path, Path], output: Path) -> Plan:
+    """Return a plan with a segment for every GOP; every fifth frame has no reference."""
+    lr, hr = (probe(str(path)) for path in pair)
+    pts = scan(lr).pts
+    ref_pts = scan(hr).pts
     step = pts[1] - pts[0]
+
     segments = []
     for index in range(0, len(pts), GOP):
         part = pts[index : index + GOP]

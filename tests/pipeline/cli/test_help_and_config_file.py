@@ -10,17 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from pipeline.cli.help import EXAMPLES, GROUPS, SECTIONS, grouped
 from pipeline.cli.main import COMMANDS, main
 from pipeline.schema.plan import Plan
+from tests.support.commands import invoke
 
 PAIR_FRAMES = 6
-
-
-def invoke(*arguments: object, env: dict[str, str] | None = None) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=env)
 
 
 def test_every_command_stands_in_one_group() -> None:

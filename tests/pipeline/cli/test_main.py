@@ -11,18 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pipeline.cli.main import COMMANDS, main
+from pipeline.cli.main import COMMANDS
 from pipeline.errors import PipelineError
 from pipeline.ledger.ledger import Ledger, sha256
 from pipeline.schema.plan import Plan
+from tests.support.commands import invoke
 
 CHOSEN = ["--engine", "bicubic", "--segment", "0.4", "--preset", "ultrafast", "--batch", "4"]
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def in_process(

@@ -14,15 +14,13 @@ from pipeline.cli.main import main
 from pipeline.cli.status import status
 from pipeline.errors import InputError
 from pipeline.ledger.ledger import Ledger, Written, run_folder_of
-from pipeline.media.read.probe import probe, scan
 from pipeline.schema.plan import Plan
-from tests.support.recordings import plan_of
+from tests.support.recordings import plan_pair
 
 
 @pytest.fixture
 def plan(pair: tuple[Path, Path], tmp_path: Path) -> Plan:
-    lr, hr = (probe(str(path)) for path in pair)
-    return plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
+    return plan_pair(pair, tmp_path / "out.mkv")
 
 
 def commit(ledger: Ledger, segment: int) -> None:

@@ -14,17 +14,15 @@ from pipeline.errors import StageError
 from pipeline.execution.runners import choose_runner, gpu_count, run_inline
 from pipeline.execution.worker import THREAD_PREFIX
 from pipeline.ledger.ledger import Ledger
-from pipeline.media.read.probe import probe, scan
 from pipeline.progress import Bar, Lines, Silent, limiting, reporter
 from pipeline.runs import run
 from pipeline.schema.plan import Plan
-from tests.support.recordings import Borrowing, plan_of
+from tests.support.recordings import Borrowing, plan_pair
 
 
 @pytest.fixture
 def plan(pair: tuple[Path, Path], tmp_path: Path) -> Plan:
-    lr, hr = (probe(str(path)) for path in pair)
-    return plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
+    return plan_pair(pair, tmp_path / "out.mkv")
 
 
 class Recorder(Silent):

@@ -28,9 +28,7 @@ from pipeline.execution.stages import (
 from pipeline.execution.worker import THREAD_PREFIX, SegmentWorker
 from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
-from pipeline.media.read.probe import probe, scan
-from pipeline.schema.plan import Plan
-from tests.support.recordings import Borrowing, plan_of
+from tests.support.recordings import Borrowing, plan_pair
 
 PATIENCE = 20.0
 """Seconds after which a test takes the worker to be blocked."""
@@ -67,7 +65,7 @@ class Held(Marking):
 
 @pytest.fixture
 def ledger(pair: tuple[Path, Path], tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(make_plan(pair, tmp_path / "out.mkv")) as opened:
+    with Ledger(plan_pair(pair, tmp_path / "out.mkv")) as opened:
         yield opened
 
 
@@ -76,11 +74,6 @@ def no_thread_is_left() -> Iterator[None]:
     yield
     left = [t.name for t in threading.enumerate() if t.name.startswith(THREAD_PREFIX)]
     assert left == []
-
-
-def make_plan(pair: tuple[Path, Path], output: Path) -> Plan:
-    lr, hr = (probe(str(path)) for path in pair)
-    return plan_of(lr, hr, output, scan(lr).pts, scan(hr).pts)
 
 
 def worker_for(
@@ -158,7 +151,7 @@ def test_results_do_not_depend_on_the_worker_or_the_order(
 ) -> None:
     with worker_for(ledger) as worker:
         first = [worker.submit(t).result(PATIENCE).sha256 for t in all_tasks(ledger)]
-    with Ledger(make_plan(pair, tmp_path / "other.mkv")) as other:
+    with Ledger(plan_pair(pair, tmp_path / "other.mkv")) as other:
         second = {}
         for task in reversed(all_tasks(other)):
             with worker_for(other) as worker:

@@ -9,26 +9,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pipeline.cli.main import main
 from pipeline.errors import InputError, PipelineError
 from pipeline.ledger.ledger import sha256
 from pipeline.remote import cache, transfer
+from tests.support.commands import invoke
 from tests.support.s3_server import Store, serving
 
 PAIR_FRAMES = 60
 SECRET = "AKIATHISISSECRET"
 CHOSEN = ["--engine", "bicubic", "--runner", "inline", "--segment", "0.4", "--preset", "ultrafast"]
+run_command = partial(invoke, "run", *CHOSEN)
 
 
 @pytest.fixture(scope="module")
 def expected(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> bytes:
     output = tmp_path_factory.mktemp("local") / "out.mkv"
-    assert invoke(pair[0], "--ref-stream", pair[1], "-o", output).exit_code == 0
+    assert run_command(pair[0], "--ref-stream", pair[1], "-o", output).exit_code == 0
     return output.read_bytes()
 
 
@@ -55,17 +56,13 @@ ARGUMENTS = ["s3://bucket/in/lr.mkv", "--ref-stream", "s3://bucket/in/hr.mkv"]
 ARGUMENTS += ["-o", "s3://bucket/out/big.mkv"]
 
 
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["run", *CHOSEN, *map(str, arguments)])
-
-
 def outputs(store: Store) -> list[str]:
     """Return all there is beside pyarrow's mark that the folder exists."""
     return sorted(n for n in store.objects if n.startswith("bucket/out/") and n[-1] != "/")
 
 
 def test_everything_at_s3(filled: Store, expected: bytes) -> None:
-    done = invoke(*ARGUMENTS, "--json")
+    done = run_command(*ARGUMENTS, "--json")
     assert done.exit_code == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["output"] == "s3://bucket/out/big.mkv"
@@ -76,7 +73,7 @@ def test_everything_at_s3(filled: Store, expected: bytes) -> None:
     assert filled.uploads == []
     assert SECRET not in done.output
     assert SECRET not in filled.objects["bucket/out/big.plan.json"].decode()
-    again = invoke(*ARGUMENTS)
+    again = run_command(*ARGUMENTS)
     assert again.exit_code == 2
     assert "already there" in again.stderr
 
@@ -84,7 +81,7 @@ def test_everything_at_s3(filled: Store, expected: bytes) -> None:
 def test_faults_are_borne(filled: Store, expected: bytes) -> None:
     filled.faults.extend([("GET", "short"), ("GET", "500"), ("PUT", "500"), ("GET", "short")])
     filled.faults.extend([("HEAD", "500"), ("PUT", "500"), ("GET", "hang"), ("PUT", "500")])
-    done = invoke(*ARGUMENTS, "--json")
+    done = run_command(*ARGUMENTS, "--json")
     assert done.exit_code == 0, done.stderr
     assert filled.objects["bucket/out/big.mkv"] == expected
     assert len(filled.faults) < 4
@@ -107,7 +104,7 @@ def test_a_read_only_bucket_is_one_clear_line(
     transfer._filesystem.cache_clear()
     # from now on the server looks at keys and policies
     monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
-    done = invoke(*ARGUMENTS, "-q")
+    done = run_command(*ARGUMENTS, "-q")
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: found no right to write s3://bucket/out/")
@@ -126,7 +123,7 @@ def test_a_read_only_bucket_is_one_clear_line(
 def test_what_is_not_there(filled: Store, place: int, said: str) -> None:
     wrong = list(ARGUMENTS)
     wrong[place] = {0: "s3://bucket/in/none.mkv", 4: "s3://nowhere/out/big.mkv"}[place]
-    done = invoke(*wrong, "-q")
+    done = run_command(*wrong, "-q")
     assert done.exit_code == 2, done.output
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -167,7 +164,7 @@ def test_a_killed_run_is_resumed_on_another_machine(
     filled.objects[segment] = filled.objects[segment][:-1] + b"x"
     before = committed()
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "other machine"))
-    done = invoke(*ARGUMENTS, "--json")
+    done = run_command(*ARGUMENTS, "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["resumed_segments"] == before - 1
     assert filled.objects["bucket/out/big.mkv"] == expected
@@ -185,7 +182,7 @@ def test_a_run_killed_after_its_upload_is_found_complete(
         with pytest.raises(KeyboardInterrupt):
             raise_interrupted()
     assert "bucket/out/big.mkv" in filled.objects
-    done = invoke(*ARGUMENTS, "--json")
+    done = run_command(*ARGUMENTS, "--json")
     assert done.exit_code == 0, done.stderr
     assert outputs(filled) == ["bucket/out/big.mkv", "bucket/out/big.plan.json"]
 
@@ -226,7 +223,7 @@ def test_a_bucket_folder_is_many_inputs(filled: Store, pair: tuple[Path, Path]) 
     filled.objects["bucket/clips/a.mkv"] = filled.objects["bucket/clips/b.mkv"] = pair[
         0
     ].read_bytes()
-    done = invoke("s3://bucket/clips/", *ARGUMENTS[1:3], "-o", "s3://bucket/out/", "--json")
+    done = run_command("s3://bucket/clips/", *ARGUMENTS[1:3], "-o", "s3://bucket/out/", "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["done"] == 2
     names = [name for name in outputs(filled) if name.endswith(".mkv")]
@@ -238,12 +235,12 @@ def test_what_failed_in_a_bucket_is_listed_and_run_again_there(
 ) -> None:
     filled.objects["bucket/clips/a.mkv"] = pair[0].read_bytes()
     filled.objects["bucket/clips/b.mkv"] = b"no video" * 50
-    first = invoke("s3://bucket/clips/", *ARGUMENTS[1:3], "-o", "s3://bucket/out/", "--json")
+    first = run_command("s3://bucket/clips/", *ARGUMENTS[1:3], "-o", "s3://bucket/out/", "--json")
     assert first.exit_code == 1
     listed = "s3://bucket/out/pipeline.failed.jsonl"
     assert json.loads(first.stdout)["failed_list"] == listed
     filled.objects["bucket/clips/b.mkv"] = pair[0].read_bytes()
-    again = invoke("--manifest", listed, "--json")
+    again = run_command("--manifest", listed, "--json")
     assert again.exit_code == 0, again.stderr
     assert json.loads(again.stdout)["done"] == 1
     assert [n for n in outputs(filled) if not n.endswith(".json")] == [
@@ -288,19 +285,21 @@ def test_memory_and_file_urls(
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
     transfer.upload(pair[1], "memory://place/hr.mkv")
     given = (f"file://{pair[0]}", "--ref-stream", "memory://place/hr.mkv")
-    assert invoke(*given, "-o", "memory://place/out.mkv", "-q").exit_code == 0
+    assert run_command(*given, "-o", "memory://place/out.mkv", "-q").exit_code == 0
     assert transfer.read("memory://place/out.mkv") == expected
     local = tmp_path / "out.mkv"
-    assert invoke(*given, "-o", f"file://{local}", "-q").exit_code == 0
+    assert run_command(*given, "-o", f"file://{local}", "-q").exit_code == 0
     assert local.read_bytes() == expected
 
 
 def test_http_is_only_read(filled: Store, expected: bytes, tmp_path: Path) -> None:
     lr = f"{filled.url}/bucket/in/lr.mkv"
-    done = invoke(lr, "--ref-stream", ARGUMENTS[2], "-o", tmp_path / "out.mkv", "-q")
+    done = run_command(lr, "--ref-stream", ARGUMENTS[2], "-o", tmp_path / "out.mkv", "-q")
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "out.mkv").read_bytes() == expected
-    refused = invoke(lr, "--ref-stream", ARGUMENTS[2], "-o", f"{filled.url}/bucket/x.mkv", "-q")
+    refused = run_command(
+        lr, "--ref-stream", ARGUMENTS[2], "-o", f"{filled.url}/bucket/x.mkv", "-q"
+    )
     assert refused.exit_code == 2
     assert "HTTP is only read" in refused.stderr
 
@@ -309,7 +308,7 @@ def test_the_plan_beside_an_output_holds_no_secrets(
     filled: Store, tmp_path: Path, expected: bytes
 ) -> None:
     signed = f"{filled.url}/bucket/in/lr.mkv?X-Amz-Signature={SECRET}"
-    done = invoke(signed, "--ref-stream", ARGUMENTS[2], "-o", tmp_path / "out.mkv")
+    done = run_command(signed, "--ref-stream", ARGUMENTS[2], "-o", tmp_path / "out.mkv")
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "out.mkv").read_bytes() == expected
     beside = (tmp_path / "out.plan.json").read_text()

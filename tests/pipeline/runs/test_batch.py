@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pipeline.cli.main import main
 from pipeline.errors import InputError, Interrupted
 from pipeline.ledger.ledger import sha256
 from pipeline.progress import Silent
 from pipeline.runs import batch
 from pipeline.runs.batch import entries, failed_list_place, is_batch, read_manifest
+from tests.support.commands import invoke
 
 PAIR_FRAMES = 8
 CHOSEN = ["--engine", "bicubic", "--runner", "inline", "--preset", "ultrafast", "-q"]
+run_command = partial(invoke, "run", *CHOSEN)
 
 
 @pytest.fixture
@@ -30,10 +31,6 @@ def folder(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["run", *CHOSEN, *map(str, arguments)])
 
 
 def test_one_input_is_no_batch(folder: Path) -> None:
@@ -49,7 +46,7 @@ def test_one_input_is_no_batch(folder: Path) -> None:
 def test_a_pattern_runs_every_match_and_the_bad_one_does_not_stop_it(
     folder: Path, pair: tuple[Path, Path]
 ) -> None:
-    done = invoke("*.mkv", "--ref-stream", pair[1], "-o", "out", "--json")
+    done = run_command("*.mkv", "--ref-stream", pair[1], "-o", "out", "--json")
     assert done.exit_code == 1
     answer = json.loads(done.stdout)
     by_name = {Path(item["input"]).name: item for item in answer["items"]}
@@ -69,19 +66,19 @@ def test_a_pattern_runs_every_match_and_the_bad_one_does_not_stop_it(
 
 def test_a_zero_is_a_value(folder: Path, pair: tuple[Path, Path]) -> None:
     rest = ("--ref-stream", pair[1], "-o", "out", "--json")
-    answers = [invoke("a.mkv", "b.mkv", *rest, "--end", end).stdout for end in ("0", "0.2")]
+    answers = [run_command("a.mkv", "b.mkv", *rest, "--end", end).stdout for end in ("0", "0.2")]
     assert [json.loads(answer)["failed"] for answer in answers] == [2, 0]
 
 
 def test_what_failed_is_run_again_by_its_list(folder: Path, pair: tuple[Path, Path]) -> None:
-    first = invoke("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out")
+    first = run_command("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out")
     assert first.exit_code == 1
     assert "done     a.mkv  8 frames" in first.stdout
     assert "1 done, 1 failed, 8 frames in" in first.stdout
     listed = folder / "pipeline.failed.jsonl"
     assert len(listed.read_text().splitlines()) == 1
     shutil.copy(pair[0], folder / "broken.mkv")
-    again = invoke("--manifest", listed)
+    again = run_command("--manifest", listed)
     assert again.exit_code == 0, again.stderr
     assert not listed.exists()
     assert sha256(folder / "out" / "broken.mkv") == sha256(folder / "out" / "a.mkv")
@@ -97,7 +94,7 @@ def test_a_csv_list_gives_each_input_its_own_options(folder: Path) -> None:
     assert first.settings.output == str(folder / "out/x.mkv")
     assert second.settings is not None
     assert (second.settings.crf, second.settings.output) == (20, None)
-    assert invoke("--manifest", "list.csv").exit_code == 0
+    assert run_command("--manifest", "list.csv").exit_code == 0
     assert (folder / "out/x.mkv").exists()
     assert (folder / "b_x2.mkv").exists()
 
@@ -111,7 +108,7 @@ def test_a_wrong_line_fails_alone(folder: Path) -> None:
         {"input": "c.mkv", "ref": "c_hr.mp4", "output": "out/4.mkv", "options": {"scale": 2}},
     ]
     (folder / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    done = invoke("--manifest", "list.jsonl", "--json")
+    done = run_command("--manifest", "list.jsonl", "--json")
     items = json.loads(done.stdout)["items"]
     assert [item["status"] for item in items] == ["done", "failed", "failed", "failed", "done"]
     assert "twice in the list" in items[1]["error"]
@@ -135,7 +132,7 @@ def test_a_list_that_cannot_be_read_is_one_line(
 ) -> None:
     if content is not None:
         (folder / name).write_text(content)
-    done = invoke("--manifest", name)
+    done = run_command("--manifest", name)
     assert done.exit_code == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -196,7 +193,7 @@ def test_a_signal_ends_the_batch_and_the_rest_is_listed(
 
 def test_results_are_not_lost_with_their_list(folder: Path, pair: tuple[Path, Path]) -> None:
     (folder / "pipeline.failed.jsonl").mkdir()
-    done = invoke("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out", "--json")
+    done = run_command("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out", "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["done"] == 1
     assert "cannot be written" in done.stderr

@@ -16,22 +16,9 @@ from pipeline.errors import PipelineError, StageError
 from pipeline.ledger import ledger
 from pipeline.ledger.ledger import run_folder_of, sha256
 from pipeline.runs.run import run
-from pipeline.schema.settings import RunSettings
-from tests.support.recordings import write_pair
+from tests.support.recordings import settings_for, write_pair
 
 PAIR_FRAMES = 60
-
-
-def settings_for(pair: tuple[Path, Path], output: Path) -> RunSettings:
-    return RunSettings(
-        input=str(pair[0]),
-        ref_stream=str(pair[1]),
-        output=str(output),
-        engine="bicubic",
-        runner="inline",
-        segment=0.4,
-        preset="ultrafast",
-    )
 
 
 @pytest.fixture(scope="module")

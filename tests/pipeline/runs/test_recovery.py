@@ -10,22 +10,8 @@ import pytest
 from pipeline.assembly.finish import finish
 from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.ledger.ledger import PUBLISHING, Ledger, Written, run_folder_of, sha256
-from pipeline.media.read.probe import probe, scan
 from pipeline.runs.run import run
-from pipeline.schema.settings import RunSettings
-from tests.support.recordings import plan_of
-
-
-def settings_for(pair: tuple[Path, Path], output: Path) -> RunSettings:
-    return RunSettings(
-        input=str(pair[0]),
-        ref_stream=str(pair[1]),
-        output=str(output),
-        engine="bicubic",
-        runner="inline",
-        segment=0.4,
-        preset="ultrafast",
-    )
+from tests.support.recordings import plan_pair, settings_for
 
 
 @pytest.mark.parametrize("gone", ["nothing", "segments", "all but the plan", "all"])
@@ -111,8 +97,7 @@ def test_an_output_of_other_settings_is_still_refused(
 ) -> None:
     output = tmp_path / "out.mkv"
     run(settings_for(pair, output))
-    lr, hr = (probe(str(path)) for path in pair)
-    plan = plan_of(lr, hr, output, scan(lr).pts, scan(hr).pts)
+    plan = plan_pair(pair, output)
     with Ledger(plan) as ledger:
         attempt = ledger.folder.attempt(0)
         attempt.write_bytes(b"of an unfinished run with --force")

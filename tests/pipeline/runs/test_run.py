@@ -25,7 +25,7 @@ from pipeline.runs import run as job
 from pipeline.runs.run import RunResult, run, settle
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
-from tests.support.recordings import plan_of, texture, write_pair
+from tests.support.recordings import plan_pair, settings_for, texture, write_pair
 
 PAIR_FRAMES = 60
 SLOW_RUN = """
@@ -53,20 +53,6 @@ def undisturbed(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     result = run(settings_for(pair, tmp_path_factory.mktemp("whole") / "out.mkv"))
     assert result.segments >= 5
     return sha256(Path(result.output))
-
-
-def settings_for(pair: tuple[Path, Path], output: Path, **more: object) -> RunSettings:
-    values: dict[str, object] = {
-        "input": str(pair[0]),
-        "ref_stream": str(pair[1]),
-        "output": str(output),
-        "engine": "bicubic",
-        "runner": "inline",
-        "segment": 0.4,
-        "preset": "ultrafast",
-        "batch": 4,
-    }
-    return RunSettings.model_validate(values | more)
 
 
 def arguments_for(pair: tuple[Path, Path], output: Path) -> list[str]:
@@ -347,8 +333,7 @@ def test_a_part_of_the_input(pair: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_keeps_its_number_of_threads(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    lr, hr = (probe(str(path)) for path in pair)
-    plan = plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
+    plan = plan_pair(pair, tmp_path / "out.mkv")
     undecided = plan.model_copy(update={"threads": 0})
     assert settle(undecided).threads == len(os.sched_getaffinity(0))
     with Ledger(plan.model_copy(update={"threads": 7})):
@@ -359,9 +344,8 @@ def test_a_resumed_run_keeps_its_number_of_threads(pair: tuple[Path, Path], tmp_
 def test_other_weights_in_the_same_file_do_not_resume_a_run(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    lr, hr = (probe(str(path)) for path in pair)
     weights = tmp_path / "my.safetensors"
-    plan = plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
+    plan = plan_pair(pair, tmp_path / "out.mkv")
     plan = plan.model_copy(update={"model": str(weights), "engine": "torch"})
     weights.write_bytes(b"one")
     first = settle(plan)

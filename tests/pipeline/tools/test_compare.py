@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from pipeline.cli.main import main
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
 from pipeline.tools.compare import compose, difference, together
 from tests.support import DATA
+from tests.support.commands import invoke
 
 PAIR_FRAMES = 6
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["compare", *map(str, arguments)])
+compare = partial(invoke, "compare")
 
 
 def test_side_by_side_has_the_times_of_the_first(pair: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "side.mkv"
-    done = invoke(*pair, "-o", out)
+    done = compare(*pair, "-o", out)
     assert done.exit_code == 0, (done.output, done.exception)
     clip = probe(str(out))
     assert (clip.width, clip.height) == (256, 96)
@@ -45,10 +42,10 @@ def test_frames_are_matched_by_time(pair: tuple[Path, Path]) -> None:
 
 
 def test_pictures_and_gifs(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    assert invoke(*pair, pair[1], "-o", tmp_path / "three.png", "--at", "0.1").exit_code == 0
+    assert compare(*pair, pair[1], "-o", tmp_path / "three.png", "--at", "0.1").exit_code == 0
     with Image.open(tmp_path / "three.png") as picture:
         assert picture.size == (3 * 128, 96)
-    assert invoke(*pair, "-o", tmp_path / "w.gif", "--mode", "wipe").exit_code == 0
+    assert compare(*pair, "-o", tmp_path / "w.gif", "--mode", "wipe").exit_code == 0
     with Image.open(tmp_path / "w.gif") as moving:
         assert (moving.size, moving.n_frames, moving.info["duration"]) == ((128, 96), 6, 40)
 
@@ -89,7 +86,7 @@ def test_mistakes_are_one_line(
     (tmp_path / "there.png").touch()
     photo = DATA / "kodak_21.jpg"
     names = {"lr": pair[0], "hr": pair[1], "t": tmp_path, "photo": photo}
-    result = invoke(*(argument.format(**names) for argument in arguments))
+    result = compare(*(argument.format(**names) for argument in arguments))
     assert result.exit_code == 2, (result.output, result.exception)
     assert words in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -26,13 +26,12 @@ from pipeline.execution.runners import run_inline
 from pipeline.execution.stages import SegmentTask, header
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger, sha256
-from pipeline.media.read.probe import probe, scan
 from pipeline.progress import Silent
 from pipeline.runs.batch import entries
 from pipeline.runs.pooled_batch import run_pooled
 from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.settings import RunSettings
-from tests.support.recordings import plan_of
+from tests.support.recordings import plan_pair
 
 pytestmark = pytest.mark.ray
 
@@ -94,8 +93,7 @@ def local_cluster() -> Iterator[None]:
 
 @pytest.fixture
 def plan(local_cluster: None, pair: tuple[Path, Path], tmp_path: Path) -> Plan:
-    lr, hr = (probe(str(path)) for path in pair)
-    return plan_of(lr, hr, tmp_path / "out.mkv", scan(lr).pts, scan(hr).pts)
+    return plan_pair(pair, tmp_path / "out.mkv")
 
 
 def setup_of(ledger: Ledger) -> Setup:
