@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossnetpp.networks.kernels import is_traced
+
 COSINE_GAIN = 9.0
 """Cosines lie in -1..1; this brings them to the size of other activations."""
 BLOCK = 8
@@ -24,7 +26,7 @@ def local_correlation(left: Tensor, right: Tensor, radius: int) -> Tensor:
     Both inputs are unit features (N x C x H x W). Channel (dy + radius)(2 radius + 1) + dx + radius
     compares left(y, x) with right(y + dy, x + dx); places outside the map count as zero.
     """
-    if torch.compiler.is_compiling():
+    if is_traced():
         return _correlation_without_strides(left, right, radius)
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1

@@ -24,7 +24,7 @@ from crossnetpp.networks.correlation import local_correlation, unit_features
 from crossnetpp.networks.lucas_kanade import lucas_kanade_steps, luma
 from crossnetpp.networks.presets import FastConfig
 from crossnetpp.networks.resample import as_unsharp, bicubic, reduce_antialiased
-from crossnetpp.networks.variational import Terms, variational_step
+from crossnetpp.networks.variational import SHIFTS, Solver, Terms, variational_step
 from crossnetpp.networks.warp import upscale_flow, warp
 
 SLOPE = 0.1
@@ -272,6 +272,8 @@ class CrossNetFast(nn.Module):
 
     def __init__(self, config: FastConfig | None = None) -> None:
         super().__init__()
+        # exporters replace it by one that their compilers prefer
+        self.solver: Solver = SHIFTS
         self.config = config = config or FastConfig()
         self.encoder = Encoder()
         self.stage1 = Stage1()
@@ -337,7 +339,7 @@ class CrossNetFast(nn.Module):
                     warped = _on_grid(warped, scale)
             if terms is None:
                 terms = self.balance(f4, target, warped, flow, 4 // to_output)
-            flow = flow + variational_step(target, warped, flow, terms)
+            flow = flow + variational_step(target, warped, flow, terms, self.solver)
         return upscale_flow(flow, to_output)
 
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:

@@ -8,7 +8,7 @@ counts, so that it can let go at occlusions and keep edges of the motion.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -42,8 +42,8 @@ class _Line(NamedTuple):
     constant: Tensor
 
 
-class _Normal(NamedTuple):
-    """The symmetric 2 x 2 system of a pixel and its right side."""
+class NormalEquations(NamedTuple):
+    """The symmetric 2 x 2 system of each pixel and its right side, N x 1 x H x W each."""
 
     xx: Tensor
     xy: Tensor
@@ -52,33 +52,29 @@ class _Normal(NamedTuple):
     y: Tensor
 
 
-def _along_x(image: Tensor) -> Tensor:
-    padded = F.pad(image, (1, 1, 0, 0), mode="replicate")
-    return 0.5 * (padded[..., 2:] - padded[..., :-2])
+def _equations(target: Tensor, warped: Tensor, solver: Solver) -> tuple[_Line, tuple[_Line, _Line]]:
+    """Return the linearised constancy of brightness, and of both components of the gradient."""
+    mean = 0.5 * (target + warped)
+    difference = warped - target
 
+    x = solver.along_x(mean)
+    y = solver.along_y(mean)
+    xx = solver.along_x(x)
+    xy = solver.along_y(x)
+    yy = solver.along_y(y)
 
-def _along_y(image: Tensor) -> Tensor:
-    padded = F.pad(image, (0, 0, 1, 1), mode="replicate")
-    return 0.5 * (padded[..., 2:, :] - padded[..., :-2, :])
-
-
-def _equations(target: Tensor, warped: Tensor) -> tuple[_Line, tuple[_Line, _Line]]:
-    """Return the constancy of brightness and of both parts of the gradient, linearised."""
-    mean, difference = 0.5 * (target + warped), warped - target
-    x, y = _along_x(mean), _along_y(mean)
-    xx, xy, yy = _along_x(x), _along_y(x), _along_y(y)
     at = torch.rsqrt(x * x + y * y + FLAT)
     at_x = torch.rsqrt(xx * xx + xy * xy + FLAT)
     at_y = torch.rsqrt(yy * yy + xy * xy + FLAT)
     return _Line(x * at, y * at, difference * at), (
-        _Line(xx * at_x, xy * at_x, _along_x(difference) * at_x),
-        _Line(xy * at_y, yy * at_y, _along_y(difference) * at_y),
+        _Line(xx * at_x, xy * at_x, solver.along_x(difference) * at_x),
+        _Line(xy * at_y, yy * at_y, solver.along_y(difference) * at_y),
     )
 
 
-def _normal(lines: tuple[_Line, ...]) -> _Normal:
+def _normal(lines: tuple[_Line, ...]) -> NormalEquations:
     """Return the least squares system of `lines`, all of one weight."""
-    return _Normal(
+    return NormalEquations(
         torch.stack([line.x * line.x for line in lines]).sum(0),
         torch.stack([line.x * line.y for line in lines]).sum(0),
         torch.stack([line.y * line.y for line in lines]).sum(0),
@@ -87,7 +83,7 @@ def _normal(lines: tuple[_Line, ...]) -> _Normal:
     )
 
 
-class _Diffusion:
+class Diffusion:
     """The flow's smoothness: every pixel is drawn to its four neighbours."""
 
     def __init__(self, flow: Tensor, weight: Tensor) -> None:
@@ -111,47 +107,82 @@ class _Diffusion:
         return torch.addcmul(to, self.above, padded[..., :-2, 1:-1])
 
 
-def _solve(system: _Normal, diffusion: _Diffusion, flow: Tensor) -> Tensor:
-    """Return the increment of `flow` that solves all pixels' systems together.
+class Solver(Protocol):
+    """The arithmetic of a variational step: derivatives, and the linear system of all pixels."""
 
-    Jacobi steps on 2 x 2 blocks with Chebyshev acceleration: whole-tensor operations, unlike the
-    ordered sweeps of successive over-relaxation, and nearly as fast.
-    """
-    xx, yy = system.xx + diffusion.total + FLAT, system.yy + diffusion.total + FLAT
-    determinant = xx * yy - system.xy * system.xy
-    on_diagonal = torch.cat((yy, xx), dim=1) / determinant
-    off_diagonal = -system.xy / determinant
-    pull = -diffusion.total * flow - torch.cat((system.x, system.y), dim=1)
-    pull = diffusion.add_neighbours(pull, flow)
-    # the first sweep from no step at all
-    before = torch.zeros_like(flow)
-    step = torch.addcmul(on_diagonal * pull, off_diagonal, pull.flip(1))
-    weight = 1.0
-    for sweep in range(1, SWEEPS):
-        right = diffusion.add_neighbours(pull, step)
-        jacobi = torch.addcmul(on_diagonal * right, off_diagonal, right.flip(1))
-        weight = 1 / (1 - REACH**2 * weight / (2 if sweep == 1 else 4))
-        before, step = step, torch.lerp(before, jacobi, weight)
-    return step
+    def along_x(self, image: Tensor) -> Tensor:
+        """Return the derivative of `image` (N x 1 x H x W) along rows, the border repeated."""
+        ...
+
+    def along_y(self, image: Tensor) -> Tensor:
+        """Return the derivative of `image` (N x 1 x H x W) along columns, the border repeated."""
+        ...
+
+    def solve(self, system: NormalEquations, diffusion: Diffusion, flow: Tensor) -> Tensor:
+        """Return the increment of `flow` (N x 2 x H x W) that solves all pixels' systems."""
+        ...
 
 
-def variational_step(target: Tensor, warped: Tensor, flow: Tensor, terms: Terms) -> Tensor:
+class ShiftSolver:
+    """Compute by sums of shifted tensors, the fastest way in PyTorch."""
+
+    def along_x(self, image: Tensor) -> Tensor:
+        """Return the derivative of `image` along rows; see Solver."""
+        padded = F.pad(image, (1, 1, 0, 0), mode="replicate")
+        return 0.5 * (padded[..., 2:] - padded[..., :-2])
+
+    def along_y(self, image: Tensor) -> Tensor:
+        """Return the derivative of `image` along columns; see Solver."""
+        padded = F.pad(image, (0, 0, 1, 1), mode="replicate")
+        return 0.5 * (padded[..., 2:, :] - padded[..., :-2, :])
+
+    def solve(self, system: NormalEquations, diffusion: Diffusion, flow: Tensor) -> Tensor:
+        """Return the increment of `flow` that solves all pixels' systems together.
+
+        Jacobi steps on 2 x 2 blocks with Chebyshev acceleration: whole-tensor operations, unlike
+        the ordered sweeps of successive over-relaxation, and nearly as fast.
+        """
+        xx, yy = system.xx + diffusion.total + FLAT, system.yy + diffusion.total + FLAT
+        determinant = xx * yy - system.xy * system.xy
+        on_diagonal = torch.cat((yy, xx), dim=1) / determinant
+        off_diagonal = -system.xy / determinant
+        pull = -diffusion.total * flow - torch.cat((system.x, system.y), dim=1)
+        pull = diffusion.add_neighbours(pull, flow)
+        # the first sweep from no step at all
+        before = torch.zeros_like(flow)
+        step = torch.addcmul(on_diagonal * pull, off_diagonal, pull.flip(1))
+        weight = 1.0
+        for sweep in range(1, SWEEPS):
+            right = diffusion.add_neighbours(pull, step)
+            jacobi = torch.addcmul(on_diagonal * right, off_diagonal, right.flip(1))
+            weight = 1 / (1 - REACH**2 * weight / (2 if sweep == 1 else 4))
+            before, step = step, torch.lerp(before, jacobi, weight)
+        return step
+
+
+SHIFTS = ShiftSolver()
+
+
+def variational_step(
+    target: Tensor, warped: Tensor, flow: Tensor, terms: Terms, solver: Solver = SHIFTS
+) -> Tensor:
     """Return the increment (N x 2 x H x W) of `flow` that brings `warped` onto `target`.
 
     `target` and `warped` (by `flow`) are N x 1 x H x W luma in 0..1, `flow` N x 2 x H x W in its
-    own pixels. Gradients reach the flow through its smoothness, and the terms.
+    own pixels. Gradients reach the flow through its smoothness, and the terms. `solver` decides how
+    the numbers are computed, not which.
     """
-    brightness, gradients = _equations(255 * target, 255 * warped)
+    brightness, gradients = _equations(255 * target, 255 * warped, solver)
     of_brightness, of_gradient = _normal((brightness,)), _normal(gradients)
     # what is not met now counts by its root, so that it can stay unmet
     missed = torch.square(brightness.constant)
     by_brightness = BRIGHTNESS * terms.brightness * torch.rsqrt(missed + SHARP)
     missed = torch.square(gradients[0].constant) + torch.square(gradients[1].constant)
     by_gradient = GRADIENT * terms.gradient * torch.rsqrt(missed + SHARP)
-    system = _Normal(
+    system = NormalEquations(
         *(
             by_brightness * a + by_gradient * b
             for a, b in zip(of_brightness, of_gradient, strict=True)
         )
     )
-    return _solve(system, _Diffusion(flow, SMOOTHNESS * terms.smoothness), flow)
+    return solver.solve(system, Diffusion(flow, SMOOTHNESS * terms.smoothness), flow)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossnetpp.networks.kernels import is_traced
+
 
 def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     """Sample `image` (N x C x H x W) at x + `flow` (N x 2 x H x W, pixels, channel 0 = x).
@@ -20,7 +22,7 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     flow = flow.float()
     x = torch.arange(width, device=flow.device, dtype=torch.float32)
     y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
-    if torch.compiler.is_compiling():
+    if is_traced():
         grid = _grid_of_a_graph(flow, x, y)
     else:
         across, down = 2.0 / (width - 1), 2.0 / (height - 1)

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import CrossNetFast, Prepared
 from crossnetpp.networks.lucas_kanade import luma
+from deploy.export.convolutions import ConvolutionSolver
 from deploy.export.lowering import Precision, lowered
 
 Part = Literal["prepare", "frame", "whole"]
 PixelType = Literal["uint8", "uint16", "int32"]
 """int32 holds 0..65535 where an engine knows no uint16 (TensorRT)."""
 Target = Literal["any", "tensorrt"]
-"""For whom a graph is written; see deploy/convolved.py for what TensorRT wants."""
+"""For whom a graph is written; see deploy/export/convolutions.py for what TensorRT wants."""
 LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
 FEATURES = ("f4", "f8", "f16", "f32")
 PREPARED = ("unsharp", *FEATURES)
@@ -69,6 +70,8 @@ class _Graph(nn.Module):
     def __init__(self, network: Network, spec: Spec) -> None:
         super().__init__()
         lowered(network, spec.precision)
+        if spec.target == "tensorrt" and isinstance(network, CrossNetFast):
+            network.solver = ConvolutionSolver()
         self.network = network
         self.spec = spec
         self._levels = LEVELS[spec.pixels]

@@ -8,7 +8,6 @@ and width by symbols, which for the solver inside `fast` takes 170 s of CPU time
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import io
 import warnings
@@ -16,14 +15,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from crossnetpp.networks.build import Network
-from deploy.export.convolutions import convolved
 from deploy.export.fold_constants import folded
 from deploy.export.graphs import Spec, example, graph
 from deploy.export.session import session
@@ -73,9 +70,6 @@ def export(network: Network, spec: Spec) -> bytes:
     with (
         torch.no_grad(),
         warnings.catch_warnings(),
-        # the forms for exporters are chosen by this question
-        mock.patch("torch.compiler.is_compiling", return_value=True),
-        convolved() if spec.target == "tensorrt" else contextlib.nullcontext(),
     ):
         # the tracer's are many, and parity with PyTorch at several sizes is the better judge
         warnings.simplefilter("ignore")
