@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import onnx
-
 from deploy.export.session import onnxruntime
 
 
 def folded(model: bytes) -> bytes:
     """Return an ONNX file that computes the same by a third of the nodes, standard ones only."""
+    import onnx  # optional, as onnxruntime
+
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
