@@ -78,15 +78,10 @@ def ceilings(case: Case) -> None:
 def _describe_gpu() -> None:
     import torch
 
-    from deploy.machine import driver_version, library_versions
+    from deploy.selftest import driver, versions
     from deploy.trt.gpu import gpu_here
 
-    say(
-        gpu=gpu_here()._asdict(),
-        driver=driver_version(),
-        cuda=torch.version.cuda,
-        versions=library_versions(),
-    )
+    say(gpu=gpu_here()._asdict(), driver=driver(), cuda=torch.version.cuda, versions=versions())
 
 
 def _seconds(work: Callable[[], Any], on_gpu: bool) -> float:
