@@ -1,1 +1,1 @@
-"""Benchmarks, evaluations and stress tests; each is a command of its own."""
+"""Benchmarks, quality measurements and stress tests, each a command of its own."""

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: goes into every result file."""
+"""The description of the machine that goes into every result file."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
-def describe() -> dict[str, Any]:
-    """Return processor, cores, memory (GB) and the versions that matter."""
+def describe_machine() -> dict[str, Any]:
+    """Return the processor, its cores, the memory in GB, package versions and the commit."""
     names = [
         line.split(":", 1)[1].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     ]
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     versions = {name: _version(name) for name in ("torch", "av", "numpy", "ray")}
+
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(pages / 1e9, 1),
+        "memory_gb": round(memory / 1e9, 1),
         "python": platform.python_version(),
-        # a machine lent for a measurement may have no Ray, and a copy of the files no history
+        # A borrowed machine may lack Ray, and a copy of the files has no git history
         "versions": {name: found for name, found in versions.items() if found},
         "commit": _commit(),
     }
@@ -44,12 +45,13 @@ def _version(distribution: str) -> str | None:
 def _commit() -> str:
     if shutil.which("git") is None:
         return ""
+
     command = ["git", "rev-parse", "--short", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Write `result` with the machine's description to jobs/results/<name>.json."""
+    """Write `result` and the machine's description to jobs/results/<name>.json."""
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": describe(), **result}, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": describe_machine(), **result}, indent=1) + "\n")
     return path

@@ -25,6 +25,12 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("losses", "checkpoint"),
         ("networks", "metrics", "landmarks"),
     ),
+    "jobs": (
+        ("gpu",),
+        ("stress", "bench"),
+        ("quality", "media"),
+        ("machine",),
+    ),
 }
 # Package -> its folders and modules, row by row. A row may import the rows below it, never its own.
 LIGHT = ("torch", "ray", "tensorrt")

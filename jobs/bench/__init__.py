@@ -1,1 +1,1 @@
-"""Speed and memory benchmarks."""
+"""Benchmarks of speed and memory."""

@@ -1,9 +1,9 @@
-"""Speed of the engines on this machine's CPU, side by side in one run, and what the cores allow.
+"""Compare the speed of the engines on this machine's CPU.
 
     python -m jobs.bench.engines [--turns N]
 
-Engines take turns, and the median of the turns counts: a shared host slows all of them alike. The
-references change with every turn, as they do in a clip with a key frame for every call.
+The engines take turns and the median counts, because a shared host slows all of them alike. The
+reference changes with every turn, as it does in a clip with a key frame for every call.
 """
 
 from __future__ import annotations
@@ -21,30 +21,33 @@ from deploy.registry import Registry
 from jobs.machine import write_result
 
 NAMES = ("torch", "onnx", "openvino")
-GFLOP = 15.7
-"""Of `fast` for a frame of 320 x 512 (counted by a test)."""
+GFLOP = 15.7  # operations of `fast` for one frame of 320 x 512, as counted by a test
 
 
-def matrix_rate() -> float:
-    """Return GFLOP/s of a float32 product of 2048 x 2048 matrices on all cores."""
+def measure_matrix_rate() -> float:
+    """Return the GFLOP/s of a float32 product of 2048 x 2048 matrices on all cores."""
     import torch
 
-    left, right = torch.rand(2048, 2048), torch.rand(2048, 2048)
+    left = torch.rand(2048, 2048)
+    right = torch.rand(2048, 2048)
     best = 0.0
     for _ in range(5):
-        began = time.perf_counter()
+        start = time.perf_counter()
         torch.mm(left, right)
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - began) / 1e9)
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - start) / 1e9)
     return round(best, 1)
 
 
-def at(engines: dict[str, Engine], height: int, width: int, turns: int) -> dict[str, Any]:
-    """Return frames per second of each engine, and as ratios to torch, at one output size."""
+def compare_engines(
+    engines: dict[str, Engine], height: int, width: int, turns: int
+) -> dict[str, Any]:
+    """Return the frames per second of each engine at one output size, also relative to torch."""
     rates: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(turns):
         for name, engine in engines.items():
             options = {"height": height, "width": width, "frames": 4, "turns": 1}
             rates[name].append(frames_per_second(engine, **options))
+
     median = {name: statistics.median(values) for name, values in rates.items()}
     return {
         "frames_per_second": {name: round(value, 2) for name, value in median.items()},
@@ -53,26 +56,36 @@ def at(engines: dict[str, Engine], height: int, width: int, turns: int) -> dict[
     }
 
 
-def main() -> None:
-    """Measure, print and write jobs/results/bench_engines.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=7)
-    turns = parser.parse_args().turns
-    registry = Registry()
+def load_engines(registry: Registry) -> dict[str, Engine]:
+    """Return the engines that this machine can run; the reasons for the others go to stderr."""
     engines: dict[str, Engine] = {}
     for name in NAMES:
         try:
             engines[name] = trusted(name, "fast", None, registry)
         except EngineError as error:
             sys.stderr.write(f"{name}: {error}\n")
-    rate = matrix_rate()
-    small = at(engines, 320, 512, turns)
+    return engines
+
+
+def main() -> None:
+    """Measure, print the result and write jobs/results/bench_engines.json."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=7, help="turns of each engine (default 7)")
+    turns = parser.parse_args().turns
+
+    registry = Registry()
+    engines = load_engines(registry)
+    rate = measure_matrix_rate()
+    small = compare_engines(engines, 320, 512, turns)
     chosen = load_engine("auto", registry=registry)
     fps = small["frames_per_second"]
+
     result = {
         "matrix_gflops": rate,
         "320x512": small,
-        "480x720": at(engines, 480, 720, max(3, turns // 2)),
+        "480x720": compare_engines(engines, 480, 720, max(3, turns // 2)),
         "share_of_matrix_rate": {k: round(v * GFLOP / rate, 2) for k, v in fps.items()},
         "auto": {"engine": chosen.info.name, "reason": chosen.info.reason},
         "psnr_against_torch": {
@@ -82,7 +95,8 @@ def main() -> None:
         },
     }
     result["bytes_per_pixel"] = {name: e.info.bytes_per_pixel for name, e in engines.items()}
-    sys.stdout.write(f"{result}\n{write_result('bench_engines', result)}\n")
+    path = write_result("bench_engines", result)
+    sys.stdout.write(f"{result}\n{path}\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Speed and memory of the pipeline, as ratios measured side by side in one run.
+"""Measure the speed and memory of the pipeline, as ratios taken side by side in one run.
 
     python -m jobs.bench.pipeline [overhead] [end_to_end] [presets] [memory]
 
-`overhead` needs the program ffmpeg. Rates leave start-up out: each command runs on a short and on a
-long clip, and the rate is the difference in frames over the difference in seconds.
+`overhead` and `memory` need the program ffmpeg. Rates exclude the start-up time: each command runs
+on a short and on a long clip, and the rate is the difference in frames over that in seconds.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import statistics
@@ -26,51 +27,54 @@ CLIP_720P = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
 PIPELINE = [sys.executable, "-m", "pipeline"]
 
-
+# A child's peak memory starts at that of the process that forked it, so fork from a small one
 RUN_AND_WEIGH = """
 import resource, subprocess, sys, time
-began = time.monotonic()
+start = time.monotonic()
 ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-seconds = time.monotonic() - began
+seconds = time.monotonic() - start
 if ended.returncode:
     sys.exit(ended.stderr.decode()[-500:])
 print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-"""A child's peak begins with the memory of the process that forked it: fork from a small one."""
 
 
-def timed(command: list[str]) -> tuple[float, int]:
-    """Return wall-clock seconds and peak memory in kB of a command that has to succeed."""
+def time_command(command: list[str]) -> tuple[float, int]:
+    """Return the wall-clock seconds and the peak memory in kB of a command.
+
+    Raises SystemExit if the command fails.
+    """
     small = [sys.executable, "-S", "-c", RUN_AND_WEIGH, *command]
     ended = subprocess.run(small, capture_output=True, text=True)
     if ended.returncode:
         raise SystemExit(f"{' '.join(command)}: {ended.stderr}")
+
     seconds, peak = ended.stdout.split()
     return float(seconds), int(peak)
 
 
-def frames_in(path: Path) -> int:
-    """Return the number of frames of a video."""
+def count_frames(path: Path) -> int:
+    """Return the number of frames in a video."""
     from pipeline.media.read.probe import probe, scan
 
     return len(scan(probe(str(path))).pts)
 
 
-def looped(source: Path, times: int, out: Path) -> Path:
-    """Write `source` `times` times in a row, packets copied."""
+def loop_clip(source: Path, times: int, out: Path) -> Path:
+    """Write `source` to `out` `times` times in a row, copying its packets."""
     loop = ["ffmpeg", "-v", "error", "-y", "-stream_loop", str(times - 1), "-i", str(source)]
     subprocess.run([*loop, "-map", "0:v", "-c", "copy", str(out)], check=True)
     return out
 
 
 def run_command(lr: Path, ref: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line of a run."""
-    given = [*PIPELINE, "run", str(lr), "--ref-stream", str(ref), "-o", str(out)]
-    return [*given, "--runner", "inline", "--quiet", "--force", *more]
+    """Return the command line of a run in one process."""
+    paths = [*PIPELINE, "run", str(lr), "--ref-stream", str(ref), "-o", str(out)]
+    return [*paths, "--runner", "inline", "--quiet", "--force", *more]
 
 
-def overhead(folder: Path) -> dict[str, Any]:
-    """Bicubic x2 of a 720p clip against the ffmpeg program with the same encoder settings."""
+def measure_overhead(folder: Path) -> dict[str, Any]:
+    """Compare bicubic x2 of a 720p clip with the ffmpeg program at the same encoder settings."""
     import cv2
     import imageio.v3 as imageio
 
@@ -78,15 +82,17 @@ def overhead(folder: Path) -> dict[str, Any]:
     from pipeline.media.read.probe import probe
     from pipeline.media.write.segment import default_encoding
 
-    short, long = looped(CLIP_720P, 2, folder / "s.mp4"), looped(CLIP_720P, 12, folder / "l.mp4")
+    short = loop_clip(CLIP_720P, 2, folder / "s.mp4")
+    long = loop_clip(CLIP_720P, 12, folder / "l.mp4")
     clip = probe(str(long))
     encoding = default_encoding(clip)
+
     ref = folder / "ref.png"
     first = next(iter(read(clip))).rgb
     imageio.imwrite(ref, cv2.resize(first, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC))
     out = folder / "out.mp4"
 
-    def ffmpeg(source: Path) -> list[str]:
+    def ffmpeg_command(source: Path) -> list[str]:
         scale = "scale=2*iw:2*ih:flags=bicubic"
         x264 = ["-c:v", "libx264", "-crf", f"{encoding.crf:g}", "-preset", str(encoding.preset)]
         return [
@@ -94,38 +100,43 @@ def overhead(folder: Path) -> dict[str, Any]:
             *["-pix_fmt", encoding.pix_fmt, "-threads", str(encoding.threads), str(out)],
         ]
 
-    def pipeline(source: Path) -> list[str]:
+    def pipeline_command(source: Path) -> list[str]:
         return run_command(source, ref, out, "--engine", "bicubic", "--scale", "2")
 
-    counts = frames_in(short), frames_in(long)
+    counts = (count_frames(short), count_frames(long))
     result: dict[str, Any] = {"frames": counts, "encoder": encoding.model_dump()}
-    for name, command in (("ffmpeg", ffmpeg), ("pipeline", pipeline)):
-        few, many = timed(command(short))[0], timed(command(long))[0]
-        rate = (counts[1] - counts[0]) / (many - few)
+    for name, command in (("ffmpeg", ffmpeg_command), ("pipeline", pipeline_command)):
+        short_seconds = time_command(command(short))[0]
+        long_seconds = time_command(command(long))[0]
+        rate = (counts[1] - counts[0]) / (long_seconds - short_seconds)
         result[name] = {
-            "seconds": [round(few, 2), round(many, 2)],
+            "seconds": [round(short_seconds, 2), round(long_seconds, 2)],
             "fps": round(rate, 3),
-            "startup_seconds": round(few - counts[0] / rate, 2),
+            "startup_seconds": round(short_seconds - counts[0] / rate, 2),
         }
+
     result["ratio"] = round(result["pipeline"]["fps"] / result["ffmpeg"]["fps"], 3)
     return result
 
 
-def end_to_end(folder: Path) -> dict[str, Any]:
-    """`fast` through the pipeline against decode, eager torch and encode one after the other.
+def measure_end_to_end(folder: Path) -> dict[str, Any]:
+    """Compare `fast` in the pipeline with a loop that decodes, infers and encodes in sequence.
 
-    In turns, three times; the median ratio counts, because a shared machine's speed drifts.
+    Both take three turns and the median ratio counts, because a shared machine's speed drifts.
     """
-    lr, ref = small_and_key_frames(folder)
-    count, few = frames_in(lr), 16
+    lr, ref = write_lr_and_key_frames(folder)
+    count = count_frames(lr)
+    few = 16
     out = folder / "fast.mp4"
+
     turns = []
     for _ in range(3):
-        short = timed(run_command(lr, ref, out, "--end", str(few / 30)))[0]
-        plain = plain_script(lr, ref, folder / "plain.nut")
-        long = timed(run_command(lr, ref, out))[0]
+        short = time_command(run_command(lr, ref, out, "--end", str(few / 30)))[0]
+        plain = time_plain_loop(lr, ref, folder / "plain.nut")
+        long = time_command(run_command(lr, ref, out))[0]
         rate = (count - few) / (long - short)
         turns.append({"pipeline_fps": rate, "plain_fps": plain, "ratio": rate / plain})
+
     turns.sort(key=lambda turn: turn["ratio"])
     return {
         "frames": count,
@@ -135,18 +146,19 @@ def end_to_end(folder: Path) -> dict[str, Any]:
     }
 
 
-def small_and_key_frames(folder: Path) -> tuple[Path, Path]:
-    """Make the bundled clip small, and keep every 15th frame of it."""
+def write_lr_and_key_frames(folder: Path) -> tuple[Path, Path]:
+    """Write the bundled clip at a quarter of its size, and every 15th frame of the original."""
     from pipeline.tools.degrade import degrade
 
-    lr, ref = folder / "lr.mp4", folder / "ref.mp4"
+    lr = folder / "lr.mp4"
+    ref = folder / "ref.mp4"
     degrade(str(SAMPLE), lr, scale=4, force=True)
     degrade(str(SAMPLE), ref, scale=1, every=15, force=True)
     return lr, ref
 
 
-def plain_script(lr: Path, ref: Path, out: Path) -> float:
-    """Return the frames per second of the obvious loop with the same weights."""
+def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
+    """Return the frames per second of a plain loop with the same weights, in eager PyTorch."""
     import numpy as np
     import torch
     import torch.nn.functional as F
@@ -160,29 +172,31 @@ def plain_script(lr: Path, ref: Path, out: Path) -> float:
     network = load_network("fast")
     multiple = network.multiple
 
-    def tensor(frame: Any, multiple: int) -> torch.Tensor:
+    def to_tensor(frame: Any, multiple: int) -> torch.Tensor:
         planes = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))[None] / 255.0
         pads = (0, -planes.shape[-1] % multiple, 0, -planes.shape[-2] % multiple)
         return F.pad(planes, pads, mode="replicate")
 
     keys = [frame.rgb for frame in read(probe(str(ref)))]
     height, width = keys[0].shape[:2]
+
     times = []
     writer = SegmentWriter(str(out), clip, default_encoding(clip), width, height)
     with torch.no_grad(), writer:
         times.append(time.monotonic())
         for number, frame in enumerate(read(clip)):
             key = keys[min(round(number / 15), len(keys) - 1)]
-            sr = network(tensor(frame.rgb, multiple // 4), tensor(key, multiple)).sr
+            sr = network(to_tensor(frame.rgb, multiple // 4), to_tensor(key, multiple)).sr
             sr = (sr[0, :, :height, :width].clamp(0, 1) * 255).round().byte()
             writer.write(np.ascontiguousarray(sr.permute(1, 2, 0).numpy()), frame.pts)
             times.append(time.monotonic())
-    # the first frames warm the allocator and the kernels up
+
+    # The first frames warm up the allocator and the kernels
     return (len(times) - 4) / (times[-1] - times[3])
 
 
-def presets(_: Path) -> dict[str, Any]:
-    """Seconds a frame of `fast` and of `paper` at 320 x 512 in the torch engine, in turns."""
+def measure_presets(_: Path) -> dict[str, Any]:
+    """Compare the seconds per frame of `fast` and `paper` at 320 x 512 in the torch engine."""
     import numpy as np
 
     from crossnetpp.checkpoint import save_weights
@@ -192,19 +206,22 @@ def presets(_: Path) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     lr = rng.integers(0, 256, (1, 80, 128, 3)).astype(np.uint8)
     ref = rng.integers(0, 256, (1, 320, 512, 3)).astype(np.uint8)
+
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "paper.safetensors"
-        # no trained weights are needed to time a network
+        # Speed does not depend on the weights, so random ones will do
         save_weights(build_network("paper"), "paper", weights)
         paper = load_engine("torch", model=str(weights))
     engines = {"fast": load_engine("torch", model="fast"), "paper": paper}
+
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for turn in range(6):
         for name, engine in engines.items():
-            # another reference each time: what is kept of it must not help
-            began = time.monotonic()
+            # A new reference in every turn defeats the engine's cache of reference features
+            start = time.monotonic()
             engine.enhance(lr, ref if turn % 2 else 255 - ref)
-            seconds[name].append(time.monotonic() - began)
+            seconds[name].append(time.monotonic() - start)
+
     median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
     return {
         "seconds": {name: round(value, 4) for name, value in median.items()},
@@ -212,25 +229,30 @@ def presets(_: Path) -> dict[str, Any]:
     }
 
 
-def memory(folder: Path) -> dict[str, Any]:
-    """Peak memory on a clip and on one ten times as long, bicubic and `fast`."""
+def measure_memory(folder: Path) -> dict[str, Any]:
+    """Compare the peak memory on a clip and on one ten times as long, for bicubic and `fast`."""
     from pipeline.tools.degrade import degrade
 
+    # 720x480 is too slow for twenty seconds of `fast`, which gets the same clip at 360x240
+    lr, ref = write_lr_and_key_frames(folder)
+    half = folder / "half.mp4"
+    tiny = folder / "tiny.mp4"
+    key = folder / "key.mp4"
+    degrade(str(SAMPLE), half, scale=2, force=True)
+    degrade(str(half), tiny, scale=4, force=True, pix_fmt="yuv444p")
+    degrade(str(half), key, scale=1, every=15, force=True)
+    cases: dict[str, tuple[Path, Path, str]] = {
+        "bicubic": (lr, ref, "bicubic"),
+        "fast": (tiny, key, "torch"),
+    }
+
     result: dict[str, Any] = {}
-    lr, ref = small_and_key_frames(folder)
-    tiny, key = folder / "tiny.mp4", folder / "key.mp4"
-    # 720x480 is too slow for ten times two seconds: the same clip at 360x240
-    degrade(str(SAMPLE), folder / "half.mp4", scale=2, force=True)
-    degrade(str(folder / "half.mp4"), tiny, scale=4, force=True, pix_fmt="yuv444p")
-    degrade(str(folder / "half.mp4"), key, scale=1, every=15, force=True)
-    cases: dict[str, tuple[Path, Path, str]] = {"bicubic": (lr, ref, "bicubic")}
-    cases["fast"] = (tiny, key, "torch")
     for name, (small, reference, engine) in cases.items():
         peaks = []
         for times in (1, 10):
-            clips = [looped(c, times, folder / f"x{times}_{c.name}") for c in (small, reference)]
+            clips = [loop_clip(c, times, folder / f"x{times}_{c.name}") for c in (small, reference)]
             command = run_command(*clips, folder / "memory.mp4", "--engine", engine)
-            peaks.append(timed([*command, "--segment", "1"])[1])
+            peaks.append(time_command([*command, "--segment", "1"])[1])
         result[name] = {
             "peak_mb": [round(peak / 1024, 1) for peak in peaks],
             "ratio": round(peaks[1] / peaks[0], 3),
@@ -239,18 +261,25 @@ def memory(folder: Path) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "presets": presets,
-    "end_to_end": end_to_end,
-    "memory": memory,
-    "overhead": overhead,
+    "presets": measure_presets,
+    "end_to_end": measure_end_to_end,
+    "memory": measure_memory,
+    "overhead": measure_overhead,
 }
 
 
 def main() -> None:
-    """Run the parts named on the command line, or all; keep earlier results of the others."""
-    chosen = sys.argv[1:] or list(PARTS)
-    if "overhead" in chosen and shutil.which("ffmpeg") is None:
-        raise SystemExit("found no program ffmpeg, which `overhead` measures against; install it")
+    """Run the chosen parts, and keep the earlier results of the others."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default all")
+    chosen = parser.parse_args().parts or list(PARTS)
+    if unknown := [name for name in chosen if name not in PARTS]:
+        parser.error(f"found the part {unknown[0]!r}, expected one of {', '.join(PARTS)}")
+    if {"overhead", "memory"} & set(chosen) and shutil.which("ffmpeg") is None:
+        parser.error("found no program ffmpeg, which `overhead` and `memory` need; install it")
+
     path = RESULTS / "bench_pipeline.json"
     result = json.loads(path.read_text()) if path.exists() else {}
     result.pop("machine", None)

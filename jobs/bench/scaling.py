@@ -1,14 +1,16 @@
-"""How the rate grows with the number of actors, with an engine that sleeps instead of computing.
+"""Measure how the frame rate grows with the number of actors.
 
     python -m jobs.bench.scaling
 
-Sleeping leaves the cores to the pipeline itself, so that two of them can show what eight GPUs
-would. Every actor gets the same number of equal segments. The clock starts when all actors have
-loaded their engine and ends with the last commit: filling and emptying the pipeline count.
+The engine sleeps instead of computing. That leaves the cores to the pipeline itself, so a machine
+with two cores can show what eight GPUs would do. Every actor gets the same number of equal
+segments. The clock starts when all actors have loaded their engine and stops at the last commit,
+so the times to fill and to drain the pipeline count.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -38,112 +40,122 @@ from pipeline.runs.run import prepare
 from pipeline.schema.plan import SegmentRecord
 from pipeline.schema.settings import RunSettings
 
-SECONDS = 0.5
-"""For one frame."""
-SEGMENT = 12
-"""Frames of a segment: FFV1 has a key frame every 12."""
-EACH = 8
-"""Segments for every actor."""
+SECONDS_PER_FRAME = 0.5
+FRAMES_PER_SEGMENT = 12  # FFV1 has a key frame every 12 frames
+SEGMENTS_PER_ACTOR = 8
 WORKERS = (1, 2, 8)
 
 
-class Sleeping(BicubicEngine):
-    """Take as long as a network for every frame, and no core."""
+class SleepingEngine(BicubicEngine):
+    """A bicubic engine that takes as long as a network for every frame, without using a core."""
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return what bicubic returns, later."""
-        time.sleep(SECONDS * len(lr))
+        """Sleep, then return the bicubic result."""
+        time.sleep(SECONDS_PER_FRAME * len(lr))
         return super().enhance(lr, ref)
 
 
 class SleepingActor(SegmentActor):
-    """An actor whose engine sleeps, and which begins when all others are ready too."""
+    """An actor with a sleeping engine that waits until all others are ready, too."""
 
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
-        """Do a segment as soon as the start is given."""
-        while not _start(setup.folder).exists():
+        """Process a segment once the starting signal exists."""
+        while not _start_signal(setup.folder).exists():
             time.sleep(0.01)
         return super().run(job, setup, task)
 
     def _engine(self, setup: Setup) -> Engine:
         if not self._engines:
-            engine = Sleeping(threads=1)
+            engine = SleepingEngine(threads=1)
             engine.info = replace(engine.info, borrows=True)
             self._engines["", "", None] = engine
         return self._engines["", "", None]
 
 
-def _start(folder: RunFolder) -> Path:
+def _start_signal(folder: RunFolder) -> Path:
     return folder.path.parent / "start"
 
 
 def write_pair(folder: Path, frames: int) -> tuple[Path, Path]:
-    """Write a clip of noise that moves, and the same at a quarter of its size."""
+    """Write `lr.mkv` and `hr.mkv`, a pan over noise at 64 x 48 and at 256 x 192."""
     ground = np.random.default_rng(1).integers(0, 255, (24, 64, 3), np.uint8)
     ground = cv2.resize(ground, (512, 192), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     sharp = [np.ascontiguousarray(np.roll(ground, i, axis=1)[:, :256]) for i in range(frames)]
     small = [cv2.resize(f, (64, 48), interpolation=cv2.INTER_AREA) for f in sharp]
+
     for name, pictures in (("lr", small), ("hr", sharp)):
         imageio.imwrite(folder / f"{name}.mkv", np.stack(pictures), plugin="pyav", codec="ffv1",
                         fps=25)  # fmt: skip
     return folder / "lr.mkv", folder / "hr.mkv"
 
 
-def settings(folder: Path, workers: int) -> RunSettings:
-    """Return a run of `EACH` segments for every actor."""
-    lr, hr = write_pair(folder, workers * EACH * SEGMENT)
+def make_settings(folder: Path, workers: int) -> RunSettings:
+    """Write the clips of a run with SEGMENTS_PER_ACTOR segments per actor; return its settings."""
+    lr, hr = write_pair(folder, workers * SEGMENTS_PER_ACTOR * FRAMES_PER_SEGMENT)
     return RunSettings(
         input=str(lr),
         ref_stream=str(hr),
         output=str(folder / "out.mkv"),
         engine="bicubic",
-        segment=SEGMENT / 25,
+        segment=FRAMES_PER_SEGMENT / 25,
         batch=1,
         preset="ultrafast",
     )
 
 
-def rate(folder: Path, workers: int) -> dict[str, Any]:
-    """Return frames per second with so many actors; the cluster must be connected."""
-    plan = prepare(settings(folder, workers), Silent())
-    assert [s.frames for s in plan.segments] == [SEGMENT] * (workers * EACH)
+def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
+    """Return the frames per second with `workers` actors of the connected cluster."""
+    plan = prepare(make_settings(folder, workers), Silent())
+    sizes = [segment.frames for segment in plan.segments]
+    assert sizes == [FRAMES_PER_SEGMENT] * (workers * SEGMENTS_PER_ACTOR)
+
     pool = RayPool(Demand(workers=workers), Silent())
     with Ledger(plan) as ledger:
         try:
             pool.add("", ledger, Setup(header(plan), ledger.folder, "bicubic", plan.model, 1))
             while sum(slot.ready for slot in pool.slots()) < workers:
                 pool.step()
-            _start(ledger.folder).touch()
-            start, driver = time.monotonic(), time.process_time()
+
+            _start_signal(ledger.folder).touch()
+            start = time.monotonic()
+            driver_start = time.process_time()
             while not (ended := pool.step()):
                 pass
-            seconds, driver = time.monotonic() - start, time.process_time() - driver
+            seconds = time.monotonic() - start
+            driver_seconds = time.process_time() - driver_start
         finally:
             pool.stop()
         assert ended == [("", None)], ended
         ledger.remove()
+
     return {
         "workers": workers,
         "frames": len(plan.reference_map),
         "seconds": round(seconds, 2),
         "fps": round(len(plan.reference_map) / seconds, 3),
-        "driver_cpu": round(driver / seconds, 3),
+        "driver_cpu": round(driver_seconds / seconds, 3),
     }
 
 
 def main() -> None:
-    """Measure and write jobs/results/scaling.json."""
+    """Measure, print the result and write jobs/results/scaling.json."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+
     ray_runner.SegmentActor = SleepingActor  # type: ignore[misc]
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     results = []
     with cluster(None, Interrupts(), workers=max(WORKERS)):
         for workers in WORKERS:
             with tempfile.TemporaryDirectory() as name:
-                results.append(rate(Path(name), workers))
+                results.append(measure_rate(Path(name), workers))
+
     times = {str(r["workers"]): round(r["fps"] / results[0]["fps"], 2) for r in results}
-    print(results, times)  # noqa: T201 - not inside: there stdout is for the result alone
-    write_result("scaling", {"seconds_per_frame": SECONDS, "results": results, "times_one": times})
+    sys.stdout.write(f"{results} {times}\n")
+    figures = {"seconds_per_frame": SECONDS_PER_FRAME, "results": results, "times_one": times}
+    write_result("scaling", figures)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Measurements on a machine with a GPU."""
+"""Measurements of a machine with a GPU, in one command."""

@@ -234,7 +234,7 @@ def pipeline(case: Case) -> None:
     """
     from deploy.choice import frames_per_second
     from deploy.load import load_engine
-    from jobs.bench.pipeline import run_command, small_and_key_frames
+    from jobs.bench.pipeline import run_command, write_lr_and_key_frames
     from pipeline.media.read.probe import probe
 
     def run(lr: Path, ref: Path, turns: int) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def pipeline(case: Case) -> None:
 
     def compare() -> None:
         with tempfile.TemporaryDirectory() as name:
-            lr, ref = small_and_key_frames(Path(name))
+            lr, ref = write_lr_and_key_frames(Path(name))
             # the first run also measures which engine is the fastest
             first, short, long = (
                 run(lr, ref, turns) for turns in (1, 1, 1 if case["quick"] else 20)

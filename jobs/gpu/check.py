@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.gpu.cases import CASES, Case
-from jobs.machine import RESULTS, describe
+from jobs.machine import RESULTS, describe_machine
 
 SECONDS = 450.0
 """For everything; what is left of 8 minutes is for starting and ending."""
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
             results.append(measured(case, left, folder))
             sys.stderr.write(f"{name_of(case)}: {results[-1]['failed'] or 'done'}\n")
     add_shares(results)
-    found = {"machine": describe(), "device": given.device, "quick": given.quick}
+    found = {"machine": describe_machine(), "device": given.device, "quick": given.quick}
     given.out.write_text(json.dumps({**found, "results": results}, indent=1) + "\n")
     sys.stdout.write(table(results) + "\n")
     return 0

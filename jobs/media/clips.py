@@ -62,7 +62,7 @@ def ticks(case: Case) -> tuple[Fraction, list[int]]:
     return base, list(accumulate(steps, initial=first))
 
 
-def write(case: Case, folder: Path) -> Path:
+def write_clip(case: Case, folder: Path) -> Path:
     """Encode the case's recording to `folder/in.<container>`, without loss."""
     path = folder / f"in.{case.container}"
     base, pts = ticks(case)

@@ -64,7 +64,7 @@ class Contents:
 
 def check(case: Case, folder: Path) -> Result:
     """Make the case's recording in `folder`, run it through `--engine bicubic`, and compare."""
-    source = clips.write(case, folder)
+    source = clips.write_clip(case, folder)
     reference = folder / "reference.png"
     width, height = case.width_height
     picture: NDArray[Any] = np.full((height * SCALE, width * SCALE, 3), 128, np.uint8)
@@ -91,11 +91,11 @@ def check(case: Case, folder: Path) -> Result:
         return result
     result.notes = done.notes
     try:
-        made = contents(Path(done.output), SCALE)
+        made = read_contents(Path(done.output), SCALE)
     except (av.error.FFmpegError, ValueError, AssertionError) as error:
         result.faults.append(f"the output cannot be read: {error}")
         return result
-    result.faults = compare(contents(source), made, done.notes)
+    result.faults = compare(read_contents(source), made, done.notes)
     wanted = list(range(3 if case.start == "edit list" else 0, case.frames))
     if [r.number for r in made.readings] != wanted:
         result.faults.append(f"frames {[r.number for r in made.readings]}, expected {wanted}")
@@ -113,7 +113,7 @@ def _exact(case: Case) -> dict[str, Any]:
     return {"crf": 1, "preset": "veryfast"}
 
 
-def contents(path: Path, scale: int = 1) -> Contents:
+def read_contents(path: Path, scale: int = 1) -> Contents:
     """Read a file of bars."""
     with av.open(str(path)) as file:
         videos = [s for s in file.streams.video if not s.disposition & _ART]

@@ -19,7 +19,7 @@ from pathlib import Path
 from subprocess import run as call
 from typing import NamedTuple
 
-from jobs.machine import describe
+from jobs.machine import describe_machine
 
 PICTURES = {
     "mp4": "libx264", "mov": "libx264", "mkv": "libx264", "webm": "libvpx-vp9", "avi": "mpeg4",
@@ -66,7 +66,7 @@ def main() -> int:
         sys.stdout.flush()
     sys.stdout.write(f"{dict(counts)} in {time.monotonic() - began:.0f} s\n")
     if options.json:
-        told = {"outcomes": counts, "machine": describe()}
+        told = {"outcomes": counts, "machine": describe_machine()}
         options.json.write_text(json.dumps(told, indent=1) + "\n")
     return 1 if counts["FAULT"] else 0
 

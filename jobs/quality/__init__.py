@@ -1,1 +1,1 @@
-"""Quality of whole runs on real clips and light fields."""
+"""Quality of whole runs on real clips and light fields, against known ground truth."""

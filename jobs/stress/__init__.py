@@ -1,1 +1,1 @@
-"""Chaos, fuzzing and simulation of the scheduler."""
+"""Stress tests: killed processes, damaged recordings and a simulated cluster."""

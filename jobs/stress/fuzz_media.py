@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.machine import describe
+from jobs.machine import describe_machine
 from jobs.media.cut import beginnings
 
 SAMPLES = Path(__file__).parents[2] / "tests" / "data"
@@ -313,7 +313,7 @@ def main() -> int:
         sys.stdout.write(f"OPENED {outside}\n")
     if options.json:
         told = {"seed": options.seed, "runs": options.runs, "inputs": counts.total()}
-        told |= {"outcomes": counts, "opened_outside": outside, "machine": describe()}
+        told |= {"outcomes": counts, "opened_outside": outside, "machine": describe_machine()}
         options.json.write_text(json.dumps(told, indent=1) + "\n")
     return 1 if outside or any(word.isupper() for word in counts) else 0
 

@@ -12,7 +12,7 @@ from jobs import machine
 def test_neither_packages_nor_git_need_to_be_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert {"torch", "ray"} <= set(machine.describe()["versions"])
+    assert {"torch", "ray"} <= set(machine.describe_machine()["versions"])
 
     def only_torch(distribution: str) -> str:
         if distribution != "torch":
@@ -21,6 +21,6 @@ def test_neither_packages_nor_git_need_to_be_there(
 
     monkeypatch.setattr(machine, "version", only_torch)
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = machine.describe()
+    found = machine.describe_machine()
     assert found["versions"] == {"torch": "2.13.0"}
     assert found["commit"] == ""
