@@ -6,6 +6,7 @@ in RELEASE_WHEEL, and the tests look into that one.
 
 from __future__ import annotations
 
+import ast
 import email
 import os
 import shutil
@@ -13,11 +14,14 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from email.message import Message
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support import ROOT
 
@@ -35,6 +39,7 @@ DATA = {
     "pipeline/report/template/uplot/uPlot.iife.min.js",
 }
 # Files whose absence would break a command or hide a licence.
+BROUGHT_ALONG = {"markupsafe", "pydantic-core"}  # parts of jinja2 and pydantic
 
 
 def files_on_disk() -> set[str]:
@@ -118,6 +123,37 @@ def test_the_wheel_requires_what_pyproject_lists(metadata: Message) -> None:
     default = {str(line) for line in required if line.marker is None}
     assert default == {str(Requirement(line)) for line in project["dependencies"]}
     assert set(metadata.get_all("Provides-Extra") or ()) == set(project["optional-dependencies"])
+
+
+def imports_at_the_top(path: Path) -> Iterator[str]:
+    """Yield the top-level package of every import that runs when the module is imported."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+        only_for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if not only_for_types and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += ast.iter_child_nodes(node)
+
+
+def test_optional_packages_are_imported_only_where_they_are_used() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    default = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    default |= BROUGHT_ALONG
+    installed = packages_distributions()
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for name in imports_at_the_top(path)
+        if name not in sys.stdlib_module_names and name not in PACKAGES
+        if not default & {canonicalize_name(owner) for owner in installed.get(name, ())}
+    ]
+    assert wrong == []
 
 
 def test_the_wheel_has_the_command(wheel: Path) -> None:
