@@ -48,10 +48,8 @@ class Shape:
     bits: int
 
 
-def open_file(path: Path) -> Any:
-    """Return the file, by name of data set; InputError where it is no HDF5 or MATLAB file."""
-    if is_mat5(path):
-        return Mat5(path)
+def import_h5py(path: Path) -> Any:
+    """Return h5py, which is optional; raises InputError that names the file that needs it."""
     try:
         import h5py
     except ImportError as error:
@@ -59,6 +57,14 @@ def open_file(path: Path) -> Any:
             f"found no h5py, which {path} needs; install the extra: "
             "pip install 'crossnetpp-pipeline[lightfield]'"
         ) from error
+    return h5py
+
+
+def open_file(path: Path) -> Any:
+    """Return the file, by name of data set; InputError where it is no HDF5 or MATLAB file."""
+    if is_mat5(path):
+        return Mat5(path)
+    h5py = import_h5py(path)
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -179,8 +185,7 @@ class Hdf5Writer:
     """Write views into a data set of the given shape; a .mat gets MATLAB's head."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
-        import h5py
-
+        h5py = import_h5py(path)
         self._matlab = path if path.suffix.lower() == ".mat" else None
         self._file = h5py.File(path, "w", userblock_size=_MAT_BLOCK if self._matlab else 0)
         size = {

@@ -88,6 +88,8 @@ def check_target(clip: Clip, to: str | None, out: Path) -> None:
             f"{'the ending of a video' if video else ', '.join(sorted(fits))}; "
             f"try {out.stem}{usual}"
         )
+    if to == "h5":
+        hdf5.import_h5py(out)  # now, and not when the views have been made
 
 
 def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:

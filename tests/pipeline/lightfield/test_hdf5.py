@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import h5py
@@ -112,3 +113,13 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path, content: bytes) -
     with pytest.raises(InputError, match=r"found .*a\.mat") as caught:
         open_light_field(tmp_path / "a.mat")
     assert "\n" not in str(caught.value)
+
+
+def test_without_h5py_an_output_that_needs_it_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = scenes.folder(tmp_path / "lf", 2, 2)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError, match=r"found no h5py, which .*out.h5 needs; install the extra"):
+        convert(str(folder), tmp_path / "out.h5", "h5")
+    assert not (tmp_path / "out.h5").exists()
