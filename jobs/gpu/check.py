@@ -1,10 +1,10 @@
-"""What this machine's GPU does: one command, at most 8 minutes, nothing from the network.
+"""Measure this machine's GPU in at most 8 minutes, without the network.
 
     python -m jobs.gpu.check [--out FILE.json]          writes jobs/results/gpu_check.json
-    python -m jobs.gpu.check --device cpu --quick       all but CUDA, in a minute or two
+    python -m jobs.gpu.check --device cpu --quick       everything but CUDA, in a minute or two
 
-Each case is a child process that writes a line for each thing it has measured: what crashes, hangs
-or runs out of time is recorded as text and takes no other case with it.
+Each case runs in a child process that writes one line per measurement. A case that crashes, hangs
+or runs out of time is recorded as text and does not affect the others.
 """
 
 from __future__ import annotations
@@ -22,47 +22,48 @@ from typing import Any
 from jobs.gpu.cases import CASES, Case
 from jobs.machine import RESULTS, describe_machine
 
-SECONDS = 450.0
-"""For everything; what is left of 8 minutes is for starting and ending."""
-LONGEST = 150.0
-"""Seconds that one case may take of it."""
+TOTAL_SECONDS = 450.0  # the rest of the 8 minutes is for starting and stopping
+CASE_SECONDS = 150.0  # at most, for one case
+LEAST_SECONDS = 5.0  # a case with less time left is skipped
 ENGINES = ("torch", "torch-fp32", "tensorrt", "tensorrt-rtx", "onnx", "openvino")
-SIZES = ((1088, 1920), (320, 512), (2176, 3840))
-"""Output height and width; the one with a goal first."""
+SIZES = ((1088, 1920), (320, 512), (2176, 3840))  # output height and width, most important first
 
 
-def cases(
+def list_cases(
     engines: tuple[str, ...], models: dict[str, str], *, quick: bool, device: str
 ) -> list[Case]:
-    """Return what to measure, the most wanted first; `models` are names and their weights."""
+    """Return the cases, the most important first; `models` maps names to weights."""
     sizes = ((64, 96),) if quick else SIZES
     batches = (1, 2) if quick else (1, 2, 4, 8)
     common: Case = {"device": device, "quick": quick, "sizes": sizes, "batches": batches}
+
     found: list[Case] = [{"case": "ceilings", **common}]
     for model, weights in models.items():
         for engine in engines:
             known = {"engine": engine, "model": model, "weights": weights}
             found.append({"case": "engine", **known, **common})
     found.append({"case": "rtx", **common})
-    # how much of the engine's speed the pipeline keeps
     found.append({"case": "pipeline", "model": "fast", "weights": "fast", **common})
     return found
 
 
-def name_of(case: Case) -> str:
-    """Return for example `engine tensorrt paper`."""
+def case_name(case: Case) -> str:
+    """Return a name such as `engine tensorrt paper`."""
     return " ".join(str(case[key]) for key in ("case", "engine", "model") if key in case)
 
 
-def measured(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
-    """Run one case in a child for at most `seconds`; returns its lines and what went wrong."""
-    out, err = folder / "lines", folder / "err"
-    if seconds < 5:
-        return {"case": name_of(case), "lines": [], "failed": "skipped: no time left"}
-    searched = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, searched))}
+def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
+    """Run one case in a child for at most `seconds`; return its measurements and its failure."""
+    if seconds < LEAST_SECONDS:
+        return {"case": case_name(case), "lines": [], "failed": "skipped: no time left"}
+
+    search_path = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search_path))}
     if case["device"] == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
+
+    out = folder / "lines"
+    err = folder / "err"
     failed = ""
     start = time.monotonic()
     with out.open("w") as lines, err.open("w") as errors:
@@ -81,16 +82,17 @@ def measured(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
         finally:
             child.kill()
             child.wait()
-    said = err.read_text(errors="replace").strip().splitlines()
-    if failed and said:
-        failed += f": {said[-1]}"
-    rows = [json.loads(line) for line in out.read_text().splitlines() if line.startswith("{")]
     took = round(time.monotonic() - start, 1)
-    return {"case": name_of(case), "seconds": took, "lines": rows, "failed": failed}
+
+    messages = err.read_text(errors="replace").strip().splitlines()
+    if failed and messages:
+        failed += f": {messages[-1]}"
+    rows = [json.loads(line) for line in out.read_text().splitlines() if line.startswith("{")]
+    return {"case": case_name(case), "seconds": took, "lines": rows, "failed": failed}
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Return the speeds as a Markdown table, and what failed as a list."""
+def format_table(results: list[dict[str, Any]]) -> str:
+    """Return the speeds as a Markdown table, and all other lines and failures as a list."""
     rows = [
         "| model | engine | output | batch | fps | ms per frame | of the matrix ceiling |",
         "|---|---|---|---|---|---|---|",
@@ -114,9 +116,10 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def add_shares(results: list[dict[str, Any]]) -> None:
-    """Say of every speed which part it is of what the measured matrix products allow."""
+    """Add `of_ceiling` to every speed: its share of the measured rate of matrix products."""
     rates = [line for result in results for line in result["lines"] if "matrix_tflops" in line]
     ceilings = {line["precision"]: line["matrix_tflops"] for line in rates}
+
     for result in results:
         for line in result["lines"]:
             ceiling = ceilings.get(str(line.get("precision")))
@@ -125,36 +128,47 @@ def add_shares(results: list[dict[str, Any]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table and write JSON."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.gpu.check", description=__doc__)
+    """Measure, write the results as JSON and print them as a table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.gpu.check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="tiny pictures, few turns")
-    parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--engines", default=",".join(ENGINES))
-    parser.add_argument("--models", help="default: fast,paper; with --quick only fast")
-    parser.add_argument("--out", type=Path, default=RESULTS / "gpu_check.json")
-    given = parser.parse_args(arguments)
-    end = time.monotonic() + given.seconds
+    parser.add_argument("--quick", action="store_true", help="use tiny pictures and few turns")
+    parser.add_argument(
+        "--seconds", type=float, default=TOTAL_SECONDS, help="time for all cases (default 450)"
+    )
+    parser.add_argument("--engines", default=",".join(ENGINES), help="names, separated by commas")
+    parser.add_argument("--models", help="default fast,paper, or fast with --quick")
+    parser.add_argument("--out", type=Path, default=RESULTS / "gpu_check.json", metavar="FILE")
+    options = parser.parse_args(arguments)
+
+    deadline = time.monotonic() + options.seconds
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as name:
         folder = Path(name)
-        names = given.models or ("fast" if given.quick else "fast,paper")
+        names = options.models or ("fast" if options.quick else "fast,paper")
         models = {model: _weights(model, folder) for model in names.split(",")}
-        engines = tuple(given.engines.split(","))
-        for case in cases(engines, models, quick=given.quick, device=given.device):
+        engines = tuple(options.engines.split(","))
+        for case in list_cases(engines, models, quick=options.quick, device=options.device):
             assert case["case"] in CASES
-            left = min(LONGEST, end - time.monotonic())
-            results.append(measured(case, left, folder))
-            sys.stderr.write(f"{name_of(case)}: {results[-1]['failed'] or 'done'}\n")
+            left = min(CASE_SECONDS, deadline - time.monotonic())
+            results.append(run_case(case, left, folder))
+            sys.stderr.write(f"{case_name(case)}: {results[-1]['failed'] or 'done'}\n")
+
     add_shares(results)
-    found = {"machine": describe_machine(), "device": given.device, "quick": given.quick}
-    given.out.write_text(json.dumps({**found, "results": results}, indent=1) + "\n")
-    sys.stdout.write(table(results) + "\n")
+    header = {"machine": describe_machine(), "device": options.device, "quick": options.quick}
+    options.out.write_text(json.dumps({**header, "results": results}, indent=1) + "\n")
+    sys.stdout.write(format_table(results) + "\n")
     return 0
 
 
 def _weights(model: str, folder: Path) -> str:
-    """Return the shipped weights' name, or a file of random ones: speed does not depend on them."""
+    """Return the name of the shipped weights, or a file of random ones if there are none.
+
+    Speed does not depend on the weights.
+    """
     from crossnetpp.checkpoint import WeightsError, save_weights, weights_path
     from crossnetpp.networks.build import build_network
 

@@ -1,9 +1,9 @@
-"""Quality on clips whose truth is known: a key frame every 15 frames, x4, against bicubic.
+"""Measure the quality of clips with known ground truth, with a key frame every 15 frames.
 
     python -m jobs.quality.clips monster.mp4 flower.mp4
 
-Each clip is made small, then enhanced three times: by its own key frames, by the key frames of the
-other clip (which must do no harm), and bicubically. Given key frames count in no mean.
+Each clip is downscaled, then enhanced three times: from its own key frames, from the key frames of
+the next clip (which must do no harm) and by bicubic upscaling. No mean includes the key frames.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEY_FRAME_EVERY = 15
 
 
 def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
-    """Run the pipeline with its default encoder; returns the output."""
+    """Run the pipeline with its default encoder, and return the output."""
     settings = RunSettings(
         input=str(lr),
         ref_stream=str(ref),
@@ -37,15 +37,18 @@ def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
     return Path(run(settings).output)
 
 
-def measure(result: Path, truth: Path, given: frozenset[int]) -> list[FrameQuality]:
-    """Return the quality of all frames but the given ones."""
+def measure_frames(result: Path, truth: Path, given: frozenset[int]) -> list[FrameQuality]:
+    """Return the quality of all frames except the given ones."""
     return list(per_frame(str(result), str(truth), skip=given))
 
 
-def compare(name: str, frames: list[FrameQuality], base: list[FrameQuality]) -> dict[str, Any]:
-    """Return means, mean gain, and the worst gain of any frame over bicubic."""
+def compare_frames(
+    name: str, frames: list[FrameQuality], base: list[FrameQuality]
+) -> dict[str, Any]:
+    """Return the means, and the mean and the worst gain over the frames of `base`, in dB."""
     gains = [a.psnr - b.psnr for a, b in zip(frames, base, strict=True)]
     means = summarise(frames)
+
     return {
         "reference": name,
         "psnr": round(means.psnr, 3),
@@ -56,41 +59,49 @@ def compare(name: str, frames: list[FrameQuality], base: list[FrameQuality]) -> 
     }
 
 
-def evaluate_clip(truth: Path, stranger: Path, folder: Path, scale: int) -> dict[str, Any]:
-    """Return the figures of one clip; `stranger` is the HR clip with nothing in common."""
-    lr, own, other = (folder / f"{n}.mp4" for n in ("lr", "own", "other"))
+def evaluate_clip(truth: Path, unrelated: Path, folder: Path, scale: int) -> dict[str, Any]:
+    """Return the figures of one clip; `unrelated` is an HR clip of another scene."""
+    lr = folder / "lr.mp4"
+    own = folder / "own.mp4"
+    other = folder / "other.mp4"
     degrade(str(truth), lr, scale=scale, force=True)
     degrade(str(truth), own, scale=1, every=KEY_FRAME_EVERY, force=True)
-    degrade(str(stranger), other, scale=1, every=KEY_FRAME_EVERY, force=True)
+    degrade(str(unrelated), other, scale=1, every=KEY_FRAME_EVERY, force=True)
+
     count = len(list(per_frame(str(enhance(lr, own, folder, "bicubic", scale)), str(truth))))
     given = frozenset(range(0, count, KEY_FRAME_EVERY))
-    base = measure(folder / "bicubic.mp4", truth, given)
-    fast = measure(enhance(lr, own, folder, "torch", scale), truth, given)
-    harmed = measure(enhance(lr, other, folder, "torch", scale), truth, given)
+    base = measure_frames(folder / "bicubic.mp4", truth, given)
+    fast = measure_frames(enhance(lr, own, folder, "torch", scale), truth, given)
+    misled = measure_frames(enhance(lr, other, folder, "torch", scale), truth, given)
+
     bicubic = summarise(base)
     return {
         "clip": truth.name,
         "scale": scale,
         "frames": len(base),
         "bicubic": {"psnr": round(bicubic.psnr, 3), "ssim": bicubic.ssim},
-        "own key frames": compare("every 15th frame", fast, base),
-        "unrelated reference": compare(stranger.name, harmed, base),
+        "own key frames": compare_frames("every 15th frame", fast, base),
+        "unrelated reference": compare_frames(unrelated.name, misled, base),
     }
 
 
 def main() -> None:
-    """Evaluate every clip named, each with the next one as its unrelated reference."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clips", nargs="+", type=Path)
+    """Evaluate every clip, each with the next one as its unrelated reference."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", nargs="+", type=Path, help="HR clips, in any order")
     parser.add_argument("--scale", type=int, default=4, choices=(2, 4, 8))
-    parser.add_argument("--name", default="eval_clips")
+    parser.add_argument("--name", default="eval_clips", help="write jobs/results/NAME.json")
     arguments = parser.parse_args()
     clips: list[Path] = arguments.clips
+
     rows = []
     for number, clip in enumerate(clips):
         with tempfile.TemporaryDirectory() as folder:
-            stranger = clips[(number + 1) % len(clips)]
-            rows.append(evaluate_clip(clip, stranger, Path(folder), arguments.scale))
+            unrelated = clips[(number + 1) % len(clips)]
+            rows.append(evaluate_clip(clip, unrelated, Path(folder), arguments.scale))
+
     gains = [row["own key frames"]["gain"] for row in rows]
     write_result(arguments.name, {"clips": rows, "mean_gain": round(sum(gains) / len(gains), 3)})
 

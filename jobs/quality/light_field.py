@@ -1,9 +1,10 @@
-"""Quality of light fields whose truth is known, by view and by distance to the HR view.
+"""Measure the quality of a light field with known ground truth, by view and by distance.
 
     python -m jobs.quality.light_field DATA/lightfields/lytro_stegosaurus
 
-The central 8 x 8 views are made small (x8, antialiased bicubic) and enhanced bicubically, by the
-HR view (0, 0), and by (0, 0) and (7, 7) together, fused; given views count in no mean.
+The central 8 x 8 views are downscaled (x8, antialiased bicubic). They are then enhanced by bicubic
+upscaling, from the HR view (0, 0), and from (0, 0) and (7, 7), as the nearer of the two and fused.
+No mean includes the given views.
 """
 
 from __future__ import annotations
@@ -24,30 +25,34 @@ from pipeline.runs.run import run
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings, RunSettings
 
-NAMED = ((1, 1), (3, 3), (7, 7))
-"""Views of the papers' tables."""
+TABLE_VIEWS = ((1, 1), (3, 3), (7, 7))  # the views that the tables of the papers list
+# Name -> engine, number of HR views, number of HR views that serve each view
 CASES = {
     "bicubic": ("bicubic", 1, 1),
     "reference (0,0)": ("torch", 1, 1),
     "references (0,0) and (7,7), the nearer": ("torch", 2, 1),
     "references (0,0) and (7,7), fused": ("torch", 2, 2),
 }
-"""Name -> engine, how many HR views there are, how many serve each view."""
 
 
 def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -> None:
-    """Write truth (sides cut to multiples of 8), LR views, and HR views for one and two."""
+    """Write the folders `hr` (the ground truth), `lr`, `refs1` and `refs2` (the HR views).
+
+    The views are cropped to multiples of 8 pixels.
+    """
     clip = open_light_field(source, GridSettings(crop_grid=crop))
     assert clip is not None
     assert clip.grid is not None
     (top, rows), (left, cols) = clip.grid.rows, clip.grid.cols
     corners = [(0, 0), (rows - 1, cols - 1)]
-    reader = ViewReader(clip)
     for name in ("hr", "lr", "refs1", "refs2"):
         (folder / name).mkdir()
+
+    reader = ViewReader(clip)
     for position, view in enumerate(clip.grid.views):
         hr = reader.get(position)
         hr = hr[: hr.shape[0] // 8 * 8, : hr.shape[1] // 8 * 8]
+
         place = view.row - top, view.col - left
         name = f"view_{place[0]:02}_{place[1]:02}.png"
         stills.save(folder / "hr" / name, hr)
@@ -61,7 +66,7 @@ def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -
 def enhance(
     folder: Path, engine: str, references: int, fused: int, *, consistent: bool = False
 ) -> LightFieldQuality:
-    """Run the pipeline on the views in `folder` and measure the result."""
+    """Run the pipeline on the views in `folder`, and measure the result."""
     out = folder / "out"
     settings = RunSettings(
         input=str(folder / "lr"),
@@ -74,18 +79,20 @@ def enhance(
         force=True,
     )
     result = run(settings)
-    made = open_light_field(out)
-    assert made is not None
     plan = read_plan(result.reference_map)
-    return evaluate_light_field(made, str(folder / "hr"), plan, GridSettings())
+
+    enhanced = open_light_field(out)
+    assert enhanced is not None
+    return evaluate_light_field(enhanced, str(folder / "hr"), plan, GridSettings())
 
 
-def figures(found: LightFieldQuality) -> dict[str, Any]:
-    """Return what goes into the table."""
+def summarise_quality(found: LightFieldQuality) -> dict[str, Any]:
+    """Return the figures that go into the result file."""
     psnr = {(view.row, view.col): view.psnr for view in found.views}
-    named = {f"({row},{col})": psnr.get((row, col)) for row, col in NAMED}
+    named = {f"({row},{col})": psnr.get((row, col)) for row, col in TABLE_VIEWS}
     measured = [value for value in named.values() if value is not None]
-    common = [psnr[place] for place in NAMED[:2] if place in psnr]
+    common = [psnr[place] for place in TABLE_VIEWS[:2] if place in psnr]
+
     return {
         "psnr": round(found.psnr, 3),
         "ssim": found.ssim,
@@ -103,21 +110,25 @@ def figures(found: LightFieldQuality) -> dict[str, Any]:
 
 def main() -> None:
     """Evaluate one light field."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scene", type=Path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scene", type=Path, help="light field of HR views")
     parser.add_argument("--scale", type=int, default=8, choices=(2, 4, 8))
     parser.add_argument("--grid", type=int, nargs=2, default=(8, 8), metavar=("ROWS", "COLS"))
-    parser.add_argument("--consistent", action="store_true", help="Measure the second pass, too.")
-    parser.add_argument("--name", default="light_field")
+    parser.add_argument("--consistent", action="store_true", help="measure the second pass, too")
+    parser.add_argument("--name", default="light_field", help="write jobs/results/NAME.json")
     arguments = parser.parse_args()
+
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_views(arguments.scene, Path(folder), arguments.scale, tuple(arguments.grid))
         for name, (engine, references, fused) in CASES.items():
-            rows[name] = figures(enhance(Path(folder), engine, references, fused))
+            rows[name] = summarise_quality(enhance(Path(folder), engine, references, fused))
         if arguments.consistent:
             found = enhance(Path(folder), "torch", 1, 1, consistent=True)
-            rows["reference (0,0), second pass"] = figures(found)
+            rows["reference (0,0), second pass"] = summarise_quality(found)
+
     result = {"scene": arguments.scene.name, "scale": arguments.scale, "cases": rows}
     write_result(arguments.name, result)
 

@@ -1,4 +1,4 @@
-"""The check of a GPU, without one: every case is run, and what cannot be is said as text."""
+"""The GPU check on a machine without one: every case runs, and failures are recorded as text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.gpu.check import cases, main, measured
+from jobs.gpu.check import list_cases, main, run_case
 
 
-def test_all_that_needs_no_gpu_is_measured_and_the_rest_is_text(
+def test_cases_without_a_gpu_are_measured_and_the_rest_is_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "check.json"
@@ -28,7 +28,7 @@ def test_all_that_needs_no_gpu_is_measured_and_the_rest_is_text(
     torch = results["engine torch fast"]["lines"]
     assert torch[1]["psnr"] >= 50
     assert [line["batch"] for line in torch[2:]] == [1, 2]
-    # what part of a busy machine's ceiling this is says nothing; that it was worked out right does
+    # On a busy machine the share itself means nothing, so only its calculation is checked
     ceiling = results["ceilings"]["lines"][0]["matrix_tflops"]
     for line in torch[2:]:
         assert line["fps"] > 0
@@ -36,19 +36,19 @@ def test_all_that_needs_no_gpu_is_measured_and_the_rest_is_text(
         assert line["of_ceiling"] == pytest.approx(share, abs=1e-4)
     assert "try --engine torch" in results["engine tensorrt fast"]["lines"][0]["failed"]
     assert results["pipeline fast"]["lines"][0]["pipeline_fps"] > 0
-    said = capsys.readouterr().out
-    assert "| fast | torch | 96x64 | 2 |" in said
-    assert "* rtx: " in said
+    printed = capsys.readouterr().out
+    assert "| fast | torch | 96x64 | 2 |" in printed
+    assert "* rtx: " in printed
 
 
-def test_a_case_that_crashes_or_has_no_time_is_text(tmp_path: Path) -> None:
+def test_a_case_that_crashes_or_runs_out_of_time_is_text(tmp_path: Path) -> None:
     case = {"case": "no such", "device": "cpu"}
-    assert "KeyError: 'no such'" in measured(case, 60, tmp_path)["failed"]
-    assert measured(case, 1, tmp_path)["failed"] == "skipped: no time left"
+    assert "KeyError: 'no such'" in run_case(case, 60, tmp_path)["failed"]
+    assert run_case(case, 1, tmp_path)["failed"] == "skipped: no time left"
 
 
 def test_the_goals_are_measured_first() -> None:
-    first = cases(("torch", "tensorrt"), {"fast": "fast"}, quick=False, device="cuda")
+    first = list_cases(("torch", "tensorrt"), {"fast": "fast"}, quick=False, device="cuda")
     assert [case["case"] for case in first] == ["ceilings", "engine", "engine", "rtx", "pipeline"]
     assert first[1]["sizes"][0] == (1088, 1920)
     assert first[1]["batches"] == (1, 2, 4, 8)
