@@ -1,4 +1,4 @@
-"""Path to path: make a clip small, keep every 15th frame, bring it back, and look at a report."""
+"""File to file: reduce a clip, keep every 15th frame, enhance it, and write a report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ small, keys, output = folder / "small.mp4", folder / "keys.mp4", folder / "large
 degrade(str(ORIGINAL), small, scale=4, force=True)
 degrade(str(ORIGINAL), keys, scale=1, every=15, force=True)
 
-# options are those of `pipeline run`; "auto" as engine would first try all of them, once
+# the options are those of `pipeline run`; engine "auto" would first measure all engines
 done = enhance(small, keys, output, scale=4, end=0.3, engine="torch", force=True)
 write_report(output, folder / "report.html", ground_truth=str(ORIGINAL))
 print(f"{done.frames} frames in {done.seconds:.1f} s; look at {folder / 'report.html'}")

@@ -1,4 +1,4 @@
-"""Frames as arrays, a few in memory at a time: for a program that has a use of its own for them."""
+"""Frames as arrays, a few in memory at a time, for a program that processes them further."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is installed is what was looked at: pinned, of a known licence, and consistent.
+"""Installed packages are pinned, consistent with each other, and have a known free licence.
 
-This needs no network. Known vulnerabilities are asked for by `make audit`, which does.
+These tests need no network. `make audit` looks up known vulnerabilities, and does need one.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from packaging.utils import canonicalize_name
 from tests.support import ROOT
 
 OWN = "crossnetpp-pipeline"
+# Licences without conditions for software that uses a package; MPL covers only its own files.
 FREE = re.compile(
     r"\b(Apache|MIT|BSD|0BSD|PSF|Python Software Foundation|MPL|Mozilla|Zlib|CC0|BSL-1\.0)\b", re.I
 )
-"""Licences that lay nothing on what is built with a package; MPL covers its own files alone."""
 BOUND = re.compile(r"\b(AGPL|GPL|LGPL|SSPL|Commons Clause)\b|non-?commercial", re.I)
-SILENT = {"openexr": "BSD-3-Clause", "axe-playwright-python": "MIT"}
-"""Packages whose metadata names no licence: read in their own repositories."""
+# Packages whose metadata names no licence; these are from their repositories.
+WITHOUT_METADATA = {"openexr": "BSD-3-Clause", "axe-playwright-python": "MIT"}
+# Packages of NVIDIA in the extra `rtx`, which is never bundled.
 PROPRIETARY = {"tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"}
-"""NVIDIA's, of the extra `rtx`, which is never bundled."""
 
 
-def pins() -> dict[str, str]:
-    """Return name -> version of constraints.txt; every line must pin exactly."""
+def read_pins() -> dict[str, str]:
+    """Return name -> version from constraints.txt; fails on a line that is no exact pin."""
     found = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         text = line.partition("#")[0].strip()
@@ -41,8 +41,8 @@ def pins() -> dict[str, str]:
     return found
 
 
-def installed() -> dict[str, Distribution]:
-    """Return every distribution that this project's development environment consists of."""
+def find_installed() -> dict[str, Distribution]:
+    """Return name -> distribution for this project with its extra `dev`, dependencies included."""
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, str]] = set()
     waiting = [(OWN, extra) for extra in ("", "dev")]
@@ -54,7 +54,7 @@ def installed() -> dict[str, Distribution]:
         try:
             found[name] = distribution(name)
         except PackageNotFoundError:
-            continue  # of another platform, or of an extra that only names it
+            continue  # for another platform, or in an extra that is not installed
         for line in found[name].requires or ():
             needed = Requirement(line)
             if needed.marker is None or needed.marker.evaluate({"extra": extra}):
@@ -66,15 +66,17 @@ def installed() -> dict[str, Distribution]:
 
 @pytest.fixture(scope="module")
 def packages() -> dict[str, Distribution]:
-    return installed()
+    return find_installed()
 
 
-def licence(package: Distribution) -> str:
-    """Return what a distribution says of its licence."""
-    told = package.metadata
-    classifiers = [c for c in told.get_all("Classifier") or () if c.startswith("License ::")]
-    said = told["License-Expression"] or "; ".join(classifiers) or (told["License"] or "")[:100]
-    return said.strip() or SILENT.get(canonicalize_name(package.name), "")
+def find_licence(package: Distribution) -> str:
+    """Return the licence that a distribution's metadata names, or "" if it names none."""
+    fields = package.metadata
+    classifiers = [c for c in fields.get_all("Classifier") or () if c.startswith("License ::")]
+    named = (
+        fields["License-Expression"] or "; ".join(classifiers) or (fields["License"] or "")[:100]
+    )
+    return named.strip() or WITHOUT_METADATA.get(canonicalize_name(package.name), "")
 
 
 def test_the_environment_is_found_whole(packages: dict[str, Distribution]) -> None:
@@ -83,7 +85,7 @@ def test_the_environment_is_found_whole(packages: dict[str, Distribution]) -> No
 
 
 def test_everything_installed_is_pinned(packages: dict[str, Distribution]) -> None:
-    wanted = pins()
+    wanted = read_pins()
     # a build of torch for this machine: 2.13.0+cpu
     versions = {name: package.version.partition("+")[0] for name, package in packages.items()}
     assert {n: (v, wanted.get(n)) for n, v in versions.items() if wanted.get(n) != v} == {}
@@ -101,9 +103,11 @@ def test_nothing_comes_from_elsewhere() -> None:
 
 
 def test_every_licence_is_known_and_free(packages: dict[str, Distribution]) -> None:
-    told = {name: licence(package) for name, package in packages.items() if name not in PROPRIETARY}
+    licences = {n: find_licence(p) for n, p in packages.items() if n not in PROPRIETARY}
     assert {
-        n: said for n, said in told.items() if not FREE.search(said) or BOUND.search(said)
+        name: licence
+        for name, licence in licences.items()
+        if not FREE.search(licence) or BOUND.search(licence)
     } == {}
 
 

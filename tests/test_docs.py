@@ -1,7 +1,7 @@
-"""The documentation builds without a warning, and what it tells people to type works.
+"""The documentation builds without a warning, and the commands on its pages work.
 
 Blocks of `sh` and `python` are executed page by page; EXCEPTED lists the two that are not. A block
-of `yaml` or `toml` that begins with the name of a file becomes that file.
+of `yaml` that begins with the name of a file becomes that file.
 """
 
 from __future__ import annotations
@@ -30,25 +30,27 @@ from tests.support import ROOT
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 BLOCK = re.compile(r"(<!-- not run[^\n]+ -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+# Page -> number of blocks that are not run: pip would change the environment, and clusters.md has
+# a test of its own.
 EXCEPTED = {"install.md": 1, "clusters.md": 1}
-"""Page -> blocks not run here: pip would change the environment, and a cluster has its own test."""
+# Added to runs and plans: these tests are about commands, others are about the network.
 QUICK = ["--engine", "bicubic", "--preset", "ultrafast"]
-"""Added to runs and plans: the pages are about commands, other tests about the network."""
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the clips and light fields as the pages name them."""
+    """Return a folder with the clips and light fields under the names that the pages use."""
     from tests.support.recordings import write_pair
 
     folder = tmp_path_factory.mktemp("docs")
     lr, hr = write_pair(folder, frames=16, height=96, width=128)
     hr_mp4 = folder / "original.mp4"
     for source, target in ((hr, hr_mp4), (hr, folder / "ref.mp4"), (lr, folder / "input.mp4")):
-        moved = CliRunner().invoke(
+        copied = CliRunner().invoke(
             main, ["degrade", str(source), "--scale", "1", "--crf", "8", "-o", str(target)]
         )
-        assert moved.exit_code == 0, moved.output
+        assert copied.exit_code == 0, copied.output
+
     write_views(folder)
     write_stills(folder)
     (folder / "pipeline").mkdir()
@@ -75,7 +77,7 @@ def write_stills(folder: Path) -> None:
 
 
 def write_views(folder: Path) -> None:
-    """Write views/, hr_views/, hr_view.png and original_views/ as the pages name them."""
+    """Write views/, hr_views/, hr_view.png and original_views/."""
     from tests.support import scenes
 
     for row in range(3):
@@ -88,8 +90,8 @@ def write_views(folder: Path) -> None:
     shutil.copy(folder / "hr_views" / "view_00_00.png", folder / "hr_view.png")
 
 
-def blocks(page: str) -> list[tuple[str, str]]:
-    """Return (language, text) of the page's blocks that are to be executed."""
+def find_blocks(page: str) -> list[tuple[str, str]]:
+    """Return (language, text) of every block of the page that is executed."""
     text = (DOCS / page).read_text(encoding="utf-8")
     return [
         (language, body)
@@ -143,8 +145,8 @@ def test_commands_and_links_of_a_page_exist(page: str) -> None:
         assert link in PAGES
 
 
-def options_of(words: list[str]) -> set[str]:
-    """Return all options of the command that `pipeline ...` names; fails where there is none."""
+def find_options(words: list[str]) -> set[str]:
+    """Return all options of the command that `pipeline ...` names; fails if there is none."""
     group: click.Command = main
     known = {option for p in main.params for option in p.opts}
     for word in words:
@@ -165,25 +167,25 @@ def test_every_command_in_running_text_has_its_options(text: str) -> None:
         re.MULTILINE,
     )
     for command in written:
-        # what stands after # explains; after -- another program's words begin
-        told = re.split(r"\s#\s|\s--\s", command)[0]
-        words = [w for w in told.split()[1:] if re.fullmatch(r"[a-z]+", w)]
-        options = set(re.findall(r"(?<!\S)--[a-z][a-z-]+", told))
+        # a comment follows #, and the arguments of another program follow --
+        own = re.split(r"\s#\s|\s--\s", command)[0]
+        words = [w for w in own.split()[1:] if re.fullmatch(r"[a-z]+", w)]
+        options = set(re.findall(r"(?<!\S)--[a-z][a-z-]+", own))
         if words and words[0] in COMMANDS:
-            known = options_of(words) | submitted(words)
+            known = find_options(words) | forwarded_options(words)
             assert options <= known, (command, options - known)
 
 
-def submitted(words: list[str]) -> set[str]:
-    """Return the options that `pipeline submit` hands on."""
-    return options_of(["run"]) if words[0] == "submit" else set()
+def forwarded_options(words: list[str]) -> set[str]:
+    """Return the options that `pipeline submit` forwards to `run`."""
+    return find_options(["run"]) if words[0] == "submit" else set()
 
 
-def quickened(words: list[str]) -> list[str]:
-    """Return the options that make a command of a page quick enough to be tested."""
+def quick_options(words: list[str]) -> list[str]:
+    """Return the options that make a command of a page quick enough for a test."""
     if words[1] == "train":
         return ["--set", "steps=1", "--set", "batch=2", "--set", "size=64", "--set", "workers=0"]
-    if "--model" in words:  # the weights are to be read, not to be passed over by bicubic
+    if "--model" in words:  # bicubic would not read the weights
         return ["--engine", "torch", *QUICK[2:], "--end", "0.1"]
     if words[1] not in ("run", "plan") or "--help" in words:
         return []
@@ -192,14 +194,14 @@ def quickened(words: list[str]) -> list[str]:
     return QUICK if video else QUICK[:2]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+@pytest.mark.parametrize("page", [page for page in PAGES if find_blocks(page)])
 def test_the_commands_of_a_page_work(
     page: str, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(recordings, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for language, body in blocks(page):
+    for language, body in find_blocks(page):
         if language == "python":
             exec(compile(body, page, "exec"), names)
             continue
@@ -208,10 +210,10 @@ def test_the_commands_of_a_page_work(
             continue
         for line in body.splitlines():
             words = shlex.split(line, comments=True)
-            if words[0] == "make":  # its recipe is CI's, and what `pipeline demo` does has a test
+            if words[0] == "make":  # CI runs the recipe, and `pipeline demo` has its own test
                 subprocess.run([words[0], "-n", *words[1:]], cwd=ROOT, check=True)
                 continue
             assert words[0] == "pipeline", f"{page}: only pipeline commands can be tested: {line}"
-            quick = quickened(words)
+            quick = quick_options(words)
             result = CliRunner().invoke(main, words[1:] + quick)
             assert result.exit_code == 0, (line, result.output, result.exception)
