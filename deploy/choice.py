@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
 
 from deploy.export.stored import weights_sha256
+from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry
-from deploy.selftest import driver, versions
 
 MARGIN = 1.05
 """An engine takes PyTorch's place when it is faster by this: below, measurements decide by luck."""
@@ -59,28 +57,6 @@ def sample(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
     small = (width // SCALE, height // SCALE)
     one = cv2.resize(np.roll(ref, (2, 3), axis=(0, 1)), small, interpolation=cv2.INTER_AREA)
     return cast(Pixels, np.stack([one] * frames)), cast(Pixels, np.stack([ref] * frames))
-
-
-def device_facts() -> Facts:
-    """Return what decides speed besides the model: processor, cores, GPU, driver, libraries."""
-    import torch
-
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "gpu": gpu,
-        "driver": driver() if gpu else "",
-        "versions": versions(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((s.partition(":")[2].strip() for s in lines if s.startswith("model name")), "")
 
 
 def choose(

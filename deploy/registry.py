@@ -24,14 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from filelock import FileLock
 
+from deploy.cache import cache_root
 from deploy.protocol import EngineError
 
 Facts = Mapping[str, Any]
 """Names to values that JSON holds."""
-APPLICATION = "crossnetpp-pipeline"
 
 
 class RegistryError(EngineError):
@@ -53,9 +52,8 @@ class Entry:
 
 
 def default_root() -> Path:
-    """Return the folder: `$PIPELINE_CACHE/engines`, else in the user's cache."""
-    base = os.environ.get("PIPELINE_CACHE")
-    return Path(base or platformdirs.user_cache_path(APPLICATION)) / "engines"
+    """Return the folder of engines in the program's cache."""
+    return cache_root() / "engines"
 
 
 def digest_of(key: Facts) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 
 from deploy.export.stored import weights_sha256
+from deploy.machine import driver_version, library_versions
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry, RegistryError
 
@@ -21,27 +21,12 @@ PSNR_NEEDED = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0}
 """dB between an engine's pixels and PyTorch's in float32."""
 SCALE = 4
 _PICTURE = Path(__file__).with_name("selftest.png")
-_LIBRARIES = (
-    *("torch", "onnxruntime", "onnxruntime-gpu", "openvino"),
-    *("tensorrt", "tensorrt-cu13", "tensorrt-rtx-cu13-libs"),
-)
 _INFINITE = 99.0
 """dB said of equal pictures: JSON has no infinity."""
 
 
 class SelfTestError(EngineError):
     """Report an engine that does not compute what the network does."""
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries that engines run on."""
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def pairs() -> Iterator[tuple[Pixels, Pixels]]:
@@ -106,17 +91,9 @@ def key_of(engine: Engine) -> Facts:
         "weights": weights_sha256(info.model),
         "precision": info.precision,
         "device": info.device,
-        "driver": driver() if info.device.startswith("cuda") else "",
-        "versions": versions(),
+        "driver": driver_version() if info.device.startswith("cuda") else "",
+        "versions": library_versions(),
     }
-
-
-def driver() -> str:
-    """Return the version of the NVIDIA driver, or ""."""
-    try:
-        return Path("/sys/module/nvidia/version").read_text().strip()
-    except OSError:
-        return ""
 
 
 def trust(

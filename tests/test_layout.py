@@ -18,6 +18,15 @@ ALLOWED = {
 }
 """Package -> the packages it may import."""
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "deploy": (
+        ("load",),
+        ("selftest",),
+        ("engines",),
+        ("trt", "choice"),
+        ("export", "machine"),
+        ("registry", "tiling"),
+        ("protocol", "memory", "cache"),
+    ),
     "crossnetpp": (
         ("train", "evaluate", "api"),
         ("training", "evaluation"),

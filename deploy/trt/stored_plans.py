@@ -10,8 +10,8 @@ from pathlib import Path
 from deploy.export.graphs import Spec
 from deploy.export.stored import exported
 from deploy.export.write import EXPORT_VERSION
+from deploy.machine import driver_version
 from deploy.registry import Entry, Facts, Registry
-from deploy.selftest import driver
 from deploy.trt.build_process import build, silent
 from deploy.trt.building import Progress, Request
 from deploy.trt.gpu import Gpu
@@ -79,7 +79,7 @@ def plan_here(
 
 def _facts(model: str, start: float) -> Facts:
     seconds = round(time.perf_counter() - start, 1)
-    return {"model": model, "driver": driver(), "build_seconds": seconds}
+    return {"model": model, "driver": driver_version(), "build_seconds": seconds}
 
 
 def _timing_key(flavour: Flavour, gpu: Gpu) -> Facts:

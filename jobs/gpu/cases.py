@@ -79,11 +79,14 @@ def measure_ceilings(case: Case) -> None:
 def _describe_gpu() -> None:
     import torch
 
-    from deploy.selftest import driver, versions
+    from deploy.machine import driver_version, library_versions
     from deploy.trt.gpu import gpu_here
 
     print_line(
-        gpu=gpu_here()._asdict(), driver=driver(), cuda=torch.version.cuda, versions=versions()
+        gpu=gpu_here()._asdict(),
+        driver=driver_version(),
+        cuda=torch.version.cuda,
+        versions=library_versions(),
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from deploy.cache import cache_root
 from pipeline.errors import InputError
 from pipeline.remote.transfer import (
     Found,
@@ -37,8 +38,7 @@ _USER = "used-by-"
 
 def root() -> Path:
     """Return the cache's folder, made if it is not there."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(os.environ.get("PIPELINE_CACHE") or Path(base) / "crossnetpp-pipeline")
+    folder = cache_root()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

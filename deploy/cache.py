@@ -1,0 +1,16 @@
+"""The folder in which the program keeps what it can make or fetch again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+APPLICATION = "crossnetpp-pipeline"
+
+
+def cache_root() -> Path:
+    """Return `$PIPELINE_CACHE`, or by default the program's folder in the user's cache."""
+    folder = os.environ.get("PIPELINE_CACHE")
+    return Path(folder) if folder else platformdirs.user_cache_path(APPLICATION)

@@ -1,0 +1,62 @@
+"""Facts about this machine that decide how fast, and how exactly, an engine computes."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from pathlib import Path
+
+from deploy.registry import Facts
+
+_LIBRARIES = (
+    "torch",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-cu13",
+    "tensorrt-rtx-cu13-libs",
+)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the installed libraries that engines run on."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def driver_version() -> str:
+    """Return the version of the NVIDIA driver, or "" without one."""
+    try:
+        return Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:
+        return ""
+
+
+def processor_name() -> str:
+    """Return the model name of the CPU, or "" where Linux does not publish one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "")
+
+
+def device_facts() -> Facts:
+    """Return all that decides speed besides the model: processor, cores, GPU, driver, libraries."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return {
+        "processor": processor_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": gpu,
+        "driver": driver_version() if gpu else "",
+        "versions": library_versions(),
+    }
