@@ -14,7 +14,7 @@ from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry
 
-MARGIN = 1.05
+SPEED_MARGIN = 1.05
 """An engine takes PyTorch's place when it is faster by this: below, measurements decide by luck."""
 FRAMES, SCALE, TURNS = 2, 4, 3
 _HEIGHT, _WIDTH = 320, 512
@@ -27,7 +27,7 @@ class Choice(NamedTuple):
     why: str
 
 
-def frames_per_second(
+def measure_fps(
     engine: Engine,
     *,
     height: int = _HEIGHT,
@@ -39,7 +39,7 @@ def frames_per_second(
 
     As in a clip, one reference serves all of them; the first call, which compiles, is not counted.
     """
-    lr, refs = sample(height, width, frames)
+    lr, refs = make_sample_frames(height, width, frames)
     engine.enhance(lr, refs)
     best = np.inf
     for _ in range(turns):
@@ -49,7 +49,7 @@ def frames_per_second(
     return frames / best
 
 
-def sample(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
+def make_sample_frames(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
     """Return LR frames, all the same, and their reference `frames` times (`height` x `width`)."""
     rng = np.random.default_rng(0)
     ref = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
@@ -59,7 +59,7 @@ def sample(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
     return cast(Pixels, np.stack([one] * frames)), cast(Pixels, np.stack([ref] * frames))
 
 
-def choose(
+def choose_engine(
     model: str,
     candidates: tuple[str, ...],
     load: Callable[[str], Engine],
@@ -94,16 +94,16 @@ def choose(
                 # what 64 does not divide is padded: the published networks are measured small
                 heavy = engine.info.multiple > 32
                 size = {"height": 128, "width": 192, "turns": 1} if heavy else {}
-                speeds[name] = round(frames_per_second(engine, **size), 3)
+                speeds[name] = round(measure_fps(engine, **size), 3)
             except EngineError as error:
                 failed[name] = str(error)
         return b"", {"fps": speeds, "failed": failed}
 
     facts = registry.get_or_make(key, "speed", measure, anew=anew).facts
-    return fastest(facts["fps"], facts["failed"])
+    return pick_fastest(facts["fps"], facts["failed"])
 
 
-def fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:
+def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:
     """Return the fastest engine, PyTorch where it is as good as that; EngineError if none ran."""
     if not speeds:
         raise EngineError(
@@ -111,7 +111,7 @@ def fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:
             + "; ".join(f"{name} {why}" for name, why in failed.items())
         )
     name = max(speeds, key=lambda each: speeds[each])
-    if name != "torch" and speeds[name] < MARGIN * speeds.get("torch", 0.0):
+    if name != "torch" and speeds[name] < SPEED_MARGIN * speeds.get("torch", 0.0):
         name = "torch"
     ranked = sorted(speeds.items(), key=lambda item: -item[1])
     measured = ", ".join(f"{each} {fps:.3g}" for each, fps in ranked)

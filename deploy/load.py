@@ -15,7 +15,7 @@ from deploy.protocol import (
     UnknownEngineError,
 )
 from deploy.registry import Registry, RegistryError
-from deploy.tiling import Robust
+from deploy.tiling import TilingEngine
 
 __all__ = [
     "ENGINES",
@@ -53,38 +53,40 @@ def load_engine(
             f"found the engine '{name}', expected one of {', '.join(ENGINES)}; try --engine auto"
         )
     if name == "bicubic":
-        return Robust(BicubicEngine(threads=threads))
+        return TilingEngine(BicubicEngine(threads=threads))
     # torch takes seconds to import, and the bicubic engine does without
-    from deploy.choice import choose
-    from deploy.selftest import judge_of
+    from deploy.choice import choose_engine
+    from deploy.selftest import load_baseline_engine
 
     if name == "torch":
-        engine = make(name, model, threads)
+        engine = create_engine(name, model, threads)
         if engine.info.precision == "fp32":
-            return Robust(engine)  # the judge itself: there is nothing to test and to keep
+            return TilingEngine(engine)  # the judge itself: there is nothing to test and to keep
     try:
         registry = registry or Registry()
     except RegistryError as error:
         if name != "auto":
             raise
-        judge = judge_of(model, threads=threads)
+        judge = load_baseline_engine(model, threads=threads)
         judge.info = replace(judge.info, reason=f"auto: nothing can be kept here: {error}")
-        return Robust(judge)
+        return TilingEngine(judge)
     if name == "auto":
-        choice = choose(
+        choice = choose_engine(
             model,
-            candidates(),
-            lambda each: trusted(each, model, threads, registry),
+            list_candidates(),
+            lambda each: load_tested_engine(each, model, threads, registry),
             registry,
             threads=threads,
             say=say,
             anew=anew,
         )
-        return Robust(trusted(choice.name, model, threads, registry, reason=choice.why))
-    return Robust(or_torch(name, model, threads, registry))
+        return TilingEngine(
+            load_tested_engine(choice.name, model, threads, registry, reason=choice.why)
+        )
+    return TilingEngine(load_or_fall_back(name, model, threads, registry))
 
 
-def candidates() -> tuple[str, ...]:
+def list_candidates() -> tuple[str, ...]:
     """Return the engines that `auto` looks at on this device."""
     import torch
 
@@ -93,7 +95,9 @@ def candidates() -> tuple[str, ...]:
     return ("torch", "onnx", "openvino")
 
 
-def make(name: str, model: str, threads: int | None, *, reason: str = "asked for") -> Engine:
+def create_engine(
+    name: str, model: str, threads: int | None, *, reason: str = "asked for"
+) -> Engine:
     """Return an engine that nobody has tested; EngineError where it cannot be had."""
     from crossnetpp.checkpoint import WeightsError
 
@@ -117,7 +121,7 @@ def make(name: str, model: str, threads: int | None, *, reason: str = "asked for
         raise EngineError(str(error)) from error
 
 
-def trusted(
+def load_tested_engine(
     name: str,
     model: str,
     threads: int | None,
@@ -127,21 +131,23 @@ def trusted(
     anew: bool = False,
 ) -> Engine:
     """Return an engine that has passed its self-test; SelfTestError for one that fails it."""
-    from deploy.selftest import judge_of, trust
+    from deploy.selftest import load_baseline_engine, require_selftest
 
-    engine = make(name, model, threads, reason=reason)
+    engine = create_engine(name, model, threads, reason=reason)
     if (name, engine.info.precision) != ("torch", "fp32"):
-        trust(engine, registry, lambda: judge_of(model, threads=threads), anew=anew)
+        require_selftest(
+            engine, registry, lambda: load_baseline_engine(model, threads=threads), anew=anew
+        )
     return engine
 
 
-def or_torch(name: str, model: str, threads: int | None, registry: Registry) -> Engine:
+def load_or_fall_back(name: str, model: str, threads: int | None, registry: Registry) -> Engine:
     """Return a trusted engine, or PyTorch, which then says why."""
-    from deploy.selftest import SelfTestError, judge_of
+    from deploy.selftest import SelfTestError, load_baseline_engine
 
     try:
-        return trusted(name, model, threads, registry)
+        return load_tested_engine(name, model, threads, registry)
     except SelfTestError as error:
-        judge = judge_of(model, threads=threads)
+        judge = load_baseline_engine(model, threads=threads)
         judge.info = replace(judge.info, reason=f"{name} {error}; torch fp32 runs in its place")
         return judge

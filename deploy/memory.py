@@ -14,7 +14,7 @@ _SAID = (
 )
 
 
-def free_bytes(device: str) -> int:
+def available_bytes(device: str) -> int:
     """Return the free memory of `cpu` or `cuda:N` in bytes; 0 where it cannot be known."""
     if device.startswith("cuda"):
         import torch

@@ -65,7 +65,7 @@ CONTEXT = 384
 """Pixels; what `fast` sees farther away changes no more than 1 pixel in 100,000 by over a level."""
 
 
-def scale_of(lr: Pixels, ref: Pixels) -> int:
+def find_scale(lr: Pixels, ref: Pixels) -> int:
     """Return the scale between `lr` and `ref`; raise EngineError when they do not fit."""
     scale: int = ref.shape[1] // lr.shape[1]
     fits = ref.shape == (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale, 3)
@@ -78,7 +78,7 @@ def scale_of(lr: Pixels, ref: Pixels) -> int:
     return scale
 
 
-def padded(frames: Pixels, multiple: int) -> Pixels:
+def pad_to_multiple(frames: Pixels, multiple: int) -> Pixels:
     """Return N x H x W x 3 frames whose last row and column are repeated up to a multiple."""
     height, width = frames.shape[1:3]
     spare = (0, -height % multiple), (0, -width % multiple)

@@ -56,7 +56,7 @@ def default_root() -> Path:
     return cache_root() / "engines"
 
 
-def digest_of(key: Facts) -> str:
+def digest_key(key: Facts) -> str:
     """Return the name of what was made from `key`."""
     return hashlib.sha256(_canonical(key)).hexdigest()[:32]
 
@@ -134,11 +134,11 @@ class Registry:
         if not isinstance(sidecar, dict) or not isinstance(sidecar.get("hmac"), str):
             return None
         same = hmac.compare_digest(sidecar["hmac"], self._signature(sidecar))
-        return sidecar if same and digest_of(sidecar["key"]) == digest else None
+        return sidecar if same and digest_key(sidecar["key"]) == digest else None
 
     def get(self, key: Facts) -> Entry | None:
         """Return what was made from `key` if it is there, ours, whole and not quarantined."""
-        sidecar = self._trusted_sidecar(digest_of(key))
+        sidecar = self._trusted_sidecar(digest_key(key))
         if sidecar is None or sidecar.get("quarantined"):
             return None
         path = self.root / sidecar["file"]
@@ -150,7 +150,7 @@ class Registry:
 
     def quarantined(self, key: Facts) -> str:
         """Return why what was made from `key` is not to be used, or ""."""
-        sidecar = self._trusted_sidecar(digest_of(key))
+        sidecar = self._trusted_sidecar(digest_key(key))
         return str(sidecar.get("quarantined", "")) if sidecar is not None else ""
 
     def quarantine(self, key: Facts, reason: str) -> None:
@@ -162,7 +162,7 @@ class Registry:
 
         Raises RegistryError when the disk is full.
         """
-        name = f"{digest_of(key)}.{kind}"
+        name = f"{digest_key(key)}.{kind}"
         try:
             self._replace(self.root / name, content)
             self._write_sidecar(key, name, hashlib.sha256(content).hexdigest(), facts)
@@ -186,7 +186,7 @@ class Registry:
         }
         sidecar["hmac"] = self._signature(sidecar)
         text = json.dumps(sidecar, indent=1, sort_keys=True).encode()
-        self._replace(self._sidecar(digest_of(key)), text)
+        self._replace(self._sidecar(digest_key(key)), text)
 
     def _replace(self, path: Path, content: bytes) -> None:
         handle, partial = tempfile.mkstemp(dir=self.root, suffix=".part")
@@ -210,7 +210,7 @@ class Registry:
         found = None if anew else self.get(key)
         if found is not None:
             return found
-        with FileLock(self.root / f"{digest_of(key)}.lock", mode=0o600):
+        with FileLock(self.root / f"{digest_key(key)}.lock", mode=0o600):
             # somebody else may have made it while this process waited for the lock
             found = None if anew else self.get(key)
             if found is not None:

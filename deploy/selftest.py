@@ -17,7 +17,7 @@ from deploy.machine import driver_version, library_versions
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry, RegistryError
 
-PSNR_NEEDED = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0}
+LOWEST_PSNR = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0}
 """dB between an engine's pixels and PyTorch's in float32."""
 SCALE = 4
 _PICTURE = Path(__file__).with_name("selftest.png")
@@ -29,7 +29,7 @@ class SelfTestError(EngineError):
     """Report an engine that does not compute what the network does."""
 
 
-def pairs() -> Iterator[tuple[Pixels, Pixels]]:
+def make_test_pairs() -> Iterator[tuple[Pixels, Pixels]]:
     """Yield LR frames and references that ask for everything: noise, and motion in a photograph.
 
     One batch of two each, uint8, x4, of sizes that have to be padded.
@@ -58,13 +58,13 @@ def pairs() -> Iterator[tuple[Pixels, Pixels]]:
     yield cast(Pixels, np.stack(lr)), cast(Pixels, np.stack(ref))
 
 
-def compare(engine: Engine, judge: Engine) -> dict[str, float]:
+def compare_engines(engine: Engine, judge: Engine) -> dict[str, float]:
     """Return the lowest PSNR (dB) between two engines, and the largest difference in levels.
 
     Raises SelfTestError for pixels of another shape or type.
     """
     worst, largest = _INFINITE, 0.0
-    for lr, ref in pairs():
+    for lr, ref in make_test_pairs():
         want, got = judge.enhance(lr, ref), engine.enhance(lr, ref)
         if (want.shape, want.dtype) != (got.shape, got.dtype):
             raise SelfTestError(f"made {got.dtype} {got.shape}, expected {want.dtype} {want.shape}")
@@ -75,14 +75,14 @@ def compare(engine: Engine, judge: Engine) -> dict[str, float]:
     return {"psnr": round(float(worst), 2), "largest_difference": largest}
 
 
-def judge_of(model: str, *, threads: int | None = None) -> Engine:
+def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
     """Return what every engine is held against: PyTorch, eager, float32."""
     from deploy.engines.torch_engine import TorchEngine
 
     return TorchEngine(model, threads=threads, reason="the judge", precision="fp32")
 
 
-def key_of(engine: Engine) -> Facts:
+def selftest_key(engine: Engine) -> Facts:
     """Return what a self-test holds for: another driver or library means another test."""
     info = engine.info
     return {
@@ -96,20 +96,20 @@ def key_of(engine: Engine) -> Facts:
     }
 
 
-def trust(
+def require_selftest(
     engine: Engine, registry: Registry, make_judge: Callable[[], Engine], *, anew: bool = False
 ) -> Facts:
     """Return the figures of the engine's self-test, made now if there was none.
 
     Raises SelfTestError for an engine that fails it or has failed it before; it is quarantined.
     """
-    key = key_of(engine)
-    needed = PSNR_NEEDED[engine.info.precision]
+    key = selftest_key(engine)
+    needed = LOWEST_PSNR[engine.info.precision]
     if not anew and (reason := registry.quarantined(key)):
         raise SelfTestError(f"{reason} (found before; `pipeline engines verify` tests again)")
 
     def test() -> tuple[bytes, Facts]:
-        figures = compare(engine, make_judge())
+        figures = compare_engines(engine, make_judge())
         if figures["psnr"] < needed:
             raise SelfTestError(
                 f"differs from PyTorch (PSNR {figures['psnr']:.1f} dB, expected {needed:g}; "

@@ -12,14 +12,14 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.memory import free_bytes
+from deploy.memory import available_bytes
 from deploy.protocol import Engine, EngineError, OutOfMemory, Pixels
 
-SHARE = 0.7
+MEMORY_SHARE = 0.7
 """Of the free memory; decoding, encoding and other programs have the rest."""
-SEAM = 16
+SEAM_PIXELS = 16
 """Pixels on each side of a border over which two tiles fade into each other."""
-SMALLEST = 64
+SMALLEST_TILE = 64
 """Pixels; a tile's core is not made smaller."""
 
 
@@ -33,13 +33,15 @@ class Span(NamedTuple):
     """0..1 for each of these pixels; those of all spans sum to 1 everywhere."""
 
 
-def spans(length: int, pieces: int, context: int, multiple: int) -> list[Span]:
+def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Span]:
     """Return `pieces` spans over `length` pixels whose borders lie on multiples of `multiple`."""
     step = -(-length // pieces // multiple) * multiple
     borders = [0, *range(step, length, step), length]
     places = np.arange(length, dtype=np.float32) + 0.5
     # share of all that lies right of a border, rising over the seam
-    rising = [np.clip((places - border) / (2 * SEAM) + 0.5, 0, 1) for border in borders[1:-1]]
+    rising = [
+        np.clip((places - border) / (2 * SEAM_PIXELS) + 0.5, 0, 1) for border in borders[1:-1]
+    ]
     before: list[NDArray[np.float32] | float] = [1.0, *rising]
     after: list[NDArray[np.float32] | float] = [*rising, 0.0]
     found = []
@@ -51,7 +53,7 @@ def spans(length: int, pieces: int, context: int, multiple: int) -> list[Span]:
     return found
 
 
-def pieces(height: int, width: int, limit: int, context: int) -> tuple[int, int]:
+def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple[int, int]:
     """Return rows and columns of tiles that keep to `limit` pixels each, context included.
 
     Where even the smallest tiles do not, the smallest.
@@ -63,7 +65,10 @@ def pieces(height: int, width: int, limit: int, context: int) -> tuple[int, int]
         wide = -(-width // cols) + min(2, cols - 1) * context
         if min(tall, height) * min(wide, width) <= limit:
             return rows, cols
-        more_rows, more_cols = height // (rows + 1) >= SMALLEST, width // (cols + 1) >= SMALLEST
+        more_rows, more_cols = (
+            height // (rows + 1) >= SMALLEST_TILE,
+            width // (cols + 1) >= SMALLEST_TILE,
+        )
         if not more_rows and not more_cols:
             return rows, cols
         if more_rows and (height / rows >= width / cols or not more_cols):
@@ -72,13 +77,13 @@ def pieces(height: int, width: int, limit: int, context: int) -> tuple[int, int]
             cols += 1
 
 
-class Robust:
+class TilingEngine:
     """An engine that asks another one for no more at once than its device's memory allows."""
 
-    def __init__(self, engine: Engine, free: Callable[[str], int] = free_bytes) -> None:
+    def __init__(self, engine: Engine, free: Callable[[str], int] = available_bytes) -> None:
         self.info = engine.info
         self._engine = engine
-        share = int(SHARE * free(engine.info.device)) // max(1, engine.info.bytes_per_pixel)
+        share = int(MEMORY_SHARE * free(engine.info.device)) // max(1, engine.info.bytes_per_pixel)
         # down to a power of two, so that a resumed run mostly meets the same tiles
         self.limit = 1 << (share.bit_length() - 1) if share > 0 else 2**62
         """Output pixels in one call."""
@@ -110,7 +115,7 @@ class Robust:
         frames, height, width = shape[:3]
 
         def parts() -> tuple[int, int]:
-            return pieces(height, width, self.limit, self.info.context)
+            return choose_tile_grid(height, width, self.limit, self.info.context)
 
         tried = parts()
         self.limit = min(self.limit, frames * height * width) // 2
@@ -127,9 +132,9 @@ class Robust:
         height, width = ref.shape[1:3]
         scale = height // lr.shape[1]
         multiple, context = self.info.multiple, self.info.context
-        rows, cols = pieces(height, width, self.limit, context)
-        down = spans(height, rows, context, multiple)
-        across = spans(width, cols, context, multiple)
+        rows, cols = choose_tile_grid(height, width, self.limit, context)
+        down = make_spans(height, rows, context, multiple)
+        across = make_spans(width, cols, context, multiple)
         total = np.zeros((height, width, 3), np.float32)
         for row in down:
             for col in across:

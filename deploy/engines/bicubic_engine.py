@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deploy.protocol import EngineInfo, Pixels, scale_of
+from deploy.protocol import EngineInfo, Pixels, find_scale
 
 
 class BicubicEngine:
@@ -28,7 +28,7 @@ class BicubicEngine:
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         """Return `lr` up-sampled to the size of `ref` (a = -0.75, OpenCV's INTER_CUBIC)."""
-        scale_of(lr, ref)
+        find_scale(lr, ref)
         sr = np.empty_like(ref)
         size = (ref.shape[2], ref.shape[1])
         for frame, out in zip(lr, sr, strict=True):

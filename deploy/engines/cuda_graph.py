@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEPT = 3
+MOST_GRAPHS = 3
 """Sizes that stay recorded: a clip has whole batches and a last one, tiles have a few more."""
-WARM_UP = 2
+WARM_UP_RUNS = 2
 """Runs before one is recorded: libraries choose their kernels and take their workspace in them."""
 
 Work = Callable[..., Tensor]
 
 
-class Recording:
+class CudaGraph:
     """One piece of work for inputs of fixed sizes."""
 
     def __init__(self, work: Work, inputs: Sequence[Tensor], pool: _POOL_HANDLE) -> None:
@@ -37,7 +37,7 @@ class Recording:
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
-            for _ in range(WARM_UP):
+            for _ in range(WARM_UP_RUNS):
                 work(*self._inputs)
         torch.cuda.current_stream().wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
@@ -53,14 +53,14 @@ class Recording:
         return self._output
 
 
-class Recordings:
+class CudaGraphCache:
     """The recordings of one network, the sizes used last, in one pool of memory.
 
     They share memory, so what one returned has to be read before another plays.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, Recording] = OrderedDict()
+        self._kept: OrderedDict[Hashable, CudaGraph] = OrderedDict()
         self._plain: set[Hashable] = set()
         """What could not be recorded."""
         self._pool: _POOL_HANDLE | None = None
@@ -75,7 +75,7 @@ class Recordings:
             return work(*inputs)
         recording = self._kept.pop(key, None)
         if recording is None:
-            while len(self._kept) >= KEPT:
+            while len(self._kept) >= MOST_GRAPHS:
                 self._kept.popitem(last=False)
             try:
                 recording = self._record(work, inputs)
@@ -88,10 +88,10 @@ class Recordings:
         self._kept[key] = recording
         return recording(inputs)
 
-    def _record(self, work: Work, inputs: Sequence[Tensor]) -> Recording:
+    def _record(self, work: Work, inputs: Sequence[Tensor]) -> CudaGraph:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        return Recording(work, inputs, self._pool)
+        return CudaGraph(work, inputs, self._pool)
 
     def _forget(self) -> None:
         self._kept.clear()

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.export.graphs import PixelType, Spec, parts
-from deploy.export.session import Run
-from deploy.export.stored import exported, network_of
+from deploy.export.graphs import GraphSpec, PixelType, list_parts
+from deploy.export.session import RunGraph
+from deploy.export.stored import get_or_export_graph, load_model_network
 from deploy.memory import is_out_of_memory
-from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, padded, scale_of
+from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale, pad_to_multiple
 
 BYTES_PER_PIXEL = 900
 """Working memory for each output pixel of a frame, `fast` on a CPU; measured."""
@@ -38,13 +38,13 @@ class GraphEngine:
         self, model: str = "fast", *, threads: int | None = None, reason: str = "asked for"
     ) -> None:
         device = self._start()
-        network = network_of(model)
+        network = load_model_network(model)
         self._model = model
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._parts = parts(network)
+        self._parts = list_parts(network)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"{self.name}-engine")
         self._graphs: dict[tuple[int, str], list[bytes]] = {}
-        self._runs: dict[tuple[int, str, tuple[int, int] | None], list[Run]] = {}
+        self._runs: dict[tuple[int, str, tuple[int, int] | None], list[RunGraph]] = {}
         self._lock = threading.Lock()
         self._kept: _Kept | None = None
         self.info = EngineInfo(
@@ -64,7 +64,7 @@ class GraphEngine:
 
     def _compile(
         self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
-    ) -> list[Run]:
+    ) -> list[RunGraph]:
         """Return a function for each graph; `size` is None unless `compiles_shapes`."""
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class GraphEngine:
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         """Return SR frames, shape and dtype of `ref`; see Engine.enhance."""
-        scale = scale_of(lr, ref)
+        scale = find_scale(lr, ref)
         try:
             return self._enhance(lr, ref, scale)
         except (RuntimeError, MemoryError) as error:
@@ -87,7 +87,7 @@ class GraphEngine:
     def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:
         height, width = ref.shape[1:3]
         multiple = self.info.multiple
-        lr, ref = padded(lr, multiple // scale), padded(ref, multiple)
+        lr, ref = pad_to_multiple(lr, multiple // scale), pad_to_multiple(ref, multiple)
         runs = self._runs_for(scale, cast(PixelType, str(ref.dtype)), ref.shape[1:3])
         prepared = [self._prepare(runs, frame, scale) for frame in ref]
         frames = self._pool.map(
@@ -99,10 +99,10 @@ class GraphEngine:
     def _inputs(
         self, lr: Pixels, ref: Pixels, prepared: list[NDArray[Any]]
     ) -> dict[str, NDArray[Any]]:
-        names = Spec(self._parts[-1], 2).inputs
+        names = GraphSpec(self._parts[-1], 2).inputs
         return dict(zip(names, (lr, ref, *prepared), strict=True))
 
-    def _prepare(self, runs: list[Run], ref: Pixels, scale: int) -> list[NDArray[Any]]:
+    def _prepare(self, runs: list[RunGraph], ref: Pixels, scale: int) -> list[NDArray[Any]]:
         """Return what the frames need of one reference, or the last one's if it is the same."""
         if len(self._parts) == 1:
             return []
@@ -112,12 +112,12 @@ class GraphEngine:
             self._kept = kept
         return kept.prepared
 
-    def _runs_for(self, scale: int, pixels: PixelType, size: tuple[int, ...]) -> list[Run]:
+    def _runs_for(self, scale: int, pixels: PixelType, size: tuple[int, ...]) -> list[RunGraph]:
         with self._lock:
             graphs = self._graphs.get((scale, pixels))
             if graphs is None:
-                specs = [Spec(part, scale, pixels) for part in self._parts]
-                graphs = [exported(self._model, spec).read() for spec in specs]
+                specs = [GraphSpec(part, scale, pixels) for part in self._parts]
+                graphs = [get_or_export_graph(self._model, spec).read() for spec in specs]
                 self._graphs[scale, pixels] = graphs
             shape = (size[0], size[1]) if self.compiles_shapes else None
             if (scale, pixels, shape) not in self._runs:

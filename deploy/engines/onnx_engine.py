@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deploy.engines.graph_engine import GraphEngine
-from deploy.export.session import Run, on_cuda, session
+from deploy.export.session import RunGraph, create_session, has_cuda_provider
 
 
 class OnnxEngine(GraphEngine):
@@ -14,9 +14,9 @@ class OnnxEngine(GraphEngine):
     name = "onnx"
 
     def _start(self) -> str:
-        return "cuda:0" if on_cuda() else "cpu"
+        return "cuda:0" if has_cuda_provider() else "cpu"
 
     def _compile(
         self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
-    ) -> list[Run]:
-        return [session(graph, threads=1) for graph in graphs]
+    ) -> list[RunGraph]:
+        return [create_session(graph, threads=1) for graph in graphs]

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.engines.graph_engine import GraphEngine
-from deploy.export.graphs import PREPARED
-from deploy.export.session import Run
+from deploy.export.graphs import PREPARED_TENSORS
+from deploy.export.session import RunGraph
 from deploy.protocol import EngineError
 
 
-def openvino() -> Any:
+def import_openvino() -> Any:
     """Return the package; EngineError when it is missing or broken.
 
     It calls home only from `convert_model`, which is not used here.
@@ -39,16 +39,16 @@ class OpenvinoEngine(GraphEngine):
     compiles_shapes = True
 
     def _start(self) -> str:
-        self._core = openvino().Core()
+        self._core = import_openvino().Core()
         return "cpu"
 
     def _compile(
         self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
-    ) -> list[Run]:
+    ) -> list[RunGraph]:
         assert size is not None
         return [self._compiled(graph, size, scale) for graph in graphs]
 
-    def _compiled(self, graph: bytes, size: tuple[int, int], scale: int) -> Run:
+    def _compiled(self, graph: bytes, size: tuple[int, int], scale: int) -> RunGraph:
         try:
             model = self._core.read_model(graph)
             shapes = {i.any_name: _shape(i.any_name, size, scale) for i in model.inputs}
@@ -93,5 +93,5 @@ def _shape(name: str, size: tuple[int, int], scale: int) -> list[int | None]:
         return [1, height // scale, width // scale, 3]
     if name == "ref":
         return [1, height, width, 3]
-    k = 1 if name == PREPARED[0] else int(name[1:])
+    k = 1 if name == PREPARED_TENSORS[0] else int(name[1:])
     return [1, None, height // k, width // k]

@@ -14,22 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.export.graphs import PixelType, Spec, parts
+from deploy.export.graphs import GraphSpec, PixelType, list_parts
 from deploy.export.lowering import Precision
-from deploy.export.stored import network_of
-from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, padded, scale_of
+from deploy.export.stored import load_model_network
+from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale, pad_to_multiple
 from deploy.registry import Registry
 from deploy.trt.building import Progress
 from deploy.trt.device import Cuda, Device
-from deploy.trt.library import Flavour, find
-from deploy.trt.profiles import Shape, Sizes, frames_at_once, shape_of
-from deploy.trt.program import Program, Run
-from deploy.trt.stored_plans import plan_here
-from deploy.trt.transfers import Ring
+from deploy.trt.library import TensorrtLibrary, find_library
+from deploy.trt.profiles import Shape, SizeRange, frames_at_once, input_shape
+from deploy.trt.program import Program, ProgramRun
+from deploy.trt.stored_plans import get_or_build_plan
+from deploy.trt.transfers import TransferRing
 
 BYTES_PER_PIXEL = 700
 """Working memory for each output pixel: PyTorch's on a CPU, as no GPU has been measured."""
-STATIONS = 4
+MOST_SIZES = 4
 """Sizes that stay ready; a tile grid has no more, and each holds memory."""
 _log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ _log = logging.getLogger(__name__)
 class _Station:
     """All that is ready for one size: frames, height, width, scale and type."""
 
-    ring: Ring
-    prepare: Run | None
-    frame: Run
+    ring: TransferRing
+    prepare: ProgramRun | None
+    frame: ProgramRun
     held: list[int | None]
     """Which reference each place of the batch holds."""
     prepared: int | None = None
@@ -73,17 +73,17 @@ class TensorrtEngine:
         reason: str = "asked for",
         precision: Precision = "fp16",
         device: Device | None = None,
-        flavour: Flavour | None = None,
+        flavour: TensorrtLibrary | None = None,
         registry: Registry | None = None,
         progress: Progress = _log_progress,
     ) -> None:
         self._device = device or Cuda()
-        self._flavour = flavour or find()
-        network = network_of(model)
+        self._flavour = flavour or find_library()
+        network = load_model_network(model)
         self._model, self._precision, self._progress = model, precision, progress
-        self._parts = parts(network)
+        self._parts = list_parts(network)
         self._registry = registry or Registry()
-        self._programs: dict[tuple[str, Sizes], Program] = {}
+        self._programs: dict[tuple[str, SizeRange], Program] = {}
         self._stations: OrderedDict[_Key, _Station] = OrderedDict()
         self._reference: tuple[int, Pixels] | None = None
         self._lock = threading.Lock()
@@ -103,9 +103,9 @@ class TensorrtEngine:
 
         Raises OutOfMemory, after giving all memory back, when the GPU has too little.
         """
-        scale = scale_of(lr, ref)
+        scale = find_scale(lr, ref)
         multiple = self.info.multiple
-        whole_lr, whole_ref = padded(lr, multiple // scale), padded(ref, multiple)
+        whole_lr, whole_ref = pad_to_multiple(lr, multiple // scale), pad_to_multiple(ref, multiple)
         sr = np.empty_like(ref)
         with self._lock:
             try:
@@ -174,34 +174,34 @@ class TensorrtEngine:
         if key in self._stations:
             self._stations.move_to_end(key)
             return self._stations[key]
-        while len(self._stations) >= STATIONS:
+        while len(self._stations) >= MOST_SIZES:
             self._stations.popitem(last=False)
         count, height, width = key.shape
         runs = [self._run(part, key) for part in self._parts]
         dtype = torch.uint8 if key.pixels == "uint8" else torch.uint16
         small = count, height // key.scale, width // key.scale, 3
-        ring = Ring(self._device, small, (count, height, width, 3), dtype)
+        ring = TransferRing(self._device, small, (count, height, width, 3), dtype)
         prepare = runs[0] if len(runs) > 1 else None
         station = _Station(ring, prepare, runs[-1], [None] * count)
         self._stations[key] = station
         return station
 
-    def _run(self, part: str, key: _Key) -> Run:
+    def _run(self, part: str, key: _Key) -> ProgramRun:
         count, height, width = key.shape
         # TensorRT knows no uint16
         pixels: PixelType = "uint8" if key.pixels == "uint8" else "int32"
-        spec = Spec(part, key.scale, pixels, self._precision, "tensorrt")  # type: ignore[arg-type]
-        program = self._program(spec, Sizes.of(height, width))
+        spec = GraphSpec(part, key.scale, pixels, self._precision, "tensorrt")  # type: ignore[arg-type]
+        program = self._program(spec, SizeRange.of(height, width))
         shape = (1 if part == "prepare" else count), height, width
         shapes = {
-            name: shape_of(name, program.declared(name), shape, key.scale)
+            name: input_shape(name, program.declared(name), shape, key.scale)
             for name in program.inputs
         }
-        return Run(program, shapes)
+        return ProgramRun(program, shapes)
 
-    def _program(self, spec: Spec, sizes: Sizes) -> Program:
+    def _program(self, spec: GraphSpec, sizes: SizeRange) -> Program:
         if (spec.name, sizes) not in self._programs:
-            entry = plan_here(
+            entry = get_or_build_plan(
                 self._model,
                 spec,
                 sizes,

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from crossnetpp.checkpoint import load_network
 from crossnetpp.networks.fast import CrossNetFast, Prepared
-from deploy.engines.cuda_graph import Recordings
-from deploy.export.lowering import Precision, lowered
+from deploy.engines.cuda_graph import CudaGraphCache
+from deploy.export.lowering import Precision, lower_network
 from deploy.memory import is_out_of_memory
-from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, scale_of
+from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale
 
 MEASURED_BYTES_PER_PIXEL = 700
 """Growth of the process per output pixel of a batch, `fast` on a CPU."""
@@ -57,7 +57,7 @@ class TorchEngine:
         network = load_network(model)
         if precision == "fp16":
             # coordinates, warps and sums stay float32
-            lowered(network, precision)
+            lower_network(network, precision)
         elif on_gpu:
             # what judges others is not to be rounded to 10 bits itself
             torch.backends.cudnn.allow_tf32 = False
@@ -67,7 +67,7 @@ class TorchEngine:
         self._threads = threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
         self._kept: _Kept | None = None
-        self.recordings = Recordings() if on_gpu else None
+        self.recordings = CudaGraphCache() if on_gpu else None
         """None: every kernel is handed over by itself."""
         self.info = EngineInfo(
             name="torch",
@@ -82,7 +82,7 @@ class TorchEngine:
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         """Return SR frames, shape and dtype of `ref`; see Engine.enhance."""
-        scale = scale_of(lr, ref)
+        scale = find_scale(lr, ref)
         height, width = ref.shape[1:3]
         try:
             return self._enhance(lr, ref, scale)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from deploy.export.session import onnxruntime
+from deploy.export.session import import_onnxruntime
 
 
-def folded(model: bytes) -> bytes:
+def fold_constants(model: bytes) -> bytes:
     """Return an ONNX file that computes the same by a third of the nodes, standard ones only."""
     import onnx  # optional, as onnxruntime
 
-    ort = onnxruntime()
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3

@@ -17,7 +17,7 @@ from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import CrossNetFast, Prepared
 from crossnetpp.networks.lucas_kanade import luma
 from deploy.export.convolutions import ConvolutionSolver
-from deploy.export.lowering import Precision, lowered
+from deploy.export.lowering import Precision, lower_network
 
 Part = Literal["prepare", "frame", "whole"]
 PixelType = Literal["uint8", "uint16", "int32"]
@@ -26,12 +26,12 @@ Target = Literal["any", "tensorrt"]
 """For whom a graph is written; see deploy/export/convolutions.py for what TensorRT wants."""
 LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
 FEATURES = ("f4", "f8", "f16", "f32")
-PREPARED = ("unsharp", *FEATURES)
+PREPARED_TENSORS = ("unsharp", *FEATURES)
 """What `prepare` hands to `frame`, float32 N x C x H/k x W/k."""
 
 
 @dataclass(frozen=True)
-class Spec:
+class GraphSpec:
     """What decides the bytes of an exported graph, apart from the weights."""
 
     part: Part
@@ -45,14 +45,14 @@ class Spec:
         """Names of the graph's inputs."""
         return {
             "prepare": ("ref",),
-            "frame": ("lr", "ref", *PREPARED),
+            "frame": ("lr", "ref", *PREPARED_TENSORS),
             "whole": ("lr", "ref"),
         }[self.part]
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs."""
-        return PREPARED if self.part == "prepare" else ("sr",)
+        return PREPARED_TENSORS if self.part == "prepare" else ("sr",)
 
     @property
     def name(self) -> str:
@@ -61,15 +61,15 @@ class Spec:
         return name if self.target == "any" else f"{name}_{self.target}"
 
 
-def parts(network: nn.Module) -> tuple[Part, ...]:
+def list_parts(network: nn.Module) -> tuple[Part, ...]:
     """Return the graphs that `network` is exported as."""
     return ("prepare", "frame") if isinstance(network, CrossNetFast) else ("whole",)
 
 
 class _Graph(nn.Module):
-    def __init__(self, network: Network, spec: Spec) -> None:
+    def __init__(self, network: Network, spec: GraphSpec) -> None:
         super().__init__()
-        lowered(network, spec.precision)
+        lower_network(network, spec.precision)
         if spec.target == "tensorrt" and isinstance(network, CrossNetFast):
             network.solver = ConvolutionSolver()
         self.network = network
@@ -107,8 +107,8 @@ class _Whole(_Graph):
         return self._pixels(self.network(self._planes(lr), self._planes(ref)).sr)
 
 
-def graph(network: Network, spec: Spec) -> nn.Module:
-    """Return the module to be exported; `network` is rewritten in place (see `lowered`).
+def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
+    """Return the module to be exported; `network` is rewritten in place (see `lower_network`).
 
     Pixels are N x H x W x 3 of `spec.pixels`, H and W multiples of the network's.
     """
@@ -116,7 +116,9 @@ def graph(network: Network, spec: Spec) -> nn.Module:
     return kinds[spec.part](network, spec).eval()
 
 
-def example(network: Network, spec: Spec, batch: int, height: int, width: int) -> Sequence[Tensor]:
+def make_example_inputs(
+    network: Network, spec: GraphSpec, batch: int, height: int, width: int
+) -> Sequence[Tensor]:
     """Return distinct inputs of the graph for output frames of `height` x `width`."""
     generator = torch.Generator().manual_seed(height * width)
     dtype = getattr(torch, spec.pixels)
@@ -134,6 +136,6 @@ def example(network: Network, spec: Spec, batch: int, height: int, width: int) -
         return (ref,)
     assert isinstance(network, CrossNetFast)
     with torch.inference_mode():
-        prepared = graph(network, Spec("prepare", spec.scale, spec.pixels))(ref)
+        prepared = build_graph(network, GraphSpec("prepare", spec.scale, spec.pixels))(ref)
     # tensors made in inference mode cannot be traced
     return lr, ref, *(tensor.clone() for tensor in prepared)

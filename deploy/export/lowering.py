@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 Precision = Literal["fp32", "fp16"]
-IN_HALF = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuffle)
+HALF_PRECISION_LAYERS = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuffle)
 """Layers that may run in float16."""
-COORDINATES = 8
+MOST_COORDINATE_CHANNELS = 8
 """Convolutions with so few outputs make flows and pictures, which float16 would blur: at 128 pixels
 it knows steps of an eighth. (Two channels of a repacked deconvolution are 8.)"""
 
@@ -55,7 +55,7 @@ def is_repackable(layer: nn.Module) -> bool:
     ) == ((4, 4), (2, 2), (1, 1), (0, 0), 1, (1, 1))
 
 
-class InHalf(nn.Module):
+class HalfPrecision(nn.Module):
     """Run layers in float16 between float32 neighbours."""
 
     def __init__(self, layers: nn.Module) -> None:
@@ -72,8 +72,10 @@ def _takes_half(module: nn.Module) -> bool:
     inside = [m for m in module.modules() if not isinstance(m, nn.Sequential)]
     return (
         isinstance(module, (nn.Conv2d, nn.Sequential))
-        and all(isinstance(m, IN_HALF) for m in inside)
-        and all(m.out_channels > COORDINATES for m in inside if isinstance(m, nn.Conv2d))
+        and all(isinstance(m, HALF_PRECISION_LAYERS) for m in inside)
+        and all(
+            m.out_channels > MOST_COORDINATE_CHANNELS for m in inside if isinstance(m, nn.Conv2d)
+        )
     )
 
 
@@ -86,12 +88,12 @@ def _replace(module: nn.Module, *, half: bool) -> None:
         elif not isinstance(child, nn.Conv2d):
             _replace(child, half=False)
         if half and _takes_half(child):
-            setattr(module, name, InHalf(child))
+            setattr(module, name, HalfPrecision(child))
         elif half:
             _replace(child, half=True)
 
 
-def lowered(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
+def lower_network(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
     """Return `network`, changed in place, ready to be exported or compiled.
 
     With fp16 the longest chains of convolutions and activations run in float16.

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from deploy.protocol import EngineError
 
-Run = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
+RunGraph = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 """From named inputs to the outputs of a graph."""
-CUDA = "CUDAExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
-def onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
     """Return the package; raises EngineError when it is missing or broken."""
     try:
         import onnxruntime as ort
@@ -27,16 +27,18 @@ def onnxruntime() -> Any:
     return ort
 
 
-def session(model: bytes, *, threads: int) -> Run:
+def create_session(model: bytes, *, threads: int) -> RunGraph:
     """Return a function that runs an ONNX file; EngineError when onnxruntime refuses it."""
-    ort = onnxruntime()
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # threads that wait spinning would take the cores from decoding and encoding
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    providers = [name for name in (CUDA, "CPUExecutionProvider") if name in _providers(ort)]
+    providers = [
+        name for name in (CUDA_PROVIDER, "CPUExecutionProvider") if name in _providers(ort)
+    ]
     try:
         made = ort.InferenceSession(model, options, providers=providers)
     except (RuntimeError, ValueError) as error:
@@ -57,6 +59,6 @@ def _providers(ort: Any) -> list[str]:
     return list(ort.get_available_providers())
 
 
-def on_cuda() -> bool:
+def has_cuda_provider() -> bool:
     """Return whether onnxruntime can use a CUDA device."""
-    return CUDA in _providers(onnxruntime())
+    return CUDA_PROVIDER in _providers(import_onnxruntime())

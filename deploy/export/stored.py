@@ -9,13 +9,13 @@ import torch
 
 from crossnetpp.checkpoint import WeightsError, load_network, weights_path
 from crossnetpp.networks.build import Network
-from deploy.export.graphs import Spec
-from deploy.export.write import EXPORT_VERSION, OPSET, export_checked
+from deploy.export.graphs import GraphSpec
+from deploy.export.write import EXPORT_VERSION, OPSET, export_checked_graph
 from deploy.protocol import EngineError
 from deploy.registry import Entry, Facts, Registry
 
 
-def network_of(model: str) -> Network:
+def load_model_network(model: str) -> Network:
     """Return the network named `model`; EngineError for weights that cannot be used."""
     try:
         return load_network(model)
@@ -39,7 +39,7 @@ def weights_sha256(model: str) -> str:
     return _sha256(str(path), found.st_size, found.st_mtime_ns)
 
 
-def key_of(model: str, spec: Spec) -> Facts:
+def graph_key(model: str, spec: GraphSpec) -> Facts:
     """Return what decides the bytes of an exported graph."""
     return {
         "kind": "onnx",
@@ -51,11 +51,11 @@ def key_of(model: str, spec: Spec) -> Facts:
     }
 
 
-def exported(model: str, spec: Spec, registry: Registry | None = None) -> Entry:
+def get_or_export_graph(model: str, spec: GraphSpec, registry: Registry | None = None) -> Entry:
     """Return the ONNX file of `model`, exporting it where the registry has none."""
 
     def make() -> tuple[bytes, Facts]:
-        content, differences = export_checked(network_of(model), spec)
+        content, differences = export_checked_graph(load_model_network(model), spec)
         return content, {"model": model, "difference": differences}
 
-    return (registry or Registry()).get_or_make(key_of(model, spec), "onnx", make)
+    return (registry or Registry()).get_or_make(graph_key(model, spec), "onnx", make)

@@ -21,15 +21,15 @@ import torch
 from numpy.typing import NDArray
 
 from crossnetpp.networks.build import Network
-from deploy.export.fold_constants import folded
-from deploy.export.graphs import Spec, example, graph
-from deploy.export.session import session
+from deploy.export.fold_constants import fold_constants
+from deploy.export.graphs import GraphSpec, build_graph, make_example_inputs
+from deploy.export.session import create_session
 from deploy.protocol import EngineError
 
 OPSET = 18
 EXPORT_VERSION = 2
 """Counts changes of this file, graphs.py or lowering.py that change what is exported."""
-EXAMPLE = 2, 64, 128
+EXAMPLE_SIZE = 2, 64, 128
 """Batch, height and width of the traced example: all different, none 1."""
 PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))
 LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}
@@ -40,7 +40,7 @@ class ExportError(EngineError):
     """Report a graph that cannot be exported, or is not what PyTorch computes."""
 
 
-def _axes(spec: Spec) -> dict[str, dict[int, str]]:
+def _axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
     """Return which axes of inputs and outputs vary; one name means one size."""
     axes = {"lr": {0: "n", 1: "h", 2: "w"}}
     axes |= {name: {0: "n", 1: "height", 2: "width"} for name in ("ref", "sr")}
@@ -50,7 +50,7 @@ def _axes(spec: Spec) -> dict[str, dict[int, str]]:
     return {name: axes[name] for name in (*spec.inputs, *spec.outputs)}
 
 
-def export(network: Network, spec: Spec) -> bytes:
+def export_graph(network: Network, spec: GraphSpec) -> bytes:
     """Return the ONNX file of `network` as `spec` says; pixels in and out.
 
     Raises ExportError for weights that are not finite and for packages that are missing.
@@ -65,7 +65,7 @@ def export(network: Network, spec: Spec) -> bytes:
     network = copy.deepcopy(network).cpu().float().eval()
     # the tracer knows no uint16: int32 in its place, until the file is written
     traced = replace(spec, pixels="int32") if spec.pixels == "uint16" else spec
-    inputs = tuple(example(copy.deepcopy(network), traced, *EXAMPLE))
+    inputs = tuple(make_example_inputs(copy.deepcopy(network), traced, *EXAMPLE_SIZE))
     file = io.BytesIO()
     with (
         torch.no_grad(),
@@ -74,7 +74,7 @@ def export(network: Network, spec: Spec) -> bytes:
         # the tracer's are many, and parity with PyTorch at several sizes is the better judge
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            graph(network, traced),
+            build_graph(network, traced),
             inputs,
             file,  # type: ignore[arg-type]
             dynamo=False,
@@ -88,7 +88,7 @@ def export(network: Network, spec: Spec) -> bytes:
         _say_uint16(model, onnx.TensorProto)
     onnx.checker.check_model(model, full_check=True)
     if spec.target == "tensorrt":
-        model = onnx.load_from_string(folded(bytes(model.SerializeToString())))
+        model = onnx.load_from_string(fold_constants(bytes(model.SerializeToString())))
         onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 
@@ -116,17 +116,17 @@ def _onnx() -> Any:
     return onnx
 
 
-def check_parity(network: Network, spec: Spec, model: bytes) -> dict[str, float]:
+def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, float]:
     """Run an exported graph on onnxruntime and hold it against `network` at three sizes.
 
     Returns the largest difference: in levels of 8 bits (`sr`), else relative to the largest value.
     Raises ExportError where it is larger than `LARGEST_DIFFERENCE` allows.
     """
-    run = session(model, threads=1)
-    reference = graph(copy.deepcopy(network), Spec(spec.part, spec.scale, spec.pixels))
+    run = create_session(model, threads=1)
+    reference = build_graph(copy.deepcopy(network), GraphSpec(spec.part, spec.scale, spec.pixels))
     worst: dict[str, float] = {}
     for size in PARITY_SIZES:
-        inputs = example(copy.deepcopy(network), spec, *size)
+        inputs = make_example_inputs(copy.deepcopy(network), spec, *size)
         with torch.inference_mode():
             answer = reference(*inputs)
         expected = answer if isinstance(answer, tuple) else (answer,)
@@ -137,14 +137,14 @@ def check_parity(network: Network, spec: Spec, model: bytes) -> dict[str, float]
     return worst
 
 
-def _difference(want: NDArray[Any], got: NDArray[Any], spec: Spec) -> float:
+def _difference(want: NDArray[Any], got: NDArray[Any], spec: GraphSpec) -> float:
     miss = float(np.abs(want.astype(np.float64) - got).max())
     if spec.part == "prepare":
         return miss / float(np.abs(want).max())
     return miss if spec.pixels == "uint8" else miss / 257
 
 
-def _judge(worst: Mapping[str, float], spec: Spec) -> None:
+def _judge(worst: Mapping[str, float], spec: GraphSpec) -> None:
     allowed = LARGEST_DIFFERENCE[spec.precision]
     limit = allowed if spec.part != "prepare" else allowed * 1e-3
     wrong = {name: value for name, value in worst.items() if value > limit}
@@ -156,18 +156,20 @@ def _judge(worst: Mapping[str, float], spec: Spec) -> None:
         )
 
 
-def export_checked(network: Network, spec: Spec) -> tuple[bytes, dict[str, float]]:
+def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict[str, float]]:
     """Return an ONNX file that agrees with `network`, and by how much it differs."""
-    model = export(network, spec)
+    model = export_graph(network, spec)
     return model, check_parity(network, spec, model)
 
 
-def write(network: Network, specs: list[Spec], folder: Path) -> dict[Path, dict[str, float]]:
+def write_graphs(
+    network: Network, specs: list[GraphSpec], folder: Path
+) -> dict[Path, dict[str, float]]:
     """Write one checked ONNX file for each spec into `folder`; returns path -> differences."""
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for spec in specs:
-        model, differences = export_checked(network, spec)
+        model, differences = export_checked_graph(network, spec)
         path = folder / f"{spec.name}.onnx"
         partial = path.with_suffix(".part")
         partial.write_bytes(model)

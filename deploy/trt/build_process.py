@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.trt.building import FAILED, GRAPH, PLAN, REQUEST, TIMING, Progress, Request
+from deploy.trt.building import FAILED, GRAPH, PLAN, REQUEST, TIMING, BuildRequest, Progress
 from deploy.trt.library import TensorrtError, child_environment
 
 
-class Built(NamedTuple):
+class BuiltPlan(NamedTuple):
     """What a child process has made."""
 
     plan: bytes
@@ -21,13 +21,17 @@ class Built(NamedTuple):
     """The timing cache, or nothing."""
 
 
-def silent(_phase: str, _done: int, _total: int) -> None:
+def ignore_progress(_phase: str, _done: int, _total: int) -> None:
     """Tell nobody."""
 
 
-def build(
-    request: Request, graph: bytes, *, timing: bytes | None = None, progress: Progress = silent
-) -> Built:
+def build_plan(
+    request: BuildRequest,
+    graph: bytes,
+    *,
+    timing: bytes | None = None,
+    progress: Progress = ignore_progress,
+) -> BuiltPlan:
     """Return what TensorRT makes of the ONNX file `graph`.
 
     Raises TensorrtError for what it refuses and when it crashes. An interrupt ends the child at
@@ -51,7 +55,9 @@ def build(
             lines = (folder / "stderr").read_text(errors="replace").strip().splitlines()
             raise TensorrtError(f"{request.flavour.name} built nothing: {(lines or ['?'])[-1]}")
         cache = folder / TIMING
-        return Built((folder / PLAN).read_bytes(), cache.read_bytes() if cache.exists() else b"")
+        return BuiltPlan(
+            (folder / PLAN).read_bytes(), cache.read_bytes() if cache.exists() else b""
+        )
 
 
 def _run(folder: Path, progress: Progress) -> int:

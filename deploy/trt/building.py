@@ -11,44 +11,44 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.trt.library import Flavour, TensorrtError
-from deploy.trt.profiles import Sizes, shape_of
+from deploy.trt.library import TensorrtError, TensorrtLibrary
+from deploy.trt.profiles import SizeRange, input_shape
 
 Progress = Callable[[str, int, int], None]
 """Told the phase, and how many of its steps are done, of how many."""
 GRAPH, PLAN, TIMING, REQUEST, FAILED = "graph.onnx", "plan", "timing", "request.json", "failed.txt"
-WORKSPACE = 1 << 37
+DEFAULT_WORKSPACE = 1 << 37
 """Bytes that a kernel may ask for where no GPU says how much there is; nothing is taken here."""
 
 
 @dataclass(frozen=True)
-class Request:
+class BuildRequest:
     """All that decides a plan besides its graph."""
 
     module: str
     version: str
     scale: int
-    sizes: tuple[Sizes, ...]
+    sizes: tuple[SizeRange, ...]
     targets: tuple[str, ...] = ()
     """Compute capabilities, `sm89`; none: that of the GPU at hand."""
-    workspace: int = WORKSPACE
+    workspace: int = DEFAULT_WORKSPACE
     level: int = 3
     """TensorRT's optimisation level, 0..5."""
 
     @property
-    def flavour(self) -> Flavour:
+    def flavour(self) -> TensorrtLibrary:
         """Which TensorRT."""
-        return Flavour(self.module, self.version)
+        return TensorrtLibrary(self.module, self.version)
 
     def facts(self) -> dict[str, Any]:
         """Return it as values of JSON."""
         return {**asdict(self), "sizes": [sizes.facts() for sizes in self.sizes]}
 
     @classmethod
-    def read(cls, path: Path) -> Request:
+    def read(cls, path: Path) -> BuildRequest:
         """Return the request that a parent process has written."""
         facts = json.loads(path.read_text())
-        sizes = tuple(Sizes(*(_shape(each) for each in three)) for three in facts.pop("sizes"))
+        sizes = tuple(SizeRange(*(_shape(each) for each in three)) for three in facts.pop("sizes"))
         targets = tuple(facts.pop("targets"))
         return cls(sizes=sizes, targets=targets, **facts)
 
@@ -58,7 +58,7 @@ def _shape(values: list[int]) -> tuple[int, int, int]:
     return batch, height, width
 
 
-class Said:
+class ErrorLog:
     """What TensorRT says went wrong."""
 
     def __init__(self, api: Any) -> None:
@@ -101,13 +101,15 @@ def _monitor(api: Any, progress: Progress) -> Any:
     return Monitor()
 
 
-def parsed(flavour: Flavour, graph: bytes, said: Said | None = None) -> tuple[Any, Any, Any]:
+def parse_graph(
+    flavour: TensorrtLibrary, graph: bytes, said: ErrorLog | None = None
+) -> tuple[Any, Any, Any]:
     """Return builder, network and parser (which owns weights) of an ONNX file.
 
     Raises TensorrtError for what the parser refuses, and for warps it would do wrongly.
     """
     api = flavour.api
-    said = said or Said(api)
+    said = said or ErrorLog(api)
     builder = api.Builder(said.logger)
     network = builder.create_network(flavour.network_flags())
     parser = api.OnnxParser(network, said.logger)
@@ -115,11 +117,11 @@ def parsed(flavour: Flavour, graph: bytes, said: Said | None = None) -> tuple[An
         errors = [str(parser.get_error(i).desc()) for i in range(parser.num_errors)]
         why = " ".join((errors[0] if errors else said.why()).split())
         raise TensorrtError(f"{flavour.name} refuses the graph: {why[:300]}; try --engine torch")
-    check_warps(api, network, modes_of(graph))
+    check_warps(api, network, list_warp_modes(graph))
     return builder, network, parser
 
 
-def modes_of(graph: bytes) -> list[str]:
+def list_warp_modes(graph: bytes) -> list[str]:
     """Return the mode of every GridSample of an ONNX file: bilinear or bicubic."""
     import onnx
 
@@ -154,7 +156,7 @@ def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
     return [str(mode) for mode in found]
 
 
-def _configured(request: Request, builder: Any, network: Any, timing: bytes | None) -> Any:
+def _configured(request: BuildRequest, builder: Any, network: Any, timing: bytes | None) -> Any:
     api = request.flavour.api
     config = builder.create_builder_config()
     config.clear_flag(api.BuilderFlag.TF32)
@@ -166,7 +168,7 @@ def _configured(request: Request, builder: Any, network: Any, timing: bytes | No
         for each in inputs:
             three = (sizes.least, sizes.usual, sizes.most)
             declared = tuple(each.shape)
-            shapes = (shape_of(each.name, declared, shape, request.scale) for shape in three)
+            shapes = (input_shape(each.name, declared, shape, request.scale) for shape in three)
             profile.set_shape(each.name, *shapes)
         config.add_optimization_profile(profile)
     if request.targets:
@@ -179,15 +181,15 @@ def _configured(request: Request, builder: Any, network: Any, timing: bytes | No
     return config
 
 
-def build_here(
-    request: Request, graph: bytes, progress: Progress, timing: bytes | None = None
+def build_in_this_process(
+    request: BuildRequest, graph: bytes, progress: Progress, timing: bytes | None = None
 ) -> tuple[bytes, bytes]:
     """Return a plan and the timing cache, built in this process: it may crash or be killed.
 
     `timing` is None where nothing is timed. Raises TensorrtError.
     """
-    said = Said(request.flavour.api)
-    builder, network, _parser = parsed(request.flavour, graph, said)
+    said = ErrorLog(request.flavour.api)
+    builder, network, _parser = parse_graph(request.flavour, graph, said)
     config = _configured(request, builder, network, timing)
     config.progress_monitor = _monitor(request.flavour.api, progress)
     plan = builder.build_serialized_network(network, config)
@@ -200,7 +202,7 @@ def build_here(
 def main(folder: Path) -> int:
     """Build what is asked for in `folder`; progress goes to stdout, a JSON list a line."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    request = Request.read(folder / REQUEST)
+    request = BuildRequest.read(folder / REQUEST)
     timing = folder / TIMING
 
     def progress(phase: str, done: int, total: int) -> None:
@@ -209,7 +211,7 @@ def main(folder: Path) -> int:
 
     try:
         known = timing.read_bytes() if timing.exists() else None
-        plan, cache = build_here(request, (folder / GRAPH).read_bytes(), progress, known)
+        plan, cache = build_in_this_process(request, (folder / GRAPH).read_bytes(), progress, known)
     except TensorrtError as error:
         (folder / FAILED).write_text(str(error))
         return 1

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deploy.trt.gpu import Gpu, gpu_here
+from deploy.trt.gpu import Gpu, find_gpu
 from deploy.trt.library import TensorrtError
 
 Stream = Any
@@ -57,7 +57,7 @@ class Cuda:
     """The GPU at hand; EngineError, in one line, where there is none."""
 
     def __init__(self, index: int = 0) -> None:
-        self.gpu = gpu_here(index)
+        self.gpu = find_gpu(index)
         self._device = torch.device("cuda", index)
         self.name = f"{self._device} {self.gpu.name}"
 

@@ -22,7 +22,7 @@ class Gpu(NamedTuple):
     """Bytes, all of it."""
 
 
-def gpu_here(index: int = 0) -> Gpu:
+def find_gpu(index: int = 0) -> Gpu:
     """Return the GPU at hand; EngineError without a driver, a GPU, or CUDA in PyTorch."""
     try:
         driver: Any = ctypes.CDLL("libcuda.so.1")

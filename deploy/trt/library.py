@@ -17,9 +17,9 @@ from deploy.protocol import EngineError
 
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """Where TensorRT may be, the regular one first: it times kernels on the GPU at hand."""
-OLDEST = 10
+OLDEST_VERSION = 10
 """Older ones have neither strong typing nor `execute_async_v3` everywhere."""
-CONTACT_SECONDS = 120
+PROBE_TIMEOUT_SECONDS = 120
 """A library on a slow shared file system takes its time."""
 _CONTACT = """
 import importlib, json, sys
@@ -34,7 +34,7 @@ class TensorrtError(EngineError):
 
 
 @dataclass(frozen=True)
-class Flavour:
+class TensorrtLibrary:
     """One installed TensorRT."""
 
     module: str
@@ -87,28 +87,28 @@ def child_environment(path: Sequence[str]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=8)
-def _contacted(module: str, path: tuple[str, ...]) -> Flavour:
+def _contacted(module: str, path: tuple[str, ...]) -> TensorrtLibrary:
     """Load `module` in a child process, where a crash takes nothing with it."""
     environment = child_environment(path)
     command = [sys.executable, "-c", _CONTACT, module]
     try:
         child = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=CONTACT_SECONDS
+            command, env=environment, capture_output=True, text=True, timeout=PROBE_TIMEOUT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise TensorrtError(_cannot(module, f"no answer in {CONTACT_SECONDS} s")) from None
+        raise TensorrtError(_cannot(module, f"no answer in {PROBE_TIMEOUT_SECONDS} s")) from None
     lines = child.stderr.strip().splitlines()
     if child.returncode < 0:
         raise TensorrtError(_cannot(module, f"it crashes (signal {-child.returncode})"))
     if child.returncode:
         raise TensorrtError(_cannot(module, lines[-1] if lines else "it fails"))
     version = str(json.loads(child.stdout.strip().splitlines()[-1])["version"])
-    if "rtx" not in module and int(version.split(".")[0]) < OLDEST:
-        raise TensorrtError(_cannot(module, f"found {version}, expected {OLDEST} or newer"))
-    return Flavour(module, version)
+    if "rtx" not in module and int(version.split(".")[0]) < OLDEST_VERSION:
+        raise TensorrtError(_cannot(module, f"found {version}, expected {OLDEST_VERSION} or newer"))
+    return TensorrtLibrary(module, version)
 
 
-def find(*, rtx: bool | None = None) -> Flavour:
+def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
     """Return the TensorRT to use: the first of MODULES that works.
 
     With `rtx` only that kind. Raises TensorrtError, in one line, when there is none.

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 Shape = tuple[int, int, int]
 """Frames of a batch, height and width of the output."""
-BUSY = 2**21
+BUSY_PIXELS = 2**21
 """Output pixels that keep a GPU busy: as many frames as hold so many are enhanced at once."""
-MOST = 8
+MOST_FRAMES = 8
 """Frames at once, however small."""
 
 
 def frames_at_once(height: int, width: int) -> int:
     """Return how many output frames of `height` x `width` are enhanced together."""
-    return max(1, min(MOST, -(-BUSY // (height * width))))
+    return max(1, min(MOST_FRAMES, -(-BUSY_PIXELS // (height * width))))
 
 
 @dataclass(frozen=True)
-class Sizes:
+class SizeRange:
     """Smallest, usual and largest output: frames, height, width."""
 
     least: Shape
@@ -27,7 +27,7 @@ class Sizes:
     most: Shape
 
     @classmethod
-    def of(cls, height: int, width: int) -> Sizes:
+    def of(cls, height: int, width: int) -> SizeRange:
         """Return the sizes of a plan for frames of one size, which is the fastest."""
         at_once = frames_at_once(height, width)
         return cls((1, height, width), (at_once, height, width), (at_once, height, width))
@@ -41,11 +41,11 @@ class Sizes:
         return [list(self.least), list(self.usual), list(self.most)]
 
 
-ANY = Sizes((1, 64, 64), (1, 1088, 1920), (MOST, 2176, 3840))
+ANY_SIZE = SizeRange((1, 64, 64), (1, 1088, 1920), (MOST_FRAMES, 2176, 3840))
 """For plans that are made elsewhere, before anybody knows the recording."""
 
 
-def shape_of(name: str, declared: Sequence[int], shape: Shape, scale: int) -> tuple[int, ...]:
+def input_shape(name: str, declared: Sequence[int], shape: Shape, scale: int) -> tuple[int, ...]:
     """Return the shape of the input `name` of a graph for an output of `shape`.
 
     `declared` is the graph's own, -1 where it is free.

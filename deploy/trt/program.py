@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from deploy.protocol import OutOfMemory
-from deploy.trt.building import Said
+from deploy.trt.building import ErrorLog
 from deploy.trt.device import Device, Stream
-from deploy.trt.library import Flavour, TensorrtError
+from deploy.trt.library import TensorrtError, TensorrtLibrary
 
 
 def _types(api: Any) -> dict[Any, torch.dtype]:
@@ -27,9 +27,9 @@ def _types(api: Any) -> dict[Any, torch.dtype]:
 class Program:
     """A plan that was deserialised; its bytes come from the registry and from nowhere else."""
 
-    def __init__(self, plan: bytes, flavour: Flavour, device: Device) -> None:
+    def __init__(self, plan: bytes, flavour: TensorrtLibrary, device: Device) -> None:
         api = flavour.api
-        self._said = Said(api)
+        self._said = ErrorLog(api)
         self._runtime = api.Runtime(self._said.logger)
         self.engine = self._runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
@@ -51,7 +51,7 @@ class Program:
         return self._said.why()
 
 
-class Run:
+class ProgramRun:
     """One size of a program: a context, buffers that stay where they are, and its recorded work."""
 
     def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -7,22 +7,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.export.graphs import Spec
-from deploy.export.stored import exported
+from deploy.export.graphs import GraphSpec
+from deploy.export.stored import get_or_export_graph
 from deploy.export.write import EXPORT_VERSION
 from deploy.machine import driver_version
 from deploy.registry import Entry, Facts, Registry
-from deploy.trt.build_process import build, silent
-from deploy.trt.building import Progress, Request
+from deploy.trt.build_process import build_plan, ignore_progress
+from deploy.trt.building import BuildRequest, Progress
 from deploy.trt.gpu import Gpu
-from deploy.trt.library import Flavour, TensorrtError, find
-from deploy.trt.profiles import ANY, Shape, Sizes
+from deploy.trt.library import TensorrtError, TensorrtLibrary, find_library
+from deploy.trt.profiles import ANY_SIZE, Shape, SizeRange
 
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
 """Ampere, Ada and Blackwell cards for RTX."""
 
 
-def _key(spec: Spec, graph: bytes, request: Request) -> dict[str, object]:
+def _key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str, object]:
     """Return what decides a plan, apart from the GPU."""
     return {
         "kind": "plan",
@@ -35,29 +35,31 @@ def _key(spec: Spec, graph: bytes, request: Request) -> dict[str, object]:
     }
 
 
-def key_here(spec: Spec, graph: bytes, request: Request, gpu: Gpu) -> Facts:
+def plan_key(spec: GraphSpec, graph: bytes, request: BuildRequest, gpu: Gpu) -> Facts:
     """Return what decides a plan for the GPU at hand: another GPU means another plan."""
     here = {"gpu": gpu.name, "capability": gpu.capability, "cuda": gpu.cuda}
     return {**_key(spec, graph, request), **here}
 
 
-def plan_here(
+def get_or_build_plan(
     model: str,
-    spec: Spec,
-    sizes: Sizes,
-    flavour: Flavour,
+    spec: GraphSpec,
+    sizes: SizeRange,
+    flavour: TensorrtLibrary,
     gpu: Gpu,
     registry: Registry,
-    progress: Progress = silent,
+    progress: Progress = ignore_progress,
 ) -> Entry:
     """Return a plan for the GPU at hand, building it where the registry has none.
 
     A plan of TensorRT for RTX that was built for this kind of GPU on another day is taken, too.
     Raises EngineError.
     """
-    graph = exported(model, spec, registry).read()
-    request = Request(flavour.module, flavour.version, spec.scale, (sizes,), workspace=gpu.memory)
-    key = key_here(spec, graph, request, gpu)
+    graph = get_or_export_graph(model, spec, registry).read()
+    request = BuildRequest(
+        flavour.module, flavour.version, spec.scale, (sizes,), workspace=gpu.memory
+    )
+    key = plan_key(spec, graph, request, gpu)
     found = registry.get(key)
     if found is None and flavour.is_rtx:
         found = _made_before(registry, key, gpu, sizes.most)
@@ -69,7 +71,9 @@ def plan_here(
         known = registry.get(timed) if timed is not None else None
         cache = b"" if known is None else known.read()
         start = time.perf_counter()
-        built = build(request, graph, timing=None if timed is None else cache, progress=progress)
+        built = build_plan(
+            request, graph, timing=None if timed is None else cache, progress=progress
+        )
         if timed is not None and built.timing:
             registry.put(timed, built.timing, "timing", {})
         return built.plan, _facts(model, start)
@@ -82,7 +86,7 @@ def _facts(model: str, start: float) -> Facts:
     return {"model": model, "driver": driver_version(), "build_seconds": seconds}
 
 
-def _timing_key(flavour: Flavour, gpu: Gpu) -> Facts:
+def _timing_key(flavour: TensorrtLibrary, gpu: Gpu) -> Facts:
     return {
         "kind": "timing",
         "module": flavour.module,
@@ -103,12 +107,12 @@ def _made_before(registry: Registry, key: Facts, gpu: Gpu, shape: Shape) -> Entr
             continue
         if {name: value for name, value in found.items() if name not in free} != wanted:
             continue
-        if any(Sizes(*(tuple(each) for each in three)).hold(shape) for three in found["sizes"]):
+        if any(SizeRange(*(tuple(each) for each in three)).hold(shape) for three in found["sizes"]):
             return registry.get(found)
     return None
 
 
-def checked_targets(targets: Sequence[str], flavour: Flavour) -> tuple[str, ...]:
+def check_targets(targets: Sequence[str], flavour: TensorrtLibrary) -> tuple[str, ...]:
     """Return `targets` as TensorRT for RTX names them, sorted; TensorrtError for others."""
     known = flavour.targets()
     asked = {target.strip().lower().replace("sm_", "sm").replace(".", "") for target in targets}
@@ -121,31 +125,31 @@ def checked_targets(targets: Sequence[str], flavour: Flavour) -> tuple[str, ...]
     return tuple(sorted(asked, key=known.index))
 
 
-def cross_build(
+def cross_build_plans(
     model: str,
-    specs: Sequence[Spec],
+    specs: Sequence[GraphSpec],
     targets: Sequence[str] = DEFAULT_TARGETS,
     folder: Path | None = None,
     *,
-    sizes: Sizes = ANY,
-    progress: Progress = silent,
+    sizes: SizeRange = ANY_SIZE,
+    progress: Progress = ignore_progress,
 ) -> list[Entry]:
     """Build TensorRT for RTX plans of `model` for GPUs that are not here, one for all `targets`.
 
     They go to a registry in `folder`, by default that of this user. Raises EngineError.
     """
-    flavour = find(rtx=True)
-    checked = checked_targets(targets, flavour)
+    flavour = find_library(rtx=True)
+    checked = check_targets(targets, flavour)
     graphs, plans = Registry(), Registry(folder)
     made = []
     for spec in specs:
-        graph = exported(model, spec, graphs).read()
-        request = Request(flavour.module, flavour.version, spec.scale, (sizes,), checked)
+        graph = get_or_export_graph(model, spec, graphs).read()
+        request = BuildRequest(flavour.module, flavour.version, spec.scale, (sizes,), checked)
         key = _key(spec, graph, request)
 
-        def make(graph: bytes = graph, request: Request = request) -> tuple[bytes, Facts]:
+        def make(graph: bytes = graph, request: BuildRequest = request) -> tuple[bytes, Facts]:
             start = time.perf_counter()
-            return build(request, graph, progress=progress).plan, _facts(model, start)
+            return build_plan(request, graph, progress=progress).plan, _facts(model, start)
 
         made.append(plans.get_or_make(key, "plan", make))
     return made

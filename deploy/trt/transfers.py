@@ -31,7 +31,7 @@ class _Slot:
         """What is on its way, to be fetched before the slot is filled again."""
 
 
-class Ring:
+class TransferRing:
     """Slots for LR frames (n x h x w x 3) and SR frames (n x H x W x 3) of one type."""
 
     def __init__(

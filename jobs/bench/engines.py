@@ -14,8 +14,8 @@ import sys
 import time
 from typing import Any
 
-from deploy.choice import frames_per_second
-from deploy.load import load_engine, trusted
+from deploy.choice import measure_fps
+from deploy.load import load_engine, load_tested_engine
 from deploy.protocol import Engine, EngineError
 from deploy.registry import Registry
 from jobs.machine import write_result
@@ -46,7 +46,7 @@ def compare_engines(
     for _ in range(turns):
         for name, engine in engines.items():
             options = {"height": height, "width": width, "frames": 4, "turns": 1}
-            rates[name].append(frames_per_second(engine, **options))
+            rates[name].append(measure_fps(engine, **options))
 
     median = {name: statistics.median(values) for name, values in rates.items()}
     return {
@@ -61,7 +61,7 @@ def load_engines(registry: Registry) -> dict[str, Engine]:
     engines: dict[str, Engine] = {}
     for name in NAMES:
         try:
-            engines[name] = trusted(name, "fast", None, registry)
+            engines[name] = load_tested_engine(name, "fast", None, registry)
         except EngineError as error:
             sys.stderr.write(f"{name}: {error}\n")
     return engines

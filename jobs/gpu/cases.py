@@ -80,10 +80,10 @@ def _describe_gpu() -> None:
     import torch
 
     from deploy.machine import driver_version, library_versions
-    from deploy.trt.gpu import gpu_here
+    from deploy.trt.gpu import find_gpu
 
     print_line(
-        gpu=gpu_here()._asdict(),
+        gpu=find_gpu()._asdict(),
         driver=driver_version(),
         cuda=torch.version.cuda,
         versions=library_versions(),
@@ -111,7 +111,7 @@ def _time_call(work: Callable[[], Any], on_gpu: bool) -> float:
 
 
 def _make_engine(name: str, weights: str) -> Any:
-    from deploy.load import make
+    from deploy.load import create_engine
 
     if name == "torch-fp32":
         from deploy.engines.torch_engine import TorchEngine
@@ -119,17 +119,17 @@ def _make_engine(name: str, weights: str) -> Any:
         return TorchEngine(weights, precision="fp32")
     if name.startswith("tensorrt"):
         from deploy.engines.tensorrt_engine import TensorrtEngine
-        from deploy.trt.library import find
+        from deploy.trt.library import find_library
 
-        return TensorrtEngine(weights, flavour=find(rtx=name == "tensorrt-rtx"))
-    return make(name, weights, None)
+        return TensorrtEngine(weights, flavour=find_library(rtx=name == "tensorrt-rtx"))
+    return create_engine(name, weights, None)
 
 
 def measure_engine(case: Case) -> None:
     """Compare an engine with PyTorch in float32, then time it at every size and batch."""
-    from deploy.choice import frames_per_second
+    from deploy.choice import measure_fps
     from deploy.engines.torch_engine import TorchEngine
-    from deploy.selftest import compare
+    from deploy.selftest import compare_engines
 
     known = {"engine": case["engine"], "model": case["model"]}
     engines: list[Any] = []
@@ -147,7 +147,7 @@ def measure_engine(case: Case) -> None:
 
     def compare_with_torch() -> None:
         start_time = time.perf_counter()
-        figures = compare(engine, TorchEngine(case["weights"], precision="fp32"))
+        figures = compare_engines(engine, TorchEngine(case["weights"], precision="fp32"))
         print_line(**known, against="torch fp32", **figures, test_s=_seconds_since(start_time))
 
     _try(compare_with_torch, **known, against="torch fp32")
@@ -161,7 +161,7 @@ def measure_engine(case: Case) -> None:
 
             def time_size(size: dict[str, int] = size, gflop: float = gflop) -> None:
                 start_time = time.perf_counter()
-                fps = frames_per_second(
+                fps = measure_fps(
                     engine,
                     height=size["height"],
                     width=size["width"],
@@ -183,17 +183,17 @@ def measure_engine(case: Case) -> None:
 
 def _compare_recorded(engine: Any, known: dict[str, str]) -> None:
     """Print whether recorded CUDA graphs change the bits, and the speed with and without them."""
-    from deploy.choice import frames_per_second, sample
-    from deploy.engines.cuda_graph import Recordings
+    from deploy.choice import make_sample_frames, measure_fps
+    from deploy.engines.cuda_graph import CudaGraphCache
 
-    lr, ref = sample(320, 512, 2)
-    recordings: Recordings = engine.recordings
+    lr, ref = make_sample_frames(320, 512, 2)
+    recordings: CudaGraphCache = engine.recordings
     recorded = engine.enhance(lr, ref)
-    recorded_fps = frames_per_second(engine)
+    recorded_fps = measure_fps(engine)
 
     engine.recordings = None
     plain = engine.enhance(lr, ref)
-    plain_fps = frames_per_second(engine)
+    plain_fps = measure_fps(engine)
     engine.recordings = recordings
 
     print_line(
@@ -212,22 +212,22 @@ def try_rtx(case: Case) -> None:
     """Print whether TensorRT for RTX builds and runs on this compute capability."""
 
     def attempt() -> None:
-        from deploy.export.graphs import Spec
+        from deploy.export.graphs import GraphSpec
         from deploy.registry import Registry
         from deploy.trt.device import Cuda
-        from deploy.trt.library import find
-        from deploy.trt.profiles import Sizes
-        from deploy.trt.program import Program, Run
-        from deploy.trt.stored_plans import plan_here
+        from deploy.trt.library import find_library
+        from deploy.trt.profiles import SizeRange
+        from deploy.trt.program import Program, ProgramRun
+        from deploy.trt.stored_plans import get_or_build_plan
 
-        found = find(rtx=True)
+        found = find_library(rtx=True)
         print_line(rtx=found.name, builds_for=found.targets())
 
         device = Cuda()
-        spec = Spec("prepare", 4, target="tensorrt")
-        plan = plan_here("fast", spec, Sizes.of(64, 96), found, device.gpu, Registry())
+        spec = GraphSpec("prepare", 4, target="tensorrt")
+        plan = get_or_build_plan("fast", spec, SizeRange.of(64, 96), found, device.gpu, Registry())
 
-        run = Run(Program(plan.read(), found, device), {"ref": (1, 64, 96, 3)})
+        run = ProgramRun(Program(plan.read(), found, device), {"ref": (1, 64, 96, 3)})
         stream = device.stream()
         run(stream)
         stream.synchronize()
@@ -257,7 +257,7 @@ def measure_pipeline(case: Case) -> None:
 
     The rate is that of a long clip minus a short one, so the start-up time cancels out.
     """
-    from deploy.choice import frames_per_second
+    from deploy.choice import measure_fps
     from deploy.load import load_engine
     from jobs.bench.pipeline import run_command, write_lr_and_key_frames
     from pipeline.media.read.probe import probe
@@ -287,7 +287,7 @@ def measure_pipeline(case: Case) -> None:
         engine = load_engine(long["engine"], model=case["weights"])
         turns = 1 if case["quick"] else 3
         frames = 1 if case["quick"] else 4
-        alone = frames_per_second(engine, height=480, width=720, frames=frames, turns=turns)
+        alone = measure_fps(engine, height=480, width=720, frames=frames, turns=turns)
         more = long["frames"] - short["frames"]
         steady = more / (long["seconds"] - short["seconds"]) if more else long["fps"]
 

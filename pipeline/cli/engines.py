@@ -51,14 +51,14 @@ def export(model: str, scale: str, precision: Any, pixels: Any, out: Path) -> No
     Pixels go in, pixels come out. `fast` is two graphs: what is done once for a reference, and
     what is done for every frame.
     """
-    from deploy.export.graphs import Spec, parts
-    from deploy.export.stored import network_of
-    from deploy.export.write import write
+    from deploy.export.graphs import GraphSpec, list_parts
+    from deploy.export.stored import load_model_network
+    from deploy.export.write import write_graphs
 
     try:
-        network = network_of(model)
-        specs = [Spec(part, int(scale), pixels, precision) for part in parts(network)]
-        written = write(network, specs, out)
+        network = load_model_network(model)
+        specs = [GraphSpec(part, int(scale), pixels, precision) for part in list_parts(network)]
+        written = write_graphs(network, specs, out)
     except (EngineError, OSError) as error:
         raise InputError(str(error)) from error
     for path, differences in written.items():
@@ -106,22 +106,22 @@ def build(
 
 
 def _cross_build(model: str, targets: list[str], out: Path | None) -> int:
-    from deploy.export.graphs import Spec, parts
-    from deploy.export.stored import network_of
-    from deploy.trt.library import find
-    from deploy.trt.stored_plans import checked_targets, cross_build
+    from deploy.export.graphs import GraphSpec, list_parts
+    from deploy.export.stored import load_model_network
+    from deploy.trt.library import find_library
+    from deploy.trt.stored_plans import check_targets, cross_build_plans
 
     try:
-        checked_targets(targets, find(rtx=True))
-        graphs = parts(network_of(model))
+        check_targets(targets, find_library(rtx=True))
+        graphs = list_parts(load_model_network(model))
     except EngineError as error:
         raise InputError(str(error)) from error
     failed = 0
     for scale in (2, 4, 8):
         for part in graphs:
-            spec = Spec(part, scale, "uint8", "fp16", target="tensorrt")
+            spec = GraphSpec(part, scale, "uint8", "fp16", target="tensorrt")
             try:
-                (entry,) = cross_build(model, [spec], targets, out, progress=_phase)
+                (entry,) = cross_build_plans(model, [spec], targets, out, progress=_phase)
             except EngineError as error:
                 # a compiler that gives up on one scale may manage the others
                 failed = 1
@@ -164,20 +164,22 @@ def verify(ctx: click.Context, model: str, names: tuple[str, ...]) -> None:
 
 
 def _say_tests(model: str, names: tuple[str, ...], registry: Registry) -> bool:
-    from deploy.load import make
-    from deploy.selftest import PSNR_NEEDED, SelfTestError, judge_of, trust
+    from deploy.load import create_engine
+    from deploy.selftest import LOWEST_PSNR, SelfTestError, load_baseline_engine, require_selftest
 
     sound = True
     for name in names or REAL:
         try:
-            engine = make(name, model, None)
+            engine = create_engine(name, model, None)
             if name == "torch":
                 click.echo(f"torch on {engine.info.device}: the judge of the others")
                 continue
-            facts = trust(engine, registry, lambda: judge_of(model), anew=True)
+            facts = require_selftest(
+                engine, registry, lambda: load_baseline_engine(model), anew=True
+            )
             click.echo(
                 f"{name} on {engine.info.device}: PSNR {facts['psnr']:.1f} dB against PyTorch "
-                f"({PSNR_NEEDED[engine.info.precision]:g} needed), differs by at most "
+                f"({LOWEST_PSNR[engine.info.precision]:g} needed), differs by at most "
                 f"{facts['largest_difference']:.0f} levels"
             )
         except SelfTestError as error:
@@ -256,21 +258,21 @@ def _timed(
     model: str, names: tuple[str, ...], height: int, width: int, frames: int, turns: int
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each engine; they take turns, so that a slow moment meets all of them."""
-    from deploy.choice import frames_per_second
-    from deploy.load import trusted
+    from deploy.choice import measure_fps
+    from deploy.load import load_tested_engine
 
     registry = _registry()
     engines: dict[str, Engine] = {}
     rows: dict[str, dict[str, Any]] = {name: {"engine": name} for name in names}
     for name in names:
         try:
-            engines[name] = trusted(name, model, None, registry)
+            engines[name] = load_tested_engine(name, model, None, registry)
         except EngineError as error:
             rows[name]["failed"] = str(error)
     best = dict.fromkeys(engines, 0.0)
     for _ in range(turns):
         for name, engine in engines.items():
-            fps = frames_per_second(engine, height=height, width=width, frames=frames, turns=1)
+            fps = measure_fps(engine, height=height, width=width, frames=frames, turns=1)
             best[name] = max(best[name], fps)
     for name, engine in engines.items():
         info = engine.info

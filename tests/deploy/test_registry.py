@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.registry import Registry, RegistryError, digest_of
+from deploy.registry import Registry, RegistryError, digest_key
 
 KEY = {"kind": "onnx", "weights": "abc", "opset": 18}
 
@@ -67,7 +67,7 @@ def test_a_sidecar_under_another_name_or_pointing_elsewhere_is_not_read(
 ) -> None:
     path = stored(registry)
     other = {**KEY, "opset": 20}
-    renamed = registry.root / f"{digest_of(other)}.json"
+    renamed = registry.root / f"{digest_key(other)}.json"
     renamed.write_bytes(path.with_suffix(".json").read_bytes())
     assert registry.get(other) is None
 

@@ -10,14 +10,20 @@ import numpy as np
 import pytest
 
 from deploy import choice, load, selftest
-from deploy.choice import choose, fastest, frames_per_second
+from deploy.choice import choose_engine, measure_fps, pick_fastest
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.engines.onnx_engine import OnnxEngine
 from deploy.engines.torch_engine import TorchEngine
 from deploy.load import load_engine
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Registry
-from deploy.selftest import SelfTestError, compare, judge_of, pairs, trust
+from deploy.selftest import (
+    SelfTestError,
+    compare_engines,
+    load_baseline_engine,
+    make_test_pairs,
+    require_selftest,
+)
 
 
 class Broken(BicubicEngine):
@@ -40,22 +46,22 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def test_a_self_test_sees_noise_and_motion() -> None:
-    (noise, _), (small, ref) = pairs()
+    (noise, _), (small, ref) = make_test_pairs()
     assert noise.shape == (2, 24, 40, 3)
     assert ref.shape == (2, small.shape[1] * 4, small.shape[2] * 4, 3)
-    judge = judge_of("fast")
+    judge = load_baseline_engine("fast")
     assert (judge.info.name, judge.info.precision) == ("torch", "fp32")
     # the photograph is found again in the moved reference: more than plain up-sampling is asked for
-    plain = compare(BicubicEngine(), judge)
+    plain = compare_engines(BicubicEngine(), judge)
     assert plain["psnr"] < 40
 
 
 def test_figures_are_those_of_an_independent_computation() -> None:
     expected = 10 * np.log10(255**2 / (50**2 / 96))
-    figures = compare(Broken(50), Broken())
+    figures = compare_engines(Broken(50), Broken())
     assert figures["largest_difference"] == 50
     assert figures["psnr"] == pytest.approx(expected, abs=0.01)
-    assert compare(Broken(), Broken()) == {"psnr": 99.0, "largest_difference": 0.0}
+    assert compare_engines(Broken(), Broken()) == {"psnr": 99.0, "largest_difference": 0.0}
 
 
 def test_an_engine_that_fails_is_quarantined_and_stays_so(registry: Registry) -> None:
@@ -67,24 +73,24 @@ def test_an_engine_that_fails_is_quarantined_and_stays_so(registry: Registry) ->
         return Broken()
 
     with pytest.raises(SelfTestError, match=r"PSNR 3\d\.\d dB, expected 50; by up to 50 levels"):
-        trust(Broken(50), registry, judge)
+        require_selftest(Broken(50), registry, judge)
     with pytest.raises(SelfTestError, match=r"expected 50; .*\(found before; "):
-        trust(Broken(50), registry, judge)
+        require_selftest(Broken(50), registry, judge)
     assert tested == 1
     # half precision may differ more; the same figures are not enough for single
-    assert trust(Broken(1, precision="fp16"), registry, judge)["largest_difference"] == 1
-    assert trust(Broken(0), registry, judge, anew=True)["psnr"] == 99.0
-    assert trust(Broken(50), registry, judge)["psnr"] == 99.0
+    assert require_selftest(Broken(1, precision="fp16"), registry, judge)["largest_difference"] == 1
+    assert require_selftest(Broken(0), registry, judge, anew=True)["psnr"] == 99.0
+    assert require_selftest(Broken(50), registry, judge)["psnr"] == 99.0
     assert tested == 3
 
 
 def test_another_driver_or_library_means_another_test(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trust(Broken(), registry, Broken)
+    require_selftest(Broken(), registry, Broken)
     monkeypatch.setattr(selftest, "versions", lambda: {"torch": "99"})
     with pytest.raises(SelfTestError):
-        trust(Broken(50), registry, Broken)
+        require_selftest(Broken(50), registry, Broken)
 
 
 def test_what_the_real_engine_says_is_kept(registry: Registry) -> None:
@@ -109,7 +115,7 @@ def test_torch_runs_in_the_place_of_one_that_fails(
 
 
 def test_convolutions_in_half_precision_pass() -> None:
-    figures = compare(TorchEngine(precision="fp16"), judge_of("fast"))
+    figures = compare_engines(TorchEngine(precision="fp16"), load_baseline_engine("fast"))
     assert 45 < figures["psnr"] < 90
 
 
@@ -129,20 +135,20 @@ def test_auto_measures_once_and_takes_the_fastest(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(choice, "frames_per_second", stub({"torch": 4.0, "onnx": 5.0}))
+    monkeypatch.setattr(choice, "measure_fps", stub({"torch": 4.0, "onnx": 5.0}))
     names = ("torch", "onnx", "absent")
     for _ in range(2):
-        found = choose("fast", names, named, registry, threads=1, say=said.append)
+        found = choose_engine("fast", names, named, registry, threads=1, say=said.append)
         assert found.name == "onnx"
         assert "onnx 5, torch 4; absent not usable" in found.why
     assert len(said) == 1
     slower = stub({"torch": 6.0, "onnx": 5.0})
-    monkeypatch.setattr(choice, "frames_per_second", slower)
+    monkeypatch.setattr(choice, "measure_fps", slower)
     options = {"threads": 1, "say": said.append}
-    assert choose("fast", names, named, registry, **options).name == "onnx"
-    assert choose("fast", names, named, registry, **options, anew=True).name == "torch"
-    monkeypatch.setattr(choice, "frames_per_second", stub({"torch": 9.0, "onnx": 5.0}))
-    assert choose("fast", names, named, registry, threads=2, say=said.append).name == "torch"
+    assert choose_engine("fast", names, named, registry, **options).name == "onnx"
+    assert choose_engine("fast", names, named, registry, **options, anew=True).name == "torch"
+    monkeypatch.setattr(choice, "measure_fps", stub({"torch": 9.0, "onnx": 5.0}))
+    assert choose_engine("fast", names, named, registry, threads=2, say=said.append).name == "torch"
 
 
 def test_without_a_folder_of_its_own_auto_is_torch(
@@ -158,16 +164,16 @@ def test_without_a_folder_of_its_own_auto_is_torch(
 
 
 def test_luck_does_not_decide() -> None:
-    assert fastest({"torch": 4.0, "onnx": 4.1}, {}).name == "torch"
-    assert fastest({"torch": 4.0, "onnx": 4.3}, {}).name == "onnx"
-    assert fastest({"onnx": 1.0}, {"torch": "no"}).name == "onnx"
+    assert pick_fastest({"torch": 4.0, "onnx": 4.1}, {}).name == "torch"
+    assert pick_fastest({"torch": 4.0, "onnx": 4.3}, {}).name == "onnx"
+    assert pick_fastest({"onnx": 1.0}, {"torch": "no"}).name == "onnx"
     with pytest.raises(EngineError, match="no engine that runs here: torch broken"):
-        fastest({}, {"torch": "broken"})
+        pick_fastest({}, {"torch": "broken"})
 
 
 def test_auto_runs_what_it_chose(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {"torch": 1.0, "onnx": 3.0, "openvino": 2.0}
-    monkeypatch.setattr(choice, "frames_per_second", stub(speeds))
+    monkeypatch.setattr(choice, "measure_fps", stub(speeds))
     monkeypatch.setattr(load, "candidates", lambda: ("torch", "onnx"))
     loaded = load_engine("auto", registry=registry)
     assert loaded.info.name == "onnx"
@@ -177,4 +183,4 @@ def test_auto_runs_what_it_chose(registry: Registry, monkeypatch: pytest.MonkeyP
 def test_speed_is_frames_by_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 4.0, 10.0, 12.0, 20.0, 23.0])
     monkeypatch.setattr(choice.time, "perf_counter", lambda: next(clock))
-    assert frames_per_second(BicubicEngine(), height=32, width=32, frames=6) == 3.0
+    assert measure_fps(BicubicEngine(), height=32, width=32, frames=6) == 3.0

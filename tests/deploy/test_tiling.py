@@ -13,7 +13,7 @@ from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.engines.torch_engine import TorchEngine
 from deploy.load import load_engine
 from deploy.protocol import EngineError, OutOfMemory, Pixels
-from deploy.tiling import SMALLEST, Robust, pieces, spans
+from deploy.tiling import SMALLEST_TILE, TilingEngine, choose_tile_grid, make_spans
 from tests.support import DATA
 
 PHOTOGRAPH = DATA / "kodak_21.jpg"
@@ -47,7 +47,7 @@ def test_a_batch_is_halved_until_it_fits_and_remembered() -> None:
     lr, ref = pictures(7)
     expected = BicubicEngine().enhance(lr, ref)
     engine = Tight(2 * 384 * 512)
-    robust = Robust(engine)
+    robust = TilingEngine(engine)
     robust.limit = 2**62
     assert np.array_equal(robust.enhance(lr, ref), expected)
     assert [n for n, *_ in engine.calls] == [7, 3, 1, 1, 1, 1, 1, 1, 1]
@@ -60,7 +60,7 @@ def test_a_batch_is_halved_until_it_fits_and_remembered() -> None:
 def test_a_frame_that_does_not_fit_is_made_of_tiles(most: int) -> None:
     lr, ref = pictures(2)
     engine = Tight(most)
-    robust = Robust(engine)
+    robust = TilingEngine(engine)
     robust.limit = 2**62
     sr = robust.enhance(lr, ref)
     assert engine.calls[0] == (2, 384, 512)
@@ -72,7 +72,7 @@ def test_a_frame_that_does_not_fit_is_made_of_tiles(most: int) -> None:
 def test_memory_that_is_short_from_the_start_is_not_tried_out() -> None:
     lr, ref = pictures(3)
     engine = Tight(384 * 512)
-    robust = Robust(engine, free=lambda device: 384 * 512 * 6 * 3)
+    robust = TilingEngine(engine, free=lambda device: 384 * 512 * 6 * 3)
     assert robust.limit == 2**18
     robust.enhance(lr, ref)
     assert engine.calls == [(1, 384, 512)] * 3
@@ -82,7 +82,7 @@ def test_no_memory_at_all_is_one_line() -> None:
     lr, ref = pictures()
     engine = Tight(100)
     with pytest.raises(EngineError, match="not even the smallest tiles fit: free memory on cpu"):
-        Robust(engine).enhance(lr, ref)
+        TilingEngine(engine).enhance(lr, ref)
     assert len(engine.calls) < 15
 
 
@@ -92,7 +92,7 @@ def test_other_errors_are_not_taken_for_it() -> None:
             raise ValueError("a programming error")
 
     with pytest.raises(ValueError, match="a programming error"):
-        Robust(Wrong()).enhance(*pictures())
+        TilingEngine(Wrong()).enhance(*pictures())
     assert memory.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: 9"))
     assert memory.is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert not memory.is_out_of_memory(RuntimeError("shapes differ"))
@@ -101,7 +101,7 @@ def test_other_errors_are_not_taken_for_it() -> None:
 def test_weights_of_tiles_sum_to_one_and_fade() -> None:
     length = 700
     total = np.zeros(length)
-    found = spans(length, 3, 96, 32)
+    found = make_spans(length, 3, 96, 32)
     for span in found:
         total[span.start : span.stop] += span.weights
         assert np.abs(np.diff(span.weights)).max() < 0.05
@@ -112,11 +112,11 @@ def test_weights_of_tiles_sum_to_one_and_fade() -> None:
 
 
 def test_tiles_keep_to_the_limit_or_are_the_smallest() -> None:
-    assert pieces(1080, 1920, 2**30, 384) == (1, 1)
-    rows, cols = pieces(2160, 3840, 2**21, 384)
+    assert choose_tile_grid(1080, 1920, 2**30, 384) == (1, 1)
+    rows, cols = choose_tile_grid(2160, 3840, 2**21, 384)
     assert (-(-2160 // rows) + 768) * (-(-3840 // cols) + 768) <= 2**21
-    rows, cols = pieces(2160, 3840, 1, 384)
-    assert (2160 // (rows + 1), 3840 // (cols + 1)) < (SMALLEST, SMALLEST)
+    rows, cols = choose_tile_grid(2160, 3840, 1, 384)
+    assert (2160 // (rows + 1), 3840 // (cols + 1)) < (SMALLEST_TILE, SMALLEST_TILE)
 
 
 def test_the_networks_tiles_agree_with_the_whole_within_a_level() -> None:
@@ -125,9 +125,9 @@ def test_the_networks_tiles_agree_with_the_whole_within_a_level() -> None:
     ref = np.roll(hr, (2, 5), axis=(0, 1))[None]
     lr = cv2.resize(hr, (512, 24), interpolation=cv2.INTER_AREA)[None]
     engine = TorchEngine()
-    robust = Robust(engine)
+    robust = TilingEngine(engine)
     robust.limit = 96 * (1024 + engine.info.context)
-    assert pieces(96, 2048, robust.limit, engine.info.context) == (1, 2)
+    assert choose_tile_grid(96, 2048, robust.limit, engine.info.context) == (1, 2)
     difference = np.abs(robust.enhance(lr, ref).astype(int) - engine.enhance(lr, ref))
     assert (difference <= 1).mean() > 0.9999
     # and without context they do not
@@ -138,4 +138,4 @@ def test_the_networks_tiles_agree_with_the_whole_within_a_level() -> None:
 
 
 def test_engines_are_loaded_with_it() -> None:
-    assert isinstance(load_engine("torch"), Robust)
+    assert isinstance(load_engine("torch"), TilingEngine)

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from crossnetpp.networks.kernels import constant
-from deploy.choice import sample
-from deploy.engines.cuda_graph import KEPT, Recordings
+from deploy.choice import make_sample_frames
+from deploy.engines.cuda_graph import MOST_GRAPHS, CudaGraphCache
 from deploy.engines.torch_engine import TorchEngine
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-class _Counted(Recordings):
+class _Counted(CudaGraphCache):
     """Recordings without a GPU: what would be recorded is counted and done as it is."""
 
     def __init__(self, too_large: int = 10**9, says: str = "CUDA out of memory") -> None:
@@ -38,13 +38,13 @@ def _double(values: Tensor) -> Tensor:
     return 2 * values
 
 
-def _play(recordings: Recordings, size: int) -> float:
+def _play(recordings: CudaGraphCache, size: int) -> float:
     return recordings.play(size, _double, [torch.ones(size)]).sum().item()
 
 
 def test_a_size_is_recorded_once_and_the_one_used_longest_ago_is_forgotten() -> None:
     recordings = _Counted()
-    sizes = list(range(1, KEPT + 1))
+    sizes = list(range(1, MOST_GRAPHS + 1))
     assert [_play(recordings, size) for size in [*sizes, *sizes]] == [2 * s for s in [*sizes] * 2]
     assert recordings.made == sizes
     _play(recordings, 1)
@@ -93,7 +93,7 @@ def test_on_a_cpu_nothing_is_recorded_and_constants_are_not_copied() -> None:
 @pytest.mark.parametrize("size", [(64, 96, 1), (320, 512, 3), (72, 88, 2)])
 def test_playing_changes_no_bit(size: tuple[int, int, int]) -> None:
     engine = TorchEngine("fast")
-    lr, ref = sample(*size)
+    lr, ref = make_sample_frames(*size)
     played = [engine.enhance(lr, ref) for _ in range(3)]
     engine.recordings = None
     plain = engine.enhance(lr, ref)

@@ -15,9 +15,9 @@ from torch import nn
 from crossnetpp.checkpoint import load_network
 from crossnetpp.networks.build import Network, build_network
 from deploy.export import write as export
-from deploy.export.graphs import Spec, parts
-from deploy.export.lowering import RepackedDeconv, is_repackable, lowered
-from deploy.export.write import ExportError, check_parity, write
+from deploy.export.graphs import GraphSpec, list_parts
+from deploy.export.lowering import RepackedDeconv, is_repackable, lower_network
+from deploy.export.write import ExportError, check_parity, write_graphs
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,13 @@ def fast() -> Network:
 @pytest.fixture(scope="module")
 def files(fast: Network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, onnx.ModelProto]:
     folder = tmp_path_factory.mktemp("onnx")
-    specs = [Spec("prepare", 4), Spec("frame", 4), Spec("frame", 2, "uint16", "fp16")]
+    specs = [
+        GraphSpec("prepare", 4),
+        GraphSpec("frame", 4),
+        GraphSpec("frame", 2, "uint16", "fp16"),
+    ]
     # every graph is held against PyTorch at three sizes as it is written
-    for path, differences in write(fast, specs, folder).items():
+    for path, differences in write_graphs(fast, specs, folder).items():
         assert all(value <= 1 for value in differences.values()), path
     assert sorted(p.name for p in folder.iterdir()) == sorted(f"{s.name}.onnx" for s in specs)
     return {path.stem: onnx.load(path) for path in folder.iterdir()}
@@ -84,7 +88,7 @@ def test_no_graph_holds_a_deconvolution() -> None:
     network = build_network("paper")
     before = sum(is_repackable(m) for m in network.modules())
     assert before > 5
-    after = lowered(copy.deepcopy(network))
+    after = lower_network(copy.deepcopy(network))
     assert not any(isinstance(m, nn.ConvTranspose2d) for m in after.modules())
     assert sum(isinstance(m, RepackedDeconv) for m in after.modules()) == before
 
@@ -99,8 +103,8 @@ def test_a_repacked_deconvolution_is_the_deconvolution() -> None:
 
 def test_the_paper_network_is_exported_as_one_graph(tmp_path: Path) -> None:
     network = build_network("paper")
-    assert parts(network) == ("whole",)
-    ((path, differences),) = write(network, [Spec("whole", 4)], tmp_path).items()
+    assert list_parts(network) == ("whole",)
+    ((path, differences),) = write_graphs(network, [GraphSpec("whole", 4)], tmp_path).items()
     assert differences["sr"] <= 1
     assert {n.op_type for n in onnx.load(path).graph.node}.isdisjoint({"ConvTranspose", "Loop"})
 
@@ -110,7 +114,7 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     with torch.no_grad():
         next(network.parameters())[0] = np.nan
     with pytest.raises(ExportError, match=r"found weights that are not finite \(encoder"):
-        export.export(network, Spec("prepare", 4))
+        export.export_graph(network, GraphSpec("prepare", 4))
 
 
 def test_a_graph_that_computes_something_else_is_refused(fast: Network) -> None:
@@ -118,6 +122,6 @@ def test_a_graph_that_computes_something_else_is_refused(fast: Network) -> None:
     with torch.no_grad():
         for weights in other.fusion.parameters():  # type: ignore[union-attr]
             weights.add_(0.05)
-    model = export.export(other, Spec("frame", 4))
+    model = export.export_graph(other, GraphSpec("frame", 4))
     with pytest.raises(ExportError, match=r"differs from PyTorch by .* in sr, expected at most 1"):
-        check_parity(fast, Spec("frame", 4), model)
+        check_parity(fast, GraphSpec("frame", 4), model)

@@ -9,25 +9,25 @@ from onnx import TensorProto, helper
 
 from crossnetpp.checkpoint import save_weights
 from crossnetpp.networks.build import build_network
-from deploy.export.graphs import Spec
-from deploy.export.stored import exported
+from deploy.export.graphs import GraphSpec
+from deploy.export.stored import get_or_export_graph
 from deploy.registry import Registry
-from deploy.trt.building import check_warps, modes_of, parsed
+from deploy.trt.building import check_warps, list_warp_modes, parse_graph
 from deploy.trt.gpu import Gpu
-from deploy.trt.library import TensorrtError, find
-from deploy.trt.profiles import ANY, Sizes
-from deploy.trt.stored_plans import cross_build, plan_here
+from deploy.trt.library import TensorrtError, find_library
+from deploy.trt.profiles import ANY_SIZE, SizeRange
+from deploy.trt.stored_plans import cross_build_plans, get_or_build_plan
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is optional")
 TARGETS = ("sm86", "sm89", "sm120")
-FIXED = Sizes.of(320, 512)
+FIXED = SizeRange.of(320, 512)
 
 
 def warps(graph: bytes) -> list[str]:
     """Return how TensorRT reads each warp."""
-    found = find(rtx=True)
-    _builder, network, _parser = parsed(found, graph)
-    modes = check_warps(found.api, network, modes_of(graph))
+    found = find_library(rtx=True)
+    _builder, network, _parser = parse_graph(found, graph)
+    modes = check_warps(found.api, network, list_warp_modes(graph))
     return [mode.rpartition(".")[2] for mode in modes]
 
 
@@ -35,13 +35,13 @@ def warps(graph: bytes) -> list[str]:
 def test_fast_for_three_generations(precision: str, tmp_path: Path, settled_once: str) -> None:
     # in half precision the same layers are half
     model = "fast" if precision == "fp32" else settled_once
-    specs = [Spec(part, 4, "uint8", precision, "tensorrt") for part in ("prepare", "frame")]  # type: ignore[arg-type]
-    assert warps(exported(model, specs[1]).read()) == ["LINEAR"] * 4 + ["CUBIC"] * (
+    specs = [GraphSpec(part, 4, "uint8", precision, "tensorrt") for part in ("prepare", "frame")]  # type: ignore[arg-type]
+    assert warps(get_or_export_graph(model, specs[1]).read()) == ["LINEAR"] * 4 + ["CUBIC"] * (
         5 if model == "fast" else 3
     )
     phases: set[str] = set()
     # a plan for any size takes twice as long to build
-    entries = cross_build(
+    entries = cross_build_plans(
         model,
         specs,
         TARGETS,
@@ -55,38 +55,40 @@ def test_fast_for_three_generations(precision: str, tmp_path: Path, settled_once
     # fused into kernels that do things again and again it was 500 MB
     assert 1_000_000 < lengths[1] < 60_000_000
     # built once, and found by the GPUs that it is for
-    again = cross_build(model, specs, TARGETS[::-1], tmp_path, sizes=FIXED)
+    again = cross_build_plans(model, specs, TARGETS[::-1], tmp_path, sizes=FIXED)
     assert [entry.path for entry in again] == [entry.path for entry in entries]
     ada = Gpu("NVIDIA L40S", "sm89", 13, 1 << 35)
-    found = plan_here(model, specs[1], FIXED, find(rtx=True), ada, Registry(tmp_path))
+    found = get_or_build_plan(
+        model, specs[1], FIXED, find_library(rtx=True), ada, Registry(tmp_path)
+    )
     assert found.path == entries[1].path
 
 
 def test_paper_for_three_generations(tmp_path: Path) -> None:
     weights = tmp_path / "paper.safetensors"
     save_weights(build_network("paper"), "paper", weights)
-    spec = Spec("whole", 4, target="tensorrt")
-    assert warps(exported(str(weights), spec).read()) == ["LINEAR"] * 5
-    (entry,) = cross_build(str(weights), [spec], TARGETS, tmp_path / "plans", sizes=ANY)
+    spec = GraphSpec("whole", 4, target="tensorrt")
+    assert warps(get_or_export_graph(str(weights), spec).read()) == ["LINEAR"] * 5
+    (entry,) = cross_build_plans(str(weights), [spec], TARGETS, tmp_path / "plans", sizes=ANY_SIZE)
     # float32 weights of 69 million parameters
     assert entry.path.stat().st_size > 270_000_000
     assert tuple(entry.key["targets"]) == TARGETS
-    assert entry.key["sizes"] == [ANY.facts()]
+    assert entry.key["sizes"] == [ANY_SIZE.facts()]
 
 
 def test_sixteen_bits_are_read_as_int32() -> None:
-    graph = exported("fast", Spec("prepare", 4, "int32", target="tensorrt")).read()
-    found = find(rtx=True)
-    _builder, network, _parser = parsed(found, graph)
+    graph = get_or_export_graph("fast", GraphSpec("prepare", 4, "int32", target="tensorrt")).read()
+    found = find_library(rtx=True)
+    _builder, network, _parser = parse_graph(found, graph)
     assert network.get_input(0).dtype == found.api.DataType.INT32
 
 
 def test_targets_that_do_not_exist_are_refused(tmp_path: Path) -> None:
-    spec = Spec("prepare", 4, target="tensorrt")
+    spec = GraphSpec("prepare", 4, target="tensorrt")
     with pytest.raises(TensorrtError, match=r"found the target sm90, expected some of sm75, sm80"):
-        cross_build("fast", [spec], ["sm_89", "SM90"], tmp_path)
+        cross_build_plans("fast", [spec], ["sm_89", "SM90"], tmp_path)
     with pytest.raises(TensorrtError, match=r"found the target \(none\)"):
-        cross_build("fast", [spec], [], tmp_path)
+        cross_build_plans("fast", [spec], [], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -95,7 +97,7 @@ def test_what_tensorrt_cannot_read_is_one_line() -> None:
         with pytest.raises(
             TensorrtError, match=r"TensorRT for RTX \S+ refuses the graph: "
         ) as info:
-            parsed(find(rtx=True), graph)
+            parse_graph(find_library(rtx=True), graph)
         assert "\n" not in str(info.value)
 
 

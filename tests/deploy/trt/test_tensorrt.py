@@ -23,23 +23,23 @@ import torch
 from onnx import TensorProto, helper
 
 from deploy.engines.tensorrt_engine import TensorrtEngine
-from deploy.export.graphs import Spec
-from deploy.export.stored import exported
+from deploy.export.graphs import GraphSpec
+from deploy.export.stored import get_or_export_graph
 from deploy.load import load_engine
 from deploy.protocol import EngineError, OutOfMemory, Pixels
 from deploy.registry import Registry
 from deploy.trt import library as flavours
-from deploy.trt.build_process import build
-from deploy.trt.building import Request
-from deploy.trt.gpu import Gpu, gpu_here
-from deploy.trt.library import TensorrtError, find
-from deploy.trt.profiles import Sizes, frames_at_once
-from deploy.trt.stored_plans import plan_here
+from deploy.trt.build_process import build_plan
+from deploy.trt.building import BuildRequest
+from deploy.trt.gpu import Gpu, find_gpu
+from deploy.trt.library import TensorrtError, find_library
+from deploy.trt.profiles import SizeRange, frames_at_once
+from deploy.trt.stored_plans import get_or_build_plan
 from tests.support import ROOT
 
 GPU = Gpu("NVIDIA H100", "sm90", 13, 1 << 36)
-SMALL = Sizes.of(64, 96)
-PREPARE = Spec("prepare", 4, target="tensorrt")
+SMALL = SizeRange.of(64, 96)
+PREPARE = GraphSpec("prepare", 4, target="tensorrt")
 
 
 class Host:
@@ -108,12 +108,12 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
 
 @pytest.fixture(scope="module")
 def graph() -> bytes:
-    return exported("fast", PREPARE).read()
+    return get_or_export_graph("fast", PREPARE).read()
 
 
-def request_of(sizes: Sizes = SMALL) -> Request:
-    found = find(rtx=False)
-    return Request(found.module, found.version, 4, (sizes,))
+def request_of(sizes: SizeRange = SMALL) -> BuildRequest:
+    found = find_library(rtx=False)
+    return BuildRequest(found.module, found.version, 4, (sizes,))
 
 
 @pytest.mark.parametrize(("version", "flags"), [("10.9.0.34", 2), ("11.4.0.5", 1)])
@@ -122,7 +122,9 @@ def test_each_version_is_asked_for_what_it_has(
 ) -> None:
     fake.does("", version)
     phases: list[tuple[str, int, int]] = []
-    built = build(request_of(), graph, timing=b"old;", progress=lambda *step: phases.append(step))
+    built = build_plan(
+        request_of(), graph, timing=b"old;", progress=lambda *step: phases.append(step)
+    )
     assert built.plan.endswith(graph)
     assert built.timing == b"old;timed;"
     assert fake.calls("create_network") == [[flags]]
@@ -143,7 +145,7 @@ def test_each_version_is_asked_for_what_it_has(
 def test_a_broken_library_is_one_line(fault: str, line: str, fake: Fake) -> None:
     fake.does(fault)
     with pytest.raises(TensorrtError, match=line) as caught:
-        find(rtx=False)
+        find_library(rtx=False)
     assert "\n" not in str(caught.value)
 
 
@@ -154,17 +156,17 @@ def test_nothing_is_imported_from_the_folder_one_stands_in(
     folder.mkdir()
     (folder / "json.py").write_text("raise SystemExit('executed')")
     monkeypatch.chdir(folder)
-    assert find(rtx=False).version == "11.4.0.5"
+    assert find_library(rtx=False).version == "11.4.0.5"
 
 
 def test_old_and_missing_libraries_are_one_line(fake: Fake, tmp_path: Path) -> None:
     fake.does("", "8.6.1")
     with pytest.raises(TensorrtError, match=r"found 8\.6\.1, expected 10 or newer"):
-        find(rtx=False)
+        find_library(rtx=False)
     shutil.rmtree(tmp_path / "lib")
     fake.does("")
     with pytest.raises(TensorrtError, match=r"found no TensorRT \(tensorrt not installed\)"):
-        find(rtx=False)
+        find_library(rtx=False)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_a_build_that_fails_is_one_line_and_leaves_nothing(
     fake.does(fault)
     registry = Registry(tmp_path / "engines")
     with pytest.raises(TensorrtError, match=line) as caught:
-        plan_here("fast", PREPARE, SMALL, find(rtx=False), GPU, registry)
+        get_or_build_plan("fast", PREPARE, SMALL, find_library(rtx=False), GPU, registry)
     assert "\n" not in str(caught.value)
     assert [entry["key"]["kind"] for entry in registry.entries()] == ["onnx"]
 
@@ -195,27 +197,30 @@ def test_warps_that_a_parser_takes_for_nearest_are_refused(fake: Fake) -> None:
     ]
     model = helper.make_model(helper.make_graph([node], "warp", values[:2], values[2:]))
     with pytest.raises(TensorrtError, match=r"reads the warps .*NEAREST, expected bicubic; try"):
-        build(request_of(), model.SerializeToString())
+        build_plan(request_of(), model.SerializeToString())
     fake.does("")
-    assert build(request_of(), model.SerializeToString()).plan
+    assert build_plan(request_of(), model.SerializeToString()).plan
 
 
 _CANCELLED = """
 import signal
 import sys
 from pathlib import Path
-from deploy.export.graphs import Spec
+from deploy.export.graphs import GraphSpec
 from deploy.registry import Registry
-from deploy.trt.library import find
+from deploy.trt.library import find_library
 from deploy.trt.gpu import Gpu
-from deploy.trt.stored_plans import plan_here
-from deploy.trt.profiles import Sizes
+from deploy.trt.stored_plans import get_or_build_plan
+from deploy.trt.profiles import SizeRange
 # a shell without job control starts what it puts in the background deaf to Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
 registry = Registry(Path(sys.argv[1]))
 try:
-    plan_here("fast", Spec("prepare", 4, target="tensorrt"), Sizes.of(64, 96), find(rtx=False),
-              Gpu("H100", "sm90", 13, 1), registry, lambda *step: print(*step, flush=True))
+    spec = GraphSpec("prepare", 4, target="tensorrt")
+    get_or_build_plan(
+        "fast", spec, SizeRange.of(64, 96), find_library(rtx=False), Gpu("H100", "sm90", 13, 1),
+        registry, lambda *step: print(*step, flush=True),
+    )
 except KeyboardInterrupt:
     print("stopped")
 """
@@ -248,13 +253,15 @@ def test_an_interrupt_ends_a_build_and_leaves_nothing(fake: Fake, tmp_path: Path
 def test_a_plan_is_built_once_for_each_gpu_and_version(fake: Fake, tmp_path: Path) -> None:
     registry = Registry(tmp_path / "engines")
 
-    def plan(gpu: Gpu = GPU, sizes: Sizes = SMALL) -> bytes:
-        return plan_here("fast", PREPARE, sizes, find(rtx=False), gpu, registry).read()
+    def plan(gpu: Gpu = GPU, sizes: SizeRange = SMALL) -> bytes:
+        return get_or_build_plan(
+            "fast", PREPARE, sizes, find_library(rtx=False), gpu, registry
+        ).read()
 
     assert plan() == plan()
     assert len(fake.calls("build")) == 1
     assert fake.calls("set_timing_cache") == [[""]]
-    plan(sizes=Sizes.of(128, 96))
+    plan(sizes=SizeRange.of(128, 96))
     assert fake.calls("set_timing_cache")[1:] == [["timed;"]]
     # another GPU never gets the plan of the first
     plan(Gpu("NVIDIA H200", "sm90", 13, 1 << 36))
@@ -270,7 +277,9 @@ def test_two_builders_at_once_build_once_and_a_cut_plan_is_built_anew(
 ) -> None:
     def plan(_: int) -> Path:
         registry = Registry(tmp_path / "engines")
-        return plan_here("fast", PREPARE, SMALL, find(rtx=False), GPU, registry).path
+        return get_or_build_plan(
+            "fast", PREPARE, SMALL, find_library(rtx=False), GPU, registry
+        ).path
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(plan, range(2))
@@ -302,7 +311,7 @@ def test_the_engine_agrees_with_torch_through_ring_and_recordings(
 ) -> None:
     monkeypatch.setattr("deploy.engines.tensorrt_engine.frames_at_once", lambda *_: 2)
     device = Host()
-    engine = TensorrtEngine(settled_once, device=device, flavour=find(rtx=False))
+    engine = TensorrtEngine(settled_once, device=device, flavour=find_library(rtx=False))
     judge = load_engine("torch", model=settled_once)
     pan = frames(9, 60, 92)  # padded to 64 x 96; four chunks of 2 for 3 slots, and one of 1
     ref = np.stack([pan[i // 3] for i in range(9)])
@@ -322,7 +331,7 @@ def test_the_engine_agrees_with_torch_through_ring_and_recordings(
 def test_a_context_without_memory_is_out_of_memory_and_frees_all(fake: Fake) -> None:
     fake.does("no memory")
     device = Host()
-    engine = TensorrtEngine(device=device, flavour=find(rtx=False))
+    engine = TensorrtEngine(device=device, flavour=find_library(rtx=False))
     pan = frames(1, 64, 96)
     with pytest.raises(OutOfMemory, match=r"found too little memory on cuda:0 .* of 96x64"):
         engine.enhance(shrink(pan), pan)
@@ -332,7 +341,7 @@ def test_a_context_without_memory_is_out_of_memory_and_frees_all(fake: Fake) -> 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_driver_nothing_is_touched(fake: Fake) -> None:
     with pytest.raises(EngineError, match=r"found .*; .*try --engine torch"):
-        gpu_here()
+        find_gpu()
     with pytest.raises(EngineError, match="--engine torch"):
         TensorrtEngine()
     assert not fake.calls("deserialize")
