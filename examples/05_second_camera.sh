@@ -5,7 +5,7 @@ rig=tests/data/stereo
 out=${1:-example-output/05}
 mkdir -p "$out"
 
-# another place: reduce the left camera of a stereo rig, keep the right one sharp
+# another place: reduce the left camera of a stereo rig, the right one stays sharp
 pipeline degrade $rig/motorcycle_left.png --scale 4 -o "$out/left.png" --force
 pipeline run "$out/left.png" --ref-stream $rig/motorcycle_right.png -o "$out/large.png" --engine torch -q --force
 pipeline evaluate "$out/large.png" --ground-truth $rig/motorcycle_left.png

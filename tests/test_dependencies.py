@@ -73,9 +73,8 @@ def find_licence(package: Distribution) -> str:
     """Return the licence that a distribution's metadata names, or "" if it names none."""
     fields = package.metadata
     classifiers = [c for c in fields.get_all("Classifier") or () if c.startswith("License ::")]
-    named = (
-        fields["License-Expression"] or "; ".join(classifiers) or (fields["License"] or "")[:100]
-    )
+    text = (fields["License"] or "")[:100]
+    named = fields["License-Expression"] or "; ".join(classifiers) or text
     return named.strip() or WITHOUT_METADATA.get(canonicalize_name(package.name), "")
 
 

@@ -145,6 +145,15 @@ def test_commands_and_links_of_a_page_exist(page: str) -> None:
         assert link in PAGES
 
 
+def test_the_readme_fits_on_one_screen_and_its_links_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert (DOCS / "images" / "before-after.jpg").stat().st_size < 300_000
+
+
 def find_options(words: list[str]) -> set[str]:
     """Return all options of the command that `pipeline ...` names; fails if there is none."""
     group: click.Command = main
