@@ -160,3 +160,10 @@ def test_the_wheel_has_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".dist-info/entry_points.txt"))
         assert "pipeline = pipeline.cli.main:main" in archive.read(name).decode()
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_the_images_copy_the_files_that_a_build_reads(name: str) -> None:
+    lines = (ROOT / "jobs" / "cluster" / "docker" / f"{name}.Dockerfile").read_text().splitlines()
+    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    assert {"pyproject.toml", "VERSION", "README.md", "LICENSE", *PACKAGES} <= copied

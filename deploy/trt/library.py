@@ -76,9 +76,7 @@ def _imported(module: str) -> Any:
 
 def _cannot(module: str, why: str) -> str:
     line = " ".join(why.split()) or "no reason given"
-    return (
-        f"cannot load {module}: {line}; see README for how to install TensorRT, or --engine torch"
-    )
+    return f"cannot load {module}: {line}; see docs/engines.md, or --engine torch"
 
 
 def child_environment(path: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ FROM python:3.11-slim-bookworm
 RUN useradd --create-home --uid 1000 ray \
     && install -d -o ray /cache
 WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml VERSION constraints.txt README.md LICENSE ./
 COPY crossnetpp crossnetpp
 COPY deploy deploy
 COPY pipeline pipeline

@@ -10,7 +10,7 @@ RUN apt-get update \
     && install -d -o ray /cache
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml VERSION constraints.txt README.md LICENSE ./
 COPY crossnetpp crossnetpp
 COPY deploy deploy
 COPY pipeline pipeline
