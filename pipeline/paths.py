@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.schema.plan import Clip  # the command line looks at its words before all imports
+    pass  # the command line looks at its words before all imports
 
 _LONGEST = 255
 """Bytes of a name."""
@@ -39,11 +42,32 @@ def check_paths(paths: Iterable[str | None]) -> None:
             )
 
 
-def check_recording(clip: Clip) -> None:
-    """Raise InputError where a recording lies in files or folders whose names are no UTF-8."""
-    grid = clip.grid
-    views = grid.views if grid is not None else ()
-    check_text([clip.path, *clip.files, *(file for view in views for file in view.files)])
-    for view in views:
-        if view.clip is not None:
-            check_text([view.clip.path])
+def is_url(path: str) -> bool:
+    """Return whether `path` is a URL of another place than this file system."""
+    return "://" in path and not path.startswith("file://")
+
+
+def local_path(path: str) -> str:
+    """Return the path that a file:// URL means; anything else as it is."""
+    return urlsplit(path).path if path.startswith("file://") else path
+
+
+def join_url(url: str, name: str) -> str:
+    """Return the URL of `name` in the folder `url`."""
+    return f"{url.rstrip('/')}/{name}"
+
+
+def url_name(url: str) -> str:
+    """Return the last part of a URL's path."""
+    return PurePosixPath(urlsplit(url).path).name or urlsplit(url).netloc
+
+
+def redact_url(url: str) -> str:
+    """Return a URL as it may be shown: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def redact_text(text: str) -> str:
+    """Return a text whose URLs are as they may be shown."""
+    return re.sub(r"""\b\w+://[^\s"'\\]+""", lambda found: redact_url(found[0]), text)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
+from pipeline.errors import MediaError
 from pipeline.lightfield.reader import ViewReader, index_of, read_views
+from pipeline.lightfield.sidecar import sidecar_path
 from pipeline.media.colour import Pixels
 from pipeline.media.read.frames import Frame, FrameReader
 from pipeline.media.read.frames import read as read_clip
 from pipeline.media.read.probe import scan as scan_clip
-from pipeline.schema.plan import Clip, FrameIndex
+from pipeline.media.sandbox.parent import called
+from pipeline.paths import check_text
+from pipeline.schema.clip import Clip, FrameIndex
+from pipeline.schema.settings import GridSettings, RunSettings
+
 
 
 class Source(Protocol):
@@ -48,3 +55,66 @@ def read(
 def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     """List the pts of every frame of a recording; see `media.probe.scan`."""
     return scan_clip(clip, distinct=distinct) if clip.grid is None else index_of(clip)
+
+
+def check_recording(clip: Clip) -> None:
+    """Raise InputError where a recording lies in files or folders whose names are no UTF-8."""
+    grid = clip.grid
+    views = grid.views if grid is not None else ()
+    check_text([clip.path, *clip.files, *(file for view in views for file in view.files)])
+    for view in views:
+        if view.clip is not None:
+            check_text([view.clip.path])
+
+
+_A_FILE = 0.1
+"""Seconds that may be waited for each file of a folder."""
+
+
+def open_guarded(path: str, asked: GridSettings) -> Clip | None:
+    """Do what `open_light_field` does, in a child; the clip is read in children, too."""
+    fields = {name: getattr(asked, name) for name in GridSettings.model_fields}
+    told = GridSettings(**fields).model_dump(mode="json")
+    return _opened("pipeline.lightfield.opening:open_light_field", path, {"asked": told})
+
+
+def reference_guarded(path: str, settings: RunSettings, lr: Clip) -> Clip:
+    """Do what `open_reference` does, in a child; the clip is read in children, too."""
+    given = {
+        "settings": settings.model_dump(mode="json", exclude_unset=True),
+        "lr": lr.model_dump(mode="json"),
+    }
+    found = _opened("pipeline.pairing.reference_views:open_reference", path, given)
+    assert found is not None
+    return found
+
+
+def _opened(function: str, path: str, arguments: dict[str, Any]) -> Clip | None:
+    whole = Path(path).absolute()
+    count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
+    given = {"path": str(whole), **arguments}
+    made = called(function, given, str(whole), _A_FILE * count, [sidecar_path(whole)])
+    if made is None:
+        return None
+    clip = Clip.model_validate(made)
+    # which files are opened later is not left to the child
+    for file in _files(clip):
+        if Path(file) != whole and whole not in Path(file).parents:
+            raise MediaError(
+                f"{whole} makes the reader name another file, {file}; expected an intact light "
+                "field; do not open it elsewhere"
+            )
+    return clip.guarded(True)
+
+
+def _files(clip: Clip) -> Iterator[str]:
+    yield clip.path
+    yield from clip.files
+    if clip.grid is None:
+        return
+    for view in clip.grid.views:
+        yield from view.files
+        if view.clip is not None:
+            yield from _files(view.clip)
+    if clip.grid.sheets is not None:
+        yield from _files(clip.grid.sheets)

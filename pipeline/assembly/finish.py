@@ -15,8 +15,10 @@ from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.join import sequence
 from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
+from pipeline.paths import join_url
 from pipeline.remote import transfer
-from pipeline.schema.plan import FrameIndex, Plan
+from pipeline.schema.clip import FrameIndex
+from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import dumps, pieces
 
 _LISTED = 3
@@ -40,7 +42,7 @@ def plan_path(output: Path) -> Path:
 def plan_place(ledger: Ledger) -> str:
     """Return the path or URL of the plan beside the output."""
     if url := ledger.plan.output_url:
-        return transfer.join(url.rpartition("/")[0], plan_path(ledger.output).name)
+        return join_url(url.rpartition("/")[0], plan_path(ledger.output).name)
     return str(plan_path(ledger.output))
 
 

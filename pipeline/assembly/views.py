@@ -18,7 +18,8 @@ from pipeline.media.join.verify import differences
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.segment import SegmentWriter, check_encoder, default_encoding
-from pipeline.schema.plan import Clip, FrameIndex, Grid, Plan
+from pipeline.schema.clip import Clip, FrameIndex, Grid
+from pipeline.schema.plan import Plan
 
 
 def join_views(plan: Plan, files: Sequence[Path], finished: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Literal
 
 import click
 
-from pipeline.schema.plan import Model
+from pipeline.schema.clip import Model
 
 DISTRIBUTION = "crossnetpp-pipeline"
 Status = Literal["ok", "warn", "fail"]

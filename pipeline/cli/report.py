@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.errors import InputError
-from pipeline.remote.transfer import is_url
+from pipeline.paths import is_url
 
 if TYPE_CHECKING:
     from pipeline.schema.settings import RunSettings

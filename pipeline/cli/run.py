@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pipeline.progress import Reporter
     from pipeline.runs.batch import BatchResult
     from pipeline.runs.run import RunResult
-    from pipeline.schema.plan import Clip, Plan
+    from pipeline.schema.clip import Clip
+    from pipeline.schema.plan import Plan
     from pipeline.schema.settings import RunSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])

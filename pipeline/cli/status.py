@@ -12,9 +12,11 @@ from filelock import FileLock, Timeout
 from pipeline.errors import InputError
 from pipeline.ledger import mirror
 from pipeline.ledger.ledger import run_folder_of, stored_plan
+from pipeline.paths import is_url, redact_url, url_name
 from pipeline.progress import describe_seconds
 from pipeline.remote import transfer
-from pipeline.schema.plan import Model, Plan, SegmentRecord
+from pipeline.schema.clip import Model
+from pipeline.schema.plan import Plan, SegmentRecord
 
 _MANY = 8
 """Missing segments that are named."""
@@ -42,7 +44,7 @@ class RunStatus(Model):
 
 def status(run: str) -> RunStatus:
     """Return the state of a run, given its output or its run folder; raises InputError."""
-    if transfer.is_url(run):
+    if is_url(run):
         return _status_at_url(run)
     output = Path(run).absolute()
     if output.name.startswith(".") and output.name.endswith(".run"):
@@ -74,8 +76,8 @@ def _status_at_url(run: str) -> RunStatus:
     if plan is None:
         if transfer.find(run) is not None:
             return _finished(run)
-        raise InputError(f"found no run at {transfer.hidden(run)}; give the run's output")
-    names = [transfer.name_of(file.url).removesuffix(".json") for file in transfer.files_in(folder)]
+        raise InputError(f"found no run at {redact_url(run)}; give the run's output")
+    names = [url_name(file.url).removesuffix(".json") for file in transfer.files_in(folder)]
     digest = plan.digest()
     found = [mirror.stored_record(folder, int(name), digest) for name in names if name.isdigit()]
     return _summary(plan, [r for r in found if r is not None], [], 0, "unknown")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.schema.plan import Model
+from pipeline.schema.clip import Model
 
 
 class Verification(Model):

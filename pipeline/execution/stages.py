@@ -27,7 +27,8 @@ from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.choose_views import GIVEN
 from pipeline.pairing.fit import prepare_reference, same_depth
 from pipeline.recording import open_frames, read
-from pipeline.schema.plan import Clip, Plan, Segment, SegmentRecord
+from pipeline.schema.clip import Clip
+from pipeline.schema.plan import Plan, Segment, SegmentRecord
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
 

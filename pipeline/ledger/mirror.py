@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.errors import PipelineError
+from pipeline.paths import join_url, url_name
 from pipeline.remote import transfer
 from pipeline.schema.plan import Plan, SegmentRecord
 
@@ -30,14 +31,14 @@ def push(mirror: str, segment: Path, record: SegmentRecord) -> SegmentRecord:
     name = f"{record.segment:05d}.json"
     if (first := stored_record(mirror, record.segment, record.plan)) is not None:
         return first
-    transfer.upload(segment, transfer.join(mirror, segment.name))
-    transfer.write(transfer.join(mirror, name), record.model_dump_json().encode())
+    transfer.upload(segment, join_url(mirror, segment.name))
+    transfer.write(join_url(mirror, name), record.model_dump_json().encode())
     return record
 
 
 def stored_record(mirror: str, segment: int, digest: str) -> SegmentRecord | None:
     """Return a segment's record there, None if there is none for this plan."""
-    content = transfer.read(transfer.join(mirror, f"{segment:05d}.json"))
+    content = transfer.read(join_url(mirror, f"{segment:05d}.json"))
     try:
         record = SegmentRecord.model_validate_json(content or b"")
     except ValidationError:
@@ -47,7 +48,7 @@ def stored_record(mirror: str, segment: int, digest: str) -> SegmentRecord | Non
 
 def discard(mirror: str, segment: int) -> None:
     """Delete a record whose segment proved to be broken, so that another takes its place."""
-    transfer.remove(transfer.join(mirror, f"{segment:05d}.json"))
+    transfer.remove(join_url(mirror, f"{segment:05d}.json"))
 
 
 def pull(mirror: str, segment: int, segments: Path, digest: str) -> None:
@@ -55,7 +56,7 @@ def pull(mirror: str, segment: int, segments: Path, digest: str) -> None:
     record = stored_record(mirror, segment, digest)
     if record is None or "/" in record.file:
         return
-    found = transfer.find(transfer.join(mirror, record.file))
+    found = transfer.find(join_url(mirror, record.file))
     if found is None:
         return
     transfer.download(found, segments / record.file)
@@ -65,7 +66,7 @@ def pull(mirror: str, segment: int, segments: Path, digest: str) -> None:
 def pull_all(mirror: str, segments: Path, digest: str) -> None:
     """Bring here what an earlier run of the same plan, on whatever machine, has committed."""
     for file in transfer.files_in(mirror):
-        name = transfer.name_of(file.url)
+        name = url_name(file.url)
         number = name.removesuffix(".json")
         if number.isdigit() and not (segments / name).exists():
             pull(mirror, int(number), segments, digest)
@@ -73,32 +74,32 @@ def pull_all(mirror: str, segments: Path, digest: str) -> None:
 
 def open_mirror(mirror: str, plan: Plan) -> bool:
     """Make the folder there this plan's; returns False if it holds what is worth pulling."""
-    content = transfer.read(transfer.join(mirror, PLAN))
+    content = transfer.read(join_url(mirror, PLAN))
     try:
         if content is not None and Plan.model_validate_json(content).digest() == plan.digest():
             return False
     except ValidationError:
         pass
     clear(mirror)
-    transfer.write(transfer.join(mirror, PLAN), plan.model_dump_json().encode())
+    transfer.write(join_url(mirror, PLAN), plan.model_dump_json().encode())
     return True
 
 
 def announce(mirror: str, digest: str) -> None:
     """Write down the sha256 of what is about to be uploaded as the output."""
-    transfer.write(transfer.join(mirror, PUBLISHING), digest.encode())
+    transfer.write(join_url(mirror, PUBLISHING), digest.encode())
 
 
 def published(mirror: str, url: str) -> bool:
     """Return whether the file at `url` is the one that was announced."""
-    expected = transfer.read(transfer.join(mirror, PUBLISHING))
+    expected = transfer.read(join_url(mirror, PUBLISHING))
     return expected is not None and transfer.sha256(url) == expected.decode()
 
 
 def stored_plan(mirror: str) -> Plan | None:
     """Return the plan of an unfinished run there, if there is a readable one."""
     try:
-        return Plan.model_validate_json(transfer.read(transfer.join(mirror, PLAN)) or b"")
+        return Plan.model_validate_json(transfer.read(join_url(mirror, PLAN)) or b"")
     except (ValidationError, PipelineError):
         return None
 

@@ -17,7 +17,7 @@ from pipeline.lightfield.packing import view_size
 from pipeline.lightfield.rig import positions_of
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.plan import Clip, Grid, View
+from pipeline.schema.clip import Clip, Grid, View
 from pipeline.schema.settings import GridSettings
 
 LEAST_VIEWS = 4

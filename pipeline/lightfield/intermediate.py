@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from pipeline.lightfield.reader import Times
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 _RATE = Fraction(25)
 

@@ -20,7 +20,7 @@ from pipeline.lightfield.sidecar import (
 )
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import fingerprint
-from pipeline.schema.plan import Clip, Colour, Grid
+from pipeline.schema.clip import Clip, Colour, Grid
 from pipeline.schema.settings import GridSettings
 
 RAW = frozenset({".lfp", ".lfr", ".lfx"})

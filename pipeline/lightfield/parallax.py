@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import ViewReader
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 LONG_SIDE = 512
 """Pixels to which views are reduced before they are compared."""

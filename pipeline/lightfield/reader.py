@@ -14,7 +14,7 @@ from pipeline.media.pictures import stills
 from pipeline.media.read import frames as media
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox import parent
-from pipeline.schema.plan import Clip, FrameIndex, Grid, View
+from pipeline.schema.clip import Clip, FrameIndex, Grid, View
 
 OPEN_VIDEOS = 2
 """Decoders kept open: references come from another video than the one before now and then."""

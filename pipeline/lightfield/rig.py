@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.schema.plan import View
+from pipeline.schema.clip import View
 
 
 def _models(path: Path) -> list[dict[str, Any]]:

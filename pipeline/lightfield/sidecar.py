@@ -12,7 +12,7 @@ from pydantic import ValidationError, field_validator
 
 from pipeline.errors import InputError
 from pipeline.ledger.ledger import write_atomically
-from pipeline.schema.plan import Clip, Grid, Model
+from pipeline.schema.clip import Clip, Grid, Model
 from pipeline.schema.settings import GridSettings
 
 NAME = "lightfield.json"

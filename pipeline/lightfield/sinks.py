@@ -15,7 +15,7 @@ from pipeline.lightfield.png_rows import save_rows
 from pipeline.lightfield.reader import sheet_place
 from pipeline.media.pictures import stills
 from pipeline.media.write.video import VideoWriter
-from pipeline.schema.plan import Clip, Grid
+from pipeline.schema.clip import Clip, Grid
 
 IN_MEMORY = 256 << 20
 """Bytes above which a sheet is collected in a file and not in memory."""

@@ -10,7 +10,7 @@ from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
 from pipeline.media.limits import VARIABLE, largest_picture
 from pipeline.media.pictures.stills import SUFFIXES
-from pipeline.schema.plan import Clip, Grid, View
+from pipeline.schema.clip import Clip, Grid, View
 
 _LOSSLESS = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
 _MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)

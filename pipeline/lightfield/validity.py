@@ -16,7 +16,7 @@ from pipeline.lightfield.reader import ViewReader, sheet_place
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 DARK = 0.5
 """A view darker than this share of the usual one is vignetted: no reference for others."""

@@ -25,7 +25,8 @@ from pipeline.measuring.views import (
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
-from pipeline.schema.plan import Clip, Model, Plan
+from pipeline.schema.clip import Clip, Model
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings, checked
 
 TOLERANCE = Fraction(1, 1000)

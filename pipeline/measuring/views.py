@@ -20,7 +20,8 @@ from pipeline.lightfield.parallax import grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.pairing.choose_views import GIVEN
 from pipeline.pairing.fit import Pixels, same_depth
-from pipeline.schema.plan import Clip, Grid, Model, Plan
+from pipeline.schema.clip import Clip, Grid, Model
+from pipeline.schema.plan import Plan
 
 Places = Mapping[tuple[int, int], float | None]
 """Row and column -> grid steps to the reference; None = given."""

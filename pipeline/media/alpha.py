@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.media.colour import contiguous
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 """H x W."""

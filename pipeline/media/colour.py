@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from pipeline.errors import MediaError
-from pipeline.schema.plan import Colour
+from pipeline.schema.clip import Colour
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

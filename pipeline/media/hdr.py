@@ -8,7 +8,7 @@ from typing import Any
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 
-from pipeline.schema.plan import StaticHdr
+from pipeline.schema.clip import StaticHdr
 
 DYNAMIC = frozenset({"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"})
 """Names of side data that say how each scene is to be shown; no encoder here writes them."""

@@ -18,7 +18,7 @@ from av.stream import Stream
 from pipeline.errors import InputError
 from pipeline.media.container import MEDIA_ERRORS, demuxed, is_cover, opened
 from pipeline.media.languages import told
-from pipeline.schema.plan import Clip, StreamInfo
+from pipeline.schema.clip import Clip, StreamInfo
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only in PyAV's stubs

@@ -36,7 +36,8 @@ from pipeline.pairing.geometry import (
     turned_size,
 )
 from pipeline.pairing.thumbnails import likeness
-from pipeline.schema.plan import Clip, FrameIndex, ReferencePlan, ticks
+from pipeline.schema.clip import Clip, FrameIndex, ticks
+from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.settings import RunSettings
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.pairing.fit import Affine, Pixels
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 LEAST_STRETCH = 0.03
 """Ratio of display aspects beyond which plain scaling would visibly stretch the reference."""

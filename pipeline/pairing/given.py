@@ -13,7 +13,7 @@ from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.choose_views import GIVEN
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from pipeline.schema.reference_map import ReferenceChoice
 
 ALIKE = 0.95

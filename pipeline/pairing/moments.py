@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.lightfield.reader import Times
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 
 def moment_names(clip: Clip) -> list[str]:

@@ -10,7 +10,7 @@ from pipeline.lightfield import grids
 from pipeline.lightfield.opening import VIDEOS, describe, open_light_field
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.plan import Clip, Grid, View
+from pipeline.schema.clip import Clip, Grid, View
 from pipeline.schema.settings import GridSettings, RunSettings
 
 _LYING = ("layout", "grid", "dataset", "axes")

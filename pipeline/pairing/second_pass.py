@@ -12,7 +12,8 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.pairing.choose_views import GIVEN
-from pipeline.schema.plan import Grid, Plan
+from pipeline.schema.clip import Grid
+from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import RunSettings

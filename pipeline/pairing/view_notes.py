@@ -9,7 +9,7 @@ from pipeline.lightfield.parallax import measure
 from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.validity import Validity
 from pipeline.pairing.choose_views import DARK, GIVEN, TRAINED
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from pipeline.schema.reference_map import ReferenceChoice
 
 REACH = 128

@@ -24,7 +24,8 @@ from pipeline.pairing.moments import moment_names, named_times
 from pipeline.pairing.reference_views import shown_view
 from pipeline.pairing.view_notes import view_notes
 from pipeline.planning.segments import cut_segments
-from pipeline.schema.plan import Clip, Plan, ReferencePlan, Segment, View
+from pipeline.schema.clip import Clip, View
+from pipeline.schema.plan import Plan, ReferencePlan, Segment
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import RunSettings
 

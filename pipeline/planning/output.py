@@ -12,7 +12,7 @@ from pipeline.ledger.publish import is_empty
 from pipeline.media.pictures.numbered import name_of
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.planning.pictures import check_folder
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from pipeline.schema.settings import RunSettings
 
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}

@@ -9,7 +9,8 @@ from pipeline.errors import InputError
 from pipeline.lightfield.intermediate import as_stills
 from pipeline.media.pictures.exr import SUFFIX as EXR
 from pipeline.media.pictures.numbered import WRITTEN, split_pattern, stranger
-from pipeline.schema.plan import Clip, Plan
+from pipeline.schema.clip import Clip
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
 _OF_ENCODERS = ("codec", "crf", "quality", "preset", "pix_fmt")

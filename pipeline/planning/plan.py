@@ -10,7 +10,6 @@ from pathlib import Path
 
 from deploy.protocol import ENGINES
 from pipeline.errors import InputError, PairingError
-from pipeline.lightfield.guarded import open_guarded, reference_guarded
 from pipeline.lightfield.intermediate import Storage
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.targets import (
@@ -38,12 +37,14 @@ from pipeline.pairing.views import (
     cut_views,
     plan_view_references,
 )
-from pipeline.paths import check_paths, check_recording
+from pipeline.paths import check_paths
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import asked_pictures, moved, stored_as
 from pipeline.planning.segments import cut_segments
-from pipeline.recording import scan
-from pipeline.schema.plan import Clip, Encoding, FrameIndex, Plan, ticks
+from pipeline.recording import check_recording, open_guarded, reference_guarded, scan
+from pipeline.schema.clip import Clip, FrameIndex, ticks
+from pipeline.schema.encoding import Encoding
+from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan, save_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import RunSettings

@@ -20,17 +20,10 @@ from filelock import FileLock
 
 from deploy.cache import cache_root
 from pipeline.errors import InputError
-from pipeline.remote.transfer import (
-    Found,
-    download,
-    files_in,
-    find,
-    hidden,
-    is_url,
-    local_path,
-    name_of,
-)
-from pipeline.schema.plan import Clip, Plan
+from pipeline.paths import is_url, local_path, redact_url, url_name
+from pipeline.remote.transfer import Found, download, files_in, find
+from pipeline.schema.clip import Clip
+from pipeline.schema.plan import Plan
 
 DEFAULT_GB = 50.0
 _USER = "used-by-"
@@ -64,10 +57,12 @@ def fetch(url: str) -> Path:
     if not is_url(url):
         return Path(local_path(url))
     if (found := find(url)) is not None:
-        return _copy(url, [found], name_of(url), single=True)
+        return _copy(url, [found], url_name(url), single=True)
     if members := files_in(url):
-        return _copy(url, members, name_of(url), single=False)
-    raise InputError(f"found nothing at {hidden(url)}, expected a file or folder; check the URL")
+        return _copy(url, members, url_name(url), single=False)
+    raise InputError(
+        f"found nothing at {redact_url(url)}, expected a file or folder; check the URL"
+    )
 
 
 def _copy(url: str, members: list[Found], name: str, *, single: bool) -> Path:
@@ -88,7 +83,7 @@ def _copy(url: str, members: list[Found], name: str, *, single: bool) -> Path:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
                 for member in members:
-                    download(member, partial / name_of(member.url))
+                    download(member, partial / url_name(member.url))
                 partial.rename(target)
         os.utime(entry)
     return target
@@ -132,7 +127,7 @@ def _digest(text: str) -> str:
 
 def output_path(url: str) -> Path:
     """Return where an output is made that will be uploaded to `url`."""
-    path = root() / "outputs" / _digest(url) / name_of(url)
+    path = root() / "outputs" / _digest(url) / url_name(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from pipeline.errors import AlreadyThere, InputError
 from pipeline.ledger import mirror
 from pipeline.ledger.ledger import RunFolder, stored_plan
+from pipeline.paths import is_url, local_path, redact_url
 from pipeline.remote import cache, transfer
-from pipeline.schema.plan import Clip, Plan
+from pipeline.schema.clip import Clip
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
 _READ = ("input", "ref_stream", "plan", "ground_truth")
@@ -28,21 +30,21 @@ def localised(settings: RunSettings) -> RunSettings:
     if changed and settings.sandbox == "auto":
         changed["sandbox"] = "on"  # who put it there is not known
     output = settings.output
-    if output is None and transfer.is_url(settings.input):
+    if output is None and is_url(settings.input):
         raise InputError(
-            f"found no -o for {transfer.hidden(settings.input)}, expected one for an input at a "
+            f"found no -o for {redact_url(settings.input)}, expected one for an input at a "
             "URL; give -o OUT"
         )
-    if output is not None and transfer.is_url(output):
+    if output is not None and is_url(output):
         transfer.check_writable(output.rpartition("/")[0])
         if not settings.force and transfer.find(output) is not None:
             raise AlreadyThere(
-                f"found {transfer.hidden(output)} already there; try another -o, or --force to "
+                f"found {redact_url(output)} already there; try another -o, or --force to "
                 "replace it"
             )
         changed["output"] = str(cache.output_path(output))
     elif output is not None:
-        changed["output"] = transfer.local_path(output)
+        changed["output"] = local_path(output)
     changed = {name: value for name, value in changed.items() if value != getattr(settings, name)}
     return settings.model_copy(update=changed) if changed else settings
 
@@ -59,18 +61,18 @@ def named(plan: Plan, settings: RunSettings) -> Plan:
         }
     )
     output = settings.output
-    if output is None or not transfer.is_url(output):
+    if output is None or not is_url(output):
         return plan
     if plan.input.kind != "video" or plan.pictures:
         raise InputError(
-            f"found the folder {transfer.hidden(output)} as output, expected a video's: a folder "
+            f"found the folder {redact_url(output)} as output, expected a video's: a folder "
             "cannot appear at a URL in one step; choose a local -o and copy it"
         )
     return plan.model_copy(update={"output_url": output})
 
 
 def _from(clip: Clip, given: str | None) -> Clip:
-    return clip.model_copy(update={"url": given}) if given and transfer.is_url(given) else clip
+    return clip.model_copy(update={"url": given}) if given and is_url(given) else clip
 
 
 def unfinished(plan: Plan) -> Plan | None:

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pipeline.errors import InputError, PipelineError
+from pipeline.paths import join_url, redact_url, url_name
 
 logger = logging.getLogger(__name__)
 
@@ -47,37 +48,6 @@ class Found:
     """Bytes; None where the server does not say."""
     version: str
     """Changes with the content: entity tag or time of change, as far as the server tells."""
-
-
-def is_url(path: str) -> bool:
-    """Return whether `path` is a URL of another place than this file system."""
-    return "://" in path and not path.startswith("file://")
-
-
-def local_path(path: str) -> str:
-    """Return the path that a file:// URL means; anything else as it is."""
-    return urlsplit(path).path if path.startswith("file://") else path
-
-
-def join(url: str, name: str) -> str:
-    """Return the URL of `name` in the folder `url`."""
-    return f"{url.rstrip('/')}/{name}"
-
-
-def name_of(url: str) -> str:
-    """Return the last part of a URL's path."""
-    return PurePosixPath(urlsplit(url).path).name or urlsplit(url).netloc
-
-
-def hidden(url: str) -> str:
-    """Return a URL as it may be shown: without user, password and query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def without_secrets(text: str) -> str:
-    """Return a text whose URLs are as they may be shown."""
-    return re.sub(r"""\b\w+://[^\s"'\\]+""", lambda found: hidden(found[0]), text)
 
 
 @lru_cache(maxsize=16)
@@ -139,28 +109,28 @@ def retrying(what: str, url: str, call: Callable[[], Answer]) -> Answer:
             return call()
         except FileNotFoundError as error:
             raise InputError(
-                f"found nothing at {hidden(url)}, expected a file; check the URL"
+                f"found nothing at {redact_url(url)}, expected a file; check the URL"
             ) from error
         except (OSError, TimeoutError, EOFError, _client_error()) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
-            said = said.replace(url, hidden(url))
+            said = said.replace(url, redact_url(url))
             if isinstance(error, PermissionError) or _DENIED.search(said):
                 raise InputError(
-                    f"found no right to {what} {hidden(url)} ({_reason(said)}), expected access; "
+                    f"found no right to {what} {redact_url(url)} ({_reason(said)}), expected access; "
                     "check the credentials in the environment"
                 ) from error
             if _MISSING.search(said):
                 raise InputError(
-                    f"found nothing at {hidden(url)} ({_reason(said)}), expected a bucket and "
+                    f"found nothing at {redact_url(url)} ({_reason(said)}), expected a bucket and "
                     "file that exist; check the URL"
                 ) from error
             if attempt == ATTEMPTS:
                 raise PipelineError(
-                    f"cannot {what} {hidden(url)} after {ATTEMPTS} attempts: {_reason(said)}; "
+                    f"cannot {what} {redact_url(url)} after {ATTEMPTS} attempts: {_reason(said)}; "
                     "run the same command again to resume"
                 ) from error
             pause = PAUSE * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-            logger.info("%s %s: %s; again in %.1f s", what, hidden(url), _reason(said), pause)
+            logger.info("%s %s: %s; again in %.1f s", what, redact_url(url), _reason(said), pause)
             time.sleep(pause)
     raise AssertionError
 
@@ -208,7 +178,11 @@ def files_in(url: str) -> list[Found]:
         except FileNotFoundError:
             return []
         return [
-            Found(join(root, name_of("x://" + str(i["name"]))), i["size"], str(i.get("mtime", "")))
+            Found(
+                join_url(root, url_name("x://" + str(i["name"]))),
+                i["size"],
+                str(i.get("mtime", "")),
+            )
             for i in sorted(listed, key=lambda i: str(i["name"]))
             if i["type"] == "file"
         ]
@@ -245,7 +219,7 @@ def download(found: Found, target: Path) -> None:
     try:
         retrying("read", found.url, copy)
         if found.size is None and part.stat().st_size == 0:
-            raise InputError(f"found an empty file at {hidden(found.url)}; check the URL")
+            raise InputError(f"found an empty file at {redact_url(found.url)}; check the URL")
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -339,7 +313,7 @@ def remove_folder(url: str) -> None:
 def check_writable(folder: str) -> None:
     """Write and delete a small file, now rather than after hours; raises InputError."""
     _check_writable_scheme(folder)
-    test = join(folder, f".pipeline-write-test-{os.getpid()}-{time.time_ns():x}")
+    test = join_url(folder, f".pipeline-write-test-{os.getpid()}-{time.time_ns():x}")
     write(test, b"x")
     remove(test)
 
@@ -347,6 +321,6 @@ def check_writable(folder: str) -> None:
 def _check_writable_scheme(url: str) -> None:
     if url.startswith(("http://", "https://")):
         raise InputError(
-            f"found {hidden(url)} as output, expected a place that can be written: HTTP is only "
+            f"found {redact_url(url)} as output, expected a place that can be written: HTTP is only "
             "read; try a path or s3://"
         )

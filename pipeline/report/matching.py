@@ -10,7 +10,8 @@ from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.read.probe import probe
 from pipeline.recording import scan
-from pipeline.schema.plan import Clip, Plan
+from pipeline.schema.clip import Clip
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
 
 TOLERANCE = 1e-3

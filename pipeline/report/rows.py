@@ -17,7 +17,8 @@ from pipeline.pairing.fit import prepare_reference
 from pipeline.recording import Source, open_frames
 from pipeline.report import without_truth
 from pipeline.report.matching import open_like, output_frames, truth_frames
-from pipeline.schema.plan import Clip, Plan
+from pipeline.schema.clip import Clip
+from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
 

@@ -15,7 +15,7 @@ from pipeline.lightfield.parallax import measure
 from pipeline.recording import open_frames
 from pipeline.report.pictures import encode
 from pipeline.report.rows import Material, Picture, Row, as_8_bit
-from pipeline.schema.plan import Grid
+from pipeline.schema.clip import Grid
 from pipeline.schema.reference_map import ViewChoice
 from pipeline.tools.view_pictures import EPI_ROW, middle, shifted
 

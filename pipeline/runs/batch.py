@@ -17,12 +17,13 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputError, Interrupted, PipelineError
 from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.paths import is_url, url_name
 from pipeline.progress import Reporter
 from pipeline.remote import transfer
-from pipeline.remote.transfer import files_in, is_url, name_of
+from pipeline.remote.transfer import files_in
 from pipeline.remote.transfer import glob as remote_glob
 from pipeline.runs.run import RunResult, run
-from pipeline.schema.plan import Model
+from pipeline.schema.clip import Model
 from pipeline.schema.settings import RunSettings
 
 NAMES = {"reference": "ref_stream", "ref": "ref_stream"}
@@ -229,7 +230,7 @@ def _placed(common: dict[str, Any], row: dict[str, Any], *, several: bool) -> di
         if "{stem}" in output:
             merged["output"] = output.replace("{stem}", stem)
         elif several and is_url(output) and output.endswith("/"):
-            merged["output"] = output + name_of(str(row["input"]))
+            merged["output"] = output + url_name(str(row["input"]))
         elif several and Path(output).is_dir():
             merged["output"] = str(Path(output) / Path(str(row["input"])).name)
         elif several:

@@ -24,7 +24,8 @@ from pipeline.planning.plan import load_plan, make_plan
 from pipeline.progress import Reporter, Silent, limiting
 from pipeline.remote.cache import fetch
 from pipeline.remote.places import localised, named, unfinished
-from pipeline.schema.plan import Model, Plan
+from pipeline.schema.clip import Model
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from pipeline.errors import InputError
+from pipeline.schema.clip import Model, StaticHdr
 
 Quality = Literal["visually-lossless", "high", "small"]
 WORDS: tuple[Quality, ...] = ("visually-lossless", "high", "small")
@@ -92,3 +93,16 @@ def check_crf(codec: str, crf: float | None) -> None:
         f"found --crf {crf:g} for {codec}, expected 0 (best) to {scale.largest}; try "
         f"{scale.words[0]:g}, or --quality {WORDS[0]}"
     )
+
+
+class Encoding(Model):
+    """Encoder settings; the same for every segment so that packets can be joined."""
+
+    codec: str = "libx264"
+    crf: float | None = 16
+    preset: str | None = "medium"
+    pix_fmt: str = "yuv420p"
+    profile: str | None = None
+    hdr: StaticHdr | None = None
+    threads: int = 0
+    """Encoder threads; fixed in the plan because some encoders' output depends on it."""

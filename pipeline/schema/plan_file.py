@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.errors import InputError
-from pipeline.remote.transfer import without_secrets
+from pipeline.paths import redact_text
 from pipeline.schema.plan import Plan, Segment
 
 
@@ -26,7 +26,7 @@ def pieces(plan: Plan, *, secrets: bool = False) -> Iterator[str]:
     """
     data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
     text = json.dumps(data, indent=1)[:-2]
-    yield text if secrets else without_secrets(text)
+    yield text if secrets else redact_text(text)
     yield from _listed("segments", map(_segment, plan.segments))
     yield from _listed("reference_map", map(_choice, plan.reference_map.lines()))
     yield "\n}\n"

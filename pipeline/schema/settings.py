@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import InputError
+from pipeline.schema.clip import Model
 from pipeline.schema.encoding import Quality, encoder_named
-from pipeline.schema.plan import Model
 
 Given = TypeVar("Given", bound=Model)
 

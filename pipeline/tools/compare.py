@@ -21,7 +21,7 @@ from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
 from pipeline.media.write.segment import SegmentWriter, default_encoding
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 Mode = Literal["side", "wipe", "difference"]
 Picture = NDArray[np.uint8]

@@ -20,7 +20,7 @@ from pipeline.lightfield.targets import (
     default_target,
     target_grid,
 )
-from pipeline.schema.plan import Clip, Grid, Model
+from pipeline.schema.clip import Clip, Grid, Model
 from pipeline.schema.settings import GridSettings
 
 

@@ -19,7 +19,8 @@ from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
 from pipeline.media.write.segment import SegmentWriter, check_encoder, default_encoding
-from pipeline.schema.plan import Clip, Encoding, Model
+from pipeline.schema.clip import Clip, Model
+from pipeline.schema.encoding import Encoding
 
 Kernel = Literal["bicubic", "area"]
 MATRIX_TAGS = {"bt709": 1, "bt601": 6}

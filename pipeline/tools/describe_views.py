@@ -6,7 +6,8 @@ from pipeline.lightfield.parallax import Verdict, measure
 from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.validity import validity
 from pipeline.pairing.choose_views import GIVEN
-from pipeline.schema.plan import Clip, Model, Plan
+from pipeline.schema.clip import Clip, Model
+from pipeline.schema.plan import Plan
 
 _LISTED = 8
 

@@ -9,7 +9,7 @@ from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.parallax import measure
 from pipeline.media.pictures import stills
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from pipeline.schema.settings import GridSettings
 from pipeline.tools import view_pictures
 

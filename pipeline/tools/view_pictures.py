@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.write.video import VideoWriter
-from pipeline.schema.plan import Clip, Grid
+from pipeline.schema.clip import Clip, Grid
 
 SHEET_WIDTH = 2000
 """Pixels that a contact sheet is at most wide."""

@@ -13,11 +13,11 @@ from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
 from pipeline.errors import InputError, MediaError, StageError
 from pipeline.lightfield import guarded, hdf5
-from pipeline.lightfield.guarded import open_guarded
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.pictures import stills
 from pipeline.media.read import decoder, probe
+from pipeline.recording import open_guarded
 from pipeline.schema.settings import GridSettings
 from pipeline.tools.convert import convert
 from tests.support import scenes

@@ -17,7 +17,8 @@ from pipeline.media.join.verify import differences
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.segment import SegmentWriter, default_encoding
-from pipeline.schema.plan import Clip, Encoding
+from pipeline.schema.clip import Clip
+from pipeline.schema.encoding import Encoding
 
 WIDTH, HEIGHT = 96, 64
 FAST = Encoding(preset="veryfast", threads=1)  # with B-frames

@@ -26,8 +26,8 @@ from pipeline.execution.cluster.scheduler import Policy, Scheduler, Task
 from pipeline.execution.runners import POLL, frames_committed
 from pipeline.execution.stages import SegmentTask, tasks
 from pipeline.ledger.ledger import Ledger
+from pipeline.paths import redact_url
 from pipeline.progress import Reporter
-from pipeline.remote import transfer as remote
 from pipeline.schema.plan import SegmentRecord
 
 logger = logging.getLogger(__name__)
@@ -358,7 +358,7 @@ class RayPool:
     def _about(self, slot: _Slot, job: str = "-", segment: int | None = None) -> dict[str, object]:
         """Return what a log line is about; a job that has ended has no run."""
         run = self._jobs[job].setup.plan if job in self._jobs else None
-        named = run and (remote.hidden(run.output_url) if run.output_url else run.output)
+        named = run and (redact_url(run.output_url) if run.output_url else run.output)
         return {"run": named, "segment": segment, "node": slot.about and slot.about.host}
 
 

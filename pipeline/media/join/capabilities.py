@@ -18,7 +18,8 @@ from pipeline.media.languages import same, told
 from pipeline.media.pictures import stills
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.media.streams import EXACT_MUXERS, MATROSKA, can_hold, muxer_for, split
-from pipeline.schema.plan import Clip, Encoding
+from pipeline.schema.clip import Clip
+from pipeline.schema.encoding import Encoding
 
 _TELL_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
 """Encoders whose own bits tell a sample aspect ratio: PyAV gives Matroska and NUT no other."""

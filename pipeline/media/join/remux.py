@@ -46,7 +46,8 @@ from pipeline.media.streams import (
     split,
 )
 from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD
-from pipeline.schema.plan import Clip, Encoding
+from pipeline.schema.clip import Clip
+from pipeline.schema.encoding import Encoding
 
 _LARGEST_TIMESCALE = 2**31 - 1
 # fmt: off

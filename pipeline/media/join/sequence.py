@@ -22,7 +22,8 @@ from pipeline.media.pictures import exr, numbered, stills
 from pipeline.media.pictures.transparent import straight
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox.parent import sandboxed
-from pipeline.schema.plan import Clip, Encoding, FrameIndex
+from pipeline.schema.clip import Clip, FrameIndex
+from pipeline.schema.encoding import Encoding
 
 _UNTAGGED = 2
 """Of primaries and transfer."""

@@ -18,7 +18,8 @@ from pipeline.media.pictures import stills, transparent
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.media.streams import Window, chapters, muxer_for, packets, split
-from pipeline.schema.plan import Clip, Colour, Encoding, FrameIndex
+from pipeline.schema.clip import Clip, Colour, FrameIndex
+from pipeline.schema.encoding import Encoding
 
 _EMPTY_SUBTITLE = b"\0\0"
 

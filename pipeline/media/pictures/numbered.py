@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputError, MediaError
 from pipeline.media.pictures.stills import SUFFIXES
-from pipeline.schema.plan import Model
+from pipeline.schema.clip import Model
 
 WRITTEN = (".png", ".tif", ".tiff", ".exr")
 """Kinds of pictures, all of them without loss."""

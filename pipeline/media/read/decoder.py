@@ -24,7 +24,7 @@ from pipeline.media.container import (
     open_input,
 )
 from pipeline.media.read.deinterlace import deinterlaced
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 _FARTHEST = 128
 """Seconds before a frame in which a key frame is looked for before decoding from the start."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.media.read.decoder import Decoder
 from pipeline.media.read.deinterlace import filter_graph
 from pipeline.media.sandbox.parent import sandboxed
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 _FRAMES = 40
 """Looked at, from the beginning."""

@@ -17,7 +17,7 @@ from pipeline.media.pictures import stills
 from pipeline.media.pictures.transparent import load_alpha
 from pipeline.media.read.decoder import Decoder
 from pipeline.media.sandbox import parent
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 _RETRIES = 2
 """How many key frames farther back to start when the first frame wanted does not come out."""

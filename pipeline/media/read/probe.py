@@ -30,7 +30,7 @@ from pipeline.media.hdr import static_hdr
 from pipeline.media.limits import check_size
 from pipeline.media.pictures import numbered, stills, transparent
 from pipeline.media.sandbox.parent import probed, sandboxed
-from pipeline.schema.plan import Clip, FrameIndex, StreamInfo
+from pipeline.schema.clip import Clip, FrameIndex, StreamInfo
 
 _MEBIBYTE = 1 << 20
 _STILLS_RATE = Fraction(25)

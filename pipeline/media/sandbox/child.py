@@ -24,7 +24,7 @@ from pipeline.errors import MediaError, PipelineError
 from pipeline.media.read.frames import FrameReader, read
 from pipeline.media.sandbox.confine import bound, confine
 from pipeline.media.sandbox.parent import GIGABYTES, HEAD
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 _THREADS = 4
 """Of the decoder: every one holds frames, and memory is bounded."""

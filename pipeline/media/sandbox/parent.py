@@ -28,7 +28,7 @@ from pipeline.errors import InputError, MediaError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import Pixels, contiguous
 from pipeline.media.limits import VARIABLE
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 
 P = ParamSpec("P")
 R = TypeVar("R")

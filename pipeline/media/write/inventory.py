@@ -7,7 +7,7 @@ from av.codec import codecs_available
 
 from pipeline.errors import InputError
 from pipeline.media.write.segment import check_encoder
-from pipeline.schema.plan import Encoding
+from pipeline.schema.encoding import Encoding
 
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mpeg4", "ffv1")
 ENCODERS = {

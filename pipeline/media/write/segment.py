@@ -33,8 +33,15 @@ from pipeline.media.colour import FromRgb, Pixels, contiguous, is_rgb, output_co
 from pipeline.media.container import MEDIA_ERRORS, first_line
 from pipeline.media.hdr import CARRIERS, x265_params
 from pipeline.media.streams import can_hold
-from pipeline.schema.encoding import Quality, check_crf, crf_for, profile_for, quality_option
-from pipeline.schema.plan import Clip, Encoding
+from pipeline.schema.clip import Clip
+from pipeline.schema.encoding import (
+    Encoding,
+    Quality,
+    check_crf,
+    crf_for,
+    profile_for,
+    quality_option,
+)
 
 FIRST_PTS_TAG = "first_pts"
 """Metadata of a segment file: the pts, in ticks of the input, of its first frame."""

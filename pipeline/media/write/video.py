@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import StageError
 from pipeline.media.colour import FromRgb, Pixels
 from pipeline.media.container import MEDIA_ERRORS, first_line
-from pipeline.schema.plan import Colour
+from pipeline.schema.clip import Colour
 
 
 class VideoWriter:

@@ -22,7 +22,9 @@ from pipeline.ledger.ledger import (
     sha256,
     write_atomically,
 )
-from pipeline.schema.plan import Clip, Encoding, Plan, ReferencePlan, Segment
+from pipeline.schema.clip import Clip
+from pipeline.schema.encoding import Encoding
+from pipeline.schema.plan import Plan, ReferencePlan, Segment
 from pipeline.schema.plan_file import dumps
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from pipeline.schema.settings import GridSettings
 from tests.support import scenes
 

@@ -14,7 +14,7 @@ from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.write.video import VideoWriter
-from pipeline.schema.plan import View
+from pipeline.schema.clip import View
 from tests.support import scenes
 
 CAMERAS = {1: (0, 0), 2: (1, 0), 3: (2, 0), 5: (0.5, 1), 6: (1.5, 1)}

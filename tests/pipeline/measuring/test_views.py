@@ -13,7 +13,7 @@ from pipeline.cli.main import main
 from pipeline.errors import PairingError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.views import LightFieldQuality, evaluate_views
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from tests.support import scenes
 
 

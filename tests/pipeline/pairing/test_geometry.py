@@ -19,7 +19,7 @@ from pipeline.pairing.geometry import (
     turned_map,
     turned_size,
 )
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from tests.support.recordings import texture
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.ledger.ledger import sha256
+from pipeline.paths import redact_text, redact_url
 from pipeline.remote import cache, transfer
 from tests.support.commands import invoke
 from tests.support.s3_server import Store, serving
@@ -317,7 +318,7 @@ def test_the_plan_beside_an_output_holds_no_secrets(
 
 
 def test_secrets_in_urls_and_answers_are_not_shown() -> None:
-    said = transfer.without_secrets("run 'https://a:b@h/x?sig=1' \"s3://b/k\", no url: a/b")
+    said = redact_text("run 'https://a:b@h/x?sig=1' \"s3://b/k\", no url: a/b")
     assert said == "run 'https://h/x' \"s3://b/k\", no url: a/b"
-    assert transfer.hidden("https://me:pw@host/a?X-Amz-Signature=1") == "https://host/a"
+    assert redact_url("https://me:pw@host/a?X-Amz-Signature=1") == "https://host/a"
     assert "s3cr3t" not in transfer._reason("bad token=s3cr3t and Key:s3cr3t")

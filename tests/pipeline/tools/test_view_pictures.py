@@ -13,7 +13,7 @@ from pipeline.cli.main import main
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from pipeline.tools import view_pictures
 from tests.support import scenes
 

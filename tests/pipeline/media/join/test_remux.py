@@ -19,7 +19,7 @@ from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.segment import SegmentWriter, default_encoding
-from pipeline.schema.plan import Encoding
+from pipeline.schema.encoding import Encoding
 from tests.support import DATA
 from tests.support.clips import (
     CLOSED,

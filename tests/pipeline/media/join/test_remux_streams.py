@@ -14,7 +14,7 @@ from pipeline.media.join.capabilities import container_notes
 from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.plan import FrameIndex
+from pipeline.schema.clip import FrameIndex
 from tests.support.clips import (
     FAST,
     HEIGHT,

@@ -20,7 +20,8 @@ from pipeline.media.pictures.numbered import SIDECAR, name_of, split_pattern, st
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.segment import SegmentWriter
-from pipeline.schema.plan import Clip, Encoding
+from pipeline.schema.clip import Clip
+from pipeline.schema.encoding import Encoding
 from tests.support import DATA
 from tests.support.clips import make_segments, make_video
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from tests.support.clips import FAST, make_segments, make_video, remade, whole
 
 

@@ -18,7 +18,7 @@ from pipeline.media.read.detect_interlacing import progressive
 from pipeline.media.read.frames import FrameReader, read
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.segment import default_encoding
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from tests.support import DATA
 
 FRAMES, HEIGHT, WIDTH = 20, 96, 128

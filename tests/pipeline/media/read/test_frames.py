@@ -15,7 +15,7 @@ from pipeline.errors import MediaError, StageError
 from pipeline.media.container import give_memory_back
 from pipeline.media.read.frames import FrameReader, read
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from tests.support import DATA
 from tests.support.clips import CLOSED, OPEN, make_video, picture
 

@@ -20,7 +20,7 @@ from pipeline.media.read.probe import probe, scan
 from pipeline.media.sandbox import parent
 from pipeline.media.sandbox.parent import Child
 from pipeline.planning.plan import make_plan
-from pipeline.schema.plan import Clip
+from pipeline.schema.clip import Clip
 from pipeline.schema.settings import RunSettings
 from tests.support import DATA
 from tests.support.clips import make_video

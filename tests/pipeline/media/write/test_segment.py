@@ -16,7 +16,8 @@ from pipeline.media.write.segment import (
     check_encoder,
     default_encoding,
 )
-from pipeline.schema.plan import Clip, Encoding
+from pipeline.schema.clip import Clip
+from pipeline.schema.encoding import Encoding
 from tests.support import DATA
 from tests.support.clips import HEIGHT, WIDTH, make_segments, make_video, picture
 
