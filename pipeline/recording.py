@@ -19,7 +19,6 @@ from pipeline.schema.clip import Clip, FrameIndex
 from pipeline.schema.settings import GridSettings, RunSettings
 
 
-
 class Source(Protocol):
     """Single frames by pts."""
 

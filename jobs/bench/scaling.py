@@ -34,7 +34,8 @@ from pipeline.execution.cluster.demand import Demand
 from pipeline.execution.cluster.pool import RayPool
 from pipeline.execution.stages import SegmentTask, header
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.ledger import Ledger, RunFolder
+from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.run_folder import RunFolder
 from pipeline.progress import Silent
 from pipeline.runs.run import prepare
 from pipeline.schema.plan import SegmentRecord

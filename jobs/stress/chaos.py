@@ -29,6 +29,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.ledger.run_folder import RunFolder
+
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -88,7 +90,6 @@ def sabotage() -> None:
     order = json.loads(os.environ[SABOTAGE])
     marker = Path(order["marker"])
     from pipeline.execution import stages, worker
-    from pipeline.ledger import ledger
 
     left = order["call"]
 
@@ -125,9 +126,9 @@ def sabotage() -> None:
         case "infer":
             before(worker, "enhance")
         case "before commit":
-            before(ledger.RunFolder, "commit")
+            before(RunFolder, "commit")
         case "after commit":
-            after(ledger.RunFolder, "commit")
+            after(RunFolder, "commit")
 
 
 @contextlib.contextmanager
@@ -230,7 +231,7 @@ class Chaos:
         self, process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
     ) -> str:
         """Kill a node with all on it while segments are under way, and add another."""
-        from pipeline.ledger.ledger import run_folder_of
+        from pipeline.ledger.run_folder import run_folder_of
 
         segments, later = run_folder_of(output) / "segments", chance.uniform(0, 0.8)
         until(process, lambda: bool(list(segments.glob("attempt-*"))))
@@ -254,7 +255,7 @@ class Chaos:
         process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
     ) -> str:
         """Kill the driver in one of three parts of its life; returns when."""
-        from pipeline.ledger.ledger import run_folder_of
+        from pipeline.ledger.run_folder import run_folder_of
 
         run = run_folder_of(output)
         phase, later = chance.choice(MOMENTS), chance.uniform(0, 0.3)
@@ -302,7 +303,7 @@ def until(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
 
 def bits(path: Path) -> str:
     """Return the sha256 of a file."""
-    from pipeline.ledger.ledger import sha256
+    from pipeline.ledger.durable import sha256
 
     return sha256(path)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from pipeline.assembly.views import join_views, view_differences
 from pipeline.errors import InputError, PipelineError, StageError, VerificationError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.ledger import Ledger, write_atomically
-from pipeline.ledger.publish import publish, sync
+from pipeline.ledger.durable import publish, sync, write_atomically
+from pipeline.ledger.ledger import Ledger
 from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.join import sequence
 from pipeline.media.join.remux import assemble

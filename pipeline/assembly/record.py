@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from deploy.protocol import EngineInfo
-from pipeline.ledger.ledger import write_atomically
+from pipeline.ledger.durable import write_atomically
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import pieces
 from pipeline.schema.settings import RunSettings

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import InputError
 from pipeline.ledger import mirror
-from pipeline.ledger.ledger import run_folder_of, stored_plan
+from pipeline.ledger.run_folder import run_folder_of, stored_plan
 from pipeline.paths import is_url, redact_url, url_name
 from pipeline.progress import describe_seconds
 from pipeline.remote import transfer

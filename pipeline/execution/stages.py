@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from deploy.protocol import Engine, Pixels
 from pipeline.errors import StageError
 from pipeline.execution.fusion import fuse
-from pipeline.ledger.ledger import RunFolder, Written
+from pipeline.ledger.run_folder import RunFolder, Written
 from pipeline.lightfield.intermediate import Storage
 from pipeline.media.alpha import Plane, keeps
 from pipeline.media.write.segment import SegmentWriter

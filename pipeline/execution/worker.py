@@ -28,7 +28,7 @@ from pipeline.execution.stages import (
     Where,
     enhance,
 )
-from pipeline.ledger.ledger import RunFolder
+from pipeline.ledger.run_folder import RunFolder
 from pipeline.schema.plan import Plan, SegmentRecord
 
 logger = logging.getLogger(__name__)

@@ -15,179 +15,27 @@ a name of its own, so two that end at once disturb each other as little as a kil
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
-import re
 import shutil
-import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import mirror
-from pipeline.schema.plan import Plan, Segment, SegmentRecord
+from pipeline.ledger.durable import (
+    ATTEMPT_PREFIX,
+    content_digest,
+    remove_folder,
+    sha256,
+    write_atomically,
+)
+from pipeline.ledger.run_folder import RunFolder, record_fits, run_folder_of, stored_plan
+from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.plan_file import pieces
 
-_ATTEMPT = "attempt-"
 PUBLISHING = "publishing.json"
 """Digest of the file or folder that is being renamed to the output."""
-
-
-def fsync(path: Path) -> None:
-    """Force a file or a folder's entries onto the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write `text`, or its pieces, to `path`: a reader sees the old file or the whole new one."""
-    # not longer than the name beside it may be
-    temporary = path.with_name(f"{_ATTEMPT}{uuid.uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines([text] if isinstance(text, str) else text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync(path.parent)
-
-
-def remove_folder(path: Path) -> None:
-    """Delete a folder into which a late copy of a segment may still be writing."""
-    for _ in range(5):
-        try:
-            return shutil.rmtree(path)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-    shutil.rmtree(path)
-
-
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def content_digest(path: Path) -> str:
-    """Return a digest of a file, or of the names and content of all files in a folder."""
-    if path.is_file():
-        return sha256(path)
-    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-    listed = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
-    return hashlib.sha256("".join(listed).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Written:
-    """What an encoder put into a segment's file, before it is committed."""
-
-    segment: int
-    frames: int
-    first_pts: int
-    last_pts: int
-    concealed: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The segments of one run; all a worker needs to commit its work, and it can be sent to one."""
-
-    path: Path
-    digest: str
-    """Digest of the plan which the segments belong to."""
-    mirror: str = ""
-    """URL of the run folder at the output's URL; "" where the output is on a file system."""
-
-    @property
-    def segments(self) -> Path:
-        """Return the folder of segments and records."""
-        return self.path / "segments"
-
-    def segment_file(self, record: SegmentRecord) -> Path:
-        """Return where the committed segment lies."""
-        return self.segments / record.file
-
-    def record_file(self, segment: int) -> Path:
-        """Return where the segment's record lies."""
-        return self.segments / f"{segment:05d}.json"
-
-    def attempt(self, segment: int) -> Path:
-        """Return a new name, used by nobody else, to write the segment under."""
-        return self.segments / f"{_ATTEMPT}{segment:05d}-{uuid.uuid4().hex}.nut"
-
-    def commit(self, attempt: Path, written: Written) -> SegmentRecord:
-        """Move a finished attempt into place and write its record; the last act of a segment.
-
-        Where another attempt was committed meanwhile, that one stays and its record is returned.
-        """
-        if (first := self.record(written.segment)) is not None:
-            attempt.unlink()
-            return first
-        fsync(attempt)
-        target = attempt.with_name(attempt.name.removeprefix(_ATTEMPT))
-        record = SegmentRecord(
-            segment=written.segment,
-            plan=self.digest,
-            file=target.name,
-            frames=written.frames,
-            first_pts=written.first_pts,
-            last_pts=written.last_pts,
-            sha256=sha256(attempt),
-            concealed=written.concealed,
-        )
-        attempt.replace(target)
-        fsync(self.segments)
-        write_atomically(self.record_file(written.segment), record.model_dump_json())
-        return mirror.push(self.mirror, target, record) if self.mirror else record
-
-    def drop(self, segment: int) -> None:
-        """Delete the local copy of a segment that lies at the mirror."""
-        for path in self.segments.glob(f"{segment:05d}*"):
-            path.unlink(missing_ok=True)
-
-    def record(self, segment: int) -> SegmentRecord | None:
-        """Return the segment's record if it proves that the segment is done, else None."""
-        try:
-            text = self.record_file(segment).read_text(encoding="utf-8")
-            record = SegmentRecord.model_validate_json(text)
-            if (record.segment, record.plan) != (segment, self.digest):
-                return None
-            if not re.fullmatch(rf"{segment:05d}-[0-9a-f]{{32}}\.nut", record.file):
-                return None
-            return record if sha256(self.segment_file(record)) == record.sha256 else None
-        except (FileNotFoundError, UnicodeDecodeError, ValidationError):
-            return None
-
-
-def _fits(record: SegmentRecord, segment: Segment) -> bool:
-    inside = segment.start_pts <= record.first_pts <= record.last_pts < segment.end_pts
-    return inside and record.frames == segment.frames
-
-
-def run_folder_of(output: Path) -> Path:
-    """Return the path of the run folder that belongs to `output`."""
-    return output.with_name(f".{output.name}.run")
-
-
-def stored_plan(output: Path) -> Plan | None:
-    """Return the plan of an unfinished run of `output`, if there is a readable one."""
-    try:
-        text = (run_folder_of(output) / "plan.json").read_text(encoding="utf-8")
-        return Plan.model_validate_json(text)
-    except (OSError, UnicodeDecodeError, ValidationError):
-        return None
 
 
 class Ledger:
@@ -317,7 +165,7 @@ class Ledger:
             if plan_file.exists():
                 self._discard_stale()
             self.folder.segments.mkdir(exist_ok=True)
-            for stale in (*self.folder.segments.glob(f"{_ATTEMPT}*"), *self._leftovers()):
+            for stale in (*self.folder.segments.glob(f"{ATTEMPT_PREFIX}*"), *self._leftovers()):
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
             if not plan_file.exists():
                 write_atomically(plan_file, pieces(self.plan, secrets=True))
@@ -325,7 +173,7 @@ class Ledger:
                 mirror.pull_all(self.folder.mirror, self.folder.segments, self.folder.digest)
             for segment in self.plan.segments:
                 record = self.folder.record(segment.index)
-                if record is not None and _fits(record, segment):
+                if record is not None and record_fits(record, segment):
                     self.records[segment.index] = record
                 elif self.folder.record_file(segment.index).exists():
                     useless += 1

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import ValidationError, field_validator
 
 from pipeline.errors import InputError
-from pipeline.ledger.ledger import write_atomically
+from pipeline.ledger.durable import write_atomically
 from pipeline.schema.clip import Clip, Grid, Model
 from pipeline.schema.settings import GridSettings
 

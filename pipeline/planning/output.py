@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import AlreadyThere, InputError
-from pipeline.ledger.publish import is_empty
+from pipeline.ledger.durable import is_empty
 from pipeline.media.pictures.numbered import name_of
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.planning.pictures import check_folder

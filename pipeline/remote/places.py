@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 from pipeline.errors import AlreadyThere, InputError
-from pipeline.ledger import mirror
-from pipeline.ledger.ledger import RunFolder, stored_plan
 from pipeline.paths import is_url, local_path, redact_url
 from pipeline.remote import cache, transfer
 from pipeline.schema.clip import Clip
@@ -73,20 +68,3 @@ def named(plan: Plan, settings: RunSettings) -> Plan:
 
 def _from(clip: Clip, given: str | None) -> Clip:
     return clip.model_copy(update={"url": given}) if given and is_url(given) else clip
-
-
-def unfinished(plan: Plan) -> Plan | None:
-    """Return the plan of an unfinished run of the same output, here or at its URL."""
-    here = stored_plan(Path(plan.output))
-    if here is None and plan.output_url:
-        return mirror.stored_plan(mirror.mirror_of(plan.output_url))
-    return here
-
-
-def own_folder(folder: RunFolder) -> RunFolder:
-    """Return a folder of this process where segments go to a URL: the driver's is not here."""
-    if not folder.mirror:
-        return folder
-    own = replace(folder, path=cache.scratch())
-    own.segments.mkdir()
-    return own

@@ -116,8 +116,8 @@ def retrying(what: str, url: str, call: Callable[[], Answer]) -> Answer:
             said = said.replace(url, redact_url(url))
             if isinstance(error, PermissionError) or _DENIED.search(said):
                 raise InputError(
-                    f"found no right to {what} {redact_url(url)} ({_reason(said)}), expected access; "
-                    "check the credentials in the environment"
+                    f"found no right to {what} {redact_url(url)} ({_reason(said)}), expected access; check "
+                    "the credentials in the environment"
                 ) from error
             if _MISSING.search(said):
                 raise InputError(
@@ -321,6 +321,6 @@ def check_writable(folder: str) -> None:
 def _check_writable_scheme(url: str) -> None:
     if url.startswith(("http://", "https://")):
         raise InputError(
-            f"found {redact_url(url)} as output, expected a place that can be written: HTTP is only "
-            "read; try a path or s3://"
+            f"found {redact_url(url)} as output, expected a place that can be written: HTTP is "
+            "read-only; try a path or s3://"
         )

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from pipeline.assembly.record import versions
 from pipeline.errors import InputError
-from pipeline.ledger.ledger import write_atomically
+from pipeline.ledger.durable import write_atomically
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.progress import limiting
 from pipeline.report.chart import Chart, Curve, chart

@@ -15,7 +15,9 @@ from pipeline.assembly.record import save_record
 from pipeline.errors import AlreadyThere, InputError, Interrupted, PairingError
 from pipeline.execution.runners import choose_runner, frames_committed, run_inline
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.ledger import Ledger, run_folder_of, sha256
+from pipeline.ledger.durable import sha256
+from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.run_folder import run_folder_of, unfinished
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.read.probe import probe
 from pipeline.pairing.second_pass import first_output, first_settings, is_first_pass_of, second_plan
@@ -23,7 +25,7 @@ from pipeline.planning.pictures import check_measurable
 from pipeline.planning.plan import load_plan, make_plan
 from pipeline.progress import Reporter, Silent, limiting
 from pipeline.remote.cache import fetch
-from pipeline.remote.places import localised, named, unfinished
+from pipeline.remote.places import localised, named
 from pipeline.schema.clip import Model
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError, VerificationError
-from pipeline.ledger.publish import publish, sync
+from pipeline.ledger.durable import publish, sync
 from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader, frames_in_order

@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipeline.cli.main import main
-from pipeline.ledger.ledger import content_digest, run_folder_of, sha256
+from pipeline.ledger.durable import content_digest, sha256
+from pipeline.ledger.run_folder import run_folder_of
 from pipeline.schema.plan import Plan
 from tests.support.recordings import texture
 

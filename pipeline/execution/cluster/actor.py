@@ -16,9 +16,8 @@ from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.execution.cluster.metrics import ActorMetrics
 from pipeline.execution.stages import SegmentTask
 from pipeline.execution.worker import SegmentWorker
-from pipeline.ledger.ledger import RunFolder
+from pipeline.ledger.run_folder import RunFolder, own_folder
 from pipeline.remote.cache import here
-from pipeline.remote.places import own_folder
 from pipeline.schema.plan import Plan, SegmentRecord
 
 ACCELERATOR = "ray.io/accelerator-type"

@@ -18,9 +18,8 @@ from ray.exceptions import GetTimeoutError, RayError
 from deploy.protocol import Pixels
 from pipeline.errors import StageError
 from pipeline.execution.stages import Batch, DecodeStage, EncodeStage, SegmentTask, Where
-from pipeline.ledger.ledger import RunFolder
+from pipeline.ledger.run_folder import RunFolder, own_folder
 from pipeline.remote.cache import here
-from pipeline.remote.places import own_folder
 from pipeline.schema.plan import Plan, SegmentRecord
 
 PLACEMENT_TIMEOUT = 60.0

@@ -22,7 +22,8 @@ import requests
 import pipeline.cli.submit
 from pipeline.cli.submit import check, runtime_env
 from pipeline.errors import InputError, PipelineError
-from pipeline.ledger.ledger import run_folder_of, sha256
+from pipeline.ledger.durable import sha256
+from pipeline.ledger.run_folder import run_folder_of
 from tests.support.ray_head import RAY, ROOT, Head, running_head, submit
 from tests.support.recordings import write_pair
 

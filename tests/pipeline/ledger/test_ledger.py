@@ -14,14 +14,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InputError, StageError
-from pipeline.ledger.ledger import (
-    Ledger,
-    RunFolder,
-    Written,
-    run_folder_of,
-    sha256,
-    write_atomically,
-)
+from pipeline.ledger.durable import sha256, write_atomically
+from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.run_folder import RunFolder, Written, run_folder_of
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan, ReferencePlan, Segment

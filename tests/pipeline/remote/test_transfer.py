@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.ledger.ledger import sha256
+from pipeline.ledger.durable import sha256
 from pipeline.paths import redact_text, redact_url
 from pipeline.remote import cache, transfer
 from tests.support.commands import invoke

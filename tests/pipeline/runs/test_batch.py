@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, Interrupted
-from pipeline.ledger.ledger import sha256
+from pipeline.ledger.durable import sha256
 from pipeline.progress import Silent
 from pipeline.runs import batch
 from pipeline.runs.batch import entries, failed_list_place, is_batch, read_manifest

@@ -14,7 +14,8 @@ import pytest
 from pipeline.assembly import finish
 from pipeline.errors import PipelineError, StageError
 from pipeline.ledger import ledger
-from pipeline.ledger.ledger import run_folder_of, sha256
+from pipeline.ledger.durable import sha256, write_atomically
+from pipeline.ledger.run_folder import run_folder_of
 from pipeline.runs.run import run
 from tests.support.recordings import settings_for, write_pair
 
@@ -83,7 +84,7 @@ def test_no_space_at_each_write_after_the_segments(
     place: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write, synced = ledger.write_atomically, finish.sync
+    write, synced = write_atomically, finish.sync
     ends = {"record": "00003.json", "announce": "publishing.json", "plan": "out.plan.json"}
 
     def full(path: Path, text: str) -> None:

@@ -17,7 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipeline.cli.main import main
-from pipeline.ledger.ledger import content_digest, run_folder_of
+from pipeline.ledger.durable import content_digest
+from pipeline.ledger.run_folder import run_folder_of
 from pipeline.media.pictures.numbered import SIDECAR
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan

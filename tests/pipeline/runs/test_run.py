@@ -18,7 +18,9 @@ import pytest
 from pipeline.assembly import finish
 from pipeline.errors import InputError, Interrupted, PairingError, StageError, VerificationError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.ledger import Ledger, run_folder_of, sha256
+from pipeline.ledger.durable import sha256
+from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.run_folder import run_folder_of
 from pipeline.media.read.probe import probe, scan
 from pipeline.progress import Silent
 from pipeline.runs import run as job

@@ -26,6 +26,9 @@ from pipeline.execution.runners import run_inline
 from pipeline.execution.stages import SegmentTask, header
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger, sha256
+from pipeline.ledger.durable import sha256
+from pipeline.ledger.ledger import Ledger
+from pipeline.media.read.probe import probe, scan
 from pipeline.progress import Silent
 from pipeline.runs.batch import entries
 from pipeline.runs.pooled_batch import run_pooled
