@@ -80,7 +80,7 @@ def measure_overhead(folder: Path) -> dict[str, Any]:
 
     from pipeline.media.read.frames import read
     from pipeline.media.read.probe import probe
-    from pipeline.media.write.segment import default_encoding
+    from pipeline.media.write.encoder import default_encoding
 
     short = loop_clip(CLIP_720P, 2, folder / "s.mp4")
     long = loop_clip(CLIP_720P, 12, folder / "l.mp4")
@@ -166,7 +166,8 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
     from crossnetpp.checkpoint import load_network
     from pipeline.media.read.frames import read
     from pipeline.media.read.probe import probe
-    from pipeline.media.write.segment import SegmentWriter, default_encoding
+    from pipeline.media.write.encoder import default_encoding
+    from pipeline.media.write.segment import SegmentWriter
 
     clip = probe(str(lr))
     network = load_network("fast")

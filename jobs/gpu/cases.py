@@ -240,7 +240,8 @@ def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
     """Write `source` `turns` times in a row, one turn every `seconds`, and return the file."""
     from pipeline.media.read.frames import read
     from pipeline.media.read.probe import probe
-    from pipeline.media.write.segment import SegmentWriter, default_encoding
+    from pipeline.media.write.encoder import default_encoding
+    from pipeline.media.write.segment import SegmentWriter
 
     clip = probe(str(source))
     out = source.with_name(f"{source.stem}-{turns}.nut")

@@ -96,7 +96,7 @@ def look_at(path: str) -> str:
     from pipeline.media.read.detect_interlacing import progressive
     from pipeline.media.read.frames import read
     from pipeline.media.read.probe import probe, scan
-    from pipeline.media.write.segment import default_encoding
+    from pipeline.media.write.encoder import default_encoding
 
     try:
         clip = progressive(probe(path), "auto")

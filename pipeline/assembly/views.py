@@ -17,7 +17,8 @@ from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.segment import SegmentWriter, check_encoder, default_encoding
+from pipeline.media.write.encoder import check_encoder, default_encoding
+from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import Clip, FrameIndex, Grid
 from pipeline.schema.plan import Plan
 

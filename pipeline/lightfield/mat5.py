@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.media.limits import check_size
+from pipeline.media.container import check_size
 
 _HEAD = b"MATLAB 5.0"
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
+import zlib
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
 from pipeline.lightfield import hdf5
 from pipeline.lightfield.packing import Pixels, window
-from pipeline.lightfield.png_rows import save_rows
 from pipeline.lightfield.reader import sheet_place
 from pipeline.media.pictures import stills
 from pipeline.media.write.video import VideoWriter
@@ -175,3 +176,45 @@ class SheetSink:
         if self._spare is not None:
             self._spare.close()
             self._spare = None
+
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+_RGB = 2
+
+
+_UP = 2
+"""Filter type: each byte less the one above (PNG specification, section 9)."""
+
+
+_BLOCK = 64
+"""Rows compressed at a time."""
+
+
+def save_rows(path: Path, rgb: Pixels) -> None:
+    """Write uint8 or uint16 H x W x 3 RGB as PNG; `rgb` may be mapped from a file."""
+    height, width = rgb.shape[:2]
+    bits = 8 * rgb.dtype.itemsize
+    with path.open("wb") as file:
+        file.write(_SIGNATURE)
+        _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _RGB, 0, 0, 0))
+        packer = zlib.compressobj(1)
+        above = np.zeros((1, width * 3 * rgb.dtype.itemsize), np.uint8)
+        for top in range(0, height, _BLOCK):
+            block = np.ascontiguousarray(rgb[top : top + _BLOCK]).astype(
+                rgb.dtype.newbyteorder(">"), copy=False
+            )
+            rows = block.reshape(len(block), -1).view(np.uint8)
+            filtered = np.full((len(rows), rows.shape[1] + 1), _UP, np.uint8)
+            filtered[:, 1:] = rows - np.concatenate((above, rows[:-1]))
+            above = rows[-1:]
+            _chunk(file, b"IDAT", packer.compress(filtered.tobytes()))
+        _chunk(file, b"IDAT", packer.flush())
+        _chunk(file, b"IEND", b"")
+
+
+def _chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+    if data or kind == b"IEND":
+        file.write(struct.pack(">I", len(data)) + kind + data)
+        file.write(struct.pack(">I", zlib.crc32(kind + data)))

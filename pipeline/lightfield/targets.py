@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
-from pipeline.media.limits import VARIABLE, largest_picture
+from pipeline.media.container import MEGAPIXELS_VARIABLE, largest_picture
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.clip import Clip, Grid, View
 
@@ -105,7 +105,7 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
         raise InputError(
             f"found {rows}x{cols} views of {size[1]}x{size[0]}, a {grid.layout} of {width}x"
             f"{height}, expected at most {limit / 2**20:g} megapixels; try --to folder or --to h5, "
-            f"or set {VARIABLE}"
+            f"or set {MEGAPIXELS_VARIABLE}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,7 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import MediaError
+from pipeline.errors import InputError, MediaError
 
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 """What PyAV raises on files it cannot use; ValueError and OSError come from its argument checks."""
@@ -147,3 +148,36 @@ def first_frame(container: InputContainer, stream: VideoStream, path: str) -> Vi
         f"{path} has a {codec_name(stream)} stream that cannot be decoded ({reason}); "
         "expected at least one frame; the file may be truncated: copy it again"
     )
+
+
+MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"
+
+
+DEFAULT_MEGAPIXELS = 256.0
+"""16384 x 16384: more than any encoder here takes, and 0.8 GB for a frame of 8-bit RGB."""
+
+
+def largest_picture() -> float:
+    """Return how many pixels a picture may have; InputError for a limit that is no number."""
+    text = os.environ.get(MEGAPIXELS_VARIABLE) or str(DEFAULT_MEGAPIXELS)
+    try:
+        return float(text) * 2**20
+    except ValueError:
+        raise InputError(
+            f"found {MEGAPIXELS_VARIABLE}={text}, expected a number of megapixels"
+        ) from None
+
+
+def check_size(width: int, height: int, path: str) -> None:
+    """Refuse a header whose picture would not fit; raises MediaError.
+
+    A crafted file of a hundred bytes may claim any size.
+    """
+    limit = largest_picture()
+    if width <= 0 or height <= 0:
+        raise MediaError(f"{path} says it is {width}x{height}; expected a picture; copy it again")
+    if width * height > limit:
+        raise MediaError(
+            f"{path} says it is {width}x{height}; expected at most {limit / 2**20:g} megapixels; "
+            f"if you trust it, set {MEGAPIXELS_VARIABLE}"
+        )

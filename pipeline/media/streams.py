@@ -17,7 +17,6 @@ from av.stream import Stream
 
 from pipeline.errors import InputError
 from pipeline.media.container import MEDIA_ERRORS, demuxed, is_cover, opened
-from pipeline.media.languages import told
 from pipeline.schema.clip import Clip, StreamInfo
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def add_copy(container: OutputContainer, muxer: str, stream: Stream) -> Stream |
     copy.metadata.update(stream.metadata)
     language = stream.metadata.get("language")
     if language:
-        copy.metadata["language"] = told(muxer, language)
+        copy.metadata["language"] = muxer_language(muxer, language)
     copy.disposition = stream.disposition
     return copy
 
@@ -167,3 +166,36 @@ def chapters(container: InputContainer, window: Window) -> list[Chapter]:
         if starts and (window.start is None or chapter["end"] * base > window.start):
             found.append(chapter)
     return found
+
+
+UNKNOWN_LANGUAGE = "und"
+
+
+_BIBLIOGRAPHIC = {
+    "deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "zho": "chi",
+    "fas": "per", "eus": "baq", "mkd": "mac", "msa": "may", "mya": "bur", "hye": "arm",
+    "sqi": "alb", "kat": "geo", "cze": "ces", "slo": "slk", "rum": "ron",
+}  # fmt: skip
+"""Codes of ISO 639-2 -> the code that FFmpeg's QuickTime muxer writes for the same language."""
+
+
+# fmt: off
+_QUICKTIME = frozenset(_BIBLIOGRAPHIC.values()) | {
+    "eng", "fra", "ita", "spa", "dan", "por", "nor", "heb", "jpn", "ara",
+    "fin", "mlt", "tur", "urd", "hin", "tha", "kor", "lit", "pol", "hun",
+    "est", "lav", "rus", "slv", "bul", "ukr", "cat", "vie", "ind", "tgl",
+}
+
+
+def muxer_language(muxer: str, language: str) -> str:
+    """Return the code by which a muxer keeps `language`; `und` where it cannot."""
+    if muxer != "mov" or language in ("", UNKNOWN_LANGUAGE):
+        return language
+    known = _BIBLIOGRAPHIC.get(language, language)
+    return known if known in _QUICKTIME else UNKNOWN_LANGUAGE
+
+
+def same_language(one: str, other: str) -> bool:
+    """Tell whether two codes mean one language; none and `und` both say that it is unknown."""
+    a, b = (_BIBLIOGRAPHIC.get(code, code) or UNKNOWN_LANGUAGE for code in (one, other))
+    return a == b

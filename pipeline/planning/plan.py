@@ -27,7 +27,7 @@ from pipeline.media.join.capabilities import (
 )
 from pipeline.media.read.detect_interlacing import progressive
 from pipeline.media.read.probe import fingerprint, probe
-from pipeline.media.write.segment import check_encoder, default_encoding
+from pipeline.media.write.encoder import check_encoder, default_encoding
 from pipeline.pairing.clips import plan_references
 from pipeline.pairing.geometry import quarter_turns, turned_size
 from pipeline.pairing.reference_views import open_reference

@@ -116,8 +116,8 @@ def retrying(what: str, url: str, call: Callable[[], Answer]) -> Answer:
             said = said.replace(url, redact_url(url))
             if isinstance(error, PermissionError) or _DENIED.search(said):
                 raise InputError(
-                    f"found no right to {what} {redact_url(url)} ({_reason(said)}), expected access; check "
-                    "the credentials in the environment"
+                    f"found no right to {what} {redact_url(url)} ({_reason(said)}), expected "
+                    "access; check the credentials in the environment"
                 ) from error
             if _MISSING.search(said):
                 raise InputError(

@@ -20,7 +20,8 @@ from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
-from pipeline.media.write.segment import SegmentWriter, default_encoding
+from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import Clip
 
 Mode = Literal["side", "wipe", "difference"]

@@ -18,7 +18,8 @@ from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
-from pipeline.media.write.segment import SegmentWriter, check_encoder, default_encoding
+from pipeline.media.write.encoder import check_encoder, default_encoding
+from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import Clip, Model
 from pipeline.schema.encoding import Encoding
 

@@ -18,7 +18,8 @@ from pipeline.measuring.clips import FrameQuality, given_frames, per_frame, summ
 from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe
-from pipeline.media.write.segment import SegmentWriter, default_encoding
+from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.segment import SegmentWriter
 from pipeline.planning.plan import load_plan
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.compare import label

@@ -16,7 +16,8 @@ from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.segment import SegmentWriter, default_encoding
+from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 

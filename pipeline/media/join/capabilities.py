@@ -14,10 +14,17 @@ from pipeline.media.colour import describe_colour
 from pipeline.media.container import first_frame as container_first_frame
 from pipeline.media.container import opened
 from pipeline.media.hdr import CARRIERS, is_dynamic
-from pipeline.media.languages import same, told
 from pipeline.media.pictures import stills
 from pipeline.media.sandbox.parent import sandboxed
-from pipeline.media.streams import EXACT_MUXERS, MATROSKA, can_hold, muxer_for, split
+from pipeline.media.streams import (
+    EXACT_MUXERS,
+    MATROSKA,
+    can_hold,
+    muxer_for,
+    muxer_language,
+    same_language,
+    split,
+)
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 
@@ -70,10 +77,10 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
             "drops it"
         )
     # ProRes leaves it to the container
-    told = encoding.codec in _TELL_ASPECT or (
+    keeps_aspect = encoding.codec in _TELL_ASPECT or (
         encoding.codec == "prores_ks" and muxer in EXACT_MUXERS
     )
-    if clip.sample_aspect_ratio != 1 and not told:
+    if clip.sample_aspect_ratio != 1 and not keeps_aspect:
         raise InputError(
             f"{encoding.codec} cannot keep pixels of {clip.sample_aspect_ratio}; expected one of "
             f"{', '.join(sorted(_TELL_ASPECT))}; try --codec libx264"
@@ -97,7 +104,9 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
         )
     kept, lost = split(clip, muxer)
     for info in clip.other_streams:
-        if info.index in kept and not same(told(muxer, info.language), info.language):
+        if info.index in kept and not same_language(
+            muxer_language(muxer, info.language), info.language
+        ):
             notes.append(
                 f"the language {info.language} of stream {info.index} has no code in "
                 f"{out_path.suffix}: it will be unknown"

@@ -13,11 +13,19 @@ from pipeline.media.alpha import keeps
 from pipeline.media.colour import is_rgb, output_colour
 from pipeline.media.container import codec_name, opened
 from pipeline.media.join.remux import still_names
-from pipeline.media.languages import UNKNOWN, same, told
 from pipeline.media.pictures import stills, transparent
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.sandbox.parent import sandboxed
-from pipeline.media.streams import Window, chapters, muxer_for, packets, split
+from pipeline.media.streams import (
+    UNKNOWN_LANGUAGE,
+    Window,
+    chapters,
+    muxer_for,
+    muxer_language,
+    packets,
+    same_language,
+    split,
+)
 from pipeline.schema.clip import Clip, Colour, FrameIndex
 from pipeline.schema.encoding import Encoding
 
@@ -144,7 +152,7 @@ def _stream_differences(clip: Clip, index: FrameIndex, made: Clip) -> list[str]:
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
     """Compare type and language of a copied stream with those of its original."""
-    return made[0] == kind[0] and same(made[1], told(muxer, kind[1]))
+    return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 
 def _window(clip: Clip, index: FrameIndex) -> Window:
@@ -179,7 +187,7 @@ def _digests(
     return [
         (
             stream.index,
-            (stream.type, stream.metadata.get("language") or UNKNOWN),
+            (stream.type, stream.metadata.get("language") or UNKNOWN_LANGUAGE),
             digests[stream.index].hexdigest(),
         )
         for stream in streams

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.errors import MediaError, StageError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import Pixels, contiguous
-from pipeline.media.limits import check_size
+from pipeline.media.container import check_size
 from pipeline.media.pictures.transparent import TIFF, save_tiff, straight
 from pipeline.paths import check_text
 

@@ -18,6 +18,7 @@ from pipeline.media.alpha import has_alpha, stored_format
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import (
     DEMUX_ERRORS,
+    check_size,
     choose_video,
     codec_name,
     demuxed,
@@ -27,7 +28,6 @@ from pipeline.media.container import (
     opened,
 )
 from pipeline.media.hdr import static_hdr
-from pipeline.media.limits import check_size
 from pipeline.media.pictures import numbered, stills, transparent
 from pipeline.media.sandbox.parent import probed, sandboxed
 from pipeline.schema.clip import Clip, FrameIndex, StreamInfo

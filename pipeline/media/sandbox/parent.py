@@ -27,7 +27,7 @@ from pipeline import errors
 from pipeline.errors import InputError, MediaError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import Pixels, contiguous
-from pipeline.media.limits import VARIABLE
+from pipeline.media.container import MEGAPIXELS_VARIABLE
 from pipeline.schema.clip import Clip
 
 P = ParamSpec("P")
@@ -240,7 +240,7 @@ def _number(variable: str, usual: float) -> float:
 
 def _environment() -> dict[str, str]:
     """Return what a child may know: no credentials, nobody's home."""
-    known = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", VARIABLE)
+    known = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", MEGAPIXELS_VARIABLE)
     kept = {name: os.environ[name] for name in known if name in os.environ}
     here = str(Path(__file__).parents[3])
     # a process of one thread can be cut off from the network by anybody

@@ -6,7 +6,7 @@ import av
 from av.codec import codecs_available
 
 from pipeline.errors import InputError
-from pipeline.media.write.segment import check_encoder
+from pipeline.media.write.encoder import check_encoder
 from pipeline.schema.encoding import Encoding
 
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mpeg4", "ffv1")

@@ -17,7 +17,7 @@ from pipeline.cli.main import main
 from pipeline.media.join.verify import differences
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.segment import default_encoding
+from pipeline.media.write.encoder import default_encoding
 
 WIDTH, HEIGHT = 96, 64
 TIMES = [0, 3, 4, 9, 15, 16]

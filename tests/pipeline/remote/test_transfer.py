@@ -302,7 +302,7 @@ def test_http_is_only_read(filled: Store, expected: bytes, tmp_path: Path) -> No
         lr, "--ref-stream", ARGUMENTS[2], "-o", f"{filled.url}/bucket/x.mkv", "-q"
     )
     assert refused.exit_code == 2
-    assert "HTTP is only read" in refused.stderr
+    assert "HTTP is read-only" in refused.stderr
 
 
 def test_the_plan_beside_an_output_holds_no_secrets(

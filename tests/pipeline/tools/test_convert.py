@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.png_rows import save_rows
+from pipeline.lightfield.sinks import save_rows
 from pipeline.lightfield.targets import default_target
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan

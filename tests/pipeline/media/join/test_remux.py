@@ -18,7 +18,8 @@ from pipeline.media.join.capabilities import container_notes, default_output
 from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.segment import SegmentWriter, default_encoding
+from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.encoding import Encoding
 from tests.support import DATA
 from tests.support.clips import (

@@ -19,7 +19,7 @@ from pipeline.media.pictures import stills
 from pipeline.media.pictures.transparent import load_alpha
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe
-from pipeline.media.write.segment import default_encoding
+from pipeline.media.write.encoder import default_encoding
 from tests.pipeline.media.test_alpha import HEIGHT, WIDTH, disc, transparent
 
 ARGUMENTS = ("--scale", "2", "--engine", "bicubic", "--runner", "inline")

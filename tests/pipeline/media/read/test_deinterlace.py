@@ -17,7 +17,7 @@ from pipeline.media.join.capabilities import container_notes
 from pipeline.media.read.detect_interlacing import progressive
 from pipeline.media.read.frames import FrameReader, read
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.segment import default_encoding
+from pipeline.media.write.encoder import default_encoding
 from pipeline.schema.clip import Clip
 from tests.support import DATA
 

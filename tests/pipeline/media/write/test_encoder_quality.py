@@ -13,12 +13,8 @@ from click.testing import CliRunner
 from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.media.read.probe import probe
-from pipeline.media.write.segment import (
-    SegmentWriter,
-    check_encoder,
-    default_encoding,
-    encoder_options,
-)
+from pipeline.media.write.encoder import check_encoder, default_encoding, encoder_options
+from pipeline.media.write.segment import SegmentWriter
 from pipeline.planning.plan import make_plan
 from pipeline.schema.encoding import WORDS, crf_for, encoder_named
 from pipeline.schema.settings import RunSettings

@@ -9,13 +9,8 @@ import pytest
 
 from pipeline.errors import InputError, StageError
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.segment import (
-    FIRST_PTS_TAG,
-    LEAD,
-    SegmentWriter,
-    check_encoder,
-    default_encoding,
-)
+from pipeline.media.write.encoder import check_encoder, default_encoding
+from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD, SegmentWriter
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 from tests.support import DATA

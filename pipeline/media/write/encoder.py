@@ -1,0 +1,180 @@
+"""TODO: what this module is for."""
+
+from __future__ import annotations
+
+import math
+import os
+from fractions import Fraction
+
+import av
+import cv2
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
+
+from pipeline.errors import InputError
+from pipeline.media.alpha import (
+    pix_fmt_for,
+    usual_encoder,
+)
+from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.media.hdr import CARRIERS, x265_params
+from pipeline.schema.clip import Clip
+from pipeline.schema.encoding import (
+    Encoding,
+    Quality,
+    check_crf,
+    crf_for,
+    profile_for,
+    quality_option,
+)
+
+
+def default_encoding(
+    clip: Clip,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    pix_fmt: str | None = None,
+    quality: Quality | None = None,
+) -> Encoding:
+    """Choose encoder settings: depth and chroma of the input are kept, stills and RGB lossless.
+
+    Raises InputError for a `quality` that says nothing of the encoder.
+    """
+    if codec is None and clip.alpha and clip.kind == "stills":
+        codec = "ffv1"
+    elif codec is None and clip.alpha and preset is None:
+        # who names a preset means x264 or x265, which drop it
+        codec = usual_encoder(clip)
+    rgb = clip.kind == "stills" or clip.colour.used_matrix == "rgb"
+    if codec is None and clip.kind == "video" and rgb and clip.sample_aspect_ratio != 1:
+        # FFV1 has no place for it; this one is lossless too
+        codec, crf = ("libx264rgb", crf or 0) if clip.bit_depth == 8 else ("libx265", crf)
+    if codec is None:
+        codec = "ffv1" if rgb else "libx264" if clip.bit_depth == 8 else "libx265"
+    if crf is None and quality is not None:
+        crf = crf_for(codec, quality)
+    elif crf is None and quality_option(codec) is not None:
+        crf = 16
+    if preset is None and codec in ("libx264", "libx264rgb", "libx265"):
+        preset = "medium"
+    pix_fmt = pix_fmt or _default_pix_fmt(clip, codec)
+    return Encoding(
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        profile=profile_for(codec, quality, pix_fmt),
+        pix_fmt=pix_fmt,
+        hdr=clip.hdr if codec in CARRIERS else None,
+        # x264's bits depend on its threads: what it would choose here is written into the plan
+        threads=min(16, math.ceil((os.cpu_count() or 1) * 1.5)),
+    )
+
+
+def _default_pix_fmt(clip: Clip, codec: str) -> str:
+    if clip.alpha and (transparent := pix_fmt_for(codec, clip)):
+        return transparent
+    deep = clip.bit_depth > 8
+    if clip.kind == "stills" or clip.colour.used_matrix == "rgb":
+        if codec == "ffv1":
+            return "gbrp16le" if deep else "bgr0"
+        if codec == "libx264rgb":
+            return "rgb24"
+    if codec.startswith("prores"):
+        return "yuv422p10le"
+    chroma = "420"
+    for other in ("444", "422"):
+        if other in clip.pix_fmt and codec in ("libx264", "libx265", "ffv1"):
+            chroma = other
+    if not deep or codec in ("h264_nvenc", "libx264rgb"):
+        return f"yuv{chroma}p"
+    if codec.endswith("_nvenc"):
+        return "p010le"
+    return f"yuv{chroma}p{10 if clip.bit_depth <= 10 else 12}le"
+
+
+def encoder_options(encoding: Encoding) -> dict[str, str]:
+    """Return the private options of an encoder: quality, closed groups, silence."""
+    options: dict[str, str] = {}
+    if encoding.crf is not None:
+        options[quality_option(encoding.codec) or "crf"] = f"{encoding.crf:g}"
+    if encoding.preset is not None:
+        options["preset"] = encoding.preset
+    if encoding.profile is not None:
+        options["profile"] = encoding.profile
+    if encoding.codec == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # its greeting goes straight to stderr
+    if encoding.codec in ("libx264", "libx264rgb") and cv2.checkHardwareSupport(_AVX512):
+        options["x264-params"] = f"asm={_WITHOUT_AVX512}"
+    if encoding.codec == "libx265":
+        # threads change the bits of x265 too, and its log goes straight to stderr
+        options["x265-params"] = (
+            f"log-level=none:open-gop=0:pools={max(1, encoding.threads)}:"
+            f"frame-threads={min(4, max(1, encoding.threads))}{x265_params(encoding.hdr)}"
+        )
+    elif encoding.codec == "ffv1":
+        options |= {"level": "3", "slices": "16", "slicecrc": "1", "g": "1"}
+    elif encoding.codec in ("libvpx-vp9", "libaom-av1"):
+        options["b"] = "0"
+        if encoding.codec == "libvpx-vp9" and encoding.crf == 0:
+            options["lossless"] = "1"  # as it is with x264
+    elif encoding.codec.endswith("_nvenc"):
+        options |= {"rc": "vbr", "b": "0", "forced-idr": "1"}
+    return options
+
+
+def configure_encoder(
+    context: VideoCodecContext, encoding: Encoding, width: int, height: int, time_base: Fraction
+) -> None:
+    context.width, context.height = width, height
+    context.pix_fmt = encoding.pix_fmt
+    context.time_base = time_base
+    context.thread_count = encoding.threads
+    context.flags |= Flags.bitexact | Flags.closed_gop
+
+
+def check_encoder(encoding: Encoding, width: int, height: int) -> None:
+    """Open the encoder once; raises InputError where it is unknown or refuses the settings."""
+    check_crf(encoding.codec, encoding.crf)
+    try:
+        context = av.CodecContext.create(encoding.codec, "w")
+    except (*MEDIA_ERRORS, LookupError) as error:
+        raise InputError(
+            f"no encoder is named {encoding.codec!r} here; expected one such as libx264, libx265, "
+            "ffv1 or prores_ks; try --codec libx264"
+        ) from error
+    if not isinstance(context, VideoCodecContext):
+        raise InputError(f"{encoding.codec} is not a video encoder; try --codec libx264")
+    formats = [f.name for f in context.codec.video_formats or ()]
+    if formats and encoding.pix_fmt not in formats:
+        raise InputError(
+            f"{encoding.codec} cannot take pixel format {encoding.pix_fmt!r}; "
+            f"expected one of {', '.join(formats)}; try --pix-fmt {formats[0]}"
+        )
+    context.options = encoder_options(encoding)
+    try:
+        configure_encoder(context, encoding, width, height, Fraction(1, 25))
+        context.framerate = Fraction(25)
+        context.open()
+    except MEDIA_ERRORS as error:
+        asked = f"crf {encoding.crf}, preset {encoding.preset}, {encoding.pix_fmt}"
+        raise InputError(
+            f"{encoding.codec} refuses {width}x{height} with {asked} ({first_line(error)}); "
+            "expected settings it knows; try without --crf and --preset"
+        ) from error
+    unused = sorted(set(context.options) & {"crf", "cq", "preset"})
+    if unused:
+        raise InputError(
+            f"{encoding.codec} has no {' and no '.join(unused)}; expected only settings it knows; "
+            f"leave out --{' --'.join(unused)}"
+        )
+
+
+_AVX512 = 256
+"""OpenCV's number for the part of AVX-512 that x264 uses."""
+
+
+_WITHOUT_AVX512 = "MMX2,SSE2Fast,LZCNT,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
+"""x264's AVX-512 code for macroblock trees reads memory nobody wrote where a row is not a multiple
+of 8 macroblocks: the bits then change from run to run. With these they are those of any processor.
+"""
