@@ -12,13 +12,13 @@ from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import Times, frames_in_order
 from pipeline.lightfield.sinks import SheetSink, open_sink
 from pipeline.lightfield.targets import target_grid
-from pipeline.measuring.views import steps_of
 from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.encoder import check_encoder, default_encoding
 from pipeline.media.write.segment import SegmentWriter
+from pipeline.pairing.given import steps_of
 from pipeline.schema.clip import Clip, FrameIndex, Grid
 from pipeline.schema.plan import Plan
 

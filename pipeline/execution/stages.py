@@ -11,11 +11,9 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from deploy.protocol import Engine, Pixels
 from pipeline.errors import StageError
@@ -26,6 +24,7 @@ from pipeline.media.alpha import Plane, keeps
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.choose_views import GIVEN
 from pipeline.pairing.fit import prepare_reference, same_depth
+from pipeline.pairing.upsample import as_pixels, upsample
 from pipeline.recording import open_frames, read
 from pipeline.schema.clip import Clip
 from pipeline.schema.plan import Plan, Segment, SegmentRecord
@@ -228,9 +227,9 @@ def _batch(task: SegmentTask, entries: list[_Entry], concealed: list[int], *, la
     return Batch(
         task=task,
         pts=[entry.pts for entry in entries],
-        lr=_pixels(np.stack([entry.lr for entry in entries])),
+        lr=as_pixels(np.stack([entry.lr for entry in entries])),
         paired=[i for i, entry in numbered if entry.references],
-        ref=_pixels(np.stack(references)) if references else None,
+        ref=as_pixels(np.stack(references)) if references else None,
         given={i: entry.given for i, entry in numbered if entry.given is not None},
         also={i: entry.references[1:] for i, entry in numbered if len(entry.references) > 1},
         steps={i: entry.steps for i, entry in numbered if len(entry.references) > 1},
@@ -238,16 +237,6 @@ def _batch(task: SegmentTask, entries: list[_Entry], concealed: list[int], *, la
         concealed=tuple(concealed),
         last=last,
     )
-
-
-def _pixels(array: NDArray[Any]) -> Pixels:
-    """Narrow the type for mypy: neither numpy nor OpenCV promises to keep the dtype."""
-    return cast(Pixels, array)
-
-
-def upsample(lr: Pixels, height: int, width: int) -> Pixels:
-    """Return one h x w x 3 frame bicubically enlarged: what a frame without reference gets."""
-    return _pixels(cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def _enhanced(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
@@ -265,7 +254,7 @@ def _fused(engine: Engine, batch: Batch, frames: dict[int, Pixels]) -> dict[int,
     results = {i: [frames[i]] for i in batch.also}
     for depth in range(max(map(len, batch.also.values()), default=0)):
         deep = [i for i, references in batch.also.items() if len(references) > depth]
-        references = _pixels(np.stack([batch.also[i][depth] for i in deep]))
+        references = as_pixels(np.stack([batch.also[i][depth] for i in deep]))
         for i, sr in zip(deep, _enhanced(engine, batch.lr[deep], references), strict=True):
             results[i].append(sr)
     return {i: fuse(batch.lr[i], several, batch.steps[i]) for i, several in results.items()}
@@ -283,7 +272,7 @@ def enhance(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
             frames[i] = upsample(batch.lr[i], plan.height, plan.width)
     for i, alpha in batch.alpha.items():
         large = cv2.resize(alpha, (plan.width, plan.height), interpolation=cv2.INTER_CUBIC)
-        frames[i] = _pixels(np.dstack([frames[i], large]))
+        frames[i] = as_pixels(np.dstack([frames[i], large]))
     return Enhanced(
         task=batch.task,
         pts=batch.pts,

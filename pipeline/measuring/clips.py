@@ -15,24 +15,17 @@ from pipeline.cli.options import grid_options
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.sidecar import given_views
-from pipeline.measuring.views import (
-    LightFieldQuality,
-    evaluate_views,
-    given_moments,
-    in_words,
-    steps_of,
-)
+from pipeline.measuring.views import LightFieldQuality, evaluate_views, in_words
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
+from pipeline.pairing.given import given_frames, given_moments, steps_of
 from pipeline.schema.clip import Clip, Model
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings, checked
 
 TOLERANCE = Fraction(1, 1000)
 """Seconds by which times may differ: Matroska rounds them to milliseconds."""
-GIVEN = 1e-3
-"""Seconds: a frame whose reference is nearer than this was given, not made."""
 
 
 class Worst(Model):
@@ -173,17 +166,6 @@ def summarise(frames: list[FrameQuality]) -> Evaluation:
         psnr_y=round(float(np.mean([f.psnr_y for f in frames])), 4),
         ssim_y=round(float(np.mean([f.ssim_y for f in frames])), 5),
         worst=Worst(frame=worst.frame, psnr=round(worst.psnr, 4)),
-    )
-
-
-def given_frames(plan: Plan) -> frozenset[int]:
-    """Return the numbers of the frames whose own HR original was the reference."""
-    return frozenset(
-        number
-        for number, choice in enumerate(plan.reference_map)
-        if choice.why == "given"
-        # another view of a light field at the same time is not given
-        or (choice.views is None and choice.seconds is not None and abs(choice.seconds) < GIVEN)
     )
 
 

@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from pipeline.errors import PairingError
 from pipeline.lightfield.parallax import grey
 from pipeline.lightfield.reader import ViewReader
-from pipeline.pairing.choose_views import GIVEN
 from pipeline.pairing.fit import Pixels, same_depth
 from pipeline.schema.clip import Clip, Grid, Model
-from pipeline.schema.plan import Plan
 
 Places = Mapping[tuple[int, int], float | None]
 """Row and column -> grid steps to the reference; None = given."""
@@ -73,36 +71,6 @@ class LightFieldQuality(Model):
     """Largest step (0..255) of a colour's mean error from a view to the next one: what is seen of
     a sweep through the views, given ones included."""
     views: tuple[ViewQuality, ...]
-
-
-def steps_of(plan: Plan) -> dict[tuple[int, int], float | None]:
-    """Return the grid steps of each view to its reference, None for one always given.
-
-    Views without a reference are not in it.
-    """
-    given: dict[tuple[int, int], float | None] = {}
-    found: dict[tuple[int, int], float | None] = {}
-    for choice in plan.reference_map:
-        views = choice.views
-        if views is not None and choice.why == GIVEN:
-            given[views.row, views.col] = None
-        elif views is not None and views.steps is not None:
-            found[views.row, views.col] = views.steps
-    unserved = {
-        (choice.views.row, choice.views.col)
-        for choice in plan.reference_map
-        if choice.views is not None and choice.ref_pts is None
-    }
-    return {place: None for place in given if place not in unserved} | found
-
-
-def given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
-    """Return row, column and moment of every frame that was given."""
-    return frozenset(
-        (choice.views.row, choice.views.col, choice.views.moment)
-        for choice in plan.reference_map
-        if choice.views is not None and choice.why == GIVEN
-    )
 
 
 @dataclass(frozen=True)

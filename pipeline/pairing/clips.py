@@ -6,7 +6,6 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -23,8 +22,14 @@ from pipeline.pairing.choose_frames import (
     choose_by_time,
     hysteresis_margin,
 )
-from pipeline.pairing.clock import estimate_offset
-from pipeline.pairing.cuts import Look, estimate_field_of_view, look
+from pipeline.pairing.clock import (
+    ReferenceClock,
+    align_clocks,
+    check_shared_time,
+    needs_estimated_offset,
+)
+from pipeline.pairing.cuts import Look, look
+from pipeline.pairing.field_of_view import estimate_field_of_view
 from pipeline.pairing.fit import Affine
 from pipeline.pairing.geometry import (
     inscribed_map,
@@ -35,6 +40,7 @@ from pipeline.pairing.geometry import (
     turned_map,
     turned_size,
 )
+from pipeline.pairing.paired import Paired
 from pipeline.pairing.thumbnails import likeness
 from pipeline.schema.clip import Clip, FrameIndex, ticks
 from pipeline.schema.plan import ReferencePlan
@@ -44,18 +50,6 @@ from pipeline.schema.settings import RunSettings
 FIELD_OF_VIEW_PAIRS = 3
 FAR = 1.0
 """Seconds beyond which the user is told that a reference is far."""
-CALENDAR = 1e8
-"""Seconds above which a still's time is a date (1973 or later) and not counted from a start."""
-
-
-@dataclass(frozen=True)
-class Paired:
-    """How the reference stream serves the input."""
-
-    reference: ReferencePlan
-    choices: ReferenceMap
-    cuts: tuple[int, ...]
-    notes: list[str]
 
 
 def plan_references(
@@ -70,7 +64,7 @@ def plan_references(
     timed = ref.kind == "video" or (bool(ref.times) and len(ref.files) > 1)
     select = _selection(settings, timed)
     turns = quarter_turns(lr, ref)
-    compared = select == "content" or (timed and _estimates_offset(lr, ref, settings))
+    compared = select == "content" or (timed and needs_estimated_offset(lr, ref, settings))
     lr_look = look(
         read(lr, index.pts[0], index.end_pts, on_error="conceal"), cuts=timed, thumbnails=compared
     )
@@ -81,13 +75,15 @@ def plan_references(
             f"found no frame of {ref.path} that can be decoded, expected an intact reference; "
             "copy it again"
         )
-    clock = _clock(lr, lr_look, ref, ref_look, settings) if timed else _Clock(0.0, 1.0)
+    clock = (
+        align_clocks(lr, lr_look, ref, ref_look, settings) if timed else ReferenceClock(0.0, 1.0)
+    )
     at = [ref.seconds(pts) * clock.drift + clock.offset if timed else 0.0 for pts in ref_pts]
     order = np.argsort(at, kind="stable")
     references = References(ticks(ref_pts[i] for i in order), array("d", (at[i] for i in order)))
     lr_seconds = array("d", map(lr.seconds, index.pts))
     if timed:
-        _check_shared_time(lr_seconds, references.seconds, settings.max_ref_distance)
+        check_shared_time(lr_seconds, references.seconds, settings.max_ref_distance)
     rules = Rules(
         max_distance=settings.max_ref_distance,
         cuts=[lr.seconds(pts) for pts in lr_look.cuts],
@@ -123,70 +119,6 @@ def _selection(settings: RunSettings, timed: bool) -> Literal["time", "content"]
     if settings.select == "content" or not timed:
         return "content"
     return "time"
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """How reference times become input times."""
-
-    offset: float
-    drift: float
-    notes: tuple[str, ...] = ()
-
-
-def _of_day(clip: Clip) -> bool:
-    """Tell whether times are those of a calendar (EXIF) and not counted from a start."""
-    return bool(clip.times) and min(clip.times) > CALENDAR
-
-
-def _estimates_offset(lr: Clip, ref: Clip, settings: RunSettings) -> bool:
-    unknown = settings.ref_offset is None and _of_day(ref) and not _of_day(lr)
-    return unknown or settings.ref_offset == "auto"
-
-
-def _clock(
-    lr: Clip, lr_look: Look, ref: Clip, ref_look: Look | None, settings: RunSettings
-) -> _Clock:
-    """Return offset and drift: given, estimated, or for photographs guessed.
-
-    Calendar times against those of a recording count from the first photograph.
-    """
-    start = -min(ref.times) if _of_day(ref) and not _of_day(lr) else 0.0
-    if not _estimates_offset(lr, ref, settings):
-        given = settings.ref_offset if isinstance(settings.ref_offset, float) else 0.0
-        return _Clock(given + start, 1.0, _shift_notes(given, 1.0))
-    assert ref_look is not None
-    order = sorted(range(len(ref_look.pts)), key=lambda i: ref.seconds(ref_look.pts[i]))
-    try:
-        offset, drift = estimate_offset(
-            lr_look.thumbnails,
-            [lr.seconds(pts) for pts in lr_look.pts],
-            ref_look.thumbnails.picked(order),
-            [ref.seconds(ref_look.pts[i]) + start for i in order],
-        )
-    except PairingError:
-        if settings.ref_offset == "auto":
-            raise
-        guess = "the first photograph is taken to lie at the input's start; give --ref-offset"
-        return _Clock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
-    offset = round(offset, 6)
-    return _Clock(offset + start * drift, drift, _shift_notes(offset, drift))
-
-
-def _shift_notes(offset: float, drift: float) -> tuple[str, ...]:
-    if not offset and drift == 1.0:
-        return ()
-    stretched = f" and stretched by {drift:.6f}" if drift != 1.0 else ""
-    return (f"reference times are shifted by {offset:+.3f} s{stretched}",)
-
-
-def _check_shared_time(lr: Sequence[float], times: Sequence[float], reach: float) -> None:
-    if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
-        raise PairingError(
-            f"found references from {times[0]:.2f} to {times[-1]:.2f} s and an input from "
-            f"{lr[0]:.2f} to {lr[-1]:.2f} s, expected them to overlap; "
-            "try --ref-offset SECONDS or --ref-offset auto"
-        )
 
 
 class _Similarity:

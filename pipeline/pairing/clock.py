@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
+from pipeline.pairing.cuts import Look
 from pipeline.pairing.thumbnails import AnyThumbnails
+from pipeline.schema.clip import Clip
+from pipeline.schema.settings import RunSettings
 
 Numbers = NDArray[np.float64]
 
@@ -248,3 +251,71 @@ class _Looks:
         near = shift + np.arange(-count, count + 1) * self.step
         rated = np.array([self.rate(moved) for moved in near])
         return float(near[int(np.nanargmax(rated))]) if np.isfinite(rated).any() else shift
+
+
+CALENDAR = 1e8
+"""Seconds above which a still's time is a date (1973 or later) and not counted from a start."""
+
+
+@dataclass(frozen=True)
+class ReferenceClock:
+    """How reference times become input times."""
+
+    offset: float
+    drift: float
+    notes: tuple[str, ...] = ()
+
+
+def _of_day(clip: Clip) -> bool:
+    """Tell whether times are those of a calendar (EXIF) and not counted from a start."""
+    return bool(clip.times) and min(clip.times) > CALENDAR
+
+
+def needs_estimated_offset(lr: Clip, ref: Clip, settings: RunSettings) -> bool:
+    unknown = settings.ref_offset is None and _of_day(ref) and not _of_day(lr)
+    return unknown or settings.ref_offset == "auto"
+
+
+def align_clocks(
+    lr: Clip, lr_look: Look, ref: Clip, ref_look: Look | None, settings: RunSettings
+) -> ReferenceClock:
+    """Return offset and drift: given, estimated, or for photographs guessed.
+
+    Calendar times against those of a recording count from the first photograph.
+    """
+    start = -min(ref.times) if _of_day(ref) and not _of_day(lr) else 0.0
+    if not needs_estimated_offset(lr, ref, settings):
+        given = settings.ref_offset if isinstance(settings.ref_offset, float) else 0.0
+        return ReferenceClock(given + start, 1.0, _shift_notes(given, 1.0))
+    assert ref_look is not None
+    order = sorted(range(len(ref_look.pts)), key=lambda i: ref.seconds(ref_look.pts[i]))
+    try:
+        offset, drift = estimate_offset(
+            lr_look.thumbnails,
+            [lr.seconds(pts) for pts in lr_look.pts],
+            ref_look.thumbnails.picked(order),
+            [ref.seconds(ref_look.pts[i]) + start for i in order],
+        )
+    except PairingError:
+        if settings.ref_offset == "auto":
+            raise
+        guess = "the first photograph is taken to lie at the input's start; give --ref-offset"
+        return ReferenceClock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
+    offset = round(offset, 6)
+    return ReferenceClock(offset + start * drift, drift, _shift_notes(offset, drift))
+
+
+def _shift_notes(offset: float, drift: float) -> tuple[str, ...]:
+    if not offset and drift == 1.0:
+        return ()
+    stretched = f" and stretched by {drift:.6f}" if drift != 1.0 else ""
+    return (f"reference times are shifted by {offset:+.3f} s{stretched}",)
+
+
+def check_shared_time(lr: Sequence[float], times: Sequence[float], reach: float) -> None:
+    if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
+        raise PairingError(
+            f"found references from {times[0]:.2f} to {times[-1]:.2f} s and an input from "
+            f"{lr[0]:.2f} to {lr[-1]:.2f} s, expected them to overlap; "
+            "try --ref-offset SECONDS or --ref-offset auto"
+        )

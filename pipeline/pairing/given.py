@@ -14,6 +14,7 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.choose_views import GIVEN
 from pipeline.schema.clip import Clip
+from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 
 ALIKE = 0.95
@@ -71,3 +72,48 @@ def compared(lr: Pixels, hr: Pixels) -> tuple[float, float]:
 
 def _unit(rgb: Pixels) -> NDArray[np.float64]:
     return rgb.astype(np.float64) / np.iinfo(rgb.dtype).max
+
+
+def steps_of(plan: Plan) -> dict[tuple[int, int], float | None]:
+    """Return the grid steps of each view to its reference, None for one always given.
+
+    Views without a reference are not in it.
+    """
+    given: dict[tuple[int, int], float | None] = {}
+    found: dict[tuple[int, int], float | None] = {}
+    for choice in plan.reference_map:
+        views = choice.views
+        if views is not None and choice.why == GIVEN:
+            given[views.row, views.col] = None
+        elif views is not None and views.steps is not None:
+            found[views.row, views.col] = views.steps
+    unserved = {
+        (choice.views.row, choice.views.col)
+        for choice in plan.reference_map
+        if choice.views is not None and choice.ref_pts is None
+    }
+    return {place: None for place in given if place not in unserved} | found
+
+
+def given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
+    """Return row, column and moment of every frame that was given."""
+    return frozenset(
+        (choice.views.row, choice.views.col, choice.views.moment)
+        for choice in plan.reference_map
+        if choice.views is not None and choice.why == GIVEN
+    )
+
+
+SAME_TIME = 1e-3
+"""Seconds: a frame whose reference is nearer than this was given, not made."""
+
+
+def given_frames(plan: Plan) -> frozenset[int]:
+    """Return the numbers of the frames whose own HR original was the reference."""
+    return frozenset(
+        number
+        for number, choice in enumerate(plan.reference_map)
+        if choice.why == "given"
+        # another view of a light field at the same time is not given
+        or (choice.views is None and choice.seconds is not None and abs(choice.seconds) < SAME_TIME)
+    )

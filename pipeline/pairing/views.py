@@ -9,28 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError, PairingError
-from pipeline.lightfield.intermediate import joined_by_packets
 from pipeline.lightfield.reader import Times, ViewReader
 from pipeline.lightfield.validity import validity
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import scan
 from pipeline.pairing.choose_views import GIVEN, Candidate, Limits, Place, Target, choose
-from pipeline.pairing.clips import Paired
-from pipeline.pairing.cuts import estimate_field_of_view
+from pipeline.pairing.field_of_view import estimate_field_of_view
 from pipeline.pairing.fit import Affine
 from pipeline.pairing.geometry import inscribed_map, same_aspect
 from pipeline.pairing.given import checked_given
-from pipeline.pairing.moments import moment_names, named_times
+from pipeline.pairing.paired import Paired
 from pipeline.pairing.reference_views import shown_view
 from pipeline.pairing.view_notes import view_notes
-from pipeline.planning.segments import cut_segments
 from pipeline.schema.clip import Clip, View
-from pipeline.schema.plan import Plan, ReferencePlan, Segment
+from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import RunSettings
 
-LARGEST_GROUP = 16
-"""Views in a segment: enough to share references, few enough to lose little with a worker."""
 _COMPARED = 3
 
 
@@ -257,38 +252,26 @@ def checked_views(
     return replace(choice, why="edited", views=moved)
 
 
-def cut_views(clip: Clip, seconds: float, to: str | None) -> tuple[Segment, ...]:
-    """Return segments: groups of views, or for videos parts of `seconds` of each view."""
+def moment_names(clip: Clip) -> list[str]:
+    """Return how the folder or the sheet of each moment is named; empty where none has a name."""
     grid = clip.grid
-    assert grid is not None
-    if joined_by_packets(clip, to):
-        segments: list[Segment] = []
-        for position, view in enumerate(grid.views):
-            assert view.clip is not None
-            index = scan(view.clip)
-            start = grid.number(position, 0)
-            at = {pts: start + moment for moment, pts in enumerate(index.pts)}
-            last = start + view.frames
-            for part in cut_segments(
-                index.pts, index.keys, index.end_pts, view.clip.time_base, seconds
-            ):
-                segments.append(
-                    Segment(
-                        index=len(segments),
-                        start_pts=at[part.start_pts],
-                        end_pts=at.get(part.end_pts, last),
-                        frames=part.frames,
-                    )
-                )
-        return tuple(segments)
-    group = max(1, min(LARGEST_GROUP, grid.cols[1] if grid.cols[1] > 1 else len(grid.views)))
-    starts = range(0, grid.count, group)
-    return tuple(
-        Segment(
-            index=index,
-            start_pts=start,
-            end_pts=min(start + group, grid.count),
-            frames=min(group, grid.count - start),
-        )
-        for index, start in enumerate(starts)
-    )
+    if grid is None:
+        return [Path(file).parent.name for file in clip.files] if clip.kind == "stills" else []
+    if grid.layout == "folder":
+        return [Path(file).parent.name for file in grid.views[0].files]
+    if grid.sheets is not None:
+        return [Path(file).stem for file in grid.sheets.files]
+    return []
+
+
+def named_times(lr: Clip, names: Sequence[str]) -> list[float] | None:
+    """Return when the input's moments with these names are, seconds; None where one is unknown."""
+    assert lr.grid is not None
+    times = Times(lr)
+    known = {
+        name: times.seconds(lr.grid.number(0, moment))
+        for moment, name in enumerate(moment_names(lr))
+    }
+    if not names or len(known) < lr.grid.moments or not all(name in known for name in names):
+        return None
+    return [known[name] for name in names]

@@ -31,16 +31,11 @@ from pipeline.media.write.encoder import check_encoder, default_encoding
 from pipeline.pairing.clips import plan_references
 from pipeline.pairing.geometry import quarter_turns, turned_size
 from pipeline.pairing.reference_views import open_reference
-from pipeline.pairing.views import (
-    check_view_options,
-    checked_views,
-    cut_views,
-    plan_view_references,
-)
+from pipeline.pairing.views import check_view_options, checked_views, plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import asked_pictures, moved, stored_as
-from pipeline.planning.segments import cut_segments
+from pipeline.planning.segments import cut_segments, cut_views
 from pipeline.recording import check_recording, open_guarded, reference_guarded, scan
 from pipeline.schema.clip import Clip, FrameIndex, ticks
 from pipeline.schema.encoding import Encoding

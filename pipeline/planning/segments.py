@@ -6,6 +6,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 
+from pipeline.lightfield.intermediate import joined_by_packets
+from pipeline.media.read.probe import scan
+from pipeline.schema.clip import Clip
 from pipeline.schema.plan import Segment
 
 LONGEST = 2
@@ -53,3 +56,44 @@ def cut_segments(
 def _is_frame(pts: Sequence[int], key: int) -> bool:
     at = bisect_left(pts, key)
     return at < len(pts) and pts[at] == key
+
+
+LARGEST_GROUP = 16
+"""Views in a segment: enough to share references, few enough to lose little with a worker."""
+
+
+def cut_views(clip: Clip, seconds: float, to: str | None) -> tuple[Segment, ...]:
+    """Return segments: groups of views, or for videos parts of `seconds` of each view."""
+    grid = clip.grid
+    assert grid is not None
+    if joined_by_packets(clip, to):
+        segments: list[Segment] = []
+        for position, view in enumerate(grid.views):
+            assert view.clip is not None
+            index = scan(view.clip)
+            start = grid.number(position, 0)
+            at = {pts: start + moment for moment, pts in enumerate(index.pts)}
+            last = start + view.frames
+            for part in cut_segments(
+                index.pts, index.keys, index.end_pts, view.clip.time_base, seconds
+            ):
+                segments.append(
+                    Segment(
+                        index=len(segments),
+                        start_pts=at[part.start_pts],
+                        end_pts=at.get(part.end_pts, last),
+                        frames=part.frames,
+                    )
+                )
+        return tuple(segments)
+    group = max(1, min(LARGEST_GROUP, grid.cols[1] if grid.cols[1] > 1 else len(grid.views)))
+    starts = range(0, grid.count, group)
+    return tuple(
+        Segment(
+            index=index,
+            start_pts=start,
+            end_pts=min(start + group, grid.count),
+            frames=min(group, grid.count - start),
+        )
+        for index, start in enumerate(starts)
+    )

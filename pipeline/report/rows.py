@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.execution.stages import upsample
-from pipeline.measuring.clips import given_frames
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, program
 from pipeline.pairing.fit import prepare_reference
+from pipeline.pairing.given import given_frames
+from pipeline.pairing.upsample import upsample
 from pipeline.recording import Source, open_frames
 from pipeline.report import without_truth
 from pipeline.report.matching import open_like, output_frames, truth_frames

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.measuring.clips import FrameQuality, given_frames, per_frame, summarise
+from pipeline.measuring.clips import FrameQuality, per_frame, summarise
 from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import default_encoding
 from pipeline.media.write.segment import SegmentWriter
+from pipeline.pairing.given import given_frames
 from pipeline.planning.plan import load_plan
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.compare import label

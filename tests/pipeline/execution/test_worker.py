@@ -16,19 +16,15 @@ from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import Pixels
 from pipeline.errors import StageError
 from pipeline.execution import stages
-from pipeline.execution.stages import (
-    DecodeStage,
-    EncodeStage,
-    SegmentTask,
-    enhance,
-    header,
-    tasks,
-    upsample,
-)
+from pipeline.execution.stages import DecodeStage, EncodeStage, SegmentTask, enhance, header, tasks
 from pipeline.execution.worker import THREAD_PREFIX, SegmentWorker
 from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
 from tests.support.recordings import Borrowing, plan_pair
+from pipeline.media.read.probe import probe, scan
+from pipeline.pairing.upsample import upsample
+from pipeline.schema.plan import Plan
+from tests.support.recordings import Borrowing, plan_of
 
 PATIENCE = 20.0
 """Seconds after which a test takes the worker to be blocked."""

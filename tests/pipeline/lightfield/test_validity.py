@@ -15,8 +15,7 @@ from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.validity import Validity, validity
-from pipeline.measuring.clips import given_frames
-from pipeline.measuring.views import steps_of
+from pipeline.pairing.given import given_frames, steps_of
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 from tests.support import scenes

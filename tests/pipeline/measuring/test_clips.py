@@ -14,9 +14,10 @@ from crossnetpp.data.degradation import degrade as reduce
 from pipeline.cli.main import main
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.measuring.clips import evaluate, given_frames
+from pipeline.measuring.clips import evaluate
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
+from pipeline.pairing.given import given_frames
 from pipeline.planning.plan import make_plan
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.degrade import degrade

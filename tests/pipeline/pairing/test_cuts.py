@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
-from pipeline.pairing.cuts import estimate_field_of_view, look
+from pipeline.pairing.cuts import look
+from pipeline.pairing.field_of_view import estimate_field_of_view
 from pipeline.pairing.thumbnails import likeness, thumbnail
 from tests.support import ROOT
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.measuring.clips import evaluate_light_field, given_frames
+from pipeline.measuring.clips import evaluate_light_field
+from pipeline.pairing.given import given_frames
 from pipeline.report.page import write_report
 from pipeline.report.rows import Material, made, mean, measure
 from pipeline.report.viewer import by_distance, table, viewer
