@@ -13,11 +13,13 @@ from typing import Any, Unpack
 from deploy.load import load_engine
 from deploy.protocol import EngineError, Pixels
 from pipeline.errors import InputError
-from pipeline.execution.stages import DecodeStage, header, tasks
-from pipeline.execution.stages import enhance as enhance_batch
+from pipeline.execution.decode import DecodeStage
+from pipeline.execution.infer import enhance_batch
+from pipeline.execution.task import plan_header, tasks_for
+from pipeline.planning.pinned import settle
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter
-from pipeline.runs.run import RunResult, run, settle
+from pipeline.runs.run import RunResult, run
 from pipeline.schema.options import Place, RunOptions
 from pipeline.schema.settings import RunSettings, checked
 
@@ -68,8 +70,8 @@ def enhanced_frames(
     except EngineError as error:
         raise InputError(str(error)) from error
     away = {choice.pts: choice.seconds for choice in plan.reference_map}
-    with closing(DecodeStage(header(plan), borrow=engine.info.borrows)) as decoder:
-        for task in tasks(plan, [segment.index for segment in plan.segments]):
+    with closing(DecodeStage(plan_header(plan), borrow=engine.info.borrows)) as decoder:
+        for task in tasks_for(plan, [segment.index for segment in plan.segments]):
             for batch in decoder.batches(task):
                 done = enhance_batch(plan, engine, batch)
                 for pts, rgb in zip(done.pts, done.frames, strict=True):

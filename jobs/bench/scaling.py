@@ -32,7 +32,7 @@ from pipeline.execution.cluster.actor import SegmentActor, Setup
 from pipeline.execution.cluster.connection import cluster
 from pipeline.execution.cluster.demand import Demand
 from pipeline.execution.cluster.pool import RayPool
-from pipeline.execution.stages import SegmentTask, header
+from pipeline.execution.task import SegmentTask, plan_header
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import RunFolder
@@ -114,7 +114,7 @@ def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
     pool = RayPool(Demand(workers=workers), Silent())
     with Ledger(plan) as ledger:
         try:
-            pool.add("", ledger, Setup(header(plan), ledger.folder, "bicubic", plan.model, 1))
+            pool.add("", ledger, Setup(plan_header(plan), ledger.folder, "bicubic", plan.model, 1))
             while sum(slot.ready for slot in pool.slots()) < workers:
                 pool.step()
 

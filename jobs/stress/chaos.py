@@ -89,7 +89,7 @@ def sabotage() -> None:
     """
     order = json.loads(os.environ[SABOTAGE])
     marker = Path(order["marker"])
-    from pipeline.execution import stages, worker
+    from pipeline.execution import decode, worker
 
     left = order["call"]
 
@@ -122,9 +122,9 @@ def sabotage() -> None:
 
     match order["stage"]:
         case "decode":
-            before(stages, "_batch")
+            before(decode, "_batch")
         case "infer":
-            before(worker, "enhance")
+            before(worker, "enhance_batch")
         case "before commit":
             before(RunFolder, "commit")
         case "after commit":

@@ -20,13 +20,13 @@ COMMANDS = {
     "run": ("pipeline.cli.run:run", "Enhance a recording by its high-resolution reference."),
     "submit": ("pipeline.cli.submit:command", "Run on a Ray cluster what `run` would run here."),
     "status": ("pipeline.cli.status:command", "Say how far a running or dead run is."),
-    "plan": ("pipeline.cli.run:plan", "Say what a run would do, without running it."),
-    "probe": ("pipeline.cli.run:probe", "Describe a video or a folder of images."),
+    "plan": ("pipeline.cli.plan:plan", "Say what a run would do, without running it."),
+    "probe": ("pipeline.cli.probe:probe", "Describe a video or a folder of images."),
     "verify": ("pipeline.cli.verify:command", "Print how an output differs from its input."),
-    "evaluate": ("pipeline.measuring.clips:command", "Compare an output with its ground truth."),
+    "evaluate": ("pipeline.cli.evaluate:command", "Compare an output with its ground truth."),
     "report": ("pipeline.cli.report:command", "Show pictures and figures of a finished run."),
-    "compare": ("pipeline.tools.compare:command", "Show recordings beside each other in one clip."),
-    "degrade": ("pipeline.tools.degrade:command", "Make a low-resolution copy of a recording."),
+    "compare": ("pipeline.cli.compare:command", "Show recordings beside each other in one clip."),
+    "degrade": ("pipeline.cli.degrade:command", "Make a low-resolution copy of a recording."),
     "convert": ("pipeline.cli.light_field:convert", "Give a light field another layout."),
     "look": ("pipeline.cli.light_field:look", "Make pictures that show a light field."),
     "train": ("pipeline.cli.train:command", "Train a network on your own recordings."),
@@ -36,7 +36,7 @@ COMMANDS = {
         "pipeline.cli.completion:completion",
         "Print what makes a shell complete commands.",
     ),
-    "demo": ("pipeline.tools.demo:command", "Run on small sample recordings."),
+    "demo": ("pipeline.cli.demo:command", "Run on small sample recordings."),
 }
 """Name -> (where the click command is, one line of help); the one place to add a command."""
 

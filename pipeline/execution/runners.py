@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.protocol import Engine
-from pipeline.execution.stages import header, tasks
+from pipeline.execution.task import plan_header, tasks_for
 from pipeline.execution.worker import SegmentWorker
 from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Reporter
@@ -47,8 +47,10 @@ def run_inline(ledger: Ledger, engine: Engine, progress: Reporter) -> dict[str, 
     """Run the missing segments in this process; returns busy seconds by stage."""
     plan = ledger.plan
     before = frames_committed(ledger)
-    with SegmentWorker(header(plan), ledger.folder, engine) as worker:
-        segments = {worker.submit(task): task.segment.index for task in tasks(plan, ledger.todo())}
+    with SegmentWorker(plan_header(plan), ledger.folder, engine) as worker:
+        segments = {
+            worker.submit(task): task.segment.index for task in tasks_for(plan, ledger.todo())
+        }
         pending = set(segments)
         while pending:
             done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)

@@ -18,16 +18,10 @@ from typing import Generic, Protocol, TypeVar
 
 from deploy.protocol import Engine, Pixels
 from pipeline.errors import StageError
-from pipeline.execution.stages import (
-    Batch,
-    Clock,
-    DecodeStage,
-    EncodeStage,
-    Enhanced,
-    SegmentTask,
-    Where,
-    enhance,
-)
+from pipeline.execution.decode import DecodeStage
+from pipeline.execution.encode import EncodeStage
+from pipeline.execution.infer import enhance_batch
+from pipeline.execution.task import Batch, Enhanced, SegmentTask, StageClock, StagePosition
 from pipeline.ledger.run_folder import RunFolder
 from pipeline.schema.plan import Plan, SegmentRecord
 
@@ -82,7 +76,9 @@ class Failure:
     error: StageError
 
 
-def stage_error(stage: str, task: SegmentTask, where: Where, error: Exception) -> StageError:
+def stage_error(
+    stage: str, task: SegmentTask, where: StagePosition, error: Exception
+) -> StageError:
     """Return `error` as one line which names the stage, the segment and the LR pts."""
     first_line = (str(error).splitlines() or [""])[0] or type(error).__name__
     wrapped = StageError(f"{stage}: segment {task.segment.index}, LR pts {where.pts}: {first_line}")
@@ -93,7 +89,7 @@ def stage_error(stage: str, task: SegmentTask, where: Where, error: Exception) -
 class Decoder(Protocol):
     """What `DecodeStage` does, here or elsewhere."""
 
-    where: Where
+    where: StagePosition
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
         """Yield the segment's frames with their references."""
@@ -105,7 +101,7 @@ class Decoder(Protocol):
 class Encoder(Protocol):
     """What `EncodeStage` does, here or elsewhere."""
 
-    where: Where
+    where: StagePosition
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
         """Encode one frame."""
@@ -132,7 +128,7 @@ class SegmentWorker:
         decode_timeout: float = DECODE_TIMEOUT,
         stages: tuple[Decoder, Encoder] | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = StageClock()
         self.frames_done = 0
         """Frames encoded so far."""
         self.folder = folder
@@ -150,7 +146,7 @@ class SegmentWorker:
             DecodeStage(plan, borrow=engine.info.borrows),
             EncodeStage(plan, folder),
         )
-        self._infer_at = Where()
+        self._infer_at = StagePosition()
         self._decoding: SegmentTask | None = None
         loops = {"decode": self._decode, "infer": self._infer, "encode": self._encode}
         self._threads = [
@@ -269,7 +265,7 @@ class SegmentWorker:
                     try:
                         self._infer_at.at(item.pts[0])
                         start = time.perf_counter()
-                        enhanced = enhance(self._plan, self._engine, item)
+                        enhanced = enhance_batch(self._plan, self._engine, item)
                         self.clock.add("infer", time.perf_counter() - start)
                     except Exception as error:
                         logger.debug("infer failed", exc_info=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import chain, pairwise
 from pathlib import Path
 
 from deploy.protocol import ENGINES
@@ -26,33 +23,28 @@ from pipeline.media.join.capabilities import (
     guess_notes,
 )
 from pipeline.media.read.detect_interlacing import progressive
-from pipeline.media.read.probe import fingerprint, probe
+from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import check_encoder, default_encoding
 from pipeline.pairing.clips import plan_references
 from pipeline.pairing.geometry import quarter_turns, turned_size
 from pipeline.pairing.reference_views import open_reference
-from pipeline.pairing.views import check_view_options, checked_views, plan_view_references
+from pipeline.pairing.views import check_view_options, plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.output import check_output, check_room
-from pipeline.planning.pictures import asked_pictures, moved, stored_as
+from pipeline.planning.pictures import asked_pictures, stored_as
 from pipeline.planning.segments import cut_segments, cut_views
 from pipeline.recording import check_recording, open_guarded, reference_guarded, scan
-from pipeline.schema.clip import Clip, FrameIndex, ticks
+from pipeline.schema.clip import Clip, FrameIndex
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan
-from pipeline.schema.plan_file import read_plan, save_plan
-from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema.plan_file import save_plan
 from pipeline.schema.settings import RunSettings
 
-__all__ = ["load_plan", "make_plan", "save_plan"]
+__all__ = ["make_plan", "save_plan"]
 
 SCALES = (2, 4, 8)
 LEAST_SIDE = 16
 """Pixels: below this a side of the input holds nothing to align."""
-OVERRIDES = ("engine", "model", "batch", "on_error")
-"""Settings that replace a plan's when they are given beside it."""
-UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace", "quality", "audio")
-"""Settings that went into a plan but cannot be read from it."""
 
 
 def make_plan(settings: RunSettings) -> Plan:
@@ -75,12 +67,12 @@ def make_plan(settings: RunSettings) -> Plan:
     found, find_reference = (
         (open_guarded, reference_guarded) if guarded else (open_light_field, open_reference)
     )
-    lr = found(settings.input, settings) or _probe(settings.input, guarded)
+    lr = found(settings.input, settings) or probe_absolute(settings.input, guarded)
     views = lr.grid is not None
     ref = (
         find_reference(settings.ref_stream, settings, lr)
         if views
-        else _probe(settings.ref_stream, guarded)
+        else probe_absolute(settings.ref_stream, guarded)
     )
     for clip in (lr, ref):
         check_recording(clip)
@@ -143,26 +135,6 @@ def make_plan(settings: RunSettings) -> Plan:
     )
 
 
-def _probe_again(clip: Clip, path: str | None, sandbox: str) -> Clip:
-    """Describe a recording of a plan anew; views are looked for where the plan has them."""
-    if clip.grid is None:
-        guarded = sandbox == "on" or (sandbox == "auto" and clip.sandbox)
-        again = _probe(path or clip.path, guarded)
-        wanted = {stream.index for stream in clip.other_streams}
-        others = tuple(stream for stream in again.other_streams if stream.index in wanted)
-        return again.model_copy(update={"deinterlace": clip.deinterlace, "other_streams": others})
-    if path is not None and Path(path).absolute() != Path(clip.path):
-        raise InputError(
-            f"found the light field {path} beside a plan for {clip.path}, expected the same; "
-            "make the plan anew"
-        )
-    files = [Path(file) for file in clip.files]
-    if missing := [file for file in files if not file.is_file()]:
-        raise InputError(f"found no {missing[0]}, which the plan names; make the plan anew")
-    guarded = sandbox == "on" or (sandbox == "auto" and clip.sandbox)
-    return clip.model_copy(update={"fingerprint": fingerprint(files)}).guarded(guarded)
-
-
 def _silenced(clip: Clip, audio: str) -> tuple[list[str], Clip]:
     """Return what is to be said, and the clip without its sound where that is not wanted."""
     sound = [stream for stream in clip.other_streams if stream.type == "audio"]
@@ -175,126 +147,9 @@ def _silenced(clip: Clip, audio: str) -> tuple[list[str], Clip]:
     )
 
 
-def _probe(path: str, sandbox: bool) -> Clip:
+def probe_absolute(path: str, sandbox: bool) -> Clip:
     """Describe a recording by its whole path: a plan may be run from another folder."""
     return probe(str(Path(path).absolute()), sandbox=sandbox)
-
-
-def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
-    """Return a (perhaps edited) plan, checked against the files it names.
-
-    `settings` gives the input it must be for, and may give another output, engine, model, batch
-    and handling of errors; what contradicts the plan otherwise is refused. Entries of the
-    reference map whose reference was changed by hand are marked "edited". Raises InputError for
-    plans that are broken or whose files have changed.
-    """
-    plan = read_plan(path).model_copy(update={"record": None})
-    guarded = settings.sandbox if settings else "auto"
-    lr = _probe_again(plan.input, settings.input if settings else None, guarded)
-    given = settings.ref_stream if settings else None
-    ref = _probe_again(plan.reference.clip, given, guarded)
-    for name, now, then in (("input", lr, plan.input), ("reference", ref, plan.reference.clip)):
-        if now.fingerprint != then.fingerprint:
-            raise InputError(
-                f"found another {name} in {now.path} than the plan {path} was made for, "
-                "expected the same file; make the plan anew"
-            )
-    plan = plan.model_copy(
-        update={"input": lr, "reference": plan.reference.model_copy(update={"clip": ref})}
-    )
-    if settings is not None:
-        plan = plan.model_copy(update=_said_anew(settings, plan, path))
-    _check_numbers(plan, path)
-    plan = plan.model_copy(update={"reference_map": ReferenceMap(_checked_map(plan, ref, path))})
-    if settings is None:
-        return plan
-    plan = plan.model_copy(update=moved(plan, settings))
-    output = Path(plan.output)
-    check_output(output, settings, lr, ref, plan.pictures)
-    if lr.grid is None and not plan.pictures:
-        check_container(lr, output, plan.encoding)
-    check_room(output, lr, len(plan.reference_map) * plan.width * plan.height)
-    return plan
-
-
-def _said_anew(settings: RunSettings, plan: Plan, path: str | Path) -> dict[str, object]:
-    """Return what is given beside a plan and may differ from it; refuse what contradicts it."""
-    given = settings.model_fields_set
-    decided: dict[str, object] = {
-        "scale": str(plan.scale),
-        "select": plan.reference.select,
-        "max_ref_distance": plan.reference.max_distance,
-        **{name: getattr(plan.encoding, name) for name in ("codec", "crf", "preset", "pix_fmt")},
-    }
-    for name, then in decided.items():
-        now = getattr(settings, name)
-        if name in given and now not in ("auto", None, then):
-            raise InputError(
-                f"found --{name.replace('_', '-')} {now} beside the plan {path}, which has {then}, "
-                "expected the same; leave it out, or make the plan anew"
-            )
-    silent = [f"--{name.replace('_', '-')}" for name in UNCOMPARED if name in given]
-    notes = (f"{', '.join(silent)}: the plan decides, not the command",) if silent else ()
-    changed: dict[str, object] = {n: getattr(settings, n) for n in OVERRIDES if n in given}
-    return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
-
-
-def _check_numbers(plan: Plan, path: str | Path) -> None:
-    """Refuse sizes, engines, encoders and segments that a hand has made impossible."""
-    size = plan.input.width * plan.scale, plan.input.height * plan.scale
-    if (plan.width, plan.height) != size:
-        raise InputError(
-            f"found an output of {plan.width}x{plan.height} in {path}, expected the input's "
-            f"{plan.input.width}x{plan.input.height} times {plan.scale}; edit ref_pts only"
-        )
-    if plan.batch < 1:
-        raise InputError(f"found a batch of {plan.batch} in {path}, expected 1 or more; try 2")
-    _check_engine(plan.engine)
-    check_encoder(plan.encoding, plan.width, plan.height)
-    numbers = [segment.index for segment in plan.segments]
-    apart = all(a.end_pts <= b.start_pts for a, b in pairwise(plan.segments))
-    if numbers != list(range(len(numbers))) or not apart:
-        raise InputError(
-            f"found segments in {path} that overlap or are out of order, expected them as planned; "
-            "edit ref_pts only"
-        )
-
-
-def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> Iterator[ReferenceChoice]:
-    known = scan(plan.input).pts
-    parts = [
-        known[bisect_left(known, s.start_pts) : bisect_left(known, s.end_pts)]
-        for s in plan.segments
-    ]
-    covered = ticks(chain.from_iterable(parts))
-    counted = all(s.frames == len(p) for s, p in zip(plan.segments, parts, strict=True))
-    if not covered or plan.reference_map.pts != covered or not counted:
-        raise InputError(
-            f"found a reference map in {path} that does not fit the input's frames "
-            f"({len(plan.reference_map)} entries for {len(covered)} frames), expected one for "
-            "every frame, in order; edit ref_pts only"
-        )
-    there = set(scan(ref, distinct=False).pts)
-    drift, offset = plan.reference.drift, plan.reference.offset
-    for choice in plan.reference_map:
-        if choice.views is not None:
-            yield checked_views(choice, plan, there, path)
-            continue
-        if choice.ref_pts is None:
-            edited = choice.seconds is not None
-            seconds = None
-        elif choice.ref_pts not in there:
-            raise InputError(
-                f"found ref_pts {choice.ref_pts} for pts {choice.pts} in {path}, expected the "
-                "time of a reference frame or null; see `pipeline probe` of the reference"
-            )
-        else:
-            at = ref.seconds(choice.ref_pts) * drift + offset
-            seconds = round(at - plan.input.seconds(choice.pts), 6)
-            edited = choice.seconds is None or abs(seconds - choice.seconds) > 1e-4
-            if not edited or (ref.kind == "stills" and not ref.times):
-                seconds, edited = choice.seconds, False
-        yield replace(choice, seconds=seconds, why="edited") if edited else choice
 
 
 def choose_scale(lr: Clip, ref: Clip, asked: str) -> int:
@@ -356,7 +211,7 @@ def _first_at(lr: Clip, index: FrameIndex, seconds: float) -> int:
     return bisect_left(index.pts, seconds - 1e-9, key=lambda pts: float(pts * lr.time_base))
 
 
-def _check_engine(engine: str) -> None:
+def check_engine(engine: str) -> None:
     if engine not in ENGINES:
         raise InputError(
             f"found the engine '{engine}', expected one of {', '.join(ENGINES)}; try --engine auto"
@@ -364,7 +219,7 @@ def _check_engine(engine: str) -> None:
 
 
 def _check_names(settings: RunSettings) -> None:
-    _check_engine(settings.engine)
+    check_engine(settings.engine)
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
 
 

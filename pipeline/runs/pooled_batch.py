@@ -19,7 +19,7 @@ from pipeline.execution.cluster.actor import Setup
 from pipeline.execution.cluster.demand import demand_for
 from pipeline.execution.cluster.pool import RayPool
 from pipeline.execution.runners import frames_committed
-from pipeline.execution.stages import header
+from pipeline.execution.task import plan_header
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Reporter
@@ -103,7 +103,7 @@ class PooledBatch:
             self._end(str(number), None)
             return
         setup = Setup(
-            header(plan),
+            plan_header(plan),
             ledger.folder,
             plan.engine,
             plan.model,

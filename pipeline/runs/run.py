@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from contextlib import nullcontext
@@ -15,14 +14,15 @@ from pipeline.assembly.record import save_record
 from pipeline.errors import AlreadyThere, InputError, Interrupted, PairingError
 from pipeline.execution.runners import choose_runner, frames_committed, run_inline
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import run_folder_of, unfinished
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.read.probe import probe
 from pipeline.pairing.second_pass import first_output, first_settings, is_first_pass_of, second_plan
+from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.pictures import check_measurable
-from pipeline.planning.plan import load_plan, make_plan
+from pipeline.planning.pinned import settle
+from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter, Silent, limiting
 from pipeline.remote.cache import fetch
 from pipeline.remote.places import localised, named
@@ -233,35 +233,6 @@ def idle(plan: Plan) -> EngineInfo:
     return EngineInfo(plan.engine, "none", plan.model, "", 1, 0, "nothing was left to run")
 
 
-def settle(plan: Plan) -> Plan:
-    """Return the plan with everything fixed that decides bits but depends on machine and moment.
-
-    These are the weights, and the engine's CPU threads, which are the same for every worker.
-    A resumed run keeps its number of threads, even on a machine with other cores.
-    """
-    if plan.engine != "bicubic":
-        plan = plan.model_copy(update=_weights(plan.model))
-    if plan.threads:
-        return plan
-    threads = len(os.sched_getaffinity(0))
-    stored = unfinished(plan)
-    if stored is not None and stored.model_copy(update={"threads": 0}).digest() == plan.digest():
-        threads = stored.threads
-    return plan.model_copy(update={"threads": threads})
-
-
-def _weights(model: str) -> dict[str, str]:
-    from crossnetpp.checkpoint import WeightsError, weights_path  # imports torch
-
-    try:
-        path = weights_path(model)
-    except WeightsError as error:
-        raise InputError(str(error)) from error
-    # a file is named by its whole path: an actor's working directory is not the driver's
-    named = str(path.absolute()) if Path(model).is_file() else model
-    return {"model": named, "model_sha256": sha256(path)}
-
-
 def _engine(plan: Plan, progress: Reporter) -> Engine:
     """Load the plan's engine, or return the last one: the inputs of a batch mostly share it."""
     wanted = plan.engine, plan.model, plan.model_sha256, plan.threads
@@ -291,10 +262,10 @@ def _run_ray(
         from pipeline.execution.cluster.actor import Setup
         from pipeline.execution.cluster.demand import demand_for
         from pipeline.execution.cluster.pool import run_on_ray
-        from pipeline.execution.stages import header
+        from pipeline.execution.task import plan_header
 
         setup = Setup(
-            header(plan),
+            plan_header(plan),
             ledger.folder,
             plan.engine,
             plan.model,

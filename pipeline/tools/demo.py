@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import cv2
 import imageio.v3 as imageio
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
 from pipeline.measuring.clips import FrameQuality, per_frame, summarise
 from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import read
@@ -21,10 +18,9 @@ from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import default_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.given import given_frames
-from pipeline.planning.plan import load_plan
+from pipeline.planning.edited_plan import load_plan
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.compare import label
-from pipeline.tools.degrade import degrade
 
 if TYPE_CHECKING:
     from pipeline.runs.run import RunResult
@@ -61,14 +57,14 @@ def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Run
     return run(settings, reporter(quiet=quiet))
 
 
-def _contend(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
+def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
     result = _enhance(lr, ref, folder, engine, quiet)
     plan = load_plan(result.reference_map)
     frames = list(per_frame(result.output, str(SAMPLE), skip=given_frames(plan)))
     return Contender("bicubic" if engine == "bicubic" else "CrossNet++ fast", result, frames)
 
 
-def _frames(path: Path) -> list[NDArray[np.uint8]]:
+def read_frames(path: Path) -> list[NDArray[np.uint8]]:
     """Return all frames of a short clip, uint8 H x W x 3."""
     return [np.asarray(frame.rgb, dtype=np.uint8) for frame in read(probe(str(path)))]
 
@@ -115,7 +111,7 @@ def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], pa
     segment.unlink()
 
 
-def _table(contenders: list[Contender], given: int) -> None:
+def print_table(contenders: list[Contender], given: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -135,38 +131,3 @@ def _table(contenders: list[Contender], given: int) -> None:
             f"{contender.result.fps:.1f}",
         )
     Console(width=100).print(table)
-
-
-@click.command()
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("demo-output"),
-    show_default=True,
-    help="Folder for clips and pictures.",
-)
-@click.option("--force", is_flag=True, help="Replace an existing folder.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
-def command(folder: Path, force: bool, quiet: bool) -> None:
-    """Shrink a bundled clip, keep every 15th frame as reference, bring it back, and compare."""
-    if folder.exists() and not force:
-        raise InputError(f"found {folder} already there; try another -o, or --force to replace it")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    lr, ref = folder / "lr.mp4", folder / "ref.mp4"
-    degrade(str(SAMPLE), lr, scale=SCALE)
-    keys = degrade(str(SAMPLE), ref, scale=1, every=KEY_FRAME_EVERY)
-    from pipeline.report.page import write_report  # imports torch
-
-    contenders = [_contend(lr, ref, folder, engine, quiet) for engine in ("bicubic", "auto")]
-    clips = [_frames(Path(contender.result.output)) for contender in contenders]
-    middle = KEY_FRAME_EVERY // 2
-    columns = {"bicubic": clips[0][middle], "CrossNet++ fast": clips[1][middle]}
-    write_picture(columns | {"original": _frames(SAMPLE)[middle]}, folder / "compare.png")
-    write_clip(clips[0], clips[1], folder / "compare.mp4")
-    report = folder / "report.html"
-    write_report(Path(contenders[1].result.output), report, ground_truth=str(SAMPLE))
-    _table(contenders, keys.frames)
-    click.echo(f"look at {report}, {folder / 'compare.png'} and {folder / 'compare.mp4'}")

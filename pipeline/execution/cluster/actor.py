@@ -14,7 +14,7 @@ import ray
 from deploy.protocol import Engine, EngineError, EngineInfo, Pixels
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.execution.cluster.metrics import ActorMetrics
-from pipeline.execution.stages import SegmentTask
+from pipeline.execution.task import SegmentTask
 from pipeline.execution.worker import SegmentWorker
 from pipeline.ledger.run_folder import RunFolder, own_folder
 from pipeline.remote.cache import here

@@ -24,7 +24,7 @@ from pipeline.execution.cluster.demand import Demand, nodes_coming
 from pipeline.execution.cluster.metrics import DriverMetrics
 from pipeline.execution.cluster.scheduler import Policy, Scheduler, Task
 from pipeline.execution.runners import POLL, frames_committed
-from pipeline.execution.stages import SegmentTask, tasks
+from pipeline.execution.task import SegmentTask, tasks_for
 from pipeline.ledger.ledger import Ledger
 from pipeline.paths import redact_url
 from pipeline.progress import Reporter
@@ -94,7 +94,7 @@ class RayPool:
 
     def add(self, job: str, ledger: Ledger, setup: Setup) -> None:
         """Take an input with at least one missing segment."""
-        todo = {task.segment.index: task for task in tasks(ledger.plan, ledger.todo())}
+        todo = {task.segment.index: task for task in tasks_for(ledger.plan, ledger.todo())}
         self._jobs[job] = _Job(ledger, setup, ray.put(setup), todo)
         self._scheduler.add(job, {i: float(t.segment.frames) for i, t in todo.items()})
 

@@ -17,7 +17,9 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from deploy.protocol import Pixels
 from pipeline.errors import StageError
-from pipeline.execution.stages import Batch, DecodeStage, EncodeStage, SegmentTask, Where
+from pipeline.execution.decode import DecodeStage
+from pipeline.execution.encode import EncodeStage
+from pipeline.execution.task import Batch, SegmentTask, StagePosition
 from pipeline.ledger.run_folder import RunFolder, own_folder
 from pipeline.remote.cache import here
 from pipeline.schema.plan import Plan, SegmentRecord
@@ -88,7 +90,7 @@ class RemoteDecode:
 
     def __init__(self, plan: Plan, *, borrow: bool) -> None:
         self._actor = _start(DecodeActor, plan, borrow)
-        self.where = Where()
+        self.where = StagePosition()
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
         """Yield the segment's batches; at most a few are ahead."""
@@ -114,7 +116,7 @@ class RemoteEncode:
         self._actor = _start(EncodeActor, plan, folder)
         self._waiting: deque[Any] = deque()
         self._concealed: tuple[int, ...] = ()
-        self.where = Where()
+        self.where = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
         """Send one frame, as soon as there is room."""

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pipeline.errors import MediaError, PipelineError
-from pipeline.media.read.frames import FrameReader, read
 from pipeline.media.sandbox.confine import bound, confine
 from pipeline.media.sandbox.parent import GIGABYTES, HEAD
 from pipeline.schema.clip import Clip
@@ -40,8 +39,9 @@ _FUNCTIONS = {
     "pipeline.media.join.verify": ("differences",),
 }
 """What a parent may ask for."""
-_VIEWS = "pipeline.lightfield.reader"
-"""Where the reader of views is, imported by those who have views."""
+# Readers, imported by name: they stand above this module, and import its other side.
+_CLIP_READER = "pipeline.media.read.frames"
+_VIEW_READER = "pipeline.lightfield.reader"
 
 
 def main() -> int:
@@ -127,6 +127,7 @@ def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
     clip = _trusted(Clip.model_validate(request["clip"]))
     given = request["frames"]
     threads = min(given["threads"] or _THREADS, _THREADS)
+    read = importlib.import_module(_CLIP_READER).read
     for frame in read(clip, **{**given, "threads": threads}):
         said = {"pts": frame.pts, "concealed": frame.concealed}
         if frame.alpha is None:
@@ -138,8 +139,12 @@ def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
 
 def _singles(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> None:
     clip = _trusted(Clip.model_validate(request["clip"]))
-    kind = FrameReader if clip.grid is None else importlib.import_module(_VIEWS).ViewReader
-    reader = kind(clip, cache=1, threads=_THREADS)
+    if clip.grid is None:
+        reader_type = importlib.import_module(_CLIP_READER).FrameReader
+    else:
+        reader_type = importlib.import_module(_VIEW_READER).ViewReader
+    reader = reader_type(clip, cache=1, threads=_THREADS)
+
     for line in requests:
         pts = int(json.loads(line))
         try:

@@ -15,16 +15,16 @@ import pytest
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import Pixels
 from pipeline.errors import StageError
-from pipeline.execution import stages
-from pipeline.execution.stages import DecodeStage, EncodeStage, SegmentTask, enhance, header, tasks
+from pipeline.execution import task as stages
+from pipeline.execution.decode import DecodeStage
+from pipeline.execution.encode import EncodeStage
+from pipeline.execution.infer import enhance_batch
+from pipeline.execution.task import SegmentTask, plan_header, tasks_for
 from pipeline.execution.worker import THREAD_PREFIX, SegmentWorker
 from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
-from tests.support.recordings import Borrowing, plan_pair
-from pipeline.media.read.probe import probe, scan
 from pipeline.pairing.upsample import upsample
-from pipeline.schema.plan import Plan
-from tests.support.recordings import Borrowing, plan_of
+from tests.support.recordings import Borrowing, plan_pair
 
 PATIENCE = 20.0
 """Seconds after which a test takes the worker to be blocked."""
@@ -75,19 +75,19 @@ def no_thread_is_left() -> Iterator[None]:
 def worker_for(
     ledger: Ledger, engine: BicubicEngine | None = None, **options: float
 ) -> SegmentWorker:
-    return SegmentWorker(header(ledger.plan), ledger.folder, engine or Marking(), **options)
+    return SegmentWorker(plan_header(ledger.plan), ledger.folder, engine or Marking(), **options)
 
 
 def all_tasks(ledger: Ledger) -> list[SegmentTask]:
-    return tasks(ledger.plan, ledger.todo())
+    return tasks_for(ledger.plan, ledger.todo())
 
 
 def test_tasks_hold_the_choices_of_their_segment(ledger: Ledger) -> None:
     for task, segment in zip(all_tasks(ledger), ledger.plan.segments, strict=True):
         assert task.segment == segment
         assert list(task.choices) == ledger.plan.choices(segment)
-    assert len(header(ledger.plan).reference_map) == 0
-    assert [t.segment.index for t in tasks(ledger.plan, [3, 1])] == [3, 1]
+    assert len(plan_header(ledger.plan).reference_map) == 0
+    assert [t.segment.index for t in tasks_for(ledger.plan, [3, 1])] == [3, 1]
 
 
 def test_segments_are_enhanced_and_committed(ledger: Ledger) -> None:
@@ -134,7 +134,7 @@ def test_a_shared_reference_is_decoded_once(
         return real(self, pts)
 
     monkeypatch.setattr(FrameReader, "get", get)
-    decoder = DecodeStage(header(ledger.plan))
+    decoder = DecodeStage(plan_header(ledger.plan))
     for task in all_tasks(ledger):
         assert [b.last for b in decoder.batches(task)] == [False, False, True]
     decoder.close()
@@ -316,11 +316,11 @@ def test_a_full_queue_bounds_what_is_decoded(
 
 
 def test_enhance_puts_frames_back_in_order(ledger: Ledger) -> None:
-    decoder = DecodeStage(header(ledger.plan))
+    decoder = DecodeStage(plan_header(ledger.plan))
     second = list(decoder.batches(all_tasks(ledger)[0]))[1]
     decoder.close()
     assert second.paired == [1, 2, 3]
-    enhanced = enhance(ledger.plan, Marking(), second)
+    enhanced = enhance_batch(ledger.plan, Marking(), second)
     assert enhanced.pts == second.pts
     plain = upsample(second.lr[0], ledger.plan.height, ledger.plan.width)
     assert np.array_equal(enhanced.frames[0], plain)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError, PairingError
-from pipeline.planning.plan import choose_scale, load_plan, make_plan, save_plan
+from pipeline.planning.edited_plan import load_plan
+from pipeline.planning.plan import choose_scale, make_plan, save_plan
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings, parse_seconds
 from tests.support import ROOT

@@ -133,11 +133,11 @@ def test_what_is_not_there(filled: Store, place: int, said: str) -> None:
 SLOW = """
 import sys, time
 from pipeline.execution import worker
-enhance = worker.enhance
+enhance = worker.enhance_batch
 def slow(*arguments):
     time.sleep(0.15)
     return enhance(*arguments)
-worker.enhance = slow
+worker.enhance_batch = slow
 from pipeline.cli.main import main
 main()
 """

@@ -142,7 +142,7 @@ def test_a_killed_run_is_resumed_bit_for_bit(
     pair: tuple[Path, Path], undisturbed: Path, tmp_path: Path, moment: str
 ) -> None:
     slow = {
-        "segments": "worker.enhance = slowly(worker.enhance, 0.2)",
+        "segments": "worker.enhance_batch = slowly(worker.enhance_batch, 0.2)",
         "assembled": "sequence.upright = slowly(sequence.upright, 0.2)",
         "verifying": "sequence.load = slowly(sequence.load, 0.5)",
     }[moment]

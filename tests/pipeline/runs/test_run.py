@@ -22,9 +22,10 @@ from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.media.read.probe import probe, scan
+from pipeline.planning.pinned import settle
 from pipeline.progress import Silent
 from pipeline.runs import run as job
-from pipeline.runs.run import RunResult, run, settle
+from pipeline.runs.run import RunResult, run
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 from tests.support.recordings import plan_pair, settings_for, texture, write_pair
@@ -35,14 +36,14 @@ import sys, time
 from pipeline.assembly import finish as assemble
 from pipeline.execution import worker
 seconds, verifying = float(sys.argv.pop(1)), float(sys.argv.pop(1))
-enhance, differences = worker.enhance, assemble.differences
+enhance, differences = worker.enhance_batch, assemble.differences
 def slow(*arguments):
     time.sleep(seconds)
     return enhance(*arguments)
 def slowly(*arguments):
     time.sleep(verifying)
     return differences(*arguments)
-worker.enhance, assemble.differences = slow, slowly
+worker.enhance_batch, assemble.differences = slow, slowly
 from pipeline.cli.main import main
 main()
 """

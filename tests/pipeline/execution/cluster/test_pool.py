@@ -23,12 +23,10 @@ from pipeline.execution.cluster.connection import cluster
 from pipeline.execution.cluster.demand import Demand
 from pipeline.execution.cluster.pool import RayPool, run_on_ray
 from pipeline.execution.runners import run_inline
-from pipeline.execution.stages import SegmentTask, header
+from pipeline.execution.task import SegmentTask, plan_header
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.ledger import Ledger, sha256
 from pipeline.ledger.durable import sha256
-from pipeline.ledger.ledger import Ledger
-from pipeline.media.read.probe import probe, scan
+from pipeline.ledger.ledger import Ledger, sha256
 from pipeline.progress import Silent
 from pipeline.runs.batch import entries
 from pipeline.runs.pooled_batch import run_pooled
@@ -101,7 +99,7 @@ def plan(local_cluster: None, pair: tuple[Path, Path], tmp_path: Path) -> Plan:
 
 def setup_of(ledger: Ledger) -> Setup:
     plan = ledger.plan
-    return Setup(header(plan), ledger.folder, plan.engine, plan.model, plan.threads)
+    return Setup(plan_header(plan), ledger.folder, plan.engine, plan.model, plan.threads)
 
 
 def test_ray_and_inline_give_the_same_bits(plan: Plan, tmp_path: Path) -> None:

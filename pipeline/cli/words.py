@@ -1,0 +1,86 @@
+"""TODO: what this module is for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.runs.batch import BatchResult
+    from pipeline.runs.run import RunResult
+    from pipeline.schema.clip import Clip
+    from pipeline.schema.plan import Plan
+
+
+def describe_result(result: RunResult) -> str:
+    lines = [
+        f"{result.output}",
+        f"  {result.frames} frames x{result.scale} in {result.seconds:.1f} s "
+        f"({result.fps:.2f} fps), {result.segments} segments"
+        + (f", {result.resumed_segments} of them resumed" if result.resumed_segments else ""),
+        f"  engine {result.engine}, model {result.model}, on {result.device}",
+        *([f"  reference map: {result.reference_map}"] if result.reference_map else []),
+        *(f"  note: {note}" for note in result.notes),
+    ]
+    if result.psnr is not None and result.ssim is not None:
+        lines.append(f"  PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}")
+    return "\n".join(lines)
+
+
+def describe_batch(result: BatchResult) -> str:
+    lines = []
+    for item in result.items:
+        if item.result is not None:
+            said = f"{item.result.frames} frames, {item.result.fps:.2f} fps -> {item.output}"
+        else:
+            said = " ".join((item.error or "").split())
+        lines.append(f"{item.status:8} {item.input}  {said}".rstrip())
+    lines.append(
+        f"{result.done} done, {result.failed} failed, {result.frames} frames "
+        f"in {result.seconds:.1f} s"
+    )
+    return "\n".join(lines)
+
+
+def describe_plan(made: Plan) -> str:
+    why = Counter(choice.why for choice in made.reference_map)
+    reasons = ", ".join(f"{count} {name}" for name, count in why.most_common())
+    lines = [
+        f"{made.input.path} -> {Path(made.output) / made.pictures}",
+        f"  {made.input.width}x{made.input.height} -> {made.width}x{made.height} (x{made.scale}), "
+        f"{len(made.reference_map)} frames in {len(made.segments)} segments",
+        f"  engine {made.engine}, model {made.model}, {made.batch} frames a batch",
+        f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
+        f"  references by {made.reference.select}: {reasons}",
+    ]
+    if made.input.grid is not None:
+        from pipeline.tools.describe_views import reference_lines
+
+        lines += [f"  {line}" for line in reference_lines(made)]
+    if made.expected_bytes is not None:
+        from pipeline.planning.size_estimate import seconds_of
+
+        rate = 8 * made.expected_bytes / float(seconds_of(made))
+        lines.append(
+            f"  about {made.expected_bytes / 1e6:.3g} MB of video ({rate / 1e6:.3g} Mbit/s), "
+            "judged by a few enlarged frames"
+        )
+    return "\n".join([*lines, *(f"  note: {note}" for note in made.notes)])
+
+
+def describe_clip(clip: Clip) -> str:
+    rate = f"{float(clip.frame_rate):.3f} fps" if clip.frame_rate else "no constant rate"
+    guessed = " (guessed)" if clip.colour.guessed else ""
+    lines = [
+        clip.path,
+        f"  {clip.kind}, {clip.codec} {clip.pix_fmt}, {clip.width}x{clip.height}, "
+        f"{clip.bit_depth} bits, {rate}",
+        f"  colour {clip.colour.used_matrix} {clip.colour.used_range}{guessed}, "
+        f"rotation {clip.rotation}, sample aspect ratio {clip.sample_aspect_ratio}",
+    ]
+    if clip.files:
+        lines.append(f"  {len(clip.files)} files")
+    for stream in clip.other_streams:
+        lines.append(f"  stream {stream.index}: {stream.type} {stream.codec} {stream.language}")
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""TODO: what this module is for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from deploy.protocol import Pixels
+from pipeline.errors import StageError
+from pipeline.execution.task import Batch, SegmentTask, StagePosition
+from pipeline.media.alpha import Plane, keeps
+from pipeline.pairing.choose_views import GIVEN
+from pipeline.pairing.fit import prepare_reference, same_depth
+from pipeline.pairing.upsample import as_pixels
+from pipeline.recording import open_frames, read
+from pipeline.schema.plan import Plan
+from pipeline.schema.reference_map import ReferenceChoice
+
+
+class DecodeStage:
+    """Read LR frames and their references and pair them into batches."""
+
+    def __init__(self, plan: Plan, *, threads: int = 0, borrow: bool = True) -> None:
+        self._plan = plan
+        self._borrow = borrow
+        self._threads = threads
+        self._keeps_alpha = keeps(plan.encoding.codec, plan.encoding.pix_fmt)
+        self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
+        self._held: tuple[int, Pixels] | None = None
+        self.where = StagePosition()
+
+    def close(self) -> None:
+        """Close the reference's file."""
+        self._references.close()
+
+    def batches(self, task: SegmentTask) -> Generator[Batch]:
+        """Yield the segment's frames in batches of at most `plan.batch`."""
+        plan, segment = self._plan, task.segment
+        expected = [choice.pts for choice in task.choices]
+        self.where.at(expected[0] if expected else segment.start_pts)
+        entries: list[_Entry] = []
+        concealed: list[int] = []
+        done = 0
+        frames = read(
+            plan.input,
+            segment.start_pts,
+            segment.end_pts,
+            on_error=plan.on_error,
+            threads=self._threads,
+            expected=expected,
+        )
+        for frame in frames:
+            if done == len(expected) or frame.pts != expected[done]:
+                due = "the end" if done == len(expected) else f"pts {expected[done]}"
+                raise StageError(f"got pts {frame.pts} where the plan has {due}; probe the input")
+            # the batch before goes only now: the last one must wait until the reader has ended
+            # well, because the encoder commits the segment with it
+            if len(entries) == plan.batch:
+                yield _batch(task, entries, concealed, last=False)
+                entries, concealed = [], []
+            alpha = frame.alpha if self._keeps_alpha else None
+            entries.append(replace(self._entry(task.choices[done], frame.rgb), alpha=alpha))
+            if frame.concealed:
+                concealed.append(frame.pts)
+            done += 1
+            self.where.at(expected[min(done, len(expected) - 1)])
+        if not entries or done != segment.frames or done != len(expected):
+            raise StageError(
+                f"got {done} frames of {segment.frames}; "
+                "the input may be truncated: try --on-error conceal"
+            )
+        yield _batch(task, entries, concealed, last=True)
+
+    def _entry(self, choice: ReferenceChoice, lr: Pixels) -> _Entry:
+        """Pair an LR frame with its references; one that is given is taken as it is."""
+        pts = choice.pts
+        if choice.ref_pts is None:
+            return _Entry(pts, lr)
+        plan = self._plan
+        if choice.why == GIVEN:
+            given = same_depth(self._frame(choice.ref_pts), lr)
+            if given.shape[:2] == (plan.height, plan.width):
+                return _Entry(pts, lr, given=given)
+        if not self._borrow:
+            return _Entry(pts, lr)
+        if choice.views is None:
+            return _Entry(pts, lr, [self._reference(choice.ref_pts, lr)])
+        numbers = choice.ref_pts, *choice.views.also
+        steps = [choice.views.steps or 0.0, *choice.views.also_steps]
+        return _Entry(pts, lr, [self._reference(ref, lr) for ref in numbers], steps)
+
+    def _frame(self, ref_pts: int) -> Pixels:
+        if self._held is None or self._held[0] != ref_pts:
+            # let go of the old frame before the next is decoded: an 8K frame is 100 MB
+            self._held = None
+            self._held = (ref_pts, self._references.get(ref_pts))
+        return self._held[1]
+
+    def _reference(self, ref_pts: int, lr: Pixels) -> Pixels:
+        reference = self._plan.reference
+        return prepare_reference(
+            self._frame(ref_pts),
+            lr,
+            self._plan.height,
+            self._plan.width,
+            affine=reference.affine,
+            match_colour=reference.match_colour,
+        )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A decoded frame and its references, the nearest first."""
+
+    pts: int
+    lr: Pixels
+    references: list[Pixels] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)
+    given: Pixels | None = None
+    alpha: Plane | None = None
+
+
+def _batch(task: SegmentTask, entries: list[_Entry], concealed: list[int], *, last: bool) -> Batch:
+    numbered = list(enumerate(entries))
+    references = [entry.references[0] for entry in entries if entry.references]
+    return Batch(
+        task=task,
+        pts=[entry.pts for entry in entries],
+        lr=as_pixels(np.stack([entry.lr for entry in entries])),
+        paired=[i for i, entry in numbered if entry.references],
+        ref=as_pixels(np.stack(references)) if references else None,
+        given={i: entry.given for i, entry in numbered if entry.given is not None},
+        also={i: entry.references[1:] for i, entry in numbered if len(entry.references) > 1},
+        steps={i: entry.steps for i, entry in numbered if len(entry.references) > 1},
+        alpha={i: entry.alpha for i, entry in numbered if entry.alpha is not None},
+        concealed=tuple(concealed),
+        last=last,
+    )

@@ -1,0 +1,73 @@
+"""TODO: what this module is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy.protocol import Pixels
+from pipeline.execution.task import SegmentTask, StagePosition
+from pipeline.ledger.run_folder import RunFolder, Written
+from pipeline.lightfield.intermediate import Storage
+from pipeline.media.write.segment import SegmentWriter
+from pipeline.schema.plan import Plan, SegmentRecord
+
+
+class EncodeStage:
+    """Encode the frames of one segment after the other, and commit each at its end."""
+
+    def __init__(self, plan: Plan, folder: RunFolder) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._storage = Storage(plan.input, plan.to)
+        self._writer: SegmentWriter | None = None
+        self._attempt: Path | None = None
+        self._pts: list[int] = []
+        self._concealed: tuple[int, ...] = ()
+        self.where = StagePosition()
+
+    def write(self, frame: Pixels, pts: int, segment: int) -> None:
+        """Encode one H x W x 3 or x 4 frame; the segment's first one opens its file."""
+        self.where.at(pts)
+        if self._writer is None:
+            plan, clip = self._plan, self._storage.clip(pts)
+            self._attempt = self._folder.attempt(segment)
+            self._writer = SegmentWriter(
+                self._attempt, clip, plan.encoding, plan.width, plan.height
+            )
+        self._writer.write(frame, self._storage.pts(pts))
+        self._pts.append(pts)
+
+    def conceal(self, pts: tuple[int, ...]) -> None:
+        """Remember frames which stand for corrupt ones."""
+        self._concealed += pts
+
+    def finish(self, task: SegmentTask) -> SegmentRecord:
+        """Close the segment's file and commit it."""
+        assert self._writer is not None
+        assert self._attempt is not None
+        self._writer.close()
+        written = Written(
+            segment=task.segment.index,
+            frames=len(self._pts),
+            first_pts=self._pts[0],
+            last_pts=self._pts[-1],
+            concealed=self._concealed,
+        )
+        record = self._folder.commit(self._attempt, written)
+        self._reset()
+        return record
+
+    def abandon(self) -> None:
+        """Close and delete a segment that will not be finished."""
+        writer, attempt = self._writer, self._attempt
+        self._reset()
+        try:
+            if writer is not None:
+                writer.close()
+        finally:
+            if attempt is not None:
+                attempt.unlink(missing_ok=True)
+
+    def _reset(self) -> None:
+        self._writer = self._attempt = None
+        self._pts, self._concealed = [], ()

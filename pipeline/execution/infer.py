@@ -1,0 +1,56 @@
+"""TODO: what this module is for."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from deploy.protocol import Engine, Pixels
+from pipeline.errors import StageError
+from pipeline.execution.fusion import fuse
+from pipeline.execution.task import Batch, Enhanced
+from pipeline.pairing.upsample import as_pixels, upsample
+from pipeline.schema.plan import Plan
+
+
+def _enhanced(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
+    sr = engine.enhance(lr, ref)
+    if sr.shape != ref.shape or sr.dtype != ref.dtype:
+        raise StageError(
+            f"engine {engine.info.name} returned {sr.dtype} {sr.shape}, "
+            f"expected {ref.dtype} {ref.shape}"
+        )
+    return sr
+
+
+def _fused(engine: Engine, batch: Batch, frames: dict[int, Pixels]) -> dict[int, Pixels]:
+    """Return the frames with further references: what all of these make, fused."""
+    results = {i: [frames[i]] for i in batch.also}
+    for depth in range(max(map(len, batch.also.values()), default=0)):
+        deep = [i for i, references in batch.also.items() if len(references) > depth]
+        references = as_pixels(np.stack([batch.also[i][depth] for i in deep]))
+        for i, sr in zip(deep, _enhanced(engine, batch.lr[deep], references), strict=True):
+            results[i].append(sr)
+    return {i: fuse(batch.lr[i], several, batch.steps[i]) for i, several in results.items()}
+
+
+def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
+    """Run the network on the paired frames of a batch and plain up-sampling on the others."""
+    frames = dict(batch.given)
+    if batch.ref is not None:
+        lr = batch.lr if len(batch.paired) == len(batch.pts) else batch.lr[batch.paired]
+        frames |= zip(batch.paired, _enhanced(engine, lr, batch.ref), strict=True)
+    frames |= _fused(engine, batch, frames)
+    for i in range(len(batch.pts)):
+        if i not in frames:
+            frames[i] = upsample(batch.lr[i], plan.height, plan.width)
+    for i, alpha in batch.alpha.items():
+        large = cv2.resize(alpha, (plan.width, plan.height), interpolation=cv2.INTER_CUBIC)
+        frames[i] = as_pixels(np.dstack([frames[i], large]))
+    return Enhanced(
+        task=batch.task,
+        pts=batch.pts,
+        frames=[frames[i] for i in range(len(batch.pts))],
+        concealed=batch.concealed,
+        last=batch.last,
+    )
