@@ -13,7 +13,7 @@ from pipeline.cli.logs import JsonLines, configure
 from pipeline.cli.main import main
 from pipeline.cli.status import status
 from pipeline.errors import InputError
-from pipeline.ledger.ledger import Ledger, Written, run_folder_of
+from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import Written, run_folder_of
 from pipeline.schema.plan import Plan
 from tests.support.recordings import plan_pair

@@ -10,7 +10,7 @@ import pytest
 from pipeline.assembly.finish import finish
 from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.ledger.durable import sha256
-from pipeline.ledger.ledger import PUBLISHING, Ledger, Written, run_folder_of, sha256
+from pipeline.ledger.ledger import PUBLISHING, Ledger
 from pipeline.ledger.run_folder import Written, run_folder_of
 from pipeline.runs.run import run
 from tests.support.recordings import plan_pair, settings_for

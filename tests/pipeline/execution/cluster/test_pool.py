@@ -26,7 +26,7 @@ from pipeline.execution.runners import run_inline
 from pipeline.execution.task import SegmentTask, plan_header
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import sha256
-from pipeline.ledger.ledger import Ledger, sha256
+from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Silent
 from pipeline.runs.batch import entries
 from pipeline.runs.pooled_batch import run_pooled
