@@ -1,1 +1,1 @@
-"""Engines that run the networks on the device at hand, and the tests that they must pass first."""
+"""Engines that run the networks on a device, and the checks that an engine must pass first."""

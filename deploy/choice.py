@@ -1,4 +1,4 @@
-"""What `auto` means: the engine that was measured to be the fastest of those that pass."""
+"""The choice behind `--engine auto`: measure the engines that run here and pick the fastest."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry
 
-SPEED_MARGIN = 1.05
-"""An engine takes PyTorch's place when it is faster by this: below, measurements decide by luck."""
-FRAMES, SCALE, TURNS = 2, 4, 3
-_HEIGHT, _WIDTH = 320, 512
+SPEED_MARGIN = 1.05  # an engine must beat PyTorch by this factor, more than measurements vary
+FRAMES = 2  # per measured call
+SCALE = 4
+TURNS = 3  # measured calls; the best one counts
+_HEIGHT = 320
+_WIDTH = 512
 
 
 class Choice(NamedTuple):
-    """What was chosen, and why."""
+    """The chosen engine."""
 
     name: str
     why: str
+    """The measurements behind the choice, in one line."""
 
 
 def measure_fps(
@@ -35,12 +38,13 @@ def measure_fps(
     frames: int = FRAMES,
     turns: int = TURNS,
 ) -> float:
-    """Return how many output frames of `height` x `width` an engine makes in a second, at best.
+    """Return the frames of `height` x `width` that an engine makes per second in its best turn.
 
-    As in a clip, one reference serves all of them; the first call, which compiles, is not counted.
+    All frames share one reference, as in a clip. The first call, which compiles, does not count.
     """
     lr, refs = make_sample_frames(height, width, frames)
     engine.enhance(lr, refs)
+
     best = np.inf
     for _ in range(turns):
         start = time.perf_counter()
@@ -50,13 +54,14 @@ def measure_fps(
 
 
 def make_sample_frames(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
-    """Return LR frames, all the same, and their reference `frames` times (`height` x `width`)."""
+    """Return one LR frame and its reference (`height` x `width`), both repeated `frames` times."""
     rng = np.random.default_rng(0)
-    ref = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
-    ref = np.asarray(cv2.normalize(ref, ref, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
+    noise = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
+    ref = np.asarray(cv2.normalize(noise, noise, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
+
     small = (width // SCALE, height // SCALE)
-    one = cv2.resize(np.roll(ref, (2, 3), axis=(0, 1)), small, interpolation=cv2.INTER_AREA)
-    return cast(Pixels, np.stack([one] * frames)), cast(Pixels, np.stack([ref] * frames))
+    lr = cv2.resize(np.roll(ref, (2, 3), axis=(0, 1)), small, interpolation=cv2.INTER_AREA)
+    return cast(Pixels, np.stack([lr] * frames)), cast(Pixels, np.stack([ref] * frames))
 
 
 def choose_engine(
@@ -66,12 +71,14 @@ def choose_engine(
     registry: Registry,
     *,
     threads: int | None,
-    say: Callable[[str], None],
-    anew: bool = False,
+    notify: Callable[[str], None],
+    remeasure: bool = False,
 ) -> Choice:
-    """Return the fastest of `candidates` on this device; measured once and kept, unless `anew`.
+    """Return the fastest of `candidates` on this device.
 
-    `load` returns an engine that has passed its self-test, or raises EngineError.
+    The registry keeps the measurements, so they are made only once unless `remeasure` is True.
+    `load` returns an engine that has passed its self-test, or raises EngineError; `notify` receives
+    a line before the measurements start.
     """
     key = {
         "kind": "speed",
@@ -82,37 +89,42 @@ def choose_engine(
     }
 
     def measure() -> tuple[bytes, Facts]:
-        say(
-            f"engine auto: trying {', '.join(candidates)} on this device, once; "
-            "an engine named by --engine skips this"
+        notify(
+            f"engine auto: measuring {', '.join(candidates)} on this device, only once; "
+            "name one with --engine to skip this"
         )
         speeds: dict[str, float] = {}
         failed: dict[str, str] = {}
         for name in candidates:
             try:
                 engine = load(name)
-                # what 64 does not divide is padded: the published networks are measured small
-                heavy = engine.info.multiple > 32
-                size = {"height": 128, "width": 192, "turns": 1} if heavy else {}
+                # the published networks pad to multiples of 64 and are slow: a small size will do
+                is_slow = engine.info.multiple > 32
+                size = {"height": 128, "width": 192, "turns": 1} if is_slow else {}
                 speeds[name] = round(measure_fps(engine, **size), 3)
             except EngineError as error:
                 failed[name] = str(error)
         return b"", {"fps": speeds, "failed": failed}
 
-    facts = registry.get_or_make(key, "speed", measure, anew=anew).facts
+    facts = registry.get_or_make(key, "speed", measure, force=remeasure).facts
     return pick_fastest(facts["fps"], facts["failed"])
 
 
 def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:
-    """Return the fastest engine, PyTorch where it is as good as that; EngineError if none ran."""
+    """Return the fastest engine, or PyTorch if it is about as fast.
+
+    Raises EngineError if no engine ran.
+    """
     if not speeds:
         raise EngineError(
             "found no engine that runs here: "
             + "; ".join(f"{name} {why}" for name, why in failed.items())
         )
+
     name = max(speeds, key=lambda each: speeds[each])
     if name != "torch" and speeds[name] < SPEED_MARGIN * speeds.get("torch", 0.0):
         name = "torch"
+
     ranked = sorted(speeds.items(), key=lambda item: -item[1])
     measured = ", ".join(f"{each} {fps:.3g}" for each, fps in ranked)
     why = f"auto: measured here in frames per second {measured}"

@@ -1,4 +1,4 @@
-"""Find an engine by name; `auto` takes the fastest that passes its self-test on this device."""
+"""Load an engine by name; `auto` loads the fastest one that passes its self-test on this device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def _silent(_: str) -> None:
+def _ignore(_: str) -> None:
     pass
 
 
@@ -38,15 +38,17 @@ def load_engine(
     model: str = "fast",
     threads: int | None = None,
     registry: Registry | None = None,
-    say: Callable[[str], None] = _silent,
-    anew: bool = False,
+    notify: Callable[[str], None] = _ignore,
+    remeasure: bool = False,
 ) -> Engine:
-    """Return the engine `name` (one of ENGINES) running `model` (fast, paper, a file).
+    """Return the engine `name` (one of ENGINES) with the weights of `model` (fast, paper, a file).
 
-    `threads` bounds the CPU threads of one worker; `say` is told what takes time; with `anew`, auto
-    measures again. An engine that fails its self-test is quarantined and PyTorch runs in its place,
-    as `info.reason` says. Raises UnknownEngineError for names that do not exist and EngineError for
-    engines or weights that cannot be used on this device.
+    `threads` limits the CPU threads of one worker. `notify` receives a line before work that takes
+    long. If `remeasure` is True, `auto` measures all engines again. An engine that fails its
+    self-test is quarantined and replaced by PyTorch; `info.reason` says so.
+
+    Raises UnknownEngineError for an unknown name, and EngineError for an engine or weights that do
+    not work on this device.
     """
     if name not in ENGINES:
         raise UnknownEngineError(
@@ -54,40 +56,47 @@ def load_engine(
         )
     if name == "bicubic":
         return TilingEngine(BicubicEngine(threads=threads))
-    # torch takes seconds to import, and the bicubic engine does without
+
+    # importing torch takes seconds, and the bicubic engine does not need it
     from deploy.choice import choose_engine
     from deploy.selftest import load_baseline_engine
 
     if name == "torch":
         engine = create_engine(name, model, threads)
+        # the baseline of the self-test needs no test and no registry
         if engine.info.precision == "fp32":
-            return TilingEngine(engine)  # the judge itself: there is nothing to test and to keep
+            return TilingEngine(engine)
+
     try:
         registry = registry or Registry()
     except RegistryError as error:
         if name != "auto":
             raise
-        judge = load_baseline_engine(model, threads=threads)
-        judge.info = replace(judge.info, reason=f"auto: nothing can be kept here: {error}")
-        return TilingEngine(judge)
-    if name == "auto":
-        choice = choose_engine(
-            model,
-            list_candidates(),
-            lambda each: load_tested_engine(each, model, threads, registry),
-            registry,
-            threads=threads,
-            say=say,
-            anew=anew,
+        baseline = load_baseline_engine(model, threads=threads)
+        baseline.info = replace(
+            baseline.info, reason=f"auto: no measurements can be stored here: {error}"
         )
-        return TilingEngine(
-            load_tested_engine(choice.name, model, threads, registry, reason=choice.why)
-        )
-    return TilingEngine(load_or_fall_back(name, model, threads, registry))
+        return TilingEngine(baseline)
+
+    if name != "auto":
+        return TilingEngine(load_or_fall_back(name, model, threads, registry))
+
+    choice = choose_engine(
+        model,
+        list_candidates(),
+        lambda each: load_tested_engine(each, model, threads, registry),
+        registry,
+        threads=threads,
+        notify=notify,
+        remeasure=remeasure,
+    )
+    return TilingEngine(
+        load_tested_engine(choice.name, model, threads, registry, reason=choice.why)
+    )
 
 
 def list_candidates() -> tuple[str, ...]:
-    """Return the engines that `auto` looks at on this device."""
+    """Return the engines that `auto` compares on this device."""
     import torch
 
     if torch.cuda.is_available():
@@ -96,9 +105,9 @@ def list_candidates() -> tuple[str, ...]:
 
 
 def create_engine(
-    name: str, model: str, threads: int | None, *, reason: str = "asked for"
+    name: str, model: str, threads: int | None, *, reason: str = "requested"
 ) -> Engine:
-    """Return an engine that nobody has tested; EngineError where it cannot be had."""
+    """Return an engine without testing it; raises EngineError if it does not work here."""
     from crossnetpp.checkpoint import WeightsError
 
     try:
@@ -106,14 +115,17 @@ def create_engine(
             from deploy.engines.onnx_engine import OnnxEngine
 
             return OnnxEngine(model, threads=threads, reason=reason)
+
         if name == "openvino":
             from deploy.engines.openvino_engine import OpenvinoEngine
 
             return OpenvinoEngine(model, threads=threads, reason=reason)
+
         if name == "tensorrt":
             from deploy.engines.tensorrt_engine import TensorrtEngine
 
             return TensorrtEngine(model, threads=threads, reason=reason)
+
         from deploy.engines.torch_engine import TorchEngine
 
         return TorchEngine(model, threads=threads, reason=reason)
@@ -127,27 +139,25 @@ def load_tested_engine(
     threads: int | None,
     registry: Registry,
     *,
-    reason: str = "asked for",
-    anew: bool = False,
+    reason: str = "requested",
 ) -> Engine:
-    """Return an engine that has passed its self-test; SelfTestError for one that fails it."""
+    """Return an engine that passes its self-test; raises SelfTestError for one that fails it."""
     from deploy.selftest import load_baseline_engine, require_selftest
 
     engine = create_engine(name, model, threads, reason=reason)
     if (name, engine.info.precision) != ("torch", "fp32"):
-        require_selftest(
-            engine, registry, lambda: load_baseline_engine(model, threads=threads), anew=anew
-        )
+        require_selftest(engine, registry, lambda: load_baseline_engine(model, threads=threads))
     return engine
 
 
 def load_or_fall_back(name: str, model: str, threads: int | None, registry: Registry) -> Engine:
-    """Return a trusted engine, or PyTorch, which then says why."""
+    """Return a tested engine, or PyTorch with the reason for the fallback in `info.reason`."""
     from deploy.selftest import SelfTestError, load_baseline_engine
 
     try:
         return load_tested_engine(name, model, threads, registry)
     except SelfTestError as error:
-        judge = load_baseline_engine(model, threads=threads)
-        judge.info = replace(judge.info, reason=f"{name} {error}; torch fp32 runs in its place")
-        return judge
+        baseline = load_baseline_engine(model, threads=threads)
+        reason = f"{name} {error}; torch fp32 runs instead"
+        baseline.info = replace(baseline.info, reason=reason)
+        return baseline

@@ -1,11 +1,12 @@
-"""How much memory a device has left, and how to tell that it was not enough."""
+"""The free memory of a device, and the errors that report too little of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
-_SAID = (
+_UNLIMITED = 2**62  # bytes
+_MESSAGES = (
     "out of memory",
     "can't allocate memory",
     "not enough memory",
@@ -15,33 +16,35 @@ _SAID = (
 
 
 def available_bytes(device: str) -> int:
-    """Return the free memory of `cpu` or `cuda:N` in bytes; 0 where it cannot be known."""
+    """Return the free memory of `cpu` or `cuda:N` in bytes, or 0 if it is unknown."""
     if device.startswith("cuda"):
         import torch
 
         free, _ = torch.cuda.mem_get_info(device.split()[0])
         return int(free)
-    return min(_available(), _left_in_cgroup())
+    return min(_available_on_host(), _available_in_cgroup())
 
 
-def _available() -> int:
+def _available_on_host() -> int:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(s.split()[1]) * 1024 for s in lines if s.startswith("MemAvailable")), 0)
+    kilobytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return next(kilobytes, 0) * 1024
 
 
-def _left_in_cgroup() -> int:
-    """Return what the control group (a container's limit) leaves, or far too much without one."""
+def _available_in_cgroup() -> int:
+    """Return the bytes left by the control group (a container's limit)."""
     try:
-        most = (_CGROUP / "memory.max").read_text().strip()
+        limit = (_CGROUP / "memory.max").read_text().strip()
         used = int((_CGROUP / "memory.current").read_text())
     except (OSError, ValueError):
-        return 2**62
-    return max(0, int(most) - used) if most.isdigit() else 2**62
+        return _UNLIMITED
+    return max(0, int(limit) - used) if limit.isdigit() else _UNLIMITED
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether a library's error says that memory was short."""
-    return isinstance(error, MemoryError) or any(said in str(error).lower() for said in _SAID)
+    """Return whether a library's error reports too little memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(message in text for message in _MESSAGES)

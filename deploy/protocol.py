@@ -1,4 +1,4 @@
-"""The seam between pictures and networks: everything numeric is behind `Engine.enhance`."""
+"""The interface between pixels and networks: all numerics happen behind `Engine.enhance`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+# names of engines, known without loading any of them
 ENGINES = ("auto", "tensorrt", "torch", "onnx", "openvino", "bicubic")
-"""Names of engines, known without loading any of them."""
+
+# Pixels around a tile that influence it. What `fast` sees farther away changes fewer than 1 pixel
+# in 100,000 by more than a level.
+CONTEXT = 384
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class EngineError(Exception):
-    """Report an engine that cannot be had or that failed, in one line."""
+    """Report, in one line, an engine that is unavailable or that failed."""
 
 
-class OutOfMemory(EngineError):  # noqa: N818 - what it is, not that it is one
-    """Report that a call needs more memory than the device has: a smaller one may do."""
+class OutOfMemory(EngineError):  # noqa: N818 - as torch.OutOfMemoryError is an established name
+    """Report a call that needs more memory than the device has; a smaller one may succeed."""
 
 
 class UnknownEngineError(EngineError):
@@ -27,46 +32,44 @@ class UnknownEngineError(EngineError):
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What an engine states about itself."""
+    """The properties of an engine."""
 
     name: str
     """torch, bicubic, ..."""
     device: str
     """For example `cpu` or `cuda:0 NVIDIA H100`."""
     model: str
+    """Preset or path of the weights."""
     precision: str
+    """fp32, tf32, fp16 or integer."""
     multiple: int
-    """Height and width are padded to a multiple of this inside the engine."""
+    """The engine pads height and width to a multiple of this."""
     bytes_per_pixel: int
-    """Working memory for each output pixel of a batch."""
+    """Working memory per output pixel of a batch."""
     reason: str
-    """Why it was chosen."""
+    """Why this engine was chosen."""
     borrows: bool = True
-    """Whether it looks at references; for one that does not, none is decoded."""
+    """Whether the engine uses references; if not, none is decoded."""
     context: int = 0
-    """Output pixels around a tile that have a say in it; a multiple of 32."""
+    """Output pixels around a tile that influence it; a multiple of 32."""
 
 
 class Engine(Protocol):
-    """A device that makes HR frames out of LR frames and references."""
+    """A device that makes HR frames from LR frames and references."""
 
     info: EngineInfo
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames.
+        """Return SR frames, with the shape and dtype of `ref`.
 
         `lr` is uint8 or uint16 N x h x w x 3 RGB, `ref` the same dtype N x H x W x 3 with
-        H = s h and W = s w, s in {2, 4, 8}; the result has the shape and dtype of `ref`.
+        H = s h and W = s w, s in {2, 4, 8}.
         """
         ...
 
 
-CONTEXT = 384
-"""Pixels; what `fast` sees farther away changes no more than 1 pixel in 100,000 by over a level."""
-
-
 def find_scale(lr: Pixels, ref: Pixels) -> int:
-    """Return the scale between `lr` and `ref`; raise EngineError when they do not fit."""
+    """Return the scale between `lr` and `ref`; raises EngineError if they do not fit together."""
     scale: int = ref.shape[1] // lr.shape[1]
     fits = ref.shape == (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale, 3)
     if scale not in (2, 4, 8) or not fits or lr.dtype != ref.dtype:
@@ -79,9 +82,10 @@ def find_scale(lr: Pixels, ref: Pixels) -> int:
 
 
 def pad_to_multiple(frames: Pixels, multiple: int) -> Pixels:
-    """Return N x H x W x 3 frames whose last row and column are repeated up to a multiple."""
+    """Return N x H x W x 3 frames, padded to a multiple by repeating the last row and column."""
     height, width = frames.shape[1:3]
-    spare = (0, -height % multiple), (0, -width % multiple)
-    if not any(after for _, after in spare):
+    rows = -height % multiple
+    cols = -width % multiple
+    if not rows and not cols:
         return frames
-    return cast(Pixels, np.pad(frames, ((0, 0), *spare, (0, 0)), mode="edge"))
+    return cast(Pixels, np.pad(frames, ((0, 0), (0, rows), (0, cols), (0, 0)), mode="edge"))

@@ -1,12 +1,12 @@
-"""What was made for this machine, kept in a folder that only its owner may write to.
+"""The files made for this machine, in a folder that only its owner can write to.
 
-    <root>/key                     32 random bytes; the signatures below are made with it
+    <root>/key                     32 random bytes that sign the sidecars
     <root>/<digest>.<kind>         an exported graph or an engine's plan
     <root>/<digest>.json           its sidecar: what it was made from, sha256, figures, signature
-    <root>/<digest>.lock           held while one process makes it and others wait
+    <root>/<digest>.lock           held while one process makes the file and others wait
 
-A plan is executable code. So the folder is 0700, files of others and files that were changed since
-we wrote them are never read, and there is no way to hand one in.
+A plan is executable code. So the folder has mode 0700, files that belong to other users or that
+have changed since they were written are never read, and files cannot be imported.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ from filelock import FileLock
 from deploy.cache import cache_root
 from deploy.protocol import EngineError
 
-Facts = Mapping[str, Any]
-"""Names to values that JSON holds."""
+Facts = Mapping[str, Any]  # names to values that JSON can hold
 
 
 class RegistryError(EngineError):
-    """Report a folder or file that cannot be trusted or written."""
+    """Report a folder or file that is not safe to use, or cannot be written."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the registry that was just found to be ours and whole."""
+    """A file of the registry whose owner and content have just been verified."""
 
     path: Path
     key: Facts
     facts: Facts
-    """Figures of self-tests, time it took to build, driver."""
+    """Figures of self-tests, build time, driver."""
 
     def read(self) -> bytes:
         """Return the content."""
@@ -52,12 +51,12 @@ class Entry:
 
 
 def default_root() -> Path:
-    """Return the folder of engines in the program's cache."""
+    """Return the registry's default folder, inside the program's cache."""
     return cache_root() / "engines"
 
 
 def digest_key(key: Facts) -> str:
-    """Return the name of what was made from `key`."""
+    """Return the file name, without suffix, of the entry for `key`."""
     return hashlib.sha256(_canonical(key)).hexdigest()[:32]
 
 
@@ -66,7 +65,7 @@ def _canonical(facts: Facts) -> bytes:
 
 
 class Registry:
-    """Find, make and distrust files that were made for this machine."""
+    """A folder of signed files, each stored under the facts it was made from."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
@@ -88,10 +87,11 @@ class Registry:
                 "set PIPELINE_CACHE to a folder of yours"
             )
         if stat.S_IMODE(found.st_mode) & 0o077:
-            # made by someone's umask; nothing in it is trusted without its signature
+            # safe to tighten: nothing in it is read without a valid signature
             self.root.chmod(0o700)
 
     def _local_key(self) -> bytes:
+        """Return the key that signs the sidecars, creating it on first use."""
         path = self.root / "key"
         if not path.exists():
             handle, partial = tempfile.mkstemp(dir=self.root)
@@ -100,17 +100,18 @@ class Registry:
                 file.flush()
                 os.fsync(file.fileno())
             try:
-                # a link, not a rename: of two processes the first one's key stays
+                # unlike a rename, a link fails if another process was faster
                 os.link(partial, path)
             except FileExistsError:
                 pass
             finally:
                 Path(partial).unlink()
+
         found = path.lstat()
-        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
-        if not ours or stat.S_IMODE(found.st_mode) & 0o077:
+        is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
+        if not is_ours or stat.S_IMODE(found.st_mode) & 0o077:
             raise RegistryError(
-                f"found {path} readable or owned by others, expected a file of yours alone; "
+                f"found {path} readable or owned by others, expected a private file of yours; "
                 f"delete {self.root}"
             )
         return path.read_bytes()
@@ -119,13 +120,13 @@ class Registry:
         unsigned = {name: value for name, value in sidecar.items() if name != "hmac"}
         return hmac.new(self._secret, _canonical(unsigned), hashlib.sha256).hexdigest()
 
-    def _sidecar(self, digest: str) -> Path:
+    def _sidecar_path(self, digest: str) -> Path:
         return self.root / f"{digest}.json"
 
-    def _trusted_sidecar(self, digest: str) -> dict[str, Any] | None:
-        """Return the sidecar if it is ours and unchanged."""
-        path = self._sidecar(digest)
-        if not path.exists() or not _is_ours(path):
+    def _read_sidecar(self, digest: str) -> dict[str, Any] | None:
+        """Return the sidecar, or None if it is missing, not ours, or modified."""
+        path = self._sidecar_path(digest)
+        if not path.exists() or not _is_safe(path):
             return None
         try:
             sidecar = json.loads(path.read_bytes())
@@ -133,38 +134,40 @@ class Registry:
             return None
         if not isinstance(sidecar, dict) or not isinstance(sidecar.get("hmac"), str):
             return None
-        same = hmac.compare_digest(sidecar["hmac"], self._signature(sidecar))
-        return sidecar if same and digest_key(sidecar["key"]) == digest else None
+
+        is_signed = hmac.compare_digest(sidecar["hmac"], self._signature(sidecar))
+        return sidecar if is_signed and digest_key(sidecar["key"]) == digest else None
 
     def get(self, key: Facts) -> Entry | None:
-        """Return what was made from `key` if it is there, ours, whole and not quarantined."""
-        sidecar = self._trusted_sidecar(digest_key(key))
+        """Return the entry for `key`, or None if it is missing, unsafe, damaged or quarantined."""
+        sidecar = self._read_sidecar(digest_key(key))
         if sidecar is None or sidecar.get("quarantined"):
             return None
+
         path = self.root / sidecar["file"]
-        if not path.exists() or not _is_ours(path):
+        if not path.exists() or not _is_safe(path):
             return None
         if hashlib.sha256(path.read_bytes()).hexdigest() != sidecar["sha256"]:
             return None
         return Entry(path, sidecar["key"], sidecar["facts"])
 
-    def quarantined(self, key: Facts) -> str:
-        """Return why what was made from `key` is not to be used, or ""."""
-        sidecar = self._trusted_sidecar(digest_key(key))
+    def quarantine_reason(self, key: Facts) -> str:
+        """Return why the entry for `key` must not be used, or "" if it may."""
+        sidecar = self._read_sidecar(digest_key(key))
         return str(sidecar.get("quarantined", "")) if sidecar is not None else ""
 
     def quarantine(self, key: Facts, reason: str) -> None:
-        """Let nobody use what was made from `key`, until it is built anew by force."""
+        """Refuse the entry for `key` until `get_or_make` is forced to make it again."""
         self._write_sidecar(key, "", "", {}, quarantined=reason)
 
     def put(self, key: Facts, content: bytes, kind: str, facts: Facts) -> Entry:
-        """Publish `content` as what was made from `key`: whole, or not at all.
+        """Store `content` atomically as the entry for `key`.
 
-        Raises RegistryError when the disk is full.
+        Raises RegistryError if it cannot be written, for example on a full disk.
         """
         name = f"{digest_key(key)}.{kind}"
         try:
-            self._replace(self.root / name, content)
+            self._write_atomically(self.root / name, content)
             self._write_sidecar(key, name, hashlib.sha256(content).hexdigest(), facts)
         except OSError as error:
             raise RegistryError(
@@ -186,9 +189,9 @@ class Registry:
         }
         sidecar["hmac"] = self._signature(sidecar)
         text = json.dumps(sidecar, indent=1, sort_keys=True).encode()
-        self._replace(self._sidecar(digest_key(key)), text)
+        self._write_atomically(self._sidecar_path(digest_key(key)), text)
 
-    def _replace(self, path: Path, content: bytes) -> None:
+    def _write_atomically(self, path: Path, content: bytes) -> None:
         handle, partial = tempfile.mkstemp(dir=self.root, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -201,40 +204,43 @@ class Registry:
             raise
 
     def get_or_make(
-        self, key: Facts, kind: str, make: Callable[[], tuple[bytes, Facts]], *, anew: bool = False
+        self, key: Facts, kind: str, make: Callable[[], tuple[bytes, Facts]], *, force: bool = False
     ) -> Entry:
-        """Return what was made from `key`; one process makes it while others wait for it.
+        """Return the entry for `key`, calling `make` for its content and facts if there is none.
 
-        Raises RegistryError for what is quarantined, unless `anew`.
+        One process makes it while others wait. If `force` is True it is made in any case. Raises
+        RegistryError for a quarantined entry, unless `force` is True.
         """
-        found = None if anew else self.get(key)
+        found = None if force else self.get(key)
         if found is not None:
             return found
+
         with FileLock(self.root / f"{digest_key(key)}.lock", mode=0o600):
-            # somebody else may have made it while this process waited for the lock
-            found = None if anew else self.get(key)
+            # another process may have made it while this one waited for the lock
+            found = None if force else self.get(key)
             if found is not None:
                 return found
-            if (reason := self.quarantined(key)) and not anew:
+            if (reason := self.quarantine_reason(key)) and not force:
                 raise RegistryError(f"is quarantined here: {reason}; try pipeline engines build")
+
             content, facts = make()
             return self.put(key, content, kind, facts)
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Yield the trusted sidecars, each with `state`: ok, quarantined or damaged."""
+        """Yield all sidecars with their `state`: ok, quarantined, damaged, or not ours."""
         for path in sorted(self.root.glob("*.json")):
-            sidecar = self._trusted_sidecar(path.stem)
+            sidecar = self._read_sidecar(path.stem)
             if sidecar is None:
                 yield {"key": {}, "file": path.name, "facts": {}, "state": "not ours or changed"}
             elif sidecar["quarantined"]:
                 yield {**sidecar, "state": f"quarantined: {sidecar['quarantined']}"}
             else:
-                whole = self.get(sidecar["key"]) is not None
-                yield {**sidecar, "state": "ok" if whole else "damaged"}
+                is_whole = self.get(sidecar["key"]) is not None
+                yield {**sidecar, "state": "ok" if is_whole else "damaged"}
 
 
-def _is_ours(path: Path) -> bool:
-    """Return whether `path` is a plain file of this user that others cannot write to."""
+def _is_safe(path: Path) -> bool:
+    """Return whether `path` is a regular file of this user that others cannot write to."""
     found = path.lstat()
     return (
         stat.S_ISREG(found.st_mode)

@@ -1,6 +1,6 @@
-"""Hold an engine against the network in PyTorch, on this device, before anything trusts it.
+"""Compare an engine with the network in PyTorch, on this device, before it is used.
 
-`selftest.png` is a piece of Kodak's photograph 21, released for unrestricted usage.
+`selftest.png` is a crop of Kodak's photograph 21, released for unrestricted usage.
 """
 
 from __future__ import annotations
@@ -17,73 +17,86 @@ from deploy.machine import driver_version, library_versions
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry, RegistryError
 
+# dB that an engine must reach, by its precision, compared with PyTorch in float32
 LOWEST_PSNR = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0}
-"""dB between an engine's pixels and PyTorch's in float32."""
 SCALE = 4
-_PICTURE = Path(__file__).with_name("selftest.png")
-_INFINITE = 99.0
-"""dB said of equal pictures: JSON has no infinity."""
+_PHOTOGRAPH = Path(__file__).with_name("selftest.png")
+_PSNR_OF_EQUAL_FRAMES = 99.0  # dB; JSON has no infinity
 
 
 class SelfTestError(EngineError):
-    """Report an engine that does not compute what the network does."""
+    """Report an engine that does not compute what the network computes."""
 
 
 def make_test_pairs() -> Iterator[tuple[Pixels, Pixels]]:
-    """Yield LR frames and references that ask for everything: noise, and motion in a photograph.
+    """Yield a batch of LR frames and references of noise, and one of a photograph in motion.
 
-    One batch of two each, uint8, x4, of sizes that have to be padded.
+    Each holds two frames, uint8, x4, of a size that the engine must pad.
     """
     rng = np.random.default_rng(0)
     yield (
         rng.integers(0, 256, (2, 24, 40, 3), dtype=np.uint8),
         rng.integers(0, 256, (2, 96, 160, 3), dtype=np.uint8),
     )
-    photograph = cv2.imread(str(_PICTURE))
+
+    photograph = cv2.imread(str(_PHOTOGRAPH))
     if photograph is None:
-        raise EngineError(f"cannot read {_PICTURE}; install the package again")
+        raise EngineError(f"cannot read {_PHOTOGRAPH}; install the package again")
     photograph = np.ascontiguousarray(photograph[..., ::-1])
     height, width = photograph.shape[:2]
-    ref, lr = [], []
-    # a turn and a shift by fractions of a pixel: flows are not zero anywhere
+
+    # rotated and shifted by fractions of a pixel, so that the flow is zero nowhere
+    refs = []
+    lrs = []
     for angle, dx, dy in ((0.01, 3.3, -2.6), (-0.02, -9.4, 5.2)):
         motion = np.array([[1, -angle, dx], [angle, 1, dy]], np.float32)
-        size = width, height
-        turned = cv2.warpAffine(
-            photograph, motion, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        moved = cv2.warpAffine(
+            photograph,
+            motion,
+            (width, height),
+            flags=cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REFLECT,
         )
-        ref.append(turned)
-        small = width // SCALE, height // SCALE
-        lr.append(cv2.resize(photograph, small, interpolation=cv2.INTER_AREA))
-    yield cast(Pixels, np.stack(lr)), cast(Pixels, np.stack(ref))
+        refs.append(moved)
+        small = (width // SCALE, height // SCALE)
+        lrs.append(cv2.resize(photograph, small, interpolation=cv2.INTER_AREA))
+    yield cast(Pixels, np.stack(lrs)), cast(Pixels, np.stack(refs))
 
 
-def compare_engines(engine: Engine, judge: Engine) -> dict[str, float]:
+def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
     """Return the lowest PSNR (dB) between two engines, and the largest difference in levels.
 
-    Raises SelfTestError for pixels of another shape or type.
+    Raises SelfTestError for frames of another shape or type.
     """
-    worst, largest = _INFINITE, 0.0
+    psnr = _PSNR_OF_EQUAL_FRAMES
+    largest = 0.0
     for lr, ref in make_test_pairs():
-        want, got = judge.enhance(lr, ref), engine.enhance(lr, ref)
-        if (want.shape, want.dtype) != (got.shape, got.dtype):
-            raise SelfTestError(f"made {got.dtype} {got.shape}, expected {want.dtype} {want.shape}")
-        miss = np.abs(want.astype(np.float64) - got)
-        mean = float((miss**2).mean())
-        worst = min(worst, 10 * np.log10(255**2 / mean) if mean else _INFINITE)
-        largest = max(largest, float(miss.max()))
-    return {"psnr": round(float(worst), 2), "largest_difference": largest}
+        expected = baseline.enhance(lr, ref)
+        actual = engine.enhance(lr, ref)
+        if (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
+            raise SelfTestError(
+                f"made {actual.dtype} {actual.shape}, expected {expected.dtype} {expected.shape}"
+            )
+
+        difference = np.abs(expected.astype(np.float64) - actual)
+        mean_square = float((difference**2).mean())
+        if mean_square:
+            psnr = min(psnr, 10 * np.log10(255**2 / mean_square))
+        largest = max(largest, float(difference.max()))
+    return {"psnr": round(float(psnr), 2), "largest_difference": largest}
 
 
 def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
-    """Return what every engine is held against: PyTorch, eager, float32."""
+    """Return the engine that all others are compared with: PyTorch, eager, float32."""
     from deploy.engines.torch_engine import TorchEngine
 
-    return TorchEngine(model, threads=threads, reason="the judge", precision="fp32")
+    return TorchEngine(
+        model, threads=threads, reason="baseline of the self-tests", precision="fp32"
+    )
 
 
 def selftest_key(engine: Engine) -> Facts:
-    """Return what a self-test holds for: another driver or library means another test."""
+    """Return the facts for which a self-test holds; a new driver or library needs a new test."""
     info = engine.info
     return {
         "kind": "selftest",
@@ -97,28 +110,32 @@ def selftest_key(engine: Engine) -> Facts:
 
 
 def require_selftest(
-    engine: Engine, registry: Registry, make_judge: Callable[[], Engine], *, anew: bool = False
+    engine: Engine,
+    registry: Registry,
+    load_baseline: Callable[[], Engine],
+    *,
+    retest: bool = False,
 ) -> Facts:
-    """Return the figures of the engine's self-test, made now if there was none.
+    """Return the figures of the engine's self-test, from the registry or by running it now.
 
-    Raises SelfTestError for an engine that fails it or has failed it before; it is quarantined.
+    Raises SelfTestError for an engine that fails it, or failed it earlier; it is quarantined.
     """
     key = selftest_key(engine)
-    needed = LOWEST_PSNR[engine.info.precision]
-    if not anew and (reason := registry.quarantined(key)):
-        raise SelfTestError(f"{reason} (found before; `pipeline engines verify` tests again)")
+    if not retest and (reason := registry.quarantine_reason(key)):
+        raise SelfTestError(f"{reason} (found earlier; `pipeline engines verify` tests again)")
 
     def test() -> tuple[bytes, Facts]:
-        figures = compare_engines(engine, make_judge())
-        if figures["psnr"] < needed:
+        figures = compare_engines(engine, load_baseline())
+        lowest = LOWEST_PSNR[engine.info.precision]
+        if figures["psnr"] < lowest:
             raise SelfTestError(
-                f"differs from PyTorch (PSNR {figures['psnr']:.1f} dB, expected {needed:g}; "
+                f"differs from PyTorch (PSNR {figures['psnr']:.1f} dB, expected {lowest:g}; "
                 f"by up to {figures['largest_difference']:.0f} levels)"
             )
         return b"", figures
 
     try:
-        return registry.get_or_make(key, "selftest", test, anew=anew).facts
+        return registry.get_or_make(key, "selftest", test, force=retest).facts
     except SelfTestError as error:
         registry.quarantine(key, str(error))
         raise

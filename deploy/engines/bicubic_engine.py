@@ -11,7 +11,7 @@ from deploy.protocol import EngineInfo, Pixels, find_scale
 class BicubicEngine:
     """Up-sample LR frames and ignore the references."""
 
-    def __init__(self, *, threads: int | None = None, reason: str = "asked for") -> None:
+    def __init__(self, *, threads: int | None = None, reason: str = "requested") -> None:
         if threads is not None:
             cv2.setNumThreads(threads)
         self.info = EngineInfo(

@@ -35,7 +35,7 @@ class GraphEngine:
     name: str
 
     def __init__(
-        self, model: str = "fast", *, threads: int | None = None, reason: str = "asked for"
+        self, model: str = "fast", *, threads: int | None = None, reason: str = "requested"
     ) -> None:
         device = self._start()
         network = load_model_network(model)

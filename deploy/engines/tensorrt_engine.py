@@ -70,7 +70,7 @@ class TensorrtEngine:
         model: str = "fast",
         *,
         threads: int | None = None,
-        reason: str = "asked for",
+        reason: str = "requested",
         precision: Precision = "fp16",
         device: Device | None = None,
         flavour: TensorrtLibrary | None = None,

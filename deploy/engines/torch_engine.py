@@ -48,7 +48,7 @@ class TorchEngine:
         model: str = "fast",
         *,
         threads: int | None = None,
-        reason: str = "asked for",
+        reason: str = "requested",
         precision: Precision | None = None,
     ) -> None:
         on_gpu = torch.cuda.is_available()

@@ -99,7 +99,7 @@ def build(
     registry = _registry()
     _say_tests(model, names, registry)
     try:
-        chosen = load_engine("auto", model=model, registry=registry, say=_note, anew=True)
+        chosen = load_engine("auto", model=model, registry=registry, notify=_note, remeasure=True)
     except EngineError as error:
         raise InputError(str(error)) from error
     click.echo(f"auto is {chosen.info.name} on {chosen.info.device} ({chosen.info.reason})")
@@ -175,7 +175,7 @@ def _say_tests(model: str, names: tuple[str, ...], registry: Registry) -> bool:
                 click.echo(f"torch on {engine.info.device}: the judge of the others")
                 continue
             facts = require_selftest(
-                engine, registry, lambda: load_baseline_engine(model), anew=True
+                engine, registry, lambda: load_baseline_engine(model), retest=True
             )
             click.echo(
                 f"{name} on {engine.info.device}: PSNR {facts['psnr']:.1f} dB against PyTorch "

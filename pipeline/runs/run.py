@@ -242,7 +242,7 @@ def _engine(plan: Plan, progress: Reporter) -> Engine:
         _LAST.clear()
         try:
             _LAST[wanted] = load_engine(
-                plan.engine, model=plan.model, threads=plan.threads, say=progress.note
+                plan.engine, model=plan.model, threads=plan.threads, notify=progress.note
             )
         except EngineError as error:
             raise InputError(str(error)) from error

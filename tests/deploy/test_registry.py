@@ -134,13 +134,13 @@ def test_what_is_quarantined_is_not_used_until_it_is_made_anew(registry: Registr
     stored(registry)
     registry.quarantine(KEY, "PSNR 12.0 dB, expected 45")
     assert registry.get(KEY) is None
-    assert registry.quarantined(KEY) == "PSNR 12.0 dB, expected 45"
+    assert registry.quarantine_reason(KEY) == "PSNR 12.0 dB, expected 45"
 
     with pytest.raises(RegistryError, match=r"quarantined here: PSNR 12\.0 dB"):
         registry.get_or_make(KEY, "plan", lambda: (b"another", {}))
-    entry = registry.get_or_make(KEY, "plan", lambda: (b"another", {}), anew=True)
+    entry = registry.get_or_make(KEY, "plan", lambda: (b"another", {}), force=True)
     assert entry.read() == b"another"
-    assert registry.quarantined(KEY) == ""
+    assert registry.quarantine_reason(KEY) == ""
 
 
 def _make(root: Path, made: Path) -> None:

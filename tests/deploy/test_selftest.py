@@ -74,12 +74,12 @@ def test_an_engine_that_fails_is_quarantined_and_stays_so(registry: Registry) ->
 
     with pytest.raises(SelfTestError, match=r"PSNR 3\d\.\d dB, expected 50; by up to 50 levels"):
         require_selftest(Broken(50), registry, judge)
-    with pytest.raises(SelfTestError, match=r"expected 50; .*\(found before; "):
+    with pytest.raises(SelfTestError, match=r"expected 50; .*\(found earlier; "):
         require_selftest(Broken(50), registry, judge)
     assert tested == 1
     # half precision may differ more; the same figures are not enough for single
     assert require_selftest(Broken(1, precision="fp16"), registry, judge)["largest_difference"] == 1
-    assert require_selftest(Broken(0), registry, judge, anew=True)["psnr"] == 99.0
+    assert require_selftest(Broken(0), registry, judge, retest=True)["psnr"] == 99.0
     assert require_selftest(Broken(50), registry, judge)["psnr"] == 99.0
     assert tested == 3
 
@@ -88,14 +88,14 @@ def test_another_driver_or_library_means_another_test(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_selftest(Broken(), registry, Broken)
-    monkeypatch.setattr(selftest, "versions", lambda: {"torch": "99"})
+    monkeypatch.setattr(selftest, "library_versions", lambda: {"torch": "99"})
     with pytest.raises(SelfTestError):
         require_selftest(Broken(50), registry, Broken)
 
 
 def test_what_the_real_engine_says_is_kept(registry: Registry) -> None:
     loaded = load_engine("onnx", registry=registry)
-    assert loaded.info.reason == "asked for"
+    assert loaded.info.reason == "requested"
     (tested,) = [e for e in registry.entries() if e["key"]["kind"] == "selftest"]
     assert tested["key"]["engine"] == "onnx"
     assert tested["facts"]["psnr"] > 60
@@ -111,7 +111,7 @@ def test_torch_runs_in_the_place_of_one_that_fails(
     loaded = load_engine("onnx", registry=registry)
     assert loaded.info.name == "torch"
     assert "onnx differs from PyTorch" in loaded.info.reason
-    assert loaded.info.reason.endswith("torch fp32 runs in its place")
+    assert loaded.info.reason.endswith("torch fp32 runs instead")
 
 
 def test_convolutions_in_half_precision_pass() -> None:
@@ -138,17 +138,19 @@ def test_auto_measures_once_and_takes_the_fastest(
     monkeypatch.setattr(choice, "measure_fps", stub({"torch": 4.0, "onnx": 5.0}))
     names = ("torch", "onnx", "absent")
     for _ in range(2):
-        found = choose_engine("fast", names, named, registry, threads=1, say=said.append)
+        found = choose_engine("fast", names, named, registry, threads=1, notify=said.append)
         assert found.name == "onnx"
         assert "onnx 5, torch 4; absent not usable" in found.why
     assert len(said) == 1
     slower = stub({"torch": 6.0, "onnx": 5.0})
     monkeypatch.setattr(choice, "measure_fps", slower)
-    options = {"threads": 1, "say": said.append}
+    options = {"threads": 1, "notify": said.append}
     assert choose_engine("fast", names, named, registry, **options).name == "onnx"
-    assert choose_engine("fast", names, named, registry, **options, anew=True).name == "torch"
+    assert choose_engine("fast", names, named, registry, **options, remeasure=True).name == "torch"
     monkeypatch.setattr(choice, "measure_fps", stub({"torch": 9.0, "onnx": 5.0}))
-    assert choose_engine("fast", names, named, registry, threads=2, say=said.append).name == "torch"
+    assert (
+        choose_engine("fast", names, named, registry, threads=2, notify=said.append).name == "torch"
+    )
 
 
 def test_without_a_folder_of_its_own_auto_is_torch(
@@ -157,7 +159,7 @@ def test_without_a_folder_of_its_own_auto_is_torch(
     blocked = tmp_path / "file"
     blocked.touch()
     monkeypatch.setenv("PIPELINE_CACHE", str(blocked))
-    assert "nothing can be kept here" in load_engine("auto").info.reason
+    assert "no measurements can be stored here" in load_engine("auto").info.reason
     assert load_engine("torch").info.name == "torch"
     with pytest.raises(EngineError, match="set PIPELINE_CACHE to a folder of yours"):
         load_engine("onnx")
@@ -174,7 +176,7 @@ def test_luck_does_not_decide() -> None:
 def test_auto_runs_what_it_chose(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {"torch": 1.0, "onnx": 3.0, "openvino": 2.0}
     monkeypatch.setattr(choice, "measure_fps", stub(speeds))
-    monkeypatch.setattr(load, "candidates", lambda: ("torch", "onnx"))
+    monkeypatch.setattr(load, "list_candidates", lambda: ("torch", "onnx"))
     loaded = load_engine("auto", registry=registry)
     assert loaded.info.name == "onnx"
     assert loaded.info.reason.startswith("auto: measured here in frames per second onnx 3, torch 1")

@@ -72,7 +72,7 @@ def test_a_frame_that_does_not_fit_is_made_of_tiles(most: int) -> None:
 def test_memory_that_is_short_from_the_start_is_not_tried_out() -> None:
     lr, ref = pictures(3)
     engine = Tight(384 * 512)
-    robust = TilingEngine(engine, free=lambda device: 384 * 512 * 6 * 3)
+    robust = TilingEngine(engine, available=lambda device: 384 * 512 * 6 * 3)
     assert robust.limit == 2**18
     robust.enhance(lr, ref)
     assert engine.calls == [(1, 384, 512)] * 3

@@ -72,6 +72,6 @@ def _build(model: str) -> EngineInfo | str:
     from deploy.load import load_engine
 
     try:
-        return load_engine("auto", model=model, anew=True).info
+        return load_engine("auto", model=model, remeasure=True).info
     except EngineError as error:
         return str(error)

@@ -35,7 +35,7 @@ def test_engines_agree_within_a_level(tmp_path: Path) -> None:
         out = tmp_path / f"{engine}.mkv"
         where = (lr, "--ref-stream", SAMPLE, "-o", out, "--end", END, "--codec", "ffv1")
         said = run("run", *where, "--engine", engine, "--runner", "inline")
-        assert f"engine {engine} on cpu (asked for)" in said
+        assert f"engine {engine} on cpu (requested)" in said
         made[engine] = frames(out).astype(int)
     for engine in ("onnx", "openvino"):
         assert (np.abs(made[engine] - made["torch"]) <= 1).mean() >= 0.999
