@@ -1,4 +1,4 @@
-"""The beginning of a recording in another container, packets copied."""
+"""Copy the first packets of a recording into another container."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 
-CONTAINERS = ("mp4", "matroska", "mpegts", "flv", "mov", "nut")
-"""FFmpeg's names of what a recording is cut into."""
-LEAST, MOST, PIXELS = 3, 8, 800_000
-"""Frames of a beginning, at least and at most; pixels of all of them."""
-LARGEST = 1_000_000
-"""Pixels of a frame: larger ones are left out, as they take seconds to enhance."""
+CONTAINERS = ("mp4", "matroska", "mpegts", "flv", "mov", "nut")  # FFmpeg's names of muxers
+LEAST_FRAMES = 3
+MOST_FRAMES = 8
+PIXELS = 800_000  # of all frames of a beginning, unless that would be less than LEAST_FRAMES
+LARGEST_FRAME = 1_000_000  # pixels; larger frames would take seconds to enhance
 
 
-def beginnings(path: Path) -> list[bytes]:
-    """Return the first frames of a recording, and the sound beside them, in each container.
+def cut_beginnings(path: Path) -> list[bytes]:
+    """Return the first frames of a recording, with their sound, in each container.
 
-    One that cannot hold them is left out.
+    Containers that cannot hold them are skipped.
     """
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         pixels = video.width * video.height
-    if pixels > LARGEST:
+    if pixels > LARGEST_FRAME:
         return []
-    frames = max(LEAST, min(MOST, PIXELS // pixels))
+
+    frames = max(LEAST_FRAMES, min(MOST_FRAMES, PIXELS // pixels))
     found = []
     for name in CONTAINERS:
         try:
-            found.append(beginning(path, frames, name))
+            found.append(cut_beginning(path, frames, name))
         except (av.error.FFmpegError, ValueError):
             continue
     return found
 
 
-def beginning(path: Path, frames: int, container: str) -> bytes:
-    """Return the first `frames` packets of the video, and the sound beside them, in a container.
+def cut_beginning(path: Path, frames: int, container: str) -> bytes:
+    """Return the first `frames` packets of the video, with their sound, in a container.
 
-    Raises PyAV's errors for one that cannot hold them.
+    Raises PyAV's errors if the container cannot hold them.
     """
     written = io.BytesIO()
     with av.open(str(path)) as source, av.open(written, "w", format=container) as target:
-        _copy(source, target, frames)
+        _copy_packets(source, target, frames)
     return written.getvalue()
 
 
-def _copy(source: InputContainer, target: OutputContainer, frames: int) -> None:
-    kept = [source.streams.video[0], *source.streams.audio[:1]]
-    copies = {stream.index: target.add_stream_from_template(stream) for stream in kept}
+def _copy_packets(source: InputContainer, target: OutputContainer, frames: int) -> None:
+    streams = [source.streams.video[0], *source.streams.audio[:1]]
+    copies = {stream.index: target.add_stream_from_template(stream) for stream in streams}
     left = frames
-    for packet in source.demux(kept):
+    for packet in source.demux(streams):
         if packet.dts is None:
             continue
-        if packet.stream is kept[0]:
+        if packet.stream is streams[0]:
             left -= 1
         packet.stream = copies[packet.stream.index]
         target.mux(packet)

@@ -1,12 +1,12 @@
-"""Kill things at seeded moments and hold the result against an undisturbed run's bits.
+"""Kill processes at seeded moments, and compare the output with that of an undisturbed run.
 
     python -m jobs.stress.chaos --runs 30 [--seed 1]
 
-A local cluster of three raylets does one clip again and again. In every run something is killed
-with SIGKILL: an actor while it decodes, infers, is about to commit or has just committed; a whole
-raylet; the driver while it plans, waits for segments or publishes, which is started again. The
-output must have the same bits as the undisturbed one and every frame of the input once; no process
-may be left, and no file beside the output, in the cache or among the temporary files.
+A local cluster of three raylets enhances one clip again and again. Every run kills something with
+SIGKILL: an actor while it decodes or infers, just before or just after it commits; a whole raylet;
+or the driver while it plans, waits for segments or publishes, after which it is started again. The
+output must have the same bits as the undisturbed one and every frame of the input exactly once. No
+process may be left over, and no file beside the output, in the cache or among the temporary files.
 """
 
 from __future__ import annotations
@@ -38,57 +38,57 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 EVENTS = ("decode", "infer", "before commit", "after commit", "raylet", "driver")
-MOMENTS = ("planning", "segments", "publishing")
-"""Of the driver's life."""
+PHASES = ("planning", "segments", "publishing")  # of a driver's run
+OBJECT_STORE_BYTES = 80 * 2**20  # of each node
+# Set for actors: JSON with the stage, the number of its fatal call, and the file that marks it done
 SABOTAGE = "PIPELINE_CHAOS"
-"""Set for actors: JSON of stage, which call of it kills, and the file that says it is done."""
-MARK = "PIPELINE_CHAOS_MARK"
-"""Set for the cluster and all that descends from it, with a value of our own."""
+MARK = "PIPELINE_CHAOS_MARK"  # set for the cluster and its descendants, to a random value
+# Ray's own processes, which live as long as the cluster
 SERVICES = re.compile(
     r"/raylet/raylet|gcs_server|ray::IDLE|ray::\w+Agent|default_worker\.py|dashboard|log_monitor|"
     r"runtime_env|monitor\.py|setup_worker\.py|resource_tracker"
 )
-"""Processes of Ray itself, which live as long as the cluster."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run came to."""
+    """The result of one run."""
 
     event: str
     seed: int
     struck: bool
     """Whether an actor was killed and the driver noted it, or the driver was killed."""
     moment: str
-    """When it was killed, as the seed chose it."""
+    """The moment of the kill, as chosen by the seed."""
     was_complete: bool
-    """Whether that was after the driver's last act: the second one refuses to do it again."""
+    """Whether the first driver had already published, so that the second one refused to run."""
     exit_status: int
     same_bits: bool
     lost: int
-    """Frames of the input that the output lacks."""
+    """Number of frames of the input that the output lacks."""
     doubled: int
-    """Frames that it has more than once, or that the input has not."""
+    """Number of frames that the output repeats or that the input does not have."""
     left: tuple[str, ...]
-    """Files and processes that should not be there."""
+    """Files and processes left over."""
     seconds: float
     said: str = ""
     """The last line of a run that failed."""
 
     @property
     def good(self) -> bool:
-        """Return whether all promises were kept."""
+        """Whether the run kept all promises."""
         failed = self.exit_status and not self.was_complete
         return self.same_bits and not (failed or self.lost or self.doubled or self.left)
 
 
 def sabotage() -> None:
-    """Arm this process, if it is an actor and the environment says so; called from sitecustomize.
+    """Make the n-th call of a stage kill this process, but only one process of all.
 
-    The n-th call of a stage kills the process, once for all processes together.
+    `chaos_site/sitecustomize.py` calls it in every actor.
     """
     order = json.loads(os.environ[SABOTAGE])
     marker = Path(order["marker"])
+
     from pipeline.execution import decode, worker
 
     left = order["call"]
@@ -101,39 +101,33 @@ def sabotage() -> None:
                 marker.touch(exist_ok=False)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def before(owner: Any, name: str) -> None:
+    def patch(owner: Any, name: str, *, after: bool = False) -> None:
         inner = getattr(owner, name)
 
         def struck(*arguments: Any, **options: Any) -> Any:
-            strike()
-            return inner(*arguments, **options)
-
-        setattr(owner, name, struck)
-
-    def after(owner: Any, name: str) -> None:
-        inner = getattr(owner, name)
-
-        def struck(*arguments: Any, **options: Any) -> Any:
+            if not after:
+                strike()
             result = inner(*arguments, **options)
-            strike()
+            if after:
+                strike()
             return result
 
         setattr(owner, name, struck)
 
     match order["stage"]:
         case "decode":
-            before(decode, "_batch")
+            patch(decode, "_batch")
         case "infer":
-            before(worker, "enhance_batch")
+            patch(worker, "enhance_batch")
         case "before commit":
-            before(RunFolder, "commit")
+            patch(RunFolder, "commit")
         case "after commit":
-            after(RunFolder, "commit")
+            patch(RunFolder, "commit", after=True)
 
 
 @contextlib.contextmanager
-def three_nodes(folder: Path) -> Iterator[Any]:
-    """Start a head without CPUs and two nodes; all end with the block."""
+def start_cluster(folder: Path) -> Iterator[Any]:
+    """Start a head without CPUs and two nodes of two CPUs, and stop them after the block."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -141,14 +135,18 @@ def three_nodes(folder: Path) -> Iterator[Any]:
     for name, place in (("TMPDIR", "tmp"), ("PIPELINE_CACHE", "cache")):
         (folder.parent / place).mkdir()
         os.environ[name] = str(folder.parent / place)
-    (folder.parent / "tmp" / "ray").mkdir()  # where Ray notes the cluster's address
-    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "temp_dir": str(folder), **small}
-    )
+    (folder.parent / "tmp" / "ray").mkdir()  # Ray writes the cluster's address there
+
+    head = {
+        "num_cpus": 0,
+        "temp_dir": str(folder),
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(2):
-            cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+            cluster.add_node(num_cpus=2, object_store_memory=OBJECT_STORE_BYTES)
         yield cluster
     finally:
         ray.shutdown()
@@ -156,42 +154,47 @@ def three_nodes(folder: Path) -> Iterator[Any]:
 
 
 class Chaos:
-    """A cluster, a clip, and what it gives when nothing happens."""
+    """A cluster, a clip, and the output of an undisturbed run."""
 
     def __init__(self, cluster: Any, folder: Path, lr: Path, hr: Path) -> None:
         self.cluster = cluster
         self.folder = folder
         self.arguments = ["run", str(lr), "--ref-stream", str(hr), "--engine", "bicubic"]
         self.arguments += ["--segment", "0.4", "--preset", "ultrafast", "--batch", "2", "--json"]
-        self.expected, self.seconds = bits(self.undisturbed()), seconds_of_frames(lr)
-        self.before = self.files()
+        self.expected = digest_file(self.run_undisturbed())
+        self.seconds = count_frame_times(lr)
+        self.before = self.list_files()
 
-    def undisturbed(self) -> Path:
-        """Run in one process; the bits are those of any other way."""
+    def run_undisturbed(self) -> Path:
+        """Run in a single process, which must produce the same bits, and return the output."""
         output = self.folder / "expected.mkv"
         command = [sys.executable, "-m", "pipeline", *self.arguments, "-o", str(output)]
         subprocess.run([*command, "--runner", "inline", "-q"], check=True, capture_output=True)
         return output
 
     def run(self, event: str, seed: int) -> Outcome:
-        """Do one run with `event` at a moment chosen by `seed`."""
+        """Run once, with `event` at a moment chosen by `seed`."""
         chance = random.Random(seed)
-        place = self.folder / f"run{seed}"
-        place.mkdir()
-        output, marker = place / "out.mkv", self.folder / f"struck{seed}"
-        start, moment = time.monotonic(), ""
+        run_folder = self.folder / f"run{seed}"
+        run_folder.mkdir()
+        output = run_folder / "out.mkv"
+        marker = self.folder / f"struck{seed}"
+
+        start = time.monotonic()
+        moment = ""
         env = dict(os.environ)
         if event in EVENTS[:4]:
-            moment = self.arm(env, event, chance, marker)
-        process = self.driver(output, env)
+            moment = self.arm_actors(env, event, chance, marker)
+        process = self.start_driver(output, env)
         if event == "raylet":
             moment = self.kill_raylet(process, chance, output, marker)
         elif event == "driver":
             moment = self.kill_driver(process, chance, output, marker)
             if marker.exists():
-                process = self.driver(output, env)
+                process = self.start_driver(output, env)
         _, stderr = process.communicate(timeout=240)
-        found = seconds_of_frames(output) if output.exists() else Counter()
+
+        found = count_frame_times(output) if output.exists() else Counter()
         return Outcome(
             event=event,
             seed=seed,
@@ -199,29 +202,29 @@ class Chaos:
             moment=moment,
             was_complete=event == "driver" and "already there; try another -o" in stderr,
             exit_status=process.returncode,
-            same_bits=output.exists() and bits(output) == self.expected,
+            same_bits=output.exists() and digest_file(output) == self.expected,
             lost=(self.seconds - found).total(),
             doubled=(found - self.seconds).total(),
-            left=self.left(place),
+            left=self.find_leftovers(run_folder),
             seconds=round(time.monotonic() - start, 1),
             said=(stderr.splitlines() or [""])[-1] if process.returncode else "",
         )
 
     @staticmethod
-    def arm(env: dict[str, str], event: str, chance: random.Random, marker: Path) -> str:
-        """Let the actors of a driver with this environment kill themselves; returns when."""
+    def arm_actors(env: dict[str, str], event: str, chance: random.Random, marker: Path) -> str:
+        """Make actors of a driver with this environment kill themselves; return the moment."""
         most = {"decode": 12, "infer": 12, "before commit": 2, "after commit": 2}[event]
         call = chance.randint(1, most)
         armed = {
             "PYTHONPATH": f"{ROOT}:{ROOT / 'jobs' / 'stress' / 'chaos_site'}",
             SABOTAGE: json.dumps({"stage": event, "call": call, "marker": str(marker)}),
         }
-        # as a submitted job does it: what the driver's actors find in their environment
+        # Like a submitted job, this sets the environment of the driver's actors
         env["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": {"env_vars": armed}})
         return f"call {call} of an actor"
 
-    def driver(self, output: Path, env: dict[str, str]) -> subprocess.Popen[str]:
-        """Start the command against the cluster."""
+    def start_driver(self, output: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+        """Start `pipeline run` on the cluster."""
         command = [sys.executable, "-m", "pipeline", *self.arguments, "-o", str(output)]
         command += ["--address", self.cluster.address, "--workers", "2"]
         pipe = subprocess.PIPE
@@ -230,22 +233,28 @@ class Chaos:
     def kill_raylet(
         self, process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
     ) -> str:
-        """Kill a node with all on it while segments are under way, and add another."""
+        """Kill a node and its processes while segments are in progress; return the moment.
+
+        Another node replaces it.
+        """
         from pipeline.ledger.run_folder import run_folder_of
 
-        segments, later = run_folder_of(output) / "segments", chance.uniform(0, 0.8)
-        until(process, lambda: bool(list(segments.glob("attempt-*"))))
-        time.sleep(later)
+        segments = run_folder_of(output) / "segments"
+        delay = chance.uniform(0, 0.8)
+        wait_until(process, lambda: bool(list(segments.glob("attempt-*"))))
+        time.sleep(delay)
         if process.poll() is None:
             marker.touch()
-        victim = chance.choice(self.nodes_at_work())
-        self.cluster.remove_node(victim, allow_graceful=False)
-        self.cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
-        return f"{later:.2f} s after the first segment was begun"
 
-    def nodes_at_work(self) -> list[Any]:
-        """Return the nodes with an actor; all, where none has any."""
-        parents = {_parent(int(line.split()[0])) for line in processes() if "SegmentActor" in line}
+        victim = chance.choice(self.find_busy_nodes())
+        self.cluster.remove_node(victim, allow_graceful=False)
+        self.cluster.add_node(num_cpus=2, object_store_memory=OBJECT_STORE_BYTES)
+        return f"{delay:.2f} s after the first segment was begun"
+
+    def find_busy_nodes(self) -> list[Any]:
+        """Return the nodes that have an actor, or all nodes if none has one."""
+        lines = list_processes()
+        parents = {_parent_of(int(line.split()[0])) for line in lines if "SegmentActor" in line}
         nodes = sorted(self.cluster.worker_nodes, key=str)
         busy = [n for n in nodes if n.all_processes["raylet"][0].process.pid in parents]
         return busy or nodes
@@ -254,94 +263,98 @@ class Chaos:
     def kill_driver(
         process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
     ) -> str:
-        """Kill the driver in one of three parts of its life; returns when."""
+        """Kill the driver in a random phase of its run, and return the moment."""
         from pipeline.ledger.run_folder import run_folder_of
 
-        run = run_folder_of(output)
-        phase, later = chance.choice(MOMENTS), chance.uniform(0, 0.3)
+        run_folder = run_folder_of(output)
+        phase = chance.choice(PHASES)
+        delay = chance.uniform(0, 0.3)
         match phase:
             case "planning":
-                later = chance.uniform(0.3, 4)
-                moment = f"{later:.2f} s after its start"
+                delay = chance.uniform(0.3, 4)
+                moment = f"{delay:.2f} s after its start"
             case "segments":
                 count = chance.randint(1, 10)
-                until(process, lambda: len(list(run.glob("segments/[0-9]*.json"))) >= count)
-                moment = f"{later:.2f} s after {count} segments were committed"
+                records = "segments/[0-9]*.json"
+                wait_until(process, lambda: len(list(run_folder.glob(records))) >= count)
+                moment = f"{delay:.2f} s after {count} segments were committed"
             case _:
-                until(process, lambda: bool(list(run.glob("assembled*"))) or output.exists())
-                moment = f"{later:.2f} s after it began to join"
+                joined = "assembled*"
+                wait_until(process, lambda: any(run_folder.glob(joined)) or output.exists())
+                moment = f"{delay:.2f} s after it began to join"
+
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(later)
+            process.wait(delay)
             return f"{moment}: too late"
         process.send_signal(signal.SIGKILL)
         process.communicate()
         marker.touch()
         return moment
 
-    def left(self, place: Path) -> tuple[str, ...]:
-        """Return the files and the processes that should not be there any more."""
+    def find_leftovers(self, run_folder: Path) -> tuple[str, ...]:
+        """Return the files and processes that are left over after 30 seconds at most."""
         deadline = time.monotonic() + 30
         while True:
-            files = {path.name for path in place.iterdir()} - {"out.mkv", "out.plan.json"}
-            left = [f"file {name}" for name in sorted(files | (self.files() - self.before))]
-            left += [f"process {line}" for line in processes()]
+            files = {path.name for path in run_folder.iterdir()} - {"out.mkv", "out.plan.json"}
+            left = [f"file {name}" for name in sorted(files | (self.list_files() - self.before))]
+            left += [f"process {line}" for line in list_processes()]
             if not left or time.monotonic() > deadline:
                 return tuple(left)
             time.sleep(0.2)
 
-    def files(self) -> set[str]:
-        """Return what lies in the cache and among the temporary files."""
+    def list_files(self) -> set[str]:
+        """Return the paths in the cache and among the temporary files."""
         places = (self.folder / "tmp", self.folder / "cache")
         return {str(p.relative_to(self.folder)) for place in places for p in place.rglob("*")}
 
 
-def until(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
-    """Wait for something that a process does, or for its end."""
-    while process.poll() is None and not there():
+def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds or the process ends."""
+    while process.poll() is None and not condition():
         time.sleep(0.01)
 
 
-def bits(path: Path) -> str:
+def digest_file(path: Path) -> str:
     """Return the sha256 of a file."""
     from pipeline.ledger.durable import sha256
 
     return sha256(path)
 
 
-def seconds_of_frames(path: Path) -> Counter[float]:
-    """Return the moments of a video's frames in seconds, and how often each is there."""
+def count_frame_times(path: Path) -> Counter[float]:
+    """Return how often each frame time, in seconds, occurs in a video."""
     from pipeline.media.read.probe import probe, scan
 
     clip = probe(str(path))
     return Counter(round(float(pts * clip.time_base), 2) for pts in scan(clip).pts)
 
 
-def processes() -> list[str]:
-    """Return the living descendants of the cluster and the drivers that are not Ray's services."""
+def list_processes() -> list[str]:
+    """Return the living descendants of the cluster and of the drivers, except Ray's services."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and int(entry.name) != os.getpid() and _ours(entry):
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and _is_ours(entry):
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
                 if line and not SERVICES.search(line):
                     found.append(f"{entry.name} {line[:120]}")
     return found
 
 
-def _parent(pid: int) -> int:
+def _parent_of(pid: int) -> int:
     try:
-        # what follows the name, which may hold anything
+        # The name in parentheses may contain anything, so split after it
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except FileNotFoundError:
         return 0
 
 
-def _ours(entry: Path) -> bool:
+def _is_ours(entry: Path) -> bool:
     return f"{MARK}={os.environ[MARK]}".encode() in (entry / "environ").read_bytes()
 
 
-def clip(folder: Path) -> tuple[Path, Path]:
-    """Write a small LR clip beside its HR original."""
+def write_pair(folder: Path) -> tuple[Path, Path]:
+    """Write a small LR clip and its HR reference."""
     lr, hr = folder / "lr.mkv", folder / "hr.mkv"
     degrade = [sys.executable, "-m", "pipeline", "degrade", str(CLIP)]
     for scale, out in (("8", lr), ("4", hr)):
@@ -351,26 +364,29 @@ def clip(folder: Path) -> tuple[Path, Path]:
 
 
 def main() -> None:
-    """Run and write jobs/results/chaos.json; exit status 1 if any promise was broken."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args()
+    """Run and write jobs/results/chaos.json; exit with status 1 if any promise was broken."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=30, help="number of runs (default 30)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first run (default 1)")
+    options = parser.parse_args()
+
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="rc-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with three_nodes(folder / "ray") as cluster:
-            chaos = Chaos(cluster, folder, *clip(folder))
-            for i in range(chosen.runs):
-                outcome = chaos.run(EVENTS[i % len(EVENTS)], chosen.seed + i)
+        with start_cluster(folder / "ray") as cluster:
+            chaos = Chaos(cluster, folder, *write_pair(folder))
+            for i in range(options.runs):
+                outcome = chaos.run(EVENTS[i % len(EVENTS)], options.seed + i)
                 outcomes.append(outcome)
-                record(outcomes)
+                record_outcomes(outcomes)
                 print(outcome, flush=True)  # noqa: T201
     sys.exit(not all(outcome.good for outcome in outcomes))
 
 
-def record(outcomes: list[Outcome]) -> None:
-    """Write what is known so far: a run that is stopped has not been for nothing."""
+def record_outcomes(outcomes: list[Outcome]) -> None:
+    """Write the outcomes so far, so that an interrupted job still leaves a result."""
     from jobs.machine import write_result
 
     good = sum(outcome.good for outcome in outcomes)

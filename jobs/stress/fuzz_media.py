@@ -1,11 +1,11 @@
 """Feed damaged recordings to the reader: `python -m jobs.stress.fuzz_media --seconds 60 --seed 1`.
 
-Every input is probed, counted and decoded by a child process with limits on memory and time, or,
-with --runs, the beginning of one goes through a whole run as input and as reference, first each
-without damage. Good ends are frames, a verified output, or one of the pipeline's own errors and no
-output; a death, a hang, any other exception or an output that differs is a failure, and its file is
-kept in --keep. With --trace, strace watches which files are opened: one that is neither the input
-nor a library is a failure, too.
+A child process with limits on memory and time probes, scans and decodes every input. With --runs it
+enhances the first frames of a recording instead, which are their own reference; the undamaged
+recordings come first. An input passes if it yields frames, a verified output, or one of the
+pipeline's own errors and no output. A crash, a hang, any other exception or an output that differs
+is a failure, and --keep saves its file. With --trace, strace records the files that are opened; one
+that is neither the input nor a library is a failure, too.
 """
 
 from __future__ import annotations
@@ -28,27 +28,25 @@ from pathlib import Path
 import numpy as np
 
 from jobs.machine import describe_machine
-from jobs.media.cut import beginnings
+from jobs.media.cut import cut_beginnings
 
 SAMPLES = Path(__file__).parents[2] / "tests" / "data"
-LIMIT = 60.0
-"""Seconds for one input."""
-MEMORY = 4 << 30
-"""Bytes of address space of a child."""
-FRAMES = 5
-"""Decoded of each input at most."""
-SCRATCH = "fuzz-"
-"""How the folders begin that hold the input, and what a run writes."""
-_NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
+SECONDS_PER_INPUT = 60.0
+MEMORY_BYTES = 4 << 30  # address space of a child
+FRAMES = 5  # decoded per input, at most
+SCRATCH = "fuzz-"  # prefix of the temporary folders
+INPUTS_PER_SEED = 1_000_000
+_HOSTILE_NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
+_BOXES = (b"stts", b"ctts", b"stsz", b"stco", b"elst", b"tkhd", b"mdhd", b"stsd", b"avcC")
 
 
-def samples() -> list[Path]:
+def list_samples() -> list[Path]:
     """Return the small real recordings of the repository."""
     found = [p for p in sorted(SAMPLES.rglob("*")) if p.suffix in (".mp4", ".webm")]
     return [path for path in found if path.stat().st_size < 1 << 20]
 
 
-def damaged(seed: int, originals: list[bytes]) -> bytes:
+def damage_sample(seed: int, originals: list[bytes]) -> bytes:
     """Return input number `seed`: one of the originals with one to three kinds of damage."""
     random = np.random.default_rng(seed)
     data = bytearray(originals[random.integers(len(originals))])
@@ -56,41 +54,40 @@ def damaged(seed: int, originals: list[bytes]) -> bytes:
         kind = random.integers(5)
         if len(data) < 64:
             break
-        if kind == 0:  # flipped bytes, anywhere or in the headers
+
+        if kind == 0:  # flip bytes, anywhere or in the headers
             reach = len(data) if random.random() < 0.5 else min(len(data), 4096)
             for position in random.integers(reach, size=random.integers(1, 64)):
                 data[position] ^= int(random.integers(1, 256))
-        elif kind == 1:
+
+        elif kind == 1:  # cut the end off
             del data[int(random.integers(16, len(data))) :]
-        elif kind == 2:  # spliced
+
+        elif kind == 2:  # overwrite a part with one of another recording
             other = originals[random.integers(len(originals))]
             length = int(random.integers(1, 1 << 14))
-            start, at = int(random.integers(len(other))), int(random.integers(len(data)))
+            start = int(random.integers(len(other)))
+            at = int(random.integers(len(data)))
             data[at : at + length] = other[start : start + length]
-        elif kind == 3:  # hostile sizes and times: in the boxes of MP4
-            names = (
-                b"stts",
-                b"ctts",
-                b"stsz",
-                b"stco",
-                b"elst",
-                b"tkhd",
-                b"mdhd",
-                b"stsd",
-                b"avcC",
-            )
-            at = data.find(names[random.integers(len(names))])
+
+        elif kind == 3:  # write hostile sizes and times into the boxes of MP4
+            at = data.find(_BOXES[random.integers(len(_BOXES))])
             if at > 0:
                 at += int(random.integers(-4, 40))
-                data[at : at + 4] = _NUMBERS[random.integers(len(_NUMBERS))].to_bytes(4, "big")
-        else:  # a piece left out
+                number = _HOSTILE_NUMBERS[random.integers(len(_HOSTILE_NUMBERS))]
+                data[at : at + 4] = number.to_bytes(4, "big")
+
+        else:  # remove a part
             at = int(random.integers(len(data)))
             del data[at : at + int(random.integers(1, 4096))]
     return bytes(data)
 
 
-def look_at(path: str) -> str:
-    """Read a file as a run would; returns a word and raises only what no file may cause."""
+def read_file(path: str) -> str:
+    """Read a file as a run would, and return the result in words.
+
+    Any exception other than PipelineError is a bug in the pipeline.
+    """
     from pipeline.errors import PipelineError
     from pipeline.media.join.capabilities import container_notes
     from pipeline.media.read.detect_interlacing import progressive
@@ -102,6 +99,7 @@ def look_at(path: str) -> str:
         clip = progressive(probe(path), "auto")
         index = scan(clip)
         container_notes(clip, Path("out.mkv"), default_encoding(clip))
+
         expected = index.pts[:FRAMES]
         frames = read(clip, expected[0], expected[-1] + 1, on_error="conceal", expected=expected)
         count = sum(1 for _ in islice(frames, FRAMES))
@@ -110,8 +108,8 @@ def look_at(path: str) -> str:
     return f"read {count} frames"
 
 
-def run_on(path: str) -> str:
-    """Enhance a file, which is its own reference, by the bicubic engine; as `look_at`."""
+def enhance_file(path: str) -> str:
+    """Enhance a file from itself with the bicubic engine, and return the result as `read_file`."""
     from pipeline.errors import PipelineError
     from pipeline.media.join.verify import differences
     from pipeline.media.read.probe import probe, scan
@@ -136,20 +134,21 @@ def run_on(path: str) -> str:
             if out.exists():
                 return f"OUTPUT after {error}"
             return f"refused {' '.join(str(error).split())}"
+
         clip = probe(path)
         if found := differences(clip, scan(clip), out, 2 * clip.width, 2 * clip.height):
             return f"DIFFERS {found}"
     return "read and enhanced"
 
 
-def child(act: Callable[[str], str]) -> None:
-    """Answer each path on stdin by a line of JSON on stdout."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+def serve_as_child(act: Callable[[str], str]) -> None:
+    """Answer each path on stdin with a line of JSON on stdout."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         try:
             answer = act(json.loads(line))
-        except Exception as error:  # the very thing that is looked for
+        except Exception as error:  # the failures that this job looks for
             import traceback
 
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -159,7 +158,7 @@ def child(act: Callable[[str], str]) -> None:
 
 
 class Child:
-    """A process that reads files, started again when one kills it."""
+    """A process that reads files and is restarted after a file has killed it."""
 
     def __init__(self, scratch: str, *, runs: bool = False, trace: Path | None = None) -> None:
         self._environment = {**os.environ, "TMPDIR": scratch}
@@ -172,10 +171,10 @@ class Child:
             *["--runs"] * runs,
         ]
         if trace is not None:
-            self._command = [*watched(trace), *self._command]
+            self._command = [*trace_command(trace), *self._command]
 
     def ask(self, path: Path) -> str:
-        """Return what became of a file; `CRASH signal` and `HANG` are ends of the process."""
+        """Return the child's answer for a file, or `CRASH status` or `HANG` if the child ended."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command,
@@ -185,12 +184,13 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
+
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(str(path)) + "\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], LIMIT)
+        ready, _, _ = select.select([process.stdout], [], [], SECONDS_PER_INPUT)
         line = process.stdout.readline() if ready else ""
         if line:
             return str(json.loads(line))
@@ -198,37 +198,27 @@ class Child:
         return f"CRASH {process.returncode}" if ready else "HANG"
 
     def close(self) -> None:
-        """End the process."""
-        process, self._process = self._process, None
+        """Kill the process."""
+        process = self._process
+        self._process = None
         if process is not None:
             process.kill()
             process.communicate()
 
 
-def watched(trace: Path) -> list[str]:
-    """Return the beginning of a command whose opened files are written to `trace`."""
-    calls = "trace=open,openat,openat2,connect"
-    return [
-        "strace",
-        "-f",
-        "-A",
-        "-qq",
-        "--seccomp-bpf",
-        "-s",
-        "4096",
-        "-e",
-        calls,
-        "-o",
-        str(trace),
-    ]
+def trace_command(trace: Path) -> list[str]:
+    """Return the start of a command line that records the opened files in `trace`."""
+    options = ["-f", "-A", "-qq", "--seccomp-bpf", "-s", "4096"]
+    return ["strace", *options, "-e", "trace=open,openat,openat2,connect", "-o", str(trace)]
 
 
-def opened_outside(trace: Path) -> list[str]:
-    """Return the files and addresses in a trace that were neither inputs nor part of Python."""
-    here = SAMPLES.parent.parent
-    packages = [str(here / name) for name in ("crossnetpp", "deploy", "jobs", "pipeline")]
+def find_opened_outside(trace: Path) -> list[str]:
+    """Return the files and addresses in a trace that are neither inputs nor libraries."""
+    root = SAMPLES.parent.parent
+    packages = [str(root / name) for name in ("crossnetpp", "deploy", "jobs", "pipeline")]
     own = (sys.prefix, sys.base_prefix, *packages, f"{tempfile.gettempdir()}/{SCRATCH}")
     system = ("/usr/", "/lib", "/etc/", "/proc/", "/sys/", "/dev/")
+
     found = set()
     for line in trace.read_text(errors="replace").splitlines():
         call = re.search(r"(open|openat|openat2|connect)\((.*)\)\s*= (-?\d+)", line)
@@ -236,8 +226,9 @@ def opened_outside(trace: Path) -> list[str]:
             continue
         if call[1] != "connect" and call[3].startswith("-"):
             continue
-        named = re.search(r'"(.*?)"', call[2])
-        path = named[1] if named else call[2]
+
+        quoted = re.search(r'"(.*?)"', call[2])
+        path = quoted[1] if quoted else call[2]
         if call[1] == "connect" or (path.startswith("/") and not path.startswith((*own, *system))):
             found.add(path)
     return sorted(found)
@@ -252,24 +243,27 @@ def fuzz(
     runs: bool = False,
     trace: Path | None = None,
 ) -> Iterator[tuple[int, str]]:
-    """Yield (number, what became of it) of input after input, until time or count is over."""
-    originals = [path.read_bytes() for path in samples()]
-    if runs:  # whole recordings take seconds each
-        originals = [data for path in samples() for data in beginnings(path)]
+    """Yield the number and the result of each input, until `seconds` or `count` is used up."""
+    originals = [path.read_bytes() for path in list_samples()]
+    if runs:  # whole recordings would take seconds each
+        originals = [data for path in list_samples() for data in cut_beginnings(path)]
+
+    first = seed * INPUTS_PER_SEED
     end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
         path = Path(scratch) / "input"
         reader = Child(scratch, runs=runs, trace=trace)
         try:
-            for number in range(seed * 1_000_000, seed * 1_000_000 + count):
+            for number in range(first, first + count):
                 if time.monotonic() > end:
                     break
-                sound = runs and number % 1_000_000 < len(originals)
-                path.write_bytes(
-                    originals[number % 1_000_000] if sound else damaged(number, originals)
-                )
+
+                index = number % INPUTS_PER_SEED
+                intact = runs and index < len(originals)
+                data = originals[index] if intact else damage_sample(number, originals)
+                path.write_bytes(data)
                 answer = reader.ask(path)
-                if sound and "differs from the input" in answer:
+                if intact and "differs from the input" in answer:
                     answer = f"DIFFERS {answer}"
                 if answer.split()[0].isupper() and keep is not None:
                     path.rename(keep / str(number))
@@ -279,22 +273,27 @@ def fuzz(
 
 
 def main() -> int:
-    """Return 1 when an input did what none may."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=1 << 40, help="inputs at most")
-    parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
-    parser.add_argument("--runs", action="store_true", help="whole runs instead of reading")
-    parser.add_argument("--trace", type=Path, help="file for the paths opened; needs strace")
-    parser.add_argument("--json", type=Path, help="write the counts there")
+    """Return 1 if an input caused a failure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60, help="time for all (default 60)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the damage (default 1)")
+    parser.add_argument("--count", type=int, default=1 << 40, help="number of inputs at most")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save failing inputs there")
+    parser.add_argument("--runs", action="store_true", help="enhance the inputs, not only read")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="record opened files there; needs strace"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts to FILE")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(run_on if options.runs else look_at)
+        serve_as_child(enhance_file if options.runs else read_file)
         return 0
+
     counts: Counter[str] = Counter()
-    tried = fuzz(
+    results = fuzz(
         options.seconds,
         options.seed,
         options.count,
@@ -302,19 +301,20 @@ def main() -> int:
         runs=options.runs,
         trace=options.trace,
     )
-    for number, answer in tried:
+    for number, answer in results:
         word = answer.split()[0]
         counts[word] += 1
         if word.isupper():
             sys.stdout.write(f"{number}: {answer}\n")
     sys.stdout.write(f"{counts.total()} inputs: {dict(counts)}\n")
-    outside = opened_outside(options.trace) if options.trace else None
+
+    outside = find_opened_outside(options.trace) if options.trace else None
     if outside:
         sys.stdout.write(f"OPENED {outside}\n")
     if options.json:
-        told = {"seed": options.seed, "runs": options.runs, "inputs": counts.total()}
-        told |= {"outcomes": counts, "opened_outside": outside, "machine": describe_machine()}
-        options.json.write_text(json.dumps(told, indent=1) + "\n")
+        summary = {"seed": options.seed, "runs": options.runs, "inputs": counts.total()}
+        summary |= {"outcomes": counts, "opened_outside": outside, "machine": describe_machine()}
+        options.json.write_text(json.dumps(summary, indent=1) + "\n")
     return 1 if outside or any(word.isupper() for word in counts) else 0
 
 

@@ -1,4 +1,4 @@
-"""Python imports this at its start where the folder is on the path: arms actors for chaos."""
+"""Arm actors for `jobs.stress.chaos`: Python imports this file if its folder is on the path."""
 
 import os
 import sys

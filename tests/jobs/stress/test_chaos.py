@@ -1,4 +1,4 @@
-"""A few of the runs of `python -m jobs.stress.chaos`: things are killed, the bits stay."""
+"""A few of the runs of `python -m jobs.stress.chaos`: processes are killed, the bits stay."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.support import ROOT
 RUN = """
 import sys, tempfile
 from pathlib import Path
-from jobs.stress.chaos import Chaos, three_nodes
+from jobs.stress.chaos import Chaos, start_cluster
 from tests.support.recordings import write_pair
 with tempfile.TemporaryDirectory(prefix="rc-", ignore_cleanup_errors=True) as name:
     folder = Path(name)
-    with three_nodes(folder / "ray") as cluster:
+    with start_cluster(folder / "ray") as cluster:
         chaos = Chaos(cluster, folder, *write_pair(folder, frames=120))
         for number, event in enumerate(("before commit", "raylet", "driver")):
-            # a moment drawn by lot may hit a node whose actor has nothing to do yet
+            # A random moment may hit a node whose actor is still idle
             for seed in range(10 * number, 10 * number + 6):
                 outcome = chaos.run(event, seed)
                 print(outcome, flush=True)
@@ -33,7 +33,7 @@ with tempfile.TemporaryDirectory(prefix="rc-", ignore_cleanup_errors=True) as na
 
 @pytest.mark.ray
 def test_killed_actor_raylet_and_driver_leave_the_bits_as_they_are() -> None:
-    # in a process of its own: Ray keeps one cluster's address and token for a process's life
+    # In its own process, because Ray keeps a cluster's address and token until the process ends
     command = [sys.executable, "-c", RUN]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False

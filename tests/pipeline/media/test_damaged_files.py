@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.media.cut import beginnings
-from jobs.stress.fuzz_media import damaged, fuzz, look_at, samples
+from jobs.media.cut import cut_beginnings
+from jobs.stress.fuzz_media import damage_sample, fuzz, list_samples, read_file
 from pipeline.errors import InputError, MediaError
 from pipeline.media.read.probe import probe, scan
 from tests.support import DATA
@@ -31,16 +31,17 @@ def test_damaged_recordings_neither_kill_nor_hang_the_reader() -> None:
 @pytest.mark.parametrize("number", [1000000, 1000017, 1000048])
 def test_inputs_that_once_escaped(number: int, tmp_path: Path) -> None:
     path = tmp_path / "input"
-    path.write_bytes(damaged(number, [sample.read_bytes() for sample in samples()]))
-    assert look_at(str(path)).split()[0] in ("read", "refused")
+    path.write_bytes(damage_sample(number, [sample.read_bytes() for sample in list_samples()]))
+    assert read_file(str(path)).split()[0] in ("read", "refused")
 
 
 def test_a_stream_that_the_header_does_not_tell_of(tmp_path: Path) -> None:
     # FLV may begin one at any time; PyAV raised IndexError
     path = tmp_path / "input"
-    path.write_bytes(damaged(51000786, [cut for p in samples() for cut in beginnings(p)]))
+    originals = [cut for sample in list_samples() for cut in cut_beginnings(sample)]
+    path.write_bytes(damage_sample(51000786, originals))
     assert path.read_bytes()[:3] == b"FLV"
-    assert look_at(str(path)).split()[0] in ("read", "refused")
+    assert read_file(str(path)).split()[0] in ("read", "refused")
 
 
 @pytest.mark.parametrize(

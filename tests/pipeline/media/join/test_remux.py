@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from jobs.media.cut import beginning
+from jobs.media.cut import cut_beginning
 from pipeline.errors import InputError, StageError
 from pipeline.media.join.capabilities import container_notes, default_output
 from pipeline.media.join.remux import assemble
@@ -158,7 +158,7 @@ def test_transport_stream_stays_one(tmp_path: Path) -> None:
 def test_matroska_ends_when_the_input_does_to_within_its_steps(tmp_path: Path) -> None:
     # the last frame starts 0.34 ms early there, and what it lasts is read 0.67 ms short
     path = tmp_path / "in.mp4"
-    path.write_bytes(beginning(DATA / "odd" / "rotate-buck-bunny.mp4", 8, "mp4"))
+    path.write_bytes(cut_beginning(DATA / "odd" / "rotate-buck-bunny.mp4", 8, "mp4"))
     out = remade(path, tmp_path, name="out.mkv")
     assert whole(probe(str(path)), out) == []
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from jobs.media.cut import beginning
+from jobs.media.cut import cut_beginning
 from pipeline.media.join.capabilities import container_notes
 from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
@@ -40,7 +40,7 @@ def test_a_transport_streams_sound_goes_into_other_containers(tmp_path: Path, na
     # AAC has a header before each frame there, and in no other container
     path = make_video(tmp_path / "in.mp4", extras=True)
     joined = tmp_path / "in.ts"
-    joined.write_bytes(beginning(path, 40, "mpegts"))
+    joined.write_bytes(cut_beginning(path, 40, "mpegts"))
     out = remade(joined, tmp_path, name=name)
     clip = probe(str(joined))
     assert whole(clip, out) == []
