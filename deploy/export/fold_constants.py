@@ -1,4 +1,4 @@
-"""A graph with all that is constant computed beforehand: tracers write out every pad and slice."""
+"""Constant folding for exported graphs; the tracer spells out the arithmetic of every pad."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.export.session import import_onnxruntime
 
 
 def fold_constants(model: bytes) -> bytes:
-    """Return an ONNX file that computes the same by a third of the nodes, standard ones only."""
+    """Return an equivalent ONNX file with a third of the nodes, all of them standard operators."""
     import onnx  # optional, as onnxruntime
 
     ort = import_onnxruntime()
@@ -19,9 +19,10 @@ def fold_constants(model: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
         ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        answer = onnx.load(options.optimized_model_filepath)
-    # onnxruntime names every family of operators it knows
-    standard = [entry for entry in answer.opset_import if entry.domain == ""]
-    del answer.opset_import[:]
-    answer.opset_import.extend(standard)
-    return bytes(answer.SerializeToString())
+        folded = onnx.load(options.optimized_model_filepath)
+
+    # onnxruntime declares all operator domains it knows, used or not
+    standard = [entry for entry in folded.opset_import if entry.domain == ""]
+    del folded.opset_import[:]
+    folded.opset_import.extend(standard)
+    return bytes(folded.SerializeToString())

@@ -1,7 +1,7 @@
-"""What is exported: whole pixels in, whole pixels out, and everything numeric between them.
+"""The exported graphs: integer pixels in, integer pixels out, and all numerics in between.
 
-`prepare` does what depends on the reference alone, `frame` the rest: a reference serves many
-frames. A network without such a part is one graph, `whole`.
+A reference serves many frames, so `prepare` computes everything that depends on the reference
+alone, and `frame` the rest. A network that cannot be split is one graph, `whole`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,16 @@ from deploy.export.convolutions import ConvolutionSolver
 from deploy.export.lowering import Precision, lower_network
 
 Part = Literal["prepare", "frame", "whole"]
-PixelType = Literal["uint8", "uint16", "int32"]
-"""int32 holds 0..65535 where an engine knows no uint16 (TensorRT)."""
-Target = Literal["any", "tensorrt"]
-"""For whom a graph is written; see deploy/export/convolutions.py for what TensorRT wants."""
+PixelType = Literal["uint8", "uint16", "int32"]  # int32 replaces uint16 in TensorRT: 0..65535
+Target = Literal["any", "tensorrt"]  # for TensorRT see deploy/export/convolutions.py
 LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
 FEATURES = ("f4", "f8", "f16", "f32")
-PREPARED_TENSORS = ("unsharp", *FEATURES)
-"""What `prepare` hands to `frame`, float32 N x C x H/k x W/k."""
+PREPARED_TENSORS = ("unsharp", *FEATURES)  # from `prepare` to `frame`, N x C x H/k x W/k float32
 
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """What decides the bytes of an exported graph, apart from the weights."""
+    """All that determines the bytes of an exported graph, apart from the weights."""
 
     part: Part
     scale: int
@@ -56,13 +53,13 @@ class GraphSpec:
 
     @property
     def name(self) -> str:
-        """For example `frame_x4_uint8_fp32`, with `_tensorrt` where it is written for that."""
+        """For example `frame_x4_uint8_fp32`, or `frame_x4_uint8_fp32_tensorrt`."""
         name = f"{self.part}_x{self.scale}_{self.pixels}_{self.precision}"
         return name if self.target == "any" else f"{name}_{self.target}"
 
 
 def list_parts(network: nn.Module) -> tuple[Part, ...]:
-    """Return the graphs that `network` is exported as."""
+    """Return the parts into which `network` is exported, in the order in which they run."""
     return ("prepare", "frame") if isinstance(network, CrossNetFast) else ("whole",)
 
 
@@ -77,12 +74,12 @@ class _Graph(nn.Module):
         self._levels = LEVELS[spec.pixels]
 
     def _planes(self, frames: Tensor) -> Tensor:
-        """Return float32 N x 3 x H x W in 0..1 of pixels N x H x W x 3."""
-        # floats first: TensorRT moves no uint8 about
+        """Convert pixels N x H x W x 3 to float32 N x 3 x H x W in 0..1."""
+        # to float before the transpose: TensorRT cannot transpose uint8
         return frames.to(torch.float32).permute(0, 3, 1, 2) * (1 / self._levels)
 
     def _pixels(self, planes: Tensor) -> Tensor:
-        """Return pixels N x H x W x 3 of N x 3 x H x W: rounded and clamped, once."""
+        """Convert N x 3 x H x W to pixels N x H x W x 3, clamped and rounded."""
         levels = (planes.float().clamp(0, 1) * self._levels).round()
         return levels.permute(0, 2, 3, 1).to(getattr(torch, self.spec.pixels))
 
@@ -108,7 +105,7 @@ class _Whole(_Graph):
 
 
 def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
-    """Return the module to be exported; `network` is rewritten in place (see `lower_network`).
+    """Return the module to export; `network` is rewritten in place (see `lower_network`).
 
     Pixels are N x H x W x 3 of `spec.pixels`, H and W multiples of the network's.
     """
@@ -119,14 +116,14 @@ def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
 def make_example_inputs(
     network: Network, spec: GraphSpec, batch: int, height: int, width: int
 ) -> Sequence[Tensor]:
-    """Return distinct inputs of the graph for output frames of `height` x `width`."""
+    """Return random inputs of the graph for output frames of `height` x `width`."""
     generator = torch.Generator().manual_seed(height * width)
     dtype = getattr(torch, spec.pixels)
 
     def pixels(size: tuple[int, int]) -> Tensor:
         shape = (batch, *size, 3)
-        drawn = torch.randint(0, LEVELS[spec.pixels] + 1, shape, generator=generator)
-        return drawn.to(dtype)
+        levels = torch.randint(0, LEVELS[spec.pixels] + 1, shape, generator=generator)
+        return levels.to(dtype)
 
     lr = pixels((height // spec.scale, width // spec.scale))
     ref = pixels((height, width))
@@ -134,8 +131,9 @@ def make_example_inputs(
         return lr, ref
     if spec.part == "prepare":
         return (ref,)
+
     assert isinstance(network, CrossNetFast)
     with torch.inference_mode():
         prepared = build_graph(network, GraphSpec("prepare", spec.scale, spec.pixels))(ref)
-    # tensors made in inference mode cannot be traced
+    # cloned, because tensors made in inference mode cannot be traced
     return lr, ref, *(tensor.clone() for tensor in prepared)

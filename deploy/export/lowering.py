@@ -1,6 +1,6 @@
-"""Rewrite a network into layers that engines run fast, without changing what it computes.
+"""Rewrite a network into layers that engines run fast, without changing its results.
 
-Deconvolutions become convolutions and a pixel shuffle; convolutions may run in float16 while all
+Deconvolutions become convolutions and a pixel shuffle. Convolutions may run in float16, while all
 coordinates, warps and sums between them stay in float32.
 """
 
@@ -12,23 +12,28 @@ import torch
 from torch import Tensor, nn
 
 Precision = Literal["fp32", "fp16"]
+
+# layers that may run in float16
 HALF_PRECISION_LAYERS = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuffle)
-"""Layers that may run in float16."""
+
+# Convolutions with at most this many outputs compute flows and images, for which float16 is too
+# coarse: at 128 pixels its steps are an eighth of a pixel. (Two channels of a repacked
+# deconvolution count as 8.)
 MOST_COORDINATE_CHANNELS = 8
-"""Convolutions with so few outputs make flows and pictures, which float16 would blur: at 128 pixels
-it knows steps of an eighth. (Two channels of a repacked deconvolution are 8.)"""
 
 
 class RepackedDeconv(nn.Sequential):
     """A 4 x 4 deconvolution of stride 2 as a 3 x 3 convolution and a pixel shuffle.
 
-    Output pixel 2 i + a sees the inputs i - 1 and i through taps 3 and 1 (a = 0), and i and i + 1
-    through taps 2 and 0 (a = 1); rows and columns alike.
+    Output pixel 2 i + a depends on the inputs i - 1 and i through taps 3 and 1 (a = 0), and on i
+    and i + 1 through taps 2 and 0 (a = 1), in rows and columns alike.
     """
 
     def __init__(self, deconv: nn.ConvTranspose2d) -> None:
         inputs, outputs = deconv.in_channels, deconv.out_channels
         conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=deconv.bias is not None)
+
+        # for each parity of the output: (position in the new kernel, tap of the old one)
         taps = torch.zeros(outputs, 2, 2, inputs, 3, 3)
         seen = {0: ((0, 3), (1, 1)), 1: ((1, 2), (2, 0))}
         old = deconv.weight.detach().transpose(0, 1)
@@ -37,6 +42,7 @@ class RepackedDeconv(nn.Sequential):
                 for row, k in rows:
                     for column, m in columns:
                         taps[:, a, b, :, row, column] = old[:, :, k, m]
+
         conv.weight.data = taps.reshape(4 * outputs, inputs, 3, 3)
         if deconv.bias is not None and conv.bias is not None:
             conv.bias.data = deconv.bias.detach().repeat_interleave(4)
@@ -44,7 +50,7 @@ class RepackedDeconv(nn.Sequential):
 
 
 def is_repackable(layer: nn.Module) -> bool:
-    """Return whether `layer` is a deconvolution of the kind that both networks have."""
+    """Return whether `layer` is a deconvolution of the kind used in both networks."""
     return isinstance(layer, nn.ConvTranspose2d) and (
         layer.kernel_size,
         layer.stride,
@@ -63,12 +69,12 @@ class HalfPrecision(nn.Module):
         self.layers = layers.half()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return what the layers make of `inputs`, in the type of `inputs`."""
-        answer: Tensor = self.layers(inputs.half())
-        return answer.to(inputs.dtype)
+        """Return the output of the layers, in the type of `inputs`."""
+        outputs: Tensor = self.layers(inputs.half())
+        return outputs.to(inputs.dtype)
 
 
-def _takes_half(module: nn.Module) -> bool:
+def _can_run_in_half(module: nn.Module) -> bool:
     inside = [m for m in module.modules() if not isinstance(m, nn.Sequential)]
     return (
         isinstance(module, (nn.Conv2d, nn.Sequential))
@@ -79,24 +85,25 @@ def _takes_half(module: nn.Module) -> bool:
     )
 
 
-def _replace(module: nn.Module, *, half: bool) -> None:
+def _replace_layers(module: nn.Module, *, half: bool) -> None:
     for name, child in module.named_children():
         if is_repackable(child):
             assert isinstance(child, nn.ConvTranspose2d)
             child = RepackedDeconv(child)
             setattr(module, name, child)
         elif not isinstance(child, nn.Conv2d):
-            _replace(child, half=False)
-        if half and _takes_half(child):
+            _replace_layers(child, half=False)
+
+        if half and _can_run_in_half(child):
             setattr(module, name, HalfPrecision(child))
         elif half:
-            _replace(child, half=True)
+            _replace_layers(child, half=True)
 
 
 def lower_network(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
-    """Return `network`, changed in place, ready to be exported or compiled.
+    """Rewrite `network` in place for export or compilation, and return it.
 
-    With fp16 the longest chains of convolutions and activations run in float16.
+    With fp16, chains of convolutions and activations run in float16, as long as possible.
     """
-    _replace(network, half=precision == "fp16")
+    _replace_layers(network, half=precision == "fp16")
     return network

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from deploy.protocol import EngineError
 
+# maps named inputs to the outputs of a graph
 RunGraph = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
-"""From named inputs to the outputs of a graph."""
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
 def import_onnxruntime() -> Any:
-    """Return the package; raises EngineError when it is missing or broken."""
+    """Return the package; raises EngineError if it is missing or broken."""
     try:
         import onnxruntime as ort
     except (ImportError, OSError) as error:
@@ -28,37 +28,33 @@ def import_onnxruntime() -> Any:
 
 
 def create_session(model: bytes, *, threads: int) -> RunGraph:
-    """Return a function that runs an ONNX file; EngineError when onnxruntime refuses it."""
+    """Return a function that runs an ONNX file; raises EngineError if onnxruntime refuses it."""
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # threads that wait spinning would take the cores from decoding and encoding
+    # spinning threads would slow down decoding and encoding
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    providers = [
-        name for name in (CUDA_PROVIDER, "CPUExecutionProvider") if name in _providers(ort)
-    ]
+
+    available = ort.get_available_providers()
+    providers = [name for name in (CUDA_PROVIDER, "CPUExecutionProvider") if name in available]
     try:
-        made = ort.InferenceSession(model, options, providers=providers)
+        session = ort.InferenceSession(model, options, providers=providers)
     except (RuntimeError, ValueError) as error:
         # onnxruntime's own exceptions derive from these
         raise EngineError(f"onnxruntime refuses the graph: {error}; try --engine torch") from error
 
-    # exporters drop inputs that nothing depends on
-    names = {given.name for given in made.get_inputs()}
+    # the exporter drops inputs that the outputs do not depend on
+    names = {node.name for node in session.get_inputs()}
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        fed = {name: array for name, array in inputs.items() if name in names}
-        return [np.asarray(output) for output in made.run(None, fed)]
+        used = {name: array for name, array in inputs.items() if name in names}
+        return [np.asarray(output) for output in session.run(None, used)]
 
     return run
 
 
-def _providers(ort: Any) -> list[str]:
-    return list(ort.get_available_providers())
-
-
 def has_cuda_provider() -> bool:
     """Return whether onnxruntime can use a CUDA device."""
-    return CUDA_PROVIDER in _providers(import_onnxruntime())
+    return CUDA_PROVIDER in import_onnxruntime().get_available_providers()

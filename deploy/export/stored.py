@@ -1,4 +1,4 @@
-"""Exported graphs, kept in the registry."""
+"""Exported graphs in the registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.registry import Entry, Facts, Registry
 
 
 def load_model_network(model: str) -> Network:
-    """Return the network named `model`; EngineError for weights that cannot be used."""
+    """Return the network of `model`; raises EngineError if its weights cannot be used."""
     try:
         return load_network(model)
     except WeightsError as error:
@@ -24,23 +24,23 @@ def load_model_network(model: str) -> Network:
 
 
 @lru_cache(maxsize=8)
-def _sha256(path: str, size: int, changed: int) -> str:
-    with open(path, "rb") as file:  # noqa: PTH123 - hashlib wants a file
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as file:  # noqa: PTH123 - hashlib needs an open file
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(model: str) -> str:
-    """Return the digest of the weights named `model`; EngineError when there are none."""
+    """Return the digest of the weights of `model`; raises EngineError if there are none."""
     try:
         path = weights_path(model)
     except WeightsError as error:
         raise EngineError(str(error)) from error
-    found = path.stat()
-    return _sha256(str(path), found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    return _sha256(str(path), status.st_size, status.st_mtime_ns)
 
 
 def graph_key(model: str, spec: GraphSpec) -> Facts:
-    """Return what decides the bytes of an exported graph."""
+    """Return all facts that determine the bytes of an exported graph."""
     return {
         "kind": "onnx",
         "weights": weights_sha256(model),
@@ -52,7 +52,7 @@ def graph_key(model: str, spec: GraphSpec) -> Facts:
 
 
 def get_or_export_graph(model: str, spec: GraphSpec, registry: Registry | None = None) -> Entry:
-    """Return the ONNX file of `model`, exporting it where the registry has none."""
+    """Return the ONNX file of `model` from the registry, exporting it if it is missing."""
 
     def make() -> tuple[bytes, Facts]:
         content, differences = export_checked_graph(load_model_network(model), spec)

@@ -1,9 +1,9 @@
-"""Networks to ONNX, opset 18, for any batch, height and width; checked before they are used.
+"""Export networks to ONNX for any batch, height and width, and compare them with PyTorch.
 
-Opset 18, because from 20 on GridSample says `linear`, which TensorRT's parser took for nearest
-(NVIDIA/TensorRT#4646). The exporter that traces is used: torch.export reasons about every height
-and width by symbols, which for the solver inside `fast` takes 170 s of CPU time where tracing takes
-6; a trace holds no shape, because the networks ask for sizes nowhere but in tensor operations.
+Opset 18, because GridSample's mode is called `linear` from opset 20 on, which TensorRT's parser
+took for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export handles every
+height and width symbolically: for the solver inside `fast` it takes 170 s of CPU time, tracing 6 s.
+A trace still fits any shape, because the networks use sizes only inside tensor operations.
 """
 
 from __future__ import annotations
@@ -27,21 +27,18 @@ from deploy.export.session import create_session
 from deploy.protocol import EngineError
 
 OPSET = 18
-EXPORT_VERSION = 2
-"""Counts changes of this file, graphs.py or lowering.py that change what is exported."""
-EXAMPLE_SIZE = 2, 64, 128
-"""Batch, height and width of the traced example: all different, none 1."""
-PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))
-LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}
-"""Levels of 8 bits by which a pixel may differ from PyTorch."""
+EXPORT_VERSION = 2  # counts the changes of this folder that change exported graphs
+EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example: distinct, none 1
+PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))  # batch, height and width
+LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in levels of 8 bits
 
 
 class ExportError(EngineError):
-    """Report a graph that cannot be exported, or is not what PyTorch computes."""
+    """Report a graph that cannot be exported, or that differs from PyTorch."""
 
 
-def _axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
-    """Return which axes of inputs and outputs vary; one name means one size."""
+def _dynamic_axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
+    """Return the names of the variable axes; axes of the same name have the same size."""
     axes = {"lr": {0: "n", 1: "h", 2: "w"}}
     axes |= {name: {0: "n", 1: "height", 2: "width"} for name in ("ref", "sr")}
     axes["unsharp"] = {0: "n", 2: "height", 3: "width"}
@@ -51,27 +48,27 @@ def _axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
 
 
 def export_graph(network: Network, spec: GraphSpec) -> bytes:
-    """Return the ONNX file of `network` as `spec` says; pixels in and out.
+    """Return the ONNX file of `network` for `spec`; its inputs and outputs are pixels.
 
-    Raises ExportError for weights that are not finite and for packages that are missing.
+    Raises ExportError for weights that are not finite and for missing packages.
     """
-    onnx = _onnx()
+    onnx = _import_onnx()
+
     broken = [k for k, v in network.state_dict().items() if not bool(torch.isfinite(v).all())]
     if broken:
         raise ExportError(
             f"found weights that are not finite ({broken[0]} and {len(broken) - 1} more), "
-            "expected numbers; train again or take another file"
+            "expected numbers; train again or use another file"
         )
+
     network = copy.deepcopy(network).cpu().float().eval()
-    # the tracer knows no uint16: int32 in its place, until the file is written
+    # the tracer does not support uint16, so it traces int32, which is replaced afterwards
     traced = replace(spec, pixels="int32") if spec.pixels == "uint16" else spec
     inputs = tuple(make_example_inputs(copy.deepcopy(network), traced, *EXAMPLE_SIZE))
     file = io.BytesIO()
-    with (
-        torch.no_grad(),
-        warnings.catch_warnings(),
-    ):
-        # the tracer's are many, and parity with PyTorch at several sizes is the better judge
+
+    with torch.no_grad(), warnings.catch_warnings():
+        # the tracer warns a lot; the comparison with PyTorch at several sizes finds real errors
         warnings.simplefilter("ignore")
         torch.onnx.export(
             build_graph(network, traced),
@@ -81,11 +78,12 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
             opset_version=OPSET,
             input_names=list(spec.inputs),
             output_names=list(spec.outputs),
-            dynamic_axes=_axes(spec),
+            dynamic_axes=_dynamic_axes(spec),
         )
+
     model = onnx.load_from_string(file.getvalue())
     if traced is not spec:
-        _say_uint16(model, onnx.TensorProto)
+        _declare_uint16(model, onnx.TensorProto)
     onnx.checker.check_model(model, full_check=True)
     if spec.target == "tensorrt":
         model = onnx.load_from_string(fold_constants(bytes(model.SerializeToString())))
@@ -93,8 +91,8 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _say_uint16(model: Any, types: Any) -> None:
-    """Let pixels, which are cast to and from float32 at once, be uint16 and not int32."""
+def _declare_uint16(model: Any, types: Any) -> None:
+    """Change the type of pixels from int32 to uint16; the graph casts them to float32 at once."""
     pixels = {"lr", "ref", "sr"}
     for value in (*model.graph.input, *model.graph.output):
         if value.name in pixels:
@@ -102,11 +100,11 @@ def _say_uint16(model: Any, types: Any) -> None:
     for node in model.graph.node:
         if node.op_type == "Cast" and set(node.output) & pixels:
             node.attribute[0].i = types.UINT16
-    # what was inferred from the old types
+    # inferred from the old types
     del model.graph.value_info[:]
 
 
-def _onnx() -> Any:
+def _import_onnx() -> Any:
     try:
         import onnx
     except (ImportError, OSError) as error:
@@ -117,10 +115,10 @@ def _onnx() -> Any:
 
 
 def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, float]:
-    """Run an exported graph on onnxruntime and hold it against `network` at three sizes.
+    """Compare an exported graph on onnxruntime with `network` at three sizes.
 
-    Returns the largest difference: in levels of 8 bits (`sr`), else relative to the largest value.
-    Raises ExportError where it is larger than `LARGEST_DIFFERENCE` allows.
+    Returns the largest difference of each output: in levels of 8 bits for `sr`, relative to the
+    largest value for others. Raises ExportError if one exceeds `LARGEST_DIFFERENCE`.
     """
     run = create_session(model, threads=1)
     reference = build_graph(copy.deepcopy(network), GraphSpec(spec.part, spec.scale, spec.pixels))
@@ -130,21 +128,23 @@ def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, f
         with torch.inference_mode():
             answer = reference(*inputs)
         expected = answer if isinstance(answer, tuple) else (answer,)
-        fed = dict(zip(spec.inputs, (tensor.numpy() for tensor in inputs), strict=True))
-        for name, want, got in zip(spec.outputs, expected, run(fed), strict=True):
+
+        arrays = dict(zip(spec.inputs, (tensor.numpy() for tensor in inputs), strict=True))
+        for name, want, got in zip(spec.outputs, expected, run(arrays), strict=True):
             worst[name] = max(worst.get(name, 0.0), _difference(want.numpy(), got, spec))
-    _judge(worst, spec)
+
+    _check_differences(worst, spec)
     return worst
 
 
 def _difference(want: NDArray[Any], got: NDArray[Any], spec: GraphSpec) -> float:
-    miss = float(np.abs(want.astype(np.float64) - got).max())
+    largest = float(np.abs(want.astype(np.float64) - got).max())
     if spec.part == "prepare":
-        return miss / float(np.abs(want).max())
-    return miss if spec.pixels == "uint8" else miss / 257
+        return largest / float(np.abs(want).max())
+    return largest if spec.pixels == "uint8" else largest / 257
 
 
-def _judge(worst: Mapping[str, float], spec: GraphSpec) -> None:
+def _check_differences(worst: Mapping[str, float], spec: GraphSpec) -> None:
     allowed = LARGEST_DIFFERENCE[spec.precision]
     limit = allowed if spec.part != "prepare" else allowed * 1e-3
     wrong = {name: value for name, value in worst.items() if value > limit}
@@ -152,12 +152,12 @@ def _judge(worst: Mapping[str, float], spec: GraphSpec) -> None:
         name, value = max(wrong.items(), key=lambda item: item[1])
         raise ExportError(
             f"the exported graph {spec.name} differs from PyTorch by {value:.3g} in {name}, "
-            f"expected at most {limit:g}; it is not used"
+            f"expected at most {limit:g}; try --engine torch"
         )
 
 
 def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict[str, float]]:
-    """Return an ONNX file that agrees with `network`, and by how much it differs."""
+    """Return an ONNX file that agrees with `network`, and the difference of each output."""
     model = export_graph(network, spec)
     return model, check_parity(network, spec, model)
 
@@ -165,7 +165,7 @@ def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict
 def write_graphs(
     network: Network, specs: list[GraphSpec], folder: Path
 ) -> dict[Path, dict[str, float]]:
-    """Write one checked ONNX file for each spec into `folder`; returns path -> differences."""
+    """Write one checked ONNX file per spec into `folder`; returns their paths and differences."""
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for spec in specs:
