@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from deploy.load import load_engine
-from deploy.protocol import EngineError, Pixels
+from deploy.protocol import EngineError
 from pipeline.errors import InputError
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import plan_header, tasks_for
+from pipeline.pixels import Pixels
 from pipeline.planning.pinned import settle
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter

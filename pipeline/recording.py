@@ -9,12 +9,12 @@ from typing import Any, Literal, Protocol
 from pipeline.errors import MediaError
 from pipeline.lightfield.reader import ViewReader, index_of, read_views
 from pipeline.lightfield.sidecar import sidecar_path
-from pipeline.media.colour import Pixels
 from pipeline.media.read.frames import Frame, FrameReader
 from pipeline.media.read.frames import read as read_clip
 from pipeline.media.read.probe import scan as scan_clip
 from pipeline.media.sandbox.parent import called
 from pipeline.paths import check_text
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex
 from pipeline.schema.settings import GridSettings, RunSettings
 

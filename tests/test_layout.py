@@ -40,7 +40,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("media", "remote"),
         ("schema",),
         ("paths",),
-        ("errors", "progress", "interrupt"),
+        ("errors", "progress", "interrupt", "pixels"),
     ),
     "pipeline.media": (
         ("join",),

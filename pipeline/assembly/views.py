@@ -8,7 +8,6 @@ from pathlib import Path
 from pipeline.lightfield import sidecar
 from pipeline.lightfield.intermediate import as_stills, joined_by_packets
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import Times, frames_in_order
 from pipeline.lightfield.sinks import SheetSink, open_sink
 from pipeline.lightfield.targets import target_grid
@@ -19,6 +18,7 @@ from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.encoder import check_encoder, default_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.given import steps_of
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Grid
 from pipeline.schema.plan import Plan
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from deploy.protocol import Pixels
 from pipeline.errors import StageError
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
 from pipeline.media.alpha import Plane, keeps
 from pipeline.pairing.choose_views import GIVEN
-from pipeline.pairing.fit import prepare_reference, same_depth
-from pipeline.pairing.upsample import as_pixels
+from pipeline.pairing.fit import prepare_reference
+from pipeline.pixels import Pixels, as_pixels, match_depth
 from pipeline.recording import open_frames, read
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
@@ -80,7 +79,7 @@ class DecodeStage:
             return _Entry(pts, lr)
         plan = self._plan
         if choice.why == GIVEN:
-            given = same_depth(self._frame(choice.ref_pts), lr)
+            given = match_depth(self._frame(choice.ref_pts), lr)
             if given.shape[:2] == (plan.height, plan.width):
                 return _Entry(pts, lr, given=given)
         if not self._borrow:

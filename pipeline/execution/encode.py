@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.protocol import Pixels
 from pipeline.execution.task import SegmentTask, StagePosition
 from pipeline.ledger.run_folder import RunFolder, Written
 from pipeline.lightfield.intermediate import Storage
 from pipeline.media.write.segment import SegmentWriter
+from pipeline.pixels import Pixels
 from pipeline.schema.plan import Plan, SegmentRecord
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lightfield.packing import Pixels
+from pipeline.pixels import Pixels
 
 PER_STEP = 0.1
 """Powers of ten by which a reference counts less for each grid step that it is farther away; with

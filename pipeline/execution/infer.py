@@ -5,11 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deploy.protocol import Engine, Pixels
+from deploy.protocol import Engine
 from pipeline.errors import StageError
 from pipeline.execution.fusion import fuse
 from pipeline.execution.task import Batch, Enhanced
-from pipeline.pairing.upsample import as_pixels, upsample
+from pipeline.pairing.upsample import upsample
+from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.plan import Plan
 
 

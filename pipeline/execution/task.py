@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.protocol import Pixels
 from pipeline.media.alpha import Plane
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip
 from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.reference_map import ReferenceMap

@@ -16,13 +16,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from deploy.protocol import Engine, Pixels
+from deploy.protocol import Engine
 from pipeline.errors import StageError
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import Batch, Enhanced, SegmentTask, StageClock, StagePosition
 from pipeline.ledger.run_folder import RunFolder
+from pipeline.pixels import Pixels
 from pipeline.schema.plan import Plan, SegmentRecord
 
 logger = logging.getLogger(__name__)

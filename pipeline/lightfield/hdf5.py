@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.lightfield.mat5 import Mat5, is_mat5
+from pipeline.pixels import Pixels
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
 KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
 """Name of a data set -> its axes: CrossNet's, and that of HCI (and, reversed, of MATLAB files)."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.pixels import Pixels
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Window = tuple[slice, slice]
 PACKED = ("lenslet", "mosaic", "quilt")
 

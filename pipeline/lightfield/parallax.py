@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import ViewReader
+from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Clip
 
 LONG_SIDE = 512
@@ -104,9 +104,7 @@ def _pairs(clip: Clip, along: int) -> Iterator[tuple[int, int, int]]:
 
 def grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
     """Return a reduced grey picture with even contrast, whatever its exposure."""
-    if rgb.dtype == np.uint16:
-        rgb = np.asarray(rgb >> 8, np.uint8)
-    plane = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    plane = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     shrink = max(plane.shape) / long_side
     if shrink > 1:
         size = round(plane.shape[1] / shrink), round(plane.shape[0] / shrink)

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from pipeline.errors import StageError
 from pipeline.lightfield import hdf5
-from pipeline.lightfield.packing import Pixels, take
+from pipeline.lightfield.packing import take
 from pipeline.media.pictures import stills
 from pipeline.media.read import frames as media
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox import parent
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Grid, View
 
 OPEN_VIDEOS = 2

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 
 from pipeline.lightfield import hdf5
-from pipeline.lightfield.packing import Pixels, window
+from pipeline.lightfield.packing import window
 from pipeline.lightfield.reader import sheet_place
 from pipeline.media.pictures import stills
 from pipeline.media.write.video import VideoWriter
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Grid
 
 IN_MEMORY = 256 << 20

@@ -17,6 +17,7 @@ from pipeline.media.pictures.numbered import check_comparable
 from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
 from pipeline.pairing.given import given_moments, steps_of
+from pipeline.pixels import match_deeper
 from pipeline.schema.clip import Clip, Model
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
@@ -116,7 +117,7 @@ def per_frame(
 
     for pair in pairs(sr, ground_truth):
         if pair.frame not in skip:
-            measured = quality(*_same_depth(pair.made, pair.truth))
+            measured = quality(*match_deeper(pair.made, pair.truth))
             yield FrameQuality(pair.frame, pair.pts, *measured)
 
 
@@ -138,14 +139,6 @@ def vmaf_of(
         scores = running.scores()
     kept = [score for number, score in enumerate(scores) if number not in skip]
     return round(float(np.mean(kept)), 3)
-
-
-def _same_depth(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bring 8 and 16 bit pictures to 16 bit when they differ; 257 maps 255 to 65535."""
-    if a.dtype == b.dtype:
-        return a, b
-    a16, b16 = (x.astype(np.uint16) * 257 if x.dtype == np.uint8 else x for x in (a, b))
-    return a16, b16
 
 
 def summarise(frames: list[FrameQuality]) -> Evaluation:

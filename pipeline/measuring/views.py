@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PairingError
 from pipeline.lightfield.parallax import grey
 from pipeline.lightfield.reader import ViewReader
-from pipeline.pairing.fit import Pixels, same_depth
+from pipeline.pixels import match_deeper
 from pipeline.schema.clip import Clip, Grid, Model
 
 Places = Mapping[tuple[int, int], float | None]
@@ -170,7 +170,7 @@ def _views(
             assert there is not None
             measured = [
                 quality(
-                    *_alike(
+                    *match_deeper(
                         results.get(grid.number(position, moment)),
                         truths.get(truth_grid.number(there, moment)),
                     )
@@ -193,11 +193,6 @@ def _views(
     finally:
         results.close()
         truths.close()
-
-
-def _alike(a: Pixels, b: Pixels) -> tuple[Pixels, Pixels]:
-    deep = a if a.itemsize > b.itemsize else b
-    return same_depth(a, deep), same_depth(b, deep)
 
 
 def _by_distance(views: tuple[ViewQuality, ...]) -> tuple[Distance, ...]:

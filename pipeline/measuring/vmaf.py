@@ -16,10 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, StageError
+from pipeline.pixels import to_8_bit
 
 LEAST_SIDE = 32
 """Pixels: below it libvmaf's filters, the largest of 17 lines on a fourth of the size, refuse."""
@@ -115,7 +115,7 @@ class Vmaf:
         try:
             for picture in (made, truth):
                 assert picture.shape == self._shape
-                self._process.stdin.write(_as_8_bit(picture).tobytes())
+                self._process.stdin.write(to_8_bit(picture).tobytes())
         except BrokenPipeError:
             raise self._failure() from None
 
@@ -135,9 +135,3 @@ class Vmaf:
         self._complaints.seek(0)
         said = (self._complaints.read().strip().splitlines() or ["nothing"])[-1]
         return StageError(f"ffmpeg could not measure VMAF and said: {said}")
-
-
-def _as_8_bit(picture: NDArray[Any]) -> NDArray[np.uint8]:
-    if picture.dtype == np.uint8:
-        return np.asarray(picture, np.uint8)
-    return np.asarray((picture.astype(np.uint32) + 128) // 257, np.uint8)

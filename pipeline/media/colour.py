@@ -18,9 +18,8 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from pipeline.errors import MediaError
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Colour
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _UNSPECIFIED = 2
 _MATRICES = {

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError, StageError
-from pipeline.media.colour import Pixels
 from pipeline.media.read.frames import FrameReader, read
 from pipeline.media.read.probe import scan
 from pipeline.pairing.choose_frames import (
@@ -42,6 +41,7 @@ from pipeline.pairing.geometry import (
 )
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.thumbnails import likeness
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, ticks
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.read.frames import Frame
-from pipeline.pairing.fit import Pixels
-from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, eight_bit, likeness, thumbnail
+from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, likeness, thumbnail
+from pipeline.pixels import Pixels, high_byte
 
 CUT_WIDTH = 256
 """Width of the pictures in which scene cuts are looked for."""
@@ -60,7 +60,7 @@ def look(frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns:
 def _small(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
     size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
-    small = cv2.resize(eight_bit(rgb), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(high_byte(rgb), size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(np.rot90(np.asarray(small, np.uint8), turns))
 
 

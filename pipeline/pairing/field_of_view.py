@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pairing.fit import Affine, Pixels
-from pipeline.pairing.thumbnails import eight_bit
+from pipeline.pairing.fit import Affine
+from pipeline.pixels import Pixels, high_byte
 
 LEAST_AGREEMENT = 0.03
 """Share of the picture within which several pairs must agree on a field of view."""
@@ -62,11 +62,11 @@ def _plain(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 def _similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
     """Return the 2 x 3 similarity from LR pixels to reference pixels, None if it is not sure."""
     shrink = lr.shape[1] / ref.shape[1]
-    small = cv2.resize(eight_bit(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)
     (points_lr, left), (points_ref, right) = (
         sift.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
-        for image in (eight_bit(lr), np.asarray(small, np.uint8))
+        for image in (high_byte(lr), np.asarray(small, np.uint8))
     )
     if left is None or right is None or len(points_lr) < 20 or len(points_ref) < 20:
         return None

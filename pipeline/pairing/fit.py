@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+from pipeline.pixels import Pixels, match_depth
+
 Affine = tuple[float, float, float, float, float, float]
 
 PATCH = (64, 36)
@@ -38,22 +39,13 @@ def prepare_reference(
     the up-sampled `lr`, so that nothing false can be borrowed. A reference that fits already is
     returned as it is.
     """
-    fitted, seen = _fit(same_depth(ref, lr), height, width, affine)
+    fitted, seen = _fit(match_depth(ref, lr), height, width, affine)
     if match_colour:
         fitted = _match_colour(fitted, lr, seen)
     if seen is None:
         return fitted
     plain = cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC)
     return _pixels(np.where(seen[..., None] > 0, fitted, plain), fitted)
-
-
-def same_depth(ref: Pixels, lr: Pixels) -> Pixels:
-    """Return `ref` in the depth of `lr`; 257 maps 255 to 65535."""
-    if ref.dtype == lr.dtype:
-        return ref
-    if lr.dtype == np.uint16:
-        return ref.astype(np.uint16) * 257
-    return np.asarray((ref.astype(np.uint32) + 128) // 257, dtype=np.uint8)
 
 
 def _fit(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pairing.fit import Affine, Pixels
+from pipeline.pairing.fit import Affine
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip
 
 LEAST_STRETCH = 0.03

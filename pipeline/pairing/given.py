@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.choose_views import GIVEN
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice

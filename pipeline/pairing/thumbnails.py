@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StageError
-from pipeline.pairing.fit import Pixels
+from pipeline.pixels import Pixels, high_byte
 
 THUMBNAIL = (32, 18)
 """Width and height: 1.1 kB a frame in float16, 104 MB for an hour."""
@@ -23,14 +23,9 @@ _BLOCK = 512
 """Pictures that are read at a time where all of them are gone through."""
 
 
-def eight_bit(rgb: Pixels) -> NDArray[np.uint8]:
-    """Return a picture of 8 or 16 bits as one of 8."""
-    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)  # type: ignore[return-value]
-
-
 def thumbnail(rgb: Pixels) -> NDArray[np.float16]:
     """Return a small gray picture of H x W x 3 RGB as a vector of zero mean and unit length."""
-    small = cv2.resize(eight_bit(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(high_byte(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
     gray -= gray.mean()
     return (gray / max(float(np.linalg.norm(gray)), 1e-6)).astype(np.float16)

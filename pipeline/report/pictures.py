@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.rows import Picture, Views
+from pipeline.pixels import Picture
+from pipeline.report.rows import Views
 from pipeline.report.without_truth import borrowed
 
 MOST_HEIGHT, MOST_WIDTH = 720, 1280

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, program
 from pipeline.pairing.fit import prepare_reference
 from pipeline.pairing.given import given_frames
 from pipeline.pairing.upsample import upsample
+from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import Source, open_frames
 from pipeline.report import without_truth
 from pipeline.report.matching import open_like, output_frames, truth_frames
@@ -22,7 +22,6 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
 
-Picture = NDArray[np.uint8]
 MOST_FRAMES = 240
 """Frames measured; of longer clips as many, evenly spread."""
 MOST_PAIRS = 12
@@ -130,19 +129,12 @@ class Material:
         if self._original is not None and self._partners is not None:
             original = self._original.get(self._partners[number])
         return Views(
-            lr=as_8_bit(lr),
-            bicubic=as_8_bit(upsample(lr, self.plan.height, self.plan.width)),
-            result=as_8_bit(self._sr.get(self._times[number])),
-            reference=None if fitted is None else as_8_bit(fitted),
-            original=None if original is None else as_8_bit(original),
+            lr=to_8_bit(lr),
+            bicubic=to_8_bit(upsample(lr, self.plan.height, self.plan.width)),
+            result=to_8_bit(self._sr.get(self._times[number])),
+            reference=None if fitted is None else to_8_bit(fitted),
+            original=None if original is None else to_8_bit(original),
         )
-
-
-def as_8_bit(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> Picture:
-    """Return a picture for the screen."""
-    if picture.dtype == np.uint8:
-        return np.asarray(picture, np.uint8)
-    return np.asarray((picture.astype(np.uint32) + 128) // 257, np.uint8)
 
 
 def spread(total: int, most: int) -> list[int]:

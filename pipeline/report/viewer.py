@@ -12,9 +12,10 @@ import numpy as np
 from markupsafe import Markup
 
 from pipeline.lightfield.parallax import measure
+from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import open_frames
 from pipeline.report.pictures import encode
-from pipeline.report.rows import Material, Picture, Row, as_8_bit
+from pipeline.report.rows import Material, Row
 from pipeline.schema.clip import Grid
 from pipeline.schema.reference_map import ViewChoice
 from pipeline.tools.view_pictures import EPI_ROW, middle, shifted
@@ -121,7 +122,7 @@ def _views(material: Material, size: tuple[int, int]) -> list[Picture]:
     try:
         pictures = []
         for position in range(len(clip.grid.views)):
-            picture = as_8_bit(reader.get(clip.grid.number(position, 0)))
+            picture = to_8_bit(reader.get(clip.grid.number(position, 0)))
             if (clip.width, clip.height) != size:
                 small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
                 picture = np.asarray(small, np.uint8)

@@ -15,8 +15,8 @@ from crossnetpp.data.degradation import degrade
 from crossnetpp.evaluation.optical_flow import sample
 from crossnetpp.evaluation.temporal import Motion, motion, warping_error
 from crossnetpp.metrics import psnr
+from pipeline.pixels import Picture
 
-Picture = NDArray[np.uint8]
 """H x W x 3 RGB."""
 LEAST_DETAIL = 0.5
 """Standard deviation, 8-bit levels, below which a picture has no detail to agree about."""

@@ -12,7 +12,6 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import InputError, PairingError
 from pipeline.media.join.capabilities import check_container
@@ -21,11 +20,10 @@ from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import default_encoding
 from pipeline.media.write.segment import SegmentWriter
+from pipeline.pixels import Picture, to_8_bit
 from pipeline.schema.clip import Clip
 
 Mode = Literal["side", "wipe", "difference"]
-Picture = NDArray[np.uint8]
-"""H x W x 3 RGB."""
 
 TOLERANCE = 0.51
 """Of a frame's duration by which two recordings' times may differ."""
@@ -123,10 +121,7 @@ def _upright(clip: Clip) -> tuple[int, int]:
 
 
 def _fitted(frame: Frame, clip: Clip, height: int, width: int) -> Picture:
-    rgb = np.asarray(frame.rgb)
-    if rgb.dtype == np.uint16:
-        rgb = (rgb.astype(np.uint32) + 128) // 257
-    turned = np.rot90(rgb, round(clip.rotation / 90) % 4)
+    turned = np.rot90(to_8_bit(frame.rgb), round(clip.rotation / 90) % 4)
     picture: Picture = np.ascontiguousarray(turned, np.uint8)
     if picture.shape[:2] != (height, width):
         large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)

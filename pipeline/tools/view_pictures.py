@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.lightfield.packing import Pixels
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.write.video import VideoWriter
+from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Clip, Grid
 
 SHEET_WIDTH = 2000
@@ -32,11 +32,6 @@ Plane = NDArray[np.float32]
 def _grid(clip: Clip) -> Grid:
     assert clip.grid is not None
     return clip.grid
-
-
-def eight_bits(rgb: Pixels) -> NDArray[np.uint8]:
-    """Return a view for looking at."""
-    return np.asarray(rgb >> 8 if rgb.dtype == np.uint16 else rgb, np.uint8)
 
 
 def middle(grid: Grid) -> tuple[int, int]:
@@ -59,7 +54,7 @@ def contact_sheet(clip: Clip) -> NDArray[np.uint8]:
     reader = ViewReader(clip)
     try:
         for position, view in enumerate(grid.views):
-            rgb = eight_bits(reader.get(grid.number(position, 0)))
+            rgb = high_byte(reader.get(grid.number(position, 0)))
             small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
             if width >= 60:
                 at = 3, height - 4
@@ -103,7 +98,7 @@ def epipolar(clip: Clip, y: int | None = None) -> NDArray[np.uint8]:
         )
     reader = ViewReader(clip)
     try:
-        lines = [eight_bits(reader.get(n))[y] for n in _lined_up(clip, row=row)]
+        lines = [high_byte(reader.get(n))[y] for n in _lined_up(clip, row=row)]
     finally:
         reader.close()
     return np.repeat(np.stack(lines), EPI_ROW, axis=0)
@@ -120,7 +115,7 @@ def refocused(clip: Clip, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
     reader = ViewReader(clip)
     try:
         for position, view in enumerate(grid.views):
-            rgb = eight_bits(reader.get(grid.number(position, 0))).astype(np.float32)
+            rgb = high_byte(reader.get(grid.number(position, 0))).astype(np.float32)
             for total, alpha in zip(totals, alphas, strict=True):
                 total += shifted(rgb, alpha * (view.col - col), alpha * (view.row - row))
     finally:
@@ -184,7 +179,7 @@ def _number(grid: Grid, row: int, col: int) -> int:
 
 
 def _grey(rgb: Pixels) -> Plane:
-    return cast(Plane, cv2.cvtColor(eight_bits(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32))
+    return cast(Plane, cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32))
 
 
 def coloured(plane: Plane, low: float, high: float) -> NDArray[np.uint8]:
@@ -207,7 +202,7 @@ def sweep(clip: Clip) -> Iterator[NDArray[np.uint8]]:
     reader = ViewReader(clip)
     try:
         for number in path:
-            yield eight_bits(reader.get(number))
+            yield high_byte(reader.get(number))
     finally:
         reader.close()
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import ray
 
-from deploy.protocol import Engine, EngineError, EngineInfo, Pixels
+from deploy.protocol import Engine, EngineError, EngineInfo
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.execution.cluster.metrics import ActorMetrics
 from pipeline.execution.task import SegmentTask
 from pipeline.execution.worker import SegmentWorker
 from pipeline.ledger.run_folder import RunFolder, own_folder
+from pipeline.pixels import Pixels
 from pipeline.remote.cache import here
 from pipeline.schema.plan import Plan, SegmentRecord
 

@@ -15,12 +15,12 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from deploy.protocol import Pixels
 from pipeline.errors import StageError
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
 from pipeline.ledger.run_folder import RunFolder, own_folder
+from pipeline.pixels import Pixels
 from pipeline.remote.cache import here
 from pipeline.schema.plan import Plan, SegmentRecord
 

@@ -28,7 +28,7 @@ from pipeline.media.alpha import (
     has_alpha,
     keeps,
 )
-from pipeline.media.colour import Pixels, ToRgb, contiguous, output_colour
+from pipeline.media.colour import ToRgb, contiguous, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line, opened
 from pipeline.media.hdr import side_data
 from pipeline.media.join.capabilities import first_frame
@@ -46,6 +46,7 @@ from pipeline.media.streams import (
     split,
 )
 from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 

@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 
 from pipeline.errors import MediaError, PipelineError, StageError
-from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.colour import contiguous
 from pipeline.media.join.capabilities import picture_notes, still_notes
 from pipeline.media.join.remux import display_matrix, stored_frames
 from pipeline.media.pictures import exr, numbered, stills
 from pipeline.media.pictures.transparent import straight
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox.parent import sandboxed
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex
 from pipeline.schema.encoding import Encoding
 

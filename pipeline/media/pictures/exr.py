@@ -18,8 +18,9 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from pipeline.errors import MediaError, StageError
-from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.colour import contiguous
 from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.pixels import Pixels
 
 SUFFIX = ".exr"
 _CHANNELS = (1, 2, 0)

@@ -15,10 +15,11 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import MediaError, StageError
 from pipeline.media.alpha import Plane
-from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.colour import contiguous
 from pipeline.media.container import check_size
 from pipeline.media.pictures.transparent import TIFF, save_tiff, straight
 from pipeline.paths import check_text
+from pipeline.pixels import Pixels
 
 logger = logging.getLogger(__name__)
 

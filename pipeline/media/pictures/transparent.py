@@ -18,8 +18,9 @@ from PIL import Image, ImageOps
 
 from pipeline.errors import StageError
 from pipeline.media.alpha import Plane, solid
-from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.colour import contiguous
 from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.pixels import Pixels
 
 TIFF = frozenset({".tif", ".tiff"})
 _ORIENTATION = 0x0112

@@ -12,11 +12,12 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import StageError
 from pipeline.media.alpha import Plane, alpha_of
-from pipeline.media.colour import Pixels, ToRgb
+from pipeline.media.colour import ToRgb
 from pipeline.media.pictures import stills
 from pipeline.media.pictures.transparent import load_alpha
 from pipeline.media.read.decoder import Decoder
 from pipeline.media.sandbox import parent
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip
 
 _RETRIES = 2

@@ -26,8 +26,9 @@ from pydantic import TypeAdapter
 from pipeline import errors
 from pipeline.errors import InputError, MediaError
 from pipeline.media.alpha import Plane
-from pipeline.media.colour import Pixels, contiguous
+from pipeline.media.colour import contiguous
 from pipeline.media.container import MEGAPIXELS_VARIABLE
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip
 
 P = ParamSpec("P")

@@ -23,10 +23,11 @@ from pipeline.media.alpha import (
     solid,
     with_alpha,
 )
-from pipeline.media.colour import FromRgb, Pixels, contiguous, is_rgb, output_colour
+from pipeline.media.colour import FromRgb, contiguous, is_rgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS, first_line
 from pipeline.media.streams import can_hold
 from pipeline.media.write.encoder import configure_encoder, encoder_options
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import (
     Encoding,

@@ -10,8 +10,9 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from pipeline.errors import StageError
-from pipeline.media.colour import FromRgb, Pixels
+from pipeline.media.colour import FromRgb
 from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.pixels import Pixels
 from pipeline.schema.clip import Colour
 
 
