@@ -1,7 +1,7 @@
-"""Pictures whose frame number and colours a program can read back: bars of known code values.
+"""Draw and read test pictures that carry their frame number and colours of known code values.
 
-The upper half holds eight colour bars, the lower half the frame number in binary, each bar CELL
-pixels wide. Code values come from H.273's equations, not from the pipeline's conversion.
+The upper half shows eight colour bars, the lower half the frame number in binary, with bars that
+are CELL pixels wide. The code values come from the equations of H.273 and not from the pipeline.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-CELL = 12
-WIDTH, HEIGHT = 8 * CELL, 6 * CELL
+CELL = 12  # pixels
+WIDTH = 8 * CELL
+HEIGHT = 6 * CELL
+# The weights of red and blue in luma
 _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+# R'G'B' of the bars, inside every gamut and range
 COLOURS = np.array(
     [
         [0.9, 0.9, 0.9],
@@ -29,12 +32,11 @@ COLOURS = np.array(
         [0.1, 0.1, 0.1],
     ]
 )
-"""R'G'B' of the bars, inside every gamut and range."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """How pictures are coded: pixel format, size, matrix (bt601...), full or limited range."""
+class PictureFormat:
+    """The coding of pictures: pixel format, size, matrix (bt601...), full or limited range."""
 
     pix_fmt: str
     width: int
@@ -44,48 +46,54 @@ class Look:
 
     @property
     def depth(self) -> int:
-        """Bits of a component."""
+        """Return the bits per component."""
         return max(c.bits for c in VideoFormat(self.pix_fmt).components)
 
 
-def codes(rgb: NDArray[np.float64], look: Look) -> NDArray[np.float64]:
-    """Return code values (unrounded) of R'G'B' in 0..1, last axis 3: Y'CbCr, or RGB formats' own.
+def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.float64]:
+    """Return the unrounded code values, Y'CbCr or RGB, of R'G'B' in 0..1; the last axis is 3.
 
     H.273 equations 20.. (full range) and 26.. (limited).
     """
-    most = 2**look.depth - 1
-    if VideoFormat(look.pix_fmt).is_rgb:
+    most = 2**form.depth - 1
+    if VideoFormat(form.pix_fmt).is_rgb:
         return rgb * most
-    red, blue = _LUMA[look.matrix]
+
+    red, blue = _LUMA[form.matrix]
     luma = red * rgb[..., 0] + (1 - red - blue) * rgb[..., 1] + blue * rgb[..., 2]
     cb = (rgb[..., 2] - luma) / (2 * (1 - blue))
     cr = (rgb[..., 0] - luma) / (2 * (1 - red))
-    unit = 2 ** (look.depth - 8)
-    if look.full:
-        middle = 2 ** (look.depth - 1)
+
+    unit = 2 ** (form.depth - 8)
+    if form.full:
+        middle = 2 ** (form.depth - 1)
         return np.stack([luma * most, cb * most + middle, cr * most + middle], axis=-1)
     return np.stack(
         [(219 * luma + 16) * unit, (224 * cb + 128) * unit, (224 * cr + 128) * unit], axis=-1
     )
 
 
-def picture(number: int, look: Look) -> VideoFrame:
-    """Return frame `number` (0..255)."""
-    rgb = np.empty((look.height, look.width, 3))
-    column = np.minimum(np.arange(look.width) // CELL, 7)
+def draw_picture(number: int, form: PictureFormat) -> VideoFrame:
+    """Return frame `number`, from 0 to 255."""
+    rgb = np.empty((form.height, form.width, 3))
+    column = np.minimum(np.arange(form.width) // CELL, 7)
     rgb[: HEIGHT // 2] = COLOURS[column]
     rgb[HEIGHT // 2 :] = np.where((number >> (7 - column)) & 1, 0.9, 0.1)[:, None]
-    values = np.rint(codes(rgb, look)).astype(np.uint16 if look.depth > 8 else np.uint8)
-    frame = VideoFrame(look.width, look.height, look.pix_fmt)
-    if look.pix_fmt in ("rgb24", "bgr0"):
-        order = values if look.pix_fmt == "rgb24" else values[..., ::-1]
-        packed = np.full((look.height, look.width, 3 + (look.pix_fmt == "bgr0")), 255, np.uint8)
+    depth = np.uint16 if form.depth > 8 else np.uint8
+    values = np.rint(encode_colours(rgb, form)).astype(depth)
+
+    frame = VideoFrame(form.width, form.height, form.pix_fmt)
+    if form.pix_fmt in ("rgb24", "bgr0"):
+        order = values if form.pix_fmt == "rgb24" else values[..., ::-1]
+        packed = np.full((form.height, form.width, 3 + (form.pix_fmt == "bgr0")), 255, np.uint8)
         packed[..., :3] = order
-        _fill(frame.planes[0], packed.reshape(look.height, -1))
+        _fill(frame.planes[0], packed.reshape(form.height, -1))
         return frame
-    layers = (1, 2, 0) if VideoFormat(look.pix_fmt).is_rgb else (0, 1, 2)
+
+    layers = (1, 2, 0) if VideoFormat(form.pix_fmt).is_rgb else (0, 1, 2)
     for plane, layer in zip(frame.planes, layers, strict=False):
-        down, across = -(-look.height // plane.height), -(-look.width // plane.width)
+        down = -(-form.height // plane.height)
+        across = -(-form.width // plane.width)
         _fill(plane, values[::down, ::across, layer])
     return frame
 
@@ -97,13 +105,13 @@ def _fill(plane: Any, values: NDArray[Any]) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a picture of bars says: its number and the code values of its colour bars, 8 x 3."""
+    """The number of a picture and the code values of its colour bars, 8 x 3."""
 
     number: int
     bars: NDArray[np.float64]
 
 
-def read(frame: VideoFrame, scale: int = 1) -> Reading:
+def read_picture(frame: VideoFrame, scale: int = 1) -> Reading:
     """Read a picture that was enlarged by `scale`; a grey one has only the first component."""
     layers = _layers(frame)
     bits = _cells(layers[0], frame, scale, row=4.5)
@@ -118,11 +126,12 @@ def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
         deep = max(c.bits for c in frame.format.components) > 8
         rgb = frame.to_ndarray(format="gbrp16le" if deep else "rgb24")
         return [rgb[..., i].astype(np.float64) for i in range(3)]
+
     kind = np.uint16 if max(c.bits for c in frame.format.components) > 8 else np.uint8
     layers = []
     for plane in list(frame.planes)[:3]:
-        held: Any = plane
-        rows = np.frombuffer(held, kind).reshape(plane.height, -1)[:, : plane.width]
+        buffer: Any = plane
+        rows = np.frombuffer(buffer, kind).reshape(plane.height, -1)[:, : plane.width]
         layers.append(rows.astype(np.float64))
     return layers
 
@@ -130,8 +139,9 @@ def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
 def _cells(
     layer: NDArray[np.float64], frame: VideoFrame, scale: int, row: float
 ) -> NDArray[np.float64]:
-    """Return the means at the middles of the eight cells in the `row`-th row of cells."""
-    down, across = layer.shape[0] / frame.height, layer.shape[1] / frame.width
+    """Return the means at the centres of the eight cells in row `row`, counted in cells."""
+    down = layer.shape[0] / frame.height
+    across = layer.shape[1] / frame.width
     y = round(row * CELL * scale * down)
     xs = [round((i + 0.5) * CELL * scale * across) for i in range(8)]
     return np.array([layer[y - 1 : y + 1, x - 1 : x + 1].mean() for x in xs])

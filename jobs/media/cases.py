@@ -1,4 +1,4 @@
-"""The cases of the media contract: combinations of what recordings can be, covering every pair."""
+"""The cases of the media contract: combinations of properties that cover every pair of values."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.media.bars import HEIGHT, WIDTH
 
+# Container -> kind of pixels -> the encoder of its clips, always used without loss
 _CODECS = {
     "mp4": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "libx264rgb"},
     "mov": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "png"},
@@ -18,13 +19,13 @@ _CODECS = {
     "avi": {"8": "ffv1", "10": "ffv1", "gray": "ffv1", "rgb": "ffv1"},
     "ts": {"8": "libx264", "10": "libx265", "rgb": "libx264rgb"},
 }
-"""Container -> kind of pixels -> the encoder of its clips, each used without loss."""
 _RGB = {"libx264rgb": "rgb24", "png": "rgb24", "ffv1": "bgr0", "libvpx-vp9": "gbrp"}
 _INTRA = frozenset({"ffv1", "png"})
-_TIMED = frozenset({"mp4", "mov", "mkv", "webm", "ts"})
-_TURNED = frozenset({"mp4", "mov", "mkv"})
+_ROTATING = frozenset({"mp4", "mov", "mkv"})  # containers that can store a display matrix
+_ROTATED_SHAPES = frozenset({"90", "180", "270", "mirrored"})
+# Extra -> the containers that can hold it
 _EXTRAS = {
-    "none": _TIMED | {"avi"},
+    "none": frozenset(_CODECS),
     "text": frozenset({"mp4", "mov", "mkv", "webm"}),
     "bitmap": frozenset({"mp4", "mkv", "ts"}),
     "chapters": frozenset({"mp4", "mov", "mkv", "webm"}),
@@ -37,11 +38,11 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One recording to be made, and the container its output is asked for in."""
+    """The properties of one recording, and the container of its output."""
 
     container: str = "mkv"
     target: str = "same"
-    """same, or the suffix of another container."""
+    """Either `same` or the suffix of another container."""
     rate: str = "constant"
     start: str = "zero"
     groups: str = "b-frames"
@@ -54,44 +55,46 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Return the case in a few words, those of a plain recording left out."""
+        """Return the properties that differ from those of a plain recording, as text."""
         plain = Case()
-        told = [str(self.container)]
+        words = [str(self.container)]
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
             if value != getattr(plain, field.name):
-                told.append(f"{value} {field.name}" if isinstance(value, int) else str(value))
-        return ", ".join(told)
+                words.append(f"{value} {field.name}" if isinstance(value, int) else str(value))
+        return ", ".join(words)
 
     @property
     def kind(self) -> str:
-        """Which of the encoders of a container the pixels need."""
+        """Return the kind of the pixels, which decides on the encoder."""
         if self.pixels in ("gray", "rgb"):
             return self.pixels
         return "10" if "10" in self.pixels else "8"
 
     @property
     def codec(self) -> str:
-        """The encoder of the recording."""
+        """Return the encoder of the recording."""
         return _CODECS[self.container][self.kind]
 
     @property
     def pix_fmt(self) -> str:
-        """The pixel format of the recording."""
+        """Return the pixel format of the recording."""
         return _RGB[self.codec] if self.pixels == "rgb" else self.pixels
 
     @property
     def width_height(self) -> tuple[int, int]:
-        """The recording's size."""
+        """Return the size of the recording in pixels."""
         return (WIDTH + 1, HEIGHT + 1) if self.shape == "odd" else (WIDTH, HEIGHT)
 
     @property
     def suffix(self) -> str:
-        """The suffix of the output."""
-        same = "mkv" if self.container == "avi" else self.container
-        return "." + (same if self.target == "same" else self.target)
+        """Return the suffix of the output."""
+        if self.target != "same":
+            return f".{self.target}"
+        return ".mkv" if self.container == "avi" else f".{self.container}"
 
 
+# Every property of a recording and its values in the matrix
 VALUES: dict[str, tuple[object, ...]] = {
     "container": tuple(_CODECS),
     "target": ("same", "mkv", "mp4", "mov"),
@@ -111,20 +114,21 @@ VALUES: dict[str, tuple[object, ...]] = {
     "audio": (0, 1, 3),
     "extra": tuple(_EXTRAS),
 }  # fmt: skip
-"""Every property of a recording and the values it takes in the matrix."""
 
 
-def possible(case: Case) -> bool:
-    """Tell whether such a recording can be made at all."""
-    container, codec = case.container, _CODECS[case.container].get(case.kind)
+def is_possible(case: Case) -> bool:
+    """Return whether such a recording can be made at all."""
+    container = case.container
+    codec = _CODECS[container].get(case.kind)
     if codec is None:
         return False
+
     subsampled = "420" in case.pixels or "422" in case.pixels
     return (
         not (case.target in (container, "same") and case.target != "same")
-        and not (case.container == "ts" and case.target == "same" and case.shape in _SHAPES_TURNED)
+        and not (case.container == "ts" and case.target == "same" and case.shape in _ROTATED_SHAPES)
         and container in _EXTRAS[case.extra]
-        and not (case.shape in _SHAPES_TURNED and container not in _TURNED)
+        and not (case.shape in _ROTATED_SHAPES and container not in _ROTATING)
         and not (case.shape == "odd" and subsampled and codec in ("libx264", "libx265"))
         and not (container == "avi" and (case.rate == "variable" or case.start != "zero"))
         and not (case.rate == "ntsc" and container in ("ts",))
@@ -138,39 +142,37 @@ def possible(case: Case) -> bool:
     )
 
 
-_SHAPES_TURNED = frozenset({"90", "180", "270", "mirrored"})
-
-
-def cover(count: int, seed: int = 1) -> list[Case]:
-    """Return `count` different possible cases, chosen so that pairs of values are soon covered."""
+def cover_pairs(count: int, seed: int = 1) -> list[Case]:
+    """Return `count` different possible cases that cover the pairs of values quickly."""
     random = np.random.default_rng(seed)
     seen: set[tuple[object, ...]] = set()
-    taken: dict[Case, None] = {}
-    for case in _plain():
-        taken[case] = None
+    chosen: dict[Case, None] = {}
+    for case in _plain_cases():
+        chosen[case] = None
         seen |= set(_pairs(case))
-    while len(taken) < count:
-        fresh = [case for case in _draw(random, 20) if case not in taken]
-        if fresh:
-            best = max(fresh, key=lambda case: len(set(_pairs(case)) - seen))
-            taken[best] = None
+
+    while len(chosen) < count:
+        new = [case for case in _draw_cases(random, 20) if case not in chosen]
+        if new:
+            best = max(new, key=lambda case: len(set(_pairs(case)) - seen))
+            chosen[best] = None
             seen |= set(_pairs(best))
-    return list(taken)[:count]
+    return list(chosen)[:count]
 
 
-def _plain() -> Iterator[Case]:
-    """Yield a plain recording of every container, where little else can be the cause."""
+def _plain_cases() -> Iterator[Case]:
+    """Yield a plain recording for every container, whose faults are easy to trace."""
     for container in _CODECS:
         groups = "intra" if container == "avi" else "b-frames"
         yield Case(container=container, groups=groups, audio=1)
 
 
-def _draw(random: np.random.Generator, count: int) -> list[Case]:
+def _draw_cases(random: np.random.Generator, count: int) -> list[Case]:
     found: list[Case] = []
     while len(found) < count:
         drawn = {name: values[random.integers(len(values))] for name, values in VALUES.items()}
         case = Case(**drawn)  # type: ignore[arg-type]
-        if possible(case):
+        if is_possible(case):
             found.append(case)
     return found
 

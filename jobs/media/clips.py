@@ -1,4 +1,4 @@
-"""Write the recording of a case: bars as pictures, tones as sound, and every kind of extra."""
+"""Write the recording of a case: bars as pictures, tones as sound and any extra stream."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from av.stream import Disposition, Stream
 from jobs.media import bars
 from jobs.media.cases import Case
 
+# Matrix, range, primaries and transfer of H.273
 _TAGS = {
     "bt601 limited": (6, 1, 6, 6), "bt601 full": (6, 2, 6, 6),
     "bt709 limited": (1, 1, 1, 1), "bt709 full": (1, 2, 1, 1),
     "bt2020 limited": (9, 1, 9, 14), "bt2020 full": (9, 2, 9, 14),
     "pq": (9, 1, 9, 16), "hlg": (9, 1, 9, 18), "untagged": (2, 0, 2, 2),
 }  # fmt: skip
-"""Matrix, range, primaries, transfer of H.273."""
-_STEPS = (40, 40, 80, 20, 120, 40, 60)
-"""Milliseconds from frame to frame at a variable rate."""
+_STEPS_MS = (40, 40, 80, 20, 120, 40, 60)  # between frames at a variable rate
 _SOUND = {"mp4": "aac", "mov": "aac", "mkv": "flac", "webm": "libopus", "avi": "pcm_s16le"}
 _FLAGS = {
     "libx264": {"qp": "0", "preset": "veryfast"},
@@ -32,32 +31,34 @@ _FLAGS = {
 }
 
 
-def look(case: Case) -> bars.Look:
-    """Return how the case's pictures are coded."""
+def picture_format(case: Case) -> bars.PictureFormat:
+    """Return the coding of the case's pictures."""
     matrix = case.colour.split()[0]
     if matrix in ("pq", "hlg"):
         matrix = "bt2020"
     if matrix == "untagged":
-        matrix = "bt601"  # what is guessed for a small picture
+        matrix = "bt601"  # the usual guess for a small picture
     width, height = case.width_height
-    return bars.Look(case.pix_fmt, width, height, matrix, "full" in case.colour)
+    return bars.PictureFormat(case.pix_fmt, width, height, matrix, "full" in case.colour)
 
 
-def ticks(case: Case) -> tuple[Fraction, list[int]]:
-    """Return the time base and the pts of every frame, the end of the last one included."""
+def choose_times(case: Case) -> tuple[Fraction, list[int]]:
+    """Return the time base, and the pts of every frame followed by the end of the last one."""
     base = Fraction(1, 90000 if case.container == "ts" else 1000)
     if case.rate == "ntsc":
         base = Fraction(1001, 30000) if case.container == "avi" else Fraction(1, 30000)
     elif case.container == "avi":
         base = Fraction(1, 25)
+
     one = round(Fraction(1, 25) / base)
     if case.rate == "ntsc":
         one = round(Fraction(1001, 30000) / base)
     steps = [one] * case.frames
     if case.rate == "variable":
         milli = Fraction(1, 1000) / base
-        steps = [int(_STEPS[i % len(_STEPS)] * milli) for i in range(case.frames)]
-    # a transport stream's clock may not start at 0: B-frames' dts would lie before it
+        steps = [int(_STEPS_MS[i % len(_STEPS_MS)] * milli) for i in range(case.frames)]
+
+    # The clock of a transport stream cannot start at 0, or the dts of B-frames would be negative
     first = {"zero": 0, "positive": 12 * one, "edit list": -3 * one}[case.start]
     return base, list(accumulate(steps, initial=first))
 
@@ -65,26 +66,31 @@ def ticks(case: Case) -> tuple[Fraction, list[int]]:
 def write_clip(case: Case, folder: Path) -> Path:
     """Encode the case's recording to `folder/in.<container>`, without loss."""
     path = folder / f"in.{case.container}"
-    base, pts = ticks(case)
+    base, pts = choose_times(case)
     with av.open(str(path), "w", container_options=_container_options(case, base)) as container:
-        video = _video(container, case, base)
-        sounds = [_sound(container, case, number) for number in range(case.audio)]
-        extra = _extra(container, case, video)
-        held: list[Any] = []
+        video = _add_video(container, case, base)
+        sounds = [_add_sound(container, case, number) for number in range(case.audio)]
+        extra = _add_extra(container, case)
+
+        packets: list[Any] = []
         for number, time in enumerate(pts[:-1]):
-            frame = bars.picture(number % 256, look(case))
-            frame.pts, frame.time_base = time, base
-            held += video.encode(frame)
-        held += video.encode(None)
+            frame = bars.draw_picture(number % 256, picture_format(case))
+            frame.pts = time
+            frame.time_base = base
+            packets += video.encode(frame)
+        packets += video.encode(None)
         durations = {a: b - a for a, b in pairwise(pts)}
-        for packet in held:
+        for packet in packets:
             packet.duration = durations.get(packet.pts, packet.duration or 0)
-        first, end = pts[0] * base, pts[-1] * base
+
+        first = pts[0] * base
+        end = pts[-1] * base
         for stream in sounds:
-            held += _tone(stream, first, end)
-        held += extra(first)
-        held.sort(key=lambda p: p.dts * p.time_base)
-        for packet in held:
+            packets += _encode_tone(stream, first, end)
+        packets += extra(first)
+
+        packets.sort(key=lambda p: p.dts * p.time_base)
+        for packet in packets:
             container.mux(packet)
     return path
 
@@ -100,16 +106,22 @@ def _container_options(case: Case, base: Fraction) -> dict[str, str]:
     return options
 
 
-def _video(container: OutputContainer, case: Case, base: Fraction) -> Any:
+def _add_video(container: OutputContainer, case: Case, base: Fraction) -> Any:
     stream: Any = container.add_stream(case.codec, rate=25, options=_encoder_options(case))
     stream.width, stream.height = case.width_height
-    stream.pix_fmt, stream.time_base = case.pix_fmt, base
+    stream.pix_fmt = case.pix_fmt
+    stream.time_base = base
     context = stream.codec_context
-    context.time_base, context.thread_count = base, 1
-    matrix, scale, primaries, transfer = _TAGS[case.colour]
+    context.time_base = base
+    context.thread_count = 1
+
     if case.pixels != "rgb":
-        context.colorspace, context.color_range = matrix, scale
-        context.color_primaries, context.color_trc = primaries, transfer
+        matrix, colour_range, primaries, transfer = _TAGS[case.colour]
+        context.colorspace = matrix
+        context.color_range = colour_range
+        context.color_primaries = primaries
+        context.color_trc = transfer
+
     if case.shape == "anamorphic":
         context.sample_aspect_ratio = Fraction(4, 3)
     if case.shape in ("90", "180", "270"):
@@ -117,6 +129,7 @@ def _video(container: OutputContainer, case: Case, base: Fraction) -> Any:
     elif case.shape == "mirrored":
         one = 1 << 16
         stream.set_display_matrix([-one, 0, 0, 0, one, 0, 0, 0, 1 << 30])
+
     if case.extra == "timecode":
         stream.metadata["timecode"] = "01:02:03:04"
     stream.metadata["language"] = "eng"
@@ -125,34 +138,36 @@ def _video(container: OutputContainer, case: Case, base: Fraction) -> Any:
 
 def _encoder_options(case: Case) -> dict[str, str]:
     options = dict(_FLAGS.get(case.codec, {}))
-    intra, opened = case.groups == "intra", case.groups == "open"
-    keyint, b_frames = (1, 0) if intra else (5, 2)
+    open_groups = int(case.groups == "open")
+    keyint = 1 if case.groups == "intra" else 5
+    b_frames = 0 if case.groups == "intra" else 2
     if case.frames < 4:
-        b_frames = 0  # with fewer frames than its delay x265 gives dts behind the pts
+        b_frames = 0  # with fewer frames than its delay, x265 writes a dts after the pts
+
     if case.codec in ("libx264", "libx264rgb"):
         options["x264-params"] = (
             f"keyint={keyint}:min-keyint={keyint}:scenecut=0:bframes={b_frames}:"
-            f"open-gop={int(opened)}:threads=1"
+            f"open-gop={open_groups}:threads=1"
         )
     elif case.codec == "libx265":
         options["preset"] = "ultrafast"
         options["x265-params"] = (
             f"lossless=1:log-level=none:pools=none:frame-threads=1:keyint={keyint}:"
-            f"min-keyint={keyint}:scenecut=0:bframes={b_frames}:open-gop={int(opened)}"
+            f"min-keyint={keyint}:scenecut=0:bframes={b_frames}:open-gop={open_groups}"
         )
     elif case.codec == "libvpx-vp9":
         options["g"] = str(keyint)
     return options
 
 
-def _sound(container: OutputContainer, case: Case, number: int) -> Any:
+def _add_sound(container: OutputContainer, case: Case, number: int) -> Any:
     codec = _SOUND.get(case.container, "mp2")
     stream: Any = container.add_stream(codec, rate=48000, layout="stereo")
     stream.metadata["language"] = ("deu", "fra", "spa")[number]
     return stream
 
 
-def _tone(stream: Any, first: Fraction, end: Fraction) -> list[Any]:
+def _encode_tone(stream: Any, first: Fraction, end: Fraction) -> list[Any]:
     size = stream.codec_context.frame_size or 1152
     kind = stream.codec_context.format.name
     packets: list[Any] = []
@@ -165,15 +180,17 @@ def _tone(stream: Any, first: Fraction, end: Fraction) -> list[Any]:
             data = (data.astype(np.float64) * 2**30).astype(np.int32)
         if not kind.endswith("p"):
             data = np.ascontiguousarray(data.T.reshape(1, -1))
+
         frame = av.AudioFrame.from_ndarray(data, format=kind, layout="stereo")
-        frame.sample_rate, frame.time_base = 48000, Fraction(1, 48000)
+        frame.sample_rate = 48000
+        frame.time_base = Fraction(1, 48000)
         frame.pts = round(max(first, 0) * 48000) + block * size
         packets += stream.encode(frame)
     return packets + list(stream.encode(None))
 
 
-def _extra(container: OutputContainer, case: Case, video: Any) -> Any:
-    """Add the stream of `case.extra`; returns a function of the start that makes its packets."""
+def _add_extra(container: OutputContainer, case: Case) -> Any:
+    """Add the stream of `case.extra`; return a function from the start time to its packets."""
     codecs = {
         "text": {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"},
         "bitmap": {"mp4": "dvd_subtitle", "mkv": "hdmv_pgs_subtitle", "ts": "dvb_subtitle"},
@@ -186,7 +203,8 @@ def _extra(container: OutputContainer, case: Case, video: Any) -> Any:
         stream.metadata["language"] = "eng"
         text = b"\x00\x05hello" if codec == "mov_text" else b"hello"
         data = {"text": text, "bitmap": b"\x0f\x80\x00\x01\x00\x00", "data": b"ID3" + bytes(20)}
-        return lambda first: [_packet(data[case.extra], stream, max(first, Fraction(0)))]
+        return lambda first: [_make_packet(data[case.extra], stream, max(first, Fraction(0)))]
+
     if case.extra == "chapters":
         base = Fraction(1, 1000)
         chapters: Any = [
@@ -197,26 +215,30 @@ def _extra(container: OutputContainer, case: Case, video: Any) -> Any:
     elif case.extra == "attachment":
         container.add_attachment("font.ttf", "font/ttf", bytes(range(256)) * 4)
     elif case.extra == "cover":
-        return _cover(container)
+        return _add_cover(container)
     return lambda first: []
 
 
-def _packet(data: bytes, stream: Stream, first: Fraction) -> Any:
+def _make_packet(data: bytes, stream: Stream, first: Fraction) -> Any:
     packet: Any = av.Packet(data)
-    packet.stream, packet.time_base = stream, Fraction(1, 1000)
+    packet.stream = stream
+    packet.time_base = Fraction(1, 1000)
     packet.pts = packet.dts = round((first + Fraction(1, 50)) * 1000)
     packet.duration = 60
     return packet
 
 
-def _cover(container: OutputContainer) -> Any:
+def _add_cover(container: OutputContainer) -> Any:
     stream: Any = container.add_stream("mjpeg", rate=1)
-    stream.width, stream.height, stream.pix_fmt = 32, 32, "yuvj420p"
+    stream.width = 32
+    stream.height = 32
+    stream.pix_fmt = "yuvj420p"
     stream.disposition = Disposition.attached_pic
 
-    def packets(first: Fraction) -> list[Any]:
+    def encode_cover(first: Fraction) -> list[Any]:
         frame = av.VideoFrame(32, 32, "yuvj420p")
-        frame.pts, frame.time_base = 0, Fraction(1)
+        frame.pts = 0
+        frame.time_base = Fraction(1)
         return [*stream.encode(frame), *stream.encode(None)]
 
-    return packets
+    return encode_cover

@@ -1,4 +1,4 @@
-"""Hold the output of a case against its recording, read with nothing of the pipeline's own code."""
+"""Compare the output of a case with its recording, both read without the pipeline's own code."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from pipeline.schema.settings import RunSettings
 
 SCALE = 2
 _ART = Disposition.attached_pic | Disposition.timed_thumbnails
-_LEVELS = {8: 1.0, 10: 2.0}
-"""By how many code values a colour bar may differ, by bit depth."""
+_LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> code values by which a colour bar may differ
 
 
 @dataclass
 class Result:
-    """What became of a case: no faults and no refusal = everything came through or was said."""
+    """The result of a case. Without faults or a refusal, everything was preserved or noted."""
 
     case: Case
     faults: list[str] = field(default_factory=list)
@@ -37,17 +36,18 @@ class Result:
 
     @property
     def outcome(self) -> str:
-        """Return one word: kept, noted (something was lost, and said), refused or FAULT."""
+        """Return kept, noted (a note says what was lost), refused or FAULT."""
         if self.faults:
             return "FAULT"
         if self.refusal:
             return "refused"
+
         return "noted" if any("cannot be kept" in n or "round" in n for n in self.notes) else "kept"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A file as FFmpeg's libraries show it."""
+    """The contents of a file, as FFmpeg's libraries read them."""
 
     times: list[Fraction]
     readings: list[bars.Reading]
@@ -62,23 +62,25 @@ class Contents:
     """Stream index -> type, language, sha256 over its packets."""
 
 
-def check(case: Case, folder: Path) -> Result:
-    """Make the case's recording in `folder`, run it through `--engine bicubic`, and compare."""
+def check_case(case: Case, folder: Path) -> Result:
+    """Write the case's recording to `folder`, enhance it with `--engine bicubic`, and compare."""
     source = clips.write_clip(case, folder)
     reference = folder / "reference.png"
     width, height = case.width_height
     picture: NDArray[Any] = np.full((height * SCALE, width * SCALE, 3), 128, np.uint8)
     cv2.imwrite(str(reference), picture)
+
     result = Result(case)
+    output = folder / f"out{case.suffix}"
     settings = RunSettings(
         input=str(source),
         ref_stream=str(reference),
-        output=str(folder / f"out{case.suffix}"),
+        output=str(output),
         scale=str(SCALE),
         engine="bicubic",
         runner="inline",
         segment=0.2,
-        **_exact(case),
+        **_near_lossless(case),
     )
     try:
         done = run(settings)
@@ -86,24 +88,27 @@ def check(case: Case, folder: Path) -> Result:
         result.refusal = str(error)
         if "\n" in result.refusal or error.exit_status != 2:
             result.faults.append(f"not a refusal in one line: {result.refusal}")
-        if (folder / f"out{case.suffix}").exists():
+        if output.exists():
             result.faults.append("a refused run left an output")
         return result
+
     result.notes = done.notes
     try:
-        made = read_contents(Path(done.output), SCALE)
+        enhanced = read_contents(Path(done.output), SCALE)
     except (av.error.FFmpegError, ValueError, AssertionError) as error:
         result.faults.append(f"the output cannot be read: {error}")
         return result
-    result.faults = compare(read_contents(source), made, done.notes)
-    wanted = list(range(3 if case.start == "edit list" else 0, case.frames))
-    if [r.number for r in made.readings] != wanted:
-        result.faults.append(f"frames {[r.number for r in made.readings]}, expected {wanted}")
+
+    result.faults = compare_contents(read_contents(source), enhanced, done.notes)
+    found = [reading.number for reading in enhanced.readings]
+    expected = list(range(3 if case.start == "edit list" else 0, case.frames))
+    if found != expected:
+        result.faults.append(f"frames {found}, expected {expected}")
     return result
 
 
-def _exact(case: Case) -> dict[str, Any]:
-    """Return encoder settings so near to lossless that the quantiser is not what is measured."""
+def _near_lossless(case: Case) -> dict[str, Any]:
+    """Return encoder settings so close to lossless that quantisation does not matter."""
     if case.suffix == ".webm":
         return {"codec": "libvpx-vp9", "crf": 0}
     if case.pixels == "rgb":
@@ -119,12 +124,15 @@ def read_contents(path: Path, scale: int = 1) -> Contents:
         videos = [s for s in file.streams.video if not s.disposition & _ART]
         video = videos[0]
         base: Any = video.time_base
-        times, read, first = [], [], None
+        times = []
+        readings = []
+        first = None
         for frame in file.decode(video):
             first = first or frame
             times.append(Fraction(frame.pts if frame.pts is not None else frame.dts or 0) * base)
-            read.append(bars.read(frame, scale))
+            readings.append(bars.read_picture(frame, scale))
         assert first is not None, "it holds no frames"
+
         context = video.codec_context
         metadata = {key.lower(): value for key, value in video.metadata.items()}
         tags = {
@@ -145,15 +153,28 @@ def read_contents(path: Path, scale: int = 1) -> Contents:
             )
             for c in file.chapters()
         ]
-        depth = max(c.bits for c in first.format.components)
-        rgb, grey = first.format.is_rgb, len(first.format.components) == 1
-        duration, index = video.duration, video.index
-    end, others = _packets(path, index)
+        components = first.format.components
+        duration = video.duration
+        index = video.index
+
+    end, others = _digest_packets(path, index)
     if duration is not None and path.suffix in (".mp4", ".mov"):
-        # with B-frames at a variable rate FFmpeg's own files end before their last frame
-        told = times[0] + duration * base
-        end = told if told > times[-1] else end
-    return Contents(times, read, end, base / 2, depth, grey, rgb, tags, chapters, others)
+        # With B-frames at a variable rate, FFmpeg's own files end before their last frame
+        declared = times[0] + duration * base
+        end = declared if declared > times[-1] else end
+
+    return Contents(
+        times=times,
+        readings=readings,
+        end=end,
+        half_tick=base / 2,
+        depth=max(component.bits for component in components),
+        grey=len(components) == 1,
+        rgb=first.format.is_rgb,
+        tags=tags,
+        chapters=chapters,
+        others=others,
+    )
 
 
 def _language(stream: Any) -> str:
@@ -161,8 +182,8 @@ def _language(stream: Any) -> str:
     return {"ger": "deu"}.get(code, code)
 
 
-def _remade(stream: Any) -> bool:
-    """Tell the streams which a muxer makes from metadata: timecode, titles of chapters."""
+def _is_made_by_muxer(stream: Any) -> bool:
+    """Return whether a muxer makes the stream from metadata: timecode or titles of chapters."""
     return "timecode" in stream.metadata or getattr(stream, "name", "") == "bin_data"
 
 
@@ -174,17 +195,18 @@ def _display_matrix(frame: Any) -> list[int] | None:
     return None
 
 
-def _packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str, str]]]:
-    """Return where the last frame ends, and the digest of every other stream's packets."""
+def _digest_packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str, str]]]:
+    """Return the end of the last frame, and type, language and digest of every other stream."""
     end = Fraction(-1)
     shown: list[tuple[Fraction, Fraction]] = []
     with av.open(str(path)) as file:
         digests = {s.index: hashlib.sha256() for s in file.streams}
         kinds = {s.index: (s.type, _language(s)) for s in file.streams}
-        remade = {s.index for s in file.streams if s.type == "data" and _remade(s)}
+        derived = {s.index for s in file.streams if s.type == "data" and _is_made_by_muxer(s)}
         for stream in file.streams:
             if stream.type == "attachment":
                 digests[stream.index].update(bytes(getattr(stream, "data", b"")))
+
         for packet in file.demux():
             data = bytes(packet)
             if packet.stream_index == video and packet.pts is not None and data:
@@ -192,6 +214,7 @@ def _packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str
                 shown.append((packet.pts * base, (packet.duration or 0) * base))
             elif data != b"\0\0":
                 digests[packet.stream_index].update(data)
+
     if shown:
         last, duration = max(shown)
         before = sorted(shown)[-2][0] if len(shown) > 1 else last
@@ -199,13 +222,13 @@ def _packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str
     others = {
         index: (*kinds[index], digest.hexdigest())
         for index, digest in digests.items()
-        if index != video and index not in remade
+        if index != video and index not in derived
     }
     return end, others
 
 
-def compare(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
-    """Return every way in which `made` differs from `source` without a note that says so."""
+def compare_contents(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
+    """Return every difference between `made` and `source` that no note mentions."""
     faults = []
     rounding = any("rounded" in note for note in notes)
     slack = made.half_tick if rounding else Fraction(0)
@@ -214,19 +237,21 @@ def compare(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[st
         faults.append(f"{len(made.times)} frames, expected {len(source.times)}")
     if off:
         faults.append(f"{len(off)} times differ, the first is {off[0][1]}, expected {off[0][0]}")
-    # a transport stream's last duration is guessed, and not the same by every reader
+    # Readers guess the last duration in a transport stream, and not all alike
     guess = 2 * source.half_tick if source.half_tick == Fraction(1, 180000) else 0
     if abs(source.end - made.end) > 2 * slack + guess:
         faults.append(f"it ends at {made.end} s, expected {source.end} s")
+
     for name, value in _expected_tags(source, made).items():
         if name == "range" and {made.tags[name], value} == {0, 1}:
-            continue  # limited is meant where nothing is said
+            continue  # an unspecified range means limited
         if made.tags[name] != value and not any(name in note for note in notes):
             faults.append(f"{name} is {made.tags[name]}, expected {value}")
     faults += _colour_faults(source, made)
-    if [c[2] for c in source.chapters] != [c[2] for c in made.chapters] and not any(
-        "chapter" in note for note in notes
-    ):
+
+    titles = [title for _, _, title in made.chapters]
+    expected_titles = [title for _, _, title in source.chapters]
+    if titles != expected_titles and not any("chapter" in note for note in notes):
         faults.append(f"chapters are {made.chapters}, expected {source.chapters}")
     return faults + _stream_faults(source, made, notes)
 
@@ -234,9 +259,11 @@ def compare(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[st
 def _expected_tags(source: Contents, made: Contents) -> dict[str, Any]:
     tags = dict(source.tags)
     if made.rgb:
-        tags["matrix"], tags["range"] = made.tags["matrix"], made.tags["range"]
-    if source.rgb and not made.rgb:
-        tags["matrix"], tags["range"] = 1, 1
+        tags["matrix"] = made.tags["matrix"]
+        tags["range"] = made.tags["range"]
+    elif source.rgb:
+        tags["matrix"] = 1
+        tags["range"] = 1
     return tags
 
 
@@ -245,10 +272,9 @@ def _colour_faults(source: Contents, made: Contents) -> list[str]:
     for a, b in zip(source.readings, made.readings, strict=False):
         scale = 2 ** (made.depth - source.depth)
         if source.rgb != made.rgb:
-            look = bars.Look(
-                "yuv444p" if not made.rgb else "gbrp", bars.WIDTH, bars.HEIGHT, "bt709", False
-            )
-            truth = bars.codes(bars.COLOURS, look)
+            pix_fmt = "gbrp" if made.rgb else "yuv444p"
+            form = bars.PictureFormat(pix_fmt, bars.WIDTH, bars.HEIGHT, "bt709", False)
+            truth = bars.encode_colours(bars.COLOURS, form)
         else:
             truth = a.bars * scale
         if source.grey and not made.grey:
@@ -261,13 +287,13 @@ def _colour_faults(source: Contents, made: Contents) -> list[str]:
 def _stream_faults(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
     faults = []
     left = list(made.others.values())
-    for index, held in source.others.items():
-        said = any(note.startswith(f"stream {index},") for note in notes)
-        if held in left:
-            left.remove(held)
-            if said:
-                faults.append(f"stream {index}, {held[0]}, is said to be lost but is there")
-        elif not said:
-            faults.append(f"stream {index}, {held[0]} {held[1]}, is lost or differs, unsaid")
-    faults += [f"a {kind} stream came from nowhere" for kind, _, _ in left]
+    for index, stream in source.others.items():
+        noted = any(note.startswith(f"stream {index},") for note in notes)
+        if stream in left:
+            left.remove(stream)
+            if noted:
+                faults.append(f"stream {index}, {stream[0]}, is noted as lost but is there")
+        elif not noted:
+            faults.append(f"stream {index}, {stream[0]} {stream[1]}, is lost or differs, unnoted")
+    faults += [f"a {kind} stream is not in the input" for kind, _, _ in left]
     return faults

@@ -1,6 +1,6 @@
-"""Run the matrix of media cases and print what became of each: `python -m jobs.media.matrix`.
+"""Run the matrix of media cases and print the result of each: `python -m jobs.media.matrix`.
 
-With `--odd FOLDER` the odd files of others in that folder come first.
+With `--odd FOLDER`, the odd files of other projects in that folder come first.
 """
 
 from __future__ import annotations
@@ -15,58 +15,67 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from jobs.media.cases import cover
-from jobs.media.contract import Result, check
-from jobs.media.odd import check_all
+from jobs.media.cases import cover_pairs
+from jobs.media.contract import Result, check_case
+from jobs.media.odd import check_folder
 
 
 def main() -> int:
-    """Return 1 when a case has a fault."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=320, help="cases; default 320")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice of cases")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
-    parser.add_argument("--out", type=Path, help="write the table as JSON there")
-    parser.add_argument("--keep", type=Path, help="keep the files of faulty cases in this folder")
-    parser.add_argument("--odd", type=Path, metavar="FOLDER", help="odd files of others")
+    """Return 1 if a case has a fault."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=320, help="number of cases (default 320)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the cases (default 1)")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="run cases whose name has TEXT"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to FILE as JSON")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save faulty cases there")
+    parser.add_argument("--odd", type=Path, metavar="FOLDER", help="check these odd files first")
     options = parser.parse_args()
-    started = time.monotonic()
-    odd = list(check_all(options.odd)) if options.odd else []
-    for each in odd:
-        say(f"odd  {each.outcome:8s} {each.name}: {each.detail}")
+
+    start = time.monotonic()
+    odd = list(check_folder(options.odd)) if options.odd else []
+    for result in odd:
+        print_line(f"odd  {result.outcome:8s} {result.name}: {result.detail}")
+
     results: list[Result] = []
-    for number, case in enumerate(cover(options.count, options.seed)):
+    for number, case in enumerate(cover_pairs(options.count, options.seed)):
         if options.only not in case.name:
             continue
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            result = check(case, folder)
-            if result.faults and options.keep:
+            checked = check_case(case, folder)
+            if checked.faults and options.keep:
                 folder.rename(options.keep / f"{number:04d}")
                 folder.mkdir()
-        results.append(result)
-        say(f"{number:4d} {result.outcome:8s} {case.name}")
-        for line in (*result.faults, *([result.refusal] if result.refusal else ())):
-            say(f"       - {line}")
+
+        results.append(checked)
+        print_line(f"{number:4d} {checked.outcome:8s} {case.name}")
+        for line in (*checked.faults, checked.refusal):
+            if line:
+                print_line(f"       - {line}")
+
     counts = Counter(result.outcome for result in results)
     words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-    say(f"{len(results)} cases in {time.monotonic() - started:.0f} s: {words}")
+    print_line(f"{len(results)} cases in {time.monotonic() - start:.0f} s: {words}")
     if options.out:
         table = {
             "cases": len(results),
             "outcomes": counts,
-            "odd": [each._asdict() for each in odd],
+            "odd": [result._asdict() for result in odd],
             "table": [
                 {"case": asdict(r.case), "outcome": r.outcome, "notes": r.notes, "faults": r.faults}
                 for r in results
             ],
         }
         options.out.write_text(json.dumps(table, indent=1) + "\n")
-    return 1 if counts["FAULT"] or any(each.outcome == "FAULT" for each in odd) else 0
+    return 1 if counts["FAULT"] or any(result.outcome == "FAULT" for result in odd) else 0
 
 
-def say(text: str) -> None:
-    """Print a line at once."""
+def print_line(text: str) -> None:
+    """Print a line and flush it."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

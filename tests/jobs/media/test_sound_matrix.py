@@ -1,4 +1,4 @@
-"""The matrix of sound: what it calls kept is heard, what it calls lost is said."""
+"""The matrix of sound: streams that are kept sound the same, lost ones are noted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.support.programs import needs
 
 
 @needs("ffmpeg")
-def test_sound_is_kept_or_said_to_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sound_is_kept_or_noted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sound_matrix, "OUTPUTS", {"mp4": "libx264", "webm": "libvpx-vp9"})
-    found = {each.name: each.outcome for each in sound_matrix.outcomes("mkv alac")}
+    found = {result.name: result.outcome for result in sound_matrix.check_all("mkv alac")}
     assert found == {
         "mkv alac -> mp4": "kept",
         "mkv alac -> mp4, a part": "kept",
@@ -25,17 +25,15 @@ def test_sound_is_kept_or_said_to_be_lost(monkeypatch: pytest.MonkeyPatch) -> No
 @needs("ffmpeg")
 def test_other_samples_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = iter(range(10))
-    decoded = sound_matrix._decoded
+    decode = sound_matrix._decode
 
-    def other(path: Path, streams: str) -> bytes:
-        found = decoded(path, streams)
-        return (
-            found.replace(found[20000:20004], bytes([next(heard)] * 4))
-            if streams == "0:a"
-            else found
-        )
+    def decode_with_a_fault(path: Path, streams: str) -> bytes:
+        found = decode(path, streams)
+        if streams != "0:a":
+            return found
+        return found.replace(found[20000:20004], bytes([next(heard)] * 4))
 
-    monkeypatch.setattr(sound_matrix, "_decoded", other)
+    monkeypatch.setattr(sound_matrix, "_decode", decode_with_a_fault)
     monkeypatch.setattr(sound_matrix, "OUTPUTS", {"mkv": "libx264"})
-    outcomes = [each.outcome for each in sound_matrix.outcomes("mkv flac")]
+    outcomes = [result.outcome for result in sound_matrix.check_all("mkv flac")]
     assert outcomes == ["FAULT", "kept"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.media.cases import VALUES, Case, cover
-from jobs.media.contract import check
+from jobs.media.cases import VALUES, Case, cover_pairs
+from jobs.media.contract import check_case
 
-CASES = cover(320)
+CASES = cover_pairs(320)
 REFUSED = {
     "VP9 has no place for a pixel aspect": lambda case: (
         case.shape == "anamorphic" and case.suffix == ".webm"
@@ -25,6 +25,6 @@ def test_every_value_is_covered() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_goes_in_comes_out(case: Case, tmp_path: Path) -> None:
-    result = check(case, tmp_path)
+    result = check_case(case, tmp_path)
     assert result.faults == []
     assert not result.refusal or any(applies(case) for applies in REFUSED.values()), result.refusal

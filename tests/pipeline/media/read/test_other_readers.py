@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jobs.media.cases import Case
-from jobs.media.contract import check
+from jobs.media.contract import check_case
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
 from tests.support.programs import needs
@@ -28,7 +28,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @needs("ffprobe")
 def test_ffprobe_agrees(case: Case, tmp_path: Path) -> None:
-    assert check(case, tmp_path).faults == []
+    assert check_case(case, tmp_path).faults == []
     out = tmp_path / f"out{case.suffix}"
     command = ["ffprobe", "-v", "error", "-show_frames", "-show_streams", "-of", "json"]
     done = subprocess.run([*command, str(out)], capture_output=True, check=True)
@@ -46,7 +46,7 @@ def test_ffprobe_agrees(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.name)
 def test_opencv_sees_the_same_pictures(case: Case, tmp_path: Path) -> None:
-    assert check(case, tmp_path).faults == []
+    assert check_case(case, tmp_path).faults == []
     out = tmp_path / f"out{case.suffix}"
     capture = cv2.VideoCapture(str(out))
     theirs = []
