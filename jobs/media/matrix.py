@@ -27,9 +27,7 @@ def main() -> int:
     )
     parser.add_argument("--count", type=int, default=320, help="number of cases (default 320)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the cases (default 1)")
-    parser.add_argument(
-        "--only", default="", metavar="TEXT", help="run cases whose name has TEXT"
-    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="run cases whose name has TEXT")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to FILE as JSON")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save faulty cases there")
     parser.add_argument("--odd", type=Path, metavar="FOLDER", help="check these odd files first")

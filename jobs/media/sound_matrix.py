@@ -55,9 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--only", default="", metavar="TEXT", help="run cases whose name has TEXT"
-    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="run cases whose name has TEXT")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts to FILE")
     options = parser.parse_args()
 
