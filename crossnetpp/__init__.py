@@ -1,6 +1,6 @@
-"""CrossNet++: detail borrowed from a high-resolution reference.
+"""CrossNet++: reference-based super-resolution as a network on arrays or tensors.
 
-`load("fast")(lr, ref)` runs the network on arrays or tensors.
+`load("fast")(lr, ref)` enhances `lr` with the detail of `ref`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Enhancer", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes seconds to import
+    # Imported on first use, because torch takes seconds to import
     if name in __all__:
         return getattr(importlib.import_module("crossnetpp.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

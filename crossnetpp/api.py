@@ -1,4 +1,4 @@
-"""The network on arrays or tensors: `crossnetpp.load("fast")(lr, ref)`."""
+"""Python interface to the network: `crossnetpp.load("fast")(lr, ref)`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCALES = (2, 4, 8)
 
 
 class Enhancer:
-    """A network with weights, called on pictures; keeps no state between calls."""
+    """A network with weights that enhances pictures and keeps no state between calls."""
 
     def __init__(self, network: Network, device: torch.device) -> None:
         self.network = network
@@ -26,11 +26,14 @@ class Enhancer:
 
     @torch.inference_mode()
     def __call__(self, lr: Images, ref: Images) -> Images:
-        """Return `lr` enlarged to the size of `ref`, with its detail; kind and shape of `ref`.
+        """Return `lr` at the size of `ref`, enhanced with its detail.
 
-        Arrays are uint8, uint16 or floating 0..1, H x W x 3 or N x H x W x 3 RGB; tensors floating
-        0..1, 3 x H x W or N x 3 x H x W. `ref` is 2, 4 or 8 times as large as `lr`. Raises
-        ValueError for anything else, TypeError for an array beside a tensor.
+        Arrays are uint8, uint16 or floating point in 0..1, H x W x 3 or N x H x W x 3 RGB. Tensors
+        are floating point in 0..1, 3 x H x W or N x 3 x H x W. `ref` is 2, 4 or 8 times as large as
+        `lr`. The result has the type and shape of `ref`.
+
+        Raises TypeError if one is an array and the other a tensor, and ValueError for unsupported
+        types, shapes and sizes.
         """
         if isinstance(lr, Tensor) != isinstance(ref, Tensor):
             raise TypeError(f"found {type(lr)} and {type(ref)}, expected two arrays or two tensors")
@@ -39,68 +42,78 @@ class Enhancer:
                 f"found {lr.dtype} {tuple(lr.shape)} and {ref.dtype} {tuple(ref.shape)}, "
                 "expected the same type and number of axes"
             )
-        small, large = self._planes(lr), self._planes(ref)
-        sr = self._run(small, large, _scale(small, large))
-        return cast(Images, _like(sr, ref))
 
-    def _planes(self, images: NDArray[Any] | Tensor) -> Tensor:
+        lr_planes = self._to_planes(lr)
+        ref_planes = self._to_planes(ref)
+        sr = self._run(lr_planes, ref_planes, _find_scale(lr_planes, ref_planes))
+        return cast(Images, _convert_like(sr, ref))
+
+    def _to_planes(self, images: NDArray[Any] | Tensor) -> Tensor:
         """Return N x 3 x H x W float32 in 0..1 on the device."""
         if isinstance(images, Tensor):
             planes = images if images.ndim == 4 else images[None]
             if images.ndim not in (3, 4) or planes.shape[1] != 3 or not planes.is_floating_point():
                 raise ValueError(
-                    f"found a {images.dtype} tensor {tuple(images.shape)}, expected floating "
+                    f"found a {images.dtype} tensor {tuple(images.shape)}, expected floating point "
                     "3 x H x W or N x 3 x H x W in 0..1"
                 )
             return planes.to(self.device, torch.float32)
+
         array = np.asarray(images)
-        known = array.dtype in (np.uint8, np.uint16) or np.issubdtype(array.dtype, np.floating)
-        if array.ndim not in (3, 4) or array.shape[-1] != 3 or not known:
+        is_floating = np.issubdtype(array.dtype, np.floating)
+        is_supported = is_floating or array.dtype in (np.uint8, np.uint16)
+        if array.ndim not in (3, 4) or array.shape[-1] != 3 or not is_supported:
             raise ValueError(
                 f"found a {array.dtype} array {array.shape}, expected uint8, uint16 or floating "
-                "H x W x 3 or N x H x W x 3"
+                "point H x W x 3 or N x H x W x 3"
             )
-        limit = 1.0 if np.issubdtype(array.dtype, np.floating) else np.iinfo(array.dtype).max
+
+        limit = 1.0 if is_floating else np.iinfo(array.dtype).max
         stack = (array if array.ndim == 4 else array[None]).astype(np.float32) / np.float32(limit)
         return torch.from_numpy(np.ascontiguousarray(stack)).permute(0, 3, 1, 2).to(self.device)
 
     def _run(self, lr: Tensor, ref: Tensor, scale: int) -> Tensor:
+        """Return SR in 0..1; the padding to the network's multiple is cropped off again."""
         height, width = ref.shape[-2:]
         multiple = self.network.multiple
-        padded = [_padded(lr, multiple // scale), _padded(ref, multiple)]
-        sr: Tensor = self.network(*padded).sr
+        padded_lr = _pad_to_multiple(lr, multiple // scale)
+        padded_ref = _pad_to_multiple(ref, multiple)
+        sr: Tensor = self.network(padded_lr, padded_ref).sr
         return sr[..., :height, :width].clamp(0, 1)
 
 
 def load(model: str = "fast", *, device: str | torch.device | None = None) -> Enhancer:
-    """Return the network named `model` (`fast`, or a file of weights), ready to be called.
+    """Load the weights of `model`: the preset `fast`, or the path of a safetensors file.
 
-    `device` is CUDA where there is one. Raises WeightsError for weights that cannot be used.
+    `device` defaults to CUDA if available. Raises WeightsError for weights that cannot be used.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Enhancer(load_network(model).to(chosen), chosen)
 
 
-def _scale(lr: Tensor, ref: Tensor) -> int:
-    (height, width), large = lr.shape[-2:], tuple(ref.shape[-2:])
+def _find_scale(lr: Tensor, ref: Tensor) -> int:
+    """Return how many times larger `ref` is; raise ValueError unless it is 2, 4 or 8."""
+    height, width = lr.shape[-2:]
+    ref_size = tuple(ref.shape[-2:])
     for scale in SCALES:
-        if large == (scale * height, scale * width) and len(lr) == len(ref):
+        if ref_size == (scale * height, scale * width) and len(lr) == len(ref):
             return scale
     raise ValueError(
         f"found {len(lr)} pictures of {width}x{height} and {len(ref)} references of "
-        f"{large[1]}x{large[0]}, expected as many references, 2, 4 or 8 times as large"
+        f"{ref_size[1]}x{ref_size[0]}, expected as many references, 2, 4 or 8 times as large"
     )
 
 
-def _padded(planes: Tensor, multiple: int) -> Tensor:
+def _pad_to_multiple(planes: Tensor, multiple: int) -> Tensor:
     height, width = planes.shape[-2:]
     return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
-def _like(sr: Tensor, ref: NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:
-    """Return N x 3 x H x W in 0..1 as the kind of `ref`."""
+def _convert_like(sr: Tensor, ref: NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:
+    """Convert N x 3 x H x W in 0..1 to the type and layout of `ref`."""
     if isinstance(ref, Tensor):
         return (sr if ref.ndim == 4 else sr[0]).to(ref.device, ref.dtype)
+
     array = sr.permute(0, 2, 3, 1).cpu().numpy()
     if not np.issubdtype(ref.dtype, np.floating):
         array = np.rint(array * np.float32(np.iinfo(ref.dtype).max))

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the preset and its options inside, never pickles."""
+"""Weights on disk: safetensors files that also hold the preset and its options, never pickles."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from safetensors.torch import save_file
 from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.presets import PRESETS
 
-SHIPPED = Path(__file__).parent / "weights"
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
 class WeightsError(Exception):
-    """Report weights that do not exist or do not fit, in one line."""
+    """Weights that are missing or unusable, described in one line."""
 
 
 def save_weights(network: Network, preset: str, path: Path) -> None:
-    """Write the weights as float16 safetensors, which loses nothing visible and halves the file.
+    """Write the weights as float16 safetensors: half the size, with no visible loss.
 
-    The metadata say how to build the network: its preset, and its configuration as JSON.
+    The metadata hold the preset and the network's configuration as JSON.
     """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
@@ -33,14 +33,15 @@ def save_weights(network: Network, preset: str, path: Path) -> None:
     save_file(tensors, path, metadata={"preset": preset, "config": json.dumps(asdict(config))})
 
 
-def weights_path(model: str) -> Path:
-    """Return the file behind `model`: a shipped preset's name or a path.
+def find_weights(model: str) -> Path:
+    """Return the file of `model`, which is a preset with shipped weights or a path.
 
-    Raises WeightsError when there is no such file.
+    Raises WeightsError if there is no such file.
     """
-    path = SHIPPED / f"{model}.safetensors" if model in PRESETS else Path(model)
+    path = WEIGHTS_FOLDER / f"{model}.safetensors" if model in PRESETS else Path(model)
     if path.is_file():
         return path
+
     if model in PRESETS:
         raise WeightsError(
             f"found no shipped weights for the preset '{model}', expected 'fast' or a "
@@ -53,11 +54,11 @@ def weights_path(model: str) -> Path:
 
 
 def load_network(model: str) -> Network:
-    """Return the network named `model` (a preset or a safetensors file), float32, ready to infer.
+    """Load the network of `model` (a preset or a safetensors file) in float32 for inference.
 
-    Raises WeightsError for files that are missing, broken or made for another network.
+    Raises WeightsError for files that are missing, damaged or made for another network.
     """
-    path = weights_path(model)
+    path = find_weights(model)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -67,8 +68,10 @@ def load_network(model: str) -> Network:
             f"found a file that is not safetensors at {path} ({error}); "
             "try weights made by crossnetpp.train"
         ) from error
+
     preset = metadata.get("preset", "")
-    network = _build(preset, metadata.get("config", "{}"), path)
+    # Older files have no configuration
+    network = _build_from_metadata(preset, metadata.get("config", "{}"), path)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -79,8 +82,8 @@ def load_network(model: str) -> Network:
     return network.eval()
 
 
-def _build(preset: str, config: str, path: Path) -> Network:
-    """Return the network that the metadata of `path` describe; older files hold no config."""
+def _build_from_metadata(preset: str, config: str, path: Path) -> Network:
+    """Return an untrained network for the preset and JSON configuration stored in `path`."""
     if preset not in PRESETS:
         raise WeightsError(
             f"found weights for the network '{preset}' in {path}, expected one of "

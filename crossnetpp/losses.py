@@ -1,4 +1,4 @@
-"""The hybrid loss (notes 3.4): means with stated weights, so crop size changes no balance."""
+"""Hybrid loss (notes 3.4): a weighted sum of means, independent of the crop size."""
 
 from __future__ import annotations
 
@@ -15,29 +15,26 @@ from crossnetpp.networks.fast import FastOutput
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the parts, each of them a mean; 0 switches a part off."""
+    """Weights of the loss terms; 0 disables a term."""
 
     warping: float = 0.5
-    """`fast`: on the reference warped by the final flow. The paper: after stage 1."""
+    """Weight for the reference warped by the final flow (`fast`) or after stage 1 (the paper)."""
     warping_stage1: float = 0.25
-    """`fast` only."""
+    """Weight for the reference warped by stage 1, `fast` only."""
     flow: float = 0.004
-    """On the flow loss, where the true flow is known; the paper has no such part."""
+    """Weight of the flow loss wherever the true flow is known; not part of the paper."""
     landmark: float = 0.0
-    """On half the squared distance in pixels."""
+    """Weight of half the squared landmark distance in pixels."""
     squared: float = 0.0
-    """On the mean squared error of SR, which is what PSNR measures; the paper has no such part."""
+    """Weight of the mean squared error of SR, which PSNR measures; not part of the paper."""
     sr: float = 1.0
 
 
-FAR = 32.0
-"""Pixels of flow error from which on its loss levels off."""
+FLOW_ERROR_LIMIT = 32.0  # pixels of flow error at which the flow loss levels off
 
-PAPER = LossWeights(warping=1.0, warping_stage1=0.0, flow=0.0, landmark=4e-4)
-"""The published balance: sums over pixels and over pairs, all of weight 1, as means.
-
-A mean over 3 x 320 x 512 values is the part of a sum that 200 pairs / 491,520 = 4e-4 belong to.
-"""
+# The published balance: sums over pixels and over pairs, all with weight 1, expressed as means.
+# For a crop of 320 x 512 and 200 pairs, landmarks weigh 200 / (3 x 320 x 512) = 4e-4.
+PAPER_WEIGHTS = LossWeights(warping=1.0, warping_stage1=0.0, flow=0.0, landmark=4e-4)
 
 
 def charbonnier(difference: Tensor) -> Tensor:
@@ -53,31 +50,35 @@ def warping_loss(warped: Tensor, target: Tensor) -> Tensor:
 def landmark_loss(flow: Tensor, landmarks: Landmarks) -> Tensor:
     """Return half the mean squared distance, in pixels, of p + V[p] from q (notes 3.4.2).
 
-    V is `flow` (N x 2 x H x W pixels), taken between its pixels bilinearly. The mean is over the
-    valid pairs of the batch; 0 if there is none.
+    V is `flow` (N x 2 x H x W pixels), sampled bilinearly. The mean covers all valid pairs of the
+    batch and is 0 if there are none.
     """
-    # squares of large motion do not fit into float16
+    # Squares of large motion overflow float16
     flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
-    p, q = landmarks.p.to(flow), landmarks.q.to(flow)
+    p = landmarks.p.to(flow)
+    q = landmarks.q.to(flow)
     valid = landmarks.valid.to(flow.device)
-    last = p.new_tensor((flow.shape[-1] - 1, flow.shape[-2] - 1))
-    at = (2 * p / last - 1)[:, None]
-    motion = F.grid_sample(flow, at, padding_mode="border", align_corners=True)[:, :, 0]
+
     # 3.4.2, p^ = p + V_1^0[p]
+    last = p.new_tensor((flow.shape[-1] - 1, flow.shape[-2] - 1))
+    grid = (2 * p / last - 1)[:, None]
+    motion = F.grid_sample(flow, grid, padding_mode="border", align_corners=True)[:, :, 0]
     moved = p + motion.transpose(1, 2)
+
     squared = (moved - q).square().sum(-1)
     return 0.5 * torch.where(valid, squared, 0.0).sum() / valid.sum().clamp(min=1)
 
 
 def flow_loss(flow: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean of d / (1 + d / 32) of the end-point error d, where `truth` is not NaN.
+    """Return the mean of d / (1 + d / 32), d being the end-point error where `truth` is not NaN.
 
-    What lies beyond the network's reach would otherwise drown all that can be learned.
+    The saturation keeps motion beyond the network's range from dominating the loss.
     """
     known = ~torch.isnan(truth).any(1, keepdim=True)
     error = torch.where(known, flow - truth, 0.0)
     distance = torch.sqrt(error.square().sum(1, keepdim=True) + 1e-6)
-    return (distance / (1 + distance / FAR) * known).sum() / known.sum().clamp(min=1)
+    saturated = distance / (1 + distance / FLOW_ERROR_LIMIT)
+    return (saturated * known).sum() / known.sum().clamp(min=1)
 
 
 def hybrid_loss(
@@ -87,30 +88,32 @@ def hybrid_loss(
     weights: LossWeights,
     landmarks: Landmarks | None = None,
 ) -> dict[str, Tensor]:
-    """Return the parts of the loss and their weighted sum as "total" (notes 3.4).
+    """Return the loss terms by name and their weighted sum as "total" (notes 3.4).
 
-    `target` is N x 3 x H x W in 0..1, `flow` N x 2 x H x W pixels with NaN where it is not known.
-    What the parts compare depends on the network: `fast` has its own forms of the warping loss.
-    Parts of weight 0 are told, but no gradient comes from them. Raises ValueError if the landmark
-    loss has a weight and there are no landmarks.
+    `target` is N x 3 x H x W in 0..1 and `flow` N x 2 x H x W pixels, NaN where unknown. `fast` has
+    its own form of the warping loss. Terms of weight 0 are returned but contribute no gradient.
+
+    Raises ValueError if the landmark loss has a weight and `landmarks` is None.
     """
-    parts = {"sr": charbonnier(output.sr - target)}
+    terms = {"sr": charbonnier(output.sr - target)}
     if isinstance(output, FastOutput):
-        parts["warping"] = charbonnier(output.warped - target)
-        parts["warping_stage1"] = charbonnier(output.warped_stage1 - output.lr_up)
+        terms["warping"] = charbonnier(output.warped - target)
+        terms["warping_stage1"] = charbonnier(output.warped_stage1 - output.lr_up)
     else:
-        parts["warping"] = warping_loss(output.warped_stage1, target)
-    parts["flow"] = flow_loss(output.flow, flow) + flow_loss(output.flow_stage1, flow)
+        terms["warping"] = warping_loss(output.warped_stage1, target)
+    terms["flow"] = flow_loss(output.flow, flow) + flow_loss(output.flow_stage1, flow)
+
     if weights.squared:
-        parts["squared"] = (output.sr - target).square().mean()
+        terms["squared"] = (output.sr - target).square().mean()
     if landmarks is not None:
-        parts["landmark"] = landmark_loss(output.flow_stage1, landmarks)
+        terms["landmark"] = landmark_loss(output.flow_stage1, landmarks)
     elif weights.landmark:
         raise ValueError(
             f"found the weight {weights.landmark} of the landmark loss and no landmarks, "
             "expected pairs of crossnetpp.landmarks; try the weight 0"
         )
-    weighted = {name: getattr(weights, name) for name in parts}
-    terms = [weight * parts[name] for name, weight in weighted.items() if weight]
-    parts["total"] = sum(terms, start=target.new_zeros(()))
-    return parts
+
+    weight_of = {name: getattr(weights, name) for name in terms}
+    weighted = [weight * terms[name] for name, weight in weight_of.items() if weight]
+    terms["total"] = sum(weighted, start=target.new_zeros(()))
+    return terms

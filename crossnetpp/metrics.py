@@ -1,7 +1,8 @@
-"""Image quality: PSNR and SSIM on RGB and on luma, always with data range 1.
+"""Image quality: PSNR and SSIM on RGB and luma, with data range 1.
 
-SSIM is Wang et al. 2004: 11 x 11 Gaussian window of sigma 1.5, mean over the windows that lie
-wholly inside the image. Luma is BT.601 limited range, as the light-field literature reports it.
+SSIM follows Wang et al. 2004: an 11 x 11 Gaussian window of sigma 1.5, averaged over the windows
+that lie completely inside the image. Luma is BT.601 limited range, as in the light-field
+literature.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PSNR_OF_IDENTICAL = 100.0
-"""dB reported for identical images, so that means stay finite."""
+PSNR_OF_IDENTICAL = 100.0  # dB reported for identical images, so that means stay finite
 _WINDOW = 11
 _LUMA_601 = np.array([65.481, 128.553, 24.966], np.float32) / 255
 
@@ -22,7 +22,7 @@ Plane = NDArray[np.float32]
 
 
 class Quality(NamedTuple):
-    """PSNR in dB and SSIM of one image against its ground truth."""
+    """PSNR in dB and SSIM of an image against its ground truth."""
 
     psnr: float
     ssim: float
@@ -30,7 +30,7 @@ class Quality(NamedTuple):
     ssim_y: float
 
 
-def luma_601(rgb: Plane) -> Plane:
+def rgb_to_luma_601(rgb: Plane) -> Plane:
     """Return H x W luma in 16/255..235/255 of H x W x 3 RGB in 0..1."""
     return np.asarray(rgb @ _LUMA_601 + np.float32(16 / 255), dtype=np.float32)
 
@@ -44,8 +44,7 @@ def psnr(image: Plane, truth: Plane) -> float:
 def ssim(image: Plane, truth: Plane) -> float:
     """Return the mean SSIM of H x W or H x W x C arrays in 0..1, at least 11 pixels a side.
 
-    Separable blurs make it some twenty times as fast as torchmetrics' convolution on a CPU; the
-    tests hold it against that and against a direct computation.
+    Separable blurs make it about twenty times as fast on a CPU as the convolution in torchmetrics.
     """
     half = _WINDOW // 2
 
@@ -53,21 +52,31 @@ def ssim(image: Plane, truth: Plane) -> float:
         blurred = np.asarray(cv2.GaussianBlur(plane, (_WINDOW, _WINDOW), 1.5), np.float32)
         return blurred[half:-half, half:-half]
 
-    mu_x, mu_y = mean(image), mean(truth)
-    xx, yy, xy = mu_x * mu_x, mu_y * mu_y, mu_x * mu_y
-    var_x, var_y = mean(image * image) - xx, mean(truth * truth) - yy
+    mu_x = mean(image)
+    mu_y = mean(truth)
+    xx = mu_x * mu_x
+    yy = mu_y * mu_y
+    xy = mu_x * mu_y
+
+    var_x = mean(image * image) - xx
+    var_y = mean(truth * truth) - yy
     covariance = mean(image * truth) - xy
-    c1, c2 = np.float32(0.01**2), np.float32(0.03**2)
+
+    c1 = np.float32(0.01**2)
+    c2 = np.float32(0.03**2)
     index = (2 * xy + c1) * (2 * covariance + c2) / ((xx + yy + c1) * (var_x + var_y + c2))
     return float(index.mean(dtype=np.float64))
 
 
-def _scaled(image: Pixels) -> Plane:
+def _to_plane(image: Pixels) -> Plane:
+    """Return integer pixels as float32 in 0..1."""
     return np.asarray(image, np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
-def quality(image: Pixels, truth: Pixels) -> Quality:
+def measure_quality(image: Pixels, truth: Pixels) -> Quality:
     """Return PSNR and SSIM of `image` against `truth`, both uint8 or uint16 H x W x 3 RGB."""
-    a, b = _scaled(image), _scaled(truth)
-    a_luma, b_luma = luma_601(a), luma_601(b)
+    a = _to_plane(image)
+    b = _to_plane(truth)
+    a_luma = rgb_to_luma_601(a)
+    b_luma = rgb_to_luma_601(b)
     return Quality(psnr(a, b), ssim(a, b), psnr(a_luma, b_luma), ssim(a_luma, b_luma))

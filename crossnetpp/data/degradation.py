@@ -1,6 +1,6 @@
-"""How LR is made from HR: the stated kernels, the same in training and `pipeline degrade`.
+"""Degradation of HR to LR, the same in training and in `pipeline degrade`.
 
-`as_recorded` makes what a camera would have kept: blur, reduction, noise, JPEG compression.
+`simulate_recording` imitates a camera: blur, reduction, noise and JPEG compression.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PixelType = TypeVar("PixelType", np.uint8, np.uint16)
 def degrade_tensor(hr: Tensor, scale: int, kernel: Kernel = "bicubic") -> Tensor:
     """Return `hr` (N x C x H x W, H and W multiples of `scale`) reduced `scale` times.
 
-    `bicubic` is antialiased (a = -0.5, support widened by `scale`), `area` the mean of each block.
+    `bicubic` is antialiased (a = -0.5, support widened by `scale`); `area` averages each block.
     """
     if kernel == "area":
         return F.avg_pool2d(hr, scale)
@@ -31,9 +31,9 @@ def degrade_tensor(hr: Tensor, scale: int, kernel: Kernel = "bicubic") -> Tensor
 
 
 def subsample_chroma(lr: Tensor) -> Tensor:
-    """Return `lr` (N x 3 x h x w RGB in 0..1, h and w even) as it comes out of 4:2:0 video.
+    """Return `lr` (N x 3 x h x w RGB in 0..1, h and w even) after 4:2:0 chroma subsampling.
 
-    BT.601 colour difference planes are averaged over 2 x 2 pixels and brought back bilinearly.
+    BT.601 colour difference planes are averaged over 2 x 2 pixels and upsampled bilinearly.
     """
     weights = lr.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     luma = (lr * weights).sum(1, keepdim=True)
@@ -44,38 +44,39 @@ def subsample_chroma(lr: Tensor) -> Tensor:
 def degrade(hr: NDArray[PixelType], scale: int, kernel: Kernel = "bicubic") -> NDArray[PixelType]:
     """Return `hr` (uint8 or uint16 H x W x 3) reduced `scale` times, rounded and clamped once.
 
-    Rows and columns beyond a multiple of `scale` are cut off at the bottom and right.
+    Rows and columns beyond a multiple of `scale` are cropped at the bottom and right.
     """
     lr = _reduce(hr.astype(np.float32), scale, kernel)
     return lr.round().clip(0, np.iinfo(hr.dtype).max).astype(hr.dtype)
 
 
 def _reduce(hr: NDArray[np.float32], scale: int, kernel: Kernel) -> NDArray[np.float32]:
-    height, width = hr.shape[0] // scale * scale, hr.shape[1] // scale * scale
+    height = hr.shape[0] // scale * scale
+    width = hr.shape[1] // scale * scale
     planes = torch.from_numpy(hr[:height, :width]).permute(2, 0, 1)[None]
     lr = degrade_tensor(planes, scale, kernel)[0].permute(1, 2, 0).numpy()
     return np.asarray(lr, dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What a camera and its encoder do to a picture."""
+class CameraSettings:
+    """Blur, noise and compression of a camera and its encoder."""
 
     blur: tuple[float, float]
     """Standard deviations of a Gaussian along and across `angle`, LR pixels."""
     angle: float
-    """Radians."""
+    """Direction of the blur, radians."""
     kernel: Kernel
     read_noise: float
-    """Standard deviation of the noise that does not depend on light, 0..1."""
+    """Standard deviation of the noise that is independent of light, 0..1."""
     shot_noise: float
-    """Standard deviation of the noise of a white pixel; it grows as the root of the light."""
+    """Standard deviation of the noise of a white pixel; it grows with the square root of light."""
     quality: int
     """JPEG quality, 1..100."""
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> Recording:
-        """Return the settings of some camera: from a good one to a phone in a dim room."""
+    def draw(cls, rng: np.random.Generator) -> CameraSettings:
+        """Draw the settings of a camera, from a good one to a phone in a dim room."""
         first = float(rng.uniform(0.1, 0.8))
         return cls(
             blur=(first, first * float(rng.uniform(0.4, 1.0))),
@@ -87,11 +88,12 @@ class Recording:
         )
 
 
-def gaussian_kernel(along: float, across: float, angle: float) -> NDArray[np.float32]:
-    """Return a normalised Gaussian of these standard deviations in pixels, odd x odd."""
+def make_gaussian_kernel(along: float, across: float, angle: float) -> NDArray[np.float32]:
+    """Return a normalised, odd-sized Gaussian with these standard deviations in pixels."""
     radius = max(1, int(np.ceil(3 * max(along, across))))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
-    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    u = x * np.cos(angle) + y * np.sin(angle)
+    v = y * np.cos(angle) - x * np.sin(angle)
     weights = np.exp(-((u / along) ** 2 + (v / across) ** 2) / 2)
     return np.asarray(weights / weights.sum(), dtype=np.float32)
 
@@ -105,28 +107,32 @@ def add_noise(
     return np.asarray(noisy, dtype=np.float32)
 
 
-def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Return `image` (uint8 h x w x 3 RGB) out of a JPEG file of that quality, 4:2:0."""
+def compress_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return `image` (uint8 h x w x 3 RGB) after JPEG compression with 4:2:0 chroma."""
     bgr = np.ascontiguousarray(image[..., ::-1])
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
     return np.ascontiguousarray(decoded[..., ::-1])
 
 
-def as_recorded(
-    rng: np.random.Generator, hr: NDArray[np.uint8], scale: int, recording: Recording | None = None
+def simulate_recording(
+    rng: np.random.Generator,
+    hr: NDArray[np.uint8],
+    scale: int,
+    camera: CameraSettings | None = None,
 ) -> NDArray[np.uint8]:
-    """Return `hr` (uint8 H x W x 3 RGB) as an LR camera kept it; a seed of `rng` decides every bit.
+    """Return `hr` (uint8 H x W x 3 RGB) as an LR camera would record it.
 
-    Blur, reduction by `scale`, noise and JPEG, in this order, as strong as `recording` says or as
-    drawn. Compression of video is not imitated: OpenCV's wheels have no H.264 encoder.
+    Applies blur, reduction by `scale`, noise and JPEG in this order. The settings are drawn from
+    `rng` unless `camera` is set; the seed of `rng` decides every bit. Video compression is not
+    simulated, because OpenCV's wheels have no H.264 encoder.
     """
-    settings = recording or Recording.drawn(rng)
+    settings = camera or CameraSettings.draw(rng)
     along, across = (deviation * scale for deviation in settings.blur)
-    blurred = cv2.filter2D(
-        hr.astype(np.float32) / 255, -1, gaussian_kernel(along, across, settings.angle)
-    )
+    kernel = make_gaussian_kernel(along, across, settings.angle)
+    blurred = cv2.filter2D(hr.astype(np.float32) / 255, -1, kernel)
+
     reduced = _reduce(np.asarray(blurred, np.float32), scale, settings.kernel)
     noisy = add_noise(rng, reduced, settings.read_noise, settings.shot_noise)
     lr = np.asarray((noisy * 255).round().clip(0, 255), dtype=np.uint8)
-    return compress(lr, settings.quality)
+    return compress_jpeg(lr, settings.quality)

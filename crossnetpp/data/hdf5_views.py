@@ -1,4 +1,4 @@
-"""Views in HDF5 files as CrossNet keeps them; h5py is needed for these alone."""
+"""Light fields in CrossNet's HDF5 files, the only data that needs h5py."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from crossnetpp.data.sample import DataError
 
 
 class Hdf5File:
-    """An array in an HDF5 file, opened anew in every process that reads it.
+    """A data set of an HDF5 file, opened separately in every process that reads it.
 
-    HDF5 does not allow for a handle that a forked worker shares with its parent.
+    HDF5 does not allow a forked worker to share a handle with its parent.
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self.path, self.key = path, key
+        self.path = path
+        self.key = key
         self._opened: tuple[int, Any] | None = None
 
-    def array(self) -> Any:
-        """Return the h5py data set; raises DataError for no h5py, no such file or no such key."""
+    def dataset(self) -> Any:
+        """Return the h5py data set; raise DataError if h5py, the file or the key is missing."""
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), self._open())
         return self._opened[1]
@@ -37,12 +38,14 @@ class Hdf5File:
                 f"found no h5py, which {self.path} needs; "
                 "install the extra: pip install 'crossnetpp-pipeline[train]'"
             ) from error
+
         try:
             file = h5py.File(self.path, "r")
         except OSError as error:
             raise DataError(
                 f"found no HDF5 file at {self.path}, expected CrossNet's .h5"
             ) from error
+
         if self.key not in file:
             raise DataError(
                 f"found no '{self.key}' in {self.path}, expected one of {', '.join(file)}"
@@ -50,31 +53,32 @@ class Hdf5File:
         return file[self.key]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the handle behind: it belongs to this process."""
+        """Return the state without the handle, which belongs to this process."""
         return {"path": self.path, "key": self.key, "_opened": None}
 
 
 class Hdf5Scene:
     """One light field of an HDF5 file."""
 
-    def __init__(self, file: Hdf5File, number: int, places: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, file: Hdf5File, number: int, positions: Sequence[tuple[int, int]]) -> None:
         self.name = f"{file.path}/{file.key}[{number}]"
-        self.places = places
-        self._file, self._number = file, number
+        self.positions = positions
+        self._file = file
+        self._number = number
 
-    def read(self, row: int, col: int, recent: object) -> NDArray[np.uint8]:
+    def read(self, row: int, col: int, cache: object) -> NDArray[np.uint8]:
         """Return the view at (row, col), straight from the file."""
-        planes: NDArray[np.uint8] = self._file.array()[self._number, row, col]
+        planes: NDArray[np.uint8] = self._file.dataset()[self._number, row, col]
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def open_hdf5(path: Path, key: str) -> tuple[Hdf5File, tuple[int, int, int]]:
-    """Return a file and the number of its scenes, rows and columns.
+    """Return a file and its numbers of scenes, rows and columns.
 
-    Raises DataError if `key` holds anything but N x R x C x 3 x H x W uint8.
+    Raises DataError unless `key` holds N x R x C x 3 x H x W uint8.
     """
     file = Hdf5File(path, key)
-    array = file.array()
+    array = file.dataset()
     if array.ndim != 6 or array.shape[3] != 3 or array.dtype != np.uint8:
         raise DataError(
             f"found '{key}' of {array.shape} {array.dtype} in {path}, "

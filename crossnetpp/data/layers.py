@@ -1,4 +1,4 @@
-"""Surfaces at different depths, laid one over the other in two views of one scene."""
+"""Surfaces at different depths, composed into two views of one scene."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from crossnetpp.data.sample import Pair
 
 Picture = NDArray[np.uint8]
 Field = NDArray[np.float32]
-OPAQUE, CLEAR = 0.98, 0.02
-"""A pixel between the two mixes surfaces and has no single true flow."""
+
+# A pixel whose cover is between these mixes surfaces and has no single true flow
+OPAQUE = 0.98
+CLEAR = 0.02
+
+INVERSION_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -24,48 +28,53 @@ class Layer:
     target: Picture
     reference: Picture
     flow: Field
-    """size x size x 2 pixels from target to reference; NaN where it is not known."""
+    """size x size x 2 pixels from target to reference; NaN where unknown."""
     target_cover: Field
     reference_cover: Field
 
 
-def stack(layers: list[Layer]) -> Pair:
-    """Return the pair that `layers` show, from the farthest, which covers all, to the nearest.
+def compose_layers(layers: list[Layer]) -> Pair:
+    """Return the pair that `layers` show; they are ordered from far to near, the first opaque.
 
-    The flow is NaN where surfaces mix and where the place is hidden in the reference.
+    The flow is NaN where surfaces mix and where the reference hides a target pixel.
     """
     farthest = layers[0]
-    target, reference, flow = farthest.target, farthest.reference, farthest.flow
-    x, y = pixel_grid(flow.shape[0])
+    target = farthest.target
+    reference = farthest.reference
+    flow = farthest.flow
+    x, y = make_pixel_grid(flow.shape[0])
+
     for layer in layers[1:]:
-        target = _over(target, layer.target, layer.target_cover)
-        reference = _over(reference, layer.reference, layer.reference_cover)
-        # unknown places are looked up outside of the picture, where nothing covers them
-        places = np.nan_to_num(flow, nan=-1e4)
+        target = _blend(target, layer.target, layer.target_cover)
+        reference = _blend(reference, layer.reference, layer.reference_cover)
+
+        # Cover at the end of the flow; unknown flow points outside, where the cover is 0
+        known = np.nan_to_num(flow, nan=-1e4)
         cover = cv2.remap(
-            layer.reference_cover, x + places[..., 0], y + places[..., 1], cv2.INTER_LINEAR
+            layer.reference_cover, x + known[..., 0], y + known[..., 1], cv2.INTER_LINEAR
         )
         lost = (cover > CLEAR) | (layer.target_cover > CLEAR)
         flow = np.where(lost[..., None], np.float32(np.nan), flow)
         flow = np.where((layer.target_cover > OPAQUE)[..., None], layer.flow, flow)
+
     return Pair(np.ascontiguousarray(target), np.ascontiguousarray(reference), flow)
 
 
 @lru_cache(maxsize=8)
-def pixel_grid(size: int) -> tuple[Field, Field]:
-    """Return x and y of each of size x size pixels; not to be written to."""
+def make_pixel_grid(size: int) -> tuple[Field, Field]:
+    """Return x and y of size x size pixels; the arrays are shared, so do not write to them."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     return x, y
 
 
-def _over(below: Picture, above: Picture, cover: Field) -> Picture:
+def _blend(below: Picture, above: Picture, cover: Field) -> Picture:
     part = cover[..., None]
     return np.asarray((below * (1 - part) + above * part).round(), dtype=np.uint8)
 
 
-def resample(image: Picture, displacement: Field) -> Picture:
-    """Return size x size pixels of `image` at x + `displacement`, both measured from its middle."""
-    x, y = _places(image.shape[0], displacement)
+def resample_picture(image: Picture, displacement: Field) -> Picture:
+    """Return size x size pixels of `image` at x + `displacement`, relative to its centre."""
+    x, y = _find_positions(image.shape[0], displacement)
     return np.asarray(
         cv2.remap(image, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101),
         dtype=np.uint8,
@@ -73,27 +82,27 @@ def resample(image: Picture, displacement: Field) -> Picture:
 
 
 def resample_cover(cover: Field, displacement: Field) -> Field:
-    """Return `cover` as `resample` would, linearly and with nothing beyond its border."""
-    x, y = _places(cover.shape[0], displacement)
+    """Resample `cover` like `resample_picture`, but linearly and with 0 outside."""
+    x, y = _find_positions(cover.shape[0], displacement)
     return np.asarray(cv2.remap(cover, x, y, cv2.INTER_LINEAR), dtype=np.float32)
 
 
-def within(side: int, displacement: Field) -> NDArray[np.bool_]:
-    """Return where x + `displacement` is inside a picture of `side` x `side`."""
-    x, y = _places(side, displacement)
+def find_inside(side: int, displacement: Field) -> NDArray[np.bool_]:
+    """Return a mask of the pixels whose x + `displacement` is inside `side` x `side` pixels."""
+    x, y = _find_positions(side, displacement)
     return (x >= 0) & (x <= side - 1) & (y >= 0) & (y <= side - 1)
 
 
-def inverse(displacement: Field) -> Field:
+def invert_displacement(displacement: Field) -> Field:
     """Return V with displacement(x + V) + V = 0 by fixed-point iteration.
 
-    NaN where x + V leaves the field, so that V would be a guess, or where the field folds.
+    V is NaN where x + V leaves the field and where the field folds.
     """
     size = displacement.shape[0]
-    x, y = pixel_grid(size)
+    x, y = make_pixel_grid(size)
     flow: Field = -displacement
     before = flow
-    for _ in range(6):
+    for _ in range(INVERSION_STEPS):
         before = flow
         flow = -np.asarray(
             cv2.remap(
@@ -105,14 +114,16 @@ def inverse(displacement: Field) -> Field:
             ),
             dtype=np.float32,
         )
+
     change = np.abs(flow - before)
-    known = within(size, flow) & (change[..., 0] < 0.02) & (change[..., 1] < 0.02)
+    converged = (change[..., 0] < 0.02) & (change[..., 1] < 0.02)
+    known = find_inside(size, flow) & converged
     return np.where(known[..., None], flow, np.float32(np.nan))
 
 
-def _places(side: int, displacement: Field) -> tuple[Field, Field]:
-    """Return x and y in a picture of `side` x `side`, for a field about the same middle."""
+def _find_positions(side: int, displacement: Field) -> tuple[Field, Field]:
+    """Return x and y in a `side` x `side` picture for a smaller field with the same centre."""
     size = displacement.shape[0]
-    x, y = pixel_grid(size)
+    x, y = make_pixel_grid(size)
     margin = (side - size) // 2
     return x + displacement[..., 0] + margin, y + displacement[..., 1] + margin

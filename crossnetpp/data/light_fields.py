@@ -1,7 +1,6 @@
 """Light fields on disk: folders of views, lenslet pictures, mosaics, and CrossNet's HDF5 files.
 
-Rows and columns count from the top left. Views are read when they are asked for, and the latest
-are kept in memory.
+Rows and columns count from the top left. Views are read on demand, and a cache holds the latest.
 """
 
 from __future__ import annotations
@@ -19,41 +18,40 @@ from crossnetpp.data.hdf5_views import Hdf5Scene, open_hdf5
 from crossnetpp.data.sample import DataError, Pair, crop_pair, read_rgb
 
 Picture = NDArray[np.uint8]
-Place = tuple[int, int]
-"""Row and column of a view."""
-LENSLET_VIEWS = 14
-"""Views along each side of a Lytro Illum lenslet picture (Flower)."""
-CENTRAL = range(3, 11)
-"""The 8 of 14 that are used: those at the rim are vignetted (notes, section 4)."""
-NAMES = (
+GridPosition = tuple[int, int]  # row and column of a view
+
+LENSLET_VIEWS = 14  # views along each side of a Lytro Illum lenslet picture (Flower)
+CENTRAL_VIEWS = range(3, 11)  # 8 of 14: those at the rim are vignetted (notes, section 4)
+
+# Stems of view files that hold the row, then the column
+ROW_COL_NAMES = (
     re.compile(r"view_(\d+)_(\d+)", re.IGNORECASE),
     re.compile(r"out_(\d+)_(\d+)_.*"),  # Stanford; the camera's position follows
     re.compile(r"im_t(\d+)_s(\d+).*"),
     re.compile(r"(\d+)_(\d+)"),
 )
-"""Names of view files without their ending: row, then column."""
-NUMBERED = re.compile(r"input_cam(\d+)", re.IGNORECASE)
-"""HCI: one number, row by row of a square grid."""
-PICTURES = {".png", ".jpg", ".jpeg", ".ppm", ".tif", ".tiff", ".bmp"}
+NUMBERED_NAME = re.compile(r"input_cam(\d+)", re.IGNORECASE)  # HCI: row by row of a square grid
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".tif", ".tiff", ".bmp"}
 
 
-class Recent:
-    """Keep what was read last, up to `most_bytes` of arrays."""
+class PictureCache:
+    """Cache of decoded pictures, limited to `max_bytes` of arrays."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
-        self._kept: OrderedDict[Path, Picture] = OrderedDict()
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[Path, Picture] = OrderedDict()
 
     def get(self, path: Path, read: Callable[[Path], Picture]) -> Picture:
-        """Return what `read` makes of `path`, or what it made of it before."""
-        if path in self._kept:
-            self._kept.move_to_end(path)
-            return self._kept[path]
-        made = self._kept[path] = read(path)
-        held = sum(array.nbytes for array in self._kept.values())
-        while held > self.most_bytes and len(self._kept) > 1:
-            held -= self._kept.popitem(last=False)[1].nbytes
-        return made
+        """Return `read(path)`, from the cache if possible."""
+        if path in self._entries:
+            self._entries.move_to_end(path)
+            return self._entries[path]
+
+        picture = self._entries[path] = read(path)
+        size = sum(array.nbytes for array in self._entries.values())
+        while size > self.max_bytes and len(self._entries) > 1:
+            size -= self._entries.popitem(last=False)[1].nbytes
+        return picture
 
 
 class Scene(Protocol):
@@ -62,42 +60,42 @@ class Scene(Protocol):
     name: str
 
     @property
-    def places(self) -> Sequence[Place]:
-        """Where there are views, in order."""
+    def positions(self) -> Sequence[GridPosition]:
+        """Positions of the views, in order."""
         ...
 
-    def read(self, row: int, col: int, recent: Recent) -> Picture:
-        """Return the view (uint8 H x W x 3 RGB) at one of `places`."""
+    def read(self, row: int, col: int, cache: PictureCache) -> Picture:
+        """Return the view (uint8 H x W x 3 RGB) at one of `positions`."""
         ...
 
 
 class FolderScene:
-    """A folder with one picture for each view; row and column are the numbers in its name."""
+    """A folder with one picture per view; the file names hold row and column."""
 
     def __init__(self, folder: Path) -> None:
-        """Look for view files; raises DataError if there are fewer than two."""
+        """Find the view files; raise DataError if there are fewer than two."""
         self.name = str(folder)
         files = sorted(
             path
             for path in (folder.iterdir() if folder.is_dir() else ())
-            if path.suffix.lower() in PICTURES
+            if path.suffix.lower() in PICTURE_SUFFIXES
         )
-        self._files = _named(files) or _numbered(files)
-        self.places = sorted(self._files)
-        if len(self.places) < 2:
+        self._files = _match_row_col_names(files) or _match_numbered_names(files)
+        self.positions = sorted(self._files)
+        if len(self.positions) < 2:
             raise DataError(
-                f"found {len(self.places)} views in {folder}, expected files such as "
-                "view_00_00.png (row, column); rename them, or give the folder that holds them"
+                f"found {len(self.positions)} views in {folder}, expected files such as "
+                "view_00_00.png (row, column); rename them, or choose the folder that holds them"
             )
 
-    def read(self, row: int, col: int, recent: Recent) -> Picture:
+    def read(self, row: int, col: int, cache: PictureCache) -> Picture:
         """Return the view at (row, col)."""
-        return recent.get(self._files[row, col], read_rgb)
+        return cache.get(self._files[row, col], read_rgb)
 
 
-def _named(files: list[Path]) -> dict[Place, Path]:
-    """Return the views of the first way of naming that fits any file."""
-    for pattern in NAMES:
+def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
+    """Return the views whose names follow the first pattern that matches any file."""
+    for pattern in ROW_COL_NAMES:
         found = {
             (int(match[1]), int(match[2])): path
             for path in files
@@ -108,31 +106,35 @@ def _named(files: list[Path]) -> dict[Place, Path]:
     return {}
 
 
-def _numbered(files: list[Path]) -> dict[Place, Path]:
-    found = {int(match[1]): path for path in files if (match := NUMBERED.fullmatch(path.stem))}
-    across = round(len(found) ** 0.5)
-    return {divmod(number, across): path for number, path in found.items()}
+def _match_numbered_names(files: list[Path]) -> dict[GridPosition, Path]:
+    """Return the views whose names hold one number, arranged in a square grid."""
+    found = {int(match[1]): path for path in files if (match := NUMBERED_NAME.fullmatch(path.stem))}
+    cols = round(len(found) ** 0.5)
+    return {divmod(number, cols): path for number, path in found.items()}
 
 
 class LensletScene:
-    """A lenslet picture, in which `across` x `across` views lie pixel by pixel (Flower, ESLF)."""
+    """A lenslet picture that interleaves `across` x `across` views (Flower, ESLF)."""
 
     def __init__(
-        self, path: Path, across: int = LENSLET_VIEWS, central: Sequence[int] = CENTRAL
+        self, path: Path, across: int = LENSLET_VIEWS, central: Sequence[int] = CENTRAL_VIEWS
     ) -> None:
-        """Use the views of rows and columns `central`, numbered from 0."""
+        """Use the views of rows and columns `central`, which become rows and columns from 0."""
         self.name = str(path)
-        self._path, self._across, self._central = path, across, central
-        self.places = _grid(len(central), len(central))
+        self.positions = _list_positions(len(central), len(central))
+        self._path = path
+        self._across = across
+        self._central = central
 
-    def read(self, row: int, col: int, recent: Recent) -> Picture:
+    def read(self, row: int, col: int, cache: PictureCache) -> Picture:
         """Return the view at (row, col) of the central ones."""
-        views = recent.get(self._path, self._views)
+        views = cache.get(self._path, self._read_views)
         return np.asarray(views[row, col], dtype=np.uint8)
 
-    def _views(self, path: Path) -> Picture:
-        """Return all views, R x C x H x W x 3; the whole picture need not be kept."""
-        image, across = read_rgb(path), self._across
+    def _read_views(self, path: Path) -> Picture:
+        """Return the central views, R x C x H x W x 3, so that the rim need not be cached."""
+        image = read_rgb(path)
+        across = self._across
         if image.shape[0] % across or image.shape[1] % across:
             raise DataError(
                 f"found {path} of {image.shape[1]}x{image.shape[0]}, expected a lenslet picture "
@@ -150,13 +152,16 @@ class MosaicScene:
 
     def __init__(self, path: Path, rows: int = 8, cols: int = 8) -> None:
         self.name = str(path)
-        self._path, self._rows, self._cols = path, rows, cols
-        self.places = _grid(rows, cols)
+        self.positions = _list_positions(rows, cols)
+        self._path = path
+        self._rows = rows
+        self._cols = cols
 
-    def read(self, row: int, col: int, recent: Recent) -> Picture:
-        """Return the tile at (row, col); raises DataError if tiles do not come out whole."""
-        image = recent.get(self._path, read_rgb)
-        height, width = image.shape[0] // self._rows, image.shape[1] // self._cols
+    def read(self, row: int, col: int, cache: PictureCache) -> Picture:
+        """Return the tile at (row, col); raise DataError if the tiles are not of equal size."""
+        image = cache.get(self._path, read_rgb)
+        height = image.shape[0] // self._rows
+        width = image.shape[1] // self._cols
         if image.shape[:2] != (height * self._rows, width * self._cols):
             raise DataError(
                 f"found {self._path} of {image.shape[1]}x{image.shape[0]}, "
@@ -166,73 +171,81 @@ class MosaicScene:
 
 
 class LightFields:
-    """Draw pairs of views of light fields, and give single views."""
+    """Light fields that provide single views and training pairs."""
 
-    def __init__(self, scenes: Sequence[Scene], most_bytes: int = 512 << 20) -> None:
-        """Keep up to `most_bytes` of decoded pictures; raises DataError if there is no scene."""
+    def __init__(self, scenes: Sequence[Scene], max_bytes: int = 512 << 20) -> None:
+        """Cache up to `max_bytes` of decoded pictures; raise DataError if there is no scene."""
         if not scenes:
             raise DataError("found no light field, expected at least one")
         self.scenes = list(scenes)
-        self._recent = Recent(most_bytes)
+        self._cache = PictureCache(max_bytes)
 
     @classmethod
-    def folders(cls, folders: Sequence[Path]) -> LightFields:
-        """Open folders of views, one for each scene (view_RR_CC.png and the like)."""
+    def from_folders(cls, folders: Sequence[Path]) -> LightFields:
+        """Open folders of views, one per scene (view_RR_CC.png and similar names)."""
         return cls([FolderScene(folder) for folder in folders])
 
     @classmethod
-    def lenslets(
-        cls, paths: Sequence[Path], across: int = LENSLET_VIEWS, central: Sequence[int] = CENTRAL
+    def from_lenslets(
+        cls,
+        paths: Sequence[Path],
+        across: int = LENSLET_VIEWS,
+        central: Sequence[int] = CENTRAL_VIEWS,
     ) -> LightFields:
-        """Open lenslet pictures, one for each scene: view (row, col) = image[row::14, col::14]."""
+        """Open lenslet pictures, one per scene: view (row, col) = image[row::14, col::14]."""
         return cls([LensletScene(path, across, central) for path in paths])
 
     @classmethod
-    def mosaics(cls, paths: Sequence[Path], rows: int = 8, cols: int = 8) -> LightFields:
-        """Open pictures of tiled views, one for each scene (LFVideo: 8 x 8, row by row)."""
+    def from_mosaics(cls, paths: Sequence[Path], rows: int = 8, cols: int = 8) -> LightFields:
+        """Open pictures of tiled views, one per scene (LFVideo: 8 x 8, row by row)."""
         return cls([MosaicScene(path, rows, cols) for path in paths])
 
     @classmethod
-    def hdf5(cls, path: Path, key: str = "img_HR") -> LightFields:
+    def from_hdf5(cls, path: Path, key: str = "img_HR") -> LightFields:
         """Open CrossNet's HDF5 layout: `key` holds N x R x C x 3 x H x W uint8."""
         file, (count, rows, cols) = open_hdf5(path, key)
-        places = _grid(rows, cols)
-        return cls([Hdf5Scene(file, number, places) for number in range(count)])
+        positions = _list_positions(rows, cols)
+        return cls([Hdf5Scene(file, number, positions) for number in range(count)])
 
-    def view(self, scene: int, row: int, col: int) -> Picture:
-        """Return one view, uint8 H x W x 3 RGB; raises DataError if there is none there."""
+    def read_view(self, scene: int, row: int, col: int) -> Picture:
+        """Return one view, uint8 H x W x 3 RGB; raise DataError if the scene does not have it."""
         chosen = self.scenes[scene]
-        if (row, col) not in chosen.places:
-            first, last = chosen.places[0], chosen.places[-1]
+        if (row, col) not in chosen.positions:
+            first = chosen.positions[0]
+            last = chosen.positions[-1]
             raise DataError(
                 f"found no view {(row, col)} in {chosen.name}, expected one from {first} to {last}"
             )
-        return chosen.read(row, col, self._recent)
+        return chosen.read(row, col, self._cache)
 
-    def choose(self, rng: np.random.Generator, motion: float) -> tuple[int, Place, Place]:
-        """Return a scene and two different views of it, up to the whole grid apart.
+    def choose_views(
+        self, rng: np.random.Generator, motion: float
+    ) -> tuple[int, GridPosition, GridPosition]:
+        """Return a random scene and two different views of it, up to the whole grid apart.
 
-        The curriculum widens the distance between them. Every view is drawn, the last row and
-        column too.
+        `motion` in 0..1 limits the distance between them. Every view is drawn, including the last
+        row and column.
         """
         number = int(rng.integers(len(self.scenes)))
-        places = self.scenes[number].places
-        first = places[int(rng.integers(len(places)))]
-        apart = [(_steps(first, other), other) for other in places if other != first]
-        reach = max(min(apart)[0], motion * max(apart)[0])
-        near = [other for steps, other in apart if steps <= reach]
+        positions = self.scenes[number].positions
+        first = positions[int(rng.integers(len(positions)))]
+
+        others = [(_count_steps(first, other), other) for other in positions if other != first]
+        reach = max(min(others)[0], motion * max(others)[0])
+        near = [other for steps, other in others if steps <= reach]
         return number, first, near[int(rng.integers(len(near)))]
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
         """Return crops of two views of one scene."""
-        number, first, second = self.choose(rng, motion)
-        return crop_pair(rng, Pair(self.view(number, *first), self.view(number, *second)), size)
+        number, first, second = self.choose_views(rng, motion)
+        pair = Pair(self.read_view(number, *first), self.read_view(number, *second))
+        return crop_pair(rng, pair, size)
 
 
-def _grid(rows: int, cols: int) -> list[Place]:
+def _list_positions(rows: int, cols: int) -> list[GridPosition]:
     return [(row, col) for row in range(rows) for col in range(cols)]
 
 
-def _steps(first: Place, second: Place) -> int:
-    """Return the grid steps between two views along rows or columns, the larger of both."""
+def _count_steps(first: GridPosition, second: GridPosition) -> int:
+    """Return the grid steps between two views, the larger of rows and columns."""
     return max(abs(first[0] - second[0]), abs(first[1] - second[1]))

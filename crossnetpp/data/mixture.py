@@ -1,4 +1,4 @@
-"""Samples: sources mixed by weight, with faults in the reference that must not be borrowed."""
+"""Training samples: a weighted mixture of sources, some with a faulty reference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crossnetpp.data.sample import DataError, Pair, PairSource
 from crossnetpp.landmarks import NO_MATCHES, LandmarkCache, Landmarks
 
 
-class Drawn(NamedTuple):
+class Sample(NamedTuple):
     """One sample or, collated, a batch."""
 
     target: Tensor
@@ -24,41 +24,41 @@ class Drawn(NamedTuple):
     reference: Tensor
     """[N x] 3 x H x W in 0..1."""
     flow: Tensor
-    """[N x] 2 x H x W pixels, NaN = unknown."""
+    """[N x] 2 x H x W pixels, NaN where unknown."""
     landmarks: Landmarks
-    """None of them valid unless they were asked for."""
+    """SIFT pairs; none are valid unless the mixture has a landmark cache."""
 
 
 @dataclass(frozen=True)
 class MixtureSettings:
-    """What a training run draws from its sources."""
+    """Size and composition of a run's samples."""
 
     size: int = 160
     """Pixels along each side of a crop."""
     steps: int = 6000
-    """Length of the run, which the curriculum goes by."""
+    """Length of the run, which scales the curriculum."""
     batch: int = 4
-    """Samples of a step, over all processes."""
+    """Samples per step, over all processes."""
     fault_rate: float = 0.15
     """Share of samples whose reference has a fault."""
     relit_rate: float = 0.4
-    """Share of samples with target and reference alike in another light."""
+    """Share of samples whose target and reference are both relit, in the same way."""
     seed: int = 0
     curriculum: float = 0.5
-    """Share of the run over which motion widens to all of it."""
+    """Share of the run over which motion grows to its full range."""
     curriculum_start: float = 0.1
     """Motion of the first step, 0..1."""
 
     def __post_init__(self) -> None:
         """Raise DataError for values out of range."""
         for name in ("size", "steps", "batch"):
-            _check(name, getattr(self, name), 1, float("inf"))
+            _check_range(name, getattr(self, name), 1, float("inf"))
         for name in ("fault_rate", "relit_rate", "curriculum", "curriculum_start"):
-            _check(name, getattr(self, name), 0, 1)
+            _check_range(name, getattr(self, name), 0, 1)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object]) -> MixtureSettings:
-        """Return settings out of a YAML mapping; DataError for names and values that do not fit."""
+        """Return settings from a YAML mapping; raise DataError for unknown names and bad values."""
         known = {field.name: type(field.default) for field in fields(cls)}
         for name, value in mapping.items():
             if name not in known:
@@ -70,23 +70,23 @@ class MixtureSettings:
         return cls(**mapping)  # type: ignore[arg-type]
 
     def motion(self, sample: int) -> float:
-        """Return the curriculum's stage of sample number `sample`, 0..1."""
+        """Return the stage of the curriculum at sample number `sample`, 0..1."""
         done = sample / (self.batch * self.steps)
         widened = done / self.curriculum if self.curriculum else 1.0
         return min(1.0, self.curriculum_start + (1 - self.curriculum_start) * widened)
 
 
-def _check(name: str, value: float, least: float, most: float) -> None:
+def _check_range(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
         limits = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
         raise DataError(f"found {name}: {value}, expected {limits}")
 
 
-class Mixture(Dataset[Drawn]):
-    """The samples of a run: number k depends on the seed and k alone.
+class Mixture(Dataset[Sample]):
+    """The samples of a run; sample k depends only on the seed and k.
 
-    So a resumed run goes on with the samples of an uninterrupted one, whatever the number of
-    workers and processes they are shared out to.
+    A resumed run therefore continues with the samples of an uninterrupted one, for any number of
+    workers and processes.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class Mixture(Dataset[Drawn]):
         settings: MixtureSettings,
         landmarks: LandmarkCache | None = None,
     ) -> None:
-        """Mix `sources` by their weights; raises DataError if there is none to draw from.
+        """Mix `sources` by weight; raise DataError if no weight is positive.
 
-        SIFT pairs of each sample are found, or taken from `landmarks`, if there is such a cache.
+        With `landmarks`, every sample also has SIFT pairs.
         """
         weights = np.array([weight for weight, _ in sources])
         if not weights.sum() > 0:
@@ -108,25 +108,27 @@ class Mixture(Dataset[Drawn]):
         self._landmarks = landmarks
 
     def __len__(self) -> int:
-        """Return the number of samples of the whole run."""
+        """Return the number of samples in the whole run."""
         return self.settings.steps * self.settings.batch
 
-    def __getitem__(self, number: int) -> Drawn:
-        """Return sample `number`; raises IndexError beyond the run's end."""
+    def __getitem__(self, number: int) -> Sample:
+        """Return sample `number`; raise IndexError beyond the end of the run."""
         if not 0 <= number < len(self):
             raise IndexError(f"sample {number} of {len(self)}")
-        return self._tensors(self.pair(number))
+        return self._to_sample(self.make_pair(number))
 
-    def pair(self, number: int) -> Pair:
+    def make_pair(self, number: int) -> Pair:
         """Return sample `number` as pictures."""
         settings = self.settings
         rng = np.random.default_rng((settings.seed, number))
         motion = settings.motion(number)
         pair = self._draw(rng, motion)
+
         if rng.random() < settings.fault_rate:
             pair = break_reference(rng, pair, self._draw(rng, motion))
+
         if rng.random() < settings.relit_rate:
-            # both alike: dark and bright scenes, coloured light
+            # The same change for both imitates dark and bright scenes and coloured light
             gain = np.exp(rng.normal(0, 0.4)) * np.exp(rng.normal(0, 0.1, 3))
             pair = replace(
                 pair,
@@ -139,18 +141,19 @@ class Mixture(Dataset[Drawn]):
         source = self.sources[int(rng.choice(len(self.sources), p=self.weights))]
         return source.draw(rng, self.settings.size, motion)
 
-    def _tensors(self, pair: Pair) -> Drawn:
+    def _to_sample(self, pair: Pair) -> Sample:
         target, reference = (
             torch.from_numpy(image).permute(2, 0, 1).float().div(255)
             for image in (pair.target, pair.reference)
         )
-        size = self.settings.size
-        flow = (
-            torch.full((2, size, size), float("nan"))
-            if pair.flow is None
-            else torch.from_numpy(pair.flow).permute(2, 0, 1)
-        )
+
+        if pair.flow is None:
+            size = self.settings.size
+            flow = torch.full((2, size, size), float("nan"))
+        else:
+            flow = torch.from_numpy(pair.flow).permute(2, 0, 1)
+
         matches = NO_MATCHES
         if self._landmarks is not None:
-            matches = self._landmarks.matches(pair.target, pair.reference)
-        return Drawn(target, reference, flow, matches.padded())
+            matches = self._landmarks.find_matches(pair.target, pair.reference)
+        return Sample(target, reference, flow, matches.pad())

@@ -1,4 +1,4 @@
-"""Real motion: frames of clips some way apart, and views of one scene."""
+"""Pairs with real motion: frames of clips some way apart, and views of one scene."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.data.sample import DataError, Pair, crop_pair, read_rgb, shrunk
+from crossnetpp.data.sample import DataError, Pair, crop_pair, read_rgb, shrink_picture
 
 
 def _read_clip(path: Path, every: int) -> list[NDArray[np.uint8]]:
@@ -25,15 +25,15 @@ def _read_clip(path: Path, every: int) -> list[NDArray[np.uint8]]:
 
 
 class Clips:
-    """Draw two frames of one clip, up to `reach` frames apart."""
+    """Source of pairs of frames of one clip, up to `reach` frames apart."""
 
     def __init__(self, paths: list[Path], reach: int = 15, every: int = 1) -> None:
-        """Decode every `every`-th frame of each clip; raises DataError for one without frames."""
+        """Decode every `every`-th frame of each clip; raise DataError for one without frames."""
         self.clips = [_read_clip(path, every) for path in paths]
         self.reach = reach
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return crops of two frames; the curriculum widens the time between them."""
+        """Return crops of two frames; `motion` in 0..1 widens the time between them."""
         frames = self.clips[int(rng.integers(len(self.clips)))]
         reach = max(1, round(self.reach * (0.3 + 0.7 * motion)))
         first = int(rng.integers(len(frames)))
@@ -42,18 +42,18 @@ class Clips:
 
 
 class Views:
-    """Draw two views of one scene, such as the two pictures of a stereo pair, no flow known."""
+    """Source of pairs of views of one scene, such as a stereo pair, without known flow."""
 
     def __init__(self, scenes: list[list[Path]], shrink: tuple[float, ...] = ()) -> None:
-        """Read the views of each scene; `shrink` gives a factor for each scene, 1 if left out.
+        """Read the views of each scene; `shrink` has one factor per scene, by default 1.
 
-        Raises DataError for a scene of fewer than two views.
+        Raises DataError for a scene with fewer than two views.
         """
         self.scenes: list[list[NDArray[np.uint8]]] = []
         for scene, factor in zip(scenes, shrink or (1.0,) * len(scenes), strict=True):
             if len(scene) < 2:
                 raise DataError(f"found {len(scene)} views of a scene, expected 2 or more")
-            self.scenes.append([shrunk(read_rgb(path), factor) for path in scene])
+            self.scenes.append([shrink_picture(read_rgb(path), factor) for path in scene])
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
         """Return crops of two different views."""

@@ -1,4 +1,4 @@
-"""What training draws: pairs of HR target and reference, with the true flow where it is known."""
+"""Pairs of HR target and reference with known flow, and functions that crop and turn them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class DataError(Exception):
-    """Report training data that cannot be used, in one line."""
+    """Training data that cannot be used, described in one line."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,21 @@ class Pair:
     reference: NDArray[np.uint8]
     """uint8 H x W x 3 RGB."""
     flow: NDArray[np.float32] | None = None
-    """H x W x 2 pixels: reference(x + flow(x)) = target(x); NaN where it is not known."""
+    """H x W x 2 pixels: reference(x + flow(x)) = target(x); NaN where unknown."""
 
 
 class PairSource(Protocol):
-    """Something pairs can be drawn from."""
+    """A source of training pairs."""
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return a pair of `size` x `size` pixels; `motion` in 0..1 is the curriculum's stage."""
+        """Draw a pair of `size` x `size` pixels; `motion` in 0..1 is the curriculum's stage."""
         ...
 
 
-def crop_origin(rng: np.random.Generator, height: int, width: int, size: int) -> tuple[int, int]:
-    """Return a random (row, col) at which a `size` x `size` window fits; DataError if none does."""
+def draw_crop_origin(
+    rng: np.random.Generator, height: int, width: int, size: int
+) -> tuple[int, int]:
+    """Return the random (row, col) of a `size` x `size` window; raise DataError if none fits."""
     if min(height, width) < size:
         raise DataError(
             f"found a picture of {width}x{height}, expected at least {size}x{size}; "
@@ -46,30 +48,32 @@ def crop_origin(rng: np.random.Generator, height: int, width: int, size: int) ->
 
 
 def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
-    """Cut one random `size` x `size` window out of everything and turn and mirror it alike.
+    """Crop the same random `size` x `size` window from everything, then turn and mirror it.
 
-    Raises DataError for pictures smaller than that.
+    Raises DataError for pictures smaller than the window.
     """
     height, width = min(pair.target.shape[:2], pair.reference.shape[:2])
-    row, col = crop_origin(rng, height, width, size)
+    row, col = draw_crop_origin(rng, height, width, size)
     window = np.s_[row : row + size, col : col + size]
     flow = None if pair.flow is None else pair.flow[window]
-    cut = Pair(pair.target[window], pair.reference[window], flow)
-    return turn(cut, int(rng.integers(4)), mirror=bool(rng.random() < 0.5))
+    cropped = Pair(pair.target[window], pair.reference[window], flow)
+    return turn_pair(cropped, int(rng.integers(4)), mirror=bool(rng.random() < 0.5))
 
 
-def turn(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
+def turn_pair(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
     """Return `pair` turned `quarters` times by 90 degrees anticlockwise, then mirrored in x."""
     pictures = [np.rot90(picture, quarters) for picture in (pair.target, pair.reference)]
     flow = pair.flow
     if flow is not None:
         flow = np.rot90(flow, quarters)
         for _ in range(quarters % 4):
-            # y points down: what pointed along x now points against y
+            # y points down, so a vector along x turns against y
             flow = np.stack((flow[..., 1], -flow[..., 0]), axis=-1)
+
     if mirror:
         pictures = [picture[:, ::-1] for picture in pictures]
         flow = None if flow is None else flow[:, ::-1] * np.array((-1, 1), np.float32)
+
     return Pair(
         np.ascontiguousarray(pictures[0]),
         np.ascontiguousarray(pictures[1]),
@@ -77,8 +81,8 @@ def turn(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
     )
 
 
-def shrunk(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Return `image` (uint8 H x W x 3) with its sides `factor` times as long, at most 1."""
+def shrink_picture(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Return `image` (uint8 H x W x 3) with its sides scaled by `factor`, at most 1."""
     if factor == 1.0:
         return image
     height, width = (round(length * factor) for length in image.shape[:2])

@@ -1,4 +1,4 @@
-"""Rectified stereo pairs with true disparity, as Middlebury gives it: left x = right x + d."""
+"""Rectified stereo pairs with true disparity d in Middlebury's convention: left x = right x + d."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.data.sample import DataError, Pair, crop_pair, read_rgb, shrunk
+from crossnetpp.data.sample import DataError, Pair, crop_pair, read_rgb, shrink_picture
 
-Disparity = NDArray[np.float32]
-"""H x W pixels, NaN where it is not known."""
+Disparity = NDArray[np.float32]  # H x W pixels, NaN where unknown
+
+# Pixels by which the disparities of one surface may differ between the two pictures
 TOLERANCE = 1.0
-"""Pixels by which the disparity of one surface may differ between both pictures."""
 
 
 def read_disparity(path: Path) -> Disparity:
     """Return the left picture's disparity from .npz, .npy, .pfm or a picture of whole pixels.
 
-    What is infinite or not positive is unknown (NaN). Raises DataError for what cannot be read.
+    Infinite, zero and negative values become NaN. Raises DataError for unreadable files.
     """
     try:
         if path.suffix in (".npz", ".npy"):
@@ -29,6 +29,7 @@ def read_disparity(path: Path) -> Disparity:
             values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     except (OSError, ValueError) as error:
         raise DataError(f"found no readable disparity at {path}: {error}") from error
+
     if values is None or values.ndim != 2:
         found = "nothing readable" if values is None else f"an array of {values.shape}"
         raise DataError(f"found {found} at {path}, expected a disparity for each pixel, H x W")
@@ -36,89 +37,97 @@ def read_disparity(path: Path) -> Disparity:
     return np.where(np.isfinite(values) & (values > 0), values, np.float32(np.nan))
 
 
-def true_flows(
+def make_flow_pairs(
     left: NDArray[np.uint8], right: NDArray[np.uint8], disparity: Disparity
 ) -> tuple[Pair, Pair]:
     """Return (left, right) and (right, left) as pairs of target and reference with true flow.
 
-    `disparity` is the left picture's. The flow is NaN where the disparity is unknown or the place
-    is hidden in the reference; it stays where the place is beyond the reference's border.
+    `disparity` is the left picture's. The flow is NaN where the disparity is unknown and where the
+    reference hides the pixel; it is kept where it points beyond the reference's border.
     """
     width = disparity.shape[1]
     x = np.arange(width, dtype=np.float32)[None]
-    nearest = _nearest(disparity)
-    place = x - disparity
-    seen = np.isfinite(disparity)
-    for edge in (np.floor, np.ceil):
-        at = np.clip(np.nan_to_num(edge(place)), 0, width - 1).astype(int)
-        # neither of the two pixels that a resampled reference mixes is a nearer surface
-        seen &= np.take_along_axis(nearest, at, axis=1) < disparity + TOLERANCE
-    seen |= (place < 0) | (place > width - 1)
-    of_left = np.where(seen, disparity, np.float32(np.nan))
-    return Pair(left, right, _along_x(-of_left)), Pair(right, left, _along_x(_of_right(disparity)))
+    nearest = _find_nearest(disparity)
+    position = x - disparity
+
+    # Visible unless one of the two pixels that resampling mixes shows a nearer surface
+    visible = np.isfinite(disparity)
+    for rounding in (np.floor, np.ceil):
+        at = np.clip(np.nan_to_num(rounding(position)), 0, width - 1).astype(int)
+        visible &= np.take_along_axis(nearest, at, axis=1) < disparity + TOLERANCE
+    visible |= (position < 0) | (position > width - 1)
+
+    left_disparity = np.where(visible, disparity, np.float32(np.nan))
+    left_pair = Pair(left, right, _make_horizontal_flow(-left_disparity))
+    right_pair = Pair(right, left, _make_horizontal_flow(_compute_right_disparity(disparity)))
+    return left_pair, right_pair
 
 
-def _nearest(left: Disparity) -> Disparity:
-    """Return the largest disparity that falls on each right pixel or beside it, NaN if none."""
+def _find_nearest(left: Disparity) -> Disparity:
+    """Return the largest disparity that maps onto or next to each right pixel, NaN if none."""
     height, width = left.shape
     rows, cols = np.nonzero(np.isfinite(left))
     disparities = left[rows, cols]
     found = np.full((height, width), -np.inf, np.float32)
-    for edge in (np.floor, np.ceil):
-        at = edge(cols - disparities).astype(int)
+    for rounding in (np.floor, np.ceil):
+        at = rounding(cols - disparities).astype(int)
         inside = (at >= 0) & (at < width)
         np.maximum.at(found, (rows[inside], at[inside]), disparities[inside])
     return np.where(np.isfinite(found), found, np.float32(np.nan))
 
 
-def _of_right(left: Disparity) -> Disparity:
-    """Return the disparity of each right pixel: that of the nearest surface that is seen there."""
-    nearest = _nearest(left)
+def _compute_right_disparity(left: Disparity) -> Disparity:
+    """Return the disparity of each right pixel, which is that of the nearest surface there."""
+    nearest = _find_nearest(left)
     x = np.arange(left.shape[1], dtype=np.float32)[None]
-    # Whole pixels were written; what the left picture holds at that very place is exact.
-    exact = _between(left, x + _between(left, x + nearest))
+    # `nearest` is exact to a pixel only; interpolation in the left picture gives the exact value
+    exact = _interpolate_rows(left, x + _interpolate_rows(left, x + nearest))
     same = np.abs(exact - nearest) < TOLERANCE
     return np.where(same, exact, np.float32(np.nan))
 
 
-def _between(field: Disparity, place: Disparity) -> Disparity:
-    """Return `field` at `place` along its rows, linearly; NaN outside and beside the unknown."""
+def _interpolate_rows(field: Disparity, position: Disparity) -> Disparity:
+    """Interpolate `field` linearly along its rows; NaN outside and next to unknown values."""
     last = field.shape[1] - 1
-    inside = (place >= 0) & (place <= last)
-    place = np.where(inside, place, np.float32(0))
-    at = np.floor(place).astype(int)
-    part = place - at
+    inside = (position >= 0) & (position <= last)
+    position = np.where(inside, position, np.float32(0))
+    at = np.floor(position).astype(int)
+    part = position - at
     before = np.take_along_axis(field, at, axis=1)
     after = np.take_along_axis(field, np.minimum(at + (part > 0), last), axis=1)
     return np.where(inside, before + part * (after - before), np.float32(np.nan))
 
 
-def _along_x(displacement: Disparity) -> NDArray[np.float32]:
-    across = np.where(np.isnan(displacement), np.float32(np.nan), np.float32(0))
-    return np.stack((displacement, across), axis=-1)
+def _make_horizontal_flow(displacement: Disparity) -> NDArray[np.float32]:
+    """Return H x W x 2 flow along x; both channels are NaN where `displacement` is."""
+    vertical = np.where(np.isnan(displacement), np.float32(np.nan), np.float32(0))
+    return np.stack((displacement, vertical), axis=-1)
 
 
-def shrunk_pair(pair: Pair, factor: float) -> Pair:
-    """Return `pair` with sides `factor` times as long, at most 1; its flow counts new pixels."""
-    target, reference = shrunk(pair.target, factor), shrunk(pair.reference, factor)
+def shrink_pair(pair: Pair, factor: float) -> Pair:
+    """Return `pair` with its sides scaled by `factor`, at most 1, and its flow in new pixels."""
+    target = shrink_picture(pair.target, factor)
+    reference = shrink_picture(pair.reference, factor)
     if pair.flow is None:
         return Pair(target, reference)
-    (height, width), before = target.shape[:2], pair.flow.shape[:2]
-    # the nearest value: a mean over an edge would be the flow of neither surface
+
+    height, width = target.shape[:2]
+    before = pair.flow.shape[:2]
+    # Nearest neighbour, because a mean across an edge is the flow of neither surface
     nearest = cv2.resize(pair.flow, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     flow = nearest * np.array((width / before[1], height / before[0]), np.float32)
     return Pair(target, reference, np.asarray(flow, dtype=np.float32))
 
 
 class Stereo:
-    """Draw pairs from rectified stereo with true disparity, either picture the target."""
+    """Source of pairs from rectified stereo with true disparity; either picture is the target."""
 
     def __init__(
         self, scenes: list[tuple[Path, Path, Path]], shrink: tuple[float, ...] = (1.0,)
     ) -> None:
-        """Read left, right and disparity of each scene, once for each factor of `shrink`.
+        """Read left, right and disparity of each scene, once per factor in `shrink`.
 
-        Raises DataError for files that cannot be read or whose sizes differ.
+        Raises DataError for files that are unreadable or differ in size.
         """
         self.pairs: list[tuple[Pair, Pair]] = []
         for scene in scenes:
@@ -129,15 +138,15 @@ class Stereo:
                     f"found sizes {left.shape[:2]}, {right.shape[:2]} and {disparity.shape} of "
                     f"{scene[0].name}, {scene[1].name} and {scene[2].name}, expected one size"
                 )
-            flows = true_flows(left, right, disparity)
+            left_pair, right_pair = make_flow_pairs(left, right, disparity)
             self.pairs += [
-                (shrunk_pair(flows[0], factor), shrunk_pair(flows[1], factor))
+                (shrink_pair(left_pair, factor), shrink_pair(right_pair, factor))
                 for factor in shrink or (1.0,)
             ]
         if not self.pairs:
             raise DataError("found no stereo scene, expected left, right and disparity of one")
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return crops of both pictures at one place, with the flow between them."""
+        """Return crops of both pictures at one position, with the flow between them."""
         pair = self.pairs[int(rng.integers(len(self.pairs)))][int(rng.integers(2))]
         return crop_pair(rng, pair, size)

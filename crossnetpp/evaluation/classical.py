@@ -1,6 +1,6 @@
-"""The baseline without training: DIS flow, warped detail, blended where both pictures agree.
+"""Baseline without training: DIS flow and warped detail, blended where both pictures agree.
 
-Its constants were chosen on the training split (clips crystal and elf, lytro_flowers, aloe).
+Its constants were tuned on the training split (clips crystal and elf, lytro_flowers, aloe).
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossnetpp.evaluation.optical_flow import dis_flow, sample
+from crossnetpp.evaluation.optical_flow import estimate_flow, warp_image
 from crossnetpp.evaluation.scenes import Image
 from crossnetpp.networks.resample import as_unsharp, bicubic
 
-SIGMA = 5.0
-"""Pixels over which agreement is judged."""
-TOLERANCE = 0.4
-"""Share of the local contrast by which the two may differ until half of the detail is borrowed."""
-PLAIN_SIGMA, PLAIN_TOLERANCE = 3.0, 0.04
+SIGMA = 5.0  # pixels over which agreement is averaged
+TOLERANCE = 0.4  # error over local contrast at which half of the detail is borrowed
+PLAIN_SIGMA = 3.0
+PLAIN_TOLERANCE = 0.04
 
 
 class Borrowed(NamedTuple):
@@ -31,45 +30,54 @@ class Borrowed(NamedTuple):
     warped: Image
 
 
-def classical(lr: Image, reference: Image) -> Borrowed:
+def enhance_classical(lr: Image, reference: Image) -> Borrowed:
     """Return `lr` (h x w x 3) with the detail of `reference` (H x W x 3), both in 0..1.
 
-    Flow is searched no finer than twice the LR's pixels hold. The warped reference is made unsharp
-    through the LR's own pixel grid, so that both alias alike.
+    The flow is no finer than half an LR pixel. The warped reference is blurred on the LR's pixel
+    grid, so that both alias alike.
     """
     scale = reference.shape[0] // lr.shape[0]
-    lr_up = _on(lr, bicubic, scale)
-    flow = dis_flow(lr_up, _on(reference, as_unsharp, scale), finest=scale.bit_length() - 2)
-    warped = sample(reference, flow)
-    unsharp = _on(warped, as_unsharp, scale)
+    lr_up = _apply_to_image(bicubic, lr, scale)
+
+    # Align
+    blurred_reference = _apply_to_image(as_unsharp, reference, scale)
+    flow = estimate_flow(lr_up, blurred_reference, finest=scale.bit_length() - 2)
+    warped = warp_image(reference, flow)
+    unsharp = _apply_to_image(as_unsharp, warped, scale)
+
+    # Blend
     error = _local_mean_square(unsharp - lr_up, SIGMA)
-    contrast = _local_mean_square(lr_up - _blurred(lr_up, 1.5 * scale), SIGMA)
-    # 1e-6 is a quarter of an 8-bit level: below that nothing is known
+    contrast = _local_mean_square(lr_up - _blur(lr_up, 1.5 * scale), SIGMA)
+    # 1e-6 is a quarter of an 8-bit level, below which differences are noise
     confidence = 1 / (1 + error / (TOLERANCE * contrast + 1e-6))
     return Borrowed(lr_up + confidence[..., None] * (warped - unsharp), warped)
 
 
-def classical_plain(lr: Image, reference: Image) -> Borrowed:
-    """Return the same by the plainest means: unsharp before it is warped, one tolerance for all."""
+def enhance_classical_plain(lr: Image, reference: Image) -> Borrowed:
+    """Return the simplest variant: blur before warping, and one tolerance for all contrasts."""
     scale = reference.shape[0] // lr.shape[0]
-    lr_up, unsharp = _on(lr, bicubic, scale), _on(reference, as_unsharp, scale)
-    flow = dis_flow(lr_up, unsharp)
-    warped, unsharp = sample(reference, flow), sample(unsharp, flow)
+    lr_up = _apply_to_image(bicubic, lr, scale)
+    unsharp = _apply_to_image(as_unsharp, reference, scale)
+
+    flow = estimate_flow(lr_up, unsharp)
+    warped = warp_image(reference, flow)
+    unsharp = warp_image(unsharp, flow)
+
     error = _local_mean_square(unsharp - lr_up, PLAIN_SIGMA)
     confidence = np.exp(-error / PLAIN_TOLERANCE**2)
     return Borrowed(lr_up + confidence[..., None] * (warped - unsharp), warped)
 
 
-def _on(image: Image, resample: Callable[[Tensor, int], Tensor], scale: int) -> Image:
-    """Return what a function of upsample.py makes of an H x W x 3 image."""
+def _apply_to_image(resample: Callable[[Tensor, int], Tensor], image: Image, scale: int) -> Image:
+    """Apply a function of crossnetpp.networks.resample to an H x W x 3 image."""
     planes = torch.from_numpy(image).permute(2, 0, 1)[None]
     return np.ascontiguousarray(resample(planes, scale)[0].permute(1, 2, 0).numpy())
 
 
-def _blurred(image: Image, sigma: float) -> Image:
+def _blur(image: Image, sigma: float) -> Image:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
 
 
 def _local_mean_square(difference: Image, sigma: float) -> Image:
-    """Return H x W means over the channels and a Gaussian window of H x W x 3 squares."""
-    return _blurred(np.square(difference).mean(axis=2), sigma)
+    """Return H x W means of squares over the channels and a Gaussian window."""
+    return _blur(np.square(difference).mean(axis=2), sigma)

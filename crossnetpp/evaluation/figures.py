@@ -1,4 +1,4 @@
-"""Measuring every method on every case of a scene, and means of what was measured."""
+"""Measure every method on every case of a scene, and average the measurements."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from crossnetpp.data.degradation import degrade
 from crossnetpp.evaluation.methods import Enhanced, Method
 from crossnetpp.evaluation.scenes import Case, Picture, Scene, as_image
-from crossnetpp.evaluation.temporal import motion, warping_error
-from crossnetpp.metrics import Quality, psnr, quality
+from crossnetpp.evaluation.temporal import estimate_motion, measure_warping_error
+from crossnetpp.metrics import Quality, measure_quality, psnr
 
 TRUTH = "truth"
 
 
 class Figures(NamedTuple):
-    """One picture by one method."""
+    """Quality of one picture by one method."""
 
     quality: Quality
     warped: float | None
@@ -26,23 +26,23 @@ class Figures(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """One case by every method."""
+    """Measurements of one case, by method."""
 
     condition: str
     frame: int
     figures: dict[str, Figures]
 
 
-class Shown(NamedTuple):
-    """A case on the contact sheet."""
+class ShownCase(NamedTuple):
+    """A case on the contact sheet, with every method's picture."""
 
     case: Case
-    made: dict[str, Picture]
+    pictures: dict[str, Picture]
 
 
 @dataclass(frozen=True)
 class SceneResult:
-    """All that was measured on a scene."""
+    """Measurements of one scene."""
 
     group: str
     name: str
@@ -50,46 +50,47 @@ class SceneResult:
     scale: int
     measured: list[Measured] = field(default_factory=list)
     warping_errors: dict[str, list[float]] = field(default_factory=dict)
-    """Method, or `truth` -> one for each pair of successive frames, 8-bit levels."""
-    shown: list[Shown] = field(default_factory=list)
+    """Method, or `truth` -> error of each pair of successive frames, 8-bit levels."""
+    shown: list[ShownCase] = field(default_factory=list)
 
     @property
     def title(self) -> str:
-        """Return what tells it from all other scenes, fit for a file name."""
+        """Unique name of the scene, usable as a file name."""
         return f"{self.group}_{self.name}_x{self.scale}"
 
     @property
     def conditions(self) -> list[str]:
-        """Return the conditions in the order of their first cases; distances by size."""
+        """Conditions in the order of their first cases; numeric ones (distances) sorted."""
         found = list(dict.fromkeys(m.condition for m in self.measured))
         return sorted(found, key=int) if all(c.isdigit() for c in found) else found
 
-    def of(self, condition: str) -> list[Measured]:
-        """Return what was measured under a condition."""
+    def select(self, condition: str) -> list[Measured]:
+        """Return the measurements under one condition."""
         return [m for m in self.measured if m.condition == condition]
 
 
-def measure(scene: Scene, methods: list[Method], advance: Callable[[], None]) -> SceneResult:
-    """Run `methods` on every case; `advance` is called after each."""
+def measure_scene(scene: Scene, methods: list[Method], advance: Callable[[], None]) -> SceneResult:
+    """Run `methods` on every case and call `advance` after each."""
     result = SceneResult(scene.group, scene.name, scene.split, scene.scale)
     before: tuple[Case, dict[str, Picture]] | None = None
     for case in scene.cases:
         lr = degrade(case.truth, scene.scale)
         answers = {method.name: method.enhance(lr, case.reference) for method in methods}
-        figures = {name: _figures(answer, case.truth) for name, answer in answers.items()}
+        figures = {name: _measure_picture(answer, case.truth) for name, answer in answers.items()}
         result.measured.append(Measured(case.condition, case.frame, figures))
-        made = {name: answer.sr for name, answer in answers.items()}
+
+        pictures = {name: answer.sr for name, answer in answers.items()}
         if scene.in_order:
             if before is not None and before[0].frame + 1 == case.frame:
-                _add_warping_errors(result.warping_errors, before, (case, made))
-            before = (case, made)
+                _add_warping_errors(result.warping_errors, before, (case, pictures))
+            before = (case, pictures)
         if case.shown:
-            result.shown.append(Shown(case, made))
+            result.shown.append(ShownCase(case, pictures))
         advance()
     return result
 
 
-def gains(
+def collect_gains(
     results: Iterable[SceneResult],
     method: str,
     *,
@@ -99,7 +100,10 @@ def gains(
     scale: int | None = None,
     condition: str | None = None,
 ) -> list[float]:
-    """Return the PSNR (RGB) of `method` above that of `over` in dB, one for each case that fits."""
+    """Return the PSNR gains (RGB, dB) of `method` over `over`, one per matching case.
+
+    `group`, `name`, `scale` and `condition` select cases; None matches all.
+    """
     return [
         m.figures[method].quality.psnr - m.figures[over].quality.psnr
         for r in results
@@ -109,23 +113,23 @@ def gains(
     ]
 
 
-def mean_quality(measured: list[Measured], method: str) -> Quality:
-    """Return the means of the per-image values."""
+def average_quality(measured: list[Measured], method: str) -> Quality:
+    """Return the means of the per-picture values of `method`."""
     values = np.array([m.figures[method].quality for m in measured])
     return Quality(*(float(v) for v in values.mean(axis=0)))
 
 
-def mean_warped(measured: list[Measured], method: str) -> float | None:
-    """Return the mean PSNR in dB of the warped reference, None where a method warps nothing."""
+def average_warped_psnr(measured: list[Measured], method: str) -> float | None:
+    """Return the mean PSNR in dB of the warped reference, or None if `method` warps nothing."""
     values = [w for m in measured if (w := m.figures[method].warped) is not None]
     return float(np.mean(values)) if values else None
 
 
-def _figures(answer: Enhanced, truth: Picture) -> Figures:
+def _measure_picture(answer: Enhanced, truth: Picture) -> Figures:
     warped = None
     if answer.warped is not None:
         warped = psnr(as_image(answer.warped), as_image(truth))
-    return Figures(quality(answer.sr, truth), warped)
+    return Figures(measure_quality(answer.sr, truth), warped)
 
 
 def _add_warping_errors(
@@ -133,10 +137,11 @@ def _add_warping_errors(
     before: tuple[Case, dict[str, Picture]],
     now: tuple[Case, dict[str, Picture]],
 ) -> None:
-    moved = motion(before[0].truth, now[0].truth)
-    if not moved.seen.any():
+    """Append the warping error of each method, and of the truth, between two frames."""
+    motion = estimate_motion(before[0].truth, now[0].truth)
+    if not motion.seen.any():
         return
     pairs = {TRUTH: (before[0].truth, now[0].truth)}
     pairs |= {name: (before[1][name], picture) for name, picture in now[1].items()}
     for name, (first, second) in pairs.items():
-        errors.setdefault(name, []).append(warping_error(first, second, moved))
+        errors.setdefault(name, []).append(measure_warping_error(first, second, motion))

@@ -1,4 +1,4 @@
-"""Optical flow without training: dense inverse search (DIS; Kroeger et al. 2016) of OpenCV."""
+"""Optical flow without training: OpenCV's dense inverse search (DIS; Kroeger et al. 2016)."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from numpy.typing import NDArray
 
 from crossnetpp.evaluation.scenes import Image, as_picture
 
-Flow = NDArray[np.float32]
-"""H x W x 2 pixels, channel 0 = x."""
+Flow = NDArray[np.float32]  # H x W x 2 pixels, channel 0 = x
 
 
-def dis_flow(target: Image, source: Image, finest: int = 1) -> Flow:
+def estimate_flow(target: Image, source: Image, finest: int = 1) -> Flow:
     """Return the flow with source(x + flow(x)) = target(x) between H x W x 3 images.
 
-    It is searched down to 1/2^`finest` of the size.
+    The search stops at 1/2^`finest` of the size.
     """
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(finest)
-    # the stubs do not know that no initial flow need be given
-    flow = search.calc(_grey(target), _grey(source), None)  # type: ignore[call-overload]
+    # OpenCV's type stubs wrongly require an initial flow
+    flow = search.calc(_to_grey(target), _to_grey(source), None)  # type: ignore[call-overload]
     return np.asarray(flow, np.float32)
 
 
-def sample(image: Image, flow: Flow, interpolation: int = cv2.INTER_CUBIC) -> Image:
+def warp_image(image: Image, flow: Flow, interpolation: int = cv2.INTER_CUBIC) -> Image:
     """Return image(x + flow(x)); coordinates outside are clamped to the border."""
     height, width = flow.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    at_x, at_y = x + flow[..., 0], y + flow[..., 1]
-    warped = cv2.remap(image, at_x, at_y, interpolation, borderMode=cv2.BORDER_REPLICATE)
+    source_x = x + flow[..., 0]
+    source_y = y + flow[..., 1]
+    warped = cv2.remap(image, source_x, source_y, interpolation, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, np.float32)
 
 
-def _grey(image: Image) -> NDArray[np.uint8]:
+def _to_grey(image: Image) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(as_picture(image), cv2.COLOR_RGB2GRAY), np.uint8)

@@ -1,8 +1,10 @@
-"""The papers' protocol on the val and test splits: which picture is made from which reference.
+"""The papers' protocol on the val and test splits.
 
-Light fields: LR = view (i, i), REF = view (0, 0). Clips: a key frame every 15 frames, the nearest
-one as the reference; and one reference for each of the 15 frames after it. Stereo: each picture
-from the other. Faults: references that do not help must not harm.
+* Light fields: LR is view (i, i), REF is view (0, 0).
+* Clips: a key frame every 15 frames; the nearest one is the reference.
+* Distances: one reference for each of the 15 frames after it.
+* Stereo: each picture from the other.
+* Faults: unusable references, which must not make the result worse.
 """
 
 from __future__ import annotations
@@ -15,47 +17,46 @@ import cv2
 import numpy as np
 
 from crossnetpp.data.sample import read_rgb
-from crossnetpp.evaluation.scenes import Case, EvaluationError, Picture, Scene, cut
+from crossnetpp.evaluation.scenes import Case, EvaluationError, Picture, Scene, crop_to_multiple
 
 KEY_FRAME_EVERY = 15
-REACH = KEY_FRAME_EVERY // 2
-"""Frames to the nearest key frame; those at the end that are farther from one are left out."""
+REACH = KEY_FRAME_EVERY // 2  # frames to the nearest key frame; frames farther away are left out
 CLIPS = {"frog": "val", "monster": "test", "flower": "test"}
 EXPOSURE = 0.6
 BLUR_SIGMA = 2.0
 DISPLACEMENT = 64
 BORDERS = (
-    "Truth and reference are cut at the bottom and right to a multiple of the scale; networks get "
-    "pictures padded by replication to their multiple and their output is cut back. Every pixel of "
-    "the cut picture counts, no border is left out. In frog and monster the outermost columns are "
-    "black: about 0.5 and 1.5 dB of any gain on them is had there."
+    "Truth and reference are cropped at the bottom and right to a multiple of the scale. Networks "
+    "get pictures padded by replication to their multiple, and the padding is cropped from their "
+    "output. All pixels count, including the borders. The outermost columns of frog and monster "
+    "are black and account for about 0.5 and 1.5 dB of any gain on them."
 )
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How much of the data is measured."""
+    """Part of the data to measure."""
 
     stride: int = 1
-    """Every how many-th interval between two key frames of a clip."""
+    """Use every `stride`-th interval between two key frames of a clip."""
     views: tuple[int, ...] = (1, 3, 5, 7)
     distances: tuple[int, ...] = tuple(range(1, 16))
     starts: int = 4
     """References of each clip that serve the 15 frames after them."""
     faults: int = 12
-    """Frames of each clip that get each faulty reference."""
+    """Frames of each clip to measure with each faulty reference."""
     street: int = 4
-    """Every how many-th neighbouring pair of the street walk."""
+    """Use every `street`-th neighbouring pair of the street walk."""
 
 
+# A few minutes: one interval of each clip
 QUICK = Sampling(
     stride=1000, views=(1, 7), distances=(1, 2, 4, 7, 11, 15), starts=1, faults=2, street=14
 )
-"""A look in a few minutes: one interval of each clip."""
 
 
-class Data:
-    """The pictures under a data folder; each clip is read once."""
+class DataFolder:
+    """Pictures and clips in a data folder; each clip is read once."""
 
     def __init__(self, folder: Path) -> None:
         """Raise EvaluationError if there is no such folder."""
@@ -67,15 +68,15 @@ class Data:
         self._folder = folder
         self._clips: dict[str, list[Picture]] = {}
 
-    def picture(self, name: str) -> Picture:
-        """Return a picture; raise EvaluationError if it is not there."""
+    def read_picture(self, name: str) -> Picture:
+        """Return a picture; raise EvaluationError if it is missing or unreadable."""
         path = self._folder / name
-        # asked first, because OpenCV itself tells of missing files on stderr
+        # Checked first, because OpenCV prints a warning for missing files
         if not (path.is_file() and cv2.haveImageReader(str(path))):
             raise self._missing(name)
         return read_rgb(path)
 
-    def clip(self, name: str) -> list[Picture]:
+    def read_clip(self, name: str) -> list[Picture]:
         """Return all frames of a clip; raise EvaluationError if there are none."""
         if name not in self._clips:
             capture = cv2.VideoCapture(str(self._folder / f"videos/{name}.mp4"))
@@ -87,8 +88,8 @@ class Data:
             self._clips[name] = frames
         return self._clips[name]
 
-    def matching(self, pattern: str) -> list[str]:
-        """Return the sorted names that match; raise EvaluationError if there are fewer than two."""
+    def find_names(self, pattern: str) -> list[str]:
+        """Return the sorted matches of `pattern`; raise EvaluationError for fewer than two."""
         names = sorted(str(path.relative_to(self._folder)) for path in self._folder.glob(pattern))
         if len(names) < 2:
             raise self._missing(pattern)
@@ -101,51 +102,55 @@ class Data:
         )
 
 
-def light_field(data: Data, sampling: Sampling) -> Iterator[Scene]:
+def make_light_field_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
     """Yield the light field at x4 and x8: view (i, i) from view (0, 0)."""
-    views = {i: data.picture(_view(i)) for i in (0, *sampling.views)}
+    views = {i: data.read_picture(_view_path(i)) for i in (0, *sampling.views)}
     for scale in (4, 8):
-        reference = cut(views[0], scale)
+        reference = crop_to_multiple(views[0], scale)
         cases = [
-            Case(cut(views[i], scale), reference, f"({i},{i})", shown=True) for i in sampling.views
+            Case(crop_to_multiple(views[i], scale), reference, f"({i},{i})", shown=True)
+            for i in sampling.views
         ]
         yield Scene("lightfield", "stegosaurus", "val", scale, cases)
 
 
-def clips(data: Data, sampling: Sampling) -> Iterator[Scene]:
+def make_clip_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
     """Yield each clip at x4, every frame from its nearest key frame."""
     for name, split in CLIPS.items():
-        frames = [cut(frame, 4) for frame in data.clip(name)]
+        frames = [crop_to_multiple(frame, 4) for frame in data.read_clip(name)]
         cases = []
         for number, frame in enumerate(frames):
-            key, distance = nearest_key(number, len(frames))
+            key, distance = find_nearest_key(number, len(frames))
             chosen = number // KEY_FRAME_EVERY % sampling.stride == 0
             if chosen and 0 < distance <= REACH:
                 cases.append(Case(frame, frames[key], str(distance), number))
-        yield Scene("clips", name, split, 4, _show(cases, ("2", "7")), in_order=True)
+        yield Scene("clips", name, split, 4, _mark_shown(cases, ("2", "7")), in_order=True)
 
 
-def distances(data: Data, sampling: Sampling) -> Iterator[Scene]:
+def make_distance_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
     """Yield each clip at x4, frames at fixed distances after sampled references."""
     for name, split in CLIPS.items():
-        frames = [cut(frame, 4) for frame in data.clip(name)]
+        frames = [crop_to_multiple(frame, 4) for frame in data.read_clip(name)]
         last = len(frames) - 1 - max(sampling.distances)
         if last < 0:
             raise EvaluationError(
                 f"found {len(frames)} frames in {name}.mp4, expected more than "
-                f"{max(sampling.distances)}; leave out the group distances by --groups"
+                f"{max(sampling.distances)}; try --groups without distances"
             )
         cases = [
             Case(frames[start + distance], frames[start], str(distance), start + distance)
             for start in np.unique(np.linspace(0, last, sampling.starts).astype(int)).tolist()
             for distance in sampling.distances
         ]
-        yield Scene("distances", name, split, 4, _show(cases, ("1", "15")))
+        yield Scene("distances", name, split, 4, _mark_shown(cases, ("1", "15")))
 
 
-def stereo(data: Data, sampling: Sampling) -> Iterator[Scene]:
-    """Yield the stereo pair at x4, both ways."""
-    left, right = (cut(data.picture(f"stereo/motorcycle_{s}.png"), 4) for s in ("left", "right"))
+def make_stereo_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
+    """Yield the stereo pair at x4, in both directions."""
+    left, right = (
+        crop_to_multiple(data.read_picture(f"stereo/motorcycle_{side}.png"), 4)
+        for side in ("left", "right")
+    )
     cases = [
         Case(left, right, "left from right", shown=True),
         Case(right, left, "right from left", shown=True),
@@ -153,19 +158,20 @@ def stereo(data: Data, sampling: Sampling) -> Iterator[Scene]:
     yield Scene("stereo", "motorcycle", "test", 4, cases)
 
 
-def street(data: Data, sampling: Sampling) -> Iterator[Scene]:
+def make_street_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
     """Yield neighbouring photographs of a walk at x4, each from the one before."""
-    names = data.matching("stereo/lund/*.jpg")
+    names = data.find_names("stereo/lund/*.jpg")
     cases: list[Case] = []
     for before, name in zip(names[:: sampling.street], names[1 :: sampling.street], strict=False):
-        reference, truth = (cut(data.picture(n), 4) for n in (before, name))
+        reference, truth = (crop_to_multiple(data.read_picture(n), 4) for n in (before, name))
         if reference.shape == truth.shape:
             cases.append(Case(truth, reference, Path(name).stem, shown=len(cases) < 2))
     yield Scene("street", "lund", "val", 4, cases)
 
 
+# Name -> function of a good reference and a picture of another scene that returns a faulty one
 FAULTS: dict[str, Callable[[Picture, Picture], Picture]] = {
-    "unrelated": lambda reference, other: _fitted(other, reference),
+    "unrelated": lambda reference, other: _fit_size(other, reference),
     f"exposure x{EXPOSURE}": lambda reference, other: np.asarray(
         np.rint(reference * EXPOSURE), np.uint8
     ),
@@ -174,38 +180,39 @@ FAULTS: dict[str, Callable[[Picture, Picture], Picture]] = {
     ),
     "displaced": lambda reference, other: np.roll(reference, DISPLACEMENT, axis=1),
 }
-"""Name -> a reference made useless, from the good one and a picture of another scene."""
 
 
-def faults(data: Data, sampling: Sampling) -> Iterator[Scene]:
+def make_fault_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
     """Yield scenes at x4 whose references are unrelated, badly exposed, blurred or displaced."""
-    # the other clips have frog's and monster's black columns at both sides: those would help
-    other = data.clip("flower")[0]
+    # A frame of flower, because the black columns of frog and monster would match each other
+    other = data.read_clip("flower")[0]
+
     for name in ("frog", "monster"):
-        frames = [cut(frame, 4) for frame in data.clip(name)]
+        frames = [crop_to_multiple(frame, 4) for frame in data.read_clip(name)]
         last = (len(frames) - 1) // KEY_FRAME_EVERY * KEY_FRAME_EVERY
         numbers = np.unique(np.linspace(1, max(last - 1, 1), sampling.faults).astype(int)).tolist()
         pairs = [
-            (frames[number], frames[nearest_key(number, len(frames))[0]], number)
+            (frames[number], frames[find_nearest_key(number, len(frames))[0]], number)
             for number in numbers
         ]
-        yield Scene("faults", name, CLIPS[name], 4, _faulty(pairs, other))
-    views = {i: cut(data.picture(_view(i)), 4) for i in (0, *sampling.views)}
+        yield Scene("faults", name, CLIPS[name], 4, _make_fault_cases(pairs, other))
+
+    views = {i: crop_to_multiple(data.read_picture(_view_path(i)), 4) for i in (0, *sampling.views)}
     pairs = [(views[i], views[0], i) for i in sampling.views]
-    yield Scene("faults", "stegosaurus", "val", 4, _faulty(pairs, other))
+    yield Scene("faults", "stegosaurus", "val", 4, _make_fault_cases(pairs, other))
 
 
-GROUPS: dict[str, Callable[[Data, Sampling], Iterator[Scene]]] = {
-    "lightfield": light_field,
-    "clips": clips,
-    "distances": distances,
-    "stereo": stereo,
-    "street": street,
-    "faults": faults,
+GROUPS: dict[str, Callable[[DataFolder, Sampling], Iterator[Scene]]] = {
+    "lightfield": make_light_field_scenes,
+    "clips": make_clip_scenes,
+    "distances": make_distance_scenes,
+    "stereo": make_stereo_scenes,
+    "street": make_street_scenes,
+    "faults": make_fault_scenes,
 }
 
 
-def load_scenes(data: Data, groups: list[str], sampling: Sampling) -> list[Scene]:
+def load_scenes(data: DataFolder, groups: list[str], sampling: Sampling) -> list[Scene]:
     """Return the scenes of `groups`; raise EvaluationError for unknown groups and missing data."""
     for group in groups:
         if group not in GROUPS:
@@ -216,24 +223,24 @@ def load_scenes(data: Data, groups: list[str], sampling: Sampling) -> list[Scene
     return [scene for group in groups for scene in GROUPS[group](data, sampling)]
 
 
-def nearest_key(number: int, frames: int) -> tuple[int, int]:
-    """Return the nearest key frame to a frame of a clip of `frames`, and how far away it is."""
+def find_nearest_key(number: int, frames: int) -> tuple[int, int]:
+    """Return the key frame nearest to frame `number` of a clip of `frames`, and its distance."""
     last = (frames - 1) // KEY_FRAME_EVERY
     key = min(round(number / KEY_FRAME_EVERY), last) * KEY_FRAME_EVERY
     return key, abs(number - key)
 
 
-def _view(i: int) -> str:
+def _view_path(i: int) -> str:
     return f"lightfields/lytro_stegosaurus/view_{i:02}_{i:02}.png"
 
 
-def _fitted(picture: Picture, like: Picture) -> Picture:
+def _fit_size(picture: Picture, like: Picture) -> Picture:
     size = (like.shape[1], like.shape[0])
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _faulty(pairs: list[tuple[Picture, Picture, int]], other: Picture) -> list[Case]:
-    """Return a case for each fault of each (truth, reference, number); one of each is shown."""
+def _make_fault_cases(pairs: list[tuple[Picture, Picture, int]], other: Picture) -> list[Case]:
+    """Return a case per fault of each (truth, reference, number); the last pair is shown."""
     return [
         Case(truth, spoil(reference, other), fault, number, shown=number == pairs[-1][2])
         for truth, reference, number in pairs
@@ -241,10 +248,10 @@ def _faulty(pairs: list[tuple[Picture, Picture, int]], other: Picture) -> list[C
     ]
 
 
-def _show(cases: list[Case], conditions: tuple[str, ...]) -> list[Case]:
-    """Mark one case of each of `conditions`, from the middle of the clip."""
+def _mark_shown(cases: list[Case], conditions: tuple[str, ...]) -> list[Case]:
+    """Mark one case of each of `conditions`, from the middle of the clip, as shown."""
     chosen = set()
     for condition in conditions:
-        of_it = [case for case in cases if case.condition == condition]
-        chosen |= {id(case) for case in of_it[len(of_it) // 2 :][:1]}
+        matching = [case for case in cases if case.condition == condition]
+        chosen |= {id(case) for case in matching[len(matching) // 2 :][:1]}
     return [Case(c.truth, c.reference, c.condition, c.frame, shown=id(c) in chosen) for c in cases]

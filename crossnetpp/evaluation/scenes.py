@@ -1,4 +1,4 @@
-"""What is evaluated: pictures to be made large, each with its reference and its truth."""
+"""Scenes and cases of the evaluation: pictures to enlarge, with their references and truths."""
 
 from __future__ import annotations
 
@@ -7,30 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
-"""H x W x 3 RGB."""
-Image = NDArray[np.float32]
-"""H x W x 3 RGB in 0..1; or one plane of it, H x W."""
+Picture = NDArray[np.uint8]  # H x W x 3 RGB
+Image = NDArray[np.float32]  # H x W x 3 RGB in 0..1, or one H x W plane of it
 
 
 class EvaluationError(Exception):
-    """Report in one line what was given and cannot be used."""
+    """Arguments or data that cannot be used, described in one line."""
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One picture whose truth is known; its LR is made by `degrade` when it is measured."""
+    """A picture with known truth; `degrade` makes its LR when the case is measured."""
 
     truth: Picture
-    """Height and width are multiples of the scene's scale."""
+    """Ground truth; height and width are multiples of the scene's scale."""
     reference: Picture
-    """As large as `truth`; cases that share a reference hold the same object."""
+    """As large as `truth`; cases with the same reference share one object."""
     condition: str
-    """The row of the tables it counts in: view, frames to the reference, fault of the reference."""
+    """Row of the tables: view, distance to the reference in frames, or fault of the reference."""
     frame: int = 0
-    """Its number in the clip, where there is one."""
+    """Frame number in the clip; 0 for other data."""
     shown: bool = False
-    """Whether it is on the contact sheet."""
+    """True if the case is on the contact sheet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +41,20 @@ class Scene:
     scale: int
     cases: list[Case]
     in_order: bool = False
-    """Whether cases with successive numbers are successive frames seen by a viewer."""
+    """True if cases with successive numbers are successive frames of a clip."""
 
 
 def as_image(picture: Picture) -> Image:
-    """Return a picture in 0..1."""
+    """Return a picture as float32 in 0..1."""
     return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def as_picture(image: Image) -> Picture:
-    """Return an image rounded to 8 bit and clamped."""
+    """Return an image clamped and rounded to 8 bits."""
     return np.asarray(np.rint(image.clip(0, 1) * 255), np.uint8)
 
 
-def cut(picture: Picture, scale: int) -> Picture:
-    """Return `picture` without the rows and columns at the bottom and right beyond a multiple."""
+def crop_to_multiple(picture: Picture, scale: int) -> Picture:
+    """Crop `picture` at the bottom and right to a multiple of `scale`."""
     height, width = (side // scale * scale for side in picture.shape[:2])
     return np.ascontiguousarray(picture[:height, :width])

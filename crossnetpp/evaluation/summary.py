@@ -1,4 +1,4 @@
-"""What has to hold, and whether it does: the rows of the summary table."""
+"""Requirements that the results must meet: the rows of the summary table."""
 
 from __future__ import annotations
 
@@ -9,46 +9,48 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crossnetpp.evaluation.figures import SceneResult, gains
+from crossnetpp.evaluation.figures import SceneResult, collect_gains
 from crossnetpp.evaluation.protocol import FAULTS
 
-LEAD = 1.0
-"""dB above `classical` in every group."""
-LEAST_MEAN, LEAST_WORST = -0.05, -0.3
-"""dB against bicubic with a faulty reference: mean, and any single picture."""
+MIN_LEAD = 1.0  # dB above `classical` in every group
 
+# dB relative to bicubic with a faulty reference: on average, and for every single picture
+MIN_FAULT_MEAN = -0.05
+MIN_FAULT_WORST = -0.3
+
+# Method -> the same without a second stage; configs/ablation.yaml trains the last two
 ONE_STAGE = {"paper": "crossnet", "two_stages": "one_stage"}
-"""Method -> the one that differs in its second stage alone; the latter two of configs/ablation."""
+
+# Method -> the same trained by the super-resolution loss alone
 SR_LOSS = {"two_stages": "sr_loss"}
-"""Method -> the one trained alike, but by the super-resolution loss alone."""
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One row: a figure in dB of each method and the least it has to be."""
+    """A quantity in dB and the minimum that a method must reach."""
 
     what: str
     least: float
     figure: Callable[[list[SceneResult], str], float | None]
-    """None where it does not apply or was not measured."""
+    """Function of results and method; None if not applicable or not measured."""
 
 
 class Row(NamedTuple):
-    """A requirement with the figures of the methods."""
+    """A requirement with the values of all methods."""
 
     what: str
     least: float
     figures: dict[str, float]
 
     def met(self, method: str) -> bool:
-        """Return whether the method's figure is enough."""
+        """Return True if `method` meets the requirement."""
         return self.figures[method] >= self.least
 
 
-def summarise(results: list[SceneResult], methods: list[str]) -> list[Row]:
-    """Return the rows for which something was measured."""
+def summarise_results(results: list[SceneResult], methods: list[str]) -> list[Row]:
+    """Return a row for each requirement that was measured for any method."""
     rows = []
-    for requirement in _requirements():
+    for requirement in _list_requirements():
         found = {method: requirement.figure(results, method) for method in methods}
         figures = {method: value for method, value in found.items() if value is not None}
         if figures:
@@ -56,7 +58,8 @@ def summarise(results: list[SceneResult], methods: list[str]) -> list[Row]:
     return rows
 
 
-def _requirements() -> list[Requirement]:
+def _list_requirements() -> list[Requirement]:
+    # Gain over bicubic
     gain = "gain over bicubic"
     rows = [
         Requirement(
@@ -73,6 +76,8 @@ def _requirements() -> list[Requirement]:
         for view, least in {"(1,1)": 10.0, "(7,7)": 6.0}.items()
     ]
     rows.append(Requirement(f"{gain}, stereo x4", 3.0, _mean(group="stereo")))
+
+    # Lead over the classical baseline
     groups: dict[str, dict[str, Any]] = {
         "light field x4": {"group": "lightfield", "scale": 4},
         "light field x8": {"group": "lightfield", "scale": 8},
@@ -81,31 +86,39 @@ def _requirements() -> list[Requirement]:
         "stereo x4": {"group": "stereo"},
     }
     rows += [
-        Requirement(f"above classical, {name}", LEAD, _mean(over="classical", **where))
+        Requirement(f"above classical, {name}", MIN_LEAD, _mean(over="classical", **where))
         for name, where in groups.items()
     ]
+
+    # Faulty references
     for fault in FAULTS:
         where = {"group": "faults", "condition": fault}
-        rows.append(Requirement(f"mean gain, reference {fault}", LEAST_MEAN, _mean(**where)))
-        rows.append(Requirement(f"worst picture, reference {fault}", LEAST_WORST, _worst(**where)))
-    rows.append(Requirement("two stages above one, light field (7,7)", 0.0, _two_above_one))
+        rows.append(Requirement(f"mean gain, reference {fault}", MIN_FAULT_MEAN, _mean(**where)))
+        rows.append(
+            Requirement(f"worst picture, reference {fault}", MIN_FAULT_WORST, _worst(**where))
+        )
+
+    # Ablations
+    rows.append(Requirement("two stages above one, light field (7,7)", 0.0, _lead_of_second_stage))
     rows.append(
         Requirement(
-            "warped reference, hybrid loss above super-resolution loss alone", 0.0, _warped_above
+            "warped reference, hybrid loss above super-resolution loss alone",
+            0.0,
+            _lead_of_hybrid_loss,
         )
     )
     return rows
 
 
 def _mean(**where: Any) -> Callable[[list[SceneResult], str], float | None]:
-    return partial(_reduced, np.mean, where)
+    return partial(_reduce_gains, np.mean, where)
 
 
 def _worst(**where: Any) -> Callable[[list[SceneResult], str], float | None]:
-    return partial(_reduced, np.min, where)
+    return partial(_reduce_gains, np.min, where)
 
 
-def _reduced(
+def _reduce_gains(
     reduce: Callable[[list[float]], Any],
     where: dict[str, Any],
     results: list[SceneResult],
@@ -113,19 +126,20 @@ def _reduced(
 ) -> float | None:
     if method == where.get("over"):
         return None
-    values = gains(results, method, **where)
+    values = collect_gains(results, method, **where)
     return float(reduce(values)) if values else None
 
 
-def _two_above_one(results: list[SceneResult], method: str) -> float | None:
+def _lead_of_second_stage(results: list[SceneResult], method: str) -> float | None:
+    """Return the mean gain in dB of two stages over one at view (7,7)."""
     if method not in ONE_STAGE:
         return None
     where = {"over": ONE_STAGE[method], "group": "lightfield", "condition": "(7,7)"}
-    return _reduced(np.mean, where, results, method)
+    return _reduce_gains(np.mean, where, results, method)
 
 
-def _warped_above(results: list[SceneResult], method: str) -> float | None:
-    """Return by how much the hybrid loss betters the PSNR of the warped reference."""
+def _lead_of_hybrid_loss(results: list[SceneResult], method: str) -> float | None:
+    """Return how much the hybrid loss improves the PSNR of the warped reference, dB."""
     if method not in SR_LOSS:
         return None
     pairs = [

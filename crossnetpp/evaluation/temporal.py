@@ -1,7 +1,8 @@
-"""Temporal consistency: does what is seen at a place stay what it was a frame before?
+"""Temporal consistency: how much the appearance of a point changes from frame to frame.
 
-Warping error of Lai et al. 2018 (Learning Blind Video Temporal Consistency), mean absolute instead
-of squared. The flow is that of the ground truth, so methods are held to the same motion.
+The warping error of Lai et al. 2018 (Learning Blind Video Temporal Consistency), with the mean
+absolute difference instead of the squared one. The flow is that of the ground truth, so all methods
+are measured with the same motion.
 """
 
 from __future__ import annotations
@@ -12,38 +13,46 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.evaluation.optical_flow import Flow, dis_flow, sample
+from crossnetpp.evaluation.optical_flow import Flow, estimate_flow, warp_image
 from crossnetpp.evaluation.scenes import Picture, as_image
 
 
 class Motion(NamedTuple):
-    """From the frame before to a frame."""
+    """Motion between two successive frames."""
 
     flow: Flow
     """before(x + flow(x)) = now(x)."""
     seen: NDArray[np.bool_]
-    """H x W: the place is seen in both frames."""
+    """H x W, True for pixels that are visible in both frames."""
 
 
-def motion(before: Picture, now: Picture) -> Motion:
+def estimate_motion(before: Picture, now: Picture) -> Motion:
     """Return the motion between two true frames.
 
-    A place counts as occluded where the flows there and back do not cancel, or where it leaves the
+    A pixel counts as occluded if its forward and backward flows do not cancel or lead out of the
     picture (Sundaram et al. 2010).
     """
-    first, second = as_image(before), as_image(now)
-    back, forth = dis_flow(second, first), dis_flow(first, second)
-    forth_there = sample(forth, back, cv2.INTER_LINEAR)
-    left = np.square(back + forth_there).sum(axis=2)
-    size = np.square(back).sum(axis=2) + np.square(forth_there).sum(axis=2)
-    height, width = left.shape
+    first = as_image(before)
+    second = as_image(now)
+    backward = estimate_flow(second, first)
+    forward = estimate_flow(first, second)
+
+    # Forward-backward check
+    forward_there = warp_image(forward, backward, cv2.INTER_LINEAR)
+    mismatch = np.square(backward + forward_there).sum(axis=2)
+    length = np.square(backward).sum(axis=2) + np.square(forward_there).sum(axis=2)
+    consistent = mismatch < 0.01 * length + 0.5
+
+    # Border check
+    height, width = mismatch.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    at_x, at_y = x + back[..., 0], y + back[..., 1]
-    inside = (at_x >= 0) & (at_x <= width - 1) & (at_y >= 0) & (at_y <= height - 1)
-    return Motion(back, inside & (left < 0.01 * size + 0.5))
+    source_x = x + backward[..., 0]
+    source_y = y + backward[..., 1]
+    inside = (source_x >= 0) & (source_x <= width - 1) & (source_y >= 0) & (source_y <= height - 1)
+    return Motion(backward, inside & consistent)
 
 
-def warping_error(before: Picture, now: Picture, moved: Motion) -> float:
-    """Return the mean absolute difference in 8-bit levels over the places seen in both frames."""
-    warped = sample(before.astype(np.float32), moved.flow)
-    return float(np.abs(warped - now)[moved.seen].mean(dtype=np.float64))
+def measure_warping_error(before: Picture, now: Picture, motion: Motion) -> float:
+    """Return the mean absolute difference in 8-bit levels over pixels visible in both frames."""
+    warped = warp_image(before.astype(np.float32), motion.flow)
+    return float(np.abs(warped - now)[motion.seen].mean(dtype=np.float64))

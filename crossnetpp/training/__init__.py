@@ -1,1 +1,1 @@
-"""The training loop: configuration, data sources, state, logging and validation."""
+"""Training: configuration, data sources, the loop, its state and log, and validation."""

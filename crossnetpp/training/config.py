@@ -1,4 +1,4 @@
-"""One training run = one YAML file of `crossnetpp/configs`; paths in it are under the data."""
+"""Configuration of a training run, read from YAML; file patterns in it are relative to the data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
 
 Scale = Literal[2, 4, 8]
 Positive = Annotated[float, Field(gt=0)]
@@ -17,7 +17,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ConfigError(Exception):
-    """Report a configuration that cannot be used, in one line."""
+    """A configuration that cannot be used, described in one line."""
 
 
 class _Strict(BaseModel):
@@ -25,7 +25,7 @@ class _Strict(BaseModel):
 
 
 class SourceConfig(_Strict):
-    """Where training pairs come from."""
+    """A source of training pairs."""
 
     kind: Literal[
         "photographs", "clips", "views", "stereo", "light_fields", "lenslets", "mosaics", "hdf5"
@@ -33,18 +33,18 @@ class SourceConfig(_Strict):
     weight: Positive = 1.0
     """Share of the samples, relative to the other sources."""
     files: tuple[str, ...]
-    """Glob patterns: of files; of folders of views for `light_fields`; for `stereo` of the left and
-    the right picture and the true disparity, in this order."""
+    """Glob patterns of files; of folders of views for `light_fields`; for `stereo`, of the left and
+    right pictures and the true disparity, in this order."""
     leave_out: tuple[str, ...] = ()
-    """Glob patterns of files held out."""
+    """Glob patterns of held-out files."""
     shrink: tuple[Positive, ...] = ()
-    """The same scene once at each of these sizes."""
+    """Factors by which to shrink the scene; it is used once at each size."""
     reach: int = 15
-    """Clips: frames between target and reference at most."""
+    """Largest distance in frames between target and reference, for `clips`."""
 
 
 class LossConfig(_Strict):
-    """Weights of the parts of the hybrid loss; super-resolution has weight 1."""
+    """Weights of the terms of the hybrid loss; super-resolution has weight 1."""
 
     warping: float = 0.5
     warping_stage1: float = 0.25
@@ -54,55 +54,55 @@ class LossConfig(_Strict):
 
 
 class ValidationConfig(_Strict):
-    """What decides which weights are kept: pairs drawn once from held-out sources."""
+    """Validation on pairs drawn once from held-out sources, to select the weights to ship."""
 
     every: Annotated[int, Field(ge=1)] = 500
-    """Steps."""
+    """Steps between validations."""
     pairs: Annotated[int, Field(ge=1)] = 24
     size: int = 256
     scales: tuple[Scale, ...] = (4, 8)
-    """Each pair is judged at each of these."""
+    """Scales at which to measure each pair."""
     sources: tuple[SourceConfig, ...] = ()
 
 
 class TrainingConfig(_Strict):
-    """Everything that a run depends on besides the data itself."""
+    """All settings of a run."""
 
     preset: str = "fast"
     network: dict[str, Any] = {}
-    """Options that differ from the preset's; weights to start from bring their own."""
+    """Options that override the preset's; cannot be combined with `start`."""
     start: str | None = None
-    """Weights to start from: a preset's name or a file."""
+    """Weights to start from: a preset or a file, which determines the network's options."""
     freeze: tuple[str, ...] = ()
-    """Parts of the network that stay as they are, such as `encoder`."""
+    """Parts of the network that are not trained, such as `encoder`."""
     steps: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)] = 4
-    """Samples of a step, over all processes."""
+    """Samples per step, over all processes."""
     size: Annotated[int, Field(ge=64, multiple_of=64)] = 192
     """Pixels along each side of a crop."""
     scales: tuple[Scale, ...] = (2, 4, 4, 4, 8, 8)
-    """One is drawn for each step."""
+    """Scales to draw from, one per step."""
     rate: Positive = 4e-4
     """Peak learning rate: linear warm-up, then a cosine to 1 %."""
     warm_up: int = 100
     weight_decay: float = 1e-4
     clip_gradient: Positive = 1.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the moving average of the weights (EMA), which is what is shipped."""
+    """Decay of the exponential moving average of the weights, which is what is shipped."""
     amp: bool = False
-    """Mixed precision on CUDA: convolutions in float16, coordinates stay float32."""
+    """Mixed precision on CUDA: float16 convolutions, float32 coordinates."""
     chroma_subsampled: Share = 0.5
-    """Share of steps whose LR went through 4:2:0, as nearly all recorded video did."""
+    """Share of steps whose LR has 4:2:0 chroma, like most recorded video."""
     recorded: Share = 0.0
-    """Share of steps whose LR is made as a camera records: blur, noise and JPEG."""
+    """Share of steps whose LR has a camera's blur, noise and JPEG compression."""
     fault_rate: Share = 0.15
-    """Share of samples whose reference is unrelated, relit, unsharp or hidden."""
+    """Share of samples whose reference is unrelated, relit, blurred, displaced or partly hidden."""
     curriculum: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of the run over which motion widens from a tenth to all of it."""
+    """Share of the run over which motion grows from a tenth to its full range."""
     curriculum_start: Share = 0.1
     seed: int = 0
     workers: int = 1
-    """Processes that make samples."""
+    """Processes that prepare samples."""
     log_every: int = 50
     save_every: int = 250
     loss: LossConfig = LossConfig()
@@ -110,7 +110,7 @@ class TrainingConfig(_Strict):
     validation: ValidationConfig = ValidationConfig()
 
     @model_validator(mode="after")
-    def _one_origin(self) -> TrainingConfig:
+    def _check_start(self) -> TrainingConfig:
         if self.start and self.network:
             raise ValueError(
                 "options of the network beside weights to start from, expected one of the two"
@@ -118,27 +118,29 @@ class TrainingConfig(_Strict):
         return self
 
     def digest(self) -> str:
-        """Return a hash of all that decides the numbers of a run."""
+        """Return a hash of the settings that affect the numbers of the run."""
         decisive = self.model_dump_json(exclude={"workers", "log_every", "save_every"})
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
 
 def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
-    """Return the configuration in the file `name`, or the shipped one of that name.
+    """Load the configuration in the file `name`, or the shipped one of that name.
 
-    Raises ConfigError with one line for what is missing, unknown or out of range.
+    Raises ConfigError with one line for missing files and for settings that are missing, unknown or
+    out of range.
     """
-    shipped = CONFIGS / f"{name}.yaml"
+    shipped = CONFIG_FOLDER / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
+        known = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.glob("*.yaml")))
         raise ConfigError(f"found no configuration '{name}', expected a file or {known}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"found no YAML in {path}: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"found no settings in {path}, expected lines such as 'steps: 8500'")
+
     try:
         return TrainingConfig.model_validate({**content, **(overrides or {})})
     except ValidationError as error:

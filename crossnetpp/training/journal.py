@@ -1,4 +1,4 @@
-"""What a run tells: a JSON line per report (kept with the weights), TensorBoard, a progress bar."""
+"""Progress of a run: a JSON log that ships with the weights, TensorBoard, and a progress bar."""
 
 from __future__ import annotations
 
@@ -25,21 +25,26 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Write figures and pictures of a run beside its weights.
+    """Log of losses, metrics and pictures beside the weights.
 
-    `OUT.log.jsonl` grows by a line per report; a resumed run drops the lines after the step it
-    resumes from. TensorBoard files go to `OUT.tensorboard/` if that package is installed.
+    Each report appends a line to `OUT.log.jsonl`; a resumed run first drops the lines after the
+    step it resumes from. TensorBoard files go to `OUT.tensorboard/` if that package is installed.
     """
 
     def __init__(self, out: Path, first_step: int, steps: int) -> None:
+        # Log
         self._path = out.with_suffix(".log.jsonl")
-        kept: list[str] = []
+        earlier: list[str] = []
         if first_step and self._path.is_file():
             lines = self._path.read_text().splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= first_step]
-        self._path.write_text("".join(f"{line}\n" for line in kept))
+            earlier = [line for line in lines if json.loads(line)["step"] <= first_step]
+        self._path.write_text("".join(f"{line}\n" for line in earlier))
         self._since_report: list[dict[str, float]] = []
-        self._board = _tensorboard(out.with_suffix(".tensorboard"), first_step)
+
+        # TensorBoard
+        self._board = _open_tensorboard(out.with_suffix(".tensorboard"), first_step)
+
+        # Progress bar
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("training"),
@@ -47,11 +52,11 @@ class Journal:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[summary]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("training", total=steps, completed=first_step, said="")
+        self._task = self._bar.add_task("training", total=steps, completed=first_step, summary="")
 
     def __enter__(self) -> Journal:
         self._bar.start()
@@ -68,14 +73,14 @@ class Journal:
             self._board.close()
 
     def advance(self, step: int, losses: dict[str, float]) -> None:
-        """Move the bar and keep the `losses` of `step` for the next report."""
+        """Move the progress bar and collect the `losses` of `step` for the next report."""
         self._bar.update(self._task, completed=step)
         self._since_report.append(losses)
 
     def report_means(self, step: int, figures: dict[str, float]) -> None:
-        """Report `figures` and the means of the losses since the last such report.
+        """Report `figures` and the means of the losses since the last call.
 
-        A single step tells of its samples more than of the run.
+        The losses of a single step say more about its samples than about the run.
         """
         names = self._since_report[0] if self._since_report else {}
         means = {name: fmean(losses[name] for losses in self._since_report) for name in names}
@@ -83,32 +88,35 @@ class Journal:
         self.report(step, figures | means)
 
     def report(self, step: int, figures: dict[str, float]) -> None:
-        """Write `figures` as those of `step`."""
+        """Write `figures` to the log, the progress bar and TensorBoard."""
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
-        said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self._bar.update(self._task, said=said)
+
+        summary = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self._bar.update(self._task, summary=summary)
         if not self._console.is_terminal:
-            log.info("step %d: %s", step, said)
+            log.info("step %d: %s", step, summary)
+
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
 
-    def picture(self, step: int, name: str, image: Tensor) -> None:
-        """Show `image` (3 x H x W in 0..1) in TensorBoard."""
+    def add_picture(self, step: int, name: str, image: Tensor) -> None:
+        """Add `image` (3 x H x W in 0..1) to TensorBoard."""
         if self._board is not None:
             self._board.add_image(name, image.detach().float().clamp(0, 1).cpu(), step)
 
 
-def _tensorboard(folder: Path, first_step: int) -> Any:
+def _open_tensorboard(folder: Path, first_step: int) -> Any:
+    """Return a SummaryWriter, or None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("tensorboard is not installed (extra `train`): no pictures are written")
+        log.info("TensorBoard is not installed (extra `train`): writing no pictures")
         return None
     return SummaryWriter(str(folder), purge_step=first_step or None)
 
 
-def side_by_side(images: list[Tensor]) -> Tensor:
-    """Return 3 x H x W images next to each other."""
+def concatenate_pictures(images: list[Tensor]) -> Tensor:
+    """Return 3 x H x W images side by side."""
     return torch.cat(images, dim=-1)

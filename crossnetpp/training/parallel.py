@@ -1,4 +1,4 @@
-"""Several processes, one run: set up by torchrun or by Ray Train, or not at all."""
+"""Data-parallel training: processes started by torchrun or Ray Train, or just one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Processes:
-    """This process among those of the run."""
+class ProcessGroup:
+    """This process among all processes of the run."""
 
     rank: int
     count: int
@@ -22,7 +22,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that validates, logs and writes."""
+        """True for the process that validates, logs and writes files."""
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:
@@ -35,24 +35,25 @@ class Processes:
 
 
 @contextmanager
-def processes() -> Iterator[Processes]:
-    """Join the process group that the environment describes (WORLD_SIZE and so on, as torchrun).
+def join_processes() -> Iterator[ProcessGroup]:
+    """Join the process group that torchrun's environment describes (WORLD_SIZE and so on).
 
-    A group that exists already, as under Ray Train, is used and left alone.
+    An existing group, as under Ray Train, is used and left open.
     """
-    ours = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    owns_group = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_gpu = torch.cuda.is_available()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
-    if ours:
+    if owns_group:
         dist.init_process_group("nccl" if on_gpu else "gloo")
+
     try:
         if dist.is_initialized():
-            yield Processes(dist.get_rank(), dist.get_world_size(), device)
+            yield ProcessGroup(dist.get_rank(), dist.get_world_size(), device)
         else:
-            yield Processes(0, 1, device)
+            yield ProcessGroup(0, 1, device)
     finally:
-        if ours:
+        if owns_group:
             dist.destroy_process_group()

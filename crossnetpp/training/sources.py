@@ -1,4 +1,4 @@
-"""From the configuration's words to the things that samples are drawn from."""
+"""Open the data sources that a configuration lists."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from crossnetpp.data.stereo import Stereo
 from crossnetpp.training.config import ConfigError, SourceConfig
 
 
-def find(data: Path, config: SourceConfig) -> list[Path]:
-    """Return the files of a source in the order of its patterns; ConfigError if there is none."""
+def find_files(data: Path, config: SourceConfig) -> list[Path]:
+    """Return the files of a source in the order of its patterns; raise ConfigError if none."""
     left_out = {path for pattern in config.leave_out for path in data.glob(pattern)}
     found = [path for pattern in config.files for path in sorted(data.glob(pattern))]
-    kept = [path for path in found if path not in left_out]
-    if not kept:
+    files = [path for path in found if path not in left_out]
+    if not files:
         raise ConfigError(
-            f"found no file {' or '.join(config.files)} in {data}; give the data with --data, "
-            "laid out as CONTRIBUTING.md says, or change the configuration's sources"
+            f"found no file {' or '.join(config.files)} in {data}; set --data to a folder laid out "
+            "as in CONTRIBUTING.md, or change the configuration's sources"
         )
-    return kept
+    return files
 
 
 def open_source(data: Path, config: SourceConfig) -> PairSource:
-    """Return the source that `config` describes, read into memory."""
-    files = find(data, config)
+    """Open the source that `config` describes; photographs, clips and stereo are read into memory.
+
+    Raises ConfigError for missing files and DataError for unusable ones.
+    """
+    files = find_files(data, config)
     if config.kind == "photographs":
         return Photographs(files)
     if config.kind == "clips":
@@ -35,23 +38,28 @@ def open_source(data: Path, config: SourceConfig) -> PairSource:
     if config.kind == "views":
         return Views([files] * max(1, len(config.shrink)), shrink=config.shrink)
     if config.kind == "stereo":
-        if len(files) % 3:
-            raise ConfigError(
-                f"found {len(files)} files for stereo in {data}, expected as many left and right "
-                "pictures as disparities; give a pattern for each"
-            )
-        count = len(files) // 3
-        scenes = list(zip(files[:count], files[count : 2 * count], files[2 * count :], strict=True))
-        return Stereo(scenes, shrink=config.shrink or (1.0,))
+        return _open_stereo(data, files, config)
     if config.kind == "light_fields":
-        return LightFields.folders(files)
+        return LightFields.from_folders(files)
     if config.kind == "lenslets":
-        return LightFields.lenslets(files)
+        return LightFields.from_lenslets(files)
     if config.kind == "mosaics":
-        return LightFields.mosaics(files)
-    return LightFields.hdf5(files[0])
+        return LightFields.from_mosaics(files)
+    return LightFields.from_hdf5(files[0])
+
+
+def _open_stereo(data: Path, files: list[Path], config: SourceConfig) -> Stereo:
+    """Open `files`, which list all left pictures, then all right ones, then all disparities."""
+    if len(files) % 3:
+        raise ConfigError(
+            f"found {len(files)} files for stereo in {data}, expected as many left and right "
+            "pictures as disparities; try one pattern for each"
+        )
+    count = len(files) // 3
+    scenes = list(zip(files[:count], files[count : 2 * count], files[2 * count :], strict=True))
+    return Stereo(scenes, shrink=config.shrink or (1.0,))
 
 
 def open_sources(data: Path, configs: tuple[SourceConfig, ...]) -> list[tuple[float, PairSource]]:
-    """Return the weighted sources of a run."""
+    """Return the sources of a run with their weights."""
     return [(config.weight, open_source(data, config)) for config in configs]

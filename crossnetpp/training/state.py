@@ -1,6 +1,6 @@
-"""All that a run needs to go on as if it had never stopped: tensors as safetensors, the rest JSON.
+"""State of a run on disk, complete enough to resume it exactly.
 
-OUT.state/state.json            step, best gain, name of the tensors' file
+OUT.state/state.json                  step, best gain, name of the tensors' file
 OUT.state/step-00000250.safetensors   weights, their average, the optimiser's moments
 """
 
@@ -20,23 +20,23 @@ from crossnetpp.training.config import ConfigError
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     digest: str
-    """Of the configuration; a run goes on only with the one it began with."""
+    """Digest of the configuration; a run resumes only with the one it started with."""
     step: int = 0
-    """Steps done."""
+    """Completed steps."""
     best: float = -1e9
     """Best validation gain so far in dB."""
     samples: int = 0
-    """Pairs seen."""
+    """Samples used so far."""
     seconds: float = 0.0
-    """Time spent training."""
+    """Training time."""
     loss_scale: float = 65536.0
-    """Of mixed precision on CUDA."""
+    """Loss scale of mixed precision on CUDA."""
 
 
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _collect_moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"optimiser.{index}.{name}": value
         for index, moments in optimiser.state_dict()["state"].items()
@@ -51,22 +51,27 @@ def save_state(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Write the state; whatever happens meanwhile, the old or the new one can be read."""
+    """Write the state such that an interruption leaves either the old or the new one intact."""
     folder.mkdir(parents=True, exist_ok=True)
+
+    # Tensors, in a file of their own
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    tensors |= _optimiser_tensors(optimiser)
-    name = f"step-{progress.step:08d}.safetensors"
+    tensors |= _collect_moments(optimiser)
     contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    name = f"step-{progress.step:08d}.safetensors"
     unfinished = folder / f".{name}"
     save_file(contiguous, unfinished)
     unfinished.replace(folder / name)
+
+    # The index that points to them
     index = folder / ".state.json"
     with index.open("w") as file:
         json.dump({**asdict(progress), "tensors": name}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     index.replace(folder / "state.json")
+
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -79,25 +84,27 @@ def load_state(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> Progress | None:
-    """Restore a run from `folder`; None if it holds no state.
+    """Restore a run from `folder`; return None if it holds no state.
 
-    Raises ConfigError when the state belongs to another configuration.
+    Raises ConfigError if the state belongs to another configuration.
     """
     index = folder / "state.json"
     if not index.is_file():
         return None
+
     content = json.loads(index.read_text())
     tensors = load_file(folder / content.pop("tensors"))
     progress = Progress(**content)
     if progress.digest != digest:
         raise ConfigError(
-            f"found in {folder} a run with another configuration; "
-            "give back the one it began with, or another --out"
+            f"found the state of a run with another configuration in {folder}; "
+            "try the configuration it started with, or another --out"
         )
-    network.load_state_dict(_under("network.", tensors))
-    average.load_state_dict(_under("average.", tensors))
+
+    network.load_state_dict(_select_prefix("network.", tensors))
+    average.load_state_dict(_select_prefix("average.", tensors))
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in _under("optimiser.", tensors).items():
+    for key, value in _select_prefix("optimiser.", tensors).items():
         number, name = key.split(".", 1)
         moments.setdefault(int(number), {})[name] = value
     groups = optimiser.state_dict()["param_groups"]
@@ -105,5 +112,6 @@ def load_state(
     return progress
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _select_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix`, without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

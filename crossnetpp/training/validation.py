@@ -1,4 +1,4 @@
-"""Held-out pairs, drawn once, on which the weights to keep are chosen."""
+"""Validation on held-out pairs, drawn once, to select the best weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import FastOutput
 from crossnetpp.training.config import ValidationConfig
 
+SEED = 2021
+
 
 @dataclass(frozen=True)
-class Judged:
-    """How good the network is on the held-out pairs."""
+class ValidationResult:
+    """Quality of a network on the held-out pairs."""
 
     gain: float
     """Mean gain over LR_up in dB PSNR (RGB)."""
@@ -30,50 +32,55 @@ class Judged:
     """LR_up, SR, warped reference and truth of the first pair, 3 x H x W each."""
 
 
-def _psnr(image: Tensor, truth: Tensor) -> float:
-    # 8 bit, as the product writes it
+def _compute_psnr(image: Tensor, truth: Tensor) -> float:
+    """Return the PSNR in dB after rounding to 8 bits, as in the final output."""
     error = (image.clamp(0, 1).mul(255).round() - truth.mul(255)).square().mean()
     return float(10 * torch.log10(255**2 / error.clamp(min=1e-8)))
 
 
 class Validation:
-    """Judge networks on pairs that are the same every time."""
+    """Fixed pairs on which networks are measured."""
 
     def __init__(self, config: ValidationConfig, sources: list[tuple[float, PairSource]]) -> None:
         self._config = config
         weights = np.array([weight for weight, _ in sources])
-        rng = np.random.default_rng(2021)
+        rng = np.random.default_rng(SEED)
         self._pairs: list[tuple[Tensor, Tensor]] = []
         for _ in range(config.pairs):
             source = sources[int(rng.choice(len(sources), p=weights / weights.sum()))][1]
             pair = source.draw(rng, config.size, 1.0)
-            self._pairs.append((_tensor(pair.target), _tensor(pair.reference)))
+            self._pairs.append((_to_tensor(pair.target), _to_tensor(pair.reference)))
 
     def _cases(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield LR, reference and target of every pair at every scale."""
         for target, reference in self._pairs:
             for scale in self._config.scales:
                 lr = degrade_tensor(target, scale).mul(255).round().clamp(0, 255).div(255)
                 yield lr, reference, target
 
     @torch.no_grad()
-    def judge(self, network: Network, device: torch.device) -> Judged:
-        """Return the figures of `network`, which stays in the mode it is in."""
+    def measure(self, network: Network, device: torch.device) -> ValidationResult:
+        """Measure `network` in evaluation mode and restore its mode afterwards."""
         was_training = network.training
         network.eval()
-        gains, warped = [], []
+
+        gains = []
+        warped = []
         pictures: dict[str, Tensor] = {}
         for case in self._cases():
             lr, reference, target = (tensor.to(device) for tensor in case)
             output = network(lr, reference)
             aligned = output.warped if isinstance(output, FastOutput) else output.warped_stage1
-            gains.append(_psnr(output.sr, target) - _psnr(output.lr_up, target))
-            warped.append(_psnr(aligned, target))
+            gains.append(_compute_psnr(output.sr, target) - _compute_psnr(output.lr_up, target))
+            warped.append(_compute_psnr(aligned, target))
             if not pictures:
-                shown = {"lr_up": output.lr_up, "sr": output.sr, "warped": aligned, "hr": target}
-                pictures = {name: image[0] for name, image in shown.items()}
+                images = {"lr_up": output.lr_up, "sr": output.sr, "warped": aligned, "hr": target}
+                pictures = {name: image[0] for name, image in images.items()}
+
         network.train(was_training)
-        return Judged(float(np.mean(gains)), min(gains), float(np.mean(warped)), pictures)
+        return ValidationResult(float(np.mean(gains)), min(gains), float(np.mean(warped)), pictures)
 
 
-def _tensor(image: np.ndarray) -> Tensor:
+def _to_tensor(image: np.ndarray) -> Tensor:
+    """Return uint8 H x W x 3 as float32 1 x 3 x H x W in 0..1."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float().div(255)

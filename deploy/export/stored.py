@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 
-from crossnetpp.checkpoint import WeightsError, load_network, weights_path
+from crossnetpp.checkpoint import WeightsError, find_weights, load_network
 from crossnetpp.networks.build import Network
 from deploy.export.graphs import GraphSpec
 from deploy.export.write import EXPORT_VERSION, OPSET, export_checked_graph
@@ -32,7 +32,7 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
 def weights_sha256(model: str) -> str:
     """Return the digest of the weights of `model`; raises EngineError if there are none."""
     try:
-        path = weights_path(model)
+        path = find_weights(model)
     except WeightsError as error:
         raise EngineError(str(error)) from error
     status = path.stat()

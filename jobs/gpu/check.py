@@ -169,11 +169,11 @@ def _weights(model: str, folder: Path) -> str:
 
     Speed does not depend on the weights.
     """
-    from crossnetpp.checkpoint import WeightsError, save_weights, weights_path
+    from crossnetpp.checkpoint import WeightsError, find_weights, save_weights
     from crossnetpp.networks.build import build_network
 
     try:
-        weights_path(model)
+        find_weights(model)
         return model
     except WeightsError:
         path = folder / f"{model}.safetensors"

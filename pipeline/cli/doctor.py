@@ -144,9 +144,9 @@ def check_torch() -> Iterator[Check]:
         yield _fail("PyTorch", torch, "pip install --force-reinstall torch")
         return
     yield _ok("PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads")
-    from crossnetpp.checkpoint import SHIPPED
+    from crossnetpp.checkpoint import WEIGHTS_FOLDER
 
-    weights = SHIPPED / "fast.safetensors"
+    weights = WEIGHTS_FOLDER / "fast.safetensors"
     if weights.is_file():
         yield _ok("weights", f"fast, {weights.stat().st_size / 1e6:.1f} MB")
     else:

@@ -38,11 +38,11 @@ def command(
     """
     from crossnetpp.checkpoint import WeightsError
     from crossnetpp.data.sample import DataError
-    from crossnetpp.train import setting, train
+    from crossnetpp.train import parse_setting, train
     from crossnetpp.training.config import ConfigError, load_config
 
     try:
-        settings = load_config(config, dict(setting(text) for text in overrides))
+        settings = load_config(config, dict(parse_setting(text) for text in overrides))
         if workers == 1 and address is None:
             train(settings, data, out)
         else:

@@ -113,11 +113,11 @@ def per_frame(
     Raises PairingError as `pairs` does.
     """
     # torch is imported only where pictures are measured, so that --help stays fast
-    from crossnetpp.metrics import quality
+    from crossnetpp.metrics import measure_quality
 
     for pair in pairs(sr, ground_truth):
         if pair.frame not in skip:
-            measured = quality(*match_deeper(pair.made, pair.truth))
+            measured = measure_quality(*match_deeper(pair.made, pair.truth))
             yield FrameQuality(pair.frame, pair.pts, *measured)
 
 

@@ -158,7 +158,7 @@ def _views(
     given: frozenset[tuple[int, int]],
     skipped: Set[tuple[int, int, int]],
 ) -> Iterator[ViewQuality]:
-    from crossnetpp.metrics import quality  # imports torch
+    from crossnetpp.metrics import measure_quality  # imports torch
 
     grid, truth_grid = pair.grids()
     results, truths = ViewReader(pair.result), ViewReader(pair.truth)
@@ -169,7 +169,7 @@ def _views(
             there = truth_grid.at(view.row, view.col)
             assert there is not None
             measured = [
-                quality(
+                measure_quality(
                     *match_deeper(
                         results.get(grid.number(position, moment)),
                         truths.get(truth_grid.number(there, moment)),

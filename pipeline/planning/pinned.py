@@ -29,10 +29,10 @@ def settle(plan: Plan) -> Plan:
 
 
 def _weights(model: str) -> dict[str, str]:
-    from crossnetpp.checkpoint import WeightsError, weights_path  # imports torch
+    from crossnetpp.checkpoint import WeightsError, find_weights  # imports torch
 
     try:
-        path = weights_path(model)
+        path = find_weights(model)
     except WeightsError as error:
         raise InputError(str(error)) from error
     # a file is named by its whole path: an actor's working directory is not the driver's

@@ -208,7 +208,7 @@ def _row(
     choice = plan.reference_map[number]
     figures: dict[str, float | None] = {}
     if views.original is not None:
-        from crossnetpp.metrics import quality as against
+        from crossnetpp.metrics import measure_quality as against
 
         ours, plain = (against(p, views.original) for p in (views.result, views.bicubic))
         figures |= {"psnr": ours.psnr, "ssim": ours.ssim}

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossnetpp.data.degradation import degrade
-from crossnetpp.evaluation.optical_flow import sample
-from crossnetpp.evaluation.temporal import Motion, motion, warping_error
+from crossnetpp.evaluation.optical_flow import warp_image
+from crossnetpp.evaluation.temporal import Motion, estimate_motion, measure_warping_error
 from crossnetpp.metrics import psnr
 from pipeline.pixels import Picture
 
@@ -52,8 +52,8 @@ def moved_reference(reference: Picture, bicubic: Picture) -> Moved:
     The flow is found between these two, so the network's own alignment does not judge itself.
     """
     # motion(before, now): where each place of `now` was in `before`
-    found = motion(reference, bicubic)
-    return Moved(sample(reference.astype(np.float32), found.flow), found.seen)
+    found = estimate_motion(reference, bicubic)
+    return Moved(warp_image(reference.astype(np.float32), found.flow), found.seen)
 
 
 def agreement(picture: Picture, moved: Moved) -> float | None:
@@ -71,7 +71,7 @@ def agreement(picture: Picture, moved: Moved) -> float | None:
 
 def input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
     """Return the motion between two frames as the input shows it: no result judges itself."""
-    return motion(bicubic_before, bicubic_now)
+    return estimate_motion(bicubic_before, bicubic_now)
 
 
 def temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
@@ -80,7 +80,7 @@ def temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
     Lower is calmer. It counts flicker, and also every detail that the flow misses: compare it with
     that of plain up-sampling, which has no detail to lose.
     """
-    return warping_error(before, now, moved)
+    return measure_warping_error(before, now, moved)
 
 
 def _detail(image: NDArray[np.float32]) -> NDArray[np.float32]:

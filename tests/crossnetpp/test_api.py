@@ -1,4 +1,4 @@
-"""`crossnetpp.load` on arrays and tensors of every accepted kind."""
+"""`crossnetpp.load` with every supported type of array and tensor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     return degrade(ref, 4), ref
 
 
-def test_it_gives_the_pictures_of_the_engine(enhancer: crossnetpp.Enhancer, pair) -> None:
+def test_it_agrees_with_the_engine(enhancer: crossnetpp.Enhancer, pair) -> None:
     lr, ref = pair
     ours = enhancer(lr, ref)
     assert (ours.shape, ours.dtype) == (ref.shape, ref.dtype)
@@ -36,7 +36,7 @@ def test_it_gives_the_pictures_of_the_engine(enhancer: crossnetpp.Enhancer, pair
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
-def test_every_kind_of_array_and_tensor_agrees(enhancer: crossnetpp.Enhancer, pair) -> None:
+def test_all_types_of_arrays_and_tensors_agree(enhancer: crossnetpp.Enhancer, pair) -> None:
     lr, ref = pair
     expected = enhancer(lr, ref) / 255
     deep = enhancer(lr.astype(np.uint16) * 257, ref.astype(np.uint16) * 257)
@@ -65,7 +65,7 @@ def test_every_kind_of_array_and_tensor_agrees(enhancer: crossnetpp.Enhancer, pa
         (torch.zeros(8, 8, 3), torch.zeros(32, 32, 3), ValueError),
     ],
 )
-def test_what_does_not_fit_is_refused(enhancer: crossnetpp.Enhancer, lr, ref, error) -> None:
+def test_unsupported_inputs_are_refused(enhancer: crossnetpp.Enhancer, lr, ref, error) -> None:
     with pytest.raises(error, match="expected"):
         enhancer(lr, ref)
 

@@ -1,4 +1,4 @@
-"""Weights and configurations of others: read as data, never run."""
+"""Weights and configurations from untrusted sources are read as data, never executed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from crossnetpp.checkpoint import WeightsError, load_network
-from crossnetpp.train import setting
+from crossnetpp.train import parse_setting
 from crossnetpp.training.config import ConfigError, load_config
 
 
 class Bomb:
-    """What makes a folder when it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self._trace = trace
@@ -25,7 +25,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "weights.pth"])
-def test_a_pickle_is_refused_unread(name: str, tmp_path: Path) -> None:
+def test_a_pickle_is_refused_without_loading_it(name: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     (tmp_path / name).write_bytes(pickle.dumps({"weight": Bomb(trace)}))
     with pytest.raises(WeightsError, match="found a file that is not safetensors"):
@@ -33,7 +33,7 @@ def test_a_pickle_is_refused_unread(name: str, tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_a_checkpoint_of_torch_is_refused_unread(tmp_path: Path) -> None:
+def test_a_torch_checkpoint_is_refused_without_loading_it(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.safetensors")
     with pytest.raises(WeightsError, match="found a file that is not safetensors"):
         load_network(str(tmp_path / "weights.safetensors"))
@@ -48,7 +48,7 @@ def test_yaml_that_names_objects_is_refused(tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
     for wrong in ("steps", "=1", "steps=["):
         with pytest.raises(ConfigError, match="found --set"):
-            setting(wrong)
+            parse_setting(wrong)
     with pytest.raises(ConfigError):
-        setting(f"steps=!!python/object/apply:os.mkdir ['{trace}']")
+        parse_setting(f"steps=!!python/object/apply:os.mkdir ['{trace}']")
     assert not trace.exists()

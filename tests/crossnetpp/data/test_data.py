@@ -1,4 +1,4 @@
-"""Pairs: true flow is true, faults claim nothing false, sample k is always the same."""
+"""Training pairs: correct flow, correct faults, and samples that depend on their number alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import yaml
 from torch.utils.data import DataLoader, Subset
 
 from crossnetpp.data import faults
-from crossnetpp.data.layers import Layer, inverse, stack
+from crossnetpp.data.layers import Layer, compose_layers, invert_displacement
 from crossnetpp.data.light_fields import LightFields
-from crossnetpp.data.mixture import Drawn, Mixture, MixtureSettings
-from crossnetpp.data.photographs import Photographs, random_displacement
+from crossnetpp.data.mixture import Mixture, MixtureSettings, Sample
+from crossnetpp.data.photographs import Photographs, draw_displacement
 from crossnetpp.data.recordings import Clips, Views
 from crossnetpp.data.sample import DataError, Pair, PairSource
 from tests.support import ROOT
@@ -30,8 +30,8 @@ def photographs() -> Photographs:
     return Photographs([PHOTOGRAPH])
 
 
-def look_up(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Return the reference brought onto the target, and where the flow says it is known to be."""
+def warp_reference(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Return the reference warped onto the target, and a mask of pixels with known flow."""
     assert pair.flow is not None
     size = pair.flow.shape[0]
     y, x = np.mgrid[:size, :size].astype(np.float32)
@@ -44,20 +44,20 @@ def look_up(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_the_true_flow_brings_the_reference_onto_the_target(
+def test_the_true_flow_aligns_the_reference_with_the_target(
     photographs: Photographs, seed: int
 ) -> None:
     pair = photographs.draw(np.random.default_rng(seed), 128, 1.0)
-    warped, inside = look_up(pair)
+    warped, inside = warp_reference(pair)
     assert inside.mean() > 0.2
     errors = np.abs(warped.astype(int) - pair.target)[inside]
     assert errors.mean() < 3
-    # nowhere false: an occluder, the wrong surface or a fold would be far off
+    # An occluder, the wrong surface or a fold would give large errors
     assert np.quantile(errors, 0.999) < 60
     assert errors.mean() < 0.6 * np.abs(pair.reference.astype(int) - pair.target)[inside].mean()
 
 
-def test_motion_widens_and_surfaces_part(photographs: Photographs) -> None:
+def test_motion_grows_and_surfaces_separate(photographs: Photographs) -> None:
     small, large = (
         [photographs.draw(np.random.default_rng(seed), 96, motion).flow for seed in range(24)]
         for motion in (0.0, 1.0)
@@ -70,7 +70,7 @@ def test_motion_widens_and_surfaces_part(photographs: Photographs) -> None:
 
 
 def test_nearer_surfaces_hide_farther_ones_in_both_views() -> None:
-    """Three flat surfaces of one colour each, moved by whole pixels: worked out by hand."""
+    """Compose three flat surfaces of one colour each, moved by whole pixels."""
 
     def surface(colour: int, by: int, columns: tuple[int, int]) -> Layer:
         covers = np.zeros((2, 8, 40), np.float32)
@@ -78,30 +78,30 @@ def test_nearer_surfaces_hide_farther_ones_in_both_views() -> None:
         covers[1, :, columns[0] + by : columns[1] + by] = 1
         picture = np.full((8, 40, 3), colour, np.uint8)
         flow = np.tile(np.array((by, 0), np.float32), (8, 40, 1))
-        # the grid of a stack is square
+        # Layers are square
         pad = [np.pad(cover, ((0, 32), (0, 0)), "edge") for cover in covers]
         whole = np.pad(picture, ((0, 32), (0, 0), (0, 0)), "edge")
         return Layer(whole, whole, np.pad(flow, ((0, 32), (0, 0), (0, 0)), "edge"), pad[0], pad[1])
 
     far, middle, near = surface(50, 0, (0, 40)), surface(100, 3, (10, 20)), surface(200, 7, (4, 8))
-    pair = stack([far, middle, near])
+    pair = compose_layers([far, middle, near])
     assert pair.flow is not None
     target, reference, flow = pair.target[4, :, 0], pair.reference[4, :, 0], pair.flow[4, :, 0]
     assert target.tolist() == [50] * 4 + [200] * 4 + [50] * 2 + [100] * 10 + [50] * 20
     assert reference.tolist() == [50] * 11 + [200] * 4 + [100] * 8 + [50] * 17
-    assert (flow[4:8] == 7).all()  # the near surface
-    # of the middle one 10..19 go to 13..22, and 11..14 are hidden there
+    assert (flow[4:8] == 7).all()  # near surface
+    # 10..19 of the middle surface move to 13..22, of which 11..14 are hidden
     assert np.isnan(flow[10:12]).all()
     assert (flow[12:20] == 3).all()
-    # the wall's 20..22 are hidden by the middle surface
+    # The middle surface hides 20..22 of the far one
     assert np.isnan(flow[20:23]).all()
     assert (flow[23:] == 0).all()
     assert (flow[[*range(4), 8, 9]] == 0).all()
 
 
-def test_an_inverse_leads_back_or_says_nothing() -> None:
-    displacement = random_displacement(np.random.default_rng(2), 96, 1.0)
-    flow = inverse(displacement)
+def test_an_inverse_leads_back_or_is_nan() -> None:
+    displacement = draw_displacement(np.random.default_rng(2), 96, 1.0)
+    flow = invert_displacement(displacement)
     y, x = np.mgrid[:96, :96].astype(np.float32)
     known = np.isfinite(flow[..., 0])
     assert 0.3 < known.mean() < 1
@@ -113,7 +113,7 @@ def test_an_inverse_leads_back_or_says_nothing() -> None:
     assert np.abs(there + flow)[known].max() < 0.1
 
 
-def test_photographs_too_small_are_named(tmp_path: Path) -> None:
+def test_photographs_that_are_too_small_are_reported(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((200, 400, 3), np.uint8))
     with pytest.raises(DataError, match="no photograph of 300 pixels along both sides among 1"):
         Photographs([tmp_path / "small.png"])
@@ -121,7 +121,7 @@ def test_photographs_too_small_are_named(tmp_path: Path) -> None:
         Photographs([PHOTOGRAPH]).draw(np.random.default_rng(0), 640, 1.0)
 
 
-def test_clips_and_views_are_cut_at_one_place() -> None:
+def test_clips_and_views_are_cropped_at_one_position() -> None:
     rng = np.random.default_rng(0)
     for source in (Clips([CLIP], reach=1, every=10), Views([[PHOTOGRAPH, PHOTOGRAPH]])):
         pair = source.draw(rng, 96, 0.5)
@@ -134,8 +134,8 @@ def test_clips_and_views_are_cut_at_one_place() -> None:
         Views([[PHOTOGRAPH]])
 
 
-def pairs(photographs: Photographs, size: int = 160) -> tuple[Pair, Pair]:
-    """Return a pair that moves little with known flow nearly everywhere, and another pair."""
+def draw_pairs(photographs: Photographs, size: int = 160) -> tuple[Pair, Pair]:
+    """Return a pair with little motion and nearly complete flow, and another pair."""
     first = next(
         pair
         for seed in range(100)
@@ -147,10 +147,10 @@ def pairs(photographs: Photographs, size: int = 160) -> tuple[Pair, Pair]:
 
 @pytest.mark.parametrize("name", faults.FAULTS)
 @pytest.mark.parametrize("seed", range(4))
-def test_a_fault_changes_the_reference_alone_and_claims_no_false_flow(
+def test_a_fault_changes_only_the_reference_and_leaves_no_wrong_flow(
     photographs: Photographs, name: str, seed: int
 ) -> None:
-    pair, other = pairs(photographs)
+    pair, other = draw_pairs(photographs)
     before = [array.copy() for array in (pair.target, pair.reference, pair.flow)]
     broken, again = (
         faults.FAULTS[name](np.random.default_rng(seed), pair, other) for _ in range(2)
@@ -168,11 +168,11 @@ def test_a_fault_changes_the_reference_alone_and_claims_no_false_flow(
     if name == "unrelated":
         assert broken.flow is None
         return
-    warped, inside = look_up(broken)
+    warped, inside = warp_reference(broken)
     difference = np.abs(warped.astype(int) - pair.target)[inside]
-    expected = np.abs(look_up(pair)[0].astype(int) - pair.target)[look_up(pair)[1]]
+    expected = np.abs(warp_reference(pair)[0].astype(int) - pair.target)[warp_reference(pair)[1]]
     if name in ("occluder", "displaced"):
-        # what the flow still leads to is the same surface as before
+        # The remaining flow still leads to the same surface
         assert np.quantile(difference, 0.999) <= np.quantile(expected, 0.999) + 8
         assert np.isnan(broken.flow).mean() > np.isnan(pair.flow).mean()
     else:
@@ -180,20 +180,22 @@ def test_a_fault_changes_the_reference_alone_and_claims_no_false_flow(
 
 
 def test_faults_have_their_stated_strength(photographs: Photographs) -> None:
-    pair, other = pairs(photographs)
+    pair, other = draw_pairs(photographs)
     grey = Pair(pair.target, np.full((160, 160, 3), 100, np.uint8))
     levels, casts, deviations, areas = [], [], [], []
     edge = np.zeros((160, 160, 3), np.uint8)
     edge[:, 80:] = 250
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        levels.append(faults.expose(rng, grey, other).reference.mean() / 100)
-        means = faults.colour(rng, grey, other).reference.mean((0, 1))
+        levels.append(faults.change_exposure(rng, grey, other).reference.mean() / 100)
+        means = faults.change_colour(rng, grey, other).reference.mean((0, 1))
         casts.append(means.max() / means.min())
-        rise = np.diff(faults.blur(rng, Pair(edge, edge), other).reference[80, :, 0].astype(float))
+        rise = np.diff(
+            faults.blur_reference(rng, Pair(edge, edge), other).reference[80, :, 0].astype(float)
+        )
         places = np.arange(159) - 79
         deviations.append(np.sqrt((rise * places**2).sum() / 250))
-        hidden = faults.occlude(rng, Pair(edge, np.zeros_like(edge)), Pair(edge, edge + 255))
+        hidden = faults.hide_part(rng, Pair(edge, np.zeros_like(edge)), Pair(edge, edge + 255))
         areas.append((hidden.reference.max(-1) > 0).mean())
     assert min(levels) < 0.6 < 1.4 < max(levels)
     assert min(levels) > 0.38
@@ -203,11 +205,11 @@ def test_faults_have_their_stated_strength(photographs: Photographs) -> None:
     assert 1 / 40 < min(areas) < 0.1 < 0.2 < max(areas) <= 1 / 4
 
 
-def test_a_displaced_reference_is_moved_by_64_pixels(photographs: Photographs) -> None:
-    pair, other = pairs(photographs)
+def test_a_displaced_reference_is_shifted_by_64_pixels(photographs: Photographs) -> None:
+    pair, other = draw_pairs(photographs)
     assert pair.flow is not None
     for seed in range(8):
-        broken = faults.displace(np.random.default_rng(seed), pair, other)
+        broken = faults.displace_reference(np.random.default_rng(seed), pair, other)
         assert broken.flow is not None
         known = np.isfinite(broken.flow).all(-1)
         by = (broken.flow - pair.flow)[known]
@@ -217,7 +219,7 @@ def test_a_displaced_reference_is_moved_by_64_pixels(photographs: Photographs) -
 
 
 def test_every_fault_is_drawn(photographs: Photographs) -> None:
-    pair, other = pairs(photographs, 96)
+    pair, other = draw_pairs(photographs, 96)
     rng, drawn = np.random.default_rng(0), set()
     for _ in range(60):
         state = rng.bit_generator.state
@@ -234,13 +236,13 @@ def test_every_fault_is_drawn(photographs: Photographs) -> None:
 
 @pytest.fixture(scope="module")
 def sources(photographs: Photographs) -> list[tuple[float, PairSource]]:
-    return [(3.0, photographs), (1.0, LightFields.mosaics([MOSAIC]))]
+    return [(3.0, photographs), (1.0, LightFields.from_mosaics([MOSAIC]))]
 
 
 SETTINGS = MixtureSettings(size=48, steps=6, batch=2, fault_rate=0.5, seed=3)
 
 
-def same(first: Drawn, second: Drawn) -> bool:
+def is_same(first: Sample, second: Sample) -> bool:
     return all(
         torch.equal(a.nan_to_num(nan=1e9), b.nan_to_num(nan=1e9))
         for a, b in zip(first[:3], second[:3], strict=True)
@@ -248,7 +250,7 @@ def same(first: Drawn, second: Drawn) -> bool:
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_a_resumed_mixture_goes_on_with_the_samples_of_an_uninterrupted_one(
+def test_a_resumed_mixture_continues_with_the_samples_of_an_uninterrupted_one(
     sources: list[tuple[float, PairSource]], workers: int
 ) -> None:
     whole = [Mixture(sources, SETTINGS)[number] for number in range(12)]
@@ -256,8 +258,8 @@ def test_a_resumed_mixture_goes_on_with_the_samples_of_an_uninterrupted_one(
     assert whole[0][2].shape == (2, 48, 48)
     resumed = Mixture(sources, SETTINGS)
     loader = DataLoader(Subset(resumed, range(5, 12)), batch_size=None, num_workers=workers)
-    assert all(same(a, b) for a, b in zip(whole[5:], loader, strict=True))
-    # no two samples of a run are alike
+    assert all(is_same(a, b) for a, b in zip(whole[5:], loader, strict=True))
+    # All samples of a run differ
     assert len({drawn[0].numpy().tobytes() for drawn in whole}) == 12
 
 
@@ -269,19 +271,19 @@ def test_ranks_share_the_samples_of_one_process(
         list(DataLoader(Subset(mixture, range(rank, 12, 2)), batch_size=None, num_workers=1))
         for rank in range(2)
     ]
-    assert all(same(shares[number % 2][number // 2], mixture[number]) for number in range(12))
+    assert all(is_same(shares[number % 2][number // 2], mixture[number]) for number in range(12))
 
 
 def test_another_seed_draws_other_samples(sources: list[tuple[float, PairSource]]) -> None:
     other = Mixture(sources, MixtureSettings(size=48, steps=6, batch=2, seed=4))
-    assert not same(other[0], Mixture(sources, SETTINGS)[0])
+    assert not is_same(other[0], Mixture(sources, SETTINGS)[0])
     assert len(other) == 12
     with pytest.raises(IndexError):
         other[12]
 
 
-class Named:
-    """A source whose pictures say which one it is and how far the curriculum had gone."""
+class LabelledSource:
+    """A source whose pictures encode its label and the stage of the curriculum."""
 
     def __init__(self, level: int) -> None:
         self.level = level
@@ -291,12 +293,14 @@ class Named:
         return Pair(target, np.full((size, size, 3), round(motion * 200), np.uint8))
 
 
-def test_weights_rates_and_curriculum_are_kept() -> None:
+def test_weights_rates_and_curriculum_have_the_configured_effect() -> None:
     settings = MixtureSettings(
         size=8, steps=400, batch=2, fault_rate=0, relit_rate=0, curriculum=0.25
     )
-    mixture = Mixture([(3.0, Named(10)), (1.0, Named(20)), (0.0, Named(30))], settings)
-    drawn = [mixture.pair(number) for number in range(800)]
+    mixture = Mixture(
+        [(3.0, LabelledSource(10)), (1.0, LabelledSource(20)), (0.0, LabelledSource(30))], settings
+    )
+    drawn = [mixture.make_pair(number) for number in range(800)]
     levels = [int(pair.target[0, 0, 0]) for pair in drawn]
     assert levels.count(10) / 800 == pytest.approx(0.75, abs=0.05)
     assert levels.count(30) == 0
@@ -304,11 +308,13 @@ def test_weights_rates_and_curriculum_are_kept() -> None:
     assert motions[0] == 20
     assert motions[100] == round(200 * 0.55)
     assert set(motions[200:]) == {200}
-    relit = Mixture([(1.0, Named(100))], MixtureSettings(size=8, fault_rate=0, relit_rate=1))
-    assert {int(relit.pair(number).target[0, 0, 0]) for number in range(9)} != {100}
+    relit = Mixture(
+        [(1.0, LabelledSource(100))], MixtureSettings(size=8, fault_rate=0, relit_rate=1)
+    )
+    assert {int(relit.make_pair(number).target[0, 0, 0]) for number in range(9)} != {100}
     for number in range(9):
-        pair = relit.pair(number)
-        # target and reference were 100 and 20 all over: they are relit alike
+        pair = relit.make_pair(number)
+        # Target and reference were 100 and 20 everywhere; both are relit by the same factor
         np.testing.assert_allclose(pair.reference[0, 0] / 20, pair.target[0, 0] / 100, atol=0.05)
 
 
@@ -319,7 +325,7 @@ def test_settings_come_from_yaml() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mapping", "said"),
+    ("mapping", "message"),
     [
         ({"sise": 128}, "found the setting 'sise', expected one of size, steps"),
         ({"size": "large"}, "found size: 'large', expected a whole number"),
@@ -329,11 +335,11 @@ def test_settings_come_from_yaml() -> None:
         ({"batch": 0}, "found batch: 0, expected 1 or more"),
     ],
 )
-def test_settings_that_do_not_fit_are_named(mapping: dict[str, object], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_invalid_settings_are_reported(mapping: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         MixtureSettings.from_mapping(mapping)
 
 
-def test_nothing_to_draw_from_is_named() -> None:
+def test_a_mixture_without_sources_is_reported() -> None:
     with pytest.raises(DataError, match="no source with a weight above 0"):
-        Mixture([(0.0, Named(1))], SETTINGS)
+        Mixture([(0.0, LabelledSource(1))], SETTINGS)

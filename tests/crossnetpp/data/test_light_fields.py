@@ -1,4 +1,4 @@
-"""Light fields: each layout gives back the views it was made from, and every view is drawn."""
+"""Light fields: every layout returns its original views, and every view is drawn."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ HEIGHT, WIDTH = 48, 64
 
 @pytest.fixture(scope="module")
 def views() -> np.ndarray:
-    """Real views, 8 x 8 x 48 x 64 x 3 BGR, as OpenCV reads and writes them."""
+    """Real views, 8 x 8 x 48 x 64 x 3 BGR, the channel order of OpenCV."""
     tiles = cv2.imread(str(MOSAIC)).reshape(8, HEIGHT, 8, WIDTH, 3)
     return tiles.transpose(0, 2, 1, 3, 4)
 
 
-def rgb(view: np.ndarray) -> np.ndarray:
+def to_rgb(view: np.ndarray) -> np.ndarray:
     return view[..., ::-1]
 
 
@@ -45,7 +45,7 @@ def write_folder(views: np.ndarray, to: Path, name: str) -> Path:
 
 
 def write_lenslet(views: np.ndarray, to: Path) -> Path:
-    """Write 14 x 14 views pixel by pixel, the rim black as corners of real ones are."""
+    """Write 14 x 14 interleaved views; the rim is black, like the corners of real ones."""
     image = np.zeros((HEIGHT * 14, WIDTH * 14, 3), np.uint8)
     for y in range(HEIGHT):
         for x in range(WIDTH):
@@ -55,7 +55,7 @@ def write_lenslet(views: np.ndarray, to: Path) -> Path:
 
 
 def write_hdf5(views: np.ndarray, to: Path, scenes: int = 1) -> Path:
-    planes = rgb(views).transpose(0, 1, 4, 2, 3)
+    planes = to_rgb(views).transpose(0, 1, 4, 2, 3)
     with h5py.File(to, "w") as file:
         data = np.stack([np.roll(planes, number, axis=-1) for number in range(scenes)])
         file.create_dataset("img_HR", data=data)
@@ -64,37 +64,39 @@ def write_hdf5(views: np.ndarray, to: Path, scenes: int = 1) -> Path:
     return to
 
 
-def in_folder(views: np.ndarray, to: Path) -> LightFields:
-    return LightFields.folders([write_folder(views, to / "scene", "view_{row:02}_{col:02}.png")])
+def open_folder(views: np.ndarray, to: Path) -> LightFields:
+    return LightFields.from_folders(
+        [write_folder(views, to / "scene", "view_{row:02}_{col:02}.png")]
+    )
 
 
-def in_lenslet(views: np.ndarray, to: Path) -> LightFields:
-    return LightFields.lenslets([write_lenslet(views, to / "IMG_0001_eslf.png")])
+def open_lenslet(views: np.ndarray, to: Path) -> LightFields:
+    return LightFields.from_lenslets([write_lenslet(views, to / "IMG_0001_eslf.png")])
 
 
-def in_mosaic(views: np.ndarray, to: Path) -> LightFields:
-    return LightFields.mosaics([MOSAIC])
+def open_mosaic(views: np.ndarray, to: Path) -> LightFields:
+    return LightFields.from_mosaics([MOSAIC])
 
 
-def in_hdf5(views: np.ndarray, to: Path) -> LightFields:
-    return LightFields.hdf5(write_hdf5(views, to / "train_x4_x8.h5"))
+def open_hdf5(views: np.ndarray, to: Path) -> LightFields:
+    return LightFields.from_hdf5(write_hdf5(views, to / "train_x4_x8.h5"))
 
 
-LAYOUTS = (in_folder, in_lenslet, in_mosaic, in_hdf5)
+LAYOUTS = (open_folder, open_lenslet, open_mosaic, open_hdf5)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_gives_the_views_it_was_made_from(
+def test_every_layout_returns_its_original_views(
     layout: Callable[[np.ndarray, Path], LightFields], views: np.ndarray, tmp_path: Path
 ) -> None:
     fields = layout(views, tmp_path)
-    assert list(fields.scenes[0].places) == [(row, col) for row in range(8) for col in range(8)]
-    for row, col in fields.scenes[0].places:
-        view = fields.view(0, row, col)
+    assert list(fields.scenes[0].positions) == [(row, col) for row in range(8) for col in range(8)]
+    for row, col in fields.scenes[0].positions:
+        view = fields.read_view(0, row, col)
         assert view.dtype == np.uint8
-        assert np.array_equal(view, rgb(views[row, col]))
+        assert np.array_equal(view, to_rgb(views[row, col]))
     with pytest.raises(DataError, match=r"no view \(8, 0\).*from \(0, 0\) to \(7, 7\)"):
-        fields.view(0, 8, 0)
+        fields.read_view(0, 8, 0)
 
 
 @pytest.mark.parametrize(
@@ -108,32 +110,32 @@ def test_every_layout_gives_the_views_it_was_made_from(
         "input_Cam{number:03}.png",
     ],
 )
-def test_ways_of_naming_views(name: str, views: np.ndarray, tmp_path: Path) -> None:
+def test_naming_schemes_of_views(name: str, views: np.ndarray, tmp_path: Path) -> None:
     folder = write_folder(views, tmp_path / "scene", name)
     (folder / "parameters.cfg").write_text("[meta]\n")
     cv2.imwrite(str(folder / "depth.png"), views[0, 0])
-    fields = LightFields.folders([folder])
-    assert len(fields.scenes[0].places) == 64
-    assert np.array_equal(fields.view(0, 2, 7), rgb(views[2, 7]))
+    fields = LightFields.from_folders([folder])
+    assert len(fields.scenes[0].positions) == 64
+    assert np.array_equal(fields.read_view(0, 2, 7), to_rgb(views[2, 7]))
 
 
-def test_a_folder_may_have_holes(views: np.ndarray, tmp_path: Path) -> None:
+def test_a_folder_may_lack_views(views: np.ndarray, tmp_path: Path) -> None:
     folder = write_folder(views, tmp_path / "scene", "view_{row:02}_{col:02}.png")
     (folder / "view_03_04.png").unlink()
-    fields = LightFields.folders([folder])
-    assert len(fields.scenes[0].places) == 63
+    fields = LightFields.from_folders([folder])
+    assert len(fields.scenes[0].positions) == 63
     with pytest.raises(DataError, match="no view"):
-        fields.view(0, 3, 4)
+        fields.read_view(0, 3, 4)
     rng = np.random.default_rng(0)
-    assert all((3, 4) not in fields.choose(rng, 1.0)[1:] for _ in range(500))
+    assert all((3, 4) not in fields.choose_views(rng, 1.0)[1:] for _ in range(500))
 
 
 @pytest.mark.parametrize("motion", [0.05, 1.0])
-def test_every_view_and_scene_is_drawn_the_last_too(motion: float) -> None:
-    fields = LightFields.mosaics([MOSAIC] * 3)
+def test_every_view_and_scene_is_drawn_including_the_last(motion: float) -> None:
+    fields = LightFields.from_mosaics([MOSAIC] * 3)
     rng = np.random.default_rng(0)
-    drawn = [fields.choose(rng, motion) for _ in range(2000)]
-    everywhere = set(fields.scenes[0].places)
+    drawn = [fields.choose_views(rng, motion) for _ in range(2000)]
+    everywhere = set(fields.scenes[0].positions)
     assert {scene for scene, _, _ in drawn} == {0, 1, 2}
     assert {target for _, target, _ in drawn} == everywhere
     assert {reference for _, _, reference in drawn} == everywhere
@@ -142,12 +144,12 @@ def test_every_view_and_scene_is_drawn_the_last_too(motion: float) -> None:
     assert max(steps) == (7 if motion == 1.0 else 1)
 
 
-def test_a_drawn_pair_is_one_window_of_two_views(views: np.ndarray) -> None:
-    fields = LightFields.mosaics([MOSAIC])
-    _, first, second = fields.choose(np.random.default_rng(3), 1.0)
+def test_a_drawn_pair_shows_one_window_of_two_views(views: np.ndarray) -> None:
+    fields = LightFields.from_mosaics([MOSAIC])
+    _, first, second = fields.choose_views(np.random.default_rng(3), 1.0)
     pair = fields.draw(np.random.default_rng(3), 48, 1.0)
     assert pair.flow is None
-    # 48 is the full height: the turned and mirrored window can be looked for along x alone
+    # 48 is the full height, so the search for the turned and mirrored window is along x only
     for picture, place in ((pair.target, first), (pair.reference, second)):
         found = {
             (col, turns, mirrored)
@@ -155,7 +157,9 @@ def test_a_drawn_pair_is_one_window_of_two_views(views: np.ndarray) -> None:
             for turns in range(4)
             for mirrored in (False, True)
             if np.array_equal(
-                np.rot90(rgb(views[place])[:, col : col + 48], turns)[:, :: -1 if mirrored else 1],
+                np.rot90(to_rgb(views[place])[:, col : col + 48], turns)[
+                    :, :: -1 if mirrored else 1
+                ],
                 picture,
             )
         }
@@ -167,14 +171,14 @@ def test_a_drawn_pair_is_one_window_of_two_views(views: np.ndarray) -> None:
 
 def test_hdf5_has_several_scenes_and_keys(views: np.ndarray, tmp_path: Path) -> None:
     path = write_hdf5(views, tmp_path / "test.h5", scenes=3)
-    fields = LightFields.hdf5(path)
-    assert np.array_equal(fields.view(2, 7, 7), np.roll(rgb(views[7, 7]), 2, axis=1))
-    small = LightFields.hdf5(path, key="img_LR_4")
-    assert np.array_equal(small.view(0, 1, 2), rgb(views[1, 2])[::4, ::4])
+    fields = LightFields.from_hdf5(path)
+    assert np.array_equal(fields.read_view(2, 7, 7), np.roll(to_rgb(views[7, 7]), 2, axis=1))
+    small = LightFields.from_hdf5(path, key="img_LR_4")
+    assert np.array_equal(small.read_view(0, 1, 2), to_rgb(views[1, 2])[::4, ::4])
 
 
-class Drawing(Dataset[tuple[torch.Tensor, bool]]):
-    """Targets, and whether the file they came from was opened by the process that read it."""
+class TargetDataset(Dataset[tuple[torch.Tensor, bool]]):
+    """Targets, each with a flag that is True if the reading process opened the file itself."""
 
     def __init__(self, fields: LightFields) -> None:
         self.fields = fields
@@ -188,55 +192,67 @@ class Drawing(Dataset[tuple[torch.Tensor, bool]]):
         return 6
 
 
-def test_workers_read_what_this_process_reads(views: np.ndarray, tmp_path: Path) -> None:
-    fields = in_hdf5(views, tmp_path)
-    fields.view(0, 0, 0)  # the file is open here before workers are made
-    drawing = Drawing(fields)
-    here, there = (list(DataLoader(drawing, num_workers=workers)) for workers in (0, 2))
+def test_workers_read_the_same_views_as_this_process(views: np.ndarray, tmp_path: Path) -> None:
+    fields = open_hdf5(views, tmp_path)
+    fields.read_view(0, 0, 0)  # opens the file before workers start
+    targets = TargetDataset(fields)
+    here, there = (list(DataLoader(targets, num_workers=workers)) for workers in (0, 2))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(here, there, strict=True))
     assert all(own.all() for _, own in (*here, *there))
     again = pickle.loads(pickle.dumps(fields))
-    assert np.array_equal(again.view(0, 4, 5), fields.view(0, 4, 5))
+    assert np.array_equal(again.read_view(0, 4, 5), fields.read_view(0, 4, 5))
 
 
-def test_memory_is_bounded(views: np.ndarray, tmp_path: Path) -> None:
+def test_the_cache_is_limited(views: np.ndarray, tmp_path: Path) -> None:
     paths = [write_lenslet(views, tmp_path / f"{number}.png") for number in range(3)]
-    fields = LightFields.lenslets(paths)
-    small = LightFields(fields.scenes, most_bytes=2 * views.nbytes)
+    fields = LightFields.from_lenslets(paths)
+    small = LightFields(fields.scenes, max_bytes=2 * views.nbytes)
     for number in (0, 1, 2, 0):
-        assert np.array_equal(small.view(number, 6, 1), rgb(views[6, 1]))
-    assert sum(kept.nbytes for kept in small._recent._kept.values()) == 2 * views.nbytes
+        assert np.array_equal(small.read_view(number, 6, 1), to_rgb(views[6, 1]))
+    assert sum(entry.nbytes for entry in small._cache._entries.values()) == 2 * views.nbytes
 
 
-def test_what_cannot_be_read_is_named_in_one_line(
+def test_unreadable_files_are_reported_in_one_line(
     views: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(said: str, make: Callable[[], object]) -> None:
-        with pytest.raises(DataError, match=said) as error:
+    def check_refused(message: str, make: Callable[[], object]) -> None:
+        with pytest.raises(DataError, match=message) as error:
             make()
         assert "\n" not in str(error.value)
 
     path = write_hdf5(views, tmp_path / "train.h5")
-    refused("0 views in .*expected files such as view_00_00.png", lambda: FolderScene(tmp_path))
-    refused("0 views in", lambda: FolderScene(tmp_path / "nowhere"))
-    refused("multiples of 14", lambda: LightFields.lenslets([MOSAIC]).view(0, 0, 0))
-    refused("7 rows and 8", lambda: LightFields.mosaics([MOSAIC], rows=7).view(0, 0, 0))
-    refused("no light field", lambda: LightFields.folders([]))
-    refused("no HDF5", lambda: LightFields.hdf5(MOSAIC))
-    refused("no 'img_SR'.*img_HR, img_LR_4", lambda: LightFields.hdf5(path, key="img_SR"))
-    refused(r"\(3, 4\) float64.*expected N x rows", lambda: LightFields.hdf5(path, key="index"))
-    refused("expected at least 96x96", lambda: in_mosaic(views, tmp_path).draw(rng(), 96, 1.0))
+    check_refused(
+        "0 views in .*expected files such as view_00_00.png", lambda: FolderScene(tmp_path)
+    )
+    check_refused("0 views in", lambda: FolderScene(tmp_path / "nowhere"))
+    check_refused("multiples of 14", lambda: LightFields.from_lenslets([MOSAIC]).read_view(0, 0, 0))
+    check_refused(
+        "7 rows and 8", lambda: LightFields.from_mosaics([MOSAIC], rows=7).read_view(0, 0, 0)
+    )
+    check_refused("no light field", lambda: LightFields.from_folders([]))
+    check_refused("no HDF5", lambda: LightFields.from_hdf5(MOSAIC))
+    check_refused(
+        "no 'img_SR'.*img_HR, img_LR_4", lambda: LightFields.from_hdf5(path, key="img_SR")
+    )
+    check_refused(
+        r"\(3, 4\) float64.*expected N x rows", lambda: LightFields.from_hdf5(path, key="index")
+    )
+    check_refused(
+        "expected at least 96x96", lambda: open_mosaic(views, tmp_path).draw(make_rng(), 96, 1.0)
+    )
 
-    real = builtins.__import__
+    original_import = builtins.__import__
 
     def without_h5py(name: str, *rest: Any, **named: Any) -> Any:
         if name == "h5py":
             raise ImportError(name)
-        return real(name, *rest, **named)
+        return original_import(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without_h5py)
-    refused(r"no h5py.*pip install 'crossnetpp-pipeline\[train\]'", lambda: LightFields.hdf5(path))
+    check_refused(
+        r"no h5py.*pip install 'crossnetpp-pipeline\[train\]'", lambda: LightFields.from_hdf5(path)
+    )
 
 
-def rng() -> np.random.Generator:
+def make_rng() -> np.random.Generator:
     return np.random.default_rng(0)

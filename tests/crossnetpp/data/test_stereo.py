@@ -1,4 +1,4 @@
-"""Stereo: the true flow brings one picture onto the other, and claims nothing it cannot know."""
+"""Stereo: the true flow aligns one picture with the other and is NaN where unknown."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from crossnetpp.data.sample import DataError, Pair, turn
-from crossnetpp.data.stereo import Stereo, read_disparity, shrunk_pair, true_flows
+from crossnetpp.data.sample import DataError, Pair, turn_pair
+from crossnetpp.data.stereo import Stereo, make_flow_pairs, read_disparity, shrink_pair
 from tests.support import DATA
 
 STEREO = DATA / "stereo"
@@ -20,8 +20,8 @@ SCENE = (
 )
 
 
-def brought_over(pair: Pair) -> tuple[float, float, float]:
-    """Return the mean error without and with the flow, and the share of places it is known for."""
+def measure_alignment(pair: Pair) -> tuple[float, float, float]:
+    """Return the mean error without and with the flow, and the share of pixels with known flow."""
     assert pair.flow is not None
     height, width = pair.flow.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -39,23 +39,25 @@ def brought_over(pair: Pair) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("factor", [1.0, 0.5, 0.37])
 @pytest.mark.parametrize("side", [0, 1])
-def test_the_true_flow_brings_one_picture_onto_the_other(factor: float, side: int) -> None:
+def test_the_true_flow_aligns_one_picture_with_the_other(factor: float, side: int) -> None:
     pair = Stereo([SCENE], shrink=(factor,)).pairs[0][side]
-    before, after, known = brought_over(pair)
+    before, after, known = measure_alignment(pair)
     assert after < 10
     assert after < 0.2 * before
     assert 0.5 < known < 0.9
-    # a tenth less or more is worse: the disparity has the scale of the shrunk picture
+    # A tenth less or more is worse, so the disparity is scaled to the shrunk picture
     assert pair.flow is not None
     for wrong in (0.9, 1.1, 1 / factor if factor < 1 else 0.5):
-        assert brought_over(Pair(pair.target, pair.reference, pair.flow * wrong))[1] > 1.5 * after
+        assert (
+            measure_alignment(Pair(pair.target, pair.reference, pair.flow * wrong))[1] > 1.5 * after
+        )
 
 
-def test_what_is_hidden_in_the_reference_has_no_flow() -> None:
-    """Held against a plain loop: no nearer surface falls within a pixel of a known place."""
+def test_pixels_hidden_in_the_reference_have_no_flow() -> None:
+    """Compare with a plain loop: no nearer surface is within a pixel of known flow."""
     disparity = read_disparity(SCENE[2])
     left, right = (cv2.imread(str(path)) for path in SCENE[:2])
-    flow = true_flows(left, right, disparity)[0].flow
+    flow = make_flow_pairs(left, right, disparity)[0].flow
     assert flow is not None
     hidden = 0
     for row in range(0, disparity.shape[0], 16):
@@ -74,19 +76,20 @@ def test_what_is_hidden_in_the_reference_has_no_flow() -> None:
 
 
 def test_a_step_in_depth_hides_as_much_as_it_moves() -> None:
-    """A near bar of 8 pixels over a far wall, both flat: counted by hand."""
+    """Check the hidden pixels of a flat wall behind a flat near bar of 8 pixels."""
     disparity = np.full((3, 60), 4, np.float32)
     disparity[:, 30:38] = 10
     picture = np.zeros((3, 60, 3), np.uint8)
-    from_left, from_right = true_flows(picture, picture, disparity)
+    from_left, from_right = make_flow_pairs(picture, picture, disparity)
     assert from_left.flow is not None
     assert from_right.flow is not None
-    # the bar lies at 20..27 of the right picture and hides 24..31 of the wall in the left one
-    left, right = from_left.flow[1, :, 0], from_right.flow[1, :, 0]
+    # The bar covers 20..27 of the right picture and hides 24..31 of the left picture's wall
+    left = from_left.flow[1, :, 0]
+    right = from_right.flow[1, :, 0]
     assert np.array_equal(np.flatnonzero(np.isnan(left)), np.arange(24, 30))
     assert (left[30:38] == -10).all()
     assert (right[20:28] == 10).all()
-    # what only the right picture sees of the wall is beside the bar, and at its right border
+    # Only the right picture shows the wall next to the bar and at the right border
     assert np.array_equal(np.flatnonzero(np.isnan(right)), [*range(28, 34), *range(56, 60)])
     assert (right[:20] == 4).all()
 
@@ -100,7 +103,7 @@ def test_drawn_windows_keep_their_flow_in_every_position() -> None:
         assert pair.target.shape == pair.reference.shape == (64, 64, 3)
         assert pair.flow is not None
         assert pair.flow.shape == (64, 64, 2)
-        before, after, known = brought_over(pair)
+        before, after, known = measure_alignment(pair)
         if known > 0.5:
             assert after < 0.5 * before
         mean = np.nanmean(pair.flow, axis=(0, 1))
@@ -111,12 +114,13 @@ def test_drawn_windows_keep_their_flow_in_every_position() -> None:
 @pytest.mark.parametrize("quarters", range(4))
 @pytest.mark.parametrize("mirror", [False, True])
 def test_turning_a_pair_turns_its_flow(quarters: int, mirror: bool) -> None:
-    """A spot at one place of the reference is pointed at from the target wherever it goes."""
+    """The flow at a spot of the target still points to the matching spot of the reference."""
     target, reference = np.zeros((2, 32, 32, 3), np.uint8)
-    target[12, 9], reference[20, 14] = 255, 255
+    target[12, 9] = 255
+    reference[20, 14] = 255
     flow = np.full((32, 32, 2), np.nan, np.float32)
     flow[12, 9] = (5, 8)
-    turned = turn(Pair(target, reference, flow), quarters, mirror=mirror)
+    turned = turn_pair(Pair(target, reference, flow), quarters, mirror=mirror)
     assert turned.flow is not None
     row, col = np.argwhere(turned.target[..., 0])[0]
     dx, dy = turned.flow[row, col].astype(int)
@@ -138,27 +142,27 @@ def test_disparity_is_read_from_arrays_and_pictures(tmp_path: Path) -> None:
     )
 
 
-def test_shrinking_counts_flow_in_the_new_pixels() -> None:
+def test_shrinking_scales_the_flow_to_new_pixels() -> None:
     flow = np.tile(np.array((-12, 6), np.float32), (40, 100, 1))
     pair = Pair(np.zeros((40, 100, 3), np.uint8), np.zeros((40, 100, 3), np.uint8), flow)
-    small = shrunk_pair(pair, 0.37)
+    small = shrink_pair(pair, 0.37)
     assert small.target.shape == (15, 37, 3)
     assert small.flow is not None
     assert small.flow.shape == (15, 37, 2)
     np.testing.assert_allclose(small.flow[0, 0], (-12 * 37 / 100, 6 * 15 / 40), rtol=1e-6)
 
 
-def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no array")
     cv2.imwrite(str(tmp_path / "small.png"), np.ones((4, 4), np.uint8))
     left, right, _ = SCENE
-    for disparity, said in (
+    for disparity, message in (
         (left, "expected a disparity for each pixel"),
         (tmp_path / "absent.npz", "no readable disparity"),
         (tmp_path / "text.npz", "no readable disparity"),
         (tmp_path / "small.png", "expected one size"),
     ):
-        with pytest.raises(DataError, match=said) as error:
+        with pytest.raises(DataError, match=message) as error:
             Stereo([(left, right, disparity)])
         assert "\n" not in str(error.value)
     with pytest.raises(DataError, match="no stereo scene"):

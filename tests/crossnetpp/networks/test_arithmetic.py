@@ -12,7 +12,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from crossnetpp.data.degradation import degrade, subsample_chroma
 from crossnetpp.losses import charbonnier, flow_loss
-from crossnetpp.metrics import PSNR_OF_IDENTICAL, quality, ssim
+from crossnetpp.metrics import PSNR_OF_IDENTICAL, measure_quality, ssim
 from crossnetpp.networks.correlation import COSINE_GAIN, local_correlation, unit_features
 from crossnetpp.networks.lucas_kanade import DAMPING, lucas_kanade_steps
 from crossnetpp.networks.resample import bicubic, reduce_antialiased
@@ -182,11 +182,11 @@ def test_psnr_and_ssim_by_hand() -> None:
     rng = np.random.default_rng(7)
     truth = (smooth_picture(rng, 60, 70)[..., None] * [250, 180, 120]).astype(np.uint8)
     noisy = np.clip(truth + rng.normal(0, 8, truth.shape), 0, 255).astype(np.uint8)
-    measured = quality(noisy, truth)
+    measured = measure_quality(noisy, truth)
     error = ((noisy / 255 - truth / 255) ** 2).mean()
     assert measured.psnr == pytest.approx(-10 * np.log10(error), abs=1e-3)
     assert measured.ssim == pytest.approx(ssim_by_hand(noisy / 255, truth / 255), abs=1e-5)
-    assert quality(truth, truth) == (PSNR_OF_IDENTICAL, 1.0, PSNR_OF_IDENTICAL, 1.0)
+    assert measure_quality(truth, truth) == (PSNR_OF_IDENTICAL, 1.0, PSNR_OF_IDENTICAL, 1.0)
 
 
 def test_ssim_agrees_with_torchmetrics_inside() -> None:

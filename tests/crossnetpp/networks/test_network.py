@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from crossnetpp.checkpoint import SHIPPED, WeightsError, load_network, save_weights
+from crossnetpp.checkpoint import WEIGHTS_FOLDER, WeightsError, load_network, save_weights
 from crossnetpp.networks.build import build_network
 from crossnetpp.networks.fast import CrossNetFast, _from_blocks, _in_blocks
 from crossnetpp.networks.flow_net import MultiScaleFlow, join
@@ -266,7 +266,7 @@ def test_weights_remember_the_options_of_their_network(tmp_path: Path) -> None:
 
 
 def test_weights_without_options_are_those_of_the_preset(tmp_path: Path) -> None:
-    shipped = SHIPPED / "fast.safetensors"
+    shipped = WEIGHTS_FOLDER / "fast.safetensors"
     old = tmp_path / "old.safetensors"
     save_file(load_file(shipped), old, metadata={"preset": "fast"})
     before, now = load_network(str(old)).state_dict(), load_network("fast").state_dict()

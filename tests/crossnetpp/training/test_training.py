@@ -1,4 +1,4 @@
-"""Training: the loss falls on real data, runs resume exactly, the best weights are kept."""
+"""Training: falling loss on real data, exact resumption, and selection of the best weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, default_collate
 
 from crossnetpp.checkpoint import load_network
 from crossnetpp.data.degradation import degrade_tensor
-from crossnetpp.data.mixture import Drawn
+from crossnetpp.data.mixture import Sample
 from crossnetpp.data.photographs import Photographs
 from crossnetpp.landmarks import NO_MATCHES
 from crossnetpp.losses import LossWeights, hybrid_loss
@@ -26,27 +26,34 @@ from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.train import train
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
 from crossnetpp.training.loop import Trainer, learning_rate
-from crossnetpp.training.parallel import processes
-from crossnetpp.training.validation import Judged, Validation
+from crossnetpp.training.parallel import join_processes
+from crossnetpp.training.validation import Validation, ValidationResult
 from tests.support import ROOT
 
 DATA = ROOT / "tests" / "data"
 PHOTOGRAPH = {"kind": "photographs", "files": ["kodak_21.jpg"]}
 
 
-def configuration(**changes: Any) -> TrainingConfig:
-    given = {"steps": 6, "batch": 2, "size": 64, "workers": 0, "save_every": 2, "log_every": 1}
-    given |= {"sources": [PHOTOGRAPH], "warm_up": 2}
-    return TrainingConfig.model_validate(given | changes)
+def make_config(**changes: Any) -> TrainingConfig:
+    settings: dict[str, Any] = {
+        "steps": 6,
+        "batch": 2,
+        "size": 64,
+        "workers": 0,
+        "save_every": 2,
+        "log_every": 1,
+    }
+    settings |= {"sources": [PHOTOGRAPH], "warm_up": 2}
+    return TrainingConfig.model_validate(settings | changes)
 
 
-class Drawing(Dataset[Drawn]):
-    """Pairs of a real photograph; sample k is the same whenever it is asked for."""
+class PhotographSamples(Dataset[Sample]):
+    """Samples of a real photograph; sample k is always the same."""
 
     def __init__(self) -> None:
         self.photographs = Photographs([DATA / "kodak_21.jpg"])
 
-    def __getitem__(self, index: int) -> Drawn:
+    def __getitem__(self, index: int) -> Sample:
         pair = self.photographs.draw(np.random.default_rng(index), 64, 0.2)
         assert pair.flow is not None
         target, reference = (
@@ -54,15 +61,15 @@ class Drawing(Dataset[Drawn]):
             for image in (pair.target, pair.reference)
         )
         flow = torch.from_numpy(pair.flow).permute(2, 0, 1)
-        return Drawn(target, reference, flow, NO_MATCHES.padded())
+        return Sample(target, reference, flow, NO_MATCHES.pad())
 
 
-def trainer(out: Path, judged_by: Validation | None = None, **changes: Any) -> Trainer:
-    with processes() as process:
-        return Trainer(configuration(**changes), Drawing(), judged_by, out, process)
+def make_trainer(out: Path, validation: Validation | None = None, **changes: Any) -> Trainer:
+    with join_processes() as process:
+        return Trainer(make_config(**changes), PhotographSamples(), validation, out, process)
 
 
-def mean_loss(run: Trainer, samples: range) -> float:
+def measure_loss(run: Trainer, samples: range) -> float:
     """Return the mean hybrid loss over fixed samples at x4."""
     total = 0.0
     with torch.no_grad():
@@ -75,18 +82,18 @@ def mean_loss(run: Trainer, samples: range) -> float:
 
 def test_two_hundred_steps_on_a_real_photograph_lower_the_loss(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
-    run = trainer(out, steps=200, batch=1, rate=1e-3, scales=[4], log_every=50, save_every=200)
-    before = mean_loss(run, range(16))
+    run = make_trainer(out, steps=200, batch=1, rate=1e-3, scales=[4], log_every=50, save_every=200)
+    before = measure_loss(run, range(16))
     assert len(run.run()) == 200
-    assert mean_loss(run, range(16)) < 0.9 * before
+    assert measure_loss(run, range(16)) < 0.9 * before
     assert load_network(str(out)).multiple == 32
 
 
 def test_a_resumed_run_has_the_losses_and_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
-    expected = trainer(whole).run()
-    got = trainer(parts).run(stop_after=3)
-    again = trainer(parts)
+    expected = make_trainer(whole).run()
+    got = make_trainer(parts).run(stop_after=3)
+    again = make_trainer(parts)
     assert again.progress.step == 3
     got += again.run()
     assert got == expected
@@ -100,19 +107,19 @@ def test_a_resumed_run_has_the_losses_and_weights_of_an_uninterrupted_one(tmp_pa
     assert [json.loads(line)["step"] for line in lines[0].splitlines()] == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_journal_tells_the_means_since_its_last_report(tmp_path: Path) -> None:
+def test_the_journal_reports_the_means_since_its_last_report(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
-    losses = trainer(out, log_every=3).run()
+    losses = make_trainer(out, log_every=3).run()
     lines = [json.loads(line) for line in out.with_suffix(".log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 6]
     expected = [np.mean(losses[:3]), np.mean(losses[3:])]
     assert [line["total"] for line in lines] == pytest.approx(expected)
 
 
-def test_a_run_interrupted_between_two_saves_goes_back_to_the_last(tmp_path: Path) -> None:
+def test_a_run_interrupted_between_two_saves_resumes_from_the_last_save(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
-    expected = trainer(tmp_path / "whole.safetensors").run()
-    first = trainer(out)
+    expected = make_trainer(tmp_path / "whole.safetensors").run()
+    first = make_trainer(out)
     steps = 0
 
     def fail(_: int) -> None:
@@ -121,26 +128,26 @@ def test_a_run_interrupted_between_two_saves_goes_back_to_the_last(tmp_path: Pat
         if steps == 4:
             raise KeyboardInterrupt
 
-    first._follow = fail  # type: ignore[method-assign]
+    first._update_average = fail  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         first.run()
-    second = trainer(out)
+    second = make_trainer(out)
     assert second.progress.step == 2
-    # the average was not followed in the broken run: losses do not depend on it
+    # The broken run did not update its average, on which losses do not depend
     assert second.run() == expected[2:]
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
-    trainer(out).run(stop_after=2)
+    make_trainer(out).run(stop_after=2)
     with pytest.raises(ConfigError, match="another configuration"):
-        trainer(out, rate=1e-5)
-    # how often a run looks does not change its numbers
-    assert trainer(out, log_every=5).progress.step == 2
+        make_trainer(out, rate=1e-5)
+    # How often a run logs does not change its numbers
+    assert make_trainer(out, log_every=5).progress.step == 2
 
 
 def test_the_average_is_the_exponential_mean_of_the_weights(tmp_path: Path) -> None:
-    run = trainer(tmp_path / "weights.safetensors", average=0.5)
+    run = make_trainer(tmp_path / "weights.safetensors", average=0.5)
     name = "fusion.leave.bias"
     expected = run.network.get_parameter(name).detach().clone().double()
     for step in range(4):
@@ -151,42 +158,42 @@ def test_the_average_is_the_exponential_mean_of_the_weights(tmp_path: Path) -> N
     torch.testing.assert_close(run.average.get_parameter(name).double(), expected)
 
 
-def test_only_weights_that_validate_better_are_kept(tmp_path: Path) -> None:
+def test_only_weights_that_validate_better_are_saved(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
-    settings = configuration(validation={"every": 2, "pairs": 2, "size": 192}).validation
+    settings = make_config(validation={"every": 2, "pairs": 2, "size": 192}).validation
     validation = Validation(settings, [(1.0, Photographs([DATA / "kodak_21.jpg"]))])
-    real = validation.judge(load_network("fast"), torch.device("cpu"))
+    real = validation.measure(load_network("fast"), torch.device("cpu"))
     assert real.gain > 0.5
     gains = iter((2.0, 1.0, 3.0))
-    sizes = []
+    times = []
 
-    def judge(*_: Any) -> Judged:
-        sizes.append(out.stat().st_mtime_ns if out.is_file() else 0)
+    def measure(*_: Any) -> ValidationResult:
+        times.append(out.stat().st_mtime_ns if out.is_file() else 0)
         return replace(real, gain=next(gains))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "judge", judge)
-        run = trainer(out, validation, validation={"every": 2})
+        patch.setattr(validation, "measure", measure)
+        run = make_trainer(out, validation, validation={"every": 2})
         run.run()
-    kept = out.stat().st_mtime_ns
-    assert sizes[0] == 0
-    assert sizes[1] == sizes[2] > 0
-    assert kept > sizes[2]
+    last = out.stat().st_mtime_ns
+    assert times[0] == 0
+    assert times[1] == times[2] > 0
+    assert last > times[2]
     assert run.progress.best == 3.0
 
 
-def test_options_of_the_network_are_trained_and_kept(tmp_path: Path) -> None:
+def test_options_of_the_network_are_trained_and_saved(tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
-    trainer(out, steps=1, network={"stages": 1}).run()
+    make_trainer(out, steps=1, network={"stages": 1}).run()
     network = load_network(str(out))
     assert isinstance(network, CrossNetFast)
     assert network.stage2 is None
     with pytest.raises(ValueError, match="expected one of the two"):
-        configuration(start="fast", network={"stages": 1})
+        make_config(start="fast", network={"stages": 1})
 
 
-def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
-    run = trainer(tmp_path / "weights.safetensors", steps=2, freeze=["encoder", "stage1"])
+def test_frozen_parts_do_not_change(tmp_path: Path) -> None:
+    run = make_trainer(tmp_path / "weights.safetensors", steps=2, freeze=["encoder", "stage1"])
     before = {name: p.detach().clone() for name, p in run.network.named_parameters()}
     run.run()
     moved = {
@@ -196,25 +203,25 @@ def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
     }
     assert moved == {"stage2", "refinement", "balance", "fusion"}
     with pytest.raises(ConfigError, match="found freeze: flow9, expected some of encoder, stage1"):
-        trainer(tmp_path / "weights.safetensors", freeze=["flow9"])
+        make_trainer(tmp_path / "weights.safetensors", freeze=["flow9"])
 
 
-def test_landmarks_are_found_once_and_their_loss_is_in_the_sum(tmp_path: Path) -> None:
+def test_landmarks_are_cached_and_their_loss_is_part_of_the_total(tmp_path: Path) -> None:
     def losses(**loss: float) -> list[float]:
-        config = configuration(size=128, steps=2, batch=1, loss=loss, curriculum_start=1.0)
+        config = make_config(size=128, steps=2, batch=1, loss=loss, curriculum_start=1.0)
         out = tmp_path / str(len(loss)) / "weights.safetensors"
-        trained = train(config, DATA, out)
-        return trained
+        return train(config, DATA, out)
 
-    without, with_landmarks = losses(flow=0.0), losses(flow=0.0, landmark=1.0)
-    kept = sorted((tmp_path / "2" / "weights.landmarks").iterdir())
-    assert len(kept) == 2
+    without_landmarks = losses(flow=0.0)
+    with_landmarks = losses(flow=0.0, landmark=1.0)
+    cached = sorted((tmp_path / "2" / "weights.landmarks").iterdir())
+    assert len(cached) == 2
     assert not (tmp_path / "1" / "weights.landmarks").exists()
-    assert max(b - a for a, b in zip(without, with_landmarks, strict=True)) > 0.01
+    assert max(b - a for a, b in zip(without_landmarks, with_landmarks, strict=True)) > 0.01
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
-    config = configuration(steps=1000, warm_up=100, rate=1.0)
+    config = make_config(steps=1000, warm_up=100, rate=1.0)
     rates = [learning_rate(config, step) for step in (0, 99, 500, 999)]
     assert rates[0] == pytest.approx(0.01, abs=1e-3)
     assert rates[1] > 0.95
@@ -223,7 +230,7 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("steps: 5\nsources: []\nlearning: 3\n", "learning"),
         ("steps: 0\nsources: []\n", "steps"),
@@ -232,36 +239,38 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
         ("steps: [1\n", "no YAML"),
     ],
 )
-def test_a_broken_configuration_is_named_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_configuration_is_reported_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=said) as error:
+    with pytest.raises(ConfigError, match=message) as error:
         load_config(str(path))
     assert "\n" not in str(error.value)
 
 
-def test_shipped_configurations_load_and_overrides_win() -> None:
+def test_shipped_configurations_load_and_can_be_overridden() -> None:
     assert load_config("fast").steps > 1000
     assert load_config("fast", {"steps": 3}).steps == 3
     with pytest.raises(ConfigError, match=r"expected a file or .*fast"):
         load_config("warp9")
 
 
-def test_missing_data_is_said_in_one_line(tmp_path: Path) -> None:
+def test_missing_data_is_reported_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "crossnetpp.train", "fast", "--data", str(tmp_path)]
     ended = subprocess.run(
         [*command, "--out", str(tmp_path / "w.safetensors")], capture_output=True, text=True
     )
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
-    assert "give the data with --data" in ended.stderr
+    assert "set --data to a folder" in ended.stderr
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    """Real gloo processes under torchrun see the samples that one process sees."""
+    """Compare the losses of two gloo processes under torchrun with those of one process."""
     config = tmp_path / "config.yaml"
-    config.write_text(configuration(steps=2, fault_rate=0.0).model_dump_json())  # JSON is YAML
-    found = {}
+    config.write_text(make_config(steps=2, fault_rate=0.0).model_dump_json())  # JSON is YAML
+    losses = {}
     for count in (1, 2):
         out = tmp_path / f"of_{count}.safetensors"
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}"]
@@ -274,5 +283,5 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         )
         assert ended.returncode == 0, ended.stderr[-2000:]
         lines = out.with_suffix(".log.jsonl").read_text().splitlines()
-        found[count] = [json.loads(line)["sr"] for line in lines]
-    assert found[2] == pytest.approx(found[1], rel=2e-3)
+        losses[count] = [json.loads(line)["sr"] for line in lines]
+    assert losses[2] == pytest.approx(losses[1], rel=2e-3)
