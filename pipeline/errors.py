@@ -1,13 +1,13 @@
-"""Errors a user can meet, and the exit status each one ends with.
+"""Errors that users meet, and the exit status of the command line for each of them.
 
-    PipelineError            1   the run failed
-    ├── InputError           2   what the user gave is wrong; nothing was written
-    │   ├── AlreadyThere     2   the output exists
-    │   ├── MediaError       2   a file cannot be used as it is
-    │   └── PairingError     2   input and reference do not belong together
-    ├── StageError           1   decode, infer, encode or assemble broke on good input
-    ├── VerificationError    1   the finished file differs from what was promised
-    └── Interrupted        130   stopped by the user; run again to resume
+    PipelineError               1   the run failed
+    ├── InputError              2   an argument or a file is wrong; nothing was written
+    │   ├── OutputExistsError   2   the output exists
+    │   ├── MediaError          2   a file cannot be used as it is
+    │   └── PairingError        2   input and reference do not belong together
+    ├── StageError              1   decode, infer, encode or assemble failed on good input
+    ├── VerificationError       1   the finished file differs from its plan
+    └── Interrupted           130   stopped by the user; the same command resumes the run
 
 A message is one line: what was found, what was expected, one thing to try.
 """
@@ -16,38 +16,56 @@ from __future__ import annotations
 
 
 class PipelineError(Exception):
-    """Base of every error that is reported to the user in one line."""
+    """Base class of all errors that users see as one line."""
 
     exit_status = 1
 
 
 class InputError(PipelineError):
-    """Report that an argument or a given file is wrong."""
+    """An argument or a file that the user provides is wrong."""
 
     exit_status = 2
 
 
-class AlreadyThere(InputError):  # noqa: N818 - said of the output, as FileExistsError
-    """Report an output that exists and is not to be replaced."""
+class OutputExistsError(InputError):
+    """The output exists and must not be replaced."""
 
 
 class MediaError(InputError):
-    """Report a file that cannot be used as video, image or reference."""
+    """A file cannot be used as video, picture or reference."""
 
 
 class PairingError(InputError):
-    """Report an input and a reference that do not belong together."""
+    """An input and a reference, or a result and a ground truth, do not belong together."""
 
 
 class StageError(PipelineError):
-    """Report a stage of the run that broke on input which had been accepted."""
+    """A stage of the run failed on input that had been accepted."""
 
 
 class VerificationError(PipelineError):
-    """Report a finished file that differs from what the plan promised."""
+    """A finished file differs from what its plan promises."""
 
 
-class Interrupted(PipelineError):  # noqa: N818 - it is not an error
-    """Report a run stopped by the user; what is committed stays."""
+class Interrupted(PipelineError):  # noqa: N818 - as KeyboardInterrupt, not an error
+    """The user stopped the run; committed segments stay."""
 
     exit_status = 130
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type's name if the message is empty."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
+def already_there(
+    path: object, advice: str = "try another -o, or --force to replace it"
+) -> OutputExistsError:
+    """Return the error for an output that exists and must not be replaced."""
+    return OutputExistsError(f"{path} already exists; {advice}")
+
+
+def no_folder(folder: object) -> InputError:
+    """Return the error for an output in a folder that does not exist."""
+    return InputError(f"the folder {folder} does not exist; create it first")

@@ -200,7 +200,7 @@ class Chaos:
             seed=seed,
             struck=marker.exists() and (event == "driver" or "an actor died" in stderr),
             moment=moment,
-            was_complete=event == "driver" and "already there; try another -o" in stderr,
+            was_complete=event == "driver" and "already exists; try another -o" in stderr,
             exit_status=process.returncode,
             same_bits=output.exists() and digest_file(output) == self.expected,
             lost=(self.seconds - found).total(),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.assembly.views import join_views, view_differences
-from pipeline.errors import InputError, PipelineError, StageError, VerificationError
+from pipeline.errors import InputError, PipelineError, StageError, VerificationError, first_line
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import publish, sync, write_atomically
 from pipeline.ledger.ledger import Ledger
@@ -118,7 +118,6 @@ def _one_line(stage: str) -> Iterator[None]:
     except PipelineError:
         raise
     except Exception as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise StageError(
-            f"{stage}: {first_line}; the segments are kept, run the same command again"
+            f"{stage}: {first_line(error)}; the segments are kept, run the same command again"
         ) from error

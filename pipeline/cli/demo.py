@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.errors import InputError
+from pipeline.errors import already_there
 from pipeline.tools.degrade import degrade
 from pipeline.tools.demo import (
     KEY_FRAME_EVERY,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def command(folder: Path, force: bool, quiet: bool) -> None:
     """Shrink a bundled clip, keep every 15th frame as reference, bring it back, and compare."""
     if folder.exists() and not force:
-        raise InputError(f"found {folder} already there; try another -o, or --force to replace it")
+        raise already_there(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     lr, ref = folder / "lr.mp4", folder / "ref.mp4"

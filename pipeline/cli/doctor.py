@@ -23,6 +23,7 @@ from typing import Literal
 
 import click
 
+from pipeline.errors import first_line
 from pipeline.schema.clip import Model
 
 DISTRIBUTION = "crossnetpp-pipeline"
@@ -63,7 +64,7 @@ def _import(name: str) -> ModuleType | str:
         return importlib.import_module(name)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         # what broken installations raise: missing, without its libraries, or half overwritten
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
 
 
 def check_python() -> Iterator[Check]:

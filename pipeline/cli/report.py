@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, already_there, no_folder
 from pipeline.paths import is_url
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ def check_page(page: Path, *, force: bool) -> None:
     if page.suffix.lower() not in SUFFIXES:
         raise InputError(f"found the report {page}, expected a name that ends in .html; rename it")
     if not page.absolute().parent.is_dir():
-        raise InputError(f"found no folder {page.parent}, expected one for the report; make it")
+        raise no_folder(page.parent)
     if page.is_dir():
         raise InputError(f"found a folder at {page}, expected a file's name; try {page / 'o.html'}")
     if page.exists() and not force:
-        raise InputError(f"found {page} already there; try another name, or --force to replace it")
+        raise already_there(page)
 
 
 def check_run(settings: RunSettings) -> None:

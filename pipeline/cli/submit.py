@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.errors import InputError, Interrupted, PipelineError
+from pipeline.errors import InputError, Interrupted, PipelineError, first_line
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -27,6 +27,7 @@ SHIPPED = (
 )
 """What goes along of each package, in .gitignore's notation: the networks' weights have 3 MB."""
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+_LONGEST_REASON = 300  # characters: the dashboard answers with whole pages
 _POLL = 0.5
 AGENT_TIMEOUT = 60.0
 """Seconds that a starting cluster gets until it takes a job."""
@@ -98,7 +99,7 @@ def connect(address: str | None) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise InputError(
-            f"found no Ray cluster at {address} ({_first_line(error)}), expected its dashboard; "
+            f"found no Ray cluster at {address} ({_short_reason(error)}), expected its dashboard; "
             "check --address and RAY_AUTH_TOKEN"
         ) from error
 
@@ -121,7 +122,9 @@ def submit(
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             # a head answers before its agent, which starts the jobs, does
             if _NO_AGENT not in str(error) or time.monotonic() > deadline:
-                raise PipelineError(f"the cluster refused the job: {_first_line(error)}") from error
+                raise PipelineError(
+                    f"the cluster refused the job: {_short_reason(error)}"
+                ) from error
         time.sleep(_POLL)
 
 
@@ -180,7 +183,7 @@ def _lines(client: JobSubmissionClient, job: str) -> Any:
             except StopAsyncIteration:
                 return
             except RuntimeError as error:
-                click.echo(f"the log broke off: {_first_line(error)}", err=True)
+                click.echo(f"the log broke off: {_short_reason(error)}", err=True)
                 return
     finally:
         loop.run_until_complete(logs.aclose())
@@ -194,16 +197,16 @@ def _info(client: JobSubmissionClient, job: str) -> Any:
         return client.get_job_info(job)
     except RayError as error:
         raise InputError(
-            f"the cluster does not let us in: {_first_line(error)}; check RAY_AUTH_TOKEN"
+            f"the cluster does not let us in: {_short_reason(error)}; check RAY_AUTH_TOKEN"
         ) from error
     except OSError as error:  # as requests calls what the network does
         raise PipelineError(
-            f"lost the cluster: {_first_line(error)}; the job may go on, `pipeline submit "
+            f"lost the cluster: {_short_reason(error)}; the job may go on, `pipeline submit "
             f"--follow {job}` follows it, submitting the same arguments again resumes it"
         ) from error
     except RuntimeError as error:
         raise InputError(
-            f"found no job {job} ({_first_line(error)}), expected one that was submitted"
+            f"found no job {job} ({_short_reason(error)}), expected one that was submitted"
         ) from error
 
 
@@ -215,12 +218,11 @@ def _wait(client: JobSubmissionClient, job: str) -> Any:
 
 def _last(text: str, message: str | None) -> str:
     said = text.removeprefix("error: ")
-    return said or _first_line(Exception(message or "no message"))
+    return said or _short_reason(Exception(message or "no message"))
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+def _short_reason(error: Exception) -> str:
+    return first_line(error)[:_LONGEST_REASON]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from deploy.protocol import Engine
-from pipeline.errors import StageError
+from pipeline.errors import StageError, first_line
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
 from pipeline.execution.infer import enhance_batch
@@ -81,8 +81,8 @@ def stage_error(
     stage: str, task: SegmentTask, where: StagePosition, error: Exception
 ) -> StageError:
     """Return `error` as one line which names the stage, the segment and the LR pts."""
-    first_line = (str(error).splitlines() or [""])[0] or type(error).__name__
-    wrapped = StageError(f"{stage}: segment {task.segment.index}, LR pts {where.pts}: {first_line}")
+    place = f"segment {task.segment.index}, LR pts {where.pts}"
+    wrapped = StageError(f"{stage}: {place}: {first_line(error)}")
     wrapped.__cause__ = error
     return wrapped
 

@@ -17,7 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import InputError, MediaError
+from pipeline.errors import InputError, MediaError, first_line
 
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 """What PyAV raises on files it cannot use; ValueError and OSError come from its argument checks."""
@@ -32,11 +32,6 @@ _DEMUXERS = (
 )  # fmt: skip
 """Formats that hold their data themselves: playlists, concat and image lists read other files."""
 _SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def open_input(path: str) -> InputContainer:

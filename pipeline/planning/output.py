@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pipeline.errors import AlreadyThere, InputError
+from pipeline.errors import InputError, already_there, no_folder
 from pipeline.ledger.durable import is_empty
 from pipeline.media.pictures.numbered import name_of
 from pipeline.media.pictures.stills import SUFFIXES
@@ -47,9 +47,7 @@ def check_output(
                 "expected it elsewhere; try another -o"
             )
     if os.path.lexists(output) and not settings.force and not (pictures and is_empty(output)):
-        raise AlreadyThere(
-            f"found {output} already there; try another -o, or --force to replace it"
-        )
+        raise already_there(output)
     if pictures:
         check_folder(output, pictures)
     elif output.is_dir() and lr.kind == "video":
@@ -61,7 +59,7 @@ def check_output(
         _check_pictures_only(output)
     folder = output.parent
     if not folder.is_dir():
-        raise InputError(f"found no folder {folder}, expected one for the output; make it first")
+        raise no_folder(folder)
     _check_writable(folder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.errors import AlreadyThere, InputError
+from pipeline.errors import InputError, already_there
 from pipeline.paths import is_url, local_path, redact_url
 from pipeline.remote import cache, transfer
 from pipeline.schema.clip import Clip
@@ -15,7 +15,7 @@ _READ = ("input", "ref_stream", "plan", "ground_truth")
 def localised(settings: RunSettings) -> RunSettings:
     """Return the settings with every URL fetched, and the output's replaced by a place here.
 
-    Raises InputError for what cannot be read, AlreadyThere for an output that exists.
+    Raises InputError for what cannot be read, OutputExistsError for an output that exists.
     """
     changed: dict[str, object] = {}
     for name in _READ:
@@ -33,10 +33,7 @@ def localised(settings: RunSettings) -> RunSettings:
     if output is not None and is_url(output):
         transfer.check_writable(output.rpartition("/")[0])
         if not settings.force and transfer.find(output) is not None:
-            raise AlreadyThere(
-                f"found {redact_url(output)} already there; try another -o, or --force to "
-                "replace it"
-            )
+            raise already_there(redact_url(output))
         changed["output"] = str(cache.output_path(output))
     elif output is not None:
         changed["output"] = local_path(output)

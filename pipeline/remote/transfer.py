@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, PipelineError, first_line
 from pipeline.paths import join_url, redact_url, url_name
 
 logger = logging.getLogger(__name__)
@@ -112,8 +112,7 @@ def retrying(what: str, url: str, call: Callable[[], Answer]) -> Answer:
                 f"found nothing at {redact_url(url)}, expected a file; check the URL"
             ) from error
         except (OSError, TimeoutError, EOFError, _client_error()) as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            said = said.replace(url, redact_url(url))
+            said = first_line(error).replace(url, redact_url(url))
             if isinstance(error, PermissionError) or _DENIED.search(said):
                 raise InputError(
                     f"found no right to {what} {redact_url(url)} ({_reason(said)}), expected "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.assembly.finish import finish
-from pipeline.errors import AlreadyThere, Interrupted, PipelineError
+from pipeline.errors import Interrupted, OutputExistsError, PipelineError
 from pipeline.execution.cluster.actor import Setup
 from pipeline.execution.cluster.demand import demand_for
 from pipeline.execution.cluster.pool import RayPool
@@ -92,7 +92,7 @@ class PooledBatch:
         start = time.monotonic()
         try:
             plan = prepare(settings, self._progress)
-        except AlreadyThere:
+        except OutputExistsError:
             self._results[number] = success(entry, already_done(settings, start))
             return
         ledger = Ledger(plan).__enter__()

@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.protocol import Engine, EngineError, EngineInfo
 from pipeline.assembly.finish import finish, plan_path, plan_place
 from pipeline.assembly.record import save_record
-from pipeline.errors import AlreadyThere, InputError, Interrupted, PairingError
+from pipeline.errors import InputError, Interrupted, OutputExistsError, PairingError, already_there
 from pipeline.execution.runners import choose_runner, frames_committed, run_inline
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
@@ -115,7 +115,7 @@ def _run(
     start = time.monotonic()
     try:
         plan = prepare(settings, progress)
-    except AlreadyThere:
+    except OutputExistsError:
         return already_done(settings, start)
     runner, why = choose_runner(settings.runner, settings.address)
     if settings.placement == "split" and runner == "inline":
@@ -210,7 +210,7 @@ def conclude(
 def already_done(settings: RunSettings, start: float) -> RunResult:
     """Return the result of a run that was killed after it had published its output.
 
-    Raises AlreadyThere for an output of anything else.
+    Raises OutputExistsError for an output of anything else.
     """
     plan = prepare(settings.model_copy(update={"force": True}), Silent())
     stored = unfinished(plan)
@@ -219,9 +219,7 @@ def already_done(settings: RunSettings, start: float) -> RunResult:
     remains = stored is None and run_folder_of(Path(plan.output)).exists()
     with Ledger(plan) if same or remains else nullcontext() as ledger:
         if ledger is None or remains or not ledger.published():
-            raise AlreadyThere(
-                f"found {plan.output} already there; try another -o, or --force to replace it"
-            )
+            raise already_there(plan.output)
         ledger.remove()
         ledger.resumed = len(plan.segments)
     frames, beside = len(plan.reference_map), plan_place(ledger)

@@ -13,7 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from pipeline.errors import InputError, PairingError
+from pipeline.errors import InputError, PairingError, already_there, no_folder
 from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import Frame, read
@@ -225,11 +225,11 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
             f"found {output} as output, expected .mp4, .mkv, .mov, .gif, .png or .jpg; try side.mp4"
         )
     if not output.absolute().parent.is_dir():
-        raise InputError(f"found no folder {output.parent}, expected one; make it first")
+        raise no_folder(output.parent)
     if any(output.resolve() == Path(path).resolve() for path in inputs):
         raise InputError(f"found the input {output} as output, expected another path; change -o")
     if output.exists() and not force:
-        raise InputError(f"found {output} already there; try another -o, or --force to replace it")
+        raise already_there(output)
     if output.suffix.lower() in VIDEOS and probe(inputs[0]).kind != "video":
         raise InputError(
             f"found pictures in {inputs[0]}, expected a video for a {output.suffix} comparison; "

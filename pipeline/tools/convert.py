@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError, VerificationError
+from pipeline.errors import InputError, VerificationError, already_there, no_folder
 from pipeline.ledger.durable import publish, sync
 from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field
@@ -84,7 +84,7 @@ def convert(
 
 
 def check_output(out: Path, clip: Clip, *, force: bool) -> None:
-    """Raise InputError where the output is an input, already there, or in no folder."""
+    """Raise InputError if the output is an input, exists, or is in a folder that does not."""
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:
         raise InputError(f"found the input {clip.path} as output, expected another; try another -o")
@@ -94,11 +94,9 @@ def check_output(out: Path, clip: Clip, *, force: bool) -> None:
             "try another -o"
         )
     if out.exists() and not force:
-        raise InputError(f"found {out} already there; try another -o, or --force to replace it")
+        raise already_there(out)
     if not out.parent.is_dir():
-        raise InputError(
-            f"found no folder {out.parent}, expected one for the output; make it first"
-        )
+        raise no_folder(out.parent)
 
 
 def copy_views(clip: Clip, grid: Grid, out: Path, root: Path) -> None:

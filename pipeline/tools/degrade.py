@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, already_there, no_folder
 from pipeline.lightfield import sidecar
 from pipeline.media.colour import describe_colour
 from pipeline.media.join.capabilities import check_container
@@ -126,11 +126,9 @@ def _check(
     if every < 1:
         raise InputError(f"found --every {every}, expected 1 or more; try --every 15")
     if not output.parent.is_dir():
-        raise InputError(
-            f"found no folder {output.parent}, expected one for the output; make it first"
-        )
+        raise no_folder(output.parent)
     if output.exists() and not force:
-        raise InputError(f"found {output} already there; try another -o, or --force to replace it")
+        raise already_there(output)
 
 
 def _every(frames: Iterator[Frame], every: int) -> Iterator[Frame]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, already_there, no_folder
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.parallax import measure
 from pipeline.media.pictures import stills
@@ -56,9 +56,7 @@ def look_at(
     paths = {name: folder / name for name in names}
     for path in paths.values():
         if path.exists() and not force:
-            raise InputError(
-                f"found {path} already there; try another -o, or --force to replace it"
-            )
+            raise already_there(path)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
     # a line that is not there is refused before anything is written
@@ -84,7 +82,7 @@ def save_contact_sheet(clip: Clip, file: Path) -> None:
     if file.suffix.lower() not in stills.SUFFIXES:
         raise InputError(f"found {file} for a contact sheet, expected a picture; try sheet.png")
     if file.exists():
-        raise InputError(f"found {file} already there; try another --contact-sheet")
+        raise already_there(file, "try another --contact-sheet")
     if not file.absolute().parent.is_dir():
-        raise InputError(f"found no folder {file.parent}, expected one for {file.name}; make it")
+        raise no_folder(file.parent)
     stills.save(file, view_pictures.contact_sheet(clip))

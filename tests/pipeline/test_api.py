@@ -43,7 +43,7 @@ def test_frames_leave_nothing_behind(pair: tuple[Path, Path]) -> None:
 def test_the_default_output_lies_beside_the_input(pair: tuple[Path, Path]) -> None:
     done = pipeline.enhance(*pair, engine="bicubic", end=0.1, preset="ultrafast")
     assert done.output == str(pair[0].with_name("lr_x2.mkv"))
-    with pytest.raises(InputError, match="already there"):
+    with pytest.raises(InputError, match="already exists"):
         pipeline.enhance(*pair, engine="bicubic", end=0.1, crf=30)
 
 

@@ -205,9 +205,9 @@ def test_links_that_lead_nowhere(pair: tuple[Path, Path], tmp_path: Path, kind: 
         (tmp_path / "b.mkv").symlink_to(link)
     refused(run(link, "--ref-stream", pair[1], "-o", tmp_path / "o.mkv"), "does not exist")
     refused(run(pair[0], "--ref-stream", link, "-o", tmp_path / "o.mkv"), "does not exist")
-    refused(run(pair[0], "--ref-stream", pair[1], "-o", link), "already there")
+    refused(run(pair[0], "--ref-stream", pair[1], "-o", link), "already exists")
     folder = run(pair[0], "--ref-stream", pair[1], "-o", link / "o.mkv")
-    refused(folder, "found no folder")
+    refused(folder, "does not exist; create it first")
     done = run(pair[0], "--ref-stream", pair[1], "-o", link, "--force")
     assert done.exit_code == 0, (done.output, done.exception)
     assert link.is_file()
@@ -232,7 +232,7 @@ def test_a_second_name_of_the_input_is_replaced_alone(
     lr, out = tmp_path / "lr.mkv", tmp_path / "out.mkv"
     shutil.copy(pair[0], lr)
     out.hardlink_to(lr)
-    refused(run(lr, "--ref-stream", pair[1], "-o", out), "already there")
+    refused(run(lr, "--ref-stream", pair[1], "-o", out), "already exists")
     done = run(lr, "--ref-stream", pair[1], "-o", out, "--force")
     assert done.exit_code == 0, done.output
     assert sha256(lr) == sha256(pair[0]) != sha256(out)
@@ -253,7 +253,7 @@ def test_a_picture_beside_the_pictures_is_refused_as_the_folder_is_read(tmp_path
     small, large = stills(tmp_path / "small", 48), stills(tmp_path / "large", 96)
     before = content_digest(small)
     done = run(small / "a.png", "--ref-stream", large / "a.png", "-o", small / "b.png")
-    refused(done, "already there")
+    refused(done, "already exists")
     refused(run(small, "--ref-stream", large, "-o", small, "--force"), "expected another path")
     assert content_digest(small) == before
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, PipelineError, first_line
 from pipeline.interrupt import Interrupts
 
 logger = logging.getLogger(__name__)
@@ -86,12 +86,11 @@ def _connect(address: str | None, workers: int | None, log: bool = False) -> Non
         known = isinstance(error, (ConnectionError, ValueError, RuntimeError))
         if not known and type(error) is not Exception:
             raise
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         if address:
             raise InputError(
-                f"cannot connect to Ray at {address}: {first_line}; "
+                f"cannot connect to Ray at {address}: {first_line(error)}; "
                 "check the address and RAY_AUTH_TOKEN, or try --runner inline"
             ) from error
         raise PipelineError(
-            f"cannot start Ray on this machine: {first_line}; try --runner inline"
+            f"cannot start Ray on this machine: {first_line(error)}; try --runner inline"
         ) from error

@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from deploy.protocol import EngineInfo
-from pipeline.errors import InputError, PipelineError, StageError
+from pipeline.errors import InputError, PipelineError, StageError, first_line
 from pipeline.execution.cluster.actor import ACCELERATOR, About, SegmentActor, Setup
 from pipeline.execution.cluster.demand import Demand, nodes_coming
 from pipeline.execution.cluster.metrics import DriverMetrics
@@ -211,7 +211,7 @@ class RayPool:
             self._bury(slot, error)
             return
         except RayError as error:
-            raise StageError(f"ray: {method} failed on an actor: {_first_line(error)}") from error
+            raise StageError(f"ray: {method} failed on an actor: {first_line(error)}") from error
         if task is not None:
             self._take(slot, task, answer)
         elif method == "status":
@@ -277,14 +277,14 @@ class RayPool:
 
     def _bury(self, slot: _Slot, error: RayActorError) -> None:
         """Let a dead actor's segments be done again; `_staff` starts another in its place."""
-        logger.info("actor on %s died: %s", slot.about, _first_line(error))
+        logger.info("actor on %s died: %s", slot.about, first_line(error))
         del self._slots[slot.name]
         self._busy_of_dead.update(slot.busy)
         if not slot.ready:
             loading = [s.about.node for s in self.slots() if s.about and not s.ready]
             node, now = slot.about.node if slot.about else "", time.monotonic()
             if self._scheduler.died_unready(node, loading, now):
-                raise StageError(f"ray: actors die while loading the engine: {_first_line(error)}")
+                raise StageError(f"ray: actors die while loading the engine: {first_line(error)}")
             self._progress.note("an actor died while loading the engine; another takes its place")
             return
         running = self._scheduler.running(slot.name)
@@ -302,7 +302,7 @@ class RayPool:
                 job_name,
                 StageError(
                     f"segment {index} took {self._scheduler.policy.attempts} actors down with it: "
-                    f"{_first_line(error)}; {len(ledger.records)} of "
+                    f"{first_line(error)}; {len(ledger.records)} of "
                     f"{len(ledger.plan.segments)} segments are committed, run the same command "
                     "again to resume"
                 ),
@@ -386,8 +386,3 @@ def run_on_ray(ledger: Ledger, setup: Setup, progress: Reporter, demand: Demand)
                 return RayReport(pool.engine, pool.busy())
     finally:
         pool.stop()
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from pipeline.errors import StageError
+from pipeline.errors import StageError, first_line
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
@@ -162,8 +162,7 @@ def _get(ref: Any) -> Any:
     try:
         answer = ray.get(ref)
     except RayError as error:
-        said = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise StageError(f"an actor of --placement split was lost: {said[0]}") from error
+        raise StageError(f"an actor of --placement split was lost: {first_line(error)}") from error
     if isinstance(answer, StageError):
         raise answer
     return answer

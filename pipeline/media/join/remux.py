@@ -19,7 +19,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from pipeline.errors import StageError
+from pipeline.errors import StageError, first_line
 from pipeline.media.alpha import (
     ALPHA_MODE,
     BESIDE_PACKETS,
@@ -29,7 +29,7 @@ from pipeline.media.alpha import (
     keeps,
 )
 from pipeline.media.colour import ToRgb, contiguous, output_colour
-from pipeline.media.container import MEDIA_ERRORS, first_line, opened
+from pipeline.media.container import MEDIA_ERRORS, opened
 from pipeline.media.hdr import side_data
 from pipeline.media.join.capabilities import first_frame
 from pipeline.media.pictures import stills

@@ -17,9 +17,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from pipeline.errors import MediaError, StageError
+from pipeline.errors import MediaError, StageError, first_line
 from pipeline.media.colour import contiguous
-from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
 
 SUFFIX = ".exr"

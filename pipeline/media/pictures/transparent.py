@@ -16,10 +16,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from PIL import Image, ImageOps
 
-from pipeline.errors import StageError
+from pipeline.errors import StageError, first_line
 from pipeline.media.alpha import Plane, solid
 from pipeline.media.colour import contiguous
-from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
 
 TIFF = frozenset({".tif", ".tiff"})

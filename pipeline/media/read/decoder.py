@@ -12,13 +12,12 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import MediaError
+from pipeline.errors import MediaError, first_line
 from pipeline.media.alpha import decoder_for
 from pipeline.media.container import (
     DEMUX_ERRORS,
     MEDIA_ERRORS,
     demuxed,
-    first_line,
     frame_pts,
     give_memory_back,
     open_input,

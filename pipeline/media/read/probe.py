@@ -13,7 +13,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from pipeline.errors import MediaError
+from pipeline.errors import MediaError, first_line
 from pipeline.media.alpha import has_alpha, stored_format
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import (
@@ -23,7 +23,6 @@ from pipeline.media.container import (
     codec_name,
     demuxed,
     first_frame,
-    first_line,
     frame_pts,
     opened,
 )

@@ -11,12 +11,12 @@ import cv2
 from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 from pipeline.media.alpha import (
     pix_fmt_for,
     usual_encoder,
 )
-from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.media.container import MEDIA_ERRORS
 from pipeline.media.hdr import CARRIERS, x265_params
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import (

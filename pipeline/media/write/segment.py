@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import StageError
+from pipeline.errors import StageError, first_line
 from pipeline.media.alpha import (
     BESIDE_PACKETS,
     MATROSKA_TICK,
@@ -24,7 +24,7 @@ from pipeline.media.alpha import (
     with_alpha,
 )
 from pipeline.media.colour import FromRgb, contiguous, is_rgb, output_colour
-from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.media.container import MEDIA_ERRORS
 from pipeline.media.streams import can_hold
 from pipeline.media.write.encoder import configure_encoder, encoder_options
 from pipeline.pixels import Pixels

@@ -9,9 +9,9 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from pipeline.errors import StageError
+from pipeline.errors import StageError, first_line
 from pipeline.media.colour import FromRgb
-from pipeline.media.container import MEDIA_ERRORS, first_line
+from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Colour
 

@@ -49,7 +49,7 @@ def test_a_job_runs_a_clip_and_its_exit_status_comes_back(
     assert "runner ray: a Ray address is known" in done.stderr
     refused = submit(head, *where, *CHOSEN)
     assert refused.returncode == 2
-    assert "already there; try another -o" in refused.stderr.splitlines()[-1]
+    assert "already exists; try another -o" in refused.stderr.splitlines()[-1]
 
 
 @pytest.mark.ray

@@ -90,7 +90,7 @@ def test_a_reduced_light_field_keeps_the_order_of_its_views(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("missing/lr.mp4", {}, "no folder"),
+        ("missing/lr.mp4", {}, "does not exist; create it first"),
         ("lr.webm", {}, "cannot hold"),
         ("lr.mp4", {"every": 0}, "--every 0"),
         ("lr.mp4", {"codec": "h277"}, "h277"),
@@ -106,7 +106,7 @@ def test_degrade_refuses_what_it_cannot_do(
 
 def test_a_failed_degrade_leaves_an_existing_output(tmp_path: Path) -> None:
     (tmp_path / "lr.mp4").write_bytes(b"mine")
-    with pytest.raises(InputError, match="already there"):
+    with pytest.raises(InputError, match="already exists"):
         degrade(str(SAMPLE), tmp_path / "lr.mp4", scale=4)
     assert (tmp_path / "lr.mp4").read_bytes() == b"mine"
 

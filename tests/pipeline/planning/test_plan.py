@@ -191,10 +191,10 @@ def test_output_mistakes_are_found_before_anything_runs(
     plan_of: Callable[..., Plan], pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "there.mkv").write_bytes(b"")
-    with pytest.raises(InputError, match="already there"):
+    with pytest.raises(InputError, match="already exists"):
         plan_of(output=str(tmp_path / "there.mkv"))
     assert plan_of(output=str(tmp_path / "there.mkv"), force=True)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="does not exist; create it first"):
         plan_of(output=str(tmp_path / "missing" / "out.mkv"))
     with pytest.raises(InputError, match="as output, expected another path"):
         plan_of(output=str(pair[1]), force=True)

@@ -76,7 +76,7 @@ def test_everything_at_s3(filled: Store, expected: bytes) -> None:
     assert SECRET not in filled.objects["bucket/out/big.plan.json"].decode()
     again = run_command(*ARGUMENTS)
     assert again.exit_code == 2
-    assert "already there" in again.stderr
+    assert "already exists" in again.stderr
 
 
 def test_faults_are_borne(filled: Store, expected: bytes) -> None:

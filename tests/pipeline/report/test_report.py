@@ -113,8 +113,8 @@ def test_a_report_without_ground_truth_shows_consistency(tmp_path: Path) -> None
     [
         (["{f}/none.mkv"], "found no readable plan"),
         (["{f}/out.mkv", "-o", "{t}/page.pdf"], "ends in .html"),
-        (["{f}/out.mkv", "-o", "{t}/no/page.html"], "found no folder"),
-        (["{f}/out.mkv", "-o", "{f}/report.html"], "already there"),
+        (["{f}/out.mkv", "-o", "{t}/no/page.html"], "does not exist; create it first"),
+        (["{f}/out.mkv", "-o", "{f}/report.html"], "already exists"),
         (["{f}/hr.mkv", "--plan", "{f}/out.plan.json", "-o", "{t}/p.html"], "24 frames"),
         (["{f}/out.mkv", "--ground-truth", "{f}/lr.mkv", "-o", "{t}/p.html"], "ground truth of"),
     ],

@@ -86,7 +86,7 @@ def test_an_existing_output_is_kept_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "lf_x2" / "mine.txt").write_text("kept")
     refused = run(lr, "--ref-stream", hr)
     assert refused.exit_code == 2
-    assert "already there" in refused.stderr
+    assert "already exists" in refused.stderr
     assert (tmp_path / "lf_x2" / "mine.txt").read_text() == "kept"
     assert run(lr, "--ref-stream", hr, "--force").exit_code == 0
     assert not (tmp_path / "lf_x2" / "mine.txt").exists()

@@ -277,7 +277,7 @@ def test_force_replaces_pictures_and_nothing_else(pair: tuple[Path, Path], tmp_p
         (folder / f"{number:06d}.png").write_bytes(b"old")
     done = run(pair, folder / "%06d.png")
     assert done.exit_code == 2
-    assert "already there" in done.stderr
+    assert "already exists" in done.stderr
     done = run(pair, folder / "%06d.png", "--force")
     assert done.exit_code == 0, done.output
     assert len(list(folder.iterdir())) == PAIR_FRAMES + 1
@@ -309,7 +309,7 @@ def test_references_are_never_replaced(tmp_path: Path) -> None:
         ("out.png", (), "found one .png as the output of a video"),
         ("f/%06d.jpg", (), "which lose nothing; try"),
         ("f/%d-%d.png", (), "expected one number such as %06d"),
-        ("no/such/%d.png", (), "found no folder"),
+        ("no/such/%d.png", (), "does not exist; create it first"),
         ("f/%d.png", ("--crf", "20"), "found --crf for pictures"),
         ("f/%d.png", ("--codec", "x265"), "found --codec for pictures"),
         ("f/%d.exr", ("--report", "page.html"), "EXR pictures are not shown"),

@@ -39,7 +39,7 @@ def test_a_run_killed_after_publishing_is_found_complete(
             run(settings_for(pair, output))
     bits = sha256(output)
     if gone.startswith("all"):
-        with pytest.raises(InputError, match="already there"):
+        with pytest.raises(InputError, match="already exists"):
             run(settings_for(pair, output))
     else:
         result = run(settings_for(pair, output))
@@ -104,6 +104,6 @@ def test_an_output_of_other_settings_is_still_refused(
         attempt = ledger.folder.attempt(0)
         attempt.write_bytes(b"of an unfinished run with --force")
         ledger.folder.commit(attempt, Written(0, 10, 0, plan.segments[0].end_pts - 1))
-    with pytest.raises(InputError, match="already there"):
+    with pytest.raises(InputError, match="already exists"):
         run(settings_for(pair, output))
     assert len(list(run_folder_of(output).glob("segments/[0-9]*.json"))) == 1

@@ -73,8 +73,8 @@ MISTAKES = {
     "labels": (["{lr}", "{hr}", "--labels", "a,b,c", "-o", "{t}/a.mp4"], "3 labels"),
     "missing": (["{lr}", "{t}/none.mkv", "-o", "{t}/a.mp4"], "does not exist"),
     "input is output": (["{lr}", "{hr}", "--force", "-o", "{hr}"], "as output"),
-    "there already": (["{lr}", "{hr}", "-o", "{t}/there.png"], "already there"),
-    "no folder": (["{lr}", "{hr}", "-o", "{t}/no/a.png"], "no folder"),
+    "there already": (["{lr}", "{hr}", "-o", "{t}/there.png"], "already exists"),
+    "no folder": (["{lr}", "{hr}", "-o", "{t}/no/a.png"], "does not exist; create it first"),
     "pictures": (["{photo}", "{photo}", "-o", "{t}/a.mp4"], "try a .gif"),
 }
 

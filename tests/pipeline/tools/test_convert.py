@@ -154,7 +154,7 @@ def test_the_command_says_what_it_wrote_and_never_overwrites(tmp_path: Path) -> 
     assert Path(found["sidecar"]).is_file()
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2
-    assert "already there" in again.stderr
+    assert "already exists" in again.stderr
     assert CliRunner().invoke(main, [*arguments, "--force"]).exit_code == 0
 
 

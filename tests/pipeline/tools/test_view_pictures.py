@@ -71,7 +71,7 @@ def test_the_command_writes_what_was_asked_for(plane: Clip, tmp_path: Path) -> N
     assert stills.load(str(folder / "contact_sheet.png")).shape == (3 * 96, 3 * 128, 3)
     again = CliRunner().invoke(main, ["look", plane.path, *wishes, "mp4"])
     assert again.exit_code == 2
-    assert "already there" in again.stderr
+    assert "already exists" in again.stderr
     forced = CliRunner().invoke(main, ["look", plane.path, "--sweep", "mp4", "--force"])
     assert forced.exit_code == 0, forced.output
     assert len(scan(probe(str(folder / "sweep.mp4"))).pts) == 16
@@ -84,7 +84,7 @@ def test_probe_makes_a_contact_sheet_where_it_is_asked_for(plane: Clip, tmp_path
     np.testing.assert_array_equal(stills.load(str(sheet)), view_pictures.contact_sheet(plane))
     again = CliRunner().invoke(main, told)
     assert again.exit_code == 2
-    assert "already there" in again.stderr
+    assert "already exists" in again.stderr
     picture = str(Path(plane.path) / "0_0.png")
     refused = CliRunner().invoke(
         main, ["probe", picture, "--contact-sheet", str(tmp_path / "b.png")]

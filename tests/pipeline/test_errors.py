@@ -1,0 +1,25 @@
+"""Errors that users meet: one line, one exit status, one voice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import InputError, OutputExistsError, already_there, first_line, no_folder
+
+
+def test_the_first_line_of_an_error_is_its_first_line_with_words() -> None:
+    assert first_line(ValueError("no codec\nstack of the library")) == "no codec"
+    assert first_line(ValueError("\n  no codec  \n")) == "no codec"
+    assert first_line(ValueError("")) == "ValueError"
+
+
+def test_an_output_that_exists_is_named_with_a_way_out() -> None:
+    error = already_there(Path("out.mkv"))
+    assert isinstance(error, OutputExistsError)
+    assert isinstance(error, InputError)
+    assert str(error) == "out.mkv already exists; try another -o, or --force to replace it"
+    assert str(already_there("sheet.png", "try another name")).endswith("; try another name")
+
+
+def test_a_missing_folder_is_named_with_a_way_out() -> None:
+    assert str(no_folder("no/such")) == "the folder no/such does not exist; create it first"
