@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RELEASE := build/release
 
-.PHONY: demo test lint types bench docs tools audit release-check clean
+.PHONY: demo test lint types bench docs tools audit release-check clean options
 
 demo: $(READY)
 	$(BIN)/pipeline demo --force -o demo-output
@@ -20,6 +20,10 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+# Writes what is generated from the table of options: RunOptions and the table in docs/.
+options: $(READY)
+	$(BIN)/python -m pipeline.schema.generate
 
 bench: $(READY)
 	$(BIN)/python -m jobs.bench.pipeline

@@ -21,8 +21,8 @@ from pipeline.planning.pinned import settle
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter
 from pipeline.runs.run import RunResult, run
-from pipeline.schema.options import Place, RunOptions
-from pipeline.schema.settings import RunSettings, checked
+from pipeline.schema.run_options import AnyPath, RunOptions
+from pipeline.schema.settings import RunSettings, check_settings
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class SRFrame:
 
 
 def enhance(
-    source: Place,
-    reference: Place,
-    output: Place | None = None,
+    source: AnyPath,
+    reference: AnyPath,
+    output: AnyPath | None = None,
     *,
     progress: Reporter | None = None,
     **options: Unpack[RunOptions],
@@ -56,7 +56,7 @@ def enhance(
 
 
 def enhanced_frames(
-    source: Place, reference: Place, **options: Unpack[RunOptions]
+    source: AnyPath, reference: AnyPath, **options: Unpack[RunOptions]
 ) -> Iterator[SRFrame]:
     """Yield the enhanced frames in order of presentation, without encoding or writing anything.
 
@@ -80,11 +80,11 @@ def enhanced_frames(
 
 
 def _settings(
-    source: Place, reference: Place, output: Place | None, options: RunOptions
+    source: AnyPath, reference: AnyPath, output: AnyPath | None, options: RunOptions
 ) -> RunSettings:
     given: dict[str, Any] = {
         name: fspath(v) if isinstance(v, PathLike) else v for name, v in options.items()
     }
     given |= {"input": fspath(source), "ref_stream": fspath(reference)}
     given["output"] = None if output is None else fspath(output)
-    return checked(RunSettings, given)
+    return check_settings(RunSettings, given)

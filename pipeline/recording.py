@@ -16,7 +16,7 @@ from pipeline.media.sandbox.parent import called
 from pipeline.paths import check_text
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex
-from pipeline.schema.settings import GridSettings, RunSettings
+from pipeline.schema.settings import GridSettings, ViewSettings
 
 
 class Source(Protocol):
@@ -77,10 +77,12 @@ def open_guarded(path: str, asked: GridSettings) -> Clip | None:
     return _opened("pipeline.lightfield.opening:open_light_field", path, {"asked": told})
 
 
-def reference_guarded(path: str, settings: RunSettings, lr: Clip) -> Clip:
+def reference_guarded(path: str, settings: ViewSettings, lr: Clip) -> Clip:
     """Do what `open_reference` does, in a child; the clip is read in children, too."""
     given = {
-        "settings": settings.model_dump(mode="json", exclude_unset=True),
+        "settings": settings.model_dump(
+            mode="json", exclude_unset=True, include=set(ViewSettings.model_fields)
+        ),
         "lr": lr.model_dump(mode="json"),
     }
     found = _opened("pipeline.pairing.reference_views:open_reference", path, given)

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.help import nearest
+from pipeline.cli.help import suggest
 from pipeline.errors import InputError
 
 NAME = "pipeline.toml"
@@ -60,8 +60,8 @@ class Configuration:
         for table in self._tables:
             if table not in commands:
                 raise InputError(
-                    f"found [{table}] in {path}, expected a command{nearest(table, commands)}"
-                    f"{'' if nearest(table, commands) else '; see `pipeline --help`'}"
+                    f"found [{table}] in {path}, expected a command{suggest(table, commands)}"
+                    f"{'' if suggest(table, commands) else '; see `pipeline --help`'}"
                 )
 
     def defaults(self, command: click.Command, load: Callable[[str], click.Command]) -> Defaults:
@@ -90,7 +90,7 @@ class Configuration:
             if known is None:
                 raise InputError(
                     f"found {key} under [{name}] in {self._path}, expected an option of "
-                    f"`pipeline {name}`{nearest(key, spoken) or '; see its --help'}"
+                    f"`pipeline {name}`{suggest(key, spoken) or '; see its --help'}"
                 )
             if isinstance(value, (dict, list)):
                 raise InputError(

@@ -14,7 +14,7 @@ from pipeline.measuring.clips import evaluate, evaluate_light_field, vmaf_of
 from pipeline.measuring.views import in_words
 from pipeline.pairing.given import given_frames
 from pipeline.schema.plan import Plan
-from pipeline.schema.settings import GridSettings, checked
+from pipeline.schema.settings import GridSettings, check_settings
 
 
 @click.command()
@@ -36,7 +36,7 @@ def command(
 
     Light fields are compared view by view, and measured for consistency.
     """
-    views = open_light_field(result, checked(GridSettings, grid))
+    views = open_light_field(result, check_settings(GridSettings, grid))
     if views is not None:
         if vmaf:
             raise InputError(
@@ -44,7 +44,7 @@ def command(
                 "motion; leave it out"
             )
         plan = _read_plan(Path(plan_file)) if plan_file is not None else None
-        found = evaluate_light_field(views, ground_truth, plan, checked(GridSettings, grid))
+        found = evaluate_light_field(views, ground_truth, plan, check_settings(GridSettings, grid))
         click.echo(found.model_dump_json() if as_json else in_words(found))
         return
     skip: frozenset[int] = frozenset()

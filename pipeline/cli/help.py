@@ -1,4 +1,4 @@
-"""How the command line explains itself: groups of commands, sections of options, examples."""
+"""The help pages: commands in groups, options in sections, examples, and suggestions for typos."""
 
 from __future__ import annotations
 
@@ -7,51 +7,15 @@ from collections.abc import Iterable
 
 import click
 
+# Heading -> commands. A command that no group names is listed under the last heading.
 GROUPS = {
     "Enhance": ("run", "plan", "submit", "status"),
-    "Look at": ("report", "compare", "look", "evaluate", "verify", "probe"),
+    "Inspect": ("report", "compare", "look", "evaluate", "verify", "probe"),
     "Prepare": ("degrade", "convert", "engines", "train"),
-    "Begin": ("demo", "doctor", "completion"),
+    "Get started": ("demo", "doctor", "completion"),
 }
-"""Heading -> commands; what no group names is listed under the last heading."""
 
-SECTIONS = {
-    "References": (
-        "ref_stream",
-        "select",
-        "ref_offset",
-        "max_ref_distance",
-        "ref_view",
-        "ref_position",
-        "ref_count",
-        "consistent",
-    ),
-    "Light fields": ("layout", "grid", "crop_grid", "order", "template", "dataset", "axes", "to"),
-    "Encoder": ("codec", "quality", "crf", "preset", "pix_fmt", "audio"),
-    "Where and how it runs": (
-        "engine",
-        "model",
-        "runner",
-        "address",
-        "workers",
-        "accelerator",
-        "batch",
-        "segment",
-        "placement",
-    ),
-    "What is said": (
-        "report",
-        "ground_truth",
-        "as_json",
-        "quiet",
-        "verbose",
-        "debug",
-        "dry_run",
-        "help",
-    ),
-}
-"""Heading -> parameters of `run` and its kin; others stand under "Options"."""
-
+# Command -> command lines shown below its options.
 EXAMPLES = {
     "run": (
         "pipeline run input.mp4 --ref-stream keys.mp4",
@@ -73,42 +37,57 @@ EXAMPLES = {
     "doctor": ("pipeline doctor", "pipeline doctor --json"),
     "completion": ('eval "$(pipeline completion bash)"',),
 }
-"""Command -> lines shown below its options."""
 
+# Commands with fewer options are not divided into sections.
 FEW_OPTIONS = 12
-"""Commands with fewer are not divided into sections."""
+
+# Parameters under "Output and logging" that are not settings of a run.
+REPORTING = frozenset({"report", "as_json", "quiet", "verbose", "debug", "dry_run", "help"})
 
 
-def grouped(names: Iterable[str]) -> dict[str, list[str]]:
+def group_commands(names: Iterable[str]) -> dict[str, list[str]]:
     """Return heading -> commands, each of `names` once."""
     names = list(names)
     groups = {heading: [n for n in wanted if n in names] for heading, wanted in GROUPS.items()}
-    named = {name for members in groups.values() for name in members}
-    groups[list(GROUPS)[-1]] += [name for name in names if name not in named]
+
+    grouped = {name for members in groups.values() for name in members}
+    groups[list(GROUPS)[-1]] += [name for name in names if name not in grouped]
+
     return {heading: members for heading, members in groups.items() if members}
 
 
-class ExplainedCommand(click.Command):
-    """A command whose help has sections and examples."""
+def sections_of(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return heading -> parameters, in the order of `SECTIONS`; see `pipeline.schema.options`."""
+    from pipeline.schema.options import SECTIONS, list_options
+    from pipeline.schema.settings import OPTION_GROUPS
+
+    section_of = {field.name: field.option.section for field in list_options(*OPTION_GROUPS)}
+    section_of |= dict.fromkeys(REPORTING, "Output and logging")
+
+    sections: dict[str, list[str]] = {heading: [] for heading in SECTIONS}
+    for name in names:
+        sections[section_of.get(name, SECTIONS[0])].append(name)
+    return {heading: members for heading, members in sections.items() if members}
+
+
+class CommandWithSections(click.Command):
+    """A command whose help shows its options in sections, and examples."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, many of them under headings."""
-        records = [
-            (parameter.name, record)
+        """Write the options; many options are written under several headings."""
+        records = {
+            parameter.name or "": record
             for parameter in self.get_params(ctx)
             if (record := parameter.get_help_record(ctx)) is not None
-        ]
-        divided = len(records) > FEW_OPTIONS
-        heading = {name: title for title, names in SECTIONS.items() for name in names}
-        for title in ("Options", *SECTIONS):
-            chosen = [
-                record
-                for name, record in records
-                if (heading.get(name or "", "Options") if divided else "Options") == title
-            ]
-            if chosen:
-                with formatter.section(title):
-                    formatter.write_dl(chosen)
+        }
+
+        sections = {"Options": list(records)}
+        if len(records) > FEW_OPTIONS:
+            sections = sections_of(records)
+
+        for heading, names in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([records[name] for name in names])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
@@ -119,11 +98,11 @@ class ExplainedCommand(click.Command):
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-def explained(command: click.Command) -> click.Command:
-    """Return the command with sections and examples; groups of commands stay as they are."""
+def with_sections(command: click.Command) -> click.Command:
+    """Return the command with sections and examples; a group of commands is returned as it is."""
     if type(command) is not click.Command:
         return command
-    return ExplainedCommand(
+    return CommandWithSections(
         command.name,
         context_settings=command.context_settings,
         callback=command.callback,
@@ -133,7 +112,7 @@ def explained(command: click.Command) -> click.Command:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return " (did you mean ...?)" for what looks like `word`, "" for nothing alike."""
-    alike = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(alike)}?" if alike else ""
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" if a known name is similar to `word`, else ""."""
+    similar = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(similar)}?" if similar else ""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from pipeline.cli.options import OUTPUTS, grid_options
-from pipeline.schema.settings import checked
+from pipeline.cli.options import grid_options
+from pipeline.schema.settings import Layout, check_settings
 
 
 @click.command()
 @click.argument("source", metavar="LF")
-@click.option("--to", required=True, type=click.Choice(OUTPUTS), help="Layout of the output.")
+@click.option(
+    "--to", required=True, type=click.Choice(get_args(Layout)), help="Layout of the output."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: <stem>_<layout>.")
 @click.option("--names", metavar="TEMPLATE", help="New names, as 'view_{row:02}_{col:02}.png'.")
 @grid_options
@@ -32,7 +34,7 @@ def convert(
     from pipeline.schema.settings import GridSettings
     from pipeline.tools.convert import convert as convert_views
 
-    asked = checked(GridSettings, grid)
+    asked = check_settings(GridSettings, grid)
     done = convert_views(source, output, to, asked=asked, template=names, force=force)
     if as_json:
         click.echo(done.model_dump_json())
@@ -72,7 +74,7 @@ def look(
 
     alphas = _alphas(refocus)
     wishes = Wishes(epi=epi or line is not None, line=line, alphas=alphas, depth=depth, sweep=sweep)
-    asked = checked(GridSettings, grid)
+    asked = check_settings(GridSettings, grid)
     for path in look_at(source, output, wishes, asked=asked, force=force):
         click.echo(str(path))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.config_file import PREFIX, SHARED, Configuration, find_configuration
-from pipeline.cli.help import explained, grouped, nearest
+from pipeline.cli.help import group_commands, suggest, with_sections
 from pipeline.errors import Interrupted, PipelineError
 from pipeline.paths import check_text
 
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
             # a plan tells what a run would do, with the same variables
             prefix = f"{PREFIX}_{SHARED[cmd_name].upper()}"
             command.context_settings = {"auto_envvar_prefix": prefix}
-        return explained(command)
+        return with_sections(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
         """Find the command and its defaults; a mistyped name gets a suggestion."""
         check_text([*args, str(Path.cwd())])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"No such command '{args[0]}'{nearest(args[0], COMMANDS)}")
+            ctx.fail(f"No such command '{args[0]}'{suggest(args[0], COMMANDS)}")
         name, command, rest = super().resolve_command(ctx, args)
         configuration = ctx.meta.get("pipeline.cli.config_file")
         if name and command and configuration is not None and not ctx.resilient_parsing:
@@ -86,7 +86,7 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the tables of commands without importing any."""
-        for heading, names in grouped(COMMANDS).items():
+        for heading, names in group_commands(COMMANDS).items():
             with formatter.section(heading):
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 

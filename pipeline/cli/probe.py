@@ -27,11 +27,11 @@ def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> N
     """Describe a video, an image, a folder of images or a light field."""
     from pipeline.lightfield.opening import open_light_field
     from pipeline.media.read.probe import probe as probe_clip
-    from pipeline.schema.settings import GridSettings, checked
+    from pipeline.schema.settings import GridSettings, check_settings
     from pipeline.tools.describe_views import describe, in_words
     from pipeline.tools.look import save_contact_sheet
 
-    views = open_light_field(path, checked(GridSettings, grid))
+    views = open_light_field(path, check_settings(GridSettings, grid))
     if views is not None:
         if contact_sheet:
             save_contact_sheet(views, Path(contact_sheet))

@@ -45,7 +45,7 @@ from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, ticks
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import PairingSettings
 
 FIELD_OF_VIEW_PAIRS = 3
 FAR = 1.0
@@ -53,7 +53,7 @@ FAR = 1.0
 
 
 def plan_references(
-    lr: Clip, index: FrameIndex, ref: Clip, settings: RunSettings, size: tuple[int, int]
+    lr: Clip, index: FrameIndex, ref: Clip, settings: PairingSettings, size: tuple[int, int]
 ) -> Paired:
     """Choose a reference for every frame of `index`; `size` is the output's height and width.
 
@@ -110,7 +110,7 @@ def plan_references(
     return Paired(reference, choices, lr_look.cuts, notes)
 
 
-def _selection(settings: RunSettings, timed: bool) -> Literal["time", "content"]:
+def _selection(settings: PairingSettings, timed: bool) -> Literal["time", "content"]:
     if settings.select == "time" and not timed:
         raise PairingError(
             "found references without times, expected a video or several stills with times in EXIF "

@@ -13,7 +13,7 @@ from pipeline.errors import PairingError
 from pipeline.pairing.cuts import Look
 from pipeline.pairing.thumbnails import AnyThumbnails
 from pipeline.schema.clip import Clip
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import PairingSettings
 
 Numbers = NDArray[np.float64]
 
@@ -271,13 +271,13 @@ def _of_day(clip: Clip) -> bool:
     return bool(clip.times) and min(clip.times) > CALENDAR
 
 
-def needs_estimated_offset(lr: Clip, ref: Clip, settings: RunSettings) -> bool:
+def needs_estimated_offset(lr: Clip, ref: Clip, settings: PairingSettings) -> bool:
     unknown = settings.ref_offset is None and _of_day(ref) and not _of_day(lr)
     return unknown or settings.ref_offset == "auto"
 
 
 def align_clocks(
-    lr: Clip, lr_look: Look, ref: Clip, ref_look: Look | None, settings: RunSettings
+    lr: Clip, lr_look: Look, ref: Clip, ref_look: Look | None, settings: PairingSettings
 ) -> ReferenceClock:
     """Return offset and drift: given, estimated, or for photographs guessed.
 

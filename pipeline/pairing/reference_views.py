@@ -11,13 +11,13 @@ from pipeline.lightfield.opening import VIDEOS, describe, open_light_field
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.clip import Clip, Grid, View
-from pipeline.schema.settings import GridSettings, RunSettings
+from pipeline.schema.settings import GridSettings, ViewSettings
 
 _LYING = ("layout", "grid", "dataset", "axes")
 """Settings of an input in one file that hold for a reference in one file, too."""
 
 
-def open_reference(path: str, settings: RunSettings, lr: Clip) -> Clip:
+def open_reference(path: str, settings: ViewSettings, lr: Clip) -> Clip:
     """Describe the HR views: a light field of any layout, or one picture or video.
 
     Views are found by the names they have in the input; a sheet without a sidecar or a telling
@@ -33,7 +33,7 @@ def open_reference(path: str, settings: RunSettings, lr: Clip) -> Clip:
     return found or probe(str(whole))
 
 
-def _views(whole: Path, settings: RunSettings, lr: Clip) -> Clip | None:
+def _views(whole: Path, settings: ViewSettings, lr: Clip) -> Clip | None:
     places = _names(lr)
     if whole.is_dir() and not (whole / "lightfield.json").is_file():
         grid = _named(whole, GridSettings(order=settings.order), places)

@@ -24,13 +24,13 @@ from pipeline.pairing.view_notes import view_notes
 from pipeline.schema.clip import Clip, View
 from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import InputSettings, Layout, OutputSettings, ViewSettings
 
 _COMPARED = 3
 
 
 def plan_view_references(
-    lr: Clip, ref: Clip, settings: RunSettings, size: tuple[int, int]
+    lr: Clip, ref: Clip, settings: ViewSettings, size: tuple[int, int], to: Layout | None
 ) -> Paired:
     """Choose reference views for every frame of a light field; `size` is the output's.
 
@@ -70,17 +70,21 @@ def plan_view_references(
     reference = ReferencePlan(
         clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
     )
-    notes += view_notes(lr, choices, size, settings.to, seen)
+    notes += view_notes(lr, choices, size, to, seen)
     return Paired(reference, ReferenceMap(choices), (), notes)
 
 
-def check_view_options(settings: RunSettings, lr: Clip) -> None:
+def check_view_options(
+    settings: ViewSettings, part: InputSettings, output: OutputSettings, lr: Clip
+) -> None:
     """Raise InputError for options that the input, a light field or not, cannot take."""
     if lr.grid is not None:
-        _check(settings)
+        _check_light_field_options(settings, part)
         return
-    names = ("ref_view", "ref_position", "ref_count", "consistent", "to")
+    names = ("ref_view", "ref_position", "ref_count", "consistent")
     given = [name for name in names if name in settings.model_fields_set]
+    if "to" in output.model_fields_set:
+        given.append("to")
     if settings.select == "view":
         given.append("select")
     if given:
@@ -91,9 +95,9 @@ def check_view_options(settings: RunSettings, lr: Clip) -> None:
         )
 
 
-def _check(settings: RunSettings) -> None:
+def _check_light_field_options(settings: ViewSettings, part: InputSettings) -> None:
     for name, given in (
-        ("--start or --end", settings.start is not None or settings.end is not None),
+        ("--start or --end", part.start is not None or part.end is not None),
         (f"--select {settings.select}", settings.select in ("time", "content")),
         ("--ref-offset", settings.ref_offset is not None),
     ):
@@ -115,7 +119,7 @@ def _place(view: View) -> Place:
     return Place(view.x, view.y, view.row, view.col)
 
 
-def _candidates(lr: Clip, ref: Clip, settings: RunSettings) -> list[Candidate]:
+def _candidates(lr: Clip, ref: Clip, settings: ViewSettings) -> list[Candidate]:
     if ref.grid is None:
         return [_alone(lr, ref, settings)]
     assert lr.grid is not None
@@ -137,7 +141,7 @@ def _candidates(lr: Clip, ref: Clip, settings: RunSettings) -> list[Candidate]:
     return found
 
 
-def _alone(lr: Clip, ref: Clip, settings: RunSettings) -> Candidate:
+def _alone(lr: Clip, ref: Clip, settings: ViewSettings) -> Candidate:
     """Return a single reference camera at the place that was told."""
     if ref.kind == "stills" and len(ref.files) > 1:
         raise PairingError(
@@ -156,7 +160,7 @@ def _alone(lr: Clip, ref: Clip, settings: RunSettings) -> Candidate:
     return Candidate(place, index.pts, seconds, timed=seconds is not None)
 
 
-def _told_place(lr: Clip, settings: RunSettings) -> Place:
+def _told_place(lr: Clip, settings: ViewSettings) -> Place:
     grid = lr.grid
     assert grid is not None
     if settings.ref_position is not None:

@@ -81,7 +81,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     plan = plan.model_copy(update={"reference_map": ReferenceMap(_checked_map(plan, ref, path))})
     if settings is None:
         return plan
-    plan = plan.model_copy(update=moved(plan, settings))
+    plan = plan.model_copy(update=moved(plan, settings, settings))
     output = Path(plan.output)
     check_output(output, settings, lr, ref, plan.pictures)
     if lr.grid is None and not plan.pictures:

@@ -13,7 +13,7 @@ from pipeline.media.pictures.numbered import name_of
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.planning.pictures import check_folder
 from pipeline.schema.clip import Clip
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import OutputSettings
 
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 """What even the most easily compressed output needs, a video twice: as segments and joined.
@@ -24,7 +24,7 @@ _USUAL_LENGTH = 255
 
 
 def check_output(
-    output: Path, settings: RunSettings, lr: Clip, ref: Clip, pictures: str = ""
+    output: Path, settings: OutputSettings, lr: Clip, ref: Clip, pictures: str = ""
 ) -> None:
     """Refuse an output that is an input, is there already, or cannot be written.
 

@@ -11,12 +11,14 @@ from pipeline.media.pictures.exr import SUFFIX as EXR
 from pipeline.media.pictures.numbered import WRITTEN, split_pattern, stranger
 from pipeline.schema.clip import Clip
 from pipeline.schema.plan import Plan
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import EncoderSettings, OutputSettings
 
 _OF_ENCODERS = ("codec", "crf", "quality", "preset", "pix_fmt")
 
 
-def asked_pictures(settings: RunSettings, lr: Clip) -> tuple[Path, str] | None:
+def asked_pictures(
+    settings: OutputSettings, encoder: EncoderSettings, lr: Clip
+) -> tuple[Path, str] | None:
     """Return folder and name pattern where `-o` asks for numbered pictures, None where not.
 
     Raises InputError for options, and for names, that do not go with them.
@@ -32,7 +34,7 @@ def asked_pictures(settings: RunSettings, lr: Clip) -> tuple[Path, str] | None:
                 f"numbers, or a video's; try {Path(settings.output).with_suffix('')}/%06d{suffix}"
             )
         return None
-    if given := [name for name in _OF_ENCODERS if getattr(settings, name) is not None]:
+    if given := [name for name in _OF_ENCODERS if getattr(encoder, name) is not None]:
         raise InputError(
             f"found --{given[0].replace('_', '-')} for pictures, expected none: they lose nothing; "
             "leave it out, or give -o the name of a video"
@@ -48,11 +50,11 @@ def stored_as(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
     return as_stills(clip).model_copy(update={"alpha": keeps_alpha})
 
 
-def moved(plan: Plan, settings: RunSettings) -> dict[str, str]:
+def moved(plan: Plan, settings: OutputSettings, encoder: EncoderSettings) -> dict[str, str]:
     """Return what changes in a plan by `-o` beside it; raises InputError where it cannot."""
     if settings.output is None:
         return {}
-    pictures = asked_pictures(settings, plan.input)
+    pictures = asked_pictures(settings, encoder, plan.input)
     if (pictures is None) != (not plan.pictures):
         there, here = ("pictures", "a video") if plan.pictures else ("a video", "pictures")
         raise InputError(

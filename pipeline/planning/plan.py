@@ -78,9 +78,9 @@ def make_plan(settings: RunSettings) -> Plan:
         check_recording(clip)
     lr, ref = (progressive(clip, settings.deinterlace) for clip in (lr, ref))
     silent, lr = _silenced(lr, settings.audio)
-    check_view_options(settings, lr)
+    check_view_options(settings, settings, settings, lr)
     scale = choose_scale(lr, ref, settings.scale)
-    pictures = asked_pictures(settings, lr)
+    pictures = asked_pictures(settings, settings, lr)
     stored = stored_as(Storage(lr, settings.to).clip(0), pictures)
     encoding = default_encoding(
         stored,
@@ -98,7 +98,7 @@ def make_plan(settings: RunSettings) -> Plan:
     check_room(output, stored if pattern else lr, len(index.pts) * width * height)
     if views:
         check_sheet_size(target_grid(lr, settings.to, output), (height, width))
-        paired = plan_view_references(lr, ref, settings, (height, width))
+        paired = plan_view_references(lr, ref, settings, (height, width), settings.to)
         segments = cut_views(lr, settings.segment, settings.to)
         notes = paired.notes
     else:

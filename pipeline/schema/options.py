@@ -1,53 +1,90 @@
-"""The options of `enhance` for editors and type checkers; `RunSettings` is what checks them."""
+"""The table of options: every settings field states its own help, section and metavar.
+
+The command line, `RunOptions`, the variables PIPELINE_RUN_*, pipeline.toml, the columns of a
+manifest and the table in docs/command-line.md are all derived from it.
+"""
 
 from __future__ import annotations
 
-from os import PathLike
-from typing import Literal, TypedDict
+import types
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
 
-Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
-Place = str | PathLike[str]
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+# Headings of `pipeline run --help`, in order. The first one needs no heading of its own.
+SECTIONS = (
+    "Options",
+    "References",
+    "Light fields",
+    "Encoder",
+    "Where and how it runs",
+    "Output and logging",
+)
 
 
-class RunOptions(TypedDict, total=False):
-    """Those of `pipeline run`, with underscores; what is left out is decided as there."""
+@dataclass(frozen=True)
+class Option:
+    """How one settings field appears to users; stored in the field's `Annotated` metadata."""
 
-    scale: Literal["auto", "2", "4", "8", 2, 4, 8]
-    model: Place
-    engine: str
-    select: Literal["auto", "time", "view", "content"]
-    ref_offset: float | Literal["auto"] | None
-    max_ref_distance: float
-    runner: Literal["auto", "inline", "ray"]
-    address: str | None
-    workers: int | None
-    accelerator: str | None
-    batch: int
-    segment: float
-    placement: Literal["auto", "fused", "split"]
-    codec: str | None
-    crf: float | None
-    quality: Literal["visually-lossless", "high", "small"] | None
-    preset: str | None
-    pix_fmt: str | None
-    audio: Literal["copy", "none"]
-    start: float | str | None
-    end: float | str | None
-    on_error: Literal["stop", "conceal"]
-    plan: Place | None
-    deinterlace: Literal["auto", "off", "bwdif"]
-    sandbox: Literal["auto", "on", "off"]
-    ground_truth: Place | None
-    force: bool
-    layout: Layout | Literal["stereo"] | None
-    grid: tuple[int, int] | str | None
-    crop_grid: tuple[int, int] | str | None
-    order: Literal["row,col", "col,row"] | None
-    template: str | None
-    dataset: str | None
-    axes: str | None
-    ref_view: tuple[int, int] | str | None
-    ref_position: tuple[float, float] | str | None
-    ref_count: int
-    consistent: bool
-    to: Layout | None
+    help: str
+    section: str = SECTIONS[0]
+    metavar: str | None = None
+    flags: tuple[str, ...] = ()
+    """Spellings of the option, if they are not just `--field-name`."""
+    is_text: bool = False
+    """Whether the command line passes the words on unparsed, for a validator to read."""
+    python_type: str | None = None
+    """The annotation in `RunOptions`, if Python callers may pass more than the field's own type."""
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """A settings field together with its option."""
+
+    name: str
+    annotation: Any
+    """The type without `Annotated`; constraints such as Ge are in `constraints`."""
+    constraints: tuple[Any, ...]
+    default: Any
+    option: Option
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Return the option's spellings on the command line."""
+        return self.option.flags or (f"--{self.name.replace('_', '-')}",)
+
+
+def find_option(field: FieldInfo) -> Option | None:
+    """Return the option of a field, or None if users cannot set it by an option."""
+    return next((item for item in field.metadata if isinstance(item, Option)), None)
+
+
+def find_choices(annotation: Any) -> list[str]:
+    """Return the words of the `Literal` types in an annotation, an empty list if it has none."""
+    if get_origin(annotation) is Literal:
+        return [word for word in get_args(annotation) if isinstance(word, str)]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [word for kind in get_args(annotation) for word in find_choices(kind)]
+    return []
+
+
+def list_options(*groups: type[BaseModel]) -> list[OptionField]:
+    """Return the options of the groups in order, each field once."""
+    found: dict[str, OptionField] = {}
+    for group in groups:
+        for name, field in group.model_fields.items():
+            option = find_option(field)
+            if option is None or name in found:
+                continue
+
+            found[name] = OptionField(
+                name=name,
+                annotation=field.annotation,
+                constraints=tuple(item for item in field.metadata if item is not option),
+                default=field.default,
+                option=option,
+            )
+
+    return list(found.values())

@@ -1,4 +1,8 @@
-"""The arguments of `pipeline run`, checked for themselves; `plan.py` checks them against files."""
+"""The settings of a run, in groups; each field states its type, default and option in one place.
+
+A function takes the group that it needs, and a `RunSettings`, which is all of them, fits every one.
+Values are checked here on their own; `pipeline.planning` checks them against the files.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +13,26 @@ from pydantic import Field, ValidationError, field_validator
 from pipeline.errors import InputError
 from pipeline.schema.clip import Model
 from pipeline.schema.encoding import Quality, encoder_named
+from pipeline.schema.options import Option
 
-Given = TypeVar("Given", bound=Model)
+Group = TypeVar("Group", bound=Model)
 
-
+# A number that a plan's JSON can hold.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-"""A number that a plan's JSON can hold."""
+Pair = tuple[int, int]
+Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds of "12.5", "1:02.5" or "1:00:02"; ValueError for anything else."""
+    """Return the seconds of "12.5", "1:02.5" or "1:00:02"; raise ValueError for anything else."""
     seconds = 0.0
     for part in text.split(":"):
         seconds = 60 * seconds + float(part)
     return seconds
 
 
-Pair = tuple[int, int]
-
-
-def parse_pair(text: str, separator: str) -> tuple[int, int]:
-    """Return the two numbers of "8x8" or "0,3"; ValueError for anything else."""
+def parse_pair(text: str, separator: str) -> Pair:
+    """Return the two integers of "8x8" or "0,3"; raise ValueError for anything else."""
     parts = text.lower().split(separator)
     if len(parts) != 2 or not all(part.strip().lstrip("-").isdecimal() for part in parts):
         raise ValueError(f"expected two whole numbers such as 8{separator}8")
@@ -37,127 +40,338 @@ def parse_pair(text: str, separator: str) -> tuple[int, int]:
 
 
 class GridSettings(Model):
-    """How a light field lies on the disk; None means "find out"."""
+    """How a light field is stored on disk; None means that it is detected."""
 
-    layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video", "stereo"] | None = None
-    grid: Pair | None = None
-    """Rows and columns of views: of a sheet, or of numbered files."""
-    crop_grid: Pair | None = None
-    """Keep the central rows and columns only."""
-    order: Literal["row,col", "col,row"] | None = None
-    """Which number of a name, or axis of a sheet, comes first."""
-    template: str | None = None
-    dataset: str | None = None
-    axes: str | None = None
+    layout: Annotated[
+        Literal[Layout, "stereo"] | None,
+        Option("How the views of a light field are stored.", "Light fields"),
+    ] = None
+    grid: Annotated[
+        Pair | None,
+        Option(
+            "Rows and columns of views, in a sheet or of numbered files, such as 8x8.",
+            "Light fields",
+            "RxC",
+            is_text=True,
+            python_type="tuple[int, int] | str | None",
+        ),
+    ] = None
+    crop_grid: Annotated[
+        Pair | None,
+        Option(
+            "Use the central rows and columns only.",
+            "Light fields",
+            "RxC",
+            is_text=True,
+            python_type="tuple[int, int] | str | None",
+        ),
+    ] = None
+    order: Annotated[
+        Literal["row,col", "col,row"] | None,
+        Option("What the first number of a name counts; default row,col.", "Light fields"),
+    ] = None
+    template: Annotated[
+        str | None,
+        Option("Names of the views, as 'v_{row:02}_{col:02}' or 'cam{index}'.", "Light fields"),
+    ] = None
+    dataset: Annotated[str | None, Option("Name of the HDF5 data set.", "Light fields")] = None
+    axes: Annotated[
+        str | None,
+        Option(
+            "Axes of the data set: t moments, r rows, c columns, h, w, 3; such as rchw3.",
+            "Light fields",
+        ),
+    ] = None
 
     @field_validator("grid", "crop_grid", mode="before")
     @classmethod
-    def _pair(cls, value: object) -> object:
+    def _parse_grid(cls, value: object) -> object:
         return parse_pair(value, "x") if isinstance(value, str) else value
 
 
-class RunSettings(GridSettings):
-    """What the user asked for; None means "decide for me"."""
+class OutputSettings(Model):
+    """Where the output goes, what it is compared with, and whether it may replace something."""
+
+    output: Annotated[
+        str | None,
+        Option(
+            "Default: <input stem>_x<scale>.<ext>; - is stdout, frames/%06d.png pictures.",
+            metavar="OUT",
+            flags=("-o", "--output"),
+        ),
+    ] = None
+    to: Annotated[
+        Layout | None, Option("Layout of the output; default: as the input.", "Light fields")
+    ] = None
+    ground_truth: Annotated[
+        str | None,
+        Option(
+            "Measure PSNR and SSIM against HR.",
+            "Output and logging",
+            "HR",
+            python_type="AnyPath | None",
+        ),
+    ] = None
+    force: Annotated[bool, Option("Replace an existing output.")] = False
+
+
+class InputSettings(GridSettings):
+    """Which recording is enhanced, which part of it, and how it is read."""
 
     input: str
-    ref_stream: str | None = None
-    output: str | None = None
-    scale: Literal["auto", "2", "4", "8"] = "auto"
-    model: str = "fast"
-    engine: str = "auto"
-    select: Literal["auto", "time", "view", "content"] = "auto"
-    ref_offset: Finite | Literal["auto"] | None = None
-    """Seconds added to reference times; "auto" estimates offset and drift from the pictures.
-
-    None is 0, or auto for photographs with a date beside a recording without one."""
-    max_ref_distance: Annotated[Finite, Field(gt=0)] = 2.0
-    """Seconds beyond which nothing is borrowed: hand-held motion rarely leaves much in common."""
-    runner: Literal["auto", "inline", "ray"] = "auto"
-    address: str | None = None
-    workers: Annotated[int, Field(ge=1)] | None = None
-    accelerator: str | None = None
-    """GPU type of the nodes to run on, as Ray labels them, for example "H100"."""
-    batch: Annotated[int, Field(ge=1)] = 2
-    """Frames for each call of the engine; on a CPU they run side by side."""
-    segment: Annotated[Finite, Field(gt=0)] = 10.0
-    """Seconds."""
-    placement: Literal["auto", "fused", "split"] = "auto"
-    codec: str | None = None
-    """FFmpeg's name of the encoder, or one that people know, such as x265."""
-    crf: Finite | None = None
-    quality: Quality | None = None
-    """In place of a number; None = `crf`, by default visually lossless."""
-    preset: str | None = None
-    pix_fmt: str | None = None
-    audio: Literal["copy", "none"] = "copy"
-    """Whether the input's sound comes along."""
-    start: Finite | None = None
+    start: Annotated[
+        Finite | None,
+        Option(
+            "Start here (seconds or h:mm:ss).",
+            metavar="TIME",
+            is_text=True,
+            python_type="float | str | None",
+        ),
+    ] = None
     """Seconds on the input's clock, inclusive."""
-    end: Finite | None = None
+    end: Annotated[
+        Finite | None,
+        Option(
+            "Stop before here (seconds or h:mm:ss).",
+            metavar="TIME",
+            is_text=True,
+            python_type="float | str | None",
+        ),
+    ] = None
     """Seconds on the input's clock, exclusive."""
-    on_error: Literal["stop", "conceal"] = "stop"
-    plan: str | None = None
-    deinterlace: Literal["auto", "off", "bwdif"] = "auto"
-    """auto: frames that say they are interlaced, in a recording whose first frame says so; all
-    where it does not say so but combs."""
-    sandbox: Literal["auto", "on", "off"] = "auto"
-    """Whether child processes under limits open the recordings; auto: those from a URL."""
-    ground_truth: str | None = None
-    force: bool = False
-    ref_view: Pair | Literal["center"] | None = None
-    """Row and column that a single reference picture or video shows."""
-    ref_position: tuple[Finite, Finite] | None = None
-    """X (columns) and Y (rows), in grid steps, of a reference camera outside the grid."""
-    ref_count: Annotated[int, Field(ge=1, le=8)] = 1
-    """How many references are fused for each view."""
-    consistent: bool = False
-    """A second pass borrows from enhanced neighbours too, so that neighbouring views agree."""
-    to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None = None
-    """Layout of the output; None = the input's."""
+    on_error: Annotated[
+        Literal["stop", "conceal"],
+        Option("At a corrupt frame: stop (the default), or repeat the previous frame (conceal)."),
+    ] = "stop"
+    deinterlace: Annotated[
+        Literal["auto", "off", "bwdif"],
+        Option("Deinterlace frames that are flagged or comb (auto), none, or all."),
+    ] = "auto"
+    """"auto" deinterlaces flagged frames if the first frame is flagged, and all frames of an
+    unflagged recording that combs."""
+    sandbox: Annotated[
+        Literal["auto", "on", "off"],
+        Option(
+            "Open recordings in confined child processes: those from URLs (auto), all, or none."
+        ),
+    ] = "auto"
 
-    @field_validator("ref_view", mode="before")
+    @field_validator("start", "end", mode="before")
     @classmethod
-    def _view(cls, value: object) -> object:
-        return parse_pair(value, ",") if isinstance(value, str) and value != "center" else value
+    def _parse_time(cls, value: object) -> object:
+        return parse_seconds(value) if isinstance(value, str) else value
 
-    @field_validator("ref_position", mode="before")
-    @classmethod
-    def _position(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
 
-    @field_validator("codec", mode="before")
-    @classmethod
-    def _encoder(cls, value: object) -> object:
-        return encoder_named(value) if isinstance(value, str) else value
+class PairingSettings(Model):
+    """Which reference is borrowed from, and how it is matched with the input."""
+
+    ref_stream: Annotated[
+        str | None, Option("HR recording to borrow from.", "References", "REF")
+    ] = None
+    scale: Annotated[
+        Literal["auto", "2", "4", "8"],
+        Option(
+            "Enlargement; auto (the default) compares the sizes of REF and INPUT.",
+            python_type='Literal["auto", "2", "4", "8", 2, 4, 8]',
+        ),
+    ] = "auto"
+    select: Annotated[
+        Literal["auto", "time", "view", "content"],
+        Option("How the reference of each frame is chosen; default auto.", "References"),
+    ] = "auto"
+    ref_offset: Annotated[
+        Finite | Literal["auto"] | None,
+        Option(
+            "Seconds added to the times of REF; auto estimates them from the pictures.",
+            "References",
+            "SECONDS|auto",
+            is_text=True,
+        ),
+    ] = None
+    """"auto" estimates offset and drift. None is 0, or "auto" for dated photographs beside a
+    recording without a date."""
+    max_ref_distance: Annotated[
+        Finite,
+        Field(gt=0),
+        Option("Borrow nothing from references farther away; default 2.", "References", "SECONDS"),
+    ] = 2.0
+    """Hand-held recordings rarely have much in common beyond that."""
 
     @field_validator("scale", mode="before")
     @classmethod
     def _scale_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, int) else value
 
-    @field_validator("start", "end", mode="before")
-    @classmethod
-    def _time(cls, value: object) -> object:
-        return parse_seconds(value) if isinstance(value, str) else value
-
     @field_validator("ref_offset", mode="before")
     @classmethod
-    def _offset(cls, value: object) -> object:
+    def _parse_offset(cls, value: object) -> object:
         return float(value) if isinstance(value, str) and value != "auto" else value
 
 
-def checked(kind: type[Given], values: dict[str, Any]) -> Given:
-    """Return the settings that options make; what is None keeps its default.
+class ViewSettings(PairingSettings, GridSettings):
+    """How the views of a light field are paired, beyond what any pairing needs."""
 
-    Raises InputError with the name of the option that does not fit.
+    ref_view: Annotated[
+        Pair | Literal["center"] | None,
+        Option(
+            "Light field: the view that REF shows.",
+            "References",
+            "ROW,COL|center",
+            is_text=True,
+            python_type="tuple[int, int] | str | None",
+        ),
+    ] = None
+    ref_position: Annotated[
+        tuple[Finite, Finite] | None,
+        Option(
+            "Position of REF's camera in grid steps (columns, rows).",
+            "References",
+            "X,Y",
+            is_text=True,
+            python_type="tuple[float, float] | str | None",
+        ),
+    ] = None
+    """Also outside the grid."""
+    ref_count: Annotated[
+        int,
+        Field(ge=1, le=8),
+        Option("References fused for each view; default 1.", "References"),
+    ] = 1
+    consistent: Annotated[
+        bool,
+        Option(
+            "Borrow from enhanced neighbouring views in a second pass.",
+            "References",
+            flags=("--consistent/--no-consistent",),
+        ),
+    ] = False
+
+    @field_validator("ref_view", mode="before")
+    @classmethod
+    def _parse_view(cls, value: object) -> object:
+        return parse_pair(value, ",") if isinstance(value, str) and value != "center" else value
+
+    @field_validator("ref_position", mode="before")
+    @classmethod
+    def _parse_position(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+
+class EncoderSettings(Model):
+    """How the output is encoded; None means that the encoder's default for the input is used."""
+
+    codec: Annotated[
+        str | None,
+        Option("Encoder: x264, x265, av1, prores, ffv1, or FFmpeg's own name.", "Encoder"),
+    ] = None
+    quality: Annotated[
+        Quality | None, Option("Quality in words, instead of a number.", "Encoder")
+    ] = None
+    crf: Annotated[
+        Finite | None, Option("Constant quality of the encoder; lower is better.", "Encoder")
+    ] = None
+    preset: Annotated[str | None, Option("Speed preset of the encoder.", "Encoder")] = None
+    pix_fmt: Annotated[str | None, Option("Pixel format of the output.", "Encoder")] = None
+    audio: Annotated[
+        Literal["copy", "none"], Option("Copy the sound (the default) or drop it.", "Encoder")
+    ] = "copy"
+
+    @field_validator("codec", mode="before")
+    @classmethod
+    def _find_encoder(cls, value: object) -> object:
+        return encoder_named(value) if isinstance(value, str) else value
+
+
+class ExecutionSettings(Model):
+    """Which engine runs the network, on which machines and in which portions."""
+
+    engine: Annotated[
+        str,
+        Option(
+            "auto (the default), tensorrt, torch, onnx, openvino or bicubic.",
+            "Where and how it runs",
+        ),
+    ] = "auto"
+    model: Annotated[
+        str,
+        Option(
+            "fast (the default), paper, or a file of weights.",
+            "Where and how it runs",
+            python_type="AnyPath",
+        ),
+    ] = "fast"
+    runner: Annotated[
+        Literal["auto", "inline", "ray"],
+        Option("In this process, or on Ray; default auto.", "Where and how it runs"),
+    ] = "auto"
+    address: Annotated[
+        str | None, Option("Address of the Ray cluster.", "Where and how it runs", "ADDR")
+    ] = None
+    workers: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Option("Maximum number of Ray actors; default: one per GPU.", "Where and how it runs"),
+    ] = None
+    accelerator: Annotated[
+        str | None,
+        Option("Use only GPUs of this type, such as H100.", "Where and how it runs", "TYPE"),
+    ] = None
+    """As Ray labels the nodes."""
+    batch: Annotated[
+        int,
+        Field(ge=1),
+        Option("Frames per call of the network; default 2.", "Where and how it runs"),
+    ] = 2
+    """On a CPU they run side by side."""
+    segment: Annotated[
+        Finite,
+        Field(gt=0),
+        Option("Length of a segment; default 10.", "Where and how it runs", "SECONDS"),
+    ] = 10.0
+    placement: Annotated[
+        Literal["auto", "fused", "split"],
+        Option(
+            "Decode and encode in the GPU actor (fused, as auto), or in CPU actors (split).",
+            "Where and how it runs",
+        ),
+    ] = "auto"
+
+
+class RunSettings(
+    ExecutionSettings, EncoderSettings, ViewSettings, PairingSettings, InputSettings, OutputSettings
+):
+    """All settings of a run; None means that the program decides."""
+
+    plan: Annotated[
+        str | None,
+        Option("Use this (edited) plan.", metavar="FILE", python_type="AnyPath | None"),
+    ] = None
+
+
+# The order of `pipeline run --help` within each section.
+OPTION_GROUPS: tuple[type[Model], ...] = (
+    OutputSettings,
+    PairingSettings,
+    InputSettings,
+    ViewSettings,
+    GridSettings,
+    EncoderSettings,
+    ExecutionSettings,
+    RunSettings,
+)
+
+
+def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
+    """Return the settings made of option values; None leaves a field at its default.
+
+    Raises InputError with the name of the option that is wrong.
     """
     given = {name: value for name, value in values.items() if value is not None}
     try:
-        return kind(**given)
+        return group(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
         problem = first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"found {first['input']!r} for --{name}, which does not fit: {problem}; see --help"
+            f"found {first['input']!r} for --{name}, which is not valid: {problem}; see --help"
         ) from error

@@ -13,7 +13,7 @@ import pipeline
 from pipeline.errors import InputError
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe
-from pipeline.schema.options import RunOptions
+from pipeline.schema.run_options import RunOptions
 from pipeline.schema.settings import RunSettings
 from tests.support import ROOT
 

@@ -10,9 +10,10 @@ import scipy.io
 from click.testing import CliRunner
 
 from crossnetpp.data.degradation import degrade
+from pipeline import recording
 from pipeline.cli.main import main
 from pipeline.errors import InputError, MediaError, StageError
-from pipeline.lightfield import guarded, hdf5
+from pipeline.lightfield import hdf5
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.pictures import stills
@@ -121,6 +122,6 @@ def test_a_child_does_not_choose_the_files(tmp_path: Path, monkeypatch: pytest.M
     first = clip.grid.views[0].model_copy(update={"files": ("/etc/hostname",)})
     grid = clip.grid.model_copy(update={"views": (first, *clip.grid.views[1:])})
     wrong = clip.model_copy(update={"grid": grid}).model_dump(mode="json")
-    monkeypatch.setattr(guarded, "called", lambda *_: wrong)
+    monkeypatch.setattr(recording, "called", lambda *_: wrong)
     with pytest.raises(MediaError, match="name another file, /etc/hostname"):
         open_guarded(str(source), GridSettings())

@@ -12,18 +12,21 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli.help import EXAMPLES, GROUPS, SECTIONS, grouped
+from pipeline.cli.help import EXAMPLES, GROUPS, group_commands
 from pipeline.cli.main import COMMANDS, main
+from pipeline.schema import generate
+from pipeline.schema.options import SECTIONS, list_options
 from pipeline.schema.plan import Plan
+from pipeline.schema.settings import OPTION_GROUPS, RunSettings
 from tests.support.commands import invoke
 
 PAIR_FRAMES = 6
 
 
 def test_every_command_stands_in_one_group() -> None:
-    listed = [name for members in grouped(COMMANDS).values() for name in members]
+    listed = [name for members in group_commands(COMMANDS).values() for name in members]
     assert sorted(listed) == sorted(COMMANDS)
-    assert grouped(["run", "something new"])[list(GROUPS)[-1]] == ["something new"]
+    assert group_commands(["run", "something new"])[list(GROUPS)[-1]] == ["something new"]
 
 
 def test_help_of_run_has_sections_and_examples() -> None:
@@ -31,6 +34,18 @@ def test_help_of_run_has_sections_and_examples() -> None:
     assert all(f"\n{heading}:\n" in text for heading in SECTIONS)
     assert all(f"  {example}\n" in text for example in EXAMPLES["run"])
     assert text.count("--crf") == 1
+
+
+def test_what_is_generated_from_the_options_is_up_to_date() -> None:
+    hint = "run `make options`"
+    assert generate.RUN_OPTIONS.read_text() == generate.write_run_options(), hint
+    page = generate.PAGE.read_text()
+    assert page == generate.write_page(page), hint
+
+
+def test_every_setting_but_the_input_has_an_option() -> None:
+    options = {field.name for field in list_options(*OPTION_GROUPS)}
+    assert options == set(RunSettings.model_fields) - {"input"}
 
 
 @pytest.mark.parametrize("name", [n for n in EXAMPLES if n in COMMANDS])
