@@ -7,10 +7,10 @@ from pathlib import Path
 
 import platformdirs
 
-APPLICATION = "crossnetpp-pipeline"
+from deploy.distribution import DISTRIBUTION
 
 
 def cache_root() -> Path:
     """Return `$PIPELINE_CACHE`, or by default the program's folder in the user's cache."""
     folder = os.environ.get("PIPELINE_CACHE")
-    return Path(folder) if folder else platformdirs.user_cache_path(APPLICATION)
+    return Path(folder) if folder else platformdirs.user_cache_path(DISTRIBUTION)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 from pathlib import Path
 
+from deploy.distribution import installed_versions
 from deploy.registry import Facts
 
 _LIBRARIES = (
@@ -21,13 +21,7 @@ _LIBRARIES = (
 
 def library_versions() -> dict[str, str]:
     """Return the versions of the installed libraries that engines run on."""
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(_LIBRARIES)
 
 
 def driver_version() -> str:

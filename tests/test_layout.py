@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("export", "machine"),
         ("registry", "tiling"),
         ("protocol", "memory", "cache"),
+        ("distribution",),
     ),
     "pipeline": (
         ("cli",),

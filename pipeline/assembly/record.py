@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import platform
 import shlex
-from importlib import metadata
 from pathlib import Path
 
+from deploy.distribution import DISTRIBUTION, installed_versions
 from deploy.protocol import EngineInfo
 from pipeline.ledger.durable import write_atomically
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import pieces
 from pipeline.schema.settings import RunSettings
 
-PACKAGES = (
-    "crossnetpp-pipeline",
+PACKAGES = (  # their versions can change a result or its speed
+    DISTRIBUTION,
     "torch",
     "av",
     "numpy",
@@ -24,7 +24,6 @@ PACKAGES = (
     "tensorrt",
     "ray",
 )
-"""Whose versions can change a result or its speed."""
 
 
 def command_of(settings: RunSettings) -> str:
@@ -43,15 +42,9 @@ def command_of(settings: RunSettings) -> str:
     return shlex.join(words)
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the installed packages that matter."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **installed_versions(PACKAGES)}
 
 
 def machine() -> str:
@@ -83,7 +76,7 @@ def save_record(
         reason=info.reason,
         runner=runner,
         busy={stage: round(value, 3) for stage, value in busy.items()},
-        versions=versions(),
+        versions=package_versions(),
         machine=machine(),
     )
     try:

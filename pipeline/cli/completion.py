@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class
 
-DISTRIBUTION = "crossnetpp-pipeline"
+from deploy.distribution import installed_version
+
 SHELLS = ("bash", "zsh", "fish")
 INSTALL = {
     "bash": 'eval "$(pipeline completion bash)"     # in ~/.bashrc',
@@ -21,18 +21,13 @@ INSTALL = {
 
 def build_facts() -> str:
     """Return version, revision where this is a checkout, and versions of what decides results."""
-    try:
-        version = metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        version = "not installed"
+    version = installed_version() or "not installed"
     revision = _revision()
     lines = [f"pipeline {version}" + (f" ({revision})" if revision else "")]
     lines.append(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in ("torch", "av", "ray", "onnxruntime", "openvino", "tensorrt"):
-        try:
-            lines.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            lines.append(f"{name}: not installed")
+        found = installed_version(name)
+        lines.append(f"{name} {found}" if found else f"{name}: not installed")
     return "\n".join(lines)
 
 

@@ -23,10 +23,10 @@ from typing import Literal
 
 import click
 
+from deploy.distribution import DISTRIBUTION, installed_version
 from pipeline.errors import first_line
 from pipeline.schema.clip import Model
 
-DISTRIBUTION = "crossnetpp-pipeline"
 Status = Literal["ok", "warn", "fail"]
 LEAST_DISK, GOOD_DISK = 1e9, 10e9
 """Bytes free below which runs break, or are likely to for long clips."""
@@ -89,9 +89,8 @@ def check_packages() -> Iterator[Check]:
     for needed in asked:
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
-        try:
-            version = metadata.version(needed.name)
-        except metadata.PackageNotFoundError:
+        version = installed_version(needed.name)
+        if version is None:
             wrong.append(f"{needed.name} is missing")
             continue
         if needed.specifier.contains(version, prereleases=True):
@@ -101,7 +100,7 @@ def check_packages() -> Iterator[Check]:
     if wrong:
         yield _fail("packages", "; ".join(wrong), f"pip install --upgrade {DISTRIBUTION}")
     else:
-        yield _ok("packages", f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}, {right} needed")
+        yield _ok("packages", f"{DISTRIBUTION} {installed_version()}, {right} needed")
 
 
 def check_media() -> Iterator[Check]:

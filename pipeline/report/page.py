@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.assembly.record import versions
+from pipeline.assembly.record import package_versions
 from pipeline.errors import InputError
 from pipeline.ledger.durable import write_atomically
 from pipeline.media.pictures.numbered import check_comparable
@@ -163,7 +163,7 @@ def render(
         hidden=max(0, len(stretches) - MOST_RUNS),
         record=record,
         limit=limiting(record.busy) if record else "",
-        versions=record.versions if record else versions(),
+        versions=record.versions if record else package_versions(),
     )
 
 
