@@ -7,12 +7,47 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.api import SRFrame, enhance, enhanced_frames
+    from pipeline.errors import (
+        InputError,
+        Interrupted,
+        MediaError,
+        OutputExistsError,
+        PairingError,
+        PipelineError,
+        StageError,
+        VerificationError,
+    )
+    from pipeline.runs.run import RunResult
 
-__all__ = ["SRFrame", "enhance", "enhanced_frames"]
+__all__ = [
+    "InputError",
+    "Interrupted",
+    "MediaError",
+    "OutputExistsError",
+    "PairingError",
+    "PipelineError",
+    "RunResult",
+    "SRFrame",
+    "StageError",
+    "VerificationError",
+    "enhance",
+    "enhanced_frames",
+]
+
+_MODULES = {
+    "SRFrame": "pipeline.api",
+    "enhance": "pipeline.api",
+    "enhanced_frames": "pipeline.api",
+    "RunResult": "pipeline.runs.run",
+}  # all other names are errors
 
 
 def __getattr__(name: str) -> Any:
-    # importing the package must stay light: the command line and workers do it
+    # Loaded on first use: the command line and every worker import this package.
     if name in __all__:
-        return getattr(importlib.import_module("pipeline.api"), name)
+        return getattr(importlib.import_module(_MODULES.get(name, "pipeline.errors")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,4 +1,4 @@
-"""The pipeline from Python: a file to a file, or a file to frames."""
+"""The public functions: enhance a file into a file, or iterate over enhanced frames."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ class SRFrame:
     """One enhanced frame."""
 
     seconds: float
-    """When it is shown, on the input's clock."""
+    """Presentation time on the input's clock."""
     pts: int
-    """The same in ticks of the input's time base."""
+    """Presentation time in ticks of the input's time base."""
     rgb: Pixels
     """uint8 or uint16 H x W x 3 RGB."""
     reference: float | None
-    """Seconds from this frame to the reference it borrowed from; None for plain up-sampling."""
+    """Distance in seconds to the reference of this frame, positive if the reference is later.
+
+    None if the frame has no reference and is up-sampled."""
 
 
 def enhance(
@@ -47,10 +49,10 @@ def enhance(
     progress: Reporter | None = None,
     **options: Unpack[RunOptions],
 ) -> RunResult:
-    """Enhance a recording by its HR reference, as `pipeline run` does; returns what came of it.
+    """Enhance a recording with an HR reference, as `pipeline run` does.
 
-    `options` are those of the command with underscores: scale=4, engine="torch", crf=18,
-    ground_truth="hr.mp4", force=True. Raises PipelineError and its kinds (`pipeline.errors`).
+    `options` are those of the command, with underscores: scale=4, engine="torch", crf=18,
+    ground_truth="hr.mp4", force=True. Raises a subclass of PipelineError (`pipeline.errors`).
     """
     return run(_settings(source, reference, output, options), progress)
 
@@ -58,25 +60,27 @@ def enhance(
 def enhanced_frames(
     source: AnyPath, reference: AnyPath, **options: Unpack[RunOptions]
 ) -> Iterator[SRFrame]:
-    """Yield the enhanced frames in order of presentation, without encoding or writing anything.
+    """Yield the enhanced frames in presentation order, without encoding anything.
 
-    Few frames are in memory at a time. `options` are those of `enhance`. Raises PipelineError.
+    Holds only a few frames in memory. `options` are those of `enhance`. Raises PipelineError.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
-        # a plan names an output; nothing is ever written there
+        # A plan needs an output, but nothing is written there.
         settings = _settings(source, reference, Path(folder) / "frames.mkv", options)
         plan = settle(make_plan(settings))
+
     try:
         engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
     except EngineError as error:
         raise InputError(str(error)) from error
-    away = {choice.pts: choice.seconds for choice in plan.reference_map}
+
+    distances = {choice.pts: choice.seconds for choice in plan.reference_map}
     with closing(DecodeStage(plan_header(plan), borrow=engine.info.borrows)) as decoder:
         for task in tasks_for(plan, [segment.index for segment in plan.segments]):
             for batch in decoder.batches(task):
                 done = enhance_batch(plan, engine, batch)
                 for pts, rgb in zip(done.pts, done.frames, strict=True):
-                    yield SRFrame(plan.input.seconds(pts), pts, rgb, away[pts])
+                    yield SRFrame(plan.input.seconds(pts), pts, rgb, distances[pts])
 
 
 def _settings(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline.errors import InputError
+from pipeline import InputError, api, errors
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe
 from pipeline.schema.run_options import RunOptions
@@ -40,7 +40,7 @@ def test_frames_leave_nothing_behind(pair: tuple[Path, Path]) -> None:
     assert sorted(pair[0].parent.iterdir()) == before
 
 
-def test_the_default_output_lies_beside_the_input(pair: tuple[Path, Path]) -> None:
+def test_the_default_output_is_beside_the_input(pair: tuple[Path, Path]) -> None:
     done = pipeline.enhance(*pair, engine="bicubic", end=0.1, preset="ultrafast")
     assert done.output == str(pair[0].with_name("lr_x2.mkv"))
     with pytest.raises(InputError, match="already exists"):
@@ -57,8 +57,11 @@ def test_mistakes_are_input_errors(pair: tuple[Path, Path], tmp_path: Path) -> N
 
 
 def test_the_typed_options_are_those_that_are_checked() -> None:
-    told = set(RunOptions.__annotations__)
-    assert told == set(RunSettings.model_fields) - {"input", "ref_stream", "output"}
+    assert set(RunOptions.__annotations__) == set(RunSettings.model_fields) - {
+        "input",
+        "ref_stream",
+        "output",
+    }
 
 
 def test_a_type_checker_knows_the_options(tmp_path: Path) -> None:
@@ -75,7 +78,35 @@ def test_a_type_checker_knows_the_options(tmp_path: Path) -> None:
     assert [line.split("program.py:")[1].split(":")[0] for line in lines] == ["3", "4"]
 
 
-def test_importing_the_names_is_light_until_they_are_used() -> None:
+def test_importing_the_package_is_light() -> None:
     code = "import sys, pipeline; assert not {'torch', 'ray', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert set(pipeline.__all__) == {"SRFrame", "enhance", "enhanced_frames"}
+
+
+def test_errors_are_imported_without_torch_or_ray() -> None:
+    code = (
+        "import sys; from pipeline import InputError, PipelineError; "
+        "assert not {'torch', 'ray', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_exported_members() -> None:
+    defined = {
+        name
+        for module in (api, errors)
+        for name, value in vars(module).items()
+        if isinstance(value, type) or callable(value)
+        if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
+    }
+    helpers = {"already_there", "first_line", "no_folder"}  # for the package's own messages
+    assert set(pipeline.__all__) == defined - helpers | {"RunResult"}
+    assert pipeline.__all__ == sorted(pipeline.__all__)
+    assert set(pipeline.__all__) <= set(dir(pipeline))
+    for name in pipeline.__all__:
+        assert getattr(pipeline, name).__name__ == name
+
+
+def test_an_unknown_member_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'warp'"):
+        _ = pipeline.warp
