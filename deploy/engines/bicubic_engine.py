@@ -1,4 +1,4 @@
-"""Plain bicubic up-sampling: the control of every quality claim, the stub of every speed claim."""
+"""Plain bicubic up-sampling: the baseline of quality figures, and a fast engine for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.protocol import EngineInfo, Pixels, find_scale
 
 
 class BicubicEngine:
-    """Up-sample LR frames and ignore the references."""
+    """An engine that up-samples LR frames and ignores the references."""
 
     def __init__(self, *, threads: int | None = None, reason: str = "requested") -> None:
         if threads is not None:
@@ -27,7 +27,7 @@ class BicubicEngine:
         )
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return `lr` up-sampled to the size of `ref` (a = -0.75, OpenCV's INTER_CUBIC)."""
+        """Return `lr` up-sampled to the size of `ref` by OpenCV's INTER_CUBIC (a = -0.75)."""
         find_scale(lr, ref)
         sr = np.empty_like(ref)
         size = (ref.shape[2], ref.shape[1])

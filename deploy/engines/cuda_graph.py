@@ -1,7 +1,7 @@
-"""A network's run on a GPU, recorded once for a size and played again.
+"""CUDA graphs: the kernels of a network, captured once per input size and replayed afterwards.
 
-`fast` is about a thousand small kernels: handing them over one by one takes 16 ms a call on any
-GPU, whatever the picture's size. As a CUDA graph they are handed over together.
+`fast` consists of about a thousand small kernels. Launching them one by one takes 16 ms per call on
+any GPU, whatever the frame size; as a CUDA graph they are launched together.
 """
 
 from __future__ import annotations
@@ -21,79 +21,82 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_GRAPHS = 3
-"""Sizes that stay recorded: a clip has whole batches and a last one, tiles have a few more."""
-WARM_UP_RUNS = 2
-"""Runs before one is recorded: libraries choose their kernels and take their workspace in them."""
+MOST_GRAPHS = 3  # a clip has full batches and a last one; tiles add a few more sizes
+WARM_UP_RUNS = 2  # before the capture: libraries choose kernels and allocate workspace
 
 Work = Callable[..., Tensor]
 
 
 class CudaGraph:
-    """One piece of work for inputs of fixed sizes."""
+    """The captured work for inputs of fixed sizes."""
 
     def __init__(self, work: Work, inputs: Sequence[Tensor], pool: _POOL_HANDLE) -> None:
-        self._inputs = [given.clone() for given in inputs]
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        self._inputs = [tensor.clone() for tensor in inputs]
+
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
             for _ in range(WARM_UP_RUNS):
                 work(*self._inputs)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(side_stream)
+
         self._graph = torch.cuda.CUDAGraph()
-        # the threads that decode and encode may go on meanwhile
+        # thread_local, so that threads which decode and encode do not break the capture
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._output = work(*self._inputs)
 
     def __call__(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return what the work makes of `inputs`; it is overwritten by the next call."""
-        for held, given in zip(self._inputs, inputs, strict=True):
-            held.copy_(given)
+        """Return the output of the work for `inputs`; the next call overwrites it."""
+        for static, tensor in zip(self._inputs, inputs, strict=True):
+            static.copy_(tensor)
         self._graph.replay()
         return self._output
 
 
 class CudaGraphCache:
-    """The recordings of one network, the sizes used last, in one pool of memory.
+    """The CUDA graphs of one network for the sizes used last, in one memory pool.
 
-    They share memory, so what one returned has to be read before another plays.
+    The graphs share memory, so the output of one must be read before another one runs.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, CudaGraph] = OrderedDict()
-        self._plain: set[Hashable] = set()
-        """What could not be recorded."""
+        self._graphs: OrderedDict[Hashable, CudaGraph] = OrderedDict()
+        self._uncapturable: set[Hashable] = set()
         self._pool: _POOL_HANDLE | None = None
 
-    def play(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Tensor:
-        """Return `work(*inputs)`, recorded under `key` at the first call.
+    def run(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Tensor:
+        """Return `work(*inputs)`, captured under `key` in the first call and replayed later.
 
-        `key` stands for the work and for the sizes and types of the inputs. Where it cannot be
-        recorded (mostly for want of memory), the work is done as it is; raises what it raises then.
+        `key` identifies the work and the sizes and types of the inputs. Work that cannot be
+        captured, mostly for lack of memory, runs directly and raises its own errors.
         """
-        if key in self._plain:
+        if key in self._uncapturable:
             return work(*inputs)
-        recording = self._kept.pop(key, None)
-        if recording is None:
-            while len(self._kept) >= MOST_GRAPHS:
-                self._kept.popitem(last=False)
-            try:
-                recording = self._record(work, inputs)
-            except RuntimeError as error:  # torch.OutOfMemoryError is one
-                if not is_out_of_memory(error):
-                    logger.warning("no CUDA graph is recorded: %s", str(error).partition("\n")[0])
-                self._plain.add(key)
-                self._forget()
-                return work(*inputs)
-        self._kept[key] = recording
-        return recording(inputs)
 
-    def _record(self, work: Work, inputs: Sequence[Tensor]) -> CudaGraph:
+        graph = self._graphs.pop(key, None)
+        if graph is None:
+            while len(self._graphs) >= MOST_GRAPHS:
+                self._graphs.popitem(last=False)
+            try:
+                graph = self._capture(work, inputs)
+            except RuntimeError as error:  # includes torch.OutOfMemoryError
+                if not is_out_of_memory(error):
+                    first_line = str(error).partition("\n")[0]
+                    logger.warning("cannot capture a CUDA graph: %s", first_line)
+                self._uncapturable.add(key)
+                self._release_graphs()
+                return work(*inputs)
+
+        # at the end, as the one used last
+        self._graphs[key] = graph
+        return graph(inputs)
+
+    def _capture(self, work: Work, inputs: Sequence[Tensor]) -> CudaGraph:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         return CudaGraph(work, inputs, self._pool)
 
-    def _forget(self) -> None:
-        self._kept.clear()
+    def _release_graphs(self) -> None:
+        self._graphs.clear()
         self._pool = None
         torch.cuda.empty_cache()

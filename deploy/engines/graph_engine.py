@@ -1,4 +1,4 @@
-"""What engines that run exported graphs have in common."""
+"""The base class of engines that run exported graphs on a CPU."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from deploy.export.stored import get_or_export_graph, load_model_network
 from deploy.memory import is_out_of_memory
 from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale, pad_to_multiple
 
-BYTES_PER_PIXEL = 900
-"""Working memory for each output pixel of a frame, `fast` on a CPU; measured."""
+BYTES_PER_PIXEL = 900  # working memory per output pixel of a frame, measured for `fast` on a CPU
 
 
-class _Kept(NamedTuple):
-    """The last reference and what was computed from it."""
+class _LastReference(NamedTuple):
+    """The last reference and the tensors computed from it."""
 
     pixels: Pixels
     scale: int
@@ -30,14 +29,16 @@ class _Kept(NamedTuple):
 
 
 class GraphEngine:
-    """Feed whole pixels to exported graphs, frames of a batch side by side on a CPU."""
+    """An engine whose exported graphs compute the frames of a batch in parallel on a CPU."""
 
     name: str
+    compiles_shapes = False
+    """Whether a graph is compiled separately for each height and width."""
 
     def __init__(
         self, model: str = "fast", *, threads: int | None = None, reason: str = "requested"
     ) -> None:
-        device = self._start()
+        device = self._load_library()
         network = load_model_network(model)
         self._model = model
         self._threads = threads or len(os.sched_getaffinity(0))
@@ -46,7 +47,7 @@ class GraphEngine:
         self._graphs: dict[tuple[int, str], list[bytes]] = {}
         self._runs: dict[tuple[int, str, tuple[int, int] | None], list[RunGraph]] = {}
         self._lock = threading.Lock()
-        self._kept: _Kept | None = None
+        self._last: _LastReference | None = None
         self.info = EngineInfo(
             name=self.name,
             device=device,
@@ -58,21 +59,18 @@ class GraphEngine:
             context=CONTEXT,
         )
 
-    def _start(self) -> str:
-        """Load the library and return the device; EngineError when it cannot be had."""
+    def _load_library(self) -> str:
+        """Load the library and return the device; raises EngineError if that fails."""
         raise NotImplementedError
 
-    def _compile(
+    def _compile_graphs(
         self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
     ) -> list[RunGraph]:
-        """Return a function for each graph; `size` is None unless `compiles_shapes`."""
+        """Return a function for each graph; `size` is None unless `compiles_shapes` is True."""
         raise NotImplementedError
 
-    compiles_shapes = False
-    """Whether a graph is compiled for each height and width anew."""
-
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames, shape and dtype of `ref`; see Engine.enhance."""
+        """Return SR frames, with the shape and dtype of `ref`; see Engine.enhance."""
         scale = find_scale(lr, ref)
         try:
             return self._enhance(lr, ref, scale)
@@ -87,8 +85,10 @@ class GraphEngine:
     def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:
         height, width = ref.shape[1:3]
         multiple = self.info.multiple
-        lr, ref = pad_to_multiple(lr, multiple // scale), pad_to_multiple(ref, multiple)
+        lr = pad_to_multiple(lr, multiple // scale)
+        ref = pad_to_multiple(ref, multiple)
         runs = self._runs_for(scale, cast(PixelType, str(ref.dtype)), ref.shape[1:3])
+
         prepared = [self._prepare(runs, frame, scale) for frame in ref]
         frames = self._pool.map(
             lambda i: runs[-1](self._inputs(lr[i : i + 1], ref[i : i + 1], prepared[i]))[0],
@@ -103,14 +103,14 @@ class GraphEngine:
         return dict(zip(names, (lr, ref, *prepared), strict=True))
 
     def _prepare(self, runs: list[RunGraph], ref: Pixels, scale: int) -> list[NDArray[Any]]:
-        """Return what the frames need of one reference, or the last one's if it is the same."""
+        """Return the tensors computed from one reference, reused if it equals the last one."""
         if len(self._parts) == 1:
             return []
-        kept = self._kept
-        if kept is None or kept.scale != scale or not np.array_equal(kept.pixels, ref):
-            kept = _Kept(ref.copy(), scale, runs[0]({"ref": ref[None]}))
-            self._kept = kept
-        return kept.prepared
+        last = self._last
+        if last is None or last.scale != scale or not np.array_equal(last.pixels, ref):
+            last = _LastReference(ref.copy(), scale, runs[0]({"ref": ref[None]}))
+            self._last = last
+        return last.prepared
 
     def _runs_for(self, scale: int, pixels: PixelType, size: tuple[int, ...]) -> list[RunGraph]:
         with self._lock:
@@ -119,7 +119,8 @@ class GraphEngine:
                 specs = [GraphSpec(part, scale, pixels) for part in self._parts]
                 graphs = [get_or_export_graph(self._model, spec).read() for spec in specs]
                 self._graphs[scale, pixels] = graphs
+
             shape = (size[0], size[1]) if self.compiles_shapes else None
             if (scale, pixels, shape) not in self._runs:
-                self._runs[scale, pixels, shape] = self._compile(graphs, shape, scale)
+                self._runs[scale, pixels, shape] = self._compile_graphs(graphs, shape, scale)
             return self._runs[scale, pixels, shape]

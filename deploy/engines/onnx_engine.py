@@ -1,4 +1,4 @@
-"""onnxruntime on the CPU, or on a CUDA device where its provider is installed."""
+"""onnxruntime on the CPU, or on a CUDA device if its provider is installed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from deploy.export.session import RunGraph, create_session, has_cuda_provider
 
 
 class OnnxEngine(GraphEngine):
-    """Run the exported network by onnxruntime, each frame on one thread."""
+    """Run the exported network on onnxruntime, each frame on one thread."""
 
     name = "onnx"
 
-    def _start(self) -> str:
+    def _load_library(self) -> str:
         return "cuda:0" if has_cuda_provider() else "cpu"
 
-    def _compile(
+    def _compile_graphs(
         self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
     ) -> list[RunGraph]:
         return [create_session(graph, threads=1) for graph in graphs]

@@ -15,9 +15,9 @@ from deploy.protocol import EngineError
 
 
 def import_openvino() -> Any:
-    """Return the package; EngineError when it is missing or broken.
+    """Return the package; raises EngineError if it is missing or broken.
 
-    It calls home only from `convert_model`, which is not used here.
+    It sends telemetry only from `convert_model`, which is not used here.
     """
     try:
         import openvino as ov
@@ -30,28 +30,28 @@ def import_openvino() -> Any:
 
 
 class OpenvinoEngine(GraphEngine):
-    """Run the exported network by OpenVINO, compiled for each size, each frame on one thread.
+    """Run the exported network on OpenVINO, compiled for each size, each frame on one thread.
 
-    A graph of any size takes twice as long as one of a fixed size.
+    A graph of dynamic size takes twice as long as one of a fixed size.
     """
 
     name = "openvino"
     compiles_shapes = True
 
-    def _start(self) -> str:
+    def _load_library(self) -> str:
         self._core = import_openvino().Core()
         return "cpu"
 
-    def _compile(
+    def _compile_graphs(
         self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
     ) -> list[RunGraph]:
         assert size is not None
-        return [self._compiled(graph, size, scale) for graph in graphs]
+        return [self._compile_graph(graph, size, scale) for graph in graphs]
 
-    def _compiled(self, graph: bytes, size: tuple[int, int], scale: int) -> RunGraph:
+    def _compile_graph(self, graph: bytes, size: tuple[int, int], scale: int) -> RunGraph:
         try:
             model = self._core.read_model(graph)
-            shapes = {i.any_name: _shape(i.any_name, size, scale) for i in model.inputs}
+            shapes = {i.any_name: _input_shape(i.any_name, size, scale) for i in model.inputs}
             for parameter in model.inputs:
                 known = parameter.partial_shape
                 channels = [known[axis] for axis in range(4)]
@@ -66,7 +66,7 @@ class OpenvinoEngine(GraphEngine):
                 {
                     "INFERENCE_PRECISION_HINT": "f32",
                     "INFERENCE_NUM_THREADS": self._threads,
-                    # as many requests at once as there are threads: one thread for each frame
+                    # one stream per thread, so that each frame runs on one thread
                     "NUM_STREAMS": self._threads,
                     "ENABLE_CPU_PINNING": False,
                 },
@@ -74,24 +74,24 @@ class OpenvinoEngine(GraphEngine):
         except RuntimeError as error:
             raise EngineError(f"OpenVINO refuses the graph: {error}; try --engine torch") from error
 
-        # exporters drop inputs that nothing depends on
+        # the exporter drops inputs that the outputs do not depend on
         names = set(shapes)
 
         def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
             request = compiled.create_infer_request()
             request.infer({name: array for name, array in inputs.items() if name in names})
-            # copies: the request's memory goes with it
+            # copied, because the outputs are freed with the request
             return [np.array(output.data) for output in request.output_tensors]
 
         return run
 
 
-def _shape(name: str, size: tuple[int, int], scale: int) -> list[int | None]:
-    """Return the shape of an input for output frames of `size`; None for channels."""
+def _input_shape(name: str, size: tuple[int, int], scale: int) -> list[int | None]:
+    """Return the shape of an input for output frames of `size`, with None for its channels."""
     height, width = size
     if name == "lr":
         return [1, height // scale, width // scale, 3]
     if name == "ref":
         return [1, height, width, 3]
-    k = 1 if name == PREPARED_TENSORS[0] else int(name[1:])
-    return [1, None, height // k, width // k]
+    divisor = 1 if name == PREPARED_TENSORS[0] else int(name[1:])
+    return [1, None, height // divisor, width // divisor]

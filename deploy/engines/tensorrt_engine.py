@@ -1,4 +1,4 @@
-"""TensorRT, or TensorRT for RTX, on the GPU at hand."""
+"""TensorRT, or TensorRT for RTX, on this machine's GPU."""
 
 from __future__ import annotations
 
@@ -27,27 +27,25 @@ from deploy.trt.program import Program, ProgramRun
 from deploy.trt.stored_plans import get_or_build_plan
 from deploy.trt.transfers import TransferRing
 
-BYTES_PER_PIXEL = 700
-"""Working memory for each output pixel: PyTorch's on a CPU, as no GPU has been measured."""
-MOST_SIZES = 4
-"""Sizes that stay ready; a tile grid has no more, and each holds memory."""
+BYTES_PER_PIXEL = 700  # working memory per output pixel, measured for PyTorch on a CPU
+MOST_SIZES = 4  # that stay ready; each holds memory, and a grid of tiles has no more
 _log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Station:
-    """All that is ready for one size: frames, height, width, scale and type."""
+class _PreparedSize:
+    """Buffers and programs for one size: frames, height, width, scale and type."""
 
     ring: TransferRing
     prepare: ProgramRun | None
     frame: ProgramRun
-    held: list[int | None]
-    """Which reference each place of the batch holds."""
+    loaded: list[int | None]
+    """The number of the reference in each position of the batch."""
     prepared: int | None = None
-    """Which reference `prepare` has seen last."""
+    """The number of the reference that `prepare` computed last."""
 
 
-class _Key(NamedTuple):
+class _SizeKey(NamedTuple):
     shape: Shape
     scale: int
     pixels: str
@@ -59,10 +57,10 @@ def _log_progress(phase: str, done: int, total: int) -> None:
 
 
 class TensorrtEngine:
-    """Run plans built for this GPU; frames are copied while others are worked on.
+    """Run plans built for this GPU, and copy frames while others are computed.
 
-    Raises EngineError, in one line and before a plan is touched, without a driver, a GPU or a
-    TensorRT that works.
+    Raises EngineError, in one line and before it reads a plan, if the driver, the GPU or TensorRT
+    is missing or broken.
     """
 
     def __init__(
@@ -73,18 +71,20 @@ class TensorrtEngine:
         reason: str = "requested",
         precision: Precision = "fp16",
         device: Device | None = None,
-        flavour: TensorrtLibrary | None = None,
+        library: TensorrtLibrary | None = None,
         registry: Registry | None = None,
         progress: Progress = _log_progress,
     ) -> None:
         self._device = device or Cuda()
-        self._flavour = flavour or find_library()
+        self._library = library or find_library()
         network = load_model_network(model)
-        self._model, self._precision, self._progress = model, precision, progress
+        self._model = model
+        self._precision = precision
+        self._progress = progress
         self._parts = list_parts(network)
         self._registry = registry or Registry()
         self._programs: dict[tuple[str, SizeRange], Program] = {}
-        self._stations: OrderedDict[_Key, _Station] = OrderedDict()
+        self._sizes: OrderedDict[_SizeKey, _PreparedSize] = OrderedDict()
         self._reference: tuple[int, Pixels] | None = None
         self._lock = threading.Lock()
         self.info = EngineInfo(
@@ -94,28 +94,29 @@ class TensorrtEngine:
             precision=precision,
             multiple=network.multiple,
             bytes_per_pixel=BYTES_PER_PIXEL,
-            reason=f"{reason}; {self._flavour.name}",
+            reason=f"{reason}; {self._library.name}",
             context=CONTEXT,
         )
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames, shape and dtype of `ref`; see Engine.enhance.
+        """Return SR frames, with the shape and dtype of `ref`; see Engine.enhance.
 
-        Raises OutOfMemory, after giving all memory back, when the GPU has too little.
+        Raises OutOfMemory, after releasing all memory, if the GPU has too little.
         """
         scale = find_scale(lr, ref)
         multiple = self.info.multiple
-        whole_lr, whole_ref = pad_to_multiple(lr, multiple // scale), pad_to_multiple(ref, multiple)
+        padded_lr = pad_to_multiple(lr, multiple // scale)
+        padded_ref = pad_to_multiple(ref, multiple)
         sr = np.empty_like(ref)
         with self._lock:
             try:
-                self._enhance(whole_lr, whole_ref, sr, scale)
+                self._enhance(padded_lr, padded_ref, sr, scale)
             except (torch.OutOfMemoryError, OutOfMemory) as error:
-                # or the buffers of the attempt would live as long as the error
+                # the frames of the traceback hold the buffers of the attempt
                 traceback.clear_frames(error.__traceback__)
-                self._stations.clear()
+                self._sizes.clear()
                 self._programs.clear()
-                self._device.forget()
+                self._device.release_memory()
                 raise OutOfMemory(
                     f"found too little memory on {self.info.device} for {len(lr)} frames of "
                     f"{ref.shape[2]}x{ref.shape[1]}; try a smaller --batch"
@@ -126,75 +127,82 @@ class TensorrtEngine:
         height, width = ref.shape[1:3]
         at_once = min(frames_at_once(height, width), len(lr))
         full = len(lr) // at_once * at_once
+
+        # full batches, then a smaller one for the rest
         for start, stop in ((0, full), (full, len(lr))):
             if start == stop:
                 continue
             count = min(at_once, stop - start)
-            station = self._station(_Key((count, height, width), scale, str(ref.dtype)))
+            ready = self._prepare_size(_SizeKey((count, height, width), scale, str(ref.dtype)))
 
             def chunks(start: int = start, stop: int = stop, count: int = count) -> Iterator[slice]:
                 yield from (slice(i, i + count) for i in range(start, stop, count))
 
-            def work(frames: slice, lr: Tensor, sr: Tensor, station: _Station = station) -> None:
-                self._set_references(station, ref[frames])
-                station.frame.tensors["lr"].copy_(lr)
-                station.frame(station.ring.work)
-                sr.copy_(station.frame.tensors["sr"])
+            def work(frames: slice, lr: Tensor, sr: Tensor, ready: _PreparedSize = ready) -> None:
+                self._set_references(ready, ref[frames])
+                ready.frame.tensors["lr"].copy_(lr)
+                ready.frame(ready.ring.stream)
+                sr.copy_(ready.frame.tensors["sr"])
 
-            station.ring.run(lr, sr, chunks(), work)
+            ready.ring.run(lr, sr, chunks(), work)
 
-    def _set_references(self, station: _Station, ref: Pixels) -> None:
-        """Bring references to the device, and what depends on them alone, where they changed."""
-        for place, pixels in enumerate(ref):
-            token = self._token(pixels)
-            if station.held[place] == token:
+    def _set_references(self, ready: _PreparedSize, ref: Pixels) -> None:
+        """Copy references that changed to the device, and compute what depends on them alone."""
+        for position, pixels in enumerate(ref):
+            number = self._reference_number(pixels)
+            if ready.loaded[position] == number:
                 continue
-            # from memory that is not pinned, so that it is there when this returns
-            on_device = torch.from_numpy(np.ascontiguousarray(pixels))
-            if "ref" in station.frame.tensors:
-                station.frame.tensors["ref"][place].copy_(on_device)
-            if station.prepare is not None:
-                if station.prepared != token:
-                    station.prepare.tensors["ref"][0].copy_(on_device)
-                    station.prepare(station.ring.work)
-                    station.prepared = token
-                for name, tensor in station.frame.tensors.items():
-                    if name in station.prepare.tensors and name != "ref":
-                        tensor[place].copy_(station.prepare.tensors[name][0])
-            station.held[place] = token
 
-    def _token(self, pixels: Pixels) -> int:
-        """Return a number that is the same for the same reference as the last."""
+            # not pinned, so that the copies are complete when `copy_` returns
+            reference = torch.from_numpy(np.ascontiguousarray(pixels))
+            if "ref" in ready.frame.tensors:
+                ready.frame.tensors["ref"][position].copy_(reference)
+            if ready.prepare is not None:
+                if ready.prepared != number:
+                    ready.prepare.tensors["ref"][0].copy_(reference)
+                    ready.prepare(ready.ring.stream)
+                    ready.prepared = number
+                for name, tensor in ready.frame.tensors.items():
+                    if name in ready.prepare.tensors and name != "ref":
+                        tensor[position].copy_(ready.prepare.tensors[name][0])
+            ready.loaded[position] = number
+
+    def _reference_number(self, pixels: Pixels) -> int:
+        """Return the number of a reference: a new one unless it equals the last reference."""
         if self._reference is None or not np.array_equal(self._reference[1], pixels):
             number = 0 if self._reference is None else self._reference[0] + 1
-            self._reference = number, pixels.copy()
+            self._reference = (number, pixels.copy())
         return self._reference[0]
 
-    def _station(self, key: _Key) -> _Station:
-        if key in self._stations:
-            self._stations.move_to_end(key)
-            return self._stations[key]
-        while len(self._stations) >= MOST_SIZES:
-            self._stations.popitem(last=False)
+    def _prepare_size(self, key: _SizeKey) -> _PreparedSize:
+        """Return the buffers and programs for a size; the size used longest ago is dropped."""
+        if key in self._sizes:
+            self._sizes.move_to_end(key)
+            return self._sizes[key]
+        while len(self._sizes) >= MOST_SIZES:
+            self._sizes.popitem(last=False)
+
         count, height, width = key.shape
         runs = [self._run(part, key) for part in self._parts]
-        dtype = torch.uint8 if key.pixels == "uint8" else torch.uint16
-        small = count, height // key.scale, width // key.scale, 3
-        ring = TransferRing(self._device, small, (count, height, width, 3), dtype)
-        prepare = runs[0] if len(runs) > 1 else None
-        station = _Station(ring, prepare, runs[-1], [None] * count)
-        self._stations[key] = station
-        return station
 
-    def _run(self, part: str, key: _Key) -> ProgramRun:
+        dtype = torch.uint8 if key.pixels == "uint8" else torch.uint16
+        lr_shape = (count, height // key.scale, width // key.scale, 3)
+        ring = TransferRing(self._device, lr_shape, (count, height, width, 3), dtype)
+        prepare = runs[0] if len(runs) > 1 else None
+        ready = _PreparedSize(ring, prepare, runs[-1], [None] * count)
+
+        self._sizes[key] = ready
+        return ready
+
+    def _run(self, part: str, key: _SizeKey) -> ProgramRun:
         count, height, width = key.shape
-        # TensorRT knows no uint16
+        # TensorRT does not support uint16
         pixels: PixelType = "uint8" if key.pixels == "uint8" else "int32"
         spec = GraphSpec(part, key.scale, pixels, self._precision, "tensorrt")  # type: ignore[arg-type]
-        program = self._program(spec, SizeRange.of(height, width))
-        shape = (1 if part == "prepare" else count), height, width
+        program = self._program(spec, SizeRange.for_frames(height, width))
+        shape = ((1 if part == "prepare" else count), height, width)
         shapes = {
-            name: input_shape(name, program.declared(name), shape, key.scale)
+            name: input_shape(name, program.declared_shape(name), shape, key.scale)
             for name in program.inputs
         }
         return ProgramRun(program, shapes)
@@ -205,10 +213,10 @@ class TensorrtEngine:
                 self._model,
                 spec,
                 sizes,
-                self._flavour,
+                self._library,
                 self._device.gpu,
                 self._registry,
                 self._progress,
             )
-            self._programs[spec.name, sizes] = Program(entry.read(), self._flavour, self._device)
+            self._programs[spec.name, sizes] = Program(entry.read(), self._library, self._device)
         return self._programs[spec.name, sizes]

@@ -1,4 +1,4 @@
-"""The network in PyTorch: the engine every other engine is held against."""
+"""The network in PyTorch: the engine with which all others are compared."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from deploy.export.lowering import Precision, lower_network
 from deploy.memory import is_out_of_memory
 from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale
 
-MEASURED_BYTES_PER_PIXEL = 700
-"""Growth of the process per output pixel of a batch, `fast` on a CPU."""
+MEASURED_BYTES_PER_PIXEL = 700  # growth of the process per output pixel of a batch, `fast`, CPU
 
 
-class _Kept(NamedTuple):
-    """The last reference and what was computed from it."""
+class _LastReference(NamedTuple):
+    """The last reference and the tensors computed from it."""
 
     pixels: Pixels
     scale: int
@@ -30,17 +29,17 @@ class _Kept(NamedTuple):
 
 
 def device_name(device: torch.device) -> str:
-    """Return `cpu`, or the CUDA device with the name of the card."""
+    """Return `cpu`, or the CUDA device followed by the name of the GPU."""
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return str(device)
 
 
 class TorchEngine:
-    """Run CrossNet++ eagerly, channels last; on a GPU with convolutions in float16.
+    """Run CrossNet++ eagerly, channels last, with convolutions in float16 on a GPU.
 
-    On a CPU the frames of a batch run side by side, each on its share of the threads: fewer threads
-    wait for each other than when all of them work on one frame.
+    On a CPU the frames of a batch run in parallel, each on its share of the threads, because
+    threads that work on one frame wait for each other.
     """
 
     def __init__(
@@ -59,16 +58,16 @@ class TorchEngine:
             # coordinates, warps and sums stay float32
             lower_network(network, precision)
         elif on_gpu:
-            # what judges others is not to be rounded to 10 bits itself
+            # the baseline of the self-tests must not be rounded to the 10 bits of TF32
             torch.backends.cudnn.allow_tf32 = False
         self.network = network.to(self.device)
-        # NHWC is the layout the convolution kernels of both CPU and tensor cores work in
+        # channels last is the native layout of convolutions on CPUs and tensor cores
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._threads = threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
-        self._kept: _Kept | None = None
-        self.recordings = CudaGraphCache() if on_gpu else None
-        """None: every kernel is handed over by itself."""
+        self._last: _LastReference | None = None
+        self.cuda_graphs = CudaGraphCache() if on_gpu else None
+        """None to launch every kernel separately."""
         self.info = EngineInfo(
             name="torch",
             device=device_name(self.device),
@@ -81,12 +80,12 @@ class TorchEngine:
         )
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames, shape and dtype of `ref`; see Engine.enhance."""
+        """Return SR frames, with the shape and dtype of `ref`; see Engine.enhance."""
         scale = find_scale(lr, ref)
         height, width = ref.shape[1:3]
         try:
             return self._enhance(lr, ref, scale)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one, a CPU's has no class
+        except RuntimeError as error:  # includes torch.OutOfMemoryError; on a CPU there is no class
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemory(
@@ -110,22 +109,22 @@ class TorchEngine:
 
     @torch.inference_mode()
     def _references(self, ref: Pixels, scale: int) -> list[Prepared] | list[Tensor]:
-        """Return what each frame needs of its reference, made by all threads."""
+        """Return the prepared reference of each frame, computed by all threads."""
         network = self.network
         if isinstance(network, CrossNetFast):
             return [self._prepare(network, frame, scale) for frame in ref]
         return [self._on_device(frame[None]) for frame in ref]
 
     def _prepare(self, network: CrossNetFast, ref: Pixels, scale: int) -> Prepared:
-        """Prepare one H x W x 3 reference, or take the last one's if it is the same.
+        """Prepare one H x W x 3 reference, or reuse the last one if it is equal.
 
-        Always one at a time, so that the bits do not depend on what was kept.
+        References are never prepared in batches, so that the bits do not depend on the reuse.
         """
-        kept = self._kept
-        if kept is not None and kept.scale == scale and np.array_equal(kept.pixels, ref):
-            return kept.prepared
+        last = self._last
+        if last is not None and last.scale == scale and np.array_equal(last.pixels, ref):
+            return last.prepared
         prepared = network.prepare(self._on_device(ref[None]), scale)
-        self._kept = _Kept(ref.copy(), scale, prepared)
+        self._last = _LastReference(ref.copy(), scale, prepared)
         return prepared
 
     def _on_device(self, frames: Pixels) -> Tensor:
@@ -140,26 +139,26 @@ class TorchEngine:
         shape: tuple[int, ...],
         threads: int,
     ) -> Pixels:
-        """Return SR frames for `lr` on `threads` of the CPU, cut to the size of `shape`."""
+        """Return SR frames for `lr`, cropped to `shape`, computed on `threads` CPU threads."""
         torch.set_num_threads(threads)
 
         def work(pixels: Tensor, *tensors: Tensor) -> Tensor:
             return self._pixels(pixels, tensors, scale, shape)
 
         inputs = (torch.from_numpy(lr).to(self.device), *_tensors(references))
-        if self.recordings is None:
+        if self.cuda_graphs is None:
             sr = work(*inputs)
         else:
-            sr = self.recordings.play((lr.shape, lr.dtype.str, scale, shape), work, inputs)
+            sr = self.cuda_graphs.run((lr.shape, lr.dtype.str, scale, shape), work, inputs)
         if not sr.is_cuda:
             return cast(Pixels, sr.numpy())
-        # page-locked: a copy into ordinary memory goes through a buffer of the driver's
+        # page-locked, because other memory is copied through a buffer of the driver
         return cast(Pixels, torch.empty_like(sr, device="cpu", pin_memory=True).copy_(sr).numpy())
 
     def _pixels(
         self, lr: Tensor, references: tuple[Tensor, ...], scale: int, shape: tuple[int, ...]
     ) -> Tensor:
-        """Return SR frames as `lr` is, on its device, from what `_tensors` made of references."""
+        """Return SR frames of the type and on the device of `lr`, from the output of `_tensors`."""
         network = self.network
         planes = _planes(lr, network.multiple // scale)
         if isinstance(network, CrossNetFast):
@@ -169,21 +168,21 @@ class TorchEngine:
         else:
             sr = network(planes, *references).sr
         sr = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(torch.iinfo(lr.dtype).max).round_()
-        # torch has no arithmetic on uint16 but converts to it
+        # torch converts to uint16 but has no arithmetic on it
         return sr.permute(0, 2, 3, 1).to(lr.dtype).contiguous()
 
 
 def _planes(frames: Tensor, multiple: int) -> Tensor:
-    """Return N x 3 x H x W float32 in 0..1, padded, of uint8 or uint16 N x H x W x 3."""
+    """Convert uint8 or uint16 N x H x W x 3 to padded float32 N x 3 x H x W in 0..1."""
     planes = frames.permute(0, 3, 1, 2).float().mul_(1 / torch.iinfo(frames.dtype).max)
     height, width = planes.shape[-2:]
     return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 def _tensors(references: list[Prepared] | list[Tensor]) -> list[Tensor]:
-    """Return the references of a batch, joined, as tensors alone: fields of Prepared in order."""
-    flat = [
+    """Return the references of a batch as tensors, one for each field of Prepared, in order."""
+    fields = [
         [one.ref, one.luma, one.unsharp, *one.features] if isinstance(one, Prepared) else [one]
         for one in references
     ]
-    return [torch.cat(same) if len(same) > 1 else same[0] for same in zip(*flat, strict=True)]
+    return [torch.cat(field) if len(field) > 1 else field[0] for field in zip(*fields, strict=True)]

@@ -1,4 +1,4 @@
-"""Build a plan in a child process: a crash, a hang and Ctrl-C stay outside."""
+"""Build a plan in a child process, which may crash, hang, or be interrupted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from deploy.trt.library import TensorrtError, child_environment
 
 
 class BuiltPlan(NamedTuple):
-    """What a child process has made."""
+    """The result of a child process."""
 
     plan: bytes
     timing: bytes
-    """The timing cache, or nothing."""
+    """The timing cache, or empty."""
 
 
 def ignore_progress(_phase: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
+    """Discard progress."""
 
 
 def build_plan(
@@ -32,28 +32,30 @@ def build_plan(
     timing: bytes | None = None,
     progress: Progress = ignore_progress,
 ) -> BuiltPlan:
-    """Return what TensorRT makes of the ONNX file `graph`.
+    """Return the plan that TensorRT builds from the ONNX file `graph`.
 
-    Raises TensorrtError for what it refuses and when it crashes. An interrupt ends the child at
-    once and leaves nothing behind.
+    Raises TensorrtError if TensorRT refuses the graph or crashes. An interrupt ends the child at
+    once and leaves no files.
     """
     with tempfile.TemporaryDirectory(prefix="tensorrt-") as name:
         folder = Path(name)
         (folder / GRAPH).write_bytes(graph)
-        (folder / REQUEST).write_text(json.dumps(request.facts()))
+        (folder / REQUEST).write_text(json.dumps(request.to_json()))
         if timing is not None:
             (folder / TIMING).write_bytes(timing)
+
         status = _run(folder, progress)
         if status < 0:
             raise TensorrtError(
-                f"{request.flavour.name} crashed while it built (signal {-status}); "
+                f"{request.library.name} crashed while it built (signal {-status}); "
                 "try --engine torch"
             )
         if (folder / FAILED).exists():
             raise TensorrtError((folder / FAILED).read_text())
         if status or not (folder / PLAN).exists():
             lines = (folder / "stderr").read_text(errors="replace").strip().splitlines()
-            raise TensorrtError(f"{request.flavour.name} built nothing: {(lines or ['?'])[-1]}")
+            raise TensorrtError(f"{request.library.name} built nothing: {(lines or ['?'])[-1]}")
+
         cache = folder / TIMING
         return BuiltPlan(
             (folder / PLAN).read_bytes(), cache.read_bytes() if cache.exists() else b""
@@ -62,8 +64,8 @@ def build_plan(
 
 def _run(folder: Path, progress: Progress) -> int:
     """Return the exit status of the child, negative for a signal."""
-    here = str(Path(__file__).parents[2])
-    path = [here, *(p for p in sys.path if p)]
+    package_root = str(Path(__file__).parents[2])
+    path = [package_root, *(entry for entry in sys.path if entry)]
     with (
         (folder / "stderr").open("wb") as stderr,
         subprocess.Popen(
@@ -73,14 +75,14 @@ def _run(folder: Path, progress: Progress) -> int:
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            # Ctrl-C is for the parent, which then ends the child
+            # Ctrl-C reaches only the parent, which then ends the child
             start_new_session=True,
         ) as child,
     ):
         try:
             assert child.stdout is not None
             for line in child.stdout:
-                if (step := _step(line)) is not None:
+                if (step := _parse_step(line)) is not None:
                     progress(*step)
             return child.wait()
         except BaseException:
@@ -89,8 +91,8 @@ def _run(folder: Path, progress: Progress) -> int:
             raise
 
 
-def _step(line: str) -> tuple[str, int, int] | None:
-    """Return the phase, steps done and steps of a line; None for what libraries print."""
+def _parse_step(line: str) -> tuple[str, int, int] | None:
+    """Return phase, finished steps and all steps, or None for a line that a library printed."""
     try:
         phase, done, total = json.loads(line)
         return str(phase), int(done), int(total)

@@ -1,4 +1,4 @@
-"""Make a plan of a graph; `python -m deploy.trt.building FOLDER` is the child that does it."""
+"""Build a plan from a graph; `python -m deploy.trt.building FOLDER` runs as a child process."""
 
 from __future__ import annotations
 
@@ -14,55 +14,56 @@ from typing import Any
 from deploy.trt.library import TensorrtError, TensorrtLibrary
 from deploy.trt.profiles import SizeRange, input_shape
 
+# receives a phase, the number of finished steps, and of all steps
 Progress = Callable[[str, int, int], None]
-"""Told the phase, and how many of its steps are done, of how many."""
-GRAPH, PLAN, TIMING, REQUEST, FAILED = "graph.onnx", "plan", "timing", "request.json", "failed.txt"
-DEFAULT_WORKSPACE = 1 << 37
-"""Bytes that a kernel may ask for where no GPU says how much there is; nothing is taken here."""
+
+# files in the folder that parent and child share
+GRAPH = "graph.onnx"
+PLAN = "plan"
+TIMING = "timing"
+REQUEST = "request.json"
+FAILED = "failed.txt"
+
+DEFAULT_WORKSPACE = 1 << 37  # limit in bytes per kernel if no GPU is known; nothing is allocated
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """All that decides a plan besides its graph."""
+    """All that determines a plan besides its graph."""
 
     module: str
     version: str
     scale: int
     sizes: tuple[SizeRange, ...]
     targets: tuple[str, ...] = ()
-    """Compute capabilities, `sm89`; none: that of the GPU at hand."""
+    """Compute capabilities such as `sm89`; empty for that of this machine's GPU."""
     workspace: int = DEFAULT_WORKSPACE
     level: int = 3
     """TensorRT's optimisation level, 0..5."""
 
     @property
-    def flavour(self) -> TensorrtLibrary:
-        """Which TensorRT."""
+    def library(self) -> TensorrtLibrary:
+        """The TensorRT that builds the plan."""
         return TensorrtLibrary(self.module, self.version)
 
-    def facts(self) -> dict[str, Any]:
-        """Return it as values of JSON."""
-        return {**asdict(self), "sizes": [sizes.facts() for sizes in self.sizes]}
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as JSON values."""
+        return {**asdict(self), "sizes": [sizes.to_json() for sizes in self.sizes]}
 
     @classmethod
-    def read(cls, path: Path) -> BuildRequest:
-        """Return the request that a parent process has written."""
-        facts = json.loads(path.read_text())
-        sizes = tuple(SizeRange(*(_shape(each) for each in three)) for three in facts.pop("sizes"))
-        targets = tuple(facts.pop("targets"))
-        return cls(sizes=sizes, targets=targets, **facts)
-
-
-def _shape(values: list[int]) -> tuple[int, int, int]:
-    batch, height, width = values
-    return batch, height, width
+    def from_file(cls, path: Path) -> BuildRequest:
+        """Return the request that the parent process wrote."""
+        fields = json.loads(path.read_text())
+        sizes = tuple(SizeRange.from_json(values) for values in fields.pop("sizes"))
+        targets = tuple(fields.pop("targets"))
+        return cls(sizes=sizes, targets=targets, **fields)
 
 
 class ErrorLog:
-    """What TensorRT says went wrong."""
+    """A logger for TensorRT that collects error messages."""
 
     def __init__(self, api: Any) -> None:
-        said: list[str] = []
+        messages: list[str] = []
 
         class Log(api.ILogger):  # type: ignore[misc]
             def __init__(self) -> None:
@@ -70,17 +71,17 @@ class ErrorLog:
 
             def log(self, severity: Any, message: str) -> None:
                 if severity in (api.ILogger.ERROR, api.ILogger.INTERNAL_ERROR):
-                    said.append(" ".join(message.split()))
+                    messages.append(" ".join(message.split()))
 
         self.logger = Log()
-        self.lines = said
+        self.messages = messages
 
-    def why(self) -> str:
-        """Return the first complaint; what follows are its consequences."""
-        return self.lines[0][:300] if self.lines else "TensorRT gives no reason"
+    def first_error(self) -> str:
+        """Return the first error message, in at most 300 characters; later ones follow from it."""
+        return self.messages[0][:300] if self.messages else "TensorRT gives no reason"
 
 
-def _monitor(api: Any, progress: Progress) -> Any:
+def _create_monitor(api: Any, progress: Progress) -> Any:
     class Monitor(api.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             api.IProgressMonitor.__init__(self)
@@ -102,27 +103,29 @@ def _monitor(api: Any, progress: Progress) -> Any:
 
 
 def parse_graph(
-    flavour: TensorrtLibrary, graph: bytes, said: ErrorLog | None = None
+    library: TensorrtLibrary, graph: bytes, log: ErrorLog | None = None
 ) -> tuple[Any, Any, Any]:
-    """Return builder, network and parser (which owns weights) of an ONNX file.
+    """Return the builder, network and parser (which owns the weights) of an ONNX file.
 
-    Raises TensorrtError for what the parser refuses, and for warps it would do wrongly.
+    Raises TensorrtError for a graph that the parser refuses, or whose warps it misreads.
     """
-    api = flavour.api
-    said = said or ErrorLog(api)
-    builder = api.Builder(said.logger)
-    network = builder.create_network(flavour.network_flags())
-    parser = api.OnnxParser(network, said.logger)
+    api = library.api
+    log = log or ErrorLog(api)
+    builder = api.Builder(log.logger)
+    network = builder.create_network(library.network_flags())
+    parser = api.OnnxParser(network, log.logger)
+
     if not parser.parse(graph):
         errors = [str(parser.get_error(i).desc()) for i in range(parser.num_errors)]
-        why = " ".join((errors[0] if errors else said.why()).split())
-        raise TensorrtError(f"{flavour.name} refuses the graph: {why[:300]}; try --engine torch")
+        reason = " ".join((errors[0] if errors else log.first_error()).split())
+        raise TensorrtError(f"{library.name} refuses the graph: {reason[:300]}; try --engine torch")
+
     check_warps(api, network, list_warp_modes(graph))
     return builder, network, parser
 
 
 def list_warp_modes(graph: bytes) -> list[str]:
-    """Return the mode of every GridSample of an ONNX file: bilinear or bicubic."""
+    """Return the mode, bilinear or bicubic, of every GridSample of an ONNX file."""
     import onnx
 
     nodes = onnx.load_from_string(graph).graph.node
@@ -136,9 +139,10 @@ def list_warp_modes(graph: bytes) -> list[str]:
 
 
 def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
-    """Return how each warp interpolates; TensorrtError when that is not what the graph says.
+    """Return the interpolation of each warp in TensorRT's network.
 
-    Some parsers take what they do not know for NEAREST (NVIDIA/TensorRT#4646).
+    Raises TensorrtError if it differs from the graph's `modes`: some parsers replace modes that
+    they do not know by NEAREST (NVIDIA/TensorRT#4646).
     """
     known = {"bilinear": api.InterpolationMode.LINEAR, "bicubic": api.InterpolationMode.CUBIC}
     found = []
@@ -147,6 +151,7 @@ def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
         if layer.type == api.LayerType.GRID_SAMPLE:
             layer.__class__ = api.IGridSampleLayer
             found.append(layer.interpolation_mode)
+
     expected = [known[mode] for mode in modes]
     if sorted(map(str, found)) != sorted(map(str, expected)):
         raise TensorrtError(
@@ -156,26 +161,31 @@ def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
     return [str(mode) for mode in found]
 
 
-def _configured(request: BuildRequest, builder: Any, network: Any, timing: bytes | None) -> Any:
-    api = request.flavour.api
+def _create_config(request: BuildRequest, builder: Any, network: Any, timing: bytes | None) -> Any:
+    api = request.library.api
     config = builder.create_builder_config()
     config.clear_flag(api.BuilderFlag.TF32)
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, request.workspace)
     config.builder_optimization_level = request.level
+
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     for sizes in request.sizes:
         profile = builder.create_optimization_profile()
-        for each in inputs:
-            three = (sizes.least, sizes.usual, sizes.most)
-            declared = tuple(each.shape)
-            shapes = (input_shape(each.name, declared, shape, request.scale) for shape in three)
-            profile.set_shape(each.name, *shapes)
+        for tensor in inputs:
+            declared = tuple(tensor.shape)
+            shapes = (
+                input_shape(tensor.name, declared, shape, request.scale)
+                for shape in (sizes.least, sizes.usual, sizes.most)
+            )
+            profile.set_shape(tensor.name, *shapes)
         config.add_optimization_profile(profile)
+
     if request.targets:
         config.num_compute_capabilities = len(request.targets)
         for i, target in enumerate(request.targets):
             capability = getattr(api.ComputeCapability, target.upper())
             config.set_compute_capability(capability, i)
+
     if timing is not None:
         config.set_timing_cache(config.create_timing_cache(timing), False)
     return config
@@ -184,25 +194,26 @@ def _configured(request: BuildRequest, builder: Any, network: Any, timing: bytes
 def build_in_this_process(
     request: BuildRequest, graph: bytes, progress: Progress, timing: bytes | None = None
 ) -> tuple[bytes, bytes]:
-    """Return a plan and the timing cache, built in this process: it may crash or be killed.
+    """Return a plan and the timing cache, built in this process, which may crash.
 
-    `timing` is None where nothing is timed. Raises TensorrtError.
+    `timing` is the earlier timing cache, or None if none is used. Raises TensorrtError.
     """
-    said = ErrorLog(request.flavour.api)
-    builder, network, _parser = parse_graph(request.flavour, graph, said)
-    config = _configured(request, builder, network, timing)
-    config.progress_monitor = _monitor(request.flavour.api, progress)
+    log = ErrorLog(request.library.api)
+    builder, network, _parser = parse_graph(request.library, graph, log)
+    config = _create_config(request, builder, network, timing)
+    config.progress_monitor = _create_monitor(request.library.api, progress)
+
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise TensorrtError(f"{request.flavour.name} built nothing: {said.why()}")
+        raise TensorrtError(f"{request.library.name} built nothing: {log.first_error()}")
     cache = b"" if timing is None else bytes(config.get_timing_cache().serialize())
     return bytes(plan), cache
 
 
 def main(folder: Path) -> int:
-    """Build what is asked for in `folder`; progress goes to stdout, a JSON list a line."""
+    """Build the request in `folder` and print progress, one JSON list per line."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    request = BuildRequest.read(folder / REQUEST)
+    request = BuildRequest.from_file(folder / REQUEST)
     timing = folder / TIMING
 
     def progress(phase: str, done: int, total: int) -> None:
@@ -210,11 +221,13 @@ def main(folder: Path) -> int:
         sys.stdout.flush()
 
     try:
-        known = timing.read_bytes() if timing.exists() else None
-        plan, cache = build_in_this_process(request, (folder / GRAPH).read_bytes(), progress, known)
+        earlier = timing.read_bytes() if timing.exists() else None
+        graph = (folder / GRAPH).read_bytes()
+        plan, cache = build_in_this_process(request, graph, progress, earlier)
     except TensorrtError as error:
         (folder / FAILED).write_text(str(error))
         return 1
+
     (folder / PLAN).write_bytes(plan)
     if cache:
         timing.write_bytes(cache)
@@ -222,7 +235,7 @@ def main(folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    # the parent holds the other end, and never writes
+    # the parent holds the other end and never writes, so this returns when the parent ends
     os.read(0, 1)
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""What the engine asks of CUDA: buffers, three kinds of waiting, and recorded work."""
+"""The CUDA functions that the engine needs: memory, streams, events and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -12,88 +12,86 @@ from torch import Tensor
 from deploy.trt.gpu import Gpu, find_gpu
 from deploy.trt.library import TensorrtError
 
-Stream = Any
-"""torch.cuda.Stream; its `cuda_stream` is what libraries want."""
-Event = Any
-"""torch.cuda.Event"""
+Stream = Any  # torch.cuda.Stream; libraries use its handle `cuda_stream`
+Event = Any  # torch.cuda.Event
 
 
 class Device(Protocol):
-    """A GPU, or what stands in for one in tests."""
+    """A GPU, or its replacement in tests."""
 
     name: str
     gpu: Gpu
 
-    def buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return memory of the device."""
+    def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return uninitialised memory of the device."""
         ...
 
-    def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return memory of the host that the device copies from and to by itself."""
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return page-locked memory of the host, which the device can copy asynchronously."""
         ...
 
-    def stream(self) -> Stream:
-        """Return a queue of its own, never the default one."""
+    def create_stream(self) -> Stream:
+        """Return a new stream, never the default one."""
         ...
 
-    def event(self) -> Event:
-        """Return a mark with `record(stream)`, `wait(stream)` and `synchronize()`."""
+    def create_event(self) -> Event:
+        """Return an event with `record(stream)`, `wait(stream)` and `synchronize()`."""
         ...
 
-    def on(self, stream: Stream) -> AbstractContextManager[Any]:
-        """Let PyTorch's work go to `stream`."""
+    def use_stream(self, stream: Stream) -> AbstractContextManager[Any]:
+        """Queue PyTorch's work on `stream` inside the context."""
         ...
 
-    def recorded(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
-        """Return a function that replays `work(queue)`; `work` itself where that cannot be."""
+    def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
+        """Return a function that replays `work(queue)`, or calls it if it cannot be captured."""
         ...
 
-    def forget(self) -> None:
-        """Give back memory that nobody uses."""
+    def release_memory(self) -> None:
+        """Return unused memory to the driver."""
         ...
 
 
 class Cuda:
-    """The GPU at hand; EngineError, in one line, where there is none."""
+    """This machine's GPU; raises EngineError, in one line, if there is none."""
 
     def __init__(self, index: int = 0) -> None:
         self.gpu = find_gpu(index)
         self._device = torch.device("cuda", index)
         self.name = f"{self._device} {self.gpu.name}"
 
-    def buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return memory of the GPU."""
+    def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return uninitialised memory of the GPU."""
         return torch.empty(shape, dtype=dtype, device=self._device)
 
-    def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return page-locked memory: copies from any other are not asynchronous."""
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return page-locked memory of the host; other memory cannot be copied asynchronously."""
         return torch.empty(shape, dtype=dtype, pin_memory=True)
 
-    def stream(self) -> Stream:
-        """Return a stream of its own."""
+    def create_stream(self) -> Stream:
+        """Return a new stream."""
         return torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
-    def event(self) -> Event:
-        """Return an event."""
+    def create_event(self) -> Event:
+        """Return a new event."""
         return torch.cuda.Event()  # type: ignore[no-untyped-call]
 
-    def on(self, stream: Stream) -> AbstractContextManager[Any]:
-        """Let PyTorch's work go to `stream`."""
+    def use_stream(self, stream: Stream) -> AbstractContextManager[Any]:
+        """Queue PyTorch's work on `stream` inside the context."""
         return torch.cuda.stream(stream)
 
-    def recorded(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
-        """Return a CUDA graph of `work`, which has run once before and allocates nothing."""
+    def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
+        """Return the replay of a CUDA graph of `work`, which must have run once before."""
         stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
-            # what other threads ask of the GPU meanwhile does not spoil it
+            # thread_local, so that GPU calls of other threads do not break the capture
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 work(torch.cuda.current_stream().cuda_stream)
         except (RuntimeError, TensorrtError):
-            # some work cannot be recorded; it is then handed out anew each time
+            # some work cannot be captured; it is queued again in every call
             return lambda: work(stream.cuda_stream)
         return graph.replay
 
-    def forget(self) -> None:
-        """Give PyTorch's unused memory back."""
+    def release_memory(self) -> None:
+        """Return PyTorch's unused memory to the driver."""
         torch.cuda.empty_cache()

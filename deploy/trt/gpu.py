@@ -1,4 +1,4 @@
-"""The GPU at hand, asked for before any library of TensorRT's may crash for want of a driver."""
+"""Facts about the GPU, queried before TensorRT is loaded, which may crash without a driver."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from deploy.protocol import EngineError
 
 
 class Gpu(NamedTuple):
-    """What a plan belongs to."""
+    """The properties of a GPU for which a plan is built."""
 
     name: str
     capability: str
     """For example `sm90`."""
     cuda: int
-    """Major version of CUDA that PyTorch brings."""
+    """Major version of the CUDA runtime in PyTorch."""
     memory: int
-    """Bytes, all of it."""
+    """Total memory in bytes."""
 
 
 def find_gpu(index: int = 0) -> Gpu:
-    """Return the GPU at hand; EngineError without a driver, a GPU, or CUDA in PyTorch."""
+    """Return this machine's GPU; raises EngineError without a driver, GPU, or CUDA in PyTorch."""
     try:
         driver: Any = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
         raise EngineError(
             "found no NVIDIA driver (libcuda.so.1), expected one for TensorRT; try --engine torch"
         ) from error
+
     if status := driver.cuInit(0):
         raise EngineError(
             f"found an NVIDIA driver but no GPU that it can use (error {status}); "
@@ -40,10 +41,11 @@ def find_gpu(index: int = 0) -> Gpu:
             f"found a GPU but PyTorch {torch.__version__} without CUDA for it; "
             "install PyTorch with CUDA, or try --engine torch"
         )
-    found = torch.cuda.get_device_properties(index)
+
+    properties = torch.cuda.get_device_properties(index)
     return Gpu(
-        found.name,
-        f"sm{found.major}{found.minor}",
-        int(torch.version.cuda.split(".")[0]),
-        int(found.total_memory),
+        name=properties.name,
+        capability=f"sm{properties.major}{properties.minor}",
+        cuda=int(torch.version.cuda.split(".")[0]),
+        memory=int(properties.total_memory),
     )

@@ -1,60 +1,66 @@
-"""The sizes that a plan is made for: TensorRT's optimisation profiles."""
+"""The sizes for which a plan is built: TensorRT's optimisation profiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Shape = tuple[int, int, int]
-"""Frames of a batch, height and width of the output."""
-BUSY_PIXELS = 2**21
-"""Output pixels that keep a GPU busy: as many frames as hold so many are enhanced at once."""
-MOST_FRAMES = 8
-"""Frames at once, however small."""
+Shape = tuple[int, int, int]  # frames of a batch, height and width of the output
+BUSY_PIXELS = 2**21  # output pixels that keep a GPU busy; a batch has about so many
+MOST_FRAMES = 8  # per batch, however small the frames are
 
 
 def frames_at_once(height: int, width: int) -> int:
-    """Return how many output frames of `height` x `width` are enhanced together."""
+    """Return the number of output frames of `height` x `width` in one batch."""
     return max(1, min(MOST_FRAMES, -(-BUSY_PIXELS // (height * width))))
 
 
 @dataclass(frozen=True)
 class SizeRange:
-    """Smallest, usual and largest output: frames, height, width."""
+    """The smallest, usual and largest output: frames, height, width."""
 
     least: Shape
     usual: Shape
     most: Shape
 
     @classmethod
-    def of(cls, height: int, width: int) -> SizeRange:
-        """Return the sizes of a plan for frames of one size, which is the fastest."""
-        at_once = frames_at_once(height, width)
-        return cls((1, height, width), (at_once, height, width), (at_once, height, width))
+    def for_frames(cls, height: int, width: int) -> SizeRange:
+        """Return the range of a plan for frames of one size, which runs fastest."""
+        batch = frames_at_once(height, width)
+        return cls(
+            least=(1, height, width), usual=(batch, height, width), most=(batch, height, width)
+        )
 
-    def hold(self, shape: Shape) -> bool:
-        """Return whether a plan of these sizes runs `shape`."""
+    @classmethod
+    def from_json(cls, values: Sequence[Sequence[int]]) -> SizeRange:
+        """Return the range that `to_json` wrote."""
+        least, usual, most = ((batch, height, width) for batch, height, width in values)
+        return cls(least, usual, most)
+
+    def contains(self, shape: Shape) -> bool:
+        """Return whether a plan for this range can run `shape`."""
         return all(a <= b <= c for a, b, c in zip(self.least, shape, self.most, strict=True))
 
-    def facts(self) -> list[list[int]]:
-        """Return what a registry's key says of them."""
+    def to_json(self) -> list[list[int]]:
+        """Return the range as lists, for a registry key."""
         return [list(self.least), list(self.usual), list(self.most)]
 
 
-ANY_SIZE = SizeRange((1, 64, 64), (1, 1088, 1920), (MOST_FRAMES, 2176, 3840))
-"""For plans that are made elsewhere, before anybody knows the recording."""
+# for plans that are built on another machine, before the size of a recording is known
+ANY_SIZE = SizeRange(least=(1, 64, 64), usual=(1, 1088, 1920), most=(MOST_FRAMES, 2176, 3840))
 
 
 def input_shape(name: str, declared: Sequence[int], shape: Shape, scale: int) -> tuple[int, ...]:
-    """Return the shape of the input `name` of a graph for an output of `shape`.
+    """Return the shape of the graph's input `name` for an output of `shape`.
 
-    `declared` is the graph's own, -1 where it is free.
+    `declared` is its shape in the graph, -1 for a dynamic axis.
     """
     batch, height, width = shape
     if name == "lr":
         return batch, height // scale, width // scale, 3
     if name == "ref":
         return batch, height, width, 3
-    # features say what they are: f8 has an eighth of the size; others are whole pictures
-    k = int(name[1:]) if name[1:].isdigit() else 1
-    return batch, declared[1], height // k, width // k
+
+    # features carry their size in their name: f8 has an eighth of the output's
+    divisor = int(name[1:]) if name[1:].isdigit() else 1
+    return batch, declared[1], height // divisor, width // divisor

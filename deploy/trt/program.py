@@ -1,4 +1,4 @@
-"""A plan in memory, and its runs at one size each."""
+"""A plan in memory, and its execution at fixed sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.trt.device import Device, Stream
 from deploy.trt.library import TensorrtError, TensorrtLibrary
 
 
-def _types(api: Any) -> dict[Any, torch.dtype]:
+def _torch_types(api: Any) -> dict[Any, torch.dtype]:
     kinds = api.DataType
     return {
         kinds.FLOAT: torch.float32,
@@ -25,34 +25,35 @@ def _types(api: Any) -> dict[Any, torch.dtype]:
 
 
 class Program:
-    """A plan that was deserialised; its bytes come from the registry and from nowhere else."""
+    """A deserialised plan. Plans are executable code and must come from the registry only."""
 
-    def __init__(self, plan: bytes, flavour: TensorrtLibrary, device: Device) -> None:
-        api = flavour.api
-        self._said = ErrorLog(api)
-        self._runtime = api.Runtime(self._said.logger)
+    def __init__(self, plan: bytes, library: TensorrtLibrary, device: Device) -> None:
+        api = library.api
+        self._log = ErrorLog(api)
+        self._runtime = api.Runtime(self._log.logger)
         self.engine = self._runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
-            raise TensorrtError(f"{flavour.name} refuses its own plan: {self._said.why()}")
+            raise TensorrtError(f"{library.name} refuses its own plan: {self._log.first_error()}")
         self.device = device
-        types = _types(api)
+
+        types = _torch_types(api)
         names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
         self.types = {name: types[self.engine.get_tensor_dtype(name)] for name in names}
         mode = api.TensorIOMode
         self.inputs = [n for n in names if self.engine.get_tensor_mode(n) == mode.INPUT]
         self.outputs = [n for n in names if n not in self.inputs]
 
-    def declared(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor, -1 where it is free."""
+    def declared_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor, -1 for a dynamic axis."""
         return tuple(self.engine.get_tensor_shape(name))
 
-    def why(self) -> str:
-        """Return what TensorRT complained of."""
-        return self._said.why()
+    def first_error(self) -> str:
+        """Return TensorRT's first error message."""
+        return self._log.first_error()
 
 
 class ProgramRun:
-    """One size of a program: a context, buffers that stay where they are, and its recorded work."""
+    """A program at one size: an execution context, buffers at fixed addresses, and a CUDA graph."""
 
     def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._program = program
@@ -61,31 +62,33 @@ class ProgramRun:
         if context is None:
             raise OutOfMemory(f"found too little memory on {device.name} for TensorRT")
         self._context = context
-        self.tensors: dict[str, Tensor] = {}
+
         for name in program.inputs:
             if not context.set_input_shape(name, shapes[name]):
                 raise TensorrtError(
-                    f"the plan does not take {name} of {shapes[name]}: {program.why()}"
+                    f"the plan refuses {name} of {shapes[name]}: {program.first_error()}"
                 )
         if missing := context.infer_shapes():
             raise TensorrtError(f"the plan does not know the sizes of {', '.join(missing)}")
+
+        self.tensors: dict[str, Tensor] = {}
         for name in (*program.inputs, *program.outputs):
             shape = tuple(context.get_tensor_shape(name))
-            self.tensors[name] = device.buffer(shape, program.types[name])
+            self.tensors[name] = device.allocate(shape, program.types[name])
             context.set_tensor_address(name, self.tensors[name].data_ptr())
         self._replay: Any = None
 
     def __call__(self, stream: Stream) -> None:
-        """Queue the work on `stream`; the first time as it is, from the second on recorded."""
+        """Queue the work on `stream`: directly in the first call, as a CUDA graph afterwards."""
         device = self._program.device
         if self._replay is None:
-            # lazily loaded kernels cannot be recorded, so everything runs once before
+            # lazily loaded kernels cannot be captured, so everything runs once before
             self._work(stream.cuda_stream)
-            self._replay = device.recorded(stream, self._work)
+            self._replay = device.capture(stream, self._work)
         else:
-            with device.on(stream):
+            with device.use_stream(stream):
                 self._replay()
 
     def _work(self, queue: int) -> None:
         if not self._context.execute_async_v3(queue):
-            raise TensorrtError(f"TensorRT failed: {self._program.why()}")
+            raise TensorrtError(f"TensorRT failed: {self._program.first_error()}")

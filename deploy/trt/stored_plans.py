@@ -1,4 +1,4 @@
-"""Plans in the registry: found, or built once for this GPU, or built here for others."""
+"""Plans in the registry: built once for this GPU, or cross-built for others."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from deploy.trt.gpu import Gpu
 from deploy.trt.library import TensorrtError, TensorrtLibrary, find_library
 from deploy.trt.profiles import ANY_SIZE, Shape, SizeRange
 
-DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
-"""Ampere, Ada and Blackwell cards for RTX."""
+DEFAULT_TARGETS = ("sm86", "sm89", "sm120")  # RTX cards of Ampere, Ada and Blackwell
 
 
-def _key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str, object]:
-    """Return what decides a plan, apart from the GPU."""
+def _base_key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str, object]:
+    """Return all facts that determine a plan, apart from the GPU."""
     return {
         "kind": "plan",
         "onnx": hashlib.sha256(graph).hexdigest(),
@@ -31,98 +30,113 @@ def _key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str, obje
         "graph": spec.name,
         "precision": spec.precision,
         "tf32": False,
-        **request.facts(),
+        **request.to_json(),
     }
 
 
 def plan_key(spec: GraphSpec, graph: bytes, request: BuildRequest, gpu: Gpu) -> Facts:
-    """Return what decides a plan for the GPU at hand: another GPU means another plan."""
-    here = {"gpu": gpu.name, "capability": gpu.capability, "cuda": gpu.cuda}
-    return {**_key(spec, graph, request), **here}
-
-
-def get_or_build_plan(
-    model: str,
-    spec: GraphSpec,
-    sizes: SizeRange,
-    flavour: TensorrtLibrary,
-    gpu: Gpu,
-    registry: Registry,
-    progress: Progress = ignore_progress,
-) -> Entry:
-    """Return a plan for the GPU at hand, building it where the registry has none.
-
-    A plan of TensorRT for RTX that was built for this kind of GPU on another day is taken, too.
-    Raises EngineError.
-    """
-    graph = get_or_export_graph(model, spec, registry).read()
-    request = BuildRequest(
-        flavour.module, flavour.version, spec.scale, (sizes,), workspace=gpu.memory
-    )
-    key = plan_key(spec, graph, request, gpu)
-    found = registry.get(key)
-    if found is None and flavour.is_rtx:
-        found = _made_before(registry, key, gpu, sizes.most)
-    if found is not None:
-        return found
-    timed = None if flavour.is_rtx else _timing_key(flavour, gpu)
-
-    def make() -> tuple[bytes, Facts]:
-        known = registry.get(timed) if timed is not None else None
-        cache = b"" if known is None else known.read()
-        start = time.perf_counter()
-        built = build_plan(
-            request, graph, timing=None if timed is None else cache, progress=progress
-        )
-        if timed is not None and built.timing:
-            registry.put(timed, built.timing, "timing", {})
-        return built.plan, _facts(model, start)
-
-    return registry.get_or_make(key, "plan", make)
-
-
-def _facts(model: str, start: float) -> Facts:
-    seconds = round(time.perf_counter() - start, 1)
-    return {"model": model, "driver": driver_version(), "build_seconds": seconds}
-
-
-def _timing_key(flavour: TensorrtLibrary, gpu: Gpu) -> Facts:
+    """Return all facts that determine a plan for `gpu`; another GPU needs another plan."""
     return {
-        "kind": "timing",
-        "module": flavour.module,
-        "version": flavour.version,
+        **_base_key(spec, graph, request),
         "gpu": gpu.name,
         "capability": gpu.capability,
         "cuda": gpu.cuda,
     }
 
 
-def _made_before(registry: Registry, key: Facts, gpu: Gpu, shape: Shape) -> Entry | None:
-    """Return a cross-built plan that runs on `gpu`, holds `shape` and is otherwise of `key`."""
-    free = ("gpu", "capability", "cuda", "targets", "sizes", "workspace")
-    wanted = {name: value for name, value in key.items() if name not in free}
+def get_or_build_plan(
+    model: str,
+    spec: GraphSpec,
+    sizes: SizeRange,
+    library: TensorrtLibrary,
+    gpu: Gpu,
+    registry: Registry,
+    progress: Progress = ignore_progress,
+) -> Entry:
+    """Return a plan for `gpu` from the registry, building it if it is missing.
+
+    For TensorRT for RTX, a cross-built plan for this kind of GPU will do. Raises EngineError.
+    """
+    graph = get_or_export_graph(model, spec, registry).read()
+    request = BuildRequest(
+        module=library.module,
+        version=library.version,
+        scale=spec.scale,
+        sizes=(sizes,),
+        workspace=gpu.memory,
+    )
+    key = plan_key(spec, graph, request, gpu)
+
+    found = registry.get(key)
+    if found is None and library.is_rtx:
+        found = _find_cross_built_plan(registry, key, gpu, sizes.most)
+    if found is not None:
+        return found
+
+    # TensorRT for RTX times nothing
+    timing_key = None if library.is_rtx else _timing_key(library, gpu)
+
+    def make() -> tuple[bytes, Facts]:
+        timing = None
+        if timing_key is not None:
+            earlier = registry.get(timing_key)
+            timing = b"" if earlier is None else earlier.read()
+
+        start = time.perf_counter()
+        built = build_plan(request, graph, timing=timing, progress=progress)
+        if timing_key is not None and built.timing:
+            registry.put(timing_key, built.timing, "timing", {})
+        return built.plan, _build_facts(model, start)
+
+    return registry.get_or_make(key, "plan", make)
+
+
+def _build_facts(model: str, start: float) -> Facts:
+    seconds = round(time.perf_counter() - start, 1)
+    return {"model": model, "driver": driver_version(), "build_seconds": seconds}
+
+
+def _timing_key(library: TensorrtLibrary, gpu: Gpu) -> Facts:
+    return {
+        "kind": "timing",
+        "module": library.module,
+        "version": library.version,
+        "gpu": gpu.name,
+        "capability": gpu.capability,
+        "cuda": gpu.cuda,
+    }
+
+
+def _find_cross_built_plan(registry: Registry, key: Facts, gpu: Gpu, shape: Shape) -> Entry | None:
+    """Return a cross-built plan for `gpu` and `shape` that matches `key` otherwise."""
+    expected = _without_gpu(key)
     for entry in registry.entries():
         found = entry["key"]
         if entry["state"] != "ok" or gpu.capability not in found.get("targets", ()):
             continue
-        if {name: value for name, value in found.items() if name not in free} != wanted:
+        if _without_gpu(found) != expected:
             continue
-        if any(SizeRange(*(tuple(each) for each in three)).hold(shape) for three in found["sizes"]):
+        if any(SizeRange.from_json(values).contains(shape) for values in found["sizes"]):
             return registry.get(found)
     return None
 
 
-def check_targets(targets: Sequence[str], flavour: TensorrtLibrary) -> tuple[str, ...]:
-    """Return `targets` as TensorRT for RTX names them, sorted; TensorrtError for others."""
-    known = flavour.targets()
-    asked = {target.strip().lower().replace("sm_", "sm").replace(".", "") for target in targets}
-    strange = sorted(asked - set(known))
-    if strange or not asked:
+def _without_gpu(key: Facts) -> Facts:
+    ignored = ("gpu", "capability", "cuda", "targets", "sizes", "workspace")
+    return {name: value for name, value in key.items() if name not in ignored}
+
+
+def check_targets(targets: Sequence[str], library: TensorrtLibrary) -> tuple[str, ...]:
+    """Return `targets` by their names in TensorRT for RTX, sorted; raises TensorrtError."""
+    known = library.targets()
+    requested = {target.strip().lower().replace("sm_", "sm").replace(".", "") for target in targets}
+    unknown = sorted(requested - set(known))
+    if unknown or not requested:
         raise TensorrtError(
-            f"found the target {', '.join(strange) or '(none)'}, expected some of "
-            f"{', '.join(known)}; others are built on the GPU itself by pipeline engines build"
+            f"found the target {', '.join(unknown) or '(none)'}, expected some of "
+            f"{', '.join(known)}; for others run pipeline engines build on the GPU itself"
         )
-    return tuple(sorted(asked, key=known.index))
+    return tuple(sorted(requested, key=known.index))
 
 
 def cross_build_plans(
@@ -134,22 +148,31 @@ def cross_build_plans(
     sizes: SizeRange = ANY_SIZE,
     progress: Progress = ignore_progress,
 ) -> list[Entry]:
-    """Build TensorRT for RTX plans of `model` for GPUs that are not here, one for all `targets`.
+    """Build plans of `model` for other GPUs by TensorRT for RTX, each for all `targets`.
 
-    They go to a registry in `folder`, by default that of this user. Raises EngineError.
+    They are stored in a registry in `folder`, by default the user's own. Raises EngineError.
     """
-    flavour = find_library(rtx=True)
-    checked = check_targets(targets, flavour)
-    graphs, plans = Registry(), Registry(folder)
-    made = []
+    library = find_library(rtx=True)
+    checked_targets = check_targets(targets, library)
+    graphs = Registry()
+    plans = Registry(folder)
+
+    entries = []
     for spec in specs:
         graph = get_or_export_graph(model, spec, graphs).read()
-        request = BuildRequest(flavour.module, flavour.version, spec.scale, (sizes,), checked)
-        key = _key(spec, graph, request)
+        request = BuildRequest(
+            module=library.module,
+            version=library.version,
+            scale=spec.scale,
+            sizes=(sizes,),
+            targets=checked_targets,
+        )
+        key = _base_key(spec, graph, request)
 
         def make(graph: bytes = graph, request: BuildRequest = request) -> tuple[bytes, Facts]:
             start = time.perf_counter()
-            return build_plan(request, graph, progress=progress).plan, _facts(model, start)
+            plan = build_plan(request, graph, progress=progress).plan
+            return plan, _build_facts(model, start)
 
-        made.append(plans.get_or_make(key, "plan", make))
-    return made
+        entries.append(plans.get_or_make(key, "plan", make))
+    return entries

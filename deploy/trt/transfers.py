@@ -1,7 +1,7 @@
-"""A ring of slots through which pixels go to a device and come back while it computes.
+"""A ring of buffers that copies pixels to and from a device while it computes.
 
-Each slot has pinned memory of the host and memory of the device, for both ways. Copies in, work and
-copies out have a stream each, so that of three slots one is filled, one worked on and one emptied.
+Each slot has pinned host memory and device memory in both directions. Copies in, work and copies
+out each have a stream, so that one of three slots is filled, one computes and one is emptied.
 """
 
 from __future__ import annotations
@@ -16,19 +16,25 @@ from deploy.protocol import Pixels
 from deploy.trt.device import Device
 
 SLOTS = 3
+
+# queues the work for some frames: which, their LR pixels and memory for SR, both on the device
 Work = Callable[[slice, Tensor, Tensor], None]
-"""Given which frames, their LR pixels and the place for SR, both on the device."""
 
 
 class _Slot:
     def __init__(
         self, device: Device, lr: tuple[int, ...], sr: tuple[int, ...], dtype: torch.dtype
     ) -> None:
-        self.host_lr, self.host_sr = device.pinned(lr, dtype), device.pinned(sr, dtype)
-        self.lr, self.sr = device.buffer(lr, dtype), device.buffer(sr, dtype)
-        self.arrived, self.done, self.left = (device.event() for _ in range(3))
+        self.host_lr = device.allocate_pinned(lr, dtype)
+        self.host_sr = device.allocate_pinned(sr, dtype)
+        self.lr = device.allocate(lr, dtype)
+        self.sr = device.allocate(sr, dtype)
+
+        self.copied_in = device.create_event()
+        self.computed = device.create_event()
+        self.copied_out = device.create_event()
+        # frames in flight, which must be fetched before the slot is filled again
         self.frames: slice | None = None
-        """What is on its way, to be fetched before the slot is filled again."""
 
 
 class TransferRing:
@@ -39,43 +45,47 @@ class TransferRing:
     ) -> None:
         self._device = device
         self._slots = [_Slot(device, lr, sr, dtype) for _ in range(SLOTS)]
-        self._into, self._out = device.stream(), device.stream()
-        self.work = device.stream()
-        """Where the work is queued."""
+        self._stream_in = device.create_stream()
+        self._stream_out = device.create_stream()
+        self.stream = device.create_stream()
+        """The stream on which the work is queued."""
 
     def run(self, lr: Pixels, sr: Pixels, chunks: Iterator[slice], work: Work) -> None:
-        """Fill `sr` with what `work` makes of `lr`, chunk by chunk."""
+        """Fill `sr` with the results of `work` for `lr`, chunk by chunk."""
         try:
             for turn, frames in enumerate(chunks):
                 slot = self._slots[turn % SLOTS]
                 self._fetch(slot, sr)
                 self._send(slot, lr, frames, work)
         finally:
-            # also after a failure: the next call must not meet what this one left
+            # after a failure, too: the next call must not find frames of this one
             for slot in self._slots:
                 self._fetch(slot, sr)
 
     def _send(self, slot: _Slot, lr: Pixels, frames: slice, work: Work) -> None:
         count = frames.stop - frames.start
         device = self._device
+
         _array(slot.host_lr)[:count] = lr[frames]
-        with device.on(self._into):
+        with device.use_stream(self._stream_in):
             slot.lr[:count].copy_(slot.host_lr[:count], non_blocking=True)
-            slot.arrived.record(self._into)
-        slot.arrived.wait(self.work)
-        with device.on(self.work):
+            slot.copied_in.record(self._stream_in)
+
+        slot.copied_in.wait(self.stream)
+        with device.use_stream(self.stream):
             work(frames, slot.lr[:count], slot.sr[:count])
-            slot.done.record(self.work)
-        slot.done.wait(self._out)
-        with device.on(self._out):
+            slot.computed.record(self.stream)
+
+        slot.computed.wait(self._stream_out)
+        with device.use_stream(self._stream_out):
             slot.host_sr[:count].copy_(slot.sr[:count], non_blocking=True)
-            slot.left.record(self._out)
+            slot.copied_out.record(self._stream_out)
         slot.frames = frames
 
     def _fetch(self, slot: _Slot, sr: Pixels) -> None:
         if slot.frames is None:
             return
-        slot.left.synchronize()
+        slot.copied_out.synchronize()
         count = slot.frames.stop - slot.frames.start
         height, width = sr.shape[1:3]
         sr[slot.frames] = _array(slot.host_sr)[:count, :height, :width]

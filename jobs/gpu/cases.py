@@ -121,7 +121,7 @@ def _make_engine(name: str, weights: str) -> Any:
         from deploy.engines.tensorrt_engine import TensorrtEngine
         from deploy.trt.library import find_library
 
-        return TensorrtEngine(weights, flavour=find_library(rtx=name == "tensorrt-rtx"))
+        return TensorrtEngine(weights, library=find_library(rtx=name == "tensorrt-rtx"))
     return create_engine(name, weights, None)
 
 
@@ -151,7 +151,7 @@ def measure_engine(case: Case) -> None:
         print_line(**known, against="torch fp32", **figures, test_s=_seconds_since(start_time))
 
     _try(compare_with_torch, **known, against="torch fp32")
-    if getattr(engine, "recordings", None) is not None:
+    if getattr(engine, "cuda_graphs", None) is not None:
         _try(lambda: _compare_recorded(engine, known), **known, what="recorded")
 
     for height, width in case["sizes"]:
@@ -187,14 +187,14 @@ def _compare_recorded(engine: Any, known: dict[str, str]) -> None:
     from deploy.engines.cuda_graph import CudaGraphCache
 
     lr, ref = make_sample_frames(320, 512, 2)
-    recordings: CudaGraphCache = engine.recordings
+    recordings: CudaGraphCache = engine.cuda_graphs
     recorded = engine.enhance(lr, ref)
     recorded_fps = measure_fps(engine)
 
-    engine.recordings = None
+    engine.cuda_graphs = None
     plain = engine.enhance(lr, ref)
     plain_fps = measure_fps(engine)
-    engine.recordings = recordings
+    engine.cuda_graphs = recordings
 
     print_line(
         **known,
@@ -225,10 +225,12 @@ def try_rtx(case: Case) -> None:
 
         device = Cuda()
         spec = GraphSpec("prepare", 4, target="tensorrt")
-        plan = get_or_build_plan("fast", spec, SizeRange.of(64, 96), found, device.gpu, Registry())
+        plan = get_or_build_plan(
+            "fast", spec, SizeRange.for_frames(64, 96), found, device.gpu, Registry()
+        )
 
         run = ProgramRun(Program(plan.read(), found, device), {"ref": (1, 64, 96, 3)})
-        stream = device.stream()
+        stream = device.create_stream()
         run(stream)
         stream.synchronize()
         print_line(rtx_runs_on=device.gpu.capability)

@@ -24,14 +24,14 @@ class _Counted(CudaGraphCache):
         self.too_large = too_large
         self.says = says
 
-    def _record(self, work, inputs):  # type: ignore[no-untyped-def]
+    def _capture(self, work, inputs):  # type: ignore[no-untyped-def]
         self.made.append(inputs[0].numel())
         if inputs[0].numel() >= self.too_large:
             raise RuntimeError(self.says)
         return lambda given: work(*given)
 
-    def _forget(self) -> None:
-        self._kept.clear()
+    def _release_graphs(self) -> None:
+        self._graphs.clear()
 
 
 def _double(values: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def _double(values: Tensor) -> Tensor:
 
 
 def _play(recordings: CudaGraphCache, size: int) -> float:
-    return recordings.play(size, _double, [torch.ones(size)]).sum().item()
+    return recordings.run(size, _double, [torch.ones(size)]).sum().item()
 
 
 def test_a_size_is_recorded_once_and_the_one_used_longest_ago_is_forgotten() -> None:
@@ -59,7 +59,7 @@ def test_a_size_is_recorded_once_and_the_one_used_longest_ago_is_forgotten() -> 
     ("says", "logged"),
     [
         ("CUDA out of memory", []),
-        ("not permitted when capturing\nmore", ["no CUDA graph is recorded: not permitted when"]),
+        ("not permitted when capturing\nmore", ["cannot capture a CUDA graph: not permitted when"]),
     ],
 )
 def test_what_cannot_be_recorded_is_done_and_not_tried_again(
@@ -79,11 +79,11 @@ def test_an_error_of_the_work_itself_is_not_swallowed() -> None:
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        _Counted(too_large=0).play("any", broken, [torch.ones(1)])
+        _Counted(too_large=0).run("any", broken, [torch.ones(1)])
 
 
 def test_on_a_cpu_nothing_is_recorded_and_constants_are_not_copied() -> None:
-    assert torch.cuda.is_available() or TorchEngine("fast").recordings is None
+    assert torch.cuda.is_available() or TorchEngine("fast").cuda_graphs is None
     kernel = np.arange(3, dtype=np.float32)
     assert constant(kernel, torch.ones(1)).tolist() == [0, 1, 2]
     assert constant(kernel, torch.ones(1, dtype=torch.float64)).dtype == torch.float64
@@ -95,6 +95,6 @@ def test_playing_changes_no_bit(size: tuple[int, int, int]) -> None:
     engine = TorchEngine("fast")
     lr, ref = make_sample_frames(*size)
     played = [engine.enhance(lr, ref) for _ in range(3)]
-    engine.recordings = None
+    engine.cuda_graphs = None
     plain = engine.enhance(lr, ref)
     assert all(np.array_equal(one, plain) for one in played)

@@ -20,7 +20,7 @@ from deploy.trt.stored_plans import cross_build_plans, get_or_build_plan
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is optional")
 TARGETS = ("sm86", "sm89", "sm120")
-FIXED = SizeRange.of(320, 512)
+FIXED = SizeRange.for_frames(320, 512)
 
 
 def warps(graph: bytes) -> list[str]:
@@ -73,7 +73,7 @@ def test_paper_for_three_generations(tmp_path: Path) -> None:
     # float32 weights of 69 million parameters
     assert entry.path.stat().st_size > 270_000_000
     assert tuple(entry.key["targets"]) == TARGETS
-    assert entry.key["sizes"] == [ANY_SIZE.facts()]
+    assert entry.key["sizes"] == [ANY_SIZE.to_json()]
 
 
 def test_sixteen_bits_are_read_as_int32() -> None:

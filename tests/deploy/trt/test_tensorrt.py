@@ -28,7 +28,7 @@ from deploy.export.stored import get_or_export_graph
 from deploy.load import load_engine
 from deploy.protocol import EngineError, OutOfMemory, Pixels
 from deploy.registry import Registry
-from deploy.trt import library as flavours
+from deploy.trt import library as library_module
 from deploy.trt.build_process import build_plan
 from deploy.trt.building import BuildRequest
 from deploy.trt.gpu import Gpu, find_gpu
@@ -38,7 +38,7 @@ from deploy.trt.stored_plans import get_or_build_plan
 from tests.support import ROOT
 
 GPU = Gpu("NVIDIA H100", "sm90", 13, 1 << 36)
-SMALL = SizeRange.of(64, 96)
+SMALL = SizeRange.for_frames(64, 96)
 PREPARE = GraphSpec("prepare", 4, target="tensorrt")
 
 
@@ -48,31 +48,33 @@ class Host:
     name = "cuda:0 NVIDIA H100"
 
     def __init__(self, gpu: Gpu = GPU) -> None:
-        self.gpu, self.recordings, self.forgotten = gpu, 0, 0
+        self.gpu = gpu
+        self.captures = 0
+        self.releases = 0
 
-    def buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         return torch.from_numpy(np.full(shape, 77, str(dtype).removeprefix("torch.")))
 
-    pinned = buffer
+    allocate_pinned = allocate
 
-    def stream(self) -> Any:
+    def create_stream(self) -> Any:
         return SimpleNamespace(cuda_stream=7)
 
-    def event(self) -> Any:
+    def create_event(self) -> Any:
         def nothing(*_: Any) -> None:
             pass
 
         return SimpleNamespace(record=nothing, wait=nothing, synchronize=nothing)
 
-    def on(self, stream: Any) -> Any:
+    def use_stream(self, stream: Any) -> Any:
         return contextlib.nullcontext()
 
-    def recorded(self, stream: Any, work: Callable[[int], None]) -> Callable[[], None]:
-        self.recordings += 1
+    def capture(self, stream: Any, work: Callable[[int], None]) -> Callable[[], None]:
+        self.captures += 1
         return lambda: work(stream.cuda_stream)
 
-    def forget(self) -> None:
-        self.forgotten += 1
+    def release_memory(self) -> None:
+        self.releases += 1
 
 
 class Fake:
@@ -92,7 +94,7 @@ class Fake:
         self._patch.setenv("FAKE_TENSORRT_DOES", what)
         self._patch.setenv("FAKE_TENSORRT", version)
         sys.modules.pop("tensorrt", None)
-        flavours._contacted.cache_clear()
+        library_module._probe.cache_clear()
 
     def calls(self, name: str) -> list[Any]:
         lines = self._calls.read_text().splitlines() if self._calls.exists() else []
@@ -103,7 +105,7 @@ class Fake:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     yield Fake(tmp_path, monkeypatch)
     sys.modules.pop("tensorrt", None)
-    flavours._contacted.cache_clear()
+    library_module._probe.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -212,15 +214,15 @@ from deploy.trt.library import find_library
 from deploy.trt.gpu import Gpu
 from deploy.trt.stored_plans import get_or_build_plan
 from deploy.trt.profiles import SizeRange
-# a shell without job control starts what it puts in the background deaf to Ctrl-C
+# a shell without job control starts background processes with Ctrl-C ignored
 signal.signal(signal.SIGINT, signal.default_int_handler)
 registry = Registry(Path(sys.argv[1]))
 try:
     spec = GraphSpec("prepare", 4, target="tensorrt")
-    get_or_build_plan(
-        "fast", spec, SizeRange.of(64, 96), find_library(rtx=False), Gpu("H100", "sm90", 13, 1),
-        registry, lambda *step: print(*step, flush=True),
-    )
+    sizes = SizeRange.for_frames(64, 96)
+    gpu = Gpu("H100", "sm90", 13, 1)
+    get_or_build_plan("fast", spec, sizes, find_library(rtx=False), gpu, registry,
+                      lambda *step: print(*step, flush=True))
 except KeyboardInterrupt:
     print("stopped")
 """
@@ -261,7 +263,7 @@ def test_a_plan_is_built_once_for_each_gpu_and_version(fake: Fake, tmp_path: Pat
     assert plan() == plan()
     assert len(fake.calls("build")) == 1
     assert fake.calls("set_timing_cache") == [[""]]
-    plan(sizes=SizeRange.of(128, 96))
+    plan(sizes=SizeRange.for_frames(128, 96))
     assert fake.calls("set_timing_cache")[1:] == [["timed;"]]
     # another GPU never gets the plan of the first
     plan(Gpu("NVIDIA H200", "sm90", 13, 1 << 36))
@@ -311,16 +313,16 @@ def test_the_engine_agrees_with_torch_through_ring_and_recordings(
 ) -> None:
     monkeypatch.setattr("deploy.engines.tensorrt_engine.frames_at_once", lambda *_: 2)
     device = Host()
-    engine = TensorrtEngine(settled_once, device=device, flavour=find_library(rtx=False))
+    engine = TensorrtEngine(settled_once, device=device, library=find_library(rtx=False))
     judge = load_engine("torch", model=settled_once)
     pan = frames(9, 60, 92)  # padded to 64 x 96; four chunks of 2 for 3 slots, and one of 1
     ref = np.stack([pan[i // 3] for i in range(9)])
     expected = judge.enhance(shrink(pan), ref)
     assert agree(engine.enhance(shrink(pan), ref), expected)
     # one recording for prepare and frame of both batch sizes, none for a second call
-    made = device.recordings
+    made = device.captures
     assert agree(engine.enhance(shrink(pan)[::-1], ref[::-1]), expected[::-1])
-    assert device.recordings == made <= 4
+    assert device.captures == made <= 4
     wide = pan[:1].astype(np.uint16) * 257
     sixteen = engine.enhance(shrink(wide), wide)
     assert sixteen.dtype == np.uint16
@@ -331,11 +333,11 @@ def test_the_engine_agrees_with_torch_through_ring_and_recordings(
 def test_a_context_without_memory_is_out_of_memory_and_frees_all(fake: Fake) -> None:
     fake.does("no memory")
     device = Host()
-    engine = TensorrtEngine(device=device, flavour=find_library(rtx=False))
+    engine = TensorrtEngine(device=device, library=find_library(rtx=False))
     pan = frames(1, 64, 96)
     with pytest.raises(OutOfMemory, match=r"found too little memory on cuda:0 .* of 96x64"):
         engine.enhance(shrink(pan), pan)
-    assert device.forgotten == 1
+    assert device.releases == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
