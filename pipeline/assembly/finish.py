@@ -19,7 +19,7 @@ from pipeline.paths import join_url
 from pipeline.remote import transfer
 from pipeline.schema.clip import FrameIndex
 from pipeline.schema.plan import Plan
-from pipeline.schema.plan_file import dumps, pieces
+from pipeline.schema.plan_file import dump_plan, plan_lines
 
 _LISTED = 3
 """Differences named in the error; the rest are counted."""
@@ -71,7 +71,7 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
             return plan_place(ledger)
         with interrupts.held():
             ledger.announce(finished)
-            write_atomically(plan_path(output), pieces(plan))
+            write_atomically(plan_path(output), plan_lines(plan))
             if views:
                 publish_sidecar(finished, output)
             publish(finished, output, ledger.folder.path, force=force)
@@ -105,7 +105,7 @@ def _upload(ledger: Ledger, finished: Path, *, force: bool) -> None:
     if not force and transfer.find(url) is not None:
         raise InputError(f"{url} appeared during the run; move it away, or use --force")
     ledger.announce(finished)
-    transfer.write(plan_place(ledger), dumps(ledger.plan).encode())
+    transfer.write(plan_place(ledger), dump_plan(ledger.plan).encode())
     transfer.upload(finished, url)
     ledger.remove()
 

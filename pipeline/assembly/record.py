@@ -10,7 +10,7 @@ from deploy.distribution import DISTRIBUTION, installed_versions
 from deploy.protocol import EngineInfo
 from pipeline.ledger.durable import write_atomically
 from pipeline.schema.plan import Plan, RunRecord
-from pipeline.schema.plan_file import pieces
+from pipeline.schema.plan_file import plan_lines
 from pipeline.schema.settings import RunSettings
 
 PACKAGES = (  # their versions can change a result or its speed
@@ -80,7 +80,7 @@ def save_record(
         machine=machine(),
     )
     try:
-        write_atomically(file, pieces(plan.model_copy(update={"record": record})))
+        write_atomically(file, plan_lines(plan.model_copy(update={"record": record})))
     except OSError as error:
         return f"the run's record was not written: {error.strerror}"
     return None

@@ -32,7 +32,7 @@ from pipeline.ledger.durable import (
 )
 from pipeline.ledger.run_folder import RunFolder, record_fits, run_folder_of, stored_plan
 from pipeline.schema.plan import Plan, SegmentRecord
-from pipeline.schema.plan_file import pieces
+from pipeline.schema.plan_file import plan_lines
 
 PUBLISHING = "publishing.json"
 """Digest of the file or folder that is being renamed to the output."""
@@ -168,7 +168,7 @@ class Ledger:
             for stale in (*self.folder.segments.glob(f"{ATTEMPT_PREFIX}*"), *self._leftovers()):
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
             if not plan_file.exists():
-                write_atomically(plan_file, pieces(self.plan, secrets=True))
+                write_atomically(plan_file, plan_lines(self.plan, secrets=True))
             if self.folder.mirror and not mirror.open_mirror(self.folder.mirror, self.plan):
                 mirror.pull_all(self.folder.mirror, self.folder.segments, self.folder.digest)
             for segment in self.plan.segments:

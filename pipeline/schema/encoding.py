@@ -1,4 +1,4 @@
-"""Encoder names and qualities that people know, for the encoders they choose."""
+"""The encoder settings of a plan, and the common names and qualities of encoders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.errors import InputError
 from pipeline.schema.clip import Model, StaticHdr
 
 Quality = Literal["visually-lossless", "high", "small"]
-WORDS: tuple[Quality, ...] = ("visually-lossless", "high", "small")
+QUALITIES: tuple[Quality, ...] = ("visually-lossless", "high", "small")
 
 _NAMES = {
     "h264": "libx264",
@@ -24,13 +24,15 @@ _NAMES = {
     "prores": "prores_ks",
     "nvenc": "hevc_nvenc",
 }
+
 _LOSSLESS = frozenset({"ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo", "magicyuv"})
-_PROFILES = dict(zip(WORDS, ("hq", "standard", "lt"), strict=True))
-"""Of ProRes 4:2:2: about 7.3, 4.9 and 3.4 bits a pixel (Apple ProRes white paper)."""
+
+# Profiles of ProRes 4:2:2: about 7.3, 4.9 and 3.4 bits per pixel (Apple ProRes white paper).
+_PROFILES = dict(zip(QUALITIES, ("hq", "standard", "lt"), strict=True))
 
 
 class _Scale(NamedTuple):
-    """How an encoder takes its constant quality: option, largest value, value of each word."""
+    """The constant-quality option of an encoder, its largest value, and the value of each word."""
 
     option: str
     largest: int
@@ -50,26 +52,27 @@ _SCALES = {
 }
 
 
-def encoder_named(name: str) -> str:
-    """Return FFmpeg's encoder for a name as people say it: `x265` is libx265."""
+def find_encoder(name: str) -> str:
+    """Return FFmpeg's encoder for a common name: `x265` is libx265."""
     return _NAMES.get(name.lower(), name)
 
 
-def quality_option(codec: str) -> str | None:
-    """Return the option by which an encoder takes constant quality, None if it has none."""
+def find_quality_option(codec: str) -> str | None:
+    """Return the name of an encoder's constant-quality option, or None if it has none."""
     return _SCALES[codec].option if codec in _SCALES else None
 
 
-def crf_for(codec: str, quality: Quality) -> float | None:
-    """Return the constant quality that a word means; None for encoders without one.
+def choose_crf(codec: str, quality: Quality) -> float | None:
+    """Return the constant quality of a word, or None for an encoder without such an option.
 
-    Raises InputError for an encoder of which the words say nothing.
+    Raises InputError for an encoder that has no values for the words.
     """
     if codec in _SCALES:
-        return _SCALES[codec].words[WORDS.index(quality)]
+        return _SCALES[codec].words[QUALITIES.index(quality)]
     if codec.startswith("prores"):
         return None
-    why = "it loses nothing" if codec in _LOSSLESS else "its scale is not known"
+
+    why = "it is lossless" if codec in _LOSSLESS else "its scale is unknown"
     known = ", ".join(sorted(_SCALES))
     raise InputError(
         f"found --quality {quality} for {codec}, expected one of {known}, prores_ks ({why}); "
@@ -77,21 +80,21 @@ def crf_for(codec: str, quality: Quality) -> float | None:
     )
 
 
-def profile_for(codec: str, quality: Quality | None, pix_fmt: str) -> str | None:
-    """Return the profile of ProRes that a word means; None for other encoders."""
+def choose_profile(codec: str, quality: Quality | None, pix_fmt: str) -> str | None:
+    """Return the ProRes profile of a word, or None for other encoders."""
     if quality is None or codec != "prores_ks":
         return None
     return "4444" if "444" in pix_fmt else _PROFILES[quality]
 
 
 def check_crf(codec: str, crf: float | None) -> None:
-    """Raise InputError for a constant quality that the encoder would clip without a word."""
+    """Raise InputError for a constant quality that the encoder would silently clip."""
     scale = _SCALES.get(codec)
     if crf is None or scale is None or 0 <= crf <= scale.largest:
         return
     raise InputError(
         f"found --crf {crf:g} for {codec}, expected 0 (best) to {scale.largest}; try "
-        f"{scale.words[0]:g}, or --quality {WORDS[0]}"
+        f"{scale.words[0]:g}, or --quality {QUALITIES[0]}"
     )
 
 
@@ -105,4 +108,4 @@ class Encoding(Model):
     profile: str | None = None
     hdr: StaticHdr | None = None
     threads: int = 0
-    """Encoder threads; fixed in the plan because some encoders' output depends on it."""
+    """Number of encoder threads; fixed in the plan because some encoders' output depends on it."""

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import InputError
 from pipeline.schema.clip import Model
-from pipeline.schema.encoding import Quality, encoder_named
+from pipeline.schema.encoding import Quality, find_encoder
 from pipeline.schema.options import Option
 
 Group = TypeVar("Group", bound=Model)
@@ -279,7 +279,7 @@ class EncoderSettings(Model):
     @field_validator("codec", mode="before")
     @classmethod
     def _find_encoder(cls, value: object) -> object:
-        return encoder_named(value) if isinstance(value, str) else value
+        return find_encoder(value) if isinstance(value, str) else value
 
 
 class ExecutionSettings(Model):

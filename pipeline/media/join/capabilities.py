@@ -201,7 +201,7 @@ def still_notes(clip: Clip, out: Path | None = None) -> list[str]:
             )
             break
     if out is not None and out.suffix.lower() in _LOSSY and Path(clip.path).is_file():
-        notes.append(f"{out.suffix} loses a little of the picture: .png loses nothing")
+        notes.append(f"{out.suffix} loses a little of the picture: .png is lossless")
     return notes
 
 

@@ -23,9 +23,9 @@ from pipeline.schema.encoding import (
     Encoding,
     Quality,
     check_crf,
-    crf_for,
-    profile_for,
-    quality_option,
+    choose_crf,
+    choose_profile,
+    find_quality_option,
 )
 
 
@@ -53,8 +53,8 @@ def default_encoding(
     if codec is None:
         codec = "ffv1" if rgb else "libx264" if clip.bit_depth == 8 else "libx265"
     if crf is None and quality is not None:
-        crf = crf_for(codec, quality)
-    elif crf is None and quality_option(codec) is not None:
+        crf = choose_crf(codec, quality)
+    elif crf is None and find_quality_option(codec) is not None:
         crf = 16
     if preset is None and codec in ("libx264", "libx264rgb", "libx265"):
         preset = "medium"
@@ -63,7 +63,7 @@ def default_encoding(
         codec=codec,
         crf=crf,
         preset=preset,
-        profile=profile_for(codec, quality, pix_fmt),
+        profile=choose_profile(codec, quality, pix_fmt),
         pix_fmt=pix_fmt,
         hdr=clip.hdr if codec in CARRIERS else None,
         # x264's bits depend on its threads: what it would choose here is written into the plan
@@ -97,7 +97,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
     """Return the private options of an encoder: quality, closed groups, silence."""
     options: dict[str, str] = {}
     if encoding.crf is not None:
-        options[quality_option(encoding.codec) or "crf"] = f"{encoding.crf:g}"
+        options[find_quality_option(encoding.codec) or "crf"] = f"{encoding.crf:g}"
     if encoding.preset is not None:
         options["preset"] = encoding.preset
     if encoding.profile is not None:

@@ -20,7 +20,7 @@ from pipeline.ledger.run_folder import RunFolder, Written, run_folder_of
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan, ReferencePlan, Segment
-from pipeline.schema.plan_file import dumps
+from pipeline.schema.plan_file import dump_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
 
@@ -242,7 +242,7 @@ def test_a_failed_atomic_write_keeps_the_old_file(
 
 def test_the_digest_survives_the_plan_file(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "out.mkv")
-    for text in (plan.model_dump_json(indent=1), dumps(plan)):
+    for text in (plan.model_dump_json(indent=1), dump_plan(plan)):
         assert Plan.model_validate_json(text).digest() == plan.digest()
 
 

@@ -183,7 +183,7 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(InputError, match="broken plan"):
         load_plan(tmp_path / "plan.json")
-    with pytest.raises(InputError, match="no readable plan"):
+    with pytest.raises(InputError, match="cannot read a plan from"):
         load_plan(tmp_path / "missing.json")
 
 

@@ -111,7 +111,7 @@ def test_a_report_without_ground_truth_shows_consistency(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{f}/none.mkv"], "found no readable plan"),
+        (["{f}/none.mkv"], "cannot read a plan from"),
         (["{f}/out.mkv", "-o", "{t}/page.pdf"], "ends in .html"),
         (["{f}/out.mkv", "-o", "{t}/no/page.html"], "does not exist; create it first"),
         (["{f}/out.mkv", "-o", "{f}/report.html"], "already exists"),

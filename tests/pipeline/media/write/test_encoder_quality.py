@@ -16,7 +16,7 @@ from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import check_encoder, default_encoding, encoder_options
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.planning.plan import make_plan
-from pipeline.schema.encoding import WORDS, crf_for, encoder_named
+from pipeline.schema.encoding import QUALITIES, choose_crf, find_encoder
 from pipeline.schema.settings import RunSettings
 from tests.support.clips import make_video, picture
 
@@ -25,7 +25,7 @@ from tests.support.clips import make_video, picture
 def test_less_quality_is_fewer_bytes(codec: str, tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mkv", pts=[0, 1, 2])))
     sizes = []
-    for word in WORDS:
+    for word in QUALITIES:
         encoding = default_encoding(clip, codec=codec, quality=word)
         check_encoder(encoding, 192, 128)
         file = tmp_path / f"{word}.nut"
@@ -65,11 +65,11 @@ def _held(suffix: str) -> dict[str, Any]:
 
 def test_the_default_is_visually_lossless(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mkv", pts=[0])))
-    assert default_encoding(clip).crf == crf_for("libx264", "visually-lossless")
+    assert default_encoding(clip).crf == choose_crf("libx264", "visually-lossless")
 
 
 def test_names_that_people_know() -> None:
-    assert [encoder_named(name) for name in ("x265", "AV1", "prores", "ffv1")] == [
+    assert [find_encoder(name) for name in ("x265", "AV1", "prores", "ffv1")] == [
         "libx265", "libsvtav1", "prores_ks", "ffv1",
     ]  # fmt: skip
     assert RunSettings(input="in", codec="hevc").codec == "libx265"
@@ -92,7 +92,7 @@ def test_prores_keeps_full_chroma_in_its_own_profile(tmp_path: Path) -> None:
         ({"crf": 99}, r"found --crf 99 for libx264, expected 0 \(best\) to 51; try 16"),
         ({"crf": -1}, r"found --crf -1 for libx264, expected 0"),
         ({"crf": 64, "codec": "av1"}, r"found --crf 64 for libsvtav1, expected 0 \(best\) to 63"),
-        ({"quality": "high", "codec": "ffv1"}, r"found --quality high for ffv1, .*loses nothing"),
+        ({"quality": "high", "codec": "ffv1"}, r"found --quality high for ffv1, .*lossless"),
         ({"quality": "high", "codec": "mpeg4"}, r"--quality high for mpeg4, .*is not known"),
         ({"quality": "small", "crf": 20}, r"found --crf 20 and --quality small, expected one"),
     ],
