@@ -5,14 +5,14 @@ original=pipeline/samples/monster.mp4
 out=${1:-example-output/04}
 mkdir -p "$out"
 
-# 1. make a test with a ground truth
+# 1. Make a test with a ground truth
 pipeline degrade $original --scale 4 -o "$out/small.mp4" --force
 pipeline degrade $original --scale 1 --every 15 -o "$out/keys.mp4" --force
-# 2. see which key frame serves which frame; a dry run runs nothing
+# 2. See which key frame serves which frame; a dry run runs nothing
 pipeline run "$out/small.mp4" --ref-stream "$out/keys.mp4" --end 0.3 -o "$out/large.mkv" --dry-run --force
-# 3. run it; the original is for the report only
+# 3. Run it; the original is for the report only
 pipeline run "$out/small.mp4" --ref-stream "$out/keys.mp4" --end 0.3 -o "$out/large.mkv" --engine torch -q \
     --ground-truth $original --report "$out/report.html" --force
-# 4. measure it, without the given key frames
+# 4. Measure it, without the given key frames
 pipeline evaluate "$out/large.mkv" --ground-truth $original --plan "$out/large.plan.json"
 echo "look at $out/report.html"

@@ -5,13 +5,13 @@ rig=tests/data/stereo
 out=${1:-example-output/05}
 mkdir -p "$out"
 
-# another place: reduce the left camera of a stereo rig, the right one stays sharp
+# Another place: reduce the left camera of a stereo rig, the right one stays sharp
 pipeline degrade $rig/motorcycle_left.png --scale 4 -o "$out/left.png" --force
 pipeline run "$out/left.png" --ref-stream $rig/motorcycle_right.png -o "$out/large.png" --engine torch -q --force
 pipeline evaluate "$out/large.png" --ground-truth $rig/motorcycle_left.png
 pipeline compare "$out/left.png" "$out/large.png" $rig/motorcycle_left.png -o "$out/compare.png" --force
 
-# another moment: find the offset of the clocks from the pictures (here it is 0)
+# Another moment: find the offset of the clocks from the pictures (here it is 0)
 clip=pipeline/samples/monster.mp4
 pipeline degrade $clip --scale 4 -o "$out/small.mp4" --force
 pipeline plan "$out/small.mp4" --ref-stream $clip --ref-offset auto --save "$out/plan.json"

@@ -4,12 +4,12 @@ set -euo pipefail
 out=${1:-example-output/06}
 mkdir -p "$out"
 
-# a mosaic of a Lytro capture; its rows and columns are exchanged, which `probe` detects
+# A mosaic of a Lytro capture; its rows and columns are exchanged, which `probe` detects
 capture=(tests/data/flowers_8x8.png --layout mosaic --grid 8x8 --order col,row)
 pipeline convert "${capture[@]}" --crop-grid 5x5 --to folder -o "$out/sharp" --force
 pipeline probe "$out/sharp"
 pipeline degrade "$out/sharp" --scale 2 -o "$out/small" --force
-# the middle view is the reference; all others borrow from it
+# The middle view is the reference; all others borrow from it
 pipeline run "$out/small" --ref-stream "$out/sharp/view_03_03.png" --ref-view center -o "$out/large" --engine torch -q \
     --ground-truth "$out/sharp" --report "$out/report.html" --force
 pipeline evaluate "$out/large" --ground-truth "$out/sharp" --plan "$out/large.plan.json"
