@@ -30,7 +30,8 @@ class RepackedDeconv(nn.Sequential):
     """
 
     def __init__(self, deconv: nn.ConvTranspose2d) -> None:
-        inputs, outputs = deconv.in_channels, deconv.out_channels
+        inputs = deconv.in_channels
+        outputs = deconv.out_channels
         conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=deconv.bias is not None)
 
         # for each parity of the output: (position in the new kernel, tap of the old one)

@@ -1,4 +1,4 @@
-"""A model that exports and builds in half the time of `fast`, with all of its operations."""
+"""A model with all operations of `fast` that exports and builds in half the time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from crossnetpp.networks.build import build_network
 
 
 @pytest.fixture(scope="session")
-def settled_once(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return `fast` with one variational step where it has three; a step has no weights."""
+def one_step_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return weights of `fast` with one variational step, not three; a step has no weights."""
     network = build_network("fast", {"settlings": 1})
     network.load_state_dict(load_network("fast").state_dict())
-    path = tmp_path_factory.mktemp("weights") / "settled_once.safetensors"
+    path = tmp_path_factory.mktemp("weights") / "one_step_model.safetensors"
     save_weights(network, "fast", path)
     return str(path)

@@ -1,4 +1,4 @@
-"""The registry: found again, made once, and nothing of others' or changed is ever read."""
+"""The registry: files are made once, and foreign or modified files are never read."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "engines")
 
 
-def stored(registry: Registry) -> Path:
+def store(registry: Registry) -> Path:
     return registry.put(KEY, b"a plan", "plan", {"psnr": 61.5}).path
 
 
-def test_what_was_put_is_found_again_by_another_process(registry: Registry) -> None:
-    stored(registry)
+def test_another_process_finds_an_entry(registry: Registry) -> None:
+    store(registry)
     found = Registry(registry.root).get(KEY)
     assert found is not None
     assert found.read() == b"a plan"
@@ -34,7 +34,7 @@ def test_what_was_put_is_found_again_by_another_process(registry: Registry) -> N
     assert registry.get({**KEY, "opset": 20}) is None
 
 
-def test_the_folder_is_the_owners_alone(registry: Registry) -> None:
+def test_only_the_owner_can_read_the_folder(registry: Registry) -> None:
     assert registry.root.stat().st_mode & 0o777 == 0o700
     registry.root.chmod(0o755)
     assert Registry(registry.root).root.stat().st_mode & 0o777 == 0o700
@@ -42,7 +42,7 @@ def test_the_folder_is_the_owners_alone(registry: Registry) -> None:
 
 
 def test_a_changed_or_truncated_plan_is_not_read(registry: Registry) -> None:
-    path = stored(registry)
+    path = store(registry)
     path.write_bytes(b"a PLAN")
     assert registry.get(KEY) is None
     path.write_bytes(b"a pl")
@@ -50,8 +50,8 @@ def test_a_changed_or_truncated_plan_is_not_read(registry: Registry) -> None:
     assert [entry["state"] for entry in registry.entries()] == ["damaged"]
 
 
-def test_a_plan_handed_in_with_a_sidecar_of_its_own_is_not_read(registry: Registry) -> None:
-    path = stored(registry)
+def test_a_plan_with_a_forged_sidecar_is_not_read(registry: Registry) -> None:
+    path = store(registry)
     sidecar = path.with_suffix(".json")
     content = json.loads(sidecar.read_text())
     content["facts"]["psnr"] = 99.0
@@ -62,10 +62,8 @@ def test_a_plan_handed_in_with_a_sidecar_of_its_own_is_not_read(registry: Regist
     assert [entry["state"] for entry in registry.entries()] == ["not ours or changed"]
 
 
-def test_a_sidecar_under_another_name_or_pointing_elsewhere_is_not_read(
-    registry: Registry, tmp_path: Path
-) -> None:
-    path = stored(registry)
+def test_a_sidecar_under_another_name_is_not_read(registry: Registry, tmp_path: Path) -> None:
+    path = store(registry)
     other = {**KEY, "opset": 20}
     renamed = registry.root / f"{digest_key(other)}.json"
     renamed.write_bytes(path.with_suffix(".json").read_bytes())
@@ -73,15 +71,15 @@ def test_a_sidecar_under_another_name_or_pointing_elsewhere_is_not_read(
 
 
 def test_the_sidecar_of_another_machines_key_is_not_read(registry: Registry) -> None:
-    stored(registry)
+    store(registry)
     (registry.root / "key").unlink()
     assert Registry(registry.root).get(KEY) is None
 
 
-def test_links_and_files_that_others_may_write_are_not_read(
+def test_links_and_files_that_others_can_write_are_not_read(
     registry: Registry, tmp_path: Path
 ) -> None:
-    path = stored(registry)
+    path = store(registry)
     path.chmod(0o666)
     assert registry.get(KEY) is None
     path.chmod(0o600)
@@ -92,7 +90,7 @@ def test_links_and_files_that_others_may_write_are_not_read(
     assert registry.get(KEY) is None
 
 
-def test_a_folder_of_somebody_else_is_refused(
+def test_a_folder_of_another_user_is_refused(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 4242)
@@ -111,10 +109,10 @@ def test_a_key_that_others_can_read_is_refused(registry: Registry) -> None:
         Registry(registry.root)
 
 
-def test_a_full_disk_leaves_what_was_there(
+def test_a_full_disk_leaves_the_old_entry(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored(registry)
+    store(registry)
     before = sorted(p.name for p in registry.root.iterdir())
 
     def full(_: int) -> None:
@@ -130,8 +128,8 @@ def test_a_full_disk_leaves_what_was_there(
     assert found.read() == b"a plan"
 
 
-def test_what_is_quarantined_is_not_used_until_it_is_made_anew(registry: Registry) -> None:
-    stored(registry)
+def test_a_quarantined_entry_is_not_used_until_forced(registry: Registry) -> None:
+    store(registry)
     registry.quarantine(KEY, "PSNR 12.0 dB, expected 45")
     assert registry.get(KEY) is None
     assert registry.quarantine_reason(KEY) == "PSNR 12.0 dB, expected 45"
@@ -143,7 +141,7 @@ def test_what_is_quarantined_is_not_used_until_it_is_made_anew(registry: Registr
     assert registry.quarantine_reason(KEY) == ""
 
 
-def _make(root: Path, made: Path) -> None:
+def _get_or_make(root: Path, made: Path) -> None:
     def build() -> tuple[bytes, dict[str, int]]:
         time.sleep(0.3)
         with made.open("a") as file:
@@ -156,7 +154,9 @@ def _make(root: Path, made: Path) -> None:
 def test_two_builders_at_once_build_once(tmp_path: Path) -> None:
     made = tmp_path / "made"
     context = multiprocessing.get_context("spawn")
-    builders = [context.Process(target=_make, args=(tmp_path / "engines", made)) for _ in range(3)]
+    builders = [
+        context.Process(target=_get_or_make, args=(tmp_path / "engines", made)) for _ in range(3)
+    ]
     for builder in builders:
         builder.start()
     for builder in builders:

@@ -1,4 +1,4 @@
-"""Nothing runs before it agreed with PyTorch here; `auto` takes the fastest that does."""
+"""The self-test that every engine must pass, and the choice of `auto` among those that do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from deploy.selftest import (
 
 
 class Broken(BicubicEngine):
-    """Bicubic with an error of `levels` in one row of every frame, or none."""
+    """Bicubic with an error of `levels` in one row of every frame."""
 
     def __init__(self, levels: int = 0, *, precision: str = "fp32") -> None:
         super().__init__()
@@ -45,14 +45,14 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "engines")
 
 
-def test_a_self_test_sees_noise_and_motion() -> None:
+def test_a_self_test_has_noise_and_motion() -> None:
     (noise, _), (small, ref) = make_test_pairs()
     assert noise.shape == (2, 24, 40, 3)
     assert ref.shape == (2, small.shape[1] * 4, small.shape[2] * 4, 3)
-    judge = load_baseline_engine("fast")
-    assert (judge.info.name, judge.info.precision) == ("torch", "fp32")
-    # the photograph is found again in the moved reference: more than plain up-sampling is asked for
-    plain = compare_engines(BicubicEngine(), judge)
+    baseline = load_baseline_engine("fast")
+    assert (baseline.info.name, baseline.info.precision) == ("torch", "fp32")
+    # plain up-sampling fails: an engine must find the photograph in the moved reference
+    plain = compare_engines(BicubicEngine(), baseline)
     assert plain["psnr"] < 40
 
 
@@ -64,27 +64,30 @@ def test_figures_are_those_of_an_independent_computation() -> None:
     assert compare_engines(Broken(), Broken()) == {"psnr": 99.0, "largest_difference": 0.0}
 
 
-def test_an_engine_that_fails_is_quarantined_and_stays_so(registry: Registry) -> None:
-    tested = 0
+def test_an_engine_that_fails_stays_quarantined(registry: Registry) -> None:
+    loaded = 0
 
-    def judge() -> Engine:
-        nonlocal tested
-        tested += 1
+    def load_baseline() -> Engine:
+        nonlocal loaded
+        loaded += 1
         return Broken()
 
     with pytest.raises(SelfTestError, match=r"PSNR 3\d\.\d dB, expected 50; by up to 50 levels"):
-        require_selftest(Broken(50), registry, judge)
+        require_selftest(Broken(50), registry, load_baseline)
     with pytest.raises(SelfTestError, match=r"expected 50; .*\(found earlier; "):
-        require_selftest(Broken(50), registry, judge)
-    assert tested == 1
-    # half precision may differ more; the same figures are not enough for single
-    assert require_selftest(Broken(1, precision="fp16"), registry, judge)["largest_difference"] == 1
-    assert require_selftest(Broken(0), registry, judge, retest=True)["psnr"] == 99.0
-    assert require_selftest(Broken(50), registry, judge)["psnr"] == 99.0
-    assert tested == 3
+        require_selftest(Broken(50), registry, load_baseline)
+    assert loaded == 1
+    # half precision may differ more than single precision
+    assert (
+        require_selftest(Broken(1, precision="fp16"), registry, load_baseline)["largest_difference"]
+        == 1
+    )
+    assert require_selftest(Broken(0), registry, load_baseline, retest=True)["psnr"] == 99.0
+    assert require_selftest(Broken(50), registry, load_baseline)["psnr"] == 99.0
+    assert loaded == 3
 
 
-def test_another_driver_or_library_means_another_test(
+def test_another_driver_or_library_needs_another_test(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_selftest(Broken(), registry, Broken)
@@ -93,7 +96,7 @@ def test_another_driver_or_library_means_another_test(
         require_selftest(Broken(50), registry, Broken)
 
 
-def test_what_the_real_engine_says_is_kept(registry: Registry) -> None:
+def test_the_figures_of_a_real_engine_are_stored(registry: Registry) -> None:
     loaded = load_engine("onnx", registry=registry)
     assert loaded.info.reason == "requested"
     (tested,) = [e for e in registry.entries() if e["key"]["kind"] == "selftest"]
@@ -101,7 +104,7 @@ def test_what_the_real_engine_says_is_kept(registry: Registry) -> None:
     assert tested["facts"]["psnr"] > 60
 
 
-def test_torch_runs_in_the_place_of_one_that_fails(
+def test_torch_replaces_an_engine_that_fails(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(self: OnnxEngine, lr: Pixels, ref: Pixels) -> Pixels:
@@ -119,41 +122,44 @@ def test_convolutions_in_half_precision_pass() -> None:
     assert 45 < figures["psnr"] < 90
 
 
-def stub(speeds: dict[str, float]) -> Callable[[Engine], float]:
+def stub_speeds(speeds: dict[str, float]) -> Callable[[Engine], float]:
     return lambda each, **_: speeds[each.info.name]
 
 
-def named(name: str) -> Engine:
+def load_stub(name: str) -> Engine:
     if name == "absent":
         raise EngineError("cannot be loaded")
-    made = BicubicEngine()
-    made.info = replace(made.info, name=name)
-    return made
+    engine = BicubicEngine()
+    engine.info = replace(engine.info, name=name)
+    return engine
 
 
-def test_auto_measures_once_and_takes_the_fastest(
+def test_auto_measures_once_and_chooses_the_fastest(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(choice, "measure_fps", stub({"torch": 4.0, "onnx": 5.0}))
+    lines: list[str] = []
+    monkeypatch.setattr(choice, "measure_fps", stub_speeds({"torch": 4.0, "onnx": 5.0}))
     names = ("torch", "onnx", "absent")
     for _ in range(2):
-        found = choose_engine("fast", names, named, registry, threads=1, notify=said.append)
+        found = choose_engine("fast", names, load_stub, registry, threads=1, notify=lines.append)
         assert found.name == "onnx"
         assert "onnx 5, torch 4; absent not usable" in found.why
-    assert len(said) == 1
-    slower = stub({"torch": 6.0, "onnx": 5.0})
+    assert len(lines) == 1
+    slower = stub_speeds({"torch": 6.0, "onnx": 5.0})
     monkeypatch.setattr(choice, "measure_fps", slower)
-    options = {"threads": 1, "notify": said.append}
-    assert choose_engine("fast", names, named, registry, **options).name == "onnx"
-    assert choose_engine("fast", names, named, registry, **options, remeasure=True).name == "torch"
-    monkeypatch.setattr(choice, "measure_fps", stub({"torch": 9.0, "onnx": 5.0}))
+    options = {"threads": 1, "notify": lines.append}
+    assert choose_engine("fast", names, load_stub, registry, **options).name == "onnx"
     assert (
-        choose_engine("fast", names, named, registry, threads=2, notify=said.append).name == "torch"
+        choose_engine("fast", names, load_stub, registry, **options, remeasure=True).name == "torch"
+    )
+    monkeypatch.setattr(choice, "measure_fps", stub_speeds({"torch": 9.0, "onnx": 5.0}))
+    assert (
+        choose_engine("fast", names, load_stub, registry, threads=2, notify=lines.append).name
+        == "torch"
     )
 
 
-def test_without_a_folder_of_its_own_auto_is_torch(
+def test_auto_is_torch_if_no_registry_can_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = tmp_path / "file"
@@ -165,7 +171,7 @@ def test_without_a_folder_of_its_own_auto_is_torch(
         load_engine("onnx")
 
 
-def test_luck_does_not_decide() -> None:
+def test_small_differences_in_speed_do_not_decide() -> None:
     assert pick_fastest({"torch": 4.0, "onnx": 4.1}, {}).name == "torch"
     assert pick_fastest({"torch": 4.0, "onnx": 4.3}, {}).name == "onnx"
     assert pick_fastest({"onnx": 1.0}, {"torch": "no"}).name == "onnx"
@@ -175,14 +181,14 @@ def test_luck_does_not_decide() -> None:
 
 def test_auto_runs_what_it_chose(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {"torch": 1.0, "onnx": 3.0, "openvino": 2.0}
-    monkeypatch.setattr(choice, "measure_fps", stub(speeds))
+    monkeypatch.setattr(choice, "measure_fps", stub_speeds(speeds))
     monkeypatch.setattr(load, "list_candidates", lambda: ("torch", "onnx"))
     loaded = load_engine("auto", registry=registry)
     assert loaded.info.name == "onnx"
     assert loaded.info.reason.startswith("auto: measured here in frames per second onnx 3, torch 1")
 
 
-def test_speed_is_frames_by_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_is_frames_per_second_of_the_best_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 4.0, 10.0, 12.0, 20.0, 23.0])
     monkeypatch.setattr(choice.time, "perf_counter", lambda: next(clock))
     assert measure_fps(BicubicEngine(), height=32, width=32, frames=6) == 3.0

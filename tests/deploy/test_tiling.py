@@ -1,4 +1,4 @@
-"""Short memory: smaller batches, then tiles; seams that nobody sees; never a dropped frame."""
+"""Little memory: smaller batches, then tiles with invisible seams, and no frame is dropped."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ CONTEXT = 64
 
 
 class Tight(BicubicEngine):
-    """Bicubic on a device that has memory for `most` output pixels."""
+    """Bicubic on a device with memory for `most` output pixels."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self.info = replace(self.info, context=CONTEXT, multiple=32)
-        self.most, self.calls = most, []
+        self.most = most
+        self.calls: list[tuple[int, ...]] = []
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         self.calls.append(ref.shape[:3])
@@ -36,7 +37,7 @@ class Tight(BicubicEngine):
 
 
 def pictures(count: int = 1, height: int = 384, width: int = 512) -> tuple[Pixels, Pixels]:
-    """Return LR and reference, x4."""
+    """Return LR frames and references, x4."""
     photograph = cv2.imread(str(PHOTOGRAPH))[..., ::-1]
     hr = np.stack([photograph[i:, i:][:height, :width] for i in range(count)])
     size = (width // 4, height // 4)
@@ -47,12 +48,12 @@ def test_a_batch_is_halved_until_it_fits_and_remembered() -> None:
     lr, ref = pictures(7)
     expected = BicubicEngine().enhance(lr, ref)
     engine = Tight(2 * 384 * 512)
-    robust = TilingEngine(engine)
-    robust.limit = 2**62
-    assert np.array_equal(robust.enhance(lr, ref), expected)
+    tiling = TilingEngine(engine)
+    tiling.limit = 2**62
+    assert np.array_equal(tiling.enhance(lr, ref), expected)
     assert [n for n, *_ in engine.calls] == [7, 3, 1, 1, 1, 1, 1, 1, 1]
     engine.calls.clear()
-    assert np.array_equal(robust.enhance(lr, ref), expected)
+    assert np.array_equal(tiling.enhance(lr, ref), expected)
     assert [n for n, *_ in engine.calls] == [1] * 7
 
 
@@ -60,25 +61,25 @@ def test_a_batch_is_halved_until_it_fits_and_remembered() -> None:
 def test_a_frame_that_does_not_fit_is_made_of_tiles(most: int) -> None:
     lr, ref = pictures(2)
     engine = Tight(most)
-    robust = TilingEngine(engine)
-    robust.limit = 2**62
-    sr = robust.enhance(lr, ref)
+    tiling = TilingEngine(engine)
+    tiling.limit = 2**62
+    sr = tiling.enhance(lr, ref)
     assert engine.calls[0] == (2, 384, 512)
     done = [height * width for _, height, width in engine.calls if height * width <= most]
     assert len(done) > 2
     assert np.abs(sr.astype(int) - BicubicEngine().enhance(lr, ref)).max() <= 1
 
 
-def test_memory_that_is_short_from_the_start_is_not_tried_out() -> None:
+def test_known_free_memory_limits_the_first_call() -> None:
     lr, ref = pictures(3)
     engine = Tight(384 * 512)
-    robust = TilingEngine(engine, available=lambda device: 384 * 512 * 6 * 3)
-    assert robust.limit == 2**18
-    robust.enhance(lr, ref)
+    tiling = TilingEngine(engine, available=lambda device: 384 * 512 * 6 * 3)
+    assert tiling.limit == 2**18
+    tiling.enhance(lr, ref)
     assert engine.calls == [(1, 384, 512)] * 3
 
 
-def test_no_memory_at_all_is_one_line() -> None:
+def test_no_memory_at_all_is_an_error_of_one_line() -> None:
     lr, ref = pictures()
     engine = Tight(100)
     with pytest.raises(EngineError, match="not even the smallest tiles fit: free memory on cpu"):
@@ -86,7 +87,7 @@ def test_no_memory_at_all_is_one_line() -> None:
     assert len(engine.calls) < 15
 
 
-def test_other_errors_are_not_taken_for_it() -> None:
+def test_other_errors_are_not_treated_as_out_of_memory() -> None:
     class Wrong(BicubicEngine):
         def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
             raise ValueError("a programming error")
@@ -111,7 +112,7 @@ def test_weights_of_tiles_sum_to_one_and_fade() -> None:
     assert found[-1].stop == length
 
 
-def test_tiles_keep_to_the_limit_or_are_the_smallest() -> None:
+def test_tiles_stay_within_the_limit_or_are_the_smallest() -> None:
     assert choose_tile_grid(1080, 1920, 2**30, 384) == (1, 1)
     rows, cols = choose_tile_grid(2160, 3840, 2**21, 384)
     assert (-(-2160 // rows) + 768) * (-(-3840 // cols) + 768) <= 2**21
@@ -125,17 +126,17 @@ def test_the_networks_tiles_agree_with_the_whole_within_a_level() -> None:
     ref = np.roll(hr, (2, 5), axis=(0, 1))[None]
     lr = cv2.resize(hr, (512, 24), interpolation=cv2.INTER_AREA)[None]
     engine = TorchEngine()
-    robust = TilingEngine(engine)
-    robust.limit = 96 * (1024 + engine.info.context)
-    assert choose_tile_grid(96, 2048, robust.limit, engine.info.context) == (1, 2)
-    difference = np.abs(robust.enhance(lr, ref).astype(int) - engine.enhance(lr, ref))
+    tiling = TilingEngine(engine)
+    tiling.limit = 96 * (1024 + engine.info.context)
+    assert choose_tile_grid(96, 2048, tiling.limit, engine.info.context) == (1, 2)
+    difference = np.abs(tiling.enhance(lr, ref).astype(int) - engine.enhance(lr, ref))
     assert (difference <= 1).mean() > 0.9999
-    # and without context they do not
+    # without context they differ
     engine.info = replace(engine.info, context=0)
-    robust.info = engine.info
-    difference = np.abs(robust.enhance(lr, ref).astype(int) - engine.enhance(lr, ref))
+    tiling.info = engine.info
+    difference = np.abs(tiling.enhance(lr, ref).astype(int) - engine.enhance(lr, ref))
     assert (difference <= 1).mean() < 0.9999
 
 
-def test_engines_are_loaded_with_it() -> None:
+def test_engines_are_loaded_with_tiling() -> None:
     assert isinstance(load_engine("torch"), TilingEngine)

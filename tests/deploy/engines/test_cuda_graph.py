@@ -1,4 +1,4 @@
-"""What is recorded, what is forgotten, and that playing changes no bit (on a GPU)."""
+"""CUDA graphs: when they are captured and dropped, and that they change no bit (on a GPU)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from deploy.engines.torch_engine import TorchEngine
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-class _Counted(CudaGraphCache):
-    """Recordings without a GPU: what would be recorded is counted and done as it is."""
+class _CountingCache(CudaGraphCache):
+    """A cache without a GPU that counts captures and runs the work directly."""
 
-    def __init__(self, too_large: int = 10**9, says: str = "CUDA out of memory") -> None:
+    def __init__(self, too_large: int = 10**9, message: str = "CUDA out of memory") -> None:
         super().__init__()
-        self.made: list[int] = []
+        self.captured: list[int] = []
         self.too_large = too_large
-        self.says = says
+        self.message = message
 
     def _capture(self, work, inputs):  # type: ignore[no-untyped-def]
-        self.made.append(inputs[0].numel())
+        self.captured.append(inputs[0].numel())
         if inputs[0].numel() >= self.too_large:
-            raise RuntimeError(self.says)
+            raise RuntimeError(self.message)
         return lambda given: work(*given)
 
     def _release_graphs(self) -> None:
@@ -38,37 +38,37 @@ def _double(values: Tensor) -> Tensor:
     return 2 * values
 
 
-def _play(recordings: CudaGraphCache, size: int) -> float:
-    return recordings.run(size, _double, [torch.ones(size)]).sum().item()
+def _run(cache: CudaGraphCache, size: int) -> float:
+    return cache.run(size, _double, [torch.ones(size)]).sum().item()
 
 
-def test_a_size_is_recorded_once_and_the_one_used_longest_ago_is_forgotten() -> None:
-    recordings = _Counted()
+def test_a_size_is_captured_once_and_the_least_recently_used_one_is_dropped() -> None:
+    cache = _CountingCache()
     sizes = list(range(1, MOST_GRAPHS + 1))
-    assert [_play(recordings, size) for size in [*sizes, *sizes]] == [2 * s for s in [*sizes] * 2]
-    assert recordings.made == sizes
-    _play(recordings, 1)
-    _play(recordings, 50)
-    _play(recordings, 1)
-    assert recordings.made == [*sizes, 50]
-    _play(recordings, 2)
-    assert recordings.made == [*sizes, 50, 2]
+    assert [_run(cache, size) for size in [*sizes, *sizes]] == [2 * s for s in [*sizes] * 2]
+    assert cache.captured == sizes
+    _run(cache, 1)
+    _run(cache, 50)
+    _run(cache, 1)
+    assert cache.captured == [*sizes, 50]
+    _run(cache, 2)
+    assert cache.captured == [*sizes, 50, 2]
 
 
 @pytest.mark.parametrize(
-    ("says", "logged"),
+    ("message", "logged"),
     [
         ("CUDA out of memory", []),
         ("not permitted when capturing\nmore", ["cannot capture a CUDA graph: not permitted when"]),
     ],
 )
-def test_what_cannot_be_recorded_is_done_and_not_tried_again(
-    says: str, logged: list[str], caplog: pytest.LogCaptureFixture
+def test_work_that_cannot_be_captured_runs_directly_from_then_on(
+    message: str, logged: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    recordings = _Counted(too_large=7, says=says)
-    assert _play(recordings, 3) == 6
-    assert [_play(recordings, 7), _play(recordings, 7)] == [14, 14]
-    assert recordings.made == [3, 7]
+    cache = _CountingCache(too_large=7, message=message)
+    assert _run(cache, 3) == 6
+    assert [_run(cache, 7), _run(cache, 7)] == [14, 14]
+    assert cache.captured == [3, 7]
     assert [
         line[: len(wanted)] for line, wanted in zip(caplog.messages, logged, strict=True)
     ] == logged
@@ -79,10 +79,10 @@ def test_an_error_of_the_work_itself_is_not_swallowed() -> None:
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        _Counted(too_large=0).run("any", broken, [torch.ones(1)])
+        _CountingCache(too_large=0).run("any", broken, [torch.ones(1)])
 
 
-def test_on_a_cpu_nothing_is_recorded_and_constants_are_not_copied() -> None:
+def test_on_a_cpu_nothing_is_captured_and_constants_are_not_copied() -> None:
     assert torch.cuda.is_available() or TorchEngine("fast").cuda_graphs is None
     kernel = np.arange(3, dtype=np.float32)
     assert constant(kernel, torch.ones(1)).tolist() == [0, 1, 2]
@@ -91,10 +91,10 @@ def test_on_a_cpu_nothing_is_recorded_and_constants_are_not_copied() -> None:
 
 @needs_gpu
 @pytest.mark.parametrize("size", [(64, 96, 1), (320, 512, 3), (72, 88, 2)])
-def test_playing_changes_no_bit(size: tuple[int, int, int]) -> None:
+def test_a_replay_changes_no_bit(size: tuple[int, int, int]) -> None:
     engine = TorchEngine("fast")
     lr, ref = make_sample_frames(*size)
-    played = [engine.enhance(lr, ref) for _ in range(3)]
+    replayed = [engine.enhance(lr, ref) for _ in range(3)]
     engine.cuda_graphs = None
     plain = engine.enhance(lr, ref)
-    assert all(np.array_equal(one, plain) for one in played)
+    assert all(np.array_equal(one, plain) for one in replayed)

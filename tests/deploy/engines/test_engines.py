@@ -1,4 +1,4 @@
-"""Engines: the same seam, whatever is behind it."""
+"""Engines: the same interface for every runtime."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def shrink(frames: np.ndarray, scale: int) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("scale", [2, 4, 8])
-def test_torch_engine_keeps_shape_and_type(picture: np.ndarray, dtype: type, scale: int) -> None:
+def test_torch_engine_preserves_shape_and_type(
+    picture: np.ndarray, dtype: type, scale: int
+) -> None:
     ref = picture[:, :96, :128].astype(dtype) * (257 if dtype is np.uint16 else 1)
     ref = np.concatenate([ref, ref[:, ::-1]])
     lr = shrink(ref, scale)
@@ -117,8 +119,9 @@ def test_weights_round_trip_and_broken_files_are_refused(tmp_path: Path) -> None
         load_engine("torch", model=str(unnamed))
 
 
-def test_a_kept_reference_changes_no_bit(picture: np.ndarray) -> None:
-    first, second = picture[:, :96, :128], picture[:, ::-1][:, :96, :128].copy()
+def test_a_reused_reference_changes_no_bit(picture: np.ndarray) -> None:
+    first = picture[:, :96, :128]
+    second = picture[:, ::-1][:, :96, :128].copy()
     lr = shrink(first, 4)
     engine = load_engine("torch")
     fresh = engine.enhance(lr, first)

@@ -1,4 +1,4 @@
-"""Engines that run exported graphs, held against PyTorch on real pictures."""
+"""Engines that run exported graphs, compared with PyTorch on real pictures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Engine:
+def baseline() -> Engine:
     return load_engine("torch")
 
 
@@ -44,28 +44,29 @@ def agree(one: Pixels, other: Pixels) -> bool:
     return float((np.abs(one.astype(int) - other.astype(int)) <= levels).mean()) >= 0.999
 
 
-def test_they_agree_with_torch_whatever_the_size(engine: Engine, judge: Engine) -> None:
+def test_they_agree_with_torch_at_any_size(engine: Engine, baseline: Engine) -> None:
     pan = frames(3, 124, 188)  # padded to 128 x 192
-    lr, ref = shrink(pan, 4), np.stack([pan[0], pan[0], pan[2]])
+    lr = shrink(pan, 4)
+    ref = np.stack([pan[0], pan[0], pan[2]])
     sr = engine.enhance(lr, ref)
     assert sr.shape == ref.shape
-    assert agree(sr, judge.enhance(lr, ref))
+    assert agree(sr, baseline.enhance(lr, ref))
     plain = np.stack([cv2.resize(p, (188, 124), interpolation=cv2.INTER_CUBIC) for p in lr])
     assert not agree(sr, plain)
     # another size, then the first again
-    small = slice(0, 64), slice(0, 96)
+    small = (slice(0, 64), slice(0, 96))
     cut = pan[:1, *small]
-    assert agree(engine.enhance(shrink(cut, 4), cut), judge.enhance(shrink(cut, 4), cut))
+    assert agree(engine.enhance(shrink(cut, 4), cut), baseline.enhance(shrink(cut, 4), cut))
     assert np.array_equal(engine.enhance(lr, ref), sr)
 
 
 @pytest.mark.parametrize("scale", [2, 8])
-def test_sixteen_bits_and_other_scales(engine: Engine, judge: Engine, scale: int) -> None:
+def test_sixteen_bits_and_other_scales(engine: Engine, baseline: Engine, scale: int) -> None:
     pan = frames(1, 64, 96).astype(np.uint16) * 257
     lr = shrink(pan, scale)
     sr = engine.enhance(lr, pan)
     assert sr.dtype == np.uint16
-    assert agree(sr, judge.enhance(lr, pan))
+    assert agree(sr, baseline.enhance(lr, pan))
 
 
 def test_networks_without_parts_run_as_one_graph(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_networks_without_parts_run_as_one_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
-def test_a_missing_package_is_one_line(
+def test_a_missing_package_is_an_error_of_one_line(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)

@@ -1,4 +1,4 @@
-"""Exported graphs: what they compute, and the traps that engines fall into."""
+"""Exported graphs: their results, and the mistakes that engines make with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def files(fast: Network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         GraphSpec("frame", 4),
         GraphSpec("frame", 2, "uint16", "fp16"),
     ]
-    # every graph is held against PyTorch at three sizes as it is written
+    # every graph is compared with PyTorch at three sizes when it is written
     for path, differences in write_graphs(fast, specs, folder).items():
         assert all(value <= 1 for value in differences.values()), path
     assert sorted(p.name for p in folder.iterdir()) == sorted(f"{s.name}.onnx" for s in specs)
@@ -44,7 +44,7 @@ def sizes(value: onnx.ValueInfoProto) -> list[str | int]:
     return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
 
 
-def test_batch_height_and_width_are_free_and_pixels_go_in_and_out(
+def test_batch_height_and_width_are_dynamic_and_pixels_go_in_and_out(
     files: dict[str, onnx.ModelProto],
 ) -> None:
     frame = files["frame_x4_uint8_fp32"].graph
@@ -59,7 +59,9 @@ def test_batch_height_and_width_are_free_and_pixels_go_in_and_out(
     assert wide.type.tensor_type.elem_type == onnx.TensorProto.UINT16
 
 
-def test_opset_18_says_linear_the_way_tensorrt_reads_it(files: dict[str, onnx.ModelProto]) -> None:
+def test_opset_18_names_interpolation_as_tensorrt_reads_it(
+    files: dict[str, onnx.ModelProto],
+) -> None:
     for model in files.values():
         assert [entry.version for entry in model.opset_import if not entry.domain] == [18]
     modes = [
@@ -73,7 +75,7 @@ def test_opset_18_says_linear_the_way_tensorrt_reads_it(files: dict[str, onnx.Mo
     assert set(modes) <= {b"bilinear", b"bicubic"}
 
 
-def test_in_half_precision_coordinates_stay_single(files: dict[str, onnx.ModelProto]) -> None:
+def test_in_half_precision_coordinates_stay_float32(files: dict[str, onnx.ModelProto]) -> None:
     graph = onnx.shape_inference.infer_shapes(files["frame_x2_uint16_fp16"]).graph
     types = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.input]}
     weights = {w.name: w.data_type for w in graph.initializer}
@@ -84,7 +86,7 @@ def test_in_half_precision_coordinates_stay_single(files: dict[str, onnx.ModelPr
     assert convs.count(onnx.TensorProto.FLOAT16) > 20
 
 
-def test_no_graph_holds_a_deconvolution() -> None:
+def test_no_graph_contains_a_deconvolution() -> None:
     network = build_network("paper")
     before = sum(is_repackable(m) for m in network.modules())
     assert before > 5
@@ -93,7 +95,7 @@ def test_no_graph_holds_a_deconvolution() -> None:
     assert sum(isinstance(m, RepackedDeconv) for m in after.modules()) == before
 
 
-def test_a_repacked_deconvolution_is_the_deconvolution() -> None:
+def test_a_repacked_deconvolution_computes_the_same() -> None:
     generator = torch.Generator().manual_seed(0)
     deconv = nn.ConvTranspose2d(5, 3, 4, stride=2, padding=1)
     inputs = torch.randn(2, 5, 7, 6, generator=generator)
@@ -117,7 +119,7 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         export.export_graph(network, GraphSpec("prepare", 4))
 
 
-def test_a_graph_that_computes_something_else_is_refused(fast: Network) -> None:
+def test_a_graph_that_differs_from_pytorch_is_refused(fast: Network) -> None:
     other = copy.deepcopy(fast)
     with torch.no_grad():
         for weights in other.fusion.parameters():  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""TensorRT for RTX builds plans for GPUs that are not here: its parser takes our graphs."""
+"""TensorRT for RTX parses the graphs and builds plans for GPUs of other machines."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ TARGETS = ("sm86", "sm89", "sm120")
 FIXED = SizeRange.for_frames(320, 512)
 
 
-def warps(graph: bytes) -> list[str]:
-    """Return how TensorRT reads each warp."""
+def read_warps(graph: bytes) -> list[str]:
+    """Return the interpolation of each warp as TensorRT reads it."""
     found = find_library(rtx=True)
     _builder, network, _parser = parse_graph(found, graph)
     modes = check_warps(found.api, network, list_warp_modes(graph))
@@ -32,11 +32,11 @@ def warps(graph: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_fast_for_three_generations(precision: str, tmp_path: Path, settled_once: str) -> None:
-    # in half precision the same layers are half
-    model = "fast" if precision == "fp32" else settled_once
+def test_fast_for_three_generations(precision: str, tmp_path: Path, one_step_model: str) -> None:
+    # the smaller model has the same kinds of layers in half precision
+    model = "fast" if precision == "fp32" else one_step_model
     specs = [GraphSpec(part, 4, "uint8", precision, "tensorrt") for part in ("prepare", "frame")]  # type: ignore[arg-type]
-    assert warps(get_or_export_graph(model, specs[1]).read()) == ["LINEAR"] * 4 + ["CUBIC"] * (
+    assert read_warps(get_or_export_graph(model, specs[1]).read()) == ["LINEAR"] * 4 + ["CUBIC"] * (
         5 if model == "fast" else 3
     )
     phases: set[str] = set()
@@ -52,9 +52,9 @@ def test_fast_for_three_generations(precision: str, tmp_path: Path, settled_once
     assert phases
     lengths = [entry.path.stat().st_size for entry in entries]
     assert lengths[0] > 100_000
-    # fused into kernels that do things again and again it was 500 MB
+    # 500 MB if TensorRT fuses the solver into kernels that repeat their common parts
     assert 1_000_000 < lengths[1] < 60_000_000
-    # built once, and found by the GPUs that it is for
+    # built once, and found for the GPUs in its targets
     again = cross_build_plans(model, specs, TARGETS[::-1], tmp_path, sizes=FIXED)
     assert [entry.path for entry in again] == [entry.path for entry in entries]
     ada = Gpu("NVIDIA L40S", "sm89", 13, 1 << 35)
@@ -68,7 +68,7 @@ def test_paper_for_three_generations(tmp_path: Path) -> None:
     weights = tmp_path / "paper.safetensors"
     save_weights(build_network("paper"), "paper", weights)
     spec = GraphSpec("whole", 4, target="tensorrt")
-    assert warps(get_or_export_graph(str(weights), spec).read()) == ["LINEAR"] * 5
+    assert read_warps(get_or_export_graph(str(weights), spec).read()) == ["LINEAR"] * 5
     (entry,) = cross_build_plans(str(weights), [spec], TARGETS, tmp_path / "plans", sizes=ANY_SIZE)
     # float32 weights of 69 million parameters
     assert entry.path.stat().st_size > 270_000_000
@@ -92,7 +92,7 @@ def test_targets_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_tensorrt_cannot_read_is_one_line() -> None:
+def test_an_unreadable_graph_is_an_error_of_one_line() -> None:
     for graph in (b"not a graph", helper_model("NoSuchOperator")):
         with pytest.raises(
             TensorrtError, match=r"TensorRT for RTX \S+ refuses the graph: "

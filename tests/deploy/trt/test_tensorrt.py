@@ -1,4 +1,4 @@
-"""TensorRT 10.x and 11.x by a stand-in with their API: found, built once, trusted, run."""
+"""TensorRT 10.x and 11.x, faked by a module with their API: find, build, store and run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PREPARE = GraphSpec("prepare", 4, target="tensorrt")
 
 
 class Host:
-    """A device made of ordinary memory, full of rubbish until it is written to."""
+    """A device of ordinary memory, initialised to 77 so that unwritten memory shows."""
 
     name = "cuda:0 NVIDIA H100"
 
@@ -78,20 +78,21 @@ class Host:
 
 
 class Fake:
-    """The stand-in on sys.path."""
+    """The fake TensorRT on sys.path."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._calls, self._patch = folder / "calls", monkeypatch
+        self._calls = folder / "calls"
+        self._patch = monkeypatch
         package = folder / "lib" / "tensorrt"
         package.mkdir(parents=True)
         shutil.copy(ROOT / "tests" / "support" / "fake_tensorrt.py", package / "__init__.py")
         monkeypatch.syspath_prepend(str(folder / "lib"))
         monkeypatch.setenv("FAKE_TENSORRT_CALLS", str(self._calls))
-        self.does("")
+        self.restart("")
 
-    def does(self, what: str, version: str = "11.4.0.5") -> None:
-        """Start anew, with a fault and a version."""
-        self._patch.setenv("FAKE_TENSORRT_DOES", what)
+    def restart(self, fault: str, version: str = "11.4.0.5") -> None:
+        """Reload the module with a fault and a version."""
+        self._patch.setenv("FAKE_TENSORRT_DOES", fault)
         self._patch.setenv("FAKE_TENSORRT", version)
         sys.modules.pop("tensorrt", None)
         library_module._probe.cache_clear()
@@ -119,10 +120,10 @@ def request_of(sizes: SizeRange = SMALL) -> BuildRequest:
 
 
 @pytest.mark.parametrize(("version", "flags"), [("10.9.0.34", 2), ("11.4.0.5", 1)])
-def test_each_version_is_asked_for_what_it_has(
+def test_each_version_is_called_by_its_own_api(
     version: str, flags: int, fake: Fake, graph: bytes
 ) -> None:
-    fake.does("", version)
+    fake.restart("", version)
     phases: list[tuple[str, int, int]] = []
     built = build_plan(
         request_of(), graph, timing=b"old;", progress=lambda *step: phases.append(step)
@@ -144,14 +145,14 @@ def test_each_version_is_asked_for_what_it_has(
         ("oserror", r"cannot load tensorrt: OSError: libnvinfer\.so\.11: cannot open shared"),
     ],
 )
-def test_a_broken_library_is_one_line(fault: str, line: str, fake: Fake) -> None:
-    fake.does(fault)
+def test_a_broken_library_is_an_error_of_one_line(fault: str, line: str, fake: Fake) -> None:
+    fake.restart(fault)
     with pytest.raises(TensorrtError, match=line) as caught:
         find_library(rtx=False)
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_imported_from_the_folder_one_stands_in(
+def test_nothing_is_imported_from_the_working_directory(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "videos"
@@ -161,12 +162,12 @@ def test_nothing_is_imported_from_the_folder_one_stands_in(
     assert find_library(rtx=False).version == "11.4.0.5"
 
 
-def test_old_and_missing_libraries_are_one_line(fake: Fake, tmp_path: Path) -> None:
-    fake.does("", "8.6.1")
+def test_old_and_missing_libraries_are_errors_of_one_line(fake: Fake, tmp_path: Path) -> None:
+    fake.restart("", "8.6.1")
     with pytest.raises(TensorrtError, match=r"found 8\.6\.1, expected 10 or newer"):
         find_library(rtx=False)
     shutil.rmtree(tmp_path / "lib")
-    fake.does("")
+    fake.restart("")
     with pytest.raises(TensorrtError, match=r"found no TensorRT \(tensorrt not installed\)"):
         find_library(rtx=False)
 
@@ -179,10 +180,10 @@ def test_old_and_missing_libraries_are_one_line(fake: Fake, tmp_path: Path) -> N
         ("crash while building", r"crashed while it built \(signal 6\)"),
     ],
 )
-def test_a_build_that_fails_is_one_line_and_leaves_nothing(
+def test_a_failed_build_is_an_error_of_one_line_and_leaves_nothing(
     fault: str, line: str, fake: Fake, tmp_path: Path
 ) -> None:
-    fake.does(fault)
+    fake.restart(fault)
     registry = Registry(tmp_path / "engines")
     with pytest.raises(TensorrtError, match=line) as caught:
         get_or_build_plan("fast", PREPARE, SMALL, find_library(rtx=False), GPU, registry)
@@ -190,8 +191,8 @@ def test_a_build_that_fails_is_one_line_and_leaves_nothing(
     assert [entry["key"]["kind"] for entry in registry.entries()] == ["onnx"]
 
 
-def test_warps_that_a_parser_takes_for_nearest_are_refused(fake: Fake) -> None:
-    fake.does("nearest")
+def test_warps_that_a_parser_reads_as_nearest_are_refused(fake: Fake) -> None:
+    fake.restart("nearest")
     node = helper.make_node("GridSample", ["ref", "f1"], ["sr"], mode="bicubic")
     values = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 4, 3])
@@ -200,11 +201,11 @@ def test_warps_that_a_parser_takes_for_nearest_are_refused(fake: Fake) -> None:
     model = helper.make_model(helper.make_graph([node], "warp", values[:2], values[2:]))
     with pytest.raises(TensorrtError, match=r"reads the warps .*NEAREST, expected bicubic; try"):
         build_plan(request_of(), model.SerializeToString())
-    fake.does("")
+    fake.restart("")
     assert build_plan(request_of(), model.SerializeToString()).plan
 
 
-_CANCELLED = """
+_INTERRUPTED_BUILD = """
 import signal
 import sys
 from pathlib import Path
@@ -229,14 +230,14 @@ except KeyboardInterrupt:
 
 
 def test_an_interrupt_ends_a_build_and_leaves_nothing(fake: Fake, tmp_path: Path) -> None:
-    fake.does("hang")
+    fake.restart("hang")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     root = tmp_path / "engines"
     environment = {**os.environ, "TMPDIR": str(scratch)}
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "lib"), str(ROOT)])
     with subprocess.Popen(
-        [sys.executable, "-c", _CANCELLED, str(root)],
+        [sys.executable, "-c", _INTERRUPTED_BUILD, str(root)],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -265,16 +266,16 @@ def test_a_plan_is_built_once_for_each_gpu_and_version(fake: Fake, tmp_path: Pat
     assert fake.calls("set_timing_cache") == [[""]]
     plan(sizes=SizeRange.for_frames(128, 96))
     assert fake.calls("set_timing_cache")[1:] == [["timed;"]]
-    # another GPU never gets the plan of the first
+    # another GPU needs another plan
     plan(Gpu("NVIDIA H200", "sm90", 13, 1 << 36))
     assert len(fake.calls("build")) == 3
-    fake.does("", "11.5.0.1")
+    fake.restart("", "11.5.0.1")
     assert plan().startswith(b"a plan of 11.5.0.1")
     (changed,) = [e for e in registry.entries() if "11.5" in str(e["key"].get("version"))][:1]
     assert changed["key"]["kind"] in ("plan", "timing")
 
 
-def test_two_builders_at_once_build_once_and_a_cut_plan_is_built_anew(
+def test_two_builders_at_once_build_once_and_a_truncated_plan_is_built_again(
     fake: Fake, tmp_path: Path
 ) -> None:
     def plan(_: int) -> Path:
@@ -308,30 +309,30 @@ def agree(one: Pixels, other: Pixels) -> bool:
     return float((np.abs(one.astype(int) - other.astype(int)) <= levels).mean()) >= 0.999
 
 
-def test_the_engine_agrees_with_torch_through_ring_and_recordings(
-    fake: Fake, settled_once: str, monkeypatch: pytest.MonkeyPatch
+def test_the_engine_agrees_with_torch_through_ring_and_cuda_graphs(
+    fake: Fake, one_step_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deploy.engines.tensorrt_engine.frames_at_once", lambda *_: 2)
     device = Host()
-    engine = TensorrtEngine(settled_once, device=device, library=find_library(rtx=False))
-    judge = load_engine("torch", model=settled_once)
+    engine = TensorrtEngine(one_step_model, device=device, library=find_library(rtx=False))
+    baseline = load_engine("torch", model=one_step_model)
     pan = frames(9, 60, 92)  # padded to 64 x 96; four chunks of 2 for 3 slots, and one of 1
     ref = np.stack([pan[i // 3] for i in range(9)])
-    expected = judge.enhance(shrink(pan), ref)
+    expected = baseline.enhance(shrink(pan), ref)
     assert agree(engine.enhance(shrink(pan), ref), expected)
-    # one recording for prepare and frame of both batch sizes, none for a second call
-    made = device.captures
+    # one capture for prepare and frame of both batch sizes, none in a second call
+    captures = device.captures
     assert agree(engine.enhance(shrink(pan)[::-1], ref[::-1]), expected[::-1])
-    assert device.captures == made <= 4
+    assert device.captures == captures <= 4
     wide = pan[:1].astype(np.uint16) * 257
     sixteen = engine.enhance(shrink(wide), wide)
     assert sixteen.dtype == np.uint16
-    assert agree(sixteen, judge.enhance(shrink(wide), wide))
+    assert agree(sixteen, baseline.enhance(shrink(wide), wide))
     assert "TensorRT 11.4.0.5" in engine.info.reason
 
 
-def test_a_context_without_memory_is_out_of_memory_and_frees_all(fake: Fake) -> None:
-    fake.does("no memory")
+def test_a_context_without_memory_raises_out_of_memory_and_frees_all(fake: Fake) -> None:
+    fake.restart("no memory")
     device = Host()
     engine = TensorrtEngine(device=device, library=find_library(rtx=False))
     pan = frames(1, 64, 96)
@@ -341,7 +342,7 @@ def test_a_context_without_memory_is_out_of_memory_and_frees_all(fake: Fake) -> 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_driver_nothing_is_touched(fake: Fake) -> None:
+def test_without_a_driver_no_plan_is_read(fake: Fake) -> None:
     with pytest.raises(EngineError, match=r"found .*; .*try --engine torch"):
         find_gpu()
     with pytest.raises(EngineError, match="--engine torch"):
