@@ -22,6 +22,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Pair = tuple[int, int]
 Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 
+# What Python callers may pass for options that the command line takes as text.
+_PAIR = "tuple[int, int] | str | None"
+_TIME = "float | str | None"
+
 
 def parse_seconds(text: str) -> float:
     """Return the seconds of "12.5", "1:02.5" or "1:00:02"; raise ValueError for anything else."""
@@ -53,7 +57,7 @@ class GridSettings(Model):
             "Light fields",
             "RxC",
             is_text=True,
-            python_type="tuple[int, int] | str | None",
+            python_type=_PAIR,
         ),
     ] = None
     crop_grid: Annotated[
@@ -63,7 +67,7 @@ class GridSettings(Model):
             "Light fields",
             "RxC",
             is_text=True,
-            python_type="tuple[int, int] | str | None",
+            python_type=_PAIR,
         ),
     ] = None
     order: Annotated[
@@ -121,12 +125,7 @@ class InputSettings(GridSettings):
     input: str
     start: Annotated[
         Finite | None,
-        Option(
-            "Start here (seconds or h:mm:ss).",
-            metavar="TIME",
-            is_text=True,
-            python_type="float | str | None",
-        ),
+        Option("Start here (seconds or h:mm:ss).", metavar="TIME", is_text=True, python_type=_TIME),
     ] = None
     """Seconds on the input's clock, inclusive."""
     end: Annotated[
@@ -135,7 +134,7 @@ class InputSettings(GridSettings):
             "Stop before here (seconds or h:mm:ss).",
             metavar="TIME",
             is_text=True,
-            python_type="float | str | None",
+            python_type=_TIME,
         ),
     ] = None
     """Seconds on the input's clock, exclusive."""
@@ -218,7 +217,7 @@ class ViewSettings(PairingSettings, GridSettings):
             "References",
             "ROW,COL|center",
             is_text=True,
-            python_type="tuple[int, int] | str | None",
+            python_type=_PAIR,
         ),
     ] = None
     ref_position: Annotated[
@@ -345,6 +344,26 @@ class RunSettings(
         str | None,
         Option("Use this (edited) plan.", metavar="FILE", python_type="AnyPath | None"),
     ] = None
+
+    @property
+    def reading(self) -> InputSettings:
+        """The group that says which recording is enhanced and how it is read."""
+        return self
+
+    @property
+    def pairing(self) -> ViewSettings:
+        """The group that says how references are chosen."""
+        return self
+
+    @property
+    def target(self) -> OutputSettings:
+        """The group that says where the output goes."""
+        return self
+
+    @property
+    def encoder(self) -> EncoderSettings:
+        """The group that says how the output is encoded."""
+        return self
 
 
 # The order of `pipeline run --help` within each section.
