@@ -228,7 +228,15 @@ def already_done(settings: RunSettings, start: float) -> RunResult:
 
 def idle(plan: Plan) -> EngineInfo:
     """Return what is said of the engine when nothing was left to run."""
-    return EngineInfo(plan.engine, "none", plan.model, "", 1, 0, "nothing was left to run")
+    return EngineInfo(
+        name=plan.engine,
+        device="none",
+        model=plan.model,
+        precision="",
+        multiple=1,
+        bytes_per_pixel=0,
+        reason="nothing was left to run",
+    )
 
 
 def _engine(plan: Plan, progress: Reporter) -> Engine:

@@ -161,6 +161,14 @@ def test_quiet_is_silent() -> None:
 def test_a_gpu_that_waits_for_decoding_or_encoding_is_told_of(
     device: str, busy: dict[str, float], said: bool
 ) -> None:
-    info = EngineInfo("torch", device, "fast", "", 1, 0, "asked for")
+    info = EngineInfo(
+        name="torch",
+        device=device,
+        model="fast",
+        precision="",
+        multiple=1,
+        bytes_per_pixel=0,
+        reason="requested",
+    )
     assert ("--placement split" in run._summary(info, busy, placed=True)) == said
     assert "--placement split" not in run._summary(info, busy)
