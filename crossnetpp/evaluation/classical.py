@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossnetpp.evaluation.optical_flow import estimate_flow, warp_image
 from crossnetpp.evaluation.scenes import Image
-from crossnetpp.networks.resample import as_unsharp, bicubic
+from crossnetpp.networks.resample import blur_like_lr, upsample_bicubic
 
 SIGMA = 5.0  # pixels over which agreement is averaged
 TOLERANCE = 0.4  # error over local contrast at which half of the detail is borrowed
@@ -37,13 +37,13 @@ def enhance_classical(lr: Image, reference: Image) -> Borrowed:
     grid, so that both alias alike.
     """
     scale = reference.shape[0] // lr.shape[0]
-    lr_up = _apply_to_image(bicubic, lr, scale)
+    lr_up = _apply_to_image(upsample_bicubic, lr, scale)
 
     # Align
-    blurred_reference = _apply_to_image(as_unsharp, reference, scale)
+    blurred_reference = _apply_to_image(blur_like_lr, reference, scale)
     flow = estimate_flow(lr_up, blurred_reference, finest=scale.bit_length() - 2)
     warped = warp_image(reference, flow)
-    unsharp = _apply_to_image(as_unsharp, warped, scale)
+    unsharp = _apply_to_image(blur_like_lr, warped, scale)
 
     # Blend
     error = _local_mean_square(unsharp - lr_up, SIGMA)
@@ -56,8 +56,8 @@ def enhance_classical(lr: Image, reference: Image) -> Borrowed:
 def enhance_classical_plain(lr: Image, reference: Image) -> Borrowed:
     """Return the simplest variant: blur before warping, and one tolerance for all contrasts."""
     scale = reference.shape[0] // lr.shape[0]
-    lr_up = _apply_to_image(bicubic, lr, scale)
-    unsharp = _apply_to_image(as_unsharp, reference, scale)
+    lr_up = _apply_to_image(upsample_bicubic, lr, scale)
+    unsharp = _apply_to_image(blur_like_lr, reference, scale)
 
     flow = estimate_flow(lr_up, unsharp)
     warped = warp_image(reference, flow)

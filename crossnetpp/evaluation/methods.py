@@ -21,7 +21,7 @@ from crossnetpp.evaluation.classical import (
 from crossnetpp.evaluation.scenes import EvaluationError, Image, Picture, as_image, as_picture
 from crossnetpp.networks.fast import CrossNetFast, FastOutput, Prepared
 from crossnetpp.networks.presets import PRESETS
-from crossnetpp.networks.resample import bicubic
+from crossnetpp.networks.resample import upsample_bicubic
 
 # Name -> function and description
 CLASSICAL_METHODS: dict[str, tuple[Callable[[Image, Image], Borrowed], str]] = {
@@ -75,7 +75,9 @@ class Bicubic:
 
     def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
         """Return `lr` upsampled to the size of `reference`."""
-        return Enhanced(_to_picture(bicubic(_to_planes(lr), reference.shape[0] // lr.shape[0])))
+        return Enhanced(
+            _to_picture(upsample_bicubic(_to_planes(lr), reference.shape[0] // lr.shape[0]))
+        )
 
 
 class ClassicalMethod:

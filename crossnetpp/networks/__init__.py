@@ -1,1 +1,1 @@
-"""The networks, one part of the paper or of the preset `fast` in each module."""
+"""The networks: the published one, the cheaper preset `fast`, and their parts."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from crossnetpp.networks.flow_net import FlowNet, MultiScaleFlow, join
+from crossnetpp.networks.flow_net import FlowNet, MultiScaleFlow, join_flows
 from crossnetpp.networks.presets import Activation, PaperConfig
-from crossnetpp.networks.resample import bicubic
+from crossnetpp.networks.resample import upsample_bicubic
 from crossnetpp.networks.single_image import SingleImage
 from crossnetpp.networks.warp import warp
 
@@ -132,7 +132,7 @@ class CrossNetPlusPlus(nn.Module):
         scale = int(ref.shape[-1]) // int(lr.shape[-1])
 
         # 3.3.1, I_LR_up = SISR(I_LR). The flow nets see the bicubic one, as in the published code.
-        lr_up = bicubic(lr, scale)
+        lr_up = upsample_bicubic(lr, scale)
         encoder_input = lr_up if self.upsampler is None else self.upsampler(lr, scale)
 
         # 3.3.1, V_1 = Flow_1(I_LR_up, I_REF) and I^_REF = Warp(I_REF, V_1^0)
@@ -149,7 +149,7 @@ class CrossNetPlusPlus(nn.Module):
             # 3.3.1, {V_2^3, V_2^2, V_2^1, V_2^0} = Flow_2(I_LR_up, I^_REF)
             stage2 = self.flow2(lr_up, warped_stage1)
             warped = warp(warped_stage1, stage2.v0)
-            flow = join(stage1.v0, stage2.v0)
+            flow = join_flows(stage1.v0, stage2.v0)
             aligned = self._align(warped_stage1, stage2, warped)
 
         # 3.3.3, fusion

@@ -1,4 +1,4 @@
-"""Presets: the published networks and ours."""
+"""Configurations of the networks, and the presets: published networks and `fast`."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ Activation = Literal["relu", "selu"]
 
 @dataclass(frozen=True)
 class PaperConfig:
-    """CrossNet++ as published, and what the papers vary."""
+    """CrossNet++ as published, with the variants in the papers."""
 
     stages: Literal[1, 2] = 2
-    """Flow nets: one (CrossNet), or a second one for what the first has left (CrossNet++)."""
+    """Number of flow nets: one (CrossNet), or a second one for the residual motion (CrossNet++)."""
     shared_encoder: bool = True
-    """One encoder for LR_up and for the reference, or one for each."""
+    """True to share one encoder between LR_up and the reference."""
     activation: Activation = "relu"
-    """Of encoder and decoder: `relu` in the paper, `selu` in its published code."""
+    """Activation of encoder and decoder: `relu` in the paper, `selu` in its published code."""
     warping: Literal["feature", "image"] = "feature"
-    """What the last flow warps: the reference's features at four scales, or its picture."""
+    """Whether the last flow warps the reference's features at four scales, or its picture."""
     upsample: Literal["bicubic", "learned"] = "bicubic"
-    """What the encoder sees of LR: LR_up, or the answer of a single-image network."""
+    """Input of the encoder: bicubic LR_up, or the output of a single-image network."""
 
 
 @dataclass(frozen=True)
 class FastConfig:
-    """The cheap network: at most 16 GFLOP at 320 x 512."""
+    """The cheaper network: at most 16 GFLOP at 320 x 512."""
 
     stages: Literal[1, 2] = 2
-    """1 leaves out the second search, between LR_up and the warped reference."""
+    """1 omits the second search, between LR_up and the warped reference."""
     width: int = 64
     """Channels of the fusion at 1/4 size."""
     blocks: int = 4
     """Residual blocks of the fusion."""
     windows: tuple[int, ...] = (31, 15, 7)
-    """Sides of the windows of the Lucas-Kanade steps, pixels at 1/2 size: x8 wants them wide."""
+    """Window sizes of the Lucas-Kanade steps, pixels at 1/2 size; x8 needs the wide ones."""
     refinements: int = 1
-    """Times that the flow is refined by Lucas-Kanade steps."""
+    """Number of Lucas-Kanade refinements of the flow."""
     settlings: int = 3
-    """Times that the flow is refined by variational steps after that."""
+    """Number of variational refinements of the flow after that."""
 
 
 Config = PaperConfig | FastConfig
@@ -55,20 +55,21 @@ PRESETS: dict[str, Config] = {
 
 
 def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config:
-    """Return the configuration of `preset` with `options` in place of its own.
+    """Return the configuration of `preset`, overridden by `options`.
 
-    Raises KeyError for an unknown preset, ValueError with one line for options that do not fit.
+    Raises KeyError for an unknown preset, and ValueError with one line for options that do not fit.
     """
     base = PRESETS[preset]
-    own = asdict(base)
+    defaults = asdict(base)
     for name in options or {}:
-        if name not in own:
+        if name not in defaults:
             raise ValueError(
                 f"found the option '{name}' of the network '{preset}', "
-                f"expected one of {', '.join(own)}"
+                f"expected one of {', '.join(defaults)}"
             )
+
     try:
-        return TypeAdapter(type(base)).validate_python({**own, **(options or {})})
+        return TypeAdapter(type(base)).validate_python({**defaults, **(options or {})})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -1,4 +1,4 @@
-"""LR to the output grid, and the reference to the LR's sharpness."""
+"""Resampling between the LR grid and the output grid, by convolutions alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossnetpp.networks.kernels import Kernel, constant
+from crossnetpp.networks.kernels import Kernel, constant_like
 
 
-def _keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
+def _evaluate_keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
     """Return the cubic convolution kernel of Keys, 1981, at `distance` (pixels)."""
     d = np.abs(distance)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
@@ -22,24 +22,26 @@ def _keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
 
 
 @lru_cache
-def _phases(scale: int) -> Kernel:
-    """Return scale x 5: what each part of an enlarged LR pixel takes of the 5 LR pixels around."""
-    place = (np.arange(scale) + 0.5) / scale - 0.5
-    taps: Kernel = _keys(place[:, None] - np.arange(-2, 3), a=-0.75).astype(np.float32)
+def _make_upsampling_taps(scale: int) -> Kernel:
+    """Return the scale x 5 weights of the 5 nearest LR pixels for each phase of an LR pixel."""
+    position = (np.arange(scale) + 0.5) / scale - 0.5
+    distance = position[:, None] - np.arange(-2, 3)
+    taps: Kernel = _evaluate_keys(distance, a=-0.75).astype(np.float32)
     return taps
 
 
-def bicubic(lr: Tensor, scale: int) -> Tensor:
-    """Return `lr` (N x C x h x w) up-sampled `scale` times by bicubic interpolation (a = -0.75).
+def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
+    """Return `lr` (N x C x h x w) upsampled `scale` times by bicubic interpolation (a = -0.75).
 
-    Two convolutions that make all phases of a row and of a column, then a shuffle: the numbers of
-    `F.interpolate` in half its time, and no engine format has to know about resizing.
+    Two convolutions compute all phases along columns and rows, and a shuffle interleaves them. The
+    result equals `F.interpolate` at twice its speed, and exported graphs need no resize operation.
     """
     batch, channels, height, width = lr.shape
-    taps = constant(_phases(scale), lr)
+    taps = constant_like(_make_upsampling_taps(scale), lr)
     planes = F.pad(lr.reshape(batch * channels, 1, height, width), (2, 2, 2, 2), mode="replicate")
     planes = F.conv2d(planes, taps.view(scale, 1, 1, 5))
-    # each of these to `scale` rows: phase of the row first, as pixel_shuffle wants it
+
+    # Each column phase becomes `scale` rows; pixel_shuffle expects the row phase first
     columns = taps.view(scale, 1, 5, 1).repeat(scale, 1, 1, 1)
     planes = F.conv2d(planes, columns, groups=scale)
     planes = planes.reshape(-1, scale, scale, height, width).transpose(1, 2).flatten(1, 2)
@@ -47,9 +49,9 @@ def bicubic(lr: Tensor, scale: int) -> Tensor:
 
 
 @lru_cache
-def _bicubic_kernel(scale: int) -> Kernel:
+def _make_reduction_kernel(scale: int) -> Kernel:
     """Return the 4 scale taps of an antialiased bicubic reduction (Keys, a = -0.5), sum 1."""
-    taps = _keys((np.arange(4 * scale) + 0.5) / scale - 2, a=-0.5)
+    taps = _evaluate_keys((np.arange(4 * scale) + 0.5) / scale - 2, a=-0.5)
     kernel: Kernel = (taps / taps.sum()).astype(np.float32)
     return kernel
 
@@ -57,26 +59,31 @@ def _bicubic_kernel(scale: int) -> Kernel:
 def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
     """Return `image` (N x C x H x W) reduced `scale` times by antialiased bicubic filtering.
 
-    At the border the taps that lie inside are scaled to sum 1, as image libraries do: anything else
-    looks like motion there. Two strided convolutions, which every engine format can express.
+    At the border the taps inside the image are renormalised, as in image libraries; anything else
+    would look like motion. Two strided convolutions, which every export format supports.
     """
     batch, channels, height, width = image.shape
-    kernel = constant(_bicubic_kernel(scale), image)
-    # (4 scale taps - scale stride) / 2 on each side keep the grids centred on each other
+    kernel = constant_like(_make_reduction_kernel(scale), image)
+    rows = kernel.view(1, 1, -1, 1)
+    columns = kernel.view(1, 1, 1, -1)
+
+    # (4 scale taps - scale stride) / 2 on each side align the centres of both grids
     pad = 3 * scale // 2
-    rows, columns = kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)
     planes = image.reshape(batch * channels, 1, height, width)
     planes = F.conv2d(planes, rows, stride=(scale, 1), padding=(pad, 0))
     planes = F.conv2d(planes, columns, stride=(1, scale), padding=(0, pad))
+
+    # Sum of the taps inside the image
     tall = F.conv2d(image.new_ones(1, 1, height, 1), rows, stride=(scale, 1), padding=(pad, 0))
     wide = F.conv2d(image.new_ones(1, 1, 1, width), columns, stride=(1, scale), padding=(0, pad))
     planes = planes / (tall * wide)
     return planes.reshape(batch, channels, height // scale, width // scale)
 
 
-def as_unsharp(image: Tensor, scale: int) -> Tensor:
-    """Return `image` (N x C x H x W) as unsharp as LR_up: reduced `scale` times and brought back.
+def blur_like_lr(image: Tensor, scale: int) -> Tensor:
+    """Return `image` (N x C x H x W) as sharp as LR_up: reduced `scale` times and upsampled again.
 
-    LR pixels alias, so this has to be done on the LR's own grid: of the warped image, not before.
+    LR pixels alias, so the blur depends on the LR grid: apply it to the warped image, not before
+    warping.
     """
-    return bicubic(reduce_antialiased(image, scale), scale)
+    return upsample_bicubic(reduce_antialiased(image, scale), scale)

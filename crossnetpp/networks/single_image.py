@@ -1,18 +1,18 @@
-"""LR_up = SISR(LR) of the notes (3.3.1), learned: a small single-image network of our own."""
+"""LR_up = SISR(LR) of the notes (3.3.1): a small learned single-image network of our own."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from crossnetpp.networks.resample import bicubic
+from crossnetpp.networks.resample import upsample_bicubic
 
 WIDTH = 48
 BLOCKS = 5
-SLOPE = 0.1
+SLOPE = 0.1  # of leaky ReLU
 
 
-class _Residual(nn.Module):
-    """Two convolutions around which the features are added."""
+class _ResidualBlock(nn.Module):
+    """Two convolutions with a skip connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,28 +28,28 @@ class _Residual(nn.Module):
 
 
 class SingleImage(nn.Module):
-    """Up-sample without a reference, x2, x4 and x8 by one set of weights: 335,187 parameters.
+    """Upsampler without a reference, with one set of weights for x2, x4 and x8: 335,187 parameters.
 
-    Features are made at the LR's size and doubled by the same stage once, twice or three times.
+    The same stage doubles features of the LR's size once, twice or three times.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.enter = nn.Conv2d(3, WIDTH, 3, padding=1)
-        self.blocks = nn.Sequential(*(_Residual() for _ in range(BLOCKS)))
+        self.blocks = nn.Sequential(*(_ResidualBlock() for _ in range(BLOCKS)))
         self.twice = nn.Sequential(
             nn.Conv2d(WIDTH, 4 * WIDTH, 3, padding=1),
             nn.PixelShuffle(2),
             nn.LeakyReLU(SLOPE, inplace=True),
-            _Residual(),
+            _ResidualBlock(),
         )
         self.leave = nn.Conv2d(WIDTH, 3, 3, padding=1)
-        # nothing is added at first: an untrained network is bicubic
+        # A zero residual makes the untrained network bicubic
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, lr: Tensor, scale: int) -> Tensor:
-        """Return `lr` (N x 3 x h x w in 0..1) `scale` times as large; linear.
+        """Return `lr` (N x 3 x h x w in 0..1) upsampled `scale` times, not clamped.
 
         Raises ValueError for a scale other than 2, 4 and 8.
         """
@@ -58,5 +58,5 @@ class SingleImage(nn.Module):
         features = self.blocks(self.enter(lr - 0.5))
         for _ in range(scale.bit_length() - 1):
             features = self.twice(features)
-        out: Tensor = bicubic(lr, scale) + self.leave(features)
+        out: Tensor = upsample_bicubic(lr, scale) + self.leave(features)
         return out

@@ -1,9 +1,9 @@
-"""Variational refinement: the dense flow that explains both pictures and is smooth where it may be.
+"""Variational refinement of optical flow.
 
 Brox, Bruhn, Papenberg and Weickert, "High accuracy optical flow estimation based on a theory for
-warping", 2004: brightness and gradient of both pictures agree, the flow is smooth, all three
-robustly. It has no weights of its own; the network says for every pixel how much each of the three
-counts, so that it can let go at occlusions and keep edges of the motion.
+warping", 2004: brightness and gradient of both pictures agree and the flow is smooth, each with a
+robust penalty. The method has no weights of its own. The network weights the three terms for every
+pixel, so that the flow can ignore occlusions and keep motion edges.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BRIGHTNESS, GRADIENT, SMOOTHNESS = 5.0, 10.0, 20.0
-"""Weights of the three terms for luma in 0..255, as dense inverse search (2016) has them."""
-FLAT = 0.01
-"""Squared levels per pixel: below that a gradient is noise."""
-SHARP = 1e-6
-"""Squared levels, squared pixels: where the robust penalty turns from square to absolute."""
-SWEEPS = 10
-"""Steps of the linear solver."""
-REACH = 0.97
-"""Spectral radius that the solver's acceleration counts on."""
+# Weights of the three terms for luma in 0..255, as in dense inverse search (2016)
+BRIGHTNESS = 5.0
+GRADIENT = 10.0
+SMOOTHNESS = 20.0
+
+GRADIENT_FLOOR = 0.01  # squared levels per pixel; smaller gradients are noise
+PENALTY_FLOOR = 1e-6  # squared levels or pixels at which the penalty turns from square to absolute
+SWEEPS = 10  # iterations of the linear solver
+SPECTRAL_RADIUS = 0.97  # of the iteration, as the solver's acceleration assumes
 
 
-class Terms(NamedTuple):
-    """How much the terms count in every pixel, N x 1 x H x W each, 1 being the usual."""
+class TermWeights(NamedTuple):
+    """Weights of the terms for every pixel, N x 1 x H x W each, relative to the constants above."""
 
     brightness: Tensor
     gradient: Tensor
@@ -35,7 +34,7 @@ class Terms(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """One linear equation per pixel in the increment: x du + y dv + constant = 0, normalised."""
+    """A normalised linear equation per pixel in the increment: x du + y dv + constant = 0."""
 
     x: Tensor
     y: Tensor
@@ -52,28 +51,30 @@ class NormalEquations(NamedTuple):
     y: Tensor
 
 
-def _equations(target: Tensor, warped: Tensor, solver: Solver) -> tuple[_Line, tuple[_Line, _Line]]:
+def _linearise(target: Tensor, warped: Tensor, solver: Solver) -> tuple[_Line, tuple[_Line, _Line]]:
     """Return the linearised constancy of brightness, and of both components of the gradient."""
     mean = 0.5 * (target + warped)
     difference = warped - target
 
-    x = solver.along_x(mean)
-    y = solver.along_y(mean)
-    xx = solver.along_x(x)
-    xy = solver.along_y(x)
-    yy = solver.along_y(y)
+    # Derivatives
+    x = solver.differentiate_x(mean)
+    y = solver.differentiate_y(mean)
+    xx = solver.differentiate_x(x)
+    xy = solver.differentiate_y(x)
+    yy = solver.differentiate_y(y)
 
-    at = torch.rsqrt(x * x + y * y + FLAT)
-    at_x = torch.rsqrt(xx * xx + xy * xy + FLAT)
-    at_y = torch.rsqrt(yy * yy + xy * xy + FLAT)
-    return _Line(x * at, y * at, difference * at), (
-        _Line(xx * at_x, xy * at_x, solver.along_x(difference) * at_x),
-        _Line(xy * at_y, yy * at_y, solver.along_y(difference) * at_y),
+    # Normalised equations
+    norm = torch.rsqrt(x * x + y * y + GRADIENT_FLOOR)
+    norm_x = torch.rsqrt(xx * xx + xy * xy + GRADIENT_FLOOR)
+    norm_y = torch.rsqrt(yy * yy + xy * xy + GRADIENT_FLOOR)
+    return _Line(x * norm, y * norm, difference * norm), (
+        _Line(xx * norm_x, xy * norm_x, solver.differentiate_x(difference) * norm_x),
+        _Line(xy * norm_y, yy * norm_y, solver.differentiate_y(difference) * norm_y),
     )
 
 
-def _normal(lines: tuple[_Line, ...]) -> NormalEquations:
-    """Return the least squares system of `lines`, all of one weight."""
+def _make_normal_equations(lines: tuple[_Line, ...]) -> NormalEquations:
+    """Return the least squares system of equally weighted `lines`."""
     return NormalEquations(
         torch.stack([line.x * line.x for line in lines]).sum(0),
         torch.stack([line.x * line.y for line in lines]).sum(0),
@@ -84,13 +85,14 @@ def _normal(lines: tuple[_Line, ...]) -> NormalEquations:
 
 
 class Diffusion:
-    """The flow's smoothness: every pixel is drawn to its four neighbours."""
+    """Smoothness of the flow: weights that couple every pixel to its four neighbours."""
 
     def __init__(self, flow: Tensor, weight: Tensor) -> None:
         across = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
         down = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
         slope = torch.square(across).sum(1, keepdim=True) + torch.square(down).sum(1, keepdim=True)
-        strength = weight * torch.rsqrt(slope + SHARP)
+        strength = weight * torch.rsqrt(slope + PENALTY_FLOOR)
+
         self.right = F.pad(strength[..., :-1], (0, 1))
         self.left = F.pad(strength[..., :-1], (1, 0))
         self.below = F.pad(strength[..., :-1, :], (0, 0, 0, 1))
@@ -98,9 +100,9 @@ class Diffusion:
         self.total = self.right + self.left + self.below + self.above
 
     def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
-        """Return `to` and the weighted sum of the four neighbours of every pixel of `flow`."""
+        """Return `to` plus the weighted sum of the four neighbours of every pixel of `flow`."""
         padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
-        # fused: this is nearly all that the solver does
+        # Fused operations, because the solver spends most of its time here
         to = torch.addcmul(to, self.right, padded[..., 1:-1, 2:])
         to = torch.addcmul(to, self.left, padded[..., 1:-1, :-2])
         to = torch.addcmul(to, self.below, padded[..., 2:, 1:-1])
@@ -110,79 +112,92 @@ class Diffusion:
 class Solver(Protocol):
     """The arithmetic of a variational step: derivatives, and the linear system of all pixels."""
 
-    def along_x(self, image: Tensor) -> Tensor:
+    def differentiate_x(self, image: Tensor) -> Tensor:
         """Return the derivative of `image` (N x 1 x H x W) along rows, the border repeated."""
         ...
 
-    def along_y(self, image: Tensor) -> Tensor:
+    def differentiate_y(self, image: Tensor) -> Tensor:
         """Return the derivative of `image` (N x 1 x H x W) along columns, the border repeated."""
         ...
 
     def solve(self, system: NormalEquations, diffusion: Diffusion, flow: Tensor) -> Tensor:
-        """Return the increment of `flow` (N x 2 x H x W) that solves all pixels' systems."""
+        """Return the increment of `flow` (N x 2 x H x W) that solves the systems of all pixels."""
         ...
 
 
 class ShiftSolver:
-    """Compute by sums of shifted tensors, the fastest way in PyTorch."""
+    """Solver that sums shifted tensors, the fastest way in PyTorch."""
 
-    def along_x(self, image: Tensor) -> Tensor:
+    def differentiate_x(self, image: Tensor) -> Tensor:
         """Return the derivative of `image` along rows; see Solver."""
         padded = F.pad(image, (1, 1, 0, 0), mode="replicate")
         return 0.5 * (padded[..., 2:] - padded[..., :-2])
 
-    def along_y(self, image: Tensor) -> Tensor:
+    def differentiate_y(self, image: Tensor) -> Tensor:
         """Return the derivative of `image` along columns; see Solver."""
         padded = F.pad(image, (0, 0, 1, 1), mode="replicate")
         return 0.5 * (padded[..., 2:, :] - padded[..., :-2, :])
 
     def solve(self, system: NormalEquations, diffusion: Diffusion, flow: Tensor) -> Tensor:
-        """Return the increment of `flow` that solves all pixels' systems together.
+        """Return the increment of `flow` that solves the systems of all pixels together.
 
-        Jacobi steps on 2 x 2 blocks with Chebyshev acceleration: whole-tensor operations, unlike
-        the ordered sweeps of successive over-relaxation, and nearly as fast.
+        Jacobi iteration on 2 x 2 blocks with Chebyshev acceleration. It needs only whole-tensor
+        operations, unlike the ordered sweeps of successive over-relaxation, and converges nearly as
+        fast.
         """
-        xx, yy = system.xx + diffusion.total + FLAT, system.yy + diffusion.total + FLAT
+        # Inverse of each pixel's 2 x 2 system
+        xx = system.xx + diffusion.total + GRADIENT_FLOOR
+        yy = system.yy + diffusion.total + GRADIENT_FLOOR
         determinant = xx * yy - system.xy * system.xy
         on_diagonal = torch.cat((yy, xx), dim=1) / determinant
         off_diagonal = -system.xy / determinant
+
+        # Right side, including the smoothness of the flow so far
         pull = -diffusion.total * flow - torch.cat((system.x, system.y), dim=1)
         pull = diffusion.add_neighbours(pull, flow)
-        # the first sweep from no step at all
+
+        # Sweeps; the first starts from zero
         before = torch.zeros_like(flow)
         step = torch.addcmul(on_diagonal * pull, off_diagonal, pull.flip(1))
         weight = 1.0
         for sweep in range(1, SWEEPS):
             right = diffusion.add_neighbours(pull, step)
             jacobi = torch.addcmul(on_diagonal * right, off_diagonal, right.flip(1))
-            weight = 1 / (1 - REACH**2 * weight / (2 if sweep == 1 else 4))
+            weight = 1 / (1 - SPECTRAL_RADIUS**2 * weight / (2 if sweep == 1 else 4))
             before, step = step, torch.lerp(before, jacobi, weight)
         return step
 
 
-SHIFTS = ShiftSolver()
+SHIFT_SOLVER = ShiftSolver()
 
 
-def variational_step(
-    target: Tensor, warped: Tensor, flow: Tensor, terms: Terms, solver: Solver = SHIFTS
+def solve_variational_step(
+    target: Tensor,
+    warped: Tensor,
+    flow: Tensor,
+    weights: TermWeights,
+    solver: Solver = SHIFT_SOLVER,
 ) -> Tensor:
-    """Return the increment (N x 2 x H x W) of `flow` that brings `warped` onto `target`.
+    """Return the increment (N x 2 x H x W) of `flow` that aligns `warped` with `target`.
 
-    `target` and `warped` (by `flow`) are N x 1 x H x W luma in 0..1, `flow` N x 2 x H x W in its
-    own pixels. Gradients reach the flow through its smoothness, and the terms. `solver` decides how
-    the numbers are computed, not which.
+    `target` and `warped` (by `flow`) are N x 1 x H x W luma in 0..1; `flow` is N x 2 x H x W in its
+    own pixels. Gradients reach `weights`, and the flow through its smoothness. All solvers compute
+    the same numbers up to rounding.
     """
-    brightness, gradients = _equations(255 * target, 255 * warped, solver)
-    of_brightness, of_gradient = _normal((brightness,)), _normal(gradients)
-    # what is not met now counts by its root, so that it can stay unmet
-    missed = torch.square(brightness.constant)
-    by_brightness = BRIGHTNESS * terms.brightness * torch.rsqrt(missed + SHARP)
-    missed = torch.square(gradients[0].constant) + torch.square(gradients[1].constant)
-    by_gradient = GRADIENT * terms.gradient * torch.rsqrt(missed + SHARP)
+    brightness, gradients = _linearise(255 * target, 255 * warped, solver)
+    brightness_system = _make_normal_equations((brightness,))
+    gradient_system = _make_normal_equations(gradients)
+
+    # Robust penalty: a residual counts by its absolute value, so that outliers can remain
+    residual = torch.square(brightness.constant)
+    brightness_weight = BRIGHTNESS * weights.brightness * torch.rsqrt(residual + PENALTY_FLOOR)
+    residual = torch.square(gradients[0].constant) + torch.square(gradients[1].constant)
+    gradient_weight = GRADIENT * weights.gradient * torch.rsqrt(residual + PENALTY_FLOOR)
+
     system = NormalEquations(
         *(
-            by_brightness * a + by_gradient * b
-            for a, b in zip(of_brightness, of_gradient, strict=True)
+            brightness_weight * a + gradient_weight * b
+            for a, b in zip(brightness_system, gradient_system, strict=True)
         )
     )
-    return solver.solve(system, Diffusion(flow, SMOOTHNESS * terms.smoothness), flow)
+    return solver.solve(system, Diffusion(flow, SMOOTHNESS * weights.smoothness), flow)

@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossnetpp.networks.variational import FLAT, REACH, SWEEPS, Diffusion, NormalEquations
+from crossnetpp.networks.variational import (
+    GRADIENT_FLOOR,
+    SPECTRAL_RADIUS,
+    SWEEPS,
+    Diffusion,
+    NormalEquations,
+)
 
 # row and column in a 3 x 3 kernel of the right, left, lower and upper neighbour
 _NEIGHBOURS = ((1, 2), (1, 0), (2, 1), (0, 1))
@@ -21,12 +27,12 @@ _NEIGHBOURS = ((1, 2), (1, 0), (2, 1), (0, 1))
 class ConvolutionSolver:
     """Compute variational steps by convolutions; see `crossnetpp.networks.variational.Solver`."""
 
-    def along_x(self, image: Tensor) -> Tensor:
+    def differentiate_x(self, image: Tensor) -> Tensor:
         """Return the derivative of N x 1 x H x W along rows, the border repeated."""
         kernel = torch.tensor([-0.5, 0, 0.5]).view(1, 1, 1, 3)
         return F.conv2d(F.pad(image, (1, 1, 0, 0), mode="replicate"), kernel)
 
-    def along_y(self, image: Tensor) -> Tensor:
+    def differentiate_y(self, image: Tensor) -> Tensor:
         """Return the derivative of N x 1 x H x W along columns, the border repeated."""
         kernel = torch.tensor([-0.5, 0, 0.5]).view(1, 1, 3, 1)
         return F.conv2d(F.pad(image, (0, 0, 1, 1), mode="replicate"), kernel)
@@ -47,8 +53,8 @@ class ConvolutionSolver:
             return F.conv2d(F.conv2d(of, shift, padding=1, groups=2) * strengths, add)
 
         # the inverse of each pixel's 2 x 2 system
-        xx = system.xx + diffusion.total + FLAT
-        yy = system.yy + diffusion.total + FLAT
+        xx = system.xx + diffusion.total + GRADIENT_FLOOR
+        yy = system.yy + diffusion.total + GRADIENT_FLOOR
         determinant = xx * yy - system.xy * system.xy
         on_diagonal = torch.cat((yy, xx), dim=1) / determinant
         off_diagonal = -system.xy / determinant
@@ -62,7 +68,7 @@ class ConvolutionSolver:
         for sweep in range(1, SWEEPS):
             right = pull + sum_neighbours(step)
             jacobi = on_diagonal * right + off_diagonal * F.conv2d(right, swap)
-            weight = 1 / (1 - REACH**2 * weight / (2 if sweep == 1 else 4))
+            weight = 1 / (1 - SPECTRAL_RADIUS**2 * weight / (2 if sweep == 1 else 4))
             ahead = weight * jacobi
             if before is not None:
                 ahead = ahead + (1 - weight) * before

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import CrossNetFast, Prepared
-from crossnetpp.networks.lucas_kanade import luma
+from crossnetpp.networks.lucas_kanade import rgb_to_luma
 from deploy.export.convolutions import ConvolutionSolver
 from deploy.export.lowering import Precision, lower_network
 
@@ -95,7 +95,7 @@ class _Frame(_Graph):
     def forward(self, lr: Tensor, ref: Tensor, unsharp: Tensor, *features: Tensor) -> Tensor:
         assert isinstance(self.network, CrossNetFast)
         planes = self._planes(ref)
-        prepared = Prepared(planes, luma(planes), unsharp, features, self.spec.scale)
+        prepared = Prepared(planes, rgb_to_luma(planes), unsharp, features, self.spec.scale)
         return self._pixels(self.network.enhance(self._planes(lr), prepared).sr)
 
 

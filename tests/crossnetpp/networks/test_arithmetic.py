@@ -1,4 +1,4 @@
-"""Warping, correlation, Lucas-Kanade, resampling and metrics against independent computations."""
+"""Warping, correlation, Lucas-Kanade, resampling and metrics compared with other computations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from crossnetpp.data.degradation import degrade, subsample_chroma
 from crossnetpp.losses import charbonnier, flow_loss
 from crossnetpp.metrics import PSNR_OF_IDENTICAL, measure_quality, ssim
-from crossnetpp.networks.correlation import COSINE_GAIN, local_correlation, unit_features
-from crossnetpp.networks.lucas_kanade import DAMPING, lucas_kanade_steps
-from crossnetpp.networks.resample import bicubic, reduce_antialiased
+from crossnetpp.networks.correlation import COSINE_GAIN, correlate_features, normalise_features
+from crossnetpp.networks.lucas_kanade import DAMPING, solve_lucas_kanade
+from crossnetpp.networks.resample import reduce_antialiased, upsample_bicubic
 from crossnetpp.networks.warp import upscale_flow, warp
 
 
-def smooth_picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def make_smooth_picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     noise = rng.random((height, width), dtype=np.float32)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 1, cv2.NORM_MINMAX)
 
@@ -39,7 +39,7 @@ def test_warp_agrees_with_opencv_inside_and_clamps_outside() -> None:
     np.testing.assert_allclose(got[0, 0].numpy(), expected, atol=2e-5)
 
 
-def test_warp_takes_channel_0_as_x() -> None:
+def test_channel_0_of_the_flow_is_x() -> None:
     image = torch.arange(20.0).expand(1, 1, 8, 20)
     flow = torch.zeros(1, 2, 8, 20)
     flow[:, 0] = 3
@@ -58,10 +58,10 @@ def test_correlation_agrees_with_a_plain_loop(
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: exported)
     rng = np.random.default_rng(2)
     left, right = (
-        unit_features(torch.from_numpy(rng.normal(size=(2, 5, 6, 7)).astype(np.float32)))
+        normalise_features(torch.from_numpy(rng.normal(size=(2, 5, 6, 7)).astype(np.float32)))
         for _ in range(2)
     )
-    got = local_correlation(left, right, 2).numpy()
+    got = correlate_features(left, right, 2).numpy()
     a, b = left.numpy(), right.numpy()
     for dy in range(-2, 3):
         for dx in range(-2, 3):
@@ -79,11 +79,11 @@ def test_correlation_agrees_with_a_plain_loop(
 
 @pytest.mark.parametrize("shift", [(0.4, 0.0), (0.0, -0.3), (0.25, 0.35)])
 def test_one_lucas_kanade_step_finds_most_of_a_sub_pixel_shift(shift: tuple[float, float]) -> None:
-    source = torch.from_numpy(smooth_picture(np.random.default_rng(3), 80, 90))[None, None]
+    source = torch.from_numpy(make_smooth_picture(np.random.default_rng(3), 80, 90))[None, None]
     truth = torch.tensor(shift).view(1, 2, 1, 1).expand(1, 2, 80, 90)
-    # source(x + flow) = target(x): the target is the source seen `shift` further on
+    # source(x + flow) = target(x): the target samples the source at an offset of `shift`
     target = warp(source, truth, mode="bicubic")
-    steps, evidence = lucas_kanade_steps(target, source, windows=(15, 9))
+    steps, evidence = solve_lucas_kanade(target, source, windows=(15, 9))
     assert evidence.shape == (1, 2, 80, 90)
     inside = np.s_[:, :, 12:-12, 12:-12]
     for step in torch.split(steps, 2, dim=1):
@@ -91,21 +91,21 @@ def test_one_lucas_kanade_step_finds_most_of_a_sub_pixel_shift(shift: tuple[floa
         assert left < 0.25
 
 
-def test_lucas_kanade_does_not_move_where_nothing_is_seen() -> None:
+def test_lucas_kanade_finds_no_motion_without_structure() -> None:
     flat = torch.full((1, 1, 30, 30), 0.5)
     textured = torch.rand(1, 1, 30, 30)
-    steps, evidence = lucas_kanade_steps(flat, flat, windows=(9,))
+    steps, evidence = solve_lucas_kanade(flat, flat, windows=(9,))
     assert not steps.any()
-    assert (evidence < lucas_kanade_steps(textured, textured, windows=(9,)).evidence).all()
+    assert (evidence < solve_lucas_kanade(textured, textured, windows=(9,)).evidence).all()
 
 
 @pytest.mark.parametrize("window", [3, 7])
 def test_lucas_kanade_solves_the_normal_equations_of_its_window(window: int) -> None:
     rng = np.random.default_rng(5)
-    target, warped = (smooth_picture(rng, 24, 26).astype(np.float64) for _ in range(2))
-    # close enough that no step is clamped
+    target, warped = (make_smooth_picture(rng, 24, 26).astype(np.float64) for _ in range(2))
+    # Close enough that no step is clamped
     warped = target + 0.02 * (warped - 0.5)
-    steps, _ = lucas_kanade_steps(
+    steps, _ = solve_lucas_kanade(
         *(torch.from_numpy(image)[None, None] for image in (target, warped)), (window,)
     )
     mean, half = 0.5 * (target + warped), window // 2
@@ -120,14 +120,14 @@ def test_lucas_kanade_solves_the_normal_equations_of_its_window(window: int) -> 
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
-def test_bicubic_enlargement_is_the_interpolation_of_torch(scale: int) -> None:
+def test_bicubic_upsampling_agrees_with_torch(scale: int) -> None:
     image = torch.rand(2, 3, 9, 13)
     expected = F.interpolate(image, scale_factor=scale, mode="bicubic")
-    assert torch.allclose(bicubic(image, scale), expected, atol=1e-5)
+    assert torch.allclose(upsample_bicubic(image, scale), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
-def test_reduction_inside_the_network_is_the_stated_degradation(scale: int) -> None:
+def test_reduction_inside_the_network_agrees_with_the_degradation(scale: int) -> None:
     image = torch.rand(1, 3, 64, 96)
     expected = F.interpolate(image, scale_factor=1 / scale, mode="bicubic", antialias=True)
     got = reduce_antialiased(image, scale)
@@ -138,7 +138,7 @@ def test_reduction_inside_the_network_is_the_stated_degradation(scale: int) -> N
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_degrade_agrees_with_pillow(scale: int) -> None:
     rng = np.random.default_rng(4)
-    hr = (smooth_picture(rng, 64, 96)[..., None] * [255, 200, 90]).astype(np.uint8)
+    hr = (make_smooth_picture(rng, 64, 96)[..., None] * [255, 200, 90]).astype(np.uint8)
     expected = np.asarray(
         Image.fromarray(hr).resize((96 // scale, 64 // scale), Image.Resampling.BICUBIC)
     )
@@ -146,13 +146,13 @@ def test_degrade_agrees_with_pillow(scale: int) -> None:
     assert np.abs(got.astype(int) - expected).max() <= 1
 
 
-def test_degrade_area_is_the_mean_of_each_block() -> None:
+def test_area_degradation_averages_each_block() -> None:
     hr = np.random.default_rng(5).integers(0, 65536, (10, 13, 3)).astype(np.uint16)
     expected = hr[:8, :12].astype(float).reshape(2, 4, 3, 4, 3).mean((1, 3))
     assert np.abs(degrade(hr, 4, "area") - expected).max() <= 0.51
 
 
-def test_chroma_subsampling_keeps_luma() -> None:
+def test_chroma_subsampling_preserves_luma() -> None:
     lr = torch.rand(1, 3, 16, 20)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     coarse = subsample_chroma(lr)
@@ -160,32 +160,30 @@ def test_chroma_subsampling_keeps_luma() -> None:
     assert (coarse - lr).abs().max() > 0.05
 
 
-def test_bicubic_is_the_control_engine_s_bicubic() -> None:
+def test_bicubic_upsampling_agrees_with_opencv() -> None:
     lr = np.random.default_rng(6).random((12, 14), dtype=np.float32)
-    got = bicubic(torch.from_numpy(lr)[None, None], 4)[0, 0].numpy()
+    got = upsample_bicubic(torch.from_numpy(lr)[None, None], 4)[0, 0].numpy()
     expected = cv2.resize(lr, (56, 48), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
-def test_charbonnier_and_flow_loss_by_hand() -> None:
+def test_charbonnier_and_flow_loss_agree_with_their_formulas() -> None:
     difference = torch.tensor([0.0, 0.3, -0.4])
     expected = np.sqrt(np.array([0, 0.09, 0.16]) + 1e-6).mean()
     assert float(charbonnier(difference)) == pytest.approx(expected)
-    flow, truth = (
-        torch.zeros(1, 2, 1, 2),
-        torch.tensor([3.0, float("nan"), 4.0, 1.0]).view(1, 2, 1, 2),
-    )
+    flow = torch.zeros(1, 2, 1, 2)
+    truth = torch.tensor([3.0, float("nan"), 4.0, 1.0]).view(1, 2, 1, 2)
     assert float(flow_loss(flow, truth)) == pytest.approx(5 / (1 + 5 / 32), abs=1e-3)
 
 
-def test_psnr_and_ssim_by_hand() -> None:
+def test_psnr_and_ssim_agree_with_their_formulas() -> None:
     rng = np.random.default_rng(7)
-    truth = (smooth_picture(rng, 60, 70)[..., None] * [250, 180, 120]).astype(np.uint8)
+    truth = (make_smooth_picture(rng, 60, 70)[..., None] * [250, 180, 120]).astype(np.uint8)
     noisy = np.clip(truth + rng.normal(0, 8, truth.shape), 0, 255).astype(np.uint8)
     measured = measure_quality(noisy, truth)
     error = ((noisy / 255 - truth / 255) ** 2).mean()
     assert measured.psnr == pytest.approx(-10 * np.log10(error), abs=1e-3)
-    assert measured.ssim == pytest.approx(ssim_by_hand(noisy / 255, truth / 255), abs=1e-5)
+    assert measured.ssim == pytest.approx(compute_ssim(noisy / 255, truth / 255), abs=1e-5)
     assert measure_quality(truth, truth) == (PSNR_OF_IDENTICAL, 1.0, PSNR_OF_IDENTICAL, 1.0)
 
 
@@ -199,8 +197,8 @@ def test_ssim_agrees_with_torchmetrics_inside() -> None:
     assert ssim(a, b) == pytest.approx(float(windows[..., 5:-5, 5:-5].mean()), abs=1e-5)
 
 
-def ssim_by_hand(a: np.ndarray, b: np.ndarray) -> float:
-    """Return SSIM of H x W x C in 0..1 after Wang et al. 2004, valid windows only."""
+def compute_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Return SSIM of H x W x C in 0..1 as in Wang et al. 2004, valid windows only."""
     offsets = np.arange(11) - 5
     window = np.exp(-(offsets**2) / (2 * 1.5**2))
     kernel = np.outer(window, window) / window.sum() ** 2

@@ -1,4 +1,4 @@
-"""The networks: published parameter counts, cost, shapes, gradients, options, what is kept."""
+"""Networks: published parameter counts, cost, shapes, gradients, options and stored weights."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from crossnetpp.checkpoint import WEIGHTS_FOLDER, WeightsError, load_network, save_weights
+from crossnetpp.networks.blocks import merge_blocks, split_into_blocks
 from crossnetpp.networks.build import build_network
-from crossnetpp.networks.fast import CrossNetFast, _from_blocks, _in_blocks
-from crossnetpp.networks.flow_net import MultiScaleFlow, join
+from crossnetpp.networks.fast import CrossNetFast
+from crossnetpp.networks.flow_net import MultiScaleFlow, join_flows
 from crossnetpp.networks.paper import CrossNetPlusPlus, PaperOutput
 from crossnetpp.networks.presets import PaperConfig, make_config
 from crossnetpp.networks.warp import warp
 
 
-def parameters(module: nn.Module) -> int:
+def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def without_memory(preset: str, **options: Any) -> CrossNetPlusPlus:
-    """Return a network of the right sizes that holds no numbers."""
+def build_on_meta(preset: str, **options: Any) -> CrossNetPlusPlus:
+    """Return a network on the meta device, which has shapes but no memory."""
     with torch.device("meta"):
         network = build_network(preset, options)
     assert isinstance(network, CrossNetPlusPlus)
@@ -38,32 +39,32 @@ def without_memory(preset: str, **options: Any) -> CrossNetPlusPlus:
 def test_paper_network_has_the_published_parameters() -> None:
     network = build_network("paper")
     assert isinstance(network, CrossNetPlusPlus)
-    assert parameters(network.flow1) == parameters(network.flow2) == 33_830_110
-    assert parameters(network.encoder) == 414_720
-    assert parameters(network.decoder) == 939_011
-    assert parameters(network) == 69_013_951
+    assert count_parameters(network.flow1) == count_parameters(network.flow2) == 33_830_110
+    assert count_parameters(network.encoder) == 414_720
+    assert count_parameters(network.decoder) == 939_011
+    assert count_parameters(network) == 69_013_951
 
 
 def test_one_stage_has_the_parameters_of_crossnet() -> None:
-    assert parameters(without_memory("crossnet")) == 35_183_841
-    assert parameters(without_memory("crossnet", shared_encoder=False)) == 35_598_561
-    assert parameters(without_memory("paper", stages=1)) == 35_183_841
-    assert parameters(without_memory("paper", shared_encoder=False)) == 69_013_951 + 414_720
+    assert count_parameters(build_on_meta("crossnet")) == 35_183_841
+    assert count_parameters(build_on_meta("crossnet", shared_encoder=False)) == 35_598_561
+    assert count_parameters(build_on_meta("paper", stages=1)) == 35_183_841
+    assert count_parameters(build_on_meta("paper", shared_encoder=False)) == 69_013_951 + 414_720
 
 
 @pytest.mark.parametrize(("preset", "gmac"), [("paper", 187.2), ("crossnet", 155.8)])
-def test_published_networks_cost_what_their_layers_say(preset: str, gmac: float) -> None:
+def test_published_networks_have_the_cost_of_their_layers(preset: str, gmac: float) -> None:
     lr, ref = (torch.rand(1, 3, *size, device="meta") for size in ((80, 128), (320, 512)))
     with FlopCounterMode(display=False) as counter:
-        without_memory(preset)(lr, ref)
+        build_on_meta(preset)(lr, ref)
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, abs=0.5)
 
 
-def test_blocks_in_one_copy_are_those_of_pixel_unshuffle() -> None:
+def test_blocks_agree_with_pixel_unshuffle() -> None:
     image = torch.rand(2, 9, 32, 64)
-    assert torch.equal(_in_blocks(image, 4), nn.functional.pixel_unshuffle(image, 4))
+    assert torch.equal(split_into_blocks(image, 4), nn.functional.pixel_unshuffle(image, 4))
     blocks = torch.rand(2, 80, 8, 16).to(memory_format=torch.channels_last)
-    assert torch.equal(_from_blocks(blocks, 4), nn.functional.pixel_shuffle(blocks, 4))
+    assert torch.equal(merge_blocks(blocks, 4), nn.functional.pixel_shuffle(blocks, 4))
 
 
 def test_fast_network_stays_within_16_gflop() -> None:
@@ -87,10 +88,10 @@ def test_forward_returns_the_size_of_the_reference(preset: str, scale: int) -> N
     ("stages", "shared", "warping", "upsample"),
     list(product((1, 2), (True, False), ("feature", "image"), ("bicubic", "learned"))),
 )
-def test_every_option_gives_all_that_the_losses_need(
+def test_every_option_returns_all_that_the_losses_need(
     stages: int, shared: bool, warping: str, upsample: str
 ) -> None:
-    network = without_memory(
+    network = build_on_meta(
         "paper", stages=stages, shared_encoder=shared, warping=warping, upsample=upsample
     )
     ref = torch.rand(2, 3, 128, 192, device="meta")
@@ -110,7 +111,7 @@ def test_every_option_gives_all_that_the_losses_need(
 @pytest.mark.parametrize("warping", ["feature", "image"])
 @pytest.mark.parametrize("stages", [1, 2])
 def test_the_super_resolution_loss_alone_reaches_every_part(stages: int, warping: str) -> None:
-    network = without_memory(
+    network = build_on_meta(
         "paper", stages=stages, warping=warping, shared_encoder=False, upsample="learned"
     )
     ref = torch.rand(1, 3, 64, 64, device="meta")
@@ -118,16 +119,16 @@ def test_the_super_resolution_loss_alone_reaches_every_part(stages: int, warping
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
 
-def test_the_flow_told_is_that_of_both_stages_in_their_order() -> None:
+def test_the_returned_flow_joins_both_stages_in_order() -> None:
     torch.manual_seed(0)
     with torch.inference_mode():
         output = build_network("paper")(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 64, 64))
     assert torch.equal(output.flow_stage1, output.flows_stage1.v0)
-    assert torch.equal(output.flow, join(output.flow_stage1, output.flows_stage2.v0))
+    assert torch.equal(output.flow, join_flows(output.flow_stage1, output.flows_stage2.v0))
 
 
-def shift(pixels: float) -> MultiScaleFlow:
-    """Return the flow to the right by `pixels` of a 64 x 64 picture."""
+def make_shift(pixels: float) -> MultiScaleFlow:
+    """Return the flow of a 64 x 64 picture that points `pixels` to the right."""
     flows = []
     for level in (3, 2, 1, 0):
         flow = torch.zeros(1, 2, 64 >> level, 64 >> level)
@@ -139,7 +140,7 @@ def shift(pixels: float) -> MultiScaleFlow:
 def run_with_shifts(
     monkeypatch: pytest.MonkeyPatch, shifts: tuple[float, ...], **options: Any
 ) -> tuple[PaperOutput, CrossNetPlusPlus, dict[str, Any]]:
-    """Run a small picture with known flows; also return what went into flow nets and decoder."""
+    """Run a network with known flows; also return it, and the inputs of flow nets and decoder."""
     monkeypatch.setattr("crossnetpp.networks.paper.FlowNet", nn.Identity)
     torch.manual_seed(0)
     network = build_network("paper", {"stages": len(shifts), **options})
@@ -149,10 +150,10 @@ def run_with_shifts(
 
         def answer(*images: Tensor, number: int = number, pixels: float = pixels) -> MultiScaleFlow:
             seen[f"flow{number}"] = images
-            return shift(pixels)
+            return make_shift(pixels)
 
         monkeypatch.setattr(getattr(network, f"flow{number}"), "forward", answer)
-    network.decoder.register_forward_pre_hook(lambda _, given: seen.update(decoder=given))
+    network.decoder.register_forward_pre_hook(lambda _, inputs: seen.update(decoder=inputs))
     with torch.no_grad():
         if network.upsampler is not None:
             nn.init.constant_(network.upsampler.leave.bias, 0.1)  # type: ignore[arg-type]
@@ -162,7 +163,7 @@ def run_with_shifts(
 
 
 @pytest.mark.parametrize("shared_encoder", [True, False])
-def test_one_stage_warps_the_features_of_the_reference_itself(
+def test_one_stage_warps_the_features_of_the_reference(
     monkeypatch: pytest.MonkeyPatch, shared_encoder: bool
 ) -> None:
     output, network, seen = run_with_shifts(monkeypatch, (8,), shared_encoder=shared_encoder)
@@ -179,7 +180,7 @@ def test_one_stage_warps_the_features_of_the_reference_itself(
     assert torch.equal(output.flow, output.flow_stage1)
 
 
-def test_two_stages_warp_the_picture_and_then_its_features(
+def test_two_stages_warp_the_picture_then_its_features(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output, network, seen = run_with_shifts(monkeypatch, (5, 8))
@@ -193,12 +194,12 @@ def test_two_stages_warp_the_picture_and_then_its_features(
         expected = theirs[level][..., step:]
         assert torch.allclose(seen["decoder"][1][level][..., :-step], expected, atol=1e-4)
     assert torch.allclose(output.warped[..., :-13], seen["ref"][..., 13:], atol=1e-4)
-    assert torch.equal(output.flow_stage1, shift(5).v0)
-    assert torch.allclose(output.flow, shift(13).v0)
+    assert torch.equal(output.flow_stage1, make_shift(5).v0)
+    assert torch.allclose(output.flow, make_shift(13).v0)
 
 
 @pytest.mark.parametrize("shifts", [(4.0,), (3.0, 4.0)])
-def test_image_warping_makes_features_of_the_warped_picture(
+def test_image_warping_encodes_the_warped_picture(
     monkeypatch: pytest.MonkeyPatch, shifts: tuple[float, ...]
 ) -> None:
     output, network, seen = run_with_shifts(monkeypatch, shifts, warping="image")
@@ -209,37 +210,37 @@ def test_image_warping_makes_features_of_the_warped_picture(
             assert torch.equal(got, expected)
 
 
-def test_flow_nets_see_bicubic_and_the_encoder_what_was_learned(
+def test_flow_nets_receive_bicubic_and_the_encoder_the_learned_upsampling(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output, network, seen = run_with_shifts(monkeypatch, (2, 2), upsample="learned")
     assert torch.equal(seen["flow1"][0], output.lr_up)
     assert torch.equal(seen["flow2"][0], output.lr_up)
     with torch.no_grad():
-        # the untrained upsampler of run_with_shifts adds 0.1
+        # The upsampler of run_with_shifts adds 0.1
         expected = network.encoder(output.lr_up + 0.1)
     for got, feature in zip(seen["decoder"][0], expected, strict=True):
         assert torch.allclose(got, feature, atol=1e-5)
 
 
-def test_the_joined_flow_warps_once_as_both_warp_in_turn() -> None:
+def test_warping_by_the_joined_flow_equals_warping_twice() -> None:
     torch.manual_seed(0)
-    # on a ramp bilinear sampling errs nowhere
+    # Bilinear sampling of a ramp is exact
     across = torch.linspace(0, 1, 96)
     ramp = torch.stack((across.expand(96, 96), across[:, None].expand(96, 96)))[None]
     first, second = (
         4 * nn.functional.interpolate(torch.randn(1, 2, 3, 3), size=(96, 96), mode="bicubic")
         for _ in range(2)
     )
-    once = warp(ramp, join(first, second))
+    once = warp(ramp, join_flows(first, second))
     in_turn = warp(warp(ramp, first), second)
     inside = (..., slice(24, -24), slice(24, -24))
     assert (once - in_turn)[inside].abs().max() < 1e-5
-    # the other order is another flow
-    assert (warp(ramp, join(second, first)) - in_turn)[inside].abs().max() > 1e-3
+    # The order matters
+    assert (warp(ramp, join_flows(second, first)) - in_turn)[inside].abs().max() > 1e-3
 
 
-def test_options_are_checked_in_one_line() -> None:
+def test_invalid_options_are_reported_in_one_line() -> None:
     assert make_config("crossnet", {"activation": "selu"}) == PaperConfig(
         stages=1, activation="selu"
     )
@@ -251,7 +252,7 @@ def test_options_are_checked_in_one_line() -> None:
         make_config("fast", {"warping": "image"})
 
 
-def test_weights_remember_the_options_of_their_network(tmp_path: Path) -> None:
+def test_weights_store_the_options_of_their_network(tmp_path: Path) -> None:
     options = {"activation": "selu", "warping": "image", "shared_encoder": False}
     network = build_network("crossnet", options).eval()
     path = tmp_path / "selu.safetensors"
@@ -265,17 +266,18 @@ def test_weights_remember_the_options_of_their_network(tmp_path: Path) -> None:
         assert torch.allclose(again(lr, ref).sr, network(lr, ref).sr, atol=1e-2)
 
 
-def test_weights_without_options_are_those_of_the_preset(tmp_path: Path) -> None:
+def test_weights_without_options_use_those_of_the_preset(tmp_path: Path) -> None:
     shipped = WEIGHTS_FOLDER / "fast.safetensors"
     old = tmp_path / "old.safetensors"
     save_file(load_file(shipped), old, metadata={"preset": "fast"})
-    before, now = load_network(str(old)).state_dict(), load_network("fast").state_dict()
+    before = load_network(str(old)).state_dict()
+    now = load_network("fast").state_dict()
     assert all(torch.equal(before[name], now[name]) for name in now)
     new = tmp_path / "new.safetensors"
     save_weights(load_network(str(old)), "fast", new)
     with safe_open(new, framework="pt") as file:
-        kept = json.loads(file.metadata()["config"])
-    assert make_config("fast", kept) == make_config("fast")
+        stored = json.loads(file.metadata()["config"])
+    assert make_config("fast", stored) == make_config("fast")
 
 
 @pytest.mark.parametrize(

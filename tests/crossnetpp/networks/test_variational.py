@@ -1,4 +1,4 @@
-"""Variational refinement: the linear solver against NumPy's, motion found, what the terms do."""
+"""Variational refinement: the linear solver compared with NumPy, and the effect of the terms."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 
 from crossnetpp.networks import variational
-from crossnetpp.networks.variational import FLAT, SHARP, Terms, variational_step
+from crossnetpp.networks.variational import (
+    GRADIENT_FLOOR,
+    PENALTY_FLOOR,
+    TermWeights,
+    solve_variational_step,
+)
 
 
-def texture(height: int, width: int, seed: int = 0) -> Tensor:
+def make_texture(height: int, width: int, seed: int = 0) -> Tensor:
     """Return 1 x 1 x H x W smooth noise in 0..1."""
     noise = np.random.default_rng(seed).random((height, width)).astype(np.float32)
     image = cv2.GaussianBlur(noise, (0, 0), 1.5)
@@ -20,18 +25,18 @@ def texture(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(image)[None, None]
 
 
-def even(like: Tensor) -> Terms:
-    return Terms(torch.ones_like(like), torch.ones_like(like), torch.ones_like(like))
+def make_even_weights(like: Tensor) -> TermWeights:
+    return TermWeights(torch.ones_like(like), torch.ones_like(like), torch.ones_like(like))
 
 
-def shifted(image: Tensor, x: float) -> Tensor:
-    """Return what is seen of `image` at a place `x` pixels to the left, in the frequency domain."""
+def shift_image(image: Tensor, x: float) -> Tensor:
+    """Return `image` shifted by `x` pixels to the right, in the frequency domain."""
     frequencies = torch.fft.fftfreq(image.shape[-1])
     moved = torch.fft.fft(image, dim=-1) * torch.exp(-2j * torch.pi * frequencies * x)
     return torch.fft.ifft(moved, dim=-1).real
 
 
-def gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def differentiate(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     padded = np.pad(image, 1, mode="edge")
     return (
         (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2,
@@ -39,20 +44,21 @@ def gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def dense_step(target: np.ndarray, warped: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Return the increment by one dense system over all pixels, written down term by term."""
+def solve_densely(target: np.ndarray, warped: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Return the increment from one dense system over all pixels, assembled term by term."""
     height, width = target.shape
-    mean, difference = (target + warped) / 2, warped - target
-    x, y = gradients(mean)
-    (xx, xy), (_, yy) = gradients(x), gradients(y)
-    xt, yt = gradients(difference)
+    mean = (target + warped) / 2
+    difference = warped - target
+    x, y = differentiate(mean)
+    (xx, xy), (_, yy) = differentiate(x), differentiate(y)
+    xt, yt = differentiate(difference)
     matrix = np.zeros((2 * height * width, 2 * height * width))
     right = np.zeros(2 * height * width)
     slope = np.zeros((height, width))
     for channel in flow:
         slope[:, :-1] += (channel[:, 1:] - channel[:, :-1]) ** 2
         slope[:-1] += (channel[1:] - channel[:-1]) ** 2
-    smoothness = 20 / np.sqrt(slope + SHARP)
+    smoothness = 20 / np.sqrt(slope + PENALTY_FLOOR)
 
     for row in range(height):
         for col in range(width):
@@ -61,9 +67,9 @@ def dense_step(target: np.ndarray, warped: np.ndarray, flow: np.ndarray) -> np.n
             brightness = [(x[at], y[at], difference[at])]
             both = [(xx[at], xy[at], xt[at]), (xy[at], yy[at], yt[at])]
             for lines, weight in ((brightness, 5), (both, 10)):
-                scaled = [np.array(line) / np.sqrt(line[0] ** 2 + line[1] ** 2 + FLAT)
+                scaled = [np.array(line) / np.sqrt(line[0] ** 2 + line[1] ** 2 + GRADIENT_FLOOR)
                           for line in lines]  # fmt: skip
-                weight /= np.sqrt(sum(line[2] ** 2 for line in scaled) + SHARP)
+                weight /= np.sqrt(sum(line[2] ** 2 for line in scaled) + PENALTY_FLOOR)
                 for u, v, constant in scaled:
                     matrix[here, here] += weight * u * u
                     matrix[here, here + 1] += weight * u * v
@@ -72,7 +78,7 @@ def dense_step(target: np.ndarray, warped: np.ndarray, flow: np.ndarray) -> np.n
                     right[here] -= weight * u * constant
                     right[here + 1] -= weight * v * constant
             for channel in (0, 1):
-                matrix[here + channel, here + channel] += FLAT
+                matrix[here + channel, here + channel] += GRADIENT_FLOOR
                 for down, across in ((0, 1), (1, 0)):
                     other = row + down, col + across
                     if other[0] == height or other[1] == width:
@@ -88,69 +94,69 @@ def dense_step(target: np.ndarray, warped: np.ndarray, flow: np.ndarray) -> np.n
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the solver go to the end: a flow that is close already does not need it."""
+def converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the solver converge, which a flow that is already close does not need."""
     monkeypatch.setattr(variational, "SWEEPS", 400)
-    monkeypatch.setattr(variational, "REACH", 0.999)
+    monkeypatch.setattr(variational, "SPECTRAL_RADIUS", 0.999)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("converged")
 def test_a_step_solves_the_system_of_all_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variational, "SWEEPS", 3000)
-    target, warped = texture(7, 9).double(), texture(7, 9, seed=1).double()
+    target, warped = make_texture(7, 9).double(), make_texture(7, 9, seed=1).double()
     flow = torch.from_numpy(np.random.default_rng(2).normal(0, 0.5, (1, 2, 7, 9)))
-    step = variational_step(target, warped, flow, even(target))
-    expected = dense_step(
+    step = solve_variational_step(target, warped, flow, make_even_weights(target))
+    expected = solve_densely(
         255 * target[0, 0].numpy(), 255 * warped[0, 0].numpy(), flow[0].numpy()
     )  # fmt: skip
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(step[0].numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("converged")
 def test_motion_of_less_than_a_pixel_is_found() -> None:
-    target = texture(48, 64)
+    target = make_texture(48, 64)
     flow = torch.zeros(1, 2, 48, 64)
     for _ in range(3):
-        warped = shifted(shifted(target, -0.6), -float(flow[:, 0].mean()))
-        flow = flow + variational_step(target, warped, flow, even(target))
+        warped = shift_image(shift_image(target, -0.6), -float(flow[:, 0].mean()))
+        flow = flow + solve_variational_step(target, warped, flow, make_even_weights(target))
     inside = flow[..., 8:-8, 8:-8]
     assert inside[:, 0].mean().item() == pytest.approx(-0.6, abs=0.05)
     assert inside[:, 1].abs().mean().item() < 0.05
 
 
-@pytest.mark.usefixtures("patient")
-def test_where_the_pictures_do_not_count_the_flow_comes_from_around() -> None:
-    target = texture(48, 64)
-    warped = shifted(target, 0.5)
+@pytest.mark.usefixtures("converged")
+def test_pixels_without_weight_get_the_flow_of_their_neighbourhood() -> None:
+    target = make_texture(48, 64)
+    warped = shift_image(target, 0.5)
     hidden = torch.zeros_like(target)
     hidden[..., 14:34, 22:42] = 1
-    warped = torch.where(hidden > 0, shifted(target, -0.5), warped)
-    loose = even(target)._replace(smoothness=torch.full_like(target, 0.1))
-    trusting = variational_step(target, warped, torch.zeros(1, 2, 48, 64), loose)
+    warped = torch.where(hidden > 0, shift_image(target, -0.5), warped)
+    loose = make_even_weights(target)._replace(smoothness=torch.full_like(target, 0.1))
+    ignorant = solve_variational_step(target, warped, torch.zeros(1, 2, 48, 64), loose)
     little = 1 - 0.999 * hidden
     terms = loose._replace(brightness=little, gradient=little)
-    knowing = variational_step(target, warped, torch.zeros(1, 2, 48, 64), terms)
+    informed = solve_variational_step(target, warped, torch.zeros(1, 2, 48, 64), terms)
 
     def error(flow: Tensor) -> float:
         truth = flow.new_tensor([0.5, 0.0]).view(1, 2, 1, 1)
         return float((flow - truth).norm(dim=1)[..., 16:32, 24:40].mean())
 
-    assert error(knowing) < 0.1
-    assert error(trusting) > 0.4
+    assert error(informed) < 0.1
+    assert error(ignorant) > 0.4
 
 
-def test_nothing_to_see_gives_no_motion() -> None:
+def test_pictures_without_structure_give_no_motion() -> None:
     grey = torch.full((1, 1, 16, 16), 0.5)
-    step = variational_step(grey, grey, torch.zeros(1, 2, 16, 16), even(grey))
+    step = solve_variational_step(grey, grey, torch.zeros(1, 2, 16, 16), make_even_weights(grey))
     assert torch.equal(step, torch.zeros(1, 2, 16, 16))
 
 
-def test_gradients_reach_the_flow_and_every_term() -> None:
-    target = texture(16, 16)
+def test_gradients_reach_the_flow_and_every_weight() -> None:
+    target = make_texture(16, 16)
     flow = torch.randn(1, 2, 16, 16, requires_grad=True)
-    terms = Terms(*(torch.ones_like(target).requires_grad_() for _ in range(3)))
-    variational_step(target, texture(16, 16, seed=1), flow, terms).sum().backward()
+    terms = TermWeights(*(torch.ones_like(target).requires_grad_() for _ in range(3)))
+    solve_variational_step(target, make_texture(16, 16, seed=1), flow, terms).sum().backward()
     for tensor in (flow, *terms):
         assert tensor.grad is not None
         assert tensor.grad.abs().sum() > 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from crossnetpp.networks.kernels import constant
+from crossnetpp.networks.kernels import constant_like
 from deploy.choice import make_sample_frames
 from deploy.engines.cuda_graph import MOST_GRAPHS, CudaGraphCache
 from deploy.engines.torch_engine import TorchEngine
@@ -85,8 +85,8 @@ def test_an_error_of_the_work_itself_is_not_swallowed() -> None:
 def test_on_a_cpu_nothing_is_captured_and_constants_are_not_copied() -> None:
     assert torch.cuda.is_available() or TorchEngine("fast").cuda_graphs is None
     kernel = np.arange(3, dtype=np.float32)
-    assert constant(kernel, torch.ones(1)).tolist() == [0, 1, 2]
-    assert constant(kernel, torch.ones(1, dtype=torch.float64)).dtype == torch.float64
+    assert constant_like(kernel, torch.ones(1)).tolist() == [0, 1, 2]
+    assert constant_like(kernel, torch.ones(1, dtype=torch.float64)).dtype == torch.float64
 
 
 @needs_gpu

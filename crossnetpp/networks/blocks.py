@@ -1,0 +1,22 @@
+"""Pixel shuffles of channels-last tensors with a single copy."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def split_into_blocks(image: Tensor, size: int) -> Tensor:
+    """Return `F.pixel_unshuffle(image, size)` in channels-last order, with a single copy."""
+    batch, channels, height, width = image.shape
+    rows = height // size
+    cols = width // size
+    blocks = image.reshape(batch, channels, rows, size, cols, size).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(batch, rows, cols, -1).permute(0, 3, 1, 2)
+
+
+def merge_blocks(blocks: Tensor, size: int) -> Tensor:
+    """Return `F.pixel_shuffle(blocks, size)`, which copies channels-last tensors twice."""
+    batch, channels, rows, cols = blocks.shape
+    parts = blocks.permute(0, 2, 3, 1).reshape(batch, rows, cols, -1, size, size)
+    image = parts.permute(0, 3, 1, 4, 2, 5)
+    return image.reshape(batch, channels // size**2, rows * size, cols * size)
