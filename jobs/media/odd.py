@@ -10,11 +10,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from pipeline.cli.verify import verify
 from pipeline.errors import InputError
 from pipeline.media.read.probe import probe
 from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
+from pipeline.tools.verify import verify_output
 
 # Name -> the expected refusal, or "" for a file that is enhanced as a whole. The files belong to
 # the collection in tests/data/SOURCES.md; the small ones are in the repository.
@@ -73,7 +73,7 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
             return OddResult(path.name, "FAULT", f"expected a refusal: {expected}", done.notes)
         if end is not None:
             return OddResult(path.name, "same", f"{done.frames} frames", done.notes)
-        found = verify(str(path), str(output)).differences
+        found = verify_output(str(path), str(output)).differences
         if found:
             return OddResult(path.name, "FAULT", "; ".join(found), done.notes)
         return OddResult(path.name, "same", f"{done.frames} frames", done.notes)

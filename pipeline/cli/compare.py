@@ -1,46 +1,39 @@
-"""TODO: what this module is for."""
+"""`pipeline compare`: show recordings beside each other."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.errors import InputError
-from pipeline.tools.compare import Mode, check_comparison, compare
-
-
-def _names(inputs: tuple[str, ...], labels: str | None) -> list[str]:
-    if labels is not None:
-        names = [name.strip() for name in labels.split(",")]
-        if len(names) != len(inputs):
-            raise InputError(
-                f"found {len(names)} labels for {len(inputs)} recordings, expected as many; "
-                "separate them by commas"
-            )
-        return names
-    stems = [Path(path).stem for path in inputs]
-    if len(set(stems)) == len(stems):
-        return stems
-    return [f"{Path(path).absolute().parent.name}/{Path(path).stem}" for path in inputs]
+if TYPE_CHECKING:
+    from pipeline.tools.compare import Mode
 
 
 @click.command()
 @click.argument("inputs", metavar="A B [C]", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT.mp4|.gif|.png"
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="OUT.mp4|.gif|.png",
+    help="Clip, animation or picture to write.",
 )
 @click.option(
     "--mode",
     type=click.Choice(["side", "wipe", "difference"]),
     default="side",
     show_default=True,
-    help="Beside each other, a divider that moves, or A, B and 8 times A - B.",
+    help="Side by side, a moving divider, or A, B and their difference times 8.",
 )
 @click.option("--labels", metavar="A,B[,C]", help="Default: the names of the files.")
-@click.option("--at", type=float, metavar="SECONDS", help="The frame of a picture; default first.")
+@click.option(
+    "--at", type=float, metavar="SECONDS", help="Time of the frame in a picture; default: first."
+)
 @click.option("--force", is_flag=True, help="Replace an existing output.")
-def command(
+def compare(
     inputs: tuple[str, ...],
     output: Path,
     mode: Mode,
@@ -50,9 +43,14 @@ def command(
 ) -> None:
     """Show two or three recordings in one clip, frame by frame at the times of A.
 
-    Smaller ones are enlarged bicubically, so the input can be shown beside its result. A video has
-    the sound of A.
+    Smaller recordings are enlarged bicubically, so that an input can be compared with its result.
+    A video has the sound of A.
     """
+    from pipeline.tools.compare import check_comparison, make_labels
+    from pipeline.tools.compare import compare as write_comparison
+
     check_comparison(inputs, output, mode, force=force)
-    count = compare(list(inputs), output, mode=mode, labels=_names(inputs, labels), at=at)
+    count = write_comparison(
+        list(inputs), output, mode=mode, labels=make_labels(inputs, labels), at=at
+    )
     click.echo(f"{output}: {count} frame{'s' if count > 1 else ''}")

@@ -1,12 +1,16 @@
-"""TODO: what this module is for."""
+"""`pipeline degrade`: make a low-resolution copy of a recording."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.tools.degrade import Kernel, degrade
+from pipeline.cli.options import JSON_OPTION
+
+if TYPE_CHECKING:
+    from pipeline.tools.degrade import Kernel
 
 
 @click.command()
@@ -15,26 +19,33 @@ from pipeline.tools.degrade import Kernel, degrade
     "--scale",
     type=click.Choice(["1", "2", "4", "8"]),
     required=True,
-    help="How many times smaller; 1 keeps the size (with --every: key frames).",
+    help="Reduction; 1 keeps the size (with --every: key frames).",
 )
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="LR")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="LR",
+    help="Recording to write.",
+)
 @click.option(
     "--kernel",
     type=click.Choice(["bicubic", "area"]),
     default="bicubic",
     show_default=True,
-    help="bicubic is antialiased (a = -0.5), area the mean of each block.",
+    help="bicubic is antialiased (a = -0.5); area is the mean of each block.",
 )
 @click.option("--every", type=int, default=1, show_default=True, help="Keep every N-th frame only.")
-@click.option("--codec", help="Default: libx264 (10 bit: libx265) without loss.")
-@click.option("--crf", type=float, help="Quality of the encoder; default 0, without loss.")
-@click.option("--pix-fmt", help="Default: the source's depth, no chroma subsampling.")
+@click.option("--codec", help="Default: libx264 (10 bit: libx265), lossless.")
+@click.option("--crf", type=float, help="Quality of the encoder; default 0, lossless.")
+@click.option("--pix-fmt", help="Default: the source's depth, without chroma subsampling.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(
+@JSON_OPTION
+def degrade(
     source: str,
-    scale: str,
     output: Path,
+    scale: str,
     kernel: Kernel,
     every: int,
     codec: str | None,
@@ -43,8 +54,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make a low-resolution copy of HR, to test with: the truth is then known."""
-    done = degrade(
+    """Make a low-resolution copy of HR, for tests with a known ground truth."""
+    from pipeline.tools.degrade import degrade as write_copy
+
+    done = write_copy(
         source,
         output,
         scale=int(scale),

@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""`pipeline evaluate`: measure an output against its ground truth."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import grid_options
-from pipeline.errors import InputError
-from pipeline.lightfield.opening import open_light_field
-from pipeline.measuring.clips import evaluate, evaluate_light_field, vmaf_of
-from pipeline.measuring.views import in_words
-from pipeline.pairing.given import given_frames
-from pipeline.schema.plan import Plan
-from pipeline.schema.settings import GridSettings, check_settings
+from pipeline.cli.options import JSON_OPTION, grid_options, make_grid_settings
 
 
 @click.command()
@@ -24,58 +17,31 @@ from pipeline.schema.settings import GridSettings, check_settings
     "--plan",
     "plan_file",
     metavar="FILE",
-    help="Plan of the run: leaves out the frames that were given as references.",
+    help="Plan of the run; leaves out the frames that are references themselves.",
 )
 @grid_options
-@click.option("--vmaf", is_flag=True, help="VMAF too, by an ffmpeg program with libvmaf.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(
+@click.option("--vmaf", is_flag=True, help="Also measure VMAF, by an ffmpeg program with libvmaf.")
+@JSON_OPTION
+def evaluate(
     result: str, ground_truth: str, plan_file: str | None, vmaf: bool, as_json: bool, **grid: Any
 ) -> None:
-    """Print PSNR and SSIM of SR against HR, RGB and luma; frames are matched by time.
+    """Print PSNR and SSIM of SR against HR, in RGB and luma; frames are matched by time.
 
-    Light fields are compared view by view, and measured for consistency.
+    Light fields are compared view by view, and their consistency is measured as well.
     """
-    views = open_light_field(result, check_settings(GridSettings, grid))
-    if views is not None:
-        if vmaf:
-            raise InputError(
-                f"found the light field {result} with --vmaf, expected a video: VMAF looks at "
-                "motion; leave it out"
-            )
-        plan = _read_plan(Path(plan_file)) if plan_file is not None else None
-        found = evaluate_light_field(views, ground_truth, plan, check_settings(GridSettings, grid))
+    from pipeline.measuring.views import LightFieldQuality, in_words
+    from pipeline.tools.evaluate import describe_evaluation, evaluate_output
+
+    found = evaluate_output(
+        result,
+        ground_truth,
+        plan_file=Path(plan_file) if plan_file is not None else None,
+        grid=make_grid_settings(grid),
+        vmaf=vmaf,
+    )
+    if isinstance(found, LightFieldQuality):
         click.echo(found.model_dump_json() if as_json else in_words(found))
-        return
-    skip: frozenset[int] = frozenset()
-    if plan_file is not None:
-        skip = given_frames(_read_plan(Path(plan_file)))
-    if vmaf:
-        from pipeline.measuring.vmaf import required
-
-        required()  # before the frames are measured, which takes longer
-    evaluation = evaluate(result, ground_truth, skip=skip)
-    if vmaf:
-        found_vmaf = vmaf_of(result, ground_truth, skip=skip)
-        evaluation = evaluation.model_copy(update={"vmaf": found_vmaf})
-    if as_json:
-        click.echo(evaluation.model_dump_json(exclude=None if vmaf else {"vmaf"}))
-        return
-    click.echo(f"{evaluation.frames} frames")
-    click.echo(f"RGB   PSNR {evaluation.psnr:.2f} dB   SSIM {evaluation.ssim:.4f}")
-    click.echo(f"luma  PSNR {evaluation.psnr_y:.2f} dB   SSIM {evaluation.ssim_y:.4f}")
-    click.echo(f"worst frame {evaluation.worst.frame}: {evaluation.worst.psnr:.2f} dB")
-    if evaluation.vmaf is not None:
-        click.echo(f"VMAF  {evaluation.vmaf:.2f}")
-
-
-def _read_plan(path: Path) -> Plan:
-    try:
-        return Plan.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"found no readable plan at {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(
-            f"found no plan in {path}, expected the .plan.json that `pipeline run` writes "
-            "beside its output"
-        ) from error
+    elif as_json:
+        click.echo(found.model_dump_json(exclude=None if vmaf else {"vmaf"}))
+    else:
+        click.echo(describe_evaluation(found))

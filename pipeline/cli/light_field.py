@@ -1,4 +1,4 @@
-"""The commands convert and look: options to settings, a library call, the result in words."""
+"""`pipeline convert` and `pipeline look`: light fields in other layouts, and as pictures."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import click
 
-from pipeline.cli.options import grid_options
-from pipeline.schema.settings import Layout, check_settings
+from pipeline.cli.options import JSON_OPTION, grid_options, make_grid_settings
+from pipeline.schema.settings import Layout
 
 
 @click.command()
@@ -16,11 +16,17 @@ from pipeline.schema.settings import Layout, check_settings
 @click.option(
     "--to", required=True, type=click.Choice(get_args(Layout)), help="Layout of the output."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: <stem>_<layout>.")
-@click.option("--names", metavar="TEMPLATE", help="New names, as 'view_{row:02}_{col:02}.png'.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Default: <input stem>_<layout>."
+)
+@click.option(
+    "--names",
+    metavar="TEMPLATE",
+    help="Names of the output's views, such as 'view_{row:02}_{col:02}.png'.",
+)
 @grid_options
 @click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@JSON_OPTION
 def convert(
     source: str,
     to: str,
@@ -30,11 +36,10 @@ def convert(
     as_json: bool,
     **grid: Any,
 ) -> None:
-    """Write the light field LF in another layout, without loss; every view is compared."""
-    from pipeline.schema.settings import GridSettings
+    """Convert the light field LF to another layout, without loss; every view is compared."""
     from pipeline.tools.convert import convert as convert_views
 
-    asked = check_settings(GridSettings, grid)
+    asked = make_grid_settings(grid)
     done = convert_views(source, output, to, asked=asked, template=names, force=force)
     if as_json:
         click.echo(done.model_dump_json())
@@ -48,15 +53,29 @@ def convert(
 @click.command()
 @click.argument("source", metavar="LF")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder; default: <stem>_look."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the pictures; default: <input stem>_look.",
 )
-@click.option("--epi", is_flag=True, help="An epipolar picture of the middle row.")
-@click.option("--line", type=int, metavar="Y", help="Its picture line; default: the middle one.")
-@click.option("--refocus", metavar="ALPHAS", help="Sharp at these disparities, as -0.5,0,0.5.")
-@click.option("--disparity", "depth", is_flag=True, help="A map of the middle view's disparity.")
-@click.option("--sweep", type=click.Choice(["gif", "mp4"]), help="Views along a cross, animated.")
+@click.option("--epi", is_flag=True, help="Write an epipolar-plane image of the middle row.")
+@click.option(
+    "--line",
+    type=int,
+    metavar="Y",
+    help="Its line in the views; default: the middle.",
+)
+@click.option(
+    "--refocus",
+    metavar="ALPHAS",
+    help="Write pictures focused at these disparities, such as -0.5,0,0.5.",
+)
+@click.option(
+    "--disparity", "depth", is_flag=True, help="Write a map of the middle view's disparity."
+)
+@click.option("--sweep", type=click.Choice(["gif", "mp4"]), help="Animate the views along a cross.")
 @grid_options
-@click.option("--force", is_flag=True, help="Replace pictures that are there.")
+@click.option("--force", is_flag=True, help="Replace existing pictures.")
 def look(
     source: str,
     output: Path | None,
@@ -68,23 +87,15 @@ def look(
     force: bool,
     **grid: Any,
 ) -> None:
-    """Make pictures of the light field LF: always a contact sheet, and what is asked for."""
-    from pipeline.schema.settings import GridSettings
-    from pipeline.tools.look import Wishes, look_at
+    """Show the light field LF in pictures: a contact sheet, and those that options select."""
+    from pipeline.tools.look import Wishes, look_at, parse_disparities
 
-    alphas = _alphas(refocus)
-    wishes = Wishes(epi=epi or line is not None, line=line, alphas=alphas, depth=depth, sweep=sweep)
-    asked = check_settings(GridSettings, grid)
-    for path in look_at(source, output, wishes, asked=asked, force=force):
+    wishes = Wishes(
+        epi=epi or line is not None,
+        line=line,
+        alphas=parse_disparities(refocus),
+        depth=depth,
+        sweep=sweep,
+    )
+    for path in look_at(source, output, wishes, asked=make_grid_settings(grid), force=force):
         click.echo(str(path))
-
-
-def _alphas(text: str | None) -> tuple[float, ...]:
-    from pipeline.errors import InputError
-
-    try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
-    except ValueError as error:
-        raise InputError(
-            f"found --refocus {text}, expected disparities in pixels a step; try -0.5,0,0.5"
-        ) from error

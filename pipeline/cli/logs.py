@@ -1,6 +1,6 @@
-"""Logs for machines: PIPELINE_LOG=json writes one JSON object a line on stderr, =text plain lines.
+"""Log lines on stderr: JSON objects for PIPELINE_LOG=json, plain lines for PIPELINE_LOG=text.
 
-What a line is about (run, segment, attempt, node) are keys of its own.
+JSON lines carry the run, segment, attempt and node that they concern under keys of their own.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ KEYS = ("run", "segment", "attempt", "node")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object for every record."""
+    """A formatter that writes each record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -31,14 +31,19 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure(wished: str | None = None) -> None:
-    """Send this package's log lines to stderr as PIPELINE_LOG says; without it, nothing changes."""
-    wished = wished or os.environ.get("PIPELINE_LOG")
-    if not wished:
+def configure_logging(form: str | None = None) -> None:
+    """Send the package's log lines to stderr in a form, json or text, by default PIPELINE_LOG.
+
+    Without a form this does nothing.
+    """
+    form = form or os.environ.get("PIPELINE_LOG")
+    if not form:
         return
-    logger = logging.getLogger("pipeline")
-    handler = logging.StreamHandler()
+
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if wished == "json" else plain)
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if form == "json" else plain)
+
+    logger = logging.getLogger("pipeline")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""The command `pipeline`: a group whose subcommands are imported only when they are called."""
+"""The command `pipeline`: a group that imports a subcommand only when it is called."""
 
 from __future__ import annotations
 
@@ -11,75 +11,87 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.config_file import PREFIX, SHARED, Configuration, find_configuration
+from pipeline.cli.config_file import (
+    SHARED_TABLES,
+    VARIABLE_PREFIX,
+    Configuration,
+    find_configuration,
+)
 from pipeline.cli.help import group_commands, suggest, with_sections
 from pipeline.errors import Interrupted, PipelineError
 from pipeline.paths import check_text
 
+# Command -> (where its click command is, one line of help), in the order of `pipeline --help`.
 COMMANDS = {
     "run": ("pipeline.cli.run:run", "Enhance a recording by its high-resolution reference."),
-    "submit": ("pipeline.cli.submit:command", "Run on a Ray cluster what `run` would run here."),
-    "status": ("pipeline.cli.status:command", "Say how far a running or dead run is."),
-    "plan": ("pipeline.cli.plan:plan", "Say what a run would do, without running it."),
-    "probe": ("pipeline.cli.probe:probe", "Describe a video or a folder of images."),
-    "verify": ("pipeline.cli.verify:command", "Print how an output differs from its input."),
-    "evaluate": ("pipeline.cli.evaluate:command", "Compare an output with its ground truth."),
-    "report": ("pipeline.cli.report:command", "Show pictures and figures of a finished run."),
-    "compare": ("pipeline.cli.compare:command", "Show recordings beside each other in one clip."),
-    "degrade": ("pipeline.cli.degrade:command", "Make a low-resolution copy of a recording."),
-    "convert": ("pipeline.cli.light_field:convert", "Give a light field another layout."),
-    "look": ("pipeline.cli.light_field:look", "Make pictures that show a light field."),
-    "train": ("pipeline.cli.train:command", "Train a network on your own recordings."),
-    "engines": ("pipeline.cli.engines:command", "Make, list, test and time engines."),
-    "doctor": ("pipeline.cli.doctor:command", "Look at what is installed and say what is missing."),
-    "completion": (
-        "pipeline.cli.completion:completion",
-        "Print what makes a shell complete commands.",
-    ),
-    "demo": ("pipeline.cli.demo:command", "Run on small sample recordings."),
+    "submit": ("pipeline.cli.submit:submit", "Do `run` on a Ray cluster."),
+    "status": ("pipeline.cli.status:status", "Show how far a run is."),
+    "plan": ("pipeline.cli.plan:plan", "Show what a run would do, without running it."),
+    "probe": ("pipeline.cli.probe:probe", "Describe a video, pictures or a light field."),
+    "verify": ("pipeline.cli.verify:verify", "List how an output differs from its input."),
+    "evaluate": ("pipeline.cli.evaluate:evaluate", "Measure an output against its ground truth."),
+    "report": ("pipeline.cli.report:report", "Write a page about a finished run."),
+    "compare": ("pipeline.cli.compare:compare", "Show recordings side by side in one clip."),
+    "degrade": ("pipeline.cli.degrade:degrade", "Make a low-resolution copy of a recording."),
+    "convert": ("pipeline.cli.light_field:convert", "Convert a light field to another layout."),
+    "look": ("pipeline.cli.light_field:look", "Show a light field in pictures."),
+    "train": ("pipeline.cli.train:train", "Train a network on your own recordings."),
+    "engines": ("pipeline.cli.engines:engines", "Build, list, test and time engines."),
+    "doctor": ("pipeline.cli.doctor:doctor", "Check this machine, and advise on what is missing."),
+    "completion": ("pipeline.cli.completion:completion", "Print a completion script for a shell."),
+    "demo": ("pipeline.cli.demo:demo", "Enhance a bundled sample clip."),
 }
-"""Name -> (where the click command is, one line of help); the one place to add a command."""
+
+# Keys of the context's meta, which a subcommand's context shares with the group's.
+CONFIG_PATH = "pipeline.config.path"
+CONFIG = "pipeline.config"
+DEBUG = "pipeline.debug"
 
 
 class LazyGroup(click.Group):
-    """Load subcommands by name, and report every PipelineError in one line."""
+    """A group that loads subcommands by name and reports every PipelineError in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command and give it sections, examples, `--verbose` and `--debug`."""
+        """Import a command and add sections, examples, `--verbose` and `--debug` to it."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         command.name = cmd_name
+
         for option in (_verbose_option(), _debug_option()):
             if not any(parameter.name == option.name for parameter in command.params):
                 command.params.append(option)
-        if cmd_name in SHARED:
-            # a plan tells what a run would do, with the same variables
-            prefix = f"{PREFIX}_{SHARED[cmd_name].upper()}"
+
+        if cmd_name in SHARED_TABLES:
+            # `plan` reads the variables of `run`, so that it shows what a run would do
+            prefix = f"{VARIABLE_PREFIX}_{SHARED_TABLES[cmd_name].upper()}"
             command.context_settings = {"auto_envvar_prefix": prefix}
         return with_sections(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command and its defaults; a mistyped name gets a suggestion."""
+        """Find a command and its defaults, or suggest commands with a similar name."""
         check_text([*args, str(Path.cwd())])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'{suggest(args[0], COMMANDS)}")
+
         name, command, rest = super().resolve_command(ctx, args)
-        configuration = ctx.meta.get("pipeline.cli.config_file")
+        configuration = ctx.meta.get(CONFIG)
         if name and command and configuration is not None and not ctx.resilient_parsing:
-            defaults = configuration.defaults(command, lambda other: self._must(ctx, other))
+            defaults = configuration.find_defaults(
+                command, lambda other: self._load_command(ctx, other)
+            )
             ctx.default_map = {name: defaults}
         return name, command, rest
 
-    def _must(self, ctx: click.Context, name: str) -> click.Command:
+    def _load_command(self, ctx: click.Context, name: str) -> click.Command:
         command = self.get_command(ctx, name)
         assert command is not None
         return command
@@ -91,42 +103,43 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the subcommand; errors of ours become one line on stderr and an exit status."""
+        """Run the subcommand; a PipelineError becomes one line on stderr and an exit status."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
+
         try:
-            path = ctx.meta.get("pipeline.configuration.path")
+            path = ctx.meta.get(CONFIG_PATH)
             if path is not None:
-                ctx.meta["pipeline.cli.config_file"] = Configuration(path, list(COMMANDS))
+                ctx.meta[CONFIG] = Configuration(path, list(COMMANDS))
             return super().invoke(ctx)
         except KeyboardInterrupt:
             error: PipelineError = Interrupted("interrupted; run the same command again")
         except PipelineError as raised:
             error = raised
-        if ctx.meta.get("pipeline.debug"):
+
+        if ctx.meta.get(DEBUG):
             click.echo("".join(traceback.format_exception(error)), err=True)
         click.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
-        _leave_native_code(error)
+        _exit_during_native_code(error)
         ctx.exit(error.exit_status)
 
 
 def _debug_option() -> click.Option:
-    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    def set_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
-            # contexts share their meta with the group's
-            ctx.meta["pipeline.debug"] = True
+            ctx.meta[DEBUG] = True
 
     return click.Option(
         ["--debug"],
         is_flag=True,
         expose_value=False,
-        callback=remember,
-        help="Show the trace of an error.",
+        callback=set_debug,
+        help="Show the traceback of an error.",
     )
 
 
 def _verbose_option() -> click.Option:
-    def speak(_: click.Context, __: click.Parameter, value: bool) -> None:
+    def start_logging(_: click.Context, __: click.Parameter, value: bool) -> None:
         if value:
             import logging
 
@@ -137,31 +150,31 @@ def _verbose_option() -> click.Option:
         ["--verbose", "-v"],
         is_flag=True,
         expose_value=False,
-        callback=speak,
-        help="Log lines of all parts on stderr.",
+        callback=start_logging,
+        help="Print log lines on stderr.",
     )
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from pipeline.cli.completion import build_facts
+        from pipeline.tools.versions import describe_versions
 
-        click.echo(build_facts())
+        click.echo(describe_versions())
         ctx.exit()
 
 
-def _configure(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+def _find_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     path = find_configuration(value)
     if path is not None and not ctx.resilient_parsing:
-        ctx.meta["pipeline.configuration.path"] = path
+        ctx.meta[CONFIG_PATH] = path
 
 
-def _leave_native_code(error: PipelineError) -> None:
-    """End the process at once where the interpreter's own way out may crash.
+def _exit_during_native_code(error: PipelineError) -> None:
+    """End the process at once if the interpreter's own shutdown may crash.
 
-    That is when a stage is still inside native code, which cannot be stopped and would return into
-    an ending interpreter, and when `ray.init` may have been torn apart (a segmentation fault was
-    seen). Everything of ours has been cleaned up before.
+    That is the case while a stage is inside native code, which cannot be stopped and would return
+    into an interpreter that is shutting down, and after `ray.init` was interrupted (segmentation
+    faults have been seen). All cleaning up has been done before.
     """
     running = any(thread.name.startswith("pipeline-") for thread in threading.enumerate())
     if running or (isinstance(error, Interrupted) and "ray" in sys.modules):
@@ -174,7 +187,7 @@ def _leave_native_code(error: PipelineError) -> None:
     cls=LazyGroup,
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "auto_envvar_prefix": PREFIX,
+        "auto_envvar_prefix": VARIABLE_PREFIX,
         "max_content_width": 100,
     },
 )
@@ -183,8 +196,8 @@ def _leave_native_code(error: PipelineError) -> None:
     metavar="FILE",
     expose_value=False,
     is_eager=True,
-    callback=_configure,
-    help="Defaults of options; else PIPELINE_CONFIG, else ./pipeline.toml.",
+    callback=_find_config,
+    help="File of default options; default: PIPELINE_CONFIG, or ./pipeline.toml.",
 )
 @click.option(
     "--version",
@@ -192,18 +205,18 @@ def _leave_native_code(error: PipelineError) -> None:
     expose_value=False,
     is_eager=True,
     callback=_show_version,
-    help="Show the version, and what it is built on.",
+    help="Show the version, and those of its libraries.",
 )
 def main() -> None:
     """Reference-based super-resolution: borrow the detail of an HR reference recording.
 
-    The exit status is 0 when the output is complete and verified, 2 when the input is wrong, 1
-    when the run failed, and 130 when it was interrupted (run the same command again to resume).
+    The exit status is 0 if the output is complete and verified, 2 if the input is wrong, 1 if the
+    run failed, and 130 if it was interrupted (run the same command again to resume).
 
     An option wins over a variable (PIPELINE_RUN_CRF=18), a variable over pipeline.toml (crf = 18
-    under [run]), and that over the default.
+    under [run]), and the file over the option's default.
     """
     if "PIPELINE_LOG" in os.environ:
-        from pipeline.cli.logs import configure
+        from pipeline.cli.logs import configure_logging
 
-        configure()
+        configure_logging()

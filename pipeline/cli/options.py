@@ -27,7 +27,7 @@ JSON_OPTION = click.option(
 
 
 def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[float] | None:
-    """Return the type that click checks, or None if the words are passed on as they are."""
+    """Return the type that click checks, or None if the text is passed on unparsed."""
     if field.option.is_text:
         return None
 
@@ -83,22 +83,23 @@ def grid_options(command: Command) -> Command:
 
 
 def settings_options(command: Command) -> Command:
-    """Give a command every option that decides a plan."""
+    """Give a command every option that determines a plan."""
     fields = [field for field in list_options(*OPTION_GROUPS) if field.name != "ground_truth"]
     return add_options(command, fields)
 
 
 def run_options(command: Command) -> Command:
-    """Give a command all that `pipeline run` accepts."""
+    """Give a command the arguments and options of `pipeline run`."""
+    # options of `run` that are no settings, and the ground truth, which `plan` does not need
     own = (
         click.argument("inputs", metavar="INPUT...", nargs=-1),
-        click.option("--manifest", metavar="FILE", help="Inputs in a CSV or JSONL file."),
+        click.option("--manifest", metavar="FILE", help="CSV or JSONL file that lists the inputs."),
         *(
             click_option(field)
             for field in list_options(OutputSettings)
             if field.name == "ground_truth"
         ),
-        click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
+        click.option("-q", "--quiet", is_flag=True, help="Show no progress on stderr."),
         JSON_OPTION,
     )
 
@@ -108,6 +109,11 @@ def run_options(command: Command) -> Command:
     return command
 
 
-def settings_from(values: dict[str, Any]) -> RunSettings:
-    """Return the settings; an option that was not set keeps its default."""
+def make_settings(values: dict[str, Any]) -> RunSettings:
+    """Return the settings of a run from option values; None leaves a default."""
     return check_settings(RunSettings, values)
+
+
+def make_grid_settings(values: dict[str, Any]) -> GridSettings:
+    """Return the settings of a light field's grid from option values; None leaves a default."""
+    return check_settings(GridSettings, values)

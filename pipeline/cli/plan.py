@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""`pipeline plan`: show what a run would do."""
 
 from __future__ import annotations
 
@@ -7,35 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import (
-    INPUT_ARGUMENT,
-    JSON_OPTION,
-    settings_from,
-    settings_options,
-)
+from pipeline.cli.options import INPUT_ARGUMENT, JSON_OPTION, make_settings, settings_options
 from pipeline.cli.words import describe_plan
 
 if TYPE_CHECKING:
     from pipeline.schema.settings import RunSettings
 
 
+@click.command()
+@INPUT_ARGUMENT
+@settings_options
+@click.option("--save", metavar="FILE", help="Write the plan to a file, to edit and run it.")
+@JSON_OPTION
+def plan(save: str | None, as_json: bool, **values: Any) -> None:
+    """Show what a run with the same arguments would do: references, output, losses."""
+    print_plan(make_settings(values), save=save, as_json=as_json)
+
+
 def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> None:
+    """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
     from pipeline.planning.edited_plan import load_plan
     from pipeline.planning.plan import make_plan, save_plan
     from pipeline.planning.size_estimate import expected_bytes
 
     made = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
     made = made.model_copy(update={"expected_bytes": expected_bytes(made)})
+
     if save:
         save_plan(made, Path(save))
     click.echo(made.model_dump_json() if as_json else describe_plan(made))
-
-
-@click.command()
-@INPUT_ARGUMENT
-@settings_options
-@click.option("--save", metavar="FILE", help="Write the plan there, to be edited and run.")
-@JSON_OPTION
-def plan(save: str | None, as_json: bool, **values: Any) -> None:
-    """Say what a run with the same arguments would do: references, what is kept, what is lost."""
-    print_plan(settings_from(values), save=save, as_json=as_json)

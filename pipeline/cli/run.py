@@ -1,4 +1,4 @@
-"""The commands run, plan and probe: options to settings, a library call, the result in words."""
+"""`pipeline run`: enhance one recording, or a batch of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import (
-    run_options,
-    settings_from,
-)
+from pipeline.cli.options import make_settings, run_options
 from pipeline.cli.plan import print_plan
 from pipeline.cli.words import describe_batch, describe_result
 from pipeline.errors import PipelineError
@@ -23,8 +20,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @run_options
-@click.option("--report", metavar="FILE.html", help="Write pictures and figures there.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, as `pipeline plan` does.")
+@click.option("--report", metavar="FILE.html", help="Write a report with pictures and figures.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan, like `pipeline plan`.")
 def run(
     inputs: tuple[str, ...],
     manifest: str | None,
@@ -36,73 +33,65 @@ def run(
 ) -> None:
     """Enhance INPUT with the detail of REF.
 
-    A run that was stopped or killed goes on where it was when the same command is run again.
+    To resume a run that was stopped or killed, run the same command again.
 
-    Several inputs, a glob of videos or a --manifest (columns or keys input, reference, output and
-    any option) run one after the other; then -o is a folder, and REF and -o may contain {stem}.
-    What failed is written to a list that --manifest takes.
+    Several inputs, a glob of videos, or a --manifest (columns or keys input, reference, output and
+    any option) form a batch. -o is then a folder, and REF and -o may contain {stem}. Failed inputs
+    are written to a list that --manifest reads.
     """
     from pipeline.progress import reporter
+    from pipeline.report.checks import check_page_path, check_reportable
+    from pipeline.runs.batch import is_batch
+    from pipeline.runs.run import run as run_once
 
     if not inputs and manifest is None:
         raise click.UsageError("Missing argument 'INPUT...'.")
-    progress = reporter(quiet=quiet)
-    from pipeline.runs.batch import is_batch
+    several = is_batch(inputs, manifest)
+    _check_combination(several=several, report=report, dry_run=dry_run)
+    page = Path(report) if report is not None else None
+    if page is not None:
+        check_page_path(page, force=values["force"])
 
-    page = _page(report, batch=is_batch(inputs, manifest), force=values["force"])
-    if dry_run:
-        _dry_run(inputs, values, batch=is_batch(inputs, manifest), as_json=as_json)
-        return
-    if is_batch(inputs, manifest):
+    progress = reporter(quiet=quiet)
+    if several:
         _run_batch(inputs, manifest, values, progress, as_json=as_json)
         return
-    settings = settings_from(values | {"input": inputs[0]})
-    if page is not None:
-        from pipeline.cli.report import check_run
 
-        check_run(settings)
-    from pipeline.runs.run import run as run_job
-
-    if settings.output == "-":
-        _run_to_stdout(settings, progress, plain=not as_json and page is None)
+    settings = make_settings(values | {"input": inputs[0]})
+    if dry_run:
+        print_plan(settings, save=None, as_json=as_json)
         return
-    result = run_job(settings, progress)
     if page is not None:
-        from pipeline.report.page import write_report
+        check_reportable((settings.input, settings.ref_stream), settings.output)
+    if settings.output == "-":
+        if as_json or page is not None:
+            raise click.UsageError("-o - cannot be combined with --json or --report.")
+        _run_to_stdout(settings, progress)
+        return
+
+    result = run_once(settings, progress)
+    if page is not None:
+        from pipeline.report.page import write_report  # imports torch
 
         progress.note(f"writing {page}")
         write_report(Path(result.output), page, ground_truth=settings.ground_truth, asked=settings)
     click.echo(result.model_dump_json() if as_json else describe_result(result))
 
 
-def _run_to_stdout(settings: RunSettings, progress: Reporter, *, plain: bool) -> None:
-    if not plain:
-        raise click.UsageError("-o - leaves no room for --json and no file for --report.")
-    from pipeline.runs.run import run as run_job
+def _check_combination(*, several: bool, report: str | None, dry_run: bool) -> None:
+    """Raise UsageError for options that a batch does not have."""
+    if several and report is not None:
+        raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
+    if several and dry_run:
+        raise click.UsageError("--dry-run is for one input; plan the inputs one by one.")
+
+
+def _run_to_stdout(settings: RunSettings, progress: Reporter) -> None:
+    from pipeline.runs.run import run as run_once
     from pipeline.runs.to_stdout import run_to
 
-    result = run_to(sys.stdout.buffer, settings, lambda given: run_job(given, progress))
+    result = run_to(sys.stdout.buffer, settings, lambda local: run_once(local, progress))
     progress.note(describe_result(result))
-
-
-def _dry_run(
-    inputs: tuple[str, ...], values: dict[str, Any], *, batch: bool, as_json: bool
-) -> None:
-    if batch:
-        raise click.UsageError("--dry-run is for one input; plan them one by one.")
-    print_plan(settings_from(values | {"input": inputs[0]}), save=None, as_json=as_json)
-
-
-def _page(report: str | None, *, batch: bool, force: bool) -> Path | None:
-    """Return where the report goes, checked before hours of work."""
-    if report is None:
-        return None
-    if batch:
-        raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
-    from pipeline.cli.report import check_page
-
-    check_page(Path(report), force=force)
-    return Path(report)
 
 
 def _run_batch(
@@ -113,25 +102,26 @@ def _run_batch(
     *,
     as_json: bool,
 ) -> None:
+    from pipeline.execution.runners import choose_runner
     from pipeline.runs.batch import entries, failed_list_place, run_all
+    from pipeline.runs.pooled_batch import run_pooled
 
-    # not a number that equals False: --crf 0 means something
+    # `is not False`, as --crf 0 equals False and must stay
     common = {k: v for k, v in values.items() if v is not None and v is not False}
-    settings = settings_from(common | {"input": "-"})  # what is wrong for all is said once
+    settings = make_settings(common | {"input": "-"})  # reports a wrong option once, not per input
     items = entries(inputs, manifest, common)
     failed_list = failed_list_place(manifest, common.get("output"))
-    from pipeline.execution.runners import choose_runner
 
     if choose_runner(settings.runner, settings.address)[0] == "ray":
-        from pipeline.runs.pooled_batch import run_pooled
-
         result, interrupted = run_pooled(items, settings, progress, failed_list)
     else:
         result, interrupted = run_all(items, progress, failed_list)
     click.echo(result.model_dump_json() if as_json else describe_batch(result))
+
     if interrupted is not None:
         raise interrupted
     if result.failed:
-        listed = result.failed_list
-        how = f"run them again by --manifest {listed}" if listed else "their list cannot be written"
-        raise PipelineError(f"{result.failed} of {len(result.items)} inputs failed; {how}")
+        advice = "their list cannot be written"
+        if result.failed_list:
+            advice = f"run them again with --manifest {result.failed_list}"
+        raise PipelineError(f"{result.failed} of {len(result.items)} inputs failed; {advice}")

@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""Results in words, for people who do not ask for --json."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def describe_result(result: RunResult) -> str:
+    """Return the result of a run on a few lines."""
     lines = [
         f"{result.output}",
         f"  {result.frames} frames x{result.scale} in {result.seconds:.1f} s "
@@ -29,13 +30,15 @@ def describe_result(result: RunResult) -> str:
 
 
 def describe_batch(result: BatchResult) -> str:
+    """Return one line for each input of a batch, and a line of sums."""
     lines = []
     for item in result.items:
         if item.result is not None:
-            said = f"{item.result.frames} frames, {item.result.fps:.2f} fps -> {item.output}"
+            outcome = f"{item.result.frames} frames, {item.result.fps:.2f} fps -> {item.output}"
         else:
-            said = " ".join((item.error or "").split())
-        lines.append(f"{item.status:8} {item.input}  {said}".rstrip())
+            outcome = " ".join((item.error or "").split())
+        lines.append(f"{item.status:8} {item.input}  {outcome}".rstrip())
+
     lines.append(
         f"{result.done} done, {result.failed} failed, {result.frames} frames "
         f"in {result.seconds:.1f} s"
@@ -44,8 +47,9 @@ def describe_batch(result: BatchResult) -> str:
 
 
 def describe_plan(made: Plan) -> str:
-    why = Counter(choice.why for choice in made.reference_map)
-    reasons = ", ".join(f"{count} {name}" for name, count in why.most_common())
+    """Return a plan on a few lines, with the number of references chosen for each reason."""
+    counts = Counter(choice.why for choice in made.reference_map)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     lines = [
         f"{made.input.path} -> {Path(made.output) / made.pictures}",
         f"  {made.input.width}x{made.input.height} -> {made.width}x{made.height} (x{made.scale}), "
@@ -54,22 +58,26 @@ def describe_plan(made: Plan) -> str:
         f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
         f"  references by {made.reference.select}: {reasons}",
     ]
+
     if made.input.grid is not None:
         from pipeline.tools.describe_views import reference_lines
 
         lines += [f"  {line}" for line in reference_lines(made)]
+
     if made.expected_bytes is not None:
         from pipeline.planning.size_estimate import seconds_of
 
         rate = 8 * made.expected_bytes / float(seconds_of(made))
         lines.append(
             f"  about {made.expected_bytes / 1e6:.3g} MB of video ({rate / 1e6:.3g} Mbit/s), "
-            "judged by a few enlarged frames"
+            "estimated from a few enlarged frames"
         )
+
     return "\n".join([*lines, *(f"  note: {note}" for note in made.notes)])
 
 
 def describe_clip(clip: Clip) -> str:
+    """Return a recording on a few lines: format, size, rate, colour and other streams."""
     rate = f"{float(clip.frame_rate):.3f} fps" if clip.frame_rate else "no constant rate"
     guessed = " (guessed)" if clip.colour.guessed else ""
     lines = [
@@ -79,6 +87,7 @@ def describe_clip(clip: Clip) -> str:
         f"  colour {clip.colour.used_matrix} {clip.colour.used_range}{guessed}, "
         f"rotation {clip.rotation}, sample aspect ratio {clip.sample_aspect_ratio}",
     ]
+
     if clip.files:
         lines.append(f"  {len(clip.files)} files")
     for stream in clip.other_streams:

@@ -235,3 +235,23 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
             f"found pictures in {inputs[0]}, expected a video for a {output.suffix} comparison; "
             "try a .gif or .png"
         )
+
+
+def make_labels(inputs: tuple[str, ...], text: str | None) -> list[str]:
+    """Return a label for each recording, from text such as "A,B" or from the files' names.
+
+    Raises InputError if the text has too few or too many labels.
+    """
+    if text is not None:
+        labels = [label.strip() for label in text.split(",")]
+        if len(labels) != len(inputs):
+            raise InputError(
+                f"found {len(labels)} labels for {len(inputs)} recordings, expected one for each; "
+                "separate them by commas"
+            )
+        return labels
+
+    stems = [Path(path).stem for path in inputs]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f"{Path(path).absolute().parent.name}/{Path(path).stem}" for path in inputs]

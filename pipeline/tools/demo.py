@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import imageio.v3 as imageio
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import already_there
 from pipeline.measuring.clips import FrameQuality, per_frame, summarise
 from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import read
@@ -21,6 +23,7 @@ from pipeline.pairing.given import given_frames
 from pipeline.planning.edited_plan import load_plan
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.compare import label
+from pipeline.tools.degrade import degrade
 
 if TYPE_CHECKING:
     from pipeline.runs.run import RunResult
@@ -62,6 +65,55 @@ def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -
     plan = load_plan(result.reference_map)
     frames = list(per_frame(result.output, str(SAMPLE), skip=given_frames(plan)))
     return Contender("bicubic" if engine == "bicubic" else "CrossNet++ fast", result, frames)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """The files that a demo wrote, and the figures of its table."""
+
+    contenders: list[Contender]
+    key_frames: int
+    """Number of frames that were references themselves."""
+    enhanced: Path
+    picture: Path
+    clip: Path
+
+
+def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
+    """Shrink the sample, enhance it by every 15th frame, and write comparisons into `folder`.
+
+    Raises OutputExistsError if the folder exists, unless `force` replaces it.
+    """
+    if folder.exists() and not force:
+        raise already_there(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+    lr = folder / "lr.mp4"
+    ref = folder / "ref.mp4"
+    degrade(str(SAMPLE), lr, scale=SCALE)
+    keys = degrade(str(SAMPLE), ref, scale=1, every=KEY_FRAME_EVERY)
+    contenders = [run_contender(lr, ref, folder, engine, quiet) for engine in ("bicubic", "auto")]
+
+    # half-way between two key frames, where borrowing is hardest
+    middle = KEY_FRAME_EVERY // 2
+    plain, enhanced = (read_frames(Path(each.result.output)) for each in contenders)
+    columns = {
+        "bicubic": plain[middle],
+        "CrossNet++ fast": enhanced[middle],
+        "original": read_frames(SAMPLE)[middle],
+    }
+    picture = folder / "compare.png"
+    clip = folder / "compare.mp4"
+    write_picture(columns, picture)
+    write_clip(plain, enhanced, clip)
+    return Demonstration(
+        contenders=contenders,
+        key_frames=keys.frames,
+        enhanced=Path(contenders[1].result.output),
+        picture=picture,
+        clip=clip,
+    )
 
 
 def read_frames(path: Path) -> list[NDArray[np.uint8]]:

@@ -77,6 +77,19 @@ def look_at(
     return list(paths.values())
 
 
+def parse_disparities(text: str | None) -> tuple[float, ...]:
+    """Return the disparities of "-0.5,0,0.5" in pixels per step, an empty tuple for None.
+
+    Raises InputError for anything else.
+    """
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(
+            f"found --refocus {text}, expected disparities in pixels per step; try -0.5,0,0.5"
+        ) from error
+
+
 def save_contact_sheet(clip: Clip, file: Path) -> None:
     """Write all views of the first moment in one picture; InputError for a file that is there."""
     if file.suffix.lower() not in stills.SUFFIXES:

@@ -131,12 +131,12 @@ def test_groups_fit_together(path: Path) -> None:
 def test_the_jobs_entrypoint_is_a_run() -> None:
     import shlex
 
-    from pipeline.cli.submit import check
+    from pipeline.cli.submit import check_arguments
 
     document = load(JOBS / "kuberay" / "rayjob.yaml")
     words = shlex.split(document["spec"]["entrypoint"])
     assert words[:4] == ["python", "-m", "pipeline", "run"]
-    check(tuple(words[4:]))
+    check_arguments(tuple(words[4:]))
 
 
 def test_the_cluster_launcher_takes_its_file() -> None:

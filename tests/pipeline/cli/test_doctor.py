@@ -1,4 +1,4 @@
-"""`pipeline doctor` here, and where something is missing or broken."""
+"""`pipeline doctor` on this machine, and on machines where something is missing or broken."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import av
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli import doctor
-from pipeline.cli.doctor import Check, examine, overall
 from pipeline.cli.main import main
+from pipeline.tools import doctor
+from pipeline.tools.doctor import Check, run_checks, worst_status
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
-def test_it_tells_the_truth_about_this_machine() -> None:
+def test_it_describes_this_machine() -> None:
     import ray
     import tensorrt_rtx_bindings as rtx
     import torch
@@ -44,21 +44,21 @@ def test_it_tells_the_truth_about_this_machine() -> None:
     assert all(check["advice"] for check in answer["checks"] if check["status"] != "ok")
 
 
-def test_in_words_each_problem_has_an_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = Check(name="thing", status="fail", found="broken", advice="mend it")
+def test_each_problem_is_printed_with_its_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Check(name="thing", status="fail", found="broken", advice="fix it")
     monkeypatch.setattr(doctor, "CHECKS", (lambda: iter([problem]),))
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 1
     assert result.stdout.splitlines()[0].split() == ["fail", "thing", "broken"]
-    assert "-> mend it" in result.stdout
+    assert "-> fix it" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("statuses", "worst"),
     [(["ok"], "ok"), (["ok", "warn"], "warn"), (["fail", "warn", "ok"], "fail")],
 )
-def test_the_worst_counts(statuses: list[Any], worst: str) -> None:
-    assert overall([Check(name="x", status=s, found="") for s in statuses]) == worst
+def test_the_worst_status_is_reported(statuses: list[Any], worst: str) -> None:
+    assert worst_status([Check(name="x", status=s, found="") for s in statuses]) == worst
 
 
 def test_without_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,17 +77,17 @@ def test_without_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hevc" in found["decoders"].found
 
 
-def in_process_with(broken: dict[str, str], folder: Path) -> dict[str, Any]:
-    """Run the doctor where the packages of `broken` have that text as their __init__.py."""
+def check_with_broken(broken: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Return checks, by name, with the texts of `broken` as __init__.py of those packages."""
     for name, text in broken.items():
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text(text)
     root = Path(doctor.__file__).parents[2]
     code = """
 import json
-from pipeline.cli import doctor
-looks = (doctor.check_media, doctor.check_tensorrt, doctor.check_ray)
-print(json.dumps([c.model_dump() for look in looks for c in look()]))
+from pipeline.tools import doctor
+checks = (doctor.check_media, doctor.check_tensorrt, doctor.check_ray)
+print(json.dumps([c.model_dump() for check in checks for c in check()]))
 """
     environment = os.environ | {"PYTHONPATH": f"{folder}:{root}"}
     done = subprocess.run(
@@ -97,7 +97,7 @@ print(json.dumps([c.model_dump() for look in looks for c in look()]))
 
 
 def test_without_ray_and_with_a_broken_tensorrt(tmp_path: Path) -> None:
-    found = in_process_with(
+    found = check_with_broken(
         {
             "ray": "raise ModuleNotFoundError(\"No module named 'ray'\")",
             "tensorrt": "raise OSError('libnvinfer.so.10: cannot open shared object file')",
@@ -110,12 +110,12 @@ def test_without_ray_and_with_a_broken_tensorrt(tmp_path: Path) -> None:
     assert found["TensorRT"]["status"] == "warn"
     assert "libnvinfer.so.10" in found["TensorRT"]["found"]
     assert "--engine torch" in found["TensorRT"]["advice"]
-    assert found["TensorRT for RTX"]["status"] == "ok"  # the third place, which is whole
+    assert found["TensorRT for RTX"]["status"] == "ok"  # its third module works
     assert found["encoders"]["status"] == "ok"
 
 
 def test_a_tensorrt_that_ends_the_process_and_no_av(tmp_path: Path) -> None:
-    found = in_process_with(
+    found = check_with_broken(
         {
             "tensorrt": "import os; os.abort()",
             "av": "raise ImportError('libavcodec.so is missing')",
@@ -135,7 +135,7 @@ class Logger:
     def __init__(self, level): pass
 def Builder(logger): raise RuntimeError("CUDA driver version is insufficient")
 """
-    found = in_process_with({"tensorrt": code}, tmp_path)
+    found = check_with_broken({"tensorrt": code}, tmp_path)
     assert found["TensorRT"]["status"] == "warn"
     assert "driver version is insufficient" in found["TensorRT"]["found"]
 
@@ -144,7 +144,7 @@ def test_without_a_program_for_vmaf(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr("pipeline.measuring.vmaf.program", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     (none,) = doctor.check_programs()
-    assert (none.status, "none is needed but for evaluate --vmaf" in none.found) == ("ok", True)
+    assert (none.status, "only `pipeline evaluate --vmaf` needs one" in none.found) == ("ok", True)
     (tmp_path / "ffmpeg").touch(0o755)
     (bare,) = doctor.check_programs()
     assert f"{tmp_path / 'ffmpeg'}, without VMAF" in bare.found
@@ -175,4 +175,4 @@ def test_wrong_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_status_but_ok_has_advice() -> None:
-    assert all(check.advice for check in examine() if check.status != "ok")
+    assert all(check.advice for check in run_checks() if check.status != "ok")

@@ -1,4 +1,4 @@
-"""`pipeline engines`: what a user sees of engines, graphs and their tests."""
+"""`pipeline engines`: export, test, list and time engines."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ def test_export_writes_checked_graphs(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load(tmp_path / names[0]))
 
 
-def test_verify_list_and_bench_tell_one_story() -> None:
+def test_verify_list_and_bench_agree() -> None:
     done = engines("verify", "--engine", "torch", "--engine", "onnx")
     assert done.exit_code == 0, done.output
-    assert "torch on cpu: the judge of the others" in done.stdout
+    assert "torch on cpu: the baseline for the others" in done.stdout
     assert "dB against PyTorch (50 needed)" in done.stdout
     listed = json.loads(engines("list", "--json").stdout)["entries"]
     kinds = [entry["key"]["kind"] for entry in listed if entry["state"] == "ok"]
     assert kinds.count("onnx") >= 2
     assert "selftest" in kinds
     assert "self-test of onnx" in engines("list").stdout
-    size = "--size", "64x96", "--turns", "1", "--engine", "torch", "--engine", "onnx"
+
+    size = ("--size", "64x96", "--turns", "1", "--engine", "torch", "--engine", "onnx")
     rows = json.loads(engines("bench", *size, "--json").stdout)["engines"]
     assert [row["engine"] for row in rows] == ["torch", "onnx"]
     assert all(row["fps"] > 0 for row in rows)
     assert "| torch | cpu | fp32 |" in engines("bench", *size).stdout
 
 
-def test_an_engine_that_computes_something_else_is_said(
+def test_an_engine_with_wrong_results_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # its quarantine is not to reach other tests
+    # a cache of its own, as the engine is quarantined there
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path))
     monkeypatch.setattr(OnnxEngine, "enhance", lambda self, lr, ref: ref)
     done = engines("verify", "--engine", "onnx")
@@ -55,19 +56,19 @@ def test_an_engine_that_computes_something_else_is_said(
 
 
 @pytest.mark.parametrize("size", ["640", "0x64", "100x30", "wide"])
-def test_sizes_that_cannot_be_are_one_line(size: str) -> None:
+def test_impossible_sizes_are_refused_in_one_line(size: str) -> None:
     done = engines("bench", "--size", size)
     assert done.exit_code == 2
     assert f"found --size {size}, expected HEIGHTxWIDTH" in done.stderr
 
 
-def test_missing_weights_are_one_line(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_in_one_line(tmp_path: Path) -> None:
     done = engines("export", "--model", tmp_path / "none.safetensors", "-o", tmp_path)
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
 
 
-def test_targets_that_do_not_exist_are_one_line(tmp_path: Path) -> None:
+def test_unknown_targets_are_refused_in_one_line(tmp_path: Path) -> None:
     done = engines("build", "--target", "sm90", "-o", tmp_path)
     assert done.exit_code == 2
     assert "found the target sm90, expected some of sm75" in done.stderr
@@ -75,7 +76,7 @@ def test_targets_that_do_not_exist_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a driver")
-def test_tensorrt_without_a_driver_is_one_line() -> None:
+def test_tensorrt_without_a_driver_is_refused_in_one_line() -> None:
     done = engines("verify", "--engine", "tensorrt")
     assert done.exit_code == 2
     assert done.stderr.startswith("error: found no NVIDIA driver")

@@ -1,4 +1,4 @@
-"""What people expect of a command line: help, suggestions, configuration, completion, version."""
+"""Help, suggestions, the configuration file, shell completion and the version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.commands import invoke
 PAIR_FRAMES = 6
 
 
-def test_every_command_stands_in_one_group() -> None:
+def test_every_command_is_in_one_group() -> None:
     listed = [name for members in group_commands(COMMANDS).values() for name in members]
     assert sorted(listed) == sorted(COMMANDS)
     assert group_commands(["run", "something new"])[list(GROUPS)[-1]] == ["something new"]
@@ -36,7 +36,7 @@ def test_help_of_run_has_sections_and_examples() -> None:
     assert text.count("--crf") == 1
 
 
-def test_what_is_generated_from_the_options_is_up_to_date() -> None:
+def test_files_generated_from_the_options_are_up_to_date() -> None:
     hint = "run `make options`"
     assert generate.RUN_OPTIONS.read_text() == generate.write_run_options(), hint
     page = generate.PAGE.read_text()
@@ -65,7 +65,7 @@ def test_mistyped_names_get_a_suggestion(arguments: list[str], suggestion: str) 
     assert suggestion in result.stderr.splitlines()[-1]
 
 
-def test_the_version_names_what_decides_results() -> None:
+def test_the_version_lists_the_libraries() -> None:
     import av
 
     lines = invoke("--version").stdout.splitlines()
@@ -128,13 +128,14 @@ def test_a_missing_configuration_is_one_line(tmp_path: Path) -> None:
 
 def test_a_dry_run_is_the_plan_and_writes_nothing(pair: tuple[Path, Path], tmp_path: Path) -> None:
     arguments = (pair[0], "--ref-stream", pair[1], "-o", tmp_path / "out.mkv", "--json")
-    dry, planned = invoke("run", *arguments, "--dry-run"), invoke("plan", *arguments)
+    dry = invoke("run", *arguments, "--dry-run")
+    planned = invoke("plan", *arguments)
     assert dry.exit_code == 0, (dry.output, dry.exception)
     assert json.loads(dry.stdout) == json.loads(planned.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_color_takes_the_colour_from_errors() -> None:
+def test_no_color_removes_the_colour_of_errors() -> None:
     arguments = ["probe", "/nowhere.mkv"]
     coloured = CliRunner().invoke(main, arguments, color=True)
     plain = CliRunner().invoke(main, arguments, color=True, env={"NO_COLOR": "1"})
@@ -162,5 +163,5 @@ def test_completion_answers_the_shell() -> None:
     assert "plain,--ref-stream" in done.stdout.splitlines()
 
 
-def test_verbose_is_known_to_every_command() -> None:
+def test_every_command_has_verbose() -> None:
     assert "--verbose" in invoke("probe", "--help").stdout

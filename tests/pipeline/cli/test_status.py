@@ -1,4 +1,4 @@
-"""What a run folder tells of a running, a stopped and a finished run; logs for machines."""
+"""`pipeline status` of running, stopped and finished runs, and the log lines of PIPELINE_LOG."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli.logs import JsonLines, configure
+from pipeline.cli.logs import JsonLines, configure_logging
 from pipeline.cli.main import main
-from pipeline.cli.status import status
 from pipeline.errors import InputError
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import Written, run_folder_of
 from pipeline.schema.plan import Plan
+from pipeline.tools.status import read_status
 from tests.support.recordings import plan_pair
 
 
@@ -36,40 +36,40 @@ def test_a_running_and_a_stopped_run(plan: Plan) -> None:
         commit(ledger, 0)
         commit(ledger, 2)
         ledger.folder.attempt(1).write_bytes(b"half")
-        found = status(plan.output)
+        found = read_status(plan.output)
         assert (found.state, found.segments_done, found.segments) == ("running", 2, 4)
         assert (found.frames_done, found.frames, found.missing) == (20, 40, (1, 3))
         assert (found.attempts, found.last_commit is not None) == (1, True)
-        assert status(str(run_folder_of(Path(plan.output)))).state == "running"
-    assert status(plan.output).state == "stopped"
-    said = CliRunner().invoke(main, ["status", plan.output])
-    assert said.exit_code == 0
-    assert "stopped; run the same command again to resume" in said.stdout
-    assert "2 of 4 segments, 20 of 40 frames" in said.stdout
-    assert "missing: 1, 3" in said.stdout
+        assert read_status(str(run_folder_of(Path(plan.output)))).state == "running"
+    assert read_status(plan.output).state == "stopped"
+    printed = CliRunner().invoke(main, ["status", plan.output])
+    assert printed.exit_code == 0
+    assert "stopped; run the same command again to resume" in printed.stdout
+    assert "2 of 4 segments, 20 of 40 frames" in printed.stdout
+    assert "missing: 1, 3" in printed.stdout
 
 
-def test_looking_does_not_disturb(plan: Plan) -> None:
+def test_reading_the_status_does_not_disturb_the_run(plan: Plan) -> None:
     with Ledger(plan) as ledger:
         commit(ledger, 0)
-    status(plan.output)
+    read_status(plan.output)
     with Ledger(plan) as ledger:
         assert ledger.resumed == 1
 
 
-def test_a_finished_run_and_none(plan: Plan) -> None:
+def test_a_finished_run_and_a_missing_one(plan: Plan) -> None:
     with pytest.raises(InputError, match="found no run of"):
-        status(plan.output)
+        read_status(plan.output)
     Path(plan.output).write_bytes(b"video")
     answer = CliRunner().invoke(main, ["status", plan.output, "--json"])
     assert json.loads(answer.stdout)["state"] == "done"
 
 
-def test_log_lines_carry_what_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_lines_have_keys_for_what_they_concern(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("pipeline")
     before = logger.handlers, logger.level
     try:
-        configure("json")
+        configure_logging("json")
         about = {"run": "7", "segment": 3, "attempt": 2, "node": "n1"}
         logging.getLogger("pipeline.execution.cluster.pool").info(
             "start segment %d", 3, extra=about

@@ -1,4 +1,4 @@
-"""Jobs on a real cluster of one node, with a token and a home of its own."""
+"""Jobs on a real cluster of one node, which has a token and a home folder of its own."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 import requests
 
-import pipeline.cli.submit
-from pipeline.cli.submit import check, runtime_env
+from pipeline.cli.submit import check_arguments
 from pipeline.errors import InputError, PipelineError
 from pipeline.ledger.durable import sha256
 from pipeline.ledger.run_folder import run_folder_of
+from pipeline.tools import submit as jobs
+from pipeline.tools.submit import runtime_env, submit_job, wait_for_job
 from tests.support.ray_head import RAY, ROOT, Head, running_head, submit
 from tests.support.recordings import write_pair
 
@@ -71,18 +72,19 @@ def test_plain_ray_job_submit_does_the_same(
 def test_the_lines_of_the_documentation(
     head: Head, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """`docs/clusters.md`, with this cluster, these recordings and a job that exists."""
+    """Run docs/clusters.md with this cluster, these recordings and an existing job."""
     (block,) = re.findall(
         r"```sh\n(.*?)```", (ROOT / "docs" / "clusters.md").read_text(), re.DOTALL
     )
-    output, known = tmp_path / "out.mkv", {"job": "raysubmit_..."}
+    output = tmp_path / "out.mkv"
+    job = "raysubmit_..."
     places = {"s3://bucket/a.mp4": pair[0], "a.mp4": pair[0], "out.mkv": output}
     places |= {"s3://bucket/hr.mp4": pair[1], "hr.mp4": pair[1], "s3://bucket/a_x4.mp4": output}
     ran = []
     for line in block.splitlines():
         words = [str(places.get(word, word)) for word in shlex.split(line, comments=True)]
         words = [w.replace("http://HEAD:8265", head.url) for w in words]
-        words = [w.replace("raysubmit_...", known["job"]) for w in words]
+        words = [w.replace("raysubmit_...", job) for w in words]
         if words[0] == "export":
             assert all(word.partition("=")[0] in head.env for word in words[1:])
             continue
@@ -100,7 +102,7 @@ def test_the_lines_of_the_documentation(
         )
         assert done.returncode == 0, (line, done.stdout, done.stderr)
         if found := re.search(r"raysubmit_\w+", done.stdout + done.stderr):
-            known["job"] = found[0]
+            job = found[0]
         ran.append(words[1])
     assert ran == ["submit", "submit", "job", "status"]
     assert output.exists()
@@ -120,14 +122,14 @@ def test_a_stopped_job_is_resumed(head: Head, pair: tuple[Path, Path], tmp_path:
     while not list(run_folder_of(output).glob("segments/[0-9]*.json")):
         assert time.monotonic() < deadline, submit(head, "--status", job).stdout
         time.sleep(0.05)
-    # at once: the job would end before a command more has been answered
+    # without another command in between, which the job would outrun
     assert submit(head, "--stop", job).stdout.startswith(f"{job} STOPPED")
     assert not output.exists()
     assert list(run_folder_of(output).glob("segments/attempt-*")) == []
     assert f"{job} STOPPED" in submit(head, "--status", job).stdout
     followed = submit(head, "--follow", job)
     assert followed.returncode == 130
-    # its own last words, before Ray would have killed it 3 s after SIGTERM
+    # written by the job before Ray kills it, 3 s after SIGTERM
     assert "segments committed; run the same command again to resume" in followed.stderr
     done = submit(head, *where, "--json")
     assert done.returncode == 0, done.stderr
@@ -157,31 +159,32 @@ def test_no_cluster_is_one_line(tmp_path: Path) -> None:
 
 
 class Gone:
-    """A client whose head has died."""
+    """A client whose head node has died."""
 
     def get_job_info(self, _: str) -> None:
         raise requests.ConnectionError("Connection aborted.\nmore")
 
 
-def test_a_cluster_that_is_lost_is_one_line() -> None:
-    with pytest.raises(PipelineError, match=r"^lost the cluster: Connection aborted.; .* resumes"):
-        pipeline.cli.submit._wait(Gone(), "raysubmit_1")  # type: ignore[arg-type]
+def test_a_lost_cluster_is_one_line() -> None:
+    message = r"^lost the connection to the cluster: Connection aborted\.; .* resumes"
+    with pytest.raises(PipelineError, match=message):
+        wait_for_job(Gone(), "raysubmit_1")  # type: ignore[arg-type]
 
 
-def test_wrong_arguments_are_found_here() -> None:
+def test_wrong_arguments_are_refused_before_submission() -> None:
     import click
 
     with pytest.raises(click.UsageError, match="No such option"):
-        check(("a.mp4", "--nonsense"))
+        check_arguments(("a.mp4", "--nonsense"))
     with pytest.raises(click.BadParameter):
-        check(("a.mp4", "--scale", "3"))
-    with pytest.raises(InputError, match="no INPUT"):
-        check(("--scale", "2"))
-    check(tuple(shlex.split("a.mp4 --ref-stream b.mp4 --json")))
+        check_arguments(("a.mp4", "--scale", "3"))
+    with pytest.raises(InputError, match="INPUT is missing"):
+        check_arguments(("--scale", "2"))
+    check_arguments(tuple(shlex.split("a.mp4 --ref-stream b.mp4 --json")))
 
 
-def shipped(root: Path, environment: dict[str, Any], folder: Path) -> set[str]:
-    """Return the names in the packages that Ray itself would make and upload."""
+def list_uploaded(root: Path, environment: dict[str, Any], folder: Path) -> set[str]:
+    """Return the names of the files that Ray would pack and upload."""
     from ray._private.runtime_env.packaging import create_package
 
     names: set[str] = set()
@@ -198,7 +201,7 @@ def shipped(root: Path, environment: dict[str, Any], folder: Path) -> set[str]:
 JUNK = ("clip.mp4", "a.engine", "other.safetensors", "torch-2.whl", "model.onnx", "x.state/y.py")
 
 
-def test_only_code_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_code_is_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packages = ("crossnetpp", "deploy", "pipeline")
     for package in packages:
         ignored = shutil.ignore_patterns("__pycache__")
@@ -208,59 +211,60 @@ def test_only_code_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         for place in (".", "pipeline", "deploy/engines"):
             (tmp_path / place / name).parent.mkdir(exist_ok=True)
             (tmp_path / place / name).write_bytes(b"large")
-    monkeypatch.setattr(
-        pipeline.cli.submit, "__file__", str(tmp_path / "pipeline" / "cli" / "submit.py")
-    )
-    sent = shipped(tmp_path, runtime_env(), tmp_path)
+    monkeypatch.setattr(jobs, "__file__", str(tmp_path / "pipeline" / "tools" / "submit.py"))
+    sent = list_uploaded(tmp_path, runtime_env(), tmp_path)
     stay = {name for name in before if name.startswith("pipeline/samples/")}
     stay |= {"crossnetpp/weights/SOURCES.md", "crossnetpp/weights/fast.log"}
     assert sent == before - stay
-    assert "deploy/selftest.png" in sent  # without it no engine is trusted
+    assert "deploy/selftest.png" in sent  # the self-test of every engine needs it
 
 
-def test_the_checkout_as_working_dir_is_code_too(tmp_path: Path) -> None:
-    """`ray job submit --working-dir .` sends what .rayignore does not name."""
+def test_only_code_is_uploaded_from_a_checkout_as_working_dir(tmp_path: Path) -> None:
+    """`ray job submit --working-dir .` uploads all files that .rayignore does not list."""
     checkout = tmp_path / "checkout"
     own = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", ".git", "build", "runs")
     shutil.copytree(ROOT, checkout, ignore=own)
     for name in JUNK:
         (checkout / name).parent.mkdir(exist_ok=True)
         (checkout / name).write_bytes(b"large")
-    sent = shipped(checkout, {}, tmp_path)
-    assert {"pipeline/cli.py", "deploy/selftest.png", "crossnetpp/weights/fast.safetensors"} <= sent
+    sent = list_uploaded(checkout, {}, tmp_path)
+    assert {"pipeline/cli/main.py", "deploy/selftest.png"} <= sent
+    assert "crossnetpp/weights/fast.safetensors" in sent
     assert not sent & set(JUNK)
     assert not [name for name in sent if name.startswith(("tests/", "jobs/results/", ".git/"))]
     assert not [name for name in sent if name.endswith((".mp4", ".webm", ".jpg"))]
 
 
-def test_a_token_is_no_part_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_not_part_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     assert "hush" not in json.dumps(runtime_env())
     assert sha256(ROOT / "LICENSE")
 
 
 class Starting:
-    """A client of a head whose agent is not there at first."""
+    """A client of a head node whose agent is not ready for the first calls."""
 
-    def __init__(self, refusals: int, said: str) -> None:
-        self.calls, self._refusals, self._said = 0, refusals, said
+    def __init__(self, refusals: int, reason: str) -> None:
+        self.calls = 0
+        self._refusals = refusals
+        self._reason = reason
 
     def submit_job(self, **_: object) -> str:
         self.calls += 1
         if self.calls <= self._refusals:
-            raise RuntimeError(f"Request failed with status code 500: {self._said}.")
+            raise RuntimeError(f"Request failed with status code 500: {self._reason}.")
         return "raysubmit_1"
 
 
-def test_a_head_without_its_agent_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline.cli.submit, "_POLL", 0.01)
+def test_a_job_waits_for_the_agent_of_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.01)
     client = Starting(3, "No available agent to submit job, please try again later")
-    assert pipeline.cli.submit.submit(client, ("a.mp4",)) == "raysubmit_1"  # type: ignore[arg-type]
-    monkeypatch.setattr(pipeline.cli.submit, "AGENT_TIMEOUT", 0.0)
+    assert submit_job(client, ("a.mp4",)) == "raysubmit_1"  # type: ignore[arg-type]
+    monkeypatch.setattr(jobs, "AGENT_TIMEOUT_SECONDS", 0.0)
     client = Starting(3, "No available agent to submit job, please try again later")
     with pytest.raises(PipelineError, match=r"refused the job: .* No available agent"):
-        pipeline.cli.submit.submit(client, ("a.mp4",))  # type: ignore[arg-type]
+        submit_job(client, ("a.mp4",))  # type: ignore[arg-type]
     assert client.calls == 1
     other = Starting(3, "the package is too large")
     with pytest.raises(PipelineError, match="too large"):
-        pipeline.cli.submit.submit(other, ("a.mp4",))  # type: ignore[arg-type]
+        submit_job(other, ("a.mp4",))  # type: ignore[arg-type]

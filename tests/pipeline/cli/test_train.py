@@ -1,4 +1,4 @@
-"""`pipeline train`: the training module from the command line, alone and under Ray Train."""
+"""`pipeline train`, in one process and under Ray Train."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def test_missing_data_ends_with_status_2_and_one_line(tmp_path: Path) -> None:
     ended = CliRunner().invoke(main, ["train", "fast", "--data", str(tmp_path), "-o", str(out)])
     assert ended.exit_code == 2
     assert ended.stderr.count("\n") == 1
-    assert "give the data with --data" in ended.stderr
+    assert "set --data to a folder" in ended.stderr
     assert not out.exists()
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(config: Path, tmp_path: Path) -> None:
+def test_a_batch_that_workers_cannot_share_evenly_is_refused(config: Path, tmp_path: Path) -> None:
     arguments = ["train", str(config), "--data", str(DATA), "-o", str(tmp_path / "w.safetensors")]
     ended = CliRunner().invoke(main, [*arguments, "--workers", "3"])
     assert ended.exit_code == 2
     assert "try --set batch=3" in ended.stderr
 
 
-# Ray on itself, as its data module is imported
+# raised by Ray when it imports its own data module
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.ray
 def test_two_processes_of_ray_train_make_weights(config: Path, tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def test_a_reader_that_ends_is_said_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["--json"], "-o - leaves no room for --json"),
-        (["--report", "page.html"], "-o - leaves no room for --json and no file for --report"),
+        (["--json"], "-o - cannot be combined with --json"),
+        (["--report", "page.html"], "-o - cannot be combined with --json or --report"),
     ],
 )
 def test_what_cannot_go_with_stdout(more: list[str], line: str) -> None:

@@ -1,0 +1,49 @@
+"""Checks of a report that cost nothing, made before hours of work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import InputError, already_there, no_folder
+from pipeline.paths import is_url
+from pipeline.schema.plan_file import read_plan
+
+SUFFIXES = (".html", ".htm")
+
+
+def check_page_path(page: Path, *, force: bool) -> None:
+    """Raise InputError if the report cannot be written to `page`."""
+    if page.suffix.lower() not in SUFFIXES:
+        raise InputError(f"found the report {page}, expected a name that ends in .html; rename it")
+    if not page.absolute().parent.is_dir():
+        raise no_folder(page.parent)
+    if page.is_dir():
+        raise InputError(
+            f"{page} is a folder, expected the name of a file; try {page / 'report.html'}"
+        )
+    if page.exists() and not force:
+        raise already_there(page)
+
+
+def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> None:
+    """Raise InputError if a run of these recordings cannot have a report."""
+    remote = next((path for path in (*recordings, output) if path and is_url(path)), None)
+    if remote is not None:
+        raise InputError(
+            f"found {remote} for a run with --report, expected local files: there are no reports "
+            "on URLs; leave --report out"
+        )
+    if output is not None and Path(output).suffix.lower() == ".exr":
+        raise InputError(
+            f"found {output} for a run with --report, expected PNG or TIFF: a report cannot show "
+            "EXR pictures; leave --report out"
+        )
+
+
+def find_output(run: Path) -> Path:
+    """Return the output of a run from the path of the output itself or of its plan."""
+    if not run.name.endswith(".plan.json"):
+        return run
+    output = Path(read_plan(run).output)
+    beside = run.with_name(output.name)
+    return beside if beside.exists() else output

@@ -1,0 +1,340 @@
+"""The checks of `pipeline doctor`: what works on this machine, what is missing, and the remedy.
+
+ok      works
+warn    a run works without it; the advice states what is lost and how to get it
+fail    `pipeline run` cannot work; the advice states the remedy
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+from deploy.distribution import DISTRIBUTION, installed_version
+from pipeline.errors import InputError, first_line
+from pipeline.schema.clip import Model
+
+Status = Literal["ok", "warn", "fail"]
+
+LEAST_DISK = 1e9  # bytes free; runs fail below
+GOOD_DISK = 10e9  # bytes free; runs on long clips are likely to fail below
+GOOD_SHARED_MEMORY = 1e9  # bytes of /dev/shm; Ray spills to disk below, containers often have 64 MB
+IMPORT_TIMEOUT_SECONDS = 60  # a broken package may hang while it loads
+
+
+class Check(Model):
+    """The state of one part of this machine."""
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+    """The remedy, or "" if there is nothing to do."""
+
+
+def _ok(name: str, found: str) -> Check:
+    return Check(name=name, status="ok", found=found)
+
+
+def _warn(name: str, found: str, advice: str) -> Check:
+    return Check(name=name, status="warn", found=found, advice=advice)
+
+
+def _fail(name: str, found: str, advice: str) -> Check:
+    return Check(name=name, status="fail", found=found, advice=advice)
+
+
+def _import_or_reason(name: str) -> ModuleType | str:
+    """Return the module, or the reason in one line why it cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        # raised by broken installations: missing, without its libraries, or half overwritten
+        return first_line(error)
+
+
+def check_python() -> Iterator[Check]:
+    """Check the interpreter."""
+    found = f"{platform.python_version()} ({sys.executable})"
+    if sys.maxsize < 2**32:
+        yield _fail("Python", f"{found}, 32 bit", "install a 64-bit Python 3.11 or newer")
+    else:
+        yield _ok("Python", found)
+
+
+def check_packages() -> Iterator[Check]:
+    """Compare the installed packages with the requirements of this version."""
+    try:
+        requirements = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
+    except metadata.PackageNotFoundError:
+        yield _warn("packages", "run from source, not installed", "pip install -e .")
+        return
+
+    problems = []
+    satisfied = 0
+    for requirement in requirements:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+
+        version = installed_version(requirement.name)
+        if version is None:
+            problems.append(f"{requirement.name} is missing")
+        elif requirement.specifier.contains(version, prereleases=True):
+            satisfied += 1
+        else:
+            problems.append(f"{requirement.name} {version} is not {requirement.specifier}")
+
+    if problems:
+        yield _fail("packages", "; ".join(problems), f"pip install --upgrade {DISTRIBUTION}")
+    else:
+        found = f"{DISTRIBUTION} {installed_version()} and {satisfied} required packages"
+        yield _ok("packages", found)
+
+
+def check_media() -> Iterator[Check]:
+    """Check PyAV: its libraries, its decoders, and its encoders by opening each."""
+    av = _import_or_reason("av")
+    if isinstance(av, str):
+        yield _fail("FFmpeg libraries", av, "pip install --force-reinstall av")
+        return
+
+    # SVT-AV1 writes its settings to stderr when it is opened
+    os.environ.setdefault("SVT_LOG", "1")
+    from pipeline.media.write import inventory
+
+    yield _ok("FFmpeg libraries", inventory.versions())
+
+    missing = inventory.missing_decoders()
+    if missing:
+        advice = (
+            "inputs of these formats cannot be read; "
+            "pip install --force-reinstall av (its wheel has the decoders)"
+        )
+        yield _warn("decoders", f"without {', '.join(missing)}", advice)
+    else:
+        yield _ok("decoders", ", ".join(inventory.DECODERS))
+
+    reasons = {name: inventory.refusal(name) for name in inventory.ENCODERS}
+    yield _check_encoders(reasons)
+    if _find_driver() and all(reasons[name] for name in reasons if name.endswith("_nvenc")):
+        advice = (
+            "the CPU encodes; A100 and H100 have no hardware encoder, "
+            "for other GPUs install a newer driver"
+        )
+        yield _warn("NVENC", str(reasons["h264_nvenc"]), advice)
+
+
+def _check_encoders(reasons: dict[str, str | None]) -> Check:
+    """Judge the encoders; `reasons` states why each cannot be opened, None if it can."""
+    opened = [name for name, reason in reasons.items() if reason is None]
+    missing = [name for name in reasons if name not in opened and not name.endswith("_nvenc")]
+    if not {"libx264", "ffv1"} & set(opened):
+        advice = "pip install --force-reinstall av (from a wheel, which includes the encoders)"
+        return _fail("encoders", str(reasons["libx264"]), advice)
+    if missing:
+        advice = "choose another --codec, or pip install --force-reinstall av"
+        found = f"{', '.join(opened)} open; {', '.join(missing)} not"
+        return _warn("encoders", found, advice)
+    return _ok("encoders", f"{', '.join(opened)} open")
+
+
+def check_torch() -> Iterator[Check]:
+    """Check PyTorch, the weights and the GPU."""
+    torch = _import_or_reason("torch")
+    if isinstance(torch, str):
+        yield _fail("PyTorch", torch, "pip install --force-reinstall torch")
+        return
+    yield _ok("PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads")
+
+    from crossnetpp.checkpoint import WEIGHTS_FOLDER
+
+    weights = WEIGHTS_FOLDER / "fast.safetensors"
+    if weights.is_file():
+        yield _ok("weights", f"fast, {weights.stat().st_size / 1e6:.1f} MB")
+    else:
+        advice = f"pip install --force-reinstall {DISTRIBUTION}"
+        yield _fail("weights", f"{weights} is missing", advice)
+
+    driver = _find_driver()
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        yield _ok("GPU", f"{', '.join(names)}; driver {driver or 'unknown'}")
+    elif driver:
+        found = f"driver {driver}, but PyTorch {torch.__version__} does not see a GPU"
+        advice = "install a CUDA build of torch for this driver, and check CUDA_VISIBLE_DEVICES"
+        yield _warn("GPU", found, advice)
+    else:
+        advice = "nothing to fix: the network runs on the CPU, at a few frames per second"
+        yield _warn("GPU", "none: no NVIDIA driver", advice)
+
+
+def _find_driver() -> str | None:
+    """Return the version of the NVIDIA driver, None without one."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(errors="replace")
+    except OSError:
+        return None
+    words = text.split("\n", 1)[0].split()
+    return next((word for word in words if word[:1].isdigit() and "." in word), "unknown")
+
+
+def check_tensorrt() -> Iterator[Check]:
+    """Import TensorRT in a child process, as a broken one may end its process."""
+    from deploy.trt.library import MODULES
+
+    installed = [name for name in MODULES if importlib.util.find_spec(name) is not None]
+    for name in installed:
+        kind = "TensorRT" if name == "tensorrt" else "TensorRT for RTX"
+        version, problem = _load_in_child(name)
+        if problem is None:
+            yield _ok(kind, f"{name} {version}")
+        else:
+            extra = "tensorrt" if name == "tensorrt" else "rtx"
+            advice = (
+                f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]', or use --engine torch"
+            )
+            yield _warn(kind, f"{name} is broken: {problem}", advice)
+
+    if not installed and _find_driver():
+        advice = f"pip install '{DISTRIBUTION}[tensorrt]' for faster engines"
+        yield _warn("TensorRT", "not installed; PyTorch runs the network", advice)
+    elif not installed:
+        yield _ok("TensorRT", "not installed, and no GPU that could use it")
+
+
+def _load_in_child(name: str) -> tuple[str, str | None]:
+    """Return the version of a TensorRT module, and the problem if it does not work."""
+    # creating a builder loads libraries that the import alone may not load
+    code = f"import {name} as t; t.Builder(t.Logger(t.Logger.ERROR)); print(t.__version__)"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"it did not load within {IMPORT_TIMEOUT_SECONDS} s"
+
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["it ended the process"]
+        return "", lines[-1]
+    return done.stdout.strip(), None
+
+
+def check_ray() -> Iterator[Check]:
+    """Check Ray and the shared memory that it uses."""
+    ray = _import_or_reason("ray")
+    if isinstance(ray, str):
+        advice = "needed for several devices only; pip install --force-reinstall 'ray[default]'"
+        yield _warn("Ray", f"{ray}; --runner inline works", advice)
+        return
+
+    address = os.environ.get("RAY_ADDRESS")
+    yield _ok("Ray", f"{ray.__version__}" + (f", RAY_ADDRESS {address}" if address else ""))
+
+    shared_memory = Path("/dev/shm")
+    if shared_memory.is_dir():
+        size = shutil.disk_usage(shared_memory).total
+        if size < GOOD_SHARED_MEMORY:
+            advice = "start the container with --shm-size=2g"
+            yield _warn("shared memory", f"{size / 1e6:.0f} MB in /dev/shm", advice)
+
+
+def check_disk() -> Iterator[Check]:
+    """Check that the folders a run writes to are writable and have free space."""
+    for name, folder in (("disk", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(folder).free
+        found = f"{free / 1e9:.1f} GB free in {folder}"
+        if not os.access(folder, os.W_OK):
+            advice = "choose another folder with -o, or set TMPDIR"
+            yield _warn(name, f"{folder} is not writable", advice)
+        elif free < LEAST_DISK:
+            yield _fail(name, found, "free some space, or choose another disk with -o")
+        elif free < GOOD_DISK:
+            advice = "a run needs twice the size of its output; free some space for long clips"
+            yield _warn(name, found, advice)
+        else:
+            yield _ok(name, found)
+
+
+def check_cache() -> Iterator[Check]:
+    """Check the folder for copies of remote files."""
+    module = _import_or_reason("pipeline.remote.cache")
+    if isinstance(module, str):
+        yield _warn("cache", module, "fix the failure above first")
+        return
+
+    from pipeline.remote.cache import capacity, root
+
+    try:
+        folder = root()
+        most = capacity()
+    except InputError as error:
+        found, _, advice = str(error).partition("; ")
+        yield _fail("cache", found, advice)
+        return
+
+    if not os.access(folder, os.W_OK):
+        yield _warn("cache", f"{folder} is not writable", "set PIPELINE_CACHE to a folder that is")
+    else:
+        yield _ok("cache", f"{folder}, at most {most / 1e9:.0f} GB")
+
+
+def check_programs() -> Iterator[Check]:
+    """Look for an ffmpeg program, which only VMAF needs."""
+    module = _import_or_reason("pipeline.measuring.vmaf")
+    if isinstance(module, str):
+        yield _warn("ffmpeg program", module, "fix the failure above first")
+        return
+
+    from pipeline.measuring.vmaf import program
+
+    measuring = program()
+    found = shutil.which("ffmpeg")
+    if measuring is not None:
+        yield _ok("ffmpeg program", f"{measuring}, with VMAF; nothing else needs it")
+    elif found is not None:
+        yield _ok("ffmpeg program", f"{found}, without VMAF; nothing else needs it")
+    else:
+        yield _ok("ffmpeg program", "none; only `pipeline evaluate --vmaf` needs one")
+
+
+CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
+    check_python,
+    check_packages,
+    check_media,
+    check_torch,
+    check_tensorrt,
+    check_ray,
+    check_programs,
+    check_disk,
+    check_cache,
+)
+
+
+def run_checks() -> list[Check]:
+    """Return the results of all checks, in order."""
+    return [result for check in CHECKS for result in check()]
+
+
+def worst_status(checks: list[Check]) -> Status:
+    """Return the worst status of the checks."""
+    statuses = {check.status for check in checks}
+    if "fail" in statuses:
+        return "fail"
+    return "warn" if "warn" in statuses else "ok"

@@ -1,0 +1,174 @@
+"""The progress of a running or stopped run, read from its run folder alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import InputError
+from pipeline.ledger import mirror
+from pipeline.ledger.run_folder import run_folder_of, stored_plan
+from pipeline.paths import is_url, redact_url, url_name
+from pipeline.progress import describe_seconds
+from pipeline.remote import transfer
+from pipeline.schema.clip import Model
+from pipeline.schema.plan import Plan, SegmentRecord
+
+_LISTED = 8  # missing segments that are listed in words
+
+
+class RunStatus(Model):
+    """The state of a run; the fields of `pipeline status --json`."""
+
+    output: str
+    state: Literal["running", "stopped", "done", "unknown"]
+    """running or stopped for a local run folder; unknown for one at a URL, which has no lock."""
+    frames: int
+    frames_done: int
+    segments: int
+    segments_done: int
+    missing: tuple[int, ...]
+    """Indices of the segments that are not committed."""
+    attempts: int
+    """Segments that are being written, or were left unfinished when a run was killed."""
+    last_commit: float | None
+    """Seconds since the last commit."""
+    seconds_left: float | None
+    """Estimated from the pace of the commits, while the run is running."""
+
+
+def read_status(run: str) -> RunStatus:
+    """Return the state of a run from its output or its run folder, a path or URL.
+
+    Raises InputError if there is no such run.
+    """
+    if is_url(run):
+        return _read_status_at_url(run)
+
+    output = Path(run).absolute()
+    if output.name.startswith(".") and output.name.endswith(".run"):
+        output = output.with_name(output.name[1:].removesuffix(".run"))
+    folder = run_folder_of(output)
+    plan = stored_plan(output)
+    if plan is None:
+        if output.exists():
+            return _finished(str(output))
+        raise InputError(
+            f"found no run of {output}, expected its run folder {folder.name}; "
+            "check the path of the run's output"
+        )
+
+    times = []
+    records = []
+    for file in sorted((folder / "segments").glob("[0-9]*.json")):
+        try:
+            records.append(SegmentRecord.model_validate_json(file.read_text(encoding="utf-8")))
+            times.append(file.stat().st_mtime)
+        except (FileNotFoundError, ValueError):
+            continue  # the run has just finished, or the record is broken and will be redone
+
+    attempts = len(list((folder / "segments").glob("attempt-*.nut")))
+    state: Literal["running", "stopped"] = "running" if _is_locked(folder / "lock") else "stopped"
+    return _summarise(plan, records, times, attempts, state)
+
+
+def _read_status_at_url(run: str) -> RunStatus:
+    folder = run if run.rstrip("/").endswith(".run") else mirror.mirror_of(run)
+    plan = mirror.stored_plan(folder)
+    if plan is None:
+        if transfer.find(run) is not None:
+            return _finished(run)
+        raise InputError(f"found no run at {redact_url(run)}; check the URL of the run's output")
+
+    names = [url_name(file.url).removesuffix(".json") for file in transfer.files_in(folder)]
+    digest = plan.digest()
+    found = [mirror.stored_record(folder, int(name), digest) for name in names if name.isdigit()]
+    return _summarise(plan, [r for r in found if r is not None], [], 0, "unknown")
+
+
+def _summarise(
+    plan: Plan,
+    records: list[SegmentRecord],
+    times: list[float],
+    attempts: int,
+    state: Literal["running", "stopped", "unknown"],
+) -> RunStatus:
+    """Return the status from the committed records; `times` is when each was committed."""
+    by_segment = {record.segment: record for record in records}
+    missing = tuple(s.index for s in plan.segments if s.index not in by_segment)
+    done = sum(record.frames for record in by_segment.values())
+    frames = len(plan.reference_map)
+
+    seconds_left = None
+    if state == "running" and len(times) > 1 and max(times) > min(times):
+        # the frames of the first commit were made before the first of these times
+        pace = (done - records[0].frames) / (max(times) - min(times))
+        seconds_left = round((frames - done) / pace, 1) if pace > 0 else None
+
+    return RunStatus(
+        output=plan.output_url or plan.output,
+        state=state,
+        frames=frames,
+        frames_done=done,
+        segments=len(plan.segments),
+        segments_done=len(by_segment),
+        missing=missing,
+        attempts=attempts,
+        last_commit=round(time.time() - max(times), 1) if times else None,
+        seconds_left=seconds_left,
+    )
+
+
+def _finished(output: str) -> RunStatus:
+    return RunStatus(
+        output=output,
+        state="done",
+        frames=0,
+        frames_done=0,
+        segments=0,
+        segments_done=0,
+        missing=(),
+        attempts=0,
+        last_commit=None,
+        seconds_left=None,
+    )
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def describe_status(status: RunStatus) -> str:
+    """Return the status in words, on a few lines."""
+    if status.state == "done":
+        return f"{status.output}: done; no run is in progress"
+
+    state = {
+        "running": "running",
+        "stopped": "stopped; run the same command again to resume",
+        "unknown": "in progress",
+    }[status.state]
+    lines = [
+        f"{status.output}: {state}",
+        f"  {status.segments_done} of {status.segments} segments, "
+        f"{status.frames_done} of {status.frames} frames",
+    ]
+
+    if status.missing:
+        listed = ", ".join(map(str, status.missing[:_LISTED]))
+        more = len(status.missing) - _LISTED
+        lines.append(f"  missing: {listed}" + (f" and {more} more" if more > 0 else ""))
+    if status.last_commit is not None:
+        lines.append(f"  last commit {describe_seconds(status.last_commit)} ago")
+    if status.seconds_left is not None:
+        lines.append(f"  about {describe_seconds(status.seconds_left)} left")
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""Training of a network in this process, or in several processes of Ray Train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from crossnetpp.checkpoint import WeightsError
+from crossnetpp.data.sample import DataError
+from crossnetpp.train import parse_setting, train
+from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
+from deploy.distribution import DISTRIBUTION
+from pipeline.errors import InputError, PipelineError
+from pipeline.execution.cluster.connection import cluster
+from pipeline.interrupt import Interrupts
+
+
+def train_network(
+    config: str,
+    data: Path,
+    out: Path,
+    overrides: Iterable[str] = (),
+    *,
+    workers: int = 1,
+    address: str | None = None,
+) -> None:
+    """Train the network of a YAML file, or of a shipped configuration, and write its weights.
+
+    `overrides` are NAME=VALUE pairs that replace lines of the file. More than one worker, or an
+    address, trains on Ray. Raises InputError for a wrong configuration, data or weights.
+    """
+    try:
+        settings = load_config(config, dict(parse_setting(text) for text in overrides))
+        if workers == 1 and address is None:
+            train(settings, data, out)
+        else:
+            train_on_ray(settings, data.absolute(), out.absolute(), workers, address)
+    except (ConfigError, DataError, WeightsError) as error:
+        raise InputError(str(error)) from error
+
+
+def train_on_ray(
+    config: TrainingConfig, data: Path, out: Path, workers: int, address: str | None
+) -> None:
+    """Train in one process per worker, each on its own GPU if the cluster has enough of them."""
+    if config.batch % workers:
+        raise InputError(
+            f"found a batch of {config.batch} for {workers} workers, expected a multiple; "
+            f"try --set batch={-(-config.batch // workers) * workers}"
+        )
+
+    with Interrupts() as interrupts, cluster(address, interrupts, workers=workers, log=True):
+        import ray
+
+        try:
+            from ray.train import RunConfig, ScalingConfig
+            from ray.train.torch import TorchTrainer
+        except ImportError as error:
+            raise InputError(
+                "Ray Train is not installed, which --workers and --address need; "
+                f"try pip install '{DISTRIBUTION}[train]'"
+            ) from error
+
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        use_gpu = resources.get("GPU", 0) >= workers
+        trainer = TorchTrainer(
+            _train_in_worker,
+            train_loop_config={"config": config.model_dump(), "data": str(data), "out": str(out)},
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+            run_config=RunConfig(name=out.stem, storage_path=str(out.parent)),
+        )
+        try:
+            trainer.fit()
+        except ray.exceptions.RayError as error:
+            raise PipelineError(f"training failed: {str(error).splitlines()[-1]}") from error
+
+
+def _train_in_worker(loop_config: dict[str, Any]) -> None:
+    """Train in a process of Ray Train, which has already joined the process group."""
+    config = TrainingConfig.model_validate(loop_config["config"])
+    train(config, Path(loop_config["data"]), Path(loop_config["out"]))

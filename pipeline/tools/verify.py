@@ -1,0 +1,39 @@
+"""Comparison of a finished output with the recording that it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.media.join import sequence
+from pipeline.media.join.verify import differences
+from pipeline.media.pictures import numbered
+from pipeline.media.read.probe import probe, scan
+from pipeline.schema.clip import Model
+
+
+class Verification(Model):
+    """The differences between an output and its input; the fields of `pipeline verify --json`."""
+
+    input: str
+    output: str
+    same: bool
+    differences: list[str]
+
+
+def verify_output(source: str, output: str) -> Verification:
+    """Compare the frames, times, size, tags and copied streams of `output` with its `source`.
+
+    Raises MediaError if one of them cannot be read.
+    """
+    clip = probe(source)
+    if clip.kind == "video" and Path(output).is_dir() and numbered.read_sequence(Path(output)):
+        found = sequence.compared(clip, Path(output))
+        return Verification(input=source, output=output, same=not found, differences=found)
+
+    made = probe(output)
+    scale = max(1, round(made.width / clip.width))
+    size = (clip.width * scale, clip.height * scale)
+    found = differences(clip, scan(clip), Path(made.path), *size)
+    if clip.alpha and not made.alpha:
+        found.append("it is opaque, expected the transparency of the input")
+    return Verification(input=source, output=output, same=not found, differences=found)

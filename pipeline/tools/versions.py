@@ -1,0 +1,43 @@
+"""The versions that determine results: this package, its revision, and its libraries."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+from deploy.distribution import installed_version
+
+LIBRARIES = ("torch", "av", "ray", "onnxruntime", "openvino", "tensorrt")
+
+
+def describe_versions() -> str:
+    """Return one line each for this package, Python and the libraries."""
+    version = installed_version() or "not installed"
+    revision = find_revision()
+    lines = [
+        f"pipeline {version}" + (f" ({revision})" if revision else ""),
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
+    ]
+    for name in LIBRARIES:
+        found = installed_version(name)
+        lines.append(f"{name} {found}" if found else f"{name}: not installed")
+    return "\n".join(lines)
+
+
+def find_revision() -> str:
+    """Return the git revision if the package runs from a checkout, else ""."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
