@@ -83,10 +83,10 @@ def write_views(folder: Path) -> None:
     for row in range(3):
         for col in range(3):
             name, sharp = f"view_{row:02}_{col:02}.png", scenes.flowers(row, col)
-            scenes.save(folder / "original_views" / name, sharp)
-            scenes.save(folder / "views" / name, degrade(sharp, 2))
+            scenes.save_picture(folder / "original_views" / name, sharp)
+            scenes.save_picture(folder / "views" / name, degrade(sharp, 2))
             if (row, col) in ((0, 0), (2, 2)):
-                scenes.save(folder / "hr_views" / name, sharp)
+                scenes.save_picture(folder / "hr_views" / name, sharp)
     shutil.copy(folder / "hr_views" / "view_00_00.png", folder / "hr_view.png")
 
 

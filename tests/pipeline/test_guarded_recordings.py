@@ -22,7 +22,7 @@ from pipeline.recording import open_guarded
 from pipeline.schema.settings import GridSettings
 from pipeline.tools.convert import convert
 from tests.support import scenes
-from tests.support.scenes import pixels
+from tests.support.scenes import read_views
 
 KINDS = ["folder", "sequence", "lenslet.png", "quilt.png", "h5.h5", "old.mat", "video"]
 
@@ -34,11 +34,11 @@ def light_field(tmp_path: Path, kind: str) -> Path:
             name = f"view_{row:02}_{col:02}.png"
             for moment in range(2 if kind in ("sequence", "video") else 1):
                 folder = source / f"frame_{moment}" if kind in ("sequence", "video") else source
-                scenes.save(folder / name, degrade(scenes.flowers(row + moment, col), 2))
+                scenes.save_picture(folder / name, degrade(scenes.flowers(row + moment, col), 2))
     if kind in ("folder", "sequence"):
         return source
     if kind == "old.mat":
-        views = pixels(source)
+        views = read_views(source)
         stacked = np.stack([[views[row, col, 0] for col in range(2)] for row in range(2)])
         scipy.io.savemat(tmp_path / kind, {"LF": stacked})
     else:
@@ -66,7 +66,7 @@ def test_a_run_with_the_sandbox_decodes_nothing_itself(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = light_field(tmp_path, kind)
-    picture = scenes.save(tmp_path / "hr" / "photo.png", scenes.flowers(0, 1))
+    picture = scenes.save_picture(tmp_path / "hr" / "photo.png", scenes.flowers(0, 1))
     told = ["run", str(path), "--ref-stream", str(picture), "--ref-view", "0,1", "-q"]
     told += ["--engine", "bicubic", "--codec", "ffv1"]
     suffix = {"lenslet.png": ".png", "old.mat": ".mat"}.get(kind, "")
@@ -93,7 +93,7 @@ def test_a_run_with_the_sandbox_decodes_nothing_itself(
     guarded_run = [*told, "--sandbox", "on", "-o", str(tmp_path / f"safe{suffix}")]
     done = CliRunner().invoke(main, guarded_run)
     assert done.exit_code == 0, (done.output, done.exception)
-    first, second = pixels(tmp_path / f"plain{suffix}"), pixels(tmp_path / f"safe{suffix}")
+    first, second = read_views(tmp_path / f"plain{suffix}"), read_views(tmp_path / f"safe{suffix}")
     assert first.keys() == second.keys()
     for place in first:
         np.testing.assert_array_equal(first[place], second[place])
@@ -103,7 +103,7 @@ def test_what_the_child_refuses_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
     with pytest.raises(InputError, match="damaged MATLAB file"):
         open_guarded(str(tmp_path / "a.mat"), GridSettings())
-    source = scenes.folder(tmp_path / "lf", 2, 2)
+    source = scenes.write_folder(tmp_path / "lf", 2, 2)
     clip = open_guarded(str(source), GridSettings())
     assert clip is not None
     (source / "view_00_00.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
@@ -115,7 +115,7 @@ def test_what_the_child_refuses_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_child_does_not_choose_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = scenes.folder(tmp_path / "lf", 2, 2)
+    source = scenes.write_folder(tmp_path / "lf", 2, 2)
     clip = open_light_field(source)
     assert clip is not None
     assert clip.grid is not None

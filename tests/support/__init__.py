@@ -1,8 +1,6 @@
-"""Recordings, servers and stand-ins that several test modules share."""
+"""Recordings, servers, browsers and fakes that several test modules share."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-"""The checkout."""
-DATA = ROOT / "tests" / "data"
-"""Small real files; SOURCES.md there names their origins and licences."""
+ROOT = Path(__file__).parents[2]  # the checkout
+DATA = ROOT / "tests" / "data"  # small real files, with origins and licences in SOURCES.md

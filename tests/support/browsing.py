@@ -1,4 +1,4 @@
-"""A real browser for pages: what they ask for and complain about is held against them."""
+"""A real browser that shows a page and records its requests and its console messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 
 class Browser:
-    """A Chromium that shows one page, what it asked for and what it complained about."""
+    """A Chromium for one page, with the requests and the complaints of that page."""
 
     def __init__(self, chromium: sync_api.Browser, address: str) -> None:
         self.chromium = chromium
@@ -32,7 +32,7 @@ class Browser:
         page = self.chromium.new_page(
             viewport={"width": width, "height": height},
             java_script_enabled=script,
-            reduced_motion="reduce",  # colours on their way from one to the other are neither
+            reduced_motion="reduce",  # or axe would measure colours in the middle of a transition
         )
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -41,17 +41,17 @@ class Browser:
         return page
 
 
-def obstacles(page: sync_api.Page) -> list[str]:
-    """Return what axe-core finds against names, roles, contrast and landmarks."""
+def find_obstacles(page: sync_api.Page) -> list[str]:
+    """Return the violations that axe-core finds in names, roles, contrast and landmarks."""
     found = Axe().run(page).response["violations"]
     return [f"{v['id']}: {node['html'][:200]}" for v in found for node in v["nodes"]]
 
 
 @contextmanager
-def chromium() -> Iterator[sync_api.Browser]:
-    """Start a Chromium and end it."""
+def start_chromium() -> Iterator[sync_api.Browser]:
+    """Start a Chromium, and close it after the block."""
     if CHROMIUM is None:
-        pytest.fail("no chromium on the PATH, and CI is set: `make tools` could not install it")
+        pytest.fail("found no chromium on the PATH although CI is set; try `make tools`")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -59,10 +59,10 @@ def chromium() -> Iterator[sync_api.Browser]:
 
 
 @contextmanager
-def quiet(started: sync_api.Browser, file: Path) -> Iterator[Browser]:
-    """Show `file`, and see that it fetched nothing and that the console stayed empty."""
-    opened = Browser(started, file.as_uri())
-    yield opened
-    assert opened.complaints == []
-    asked = [url for url in opened.requests if not url.startswith("data:")]
-    assert set(asked) == {file.as_uri()}
+def open_quietly(started: sync_api.Browser, file: Path) -> Iterator[Browser]:
+    """Show `file`, then check that it fetched nothing else and left the console empty."""
+    browser = Browser(started, file.as_uri())
+    yield browser
+    assert browser.complaints == []
+    fetched = [url for url in browser.requests if not url.startswith("data:")]
+    assert set(fetched) == {file.as_uri()}

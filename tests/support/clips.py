@@ -145,7 +145,7 @@ def make_segments(
     return files
 
 
-def streams_of(path: Path) -> dict[tuple[int, str], list[bytes]]:
+def read_packets(path: Path) -> dict[tuple[int, str], list[bytes]]:
     """Return {(index, type): packets} of a file: read without any of the code under test.
 
     Without MP4's empty subtitles: its muxer puts them between the others as it sees fit.
@@ -159,14 +159,14 @@ def streams_of(path: Path) -> dict[tuple[int, str], list[bytes]]:
     return found
 
 
-def seconds_of(path: Path) -> list[Fraction]:
+def read_seconds(path: Path) -> list[Fraction]:
     """Return the exact times of a file's first video, decoded without the code under test."""
     with av.open(str(path)) as container:
         frames = container.decode(video=0)
         return [Fraction(frame.pts or 0) * (frame.time_base or 0) for frame in frames]
 
 
-def remade(path: Path, folder: Path, *, name: str | None = None, length: int = 15) -> Path:
+def remake_video(path: Path, folder: Path, *, name: str | None = None, length: int = 15) -> Path:
     """Run a file through segments of its own size, and return the joined output."""
     clip = probe(str(path))
     encoding = FAST
@@ -178,5 +178,5 @@ def remade(path: Path, folder: Path, *, name: str | None = None, length: int = 1
     return out
 
 
-def whole(clip: Clip, out: Path) -> list[str]:
+def find_differences(clip: Clip, out: Path) -> list[str]:
     return differences(clip, scan(clip), out, clip.width, clip.height)

@@ -1,4 +1,4 @@
-"""A finished run and its report, made once for all tests of this folder."""
+"""Finished runs with their reports, made once for all tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.commands import invoke
 from tests.support.recordings import write_pair
 
 
-def pipeline(*arguments: object) -> str:
+def run_pipeline(*arguments: object) -> str:
     """Run a command that must succeed, and return its stdout."""
     result = invoke(*arguments)
     assert result.exit_code == 0, (result.output, result.exception)
@@ -20,29 +20,30 @@ def pipeline(*arguments: object) -> str:
 
 
 @cache
-def run_folder() -> Path:
-    """Return a folder with lr.mkv, hr.mkv, out.mkv, its plan, record and report.html."""
+def finished_run() -> Path:
+    """Return a folder with lr.mkv, hr.mkv, out.mkv, and the plan, record and report of the run."""
     folder = Path(mkdtemp(prefix="report-test-"))
     lr, hr = write_pair(folder, frames=24, height=96, width=128)
-    chosen = ["--engine", "torch", "--runner", "inline", "--preset", "ultrafast", "-q"]
-    chosen += ["--ref-stream", hr, "--ground-truth", hr, "--end", "0.6"]
-    pipeline("run", lr, "-o", folder / "out.mkv", *chosen, "--report", folder / "report.html")
+    options = ["--engine", "torch", "--runner", "inline", "--preset", "ultrafast", "-q"]
+    options += ["--ref-stream", hr, "--ground-truth", hr, "--end", "0.6"]
+    run_pipeline("run", lr, "-o", folder / "out.mkv", *options, "--report", folder / "report.html")
     return folder
 
 
 @cache
-def light_field_folder() -> Path:
-    """Return a folder with the light field out (3 x 4 views, one missing) and report.html."""
+def finished_light_field() -> Path:
+    """Return a folder with the light field `out` (3 x 4 views, one missing) and report.html."""
     folder = Path(mkdtemp(prefix="report-test-"))
     for row in range(3):
         for col in range(4):
             hr = scenes.flowers(row, col)
             name = f"view_{row:02}_{col:02}.png"
-            scenes.save(folder / "hr" / name, hr)
+            scenes.save_picture(folder / "hr" / name, hr)
             if (row, col) != (2, 3):
-                scenes.save(folder / "lr" / name, degrade(hr, 2))
-    chosen = ["--ref-stream", folder / "hr/view_00_00.png", "--ref-view", "0,0", "--scale", "2"]
-    chosen += ["--engine", "bicubic", "--runner", "inline", "-q", "--ground-truth", folder / "hr"]
+                scenes.save_picture(folder / "lr" / name, degrade(hr, 2))
+
+    options = ["--ref-stream", folder / "hr/view_00_00.png", "--ref-view", "0,0", "--scale", "2"]
+    options += ["--engine", "bicubic", "--runner", "inline", "-q", "--ground-truth", folder / "hr"]
     page = folder / "report.html"
-    pipeline("run", folder / "lr", "-o", folder / "out", *chosen, "--report", page)
+    run_pipeline("run", folder / "lr", "-o", folder / "out", *options, "--report", page)
     return folder

@@ -1,4 +1,4 @@
-"""A real head of Ray with a token, a home and ports of its own, and `pipeline submit` to it."""
+"""A real Ray head with its own token, home and ports, and `pipeline submit` to it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from pathlib import Path
 from tests.support import ROOT
 
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-NODES = 2
-"""That a growing cluster may have, of one CPU each, beside a head without any."""
+MOST_NODES = 2  # of an autoscaling cluster, with one CPU each
 
 
 @dataclass(frozen=True)
@@ -32,18 +31,19 @@ class Head:
     folder: Path
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def find_free_port() -> int:
+    """Return an unused port."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
 
 
 @contextmanager
-def running_head(*, growing: bool = False) -> Iterator[Head]:
-    """Start a head of three CPUs, or one without any whose autoscaler starts nodes on demand."""
-    port, inner = free_port(), free_port()
-    # sockets lie below it, and their paths may have 107 characters at most
+def start_head(*, growing: bool = False) -> Iterator[Head]:
+    """Start a head with three CPUs, or one without any whose autoscaler adds nodes on demand."""
+    port = find_free_port()
+    gcs_port = find_free_port()
+    # The folder holds sockets, whose paths may have 107 characters at most
     with tempfile.TemporaryDirectory(prefix="rj-", ignore_cleanup_errors=True) as folder:
         env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
             "HOME": folder,
@@ -54,16 +54,18 @@ def running_head(*, growing: bool = False) -> Iterator[Head]:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        command = f"start --head --block --port {inner} --node-ip-address 127.0.0.1"
+
+        command = f"start --head --block --port {gcs_port} --node-ip-address 127.0.0.1"
         command += f" --dashboard-port {port} --num-cpus {0 if growing else 3}"
         command += f" --temp-dir {folder} --object-store-memory 100000000"
-        # the usual one is taken where another cluster runs, and then no job is ever started
+        # Another cluster may already use the default port, and then no job would ever start
         command += " --dashboard-agent-listen-port 0"
         command += " --disable-usage-stats"
         if growing:
             env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
             env |= {"PIPELINE_PLACEMENT_TIMEOUT": "150"}  # a busy machine starts nodes slowly
-            command += f" --autoscaling-config {_autoscaler(Path(folder), inner)}"
+            command += f" --autoscaling-config {_write_autoscaler(Path(folder), gcs_port)}"
+
         with (Path(folder) / "head.log").open("w") as log:
             process = subprocess.Popen(
                 [*RAY, *command.split()],
@@ -81,22 +83,22 @@ def running_head(*, growing: bool = False) -> Iterator[Head]:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
-            _end_all(folder)
+            _kill_all(folder)
 
 
-def _autoscaler(folder: Path, gcs: int) -> Path:
-    """Write what Ray's own autoscaler reads; its nodes are processes of this machine."""
+def _write_autoscaler(folder: Path, gcs_port: int) -> Path:
+    """Write the configuration of Ray's own autoscaler, whose nodes are local processes."""
     lists = ("initialization_commands", "setup_commands", "cluster_synced_files", "rsync_exclude")
     lists += ("head_setup_commands", "worker_setup_commands", "rsync_filter")
     lists += ("head_start_ray_commands", "worker_start_ray_commands")
     config = dict.fromkeys(lists, ()) | {
         "cluster_name": "growing",
-        "max_workers": NODES,
+        "max_workers": MOST_NODES,
         "idle_timeout_minutes": 5,
         "upscaling_speed": 1,
         "provider": {
             "type": "fake_multinode",
-            "gcs_address": f"127.0.0.1:{gcs}",
+            "gcs_address": f"127.0.0.1:{gcs_port}",
             "disable_node_updaters": True,
         },
         "available_node_types": {
@@ -105,7 +107,7 @@ def _autoscaler(folder: Path, gcs: int) -> Path:
                 "resources": {"CPU": 1, "object_store_memory": 10**8},
                 "node_config": {},
                 "min_workers": 0,
-                "max_workers": NODES,
+                "max_workers": MOST_NODES,
             },
         },
         "head_node_type": "ray.head.default",
@@ -130,21 +132,21 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.2)
 
 
-def _end_all(folder: str) -> None:
-    """End what is left of our cluster, known by its folder on the command line or as its home."""
+def _kill_all(folder: str) -> None:
+    """Kill the cluster's processes, which have its folder in their command line or environment."""
     for entry in Path("/proc").iterdir():
         try:
             if not entry.name.isdigit():
                 continue
-            told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            if folder.encode() in told:
+            text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            if folder.encode() in text:
                 os.kill(int(entry.name), signal.SIGKILL)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
 
 
 def submit(head: Head, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run `pipeline submit ARGUMENTS` to the head."""
+    """Run `pipeline submit ARGUMENTS` against the head."""
     command = [sys.executable, "-m", "pipeline", "submit", "--address", head.url]
     return subprocess.run(
         [*command, *map(str, arguments)],

@@ -18,7 +18,7 @@ from pipeline.schema.plan import Plan, ReferenceChoice, ReferencePlan, Segment
 from pipeline.schema.settings import RunSettings
 
 
-class Borrowing(BicubicEngine):
+class BorrowingEngine(BicubicEngine):
     """The bicubic engine, given references as a network would be."""
 
     def __init__(self, *, threads: int | None = 1) -> None:

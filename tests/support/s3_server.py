@@ -1,4 +1,4 @@
-"""A real server of the S3 protocol, moto, behind a proxy that can be told to misbehave."""
+"""A server of the S3 protocol, moto, behind a proxy that can inject faults."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 OWNER = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner", "region_name": "us-east-1"}
-_OF_ONE_CONNECTION = ("connection", "transfer-encoding", "content-length")
+_HOP_HEADERS = ("connection", "transfer-encoding", "content-length")
 
 
 class Objects(MutableMapping[str, bytes]):
-    """The server's objects by "bucket/key", seen by Amazon's own client and not by ours."""
+    """The server's objects by "bucket/key", accessed with Amazon's own client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     def __getitem__(self, name: str) -> bytes:
         try:
-            return bytes(self._client.get_object(**_place(name))["Body"].read())
+            return bytes(self._client.get_object(**_split_name(name))["Body"].read())
         except ClientError:
             raise KeyError(name) from None
 
     def __setitem__(self, name: str, content: bytes) -> None:
-        self._client.put_object(**_place(name), Body=content, ACL="public-read")
+        self._client.put_object(**_split_name(name), Body=content, ACL="public-read")
 
     def __delitem__(self, name: str) -> None:
-        self._client.delete_object(**_place(name))
+        self._client.delete_object(**_split_name(name))
 
     def __iter__(self) -> Iterator[str]:
         listed = self._client.list_objects_v2(Bucket="bucket").get("Contents", [])
@@ -47,13 +47,13 @@ class Objects(MutableMapping[str, bytes]):
         return len(list(iter(self)))
 
 
-def _place(name: str) -> dict[str, str]:
+def _split_name(name: str) -> dict[str, str]:
     bucket, _, key = name.partition("/")
     return {"Bucket": bucket, "Key": key}
 
 
 class Store(ThreadingHTTPServer):
-    """The proxy, what is behind it, and what is to go wrong."""
+    """The proxy, the objects behind it, and the faults to inject."""
 
     daemon_threads = True
 
@@ -65,7 +65,7 @@ class Store(ThreadingHTTPServer):
         self._s3.create_bucket(Bucket="bucket")
         self.objects = Objects(self._s3)
         self.faults: deque[tuple[str, str]] = deque()
-        """(method, "500" | "hang" | "short") for the next requests of that method."""
+        """(method, "500" | "hang" | "short") for the next request with that method."""
         self.requests: list[tuple[str, str]] = []
 
     @property
@@ -74,12 +74,12 @@ class Store(ThreadingHTTPServer):
 
     @property
     def uploads(self) -> list[Any]:
-        """Multipart uploads that were begun and neither completed nor given up."""
+        """Return the multipart uploads that were neither completed nor aborted."""
         found = self._s3.list_multipart_uploads(Bucket="bucket")
         return list(found.get("Uploads", []))
 
-    def reader(self) -> dict[str, str]:
-        """Return the environment of a user who may read and list, and write nothing."""
+    def create_reader(self) -> dict[str, str]:
+        """Create a user who may only read and list, and return that user's environment."""
         iam = boto3.client("iam", **self._behind)
         iam.create_user(UserName="reader")
         allowed = {"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}
@@ -92,18 +92,19 @@ class Store(ThreadingHTTPServer):
         }
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over clients that hang up; say what else goes wrong, as usual."""
+        """Ignore clients that hang up, and report other errors as usual."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
-    def fault(self, method: str) -> str:
+    def take_fault(self, method: str) -> str:
+        """Return the fault for a request with `method`, or "" if there is none."""
         if self.faults and self.faults[0][0] == method:
             return self.faults.popleft()[1]
         return ""
 
 
 @contextmanager
-def serving() -> Iterator[Store]:
+def serve_bucket() -> Iterator[Store]:
     """Serve an empty bucket until the end of the block."""
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
@@ -120,7 +121,7 @@ def serving() -> Iterator[Store]:
 
 
 def _reset(host: str, port: int) -> None:
-    """Forget what an earlier server of this process held: moto keeps it in the process."""
+    """Remove the objects of an earlier server, which moto keeps until the process ends."""
     connection = HTTPConnection(host, port)
     connection.request("POST", "/moto-api/reset")
     assert connection.getresponse().status == 200
@@ -128,7 +129,7 @@ def _reset(host: str, port: int) -> None:
 
 
 class Proxy(BaseHTTPRequestHandler):
-    """One request, handed on or spoilt."""
+    """One request, which is forwarded or answered with a fault."""
 
     server: Store
     protocol_version = "HTTP/1.1"
@@ -137,22 +138,23 @@ class Proxy(BaseHTTPRequestHandler):
         pass
 
     def handle_any(self) -> None:
-        body = self.body()
+        body = self.read_body()
         self.server.requests.append((self.command, self.path.partition("?")[0].lstrip("/")))
-        fault = self.server.fault(self.command)
+        fault = self.server.take_fault(self.command)
         if fault == "hang":
             time.sleep(3)
             self.close_connection = True
         elif fault == "500":
-            self.answer(500, [], b"<Error><Code>InternalError</Code></Error>")
+            self.send_answer(500, [], b"<Error><Code>InternalError</Code></Error>")
         else:
-            self.hand_on(body, short=fault == "short")
+            self.forward(body, short=fault == "short")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - the library's names
 
-    def body(self) -> bytes:
+    def read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
         data = b""
         while size := int(self.rfile.readline().split(b";")[0], 16):
             data += self.rfile.read(size)
@@ -160,32 +162,32 @@ class Proxy(BaseHTTPRequestHandler):
         self.rfile.readline()
         return data
 
-    def hand_on(self, body: bytes, *, short: bool) -> None:
+    def forward(self, body: bytes, *, short: bool) -> None:
         connection = HTTPConnection(*self.server.moto)
         try:
-            # the Host that was signed goes along
+            # Keep the Host header, because it is signed
             connection.putrequest(
                 self.command, self.path, skip_host=True, skip_accept_encoding=True
             )
             for name, value in self.headers.items():
-                if name.lower() not in _OF_ONE_CONNECTION:
+                if name.lower() not in _HOP_HEADERS:
                     connection.putheader(name, value)
             connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
             answer = connection.getresponse()
-            self.answer(answer.status, answer.getheaders(), answer.read(), short=short)
+            self.send_answer(answer.status, answer.getheaders(), answer.read(), short=short)
         finally:
             connection.close()
 
-    def answer(
+    def send_answer(
         self, status: int, headers: list[tuple[str, str]], content: bytes, *, short: bool = False
     ) -> None:
         self.send_response_only(status)
-        told = {name.lower(): value for name, value in headers}
+        values = {name.lower(): value for name, value in headers}
         for name, value in headers:
-            if name.lower() not in _OF_ONE_CONNECTION:
+            if name.lower() not in _HOP_HEADERS:
                 self.send_header(name, value)
-        length = told.get("content-length", "0") if self.command == "HEAD" else str(len(content))
+        length = values.get("content-length", "0") if self.command == "HEAD" else str(len(content))
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":

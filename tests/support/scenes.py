@@ -1,4 +1,4 @@
-"""Light fields for tests: views of the real Lytro capture, and a plane of known disparity."""
+"""Light fields for tests: views of a real Lytro capture, and a plane of known disparity."""
 
 from __future__ import annotations
 
@@ -15,40 +15,38 @@ from tests.support import DATA
 
 FLOWERS = DATA / "flowers_8x8.png"
 STEGOSAURUS = FLOWERS.with_name("stegosaurus_4x4.png")
+# Mosaic of a real capture -> its grid. FLOWERS has columns before rows.
 REAL = {FLOWERS: "8x8", STEGOSAURUS: "4x4"}
-"""Mosaics of real captures -> their grids. In the first, columns come before rows."""
 Picture = NDArray[np.uint8]
 
 
 def flowers(row: int, col: int) -> Picture:
-    """Return one view of the real capture, 48 x 64 x 3 RGB; its columns run along x."""
+    """Return one view of the real capture, uint8 48 x 64 x 3 RGB; its columns run along x."""
     mosaic = cv2.cvtColor(cv2.imread(str(FLOWERS)), cv2.COLOR_BGR2RGB)
-    # the capture was stored with rows and columns exchanged
+    # The capture is stored with rows and columns exchanged
     return np.ascontiguousarray(mosaic[48 * col : 48 * col + 48, 64 * row : 64 * row + 64])
 
 
 def plane(row: int, col: int, disparity: float, height: int = 96, width: int = 128) -> Picture:
-    """Return a view of a textured plane that shifts left and up by `disparity` pixels a step."""
+    """Return a view of a textured plane that moves left and up by `disparity` pixels per step."""
     random = np.random.default_rng(7)
     ground = random.integers(0, 255, (height, width, 3)).astype(np.float32)
     ground = cv2.resize(cv2.GaussianBlur(ground, (0, 0), 1.5), None, fx=2, fy=2)
     ground = (ground - ground.min()) / (ground.max() - ground.min()) * 255
+
     shift = np.float32([[1, 0, -20 - disparity * col], [0, 1, -20 - disparity * row]])
-    return (
-        cv2.warpAffine(ground, shift, (width, height), flags=cv2.INTER_CUBIC)
-        .round()
-        .astype(np.uint8)
-    )
+    view = cv2.warpAffine(ground, shift, (width, height), flags=cv2.INTER_CUBIC)
+    return view.round().astype(np.uint8)
 
 
-def save(path: Path, rgb: NDArray[np.generic]) -> Path:
-    """Write a picture of 8 or 16 bits."""
+def save_picture(path: Path, rgb: NDArray[np.generic]) -> Path:
+    """Write an RGB picture of 8 or 16 bits, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR))
     return path
 
 
-def folder(
+def write_folder(
     path: Path,
     rows: int = 4,
     cols: int = 5,
@@ -65,15 +63,18 @@ def folder(
                 view = flowers(row, col)
                 deep = view.astype(np.uint16) * 257 - row if bits == 16 else view
                 index = row * cols + col
-                save(path / name.format(row=row + first, col=col + first, index=index), deep)
+                save_picture(
+                    path / name.format(row=row + first, col=col + first, index=index), deep
+                )
     return path
 
 
-def pixels(path: Path, **asked: object) -> dict[tuple[int, int, int], np.ndarray]:
-    """Return every view of a light field by row, column and moment."""
-    clip = open_light_field(path, GridSettings(**asked))
+def read_views(path: Path, **settings: object) -> dict[tuple[int, int, int], np.ndarray]:
+    """Return (row, column, moment) -> picture for every view of a light field."""
+    clip = open_light_field(path, GridSettings(**settings))
     assert clip is not None
     assert clip.grid is not None
+
     reader = ViewReader(clip)
     found = {}
     for number in range(clip.grid.count):

@@ -25,7 +25,7 @@ from pipeline.ledger.durable import sha256
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.tools import submit as jobs
 from pipeline.tools.submit import runtime_env, submit_job, wait_for_job
-from tests.support.ray_head import RAY, ROOT, Head, running_head, submit
+from tests.support.ray_head import RAY, ROOT, Head, start_head, submit
 from tests.support.recordings import write_pair
 
 CHOSEN = ["--engine", "bicubic", "--segment", "0.4", "--preset", "ultrafast"]
@@ -34,7 +34,7 @@ CHOSEN += ["--batch", "4", "--workers", "1"]
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    with running_head() as started:
+    with start_head() as started:
         yield started
 
 

@@ -17,7 +17,7 @@ from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Bar, Lines, Silent, limiting, reporter
 from pipeline.runs import run
 from pipeline.schema.plan import Plan
-from tests.support.recordings import Borrowing, plan_pair
+from tests.support.recordings import BorrowingEngine, plan_pair
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_inline_does_only_what_is_missing(plan: Plan) -> None:
 
 
 def test_inline_keeps_what_is_committed_when_it_fails(plan: Plan) -> None:
-    class Failing(Borrowing):
+    class Failing(BorrowingEngine):
         calls = 0
 
         def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
@@ -78,7 +78,7 @@ def test_inline_keeps_what_is_committed_when_it_fails(plan: Plan) -> None:
 def test_stages_of_neighbouring_segments_overlap(plan: Plan) -> None:
     """With 30 ms in the network for each of 12 calls, the refill of 4 segments is hidden."""
 
-    class Slow(Borrowing):
+    class Slow(BorrowingEngine):
         def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
             time.sleep(0.03 * len(lr))
             return super().enhance(lr, ref)

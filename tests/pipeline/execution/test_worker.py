@@ -24,13 +24,13 @@ from pipeline.execution.worker import THREAD_PREFIX, SegmentWorker
 from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.upsample import upsample
-from tests.support.recordings import Borrowing, plan_pair
+from tests.support.recordings import BorrowingEngine, plan_pair
 
 PATIENCE = 20.0
 """Seconds after which a test takes the worker to be blocked."""
 
 
-class Marking(Borrowing):
+class Marking(BorrowingEngine):
     """Bicubic that darkens what it did, and can fail at a call or take its time."""
 
     def __init__(self, *, fail_at: int | None = None, seconds: float = 0.0) -> None:
@@ -171,7 +171,7 @@ def test_an_infer_error_names_stage_segment_and_pts(ledger: Ledger) -> None:
 
 
 def test_an_engine_that_returns_another_size_is_refused(ledger: Ledger) -> None:
-    class Wrong(Borrowing):
+    class Wrong(BorrowingEngine):
         def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
             return lr
 

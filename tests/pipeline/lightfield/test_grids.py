@@ -46,7 +46,7 @@ def view(clip: Clip, row: int, col: int, moment: int = 0) -> np.ndarray:
     ],
 )
 def test_folders_of_every_naming(tmp_path: Path, name: str, first: int) -> None:
-    clip = opened(scenes.folder(tmp_path / "lf", 3, 4, name=name, first=first))
+    clip = opened(scenes.write_folder(tmp_path / "lf", 3, 4, name=name, first=first))
     assert clip.grid is not None
     assert (clip.grid.rows, clip.grid.cols) == ((first, 3), (first, 4))
     np.testing.assert_array_equal(view(clip, first + 2, first + 1), scenes.flowers(2, 1))
@@ -56,7 +56,7 @@ def test_stanford_names_tell_rows_first_and_camera_positions(tmp_path: Path) -> 
     for row in range(3):
         for col in range(4):
             y, x = -381.9 + 26.1 * row, 1103.4 - 8.6 * col
-            scenes.save(
+            scenes.save_picture(
                 tmp_path / f"out_{row:02}_{col:02}_{y:.1f}_{x:.1f}_.png", scenes.flowers(row, col)
             )
     clip = opened(tmp_path)
@@ -68,13 +68,13 @@ def test_stanford_names_tell_rows_first_and_camera_positions(tmp_path: Path) -> 
 
 
 def test_hci_counts_through_rows_of_the_length_in_parameters_cfg(tmp_path: Path) -> None:
-    scenes.folder(tmp_path, 2, 3, name="input_Cam{index:03}.png")
+    scenes.write_folder(tmp_path, 2, 3, name="input_Cam{index:03}.png")
     (tmp_path / "parameters.cfg").write_text("[extrinsics]\nnum_cams_x = 3\nnum_cams_y = 2\n")
     np.testing.assert_array_equal(view(opened(tmp_path), 1, 0), scenes.flowers(1, 0))
 
 
 def test_order_exchanges_the_numbers_of_names(tmp_path: Path) -> None:
-    scenes.folder(tmp_path, 2, 3)
+    scenes.write_folder(tmp_path, 2, 3)
     clip = opened(tmp_path, order="col,row")
     assert clip.grid is not None
     assert (clip.grid.rows[1], clip.grid.cols[1]) == (3, 2)
@@ -82,14 +82,14 @@ def test_order_exchanges_the_numbers_of_names(tmp_path: Path) -> None:
 
 
 def test_the_given_template_wins(tmp_path: Path) -> None:
-    scenes.folder(tmp_path, 2, 3, name="{col}x{row}.png")
+    scenes.write_folder(tmp_path, 2, 3, name="{col}x{row}.png")
     clip = opened(tmp_path, template="{col}x{row}.png")
     np.testing.assert_array_equal(view(clip, 1, 2), scenes.flowers(1, 2))
 
 
 def test_pictures_in_time_are_no_light_field(tmp_path: Path) -> None:
     for second in (1, 7, 30, 59):
-        scenes.save(tmp_path / f"key_{second}_{second * 11}.png", scenes.flowers(0, 0))
+        scenes.save_picture(tmp_path / f"key_{second}_{second * 11}.png", scenes.flowers(0, 0))
     assert open_light_field(tmp_path) is None
 
 
@@ -98,13 +98,13 @@ def test_lenslet_pixels_interleave(tmp_path: Path) -> None:
     for row in range(2):
         for col in range(3):
             sheet[row::2, col::3] = scenes.flowers(row, col)
-    clip = opened(scenes.save(tmp_path / "s.png", sheet), layout="lenslet", grid="2x3")
+    clip = opened(scenes.save_picture(tmp_path / "s.png", sheet), layout="lenslet", grid="2x3")
     np.testing.assert_array_equal(view(clip, 1, 2), scenes.flowers(1, 2))
 
 
 def test_eslf_is_known_by_its_name_and_cropped_to_the_central_views(tmp_path: Path) -> None:
     sheet = np.random.default_rng(0).integers(0, 255, (14 * 8, 14 * 9, 3), np.uint8)
-    clip = opened(scenes.save(tmp_path / "IMG_1_eslf.png", sheet), crop_grid="8x8")
+    clip = opened(scenes.save_picture(tmp_path / "IMG_1_eslf.png", sheet), crop_grid="8x8")
     assert clip.grid is not None
     assert (clip.grid.rows, clip.grid.cols) == ((3, 8), (3, 8))
     np.testing.assert_array_equal(view(clip, 3, 10), sheet[3::14, 10::14])
@@ -118,7 +118,7 @@ def test_mosaic_tiles_run_from_the_top_left() -> None:
 
 def test_quilt_views_run_from_the_bottom_left(tmp_path: Path) -> None:
     sheet = np.random.default_rng(0).integers(0, 255, (3 * 20, 4 * 30, 3), np.uint8)
-    clip = opened(scenes.save(tmp_path / "q_qs4x3a1.5.png", sheet))
+    clip = opened(scenes.save_picture(tmp_path / "q_qs4x3a1.5.png", sheet))
     assert clip.grid is not None
     assert (clip.grid.rows[1], clip.grid.cols[1]) == (1, 12)
     np.testing.assert_array_equal(view(clip, 0, 0), sheet[40:, :30])
@@ -145,9 +145,9 @@ def test_hdf5_of_crossnet_hci_matlab_and_basiclfsr(tmp_path: Path) -> None:
 
 
 def test_sequences_have_a_folder_for_each_moment(tmp_path: Path) -> None:
-    scenes.folder(tmp_path / "frame_2", 2, 2)
-    scenes.folder(tmp_path / "frame_10", 2, 2)
-    scenes.save(tmp_path / "frame_10" / "view_01_00.png", scenes.flowers(5, 5))
+    scenes.write_folder(tmp_path / "frame_2", 2, 2)
+    scenes.write_folder(tmp_path / "frame_10", 2, 2)
+    scenes.save_picture(tmp_path / "frame_10" / "view_01_00.png", scenes.flowers(5, 5))
     clip = opened(tmp_path)
     np.testing.assert_array_equal(view(clip, 1, 0, moment=1), scenes.flowers(5, 5))
     (tmp_path / "frame_10" / "view_01_00.png").unlink()
@@ -156,7 +156,7 @@ def test_sequences_have_a_folder_for_each_moment(tmp_path: Path) -> None:
 
 
 def test_holes_stay_holes(tmp_path: Path) -> None:
-    clip = opened(scenes.folder(tmp_path, 3, 3, without=((1, 1), (2, 0))))
+    clip = opened(scenes.write_folder(tmp_path, 3, 3, without=((1, 1), (2, 0))))
     assert clip.grid is not None
     assert len(clip.grid.views) == 7
     assert clip.grid.at(1, 1) is None
@@ -191,14 +191,14 @@ def test_sheets_that_do_not_fit_are_refused(asked: dict[str, str], complaint: st
 
 
 def test_views_of_two_sizes_are_refused(tmp_path: Path) -> None:
-    scenes.folder(tmp_path, 2, 2)
-    scenes.save(tmp_path / "view_01_01.png", scenes.flowers(1, 1)[:-1])
+    scenes.write_folder(tmp_path, 2, 2)
+    scenes.save_picture(tmp_path / "view_01_01.png", scenes.flowers(1, 1)[:-1])
     with pytest.raises(InputError, match="64x47 and 8 bits"):
         open_light_field(tmp_path)
 
 
 def test_two_pictures_of_one_view_are_refused(tmp_path: Path) -> None:
-    scenes.folder(tmp_path, 2, 2)
-    scenes.save(tmp_path / "view_1_1.png", scenes.flowers(1, 1))
+    scenes.write_folder(tmp_path, 2, 2)
+    scenes.save_picture(tmp_path / "view_1_1.png", scenes.flowers(1, 1))
     with pytest.raises(InputError, match=r"two pictures of view \(1, 1\)"):
         open_light_field(tmp_path)

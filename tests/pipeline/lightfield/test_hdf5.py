@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.tools.convert import convert
 from tests.support import scenes
-from tests.support.scenes import pixels
+from tests.support.scenes import read_views
 
 
 def views(rows: int = 2, cols: int = 3, *, small: bool = False) -> np.ndarray:
@@ -30,7 +30,7 @@ def views(rows: int = 2, cols: int = 3, *, small: bool = False) -> np.ndarray:
 
 
 def assert_views(path: Path, expected: np.ndarray) -> None:
-    found = pixels(path)
+    found = read_views(path)
     assert len(found) == expected.shape[0] * expected.shape[1]
     for (row, col, _), view in found.items():
         np.testing.assert_array_equal(view, expected[row, col])
@@ -59,7 +59,7 @@ def test_numbers_from_0_to_1_become_16_bits(tmp_path: Path) -> None:
 
 def test_a_matlab_file_comes_back_as_one(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "lf.mat", {"LF": views(small=True)})
-    picture = scenes.save(tmp_path / "hr.png", scenes.flowers(1, 2))
+    picture = scenes.save_picture(tmp_path / "hr.png", scenes.flowers(1, 2))
     told = ["run", str(tmp_path / "lf.mat"), "--ref-stream", str(picture), "--ref-view", "1,2"]
     done = CliRunner().invoke(main, [*told, "--engine", "bicubic", "-q"])
     assert done.exit_code == 0, done.output
@@ -79,14 +79,14 @@ def test_a_matlab_file_comes_back_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.h5", "a.mat", "a.hdf5"])
 def test_moments_go_into_every_kind_of_file_and_back(tmp_path: Path, name: str) -> None:
     for moment in range(2):
-        scenes.folder(tmp_path / "lf" / f"frame_{moment:04}", 2, 2)
+        scenes.write_folder(tmp_path / "lf" / f"frame_{moment:04}", 2, 2)
         name_of = f"lf/frame_{moment:04}/view_00_01.png"
-        scenes.save(tmp_path / name_of, scenes.flowers(5, moment))
+        scenes.save_picture(tmp_path / name_of, scenes.flowers(5, moment))
     convert(str(tmp_path / "lf"), tmp_path / name, "h5")
-    first = pixels(tmp_path / "lf")
+    first = read_views(tmp_path / "lf")
     if name != "a.hdf5":
         (tmp_path / "a.lightfield.json").unlink()
-    second = pixels(tmp_path / name)
+    second = read_views(tmp_path / name)
     assert first.keys() == second.keys()
     for place in first:
         np.testing.assert_array_equal(first[place], second[place])
@@ -118,7 +118,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path, content: bytes) -
 def test_without_h5py_an_output_that_needs_it_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = scenes.folder(tmp_path / "lf", 2, 2)
+    folder = scenes.write_folder(tmp_path / "lf", 2, 2)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r"found no h5py, which .*out.h5 needs; install the extra"):
         convert(str(folder), tmp_path / "out.h5", "h5")

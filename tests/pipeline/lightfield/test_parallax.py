@@ -15,7 +15,7 @@ from tests.support import scenes
 def test_disparity_of_a_plane_and_its_transposition(tmp_path: Path) -> None:
     for row in range(3):
         for col in range(4):
-            scenes.save(tmp_path / f"{row}_{col}.png", scenes.plane(row, col, 1.5))
+            scenes.save_picture(tmp_path / f"{row}_{col}.png", scenes.plane(row, col, 1.5))
     for order, verdict in (("row,col", "right"), ("col,row", "transposed")):
         clip = open_light_field(tmp_path, GridSettings(order=order))
         assert clip is not None
@@ -44,7 +44,7 @@ def test_real_captures_with_rows_and_columns_exchanged_are_detected(
 def test_rows_from_the_bottom_are_detected(tmp_path: Path) -> None:
     for row in range(8):
         for col in range(8):
-            scenes.save(tmp_path / f"{7 - row}_{col}.png", scenes.flowers(row, col))
+            scenes.save_picture(tmp_path / f"{7 - row}_{col}.png", scenes.flowers(row, col))
     clip = open_light_field(tmp_path)
     assert clip is not None
     assert measure(clip).verdict == "upside down"

@@ -19,7 +19,7 @@ from pipeline.pairing.given import given_frames, steps_of
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 from tests.support import scenes
-from tests.support.scenes import pixels
+from tests.support.scenes import read_views
 
 CORNER = (2, 2)
 LIGHT = {(0, 0): 0.3, CORNER: 0.01}
@@ -45,7 +45,7 @@ def seen(path: Path, **asked: object) -> Validity:
 def test_dark_views_are_told_from_black_ones(tmp_path: Path) -> None:
     for row in range(3):
         for col in range(3):
-            scenes.save(tmp_path / f"view_{row}_{col}.png", vignetted(row, col))
+            scenes.save_picture(tmp_path / f"view_{row}_{col}.png", vignetted(row, col))
     assert seen(tmp_path) == Validity(dark=((0, 0), CORNER), empty=(CORNER,))
 
 
@@ -74,9 +74,9 @@ def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) 
     for row in range(3):
         for col in range(3):
             name = f"view_{row:02}_{col:02}.png"
-            scenes.save(tmp_path / "lf" / name, degrade(vignetted(row, col), 2))
+            scenes.save_picture(tmp_path / "lf" / name, degrade(vignetted(row, col), 2))
             if (row, col) in ((0, 0), (1, 1)):
-                scenes.save(tmp_path / "hr" / name, vignetted(row, col))
+                scenes.save_picture(tmp_path / "hr" / name, vignetted(row, col))
     told = ["run", str(tmp_path / "lf"), "--ref-stream", str(tmp_path / "hr"), "--engine"]
     done = CliRunner().invoke(main, [*told, "bicubic", "-q", "--json"])
     assert done.exit_code == 0, done.output
@@ -89,7 +89,7 @@ def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) 
     assert (chosen[CORNER]["why"], chosen[CORNER]["ref_pts"]) == ("dark", None)
     # (0, 0) would be as near
     assert chosen[0, 1]["views"]["ref_row"] == chosen[1, 0]["views"]["ref_row"] == 1
-    np.testing.assert_array_equal(pixels(tmp_path / "lf_x2")[0, 0, 0], vignetted(0, 0))
+    np.testing.assert_array_equal(read_views(tmp_path / "lf_x2")[0, 0, 0], vignetted(0, 0))
     # a view without a reference was not given
     written = read_plan(tmp_path / "lf_x2.plan.json")
     assert given_frames(written) == {0, 4}
@@ -101,8 +101,8 @@ def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) 
 def test_a_dark_reference_serves_where_there_is_no_other(tmp_path: Path) -> None:
     for col in range(3):
         lr = degrade(vignetted(0, col), 2)
-        scenes.save(tmp_path / "lf" / f"view_00_{col:02}.png", lr)
-    scenes.save(tmp_path / "hr" / "view_00_00.png", vignetted(0, 0))
+        scenes.save_picture(tmp_path / "lf" / f"view_00_{col:02}.png", lr)
+    scenes.save_picture(tmp_path / "hr" / "view_00_00.png", vignetted(0, 0))
     told = ["plan", str(tmp_path / "lf"), "--ref-stream", str(tmp_path / "hr"), "--json"]
     done = CliRunner().invoke(main, told)
     assert done.exit_code == 0, done.output

@@ -29,8 +29,8 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     for row in range(2):
         for col in range(3):
             truth = np.clip(scenes.flowers(row, col), 10, 240)
-            scenes.save(tmp_path / "truth" / f"view_{row}_{col}.png", truth)
-            scenes.save(tmp_path / "sr" / f"view_{row}_{col}.png", truth + col + 1)
+            scenes.save_picture(tmp_path / "truth" / f"view_{row}_{col}.png", truth)
+            scenes.save_picture(tmp_path / "sr" / f"view_{row}_{col}.png", truth + col + 1)
     return tmp_path / "sr", tmp_path / "truth"
 
 

@@ -15,7 +15,7 @@ from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
 from pipeline.pairing.given import compared
 from tests.support import scenes
-from tests.support.scenes import pixels
+from tests.support.scenes import read_views
 
 
 def planned(*arguments: object) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def lr_views(path: Path, name: str = "view_{row:02}_{col:02}.png") -> Path:
     for row in range(3):
         for col in range(3):
             file = path / name.format(row=row, col=col)
-            scenes.save(file, degrade(scenes.flowers(row, col), 2))
+            scenes.save_picture(file, degrade(scenes.flowers(row, col), 2))
     return path
 
 
@@ -48,7 +48,7 @@ def test_a_named_picture_is_found_whatever_is_said_of_the_input(
 ) -> None:
     lr = lr_views(tmp_path / "lf")
     name = "view_01_01.png" if place == (1, 1) else "view_00_01.png"
-    picture = scenes.save(tmp_path / "hr" / name, scenes.flowers(*(place or (0, 1))))
+    picture = scenes.save_picture(tmp_path / "hr" / name, scenes.flowers(*(place or (0, 1))))
     assert given(planned(lr, "--ref-stream", picture, *options)) == [place or (0, 1)]
 
 
@@ -57,7 +57,7 @@ def test_a_named_picture_is_found_whatever_is_said_of_the_input(
 def test_one_view_of_a_light_field_serves_where_it_is_named(
     tmp_path: Path, told: str, place: tuple[int, int], to: str
 ) -> None:
-    lr, hr = lr_views(tmp_path / "lf"), scenes.folder(tmp_path / "hr", 4, 4)
+    lr, hr = lr_views(tmp_path / "lf"), scenes.write_folder(tmp_path / "hr", 4, 4)
     out = tmp_path / {"folder": "all", "lenslet": "all.png", "h5": "all.h5"}[to]
     assert CliRunner().invoke(main, ["convert", str(hr), "--to", to, "-o", str(out)]).exit_code == 0
     plan = planned(lr, "--ref-stream", out, "--ref-view", told)
@@ -66,11 +66,11 @@ def test_one_view_of_a_light_field_serves_where_it_is_named(
     assert places == {place}
     done = ["run", str(lr), "--ref-stream", str(out), "--ref-view", told, "--engine", "bicubic"]
     assert CliRunner().invoke(main, [*done, "-q", "-o", str(tmp_path / "out")]).exit_code == 0
-    np.testing.assert_array_equal(pixels(tmp_path / "out")[*place, 0], scenes.flowers(*place))
+    np.testing.assert_array_equal(read_views(tmp_path / "out")[*place, 0], scenes.flowers(*place))
 
 
 def test_a_view_that_the_reference_has_not_is_refused(tmp_path: Path) -> None:
-    lr, hr = lr_views(tmp_path / "lf"), scenes.folder(tmp_path / "hr", 2, 2)
+    lr, hr = lr_views(tmp_path / "lf"), scenes.write_folder(tmp_path / "hr", 2, 2)
     arguments = ["plan", str(lr), "--ref-stream", str(hr), "--ref-view", "2,2"]
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2
@@ -84,7 +84,7 @@ def test_a_picture_that_lies_elsewhere_does_not_pass_through(tmp_path: Path) -> 
     red = np.clip(hr * np.float32([1.5, 1.0, 1.0]), 0, 255).astype(np.uint8)
     told = ("--ref-view", "1,1")
     for picture, passes, said in ((hr, True, ""), (aside, False, "not lie"), (red, True, "colour")):
-        file = scenes.save(tmp_path / "photo.png", picture)
+        file = scenes.save_picture(tmp_path / "photo.png", picture)
         plan = planned(lr, "--ref-stream", file, *told)
         assert given(plan) == ([(1, 1)] if passes else [])
         notes = [note for note in plan["notes"] if "the picture given for" in note]
@@ -98,9 +98,11 @@ def test_a_photograph_of_another_field_of_view_is_moved_and_borrowed_from(tmp_pa
 
     for row in range(2):
         for col in range(2):
-            scenes.save(tmp_path / "lf" / f"view_{row}_{col}.png", degrade(view(row, col), 2))
+            scenes.save_picture(
+                tmp_path / "lf" / f"view_{row}_{col}.png", degrade(view(row, col), 2)
+            )
     near = cv2.resize(view(0, 0)[48:432, 64:576], (640, 480), interpolation=cv2.INTER_CUBIC)
-    photo = scenes.save(tmp_path / "photo.png", near)
+    photo = scenes.save_picture(tmp_path / "photo.png", near)
     plan = planned(tmp_path / "lf", "--ref-stream", photo, "--ref-view", "0,0")
     assert plan["reference"]["affine"] is not None
     assert given(plan) == []

@@ -19,7 +19,7 @@ from pipeline.ledger.durable import sha256
 from pipeline.paths import redact_text, redact_url
 from pipeline.remote import cache, transfer
 from tests.support.commands import invoke
-from tests.support.s3_server import Store, serving
+from tests.support.s3_server import Store, serve_bucket
 
 PAIR_FRAMES = 60
 SECRET = "AKIATHISISSECRET"
@@ -36,7 +36,7 @@ def expected(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with serving() as server:
+    with serve_bucket() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", SECRET)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -99,7 +99,7 @@ def test_a_place_that_never_answers_is_one_line(filled: Store) -> None:
 def test_a_read_only_bucket_is_one_clear_line(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader = filled.reader()
+    reader = filled.create_reader()
     for name, value in reader.items():
         monkeypatch.setenv(name, value)
     transfer._filesystem.cache_clear()

@@ -22,18 +22,25 @@ from pipeline.report.rows import Material, made, mean, measure
 from pipeline.report.viewer import by_distance, table, viewer
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
-from tests.support.browsing import Browser, chromium, needs_chromium, obstacles, quiet, sync_api
-from tests.support.finished import light_field_folder, pipeline
+from tests.support.browsing import (
+    Browser,
+    find_obstacles,
+    needs_chromium,
+    open_quietly,
+    start_chromium,
+    sync_api,
+)
+from tests.support.finished import finished_light_field, run_pipeline
 
 
 def material(truth: bool = True) -> Material:
-    folder = light_field_folder()
+    folder = finished_light_field()
     plan = read_plan(folder / "out.plan.json")
     return Material(plan, folder / "out", str(folder / "hr") if truth else None)
 
 
 def test_figures_are_those_of_evaluate() -> None:
-    folder = light_field_folder()
+    folder = finished_light_field()
     made = open_light_field(folder / "out")
     assert made is not None
     with material() as opened:
@@ -55,7 +62,7 @@ def test_figures_are_those_of_evaluate() -> None:
 
 
 def test_given_views_are_left_out_and_the_others_are_not() -> None:
-    folder = light_field_folder()
+    folder = finished_light_field()
     plan = read_plan(folder / "out.plan.json")
     # one HR view serves all, at the same moment: only the view at its place was given
     assert given_frames(plan) == {0}
@@ -81,7 +88,7 @@ def test_the_viewer_shows_each_view_where_it_lies() -> None:
 
 def test_without_ground_truth_it_tells_consistency(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    pipeline("report", light_field_folder() / "out", "-o", page)
+    run_pipeline("report", finished_light_field() / "out", "-o", page)
     text = page.read_text()
     assert "Downscale consistency in dB, and the HR view" in text
     assert "View (0, 0)" not in re.findall(r"<h2[^>]*>([^<]*)</h2>", text)
@@ -89,7 +96,7 @@ def test_without_ground_truth_it_tells_consistency(tmp_path: Path) -> None:
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
-    folder = light_field_folder()
+    folder = finished_light_field()
     plan = folder / "out.plan.json"
     with pytest.raises(InputError, match=r"found 32x24 in .*, expected the plan's 64x48"):
         write_report(folder / "lr", tmp_path / "page.html", plan_file=plan)
@@ -104,13 +111,13 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[sync_api.Browser]:
-    with chromium() as browser:
+    with start_chromium() as browser:
         yield browser
 
 
 @pytest.fixture
 def browser(started: sync_api.Browser) -> Iterator[Browser]:
-    with quiet(started, light_field_folder() / "report.html") as opened:
+    with open_quietly(started, finished_light_field() / "report.html") as opened:
         yield opened
 
 
@@ -217,7 +224,7 @@ def test_nothing_stands_in_the_way_of_readers(browser: Browser, scheme: str) -> 
     page = browser.page()
     page.emulate_media(color_scheme=scheme)
     drawn(page)
-    assert obstacles(page) == []
+    assert find_obstacles(page) == []
 
 
 @needs_chromium

@@ -22,7 +22,7 @@ from pipeline.report.rows import Material, Row, chosen, measure, spread
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import RunSettings
-from tests.support.finished import pipeline, run_folder
+from tests.support.finished import finished_run, run_pipeline
 
 
 class Page(HTMLParser):
@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 
 def page() -> tuple[str, Page]:
-    text = (run_folder() / "report.html").read_text(encoding="utf-8")
+    text = (finished_run() / "report.html").read_text(encoding="utf-8")
     parsed = Page()
     parsed.feed(text)
     return text, parsed
@@ -89,7 +89,7 @@ def test_the_page_names_the_command_the_versions_and_the_limit() -> None:
 
 
 def test_figures_are_those_of_evaluate() -> None:
-    folder = run_folder()
+    folder = finished_run()
     plan = read_plan(folder / "out.plan.json")
     with Material(plan, folder / "out.mkv", str(folder / "hr.mkv")) as material:
         rows = measure(material)
@@ -101,7 +101,7 @@ def test_figures_are_those_of_evaluate() -> None:
 
 def test_a_report_without_ground_truth_shows_consistency(tmp_path: Path) -> None:
     made = tmp_path / "page.html"
-    pipeline("report", run_folder() / "out.plan.json", "-o", made)
+    run_pipeline("report", finished_run() / "out.plan.json", "-o", made)
     text = made.read_text(encoding="utf-8")
     assert "Downscale consistency" in text
     assert "SSIM" not in text
@@ -120,7 +120,7 @@ def test_a_report_without_ground_truth_shows_consistency(tmp_path: Path) -> None
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
-    given = [a.format(f=run_folder(), t=tmp_path) for a in arguments]
+    given = [a.format(f=finished_run(), t=tmp_path) for a in arguments]
     result = CliRunner().invoke(main, ["report", *given])
     assert result.exit_code == 2, (result.output, result.exception)
     assert words in result.stderr
@@ -129,7 +129,7 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path)
 
 
 def test_a_run_refuses_an_impossible_report_before_it_works(tmp_path: Path) -> None:
-    folder = run_folder()
+    folder = finished_run()
     given = ["run", str(folder / "lr.mkv"), "--ref-stream", str(folder / "hr.mkv")]
     given += ["-o", str(tmp_path / "o.mkv"), "--report"]
     for page in (tmp_path / "no" / "page.html", folder / "report.html"):
@@ -138,7 +138,7 @@ def test_a_run_refuses_an_impossible_report_before_it_works(tmp_path: Path) -> N
 
 
 def test_a_report_of_a_url_is_refused_before_the_run(tmp_path: Path) -> None:
-    given = [str(run_folder() / "lr.mkv"), "--ref-stream", str(run_folder() / "hr.mkv")]
+    given = [str(finished_run() / "lr.mkv"), "--ref-stream", str(finished_run() / "hr.mkv")]
     given += ["--report", str(tmp_path / "page.html"), "-o", "s3://bucket/out.mkv"]
     result = CliRunner().invoke(main, ["run", *given])
     assert result.exit_code == 2, (result.output, result.exception)
@@ -147,17 +147,17 @@ def test_a_report_of_a_url_is_refused_before_the_run(tmp_path: Path) -> None:
 
 
 def test_names_of_files_cannot_break_the_page(tmp_path: Path) -> None:
-    folder, evil = run_folder(), "<img src=x onerror=alert(1)>&.mkv"
+    folder, evil = finished_run(), "<img src=x onerror=alert(1)>&.mkv"
     for name, copy in (("out.mkv", evil), ("out.plan.json", f"{Path(evil).stem}.plan.json")):
         (tmp_path / copy).write_bytes((folder / name).read_bytes())
-    pipeline("report", tmp_path / evil, "-o", tmp_path / "page.html")
+    run_pipeline("report", tmp_path / evil, "-o", tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<img src=x" not in text
     assert "&lt;img src=x" in text
 
 
 def test_the_plan_beside_the_output_holds_the_record() -> None:
-    plan = read_plan(run_folder() / "out.plan.json")
+    plan = read_plan(finished_run() / "out.plan.json")
     assert plan.record is not None
     assert plan.record.frames == 15
     assert set(plan.record.busy) == {"decode", "infer", "encode"}
@@ -177,7 +177,7 @@ def row(number: int, psnr: float, borrowed: float) -> Row:
 
 
 def test_frames_worth_looking_at() -> None:
-    plan = read_plan(run_folder() / "out.plan.json")
+    plan = read_plan(finished_run() / "out.plan.json")
     rows = [row(n + 1, p, b) for n, (p, b) in enumerate([(30, 1), (35, 9), (33, 2), (20, 3)])]
     assert chosen(rows, plan) == {
         3: ["median"],

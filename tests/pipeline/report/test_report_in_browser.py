@@ -6,21 +6,28 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.browsing import Browser, chromium, needs_chromium, obstacles, quiet, sync_api
-from tests.support.finished import run_folder
+from tests.support.browsing import (
+    Browser,
+    find_obstacles,
+    needs_chromium,
+    open_quietly,
+    start_chromium,
+    sync_api,
+)
+from tests.support.finished import finished_run
 
 pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[sync_api.Browser]:
-    with chromium() as browser:
+    with start_chromium() as browser:
         yield browser
 
 
 @pytest.fixture
 def browser(started: sync_api.Browser) -> Iterator[Browser]:
-    with quiet(started, run_folder() / "report.html") as opened:
+    with open_quietly(started, finished_run() / "report.html") as opened:
         yield opened
 
 
@@ -169,7 +176,7 @@ def test_nothing_stands_in_the_way_of_readers(browser: Browser, scheme: str) -> 
     page = browser.page()
     page.emulate_media(color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    assert obstacles(page) == []
+    assert find_obstacles(page) == []
 
 
 def test_every_control_has_a_name_and_the_dark_page_is_dark(browser: Browser) -> None:

@@ -18,7 +18,7 @@ from pipeline.cli.main import main
 from pipeline.execution.fusion import fuse
 from pipeline.media.read.probe import probe, scan
 from tests.support import scenes
-from tests.support.scenes import pixels
+from tests.support.scenes import read_views
 
 SIZE = (64, 48)
 
@@ -30,13 +30,15 @@ def lr_of(hr: np.ndarray) -> np.ndarray:
 def write_lr(path: Path, rows: int = 3, cols: int = 3) -> Path:
     for row in range(rows):
         for col in range(cols):
-            scenes.save(path / f"view_{row:02}_{col:02}.png", lr_of(scenes.flowers(row, col)))
+            scenes.save_picture(
+                path / f"view_{row:02}_{col:02}.png", lr_of(scenes.flowers(row, col))
+            )
     return path
 
 
 def write_hr(path: Path, *places: tuple[int, int]) -> Path:
     for row, col in places:
-        scenes.save(path / f"view_{row:02}_{col:02}.png", scenes.flowers(row, col))
+        scenes.save_picture(path / f"view_{row:02}_{col:02}.png", scenes.flowers(row, col))
     return path
 
 
@@ -60,7 +62,7 @@ def test_a_folder_comes_back_with_its_names_and_given_views_untouched(tmp_path: 
     out = tmp_path / "lf_x2"
     names = {file.name for file in lr.iterdir()} | {"lightfield.json"}
     assert {file.name for file in out.iterdir()} == names
-    assert_enlarged(pixels(out), (0, 0), (2, 1))
+    assert_enlarged(read_views(out), (0, 0), (2, 1))
     sidecar = json.loads((out / "lightfield.json").read_text())
     roles = {(v["row"], v["col"]): v["role"] for v in sidecar["views"]}
     assert [place for place, role in roles.items() if role == "reference"] == [(0, 0), (2, 1)]
@@ -101,7 +103,7 @@ def test_sheets_come_back_as_sheets(tmp_path: Path, layout: str) -> None:
     assert converted.exit_code == 0, converted.output
     done = run(tmp_path / "sheet.png", "--ref-stream", hr)
     assert done.exit_code == 0, done.output
-    assert_enlarged(pixels(tmp_path / "sheet_x2.png"), (1, 1))
+    assert_enlarged(read_views(tmp_path / "sheet_x2.png"), (1, 1))
     assert cv2.imread(str(tmp_path / "sheet_x2.png")).shape == (3 * 48, 3 * 64, 3)
 
 
@@ -109,20 +111,20 @@ def test_the_output_may_have_another_layout(tmp_path: Path) -> None:
     lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
     done = run(lr, "--ref-stream", hr, "--to", "quilt")
     assert done.exit_code == 0, done.output
-    assert_enlarged(pixels(tmp_path / "lf_x2_qs3x3a1.333.png"), (0, 0))
+    assert_enlarged(read_views(tmp_path / "lf_x2_qs3x3a1.333.png"), (0, 0))
 
 
 @pytest.mark.parametrize("name", ["q_qs3x3a1.png", "q.png"])
 def test_a_quilt_comes_back_as_one_under_any_name(tmp_path: Path, name: str) -> None:
     hr = write_hr(tmp_path / "hr", (0, 0))
     rows = [np.hstack([lr_of(scenes.flowers(r, c)) for c in range(3)]) for r in (2, 1, 0)]
-    scenes.save(tmp_path / "lf_qs3x3a1.png", np.vstack(rows))
+    scenes.save_picture(tmp_path / "lf_qs3x3a1.png", np.vstack(rows))
     reference = hr / "view_00_00.png"
     arguments = ["--ref-view", "0,0", "-o", tmp_path / name]
     done = run(tmp_path / "lf_qs3x3a1.png", "--ref-stream", reference, *arguments)
     assert done.exit_code == 0, done.output
     # a quilt's views are one row, from the bottom left
-    found = {(c // 3, c % 3, m): v for (_, c, m), v in pixels(tmp_path / name).items()}
+    found = {(c // 3, c % 3, m): v for (_, c, m), v in read_views(tmp_path / name).items()}
     assert_enlarged(found, (0, 0))
 
 
@@ -138,13 +140,13 @@ def test_a_single_picture_serves_the_view_it_shows(
     tmp_path: Path, told: list[str], place: tuple[int, int] | None
 ) -> None:
     lr = write_lr(tmp_path / "lf")
-    picture = scenes.save(tmp_path / "camera.png", scenes.flowers(*(place or (0, 0))))
+    picture = scenes.save_picture(tmp_path / "camera.png", scenes.flowers(*(place or (0, 0))))
     silent = run(lr, "--ref-stream", picture)
     assert silent.exit_code == 2
     assert "--ref-view" in silent.stderr
     done = run(lr, "--ref-stream", picture, *told)
     assert done.exit_code == 0, done.output
-    assert_enlarged(pixels(tmp_path / "lf_x2"), *([place] if place else []))
+    assert_enlarged(read_views(tmp_path / "lf_x2"), *([place] if place else []))
 
 
 def test_the_network_borrows_and_two_references_are_fused(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_the_network_borrows_and_two_references_are_fused(tmp_path: Path) -> Non
         out = tmp_path / f"out{count}"
         done = run(lr, "--ref-stream", hr, "--ref-count", count, "-o", out, engine="torch")
         assert done.exit_code == 0, done.output
-    one, two = (pixels(tmp_path / f"out{count}")[0, 1, 0].astype(float) for count in (1, 2))
+    one, two = (read_views(tmp_path / f"out{count}")[0, 1, 0].astype(float) for count in (1, 2))
     truth = scenes.flowers(0, 1)
     plain = cv2.resize(lr_of(truth), SIZE, interpolation=cv2.INTER_CUBIC)
     assert ((one - truth) ** 2).mean() < 0.5 * ((plain.astype(float) - truth) ** 2).mean()
@@ -288,8 +290,8 @@ def test_a_sheet_too_large_to_be_read_again_is_refused_beforehand(
 
 
 def test_view_options_beside_a_clip_are_refused(tmp_path: Path) -> None:
-    picture = scenes.save(tmp_path / "a.png", lr_of(scenes.flowers(0, 0)))
-    hr = scenes.save(tmp_path / "b.png", scenes.flowers(0, 0))
+    picture = scenes.save_picture(tmp_path / "a.png", lr_of(scenes.flowers(0, 0)))
+    hr = scenes.save_picture(tmp_path / "b.png", scenes.flowers(0, 0))
     refused = run(picture, "--ref-stream", hr, "--ref-view", "0,0")
     assert refused.exit_code == 2
     assert "no light field" in refused.stderr
@@ -329,7 +331,7 @@ def test_cameras_of_unequal_length_have_no_other_layout(tmp_path: Path) -> None:
         times = [0, 24, 48][: 2 if col == 1 else 3]
         frames = [lr_of(scenes.flowers(0, col)) for _ in times]
         write_camera(tmp_path / "rig" / f"cam0_{col}.mp4", frames, times)
-    picture = scenes.save(tmp_path / "hr.png", scenes.flowers(0, 0))
+    picture = scenes.save_picture(tmp_path / "hr.png", scenes.flowers(0, 0))
     for to, name in (("folder", "out"), ("mosaic", "out"), ("h5", "out.h5")):
         told = ("--ref-view", "0,0", "--to", to, "-o", tmp_path / name)
         refused = run(tmp_path / "rig", "--ref-stream", picture, *told)
@@ -355,7 +357,7 @@ def test_a_second_pass_makes_neighbours_agree_and_leaves_nothing_behind(tmp_path
     arguments = ["-o", tmp_path / "twice", "--consistent", "--report", tmp_path / "twice.html"]
     twice = run(lr, "--ref-stream", hr, *arguments, engine="torch")
     assert once.exit_code == twice.exit_code == 0, twice.output
-    first, second = pixels(tmp_path / "once"), pixels(tmp_path / "twice")
+    first, second = read_views(tmp_path / "once"), read_views(tmp_path / "twice")
     np.testing.assert_array_equal(second[0, 0, 0], scenes.flowers(0, 0))
     assert not np.array_equal(first[1, 1, 0], second[1, 1, 0])
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
 from tests.support import scenes
-from tests.support.scenes import pixels
+from tests.support.scenes import read_views
 
 MOMENTS = 3
 
@@ -32,12 +32,12 @@ def write_moments(path: Path) -> Path:
         for row in range(2):
             for col in range(2):
                 name = f"frame_{moment:03}/view_{row:02}_{col:02}.png"
-                scenes.save(path / name, degrade(at(row, col, moment), 2))
+                scenes.save_picture(path / name, degrade(at(row, col, moment), 2))
     return path
 
 
 def assert_enlarged(out: Path, given: set[tuple[int, int, int]]) -> None:
-    found = pixels(out)
+    found = read_views(out)
     assert len(found) == 4 * MOMENTS
     for place, view in found.items():
         hr = at(*place)
@@ -47,7 +47,7 @@ def assert_enlarged(out: Path, given: set[tuple[int, int, int]]) -> None:
 
 def test_a_folder_for_each_moment_comes_back_as_such(tmp_path: Path) -> None:
     lr = write_moments(tmp_path / "lf")
-    scenes.save(tmp_path / "hr" / "frame_001" / "view_00_01.png", at(0, 1, 1))
+    scenes.save_picture(tmp_path / "hr" / "frame_001" / "view_00_01.png", at(0, 1, 1))
     done = run(lr, "--ref-stream", tmp_path / "hr")
     assert done.exit_code == 0, done.output
     out = tmp_path / "lf_x2"
@@ -68,7 +68,7 @@ def test_a_picture_passes_through_only_at_the_moment_it_shows(
     tmp_path: Path, name: str, told: tuple[str, ...], given: set[tuple[int, int, int]]
 ) -> None:
     lr = write_moments(tmp_path / "lf")
-    picture = scenes.save(tmp_path / "hr" / name, at(0, 1, 2))
+    picture = scenes.save_picture(tmp_path / "hr" / name, at(0, 1, 2))
     done = run(lr, "--ref-stream", picture, *told)
     assert done.exit_code == 0, done.output
     assert_enlarged(tmp_path / "lf_x2", given)
@@ -80,8 +80,8 @@ def test_a_picture_passes_through_only_at_the_moment_it_shows(
 def test_sheets_for_each_moment_are_found_by_name(tmp_path: Path) -> None:
     for moment in range(MOMENTS):
         rows = [np.hstack([degrade(at(r, c, moment), 2) for c in range(2)]) for r in range(2)]
-        scenes.save(tmp_path / "lf" / f"shot{moment}.png", np.vstack(rows))
-    picture = scenes.save(tmp_path / "hr" / "shot1.png", at(1, 0, 1))
+        scenes.save_picture(tmp_path / "lf" / f"shot{moment}.png", np.vstack(rows))
+    picture = scenes.save_picture(tmp_path / "hr" / "shot1.png", at(1, 0, 1))
     told = ("--layout", "mosaic", "--grid", "2x2", "--ref-view", "1,0")
     done = run(tmp_path / "lf", "--ref-stream", picture, *told)
     assert done.exit_code == 0, done.output
@@ -90,12 +90,12 @@ def test_sheets_for_each_moment_are_found_by_name(tmp_path: Path) -> None:
 
 def test_evaluation_leaves_out_only_the_moment_that_was_given(tmp_path: Path) -> None:
     lr = write_moments(tmp_path / "lf")
-    scenes.save(tmp_path / "hr" / "frame_001" / "view_00_01.png", at(0, 1, 1))
+    scenes.save_picture(tmp_path / "hr" / "frame_001" / "view_00_01.png", at(0, 1, 1))
     assert run(lr, "--ref-stream", tmp_path / "hr").exit_code == 0
     for moment in range(MOMENTS):
         for row, col in np.ndindex(2, 2):
             name = f"frame_{moment:03}/view_{row:02}_{col:02}.png"
-            scenes.save(tmp_path / "truth" / name, at(row, col, moment))
+            scenes.save_picture(tmp_path / "truth" / name, at(row, col, moment))
     told = ["evaluate", str(tmp_path / "lf_x2"), "--ground-truth", str(tmp_path / "truth")]
     done = CliRunner().invoke(main, [*told, "--plan", str(tmp_path / "lf_x2.plan.json"), "--json"])
     assert done.exit_code == 0, done.output

@@ -21,11 +21,11 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.schema.settings import GridSettings
 from pipeline.tools.convert import convert
 from tests.support import scenes
-from tests.support.scenes import pixels
+from tests.support.scenes import read_views
 
 
 def assert_same(first: Path, second: Path) -> None:
-    a, b = pixels(first), pixels(second)
+    a, b = read_views(first), read_views(second)
     assert a.keys() == b.keys()
     for place in a:
         np.testing.assert_array_equal(a[place], b[place])
@@ -33,7 +33,7 @@ def assert_same(first: Path, second: Path) -> None:
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_way_through_every_layout_loses_nothing(tmp_path: Path, bits: int) -> None:
-    start = scenes.folder(tmp_path / "start", 3, 4, bits=bits, without=((1, 2),), first=3)
+    start = scenes.write_folder(tmp_path / "start", 3, 4, bits=bits, without=((1, 2),), first=3)
     names = {
         "lenslet": "a.png",
         "mosaic": "b.png",
@@ -61,7 +61,7 @@ def test_real_scenes_go_through_every_layout_in_either_direction(
     # the views by plain slicing
     whole, count = stills.load(str(scene)), int(size[0])
     height, width = whole.shape[0] // count, whole.shape[1] // count
-    for (row, col, _), view in pixels(tmp_path / "start").items():
+    for (row, col, _), view in read_views(tmp_path / "start").items():
         tile = whole[row * height : (row + 1) * height, col * width : (col + 1) * width]
         np.testing.assert_array_equal(view, tile)
     ways = ["lenslet", "mosaic", "quilt", "h5"]
@@ -76,8 +76,8 @@ def test_real_scenes_go_through_every_layout_in_either_direction(
 
 def test_a_sequence_goes_through_sheets_and_videos(tmp_path: Path) -> None:
     for moment in range(3):
-        scenes.folder(tmp_path / "lf" / f"frame_{moment:04}", 2, 2 + 0 * moment)
-        scenes.save(
+        scenes.write_folder(tmp_path / "lf" / f"frame_{moment:04}", 2, 2 + 0 * moment)
+        scenes.save_picture(
             tmp_path / "lf" / f"frame_{moment:04}" / "view_01_00.png", scenes.flowers(moment, 7)
         )
     source = tmp_path / "lf"
@@ -131,7 +131,7 @@ def test_the_rate_of_videos_comes_through_other_layouts(tmp_path: Path) -> None:
 
 
 def test_other_names_are_given_where_they_are_asked_for(tmp_path: Path) -> None:
-    source = scenes.folder(tmp_path / "lf", 2, 3)
+    source = scenes.write_folder(tmp_path / "lf", 2, 3)
     convert(str(source), tmp_path / "out", "folder", template="v{col}-{row:03}.png")
     assert (tmp_path / "out" / "v2-001.png").is_file()
     assert_same(source, tmp_path / "out")
@@ -139,13 +139,13 @@ def test_other_names_are_given_where_they_are_asked_for(tmp_path: Path) -> None:
 
 def test_the_sidecar_tells_a_quilt_whose_name_does_not(tmp_path: Path) -> None:
     rows = [np.hstack([scenes.flowers(row, col) for col in range(4)]) for row in range(2)]
-    scenes.save(tmp_path / "q_qs4x2a1.png", np.vstack(rows))
+    scenes.save_picture(tmp_path / "q_qs4x2a1.png", np.vstack(rows))
     convert(str(tmp_path / "q_qs4x2a1.png"), tmp_path / "plain.png", "quilt")
     assert_same(tmp_path / "q_qs4x2a1.png", tmp_path / "plain.png")
 
 
 def test_the_command_says_what_it_wrote_and_never_overwrites(tmp_path: Path) -> None:
-    source = scenes.folder(tmp_path / "lf", 2, 3)
+    source = scenes.write_folder(tmp_path / "lf", 2, 3)
     arguments = ["convert", str(source), "--to", "quilt", "--json"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
@@ -159,7 +159,7 @@ def test_the_command_says_what_it_wrote_and_never_overwrites(tmp_path: Path) -> 
 
 
 def test_an_output_around_or_on_the_input_is_refused(tmp_path: Path) -> None:
-    source = scenes.folder(tmp_path / "a" / "lf", 2, 2)
+    source = scenes.write_folder(tmp_path / "a" / "lf", 2, 2)
     for out in (source, tmp_path / "a"):
         with pytest.raises(InputError, match=r"as output|around the input"):
             convert(str(source), out, "folder", force=True)
@@ -170,7 +170,7 @@ def test_an_output_around_or_on_the_input_is_refused(tmp_path: Path) -> None:
 def test_a_sidecar_of_nonsense_is_refused_in_one_line(
     tmp_path: Path, wrong: dict[str, str]
 ) -> None:
-    source = scenes.folder(tmp_path / "lf", 2, 2)
+    source = scenes.write_folder(tmp_path / "lf", 2, 2)
     convert(str(source), tmp_path / "a.png", "mosaic")
     sidecar = json.loads((tmp_path / "a.lightfield.json").read_text())
     (source / "lightfield.json").write_text(json.dumps(sidecar | wrong))
@@ -199,7 +199,7 @@ def test_names_that_tell_a_grid_tell_the_right_one(
     tmp_path: Path, name: str, crop: str | None, expected: str
 ) -> None:
     size = (14 * 6, 14 * 9, 3) if "eslf" in name else (3 * 6, 4 * 9, 3)
-    sheet = scenes.save(tmp_path / name, np.zeros(size, np.uint8))
+    sheet = scenes.save_picture(tmp_path / name, np.zeros(size, np.uint8))
     clip = open_light_field(sheet, GridSettings(crop_grid=crop))
     assert clip is not None
     assert default_target(clip, None, "_x2").name == expected

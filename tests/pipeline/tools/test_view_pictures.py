@@ -25,7 +25,7 @@ def plane(tmp_path: Path) -> Clip:
     for row in range(3):
         for col in range(3):
             view = scenes.plane(row, col, DISPARITY)
-            scenes.save(tmp_path / "lf" / f"{row}_{col}.png", view)
+            scenes.save_picture(tmp_path / "lf" / f"{row}_{col}.png", view)
     clip = open_light_field(tmp_path / "lf")
     assert clip is not None
     return clip

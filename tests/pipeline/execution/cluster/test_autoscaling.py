@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ray_head import running_head, submit
+from tests.support.ray_head import start_head, submit
 from tests.support.recordings import write_pair
 
 
@@ -15,7 +15,7 @@ from tests.support.recordings import write_pair
 def test_a_run_makes_the_cluster_grow(tmp_path: Path) -> None:
     lr, hr = write_pair(tmp_path)
     chosen = ("--engine", "bicubic", "--segment", "0.4", "--preset", "ultrafast", "--json")
-    with running_head(growing=True) as head:
+    with start_head(growing=True) as head:
         where = (lr, "--ref-stream", hr, "-o", tmp_path / "out.mkv")
         done = submit(head, *where, *chosen, "--workers", "2")
         launched = (head.folder / "session_latest" / "logs" / "monitor.log").read_text()

@@ -25,13 +25,13 @@ from tests.support import DATA
 from tests.support.clips import (
     CLOSED,
     FAST,
+    find_differences,
     make_segments,
     make_video,
     picture,
-    remade,
-    seconds_of,
-    streams_of,
-    whole,
+    read_packets,
+    read_seconds,
+    remake_video,
 )
 
 REAL = ["rotate-buck-bunny.mp4", "sar_2x1.mp4", "edts.mp4", "nasa_13013.mp4", "no_duration.webm"]
@@ -40,12 +40,12 @@ REAL = ["rotate-buck-bunny.mp4", "sar_2x1.mp4", "edts.mp4", "nasa_13013.mp4", "n
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_come_through(tmp_path: Path, name: str) -> None:
     path = DATA / "odd" / name
-    out = remade(path, tmp_path, length=100)
+    out = remake_video(path, tmp_path, length=100)
     # held against libav itself, not against the code under test
-    assert seconds_of(out) == seconds_of(path)
+    assert read_seconds(out) == read_seconds(path)
     video = probe(str(path)).stream_index
-    before = {k: v for k, v in streams_of(path).items() if k[0] != video}
-    after = {k: v for k, v in streams_of(out).items() if k[0] != video}
+    before = {k: v for k, v in read_packets(path).items() if k[0] != video}
+    after = {k: v for k, v in read_packets(out).items() if k[0] != video}
     assert list(after) == list(before)
     assert after == before
     with av.open(str(path)) as one, av.open(str(out)) as two:
@@ -57,23 +57,23 @@ def test_real_files_come_through(tmp_path: Path, name: str) -> None:
         for s, t in zip(one.streams, two.streams, strict=True):
             assert s.metadata.get("language") == t.metadata.get("language")
             assert s.disposition == t.disposition
-    assert whole(probe(str(path)), out) == []
+    assert find_differences(probe(str(path)), out) == []
 
 
 def test_ten_bits_stay_ten_bits(tmp_path: Path) -> None:
     path = DATA / "odd/h265_10bits.mp4"
-    out = remade(path, tmp_path)
-    assert seconds_of(out) == seconds_of(path)
+    out = remake_video(path, tmp_path)
+    assert read_seconds(out) == read_seconds(path)
     with av.open(str(out)) as container:
         assert container.streams.video[0].codec_context.codec_tag == "hvc1"
         assert next(container.decode(video=0)).format.name == "yuv420p10le"
-    assert whole(probe(str(path)), out) == []
+    assert find_differences(probe(str(path)), out) == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_sound_subtitles_chapters_and_fonts_come_along(tmp_path: Path, suffix: str) -> None:
     path = make_video(tmp_path / f"in{suffix}", extras=True)
-    out = remade(path, tmp_path)
+    out = remake_video(path, tmp_path)
     with av.open(str(path)) as one, av.open(str(out)) as two:
         assert two.metadata["title"] == "a title"
         assert [c["metadata"] for c in two.chapters()] == [{"title": "first"}, {"title": "second"}]
@@ -84,22 +84,22 @@ def test_sound_subtitles_chapters_and_fonts_come_along(tmp_path: Path, suffix: s
         fonts = [s.data for s in two.streams if s.type == "attachment"]
         assert fonts == [s.data for s in one.streams if s.type == "attachment"]
         assert len(fonts) == (suffix == ".mkv")
-    before, after = streams_of(path), streams_of(out)
+    before, after = read_packets(path), read_packets(out)
     assert {k for k in before if k[1] != "data"} == {k for k in after if k[1] != "data"}
     for key in before:
         if key[1] in ("audio", "subtitle"):
             assert after[key] == before[key]
-    assert whole(probe(str(path)), out) == []
+    assert find_differences(probe(str(path)), out) == []
 
 
 def test_cover_art_comes_along(tmp_path: Path) -> None:
     path = make_video(tmp_path / "in.mp4", cover=True)
-    out = remade(path, tmp_path)
+    out = remake_video(path, tmp_path)
     with av.open(str(out)) as container:
         art = container.streams.video[1]
         assert art.disposition & Disposition.attached_pic
-    assert streams_of(out)[1, "video"] == streams_of(path)[1, "video"]
-    assert whole(probe(str(path)), out) == []
+    assert read_packets(out)[1, "video"] == read_packets(path)[1, "video"]
+    assert find_differences(probe(str(path)), out) == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
@@ -115,24 +115,24 @@ def test_cover_art_comes_along(tmp_path: Path) -> None:
 )
 def test_times_are_exact(tmp_path: Path, pts: list[int], time_base: Fraction, suffix: str) -> None:
     path = make_video(tmp_path / "in.mp4", pts=pts, time_base=time_base)
-    out = remade(path, tmp_path, name=f"out{suffix}", length=4)
-    assert seconds_of(out) == seconds_of(path)
-    assert seconds_of(out)[0] == pts[0] * time_base
+    out = remake_video(path, tmp_path, name=f"out{suffix}", length=4)
+    assert read_seconds(out) == read_seconds(path)
+    assert read_seconds(out)[0] == pts[0] * time_base
     clip, made = probe(str(path)), probe(str(out))
     assert made.time_base == clip.time_base
     assert scan(made).end_pts == scan(clip).end_pts
-    assert whole(clip, out) == []
+    assert find_differences(clip, out) == []
 
 
 def test_matroska_rounds_to_its_tick_and_says_so(tmp_path: Path) -> None:
     path = make_video(
         tmp_path / "in.mp4", pts=list(range(0, 30030, 1001)), time_base=Fraction(1, 30000)
     )
-    out = remade(path, tmp_path, name="out.mkv")
+    out = remake_video(path, tmp_path, name="out.mkv")
     clip = probe(str(path))
-    for made, wanted in zip(seconds_of(out), seconds_of(path), strict=True):
+    for made, wanted in zip(read_seconds(out), read_seconds(path), strict=True):
         assert abs(made - wanted) <= Fraction(1, 2000)
-    assert whole(clip, out) == []
+    assert find_differences(clip, out) == []
     assert container_notes(clip, out, FAST) == [
         ".mkv keeps times in steps of 1 ms: every time is rounded to the nearest"
     ]
@@ -142,29 +142,29 @@ def test_matroska_rounds_to_its_tick_and_says_so(tmp_path: Path) -> None:
 def test_matroska_keeps_the_end_of_a_variable_rate(tmp_path: Path) -> None:
     pts = [0, 40, 80, 81, 500, 520, 1000, 3000]
     path = make_video(tmp_path / "in.mkv", pts=pts, time_base=Fraction(1, 1000))
-    out = remade(path, tmp_path, length=3)
-    assert seconds_of(out) == seconds_of(path)
-    assert whole(probe(str(path)), out) == []
+    out = remake_video(path, tmp_path, length=3)
+    assert read_seconds(out) == read_seconds(path)
+    assert find_differences(probe(str(path)), out) == []
 
 
 def test_transport_stream_stays_one(tmp_path: Path) -> None:
     path = make_video(tmp_path / "in.ts")
-    out = remade(path, tmp_path)
+    out = remake_video(path, tmp_path)
     assert out.name == "in_x2.ts"
-    assert seconds_of(out) == seconds_of(path)
-    assert whole(probe(str(path)), out) == []
+    assert read_seconds(out) == read_seconds(path)
+    assert find_differences(probe(str(path)), out) == []
 
 
 def test_matroska_ends_when_the_input_does_to_within_its_steps(tmp_path: Path) -> None:
     # the last frame starts 0.34 ms early there, and what it lasts is read 0.67 ms short
     path = tmp_path / "in.mp4"
     path.write_bytes(cut_beginning(DATA / "odd" / "rotate-buck-bunny.mp4", 8, "mp4"))
-    out = remade(path, tmp_path, name="out.mkv")
-    assert whole(probe(str(path)), out) == []
+    out = remake_video(path, tmp_path, name="out.mkv")
+    assert find_differences(probe(str(path)), out) == []
 
 
 def test_decode_times_rise_across_segment_borders(tmp_path: Path) -> None:
-    out = remade(make_video(tmp_path / "in.mp4"), tmp_path, length=7)
+    out = remake_video(make_video(tmp_path / "in.mp4"), tmp_path, length=7)
     with av.open(str(out)) as container:
         packets = [p for p in container.demux(video=0) if p.size]
     assert all(a.dts < b.dts for a, b in pairwise(packets))  # type: ignore[operator]
@@ -175,7 +175,7 @@ def test_decode_times_rise_across_segment_borders(tmp_path: Path) -> None:
 
 def test_sound_lies_beside_its_picture_in_the_file(tmp_path: Path) -> None:
     path = make_video(tmp_path / "in.mp4", extras=True)
-    out = remade(path, tmp_path)
+    out = remake_video(path, tmp_path)
     with av.open(str(out)) as container:
         places = sorted(
             (p.pos, p.dts * p.time_base)
@@ -192,10 +192,10 @@ def test_a_part_of_the_input_takes_its_part_of_the_sound(tmp_path: Path) -> None
     files = make_segments(clip, FAST, tmp_path, length=10)[1:3]
     out = tmp_path / "out.mp4"
     assemble(clip, files, out, FAST)
-    assert seconds_of(out) == [Fraction(n, 25) for n in range(10, 30)]
+    assert read_seconds(out) == [Fraction(n, 25) for n in range(10, 30)]
     part = type(index)(pts=index.pts[10:30], keys=[], end_pts=index.pts[30])
     assert differences(clip, part, out, 96, 64) == []
-    before, after = streams_of(path)[1, "audio"], streams_of(out)[1, "audio"]
+    before, after = read_packets(path)[1, "audio"], read_packets(out)[1, "audio"]
     assert 0 < len(after) < len(before)
     assert b"".join(after) in b"".join(before)
     with av.open(str(out)) as container:
@@ -225,8 +225,8 @@ def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:
     assert any("subtitle subrip (eng)" in note for note in notes)
     assert any("attachment" in note for note in notes)
     assert len(notes) == 2
-    out = remade(tmp_path / "in.mkv", tmp_path, name="out.mp4")
-    assert whole(clip, out) == []
+    out = remake_video(tmp_path / "in.mkv", tmp_path, name="out.mp4")
+    assert find_differences(clip, out) == []
 
 
 def test_what_is_lost_of_the_picture_is_named(tmp_path: Path) -> None:

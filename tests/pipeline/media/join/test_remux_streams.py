@@ -19,12 +19,12 @@ from tests.support.clips import (
     FAST,
     HEIGHT,
     WIDTH,
+    find_differences,
     make_segments,
     make_video,
     picture,
-    remade,
-    streams_of,
-    whole,
+    read_packets,
+    remake_video,
 )
 
 QUIET_X265 = {"x265-params": "log-level=none:pools=1"}
@@ -41,10 +41,10 @@ def test_a_transport_streams_sound_goes_into_other_containers(tmp_path: Path, na
     path = make_video(tmp_path / "in.mp4", extras=True)
     joined = tmp_path / "in.ts"
     joined.write_bytes(cut_beginning(path, 40, "mpegts"))
-    out = remade(joined, tmp_path, name=name)
+    out = remake_video(joined, tmp_path, name=name)
     clip = probe(str(joined))
-    assert whole(clip, out) == []
-    assert [key for key in streams_of(out) if key[1] == "audio"]
+    assert find_differences(clip, out) == []
+    assert [key for key in read_packets(out) if key[1] == "audio"]
     np.testing.assert_array_equal(samples_of(out), samples_of(joined))
 
 
@@ -66,8 +66,8 @@ def test_the_last_of_the_sound_comes_through(tmp_path: Path, codec: str, name: s
         frame = av.AudioFrame.from_ndarray(wave, format=layout, layout="mono")
         frame.sample_rate, frame.pts = 48000, 0
         container.mux([*sound.encode(frame), *sound.encode(None), *video.encode(None)])
-    out = remade(path, tmp_path, name=name)
-    assert whole(probe(str(path)), out) == []
+    out = remake_video(path, tmp_path, name=name)
+    assert find_differences(probe(str(path)), out) == []
     np.testing.assert_array_equal(samples_of(out), samples_of(path))
 
 
@@ -91,8 +91,8 @@ def test_a_transport_streams_second_programme_goes_into_other_containers(
                 if packet.size:
                     packet.stream = copy
                     target.mux(packet)
-    out = remade(joined, tmp_path, name=name)
-    assert whole(probe(str(joined)), out) == []
+    out = remake_video(joined, tmp_path, name=name)
+    assert find_differences(probe(str(joined)), out) == []
     assert pictures_of(out) == pictures_of(joined)
 
 
@@ -119,7 +119,7 @@ def test_a_part_before_the_sound_begins_is_whole_without_it(tmp_path: Path, name
     part = FrameIndex(pts=index.pts[:10], keys=index.keys[:1], end_pts=index.pts[10])
     assemble(clip, make_segments(clip, FAST, tmp_path, length=10)[:1], out, FAST)
     assert differences(clip, part, out, clip.width, clip.height) == []
-    assert whole(clip, remade(path, tmp_path, name=f"whole-{name}")) == []
+    assert find_differences(clip, remake_video(path, tmp_path, name=f"whole-{name}")) == []
 
 
 def test_pcm_in_mp4_is_said_to_be_unknown_to_players(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.clip import Clip
-from tests.support.clips import FAST, make_segments, make_video, remade, whole
+from tests.support.clips import FAST, find_differences, make_segments, make_video, remake_video
 
 
 def drop_frame(clip: Clip, folder: Path) -> Path:
@@ -21,7 +21,7 @@ def drop_frame(clip: Clip, folder: Path) -> Path:
 
 
 def other_sound(clip: Clip, folder: Path) -> Path:
-    out = remade(Path(clip.path), folder, name="bad.mp4")
+    out = remake_video(Path(clip.path), folder, name="bad.mp4")
     with av.open(str(out)) as container:
         packet = [p for p in container.demux(audio=1) if p.size][5]
     assert packet.pos is not None
@@ -40,7 +40,7 @@ def no_sound(clip: Clip, folder: Path) -> Path:
 
 def no_chapters(clip: Clip, folder: Path) -> Path:
     path = make_video(folder / "plain.mkv")
-    return remade(path, folder, name="bad.mp4")
+    return remake_video(path, folder, name="bad.mp4")
 
 
 def other_tags(clip: Clip, folder: Path) -> Path:
@@ -52,14 +52,14 @@ def other_tags(clip: Clip, folder: Path) -> Path:
 
 
 def cut_off(clip: Clip, folder: Path) -> Path:
-    out = remade(Path(clip.path), folder, name="bad.mp4")
+    out = remake_video(Path(clip.path), folder, name="bad.mp4")
     out.write_bytes(out.read_bytes()[:3000])
     return out
 
 
 def shifted(clip: Clip, folder: Path) -> Path:
     late = make_video(folder / "late.mp4", pts=[0, 1, 2, 3, 4, 6, *range(7, 41)], extras=True)
-    return remade(late, folder, name="bad.mp4")
+    return remake_video(late, folder, name="bad.mp4")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_every_unfaithful_output_is_found(
     tmp_path: Path, spoil: Callable[[Clip, Path], Path], says: list[str]
 ) -> None:
     clip = probe(str(make_video(tmp_path / "in.mp4", extras=True)))
-    found = whole(clip, spoil(clip, tmp_path))
+    found = find_differences(clip, spoil(clip, tmp_path))
     for expected in says:
         assert any(line.startswith(expected) for line in found), found
 
@@ -87,5 +87,5 @@ def test_every_unfaithful_output_is_found(
 def test_another_size_and_rotation_are_found(tmp_path: Path) -> None:
     path = make_video(tmp_path / "in.mp4")
     turned = probe(str(path)).model_copy(update={"rotation": 90})
-    found = differences(turned, scan(turned), remade(path, tmp_path), 192, 128)
+    found = differences(turned, scan(turned), remake_video(path, tmp_path), 192, 128)
     assert found == ["size is (96, 64), expected (192, 128)", "rotation is 0, expected 90"]

@@ -15,7 +15,7 @@ from pipeline.errors import MediaError
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
 from tests.support import DATA
-from tests.support.clips import OPEN, make_audio, make_video, picture, seconds_of
+from tests.support.clips import OPEN, make_audio, make_video, picture, read_seconds
 
 REAL = [*sorted(DATA.glob("odd/*")), DATA / "big_buck_bunny_720p.mp4"]
 
@@ -24,7 +24,7 @@ REAL = [*sorted(DATA.glob("odd/*")), DATA / "big_buck_bunny_720p.mp4"]
 def test_scan_lists_exactly_the_frames_that_the_decoder_gives(path: Path) -> None:
     clip = probe(str(path))
     index = scan(clip)
-    assert [pts * clip.time_base for pts in index.pts] == seconds_of(path)
+    assert [pts * clip.time_base for pts in index.pts] == read_seconds(path)
     assert set(index.keys) <= set(index.pts)
     assert index.keys[0] == index.pts[0]
     assert index.end_pts > index.pts[-1]
@@ -55,7 +55,7 @@ def test_scan_skips_what_an_edit_list_hides(tmp_path: Path) -> None:
     # times before 0 are cut off by the edit list which the muxer writes
     path = make_video(tmp_path / "a.mp4", pts=list(range(-5, 35)))
     clip = probe(str(path))
-    assert [pts * clip.time_base for pts in scan(clip).pts] == seconds_of(path)
+    assert [pts * clip.time_base for pts in scan(clip).pts] == read_seconds(path)
     assert len(scan(clip).pts) == 35
 
 
