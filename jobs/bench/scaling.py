@@ -128,7 +128,7 @@ def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
         finally:
             pool.stop()
         assert ended == [("", None)], ended
-        ledger.remove()
+        ledger.remove_run_folder()
 
     return {
         "workers": workers,

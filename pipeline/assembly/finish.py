@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.assembly.views import join_views, view_differences
 from pipeline.errors import InputError, PipelineError, StageError, VerificationError, first_line
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.durable import publish, sync, write_atomically
+from pipeline.ledger.durable import fsync_tree, publish_output, write_atomically
 from pipeline.ledger.ledger import Ledger
 from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.join import sequence
@@ -54,7 +54,7 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
     plan, output = ledger.plan, ledger.output
     # the name keeps its suffix: FFmpeg chooses the container by it
     finished = ledger.folder.path / f"assembled{output.suffix}"
-    files = ledger.files()
+    files = ledger.committed_files()
     views = plan.input.grid is not None
     with _one_line("assemble"):
         _join(plan, files, finished)
@@ -65,17 +65,17 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         raise VerificationError(f"the finished output differs from the input: {listed}{more}")
     with _one_line("publish"):
-        sync(finished)
+        fsync_tree(finished)
         if plan.output_url:
             _upload(ledger, finished, force=force)
             return plan_place(ledger)
         with interrupts.held():
-            ledger.announce(finished)
+            ledger.announce_output(finished)
             write_atomically(plan_path(output), plan_lines(plan))
             if views:
                 publish_sidecar(finished, output)
-            publish(finished, output, ledger.folder.path, force=force)
-            ledger.remove()
+            publish_output(finished, output, ledger.folder.path, force=force)
+            ledger.remove_run_folder()
     return plan_place(ledger)
 
 
@@ -102,12 +102,12 @@ def _differences(plan: Plan, files: list[Path], finished: Path) -> list[str]:
 def _upload(ledger: Ledger, finished: Path, *, force: bool) -> None:
     """Publish at a URL: what is interrupted here leaves nothing there."""
     url = ledger.plan.output_url
-    if not force and transfer.find(url) is not None:
+    if not force and transfer.find_file(url) is not None:
         raise InputError(f"{url} appeared during the run; move it away, or use --force")
-    ledger.announce(finished)
-    transfer.write(plan_place(ledger), dump_plan(ledger.plan).encode())
-    transfer.upload(finished, url)
-    ledger.remove()
+    ledger.announce_output(finished)
+    transfer.write_bytes(plan_place(ledger), dump_plan(ledger.plan).encode())
+    transfer.upload_file(finished, url)
+    ledger.remove_run_folder()
 
 
 @contextmanager

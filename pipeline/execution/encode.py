@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.execution.task import SegmentTask, StagePosition
-from pipeline.ledger.run_folder import RunFolder, Written
+from pipeline.ledger.run_folder import RunFolder, WrittenSegment
 from pipeline.lightfield.intermediate import Storage
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pixels import Pixels
@@ -30,7 +30,7 @@ class EncodeStage:
         self.where.at(pts)
         if self._writer is None:
             plan, clip = self._plan, self._storage.clip(pts)
-            self._attempt = self._folder.attempt(segment)
+            self._attempt = self._folder.new_attempt(segment)
             self._writer = SegmentWriter(
                 self._attempt, clip, plan.encoding, plan.width, plan.height
             )
@@ -46,7 +46,7 @@ class EncodeStage:
         assert self._writer is not None
         assert self._attempt is not None
         self._writer.close()
-        written = Written(
+        written = WrittenSegment(
             segment=task.segment.index,
             frames=len(self._pts),
             first_pts=self._pts[0],

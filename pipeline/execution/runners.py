@@ -49,7 +49,8 @@ def run_inline(ledger: Ledger, engine: Engine, progress: Reporter) -> dict[str, 
     before = frames_committed(ledger)
     with SegmentWorker(plan_header(plan), ledger.folder, engine) as worker:
         segments = {
-            worker.submit(task): task.segment.index for task in tasks_for(plan, ledger.todo())
+            worker.submit(task): task.segment.index
+            for task in tasks_for(plan, ledger.pending_segments())
         }
         pending = set(segments)
         while pending:
@@ -58,7 +59,7 @@ def run_inline(ledger: Ledger, engine: Engine, progress: Reporter) -> dict[str, 
             for future in sorted(done, key=lambda future: segments[future]):
                 error = future.exception()
                 if error is None:
-                    ledger.add(future.result())
+                    ledger.add_record(future.result())
                 else:
                     failures.append(error)
             if failures:

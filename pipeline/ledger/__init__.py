@@ -1,1 +1,1 @@
-"""The run folder: which segments are done, and durable writes."""
+"""The run folder: committed segments, the proof of each, and durable writes."""

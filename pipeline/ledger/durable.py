@@ -1,4 +1,4 @@
-"""Durable writes: files and folders that appear whole or not at all."""
+"""Durable writes: a file or folder appears completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 
-ATTEMPT_PREFIX = "attempt-"
+ATTEMPT_PREFIX = "attempt-"  # begins the name of every file that is not committed yet
+_REMOVAL_ATTEMPTS = 6
 
 
 def fsync(path: Path) -> None:
-    """Force a file or a folder's entries onto the disk."""
+    """Force a file, or the entries of a folder, onto the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -24,9 +25,17 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+def fsync_tree(path: Path) -> None:
+    """Force a file, or a folder with everything below it, onto the disk."""
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            fsync(file)
+    fsync(path)
+
+
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write `text`, or its pieces, to `path`: a reader sees the old file or the whole new one."""
-    # not longer than the name beside it may be
+    """Write `text`, or its pieces, to `path`. Readers see the old file or the complete new one."""
+    # the temporary name ignores that of `path`, which may already be as long as a name can be
     temporary = path.with_name(f"{ATTEMPT_PREFIX}{uuid.uuid4().hex}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -39,60 +48,63 @@ def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     fsync(path.parent)
 
 
+def remove_path(path: Path) -> None:
+    """Delete a file, a link, or a folder with everything in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def remove_folder(path: Path) -> None:
-    """Delete a folder into which a late copy of a segment may still be writing."""
-    for _ in range(5):
+    """Delete a folder into which a late attempt at a segment may still be writing."""
+    for attempt in range(1, _REMOVAL_ATTEMPTS + 1):
         try:
-            return shutil.rmtree(path)
+            shutil.rmtree(path)
+            return
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
+            if error.errno != errno.ENOTEMPTY or attempt == _REMOVAL_ATTEMPTS:
                 raise
-    shutil.rmtree(path)
 
 
 def sha256(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
+    """Return the SHA-256 digest of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_digest(path: Path) -> str:
-    """Return a digest of a file, or of the names and content of all files in a folder."""
+    """Return a digest of a file, or of the names and contents of all files in a folder."""
     if path.is_file():
         return sha256(path)
+
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-    listed = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
-    return hashlib.sha256("".join(listed).encode()).hexdigest()
+    lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def sync(path: Path) -> None:
-    """Force a file, or a folder with all it holds, onto the disk."""
-    for file in sorted(path.rglob("*")) if path.is_dir() else ():
-        fsync(file)
-    fsync(path)
+def is_empty_folder(path: Path) -> bool:
+    """Return whether `path` is an empty folder, which another folder can replace in one step."""
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
-def is_empty(folder: Path) -> bool:
-    """Tell whether this is an empty folder: another is renamed over it in one step."""
-    return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
+    """Rename the finished file or folder to `output`; an old output moves to the folder `spare`.
 
-
-def publish(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
-    """Rename the finished file or folder to its place; `spare` takes what it replaces.
-
-    Raises InputError where something is there and `force` is not given.
+    Raises InputError if `output` exists and `force` is False.
     """
-    if os.path.lexists(output) and not (finished.is_dir() and is_empty(output)):
-        if not force:
-            raise InputError(f"{output} appeared during the run; move it away, or use --force")
-        if output.is_dir() or finished.is_dir():
-            # a folder cannot be replaced in one step: the old one waits in the run folder
-            replaced = spare / "replaced"
-            output.rename(replaced)
-            finished.rename(output)
-            link = replaced.is_symlink()
-            shutil.rmtree(replaced) if replaced.is_dir() and not link else replaced.unlink()
-            fsync(output.parent)
-            return
-    finished.replace(output)
+    exists = os.path.lexists(output) and not (finished.is_dir() and is_empty_folder(output))
+    if exists and not force:
+        raise InputError(
+            f"{output} appeared during the run; move it away, or try --force to replace it"
+        )
+
+    if exists and (output.is_dir() or finished.is_dir()):
+        # A folder cannot be replaced in one step, so the old output waits in the run folder.
+        replaced = spare / "replaced"
+        output.rename(replaced)
+        finished.rename(output)
+        remove_path(replaced)
+    else:
+        finished.replace(output)
     fsync(output.parent)

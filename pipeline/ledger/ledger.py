@@ -1,16 +1,16 @@
-"""The run folder beside the output: which segments are done, and the proof of it.
+"""The run folder beside the output, which records the committed segments.
 
     .{output name}.run/
-        lock                     held while a run is working here
-        plan.json                what the segments were made for
-        segments/00003-*.nut     a committed segment, moved into place when it was on disk
-        segments/00003.json      its record, written last, which names the file
+        lock                     held by the run that works here
+        plan.json                the plan that the segments belong to
+        segments/00003-*.nut     a committed segment, moved into place once it was on disk
+        segments/00003.json      its record, which is written last and names the file
         segments/attempt-*       work that was never committed
+        publishing.json          the digest of the file that is about to become the output
 
-        publishing.json          which file is about to become the output
-
-A valid record (same plan, file there, same sha256) means done; nothing else does. Every attempt has
-a name of its own, so two that end at once disturb each other as little as a killed one.
+Only a valid record proves that a segment is done: it names the same plan, and a file that exists
+with the recorded SHA-256. Every attempt has a unique name, so two attempts that finish at the same
+time do not interfere.
 """
 
 from __future__ import annotations
@@ -27,31 +27,35 @@ from pipeline.ledger.durable import (
     ATTEMPT_PREFIX,
     content_digest,
     remove_folder,
+    remove_path,
     sha256,
     write_atomically,
 )
-from pipeline.ledger.run_folder import RunFolder, record_fits, run_folder_of, stored_plan
+from pipeline.ledger.mirror import PLAN, PUBLISHING
+from pipeline.ledger.run_folder import (
+    RunFolder,
+    read_stored_plan,
+    record_fits,
+    run_folder_of,
+)
 from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.plan_file import plan_lines
 
-PUBLISHING = "publishing.json"
-"""Digest of the file or folder that is being renamed to the output."""
-
 
 class Ledger:
-    """The locked run folder of one output; a context manager which holds the lock."""
+    """The locked run folder of one output; a context manager that holds the lock."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.output = Path(plan.output).absolute()
-        there = mirror.mirror_of(plan.output_url) if plan.output_url else ""
-        self.folder = RunFolder(run_folder_of(self.output), plan.digest(), there)
+        url = mirror.mirror_url(plan.output_url) if plan.output_url else ""
+        self.folder = RunFolder(run_folder_of(self.output), plan.digest(), url)
         self.note: str | None = None
-        """What was found and thrown away, for the user; None when there was nothing to say."""
+        """What was found and discarded, in words for the user; None if nothing was."""
         self.records: dict[int, SegmentRecord] = {}
-        """Committed segments by index."""
+        """Records of the committed segments, by index."""
         self.resumed = 0
-        """Segments that were already committed when the ledger was opened."""
+        """Number of segments that were already committed when the ledger was opened."""
         self._lock = FileLock(self.folder.path / "lock")
 
     def __enter__(self) -> Ledger:
@@ -70,73 +74,81 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         try:
-            # a run that committed nothing has nothing to resume: leave no trace of it
+            # a run without any committed segment has nothing to resume, and leaves no trace
             if self.folder.path.exists() and not any(self.folder.segments.glob("[0-9]*.json")):
-                self.remove()
+                self.remove_run_folder()
         finally:
             self._lock.release()
 
-    def announce(self, finished: Path) -> None:
-        """Write down what is about to become the output, in case this process dies in the act."""
+    def pending_segments(self) -> list[int]:
+        """Return the indices of the segments that are not committed, in order."""
+        return [s.index for s in self.plan.segments if s.index not in self.records]
+
+    def add_record(self, record: SegmentRecord) -> None:
+        """Register a segment that a worker has just committed."""
+        self.records[record.segment] = record
+
+    def fetch_segment(self, segment: int) -> None:
+        """Download a segment that another machine committed to the mirror."""
+        if self.folder.mirror and not self.folder.record_path(segment).exists():
+            mirror.pull_segment(
+                self.folder.mirror, segment, self.folder.segments, self.folder.digest
+            )
+
+    def committed_files(self) -> list[Path]:
+        """Return the segment files in presentation order.
+
+        Raises StageError if a segment is missing, or if its file has changed since the commit,
+        which may be hours ago.
+        """
+        if missing := self.pending_segments():
+            raise StageError(
+                f"assemble: {len(missing)} of {len(self.plan.segments)} segments are missing, "
+                f"first {missing[0]}; run the same command again"
+            )
+
+        for segment, record in sorted(self.records.items()):
+            file = self.folder.segment_path(record)
+            # The record on disk may be another one: a second attempt, equally good, may have
+            # replaced it since.
+            if not file.exists() or sha256(file) != record.sha256:
+                raise StageError(
+                    f"assemble: the file of segment {segment} changed after it was committed; "
+                    "run the same command again to make the segment again"
+                )
+        return [self.folder.segment_path(self.records[s.index]) for s in self.plan.segments]
+
+    def announce_output(self, finished: Path) -> None:
+        """Store the digest of the output to be published, in case this process dies meanwhile."""
         digest = content_digest(finished)
         write_atomically(self.folder.path / PUBLISHING, digest)
         if self.folder.mirror:
-            mirror.announce(self.folder.mirror, digest)
+            mirror.announce_output(self.folder.mirror, digest)
 
-    def published(self) -> bool:
-        """Return whether a run of this very plan was killed after it had published the output."""
+    def is_published(self) -> bool:
+        """Return whether a run of this plan was killed after it had published the output."""
         if self.folder.mirror:
-            return mirror.published(self.folder.mirror, self.plan.output_url)
+            return mirror.is_published(self.folder.mirror, self.plan.output_url)
+
         try:
             expected = (self.folder.path / PUBLISHING).read_text(encoding="utf-8")
         except FileNotFoundError:
             return False
         return self.output.exists() and content_digest(self.output) == expected
 
-    def todo(self) -> list[int]:
-        """Return the indices of the segments that are not committed, in order."""
-        return [s.index for s in self.plan.segments if s.index not in self.records]
-
-    def add(self, record: SegmentRecord) -> None:
-        """Note a segment which a worker has just committed."""
-        self.records[record.segment] = record
-
-    def files(self) -> list[Path]:
-        """Return the committed segment files in presentation order; all must be there and sound.
-
-        They are looked at once more: hours may lie between a commit and the joining.
-        """
-        if missing := self.todo():
-            raise StageError(
-                f"assemble: {len(missing)} of {len(self.plan.segments)} segments are missing, "
-                f"first {missing[0]}; run the same command again"
-            )
-        for segment, record in sorted(self.records.items()):
-            file = self.folder.segment_file(record)
-            # not its record on disk: a second attempt, as good, may have written its own since
-            if not file.exists() or sha256(file) != record.sha256:
-                raise StageError(
-                    f"assemble: segment {segment} is not what was committed, its file was changed "
-                    "since; run the same command again to do it anew"
-                )
-        return [self.folder.segment_file(self.records[s.index]) for s in self.plan.segments]
-
-    def remove(self) -> None:
-        """Delete the run folder; only the lock inside it is still held."""
+    def remove_run_folder(self) -> None:
+        """Delete the run folder. The lock inside it stays held until the ledger is closed."""
+        # The largest files go first. PUBLISHING, which proves to a later run that this one was
+        # complete, goes last.
         if self.folder.segments.exists():
-            # first what is large; what tells a later run that this one was complete, last
             remove_folder(self.folder.segments)
         for path in self._leftovers():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_path(path)
         (self.folder.path / PUBLISHING).unlink(missing_ok=True)
         remove_folder(self.folder.path)
-        if self.folder.mirror:
-            mirror.clear(self.folder.mirror)
 
-    def fetch(self, segment: int) -> None:
-        """Bring a segment here that another machine committed at the mirror."""
-        if self.folder.mirror and not self.folder.record_file(segment).exists():
-            mirror.pull(self.folder.mirror, segment, self.folder.segments, self.folder.digest)
+        if self.folder.mirror:
+            mirror.clear_mirror(self.folder.mirror)
 
     def _acquire(self) -> None:
         if not self.output.parent.is_dir():
@@ -159,36 +171,10 @@ class Ledger:
             ) from None
 
     def _open(self) -> None:
-        plan_file = self.folder.path / "plan.json"
-        useless = 0
         try:
-            if plan_file.exists():
-                self._discard_stale()
-            self.folder.segments.mkdir(exist_ok=True)
-            for stale in (*self.folder.segments.glob(f"{ATTEMPT_PREFIX}*"), *self._leftovers()):
-                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-            if not plan_file.exists():
-                write_atomically(plan_file, plan_lines(self.plan, secrets=True))
-            if self.folder.mirror and not mirror.open_mirror(self.folder.mirror, self.plan):
-                mirror.pull_all(self.folder.mirror, self.folder.segments, self.folder.digest)
-            for segment in self.plan.segments:
-                record = self.folder.record(segment.index)
-                if record is not None and record_fits(record, segment):
-                    self.records[segment.index] = record
-                elif self.folder.record_file(segment.index).exists():
-                    useless += 1
-                    self.folder.record_file(segment.index).unlink()
-                    if self.folder.mirror:
-                        mirror.discard(self.folder.mirror, segment.index)
-            if useless and self.note is None:
-                self.note = (
-                    f"{useless} segments of an unfinished run of {self.output.name} are broken or "
-                    "of another version, and are done again"
-                )
-            named = {record.file for record in self.records.values()}
-            for orphan in self.folder.segments.glob("*.nut"):
-                if orphan.name not in named:
-                    orphan.unlink()
+            self._prepare_folder()
+            self._read_records()
+            self._remove_orphans()
         except OSError as error:
             raise PipelineError(
                 f"cannot use the run folder {self.folder.path}: {error.strerror}; "
@@ -196,20 +182,63 @@ class Ledger:
             ) from None
         self.resumed = len(self.records)
 
+    def _prepare_folder(self) -> None:
+        """Leave only the segments of this plan in the run folder, those of the mirror included."""
+        plan_file = self.folder.path / PLAN
+        if plan_file.exists():
+            self._discard_other_plan()
+
+        self.folder.segments.mkdir(exist_ok=True)
+        for stale in (*self.folder.segments.glob(f"{ATTEMPT_PREFIX}*"), *self._leftovers()):
+            remove_path(stale)
+
+        if not plan_file.exists():
+            write_atomically(plan_file, plan_lines(self.plan, secrets=True))
+        if self.folder.mirror and not mirror.claim_mirror(self.folder.mirror, self.plan):
+            mirror.pull_segments(self.folder.mirror, self.folder.segments, self.folder.digest)
+
+    def _read_records(self) -> None:
+        """Read the records of the plan's segments, and delete those that prove nothing."""
+        broken = 0
+        for segment in self.plan.segments:
+            record = self.folder.read_record(segment.index)
+            if record is not None and record_fits(record, segment):
+                self.records[segment.index] = record
+            elif self.folder.record_path(segment.index).exists():
+                broken += 1
+                self.folder.record_path(segment.index).unlink()
+                if self.folder.mirror:
+                    mirror.remove_record(self.folder.mirror, segment.index)
+
+        if broken and self.note is None:
+            self.note = (
+                f"{broken} segments of an unfinished run of {self.output.name} are broken or come "
+                "from another version, and are made again"
+            )
+
+    def _remove_orphans(self) -> None:
+        """Delete the segment files that no record names."""
+        named = {record.file for record in self.records.values()}
+        for file in self.folder.segments.glob("*.nut"):
+            if file.name not in named:
+                file.unlink()
+
     def _leftovers(self) -> list[Path]:
         """Return what an interrupted plan write or assembly left in the run folder."""
-        keep = {"lock", "plan.json", "segments", PUBLISHING}
-        return [path for path in self.folder.path.iterdir() if path.name not in keep]
+        known = {"lock", PLAN, "segments", PUBLISHING}
+        return [path for path in self.folder.path.iterdir() if path.name not in known]
 
-    def _discard_stale(self) -> None:
-        found = stored_plan(self.output)
-        if found is not None and found.digest() == self.folder.digest:
+    def _discard_other_plan(self) -> None:
+        """Delete plan and segments of an unfinished run with other settings."""
+        stored = read_stored_plan(self.output)
+        if stored is not None and stored.digest() == self.folder.digest:
             return
+
         done = len(list(self.folder.segments.glob("[0-9]*.json")))
         if self.folder.segments.exists():
             shutil.rmtree(self.folder.segments)
         (self.folder.path / PUBLISHING).unlink(missing_ok=True)
-        (self.folder.path / "plan.json").unlink()
+        (self.folder.path / PLAN).unlink()
         self.note = (
             f"an unfinished run of {self.output.name} with other settings was discarded "
             f"({done} segments)"

@@ -1,8 +1,8 @@
-"""The run folder at a URL: segments and records go there as they are committed, and come back.
+"""The run folder at a URL: committed segments are uploaded to it and can be downloaded again.
 
 <folder of OUT>/.<name of OUT>.run/plan.json
-                                   00003-*.nut   uploaded first, in one piece
-                                   00003.json    its record, which makes it count
+                                   00003-*.nut   a segment, uploaded first and in one piece
+                                   00003.json    its record, which makes the segment count
 """
 
 from __future__ import annotations
@@ -17,28 +17,32 @@ from pipeline.remote import transfer
 from pipeline.schema.plan import Plan, SegmentRecord
 
 PLAN = "plan.json"
-PUBLISHING = "publishing.json"
+PUBLISHING = "publishing.json"  # digest of the file or folder that is about to become the output
 
 
-def mirror_of(url: str) -> str:
-    """Return the URL of the run folder that belongs to the output `url`."""
-    folder, _, name = url.rpartition("/")
+def mirror_url(output_url: str) -> str:
+    """Return the URL of the run folder that belongs to an output."""
+    folder, _, name = output_url.rpartition("/")
     return f"{folder}/.{name}.run"
 
 
-def push(mirror: str, segment: Path, record: SegmentRecord) -> SegmentRecord:
-    """Upload a committed segment, then its record; another attempt's valid record stays."""
-    name = f"{record.segment:05d}.json"
-    if (first := stored_record(mirror, record.segment, record.plan)) is not None:
+def push_segment(mirror: str, segment: Path, record: SegmentRecord) -> SegmentRecord:
+    """Upload a committed segment and its record, and return the record that counts.
+
+    The record of an earlier attempt remains valid: then nothing is uploaded.
+    """
+    first = read_record(mirror, record.segment, record.plan)
+    if first is not None:
         return first
-    transfer.upload(segment, join_url(mirror, segment.name))
-    transfer.write(join_url(mirror, name), record.model_dump_json().encode())
+
+    transfer.upload_file(segment, join_url(mirror, segment.name))
+    transfer.write_bytes(_record_url(mirror, record.segment), record.model_dump_json().encode())
     return record
 
 
-def stored_record(mirror: str, segment: int, digest: str) -> SegmentRecord | None:
-    """Return a segment's record there, None if there is none for this plan."""
-    content = transfer.read(join_url(mirror, f"{segment:05d}.json"))
+def read_record(mirror: str, segment: int, digest: str) -> SegmentRecord | None:
+    """Return a segment's record, or None if the mirror has none for the plan of this digest."""
+    content = transfer.read_bytes(_record_url(mirror, segment))
     try:
         record = SegmentRecord.model_validate_json(content or b"")
     except ValidationError:
@@ -46,68 +50,74 @@ def stored_record(mirror: str, segment: int, digest: str) -> SegmentRecord | Non
     return record if (record.segment, record.plan) == (segment, digest) else None
 
 
-def discard(mirror: str, segment: int) -> None:
-    """Delete a record whose segment proved to be broken, so that another takes its place."""
-    transfer.remove(join_url(mirror, f"{segment:05d}.json"))
+def remove_record(mirror: str, segment: int) -> None:
+    """Delete the record of a segment that proved to be broken."""
+    transfer.remove_file(_record_url(mirror, segment))
 
 
-def pull(mirror: str, segment: int, segments: Path, digest: str) -> None:
-    """Bring a committed segment and its record here; the record tells whether both are sound."""
-    record = stored_record(mirror, segment, digest)
+def pull_segment(mirror: str, segment: int, segments: Path, digest: str) -> None:
+    """Download a committed segment and its record, which proves whether both are intact."""
+    record = read_record(mirror, segment, digest)
     if record is None or "/" in record.file:
         return
-    found = transfer.find(join_url(mirror, record.file))
+
+    found = transfer.find_file(join_url(mirror, record.file))
     if found is None:
         return
-    transfer.download(found, segments / record.file)
+    transfer.download_file(found, segments / record.file)
     (segments / f"{segment:05d}.json").write_text(record.model_dump_json(), encoding="utf-8")
 
 
-def pull_all(mirror: str, segments: Path, digest: str) -> None:
-    """Bring here what an earlier run of the same plan, on whatever machine, has committed."""
-    for file in transfer.files_in(mirror):
+def pull_segments(mirror: str, segments: Path, digest: str) -> None:
+    """Download what an earlier run of the same plan committed, on whatever machine."""
+    for file in transfer.list_files(mirror):
         name = url_name(file.url)
         number = name.removesuffix(".json")
         if number.isdigit() and not (segments / name).exists():
-            pull(mirror, int(number), segments, digest)
+            pull_segment(mirror, int(number), segments, digest)
 
 
-def open_mirror(mirror: str, plan: Plan) -> bool:
-    """Make the folder there this plan's; returns False if it holds what is worth pulling."""
-    content = transfer.read(join_url(mirror, PLAN))
+def claim_mirror(mirror: str, plan: Plan) -> bool:
+    """Make the mirror belong to `plan`. Return False if it already did and may hold segments."""
+    content = transfer.read_bytes(join_url(mirror, PLAN))
     try:
         if content is not None and Plan.model_validate_json(content).digest() == plan.digest():
             return False
     except ValidationError:
         pass
-    clear(mirror)
-    transfer.write(join_url(mirror, PLAN), plan.model_dump_json().encode())
+
+    clear_mirror(mirror)
+    transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
     return True
 
 
-def announce(mirror: str, digest: str) -> None:
-    """Write down the sha256 of what is about to be uploaded as the output."""
-    transfer.write(join_url(mirror, PUBLISHING), digest.encode())
+def announce_output(mirror: str, digest: str) -> None:
+    """Store the SHA-256 of the file that is about to be uploaded as the output."""
+    transfer.write_bytes(join_url(mirror, PUBLISHING), digest.encode())
 
 
-def published(mirror: str, url: str) -> bool:
-    """Return whether the file at `url` is the one that was announced."""
-    expected = transfer.read(join_url(mirror, PUBLISHING))
-    return expected is not None and transfer.sha256(url) == expected.decode()
+def is_published(mirror: str, output_url: str) -> bool:
+    """Return whether the output is the file that was announced."""
+    expected = transfer.read_bytes(join_url(mirror, PUBLISHING))
+    return expected is not None and transfer.sha256(output_url) == expected.decode()
 
 
-def stored_plan(mirror: str) -> Plan | None:
-    """Return the plan of an unfinished run there, if there is a readable one."""
+def read_plan(mirror: str) -> Plan | None:
+    """Return the plan of an unfinished run, or None if there is no readable one."""
     try:
-        return Plan.model_validate_json(transfer.read(join_url(mirror, PLAN)) or b"")
+        return Plan.model_validate_json(transfer.read_bytes(join_url(mirror, PLAN)) or b"")
     except (ValidationError, PipelineError):
         return None
 
 
-def clear(mirror: str) -> None:
-    """Delete everything there, the plan last: what is left is found by it."""
-    files = sorted(transfer.files_in(mirror), key=lambda f: f.url.endswith((PUBLISHING, PLAN)))
+def clear_mirror(mirror: str) -> None:
+    """Delete everything in the mirror, the plan last, since it identifies the rest."""
+    files = sorted(transfer.list_files(mirror), key=lambda f: f.url.endswith((PUBLISHING, PLAN)))
     for file in files:
-        transfer.remove(file.url)
+        transfer.remove_file(file.url)
     if files:
         transfer.remove_folder(mirror)
+
+
+def _record_url(mirror: str, segment: int) -> str:
+    return join_url(mirror, f"{segment:05d}.json")

@@ -1,4 +1,4 @@
-"""The folder of a run beside its output: segments, their records and the stored plan."""
+"""The run folder beside an output: the paths in it, and how a segment is committed to it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.schema.plan import Plan, Segment, SegmentRecord
 
 
 @dataclass(frozen=True)
-class Written:
-    """What an encoder put into a segment's file, before it is committed."""
+class WrittenSegment:
+    """The frames that an encoder wrote into a segment's file, before the commit."""
 
     segment: int
     frames: int
@@ -28,39 +28,42 @@ class Written:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The segments of one run; all a worker needs to commit its work, and it can be sent to one."""
+    """The segments of one run: all that a worker needs to commit its work, and picklable."""
 
     path: Path
     digest: str
-    """Digest of the plan which the segments belong to."""
+    """Digest of the plan that the segments belong to."""
     mirror: str = ""
-    """URL of the run folder at the output's URL; "" where the output is on a file system."""
+    """URL of the run folder beside an output at a URL; "" for an output on a file system."""
 
     @property
     def segments(self) -> Path:
         """Return the folder of segments and records."""
         return self.path / "segments"
 
-    def segment_file(self, record: SegmentRecord) -> Path:
-        """Return where the committed segment lies."""
+    def segment_path(self, record: SegmentRecord) -> Path:
+        """Return the path of a committed segment."""
         return self.segments / record.file
 
-    def record_file(self, segment: int) -> Path:
-        """Return where the segment's record lies."""
+    def record_path(self, segment: int) -> Path:
+        """Return the path of a segment's record."""
         return self.segments / f"{segment:05d}.json"
 
-    def attempt(self, segment: int) -> Path:
-        """Return a new name, used by nobody else, to write the segment under."""
+    def new_attempt(self, segment: int) -> Path:
+        """Return a new, unique path to write a segment to."""
         return self.segments / f"{ATTEMPT_PREFIX}{segment:05d}-{uuid.uuid4().hex}.nut"
 
-    def commit(self, attempt: Path, written: Written) -> SegmentRecord:
-        """Move a finished attempt into place and write its record; the last act of a segment.
+    def commit(self, attempt: Path, written: WrittenSegment) -> SegmentRecord:
+        """Move a finished attempt into place, write its record, and return the record.
 
-        Where another attempt was committed meanwhile, that one stays and its record is returned.
+        If another attempt was committed in the meantime, discard this one and return the record
+        of the other.
         """
-        if (first := self.record(written.segment)) is not None:
+        first = self.read_record(written.segment)
+        if first is not None:
             attempt.unlink()
             return first
+
         fsync(attempt)
         target = attempt.with_name(attempt.name.removeprefix(ATTEMPT_PREFIX))
         record = SegmentRecord(
@@ -75,29 +78,31 @@ class RunFolder:
         )
         attempt.replace(target)
         fsync(self.segments)
-        write_atomically(self.record_file(written.segment), record.model_dump_json())
-        return mirror.push(self.mirror, target, record) if self.mirror else record
+        write_atomically(self.record_path(written.segment), record.model_dump_json())
 
-    def drop(self, segment: int) -> None:
-        """Delete the local copy of a segment that lies at the mirror."""
+        return mirror.push_segment(self.mirror, target, record) if self.mirror else record
+
+    def remove_local_copy(self, segment: int) -> None:
+        """Delete the local files of a segment that is stored at the mirror."""
         for path in self.segments.glob(f"{segment:05d}*"):
             path.unlink(missing_ok=True)
 
-    def record(self, segment: int) -> SegmentRecord | None:
-        """Return the segment's record if it proves that the segment is done, else None."""
+    def read_record(self, segment: int) -> SegmentRecord | None:
+        """Return the segment's record, or None if it does not prove that the segment is done."""
         try:
-            text = self.record_file(segment).read_text(encoding="utf-8")
+            text = self.record_path(segment).read_text(encoding="utf-8")
             record = SegmentRecord.model_validate_json(text)
             if (record.segment, record.plan) != (segment, self.digest):
                 return None
             if not re.fullmatch(rf"{segment:05d}-[0-9a-f]{{32}}\.nut", record.file):
                 return None
-            return record if sha256(self.segment_file(record)) == record.sha256 else None
+            return record if sha256(self.segment_path(record)) == record.sha256 else None
         except (FileNotFoundError, UnicodeDecodeError, ValidationError):
             return None
 
 
 def record_fits(record: SegmentRecord, segment: Segment) -> bool:
+    """Return whether a record has the frame count and the times of the plan's segment."""
     inside = segment.start_pts <= record.first_pts <= record.last_pts < segment.end_pts
     return inside and record.frames == segment.frames
 
@@ -107,27 +112,30 @@ def run_folder_of(output: Path) -> Path:
     return output.with_name(f".{output.name}.run")
 
 
-def stored_plan(output: Path) -> Plan | None:
-    """Return the plan of an unfinished run of `output`, if there is a readable one."""
+def read_stored_plan(output: Path) -> Plan | None:
+    """Return the plan of an unfinished run of `output`, or None if there is no readable one."""
     try:
-        text = (run_folder_of(output) / "plan.json").read_text(encoding="utf-8")
+        text = (run_folder_of(output) / mirror.PLAN).read_text(encoding="utf-8")
         return Plan.model_validate_json(text)
     except (OSError, UnicodeDecodeError, ValidationError):
         return None
 
 
-def unfinished(plan: Plan) -> Plan | None:
-    """Return the plan of an unfinished run of the same output, here or at its URL."""
-    here = stored_plan(Path(plan.output))
-    if here is None and plan.output_url:
-        return mirror.stored_plan(mirror.mirror_of(plan.output_url))
-    return here
+def find_stored_plan(plan: Plan) -> Plan | None:
+    """Return the plan of an unfinished run of the same output, on this machine or at its URL."""
+    stored = read_stored_plan(Path(plan.output))
+    if stored is None and plan.output_url:
+        return mirror.read_plan(mirror.mirror_url(plan.output_url))
+    return stored
 
 
-def own_folder(folder: RunFolder) -> RunFolder:
-    """Return a folder of this process where segments go to a URL: the driver's is not here."""
+def local_run_folder(folder: RunFolder) -> RunFolder:
+    """Return `folder`, or a scratch folder of this process if segments are uploaded to a URL.
+
+    With a mirror, the path of `folder` belongs to the driver and may be on another machine.
+    """
     if not folder.mirror:
         return folder
-    own = replace(folder, path=cache.scratch())
-    own.segments.mkdir()
-    return own
+    local = replace(folder, path=cache.make_scratch_folder())
+    local.segments.mkdir()
+    return local

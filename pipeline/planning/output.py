@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import InputError, already_there, no_folder
-from pipeline.ledger.durable import is_empty
+from pipeline.ledger.durable import is_empty_folder
 from pipeline.media.pictures.numbered import name_of
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.planning.pictures import check_folder
@@ -46,7 +46,11 @@ def check_output(
                 f"found the {name} {path} in the folder {output}, which would be replaced, "
                 "expected it elsewhere; try another -o"
             )
-    if os.path.lexists(output) and not settings.force and not (pictures and is_empty(output)):
+    if (
+        os.path.lexists(output)
+        and not settings.force
+        and not (pictures and is_empty_folder(output))
+    ):
         raise already_there(output)
     if pictures:
         check_folder(output, pictures)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.ledger.durable import sha256
-from pipeline.ledger.run_folder import unfinished
+from pipeline.ledger.run_folder import find_stored_plan
 from pipeline.schema.plan import Plan
 
 
@@ -22,7 +22,7 @@ def settle(plan: Plan) -> Plan:
     if plan.threads:
         return plan
     threads = len(os.sched_getaffinity(0))
-    stored = unfinished(plan)
+    stored = find_stored_plan(plan)
     if stored is not None and stored.model_copy(update={"threads": 0}).digest() == plan.digest():
         threads = stored.threads
     return plan.model_copy(update={"threads": threads})

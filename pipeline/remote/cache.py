@@ -21,7 +21,7 @@ from filelock import FileLock
 from deploy.cache import cache_root
 from pipeline.errors import InputError
 from pipeline.paths import is_url, local_path, redact_url, url_name
-from pipeline.remote.transfer import Found, download, files_in, find
+from pipeline.remote.transfer import RemoteFile, download_file, find_file, list_files
 from pipeline.schema.clip import Clip
 from pipeline.schema.plan import Plan
 
@@ -29,7 +29,7 @@ DEFAULT_GB = 50.0
 _USER = "used-by-"
 
 
-def root() -> Path:
+def cache_folder() -> Path:
     """Return the cache's folder, made if it is not there."""
     folder = cache_root()
     try:
@@ -41,7 +41,7 @@ def root() -> Path:
     return folder
 
 
-def capacity() -> int:
+def read_capacity() -> int:
     """Return how many bytes of copies are kept."""
     text = os.environ.get("PIPELINE_CACHE_GB", str(DEFAULT_GB))
     try:
@@ -52,22 +52,22 @@ def capacity() -> int:
         ) from None
 
 
-def fetch(url: str) -> Path:
+def fetch_copy(url: str) -> Path:
     """Return a local copy of a file or of the files in a folder; what is no URL, as it is."""
     if not is_url(url):
         return Path(local_path(url))
-    if (found := find(url)) is not None:
+    if (found := find_file(url)) is not None:
         return _copy(url, [found], url_name(url), single=True)
-    if members := files_in(url):
+    if members := list_files(url):
         return _copy(url, members, url_name(url), single=False)
     raise InputError(
         f"found nothing at {redact_url(url)}, expected a file or folder; check the URL"
     )
 
 
-def _copy(url: str, members: list[Found], name: str, *, single: bool) -> Path:
+def _copy(url: str, members: list[RemoteFile], name: str, *, single: bool) -> Path:
     stated = "".join(f"{m.url} {m.size} {m.version}\n" for m in members)
-    entry = root() / "files" / _digest(url + "\n" + stated)
+    entry = cache_folder() / "files" / _digest(url + "\n" + stated)
     entry.mkdir(parents=True, exist_ok=True)
     target = entry / name
     with FileLock(entry.with_name(f"{entry.name}.lock")):
@@ -77,26 +77,26 @@ def _copy(url: str, members: list[Found], name: str, *, single: bool) -> Path:
         if not target.exists():
             _make_room(sum(m.size or 0 for m in members), keep=entry)
             if single:
-                download(members[0], target)
+                download_file(members[0], target)
             else:
                 partial = entry / ".folder"
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
                 for member in members:
-                    download(member, partial / url_name(member.url))
+                    download_file(member, partial / url_name(member.url))
                 partial.rename(target)
         os.utime(entry)
     return target
 
 
 def _make_room(needed: int, *, keep: Path) -> None:
-    free = capacity() - needed
+    free = read_capacity() - needed
     if free < 0:
         raise InputError(
             f"found {needed / 1e9:.2f} GB to fetch, more than the cache may hold "
-            f"({capacity() / 1e9:.2f} GB); set PIPELINE_CACHE_GB higher"
+            f"({read_capacity() / 1e9:.2f} GB); set PIPELINE_CACHE_GB higher"
         )
-    entries = [e for e in (root() / "files").iterdir() if e.is_dir() and e != keep]
+    entries = [e for e in (cache_folder() / "files").iterdir() if e.is_dir() and e != keep]
     sizes = {entry: _size(entry) for entry in entries}
     held = sum(sizes.values())
     for entry in sorted(entries, key=lambda e: e.stat().st_mtime):
@@ -127,14 +127,14 @@ def _digest(text: str) -> str:
 
 def output_path(url: str) -> Path:
     """Return where an output is made that will be uploaded to `url`."""
-    path = root() / "outputs" / _digest(url) / url_name(url)
+    path = cache_folder() / "outputs" / _digest(url) / url_name(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def scratch() -> Path:
+def make_scratch_folder() -> Path:
     """Return a new folder for this process's segments; those of dead processes are removed."""
-    folder = root() / "scratch"
+    folder = cache_folder() / "scratch"
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():
         if not _alive(int(old.name.partition("-")[0])):
@@ -142,7 +142,7 @@ def scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folder))
 
 
-def here(plan: Plan) -> Plan:
+def fetch_recordings(plan: Plan) -> Plan:
     """Return a plan whose recordings lie on this machine."""
     reference = plan.reference.model_copy(update={"clip": _clip_here(plan.reference.clip)})
     return plan.model_copy(update={"input": _clip_here(plan.input), "reference": reference})
@@ -151,7 +151,7 @@ def here(plan: Plan) -> Plan:
 def _clip_here(clip: Clip) -> Clip:
     if not clip.url:
         return clip
-    path = str(fetch(clip.url))
+    path = str(fetch_copy(clip.url))
     if path == clip.path:
         return clip
     # the driver's cache is elsewhere: every path below it is this one's

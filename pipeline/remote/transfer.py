@@ -40,7 +40,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Found:
+class RemoteFile:
     """A file at a URL."""
 
     url: str
@@ -98,7 +98,7 @@ def _open(url: str) -> tuple[Any, str]:
     return filesystem, url
 
 
-def retrying(what: str, url: str, call: Callable[[], Answer]) -> Answer:
+def retry_request(what: str, url: str, call: Callable[[], Answer]) -> Answer:
     """Return `call()`, tried again after transient errors.
 
     Raises InputError where the file is missing or access is denied, PipelineError where the place
@@ -146,11 +146,11 @@ def _reason(said: str) -> str:
     return re.sub(secret, "...", said)[:160]
 
 
-def find(url: str) -> Found | None:
+def find_file(url: str) -> RemoteFile | None:
     """Return what is at a URL, None if there is nothing."""
     filesystem, path = _open(url)
 
-    def look() -> Found | None:
+    def look() -> RemoteFile | None:
         filesystem.invalidate_cache()
         try:
             info = filesystem.info(path)
@@ -160,24 +160,24 @@ def find(url: str) -> Found | None:
             return None
         told = [info.get(key) for key in ("ETag", "etag", "mtime", "last_modified", "created")]
         version = next((str(value) for value in told if value), "")
-        return Found(url, info.get("size"), version)
+        return RemoteFile(url, info.get("size"), version)
 
-    return retrying("look at", url, look)
+    return retry_request("look at", url, look)
 
 
-def files_in(url: str) -> list[Found]:
+def list_files(url: str) -> list[RemoteFile]:
     """Return the files directly in a folder, sorted by name; [] if there is none."""
     filesystem, path = _open(url.rstrip("/"))
     root = url[: len(url.rstrip("/"))]
 
-    def look() -> list[Found]:
+    def look() -> list[RemoteFile]:
         filesystem.invalidate_cache()
         try:
             listed = filesystem.ls(path, detail=True)
         except FileNotFoundError:
             return []
         return [
-            Found(
+            RemoteFile(
                 join_url(root, url_name("x://" + str(i["name"]))),
                 i["size"],
                 str(i.get("mtime", "")),
@@ -186,18 +186,18 @@ def files_in(url: str) -> list[Found]:
             if i["type"] == "file"
         ]
 
-    return retrying("list", url, look)
+    return retry_request("list", url, look)
 
 
-def glob(pattern: str) -> list[str]:
+def glob_urls(pattern: str) -> list[str]:
     """Return the URLs that match a pattern, sorted."""
     filesystem, path = _open(pattern)
     scheme = pattern.partition("://")[0]
-    found = retrying("list", pattern, lambda: sorted(filesystem.glob(path)))
+    found = retry_request("list", pattern, lambda: sorted(filesystem.glob(path)))
     return [f"{scheme}://{str(name).lstrip('/')}" for name in found]
 
 
-def download(found: Found, target: Path) -> None:
+def download_file(found: RemoteFile, target: Path) -> None:
     """Copy a file here; goes on after an interruption where it was, and checks the size."""
     filesystem, path = _open(found.url)
     part = target.with_name(f"{target.name}.part")
@@ -216,7 +216,7 @@ def download(found: Found, target: Path) -> None:
             raise EOFError(f"got {size} of {found.size} bytes")
 
     try:
-        retrying("read", found.url, copy)
+        retry_request("read", found.url, copy)
         if found.size is None and part.stat().st_size == 0:
             raise InputError(f"found an empty file at {redact_url(found.url)}; check the URL")
         part.replace(target)
@@ -224,7 +224,7 @@ def download(found: Found, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def upload(source: Path, url: str) -> None:
+def upload_file(source: Path, url: str) -> None:
     """Copy a file there; it appears whole (one PUT, or one multipart upload completed) or not."""
     filesystem, path = _open(url)
     _check_writable_scheme(url)
@@ -237,10 +237,10 @@ def upload(source: Path, url: str) -> None:
         if there != source.stat().st_size:
             raise EOFError(f"{there} of {source.stat().st_size} bytes arrived")
 
-    retrying("write", url, copy)
+    retry_request("write", url, copy)
 
 
-def write(url: str, content: bytes) -> None:
+def write_bytes(url: str, content: bytes) -> None:
     """Write a small file in one request."""
     filesystem, path = _open(url)
     _check_writable_scheme(url)
@@ -249,10 +249,10 @@ def write(url: str, content: bytes) -> None:
         with filesystem.open(path, "wb") as out:
             out.write(content)
 
-    retrying("write", url, put)
+    retry_request("write", url, put)
 
 
-def read(url: str) -> bytes | None:
+def read_bytes(url: str) -> bytes | None:
     """Return a small file's content, None if there is none."""
     filesystem, path = _open(url)
 
@@ -263,7 +263,7 @@ def read(url: str) -> bytes | None:
         except FileNotFoundError:
             return None
 
-    return retrying("read", url, get)
+    return retry_request("read", url, get)
 
 
 def sha256(url: str) -> str | None:
@@ -280,10 +280,10 @@ def sha256(url: str) -> str | None:
         except FileNotFoundError:
             return None
 
-    return retrying("read", url, digest)
+    return retry_request("read", url, digest)
 
 
-def remove(url: str) -> None:
+def remove_file(url: str) -> None:
     """Delete a file if it is there."""
     filesystem, path = _open(url)
 
@@ -293,7 +293,7 @@ def remove(url: str) -> None:
         except FileNotFoundError:
             return
 
-    retrying("delete", url, delete)
+    retry_request("delete", url, delete)
 
 
 def remove_folder(url: str) -> None:
@@ -306,15 +306,15 @@ def remove_folder(url: str) -> None:
         except FileNotFoundError:
             return
 
-    retrying("delete", url, delete)
+    retry_request("delete", url, delete)
 
 
 def check_writable(folder: str) -> None:
     """Write and delete a small file, now rather than after hours; raises InputError."""
     _check_writable_scheme(folder)
     test = join_url(folder, f".pipeline-write-test-{os.getpid()}-{time.time_ns():x}")
-    write(test, b"x")
-    remove(test)
+    write_bytes(test, b"x")
+    remove_file(test)
 
 
 def _check_writable_scheme(url: str) -> None:

@@ -20,8 +20,8 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.paths import is_url, url_name
 from pipeline.progress import Reporter
 from pipeline.remote import transfer
-from pipeline.remote.transfer import files_in
-from pipeline.remote.transfer import glob as remote_glob
+from pipeline.remote.transfer import glob_urls as remote_glob
+from pipeline.remote.transfer import list_files
 from pipeline.runs.run import RunResult, run
 from pipeline.schema.clip import Model
 from pipeline.schema.settings import RunSettings
@@ -102,7 +102,7 @@ def entries(
 def read_manifest(place: str) -> list[dict[str, Any]]:
     """Return the rows of a CSV or JSONL file, here or at a URL; paths in it are relative to it."""
     try:
-        content = transfer.read(place) if is_url(place) else Path(place).read_bytes()
+        content = transfer.read_bytes(place) if is_url(place) else Path(place).read_bytes()
         text = (content or b"").decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
@@ -182,7 +182,7 @@ def conclude(
 def _replace_list(place: str, lines: str) -> None:
     """Write the list, or delete that of the run before where all is done now."""
     if is_url(place):
-        transfer.write(place, lines.encode()) if lines else transfer.remove(place)
+        transfer.write_bytes(place, lines.encode()) if lines else transfer.remove_file(place)
     elif lines:
         Path(place).write_text(lines, encoding="utf-8")
     else:
@@ -289,7 +289,7 @@ def _is_glob(name: str) -> bool:
     One of pictures is a single recording.
     """
     if is_url(name) and name.endswith("/"):
-        found = files_in(name)
+        found = list_files(name)
         return bool(found) and not any(Path(f.url).suffix.lower() in SUFFIXES for f in found)
     if name.startswith(("http://", "https://")):
         return False  # a question mark begins a query there, as of a signed URL
@@ -301,7 +301,7 @@ def _expand(inputs: tuple[str, ...]) -> Iterator[str]:
     for name in inputs:
         if is_url(name) and _is_glob(name):
             yield from (
-                [f.url for f in files_in(name)] if name.endswith("/") else remote_glob(name)
+                [f.url for f in list_files(name)] if name.endswith("/") else remote_glob(name)
             )
         elif _is_glob(name):
             yield from sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - any pattern

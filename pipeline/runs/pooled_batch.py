@@ -99,7 +99,7 @@ class PooledBatch:
         tell(ledger, self._progress)
         opened = _Open(entry, settings, ledger, frames_committed(ledger), start)
         self._open[str(number)] = opened
-        if not ledger.todo():
+        if not ledger.pending_segments():
             self._end(str(number), None)
             return
         setup = Setup(

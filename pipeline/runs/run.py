@@ -15,7 +15,7 @@ from pipeline.errors import InputError, Interrupted, OutputExistsError, PairingE
 from pipeline.execution.runners import choose_runner, frames_committed, run_inline
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.run_folder import run_folder_of, unfinished
+from pipeline.ledger.run_folder import find_stored_plan, run_folder_of
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.read.probe import probe
 from pipeline.pairing.second_pass import first_output, first_settings, is_first_pass_of, second_plan
@@ -24,8 +24,8 @@ from pipeline.planning.pictures import check_measurable
 from pipeline.planning.pinned import settle
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter, Silent, limiting
-from pipeline.remote.cache import fetch
-from pipeline.remote.places import localised, named
+from pipeline.remote.cache import fetch_copy
+from pipeline.remote.run_urls import fetch_inputs, with_urls
 from pipeline.schema.clip import Model
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
@@ -156,10 +156,10 @@ def _run(
 
 def prepare(settings: RunSettings, progress: Reporter) -> Plan:
     """Return the settled plan of a run and say what it says."""
-    given, settings = settings, localised(settings)
+    given, settings = settings, fetch_inputs(settings)
     plan = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
     plan = second_plan(plan) if settings.consistent else plan
-    plan = settle(named(plan, given))
+    plan = settle(with_urls(plan, given))
     _check_ground_truth(settings, plan)
     for note in plan.notes:
         progress.note(note)
@@ -213,14 +213,14 @@ def already_done(settings: RunSettings, start: float) -> RunResult:
     Raises OutputExistsError for an output of anything else.
     """
     plan = prepare(settings.model_copy(update={"force": True}), Silent())
-    stored = unfinished(plan)
+    stored = find_stored_plan(plan)
     same = stored is not None and stored.digest() == plan.digest()
     # without a plan it is what a run that was killed in its last act did not get to remove
     remains = stored is None and run_folder_of(Path(plan.output)).exists()
     with Ledger(plan) if same or remains else nullcontext() as ledger:
-        if ledger is None or remains or not ledger.published():
+        if ledger is None or remains or not ledger.is_published():
             raise already_there(plan.output)
-        ledger.remove()
+        ledger.remove_run_folder()
         ledger.resumed = len(plan.segments)
     frames, beside = len(plan.reference_map), plan_place(ledger)
     return conclude(settings, ledger, idle(plan), beside, before=frames, start=start)
@@ -261,7 +261,7 @@ def _run_ray(
     from pipeline.execution.cluster.connection import cluster
 
     plan = ledger.plan
-    if not ledger.todo():
+    if not ledger.pending_segments():
         # everything was committed before: no cluster is started for it
         return idle(plan), {}
     with cluster(settings.address, interrupts, workers=settings.workers):
@@ -322,5 +322,5 @@ def _evaluate(settings: RunSettings, output: Path, plan: Plan) -> tuple[float | 
     from pipeline.measuring.clips import evaluate  # imports torch
 
     made_at = plan.output_url or str(output)
-    result = evaluate(str(fetch(made_at)), str(fetch(settings.ground_truth)))
+    result = evaluate(str(fetch_copy(made_at)), str(fetch_copy(settings.ground_truth)))
     return result.psnr, result.ssim

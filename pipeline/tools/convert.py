@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError, VerificationError, already_there, no_folder
-from pipeline.ledger.durable import publish, sync
+from pipeline.ledger.durable import fsync_tree, publish_output
 from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader, frames_in_order
@@ -67,9 +67,9 @@ def convert(
         root = work / out.name
         copy_views(clip, grid, out, root)
         check_copy(clip, root)
-        sync(root)
+        fsync_tree(root)
         sidecar.publish_sidecar(root, out)
-        publish(root, out, work, force=force)
+        publish_output(root, out, work, force=force)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Converted(

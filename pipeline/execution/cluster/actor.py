@@ -16,9 +16,9 @@ from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.execution.cluster.metrics import ActorMetrics
 from pipeline.execution.task import SegmentTask
 from pipeline.execution.worker import SegmentWorker
-from pipeline.ledger.run_folder import RunFolder, own_folder
+from pipeline.ledger.run_folder import RunFolder, local_run_folder
 from pipeline.pixels import Pixels
-from pipeline.remote.cache import here
+from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
 ACCELERATOR = "ray.io/accelerator-type"
@@ -102,10 +102,10 @@ class SegmentActor:
                     self._workers[job] = _worker(setup, engine)
                 worker = self._workers[job]
             record = worker.submit(task).result()
-            file = worker.folder.segment_file(record)
+            file = worker.folder.segment_path(record)
             self._metrics.committed(file.stat().st_size if file.exists() else 0)
             if setup.folder.mirror:
-                worker.folder.drop(task.segment.index)
+                worker.folder.remove_local_copy(task.segment.index)
             return record
         except CancelledError:
             return StageError("the worker was stopped")
@@ -159,9 +159,9 @@ class SegmentActor:
 
 
 def _worker(setup: Setup, engine: Engine) -> SegmentWorker:
-    folder = own_folder(setup.folder)
+    folder = local_run_folder(setup.folder)
     if setup.placement != "split":
-        return SegmentWorker(here(setup.plan), folder, engine)
+        return SegmentWorker(fetch_recordings(setup.plan), folder, engine)
     from pipeline.execution.cluster.split import RemoteDecode, RemoteEncode
 
     decode = RemoteDecode(setup.plan, borrow=engine.info.borrows)

@@ -94,7 +94,9 @@ class RayPool:
 
     def add(self, job: str, ledger: Ledger, setup: Setup) -> None:
         """Take an input with at least one missing segment."""
-        todo = {task.segment.index: task for task in tasks_for(ledger.plan, ledger.todo())}
+        todo = {
+            task.segment.index: task for task in tasks_for(ledger.plan, ledger.pending_segments())
+        }
         self._jobs[job] = _Job(ledger, setup, ray.put(setup), todo)
         self._scheduler.add(job, {i: float(t.segment.frames) for i, t in todo.items()})
 
@@ -260,15 +262,15 @@ class RayPool:
 
     def _commit(self, job: str, record: SegmentRecord) -> None:
         ledger = self._jobs[job].ledger
-        ledger.fetch(record.segment)
-        if not ledger.folder.record_file(record.segment).exists():
+        ledger.fetch_segment(record.segment)
+        if not ledger.folder.record_path(record.segment).exists():
             shared = f"segment {record.segment} was committed on another machine but is not in "
             shared += f"{ledger.folder.path}; put the output on a file system all nodes share"
             self._fail(job, StageError(shared))
             return
-        ledger.add(record)
+        ledger.add_record(record)
         self._metrics.count("segments_done")
-        if not ledger.todo():
+        if not ledger.pending_segments():
             self._ended.append((job, None))
 
     def _fail(self, job: str, error: PipelineError) -> None:
@@ -290,7 +292,7 @@ class RayPool:
         running = self._scheduler.running(slot.name)
         for task in running:
             job = self._jobs.get(task[0])
-            record = job.ledger.folder.record(task[1]) if job else None
+            record = job.ledger.folder.read_record(task[1]) if job else None
             # it may have died between the commit and the answer
             if record is not None and self._scheduler.done(slot.name, task, time.monotonic()):
                 self._commit(task[0], record)

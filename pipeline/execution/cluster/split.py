@@ -19,9 +19,9 @@ from pipeline.errors import StageError, first_line
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
-from pipeline.ledger.run_folder import RunFolder, own_folder
+from pipeline.ledger.run_folder import RunFolder, local_run_folder
 from pipeline.pixels import Pixels
-from pipeline.remote.cache import here
+from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
 PLACEMENT_TIMEOUT = 60.0
@@ -33,7 +33,7 @@ class DecodeActor:
     """A DecodeStage where there are cores."""
 
     def __init__(self, plan: Plan, borrow: bool) -> None:
-        self._stage = DecodeStage(here(plan), borrow=borrow)
+        self._stage = DecodeStage(fetch_recordings(plan), borrow=borrow)
 
     def ready(self) -> None:
         """Answer as soon as the actor was placed."""
@@ -50,8 +50,8 @@ class EncodeActor:
     """An EncodeStage where there are cores."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
-        self._folder = own_folder(folder)
-        self._stage = EncodeStage(here(plan), self._folder)
+        self._folder = local_run_folder(folder)
+        self._stage = EncodeStage(fetch_recordings(plan), self._folder)
         self._failed: StageError | None = None
 
     def ready(self) -> None:
@@ -74,7 +74,7 @@ class EncodeActor:
             self._stage.conceal(concealed)
             record = self._stage.finish(task)
             if self._folder.mirror:
-                self._folder.drop(task.segment.index)
+                self._folder.remove_local_copy(task.segment.index)
             return record
         except Exception as error:  # as above
             return StageError(str(error) or type(error).__name__)

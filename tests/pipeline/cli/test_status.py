@@ -13,7 +13,7 @@ from pipeline.cli.logs import JsonLines, configure_logging
 from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.run_folder import Written, run_folder_of
+from pipeline.ledger.run_folder import WrittenSegment, run_folder_of
 from pipeline.schema.plan import Plan
 from pipeline.tools.status import read_status
 from tests.support.recordings import plan_pair
@@ -25,17 +25,17 @@ def plan(pair: tuple[Path, Path], tmp_path: Path) -> Plan:
 
 
 def commit(ledger: Ledger, segment: int) -> None:
-    attempt = ledger.folder.attempt(segment)
+    attempt = ledger.folder.new_attempt(segment)
     attempt.write_bytes(b"picture")
     part = ledger.plan.segments[segment]
-    ledger.folder.commit(attempt, Written(segment, 10, part.start_pts, part.end_pts - 1))
+    ledger.folder.commit(attempt, WrittenSegment(segment, 10, part.start_pts, part.end_pts - 1))
 
 
 def test_a_running_and_a_stopped_run(plan: Plan) -> None:
     with Ledger(plan) as ledger:
         commit(ledger, 0)
         commit(ledger, 2)
-        ledger.folder.attempt(1).write_bytes(b"half")
+        ledger.folder.new_attempt(1).write_bytes(b"half")
         found = read_status(plan.output)
         assert (found.state, found.segments_done, found.segments) == ("running", 2, 4)
         assert (found.frames_done, found.frames, found.missing) == (20, 40, (1, 3))

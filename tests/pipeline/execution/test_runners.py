@@ -39,7 +39,7 @@ def test_inline_commits_everything_and_reports(plan: Plan) -> None:
     progress = Recorder()
     with Ledger(plan) as ledger:
         busy = run_inline(ledger, BicubicEngine(threads=1), progress)
-        assert ledger.todo() == []
+        assert ledger.pending_segments() == []
     assert progress.frames[-1] == 40
     assert set(busy) == {"decode", "infer", "encode"}
 
@@ -47,10 +47,10 @@ def test_inline_commits_everything_and_reports(plan: Plan) -> None:
 def test_inline_does_only_what_is_missing(plan: Plan) -> None:
     with Ledger(plan) as ledger:
         run_inline(ledger, BicubicEngine(threads=1), Silent())
-        ledger.folder.record_file(2).unlink()
+        ledger.folder.record_path(2).unlink()
     progress = Recorder()
     with Ledger(plan) as ledger:
-        assert ledger.todo() == [2]
+        assert ledger.pending_segments() == [2]
         run_inline(ledger, BicubicEngine(threads=1), progress)
         assert progress.frames[-1] == 40
 
@@ -68,7 +68,7 @@ def test_inline_keeps_what_is_committed_when_it_fails(plan: Plan) -> None:
     with Ledger(plan) as ledger:
         with pytest.raises(StageError, match=r"infer: segment 2, LR pts \d+: MemoryError"):
             run_inline(ledger, Failing(threads=1), Silent())
-        done = sum(ledger.folder.record(i) is not None for i in range(4))
+        done = sum(ledger.folder.read_record(i) is not None for i in range(4))
     assert done == 2
     assert not [t for t in threading.enumerate() if t.name.startswith(THREAD_PREFIX)]
     with Ledger(plan) as ledger:

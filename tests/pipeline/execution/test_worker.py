@@ -79,7 +79,7 @@ def worker_for(
 
 
 def all_tasks(ledger: Ledger) -> list[SegmentTask]:
-    return tasks_for(ledger.plan, ledger.todo())
+    return tasks_for(ledger.plan, ledger.pending_segments())
 
 
 def test_tasks_hold_the_choices_of_their_segment(ledger: Ledger) -> None:
@@ -98,7 +98,7 @@ def test_segments_are_enhanced_and_committed(ledger: Ledger) -> None:
         busy = worker.clock.seconds()
         assert worker.frames_done == 40
     assert [r.frames for r in records] == [10] * 4
-    assert all(ledger.folder.record(i) == records[i] for i in range(4))
+    assert all(ledger.folder.read_record(i) == records[i] for i in range(4))
     assert [(r.first_pts, r.last_pts) for r in records] == [
         (ledger.plan.choices(s)[0].pts, ledger.plan.choices(s)[-1].pts)
         for s in ledger.plan.segments
@@ -166,7 +166,7 @@ def test_an_infer_error_names_stage_segment_and_pts(ledger: Ledger) -> None:
         futures[3].result(PATIENCE)
     assert str(caught.value) == f"infer: segment 1, LR pts {pts}: CUDA error: out of luck"
     assert isinstance(caught.value.__cause__, RuntimeError)
-    assert [ledger.folder.record(i) is not None for i in range(4)] == [True, False, True, True]
+    assert [ledger.folder.read_record(i) is not None for i in range(4)] == [True, False, True, True]
     assert list(ledger.folder.segments.glob("attempt-*")) == []
 
 
@@ -220,7 +220,7 @@ def test_missing_and_surplus_frames_are_noticed(
         monkeypatch.setattr(stages, "read", shorter)
         with pytest.raises(StageError, match="got 9 frames of 10"):
             worker.submit(task).result(PATIENCE)
-    assert ledger.folder.record(1) is None
+    assert ledger.folder.read_record(1) is None
 
 
 def test_an_encode_error_names_the_pts_and_leaves_nothing(

@@ -16,7 +16,7 @@ import pytest
 from pipeline.errors import InputError, StageError
 from pipeline.ledger.durable import sha256, write_atomically
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.run_folder import RunFolder, Written, run_folder_of
+from pipeline.ledger.run_folder import RunFolder, WrittenSegment, run_folder_of
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan, ReferencePlan, Segment
@@ -64,19 +64,19 @@ def plan_for(output: Path, *, segments: int = 3, crf: float = 16) -> Plan:
 
 
 def commit(folder: RunFolder, segment: int, content: bytes = b"picture") -> Path:
-    attempt = folder.attempt(segment)
+    attempt = folder.new_attempt(segment)
     attempt.write_bytes(content)
-    record = folder.commit(attempt, Written(segment, 10, 10 * segment, 10 * segment + 9))
-    return folder.segment_file(record)
+    record = folder.commit(attempt, WrittenSegment(segment, 10, 10 * segment, 10 * segment + 9))
+    return folder.segment_path(record)
 
 
 def test_committed_segments_are_found_again(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "out.mkv")
     with Ledger(plan) as ledger:
-        assert ledger.todo() == [0, 1, 2]
+        assert ledger.pending_segments() == [0, 1, 2]
         commit(ledger.folder, 1, b"one")
     with Ledger(plan) as ledger:
-        assert ledger.todo() == [0, 2]
+        assert ledger.pending_segments() == [0, 2]
         assert ledger.resumed == 1
         assert ledger.note is None
         record = ledger.records[1]
@@ -95,7 +95,7 @@ def test_only_a_valid_record_means_done(tmp_path: Path) -> None:
     (segments / "00003.json").unlink()
     (segments / "00004.json").write_text("{", encoding="utf-8")
     with Ledger(plan) as ledger:
-        assert ledger.todo() == [0, 1, 2, 3, 4]
+        assert ledger.pending_segments() == [0, 1, 2, 3, 4]
         assert sorted(path.name for path in segments.iterdir()) == [files[5].name, "00005.json"]
 
 
@@ -105,10 +105,10 @@ def test_a_record_that_lies_about_its_frames_is_refused(tmp_path: Path) -> None:
         with Ledger(plan) as ledger:
             commit(ledger.folder, 0)
             commit(ledger.folder, 1)
-            record = ledger.folder.record_file(0)
+            record = ledger.folder.record_path(0)
             record.write_text(json.dumps(json.loads(record.read_text()) | lie))
         with Ledger(plan) as ledger:
-            assert ledger.todo() == [0, 2]
+            assert ledger.pending_segments() == [0, 2]
 
 
 def test_the_first_commit_of_a_segment_stays(tmp_path: Path) -> None:
@@ -125,30 +125,32 @@ def test_two_commits_at_one_moment_leave_a_valid_record(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             files = list(pool.map(lambda i: commit(ledger.folder, 0, b"%d" % i), range(32)))
         assert all(file.exists() for file in files)
-        record = ledger.folder.record(0)
+        record = ledger.folder.read_record(0)
         assert record is not None
-        assert ledger.folder.segment_file(record) in files
+        assert ledger.folder.segment_path(record) in files
 
 
 def test_a_record_of_another_segment_or_plan_is_refused(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "out.mkv")
     with Ledger(plan) as ledger:
         commit(ledger.folder, 0)
-        record = ledger.folder.record_file(0)
+        record = ledger.folder.record_path(0)
         content = json.loads(record.read_text())
         (ledger.folder.segments / "00001.json").write_text(json.dumps(content))
         write_atomically(record, json.dumps(content | {"plan": "0" * 64}))
     with Ledger(plan) as ledger:
-        assert ledger.todo() == [0, 1, 2]
+        assert ledger.pending_segments() == [0, 1, 2]
         assert ledger.note is not None
-        assert ledger.note.startswith("2 segments of an unfinished run of out.mkv are broken or of")
+        assert ledger.note.startswith(
+            "2 segments of an unfinished run of out.mkv are broken or come"
+        )
 
 
 def test_attempts_and_leftovers_are_removed_on_resume(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "out.mkv")
     with Ledger(plan) as ledger:
         kept = commit(ledger.folder, 0)
-        ledger.folder.attempt(1).write_bytes(b"half")
+        ledger.folder.new_attempt(1).write_bytes(b"half")
         (ledger.folder.path / "assembled.mkv").write_bytes(b"half")
     with Ledger(plan) as ledger:
         names = {path.name for path in ledger.folder.segments.iterdir()}
@@ -160,7 +162,7 @@ def test_other_settings_discard_the_run_and_say_so(tmp_path: Path) -> None:
     with Ledger(plan_for(tmp_path / "out.mkv")) as ledger:
         commit(ledger.folder, 0)
     with Ledger(plan_for(tmp_path / "out.mkv", crf=20)) as ledger:
-        assert ledger.todo() == [0, 1, 2]
+        assert ledger.pending_segments() == [0, 1, 2]
         assert ledger.note is not None
         assert "discarded (1 segments)" in ledger.note
         commit(ledger.folder, 0)
@@ -174,7 +176,7 @@ def test_a_broken_stored_plan_discards_the_run(tmp_path: Path) -> None:
         commit(ledger.folder, 0)
         (ledger.folder.path / "plan.json").write_text("not json")
     with Ledger(plan) as ledger:
-        assert ledger.todo() == [0, 1, 2]
+        assert ledger.pending_segments() == [0, 1, 2]
 
 
 def test_two_runs_on_one_output_give_one_clear_line(tmp_path: Path) -> None:
@@ -187,14 +189,14 @@ def test_two_runs_on_one_output_give_one_clear_line(tmp_path: Path) -> None:
 
 def test_a_run_that_committed_nothing_leaves_no_trace(tmp_path: Path) -> None:
     with Ledger(plan_for(tmp_path / "out.mkv")) as ledger:
-        ledger.folder.attempt(0).write_bytes(b"half")
+        ledger.folder.new_attempt(0).write_bytes(b"half")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_removal_leaves_no_trace(tmp_path: Path) -> None:
     with Ledger(plan_for(tmp_path / "out.mkv")) as ledger:
         commit(ledger.folder, 0)
-        ledger.remove()
+        ledger.remove_run_folder()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -202,7 +204,7 @@ def test_missing_segments_are_not_assembled(tmp_path: Path) -> None:
     with Ledger(plan_for(tmp_path / "out.mkv")) as ledger:
         commit(ledger.folder, 0)
         with pytest.raises(StageError, match="3 of 3 segments are missing"):
-            ledger.files()
+            ledger.committed_files()
 
 
 def test_the_output_folder_must_exist(tmp_path: Path) -> None:

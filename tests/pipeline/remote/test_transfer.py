@@ -90,10 +90,10 @@ def test_faults_are_borne(filled: Store, expected: bytes) -> None:
 
 def test_a_place_that_never_answers_is_one_line(filled: Store) -> None:
     filled.faults.extend([("GET", "500")] * 99)
-    found = transfer.Found("s3://bucket/in/lr.mkv", 5, "")
+    found = transfer.RemoteFile("s3://bucket/in/lr.mkv", 5, "")
     with pytest.raises(PipelineError, match=r"cannot read s3://bucket/in/lr.mkv after 5 attempts"):
-        transfer.download(found, cache.root() / "copy")
-    assert list(cache.root().iterdir()) == []
+        transfer.download_file(found, cache.cache_folder() / "copy")
+    assert list(cache.cache_folder().iterdir()) == []
 
 
 def test_a_read_only_bucket_is_one_clear_line(
@@ -178,7 +178,9 @@ def test_a_run_killed_after_its_upload_is_found_complete(
     from pipeline.ledger.ledger import Ledger
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "remove", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            Ledger, "remove_run_folder", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         patch.setattr(Ledger, "__exit__", lambda ledger, *_: ledger._lock.release())
         with pytest.raises(KeyboardInterrupt):
             raise_interrupted()
@@ -211,12 +213,12 @@ def raise_interrupted() -> None:
 def test_a_large_file_goes_up_in_parts(store: Store, tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.write_bytes(os.urandom(1 << 20) * 24)
-    transfer.upload(large, "s3://bucket/large")
+    transfer.upload_file(large, "s3://bucket/large")
     assert store.objects["bucket/large"] == large.read_bytes()
     assert sum(method == "POST" for method, _ in store.requests) >= 2
-    found = transfer.find("s3://bucket/large")
+    found = transfer.find_file("s3://bucket/large")
     assert found is not None
-    transfer.download(found, tmp_path / "back")
+    transfer.download_file(found, tmp_path / "back")
     assert sha256(tmp_path / "back") == sha256(large)
 
 
@@ -257,37 +259,37 @@ def test_the_least_recently_used_copies_leave(
         store.objects[f"bucket/{name}"] = name.encode() * 400_000
     monkeypatch.setenv("PIPELINE_CACHE_GB", "0.001")
     monkeypatch.setattr(cache, "_alive", lambda _: False)  # as if others had fetched them
-    first = cache.fetch("s3://bucket/a")
-    second = cache.fetch("s3://bucket/b")
+    first = cache.fetch_copy("s3://bucket/a")
+    second = cache.fetch_copy("s3://bucket/b")
     os.utime(second.parent, (1, 1))
-    third = cache.fetch("s3://bucket/c")
+    third = cache.fetch_copy("s3://bucket/c")
     assert [path.exists() for path in (first, second, third)] == [True, False, True]
     monkeypatch.setattr(cache, "_alive", lambda _: True)
-    cache.fetch("s3://bucket/b")
+    cache.fetch_copy("s3://bucket/b")
     assert [path.exists() for path in (first, second, third)] == [True, True, True]  # all in use
     store.objects["bucket/huge"] = b"x" * 1_100_000
     with pytest.raises(InputError, match="PIPELINE_CACHE_GB"):
-        cache.fetch("s3://bucket/huge")
+        cache.fetch_copy("s3://bucket/huge")
 
 
 def test_a_copy_is_fetched_once_and_again_when_it_changed(store: Store) -> None:
     store.objects["bucket/a"] = b"one"
-    assert cache.fetch("s3://bucket/a").read_bytes() == b"one"
+    assert cache.fetch_copy("s3://bucket/a").read_bytes() == b"one"
     store.requests.clear()
-    cache.fetch("s3://bucket/a")
+    cache.fetch_copy("s3://bucket/a")
     assert not [r for r in store.requests if r == ("GET", "bucket/a")]
     store.objects["bucket/a"] = b"three"
-    assert cache.fetch("s3://bucket/a").read_bytes() == b"three"
+    assert cache.fetch_copy("s3://bucket/a").read_bytes() == b"three"
 
 
 def test_memory_and_file_urls(
     pair: tuple[Path, Path], expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
-    transfer.upload(pair[1], "memory://place/hr.mkv")
+    transfer.upload_file(pair[1], "memory://place/hr.mkv")
     given = (f"file://{pair[0]}", "--ref-stream", "memory://place/hr.mkv")
     assert run_command(*given, "-o", "memory://place/out.mkv", "-q").exit_code == 0
-    assert transfer.read("memory://place/out.mkv") == expected
+    assert transfer.read_bytes("memory://place/out.mkv") == expected
     local = tmp_path / "out.mkv"
     assert run_command(*given, "-o", f"file://{local}", "-q").exit_code == 0
     assert local.read_bytes() == expected

@@ -11,7 +11,7 @@ from pipeline.assembly.finish import finish
 from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import PUBLISHING, Ledger
-from pipeline.ledger.run_folder import Written, run_folder_of
+from pipeline.ledger.run_folder import WrittenSegment, run_folder_of
 from pipeline.runs.run import run
 from tests.support.recordings import plan_pair, settings_for
 
@@ -32,7 +32,7 @@ def test_a_run_killed_after_publishing_is_found_complete(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "remove", killed)
+        patch.setattr(Ledger, "remove_run_folder", killed)
         # leaving the ledger must not tidy up: a killed process does not
         patch.setattr(Ledger, "__exit__", lambda ledger, *_: ledger._lock.release())
         with pytest.raises(Interrupted):
@@ -57,7 +57,7 @@ def test_what_is_changed_after_its_commit_is_never_published(
 
     def spoil(ledger: Ledger, *_: object, **__: object) -> str:
         record = ledger.records[2]
-        file = ledger.folder.segment_file(record)
+        file = ledger.folder.segment_path(record)
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         if spoilt == "no segment":
@@ -68,7 +68,9 @@ def test_what_is_changed_after_its_commit_is_never_published(
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.runs.run.finish", spoil)
-        with pytest.raises(StageError, match="segment 2 is not what was committed"):
+        with pytest.raises(
+            StageError, match="the file of segment 2 changed after it was committed"
+        ):
             run(settings_for(pair, output))
     assert not output.exists()
     assert run(settings_for(pair, output)).resumed_segments == 3
@@ -84,9 +86,9 @@ def test_two_attempts_that_end_at_once_are_both_as_good(
     def second(ledger: Ledger, *rest: object, **more: object) -> str:
         record = ledger.records[2]
         other = ledger.folder.segments / f"00002-{'0' * 32}.nut"
-        shutil.copy(ledger.folder.segment_file(record), other)
+        shutil.copy(ledger.folder.segment_path(record), other)
         changed = record.model_copy(update={"file": other.name})
-        ledger.folder.record_file(2).write_text(changed.model_dump_json())
+        ledger.folder.record_path(2).write_text(changed.model_dump_json())
         return finish(ledger, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr("pipeline.runs.run.finish", second)
@@ -101,9 +103,9 @@ def test_an_output_of_other_settings_is_still_refused(
     run(settings_for(pair, output))
     plan = plan_pair(pair, output)
     with Ledger(plan) as ledger:
-        attempt = ledger.folder.attempt(0)
+        attempt = ledger.folder.new_attempt(0)
         attempt.write_bytes(b"of an unfinished run with --force")
-        ledger.folder.commit(attempt, Written(0, 10, 0, plan.segments[0].end_pts - 1))
+        ledger.folder.commit(attempt, WrittenSegment(0, 10, 0, plan.segments[0].end_pts - 1))
     with pytest.raises(InputError, match="already exists"):
         run(settings_for(pair, output))
     assert len(list(run_folder_of(output).glob("segments/[0-9]*.json"))) == 1

@@ -106,7 +106,7 @@ def test_ray_and_inline_give_the_same_bits(plan: Plan, tmp_path: Path) -> None:
     progress = Notes()
     with Ledger(plan) as ledger:
         report = run_on_ray(ledger, setup_of(ledger), progress, Demand(workers=2))
-        assert ledger.todo() == []
+        assert ledger.pending_segments() == []
         distributed = [ledger.records[i].sha256 for i in range(4)]
     other = plan.model_copy(update={"output": str(tmp_path / "inline.mkv")})
     with Ledger(other) as ledger:
@@ -148,8 +148,8 @@ def test_a_dead_actor_is_replaced_and_its_work_done_again(
     progress = Notes()
     with Ledger(plan) as ledger:
         run_on_ray(ledger, setup_of(ledger), progress, Demand(workers=1))
-        assert ledger.todo() == []
-        assert [ledger.folder.record(i) is not None for i in range(4)] == [True] * 4
+        assert ledger.pending_segments() == []
+        assert [ledger.folder.read_record(i) is not None for i in range(4)] == [True] * 4
     assert (tmp_path / "died").exists()
     assert len(progress.notes) == 1
     assert progress.notes[0].startswith("an actor died")
@@ -165,9 +165,9 @@ def test_a_poisonous_segment_fails_the_run_after_three_attempts(
             run_on_ray(ledger, setup_of(ledger), progress, Demand(workers=1))
         assert len(progress.notes) == 3
         assert "0 segments are done again" in progress.notes[-1]
-        assert ledger.folder.record(0) is not None
-        assert ledger.folder.record(1) is not None
-        assert ledger.folder.record(2) is None
+        assert ledger.folder.read_record(0) is not None
+        assert ledger.folder.read_record(1) is not None
+        assert ledger.folder.read_record(2) is None
 
 
 def test_a_stage_error_comes_back_as_one_line(plan: Plan) -> None:
@@ -218,7 +218,7 @@ def test_actors_without_work_end_and_all_are_asked_rarely(
     with Ledger(plan) as ledger:
         pool.add("", ledger, setup_of(ledger))
         started, steps, most = time.monotonic(), 0, 0
-        while not (ledger.todo() == [3] and len(list(pool.slots())) == 2):
+        while not (ledger.pending_segments() == [3] and len(list(pool.slots())) == 2):
             assert pool.step() == []
             most, steps = max(most, len(list(pool.slots()))), steps + 1
             assert time.monotonic() - started < 120

@@ -12,7 +12,7 @@ from pipeline.schema.settings import RunSettings
 _READ = ("input", "ref_stream", "plan", "ground_truth")
 
 
-def localised(settings: RunSettings) -> RunSettings:
+def fetch_inputs(settings: RunSettings) -> RunSettings:
     """Return the settings with every URL fetched, and the output's replaced by a place here.
 
     Raises InputError for what cannot be read, OutputExistsError for an output that exists.
@@ -21,7 +21,7 @@ def localised(settings: RunSettings) -> RunSettings:
     for name in _READ:
         value = getattr(settings, name)
         if value and "://" in value:
-            changed[name] = str(cache.fetch(value))
+            changed[name] = str(cache.fetch_copy(value))
     if changed and settings.sandbox == "auto":
         changed["sandbox"] = "on"  # who put it there is not known
     output = settings.output
@@ -32,7 +32,7 @@ def localised(settings: RunSettings) -> RunSettings:
         )
     if output is not None and is_url(output):
         transfer.check_writable(output.rpartition("/")[0])
-        if not settings.force and transfer.find(output) is not None:
+        if not settings.force and transfer.find_file(output) is not None:
             raise already_there(redact_url(output))
         changed["output"] = str(cache.output_path(output))
     elif output is not None:
@@ -41,7 +41,7 @@ def localised(settings: RunSettings) -> RunSettings:
     return settings.model_copy(update=changed) if changed else settings
 
 
-def named(plan: Plan, settings: RunSettings) -> Plan:
+def with_urls(plan: Plan, settings: RunSettings) -> Plan:
     """Return the plan with the URLs its recordings came from, and where its output goes."""
     reference = settings.ref_stream or plan.reference.clip.url
     plan = plan.model_copy(
