@@ -1,1 +1,1 @@
-"""Recordings and outputs at URLs: transfers, the local cache and run folders."""
+"""Recordings and outputs at URLs: transfers, and the local cache of copies."""

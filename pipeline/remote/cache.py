@@ -1,10 +1,11 @@
-"""Local copies of remote files: fetched once per machine, the least recently used leave first.
+"""Local copies of remote files, downloaded once per machine; the least recently used go first.
 
-The folder is $PIPELINE_CACHE (else ~/.cache/crossnetpp-pipeline), its size $PIPELINE_CACHE_GB:
+The folder is $PIPELINE_CACHE (default: ~/.cache/crossnetpp-pipeline), its size $PIPELINE_CACHE_GB:
 
-    files/<digest of URL and version>/<name>    a copy; beside it used-by-<pid> of living users
-    outputs/<digest of URL>/<name>              an output on its way to its URL, with its run folder
-    scratch/<pid>-*                             segments of an actor before they are uploaded
+    files/<digest of URL and version>/<name>    a copy, beside a used-by-<pid> for each process
+                                                that uses it
+    outputs/<digest of URL>/<name>              an output before its upload, and its run folder
+    scratch/<pid>-*                             segments of an actor before their upload
 """
 
 from __future__ import annotations
@@ -30,90 +31,124 @@ _USER = "used-by-"
 
 
 def cache_folder() -> Path:
-    """Return the cache's folder, made if it is not there."""
+    """Return the cache's folder, and create it if it does not exist."""
     folder = cache_root()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot make the cache {folder}: {error.strerror}; set PIPELINE_CACHE to a folder"
+            f"cannot create the cache {folder}: {error.strerror}; set PIPELINE_CACHE to a folder"
         ) from error
     return folder
 
 
 def read_capacity() -> int:
-    """Return how many bytes of copies are kept."""
+    """Return how many bytes of copies the cache may hold."""
     text = os.environ.get("PIPELINE_CACHE_GB", str(DEFAULT_GB))
     try:
         return int(float(text) * 1e9)
     except ValueError:
         raise InputError(
-            f"found PIPELINE_CACHE_GB={text}, expected a number of gigabytes"
+            f"PIPELINE_CACHE_GB is {text}, expected a number of gigabytes; try {DEFAULT_GB:g}"
         ) from None
 
 
 def fetch_copy(url: str) -> Path:
-    """Return a local copy of a file or of the files in a folder; what is no URL, as it is."""
+    """Return a local copy of a file, or of the files directly in a folder.
+
+    A path that is no URL is returned unchanged. Raises InputError if nothing is at the URL.
+    """
     if not is_url(url):
         return Path(local_path(url))
+
     if (found := find_file(url)) is not None:
-        return _copy(url, [found], url_name(url), single=True)
+        return _copy_to_cache(url, [found], single=True)
     if members := list_files(url):
-        return _copy(url, members, url_name(url), single=False)
+        return _copy_to_cache(url, members, single=False)
     raise InputError(
-        f"found nothing at {redact_url(url)}, expected a file or folder; check the URL"
+        f"there is nothing at {redact_url(url)}; expected a file or folder; check the URL"
     )
 
 
-def _copy(url: str, members: list[RemoteFile], name: str, *, single: bool) -> Path:
-    stated = "".join(f"{m.url} {m.size} {m.version}\n" for m in members)
-    entry = cache_folder() / "files" / _digest(url + "\n" + stated)
+def output_path(url: str) -> Path:
+    """Return the local path of an output that will be uploaded to `url`."""
+    path = cache_folder() / "outputs" / _digest(url) / url_name(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def make_scratch_folder() -> Path:
+    """Create a folder for this process's segments, and delete those of dead processes."""
+    folder = cache_folder() / "scratch"
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        if not _is_alive(int(old.name.partition("-")[0])):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folder))
+
+
+def fetch_recordings(plan: Plan) -> Plan:
+    """Return the plan with local copies of the recordings that are at URLs."""
+    reference = plan.reference.model_copy(update={"clip": _fetch_clip(plan.reference.clip)})
+    return plan.model_copy(update={"input": _fetch_clip(plan.input), "reference": reference})
+
+
+def _copy_to_cache(url: str, members: list[RemoteFile], *, single: bool) -> Path:
+    versions = "".join(f"{m.url} {m.size} {m.version}\n" for m in members)
+    entry = cache_folder() / "files" / _digest(url + "\n" + versions)
     entry.mkdir(parents=True, exist_ok=True)
-    target = entry / name
+    target = entry / url_name(url)
+
     with FileLock(entry.with_name(f"{entry.name}.lock")):
         entry.mkdir(exist_ok=True)
-        # before others look for room, and before the copy is there to be looked at
+        # mark the entry as used before another process can evict it
         (entry / f"{_USER}{os.getpid()}").touch()
         if not target.exists():
-            _make_room(sum(m.size or 0 for m in members), keep=entry)
+            _make_room(sum(m.size or 0 for m in members), spare=entry)
             if single:
                 download_file(members[0], target)
             else:
-                partial = entry / ".folder"
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir()
-                for member in members:
-                    download_file(member, partial / url_name(member.url))
-                partial.rename(target)
+                _download_folder(members, target)
         os.utime(entry)
     return target
 
 
-def _make_room(needed: int, *, keep: Path) -> None:
-    free = read_capacity() - needed
-    if free < 0:
+def _download_folder(members: list[RemoteFile], target: Path) -> None:
+    partial = target.with_name(".folder")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for member in members:
+        download_file(member, partial / url_name(member.url))
+    partial.rename(target)
+
+
+def _make_room(needed: int, *, spare: Path) -> None:
+    """Delete the least recently used copies until `needed` bytes fit, but not the entry `spare`."""
+    capacity = read_capacity()
+    if needed > capacity:
         raise InputError(
-            f"found {needed / 1e9:.2f} GB to fetch, more than the cache may hold "
-            f"({read_capacity() / 1e9:.2f} GB); set PIPELINE_CACHE_GB higher"
+            f"the download needs {needed / 1e9:.2f} GB, but the cache may hold "
+            f"{capacity / 1e9:.2f} GB; set PIPELINE_CACHE_GB higher"
         )
-    entries = [e for e in (cache_folder() / "files").iterdir() if e.is_dir() and e != keep]
+
+    entries = [e for e in (cache_folder() / "files").iterdir() if e.is_dir() and e != spare]
     sizes = {entry: _size(entry) for entry in entries}
     held = sum(sizes.values())
     for entry in sorted(entries, key=lambda e: e.stat().st_mtime):
-        if held <= free:
+        if held + needed <= capacity:
             return
-        if _in_use(entry):
+        if _is_in_use(entry):
             continue
         shutil.rmtree(entry, ignore_errors=True)
         entry.with_name(f"{entry.name}.lock").unlink(missing_ok=True)
         held -= sizes[entry]
 
 
-def _in_use(entry: Path) -> bool:
-    return any(_alive(int(u.name.removeprefix(_USER))) for u in entry.glob(f"{_USER}*"))
+def _is_in_use(entry: Path) -> bool:
+    return any(_is_alive(int(u.name.removeprefix(_USER))) for u in entry.glob(f"{_USER}*"))
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
@@ -125,35 +160,12 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def output_path(url: str) -> Path:
-    """Return where an output is made that will be uploaded to `url`."""
-    path = cache_folder() / "outputs" / _digest(url) / url_name(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def make_scratch_folder() -> Path:
-    """Return a new folder for this process's segments; those of dead processes are removed."""
-    folder = cache_folder() / "scratch"
-    folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():
-        if not _alive(int(old.name.partition("-")[0])):
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folder))
-
-
-def fetch_recordings(plan: Plan) -> Plan:
-    """Return a plan whose recordings lie on this machine."""
-    reference = plan.reference.model_copy(update={"clip": _clip_here(plan.reference.clip)})
-    return plan.model_copy(update={"input": _clip_here(plan.input), "reference": reference})
-
-
-def _clip_here(clip: Clip) -> Clip:
+def _fetch_clip(clip: Clip) -> Clip:
     if not clip.url:
         return clip
     path = str(fetch_copy(clip.url))
     if path == clip.path:
         return clip
-    # the driver's cache is elsewhere: every path below it is this one's
+    # the paths in the clip are below the driver's cache, which is another folder than this one
     text = clip.model_dump_json().replace(json.dumps(clip.path)[1:-1], json.dumps(path)[1:-1])
     return Clip.model_validate_json(text)

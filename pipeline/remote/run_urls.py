@@ -1,4 +1,4 @@
-"""Where inputs and outputs of a run are: URLs become paths here, and stay in the plan."""
+"""The URLs of a run: they become local paths in the settings, and are recorded in the plan."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pipeline.schema.clip import Clip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
-_READ = ("input", "ref_stream", "plan", "ground_truth")
+_READ = ("input", "ref_stream", "plan", "ground_truth")  # settings that name something to read
 
 
 def fetch_inputs(settings: RunSettings) -> RunSettings:
-    """Return the settings with every URL fetched, and the output's replaced by a place here.
+    """Download every URL in the settings, and return settings that name local paths only.
 
-    Raises InputError for what cannot be read, OutputExistsError for an output that exists.
+    An output at a URL is replaced by a path in the cache. Raises InputError if an input cannot be
+    read or the output not written, and OutputExistsError if the output exists.
     """
     changed: dict[str, object] = {}
     for name in _READ:
@@ -23,45 +24,53 @@ def fetch_inputs(settings: RunSettings) -> RunSettings:
         if value and "://" in value:
             changed[name] = str(cache.fetch_copy(value))
     if changed and settings.sandbox == "auto":
-        changed["sandbox"] = "on"  # who put it there is not known
+        changed["sandbox"] = "on"  # nobody knows who put the files there
+
     output = settings.output
     if output is None and is_url(settings.input):
         raise InputError(
-            f"found no -o for {redact_url(settings.input)}, expected one for an input at a "
-            "URL; give -o OUT"
+            f"an input at a URL needs an explicit output: {redact_url(settings.input)}; try -o OUT"
         )
-    if output is not None and is_url(output):
-        transfer.check_writable(output.rpartition("/")[0])
-        if not settings.force and transfer.find_file(output) is not None:
-            raise already_there(redact_url(output))
-        changed["output"] = str(cache.output_path(output))
-    elif output is not None:
-        changed["output"] = local_path(output)
+    if output is not None:
+        changed["output"] = _local_output(output, force=settings.force)
+
     changed = {name: value for name, value in changed.items() if value != getattr(settings, name)}
     return settings.model_copy(update=changed) if changed else settings
 
 
+def _local_output(output: str, *, force: bool) -> str:
+    if not is_url(output):
+        return local_path(output)
+    transfer.check_writable(output.rpartition("/")[0])
+    if not force and transfer.find_file(output) is not None:
+        raise already_there(redact_url(output))
+    return str(cache.output_path(output))
+
+
 def with_urls(plan: Plan, settings: RunSettings) -> Plan:
-    """Return the plan with the URLs its recordings came from, and where its output goes."""
-    reference = settings.ref_stream or plan.reference.clip.url
+    """Return the plan with the URLs of its recordings and of its output.
+
+    Raises InputError for a folder of pictures as output at a URL.
+    """
+    clip = plan.reference.clip
+    reference = _with_url(clip, settings.ref_stream or clip.url)
     plan = plan.model_copy(
         update={
-            "input": _from(plan.input, settings.input),
-            "reference": plan.reference.model_copy(
-                update={"clip": _from(plan.reference.clip, reference)}
-            ),
+            "input": _with_url(plan.input, settings.input),
+            "reference": plan.reference.model_copy(update={"clip": reference}),
         }
     )
+
     output = settings.output
     if output is None or not is_url(output):
         return plan
     if plan.input.kind != "video" or plan.pictures:
         raise InputError(
-            f"found the folder {redact_url(output)} as output, expected a video's: a folder "
-            "cannot appear at a URL in one step; choose a local -o and copy it"
+            f"the output {redact_url(output)} would be a folder, expected a video: a folder cannot "
+            "appear at a URL in one step; try a local -o and copy the folder"
         )
     return plan.model_copy(update={"output_url": output})
 
 
-def _from(clip: Clip, given: str | None) -> Clip:
-    return clip.model_copy(update={"url": given}) if given and is_url(given) else clip
+def _with_url(clip: Clip, url: str | None) -> Clip:
+    return clip.model_copy(update={"url": url}) if url and is_url(url) else clip

@@ -1,8 +1,8 @@
-"""Files at URLs: s3:// and gs:// (pyarrow), http(s):// to read, memory:// and all fsspec knows.
+"""Files at URLs: s3:// and gs:// (by pyarrow), http(s):// (read-only), and fsspec's other schemes.
 
-Everything is retried with growing pauses; credentials come from the environment alone (for S3
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and what else Amazon's SDK reads) and are
-never part of a message.
+Every request is retried with growing pauses. Credentials come from the environment only (for S3:
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and the other variables of Amazon's SDK)
+and never appear in a message.
 """
 
 from __future__ import annotations
@@ -26,11 +26,9 @@ from pipeline.paths import join_url, redact_url, url_name
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
-PAUSE = 0.25
-"""Seconds before the second attempt; doubled for each further one."""
-TIMEOUT = float(os.environ.get("PIPELINE_REMOTE_TIMEOUT", "20"))
-"""Seconds without an answer after which a request is taken to have failed."""
-_CHUNK = 8 << 20
+PAUSE = 0.25  # seconds before the second attempt; each further pause is twice as long
+TIMEOUT = float(os.environ.get("PIPELINE_REMOTE_TIMEOUT", "20"))  # seconds to wait for an answer
+_CHUNK_BYTES = 8 << 20
 _DENIED = re.compile(
     r"ACCESS_DENIED|AccessDenied|Forbidden|\b403\b|\b401\b|InvalidAccessKeyId", re.I
 )
@@ -45,13 +43,14 @@ class RemoteFile:
 
     url: str
     size: int | None
-    """Bytes; None where the server does not say."""
+    """Bytes; None if the server does not report them."""
     version: str
-    """Changes with the content: entity tag or time of change, as far as the server tells."""
+    """Entity tag or time of the last change, which differ if the content does; "" if unknown."""
 
 
 @lru_cache(maxsize=16)
-def _filesystem(scheme: str, place: str) -> Any:
+def _filesystem(scheme: str, endpoint: str) -> Any:
+    """Return fsspec's file system for a scheme; `endpoint` is the URL of an S3 server, or ""."""
     import fsspec
 
     if scheme not in ("s3", "gs"):
@@ -60,22 +59,26 @@ def _filesystem(scheme: str, place: str) -> Any:
         except (ImportError, ValueError) as error:
             raise InputError(
                 f"found a {scheme}:// URL, expected one of s3, gs, http, https or file; "
-                f"install what fsspec needs for it ({error})"
+                f"install the package that fsspec needs for it ({error})"
             ) from error
+
     try:
         from fsspec.implementations.arrow import ArrowFSWrapper
         from pyarrow import fs
     except ImportError as error:
         raise InputError(
-            f"found a {scheme}:// URL, expected the package pyarrow for it; "
+            f"{scheme}:// URLs need the package pyarrow, which is not installed; "
             "install crossnetpp-pipeline[s3]"
         ) from error
     if scheme == "gs":
         return ArrowFSWrapper(fs.GcsFileSystem())
-    endpoint = urlsplit(place) if place else None
-    options = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint else {}
+
+    options = {}
+    if endpoint:
+        parts = urlsplit(endpoint)
+        options = {"endpoint_override": parts.netloc, "scheme": parts.scheme}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    # one attempt of the SDK's: ours are counted, and say what they are doing
+    # The SDK makes one attempt only: `retry_request` counts the attempts and logs them.
     return ArrowFSWrapper(
         fs.S3FileSystem(
             region=region or ("us-east-1" if endpoint else None),
@@ -88,50 +91,56 @@ def _filesystem(scheme: str, place: str) -> Any:
     )
 
 
-def _open(url: str) -> tuple[Any, str]:
+def _resolve(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path of the file in it."""
     parts = urlsplit(url)
     scheme = {"s3a": "s3", "gcs": "gs"}.get(parts.scheme, parts.scheme)
-    place = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    filesystem = _filesystem(scheme, place if scheme == "s3" else "")
+    endpoint = ""
+    if scheme == "s3":
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    filesystem = _filesystem(scheme, endpoint)
     if scheme in ("s3", "gs", "memory"):
         return filesystem, f"{parts.netloc}{parts.path}"
     return filesystem, url
 
 
-def retry_request(what: str, url: str, call: Callable[[], Answer]) -> Answer:
-    """Return `call()`, tried again after transient errors.
+def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
+    """Return the answer to `request`, which is repeated after transient errors.
 
-    Raises InputError where the file is missing or access is denied, PipelineError where the place
-    does not answer in `ATTEMPTS` attempts.
+    Raises InputError if the file is missing or access is denied, and PipelineError if all
+    `ATTEMPTS` attempts fail. `verb` names the request in messages.
     """
+    shown = redact_url(url)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return call()
+            return request()
         except FileNotFoundError as error:
             raise InputError(
-                f"found nothing at {redact_url(url)}, expected a file; check the URL"
+                f"there is nothing at {shown}; expected a file; check the URL"
             ) from error
         except (OSError, TimeoutError, EOFError, _client_error()) as error:
-            said = first_line(error).replace(url, redact_url(url))
-            if isinstance(error, PermissionError) or _DENIED.search(said):
+            message = first_line(error).replace(url, shown)
+            reason = _redact_reason(message)
+            if isinstance(error, PermissionError) or _DENIED.search(message):
                 raise InputError(
-                    f"found no right to {what} {redact_url(url)} ({_reason(said)}), expected "
-                    "access; check the credentials in the environment"
+                    f"no permission to {verb} {shown} ({reason}); "
+                    "check the credentials in the environment"
                 ) from error
-            if _MISSING.search(said):
+            if _MISSING.search(message):
                 raise InputError(
-                    f"found nothing at {redact_url(url)} ({_reason(said)}), expected a bucket and "
-                    "file that exist; check the URL"
+                    f"there is nothing at {shown} ({reason}); expected a bucket and a file that "
+                    "exist; check the URL"
                 ) from error
             if attempt == ATTEMPTS:
                 raise PipelineError(
-                    f"cannot {what} {redact_url(url)} after {ATTEMPTS} attempts: {_reason(said)}; "
+                    f"cannot {verb} {shown} after {ATTEMPTS} attempts: {reason}; "
                     "run the same command again to resume"
                 ) from error
+
             pause = PAUSE * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-            logger.info("%s %s: %s; again in %.1f s", what, redact_url(url), _reason(said), pause)
+            logger.info("cannot %s %s: %s; next attempt in %.1f s", verb, shown, reason, pause)
             time.sleep(pause)
-    raise AssertionError
+    raise AssertionError("unreachable")
 
 
 def _client_error() -> type[Exception]:
@@ -140,17 +149,17 @@ def _client_error() -> type[Exception]:
     return ClientError
 
 
-def _reason(said: str) -> str:
-    """Return what matters of a long message, without anything that may be a secret."""
+def _redact_reason(message: str) -> str:
+    """Return the first 160 characters of a message, without anything that may be a secret."""
     secret = r"(?i)\w*(key|token|secret|signature|credential)\w*\s*[=:]\s*\S+"
-    return re.sub(secret, "...", said)[:160]
+    return re.sub(secret, "...", message)[:160]
 
 
 def find_file(url: str) -> RemoteFile | None:
-    """Return what is at a URL, None if there is nothing."""
-    filesystem, path = _open(url)
+    """Return the file at a URL, or None if there is none."""
+    filesystem, path = _resolve(url)
 
-    def look() -> RemoteFile | None:
+    def get_info() -> RemoteFile | None:
         filesystem.invalidate_cache()
         try:
             info = filesystem.info(path)
@@ -158,48 +167,48 @@ def find_file(url: str) -> RemoteFile | None:
             return None
         if info.get("type") == "directory":
             return None
-        told = [info.get(key) for key in ("ETag", "etag", "mtime", "last_modified", "created")]
-        version = next((str(value) for value in told if value), "")
+        keys = ("ETag", "etag", "mtime", "last_modified", "created")
+        version = next((str(info[key]) for key in keys if info.get(key)), "")
         return RemoteFile(url, info.get("size"), version)
 
-    return retry_request("look at", url, look)
+    return retry_request("look at", url, get_info)
 
 
 def list_files(url: str) -> list[RemoteFile]:
-    """Return the files directly in a folder, sorted by name; [] if there is none."""
-    filesystem, path = _open(url.rstrip("/"))
-    root = url[: len(url.rstrip("/"))]
+    """Return the files directly in a folder, sorted by name; none if it does not exist."""
+    root = url.rstrip("/")
+    filesystem, path = _resolve(root)
 
-    def look() -> list[RemoteFile]:
+    def list_folder() -> list[RemoteFile]:
         filesystem.invalidate_cache()
         try:
-            listed = filesystem.ls(path, detail=True)
+            entries = filesystem.ls(path, detail=True)
         except FileNotFoundError:
             return []
+        files = sorted((e for e in entries if e["type"] == "file"), key=lambda e: str(e["name"]))
         return [
             RemoteFile(
-                join_url(root, url_name("x://" + str(i["name"]))),
-                i["size"],
-                str(i.get("mtime", "")),
+                join_url(root, url_name("x://" + str(file["name"]))),
+                file["size"],
+                str(file.get("mtime", "")),
             )
-            for i in sorted(listed, key=lambda i: str(i["name"]))
-            if i["type"] == "file"
+            for file in files
         ]
 
-    return retry_request("list", url, look)
+    return retry_request("list", url, list_folder)
 
 
 def glob_urls(pattern: str) -> list[str]:
     """Return the URLs that match a pattern, sorted."""
-    filesystem, path = _open(pattern)
+    filesystem, path = _resolve(pattern)
     scheme = pattern.partition("://")[0]
     found = retry_request("list", pattern, lambda: sorted(filesystem.glob(path)))
     return [f"{scheme}://{str(name).lstrip('/')}" for name in found]
 
 
 def download_file(found: RemoteFile, target: Path) -> None:
-    """Copy a file here; goes on after an interruption where it was, and checks the size."""
-    filesystem, path = _open(found.url)
+    """Download a file to `target` and check its size; an interrupted transfer is continued."""
+    filesystem, path = _resolve(found.url)
     part = target.with_name(f"{target.name}.part")
     part.write_bytes(b"")
 
@@ -207,7 +216,7 @@ def download_file(found: RemoteFile, target: Path) -> None:
         with part.open("ab") as out, filesystem.open(path, "rb") as source:
             if out.tell():
                 source.seek(out.tell())
-            while chunk := source.read(_CHUNK):
+            while chunk := source.read(_CHUNK_BYTES):
                 out.write(chunk)
         size = part.stat().st_size
         if found.size is not None and size != found.size:
@@ -218,31 +227,33 @@ def download_file(found: RemoteFile, target: Path) -> None:
     try:
         retry_request("read", found.url, copy)
         if found.size is None and part.stat().st_size == 0:
-            raise InputError(f"found an empty file at {redact_url(found.url)}; check the URL")
+            raise InputError(
+                f"the file at {redact_url(found.url)} is empty; expected a recording; check the URL"
+            )
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
 
 def upload_file(source: Path, url: str) -> None:
-    """Copy a file there; it appears whole (one PUT, or one multipart upload completed) or not."""
-    filesystem, path = _open(url)
+    """Upload a file by one PUT or one multipart upload: it appears completely or not at all."""
+    filesystem, path = _resolve(url)
     _check_writable_scheme(url)
 
     def copy() -> None:
         with source.open("rb") as file, filesystem.open(path, "wb") as out:
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(_CHUNK_BYTES):
                 out.write(chunk)
-        there = filesystem.info(path).get("size")
-        if there != source.stat().st_size:
-            raise EOFError(f"{there} of {source.stat().st_size} bytes arrived")
+        size = filesystem.info(path).get("size")
+        if size != source.stat().st_size:
+            raise EOFError(f"{size} of {source.stat().st_size} bytes arrived")
 
     retry_request("write", url, copy)
 
 
 def write_bytes(url: str, content: bytes) -> None:
     """Write a small file in one request."""
-    filesystem, path = _open(url)
+    filesystem, path = _resolve(url)
     _check_writable_scheme(url)
 
     def put() -> None:
@@ -253,8 +264,8 @@ def write_bytes(url: str, content: bytes) -> None:
 
 
 def read_bytes(url: str) -> bytes | None:
-    """Return a small file's content, None if there is none."""
-    filesystem, path = _open(url)
+    """Return the content of a small file, or None if it does not exist."""
+    filesystem, path = _resolve(url)
 
     def get() -> bytes | None:
         try:
@@ -267,14 +278,14 @@ def read_bytes(url: str) -> bytes | None:
 
 
 def sha256(url: str) -> str | None:
-    """Return the sha256 of a file in hexadecimal, None if there is none."""
-    filesystem, path = _open(url)
+    """Return the SHA-256 of a file in hexadecimal, or None if it does not exist."""
+    filesystem, path = _resolve(url)
 
     def digest() -> str | None:
         try:
             with filesystem.open(path, "rb") as file:
                 total = hashlib.sha256()
-                while chunk := file.read(_CHUNK):
+                while chunk := file.read(_CHUNK_BYTES):
                     total.update(chunk)
                 return total.hexdigest()
         except FileNotFoundError:
@@ -284,8 +295,8 @@ def sha256(url: str) -> str | None:
 
 
 def remove_file(url: str) -> None:
-    """Delete a file if it is there."""
-    filesystem, path = _open(url)
+    """Delete a file if it exists."""
+    filesystem, path = _resolve(url)
 
     def delete() -> None:
         try:
@@ -297,8 +308,8 @@ def remove_file(url: str) -> None:
 
 
 def remove_folder(url: str) -> None:
-    """Delete an empty folder: object stores may hold a mark for it."""
-    filesystem, path = _open(url)
+    """Delete an empty folder, for which an object store may hold a marker."""
+    filesystem, path = _resolve(url)
 
     def delete() -> None:
         try:
@@ -310,7 +321,10 @@ def remove_folder(url: str) -> None:
 
 
 def check_writable(folder: str) -> None:
-    """Write and delete a small file, now rather than after hours; raises InputError."""
+    """Write and delete a small file, so that a read-only place fails now and not after hours.
+
+    Raises InputError if the place is read-only.
+    """
     _check_writable_scheme(folder)
     test = join_url(folder, f".pipeline-write-test-{os.getpid()}-{time.time_ns():x}")
     write_bytes(test, b"x")
@@ -320,6 +334,6 @@ def check_writable(folder: str) -> None:
 def _check_writable_scheme(url: str) -> None:
     if url.startswith(("http://", "https://")):
         raise InputError(
-            f"found {redact_url(url)} as output, expected a place that can be written: HTTP is "
-            "read-only; try a path or s3://"
+            f"the output {redact_url(url)} cannot be written, because HTTP is read-only; "
+            "try a local path or s3://"
         )

@@ -1,4 +1,4 @@
-"""Runs on files at URLs: a real S3 protocol with faults, memory, HTTP; the cache and its limit."""
+"""Runs on files at URLs: S3 over a real server with faults, memory://, HTTP, and the cache."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ARGUMENTS += ["-o", "s3://bucket/out/big.mkv"]
 
 
 def outputs(store: Store) -> list[str]:
-    """Return all there is beside pyarrow's mark that the folder exists."""
+    """Return the names of all outputs, without pyarrow's marker of the folder."""
     return sorted(n for n in store.objects if n.startswith("bucket/out/") and n[-1] != "/")
 
 
@@ -69,7 +69,7 @@ def test_everything_at_s3(filled: Store, expected: bytes) -> None:
     assert answer["output"] == "s3://bucket/out/big.mkv"
     assert answer["reference_map"] == "s3://bucket/out/big.plan.json"
     assert filled.objects["bucket/out/big.mkv"] == expected
-    # no run folder, no segment, no test of writing is left
+    # no run folder, segment or write test is left behind
     assert outputs(filled) == ["bucket/out/big.mkv", "bucket/out/big.plan.json"]
     assert filled.uploads == []
     assert SECRET not in done.output
@@ -79,7 +79,7 @@ def test_everything_at_s3(filled: Store, expected: bytes) -> None:
     assert "already exists" in again.stderr
 
 
-def test_faults_are_borne(filled: Store, expected: bytes) -> None:
+def test_transient_faults_do_not_fail_a_run(filled: Store, expected: bytes) -> None:
     filled.faults.extend([("GET", "short"), ("GET", "500"), ("PUT", "500"), ("GET", "short")])
     filled.faults.extend([("HEAD", "500"), ("PUT", "500"), ("GET", "hang"), ("PUT", "500")])
     done = run_command(*ARGUMENTS, "--json")
@@ -88,7 +88,7 @@ def test_faults_are_borne(filled: Store, expected: bytes) -> None:
     assert len(filled.faults) < 4
 
 
-def test_a_place_that_never_answers_is_one_line(filled: Store) -> None:
+def test_a_server_that_never_answers_is_one_line(filled: Store) -> None:
     filled.faults.extend([("GET", "500")] * 99)
     found = transfer.RemoteFile("s3://bucket/in/lr.mkv", 5, "")
     with pytest.raises(PipelineError, match=r"cannot read s3://bucket/in/lr.mkv after 5 attempts"):
@@ -108,25 +108,25 @@ def test_a_read_only_bucket_is_one_clear_line(
     done = run_command(*ARGUMENTS, "-q")
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: found no right to write s3://bucket/out/")
+    assert line.startswith("error: no permission to write s3://bucket/out/")
     assert "check the credentials in the environment" in line
     assert not [value for value in reader.values() if value in line]
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("argument", "message"),
     [
-        (0, "found nothing at s3://bucket/in/none.mkv"),
-        (4, "found nothing at s3://nowhere/out/"),
+        (0, "there is nothing at s3://bucket/in/none.mkv"),
+        (4, "there is nothing at s3://nowhere/out/"),
     ],
     ids=["input", "bucket"],
 )
-def test_what_is_not_there(filled: Store, place: int, said: str) -> None:
+def test_a_missing_input_or_bucket_is_one_line(filled: Store, argument: int, message: str) -> None:
     wrong = list(ARGUMENTS)
-    wrong[place] = {0: "s3://bucket/in/none.mkv", 4: "s3://nowhere/out/big.mkv"}[place]
+    wrong[argument] = {0: "s3://bucket/in/none.mkv", 4: "s3://nowhere/out/big.mkv"}[argument]
     done = run_command(*wrong, "-q")
     assert done.exit_code == 2, done.output
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -160,7 +160,7 @@ def test_a_killed_run_is_resumed_on_another_machine(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert "bucket/out/big.mkv" not in filled.objects
-    # a segment that was tampered with is not believed, whoever has it
+    # a segment that was tampered with is not trusted, wherever it is stored
     segment = next(n for n in filled.objects if "/00000-" in n)
     filled.objects[segment] = filled.objects[segment][:-1] + b"x"
     before = committed()
@@ -258,13 +258,15 @@ def test_the_least_recently_used_copies_leave(
     for name in "abc":
         store.objects[f"bucket/{name}"] = name.encode() * 400_000
     monkeypatch.setenv("PIPELINE_CACHE_GB", "0.001")
-    monkeypatch.setattr(cache, "_alive", lambda _: False)  # as if others had fetched them
+    monkeypatch.setattr(
+        cache, "_is_alive", lambda _: False
+    )  # as if processes that have ended had fetched them
     first = cache.fetch_copy("s3://bucket/a")
     second = cache.fetch_copy("s3://bucket/b")
     os.utime(second.parent, (1, 1))
     third = cache.fetch_copy("s3://bucket/c")
     assert [path.exists() for path in (first, second, third)] == [True, False, True]
-    monkeypatch.setattr(cache, "_alive", lambda _: True)
+    monkeypatch.setattr(cache, "_is_alive", lambda _: True)
     cache.fetch_copy("s3://bucket/b")
     assert [path.exists() for path in (first, second, third)] == [True, True, True]  # all in use
     store.objects["bucket/huge"] = b"x" * 1_100_000
@@ -320,7 +322,7 @@ def test_the_plan_beside_an_output_holds_no_secrets(
 
 
 def test_secrets_in_urls_and_answers_are_not_shown() -> None:
-    said = redact_text("run 'https://a:b@h/x?sig=1' \"s3://b/k\", no url: a/b")
-    assert said == "run 'https://h/x' \"s3://b/k\", no url: a/b"
+    shown = redact_text("run 'https://a:b@h/x?sig=1' \"s3://b/k\", no url: a/b")
+    assert shown == "run 'https://h/x' \"s3://b/k\", no url: a/b"
     assert redact_url("https://me:pw@host/a?X-Amz-Signature=1") == "https://host/a"
-    assert "s3cr3t" not in transfer._reason("bad token=s3cr3t and Key:s3cr3t")
+    assert "s3cr3t" not in transfer._redact_reason("bad token=s3cr3t and Key:s3cr3t")
