@@ -279,11 +279,11 @@ def check_cache() -> Iterator[Check]:
         yield _warn("cache", module, "fix the failure above first")
         return
 
-    from pipeline.remote.cache import capacity, root
+    from pipeline.remote.cache import read_capacity, cache_folder
 
     try:
-        folder = root()
-        most = capacity()
+        folder = cache_folder()
+        most = read_capacity()
     except InputError as error:
         found, _, advice = str(error).partition("; ")
         yield _fail("cache", found, advice)

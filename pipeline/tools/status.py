@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import InputError
 from pipeline.ledger import mirror
-from pipeline.ledger.run_folder import run_folder_of, stored_plan
+from pipeline.ledger.run_folder import run_folder_of, read_stored_plan
 from pipeline.paths import is_url, redact_url, url_name
 from pipeline.progress import describe_seconds
 from pipeline.remote import transfer
@@ -52,7 +52,7 @@ def read_status(run: str) -> RunStatus:
     if output.name.startswith(".") and output.name.endswith(".run"):
         output = output.with_name(output.name[1:].removesuffix(".run"))
     folder = run_folder_of(output)
-    plan = stored_plan(output)
+    plan = read_stored_plan(output)
     if plan is None:
         if output.exists():
             return _finished(str(output))
@@ -76,16 +76,16 @@ def read_status(run: str) -> RunStatus:
 
 
 def _read_status_at_url(run: str) -> RunStatus:
-    folder = run if run.rstrip("/").endswith(".run") else mirror.mirror_of(run)
-    plan = mirror.stored_plan(folder)
+    folder = run if run.rstrip("/").endswith(".run") else mirror.mirror_url(run)
+    plan = mirror.read_plan(folder)
     if plan is None:
-        if transfer.find(run) is not None:
+        if transfer.find_file(run) is not None:
             return _finished(run)
         raise InputError(f"found no run at {redact_url(run)}; check the URL of the run's output")
 
-    names = [url_name(file.url).removesuffix(".json") for file in transfer.files_in(folder)]
+    names = [url_name(file.url).removesuffix(".json") for file in transfer.list_files(folder)]
     digest = plan.digest()
-    found = [mirror.stored_record(folder, int(name), digest) for name in names if name.isdigit()]
+    found = [mirror.read_record(folder, int(name), digest) for name in names if name.isdigit()]
     return _summarise(plan, [r for r in found if r is not None], [], 0, "unknown")
 
 
