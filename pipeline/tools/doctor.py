@@ -279,7 +279,7 @@ def check_cache() -> Iterator[Check]:
         yield _warn("cache", module, "fix the failure above first")
         return
 
-    from pipeline.remote.cache import read_capacity, cache_folder
+    from pipeline.remote.cache import cache_folder, read_capacity
 
     try:
         folder = cache_folder()

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import InputError
 from pipeline.ledger import mirror
-from pipeline.ledger.run_folder import run_folder_of, read_stored_plan
+from pipeline.ledger.run_folder import read_stored_plan, run_folder_of
 from pipeline.paths import is_url, redact_url, url_name
 from pipeline.progress import describe_seconds
 from pipeline.remote import transfer
