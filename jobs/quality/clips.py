@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.machine import write_result
-from pipeline.measuring.clips import FrameQuality, per_frame, summarise
+from pipeline.measuring.clips import FrameQuality, measure_frames, summarise_frames
 from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.degrade import degrade
@@ -37,9 +37,9 @@ def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
     return Path(run(settings).output)
 
 
-def measure_frames(result: Path, truth: Path, given: frozenset[int]) -> list[FrameQuality]:
+def measure_made(result: Path, truth: Path, given: frozenset[int]) -> list[FrameQuality]:
     """Return the quality of all frames except the given ones."""
-    return list(per_frame(str(result), str(truth), skip=given))
+    return list(measure_frames(str(result), str(truth), skip=given))
 
 
 def compare_frames(
@@ -47,7 +47,7 @@ def compare_frames(
 ) -> dict[str, Any]:
     """Return the means, and the mean and the worst gain over the frames of `base`, in dB."""
     gains = [a.psnr - b.psnr for a, b in zip(frames, base, strict=True)]
-    means = summarise(frames)
+    means = summarise_frames(frames)
 
     return {
         "reference": name,
@@ -68,13 +68,13 @@ def evaluate_clip(truth: Path, unrelated: Path, folder: Path, scale: int) -> dic
     degrade(str(truth), own, scale=1, every=KEY_FRAME_EVERY, force=True)
     degrade(str(unrelated), other, scale=1, every=KEY_FRAME_EVERY, force=True)
 
-    count = len(list(per_frame(str(enhance(lr, own, folder, "bicubic", scale)), str(truth))))
+    count = len(list(measure_frames(str(enhance(lr, own, folder, "bicubic", scale)), str(truth))))
     given = frozenset(range(0, count, KEY_FRAME_EVERY))
-    base = measure_frames(folder / "bicubic.mp4", truth, given)
-    fast = measure_frames(enhance(lr, own, folder, "torch", scale), truth, given)
-    misled = measure_frames(enhance(lr, other, folder, "torch", scale), truth, given)
+    base = measure_made(folder / "bicubic.mp4", truth, given)
+    fast = measure_made(enhance(lr, own, folder, "torch", scale), truth, given)
+    misled = measure_made(enhance(lr, other, folder, "torch", scale), truth, given)
 
-    bicubic = summarise(base)
+    bicubic = summarise_frames(base)
     return {
         "clip": truth.name,
         "scale": scale,

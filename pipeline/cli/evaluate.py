@@ -29,7 +29,7 @@ def evaluate(
 
     Light fields are compared view by view, and their consistency is measured as well.
     """
-    from pipeline.measuring.views import LightFieldQuality, in_words
+    from pipeline.measuring.views import LightFieldQuality, format_quality
     from pipeline.tools.evaluate import describe_evaluation, evaluate_output
 
     found = evaluate_output(
@@ -40,7 +40,7 @@ def evaluate(
         vmaf=vmaf,
     )
     if isinstance(found, LightFieldQuality):
-        click.echo(found.model_dump_json() if as_json else in_words(found))
+        click.echo(found.model_dump_json() if as_json else format_quality(found))
     elif as_json:
         click.echo(found.model_dump_json(exclude=None if vmaf else {"vmaf"}))
     else:

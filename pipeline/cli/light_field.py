@@ -37,7 +37,7 @@ def convert(
     **grid: Any,
 ) -> None:
     """Convert the light field LF to another layout, without loss; every view is compared."""
-    from pipeline.tools.convert import convert as convert_views
+    from pipeline.tools.convert import convert_light_field as convert_views
 
     asked = make_grid_settings(grid)
     done = convert_views(source, output, to, asked=asked, template=names, force=force)
@@ -88,14 +88,14 @@ def look(
     **grid: Any,
 ) -> None:
     """Show the light field LF in pictures: a contact sheet, and those that options select."""
-    from pipeline.tools.look import Wishes, look_at, parse_disparities
+    from pipeline.tools.look import LookOptions, parse_disparities, write_pictures
 
-    wishes = Wishes(
+    wishes = LookOptions(
         epi=epi or line is not None,
         line=line,
         alphas=parse_disparities(refocus),
         depth=depth,
         sweep=sweep,
     )
-    for path in look_at(source, output, wishes, asked=make_grid_settings(grid), force=force):
+    for path in write_pictures(source, output, wishes, asked=make_grid_settings(grid), force=force):
         click.echo(str(path))

@@ -21,15 +21,15 @@ def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> N
     """Describe a video, a picture, a folder of pictures or a light field."""
     from pipeline.lightfield.opening import open_light_field
     from pipeline.media.read.probe import probe as probe_clip
-    from pipeline.tools.describe_views import describe, in_words
+    from pipeline.tools.describe_views import describe_light_field, format_description
     from pipeline.tools.look import save_contact_sheet
 
     views = open_light_field(path, make_grid_settings(grid))
     if views is not None:
         if contact_sheet:
             save_contact_sheet(views, Path(contact_sheet))
-        found = describe(views)
-        click.echo(found.model_dump_json() if as_json else in_words(found))
+        found = describe_light_field(views)
+        click.echo(found.model_dump_json() if as_json else format_description(found))
         return
 
     if contact_sheet:

@@ -60,9 +60,9 @@ def describe_plan(made: Plan) -> str:
     ]
 
     if made.input.grid is not None:
-        from pipeline.tools.describe_views import reference_lines
+        from pipeline.tools.describe_views import format_references
 
-        lines += [f"  {line}" for line in reference_lines(made)]
+        lines += [f"  {line}" for line in format_references(made)]
 
     if made.expected_bytes is not None:
         from pipeline.planning.size_estimate import seconds_of

@@ -26,7 +26,7 @@ TOLERANCE = Fraction(1, 1000)
 """Seconds by which times may differ: Matroska rounds them to milliseconds."""
 
 
-class Worst(Model):
+class WorstFrame(Model):
     """The frame with the lowest PSNR."""
 
     frame: int
@@ -42,7 +42,7 @@ class Evaluation(Model):
     ssim: float
     psnr_y: float
     ssim_y: float
-    worst: Worst
+    worst: WorstFrame
     vmaf: float | None = None
     """0 to 100; only where it was asked for."""
 
@@ -67,7 +67,7 @@ def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
 
 
 @dataclass(frozen=True)
-class Pair:
+class FramePair:
     """A frame of the result and its ground truth, H x W x 3 of 8 or 16 bits each."""
 
     frame: int
@@ -76,7 +76,7 @@ class Pair:
     truth: np.ndarray
 
 
-def pairs(sr: str, ground_truth: str) -> Iterator[Pair]:
+def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
     """Yield each frame of `sr` with the frame of `ground_truth` of its time.
 
     A result of a part of the ground truth (--start, --end) is compared with that part. Raises
@@ -102,10 +102,10 @@ def pairs(sr: str, ground_truth: str) -> Iterator[Pair]:
                 f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
                 f"frame of {sr}; give the original with the same time stamps"
             )
-        yield Pair(number, frame.pts, frame.rgb, partner.rgb)
+        yield FramePair(number, frame.pts, frame.rgb, partner.rgb)
 
 
-def per_frame(
+def measure_frames(
     sr: str, ground_truth: str, *, skip: frozenset[int] = frozenset()
 ) -> Iterator[FrameQuality]:
     """Yield the quality of each frame of `sr`, except those whose number is in `skip`.
@@ -115,13 +115,13 @@ def per_frame(
     # torch is imported only where pictures are measured, so that --help stays fast
     from crossnetpp.metrics import measure_quality
 
-    for pair in pairs(sr, ground_truth):
+    for pair in read_pairs(sr, ground_truth):
         if pair.frame not in skip:
             measured = measure_quality(*match_deeper(pair.made, pair.truth))
             yield FrameQuality(pair.frame, pair.pts, *measured)
 
 
-def vmaf_of(
+def measure_vmaf(
     sr: str | Path, ground_truth: str | Path, *, skip: frozenset[int] = frozenset()
 ) -> float:
     """Return the mean VMAF of the frames of `sr` that are not in `skip`.
@@ -133,15 +133,15 @@ def vmaf_of(
 
     clip = probe(str(sr))
     matrix = clip.colour.used_matrix
-    with vmaf.Vmaf(vmaf.required(), clip.height, clip.width, matrix) as running:
-        for pair in pairs(str(sr), str(ground_truth)):
+    with vmaf.Vmaf(vmaf.require_program(), clip.height, clip.width, matrix) as running:
+        for pair in read_pairs(str(sr), str(ground_truth)):
             running.add(pair.made, pair.truth)
         scores = running.scores()
     kept = [score for number, score in enumerate(scores) if number not in skip]
     return round(float(np.mean(kept)), 3)
 
 
-def summarise(frames: list[FrameQuality]) -> Evaluation:
+def summarise_frames(frames: list[FrameQuality]) -> Evaluation:
     """Return means and the worst frame; raise PairingError for an empty list."""
     if not frames:
         raise PairingError(
@@ -155,7 +155,7 @@ def summarise(frames: list[FrameQuality]) -> Evaluation:
         ssim=round(float(np.mean([f.ssim for f in frames])), 5),
         psnr_y=round(float(np.mean([f.psnr_y for f in frames])), 4),
         ssim_y=round(float(np.mean([f.ssim_y for f in frames])), 5),
-        worst=Worst(frame=worst.frame, psnr=round(worst.psnr, 4)),
+        worst=WorstFrame(frame=worst.frame, psnr=round(worst.psnr, 4)),
     )
 
 
@@ -163,7 +163,7 @@ def evaluate(
     sr: str | Path, ground_truth: str | Path, *, skip: frozenset[int] = frozenset()
 ) -> Evaluation:
     """Return the quality of the recording `sr` against `ground_truth` (paths)."""
-    return summarise(list(per_frame(str(sr), str(ground_truth), skip=skip)))
+    return summarise_frames(list(measure_frames(str(sr), str(ground_truth), skip=skip)))
 
 
 def evaluate_light_field(

@@ -42,7 +42,7 @@ class ViewQuality(Model):
     ssim_y: float
 
 
-class Distance(Model):
+class DistanceQuality(Model):
     """Mean over the views at about the same distance from their reference."""
 
     steps: float
@@ -60,7 +60,7 @@ class LightFieldQuality(Model):
     ssim_y: float
     worst: ViewQuality
     given: tuple[tuple[int, int], ...]
-    by_distance: tuple[Distance, ...]
+    by_distance: tuple[DistanceQuality, ...]
     epi_psnr: float | None
     """Mean over horizontal and vertical epipolar pictures."""
     warp_error: float | None
@@ -120,7 +120,7 @@ def evaluate_views(
     pair.check()
     places = places or {}
     given = tuple(place for place, steps in places.items() if steps is None)
-    views = tuple(_views(pair, places, frozenset(given), skipped))
+    views = tuple(_measure_views(pair, places, frozenset(given), skipped))
     if not views:
         raise PairingError(
             "found no view to compare, expected one that was not given; compare without --plan"
@@ -152,7 +152,7 @@ def _mean(views: tuple[ViewQuality, ...], name: str) -> float:
     return round(float(np.mean([getattr(view, name) for view in views])), 5)
 
 
-def _views(
+def _measure_views(
     pair: _Pair,
     places: Places,
     given: frozenset[tuple[int, int]],
@@ -195,13 +195,13 @@ def _views(
         truths.close()
 
 
-def _by_distance(views: tuple[ViewQuality, ...]) -> tuple[Distance, ...]:
+def _by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality, ...]:
     near: dict[float, list[float]] = {}
     for view in views:
         if view.steps is not None:
             near.setdefault(float(round(view.steps)), []).append(view.psnr)
     return tuple(
-        Distance(steps=steps, views=len(psnr), psnr=round(float(np.mean(psnr)), 3))
+        DistanceQuality(steps=steps, views=len(psnr), psnr=round(float(np.mean(psnr)), 3))
         for steps, psnr in sorted(near.items())
     )
 
@@ -313,7 +313,7 @@ def _sampled(image: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.
     )
 
 
-def in_words(found: LightFieldQuality) -> str:
+def format_quality(found: LightFieldQuality) -> str:
     """Return the figures as lines of text."""
     worst = found.worst
     lines = [

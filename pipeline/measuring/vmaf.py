@@ -28,7 +28,7 @@ PATIENCE = 60
 
 
 @cache
-def program() -> str | None:
+def find_program() -> str | None:
     """Return an `ffmpeg` that measures VMAF: from the PATH, else that of imageio-ffmpeg."""
     found = shutil.which("ffmpeg")
     if found is not None and _has_vmaf(found):
@@ -53,9 +53,9 @@ def _has_vmaf(found: str) -> bool:
     return " libvmaf " in done.stdout
 
 
-def required() -> str:
+def require_program() -> str:
     """Return the program; raises InputError where there is none."""
-    found = program()
+    found = find_program()
     if found is None:
         raise InputError(
             "found no ffmpeg program with the filter libvmaf, expected one for VMAF; "

@@ -53,7 +53,7 @@ class Chart:
     legend: list[tuple[str, str]] = field(default_factory=list)
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return about `count` round numbers within low..high (steps of 1, 2, 5 times 10^n)."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
@@ -65,7 +65,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def chart(
+def draw_chart(
     title: str,
     unit: str,
     times: list[float],
@@ -98,8 +98,8 @@ def chart(
         lines=[
             (c.name, c.style, _pieces([x(t) for t in times], c.values, y)) for c in curves if known
         ],
-        x_ticks=[Tick(x(t), f"{t:g} s") for t in nice_ticks(first, last, 8)],
-        y_ticks=[Tick(y(v), f"{v:.4g}") for v in nice_ticks(low, high, 4)],
+        x_ticks=[Tick(x(t), f"{t:g} s") for t in choose_ticks(first, last, 8)],
+        y_ticks=[Tick(y(v), f"{v:.4g}") for v in choose_ticks(low, high, 4)],
         switches=[x(t) for t in switches],
         marks=[Tick(x(t), text) for t, text in marks.items()],
         legend=[(c.name, c.style) for c in curves],

@@ -18,7 +18,7 @@ TOLERANCE = 1e-3
 """Seconds by which the times of output and ground truth may differ."""
 
 
-def open_like(plan: Plan, path: str, asked: GridSettings | None = None) -> Clip:
+def open_matching(plan: Plan, path: str, asked: GridSettings | None = None) -> Clip:
     """Describe an output or a ground truth as what the plan's input is: a clip or a light field."""
     if plan.input.grid is None:
         return probe(path)
@@ -31,7 +31,7 @@ def open_like(plan: Plan, path: str, asked: GridSettings | None = None) -> Clip:
     return found
 
 
-def output_frames(plan: Plan, result: Clip, output: Path) -> Sequence[int]:
+def match_output(plan: Plan, result: Clip, output: Path) -> Sequence[int]:
     """Return the pts of the result for every entry of the plan's map; raises InputError."""
     if (result.width, result.height) != (plan.width, plan.height):
         raise InputError(
@@ -49,7 +49,7 @@ def output_frames(plan: Plan, result: Clip, output: Path) -> Sequence[int]:
     return times
 
 
-def truth_frames(plan: Plan, result: Clip, times: Sequence[int], truth: Clip) -> list[int]:
+def match_truth(plan: Plan, result: Clip, times: Sequence[int], truth: Clip) -> list[int]:
     """Return the pts of the ground truth for every entry of the map; raises PairingError."""
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(

@@ -16,11 +16,18 @@ from pipeline.errors import InputError
 from pipeline.ledger.durable import write_atomically
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.progress import limiting
-from pipeline.report.chart import Chart, Curve, chart
-from pipeline.report.pictures import BUDGET, encode, shown, turned, window
-from pipeline.report.rows import Material, Row, chosen, made, mean, measure
+from pipeline.report.chart import Chart, Curve, draw_chart
+from pipeline.report.pictures import BUDGET, choose_window, crop_pictures, encode_jpegs, turned
+from pipeline.report.rows import (
+    FinishedRun,
+    Row,
+    choose_exhibits,
+    drop_given,
+    mean_figure,
+    measure_rows,
+)
 from pipeline.report.viewer import BUDGET as VIEWER_BUDGET
-from pipeline.report.viewer import Viewer, by_distance, table, viewer
+from pipeline.report.viewer import Viewer, group_by_distance, make_table, make_viewer
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
@@ -70,7 +77,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Figure:
+class SummaryRow:
     """A line of the summary."""
 
     name: str
@@ -80,7 +87,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Fact:
+class Highlight:
     """A figure above the pictures, ready to be read."""
 
     value: str
@@ -103,11 +110,11 @@ def write_report(
     """
     check_comparable(output, "a report")
     plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
-    with Material(plan, output, ground_truth, asked) as material:
-        rows = measure(material, progress)
+    with FinishedRun(plan, output, ground_truth, asked) as material:
+        rows = measure_rows(material, progress)
         exhibits = _exhibits(material, rows)
-        shown = viewer(material) if plan.input.grid is not None else None
-    html = render(plan, output, rows, exhibits, shown)
+        shown = make_viewer(material) if plan.input.grid is not None else None
+    html = render_page(plan, output, rows, exhibits, shown)
     try:
         write_atomically(page, html)
     except OSError as error:
@@ -117,7 +124,7 @@ def write_report(
         ) from error
 
 
-def render(
+def render_page(
     plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit], shown: Viewer | None
 ) -> str:
     """Return the page."""
@@ -151,14 +158,14 @@ def render(
         rows=rows,
         truth=truth,
         exhibits=exhibits,
-        facts=_facts(made(rows, plan), record, truth=truth),
-        figures=_figures(made(rows, plan), truth=truth),
+        facts=_facts(drop_given(rows, plan), record, truth=truth),
+        figures=_figures(drop_given(rows, plan), truth=truth),
         measured=len(rows),
         charts=_charts(plan, rows, exhibits, truth=truth) if grid is None else [],
         viewer=shown,
         viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
-        table=table(grid, rows) if grid is not None else [],
-        distances=by_distance(rows) if grid is not None else [],
+        table=make_table(grid, rows) if grid is not None else [],
+        distances=group_by_distance(rows) if grid is not None else [],
         stretches=stretches[:MOST_RUNS],
         hidden=max(0, len(stretches) - MOST_RUNS),
         record=record,
@@ -167,19 +174,19 @@ def render(
     )
 
 
-def _exhibits(material: Material, rows: list[Row]) -> list[Exhibit]:
+def _exhibits(material: FinishedRun, rows: list[Row]) -> list[Exhibit]:
     by_number = {row.number: row for row in rows}
     turn = turned(material.result.rotation)
     aspect = material.result.sample_aspect_ratio
     found, pictures = [], []
-    for number, why in chosen(rows, material.plan).items():
-        views = material.views(number)
-        part = window(views)
-        images = shown(views, part, turn)
+    for number, why in choose_exhibits(rows, material.plan).items():
+        views = material.read_pictures(number)
+        part = choose_window(views)
+        images = crop_pictures(views, part, turn)
         pictures += [image.picture for image in images]
         found.append((by_number[number], why, part, images))
     budget = BUDGET if material.plan.input.grid is None else BUDGET - VIEWER_BUDGET // 2
-    addresses = iter(encode(pictures, budget))
+    addresses = iter(encode_jpegs(pictures, budget))
     exhibits = []
     for row, why, part, images in found:
         height, width = images[0].picture.shape[:2]
@@ -201,13 +208,13 @@ def _exhibits(material: Material, rows: list[Row]) -> list[Exhibit]:
     return exhibits
 
 
-def _figures(rows: list[Row], *, truth: bool) -> list[Figure]:
-    def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> Figure | None:
-        value = mean(rows, ours)
-        other = mean(rows, plain) if plain else None
+def _figures(rows: list[Row], *, truth: bool) -> list[SummaryRow]:
+    def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> SummaryRow | None:
+        value = mean_figure(rows, ours)
+        other = mean_figure(rows, plain) if plain else None
         if value is None:
             return None
-        return Figure(
+        return SummaryRow(
             name, format(value, form), "" if other is None else format(other, form), meaning
         )
 
@@ -243,29 +250,33 @@ def _figures(rows: list[Row], *, truth: bool) -> list[Figure]:
     return [line for line in lines if line is not None]
 
 
-def _facts(rows: list[Row], record: RunRecord | None, *, truth: bool) -> list[Fact]:
+def _facts(rows: list[Row], record: RunRecord | None, *, truth: bool) -> list[Highlight]:
     """Return what stands above the pictures, the most telling first."""
 
-    def against(name: str, plain: str, form: str, unit: str, what: str) -> Iterator[Fact]:
-        ours, theirs = mean(rows, name), mean(rows, plain)
+    def against(name: str, plain: str, form: str, unit: str, what: str) -> Iterator[Highlight]:
+        ours, theirs = mean_figure(rows, name), mean_figure(rows, plain)
         if ours is not None and theirs is not None:
             both = f"{format(ours, form)} against {format(theirs, form)}"
-            yield Fact(format(ours - theirs, f"+{form}") + unit, f"{what} over bicubic: {both}")
+            yield Highlight(
+                format(ours - theirs, f"+{form}") + unit, f"{what} over bicubic: {both}"
+            )
 
-    found: list[Fact] = []
+    found: list[Highlight] = []
     if truth:
         found += against("psnr", "bicubic_psnr", ".2f", " dB", "PSNR")
         found += against("ssim", "bicubic_ssim", ".4f", "", "SSIM")
         found += against("vmaf", "bicubic_vmaf", ".1f", "", "VMAF")
     else:
-        found.append(Fact(f"{mean(rows, 'consistency') or 0:.1f} dB", "downscale consistency"))
-        agreement, plain = mean(rows, "agreement"), mean(rows, "bicubic_agreement")
+        found.append(
+            Highlight(f"{mean_figure(rows, 'consistency') or 0:.1f} dB", "downscale consistency")
+        )
+        agreement, plain = mean_figure(rows, "agreement"), mean_figure(rows, "bicubic_agreement")
         if agreement is not None and plain is not None:
             meaning = f"agreement with the reference (bicubic {plain:.2f})"
-            found.append(Fact(f"{agreement:.2f}", meaning))
+            found.append(Highlight(f"{agreement:.2f}", meaning))
     if record is not None and record.seconds > 0:
         speed = record.frames / record.seconds
-        found.append(Fact(f"{speed:.2g} fps", f"{record.engine} on {record.device}"))
+        found.append(Highlight(f"{speed:.2g} fps", f"{record.engine} on {record.device}"))
     return found
 
 
@@ -279,7 +290,7 @@ def _charts(plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool
         if plain:
             curves.append(Curve("bicubic", "plain", [getattr(row, plain) for row in rows]))
         lines = switches if len(switches) <= MOST_SWITCHES else []
-        return chart(
+        return draw_chart(
             title,
             unit,
             times,

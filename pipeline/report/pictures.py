@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.pixels import Picture
-from pipeline.report.rows import Views
-from pipeline.report.without_truth import borrowed
+from pipeline.report.rows import FramePictures
+from pipeline.report.without_truth import measure_borrowing
 
 MOST_HEIGHT, MOST_WIDTH = 720, 1280
 """Larger frames are shown by a window of this size, pixel for pixel: shrunk ones would hide what
@@ -37,7 +37,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaptionedPicture:
     """One picture of a frame and what it is."""
 
     kind: str
@@ -45,40 +45,46 @@ class Shown:
     picture: Picture
 
 
-def window(views: Views) -> Window:
+def choose_window(views: FramePictures) -> Window:
     """Return the window to show: all of a small frame, else where most was borrowed."""
     height, width = views.result.shape[:2]
     tall, wide = min(height, MOST_HEIGHT), min(width, MOST_WIDTH)
     if (tall, wide) == (height, width):
         return Window(0, 0, height, width)
-    heat = borrowed(views.result, views.bicubic)
+    heat = measure_borrowing(views.result, views.bicubic)
     total = cv2.boxFilter(heat, -1, (wide, tall), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
     inner = total[: height - tall + 1, : width - wide + 1]
     row, col = np.unravel_index(int(inner.argmax()), inner.shape)
     return Window(int(row), int(col), tall, wide)
 
 
-def heat_map(views: Views) -> Picture:
+def draw_heat_map(views: FramePictures) -> Picture:
     """Return how much each pixel was borrowed, black (0) to bright (HOTTEST levels or more)."""
-    heat = borrowed(views.result, views.bicubic) * (255 / HOTTEST)
+    heat = measure_borrowing(views.result, views.bicubic) * (255 / HOTTEST)
     scaled = np.asarray(np.clip(heat, 0, 255), np.uint8)
     bgr = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def shown(views: Views, part: Window, turn: Callable[[Picture], Picture]) -> list[Shown]:
+def crop_pictures(
+    views: FramePictures, part: Window, turn: Callable[[Picture], Picture]
+) -> list[CaptionedPicture]:
     """Return the pictures of one frame, cut to `part` and turned upright."""
     everything: list[tuple[str, str, Picture | None]] = [
         ("bicubic", "bicubic: plain up-sampling of the input", views.bicubic),
         ("result", "result", views.result),
         ("reference", "reference it could borrow from", views.reference),
         ("original", "original (ground truth)", views.original),
-        ("borrowed", f"borrowed: black 0, bright {HOTTEST:.0f} or more levels", heat_map(views)),
+        (
+            "borrowed",
+            f"borrowed: black 0, bright {HOTTEST:.0f} or more levels",
+            draw_heat_map(views),
+        ),
     ]
     rows = slice(part.row, part.row + part.height)
     cols = slice(part.col, part.col + part.width)
     return [
-        Shown(kind, caption, turn(picture[rows, cols]))
+        CaptionedPicture(kind, caption, turn(picture[rows, cols]))
         for kind, caption, picture in everything
         if picture is not None
     ]
@@ -90,7 +96,7 @@ def turned(rotation: int) -> Callable[[Picture], Picture]:
     return lambda picture: np.ascontiguousarray(np.rot90(picture, turns))
 
 
-def encode(pictures: list[Picture], budget: int = BUDGET) -> list[str]:
+def encode_jpegs(pictures: list[Picture], budget: int = BUDGET) -> list[str]:
     """Return data addresses of JPEGs, of the best quality that keeps within `budget` bytes."""
     found: list[str] = []
     for grade in QUALITIES:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, program
+from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, find_program
 from pipeline.pairing.fit import prepare_reference
 from pipeline.pairing.given import given_frames
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import Source, open_frames
 from pipeline.report import without_truth
-from pipeline.report.matching import open_like, output_frames, truth_frames
+from pipeline.report.matching import match_output, match_truth, open_matching
 from pipeline.schema.clip import Clip
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
@@ -66,7 +66,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Views:
+class FramePictures:
     """One frame as everybody has it: uint8 H x W x 3 RGB, the input h x w x 3."""
 
     lr: Picture
@@ -76,7 +76,7 @@ class Views:
     original: Picture | None
 
 
-class Material:
+class FinishedRun:
     """The recordings of a finished run, opened; a context manager."""
 
     def __init__(
@@ -87,11 +87,11 @@ class Material:
         asked: GridSettings | None = None,
     ) -> None:
         self.plan = plan
-        self.result = open_like(plan, str(output))
-        self._times = output_frames(plan, self.result, output)
-        self.truth = open_like(plan, ground_truth, asked) if ground_truth else None
+        self.result = open_matching(plan, str(output))
+        self._times = match_output(plan, self.result, output)
+        self.truth = open_matching(plan, ground_truth, asked) if ground_truth else None
         self._partners = (
-            truth_frames(plan, self.result, self._times, self.truth) if self.truth else None
+            match_truth(plan, self.result, self._times, self.truth) if self.truth else None
         )
         self._stack = ExitStack()
         self._lr = self._open(plan.input)
@@ -104,13 +104,13 @@ class Material:
     def _open(self, clip: Clip) -> Source:
         return self._stack.enter_context(closing(open_frames(clip, cache=2)))
 
-    def __enter__(self) -> Material:
+    def __enter__(self) -> FinishedRun:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def views(self, number: int, *, reference: bool = True) -> Views:
+    def read_pictures(self, number: int, *, reference: bool = True) -> FramePictures:
         """Return one frame of everything, 8 bit."""
         choice = self.plan.reference_map[number]
         lr = self._lr.get(choice.pts)
@@ -128,7 +128,7 @@ class Material:
         original = None
         if self._original is not None and self._partners is not None:
             original = self._original.get(self._partners[number])
-        return Views(
+        return FramePictures(
             lr=to_8_bit(lr),
             bicubic=to_8_bit(upsample(lr, self.plan.height, self.plan.width)),
             result=to_8_bit(self._sr.get(self._times[number])),
@@ -137,23 +137,23 @@ class Material:
         )
 
 
-def spread(total: int, most: int) -> list[int]:
+def spread_evenly(total: int, most: int) -> list[int]:
     """Return at most `most` of 0..total-1, evenly spread, first and last among them."""
     if total <= most:
         return list(range(total))
     return sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
 
 
-def measure(
-    material: Material, report: Callable[[int, int], None] = lambda done, total: None
+def measure_rows(
+    material: FinishedRun, report: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Row]:
     """Return the figures of the measured frames; `report` hears (done, total)."""
     total = len(material.plan.reference_map)
-    numbers = spread(total, MOST_FRAMES)
-    closely = {numbers[i] for i in spread(len(numbers), MOST_PAIRS)}
+    numbers = spread_evenly(total, MOST_FRAMES)
+    closely = {numbers[i] for i in spread_evenly(len(numbers), MOST_PAIRS)}
     rows = []
-    with _vmaf(material, numbers) as measuring:
-        for done, row in enumerate(_rows(material, numbers, closely, measuring)):
+    with _start_vmaf(material, numbers) as measuring:
+        for done, row in enumerate(_iterate_rows(material, numbers, closely, measuring)):
             rows.append(row)
             report(done + 1, len(numbers))
         if measuring is None:
@@ -165,12 +165,12 @@ def measure(
 
 
 @contextmanager
-def _vmaf(material: Material, numbers: list[int]) -> Iterator[tuple[Vmaf, Vmaf] | None]:
+def _start_vmaf(material: FinishedRun, numbers: list[int]) -> Iterator[tuple[Vmaf, Vmaf] | None]:
     """Begin to measure VMAF of the result and of bicubic; None where it cannot be, or means little.
 
     It looks at motion, so all frames of a clip have to be there.
     """
-    plan, ffmpeg = material.plan, program() if material.truth is not None else None
+    plan, ffmpeg = material.plan, find_program() if material.truth is not None else None
     whole = len(numbers) == len(plan.reference_map) and plan.input.grid is None
     if ffmpeg is None or not whole or min(plan.height, plan.width) < LEAST_SIDE:
         yield None
@@ -180,29 +180,37 @@ def _vmaf(material: Material, numbers: list[int]) -> Iterator[tuple[Vmaf, Vmaf] 
         yield ours, plain
 
 
-def _rows(
-    material: Material,
+def _iterate_rows(
+    material: FinishedRun,
     numbers: list[int],
     closely: set[int],
     measuring: tuple[Vmaf, Vmaf] | None,
 ) -> Iterator[Row]:
-    before: tuple[int, Views] | None = None
+    before: tuple[int, FramePictures] | None = None
     for number in numbers:
         near = None
         # the view before is not the moment before
         if number in closely and number > 0 and material.plan.input.grid is None:
             fresh = before is None or before[0] != number - 1
-            near = material.views(number - 1, reference=False) if fresh else before and before[1]
-        views = material.views(number, reference=number in closely)
+            near = (
+                material.read_pictures(number - 1, reference=False)
+                if fresh
+                else before and before[1]
+            )
+        views = material.read_pictures(number, reference=number in closely)
         if measuring is not None and views.original is not None:
             measuring[0].add(views.result, views.original)
             measuring[1].add(views.bicubic, views.original)
-        yield _row(material, number, views, near, closely)
+        yield _measure_row(material, number, views, near, closely)
         before = number, views
 
 
-def _row(
-    material: Material, number: int, views: Views, before: Views | None, closely: set[int]
+def _measure_row(
+    material: FinishedRun,
+    number: int,
+    views: FramePictures,
+    before: FramePictures | None,
+    closely: set[int],
 ) -> Row:
     plan = material.plan
     choice = plan.reference_map[number]
@@ -214,41 +222,45 @@ def _row(
         figures |= {"psnr": ours.psnr, "ssim": ours.ssim}
         figures |= {"bicubic_psnr": plain.psnr, "bicubic_ssim": plain.ssim}
     if number in closely and views.reference is not None:
-        moved_reference = without_truth.moved_reference(views.reference, views.bicubic)
-        figures["agreement"] = without_truth.agreement(views.result, moved_reference)
-        figures["bicubic_agreement"] = without_truth.agreement(views.bicubic, moved_reference)
+        moved_reference = without_truth.warp_reference(views.reference, views.bicubic)
+        figures["agreement"] = without_truth.measure_agreement(views.result, moved_reference)
+        figures["bicubic_agreement"] = without_truth.measure_agreement(
+            views.bicubic, moved_reference
+        )
     if before is not None and choice.pts not in plan.cuts:
-        moved = without_truth.input_motion(before.bicubic, views.bicubic)
+        moved = without_truth.estimate_input_motion(before.bicubic, views.bicubic)
         if moved.seen.any():
-            figures["temporal"] = without_truth.temporal_error(before.result, views.result, moved)
-            figures["bicubic_temporal"] = without_truth.temporal_error(
+            figures["temporal"] = without_truth.measure_temporal_error(
+                before.result, views.result, moved
+            )
+            figures["bicubic_temporal"] = without_truth.measure_temporal_error(
                 before.bicubic, views.bicubic, moved
             )
     return Row(
         number=number,
         seconds=plan.input.seconds(choice.pts),
         choice=choice,
-        borrowed=float(without_truth.borrowed(views.result, views.bicubic).mean()),
-        consistency=without_truth.downscale_consistency(views.result, views.lr, plan.scale),
+        borrowed=float(without_truth.measure_borrowing(views.result, views.bicubic).mean()),
+        consistency=without_truth.measure_consistency(views.result, views.lr, plan.scale),
         **figures,
     )
 
 
-def mean(rows: list[Row], name: str) -> float | None:
+def mean_figure(rows: list[Row], name: str) -> float | None:
     """Return the mean of one figure over the rows that have it."""
     found = [value for row in rows if (value := getattr(row, name)) is not None]
     return float(np.mean(found)) if found else None
 
 
-def made(rows: list[Row], plan: Plan) -> list[Row]:
+def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
     """Return the rows of frames that were made, not given as references; all if none was."""
     given = given_frames(plan)
     return [row for row in rows if row.number not in given] or rows
 
 
-def chosen(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
+def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
     """Return number -> why it is shown, of the frames worth looking at, in order of interest."""
-    candidates = sorted(made(rows, plan), key=lambda row: (row.figure, row.number))
+    candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
     picks = {
         "median": candidates[len(candidates) // 2],
         "most borrowed": max(candidates, key=lambda row: (row.borrowed, -row.number)),

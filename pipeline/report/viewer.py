@@ -14,11 +14,11 @@ from markupsafe import Markup
 from pipeline.lightfield.parallax import measure
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import open_frames
-from pipeline.report.pictures import encode
-from pipeline.report.rows import Material, Row
+from pipeline.report.pictures import encode_jpegs
+from pipeline.report.rows import FinishedRun, Row
 from pipeline.schema.clip import Grid
 from pipeline.schema.reference_map import ViewChoice
-from pipeline.tools.view_pictures import EPI_ROW, middle, shifted
+from pipeline.tools.view_pictures import EPI_ROW, find_middle_view, shift_picture
 
 MOST_PIXELS = 16e6
 """Of all views together; larger ones are shown smaller."""
@@ -58,7 +58,7 @@ class Cell:
     served: str
 
 
-def viewer(material: Material) -> Viewer:
+def make_viewer(material: FinishedRun) -> Viewer:
     """Return the first moment of the output, ready to be looked at."""
     clip = material.result
     grid = clip.grid
@@ -76,10 +76,10 @@ def viewer(material: Material) -> Viewer:
         low, high = low - 0.5, high + 0.5
     alphas = [float(a) for a in np.linspace(low, high, FOCUS_STEPS)]
     focused = [_refocused(grid, views, alpha * factor) for alpha in alphas]
-    centre = middle(grid)
+    centre = find_middle_view(grid)
     row = [n for n, view in enumerate(grid.views) if view.row == centre[0]]
     epi = np.repeat(np.stack([views[n][size[1] // 2] for n in row]), EPI_ROW, axis=0)
-    addresses = encode([*views, *focused, np.ascontiguousarray(epi)], BUDGET)
+    addresses = encode_jpegs([*views, *focused, np.ascontiguousarray(epi)], BUDGET)
     shown = addresses[: len(views)]
     sharp = addresses[len(views) : -1]
     first_row, first_col = grid.rows[0], grid.cols[0]
@@ -115,7 +115,7 @@ def viewer(material: Material) -> Viewer:
     )
 
 
-def _views(material: Material, size: tuple[int, int]) -> list[Picture]:
+def _views(material: FinishedRun, size: tuple[int, int]) -> list[Picture]:
     clip = material.result
     assert clip.grid is not None
     reader = open_frames(clip)
@@ -134,15 +134,15 @@ def _views(material: Material, size: tuple[int, int]) -> list[Picture]:
 
 def _refocused(grid: Grid, views: list[Picture], alpha: float) -> Picture:
     """Return the mean of all views, shifted by `alpha` pixels a step (shift and add)."""
-    row, col = middle(grid)
+    row, col = find_middle_view(grid)
     total = np.zeros(views[0].shape, np.float32)
     for view, picture in zip(grid.views, views, strict=True):
         plane = picture.astype(np.float32)
-        total += shifted(plane, alpha * (view.col - col), alpha * (view.row - row))
+        total += shift_picture(plane, alpha * (view.col - col), alpha * (view.row - row))
     return np.clip(total / len(views) + 0.5, 0, 255).astype(np.uint8)
 
 
-def table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
+def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
     """Return the views of the first moment as they lie in the grid."""
     figures = [row.figure for row in rows if row.choice.why != "given"]
     low, high = min(figures, default=0.0), max(figures, default=1.0)
@@ -168,7 +168,7 @@ def _served(row: Row, view: ViewChoice) -> str:
     return f"({view.ref_row:g}, {view.ref_col:g}){more}"
 
 
-def by_distance(rows: list[Row]) -> list[tuple[int, int, float, float | None]]:
+def group_by_distance(rows: list[Row]) -> list[tuple[int, int, float, float | None]]:
     """Return whole grid steps, how many views, mean figure and mean of bicubic's, near to far."""
     found: dict[int, list[Row]] = {}
     for row in rows:

@@ -22,7 +22,7 @@ LEAST_DETAIL = 0.5
 """Standard deviation, 8-bit levels, below which a picture has no detail to agree about."""
 
 
-def downscale_consistency(result: Picture, lr: Picture, scale: int) -> float:
+def measure_consistency(result: Picture, lr: Picture, scale: int) -> float:
     """Return the PSNR in dB of `result`, reduced `scale` times as `degrade` does, against `lr`.
 
     Low values: the result shows something else than the input. Blurred ones can score high.
@@ -31,13 +31,13 @@ def downscale_consistency(result: Picture, lr: Picture, scale: int) -> float:
     return psnr(_unit(again), _unit(lr))
 
 
-def borrowed(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
+def measure_borrowing(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
     """Return H x W: how far `result` is from plain up-sampling, 8-bit levels, mean of RGB."""
     away = np.abs(result.astype(np.float32) - bicubic.astype(np.float32))
     return np.asarray(away.mean(axis=2), np.float32)
 
 
-class Moved(NamedTuple):
+class WarpedReference(NamedTuple):
     """A reference on its way onto a frame."""
 
     reference: NDArray[np.float32]
@@ -46,17 +46,17 @@ class Moved(NamedTuple):
     """H x W: the place is seen in both."""
 
 
-def moved_reference(reference: Picture, bicubic: Picture) -> Moved:
+def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
     """Move `reference` onto the frame whose plain up-sampling is `bicubic`.
 
     The flow is found between these two, so the network's own alignment does not judge itself.
     """
     # motion(before, now): where each place of `now` was in `before`
     found = estimate_motion(reference, bicubic)
-    return Moved(warp_image(reference.astype(np.float32), found.flow), found.seen)
+    return WarpedReference(warp_image(reference.astype(np.float32), found.flow), found.seen)
 
 
-def agreement(picture: Picture, moved: Moved) -> float | None:
+def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
     """Return how alike the fine detail of `picture` and of the moved reference is, -1..1.
 
     Fine detail is what a Gaussian blur of 2 pixels takes away; the figure is its correlation over
@@ -69,12 +69,12 @@ def agreement(picture: Picture, moved: Moved) -> float | None:
     return float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
 
 
-def input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
+def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
     """Return the motion between two frames as the input shows it: no result judges itself."""
     return estimate_motion(bicubic_before, bicubic_now)
 
 
-def temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
+def measure_temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
     """Return the mean difference, 8-bit levels, of a frame and the moved one before it.
 
     Lower is calmer. It counts flicker, and also every detail that the flow misses: compare it with

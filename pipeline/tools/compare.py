@@ -36,7 +36,7 @@ VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def label(picture: Picture, text: str) -> Picture:
+def draw_label(picture: Picture, text: str) -> Picture:
     """Return the picture with `text` in its lower left corner."""
     picture = np.ascontiguousarray(picture)
     size = max(0.35, min(0.6, picture.shape[1] / 700))
@@ -48,36 +48,42 @@ def label(picture: Picture, text: str) -> Picture:
     return picture
 
 
-def compose(pictures: list[Picture], labels: list[str], mode: Mode, divider: float) -> Picture:
+def compose_frame(
+    pictures: list[Picture], labels: list[str], mode: Mode, divider: float
+) -> Picture:
     """Return one picture of two or three of equal size; `divider` is that of a wipe, 0..1."""
     if mode == "wipe":
-        left, right = (label(p.copy(), t) for p, t in zip(pictures[:2], labels[:2], strict=True))
+        left, right = (
+            draw_label(p.copy(), t) for p, t in zip(pictures[:2], labels[:2], strict=True)
+        )
         width = left.shape[1]
         column = round(width * divider)
         # the right one's label stands at its own side
         shown = np.concatenate((left[:, :column], right[:, column:]), axis=1)
         shown[:, max(0, column - 1) : column + 1] = 255
         return np.ascontiguousarray(shown)
-    panes = [label(p.copy(), t) for p, t in zip(pictures, labels, strict=True)]
+    panes = [draw_label(p.copy(), t) for p, t in zip(pictures, labels, strict=True)]
     if mode == "difference":
-        panes.append(label(difference(*pictures[:2]), f"{labels[0]} - {labels[1]}, x{GAIN}"))
+        panes.append(
+            draw_label(draw_difference(*pictures[:2]), f"{labels[0]} - {labels[1]}, x{GAIN}")
+        )
     return np.concatenate(panes, axis=1)
 
 
-def difference(first: Picture, second: Picture) -> Picture:
+def draw_difference(first: Picture, second: Picture) -> Picture:
     """Return grey where two pictures are the same, and GAIN times what they differ by."""
     away = first.astype(np.int16) - second.astype(np.int16)
     return np.asarray(np.clip(128 + GAIN * away, 0, 255), np.uint8)
 
 
-def together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
+def read_together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
     """Yield (pts of the first clip, frames of all clips at its time), each as large as the largest.
 
     Raises PairingError where a clip has no frame for one of the first clip's.
     """
     height = max(_upright(clip)[0] for clip in clips)
     width = max(_upright(clip)[1] for clip in clips)
-    others = [_Follower(clip) for clip in clips[1:]]
+    others = [_TimedReader(clip) for clip in clips[1:]]
     for frame in read(clips[0]):
         at = clips[0].seconds(frame.pts)
         found = [frame, *(other.at(at) for other in others)]
@@ -87,7 +93,7 @@ def together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
         )
 
 
-class _Follower:
+class _TimedReader:
     """Another recording, read along with the first."""
 
     def __init__(self, clip: Clip) -> None:
@@ -129,7 +135,7 @@ def _fitted(frame: Frame, clip: Clip, height: int, width: int) -> Picture:
     return picture
 
 
-def compare(
+def write_comparison(
     inputs: list[str], output: Path, *, mode: Mode, labels: list[str], at: float | None = None
 ) -> int:
     """Write the comparison of `inputs` to `output` and return how many frames it has.
@@ -141,8 +147,8 @@ def compare(
     suffix = output.suffix.lower()
     first = clips[0]
     frames = (
-        (pts, compose(pictures, labels, mode, _divider(first.seconds(pts))))
-        for pts, pictures in together(clips)
+        (pts, compose_frame(pictures, labels, mode, _divider(first.seconds(pts))))
+        for pts, pictures in read_together(clips)
     )
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.absolute().parent))
     try:

@@ -24,7 +24,7 @@ from pipeline.schema.clip import Clip, Grid, Model
 from pipeline.schema.settings import GridSettings
 
 
-class Converted(Model):
+class ConversionResult(Model):
     """What was written: the fields of `--json`."""
 
     output: str
@@ -36,7 +36,7 @@ class Converted(Model):
     sidecar: str
 
 
-def convert(
+def convert_light_field(
     source: str,
     output: Path | None,
     to: str,
@@ -44,7 +44,7 @@ def convert(
     asked: GridSettings | None = None,
     template: str | None = None,
     force: bool = False,
-) -> Converted:
+) -> ConversionResult:
     """Write the light field `source` in the layout `to`; every view is compared when it is done.
 
     `template` names the files of folders and videos. Raises InputError where there is no light
@@ -72,7 +72,7 @@ def convert(
         publish_output(root, out, work, force=force)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Converted(
+    return ConversionResult(
         output=str(out),
         layout=to,
         rows=grid.rows[1],

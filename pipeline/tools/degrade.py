@@ -27,7 +27,7 @@ MATRIX_TAGS = {"bt709": 1, "bt601": 6}
 """What is guessed of untagged recordings -> its number in H.273."""
 
 
-class Degraded(Model):
+class DegradeResult(Model):
     """What was written: the fields of `--json`."""
 
     output: str
@@ -49,7 +49,7 @@ def degrade(
     crf: float | None = None,
     pix_fmt: str | None = None,
     force: bool = False,
-) -> Degraded:
+) -> DegradeResult:
     """Write every `every`-th frame of `source`, reduced `scale` times, to `output`.
 
     Without further wishes the copy is encoded without loss and without chroma subsampling, so that
@@ -80,7 +80,7 @@ def degrade(
         finished.replace(output)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Degraded(
+    return DegradeResult(
         output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import already_there
-from pipeline.measuring.clips import FrameQuality, per_frame, summarise
+from pipeline.measuring.clips import FrameQuality, measure_frames, summarise_frames
 from pipeline.media.join.remux import assemble
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe
@@ -22,7 +22,7 @@ from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.given import given_frames
 from pipeline.planning.edited_plan import load_plan
 from pipeline.schema.settings import RunSettings
-from pipeline.tools.compare import label
+from pipeline.tools.compare import draw_label
 from pipeline.tools.degrade import degrade
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Run
 def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
     result = _enhance(lr, ref, folder, engine, quiet)
     plan = load_plan(result.reference_map)
-    frames = list(per_frame(result.output, str(SAMPLE), skip=given_frames(plan)))
+    frames = list(measure_frames(result.output, str(SAMPLE), skip=given_frames(plan)))
     return Contender("bicubic" if engine == "bicubic" else "CrossNet++ fast", result, frames)
 
 
@@ -144,7 +144,7 @@ def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
     for name, frame in columns.items():
         detail = frame[row : row + side, col : col + side]
         large = np.asarray(cv2.resize(detail, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-        stacks.append(np.concatenate((label(frame, name), large)))
+        stacks.append(np.concatenate((draw_label(frame, name), large)))
     imageio.imwrite(path, np.concatenate(stacks, axis=1))
 
 
@@ -157,7 +157,7 @@ def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], pa
     times = [frame.pts for frame in read(clip)]
     with SegmentWriter(str(segment), clip, encoding, 2 * width, height) as writer:
         for pts, a, b in zip(times, left, right, strict=True):
-            pair = (label(a, "bicubic"), label(b, "CrossNet++ fast"))
+            pair = (draw_label(a, "bicubic"), draw_label(b, "CrossNet++ fast"))
             writer.write(np.concatenate(pair, axis=1), pts)
     assemble(clip, [segment], path, encoding)
     segment.unlink()
@@ -171,9 +171,9 @@ def print_table(contenders: list[Contender], given: int) -> None:
     table = Table(title=f"{total} frames x{SCALE}; {given} given key frames left out of the means")
     for heading in ("", "PSNR dB", "gain dB", "SSIM", "worst frame dB", "frames per s"):
         table.add_column(heading, justify="left" if not heading else "right")
-    base = summarise(contenders[0].frames).psnr
+    base = summarise_frames(contenders[0].frames).psnr
     for contender in contenders:
-        figures = summarise(contender.frames)
+        figures = summarise_frames(contender.frames)
         table.add_row(
             contender.name,
             f"{figures.psnr:.2f}",

@@ -12,7 +12,7 @@ from pipeline.schema.plan import Plan
 _LISTED = 8
 
 
-class Description(Model):
+class LightFieldDescription(Model):
     """A light field in words: the fields of `--json`."""
 
     path: str
@@ -44,13 +44,13 @@ class Description(Model):
     """Views that are black, or masked by alpha."""
 
 
-def describe(clip: Clip) -> Description:
+def describe_light_field(clip: Clip) -> LightFieldDescription:
     """Look at a light field's views, a few of them for their shifts."""
     grid = clip.grid
     assert grid is not None
     parallax, found = measure(clip), validity(clip)
     counts = [view.frames for view in grid.views]
-    return Description(
+    return LightFieldDescription(
         path=clip.path,
         layout=grid.layout,
         rows=grid.rows[1],
@@ -74,7 +74,7 @@ def describe(clip: Clip) -> Description:
     )
 
 
-def in_words(found: Description) -> str:
+def format_description(found: LightFieldDescription) -> str:
     """Return the description as lines of text."""
     row, col = found.first
     frames = f"{found.frames[0]}" + (f" to {found.frames[1]}" if len(set(found.frames)) > 1 else "")
@@ -105,7 +105,7 @@ def in_words(found: Description) -> str:
     return "\n".join(lines)
 
 
-def reference_lines(plan: Plan) -> list[str]:
+def format_references(plan: Plan) -> list[str]:
     """Return, in a line each, how many views every reference serves, and how far away they are."""
     served: dict[tuple[float, float], list[float]] = {}
     for choice in plan.reference_map:

@@ -302,9 +302,9 @@ def check_programs() -> Iterator[Check]:
         yield _warn("ffmpeg program", module, "fix the failure above first")
         return
 
-    from pipeline.measuring.vmaf import program
+    from pipeline.measuring.vmaf import find_program
 
-    measuring = program()
+    measuring = find_program()
     found = shutil.which("ffmpeg")
     if measuring is not None:
         yield _ok("ffmpeg program", f"{measuring}, with VMAF; nothing else needs it")

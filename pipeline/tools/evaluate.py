@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.measuring.clips import Evaluation, evaluate, evaluate_light_field, vmaf_of
+from pipeline.measuring.clips import Evaluation, evaluate, evaluate_light_field, measure_vmaf
 from pipeline.measuring.views import LightFieldQuality
-from pipeline.measuring.vmaf import required
+from pipeline.measuring.vmaf import require_program
 from pipeline.pairing.given import given_frames
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
@@ -40,12 +40,12 @@ def evaluate_output(
         return evaluate_light_field(views, ground_truth, plan, grid)
 
     if vmaf:
-        required()  # fails early: measuring the frames takes longer
+        require_program()  # fails early: measuring the frames takes longer
     skip = given_frames(plan) if plan is not None else frozenset()
     evaluation = evaluate(result, ground_truth, skip=skip)
     if not vmaf:
         return evaluation
-    return evaluation.model_copy(update={"vmaf": vmaf_of(result, ground_truth, skip=skip)})
+    return evaluation.model_copy(update={"vmaf": measure_vmaf(result, ground_truth, skip=skip)})
 
 
 def describe_evaluation(evaluation: Evaluation) -> str:

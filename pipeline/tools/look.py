@@ -18,7 +18,7 @@ MARGIN = 0.2
 
 
 @dataclass(frozen=True)
-class Wishes:
+class LookOptions:
     """Which pictures to make beside the contact sheet."""
 
     epi: bool = False
@@ -28,10 +28,10 @@ class Wishes:
     sweep: str | None = None
 
 
-def look_at(
+def write_pictures(
     source: str,
     output: Path | None,
-    wishes: Wishes,
+    wishes: LookOptions,
     *,
     asked: GridSettings | None = None,
     force: bool = False,
@@ -60,18 +60,20 @@ def look_at(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
     # a line that is not there is refused before anything is written
-    epi = view_pictures.epipolar(clip, wishes.line) if wishes.epi else None
+    epi = view_pictures.draw_epipolar_picture(clip, wishes.line) if wishes.epi else None
     folder.mkdir(parents=True, exist_ok=True)
-    stills.save(paths["contact_sheet.png"], view_pictures.contact_sheet(clip))
+    stills.save(paths["contact_sheet.png"], view_pictures.draw_contact_sheet(clip))
     if epi is not None:
         stills.save(paths["epi.png"], epi)
-    for name, picture in zip(refocus, view_pictures.refocused(clip, wishes.alphas), strict=True):
+    for name, picture in zip(refocus, view_pictures.refocus(clip, wishes.alphas), strict=True):
         stills.save(paths[name], picture)
     if wishes.depth:
         low, high = measure(clip).disparity or (-1.0, 1.0)
         more = max(MARGIN * (high - low), 0.25)
-        plane = view_pictures.disparity(clip, low - more, high + more)
-        stills.save(paths["disparity.png"], view_pictures.coloured(plane, low - more, high + more))
+        plane = view_pictures.estimate_disparity(clip, low - more, high + more)
+        stills.save(
+            paths["disparity.png"], view_pictures.colour_disparity(plane, low - more, high + more)
+        )
     if wishes.sweep:
         view_pictures.save_sweep(clip, paths[f"sweep.{wishes.sweep}"])
     return list(paths.values())
@@ -98,4 +100,4 @@ def save_contact_sheet(clip: Clip, file: Path) -> None:
         raise already_there(file, "try another --contact-sheet")
     if not file.absolute().parent.is_dir():
         raise no_folder(file.parent)
-    stills.save(file, view_pictures.contact_sheet(clip))
+    stills.save(file, view_pictures.draw_contact_sheet(clip))

@@ -34,7 +34,7 @@ def _grid(clip: Clip) -> Grid:
     return clip.grid
 
 
-def middle(grid: Grid) -> tuple[int, int]:
+def find_middle_view(grid: Grid) -> tuple[int, int]:
     """Return row and column of the view nearest to the middle of the grid."""
     (top, rows), (left, cols) = grid.rows, grid.cols
     at = top + (rows - 1) / 2, left + (cols - 1) / 2
@@ -44,7 +44,7 @@ def middle(grid: Grid) -> tuple[int, int]:
     )
 
 
-def contact_sheet(clip: Clip) -> NDArray[np.uint8]:
+def draw_contact_sheet(clip: Clip) -> NDArray[np.uint8]:
     """Return all views of the first moment as small pictures with their row and column."""
     grid = _grid(clip)
     (top, rows), (left, cols) = grid.rows, grid.cols
@@ -84,12 +84,12 @@ def _lined_up(clip: Clip, *, row: int | None = None, col: int | None = None) -> 
     return line
 
 
-def epipolar(clip: Clip, y: int | None = None) -> NDArray[np.uint8]:
+def draw_epipolar_picture(clip: Clip, y: int | None = None) -> NDArray[np.uint8]:
     """Return the picture line `y` of all views of the middle row, under each other.
 
     What moves evenly from view to view makes straight lines in it, the steeper the farther away.
     """
-    row, _ = middle(_grid(clip))
+    row, _ = find_middle_view(_grid(clip))
     y = clip.height // 2 if y is None else y
     if not 0 <= y < clip.height:
         raise InputError(
@@ -104,26 +104,26 @@ def epipolar(clip: Clip, y: int | None = None) -> NDArray[np.uint8]:
     return np.repeat(np.stack(lines), EPI_ROW, axis=0)
 
 
-def refocused(clip: Clip, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
+def refocus(clip: Clip, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
     """Return the mean of all views, shifted by each of `alphas` pixels a grid step.
 
     What has that disparity is sharp, all else is blurred (shift and add).
     """
     grid = _grid(clip)
-    row, col = middle(grid)
+    row, col = find_middle_view(grid)
     totals = [np.zeros((clip.height, clip.width, 3), np.float32) for _ in alphas]
     reader = ViewReader(clip)
     try:
         for position, view in enumerate(grid.views):
             rgb = high_byte(reader.get(grid.number(position, 0))).astype(np.float32)
             for total, alpha in zip(totals, alphas, strict=True):
-                total += shifted(rgb, alpha * (view.col - col), alpha * (view.row - row))
+                total += shift_picture(rgb, alpha * (view.col - col), alpha * (view.row - row))
     finally:
         reader.close()
     return [np.clip(total / len(grid.views) + 0.5, 0, 255).astype(np.uint8) for total in totals]
 
 
-def shifted(image: Plane, right: float, down: float) -> Plane:
+def shift_picture(image: Plane, right: float, down: float) -> Plane:
     """Return H x W x 3 moved by so many pixels, its edges repeated."""
     move = np.array([[1, 0, right], [0, 1, down]], np.float64)
     size = image.shape[1], image.shape[0]
@@ -133,14 +133,14 @@ def shifted(image: Plane, right: float, down: float) -> Plane:
     return cast(Plane, moved)
 
 
-def disparity(clip: Clip, low: float, high: float) -> Plane:
+def estimate_disparity(clip: Clip, low: float, high: float) -> Plane:
     """Return the middle view's disparity in pixels a step, H x W, by shifting and comparing.
 
     Views up to two steps away vote for the shift, between `low` and `high`, at which they agree
     with the middle one; half of them may be hidden (Vaish 2006: the better half counts).
     """
     grid = _grid(clip)
-    row, col = middle(grid)
+    row, col = find_middle_view(grid)
     near = [v for v in grid.views if 0 < max(abs(v.row - row), abs(v.col - col)) <= NEAR]
     levels = np.linspace(low, high, LEVELS, dtype=np.float32)
     reader = ViewReader(clip, cache=len(near) + 1)
@@ -155,7 +155,9 @@ def disparity(clip: Clip, low: float, high: float) -> Plane:
         reader.close()
     costs = []
     for level in levels:
-        apart = np.stack([np.abs(shifted(g, level * c, level * r) - centre) for r, c, g in others])
+        apart = np.stack(
+            [np.abs(shift_picture(g, level * c, level * r) - centre) for r, c, g in others]
+        )
         better = np.sort(apart, axis=0)[: max(1, len(others) // 2)].mean(axis=0)
         costs.append(cv2.boxFilter(better, -1, (9, 9)))
     return cast(Plane, cv2.medianBlur(_lowest(np.stack(costs), levels), 5))
@@ -182,16 +184,16 @@ def _grey(rgb: Pixels) -> Plane:
     return cast(Plane, cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32))
 
 
-def coloured(plane: Plane, low: float, high: float) -> NDArray[np.uint8]:
+def colour_disparity(plane: Plane, low: float, high: float) -> NDArray[np.uint8]:
     """Return a disparity map as colours: blue for `low`, red for `high`."""
     scaled = np.clip((plane - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
     bgr = cv2.applyColorMap(scaled, cv2.COLORMAP_TURBO)
     return cast("NDArray[np.uint8]", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
-def sweep(clip: Clip) -> Iterator[NDArray[np.uint8]]:
+def iterate_sweep(clip: Clip) -> Iterator[NDArray[np.uint8]]:
     """Yield views along the middle row and column, there and back: what flickers shows."""
-    row, col = middle(_grid(clip))
+    row, col = find_middle_view(_grid(clip))
     path: list[int] = []
     for line in ({"row": row}, {"col": col}):
         try:
@@ -214,14 +216,14 @@ def save_sweep(clip: Clip, path: Path) -> None:
 
         writer: Any = imageio.get_writer(path, mode="I", duration=1000 * SWEEP_SECONDS, loop=0)
         with writer:
-            for rgb in sweep(clip):
+            for rgb in iterate_sweep(clip):
                 writer.append_data(rgb)
         return
     if path.suffix.lower() != ".mp4":
         raise InputError(f"found {path} for a sweep, expected .gif or .mp4; try sweep.mp4")
     film = VideoWriter(path)
     try:
-        for rgb in sweep(clip):
+        for rgb in iterate_sweep(clip):
             # H.264 wants even sides
             rgb = rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2]
             for _ in range(2):

@@ -20,7 +20,7 @@ from pipeline.media.pictures import stills
 from pipeline.media.read import decoder, probe
 from pipeline.recording import open_guarded
 from pipeline.schema.settings import GridSettings
-from pipeline.tools.convert import convert
+from pipeline.tools.convert import convert_light_field
 from tests.support import scenes
 from tests.support.scenes import read_views
 
@@ -42,7 +42,7 @@ def light_field(tmp_path: Path, kind: str) -> Path:
         stacked = np.stack([[views[row, col, 0] for col in range(2)] for row in range(2)])
         scipy.io.savemat(tmp_path / kind, {"LF": stacked})
     else:
-        convert(str(source), tmp_path / kind, kind.split(".")[0])
+        convert_light_field(str(source), tmp_path / kind, kind.split(".")[0])
     return tmp_path / kind
 
 

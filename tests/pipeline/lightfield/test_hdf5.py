@@ -15,7 +15,7 @@ from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.tools.convert import convert
+from pipeline.tools.convert import convert_light_field
 from tests.support import scenes
 from tests.support.scenes import read_views
 
@@ -82,7 +82,7 @@ def test_moments_go_into_every_kind_of_file_and_back(tmp_path: Path, name: str) 
         scenes.write_folder(tmp_path / "lf" / f"frame_{moment:04}", 2, 2)
         name_of = f"lf/frame_{moment:04}/view_00_01.png"
         scenes.save_picture(tmp_path / name_of, scenes.flowers(5, moment))
-    convert(str(tmp_path / "lf"), tmp_path / name, "h5")
+    convert_light_field(str(tmp_path / "lf"), tmp_path / name, "h5")
     first = read_views(tmp_path / "lf")
     if name != "a.hdf5":
         (tmp_path / "a.lightfield.json").unlink()
@@ -121,5 +121,5 @@ def test_without_h5py_an_output_that_needs_it_is_refused_at_once(
     folder = scenes.write_folder(tmp_path / "lf", 2, 2)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r"found no h5py, which .*out.h5 needs; install the extra"):
-        convert(str(folder), tmp_path / "out.h5", "h5")
+        convert_light_field(str(folder), tmp_path / "out.h5", "h5")
     assert not (tmp_path / "out.h5").exists()

@@ -15,16 +15,16 @@ from click.testing import CliRunner
 from pipeline.cli.main import main
 from pipeline.errors import InputError, StageError
 from pipeline.measuring import vmaf
-from pipeline.measuring.clips import vmaf_of
+from pipeline.measuring.clips import measure_vmaf
 from tests.support.recordings import texture, write_video
 
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Look for the program anew in each test."""
-    vmaf.program.cache_clear()
+    vmaf.find_program.cache_clear()
     yield
-    vmaf.program.cache_clear()
+    vmaf.find_program.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_worse_pictures_score_less(clips: Path) -> None:
-    same, soft, softer = (vmaf_of(clips / f"{n}.mkv", clips / "truth.mkv") for n in NAMES)
+    same, soft, softer = (measure_vmaf(clips / f"{n}.mkv", clips / "truth.mkv") for n in NAMES)
     assert same > 97
     assert same > soft > softer + 5
 
@@ -49,12 +49,12 @@ NAMES = ("truth", "blurred", "worse")
 
 
 def test_it_is_what_the_program_measures_by_itself(clips: Path, tmp_path: Path) -> None:
-    command = [vmaf.required(), "-v", "error", "-i", clips / "blurred.mkv", "-i"]
+    command = [vmaf.require_program(), "-v", "error", "-i", clips / "blurred.mkv", "-i"]
     command += [clips / "truth.mkv", "-lavfi", "libvmaf=log_fmt=json:log_path=own.json"]
     subprocess.run([*map(str, command), "-f", "null", "-"], cwd=tmp_path, check=True)
     own = json.loads((tmp_path / "own.json").read_text())["pooled_metrics"]["vmaf"]["mean"]
     # ours went to RGB and back
-    assert vmaf_of(clips / "blurred.mkv", clips / "truth.mkv") == pytest.approx(own, abs=1.0)
+    assert measure_vmaf(clips / "blurred.mkv", clips / "truth.mkv") == pytest.approx(own, abs=1.0)
 
 
 def test_frames_that_were_given_are_left_out_of_the_mean(clips: Path, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_frames_that_were_given_are_left_out_of_the_mean(clips: Path, tmp_path: 
     write_video(tmp_path / "mixed.mkv", mixed)
     truth = clips / "truth.mkv"
     whole, sharp = (
-        vmaf_of(tmp_path / "mixed.mkv", truth, skip=skip)
+        measure_vmaf(tmp_path / "mixed.mkv", truth, skip=skip)
         for skip in (frozenset(), frozenset(range(4, 8)))
     )
     assert sharp > whole + 5
@@ -104,10 +104,10 @@ def test_a_program_without_the_filter_does_not_count(
     bare.write_text("#!/bin/sh\necho ' .. scale V->V Scale the input video'\n")
     bare.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert vmaf.program() is None
+    assert vmaf.find_program() is None
     bare.write_text("#!/bin/sh\necho ' .. libvmaf VV->V Calculate the VMAF'\nexec cat\n")
-    vmaf.program.cache_clear()
-    assert vmaf.program() == str(bare)
+    vmaf.find_program.cache_clear()
+    assert vmaf.find_program() == str(bare)
 
 
 @pytest.mark.parametrize("height", [32, 720])  # less and more than a pipe holds

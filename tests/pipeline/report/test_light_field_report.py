@@ -18,8 +18,8 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import evaluate_light_field
 from pipeline.pairing.given import given_frames
 from pipeline.report.page import write_report
-from pipeline.report.rows import Material, made, mean, measure
-from pipeline.report.viewer import by_distance, table, viewer
+from pipeline.report.rows import FinishedRun, drop_given, mean_figure, measure_rows
+from pipeline.report.viewer import group_by_distance, make_table, make_viewer
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 from tests.support.browsing import (
@@ -33,10 +33,10 @@ from tests.support.browsing import (
 from tests.support.finished import finished_light_field, run_pipeline
 
 
-def material(truth: bool = True) -> Material:
+def material(truth: bool = True) -> FinishedRun:
     folder = finished_light_field()
     plan = read_plan(folder / "out.plan.json")
-    return Material(plan, folder / "out", str(folder / "hr") if truth else None)
+    return FinishedRun(plan, folder / "out", str(folder / "hr") if truth else None)
 
 
 def test_figures_are_those_of_evaluate() -> None:
@@ -44,9 +44,9 @@ def test_figures_are_those_of_evaluate() -> None:
     made = open_light_field(folder / "out")
     assert made is not None
     with material() as opened:
-        rows = measure(opened)
+        rows = measure_rows(opened)
         expected = evaluate_light_field(made, str(folder / "hr"), opened.plan, GridSettings())
-        cells = table(made.grid, rows)  # type: ignore[arg-type]
+        cells = make_table(made.grid, rows)  # type: ignore[arg-type]
     assert cells[2][3] is None
     assert cells[0][0] is not None
     assert cells[0][0].served == "given"
@@ -57,7 +57,7 @@ def test_figures_are_those_of_evaluate() -> None:
     assert len(found) == 10
     for view in expected.views:
         assert found[view.row, view.col] == pytest.approx(view.psnr, abs=1e-3)
-    counted = sum(count for _, count, _, _ in by_distance(rows))
+    counted = sum(count for _, count, _, _ in group_by_distance(rows))
     assert counted == 10
 
 
@@ -67,18 +67,18 @@ def test_given_views_are_left_out_and_the_others_are_not() -> None:
     # one HR view serves all, at the same moment: only the view at its place was given
     assert given_frames(plan) == {0}
     with material() as opened:
-        rows = measure(opened)
+        rows = measure_rows(opened)
         expected = evaluate_light_field(
             opened.result, str(folder / "hr"), opened.plan, GridSettings()
         )
-    assert len(made(rows, plan)) == 10
-    assert mean(made(rows, plan), "psnr") == pytest.approx(expected.psnr, abs=1e-3)
+    assert len(drop_given(rows, plan)) == 10
+    assert mean_figure(drop_given(rows, plan), "psnr") == pytest.approx(expected.psnr, abs=1e-3)
     assert "View (0, 0)" not in (folder / "report.html").read_text()
 
 
 def test_the_viewer_shows_each_view_where_it_lies() -> None:
     with material() as opened:
-        data = json.loads(viewer(opened).data)
+        data = json.loads(make_viewer(opened).data)
     assert (data["rows"], data["cols"]) == (3, 4)
     assert len({(row, col) for row, col, _ in data["views"]}) == 11
     alphas = [alpha for alpha, _ in data["focus"]]

@@ -15,10 +15,17 @@ from PIL import Image
 
 from pipeline.assembly.record import command_of
 from pipeline.cli.main import main
-from pipeline.measuring.clips import per_frame
-from pipeline.report.chart import Curve, chart, nice_ticks
-from pipeline.report.pictures import MOST_HEIGHT, MOST_WIDTH, Views, encode, window
-from pipeline.report.rows import Material, Row, chosen, measure, spread
+from pipeline.measuring.clips import measure_frames
+from pipeline.report.chart import Curve, choose_ticks, draw_chart
+from pipeline.report.pictures import MOST_HEIGHT, MOST_WIDTH, choose_window, encode_jpegs
+from pipeline.report.rows import (
+    FinishedRun,
+    FramePictures,
+    Row,
+    choose_exhibits,
+    measure_rows,
+    spread_evenly,
+)
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import RunSettings
@@ -91,9 +98,9 @@ def test_the_page_names_the_command_the_versions_and_the_limit() -> None:
 def test_figures_are_those_of_evaluate() -> None:
     folder = finished_run()
     plan = read_plan(folder / "out.plan.json")
-    with Material(plan, folder / "out.mkv", str(folder / "hr.mkv")) as material:
-        rows = measure(material)
-    expected = list(per_frame(str(folder / "out.mkv"), str(folder / "hr.mkv")))
+    with FinishedRun(plan, folder / "out.mkv", str(folder / "hr.mkv")) as material:
+        rows = measure_rows(material)
+    expected = list(measure_frames(str(folder / "out.mkv"), str(folder / "hr.mkv")))
     assert [row.number for row in rows] == [frame.frame for frame in expected]
     assert [row.psnr for row in rows] == pytest.approx([frame.psnr for frame in expected])
     assert [row.ssim for row in rows] == pytest.approx([frame.ssim for frame in expected])
@@ -179,24 +186,26 @@ def row(number: int, psnr: float, borrowed: float) -> Row:
 def test_frames_worth_looking_at() -> None:
     plan = read_plan(finished_run() / "out.plan.json")
     rows = [row(n + 1, p, b) for n, (p, b) in enumerate([(30, 1), (35, 9), (33, 2), (20, 3)])]
-    assert chosen(rows, plan) == {
+    assert choose_exhibits(rows, plan) == {
         3: ["median"],
         2: ["most borrowed", "best"],
         4: ["worst"],
     }
-    assert chosen([row(1, 30, 1)], plan) == {1: ["median", "most borrowed", "worst", "best"]}
+    assert choose_exhibits([row(1, 30, 1)], plan) == {
+        1: ["median", "most borrowed", "worst", "best"]
+    }
 
 
 def test_spread_keeps_the_ends() -> None:
-    assert spread(5, 9) == [0, 1, 2, 3, 4]
-    assert spread(101, 3) == [0, 50, 100]
+    assert spread_evenly(5, 9) == [0, 1, 2, 3, 4]
+    assert spread_evenly(101, 3) == [0, 50, 100]
 
 
 def test_large_frames_are_shown_where_most_was_borrowed() -> None:
     result = np.zeros((900, 2000, 3), np.uint8)
     plain = result.copy()
     result[700:720, 1900:1920] = 200
-    part = window(Views(plain, plain, result, None, None))
+    part = choose_window(FramePictures(plain, plain, result, None, None))
     assert (part.height, part.width) == (MOST_HEIGHT, MOST_WIDTH)
     assert part.row <= 700 <= 719 < part.row + part.height
     assert part.col <= 1900 <= 1919 < part.col + part.width
@@ -204,19 +213,19 @@ def test_large_frames_are_shown_where_most_was_borrowed() -> None:
 
 def test_pictures_keep_their_budget() -> None:
     noise = np.random.default_rng(1).integers(0, 255, (256, 256, 3), np.uint8)
-    free = sum(map(len, encode([noise])))
-    tight = sum(map(len, encode([noise], budget=int(free * 0.7))))
+    free = sum(map(len, encode_jpegs([noise])))
+    tight = sum(map(len, encode_jpegs([noise], budget=int(free * 0.7))))
     assert tight <= free * 0.7
 
 
 def test_ticks_are_round_numbers() -> None:
-    assert nice_ticks(0.13, 9.7, 5) == [2, 4, 6, 8]
-    assert nice_ticks(33.1, 34.9, 4) == [33.5, 34.0, 34.5]
+    assert choose_ticks(0.13, 9.7, 5) == [2, 4, 6, 8]
+    assert choose_ticks(33.1, 34.9, 4) == [33.5, 34.0, 34.5]
 
 
 def test_a_chart_keeps_inside_its_frame_and_breaks_at_gaps() -> None:
     curve = Curve("result", "ours", [1.0, None, 3.0, 2.0])
-    drawn = chart(
+    drawn = draw_chart(
         "t",
         "dB",
         [0, 1, 2, 3],

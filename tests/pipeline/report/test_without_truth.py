@@ -8,12 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.report.without_truth import (
-    agreement,
-    borrowed,
-    downscale_consistency,
-    input_motion,
-    moved_reference,
-    temporal_error,
+    estimate_input_motion,
+    measure_agreement,
+    measure_borrowing,
+    measure_consistency,
+    measure_temporal_error,
+    warp_reference,
 )
 from tests.support import DATA
 
@@ -38,24 +38,24 @@ def test_consistency_is_the_psnr_of_the_result_reduced_by_pillow(photo: Picture)
     lr = np.asarray(Image.fromarray(photo).resize((80, 64), Image.Resampling.BICUBIC))
     worse = np.asarray(np.clip(lr.astype(int) + 5, 0, 250), np.uint8)
     error = np.mean((lr / 255 - worse / 255) ** 2)
-    assert downscale_consistency(photo, lr, 4) > 48
-    assert downscale_consistency(photo, worse, 4) == pytest.approx(-10 * np.log10(error), abs=0.3)
+    assert measure_consistency(photo, lr, 4) > 48
+    assert measure_consistency(photo, worse, 4) == pytest.approx(-10 * np.log10(error), abs=0.3)
 
 
 def test_borrowed_is_the_mean_distance_of_the_channels() -> None:
     result = np.full((2, 2, 3), (10, 20, 30), np.uint8)
     plain = np.full((2, 2, 3), (13, 20, 24), np.uint8)
-    assert borrowed(result, plain) == pytest.approx(np.full((2, 2), 3.0))
+    assert measure_borrowing(result, plain) == pytest.approx(np.full((2, 2), 3.0))
 
 
 def test_agreement_finds_the_same_detail_at_another_place(photo: Picture) -> None:
     reference = np.roll(photo, 3, axis=1)
     plain = soft(photo)
-    moved = moved_reference(reference, plain)
-    same = agreement(photo, moved)
+    moved = warp_reference(reference, plain)
+    same = measure_agreement(photo, moved)
     noise = np.random.default_rng(2).normal(0, 12, photo.shape)
     other = np.asarray(np.clip(plain + noise, 0, 255), np.uint8)
-    invented, blurred = agreement(other, moved), agreement(plain, moved)
+    invented, blurred = measure_agreement(other, moved), measure_agreement(plain, moved)
     assert same is not None
     assert invented is not None
     assert blurred is not None
@@ -65,14 +65,14 @@ def test_agreement_finds_the_same_detail_at_another_place(photo: Picture) -> Non
 
 def test_agreement_of_flat_pictures_is_unknown() -> None:
     flat = np.full((64, 64, 3), 90, np.uint8)
-    assert agreement(flat, moved_reference(flat, flat)) is None
+    assert measure_agreement(flat, warp_reference(flat, flat)) is None
 
 
 def test_flicker_is_counted_and_motion_is_not(photo: Picture) -> None:
     before, now = photo[:, 2:-2], photo[:, :-4]
-    moved = input_motion(before, now)
-    calm = temporal_error(before, now, moved)
-    flicker = temporal_error(
+    moved = estimate_input_motion(before, now)
+    calm = measure_temporal_error(before, now, moved)
+    flicker = measure_temporal_error(
         before, np.asarray(np.clip(now.astype(int) + 20, 0, 255), np.uint8), moved
     )
     assert calm < 2

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
-from pipeline.tools.compare import compose, difference, together
+from pipeline.tools.compare import compose_frame, draw_difference, read_together
 from tests.support import DATA
 from tests.support.commands import invoke
 
@@ -36,7 +36,7 @@ def test_side_by_side_has_the_times_of_the_first(pair: tuple[Path, Path], tmp_pa
 
 
 def test_frames_are_matched_by_time(pair: tuple[Path, Path]) -> None:
-    matched = list(together([probe(str(pair[1])), probe(str(pair[1]))]))
+    matched = list(read_together([probe(str(pair[1])), probe(str(pair[1]))]))
     assert len(matched) == 6
     assert all(np.array_equal(a, b) for _, (a, b) in matched)
 
@@ -54,14 +54,14 @@ def test_difference_is_grey_where_nothing_differs() -> None:
     a = np.full((4, 4, 3), 100, np.uint8)
     b = a.copy()
     b[0, 0] = (90, 101, 180)
-    shown = difference(a, b)
+    shown = draw_difference(a, b)
     assert (shown[1:] == 128).all()
     assert shown[0, 0].tolist() == [128 + 80, 128 - 8, 0]
 
 
 def test_a_wipe_shows_the_first_on_the_left() -> None:
     black, white = np.zeros((40, 100, 3), np.uint8), np.full((40, 100, 3), 200, np.uint8)
-    shown = compose([black, white], ["a", "b"], "wipe", 0.3)
+    shown = compose_frame([black, white], ["a", "b"], "wipe", 0.3)
     assert (shown[0, :29] == 0).all()
     assert (shown[0, 31:] == 200).all()
 

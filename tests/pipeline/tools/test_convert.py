@@ -19,7 +19,7 @@ from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.video import VideoWriter
 from pipeline.schema.settings import GridSettings
-from pipeline.tools.convert import convert
+from pipeline.tools.convert import convert_light_field
 from tests.support import scenes
 from tests.support.scenes import read_views
 
@@ -44,7 +44,7 @@ def test_a_way_through_every_layout_loses_nothing(tmp_path: Path, bits: int) -> 
     }
     source = start
     for to, name in names.items():
-        convert(str(source), tmp_path / name, to)
+        convert_light_field(str(source), tmp_path / name, to)
         assert_same(start, tmp_path / name)
         source = tmp_path / name
     written = {p.name for p in source.iterdir()} - {"lightfield.json"}
@@ -57,7 +57,7 @@ def test_real_scenes_go_through_every_layout_in_either_direction(
 ) -> None:
     size = scenes.REAL[scene]
     asked = GridSettings(layout="mosaic", grid=size)
-    convert(str(scene), tmp_path / "start", "folder", asked=asked)
+    convert_light_field(str(scene), tmp_path / "start", "folder", asked=asked)
     # the views by plain slicing
     whole, count = stills.load(str(scene)), int(size[0])
     height, width = whole.shape[0] // count, whole.shape[1] // count
@@ -69,7 +69,7 @@ def test_real_scenes_go_through_every_layout_in_either_direction(
     for step, to in enumerate([*ways, "folder", *reversed(ways), "folder"]):
         ending = {"h5": ".h5", "folder": ""}.get(to, ".png")
         out = tmp_path / f"{step}{ending}"
-        convert(str(source), out, to)
+        convert_light_field(str(source), out, to)
         assert_same(tmp_path / "start", out)
         source = out
 
@@ -83,7 +83,7 @@ def test_a_sequence_goes_through_sheets_and_videos(tmp_path: Path) -> None:
     source = tmp_path / "lf"
     for to in ("mosaic", "video", "h5", "folder"):
         out = tmp_path / (f"{to}.h5" if to == "h5" else to)
-        convert(str(source), out, to)
+        convert_light_field(str(source), out, to)
         assert_same(tmp_path / "lf", out)
         source = out
 
@@ -99,7 +99,7 @@ def test_names_of_numbered_cameras_come_through_other_layouts(tmp_path: Path) ->
     source = rig
     for to in ("folder", "lenslet", "video"):
         out = tmp_path / (f"{to}.png" if to == "lenslet" else to)
-        convert(str(source), out, to)
+        convert_light_field(str(source), out, to)
         assert_same(rig, out)
         source = out
     assert {path.name for path in (tmp_path / "folder").iterdir()} == {
@@ -122,7 +122,7 @@ def test_the_rate_of_videos_comes_through_other_layouts(tmp_path: Path) -> None:
     source = rig
     for to in ("folder", "mosaic", "h5", "video"):
         out = tmp_path / ("all.h5" if to == "h5" else to)
-        convert(str(source), out, to)
+        convert_light_field(str(source), out, to)
         source = out
     first, last = (probe(str(path / "view_00_03.mp4")) for path in (rig, source))
     assert last.frame_rate == rate
@@ -132,7 +132,7 @@ def test_the_rate_of_videos_comes_through_other_layouts(tmp_path: Path) -> None:
 
 def test_other_names_are_given_where_they_are_asked_for(tmp_path: Path) -> None:
     source = scenes.write_folder(tmp_path / "lf", 2, 3)
-    convert(str(source), tmp_path / "out", "folder", template="v{col}-{row:03}.png")
+    convert_light_field(str(source), tmp_path / "out", "folder", template="v{col}-{row:03}.png")
     assert (tmp_path / "out" / "v2-001.png").is_file()
     assert_same(source, tmp_path / "out")
 
@@ -140,7 +140,7 @@ def test_other_names_are_given_where_they_are_asked_for(tmp_path: Path) -> None:
 def test_the_sidecar_tells_a_quilt_whose_name_does_not(tmp_path: Path) -> None:
     rows = [np.hstack([scenes.flowers(row, col) for col in range(4)]) for row in range(2)]
     scenes.save_picture(tmp_path / "q_qs4x2a1.png", np.vstack(rows))
-    convert(str(tmp_path / "q_qs4x2a1.png"), tmp_path / "plain.png", "quilt")
+    convert_light_field(str(tmp_path / "q_qs4x2a1.png"), tmp_path / "plain.png", "quilt")
     assert_same(tmp_path / "q_qs4x2a1.png", tmp_path / "plain.png")
 
 
@@ -162,7 +162,7 @@ def test_an_output_around_or_on_the_input_is_refused(tmp_path: Path) -> None:
     source = scenes.write_folder(tmp_path / "a" / "lf", 2, 2)
     for out in (source, tmp_path / "a"):
         with pytest.raises(InputError, match=r"as output|around the input"):
-            convert(str(source), out, "folder", force=True)
+            convert_light_field(str(source), out, "folder", force=True)
     assert len(list(source.iterdir())) == 4
 
 
@@ -171,7 +171,7 @@ def test_a_sidecar_of_nonsense_is_refused_in_one_line(
     tmp_path: Path, wrong: dict[str, str]
 ) -> None:
     source = scenes.write_folder(tmp_path / "lf", 2, 2)
-    convert(str(source), tmp_path / "a.png", "mosaic")
+    convert_light_field(str(source), tmp_path / "a.png", "mosaic")
     sidecar = json.loads((tmp_path / "a.lightfield.json").read_text())
     (source / "lightfield.json").write_text(json.dumps(sidecar | wrong))
     with pytest.raises(InputError, match=r"broken sidecar .*lightfield\.json"):

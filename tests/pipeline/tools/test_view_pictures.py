@@ -32,14 +32,14 @@ def plane(tmp_path: Path) -> Clip:
 
 
 def test_the_disparity_map_finds_the_plane(plane: Clip) -> None:
-    found = view_pictures.disparity(plane, 0.0, 2.0)
+    found = view_pictures.estimate_disparity(plane, 0.0, 2.0)
     inside = found[12:-12, 12:-12]
     assert np.abs(np.median(inside) - DISPARITY) < 0.05
     assert (np.abs(inside - DISPARITY) < 0.2).mean() > 0.95
 
 
 def test_refocused_on_the_plane_it_is_sharp_and_beside_it_blurred(plane: Clip) -> None:
-    sharp, blurred = view_pictures.refocused(plane, (DISPARITY, -DISPARITY))
+    sharp, blurred = view_pictures.refocus(plane, (DISPARITY, -DISPARITY))
     truth = scenes.plane(1, 1, DISPARITY).astype(int)
     window = np.s_[8:-8, 8:-8]
     assert np.abs(sharp[window] - truth[window]).mean() < 2
@@ -47,7 +47,7 @@ def test_refocused_on_the_plane_it_is_sharp_and_beside_it_blurred(plane: Clip) -
 
 
 def test_epipolar_lines_have_the_slope_of_the_disparity(plane: Clip) -> None:
-    epi = view_pictures.epipolar(plane, 40).astype(int)
+    epi = view_pictures.draw_epipolar_picture(plane, 40).astype(int)
     assert epi.shape == (3 * view_pictures.EPI_ROW, 128, 3)
     first, last = epi[0], epi[-1]
     away = [np.abs(first[20 + s : 108 + s] - last[20:108]).mean() for s in range(6)]
@@ -81,7 +81,7 @@ def test_probe_makes_a_contact_sheet_where_it_is_asked_for(plane: Clip, tmp_path
     sheet = tmp_path / "sheet.png"
     told = ["probe", plane.path, "--contact-sheet", str(sheet)]
     assert CliRunner().invoke(main, told).exit_code == 0
-    np.testing.assert_array_equal(stills.load(str(sheet)), view_pictures.contact_sheet(plane))
+    np.testing.assert_array_equal(stills.load(str(sheet)), view_pictures.draw_contact_sheet(plane))
     again = CliRunner().invoke(main, told)
     assert again.exit_code == 2
     assert "already exists" in again.stderr
