@@ -46,8 +46,7 @@ def compare(
     Smaller recordings are enlarged bicubically, so that an input can be compared with its result.
     A video has the sound of A.
     """
-    from pipeline.tools.compare import check_comparison, make_labels
-    from pipeline.tools.compare import compare as write_comparison
+    from pipeline.tools.compare import check_comparison, make_labels, write_comparison
 
     check_comparison(inputs, output, mode, force=force)
     count = write_comparison(

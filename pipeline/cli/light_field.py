@@ -37,10 +37,10 @@ def convert(
     **grid: Any,
 ) -> None:
     """Convert the light field LF to another layout, without loss; every view is compared."""
-    from pipeline.tools.convert import convert_light_field as convert_views
+    from pipeline.tools.convert import convert_light_field
 
     asked = make_grid_settings(grid)
-    done = convert_views(source, output, to, asked=asked, template=names, force=force)
+    done = convert_light_field(source, output, to, asked=asked, template=names, force=force)
     if as_json:
         click.echo(done.model_dump_json())
     else:
