@@ -1,4 +1,4 @@
-"""What a result file says of the machine."""
+"""The description of the machine in result files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from jobs import machine
 
 
-def test_neither_packages_nor_git_need_to_be_there(
+def test_neither_the_packages_nor_git_are_required(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert {"torch", "ray"} <= set(machine.describe_machine()["versions"])

@@ -1,4 +1,4 @@
-"""Small recordings made on the spot, with every oddity a container can have."""
+"""Small recordings that the tests encode, with every oddity that a container can have."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 
-WIDTH, HEIGHT = 96, 64
+WIDTH = 96
+HEIGHT = 64
 FAST = Encoding(preset="veryfast", threads=1)  # with B-frames
 CLOSED = {"preset": "ultrafast", "g": "12", "sc_threshold": "0", "threads": "1"}
 OPEN = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3", "threads": "1"}
 
 
 def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
-    """Return frame `number` of a smooth texture that moves, uint8 height x width x 3 RGB."""
+    """Return frame `number` of a smooth, moving texture, uint8 height x width x 3 RGB."""
     random = np.random.default_rng(3)
     coarse = random.integers(16, 240, (8, 12, 3), np.uint8).astype(np.uint8)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -49,7 +50,7 @@ def make_video(
 ) -> Path:
     """Encode `picture`s at `pts` (default 40); `colour` = matrix, range, primaries, transfer.
 
-    With `extras`: two audio tracks, a subtitle, two chapters and, in Matroska, an attachment.
+    `extras` adds two audio tracks, a subtitle, two chapters and, in Matroska, an attachment.
     """
     pts = list(range(40)) if pts is None else pts
     scale = {}
@@ -123,7 +124,7 @@ def _sound(container: av.container.OutputContainer, stream: av.AudioStream) -> N
 
 
 def make_audio(path: Path) -> Path:
-    """Encode a file that has sound and no picture."""
+    """Encode a file that has sound but no video."""
     with av.open(str(path), "w") as container:
         _sound(container, container.add_stream("aac", rate=48000))
     return path
@@ -132,7 +133,7 @@ def make_audio(path: Path) -> Path:
 def make_segments(
     clip: Clip, encoding: Encoding, folder: Path, *, length: int = 15, enlarge: int = 1
 ) -> list[Path]:
-    """Write a clip as segments of `length` frames, each frame `enlarge` times as large."""
+    """Write a clip as segments of `length` frames, with each frame enlarged `enlarge` times."""
     pts = scan(clip).pts
     files = []
     for number, start in enumerate(range(0, len(pts), length)):
@@ -146,9 +147,9 @@ def make_segments(
 
 
 def read_packets(path: Path) -> dict[tuple[int, str], list[bytes]]:
-    """Return {(index, type): packets} of a file: read without any of the code under test.
+    """Return (index, type) -> packets of a file, read without any of the code under test.
 
-    Without MP4's empty subtitles: its muxer puts them between the others as it sees fit.
+    MP4's empty subtitles are omitted, because its muxer inserts them between the others.
     """
     found: dict[tuple[int, str], list[bytes]] = {}
     with av.open(str(path)) as container:
@@ -167,7 +168,7 @@ def read_seconds(path: Path) -> list[Fraction]:
 
 
 def remake_video(path: Path, folder: Path, *, name: str | None = None, length: int = 15) -> Path:
-    """Run a file through segments of its own size, and return the joined output."""
+    """Write a file as segments of its own size, and return the joined output."""
     clip = probe(str(path))
     encoding = FAST
     if clip.bit_depth > 8 or clip.width > 500:
@@ -179,4 +180,5 @@ def remake_video(path: Path, folder: Path, *, name: str | None = None, length: i
 
 
 def find_differences(clip: Clip, out: Path) -> list[str]:
+    """Return the differences between a clip and the output at its own size."""
     return differences(clip, scan(clip), out, clip.width, clip.height)

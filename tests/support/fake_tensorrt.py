@@ -1,8 +1,8 @@
-"""A stand-in for the module `tensorrt`, of the versions 10.x and 11.x; tests copy it onto sys.path.
+"""A fake of the module `tensorrt` 10.x and 11.x, which tests copy onto sys.path.
 
-It has what its version has and nothing else, writes down what is called, and its plans hold the
-graph, which onnxruntime runs on the addresses that were set. Environment: FAKE_TENSORRT is the
-version, FAKE_TENSORRT_CALLS a file, FAKE_TENSORRT_DOES what goes wrong.
+It offers only the names of its version and logs its calls. Its plans contain the ONNX graph, which
+onnxruntime runs on the tensor addresses. Three environment variables control it: FAKE_TENSORRT (the
+version), FAKE_TENSORRT_CALLS (the log file) and FAKE_TENSORRT_DOES (the fault).
 """
 
 import ctypes

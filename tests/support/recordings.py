@@ -1,4 +1,4 @@
-"""Small real recordings for the tests of execution: a moving texture, in HR and LR."""
+"""Small recordings of a moving texture in LR and HR, with settings and plans for runs on them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pipeline.schema.settings import RunSettings
 
 
 class BorrowingEngine(BicubicEngine):
-    """The bicubic engine, given references as a network would be."""
+    """A bicubic engine that receives references as a network does."""
 
     def __init__(self, *, threads: int | None = 1) -> None:
         super().__init__(threads=threads)
         self.info = replace(self.info, borrows=True)
 
 
-RATE = 25
-GOP = 10
+RATE = 25  # frames per second
+GOP = 10  # frames
 
 
 def texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -38,6 +38,7 @@ def texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
         (2 * width, height),
         interpolation=cv2.INTER_CUBIC,
     )
+
     shift = (3 * index) % width
     return np.ascontiguousarray(ground[:, shift : shift + width])
 
@@ -45,7 +46,7 @@ def texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
 def write_video(
     path: Path, frames: list[NDArray[np.uint8]], *, gop: int = GOP, rate: int = RATE
 ) -> Path:
-    """Encode frames at `rate` a second with a key frame every `gop` frames."""
+    """Encode frames at `rate` per second, with a key frame every `gop` frames."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
@@ -59,9 +60,11 @@ def write_video(
             "sc_threshold": "0",
             "threads": "1",
         }
+
         for index, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture.pts, picture.time_base = index, Fraction(1, rate)
+            picture.pts = index
+            picture.time_base = Fraction(1, rate)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return path
@@ -70,7 +73,7 @@ def write_video(
 def write_pair(
     folder: Path, *, frames: int = 40, height: int = 96, width: int = 128, scale: int = 2
 ) -> tuple[Path, Path]:
-    """Write `lr.mkv` and `hr.mkv`, the same pan in two sizes; returns their paths."""
+    """Write `lr.mkv` and `hr.mkv`, the same pan in two sizes, and return their paths."""
     sharp = [texture(i, height, width) for i in range(frames)]
     small = [
         cv2.resize(f, (width // scale, height // scale), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Cluster files: read, held against schemas, and against what this project needs of them."""
+"""Cluster files: they match their schemas and the needs of this project."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ GROUP = {
     },
     "additionalProperties": False,
 }
+# The part of KubeRay's custom resources that the manifests use, from its API reference
 CLUSTER = {
     "type": "object",
     "required": ["rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"],
@@ -75,7 +76,6 @@ CLUSTER = {
     },
     "additionalProperties": False,
 }
-"""The part of KubeRay's custom resources that is used here, written from its API reference."""
 JOB = {
     "type": "object",
     "required": ["entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "rayClusterSpec"],
@@ -104,7 +104,7 @@ def cluster_of(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.stem)
-def test_kuberay_manifests_are_what_the_operator_reads(path: Path) -> None:
+def test_kuberay_manifests_match_the_operators_schema(path: Path) -> None:
     document = load(path)
     assert document["apiVersion"] == "ray.io/v1"
     schema = {"RayCluster": CLUSTER, "RayJob": JOB}[document["kind"]]
@@ -139,7 +139,7 @@ def test_the_jobs_entrypoint_is_a_run() -> None:
     check_arguments(tuple(words[4:]))
 
 
-def test_the_cluster_launcher_takes_its_file() -> None:
+def test_the_cluster_launcher_accepts_its_file() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     config = load(JOBS / "cluster.yaml")
@@ -151,7 +151,7 @@ def test_the_cluster_launcher_takes_its_file() -> None:
 
 
 @pytest.mark.parametrize("path", DOCKER, ids=lambda path: path.stem)
-def test_dockerfiles_copy_what_there_is_and_end_as_a_user(path: Path) -> None:
+def test_dockerfiles_copy_existing_files_and_end_as_a_user(path: Path) -> None:
     text = re.sub(r"\\\n\s*", "", path.read_text())
     steps = [line.split(maxsplit=1) for line in text.splitlines() if line and line[0] != "#"]
     known = {"FROM", "RUN", "WORKDIR", "COPY", "USER", "ENV", "CMD"}
@@ -172,7 +172,7 @@ def test_dockerfiles_copy_what_there_is_and_end_as_a_user(path: Path) -> None:
     assert all(f"\n{name} = [" in pyproject for name in extras[1].split(","))
 
 
-def test_the_dashboard_asks_for_metrics_there_are() -> None:
+def test_the_dashboard_queries_existing_metrics() -> None:
     from pipeline.execution.cluster.metrics import ACTOR, DRIVER, GAUGES
 
     panels = json.loads((JOBS / "grafana.json").read_text())["panels"]
