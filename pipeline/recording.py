@@ -1,22 +1,28 @@
-"""Frames of any recording: a video, stills or a light field; the one way in for all stages."""
+"""The one way in for any recording: a video, still pictures or a light field."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from pipeline.errors import MediaError
+from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader, index_of, read_views
 from pipeline.lightfield.sidecar import sidecar_path
 from pipeline.media.read.frames import Frame, FrameReader
 from pipeline.media.read.frames import read as read_clip
+from pipeline.media.read.probe import probe
 from pipeline.media.read.probe import scan as scan_clip
 from pipeline.media.sandbox.parent import called
 from pipeline.paths import check_text
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip, FrameIndex
-from pipeline.schema.settings import GridSettings, ViewSettings
+from pipeline.schema.clip import FrameIndex, LightField, Recording, RecordingBase
+from pipeline.schema.settings import GridSettings
+
+R = TypeVar("R", bound=RecordingBase)
+
+_SECONDS_PER_FILE = 0.1  # how much longer a child may take for each file of a folder
 
 
 class Source(Protocol):
@@ -31,14 +37,79 @@ class Source(Protocol):
         ...
 
 
-def open_frames(clip: Clip, *, cache: int = 4, threads: int = 0) -> Source:
-    """Return a reader of single frames, which keeps the last `cache` of them."""
-    kind = FrameReader if clip.grid is None else ViewReader
-    return kind(clip, cache=cache, threads=threads)
+def open_recording(
+    path: str, layout: GridSettings | None = None, *, sandbox: bool = False
+) -> Recording:
+    """Describe the recording at `path`: a light field where there is one, else video or stills.
+
+    With `sandbox`, child processes under limits open it now and decode it later. Raises InputError
+    for a `layout` that the files do not have, and MediaError for files that cannot be read.
+    """
+    found = find_light_field(path, layout, sandbox=sandbox)
+    return found or probe(str(Path(path).absolute()), sandbox=sandbox)
+
+
+def find_light_field(
+    path: str, layout: GridSettings | None = None, *, sandbox: bool = False
+) -> LightField | None:
+    """Describe the light field at `path`, None where there is none; see `open_light_field`."""
+    if not sandbox:
+        return open_light_field(path, layout)
+
+    fields = {name: getattr(layout, name, None) for name in GridSettings.model_fields}
+    arguments = {"asked": GridSettings(**fields).model_dump(mode="json")}
+    data = describe_in_child("pipeline.lightfield.opening:open_light_field", path, arguments)
+    return None if data is None else confine_recording(LightField.model_validate(data), path)
+
+
+def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> Any:
+    """Return the JSON of the recording that `module:function` finds at `path`, in a child."""
+    whole = Path(path).absolute()
+    count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
+    return called(
+        function,
+        {"path": str(whole), **arguments},
+        str(whole),
+        _SECONDS_PER_FILE * count,
+        [sidecar_path(whole)],
+    )
+
+
+def confine_recording(recording: R, path: str) -> R:
+    """Return a recording described by a child as one that only children open.
+
+    The child does not choose which files are opened later: raises MediaError for files that are
+    neither `path` nor inside it.
+    """
+    whole = Path(path).absolute()
+    for file in recording.list_paths():
+        if Path(file) != whole and whole not in Path(file).parents:
+            raise MediaError(
+                f"{whole} makes the reader name another file, {file}; expected an intact light "
+                "field; do not open it elsewhere"
+            )
+    return recording.with_sandbox(True)
+
+
+def check_recording(recording: Recording) -> None:
+    """Raise InputError for a recording with a file or folder whose name is not UTF-8."""
+    check_text(recording.list_paths())
+
+
+def open_frames(
+    recording: Recording, *, cache: int = 4, threads: int = 0, apart: bool = False
+) -> Source:
+    """Return a reader of single frames that keeps the last `cache` of them.
+
+    For frames that are far `apart`, each is sought on its own.
+    """
+    if isinstance(recording, LightField):
+        return ViewReader(recording, cache=cache, threads=threads)
+    return FrameReader(recording, cache=cache, threads=threads, apart=apart)
 
 
 def read(
-    clip: Clip,
+    recording: Recording,
     start_pts: int | None = None,
     end_pts: int | None = None,
     *,
@@ -46,76 +117,18 @@ def read(
     threads: int = 0,
     expected: Sequence[int] | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames with start_pts <= pts < end_pts in order; see `media.reader.read`."""
-    reader = read_clip if clip.grid is None else read_views
-    return reader(clip, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected)
+    """Yield the frames with start_pts <= pts < end_pts in order; see `media.read.frames.read`."""
+    if isinstance(recording, LightField):
+        return read_views(
+            recording, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected
+        )
+    return read_clip(
+        recording, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected
+    )
 
 
-def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
-    """List the pts of every frame of a recording; see `media.probe.scan`."""
-    return scan_clip(clip, distinct=distinct) if clip.grid is None else index_of(clip)
-
-
-def check_recording(clip: Clip) -> None:
-    """Raise InputError where a recording lies in files or folders whose names are no UTF-8."""
-    grid = clip.grid
-    views = grid.views if grid is not None else ()
-    check_text([clip.path, *clip.files, *(file for view in views for file in view.files)])
-    for view in views:
-        if view.clip is not None:
-            check_text([view.clip.path])
-
-
-_A_FILE = 0.1
-"""Seconds that may be waited for each file of a folder."""
-
-
-def open_guarded(path: str, asked: GridSettings) -> Clip | None:
-    """Do what `open_light_field` does, in a child; the clip is read in children, too."""
-    fields = {name: getattr(asked, name) for name in GridSettings.model_fields}
-    told = GridSettings(**fields).model_dump(mode="json")
-    return _opened("pipeline.lightfield.opening:open_light_field", path, {"asked": told})
-
-
-def reference_guarded(path: str, settings: ViewSettings, lr: Clip) -> Clip:
-    """Do what `open_reference` does, in a child; the clip is read in children, too."""
-    given = {
-        "settings": settings.model_dump(
-            mode="json", exclude_unset=True, include=set(ViewSettings.model_fields)
-        ),
-        "lr": lr.model_dump(mode="json"),
-    }
-    found = _opened("pipeline.pairing.reference_views:open_reference", path, given)
-    assert found is not None
-    return found
-
-
-def _opened(function: str, path: str, arguments: dict[str, Any]) -> Clip | None:
-    whole = Path(path).absolute()
-    count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
-    given = {"path": str(whole), **arguments}
-    made = called(function, given, str(whole), _A_FILE * count, [sidecar_path(whole)])
-    if made is None:
-        return None
-    clip = Clip.model_validate(made)
-    # which files are opened later is not left to the child
-    for file in _files(clip):
-        if Path(file) != whole and whole not in Path(file).parents:
-            raise MediaError(
-                f"{whole} makes the reader name another file, {file}; expected an intact light "
-                "field; do not open it elsewhere"
-            )
-    return clip.guarded(True)
-
-
-def _files(clip: Clip) -> Iterator[str]:
-    yield clip.path
-    yield from clip.files
-    if clip.grid is None:
-        return
-    for view in clip.grid.views:
-        yield from view.files
-        if view.clip is not None:
-            yield from _files(view.clip)
-    if clip.grid.sheets is not None:
-        yield from _files(clip.grid.sheets)
+def scan(recording: Recording, *, distinct: bool = True) -> FrameIndex:
+    """List the pts of every frame of a recording; see `media.read.probe.scan`."""
+    if isinstance(recording, LightField):
+        return index_of(recording)
+    return scan_clip(recording, distinct=distinct)

@@ -42,7 +42,6 @@ def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -
     """
     clip = open_light_field(source, GridSettings(crop_grid=crop))
     assert clip is not None
-    assert clip.grid is not None
     (top, rows), (left, cols) = clip.grid.rows, clip.grid.cols
     corners = [(0, 0), (rows - 1, cols - 1)]
     for name in ("hr", "lr", "refs1", "refs2"):

@@ -17,7 +17,7 @@ from pipeline.media.join.remux import assemble
 from pipeline.media.join.verify import differences
 from pipeline.paths import join_url
 from pipeline.remote import transfer
-from pipeline.schema.clip import FrameIndex
+from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import dump_plan, plan_lines
 
@@ -55,7 +55,7 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
     # the name keeps its suffix: FFmpeg chooses the container by it
     finished = ledger.folder.path / f"assembled{output.suffix}"
     files = ledger.committed_files()
-    views = plan.input.grid is not None
+    views = isinstance(plan.input, LightField)
     with _one_line("assemble"):
         _join(plan, files, finished)
     with _one_line("verify"):
@@ -81,8 +81,8 @@ def finish(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
 
 def _join(plan: Plan, files: list[Path], finished: Path) -> None:
     """Write the output from the segments."""
-    if plan.input.grid is not None:
-        join_views(plan, files, finished)
+    if isinstance(plan.input, LightField):
+        join_views(plan, plan.input, files, finished)
     elif plan.pictures:
         sequence.assemble(plan.input, files, finished, promised_frames(plan), plan.pictures)
     else:
@@ -91,8 +91,8 @@ def _join(plan: Plan, files: list[Path], finished: Path) -> None:
 
 def _differences(plan: Plan, files: list[Path], finished: Path) -> list[str]:
     """Return how what was written differs from what was promised."""
-    if plan.input.grid is not None:
-        return view_differences(plan, finished)
+    if isinstance(plan.input, LightField):
+        return view_differences(plan, plan.input, finished)
     given, promised, size = plan.input, promised_frames(plan), (plan.width, plan.height)
     if plan.pictures:
         return sequence.differences(given, promised, finished, *size, plan.pictures, files)

@@ -19,35 +19,33 @@ from pipeline.media.write.encoder import check_encoder, default_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.given import steps_of
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip, FrameIndex, Grid
+from pipeline.schema.clip import FrameIndex, Grid, LightField, VideoClip
 from pipeline.schema.plan import Plan
 
 
-def join_views(plan: Plan, files: Sequence[Path], finished: Path) -> None:
-    """Write the views of all segments at `finished`, in the layout of the plan, with a sidecar."""
+def join_views(plan: Plan, source: LightField, files: Sequence[Path], finished: Path) -> None:
+    """Write the views of all segments at `finished`, in the layout of the plan, with a sidecar.
+
+    `source` is the plan's input.
+    """
     out = Path(plan.output)
-    grid = target_grid(plan.input, plan.to, out)
-    if joined_by_packets(plan.input, plan.to):
+    grid = target_grid(source, plan.to, out)
+    if joined_by_packets(source, plan.to):
         finished.mkdir(parents=True, exist_ok=True)
-        for clip, index, parts, name in _cameras(plan, files, grid):
+        for clip, index, parts, name in _cameras(plan, source.grid, files, grid):
             assert index.pts
             assemble(clip, parts, finished / name, plan.encoding)
     else:
-        _write(plan, files, grid, finished)
+        _write(plan, source, files, grid, finished)
     given = frozenset(place for place, steps in steps_of(plan).items() if steps is None)
-    sidecar.write_sidecar(_enlarged(plan), grid, out, finished, given)
-
-
-def _enlarged(plan: Plan) -> Clip:
-    return plan.input.model_copy(update={"width": plan.width, "height": plan.height})
+    enlarged = source.model_copy(update={"width": plan.width, "height": plan.height})
+    sidecar.write_sidecar(enlarged, grid, out, finished, given)
 
 
 def _cameras(
-    plan: Plan, files: Sequence[Path], grid: Grid
-) -> list[tuple[Clip, FrameIndex, list[Path], str]]:
+    plan: Plan, source: Grid, files: Sequence[Path], grid: Grid
+) -> list[tuple[VideoClip, FrameIndex, list[Path], str]]:
     """Return each camera's recording, its promised frames, its segments and its file name."""
-    source = plan.input.grid
-    assert source is not None
     found = []
     for position, view in enumerate(source.views):
         first = source.number(position, 0)
@@ -57,9 +55,8 @@ def _cameras(
             for segment, file in zip(plan.segments, files, strict=True)
             if segment.start_pts in mine
         ]
-        assert view.clip is not None
         name = Path(grid.views[position].files[0]).name
-        found.append((view.clip, scan(view.clip), parts, name))
+        found.append((view.video, scan(view.video), parts, name))
     return found
 
 
@@ -91,20 +88,20 @@ class _Segments:
             self._open = None
 
 
-def _write(plan: Plan, files: Sequence[Path], grid: Grid, finished: Path) -> None:
-    source = plan.input.grid
-    assert source is not None
-    size, bits = (plan.height, plan.width), as_stills(plan.input).bit_depth
-    sheets = grid.sheets
+def _write(
+    plan: Plan, source: LightField, files: Sequence[Path], grid: Grid, finished: Path
+) -> None:
+    size = plan.height, plan.width
+    bits = as_stills(source).bit_depth
     sink = (
-        SheetVideo(plan.input, grid, finished, size, bits)
-        if sheets is not None and sheets.kind == "video"
-        else open_sink(plan.input, grid, Path(plan.output), finished, size)
+        SheetVideo(source, grid, finished, size, bits)
+        if grid.has_video_sheets
+        else open_sink(source, grid, Path(plan.output), finished, size)
     )
     segments = _Segments(plan, files)
     try:
-        for position, moment in frames_in_order(source, by_view=sink.by_view):
-            sink.write(position, moment, segments.get(source.number(position, moment)))
+        for position, moment in frames_in_order(source.grid, by_view=sink.by_view):
+            sink.write(position, moment, segments.get(source.grid.number(position, moment)))
     finally:
         sink.close()
         segments.close()
@@ -113,16 +110,19 @@ def _write(plan: Plan, files: Sequence[Path], grid: Grid, finished: Path) -> Non
 class SheetVideo(SheetSink):
     """A video each frame of which holds all views, with the times and sound of the input's."""
 
-    def __init__(self, clip: Clip, grid: Grid, out: Path, size: tuple[int, int], bits: int) -> None:
+    def __init__(
+        self, source: LightField, grid: Grid, out: Path, size: tuple[int, int], bits: int
+    ) -> None:
         super().__init__(grid, out, size, bits)
-        assert grid.sheets is not None
-        assert grid.packed is not None
-        self._clip, self._times, self._out = grid.sheets, Times(clip), out
-        height, width = size[0] * grid.packed[0], size[1] * grid.packed[1]
-        self._encoding = default_encoding(grid.sheets)
+        self._clip = grid.sheet_clip
+        self._times = Times(source)
+        self._out = out
+        rows, cols = grid.tiling
+        height, width = size[0] * rows, size[1] * cols
+        self._encoding = default_encoding(self._clip)
         check_encoder(self._encoding, width, height)
         self._part = out.with_name("sheets.nut")
-        self._writer = SegmentWriter(self._part, grid.sheets, self._encoding, width, height)
+        self._writer = SegmentWriter(self._part, self._clip, self._encoding, width, height)
 
     def save(self, sheet: Pixels, moment: int) -> None:
         """Encode a finished sheet at its own time."""
@@ -136,17 +136,22 @@ class SheetVideo(SheetSink):
         self._part.unlink()
 
 
-def view_differences(plan: Plan, finished: Path) -> list[str]:
-    """Return, in one line each, how the light field at `finished` differs from the plan's."""
-    grid = target_grid(plan.input, plan.to, Path(plan.output))
-    if joined_by_packets(plan.input, plan.to):
+def view_differences(plan: Plan, source: LightField, finished: Path) -> list[str]:
+    """Return, in one line each, how the light field at `finished` differs from the plan's.
+
+    `source` is the plan's input.
+    """
+    grid = target_grid(source, plan.to, Path(plan.output))
+    if joined_by_packets(source, plan.to):
         return [
             f"{name}: {line}"
-            for clip, index, _, name in _cameras(plan, [finished] * len(plan.segments), grid)
+            for clip, index, _, name in _cameras(
+                plan, source.grid, [finished] * len(plan.segments), grid
+            )
             for line in differences(clip, index, finished / name, plan.width, plan.height)
         ]
     made = open_light_field(finished)
-    if made is None or made.grid is None:
+    if made is None:
         return ["it is not read back as a light field"]
     found = []
     pairs = {

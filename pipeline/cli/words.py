@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipeline.runs.batch import BatchResult
     from pipeline.runs.run import RunResult
-    from pipeline.schema.clip import Clip
+    from pipeline.schema.clip import Clip, LightField, VideoClip
     from pipeline.schema.plan import Plan
 
 
@@ -59,7 +59,7 @@ def describe_plan(made: Plan) -> str:
         f"  references by {made.reference.select}: {reasons}",
     ]
 
-    if made.input.grid is not None:
+    if isinstance(made.input, LightField):
         from pipeline.tools.describe_views import format_references
 
         lines += [f"  {line}" for line in format_references(made)]
@@ -90,6 +90,7 @@ def describe_clip(clip: Clip) -> str:
 
     if clip.files:
         lines.append(f"  {len(clip.files)} files")
-    for stream in clip.other_streams:
+    others = clip.other_streams if isinstance(clip, VideoClip) else ()
+    for stream in others:
         lines.append(f"  stream {stream.index}: {stream.type} {stream.codec} {stream.language}")
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.media.alpha import Plane
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Recording
 from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.reference_map import ReferenceMap
 
@@ -42,7 +42,7 @@ def plan_header(plan: Plan) -> Plan:
     )
 
 
-def _absolute(clip: Clip) -> Clip:
+def _absolute(clip: Recording) -> Recording:
     files = tuple(str(Path(file).absolute()) for file in clip.files)
     return clip.model_copy(update={"path": str(Path(clip.path).absolute()), "files": files})
 

@@ -16,8 +16,8 @@ from pipeline.lightfield import names
 from pipeline.lightfield.packing import view_size
 from pipeline.lightfield.rig import positions_of
 from pipeline.media.pictures import stills
-from pipeline.media.read.probe import probe, scan
-from pipeline.schema.clip import Clip, Grid, View
+from pipeline.media.read.probe import probe, probe_video, scan
+from pipeline.schema.clip import Grid, View
 from pipeline.schema.settings import GridSettings
 
 LEAST_VIEWS = 4
@@ -278,7 +278,7 @@ def videos(
     template, placed = found
     views = []
     for view in placed if given is not None else positions_of(path, placed):
-        clip = probe(view.files[0])
+        clip = probe_video(view.files[0])
         count = len(scan(clip).pts)
         views.append(view.model_copy(update={"files": (), "clip": clip, "frames": count}))
     moments = max(view.frames for view in views)
@@ -320,16 +320,16 @@ def files_of(path: Path, grid: Grid) -> list[Path]:
 
 def first_view(path: Path, grid: Grid) -> Size:
     """Return the size of the views; InputError where a picture has another one."""
-    if grid.sheets is not None and grid.packed is not None:
+    if grid.sheets is not None:
         sheet = grid.sheets
-        height, width = view_size(grid.layout, grid.packed, sheet.height, sheet.width)
+        height, width = view_size(grid.layout, grid.tiling, sheet.height, sheet.width)
         return Size(width, height, sheet.bit_depth)
     if grid.layout == "h5":
         shape = h5.describe(
             path, grid.dataset, grid.axes if grid.axes != "WH" else None, grid.packed
         )
         return Size(shape.width, shape.height, shape.bits)
-    clip: Clip | None = grid.views[0].clip
+    clip = grid.views[0].clip
     if clip is not None:
         return Size(clip.width, clip.height, clip.bit_depth)
     files = files_of(path, grid)

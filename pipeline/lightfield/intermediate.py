@@ -9,46 +9,57 @@ from __future__ import annotations
 from fractions import Fraction
 
 from pipeline.lightfield.reader import Times
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, LightField, Recording, RecordingBase, Stills
 
 _RATE = Fraction(25)
 
 
-def joined_by_packets(clip: Clip, to: str | None) -> bool:
-    """Tell whether the output has one video for each camera, as the input has."""
-    return clip.grid is not None and clip.grid.layout == "video" and to in (None, "video")
+def joined_by_packets(light_field: LightField, to: str | None) -> bool:
+    """Return whether the output has one video per camera, as the input has."""
+    return light_field.grid.layout == "video" and to in (None, "video")
 
 
 class Storage:
-    """Which recording each frame of an input is encoded as, and when in it."""
+    """Which clip each frame of a recording is encoded as, and at which pts."""
 
-    def __init__(self, clip: Clip, to: str | None = None) -> None:
-        self._clip = clip
-        self._own = joined_by_packets(clip, to)
-        self._times = Times(clip) if self._own else None
+    def __init__(self, recording: Recording, to: str | None = None) -> None:
+        self._recording = recording
+        self._cameras = None
+        if isinstance(recording, LightField) and joined_by_packets(recording, to):
+            self._cameras = _Cameras(recording)
 
     def clip(self, pts: int) -> Clip:
-        """Return the recording whose times and colours the segment of this frame has."""
-        grid = self._clip.grid
-        if grid is None:
-            return self._clip
-        if self._own:
-            view = grid.views[grid.place(pts)[0]]
-            assert view.clip is not None
-            return view.clip.model_copy(update={"alpha": False})  # views are read without theirs
-        return as_stills(self._clip)
+        """Return the clip whose times and colours the frame's segment has."""
+        if self._cameras is not None:
+            return self._cameras.clip(pts)
+        if isinstance(self._recording, LightField):
+            return as_stills(self._recording)
+        return self._recording
 
     def pts(self, pts: int) -> int:
-        """Return when the frame is, in ticks of that recording."""
-        if self._times is None:
-            return pts
-        assert self._clip.grid is not None
-        return self._times.pts(*self._clip.grid.place(pts))
+        """Return the frame's time in ticks of that clip."""
+        return pts if self._cameras is None else self._cameras.pts(pts)
 
 
-def as_stills(clip: Clip) -> Clip:
-    """Return views as pictures in order: RGB, without loss."""
-    colour = clip.colour.model_copy(
+class _Cameras:
+    """The videos of a light field that has one for each camera."""
+
+    def __init__(self, light_field: LightField) -> None:
+        self._grid = light_field.grid
+        self._times = Times(light_field)
+
+    def clip(self, number: int) -> Clip:
+        position, _ = self._grid.place(number)
+        # views are read without their transparency
+        return self._grid.views[position].video.model_copy(update={"alpha": False})
+
+    def pts(self, number: int) -> int:
+        return self._times.pts(*self._grid.place(number))
+
+
+def as_stills(recording: Recording) -> Stills:
+    """Return the recording as lossless RGB pictures in order."""
+    colour = recording.colour.model_copy(
         update={
             "matrix": 0,
             "range": 2,
@@ -58,18 +69,17 @@ def as_stills(clip: Clip) -> Clip:
             "used_range": "full",
         }
     )
-    deep = clip.bit_depth > 8
-    return clip.model_copy(
-        update={
-            "kind": "stills",
-            "alpha": False,
-            "files": (),
-            "grid": None,
-            "colour": colour,
-            "codec": "png",
-            "pix_fmt": "rgb48le" if deep else "rgb24",
-            "bit_depth": 16 if deep else 8,
-            "time_base": 1 / _RATE,
-            "frame_rate": _RATE,
-        }
-    )
+    deep = recording.bit_depth > 8
+    shared = {name: getattr(recording, name) for name in RecordingBase.model_fields}
+    changed = {
+        "alpha": False,
+        "files": (),
+        "colour": colour,
+        "codec": "png",
+        "pix_fmt": "rgb48le" if deep else "rgb24",
+        "bit_depth": 16 if deep else 8,
+        "time_base": 1 / _RATE,
+        "frame_rate": _RATE,
+    }
+    times = recording.times if isinstance(recording, Stills) else ()
+    return Stills(**{**shared, **changed}, times=times)

@@ -20,7 +20,7 @@ from pipeline.lightfield.sidecar import (
 )
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import fingerprint
-from pipeline.schema.clip import Clip, Colour, Grid
+from pipeline.schema.clip import Colour, Grid, LightField
 from pipeline.schema.settings import GridSettings
 
 RAW = frozenset({".lfp", ".lfr", ".lfx"})
@@ -31,7 +31,7 @@ LYTRO = (14, 14)
 _RATE = Fraction(25)
 
 
-def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Clip | None:
+def open_light_field(path: str | Path, asked: GridSettings | None = None) -> LightField | None:
     """Describe the light field at `path`, None where nothing tells that there is one.
 
     What is asked for wins over the sidecar beside the files, and both over what names tell. Raises
@@ -135,16 +135,15 @@ def _sheets(path: Path, wanted: GridSettings) -> Grid:
     return grids.sheets(path, layout, grid, order=order, line=in_a_line(path, grid))
 
 
-def describe(path: Path, grid: Grid) -> Clip:
+def describe(path: Path, grid: Grid) -> LightField:
     """Return the recording that a grid of views makes; InputError where their sizes differ."""
     files, first = grids.files_of(path, grid), grids.first_view(path, grid)
     if grid.views[0].clip is not None:
         for view in grid.views:
-            assert view.clip is not None
-            found = view.clip.width, view.clip.height
+            found = view.video.width, view.video.height
             if found != (first.width, first.height):
                 raise InputError(
-                    f"found {view.clip.path} of {found[0]}x{found[1]} beside {first.width}x"
+                    f"found {view.video.path} of {found[0]}x{found[1]} beside {first.width}x"
                     f"{first.height}, expected views of one size; scale or crop them first"
                 )
         source = grid.views[0].clip
@@ -156,11 +155,9 @@ def describe(path: Path, grid: Grid) -> Clip:
         )
     else:
         colour, codec = Colour(used_matrix="rgb", used_range="full"), Path(files[0]).suffix[1:]
-        filmed = grid.sheets is not None and grid.sheets.kind == "video"
-        rate = grid.sheets.frame_rate if grid.sheets is not None and filmed else _RATE
+        rate = grid.sheet_clip.frame_rate if grid.has_video_sheets else _RATE
         pix_fmt = "rgb48le" if first.bits > 8 else "rgb24"
-    return Clip(
-        kind="views",
+    return LightField(
         path=str(path),
         files=tuple(str(file) for file in files),
         codec=codec.lower(),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import Pixels, high_byte
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField
 
 LONG_SIDE = 512
 """Pixels to which views are reduced before they are compared."""
@@ -42,7 +42,7 @@ class Parallax:
     advice: str = ""
 
 
-def measure(clip: Clip) -> Parallax:
+def measure(clip: LightField) -> Parallax:
     """Compare views a few steps apart, in rows and in columns, at the first moment."""
     reader = ViewReader(clip)
     try:
@@ -63,7 +63,7 @@ def measure(clip: Clip) -> Parallax:
             "transposed",
             turned,
             "neighbours in a row shift along y: rows and columns look exchanged, try --order "
-            + ("row,col" if clip.grid and clip.grid.order == "col,row" else "col,row"),
+            + ("row,col" if clip.grid.order == "col,row" else "col,row"),
         )
     spread = _spread(across, down, shrink)
     if _opposed(across, down):
@@ -76,16 +76,15 @@ def measure(clip: Clip) -> Parallax:
     return Parallax("right", spread)
 
 
-def _only_numbered(clip: Clip) -> bool:
+def _only_numbered(clip: LightField) -> bool:
     """Tell whether cameras were laid in a line because numbers are all that is known of them."""
     grid = clip.grid
-    return grid is not None and grid.rows[1] == 1 and "{index" in grid.template
+    return grid.rows[1] == 1 and "{index" in grid.template
 
 
-def _pairs(clip: Clip, along: int) -> Iterator[tuple[int, int, int]]:
+def _pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]]:
     """Yield numbers of two views in a line, and how many steps they are apart."""
     grid = clip.grid
-    assert grid is not None
     lines: dict[int, list[tuple[int, int]]] = {}
     for position, view in enumerate(grid.views):
         place = (view.row, view.col)

@@ -15,15 +15,14 @@ from pipeline.media.read import frames as media
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip, FrameIndex, Grid, View
+from pipeline.schema.clip import Clip, FrameIndex, Grid, LightField, View
 
 OPEN_VIDEOS = 2
 """Decoders kept open: references come from another video than the one before now and then."""
 
 
-def index_of(clip: Clip) -> FrameIndex:
+def index_of(clip: LightField) -> FrameIndex:
     """Return the numbers of all frames of a light field; each can be decoded alone."""
-    assert clip.grid is not None
     count = clip.grid.count
     keys = list(range(count))
     if clip.grid.layout == "video":
@@ -44,8 +43,8 @@ def frames_in_order(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
 class Times:
     """The pts of each view's video, looked up once; elsewhere a moment is its own time."""
 
-    def __init__(self, clip: Clip) -> None:
-        self._grid = _grid_of(clip)
+    def __init__(self, clip: LightField) -> None:
+        self._grid = clip.grid
         self._rate = clip.frame_rate or 25
         self._pts: dict[int, Sequence[int]] = {}
 
@@ -64,28 +63,23 @@ class Times:
         clip = self._grid.views[view].clip
         if clip is not None:
             return float(self.pts(view, moment) * clip.time_base)
-        if self._grid.sheets is not None and self._grid.sheets.kind == "video":
-            return float(self.sheet_pts(moment) * self._grid.sheets.time_base)
+        if self._grid.has_video_sheets:
+            return float(self.sheet_pts(moment) * self._grid.sheet_clip.time_base)
         return float(moment / self._rate)
 
     def sheet_pts(self, moment: int) -> int:
         """Return the pts of the sheet that holds the views of `moment`."""
-        assert self._grid.sheets is not None
         if -1 not in self._pts:
-            self._pts[-1] = scan(self._grid.sheets).pts
+            self._pts[-1] = scan(self._grid.sheet_clip).pts
         return self._pts[-1][moment]
-
-
-def _grid_of(clip: Clip) -> Grid:
-    assert clip.grid is not None
-    return clip.grid
 
 
 class ViewReader:
     """Single views by number; keeps the last few, and the sheet they came from."""
 
-    def __init__(self, clip: Clip, cache: int = 1, threads: int = 0) -> None:
-        self._clip, self._grid = clip, _grid_of(clip)
+    def __init__(self, clip: LightField, cache: int = 1, threads: int = 0) -> None:
+        self._clip = clip
+        self._grid = clip.grid
         self._threads = threads
         self._size = max(1, cache)
         self._cache: OrderedDict[int, Pixels] = OrderedDict()
@@ -134,18 +128,15 @@ class ViewReader:
         if grid.layout == "folder":
             return stills.load(view.files[moment])
         if grid.layout == "video":
-            assert view.clip is not None
-            return self._video(position, view.clip).get(self._times.pts(position, moment))
+            return self._video(position, view.video).get(self._times.pts(position, moment))
         place = sheet_place(grid, view)
         if grid.layout == "h5":
             if self._file is None:
                 self._file = hdf5.open_file(Path(self._clip.path))
             size = self._clip.height, self._clip.width
             return hdf5.read_view(self._file, grid.dataset, grid.axes, place, moment, size)
-        assert grid.sheets is not None
-        assert grid.packed is not None
-        sheet = self._video(-1, grid.sheets).get(self._times.sheet_pts(moment))
-        return take(sheet, grid.layout, grid.packed, place)
+        sheet = self._video(-1, grid.sheet_clip).get(self._times.sheet_pts(moment))
+        return take(sheet, grid.layout, grid.tiling, place)
 
     def _video(self, position: int, clip: Clip) -> media.FrameReader:
         """Return the reader of a view's video, or (-1) of the sheets, with one frame kept."""
@@ -163,13 +154,12 @@ def sheet_place(grid: Grid, view: View) -> tuple[int, int]:
     if grid.order == "col,row":
         row, col = col, row
     if grid.line:
-        assert grid.packed is not None
-        return divmod(col, grid.packed[1])
+        return divmod(col, grid.tiling[1])
     return row, col
 
 
 def read_views(
-    clip: Clip,
+    clip: LightField,
     start_pts: int | None = None,
     end_pts: int | None = None,
     *,
@@ -181,7 +171,7 @@ def read_views(
 
     A video is read through in one go, with its corrupt frames concealed where that is asked for.
     """
-    grid = _grid_of(clip)
+    grid = clip.grid
     start, end = start_pts or 0, grid.count if end_pts is None else end_pts
     if grid.layout != "video":
         reader = ViewReader(clip, threads=threads)
@@ -195,11 +185,10 @@ def read_views(
     while start < end:
         position, moment = grid.place(start)
         view = grid.views[position]
-        assert view.clip is not None
         last = min(view.frames, moment + end - start)
         wanted = [times.pts(position, m) for m in range(moment, last)]
         frames = media.read(
-            view.clip,
+            view.video,
             wanted[0],
             wanted[-1] + 1,
             on_error=on_error,

@@ -12,7 +12,7 @@ from pydantic import ValidationError, field_validator
 
 from pipeline.errors import InputError
 from pipeline.ledger.durable import write_atomically
-from pipeline.schema.clip import Clip, Grid, Model
+from pipeline.schema.clip import Grid, LightField, Model
 from pipeline.schema.settings import GridSettings
 
 NAME = "lightfield.json"
@@ -76,13 +76,12 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.{NAME}")
 
 
-def make(clip: Clip, root: Path, given: frozenset[tuple[int, int]] = frozenset()) -> Sidecar:
+def make(clip: LightField, root: Path, given: frozenset[tuple[int, int]] = frozenset()) -> Sidecar:
     """Return the sidecar of a light field whose files lie in (or are) `root`.
 
     `given` are the views that were references of a run.
     """
     grid = clip.grid
-    assert grid is not None
     first_row, rows = grid.rows
     first_col, cols = grid.cols
     views = []
@@ -120,7 +119,7 @@ def make(clip: Clip, root: Path, given: frozenset[tuple[int, int]] = frozenset()
 
 
 def write_sidecar(
-    clip: Clip,
+    clip: LightField,
     grid: Grid,
     out: Path,
     root: Path,

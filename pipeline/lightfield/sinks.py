@@ -17,7 +17,7 @@ from pipeline.lightfield.reader import sheet_place
 from pipeline.media.pictures import stills
 from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip, Grid
+from pipeline.schema.clip import Grid, LightField
 
 IN_MEMORY = 256 << 20
 """Bytes above which a sheet is collected in a file and not in memory."""
@@ -38,7 +38,7 @@ class Sink(Protocol):
         ...
 
 
-def open_sink(clip: Clip, grid: Grid, out: Path, root: Path, size: tuple[int, int]) -> Sink:
+def open_sink(clip: LightField, grid: Grid, out: Path, root: Path, size: tuple[int, int]) -> Sink:
     """Return what writes the views of `grid`, of `size` (height, width), as deep as `clip`'s.
 
     `grid` has the names that the output will have at `out`; `root` is where it is written.
@@ -105,9 +105,8 @@ class DataSetSink:
     by_view = False
 
     def __init__(self, grid: Grid, root: Path, size: tuple[int, int], bits: int) -> None:
-        assert grid.packed is not None
         self._grid = grid
-        shape = hdf5.Shape(grid.dataset, grid.axes, grid.moments, *grid.packed, *size, bits=bits)
+        shape = hdf5.Shape(grid.dataset, grid.axes, grid.moments, *grid.tiling, *size, bits=bits)
         self._writer = hdf5.Hdf5Writer(root, shape)
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
@@ -139,9 +138,8 @@ class SheetSink:
         if self._sheet is None:
             self._sheet, self._moment = self._empty(), moment
         grid = self._grid
-        assert grid.packed is not None
         place = sheet_place(grid, grid.views[position])
-        rows, cols = window(grid.layout, grid.packed, self._size, place)
+        rows, cols = window(grid.layout, grid.tiling, self._size, place)
         self._sheet[rows, cols] = rgb
 
     def close(self) -> None:
@@ -150,8 +148,7 @@ class SheetSink:
             self._save()
 
     def _empty(self) -> Pixels:
-        assert self._grid.packed is not None
-        (rows, cols), (height, width) = self._grid.packed, self._size
+        (rows, cols), (height, width) = self._grid.tiling, self._size
         shape = rows * height, cols * width, 3
         if np.prod(shape) * np.dtype(self._dtype).itemsize <= IN_MEMORY:
             return cast(Pixels, np.zeros(shape, self._dtype))

@@ -10,21 +10,20 @@ from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
 from pipeline.media.container import MEGAPIXELS_VARIABLE, largest_picture
 from pipeline.media.pictures.stills import SUFFIXES
-from pipeline.schema.clip import Clip, Grid, View
+from pipeline.schema.clip import Grid, LightField, View
 
 _LOSSLESS = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
 _MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)
 """Ends of file names by which other programs know a layout."""
 
 
-def target_grid(clip: Clip, to: str | None, out: Path, template: str | None = None) -> Grid:
+def target_grid(clip: LightField, to: str | None, out: Path, template: str | None = None) -> Grid:
     """Return the grid of an output at `out`, whose files are not there yet.
 
     Without `to`, layout and names are the input's; pictures that lose something become PNG.
     `template` gives the files of a folder or of videos other names.
     """
     grid = clip.grid
-    assert grid is not None
     to = to or grid.layout
     if to == "folder":
         return _folder(clip, grid, out, template)
@@ -35,13 +34,12 @@ def target_grid(clip: Clip, to: str | None, out: Path, template: str | None = No
     return _sheets(clip, grid, to)
 
 
-def default_target(clip: Clip, to: str | None, mark: str) -> Path:
+def default_target(clip: LightField, to: str | None, mark: str) -> Path:
     """Return `<stem><mark>` beside the input, named so that other programs know its layout.
 
     `mark` says what was done, for example `_x4`.
     """
     given, grid = Path(clip.path), clip.grid
-    assert grid is not None
     same = to is None or to == grid.layout
     to = to or grid.layout
     ending = _MARK.search(given.stem)
@@ -65,10 +63,9 @@ def default_target(clip: Clip, to: str | None, mark: str) -> Path:
     return given.with_name(f"{stem}{mark}{kind}{suffix}")
 
 
-def check_target(clip: Clip, to: str | None, out: Path) -> None:
+def check_target(clip: LightField, to: str | None, out: Path) -> None:
     """Raise InputError for an output whose ending does not fit the layout."""
     grid = clip.grid
-    assert grid is not None
     same = to is None or to == grid.layout
     to = to or grid.layout
     suffix = out.suffix.lower()
@@ -79,7 +76,7 @@ def check_target(clip: Clip, to: str | None, out: Path) -> None:
                 f"try {out.with_suffix('').name}, or --to"
             )
         return
-    video = same and grid.sheets is not None and grid.sheets.kind == "video"
+    video = same and grid.has_video_sheets
     fits = hdf5.SUFFIXES if to == "h5" else _LOSSLESS
     if (not video and suffix not in fits) or (video and suffix in _LOSSLESS):
         usual = ".mp4" if video else ".h5" if to == "h5" else ".png"
@@ -111,15 +108,14 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
 
 def _one_file(grid: Grid, same: bool) -> bool:
     """Tell whether the sheets of an output are one file: a picture, or a video of sheets."""
-    video = grid.sheets is not None and grid.sheets.kind == "video"
-    return grid.moments == 1 or (same and video)
+    return grid.moments == 1 or (same and grid.has_video_sheets)
 
 
 def _lossless(suffix: str) -> str:
     return suffix if suffix.lower() in _LOSSLESS else ".png"
 
 
-def _folder(clip: Clip, grid: Grid, out: Path, template: str | None) -> Grid:
+def _folder(clip: LightField, grid: Grid, out: Path, template: str | None) -> Grid:
     views = []
     named = _Names(grid, template, _lossless(Path(template or grid.template).suffix))
     for position, view in enumerate(grid.views):
@@ -181,7 +177,7 @@ def _check_frames(grid: Grid, position: int) -> None:
         )
 
 
-def _videos(clip: Clip, grid: Grid, out: Path, template: str | None) -> Grid:
+def _videos(clip: LightField, grid: Grid, out: Path, template: str | None) -> Grid:
     views = []
     # MP4 takes no FFV1, which alone keeps 16 bits
     named = _Names(grid, template, ".mp4" if clip.bit_depth == 8 else ".mkv")
@@ -202,7 +198,7 @@ def _moved(view: View, *, files: tuple[str, ...], frames: int) -> View:
     return view.model_copy(update={"files": files, "clip": None, "frames": frames})
 
 
-def _data_set(clip: Clip, grid: Grid, out: Path) -> Grid:
+def _data_set(clip: LightField, grid: Grid, out: Path) -> Grid:
     for position in range(len(grid.views)):
         _check_frames(grid, position)
     dataset, axes = hdf5.WRITTEN
@@ -215,7 +211,7 @@ def _data_set(clip: Clip, grid: Grid, out: Path) -> Grid:
     return _packed(grid, {"layout": "h5", "dataset": dataset, "axes": axes})
 
 
-def _sheets(clip: Clip, grid: Grid, to: str) -> Grid:
+def _sheets(clip: LightField, grid: Grid, to: str) -> Grid:
     for position in range(len(grid.views)):
         _check_frames(grid, position)
     return _packed(grid, {"layout": to, "sheets": grid.sheets if to == grid.layout else None})

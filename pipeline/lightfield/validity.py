@@ -16,7 +16,7 @@ from pipeline.lightfield.reader import ViewReader, sheet_place
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField, Stills
 
 DARK = 0.5
 """A view darker than this share of the usual one is vignetted: no reference for others."""
@@ -41,10 +41,9 @@ class Validity:
 
 
 @sandboxed
-def validity(clip: Clip) -> Validity:
+def validity(clip: LightField) -> Validity:
     """Look at the first moment of every view."""
     grid = clip.grid
-    assert grid is not None
     reader = ViewReader(clip)
     try:
         light = {
@@ -63,10 +62,9 @@ def validity(clip: Clip) -> Validity:
     return Validity(tuple(sorted(dark)), tuple(sorted(empty)), transparent)
 
 
-def _masked(clip: Clip) -> set[Place]:
+def _masked(clip: LightField) -> set[Place]:
     """Return the views most pixels of which have no weight."""
     grid = clip.grid
-    assert grid is not None
     found: set[Place] = set()
     if grid.layout == "h5":
         with hdf5.open_file(Path(clip.path)) as file:
@@ -79,12 +77,12 @@ def _masked(clip: Clip) -> set[Place]:
             alpha = _alpha(view.files[0])
             if alpha is not None and _share(alpha) >= MASKED:
                 found.add((view.row, view.col))
-    elif grid.sheets is not None and grid.sheets.kind == "stills" and grid.packed is not None:
+    elif isinstance(grid.sheets, Stills):
         alpha = _alpha(clip.files[0])
         if alpha is not None:
             sheet = cast("NDArray[np.uint8]", alpha[..., None])
             for view in grid.views:
-                part = take(sheet, grid.layout, grid.packed, sheet_place(grid, view))
+                part = take(sheet, grid.layout, grid.tiling, sheet_place(grid, view))
                 if _share(part) >= MASKED:
                     found.add((view.row, view.col))
     return found

@@ -18,7 +18,7 @@ from pipeline.media.read.frames import Frame, read
 from pipeline.media.read.probe import probe
 from pipeline.pairing.given import given_moments, steps_of
 from pipeline.pixels import match_deeper
-from pipeline.schema.clip import Clip, Model
+from pipeline.schema.clip import Clip, LightField, Model, Stills, VideoClip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
 
@@ -61,8 +61,9 @@ class FrameQuality:
 
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
     """Return what tells when a frame is: pictures beside a video have times of their own."""
-    if clip.times and other.kind == "video":
-        return lambda frame: Fraction(clip.times[frame.pts])
+    if isinstance(clip, Stills) and clip.times and isinstance(other, VideoClip):
+        times = clip.times
+        return lambda frame: Fraction(times[frame.pts])
     return lambda frame: frame.pts * clip.time_base
 
 
@@ -167,7 +168,7 @@ def evaluate(
 
 
 def evaluate_light_field(
-    views: Clip, ground_truth: str, plan: Plan | None, asked: GridSettings
+    views: LightField, ground_truth: str, plan: Plan | None, asked: GridSettings
 ) -> LightFieldQuality:
     """Return the quality of a light field against the one at `ground_truth`.
 

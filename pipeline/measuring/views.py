@@ -19,7 +19,7 @@ from pipeline.errors import PairingError
 from pipeline.lightfield.parallax import grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import match_deeper
-from pipeline.schema.clip import Clip, Grid, Model
+from pipeline.schema.clip import Grid, LightField, Model
 
 Places = Mapping[tuple[int, int], float | None]
 """Row and column -> grid steps to the reference; None = given."""
@@ -77,12 +77,10 @@ class LightFieldQuality(Model):
 class _Pair:
     """A result and its ground truth, view by view."""
 
-    result: Clip
-    truth: Clip
+    result: LightField
+    truth: LightField
 
     def grids(self) -> tuple[Grid, Grid]:
-        assert self.result.grid is not None
-        assert self.truth.grid is not None
         return self.result.grid, self.truth.grid
 
     def check(self) -> None:
@@ -104,8 +102,8 @@ class _Pair:
 
 
 def evaluate_views(
-    result: Clip,
-    truth: Clip,
+    result: LightField,
+    truth: LightField,
     places: Places | None = None,
     *,
     skipped: Set[tuple[int, int, int]] = frozenset(),
@@ -166,8 +164,7 @@ def _measure_views(
         for position, view in enumerate(grid.views):
             if (view.row, view.col) in given:
                 continue
-            there = truth_grid.at(view.row, view.col)
-            assert there is not None
+            there = truth_grid.position(view.row, view.col)
             measured = [
                 measure_quality(
                     *match_deeper(
@@ -235,8 +232,7 @@ def _stacks(
         for row, col in places:
             found = []
             for grid, reader in zip(pair.grids(), readers, strict=True):
-                position = grid.at(row, col)
-                assert position is not None
+                position = grid.position(row, col)
                 rgb = reader.get(grid.number(position, 0))
                 found.append(rgb.astype(np.float32) * (255 / np.iinfo(rgb.dtype).max))
             yield found[0], found[1]

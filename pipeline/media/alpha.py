@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.media.colour import contiguous
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, Stills, VideoClip
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 """H x W."""
@@ -63,7 +63,7 @@ def decoder_for(clip: Clip, threads: int) -> VideoCodecContext | None:
     return context
 
 
-def usual_encoder(clip: Clip) -> str | None:
+def usual_encoder(clip: VideoClip) -> str | None:
     """Return the encoder for a recording with transparency where none was asked for.
 
     None where none keeps it: pixels that are not square are told by ProRes in QuickTime alone.
@@ -82,7 +82,7 @@ def pix_fmt_for(codec: str, clip: Clip) -> str | None:
         return "yuva420p"
     if codec != "ffv1":
         return None
-    if clip.kind == "stills" or clip.colour.used_matrix == "rgb":
+    if isinstance(clip, Stills) or clip.colour.used_matrix == "rgb":
         return "gbrap16le" if deep else "bgra"
     chroma = next((c for c in ("444", "422") if c in clip.pix_fmt), "420")
     return f"yuva{chroma}p{'16le' if clip.bit_depth > 10 else '10le' if deep else ''}"

@@ -17,7 +17,7 @@ from av.stream import Stream
 
 from pipeline.errors import InputError
 from pipeline.media.container import MEDIA_ERRORS, demuxed, is_cover, opened
-from pipeline.schema.clip import Clip, StreamInfo
+from pipeline.schema.clip import StreamInfo, VideoClip
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only in PyAV's stubs
@@ -54,7 +54,7 @@ class Window:
         return self.start <= ticks * packet.time_base < self.end
 
 
-def muxer_for(clip: Clip, out: Path) -> str:
+def muxer_for(clip: VideoClip, out: Path) -> str:
     """Return FFmpeg's name of the container that an output's suffix asks for."""
     muxers = dict(_MUXERS)
     if clip.container != "mpegts":
@@ -112,7 +112,7 @@ def _name_layout(copy: AudioStream) -> None:
         context.layout = names[context.layout.name]
 
 
-def split(clip: Clip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
+def split(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
     """Return the indices of the other streams which a container can hold, and those lost."""
     kept: list[int] = []
     lost: list[StreamInfo] = []

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError, StageError
-from pipeline.media.read.frames import FrameReader, read
-from pipeline.media.read.probe import scan
 from pipeline.pairing.choose_frames import (
     References,
     Rules,
@@ -25,6 +23,7 @@ from pipeline.pairing.clock import (
     ReferenceClock,
     align_clocks,
     check_shared_time,
+    has_times,
     needs_estimated_offset,
 )
 from pipeline.pairing.cuts import Look, look
@@ -42,7 +41,8 @@ from pipeline.pairing.geometry import (
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.thumbnails import likeness
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip, FrameIndex, ticks
+from pipeline.recording import open_frames, read, scan
+from pipeline.schema.clip import Clip, FrameIndex, Recording, VideoClip, ticks
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.settings import PairingSettings
@@ -53,7 +53,7 @@ FAR = 1.0
 
 
 def plan_references(
-    lr: Clip, index: FrameIndex, ref: Clip, settings: PairingSettings, size: tuple[int, int]
+    lr: Clip, index: FrameIndex, ref: Recording, settings: PairingSettings, size: tuple[int, int]
 ) -> Paired:
     """Choose a reference for every frame of `index`; `size` is the output's height and width.
 
@@ -61,7 +61,7 @@ def plan_references(
     offset ask for it. Raises PairingError when the two share no time.
     """
     # one still has nothing to be nearer than: its time, which any photograph has, says little
-    timed = ref.kind == "video" or (bool(ref.times) and len(ref.files) > 1)
+    timed = isinstance(ref, VideoClip) or (has_times(ref) and len(ref.files) > 1)
     select = _selection(settings, timed)
     turns = quarter_turns(lr, ref)
     compared = select == "content" or (timed and needs_estimated_offset(lr, ref, settings))
@@ -150,7 +150,7 @@ def _places(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _map(
-    lr: Clip, ref: Clip, choices: ReferenceMap, size: tuple[int, int], turns: int
+    lr: Clip, ref: Recording, choices: ReferenceMap, size: tuple[int, int], turns: int
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from output to stored reference pixels, None = plain scaling, and notes."""
     height, width = turned_size(ref, turns)
@@ -173,7 +173,7 @@ def _map(
 
 
 def _field_of_view(
-    lr: Clip, ref: Clip, choices: ReferenceMap, size: tuple[int, int], turns: int
+    lr: Clip, ref: Recording, choices: ReferenceMap, size: tuple[int, int], turns: int
 ) -> Affine | None:
     """Compare a few of the closest pairs; only then are two cameras told from camera motion."""
     paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
@@ -193,10 +193,10 @@ def _field_of_view(
     return estimate_field_of_view(pairs, *size) if pairs else None
 
 
-def _frames(clip: Clip, wanted: Sequence[int]) -> dict[int, Pixels]:
+def _frames(clip: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
     """Return the frames at these pts, without those that are corrupt."""
     found = {}
-    with closing(FrameReader(clip, apart=True)) as reader:
+    with closing(open_frames(clip, apart=True)) as reader:
         for pts in wanted:
             # a corrupt one: the run tells of it, or conceals it
             with suppress(StageError):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PairingError
 from pipeline.pairing.cuts import Look
 from pipeline.pairing.thumbnails import AnyThumbnails
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Recording, Stills
 from pipeline.schema.settings import PairingSettings
 
 Numbers = NDArray[np.float64]
@@ -266,24 +266,38 @@ class ReferenceClock:
     notes: tuple[str, ...] = ()
 
 
-def _of_day(clip: Clip) -> bool:
-    """Tell whether times are those of a calendar (EXIF) and not counted from a start."""
-    return bool(clip.times) and min(clip.times) > CALENDAR
+def has_times(recording: Recording) -> bool:
+    """Return whether a recording is of photographs with a time each."""
+    return isinstance(recording, Stills) and bool(recording.times)
 
 
-def needs_estimated_offset(lr: Clip, ref: Clip, settings: PairingSettings) -> bool:
-    unknown = settings.ref_offset is None and _of_day(ref) and not _of_day(lr)
+def _first_calendar_time(recording: Recording) -> float | None:
+    """Return the earliest time of photographs with a date (EXIF), None for other clocks."""
+    if not isinstance(recording, Stills) or not recording.times:
+        return None
+    first = min(recording.times)
+    return first if first > CALENDAR else None
+
+
+def _calendar_start(lr: Recording, ref: Recording) -> float | None:
+    """Return when dated photographs beside a recording without a date start, else None."""
+    return _first_calendar_time(ref) if _first_calendar_time(lr) is None else None
+
+
+def needs_estimated_offset(lr: Recording, ref: Recording, settings: PairingSettings) -> bool:
+    unknown = settings.ref_offset is None and _calendar_start(lr, ref) is not None
     return unknown or settings.ref_offset == "auto"
 
 
 def align_clocks(
-    lr: Clip, lr_look: Look, ref: Clip, ref_look: Look | None, settings: PairingSettings
+    lr: Recording, lr_look: Look, ref: Recording, ref_look: Look | None, settings: PairingSettings
 ) -> ReferenceClock:
     """Return offset and drift: given, estimated, or for photographs guessed.
 
     Calendar times against those of a recording count from the first photograph.
     """
-    start = -min(ref.times) if _of_day(ref) and not _of_day(lr) else 0.0
+    first = _calendar_start(lr, ref)
+    start = 0.0 if first is None else -first
     if not needs_estimated_offset(lr, ref, settings):
         given = settings.ref_offset if isinstance(settings.ref_offset, float) else 0.0
         return ReferenceClock(given + start, 1.0, _shift_notes(given, 1.0))

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from pipeline.pairing.fit import Affine
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Recording
 
 LEAST_STRETCH = 0.03
 """Ratio of display aspects beyond which plain scaling would visibly stretch the reference."""
 
 
-def quarter_turns(lr: Clip, ref: Clip) -> int:
+def quarter_turns(lr: Recording, ref: Recording) -> int:
     """Return by how many quarters (0..3, counter-clockwise) `ref` turns to lie as `lr` is stored.
 
     Both are stored as their sensors lay; a phone held upright marks its video to be turned when
@@ -22,7 +22,7 @@ def quarter_turns(lr: Clip, ref: Clip) -> int:
     return round((ref.rotation - lr.rotation) / 90) % 4
 
 
-def turned_size(clip: Clip, turns: int) -> tuple[int, int]:
+def turned_size(clip: Recording, turns: int) -> tuple[int, int]:
     """Return (height, width) of a clip's frames after `turns` quarters."""
     return (clip.width, clip.height) if turns % 2 else (clip.height, clip.width)
 
@@ -35,12 +35,12 @@ def turned(rgb: Pixels, turns: int) -> Pixels:
     return result
 
 
-def same_aspect(lr: Clip, ref: Clip, turns: int) -> bool:
+def same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
     """Tell whether both show pictures of the same proportions, after `turns` of the reference."""
     return abs(_display_aspect(ref, turns) / _display_aspect(lr, 0) - 1) < LEAST_STRETCH
 
 
-def _display_aspect(clip: Clip, turns: int) -> float:
+def _display_aspect(clip: Recording, turns: int) -> float:
     height, width = turned_size(clip, turns)
     stretch = float(clip.sample_aspect_ratio)
     return width / height * (1 / stretch if turns % 2 else stretch)
@@ -52,7 +52,7 @@ def scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:
     return across, 0.0, 0.5 * across - 0.5, 0.0, down, 0.5 * down - 0.5
 
 
-def inscribed_map(lr: Clip, ref: Clip, turns: int, size: tuple[int, int]) -> Affine:
+def inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
     """Return the map from output pixels into the middle of a (turned) reference, unstretched.
 
     The input's picture is as large as fits inside the reference's: a 16:9 video is usually cut
@@ -65,7 +65,7 @@ def inscribed_map(lr: Clip, ref: Clip, turns: int, size: tuple[int, int]) -> Aff
     return across, 0.0, x + (width - used[1]) / 2, 0.0, down, y + (height - used[0]) / 2
 
 
-def turned_map(affine: Affine, ref: Clip, turns: int) -> Affine:
+def turned_map(affine: Affine, ref: Recording, turns: int) -> Affine:
     """Return a map onto turned reference pixels as one onto the pixels that are stored."""
     height, width = ref.height, ref.width
     backward = {

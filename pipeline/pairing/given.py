@@ -13,7 +13,7 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.choose_views import GIVEN
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 
@@ -25,14 +25,14 @@ OTHER_COLOUR = 0.04
 
 
 def checked_given(
-    lr: Clip, ref: Clip, choices: list[ReferenceChoice]
+    lr: LightField, ref: Recording, choices: list[ReferenceChoice]
 ) -> tuple[list[ReferenceChoice], list[str]]:
     """Return the choices with a picture that lies elsewhere borrowed from instead, and notes.
 
     The first view that is given is compared; a light field's own HR views are believed.
     """
     first = next((c for c in choices if c.why == GIVEN and c.ref_pts is not None), None)
-    if first is None or ref.grid is not None or first.views is None:
+    if first is None or isinstance(ref, LightField) or first.views is None:
         return choices, []
     views, frames = ViewReader(lr), FrameReader(ref)
     try:

@@ -9,15 +9,38 @@ from pipeline.errors import PairingError
 from pipeline.lightfield import grids
 from pipeline.lightfield.opening import VIDEOS, describe, open_light_field
 from pipeline.media.pictures import stills
-from pipeline.media.read.probe import probe, scan
-from pipeline.schema.clip import Clip, Grid, View
+from pipeline.media.read.probe import probe, probe_video, scan
+from pipeline.recording import confine_recording, describe_in_child
+from pipeline.schema.clip import Grid, LightField, Recording, View, parse_recording
 from pipeline.schema.settings import GridSettings, ViewSettings
 
 _LYING = ("layout", "grid", "dataset", "axes")
 """Settings of an input in one file that hold for a reference in one file, too."""
 
 
-def open_reference(path: str, settings: ViewSettings, lr: Clip) -> Clip:
+def open_reference(
+    path: str, settings: ViewSettings, lr: Recording, *, sandbox: bool = False
+) -> Recording:
+    """Describe the reference of a recording: HR views for a light field, else a video or stills.
+
+    With `sandbox`, child processes under limits open it now and decode it later.
+    """
+    if not isinstance(lr, LightField):
+        return probe(str(Path(path).absolute()), sandbox=sandbox)
+    if not sandbox:
+        return find_hr_views(path, settings, lr)
+
+    arguments = {
+        "settings": settings.model_dump(
+            mode="json", exclude_unset=True, include=set(ViewSettings.model_fields)
+        ),
+        "lr": lr.model_dump(mode="json"),
+    }
+    data = describe_in_child("pipeline.pairing.reference_views:find_hr_views", path, arguments)
+    return confine_recording(parse_recording(data), path)
+
+
+def find_hr_views(path: str, settings: ViewSettings, lr: LightField) -> Recording:
     """Describe the HR views: a light field of any layout, or one picture or video.
 
     Views are found by the names they have in the input; a sheet without a sidecar or a telling
@@ -33,7 +56,7 @@ def open_reference(path: str, settings: ViewSettings, lr: Clip) -> Clip:
     return found or probe(str(whole))
 
 
-def _views(whole: Path, settings: ViewSettings, lr: Clip) -> Clip | None:
+def _views(whole: Path, settings: ViewSettings, lr: LightField) -> LightField | None:
     places = _names(lr)
     if whole.is_dir() and not (whole / "lightfield.json").is_file():
         grid = _named(whole, GridSettings(order=settings.order), places)
@@ -52,10 +75,9 @@ def _views(whole: Path, settings: ViewSettings, lr: Clip) -> Clip | None:
     return None
 
 
-def _only(found: Clip, asked: tuple[int, int] | str, lr: Clip) -> Clip | None:
+def _only(found: LightField, asked: tuple[int, int] | str, lr: LightField) -> LightField | None:
     """Return the light field with one of its views; None for a lone view said to be another."""
     grid = found.grid
-    assert grid is not None
     row, col = shown_view(lr, asked) or (None, None)
     position = None if row is None or col is None else grid.at(row, col)
     if position is not None:
@@ -72,18 +94,18 @@ def _only(found: Clip, asked: tuple[int, int] | str, lr: Clip) -> Clip | None:
     )
 
 
-def shown_view(lr: Clip, asked: tuple[int, int] | str) -> tuple[int, int] | None:
+def shown_view(lr: LightField, asked: tuple[int, int] | str) -> tuple[int, int] | None:
     """Return the row and column that --ref-view names; None for the centre of an even grid."""
-    assert lr.grid is not None
+    assert isinstance(lr, LightField)
     if not isinstance(asked, str):
         return asked
     (top, rows), (left, cols) = lr.grid.rows, lr.grid.cols
     return None if rows % 2 == 0 or cols % 2 == 0 else (top + rows // 2, left + cols // 2)
 
 
-def _names(lr: Clip) -> dict[str, tuple[int, int]]:
+def _names(lr: LightField) -> dict[str, tuple[int, int]]:
     """Return the stem of each view's file (at its first moment) -> its row and column."""
-    assert lr.grid is not None
+    assert isinstance(lr, LightField)
     named = {}
     for view in lr.grid.views:
         file = view.clip.path if view.clip is not None else view.files[0] if view.files else None
@@ -97,7 +119,7 @@ def _lone(file: Path, place: tuple[int, int]) -> Grid:
     row, col = place
     if file.suffix.lower() in stills.SUFFIXES:
         return Grid(layout="folder", views=(View(row=row, col=col, files=(str(file),)),))
-    clip = probe(str(file))
+    clip = probe_video(str(file))
     count = len(scan(clip).pts)
     view = View(row=row, col=col, clip=clip, frames=count)
     return Grid(layout="video", views=(view,), moments=count)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.pairing.choose_views import GIVEN
-from pipeline.schema.clip import Grid
+from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
@@ -29,7 +29,7 @@ def first_output(output: Path) -> Path:
 
 def first_settings(settings: RunSettings, plan: Plan) -> RunSettings:
     """Return the settings of the first pass of a run with this plan."""
-    assert plan.input.grid is not None
+    assert isinstance(plan.input, LightField)
     video = plan.input.grid.layout == "video"
     return settings.model_copy(
         update={
@@ -60,7 +60,7 @@ def second_plan(plan: Plan) -> Plan:
     in the grid. Raises InputError where there was no first pass.
     """
     first = open_light_field(first_output(Path(plan.output)))
-    if first is None or first.grid is None or plan.input.grid is None:
+    if first is None or not isinstance(plan.input, LightField):
         raise InputError(
             f"found no first pass of {plan.output}, expected one before --consistent goes on; "
             "run this input alone"

@@ -9,7 +9,7 @@ from pipeline.lightfield.parallax import measure
 from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.validity import Validity
 from pipeline.pairing.choose_views import DARK, GIVEN, TRAINED
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
 REACH = 128
@@ -18,14 +18,14 @@ _LISTED = 4
 
 
 def view_notes(
-    lr: Clip,
+    lr: LightField,
     choices: list[ReferenceChoice],
     size: tuple[int, int],
     to: str | None,
     seen: Validity,
 ) -> list[str]:
     """Return the notes on a light field's references; `size` is the output's, `to` its layout."""
-    assert lr.grid is not None
+    assert isinstance(lr, LightField)
     notes = []
     if missing := holes(lr.grid):
         notes.append(f"the grid has {len(missing)} holes ({_places(missing)}); they stay holes")
@@ -61,7 +61,7 @@ def view_notes(
     return [*_on_shifts(lr, choices, size), *notes]
 
 
-def _on_shifts(lr: Clip, choices: list[ReferenceChoice], size: tuple[int, int]) -> list[str]:
+def _on_shifts(lr: LightField, choices: list[ReferenceChoice], size: tuple[int, int]) -> list[str]:
     parallax = measure(lr)
     notes = [f"{parallax.advice}; see `pipeline probe`"] if parallax.advice else []
     steps = [c.views.steps for c in choices if c.views is not None and c.views.steps is not None]

@@ -21,7 +21,7 @@ from pipeline.pairing.given import checked_given
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.reference_views import shown_view
 from pipeline.pairing.view_notes import view_notes
-from pipeline.schema.clip import Clip, View
+from pipeline.schema.clip import Clip, LightField, Recording, Stills, VideoClip, View
 from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import InputSettings, Layout, OutputSettings, ViewSettings
@@ -30,13 +30,16 @@ _COMPARED = 3
 
 
 def plan_view_references(
-    lr: Clip, ref: Clip, settings: ViewSettings, size: tuple[int, int], to: Layout | None
+    lr: LightField,
+    ref: Recording,
+    settings: ViewSettings,
+    size: tuple[int, int],
+    to: Layout | None,
 ) -> Paired:
     """Choose reference views for every frame of a light field; `size` is the output's.
 
     Raises PairingError where it is not told where a single reference camera stands.
     """
-    assert lr.grid is not None
     seen = validity(lr)
     candidates = [
         replace(c, alone=(c.place.row, c.place.col) in seen.dark)
@@ -75,10 +78,10 @@ def plan_view_references(
 
 
 def check_view_options(
-    settings: ViewSettings, part: InputSettings, output: OutputSettings, lr: Clip
+    settings: ViewSettings, part: InputSettings, output: OutputSettings, lr: Recording
 ) -> None:
     """Raise InputError for options that the input, a light field or not, cannot take."""
-    if lr.grid is not None:
+    if isinstance(lr, LightField):
         _check_light_field_options(settings, part)
         return
     names = ("ref_view", "ref_position", "ref_count", "consistent")
@@ -119,10 +122,9 @@ def _place(view: View) -> Place:
     return Place(view.x, view.y, view.row, view.col)
 
 
-def _candidates(lr: Clip, ref: Clip, settings: ViewSettings) -> list[Candidate]:
-    if ref.grid is None:
+def _candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> list[Candidate]:
+    if not isinstance(ref, LightField):
         return [_alone(lr, ref, settings)]
-    assert lr.grid is not None
     times = Times(ref)
     known = {(view.row, view.col): _place(view) for view in lr.grid.views}
     named = named_times(lr, moment_names(ref))
@@ -141,28 +143,26 @@ def _candidates(lr: Clip, ref: Clip, settings: ViewSettings) -> list[Candidate]:
     return found
 
 
-def _alone(lr: Clip, ref: Clip, settings: ViewSettings) -> Candidate:
+def _alone(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
     """Return a single reference camera at the place that was told."""
-    if ref.kind == "stills" and len(ref.files) > 1:
+    if isinstance(ref, Stills) and len(ref.files) > 1:
         raise PairingError(
             f"found {len(ref.files)} pictures in {ref.path} whose names tell no row and column, "
             "expected HR views named as the input's; rename them, or give one with --ref-view"
         )
     place = _told_place(lr, settings)
-    assert lr.grid is not None
     index = scan(ref)
     if lr.grid.moments == 1:
         return Candidate(place, index.pts, None)
-    if ref.kind == "video":
+    if isinstance(ref, VideoClip):
         return Candidate(place, index.pts, [ref.seconds(pts) for pts in index.pts])
     stems = [Path(file).stem for file in ref.files]
     seconds = named_times(lr, moment_names(ref)) or named_times(lr, stems)
     return Candidate(place, index.pts, seconds, timed=seconds is not None)
 
 
-def _told_place(lr: Clip, settings: ViewSettings) -> Place:
+def _told_place(lr: LightField, settings: ViewSettings) -> Place:
     grid = lr.grid
-    assert grid is not None
     if settings.ref_position is not None:
         return Place(*settings.ref_position)
     if settings.ref_view is None:
@@ -188,10 +188,10 @@ def _told_place(lr: Clip, settings: ViewSettings) -> Place:
 
 
 def _map(
-    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
+    lr: LightField, ref: Recording, choices: list[ReferenceChoice], size: tuple[int, int]
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from output to reference pixels, None = plain scaling, and notes."""
-    if ref.grid is None:
+    if not isinstance(ref, LightField):
         affine = _field_of_view(lr, ref, choices, size)
         if affine is not None:
             return affine, [
@@ -211,7 +211,7 @@ def _map(
 
 
 def _field_of_view(
-    lr: Clip, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
+    lr: LightField, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
 ) -> Affine | None:
     """Compare the reference with the views nearest to it."""
     paired = [c for c in choices if c.ref_pts is not None and c.views is not None]
@@ -245,7 +245,7 @@ def checked_views(
             f"({views.row}, {views.col}) in {path}, expected frames of {ref.path} (0 to "
             f"{len(there) - 1}) and a distance for each further one; mend that line"
         )
-    if ref.grid is None or choice.ref_pts is None:
+    if not isinstance(ref, LightField) or choice.ref_pts is None:
         return choice
     shown = ref.grid.views[ref.grid.place(choice.ref_pts)[0]]
     told = views.ref_row, views.ref_col
@@ -256,11 +256,11 @@ def checked_views(
     return replace(choice, why="edited", views=moved)
 
 
-def moment_names(clip: Clip) -> list[str]:
+def moment_names(clip: Recording) -> list[str]:
     """Return how the folder or the sheet of each moment is named; empty where none has a name."""
+    if not isinstance(clip, LightField):
+        return [Path(file).parent.name for file in clip.files]
     grid = clip.grid
-    if grid is None:
-        return [Path(file).parent.name for file in clip.files] if clip.kind == "stills" else []
     if grid.layout == "folder":
         return [Path(file).parent.name for file in grid.views[0].files]
     if grid.sheets is not None:
@@ -268,9 +268,8 @@ def moment_names(clip: Clip) -> list[str]:
     return []
 
 
-def named_times(lr: Clip, names: Sequence[str]) -> list[float] | None:
+def named_times(lr: LightField, names: Sequence[str]) -> list[float] | None:
     """Return when the input's moments with these names are, seconds; None where one is unknown."""
-    assert lr.grid is not None
     times = Times(lr)
     known = {
         name: times.seconds(lr.grid.number(0, moment))

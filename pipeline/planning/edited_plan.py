@@ -19,7 +19,7 @@ from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import moved
 from pipeline.planning.plan import check_engine, probe_absolute
 from pipeline.recording import scan
-from pipeline.schema.clip import Clip, ticks
+from pipeline.schema.clip import LightField, Recording, Stills, VideoClip, ticks
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
@@ -33,11 +33,13 @@ UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace", "quality",
 """Settings that went into a plan but cannot be read from it."""
 
 
-def _probe_again(clip: Clip, path: str | None, sandbox: str) -> Clip:
+def _probe_again(clip: Recording, path: str | None, sandbox: str) -> Recording:
     """Describe a recording of a plan anew; views are looked for where the plan has them."""
-    if clip.grid is None:
-        guarded = sandbox == "on" or (sandbox == "auto" and clip.sandbox)
+    guarded = sandbox == "on" or (sandbox == "auto" and clip.sandbox)
+    if not isinstance(clip, LightField):
         again = probe_absolute(path or clip.path, guarded)
+        if not isinstance(clip, VideoClip) or not isinstance(again, VideoClip):
+            return again
         wanted = {stream.index for stream in clip.other_streams}
         others = tuple(stream for stream in again.other_streams if stream.index in wanted)
         return again.model_copy(update={"deinterlace": clip.deinterlace, "other_streams": others})
@@ -49,8 +51,7 @@ def _probe_again(clip: Clip, path: str | None, sandbox: str) -> Clip:
     files = [Path(file) for file in clip.files]
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(f"found no {missing[0]}, which the plan names; make the plan anew")
-    guarded = sandbox == "on" or (sandbox == "auto" and clip.sandbox)
-    return clip.model_copy(update={"fingerprint": fingerprint(files)}).guarded(guarded)
+    return clip.model_copy(update={"fingerprint": fingerprint(files)}).with_sandbox(guarded)
 
 
 def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
@@ -84,7 +85,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     plan = plan.model_copy(update=moved(plan, settings, settings))
     output = Path(plan.output)
     check_output(output, settings, lr, ref, plan.pictures)
-    if lr.grid is None and not plan.pictures:
+    if not isinstance(lr, LightField) and not plan.pictures:
         check_container(lr, output, plan.encoding)
     check_room(output, lr, len(plan.reference_map) * plan.width * plan.height)
     return plan
@@ -133,7 +134,7 @@ def _check_numbers(plan: Plan, path: str | Path) -> None:
         )
 
 
-def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> Iterator[ReferenceChoice]:
+def _checked_map(plan: Plan, ref: Recording, path: str | Path) -> Iterator[ReferenceChoice]:
     known = scan(plan.input).pts
     parts = [
         known[bisect_left(known, s.start_pts) : bisect_left(known, s.end_pts)]
@@ -165,6 +166,6 @@ def _checked_map(plan: Plan, ref: Clip, path: str | Path) -> Iterator[ReferenceC
             at = ref.seconds(choice.ref_pts) * drift + offset
             seconds = round(at - plan.input.seconds(choice.pts), 6)
             edited = choice.seconds is None or abs(seconds - choice.seconds) > 1e-4
-            if not edited or (ref.kind == "stills" and not ref.times):
+            if not edited or (isinstance(ref, Stills) and not ref.times):
                 seconds, edited = choice.seconds, False
         yield replace(choice, seconds=seconds, why="edited") if edited else choice

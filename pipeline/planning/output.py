@@ -12,7 +12,7 @@ from pipeline.ledger.durable import is_empty_folder
 from pipeline.media.pictures.numbered import name_of
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.planning.pictures import check_folder
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Recording, Stills, VideoClip
 from pipeline.schema.settings import OutputSettings
 
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
@@ -24,7 +24,7 @@ _USUAL_LENGTH = 255
 
 
 def check_output(
-    output: Path, settings: OutputSettings, lr: Clip, ref: Clip, pictures: str = ""
+    output: Path, settings: OutputSettings, lr: Recording, ref: Recording, pictures: str = ""
 ) -> None:
     """Refuse an output that is an input, is there already, or cannot be written.
 
@@ -54,12 +54,12 @@ def check_output(
         raise already_there(output)
     if pictures:
         check_folder(output, pictures)
-    elif output.is_dir() and lr.kind == "video":
+    elif output.is_dir() and isinstance(lr, VideoClip):
         raise InputError(
             f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}, or "
             "for pictures frames/%06d.png"
         )
-    elif output.is_dir() and lr.kind == "stills":
+    elif output.is_dir() and isinstance(lr, Stills):
         _check_pictures_only(output)
     folder = output.parent
     if not folder.is_dir():
@@ -89,7 +89,7 @@ def _check_length(output: Path, pictures: str = "") -> None:
         )
 
 
-def check_room(output: Path, lr: Clip, pixels: int) -> None:
+def check_room(output: Path, lr: Recording, pixels: int) -> None:
     """Refuse a disk that cannot hold even the smallest result; `pixels` of all output frames."""
     bits = LEAST_BITS_PER_PIXEL[lr.kind]
     needed = max(1 << 20, int(pixels * bits / 8))

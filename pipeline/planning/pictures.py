@@ -9,7 +9,7 @@ from pipeline.errors import InputError
 from pipeline.lightfield.intermediate import as_stills
 from pipeline.media.pictures.exr import SUFFIX as EXR
 from pipeline.media.pictures.numbered import WRITTEN, split_pattern, stranger
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, LightField, Recording, VideoClip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import EncoderSettings, OutputSettings
 
@@ -17,18 +17,18 @@ _OF_ENCODERS = ("codec", "crf", "quality", "preset", "pix_fmt")
 
 
 def asked_pictures(
-    settings: OutputSettings, encoder: EncoderSettings, lr: Clip
+    settings: OutputSettings, encoder: EncoderSettings, lr: Recording
 ) -> tuple[Path, str] | None:
     """Return folder and name pattern where `-o` asks for numbered pictures, None where not.
 
     Raises InputError for options, and for names, that do not go with them.
     """
-    if settings.output is None or lr.kind == "views":
+    if settings.output is None or isinstance(lr, LightField):
         return None
     found = split_pattern(settings.output)
     suffix = Path(settings.output).suffix
     if found is None:
-        if lr.kind == "video" and suffix.lower() in WRITTEN:
+        if isinstance(lr, VideoClip) and suffix.lower() in WRITTEN:
             raise InputError(
                 f"found one {suffix} as the output of a video, expected a name with a place for "
                 f"numbers, or a video's; try {Path(settings.output).with_suffix('')}/%06d{suffix}"

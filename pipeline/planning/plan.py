@@ -8,7 +8,6 @@ from pathlib import Path
 from deploy.protocol import ENGINES
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.intermediate import Storage
-from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.targets import (
     check_sheet_size,
     check_target,
@@ -33,8 +32,8 @@ from pipeline.paths import check_paths
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import asked_pictures, stored_as
 from pipeline.planning.segments import cut_segments, cut_views
-from pipeline.recording import check_recording, open_guarded, reference_guarded, scan
-from pipeline.schema.clip import Clip, FrameIndex
+from pipeline.recording import check_recording, open_recording, scan
+from pipeline.schema.clip import Clip, FrameIndex, LightField, Recording, VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import save_plan
@@ -64,16 +63,8 @@ def make_plan(settings: RunSettings) -> Plan:
             "found no reference, expected an HR recording to borrow from; give --ref-stream REF"
         )
     guarded = settings.sandbox == "on"
-    found, find_reference = (
-        (open_guarded, reference_guarded) if guarded else (open_light_field, open_reference)
-    )
-    lr = found(settings.input, settings) or probe_absolute(settings.input, guarded)
-    views = lr.grid is not None
-    ref = (
-        find_reference(settings.ref_stream, settings, lr)
-        if views
-        else probe_absolute(settings.ref_stream, guarded)
-    )
+    lr = open_recording(settings.input, settings, sandbox=guarded)
+    ref = open_reference(settings.ref_stream, settings, lr, sandbox=guarded)
     for clip in (lr, ref):
         check_recording(clip)
     lr, ref = (progressive(clip, settings.deinterlace) for clip in (lr, ref))
@@ -96,7 +87,7 @@ def make_plan(settings: RunSettings) -> Plan:
     output, pattern = pictures or (_output(settings, lr, scale, encoding), "")
     check_output(output, settings, lr, ref, pattern)
     check_room(output, stored if pattern else lr, len(index.pts) * width * height)
-    if views:
+    if isinstance(lr, LightField):
         check_sheet_size(target_grid(lr, settings.to, output), (height, width))
         paired = plan_view_references(lr, ref, settings, (height, width), settings.to)
         segments = cut_views(lr, settings.segment, settings.to)
@@ -135,10 +126,12 @@ def make_plan(settings: RunSettings) -> Plan:
     )
 
 
-def _silenced(clip: Clip, audio: str) -> tuple[list[str], Clip]:
+def _silenced(clip: Recording, audio: str) -> tuple[list[str], Recording]:
     """Return what is to be said, and the clip without its sound where that is not wanted."""
+    if audio == "copy" or not isinstance(clip, VideoClip):
+        return [], clip
     sound = [stream for stream in clip.other_streams if stream.type == "audio"]
-    if audio == "copy" or not sound:
+    if not sound:
         return [], clip
     others = tuple(stream for stream in clip.other_streams if stream.type != "audio")
     tracks = "the track" if len(sound) == 1 else f"{len(sound)} tracks"
@@ -152,7 +145,7 @@ def probe_absolute(path: str, sandbox: bool) -> Clip:
     return probe(str(Path(path).absolute()), sandbox=sandbox)
 
 
-def choose_scale(lr: Clip, ref: Clip, asked: str) -> int:
+def choose_scale(lr: Recording, ref: Recording, asked: str) -> int:
     """Return 2, 4 or 8: what was asked for, or what brings the input nearest the reference."""
     height, width = turned_size(ref, quarter_turns(lr, ref))
     across, down = width / lr.width, height / lr.height
@@ -188,7 +181,7 @@ def choose_scale(lr: Clip, ref: Clip, asked: str) -> int:
 
 
 def frames_between(
-    lr: Clip, index: FrameIndex, start: float | None, end: float | None
+    lr: Recording, index: FrameIndex, start: float | None, end: float | None
 ) -> FrameIndex:
     """Return the frames from `start` to before `end`, seconds on the input's clock."""
     if start is None and end is None:
@@ -207,7 +200,7 @@ def frames_between(
     return FrameIndex(pts=pts, keys=keys, end_pts=end_pts)
 
 
-def _first_at(lr: Clip, index: FrameIndex, seconds: float) -> int:
+def _first_at(lr: Recording, index: FrameIndex, seconds: float) -> int:
     return bisect_left(index.pts, seconds - 1e-9, key=lambda pts: float(pts * lr.time_base))
 
 
@@ -223,13 +216,14 @@ def _check_names(settings: RunSettings) -> None:
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
 
 
-def _output(settings: RunSettings, lr: Clip, scale: int, encoding: Encoding) -> Path:
-    if settings.output is None and lr.grid is not None:
-        return default_target(lr, settings.to, f"_x{scale}")
-    chosen = Path(settings.output or default_output(lr, scale, encoding)).absolute()
-    if lr.grid is not None:
+def _output(settings: RunSettings, lr: Recording, scale: int, encoding: Encoding) -> Path:
+    if isinstance(lr, LightField):
+        if settings.output is None:
+            return default_target(lr, settings.to, f"_x{scale}")
+        chosen = Path(settings.output).absolute()
         check_target(lr, settings.to, chosen)
-    return chosen
+        return chosen
+    return Path(settings.output or default_output(lr, scale, encoding)).absolute()
 
 
 def _lost(lr: Clip, output: Path, encoding: Encoding, pattern: str) -> list[str]:
@@ -240,10 +234,10 @@ def _lost(lr: Clip, output: Path, encoding: Encoding, pattern: str) -> list[str]
     return container_notes(lr, output, encoding)
 
 
-def _colour_notes(lr: Clip, ref: Clip) -> list[str]:
+def _colour_notes(lr: Recording, ref: Recording) -> list[str]:
     return [
         f"{name}: colour is not tagged, taken as {clip.colour.used_matrix} "
         f"{clip.colour.used_range} by its size"
         for name, clip in (("input", lr), ("reference", ref))
-        if clip.colour.guessed and clip.kind == "video"
+        if clip.colour.guessed and isinstance(clip, VideoClip)
     ]

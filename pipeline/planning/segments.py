@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from pipeline.lightfield.intermediate import joined_by_packets
 from pipeline.media.read.probe import scan
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Segment
 
 LONGEST = 2
@@ -62,20 +62,18 @@ LARGEST_GROUP = 16
 """Views in a segment: enough to share references, few enough to lose little with a worker."""
 
 
-def cut_views(clip: Clip, seconds: float, to: str | None) -> tuple[Segment, ...]:
+def cut_views(clip: LightField, seconds: float, to: str | None) -> tuple[Segment, ...]:
     """Return segments: groups of views, or for videos parts of `seconds` of each view."""
     grid = clip.grid
-    assert grid is not None
     if joined_by_packets(clip, to):
         segments: list[Segment] = []
         for position, view in enumerate(grid.views):
-            assert view.clip is not None
-            index = scan(view.clip)
+            index = scan(view.video)
             start = grid.number(position, 0)
             at = {pts: start + moment for moment, pts in enumerate(index.pts)}
             last = start + view.frames
             for part in cut_segments(
-                index.pts, index.keys, index.end_pts, view.clip.time_base, seconds
+                index.pts, index.keys, index.end_pts, view.video.time_base, seconds
             ):
                 segments.append(
                     Segment(

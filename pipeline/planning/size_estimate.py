@@ -13,6 +13,7 @@ from pipeline.media.colour import contiguous
 from pipeline.media.container import opened
 from pipeline.media.read.frames import read
 from pipeline.media.write.segment import SegmentWriter
+from pipeline.schema.clip import VideoClip
 from pipeline.schema.plan import Plan
 
 _PLACES = 3
@@ -36,24 +37,25 @@ def expected_bytes(plan: Plan) -> int | None:
 
     Detail that is borrowed needs bytes, too: expect somewhat more where the reference is rich.
     """
-    if plan.input.kind != "video" or plan.pictures:
+    lr = plan.input
+    if not isinstance(lr, VideoClip) or plan.pictures:
         return None
     count = int(min(_MOST, max(_FEWEST, _PIXELS / (plan.width * plan.height * _PLACES))))
     pts = [choice.pts for choice in plan.reference_map]
     places = {max(0, len(pts) * (2 * n + 1) // (2 * _PLACES) - count // 2) for n in range(_PLACES)}
-    samples = [_sample(plan, pts[place : place + count]) for place in sorted(places)]
+    samples = [_sample(plan, lr, pts[place : place + count]) for place in sorted(places)]
     key = sum(sample.key for sample in samples) / len(samples)
     other = sum(sample.other for sample in samples) / len(samples)
     keys = sum(-(-segment.frames // _LONGEST_GROUP) for segment in plan.segments)
     return round(keys * key + (len(pts) - keys) * other)
 
 
-def _sample(plan: Plan, pts: list[int]) -> _Sample:
+def _sample(plan: Plan, lr: VideoClip, pts: list[int]) -> _Sample:
     size = plan.width, plan.height
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
         file = Path(folder) / "sample.nut"
-        frames = read(plan.input, pts[0], pts[-1] + 1, on_error="conceal")
-        with SegmentWriter(file, plan.input, plan.encoding, *size) as writer:
+        frames = read(lr, pts[0], pts[-1] + 1, on_error="conceal")
+        with SegmentWriter(file, lr, plan.encoding, *size) as writer:
             for frame in frames:
                 large = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_CUBIC)
                 writer.write(contiguous(large), frame.pts)

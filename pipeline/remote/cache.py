@@ -11,7 +11,6 @@ The folder is $PIPELINE_CACHE (default: ~/.cache/crossnetpp-pipeline), its size 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -23,7 +22,7 @@ from deploy.cache import cache_root
 from pipeline.errors import InputError
 from pipeline.paths import is_url, local_path, redact_url, url_name
 from pipeline.remote.transfer import RemoteFile, download_file, find_file, list_files
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Recording
 from pipeline.schema.plan import Plan
 
 DEFAULT_GB = 50.0
@@ -89,8 +88,7 @@ def make_scratch_folder() -> Path:
 
 def fetch_recordings(plan: Plan) -> Plan:
     """Return the plan with local copies of the recordings that are at URLs."""
-    reference = plan.reference.model_copy(update={"clip": _fetch_clip(plan.reference.clip)})
-    return plan.model_copy(update={"input": _fetch_clip(plan.input), "reference": reference})
+    return plan.map_recordings(_fetch_recording)
 
 
 def _copy_to_cache(url: str, members: list[RemoteFile], *, single: bool) -> Path:
@@ -160,12 +158,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _fetch_clip(clip: Clip) -> Clip:
-    if not clip.url:
-        return clip
-    path = str(fetch_copy(clip.url))
-    if path == clip.path:
-        return clip
-    # the paths in the clip are below the driver's cache, which is another folder than this one
-    text = clip.model_dump_json().replace(json.dumps(clip.path)[1:-1], json.dumps(path)[1:-1])
-    return Clip.model_validate_json(text)
+def _fetch_recording(recording: Recording) -> Recording:
+    if not recording.url:
+        return recording
+    return recording.with_path(str(fetch_copy(recording.url)))

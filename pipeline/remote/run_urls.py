@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.errors import InputError, already_there
 from pipeline.paths import is_url, local_path, redact_url
 from pipeline.remote import cache, transfer
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Recording, VideoClip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
@@ -64,7 +64,7 @@ def with_urls(plan: Plan, settings: RunSettings) -> Plan:
     output = settings.output
     if output is None or not is_url(output):
         return plan
-    if plan.input.kind != "video" or plan.pictures:
+    if not isinstance(plan.input, VideoClip) or plan.pictures:
         raise InputError(
             f"the output {redact_url(output)} would be a folder, expected a video: a folder cannot "
             "appear at a URL in one step; try a local -o and copy the folder"
@@ -72,5 +72,5 @@ def with_urls(plan: Plan, settings: RunSettings) -> Plan:
     return plan.model_copy(update={"output_url": output})
 
 
-def _with_url(clip: Clip, url: str | None) -> Clip:
+def _with_url(clip: Recording, url: str | None) -> Recording:
     return clip.model_copy(update={"url": url}) if url and is_url(url) else clip

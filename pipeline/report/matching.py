@@ -10,7 +10,7 @@ from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.read.probe import probe
 from pipeline.recording import scan
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
 
@@ -18,9 +18,9 @@ TOLERANCE = 1e-3
 """Seconds by which the times of output and ground truth may differ."""
 
 
-def open_matching(plan: Plan, path: str, asked: GridSettings | None = None) -> Clip:
+def open_matching(plan: Plan, path: str, asked: GridSettings | None = None) -> Recording:
     """Describe an output or a ground truth as what the plan's input is: a clip or a light field."""
-    if plan.input.grid is None:
+    if not isinstance(plan.input, LightField):
         return probe(path)
     found = open_light_field(path, asked)
     if found is None:
@@ -31,14 +31,14 @@ def open_matching(plan: Plan, path: str, asked: GridSettings | None = None) -> C
     return found
 
 
-def match_output(plan: Plan, result: Clip, output: Path) -> Sequence[int]:
+def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
     """Return the pts of the result for every entry of the plan's map; raises InputError."""
     if (result.width, result.height) != (plan.width, plan.height):
         raise InputError(
             f"found {result.width}x{result.height} in {output}, expected the plan's "
             f"{plan.width}x{plan.height}; give the output of this plan"
         )
-    if result.grid is not None:
+    if isinstance(result, LightField):
         return _same_views(plan, result)
     times = scan(result).pts
     if len(times) != len(plan.reference_map):
@@ -49,14 +49,14 @@ def match_output(plan: Plan, result: Clip, output: Path) -> Sequence[int]:
     return times
 
 
-def match_truth(plan: Plan, result: Clip, times: Sequence[int], truth: Clip) -> list[int]:
+def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Recording) -> list[int]:
     """Return the pts of the ground truth for every entry of the map; raises PairingError."""
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
             f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
             f"{plan.width}x{plan.height}; give the original"
         )
-    if truth.grid is not None:
+    if isinstance(truth, LightField):
         return _same_views(plan, truth)
     known = scan(truth).pts
     seconds = [truth.seconds(pts) for pts in known]
@@ -73,9 +73,8 @@ def match_truth(plan: Plan, result: Clip, times: Sequence[int], truth: Clip) -> 
     return paired
 
 
-def _same_views(plan: Plan, other: Clip) -> list[int]:
+def _same_views(plan: Plan, other: LightField) -> list[int]:
     grid = other.grid
-    assert grid is not None
     found = []
     for choice in plan.reference_map:
         assert choice.views is not None

@@ -27,7 +27,13 @@ from pipeline.report.rows import (
     measure_rows,
 )
 from pipeline.report.viewer import BUDGET as VIEWER_BUDGET
-from pipeline.report.viewer import Viewer, group_by_distance, make_table, make_viewer
+from pipeline.report.viewer import (
+    Viewer,
+    group_by_distance,
+    make_table,
+    make_viewer,
+)
+from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
@@ -113,7 +119,8 @@ def write_report(
     with FinishedRun(plan, output, ground_truth, asked) as material:
         rows = measure_rows(material, progress)
         exhibits = _exhibits(material, rows)
-        shown = make_viewer(material) if plan.input.grid is not None else None
+        result = material.result
+        shown = make_viewer(result) if isinstance(result, LightField) else None
     html = render_page(plan, output, rows, exhibits, shown)
     try:
         write_atomically(page, html)
@@ -147,7 +154,7 @@ def render_page(
         code = re.sub(r"^/\*!.*?\*/", "", inline(name), flags=re.DOTALL)
         return Markup(f"/* {Path(name).name}\n{inline(licence)}*/\n{code}")
 
-    grid = plan.input.grid
+    grid = plan.input.grid if isinstance(plan.input, LightField) else None
     stretches = list(_stretches(plan)) if grid is None else []
     truth = rows[0].psnr is not None
     return environment.get_template("page.html.j2").render(
@@ -185,7 +192,9 @@ def _exhibits(material: FinishedRun, rows: list[Row]) -> list[Exhibit]:
         images = crop_pictures(views, part, turn)
         pictures += [image.picture for image in images]
         found.append((by_number[number], why, part, images))
-    budget = BUDGET if material.plan.input.grid is None else BUDGET - VIEWER_BUDGET // 2
+    budget = (
+        BUDGET if not isinstance(material.plan.input, LightField) else BUDGET - VIEWER_BUDGET // 2
+    )
     addresses = iter(encode_jpegs(pictures, budget))
     exhibits = []
     for row, why, part, images in found:

@@ -17,7 +17,7 @@ from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import Source, open_frames
 from pipeline.report import without_truth
 from pipeline.report.matching import match_output, match_truth, open_matching
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
@@ -97,11 +97,14 @@ class FinishedRun:
         self._lr = self._open(plan.input)
         self._reference = self._open(plan.reference.clip)
         # the first pass of a light field, the reference of the second, is not kept
-        self._kept = plan.reference.clip.grid is None or Path(plan.reference.clip.path).exists()
+        self._kept = (
+            not isinstance(plan.reference.clip, LightField)
+            or Path(plan.reference.clip.path).exists()
+        )
         self._sr = self._open(self.result)
         self._original = self._open(self.truth) if self.truth else None
 
-    def _open(self, clip: Clip) -> Source:
+    def _open(self, clip: Recording) -> Source:
         return self._stack.enter_context(closing(open_frames(clip, cache=2)))
 
     def __enter__(self) -> FinishedRun:
@@ -171,7 +174,7 @@ def _start_vmaf(material: FinishedRun, numbers: list[int]) -> Iterator[tuple[Vma
     It looks at motion, so all frames of a clip have to be there.
     """
     plan, ffmpeg = material.plan, find_program() if material.truth is not None else None
-    whole = len(numbers) == len(plan.reference_map) and plan.input.grid is None
+    whole = len(numbers) == len(plan.reference_map) and not isinstance(plan.input, LightField)
     if ffmpeg is None or not whole or min(plan.height, plan.width) < LEAST_SIDE:
         yield None
         return
@@ -190,7 +193,7 @@ def _iterate_rows(
     for number in numbers:
         near = None
         # the view before is not the moment before
-        if number in closely and number > 0 and material.plan.input.grid is None:
+        if number in closely and number > 0 and not isinstance(material.plan.input, LightField):
             fresh = before is None or before[0] != number - 1
             near = (
                 material.read_pictures(number - 1, reference=False)

@@ -15,8 +15,8 @@ from pipeline.lightfield.parallax import measure
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import open_frames
 from pipeline.report.pictures import encode_jpegs
-from pipeline.report.rows import FinishedRun, Row
-from pipeline.schema.clip import Grid
+from pipeline.report.rows import Row
+from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.reference_map import ViewChoice
 from pipeline.tools.view_pictures import EPI_ROW, find_middle_view, shift_picture
 
@@ -58,18 +58,16 @@ class Cell:
     served: str
 
 
-def make_viewer(material: FinishedRun) -> Viewer:
+def make_viewer(clip: LightField) -> Viewer:
     """Return the first moment of the output, ready to be looked at."""
-    clip = material.result
     grid = clip.grid
-    assert grid is not None
     factor = min(
         1.0,
         MOST_WIDTH / clip.width,
         math.sqrt(MOST_PIXELS / (len(grid.views) * clip.width * clip.height)),
     )
     size = max(1, round(clip.width * factor)), max(1, round(clip.height * factor))
-    views = _views(material, size)
+    views = _views(clip, size)
     found = measure(clip).disparity
     low, high = found if found is not None else (-1.0, 1.0)
     if high - low < 0.1:
@@ -97,8 +95,7 @@ def make_viewer(material: FinishedRun) -> Viewer:
         "focus": [[round(a, 2), address] for a, address in zip(alphas, sharp, strict=True)],
     }
     ends = (0, FOCUS_STEPS // 2, FOCUS_STEPS - 1)
-    at = grid.at(*centre)
-    assert at is not None
+    at = grid.position(*centre)
     return Viewer(
         # nothing in it is the user's text: numbers and base64
         data=Markup(json.dumps(data, separators=(",", ":"))),
@@ -115,9 +112,7 @@ def make_viewer(material: FinishedRun) -> Viewer:
     )
 
 
-def _views(material: FinishedRun, size: tuple[int, int]) -> list[Picture]:
-    clip = material.result
-    assert clip.grid is not None
+def _views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
     reader = open_frames(clip)
     try:
         pictures = []

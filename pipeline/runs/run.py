@@ -24,9 +24,10 @@ from pipeline.planning.pictures import check_measurable
 from pipeline.planning.pinned import settle
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter, Silent, limiting
+from pipeline.recording import open_recording
 from pipeline.remote.cache import fetch_copy
 from pipeline.remote.run_urls import fetch_inputs, with_urls
-from pipeline.schema.clip import Model
+from pipeline.schema.clip import LightField, Model
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
@@ -299,9 +300,10 @@ def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
     if settings.ground_truth is None:
         return
     check_measurable(plan)
-    views = plan.input.grid is not None
-    found = open_light_field(settings.ground_truth, settings) if views else None
-    truth = found or probe(settings.ground_truth)
+    if isinstance(plan.input, LightField):
+        truth = open_recording(settings.ground_truth, settings)
+    else:
+        truth = probe(settings.ground_truth)
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
             f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
@@ -312,7 +314,7 @@ def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
 def _evaluate(settings: RunSettings, output: Path, plan: Plan) -> tuple[float | None, float | None]:
     if settings.ground_truth is None:
         return None, None
-    if plan.input.grid is not None:
+    if isinstance(plan.input, LightField):
         from pipeline.measuring.clips import evaluate_light_field
 
         made = open_light_field(output)

@@ -1,24 +1,77 @@
-"""TODO: what this module is for."""
+"""What a recording is: a video, still pictures or the views of a light field; never its pixels."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
+
+# Keys of a recording in a file, in order. All kinds have all of them.
+KEYS = (
+    "kind",
+    "path",
+    "files",
+    "times",
+    "container",
+    "stream_index",
+    "codec",
+    "pix_fmt",
+    "alpha",
+    "bit_depth",
+    "width",
+    "height",
+    "rotation",
+    "sample_aspect_ratio",
+    "time_base",
+    "frame_rate",
+    "duration_pts",
+    "colour",
+    "hdr",
+    "interlaced",
+    "deinterlace",
+    "sandbox",
+    "other_streams",
+    "chapters",
+    "size_bytes",
+    "fingerprint",
+    "grid",
+    "url",
+)
+# Values of the keys that a kind does not use.
+_UNUSED: dict[str, Any] = {
+    "times": (),
+    "container": "",
+    "stream_index": 0,
+    "interlaced": False,
+    "deinterlace": "off",
+    "other_streams": (),
+    "chapters": 0,
+    "grid": None,
+}
 
 
 class Model(BaseModel):
-    """Freeze the model and refuse unknown fields."""
+    """A frozen model that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Colour(Model):
-    """Colour description of a stream: the tags it carries, and what is used to convert it.
+    """How a stream's colour is tagged, and which matrix and range convert it.
 
     The four tags are the integers of ITU-T H.273 (2 = unspecified).
     """
@@ -31,20 +84,20 @@ class Colour(Model):
     used_matrix: Literal["rgb", "bt601", "bt709", "bt2020"] = "bt709"
     used_range: Literal["limited", "full"] = "limited"
     guessed: bool = False
-    """True when matrix or range was not tagged and the usual guess (by height) was taken."""
+    """Whether the matrix or the range was not tagged and is guessed from the height."""
 
 
 class StaticHdr(Model):
     """Mastering display and content light level, the same for the whole recording."""
 
     display: str = ""
-    """As x265 writes it: G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min) in 0.00002 and 0.0001 cd/m2."""
+    """In x265's notation: G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min) in 0.00002 and 0.0001 cd/m2."""
     light: tuple[int, int] | None = None
     """Largest and mean content light level, cd/m2."""
 
 
 class StreamInfo(Model):
-    """A stream of the container that is not the picture: audio, subtitle, attachment, data."""
+    """A stream of the container beside the video: audio, subtitles, attachment or data."""
 
     index: int
     type: str
@@ -52,70 +105,113 @@ class StreamInfo(Model):
     language: str = ""
 
 
-class Clip(Model):
-    """A recording: one video stream, still images in order, or the views of a light field.
+class RecordingBase(Model):
+    """The fields that videos, still pictures and light fields share."""
 
-    For stills, `pts` is the position in `files` and `time_base` is 1 / frame rate; for views, it is
-    the number that `Grid.number` gives.
-    """
-
-    kind: Literal["video", "stills", "views"]
     path: str
     files: tuple[str, ...] = ()
-    times: tuple[float, ...] = ()
-    """Stills only: seconds of each file, from EXIF or the file name; empty when unknown."""
-    container: str = ""
-    stream_index: int = 0
+    """Files of stills or views; empty for a video, whose file is `path`."""
     codec: str
     pix_fmt: str
     alpha: bool = False
-    """Whether its frames have transparency."""
+    """Whether the frames have transparency."""
     bit_depth: int
     width: int
     """Stored width in pixels, before display rotation."""
     height: int
     rotation: int = 0
-    """Display rotation in degrees, counter-clockwise, as FFmpeg's display matrix states it."""
+    """Display rotation in degrees, counter-clockwise, as in FFmpeg's display matrix."""
     sample_aspect_ratio: Fraction = Fraction(1)
     time_base: Fraction
+    """Seconds per tick of a pts."""
     frame_rate: Fraction | None = None
     duration_pts: int | None = None
     colour: Colour = Colour()
     hdr: StaticHdr | None = None
-    interlaced: bool = False
-    """Whether the first frame says so."""
-    deinterlace: Literal["off", "flagged", "all"] = "off"
-    """Which frames are made progressive as they are read."""
     sandbox: bool = False
-    """Whether it is opened and decoded by child processes under limits only."""
-    other_streams: tuple[StreamInfo, ...] = ()
-    """Those that are to be kept: all, or all but the sound."""
-    chapters: int = 0
+    """Whether only child processes under limits open and decode it."""
     size_bytes: int
     fingerprint: str
-    """sha256 over size and the first and last MiB of each file: tells a changed input."""
-    grid: Grid | None = None
-    """Views only."""
+    """sha256 of size, first and last MiB of each file; a changed input has another one."""
     url: str = ""
-    """Where it was fetched from, if it was; `path` is the copy on this machine then."""
+    """URL of a recording that was fetched; `path` is then the copy on this machine."""
 
     def seconds(self, pts: int) -> float:
-        """Return the time of `pts` in seconds on this clip's own clock."""
-        if self.times:
-            return self.times[pts]
+        """Return the time of `pts` in seconds on the recording's own clock."""
         return float(pts * self.time_base)
 
-    def guarded(self, on: bool) -> Clip:
-        """Return the clip, and what it consists of, with `sandbox` set so."""
-        update: dict[str, object] = {"sandbox": on}
-        if self.grid is not None:
-            views = [
-                view.model_copy(update={"clip": view.clip and view.clip.guarded(on)})
-                for view in self.grid.views
-            ]
-            sheets = self.grid.sheets and self.grid.sheets.guarded(on)
-            update["grid"] = self.grid.model_copy(update={"views": tuple(views), "sheets": sheets})
-        return self.model_copy(update=update)
+    def with_sandbox(self, on: bool) -> Self:
+        """Return the recording, and those inside it, with `sandbox` set to `on`."""
+        return self.model_copy(update={"sandbox": on})
+
+    def with_path(self, path: str) -> Self:
+        """Return the recording at another path, with the files that moved along."""
+        return self._with_root(self.path, path)
+
+    def list_paths(self) -> Iterator[str]:
+        """Yield the path and every file of the recording, and of those inside it."""
+        yield self.path
+        yield from self.files
+
+    def _with_root(self, old: str, new: str) -> Self:
+        files = _replace_root(self.files, old, new)
+        (path,) = _replace_root((self.path,), old, new)
+        return self.model_copy(update={"path": path, "files": files})
+
+    @classmethod
+    def _unused_keys(cls) -> dict[str, Any]:
+        return {key: value for key, value in _UNUSED.items() if key not in cls.model_fields}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_unused_keys(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+
+        unused = cls._unused_keys()
+        kept = {}
+        for key, value in data.items():
+            plain = tuple(value) if isinstance(value, list) else value
+            # any other value is left for the model to refuse
+            if key not in unused or plain != unused[key]:
+                kept[key] = value
+        return kept
+
+    @model_serializer(mode="wrap")
+    def _add_unused_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        whole = {**self._unused_keys(), **handler(self)}
+        return {key: whole[key] for key in KEYS if key in whole}
+
+
+class VideoClip(RecordingBase):
+    """The video stream of a file."""
+
+    kind: Literal["video"] = "video"
+    container: str = ""
+    stream_index: int = 0
+    interlaced: bool = False
+    """Whether the first frame is flagged as interlaced."""
+    deinterlace: Literal["off", "flagged", "all"] = "off"
+    """Which frames are deinterlaced as they are read."""
+    other_streams: tuple[StreamInfo, ...] = ()
+    """Streams to keep: all others of the file, or all but the sound."""
+    chapters: int = 0
+
+
+class Stills(RecordingBase):
+    """Still pictures in order: a pts is a position in `files`, a tick is 1 / frame rate."""
+
+    kind: Literal["stills"] = "stills"
+    times: tuple[float, ...] = ()
+    """Seconds of each file, from EXIF or the file name; empty when unknown."""
+
+    def seconds(self, pts: int) -> float:
+        """Return the time in seconds of the picture `pts`: its own, or by the frame rate."""
+        return self.times[pts] if self.times else super().seconds(pts)
+
+
+# One video, or pictures: what `pipeline.media` reads.
+Clip = Annotated[VideoClip | Stills, Field(discriminator="kind")]
 
 
 class View(Model):
@@ -127,44 +223,70 @@ class View(Model):
     row: int
     col: int
     files: tuple[str, ...] = ()
-    """A picture for every moment; empty where the view lies in sheets, a data set or a video."""
-    clip: Clip | None = None
+    """A picture for every moment; empty for a view in sheets, a data set or a video."""
+    clip: VideoClip | None = None
     """The recording of a camera with a video of its own."""
     frames: int = 1
     x: float | None = None
-    """Camera centre in grid steps, where names or poses tell it; None = at (col, row)."""
+    """Camera centre in grid steps, from names or poses; None = at (col, row)."""
     y: float | None = None
+
+    @property
+    def video(self) -> VideoClip:
+        """The camera's own video; raises LookupError for a view without one."""
+        if self.clip is None:
+            raise LookupError(f"view ({self.row}, {self.col}) has no video of its own")
+        return self.clip
 
 
 class Grid(Model):
-    """The views of a light field and the layout they lie in.
+    """The views of a light field and the layout in which they are stored.
 
-    Frames are numbered moment by moment, view by view within; videos view by view.
+    Frames are numbered moment by moment, and view by view within a moment; videos view by view.
     """
 
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
     views: tuple[View, ...]
-    """Row by row; views that are missing are left out."""
+    """Row by row, without the missing ones."""
     moments: int = 1
     packed: tuple[int, int] | None = None
     """Rows and columns of views in a sheet or data set."""
     first: tuple[int, int] = (0, 0)
     """Row and column of the first view of a sheet or data set."""
     line: bool = False
-    """Whether a sheet's views are numbered on from one row to the next (a quilt's are)."""
+    """Whether a sheet's views are numbered on from one row to the next, as a quilt's are."""
     sheets: Clip | None = None
     """Pictures or a video, each frame of which holds all views of one moment."""
     order: Literal["row,col", "col,row"] = "row,col"
     template: str = ""
-    """How the view files are named, from the layout's folder on."""
+    """Name of a view's file, relative to the layout's folder."""
     dataset: str = ""
     """Name of the HDF5 data set."""
     axes: str = ""
-    """What its axes are: n, t moments, r, c views, h, w pixels, 3 channels."""
+    """Axes of the data set: n, t moments, r, c views, h, w pixels, 3 channels."""
+
+    @property
+    def tiling(self) -> tuple[int, int]:
+        """Rows and columns of a sheet or data set; raises LookupError for other layouts."""
+        if self.packed is None:
+            raise LookupError(f"the layout {self.layout} has neither sheets nor a data set")
+        return self.packed
+
+    @property
+    def sheet_clip(self) -> Clip:
+        """The recording of the sheets; raises LookupError for layouts without sheets."""
+        if self.sheets is None:
+            raise LookupError(f"the layout {self.layout} has no sheets")
+        return self.sheets
+
+    @property
+    def has_video_sheets(self) -> bool:
+        """Whether the views are packed into the frames of a video."""
+        return isinstance(self.sheets, VideoClip)
 
     @property
     def count(self) -> int:
-        """Return how many frames all views hold together."""
+        """Number of frames of all views together."""
         return sum(view.frames for view in self.views)
 
     def number(self, view: int, moment: int) -> int:
@@ -174,10 +296,11 @@ class Grid(Model):
         return moment * len(self.views) + view
 
     def place(self, number: int) -> tuple[int, int]:
-        """Return which view (its position in `views`) and which moment a frame is of."""
+        """Return the view of a frame, as its position in `views`, and the frame's moment."""
         if self.layout != "video":
             moment, view = divmod(number, len(self.views))
             return view, moment
+
         for position, camera in enumerate(self.views):
             if number < camera.frames:
                 return position, number
@@ -188,21 +311,90 @@ class Grid(Model):
         """Return the position in `views` of the view at (row, col), None for a hole."""
         return next((i for i, v in enumerate(self.views) if (v.row, v.col) == (row, col)), None)
 
+    def position(self, row: int, col: int) -> int:
+        """Return the position in `views` of the view at (row, col); LookupError for a hole."""
+        found = self.at(row, col)
+        if found is None:
+            raise LookupError(f"the grid has no view at ({row}, {col})")
+        return found
+
     @property
     def rows(self) -> tuple[int, int]:
-        """Return the first row and how many there are, holes included."""
+        """The first row, and the number of rows including holes."""
         first = min(view.row for view in self.views)
         return first, max(view.row for view in self.views) - first + 1
 
     @property
     def cols(self) -> tuple[int, int]:
-        """Return the first column and how many there are, holes included."""
+        """The first column, and the number of columns including holes."""
         first = min(view.col for view in self.views)
         return first, max(view.col for view in self.views) - first + 1
 
+    def map_recordings(self, change: Callable[[VideoClip], VideoClip], sheets: Clip | None) -> Grid:
+        """Return the grid with other `sheets`, and with `change` applied to each camera's video."""
+        views = []
+        for view in self.views:
+            clip = None if view.clip is None else change(view.clip)
+            views.append(view.model_copy(update={"clip": clip}))
+        return self.model_copy(update={"views": tuple(views), "sheets": sheets})
+
+
+class LightField(RecordingBase):
+    """The views of a light field; a pts is the number that `Grid.number` returns."""
+
+    kind: Literal["views"] = "views"
+    grid: Grid
+
+    def with_sandbox(self, on: bool) -> Self:
+        """Return the light field, its cameras and its sheets with `sandbox` set to `on`."""
+        sheets = None if self.grid.sheets is None else self.grid.sheets.with_sandbox(on)
+        grid = self.grid.map_recordings(lambda clip: clip.with_sandbox(on), sheets)
+        return super().with_sandbox(on).model_copy(update={"grid": grid})
+
+    def list_paths(self) -> Iterator[str]:
+        """Yield the path and every file of the views, of the cameras and of the sheets."""
+        yield from super().list_paths()
+        for view in self.grid.views:
+            yield from view.files
+            if view.clip is not None:
+                yield from view.clip.list_paths()
+        if self.grid.sheets is not None:
+            yield from self.grid.sheets.list_paths()
+
+    def _with_root(self, old: str, new: str) -> Self:
+        sheets = None if self.grid.sheets is None else self.grid.sheets._with_root(old, new)
+        grid = self.grid.map_recordings(lambda clip: clip._with_root(old, new), sheets)
+        views = []
+        for view in grid.views:
+            files = _replace_root(view.files, old, new)
+            views.append(view.model_copy(update={"files": files}))
+        grid = grid.model_copy(update={"views": tuple(views)})
+        return super()._with_root(old, new).model_copy(update={"grid": grid})
+
+
+# Any recording: what a plan reads and writes.
+Recording = Annotated[VideoClip | Stills | LightField, Field(discriminator="kind")]
+
+_RECORDING: TypeAdapter[VideoClip | Stills | LightField] = TypeAdapter(Recording)
+
+
+def parse_recording(data: object) -> Recording:
+    """Return the recording that JSON data describe; raises pydantic's ValidationError."""
+    return _RECORDING.validate_python(data)
+
+
+def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
+    """Return paths with the root `old` replaced; others as they are."""
+    inside = f"{old.rstrip('/')}/"
+    moved = []
+    for path in paths:
+        is_inside = path == old or path.startswith(inside)
+        moved.append(new + path[len(old) :] if is_inside else path)
+    return tuple(moved)
+
 
 def ticks(times: Iterable[int]) -> array[int]:
-    """Return times as an array: 8 bytes each, a fifth of what a list of them needs."""
+    """Return times as an array, which holds 8 bytes each: a fifth of what a list needs."""
     return times if isinstance(times, array) else array("q", times)
 
 

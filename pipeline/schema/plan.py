@@ -7,10 +7,10 @@ Every model is frozen; unknown fields are refused, so that a mistyped plan file 
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Callable
 from typing import Literal
 
-from pipeline.schema.clip import Clip, Model
+from pipeline.schema.clip import Model, Recording
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
@@ -18,7 +18,7 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 class ReferencePlan(Model):
     """The reference stream and how it lies over the input."""
 
-    clip: Clip
+    clip: Recording
     select: Literal["time", "content", "view"]
     offset: float = 0.0
     """Seconds added to reference times to put them on the input's clock."""
@@ -65,7 +65,7 @@ class Plan(Model):
     """Everything a run does, decided before it starts; deterministic and editable."""
 
     version: Literal[1] = 1
-    input: Clip
+    input: Recording
     reference: ReferencePlan
     output: str
     pictures: str = ""
@@ -103,23 +103,28 @@ class Plan(Model):
         # the map follows entry by entry: a long one is never held as text
         names = ("output", "output_url", "notes", "expected_bytes", "record", "reference_map")
         left = dict.fromkeys(names, True)
-        lr, ref = self.input.guarded(False), self.reference.clip.guarded(False)
-        plain = self.model_copy(
-            update={"input": lr, "reference": self.reference.model_copy(update={"clip": ref})}
-        )
+        plain = self.map_recordings(_without_place)
         guard = {"sandbox": True}
         text = plain.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
-        for clip in (self.input, self.reference.clip):
-            if clip.url:  # copies lie elsewhere on every machine
-                text = text.replace(json.dumps(clip.path)[1:-1], clip.url)
         digest = hashlib.sha256(text.encode())
         for line in self.reference_map.lines():
             digest.update(line)
         return digest.hexdigest()
 
+    def map_recordings(self, change: Callable[[Recording], Recording]) -> Plan:
+        """Return the plan with `change` applied to the input and the reference."""
+        reference = self.reference.model_copy(update={"clip": change(self.reference.clip)})
+        return self.model_copy(update={"input": change(self.input), "reference": reference})
+
     def choices(self, segment: Segment) -> list[ReferenceChoice]:
         """Return the reference choices of one segment, in presentation order."""
         return [c for c in self.reference_map if segment.start_pts <= c.pts < segment.end_pts]
+
+
+def _without_place(recording: Recording) -> Recording:
+    """Return a recording as it is on every machine: copies of URLs are in other places."""
+    plain = recording.with_sandbox(False)
+    return plain.with_path(plain.url) if plain.url else plain
 
 
 class SegmentRecord(Model):

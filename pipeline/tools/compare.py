@@ -21,7 +21,7 @@ from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import default_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pixels import Picture, to_8_bit
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, VideoClip
 
 Mode = Literal["side", "wipe", "difference"]
 
@@ -236,7 +236,7 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
         raise InputError(f"found the input {output} as output, expected another path; change -o")
     if output.exists() and not force:
         raise already_there(output)
-    if output.suffix.lower() in VIDEOS and probe(inputs[0]).kind != "video":
+    if output.suffix.lower() in VIDEOS and not isinstance(probe(inputs[0]), VideoClip):
         raise InputError(
             f"found pictures in {inputs[0]}, expected a video for a {output.suffix} comparison; "
             "try a .gif or .png"

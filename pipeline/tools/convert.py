@@ -20,7 +20,7 @@ from pipeline.lightfield.targets import (
     default_target,
     target_grid,
 )
-from pipeline.schema.clip import Clip, Grid, Model
+from pipeline.schema.clip import Grid, LightField, Model
 from pipeline.schema.settings import GridSettings
 
 
@@ -56,7 +56,6 @@ def convert_light_field(
             f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
             "with --layout and --grid; see `pipeline probe`"
         )
-    assert clip.grid is not None
     out = (output or default_target(clip, to, f"_{to}")).absolute()
     check_target(clip, to, out)
     check_output(out, clip, force=force)
@@ -83,7 +82,7 @@ def convert_light_field(
     )
 
 
-def check_output(out: Path, clip: Clip, *, force: bool) -> None:
+def check_output(out: Path, clip: LightField, *, force: bool) -> None:
     """Raise InputError if the output is an input, exists, or is in a folder that does not."""
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:
@@ -99,9 +98,8 @@ def check_output(out: Path, clip: Clip, *, force: bool) -> None:
         raise no_folder(out.parent)
 
 
-def copy_views(clip: Clip, grid: Grid, out: Path, root: Path) -> None:
+def copy_views(clip: LightField, grid: Grid, out: Path, root: Path) -> None:
     """Write all views of `clip` at `root` in the layout of `grid`, with a sidecar."""
-    assert clip.grid is not None
     reader = ViewReader(clip)
     sink = open_sink(clip, grid, out, root, (clip.height, clip.width))
     try:
@@ -113,10 +111,10 @@ def copy_views(clip: Clip, grid: Grid, out: Path, root: Path) -> None:
     sidecar.write_sidecar(clip, grid, out, root)
 
 
-def check_copy(clip: Clip, root: Path) -> None:
+def check_copy(clip: LightField, root: Path) -> None:
     """Read the output back and compare every view; raises VerificationError."""
     made = open_light_field(root)
-    if made is None or made.grid is None or clip.grid is None:
+    if made is None:
         raise VerificationError(f"the light field written to {root} is not read back as one")
     before, after = ViewReader(clip), ViewReader(made)
     try:

@@ -6,7 +6,7 @@ from pipeline.lightfield.parallax import Verdict, measure
 from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.validity import validity
 from pipeline.pairing.choose_views import GIVEN
-from pipeline.schema.clip import Clip, Model
+from pipeline.schema.clip import LightField, Model
 from pipeline.schema.plan import Plan
 
 _LISTED = 8
@@ -44,10 +44,9 @@ class LightFieldDescription(Model):
     """Views that are black, or masked by alpha."""
 
 
-def describe_light_field(clip: Clip) -> LightFieldDescription:
+def describe_light_field(clip: LightField) -> LightFieldDescription:
     """Look at a light field's views, a few of them for their shifts."""
     grid = clip.grid
-    assert grid is not None
     parallax, found = measure(clip), validity(clip)
     counts = [view.frames for view in grid.views]
     return LightFieldDescription(

@@ -9,7 +9,7 @@ from pipeline.errors import InputError, already_there, no_folder
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.parallax import measure
 from pipeline.media.pictures import stills
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 from pipeline.tools import view_pictures
 
@@ -92,7 +92,7 @@ def parse_disparities(text: str | None) -> tuple[float, ...]:
         ) from error
 
 
-def save_contact_sheet(clip: Clip, file: Path) -> None:
+def save_contact_sheet(clip: LightField, file: Path) -> None:
     """Write all views of the first moment in one picture; InputError for a file that is there."""
     if file.suffix.lower() not in stills.SUFFIXES:
         raise InputError(f"found {file} for a contact sheet, expected a picture; try sheet.png")

@@ -8,7 +8,7 @@ from pipeline.media.join import sequence
 from pipeline.media.join.verify import differences
 from pipeline.media.pictures import numbered
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.clip import Model
+from pipeline.schema.clip import Model, VideoClip
 
 
 class Verification(Model):
@@ -26,7 +26,11 @@ def verify_output(source: str, output: str) -> Verification:
     Raises MediaError if one of them cannot be read.
     """
     clip = probe(source)
-    if clip.kind == "video" and Path(output).is_dir() and numbered.read_sequence(Path(output)):
+    if (
+        isinstance(clip, VideoClip)
+        and Path(output).is_dir()
+        and numbered.read_sequence(Path(output))
+    ):
         found = sequence.compared(clip, Path(output))
         return Verification(input=source, output=output, same=not found, differences=found)
 

@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels, high_byte
-from pipeline.schema.clip import Clip, Grid
+from pipeline.schema.clip import Grid, LightField
 
 SHEET_WIDTH = 2000
 """Pixels that a contact sheet is at most wide."""
@@ -29,11 +29,6 @@ SWEEP_SECONDS = 0.08
 Plane = NDArray[np.float32]
 
 
-def _grid(clip: Clip) -> Grid:
-    assert clip.grid is not None
-    return clip.grid
-
-
 def find_middle_view(grid: Grid) -> tuple[int, int]:
     """Return row and column of the view nearest to the middle of the grid."""
     (top, rows), (left, cols) = grid.rows, grid.cols
@@ -44,9 +39,9 @@ def find_middle_view(grid: Grid) -> tuple[int, int]:
     )
 
 
-def draw_contact_sheet(clip: Clip) -> NDArray[np.uint8]:
+def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
     """Return all views of the first moment as small pictures with their row and column."""
-    grid = _grid(clip)
+    grid = clip.grid
     (top, rows), (left, cols) = grid.rows, grid.cols
     width = max(24, min(clip.width, SHEET_WIDTH // cols))
     height = max(1, round(clip.height * width / clip.width))
@@ -68,9 +63,9 @@ def draw_contact_sheet(clip: Clip) -> NDArray[np.uint8]:
     return sheet
 
 
-def _lined_up(clip: Clip, *, row: int | None = None, col: int | None = None) -> list[int]:
+def _lined_up(clip: LightField, *, row: int | None = None, col: int | None = None) -> list[int]:
     """Return the frames of the views of one row, or of one column, in order."""
-    grid = _grid(clip)
+    grid = clip.grid
     line = [
         grid.number(position, 0)
         for position, view in enumerate(grid.views)
@@ -84,12 +79,12 @@ def _lined_up(clip: Clip, *, row: int | None = None, col: int | None = None) -> 
     return line
 
 
-def draw_epipolar_picture(clip: Clip, y: int | None = None) -> NDArray[np.uint8]:
+def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.uint8]:
     """Return the picture line `y` of all views of the middle row, under each other.
 
     What moves evenly from view to view makes straight lines in it, the steeper the farther away.
     """
-    row, _ = find_middle_view(_grid(clip))
+    row, _ = find_middle_view(clip.grid)
     y = clip.height // 2 if y is None else y
     if not 0 <= y < clip.height:
         raise InputError(
@@ -104,12 +99,12 @@ def draw_epipolar_picture(clip: Clip, y: int | None = None) -> NDArray[np.uint8]
     return np.repeat(np.stack(lines), EPI_ROW, axis=0)
 
 
-def refocus(clip: Clip, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
+def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
     """Return the mean of all views, shifted by each of `alphas` pixels a grid step.
 
     What has that disparity is sharp, all else is blurred (shift and add).
     """
-    grid = _grid(clip)
+    grid = clip.grid
     row, col = find_middle_view(grid)
     totals = [np.zeros((clip.height, clip.width, 3), np.float32) for _ in alphas]
     reader = ViewReader(clip)
@@ -133,21 +128,19 @@ def shift_picture(image: Plane, right: float, down: float) -> Plane:
     return cast(Plane, moved)
 
 
-def estimate_disparity(clip: Clip, low: float, high: float) -> Plane:
+def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
     """Return the middle view's disparity in pixels a step, H x W, by shifting and comparing.
 
     Views up to two steps away vote for the shift, between `low` and `high`, at which they agree
     with the middle one; half of them may be hidden (Vaish 2006: the better half counts).
     """
-    grid = _grid(clip)
+    grid = clip.grid
     row, col = find_middle_view(grid)
     near = [v for v in grid.views if 0 < max(abs(v.row - row), abs(v.col - col)) <= NEAR]
     levels = np.linspace(low, high, LEVELS, dtype=np.float32)
     reader = ViewReader(clip, cache=len(near) + 1)
     try:
-        position = grid.at(row, col)
-        assert position is not None
-        centre = _grey(reader.get(grid.number(position, 0)))
+        centre = _grey(reader.get(_number(grid, row, col)))
         others = [
             (v.row - row, v.col - col, _grey(reader.get(_number(grid, v.row, v.col)))) for v in near
         ]
@@ -175,9 +168,7 @@ def _lowest(cost: Plane, levels: Plane) -> Plane:
 
 
 def _number(grid: Grid, row: int, col: int) -> int:
-    position = grid.at(row, col)
-    assert position is not None
-    return grid.number(position, 0)
+    return grid.number(grid.position(row, col), 0)
 
 
 def _grey(rgb: Pixels) -> Plane:
@@ -191,9 +182,9 @@ def colour_disparity(plane: Plane, low: float, high: float) -> NDArray[np.uint8]
     return cast("NDArray[np.uint8]", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
-def iterate_sweep(clip: Clip) -> Iterator[NDArray[np.uint8]]:
+def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
     """Yield views along the middle row and column, there and back: what flickers shows."""
-    row, col = find_middle_view(_grid(clip))
+    row, col = find_middle_view(clip.grid)
     path: list[int] = []
     for line in ({"row": row}, {"col": col}):
         try:
@@ -209,7 +200,7 @@ def iterate_sweep(clip: Clip) -> Iterator[NDArray[np.uint8]]:
         reader.close()
 
 
-def save_sweep(clip: Clip, path: Path) -> None:
+def save_sweep(clip: LightField, path: Path) -> None:
     """Write the sweep as .gif or .mp4; InputError for another ending."""
     if path.suffix.lower() == ".gif":
         import imageio.v2 as imageio

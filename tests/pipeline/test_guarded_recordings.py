@@ -18,8 +18,7 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.pictures import stills
 from pipeline.media.read import decoder, probe
-from pipeline.recording import open_guarded
-from pipeline.schema.settings import GridSettings
+from pipeline.recording import find_light_field
 from pipeline.tools.convert import convert_light_field
 from tests.support import scenes
 from tests.support.scenes import read_views
@@ -49,12 +48,12 @@ def light_field(tmp_path: Path, kind: str) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layout_is_the_same_inside_and_outside(tmp_path: Path, kind: str) -> None:
     path = light_field(tmp_path, kind)
-    inside, outside = open_guarded(str(path), GridSettings()), open_light_field(path)
+    inside = find_light_field(str(path), sandbox=True)
+    outside = open_light_field(path)
     assert inside is not None
     assert outside is not None
-    assert inside == outside.guarded(True)
+    assert inside == outside.with_sandbox(True)
     readers = ViewReader(inside), ViewReader(outside)
-    assert inside.grid is not None
     for number in (inside.grid.count - 1, 0):
         np.testing.assert_array_equal(*(one.get(number) for one in readers))
     for one in readers:
@@ -102,9 +101,9 @@ def test_a_run_with_the_sandbox_decodes_nothing_itself(
 def test_what_the_child_refuses_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
     with pytest.raises(InputError, match="damaged MATLAB file"):
-        open_guarded(str(tmp_path / "a.mat"), GridSettings())
+        find_light_field(str(tmp_path / "a.mat"), sandbox=True)
     source = scenes.write_folder(tmp_path / "lf", 2, 2)
-    clip = open_guarded(str(source), GridSettings())
+    clip = find_light_field(str(source), sandbox=True)
     assert clip is not None
     (source / "view_00_00.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
     views = ViewReader(clip)
@@ -118,10 +117,9 @@ def test_a_child_does_not_choose_the_files(tmp_path: Path, monkeypatch: pytest.M
     source = scenes.write_folder(tmp_path / "lf", 2, 2)
     clip = open_light_field(source)
     assert clip is not None
-    assert clip.grid is not None
     first = clip.grid.views[0].model_copy(update={"files": ("/etc/hostname",)})
     grid = clip.grid.model_copy(update={"views": (first, *clip.grid.views[1:])})
     wrong = clip.model_copy(update={"grid": grid}).model_dump(mode="json")
     monkeypatch.setattr(recording, "called", lambda *_: wrong)
     with pytest.raises(MediaError, match="name another file, /etc/hostname"):
-        open_guarded(str(source), GridSettings())
+        find_light_field(str(source), sandbox=True)

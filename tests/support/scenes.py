@@ -73,7 +73,6 @@ def read_views(path: Path, **settings: object) -> dict[tuple[int, int, int], np.
     """Return (row, column, moment) -> picture for every view of a light field."""
     clip = open_light_field(path, GridSettings(**settings))
     assert clip is not None
-    assert clip.grid is not None
 
     reader = ViewReader(clip)
     found = {}

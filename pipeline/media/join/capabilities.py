@@ -25,7 +25,7 @@ from pipeline.media.streams import (
     same_language,
     split,
 )
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
 _TELL_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
@@ -42,7 +42,7 @@ _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
     """Return `<stem>_x<scale>` beside the input, in a container that can hold the video."""
     given = Path(clip.path)
-    if clip.kind == "stills":
+    if isinstance(clip, Stills):
         if given.is_file():
             return given.with_name(f"{given.stem}_x{scale}.png")
         folder = given if given.is_dir() else Path(clip.files[0]).parent
@@ -60,7 +60,7 @@ def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
 
 def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
     """Raise InputError where the container of `out_path` cannot hold what the encoder makes."""
-    if clip.kind == "stills":
+    if isinstance(clip, Stills):
         _check_picture(clip, out_path)
         return
     muxer = muxer_for(clip, out_path)
@@ -90,7 +90,7 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
 @sandboxed
 def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
     """Say in sentences what will be rounded or lost on the way to an output's container."""
-    if clip.kind == "stills":
+    if isinstance(clip, Stills):
         return [*_alpha_notes(clip, encoding), *still_notes(clip, out_path)]
     muxer = muxer_for(clip, out_path)
     tick = Fraction(1, 1000) if muxer in MATROSKA else None
@@ -126,7 +126,7 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
     return notes
 
 
-def picture_notes(clip: Clip, encoding: Encoding) -> list[str]:
+def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
     """Say what is lost of the pictures themselves, whatever holds them."""
     frame = first_frame(clip)
     notes: list[str] = []
@@ -155,7 +155,7 @@ def guess_notes(clip: Clip, width: int, height: int) -> list[str]:
     Tags stay those of the input, none included; players guess BT.709 from 1280x720 on.
     """
     there = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
-    if clip.kind != "video" or there.used_matrix == clip.colour.used_matrix:
+    if not isinstance(clip, VideoClip) or there.used_matrix == clip.colour.used_matrix:
         return []
     return [
         f"untagged colour stays {clip.colour.used_matrix}, but at {width}x{height} players guess "
@@ -168,7 +168,7 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
     if not clip.alpha:
         return []
     if keeps(encoding.codec, encoding.pix_fmt):
-        how = f" as {encoding.codec} {encoding.pix_fmt}" if clip.kind == "video" else ""
+        how = f" as {encoding.codec} {encoding.pix_fmt}" if isinstance(clip, VideoClip) else ""
         return [f"transparency is kept{how}, enlarged plainly: the reference lends it nothing"]
     others = ", or ffv1 into .mkv" if clip.sample_aspect_ratio == 1 else ""
     return [
@@ -190,7 +190,7 @@ def _check_picture(clip: Clip, out: Path) -> None:
         )
 
 
-def still_notes(clip: Clip, out: Path | None = None) -> list[str]:
+def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
     """Say what is lost of pictures: all but the first of a file, and by JPEG and WebP."""
     notes = []
     for file in clip.files:
@@ -205,7 +205,7 @@ def still_notes(clip: Clip, out: Path | None = None) -> list[str]:
     return notes
 
 
-def first_frame(clip: Clip) -> VideoFrame:
+def first_frame(clip: VideoClip) -> VideoFrame:
     with opened(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)

@@ -47,7 +47,7 @@ from pipeline.media.streams import (
 )
 from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
 _LARGEST_TIMESCALE = 2**31 - 1
@@ -107,7 +107,7 @@ def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: En
     files = [Path(segment) for segment in segments]
     if not files:
         raise StageError("there are no segments to join; expected at least one; run again")
-    if clip.kind == "stills":
+    if isinstance(clip, Stills):
         _write_stills(clip, files, out)
         return
     timing = _time(clip, files)
@@ -120,7 +120,7 @@ def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: En
         ) from error
 
 
-def _segment_packets(clip: Clip, file: Path) -> Iterator[Packet[Any]]:
+def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
     """Yield a segment's packets in decode order with pts in the clip's ticks."""
     with opened(str(file)) as container:
         first = _first_pts(container)
@@ -145,7 +145,7 @@ def _first_pts(container: InputContainer) -> int:
     return int(tags[FIRST_PTS_TAG])
 
 
-def _time(clip: Clip, files: list[Path]) -> _Timing:
+def _time(clip: VideoClip, files: list[Path]) -> _Timing:
     headers = set()
     coded = array("q")
     for file in files:
@@ -174,7 +174,7 @@ def _time(clip: Clip, files: list[Path]) -> _Timing:
 
 
 def _write_video(
-    clip: Clip, files: list[Path], out: Path, encoding: Encoding, timing: _Timing
+    clip: VideoClip, files: list[Path], out: Path, encoding: Encoding, timing: _Timing
 ) -> None:
     muxer = muxer_for(clip, out)
     with ExitStack() as stack:
@@ -212,7 +212,7 @@ def _write_video(
 
 
 def _muxer_options(
-    clip: Clip, muxer: str, streams: list[Stream], metadata: dict[str, str]
+    clip: VideoClip, muxer: str, streams: list[Stream], metadata: dict[str, str]
 ) -> dict[str, str]:
     options = {"fflags": "+bitexact"}
     if muxer in EXACT_MUXERS:
@@ -231,7 +231,7 @@ def _muxer_options(
     return options
 
 
-def _common_scale(clip: Clip, streams: list[Stream]) -> int:
+def _common_scale(clip: VideoClip, streams: list[Stream]) -> int:
     """Return ticks a second in which the times of all these streams are whole numbers."""
     scales = [stream.time_base.denominator for stream in streams if stream.time_base]
     common = math.lcm(clip.time_base.denominator, *scales)
@@ -239,7 +239,11 @@ def _common_scale(clip: Clip, streams: list[Stream]) -> int:
 
 
 def _add_video(
-    target: OutputContainer, template: VideoStream, clip: Clip, encoding: Encoding, source: Stream
+    target: OutputContainer,
+    template: VideoStream,
+    clip: VideoClip,
+    encoding: Encoding,
+    source: Stream,
 ) -> VideoStream:
     stream = target.add_stream_from_template(template, opaque=True)
     assert isinstance(stream, VideoStream)
@@ -265,7 +269,7 @@ def _add_video(
     return stream
 
 
-def display_matrix(clip: Clip) -> list[int] | None:
+def display_matrix(clip: VideoClip) -> list[int] | None:
     """Return the nine numbers by which the input is turned or mirrored for display."""
     for data in side_data(first_frame(clip)):
         if data.type.name == "DISPLAYMATRIX":
@@ -274,7 +278,7 @@ def display_matrix(clip: Clip) -> list[int] | None:
 
 
 def _joined(
-    clip: Clip, files: list[Path], timing: _Timing, stream: VideoStream, *, stretch: bool
+    clip: VideoClip, files: list[Path], timing: _Timing, stream: VideoStream, *, stretch: bool
 ) -> Iterator[Packet[Any]]:
     position = 0
     for file in files:
@@ -328,7 +332,7 @@ def _interleave(
         waiting = next(video, None)
 
 
-def still_names(clip: Clip) -> list[str]:
+def still_names(clip: Stills) -> list[str]:
     """Return the names of the pictures in an output folder: the input's, as PNG."""
     names = [f"{Path(file).stem}.png" for file in clip.files]
     if len(set(names)) < len(names):
@@ -337,7 +341,7 @@ def still_names(clip: Clip) -> list[str]:
     return names
 
 
-def _write_stills(clip: Clip, files: list[Path], out: Path) -> None:
+def _write_stills(clip: Stills, files: list[Path], out: Path) -> None:
     names = still_names(clip)
     folder = len(clip.files) > 1 or not Path(clip.path).is_file()
     if folder:

@@ -23,7 +23,7 @@ from pipeline.media.pictures.transparent import straight
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip, FrameIndex
+from pipeline.schema.clip import Clip, FrameIndex, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
 _UNTAGGED = 2
@@ -49,7 +49,7 @@ def assemble(
                 "run folder and run again"
             )
         _save(out / numbered.name_of(pattern, position), upright(found[1], matrix))
-    if clip.kind == "video":
+    if isinstance(clip, VideoClip):
         text = _told(clip, index, pattern, matrix).model_dump_json(indent=1)
         (out / numbered.SIDECAR).write_text(f"{text}\n", encoding="utf-8")
 
@@ -120,7 +120,7 @@ def compared(clip: Clip, folder: Path) -> list[str]:
 @sandboxed
 def notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
     """Say in sentences what is lost on the way to pictures, and how they lie."""
-    said = _video_notes(clip, encoding) if clip.kind == "video" else _still_notes(clip)
+    said = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
         said.append("transparency is dropped: EXR pictures are written opaque; try .png or .tif")
     elif clip.alpha:
@@ -133,12 +133,12 @@ def notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
     return said
 
 
-def _still_notes(clip: Clip) -> list[str]:
+def _still_notes(clip: Stills) -> list[str]:
     renamed = "the pictures are numbered anew: their names, and times in these, are not kept"
     return [renamed, *still_notes(clip)]
 
 
-def _video_notes(clip: Clip, encoding: Encoding) -> list[str]:
+def _video_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
     said = picture_notes(clip.model_copy(update={"hdr": None, "alpha": False}), encoding)
     matrix = _matrix(clip)
     beside = f"is kept in {numbered.SIDECAR} only"
@@ -169,7 +169,7 @@ def _video_notes(clip: Clip, encoding: Encoding) -> list[str]:
 
 def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[str]) -> list[str]:
     """Return what is missing, too much, or told wrongly beside the pictures."""
-    video = clip.kind == "video"
+    video = isinstance(clip, VideoClip)
     there = {entry.name for entry in out.iterdir()}
     wanted = {*names, *([numbered.SIDECAR] if video else [])}
     found = []
@@ -244,7 +244,7 @@ def _described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
 
 
 def _matrix(clip: Clip) -> list[int] | None:
-    return display_matrix(clip) if clip.kind == "video" else None
+    return display_matrix(clip) if isinstance(clip, VideoClip) else None
 
 
 def upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:

@@ -26,7 +26,7 @@ from pipeline.media.streams import (
     same_language,
     split,
 )
-from pipeline.schema.clip import Clip, Colour, FrameIndex
+from pipeline.schema.clip import Clip, Colour, FrameIndex, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
 _EMPTY_SUBTITLE = b"\0\0"
@@ -47,13 +47,15 @@ def differences(
     where the container's ticks cannot express the input's. `encoding`, where it is known, tells
     whether transparency was promised.
     """
-    if clip.kind == "stills":
+    if isinstance(clip, Stills):
         return _still_differences(clip, index, out, width, height)
     try:
         made = probe(str(out))
         made_index = scan(made)
     except MediaError as error:
         return [f"the output cannot be read back: {error}"]
+    if isinstance(made, Stills):
+        return ["the output is still pictures, expected a video"]
     found = _picture_differences(clip, made, width, height)
     promised = encoding is not None and keeps(encoding.codec, encoding.pix_fmt)
     if clip.alpha and promised and not made.alpha:
@@ -121,7 +123,7 @@ def _time_differences(
     return found
 
 
-def _stream_differences(clip: Clip, index: FrameIndex, made: Clip) -> list[str]:
+def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> list[str]:
     muxer = muxer_for(clip, Path(made.path))
     kept, _ = split(clip, muxer)
     window = _window(clip, index)
@@ -224,7 +226,7 @@ def _with_lengths(data: bytes) -> bytes:
 
 
 def _still_differences(
-    clip: Clip, index: FrameIndex, out: Path, width: int, height: int
+    clip: Stills, index: FrameIndex, out: Path, width: int, height: int
 ) -> list[str]:
     names = still_names(clip)
     files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]

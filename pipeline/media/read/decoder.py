@@ -23,7 +23,7 @@ from pipeline.media.container import (
     open_input,
 )
 from pipeline.media.read.deinterlace import deinterlaced
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import VideoClip
 
 _FARTHEST = 128
 """Seconds before a frame in which a key frame is looked for before decoding from the start."""
@@ -34,7 +34,7 @@ _LOOK_AHEAD = 16
 class Decoder:
     """Unconverted frames of a clip's video stream in presentation order, damaged ones left out."""
 
-    def __init__(self, clip: Clip, *, threads: int = 0) -> None:
+    def __init__(self, clip: VideoClip, *, threads: int = 0) -> None:
         self._clip = clip
         self._threads = threads
         self.error: str | None = None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.media.read.decoder import Decoder
 from pipeline.media.read.deinterlace import filter_graph
 from pipeline.media.sandbox.parent import sandboxed
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Recording, VideoClip
 
 _FRAMES = 40
 """Looked at, from the beginning."""
@@ -33,9 +33,9 @@ _STEP = 8
 """Levels of luma by which a pixel sticks out or moves."""
 
 
-def progressive(clip: Clip, wish: Literal["auto", "off", "bwdif"]) -> Clip:
+def progressive(clip: Recording, wish: Literal["auto", "off", "bwdif"]) -> Recording:
     """Return `clip` to be read as `--deinterlace` says; stills and views are never interlaced."""
-    if clip.kind != "video" or wish == "off":
+    if not isinstance(clip, VideoClip) or wish == "off":
         return clip
     if wish == "auto" and clip.interlaced:
         return clip.model_copy(update={"deinterlace": "flagged"})
@@ -45,7 +45,7 @@ def progressive(clip: Clip, wish: Literal["auto", "off", "bwdif"]) -> Clip:
 
 
 @sandboxed
-def looks_interlaced(clip: Clip) -> bool:
+def looks_interlaced(clip: VideoClip) -> bool:
     """Tell whether frames that say they are progressive are woven of two fields.
 
     Files that were captured or converted carelessly say nothing or the wrong thing. Both FFmpeg's

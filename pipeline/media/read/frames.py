@@ -18,7 +18,7 @@ from pipeline.media.pictures.transparent import load_alpha
 from pipeline.media.read.decoder import Decoder
 from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, Stills, VideoClip
 
 _RETRIES = 2
 """How many key frames farther back to start when the first frame wanted does not come out."""
@@ -58,7 +58,7 @@ def read(
         for values in parent.frames(clip, {**wish, "threads": threads, "expected": told}):
             yield Frame(*values)
         return
-    if clip.kind == "stills":
+    if isinstance(clip, Stills):
         for pts in range(start_pts or 0, len(clip.files) if end_pts is None else end_pts):
             rgb = _still(clip, pts)
             alpha = load_alpha(clip.files[pts], rgb) if clip.alpha else None
@@ -69,7 +69,7 @@ def read(
         yield from wanted.frames(decoder)
 
 
-def _still(clip: Clip, pts: int) -> Pixels:
+def _still(clip: Stills, pts: int) -> Pixels:
     rgb = stills.load(clip.files[pts])
     if rgb.shape[:2] != (clip.height, clip.width):
         raise StageError(
@@ -225,15 +225,19 @@ class FrameReader:
             if self._child is None:
                 self._child = parent.Frames(self._clip)
             return self._child.get(pts)
-        return _still(self._clip, pts) if self._clip.kind == "stills" else self._decode(pts)
+        return (
+            _still(self._clip, pts)
+            if isinstance(self._clip, Stills)
+            else self._decode(self._clip, pts)
+        )
 
-    def _decode(self, pts: int) -> Pixels:
-        if self._ahead(pts):
+    def _decode(self, clip: VideoClip, pts: int) -> Pixels:
+        if self._ahead(clip, pts):
             found = self._advance(pts)
             if found is not None:
                 return found
         if self._decoder is None:
-            self._decoder = Decoder(self._clip, threads=self._threads)
+            self._decoder = Decoder(clip, threads=self._threads)
         for back in range(_RETRIES + 1):
             self._frames = self._decoder.frames(pts, back=back)
             self._position = None
@@ -245,12 +249,12 @@ class FrameReader:
             "decoded; expected an intact file; copy it again or choose another reference"
         )
 
-    def _ahead(self, pts: int) -> bool:
+    def _ahead(self, clip: VideoClip, pts: int) -> bool:
         """Tell whether decoding on is cheaper than seeking: no key frame lies between."""
         if self._apart or self._position is None or pts <= self._position:
             return False
         if self._finder is None:
-            self._finder = Decoder(self._clip, threads=1)
+            self._finder = Decoder(clip, threads=1)
         key = self._finder.key_before(pts)
         return key is None or key <= self._position
 

@@ -29,7 +29,7 @@ from pipeline.media.container import (
 from pipeline.media.hdr import static_hdr
 from pipeline.media.pictures import numbered, stills, transparent
 from pipeline.media.sandbox.parent import probed, sandboxed
-from pipeline.schema.clip import Clip, FrameIndex, StreamInfo
+from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
 
 _MEBIBYTE = 1 << 20
 _STILLS_RATE = Fraction(25)
@@ -53,7 +53,7 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
         )
     if given.suffix.lower() in stills.SUFFIXES:
         return _probe_stills(path)
-    return _probe_video(path)
+    return probe_video(path)
 
 
 def fingerprint(files: list[Path]) -> str:
@@ -69,7 +69,7 @@ def fingerprint(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _probe_stills(path: str) -> Clip:
+def _probe_stills(path: str) -> Stills:
     files = stills.list_files(path)
     headers = [stills.describe(file) for file in files]
     width, height, bits, _ = headers[0]
@@ -80,8 +80,7 @@ def _probe_stills(path: str) -> Clip:
                 f"{width}x{height} of {bits} bits; expected one size and depth; move it elsewhere"
             )
     pix_fmt = "rgb48le" if bits == 16 else "rgb24"
-    return Clip(
-        kind="stills",
+    return Stills(
         path=path,
         files=tuple(str(file) for file in files),
         times=numbered.told_times(files) or stills.times(files, [header[3] for header in headers]),
@@ -100,7 +99,8 @@ def _probe_stills(path: str) -> Clip:
     )
 
 
-def _probe_video(path: str) -> Clip:
+def probe_video(path: str) -> VideoClip:
+    """Describe the video stream of a file; raises MediaError."""
     with opened(path) as container:
         stream = choose_video(container, path)
         context = stream.codec_context
@@ -110,8 +110,7 @@ def _probe_video(path: str) -> Clip:
         time_base = stream.time_base
         assert time_base is not None
         width, height = context.width, context.height
-        return Clip(
-            kind="video",
+        return VideoClip(
             path=path,
             container=container.format.name,
             stream_index=stream.index,
@@ -160,7 +159,7 @@ def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     Raises MediaError for a clip with two frames at one time, unless times need not be `distinct`:
     then they count once.
     """
-    if clip.kind == "stills":
+    if isinstance(clip, Stills):
         count = len(clip.files)
         return FrameIndex(pts=range(count), keys=range(count), end_pts=count)
     with opened(clip.path) as container:
@@ -202,7 +201,7 @@ class _Times:
         return int(same[0]) if len(same) else None
 
 
-def _refuse_truncated(stream: VideoStream, clip: Clip) -> None:
+def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
     # MP4 lists its samples in advance: one that lies behind the end of the file is lost
     entries = stream.index_entries
     end = max((entry.pos + entry.size for entry in entries), default=0)
@@ -226,7 +225,7 @@ def _scan_packets(container: InputContainer, stream: VideoStream, path: str) -> 
     return found if found.doubled() is None else None
 
 
-def _scan_frames(clip: Clip) -> _Times:
+def _scan_frames(clip: VideoClip) -> _Times:
     found = _Times()
     with opened(clip.path) as container:
         stream = container.streams[clip.stream_index]
@@ -251,7 +250,7 @@ def _refuse_doubled(found: _Times, clip: Clip) -> None:
         )
 
 
-def _last_duration(clip: Clip, pts: Sequence[int], shown: int) -> int:
+def _last_duration(clip: VideoClip, pts: Sequence[int], shown: int) -> int:
     """Return for how long the last frame is shown, whose packet says `shown`."""
     if clip.container.startswith("mov") and clip.duration_pts is not None:
         # MP4's packets last until the next in decoding order; only the whole track is told right

@@ -23,12 +23,12 @@ from pydantic import TypeAdapter
 from pipeline.errors import MediaError, PipelineError
 from pipeline.media.sandbox.confine import bound, confine
 from pipeline.media.sandbox.parent import GIGABYTES, HEAD
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import LightField, Recording, parse_recording
 
 _THREADS = 4
 """Of the decoder: every one holds frames, and memory is bounded."""
 _FUNCTIONS = {
-    "pipeline.pairing.reference_views": ("open_reference",),
+    "pipeline.pairing.reference_views": ("find_hr_views",),
     "pipeline.lightfield.opening": ("open_light_field",),
     "pipeline.lightfield.validity": ("validity",),
     "pipeline.media.read.detect_interlacing": ("looks_interlaced",),
@@ -112,19 +112,19 @@ def _end_with(requests: BinaryIO, memory: int) -> None:
 def _call(where: str, arguments: dict[str, Any]) -> Any:
     module, _, name = where.partition(":")
     function = getattr(importlib.import_module(module), name)
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     values = {key: TypeAdapter(hints[key]).validate_python(arguments[key]) for key in arguments}
     if "clip" in values:
         values["clip"] = _trusted(values["clip"])
     return TypeAdapter(hints["return"]).dump_python(function(**values), mode="json")
 
 
-def _trusted(clip: Clip) -> Clip:
-    return clip.guarded(False)
+def _trusted(clip: Recording) -> Recording:
+    return clip.with_sandbox(False)
 
 
 def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
-    clip = _trusted(Clip.model_validate(request["clip"]))
+    clip = _trusted(parse_recording(request["clip"]))
     given = request["frames"]
     threads = min(given["threads"] or _THREADS, _THREADS)
     read = importlib.import_module(_CLIP_READER).read
@@ -138,11 +138,11 @@ def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
 
 
 def _singles(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> None:
-    clip = _trusted(Clip.model_validate(request["clip"]))
-    if clip.grid is None:
-        reader_type = importlib.import_module(_CLIP_READER).FrameReader
-    else:
+    clip = _trusted(parse_recording(request["clip"]))
+    if isinstance(clip, LightField):
         reader_type = importlib.import_module(_VIEW_READER).ViewReader
+    else:
+        reader_type = importlib.import_module(_CLIP_READER).FrameReader
     reader = reader_type(clip, cache=1, threads=_THREADS)
 
     for line in requests:

@@ -29,10 +29,11 @@ from pipeline.media.alpha import Plane
 from pipeline.media.colour import contiguous
 from pipeline.media.container import MEGAPIXELS_VARIABLE
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, Recording, RecordingBase
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=RecordingBase)
 
 SECONDS, GIGABYTES = "PIPELINE_SANDBOX_SECONDS", "PIPELINE_SANDBOX_GB"
 """Variables: the longest wait for an answer (60), and the memory of a child (4)."""
@@ -41,18 +42,19 @@ HEAD = struct.Struct(">II")
 _SET_PIPE_SIZE = 1031
 _PIPE_SIZE = 1 << 20
 _LARGEST_JSON = 1 << 28
+_CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
 
 
 def sandboxed(
-    function: Callable[Concatenate[Clip, P], R],
-) -> Callable[Concatenate[Clip, P], R]:
+    function: Callable[Concatenate[C, P], R],
+) -> Callable[Concatenate[C, P], R]:
     """Let `function` run in a child where its clip says so; arguments and result go as JSON."""
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     names = [name for name in hints if name != "return"]
     result: TypeAdapter[R] = TypeAdapter(hints["return"])
 
     @functools.wraps(function)
-    def wrapper(clip: Clip, *args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(clip: C, *args: P.args, **kwargs: P.kwargs) -> R:
         if not clip.sandbox:
             return function(clip, *args, **kwargs)
         given = {names[0]: clip, **dict(zip(names[1:], args, strict=False)), **kwargs}
@@ -64,10 +66,10 @@ def sandboxed(
         made = call(where, arguments, clip)
         return result.validate_python(made)
 
-    return cast("Callable[Concatenate[Clip, P], R]", wrapper)
+    return cast("Callable[Concatenate[C, P], R]", wrapper)
 
 
-def call(function: str, arguments: dict[str, Any], clip: Clip) -> Any:
+def call(function: str, arguments: dict[str, Any], clip: RecordingBase) -> Any:
     """Return the JSON that `module:function` makes of `arguments` in a child of its own."""
     # whole files are read: what may be waited for grows with them
     return called(function, arguments, clip.path, clip.size_bytes / 1e6)
@@ -91,7 +93,7 @@ def probed(path: str) -> Clip:
     place = Path(path)
     request = {"call": "pipeline.media.read.probe:probe", "arguments": {"path": path}}
     with Child(request, path, 1.0 * len(list(place.iterdir())) if place.is_dir() else 0.0) as child:
-        clip = Clip.model_validate(child.answer()[0]["result"])
+        clip = _CLIP.validate_python(child.answer()[0]["result"])
     # what decides which files are opened later is not left to the child
     return clip.model_copy(update={"path": path, "sandbox": True})
 
@@ -114,7 +116,7 @@ def frames(
 class Frames:
     """Single frames by pts, decoded by one child that stays."""
 
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, clip: Recording) -> None:
         self._clip = clip
         self._child = Child({"single": True, "clip": clip.model_dump(mode="json")}, clip.path)
 
@@ -173,7 +175,7 @@ class Child:
             pass  # it has died, which reading its answer tells better
 
     def answer(
-        self, clip: Clip | None = None, channels: int = 3
+        self, clip: Recording | None = None, channels: int = 3
     ) -> tuple[dict[str, Any], Pixels | None]:
         """Return the next message: its JSON, and the pixels of a frame of `clip`, if any.
 

@@ -18,7 +18,7 @@ from pipeline.media.alpha import (
 )
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.media.hdr import CARRIERS, x265_params
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import (
     Encoding,
     Quality,
@@ -41,13 +41,14 @@ def default_encoding(
 
     Raises InputError for a `quality` that says nothing of the encoder.
     """
-    if codec is None and clip.alpha and clip.kind == "stills":
-        codec = "ffv1"
-    elif codec is None and clip.alpha and preset is None:
-        # who names a preset means x264 or x265, which drop it
-        codec = usual_encoder(clip)
-    rgb = clip.kind == "stills" or clip.colour.used_matrix == "rgb"
-    if codec is None and clip.kind == "video" and rgb and clip.sample_aspect_ratio != 1:
+    if codec is None and clip.alpha:
+        if isinstance(clip, Stills):
+            codec = "ffv1"
+        elif preset is None:
+            # who names a preset means x264 or x265, which drop it
+            codec = usual_encoder(clip)
+    rgb = isinstance(clip, Stills) or clip.colour.used_matrix == "rgb"
+    if codec is None and isinstance(clip, VideoClip) and rgb and clip.sample_aspect_ratio != 1:
         # FFV1 has no place for it; this one is lossless too
         codec, crf = ("libx264rgb", crf or 0) if clip.bit_depth == 8 else ("libx265", crf)
     if codec is None:
@@ -75,7 +76,7 @@ def _default_pix_fmt(clip: Clip, codec: str) -> str:
     if clip.alpha and (transparent := pix_fmt_for(codec, clip)):
         return transparent
     deep = clip.bit_depth > 8
-    if clip.kind == "stills" or clip.colour.used_matrix == "rgb":
+    if isinstance(clip, Stills) or clip.colour.used_matrix == "rgb":
         if codec == "ffv1":
             return "gbrp16le" if deep else "bgr0"
         if codec == "libx264rgb":

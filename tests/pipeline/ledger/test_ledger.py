@@ -17,16 +17,15 @@ from pipeline.errors import InputError, StageError
 from pipeline.ledger.durable import sha256, write_atomically
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import RunFolder, WrittenSegment, run_folder_of
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan, ReferencePlan, Segment
 from pipeline.schema.plan_file import dump_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
 
-def clip(name: str) -> Clip:
-    return Clip(
-        kind="video",
+def clip(name: str) -> VideoClip:
+    return VideoClip(
         path=name,
         codec="h264",
         pix_fmt="yuv420p",

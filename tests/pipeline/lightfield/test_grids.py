@@ -24,7 +24,6 @@ def opened(path: Path, **asked: object) -> Clip:
 
 
 def view(clip: Clip, row: int, col: int, moment: int = 0) -> np.ndarray:
-    assert clip.grid is not None
     position = clip.grid.at(row, col)
     assert position is not None, f"no view ({row}, {col})"
     reader = ViewReader(clip)
@@ -47,7 +46,6 @@ def view(clip: Clip, row: int, col: int, moment: int = 0) -> np.ndarray:
 )
 def test_folders_of_every_naming(tmp_path: Path, name: str, first: int) -> None:
     clip = opened(scenes.write_folder(tmp_path / "lf", 3, 4, name=name, first=first))
-    assert clip.grid is not None
     assert (clip.grid.rows, clip.grid.cols) == ((first, 3), (first, 4))
     np.testing.assert_array_equal(view(clip, first + 2, first + 1), scenes.flowers(2, 1))
 
@@ -60,7 +58,6 @@ def test_stanford_names_tell_rows_first_and_camera_positions(tmp_path: Path) -> 
                 tmp_path / f"out_{row:02}_{col:02}_{y:.1f}_{x:.1f}_.png", scenes.flowers(row, col)
             )
     clip = opened(tmp_path)
-    assert clip.grid is not None
     np.testing.assert_array_equal(view(clip, 1, 3), scenes.flowers(1, 3))
     there = clip.grid.views[clip.grid.at(1, 3) or 0]
     assert there.x == pytest.approx(3, abs=0.02)
@@ -76,7 +73,6 @@ def test_hci_counts_through_rows_of_the_length_in_parameters_cfg(tmp_path: Path)
 def test_order_exchanges_the_numbers_of_names(tmp_path: Path) -> None:
     scenes.write_folder(tmp_path, 2, 3)
     clip = opened(tmp_path, order="col,row")
-    assert clip.grid is not None
     assert (clip.grid.rows[1], clip.grid.cols[1]) == (3, 2)
     np.testing.assert_array_equal(view(clip, 2, 1), scenes.flowers(1, 2))
 
@@ -105,7 +101,6 @@ def test_lenslet_pixels_interleave(tmp_path: Path) -> None:
 def test_eslf_is_known_by_its_name_and_cropped_to_the_central_views(tmp_path: Path) -> None:
     sheet = np.random.default_rng(0).integers(0, 255, (14 * 8, 14 * 9, 3), np.uint8)
     clip = opened(scenes.save_picture(tmp_path / "IMG_1_eslf.png", sheet), crop_grid="8x8")
-    assert clip.grid is not None
     assert (clip.grid.rows, clip.grid.cols) == ((3, 8), (3, 8))
     np.testing.assert_array_equal(view(clip, 3, 10), sheet[3::14, 10::14])
 
@@ -119,7 +114,6 @@ def test_mosaic_tiles_run_from_the_top_left() -> None:
 def test_quilt_views_run_from_the_bottom_left(tmp_path: Path) -> None:
     sheet = np.random.default_rng(0).integers(0, 255, (3 * 20, 4 * 30, 3), np.uint8)
     clip = opened(scenes.save_picture(tmp_path / "q_qs4x3a1.5.png", sheet))
-    assert clip.grid is not None
     assert (clip.grid.rows[1], clip.grid.cols[1]) == (1, 12)
     np.testing.assert_array_equal(view(clip, 0, 0), sheet[40:, :30])
     np.testing.assert_array_equal(view(clip, 0, 11), sheet[:20, 90:])
@@ -157,7 +151,6 @@ def test_sequences_have_a_folder_for_each_moment(tmp_path: Path) -> None:
 
 def test_holes_stay_holes(tmp_path: Path) -> None:
     clip = opened(scenes.write_folder(tmp_path, 3, 3, without=((1, 1), (2, 0))))
-    assert clip.grid is not None
     assert len(clip.grid.views) == 7
     assert clip.grid.at(1, 1) is None
     assert [clip.grid.place(n)[0] for n in range(7)] == list(range(7))

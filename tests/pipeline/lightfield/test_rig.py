@@ -64,7 +64,6 @@ def write_models(path: Path, **changed: object) -> None:
 def opened(path: Path) -> tuple[View, ...]:
     clip = open_light_field(path)
     assert clip is not None
-    assert clip.grid is not None
     return clip.grid.views
 
 

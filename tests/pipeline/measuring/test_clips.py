@@ -79,8 +79,6 @@ def test_a_reduced_light_field_keeps_the_order_of_its_views(tmp_path: Path) -> N
     truth, reduced = open_light_field(sharp), open_light_field(small)
     assert truth is not None
     assert reduced is not None
-    assert truth.grid is not None
-    assert reduced.grid is not None
     assert reduced.grid.rows == truth.grid.rows == (truth.grid.rows[0], 3)
     for a, b in zip(truth.grid.views, reduced.grid.views, strict=True):
         assert (a.row, a.col) == (b.row, b.col)

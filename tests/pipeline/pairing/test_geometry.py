@@ -19,13 +19,12 @@ from pipeline.pairing.geometry import (
     turned_map,
     turned_size,
 )
-from pipeline.schema.clip import Clip
+from pipeline.schema.clip import VideoClip
 from tests.support.recordings import texture
 
 
-def clip(width: int, height: int, **changes: Any) -> Clip:
-    return Clip(
-        kind="video",
+def clip(width: int, height: int, **changes: Any) -> VideoClip:
+    return VideoClip(
         path="x",
         codec="h264",
         pix_fmt="yuv420p",

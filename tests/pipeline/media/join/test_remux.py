@@ -285,8 +285,9 @@ def test_memory_does_not_grow_with_the_packets(tmp_path: Path) -> None:
                 writer.write(rgb, pts)
     code = (
         "import sys; from resource import *; from pathlib import Path;"
-        "from pipeline.media.join.remux import assemble; from pipeline.schema.plan import *;"
-        "clip = Clip.model_validate_json(sys.argv[1]); out = Path(sys.argv[3]);"
+        "from pipeline.media.join.remux import assemble;"
+        "from pipeline.schema.clip import VideoClip; from pipeline.schema.encoding import Encoding;"
+        "clip = VideoClip.model_validate_json(sys.argv[1]); out = Path(sys.argv[3]);"
         "encoding = Encoding.model_validate_json(sys.argv[2]); files = sys.argv[4:];"
         "assemble(clip, files[:1], out, encoding);"
         "before = getrusage(RUSAGE_SELF).ru_maxrss;"

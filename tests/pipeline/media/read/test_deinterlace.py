@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline.cli.main import main
+from pipeline.lightfield.intermediate import as_stills
 from pipeline.media.join.capabilities import container_notes
 from pipeline.media.read.detect_interlacing import progressive
 from pipeline.media.read.frames import FrameReader, read
@@ -103,7 +104,8 @@ def test_an_interlaced_recording_is_found(interlaced: Path) -> None:
     assert progressive(clip, "bwdif").deinterlace == "all"
     plain = clip.model_copy(update={"interlaced": False})
     assert progressive(plain, "auto").deinterlace == "off"
-    assert progressive(plain.model_copy(update={"kind": "stills"}), "bwdif").deinterlace == "off"
+    pictures = as_stills(plain)
+    assert progressive(pictures, "bwdif") == pictures
 
 
 def test_combs_go_and_every_frame_and_time_stays(interlaced: Path) -> None:
