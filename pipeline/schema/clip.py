@@ -22,35 +22,11 @@ from pydantic.dataclasses import dataclass
 
 # Keys of a recording in a file, in order. All kinds have all of them.
 KEYS = (
-    "kind",
-    "path",
-    "files",
-    "times",
-    "container",
-    "stream_index",
-    "codec",
-    "pix_fmt",
-    "alpha",
-    "bit_depth",
-    "width",
-    "height",
-    "rotation",
-    "sample_aspect_ratio",
-    "time_base",
-    "frame_rate",
-    "duration_pts",
-    "colour",
-    "hdr",
-    "interlaced",
-    "deinterlace",
-    "sandbox",
-    "other_streams",
-    "chapters",
-    "size_bytes",
-    "fingerprint",
-    "grid",
-    "url",
-)
+    "kind", "path", "files", "times", "container", "stream_index", "codec", "pix_fmt", "alpha",
+    "bit_depth", "width", "height", "rotation", "sample_aspect_ratio", "time_base", "frame_rate",
+    "duration_pts", "colour", "hdr", "interlaced", "deinterlace", "sandbox", "other_streams",
+    "chapters", "size_bytes", "fingerprint", "grid", "url",
+)  # fmt: skip
 # Values of the keys that a kind does not use.
 _UNUSED: dict[str, Any] = {
     "times": (),
