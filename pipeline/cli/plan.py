@@ -27,8 +27,9 @@ def plan(save: str | None, as_json: bool, **values: Any) -> None:
 def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> None:
     """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
     from pipeline.planning.edited_plan import load_plan
-    from pipeline.planning.plan import make_plan, save_plan
+    from pipeline.planning.plan import make_plan
     from pipeline.planning.size_estimate import expected_bytes
+    from pipeline.schema.plan_file import save_plan
 
     made = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
     made = made.model_copy(update={"expected_bytes": expected_bytes(made)})

@@ -16,7 +16,7 @@ from pipeline.schema.settings import EncoderSettings, OutputSettings
 _OF_ENCODERS = ("codec", "crf", "quality", "preset", "pix_fmt")
 
 
-def asked_pictures(
+def wanted_pictures(
     settings: OutputSettings, encoder: EncoderSettings, lr: Recording
 ) -> tuple[Path, str] | None:
     """Return folder and name pattern where `-o` asks for numbered pictures, None where not.
@@ -50,11 +50,13 @@ def stored_as(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
     return as_stills(clip).model_copy(update={"alpha": keeps_alpha})
 
 
-def moved(plan: Plan, settings: OutputSettings, encoder: EncoderSettings) -> dict[str, str]:
+def replace_output(
+    plan: Plan, settings: OutputSettings, encoder: EncoderSettings
+) -> dict[str, str]:
     """Return what changes in a plan by `-o` beside it; raises InputError where it cannot."""
     if settings.output is None:
         return {}
-    pictures = asked_pictures(settings, encoder, plan.input)
+    pictures = wanted_pictures(settings, encoder, plan.input)
     if (pictures is None) != (not plan.pictures):
         there, here = ("pictures", "a video") if plan.pictures else ("a video", "pictures")
         raise InputError(

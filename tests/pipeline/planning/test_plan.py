@@ -13,8 +13,10 @@ import pytest
 
 from pipeline.errors import InputError, PairingError
 from pipeline.planning.edited_plan import load_plan
-from pipeline.planning.plan import choose_scale, make_plan, save_plan
+from pipeline.planning.plan import make_plan
+from pipeline.planning.target import choose_scale
 from pipeline.schema.plan import Plan
+from pipeline.schema.plan_file import save_plan
 from pipeline.schema.settings import RunSettings, parse_seconds
 from tests.support import ROOT
 from tests.support.recordings import texture, write_video
@@ -122,9 +124,9 @@ def test_an_edited_map_is_honoured_and_marked(plan_of: Callable[..., Plan], tmp_
             lambda d: d["reference_map"][0].update(ref_pts=123456),
             "expected the time of a reference",
         ),
-        (lambda d: d.update(version=9), "broken plan"),
-        (lambda d: d.update(surprise=1), "broken plan"),
-        (lambda d: d["input"].update(fingerprint="x"), "found another input"),
+        (lambda d: d.update(version=9), "invalid plan"),
+        (lambda d: d.update(surprise=1), "invalid plan"),
+        (lambda d: d["input"].update(fingerprint="x"), "is not the file that the plan"),
         (lambda d: d["reference_map"].reverse(), "does not fit the input's frames"),
         (lambda d: d["segments"][0].update(frames=3), "does not fit the input's frames"),
         (lambda d: d["segments"][0].update(index=7), "out of order"),
@@ -159,7 +161,7 @@ def test_a_plan_is_run_from_any_folder_and_with_its_own_reference(
     monkeypatch.chdir(tmp_path)
     assert load_plan(tmp_path / "plan.json") == plan
     swapped = RunSettings(input=str(pair[0]), ref_stream=str(pair[0]))
-    with pytest.raises(InputError, match="found another reference"):
+    with pytest.raises(InputError, match="the reference .* is not the file"):
         load_plan(tmp_path / "plan.json", swapped)
 
 
@@ -174,14 +176,14 @@ def test_what_is_given_beside_a_plan_is_taken_or_refused(
     again = RunSettings(input=lr, scale="2", select="time", max_ref_distance=2, segment=10)
     repeated = load_plan(tmp_path / "plan.json", again)
     assert repeated.digest() == plan_of().digest()
-    assert any("--segment: the plan decides" in note for note in repeated.notes)
+    assert any("--segment: ignored, the plan decides" in note for note in repeated.notes)
     with pytest.raises(InputError, match=r"found --max-ref-distance 1\.0 beside the plan"):
         load_plan(tmp_path / "plan.json", RunSettings(input=lr, max_ref_distance=1))
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{")
-    with pytest.raises(InputError, match="broken plan"):
+    with pytest.raises(InputError, match="invalid plan"):
         load_plan(tmp_path / "plan.json")
     with pytest.raises(InputError, match="cannot read a plan from"):
         load_plan(tmp_path / "missing.json")

@@ -60,7 +60,7 @@ def test_a_full_file_system_is_one_line_and_resumable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "pipeline.planning.plan.check_room", lambda *_: None
+        "pipeline.planning.target.check_room", lambda *_: None
     )  # it would refuse at once
     ballast = fill(small, leave=leave)
     output = small / "out.mkv"

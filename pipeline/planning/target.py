@@ -1,0 +1,155 @@
+"""What a run produces: its scale, size and encoding, and the file or folder it goes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError, PairingError
+from pipeline.lightfield.intermediate import Storage
+from pipeline.lightfield.targets import (
+    check_sheet_size,
+    check_target,
+    default_target,
+    target_grid,
+)
+from pipeline.media.join import sequence
+from pipeline.media.join.capabilities import (
+    check_container,
+    container_notes,
+    default_output,
+    guess_notes,
+)
+from pipeline.media.write.encoder import check_encoder, default_encoding
+from pipeline.pairing.geometry import quarter_turns, turned_size
+from pipeline.planning.output import check_output, check_room
+from pipeline.planning.pictures import stored_as, wanted_pictures
+from pipeline.planning.sources import Sources
+from pipeline.schema.clip import LightField, Recording
+from pipeline.schema.encoding import Encoding
+from pipeline.schema.settings import EncoderSettings, OutputSettings
+
+SCALES = (2, 4, 8)
+
+# Pixels. An input with a shorter side has nothing to align.
+LEAST_SIDE = 16
+
+# Ratio of the sizes of reference and input below which there is nothing to gain.
+LEAST_RATIO = 1.3
+
+# How much larger than the reference a scale may make the output.
+MOST_OVERSIZE = 2.2
+
+
+@dataclass(frozen=True)
+class Target:
+    """The output of a run, checked against the input, the encoder and the disk."""
+
+    output: Path
+    pattern: str
+    """Name pattern if `output` is a folder of numbered pictures, else ""."""
+    scale: int
+    width: int
+    height: int
+    encoding: Encoding
+    notes: tuple[str, ...]
+    """What the output does not keep."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (height, width) of the output's frames in pixels."""
+        return self.height, self.width
+
+
+def choose_target(
+    output: OutputSettings, encoder: EncoderSettings, scale: int, sources: Sources, frames: int
+) -> Target:
+    """Choose the encoder and the place of an output of `frames` frames, and check both.
+
+    Raises InputError if the output cannot be written there or cannot hold what is encoded.
+    """
+    lr = sources.lr
+    width = lr.width * scale
+    height = lr.height * scale
+
+    # how the segments are encoded
+    pictures = wanted_pictures(output, encoder, lr)
+    stored = stored_as(Storage(lr, output.to).clip(0), pictures)
+    encoding = default_encoding(
+        stored,
+        codec=encoder.codec,
+        crf=encoder.crf,
+        preset=encoder.preset,
+        pix_fmt=encoder.pix_fmt,
+        quality=encoder.quality,
+    )
+    check_encoder(encoding, width, height)
+
+    # where the output goes
+    path, pattern = pictures or (_output_path(output, lr, scale, encoding), "")
+    check_output(path, output, lr, sources.ref, pattern)
+    check_room(path, stored if pattern else lr, frames * width * height)
+
+    # what it keeps
+    notes: list[str] = []
+    if isinstance(lr, LightField):
+        check_sheet_size(target_grid(lr, output.to, path), (height, width))
+    else:
+        notes += guess_notes(lr, width, height)
+        notes += sources.notes
+        if pattern:
+            notes += sequence.notes(lr, pattern, encoding)
+        else:
+            check_container(lr, path, encoding)
+            notes += container_notes(lr, path, encoding)
+
+    return Target(path, pattern, scale, width, height, encoding, tuple(notes))
+
+
+def _output_path(output: OutputSettings, lr: Recording, scale: int, encoding: Encoding) -> Path:
+    if not isinstance(lr, LightField):
+        return Path(output.output or default_output(lr, scale, encoding)).absolute()
+
+    if output.output is None:
+        return default_target(lr, output.to, f"_x{scale}")
+    path = Path(output.output).absolute()
+    check_target(lr, output.to, path)
+    return path
+
+
+def choose_scale(lr: Recording, ref: Recording, wanted: str) -> int:
+    """Return 2, 4 or 8: the wanted scale, or for "auto" the one nearest to the reference's size.
+
+    Raises PairingError if the reference is too small for it.
+    """
+    height, width = turned_size(ref, quarter_turns(lr, ref))
+    across = width / lr.width
+    down = height / lr.height
+    if max(across, down) < 1.0:
+        raise PairingError(
+            f"found a reference of {ref.width}x{ref.height}, smaller than the input of "
+            f"{lr.width}x{lr.height}, expected a larger one; are INPUT and --ref-stream swapped?"
+        )
+    if min(lr.width, lr.height) < LEAST_SIDE:
+        raise InputError(
+            f"found an input of {lr.width}x{lr.height}, expected at least "
+            f"{LEAST_SIDE}x{LEAST_SIDE}; try a larger recording"
+        )
+
+    ratio = (across * down) ** 0.5
+    if wanted == "auto":
+        if ratio < LEAST_RATIO:
+            raise PairingError(
+                f"found a reference of {ref.width}x{ref.height} for an input of "
+                f"{lr.width}x{lr.height}, expected one about 2, 4 or 8 times as large; "
+                "use a larger reference, or --scale"
+            )
+        return min(SCALES, key=lambda scale: max(scale / ratio, ratio / scale))
+
+    scale = int(wanted)
+    if ratio < scale / MOST_OVERSIZE:
+        raise PairingError(
+            f"found a reference only {ratio:.2g} times as large as the input, expected about "
+            f"{scale} times for --scale {scale}; try --scale auto"
+        )
+    return scale
