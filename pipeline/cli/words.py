@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.schema.clip import LightField, VideoClip
+
 if TYPE_CHECKING:
     from pipeline.runs.batch import BatchResult
     from pipeline.runs.run import RunResult
-    from pipeline.schema.clip import Clip, LightField, VideoClip
+    from pipeline.schema.clip import Clip
     from pipeline.schema.plan import Plan
 
 

@@ -161,7 +161,7 @@ def test_a_plan_is_run_from_any_folder_and_with_its_own_reference(
     monkeypatch.chdir(tmp_path)
     assert load_plan(tmp_path / "plan.json") == plan
     swapped = RunSettings(input=str(pair[0]), ref_stream=str(pair[0]))
-    with pytest.raises(InputError, match="the reference .* is not the file"):
+    with pytest.raises(InputError, match=r"the reference .* is not the file"):
         load_plan(tmp_path / "plan.json", swapped)
 
 
