@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         StageError,
         VerificationError,
     )
-    from pipeline.runs.run import RunResult
+    from pipeline.runs.result import RunResult
 
 __all__ = [
     "InputError",
@@ -38,7 +38,7 @@ _MODULES = {
     "SRFrame": "pipeline.api",
     "enhance": "pipeline.api",
     "enhanced_frames": "pipeline.api",
-    "RunResult": "pipeline.runs.run",
+    "RunResult": "pipeline.runs.result",
 }  # all other names are errors
 
 

@@ -17,10 +17,11 @@ from pipeline.execution.decode import DecodeStage
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import plan_header, tasks_for
 from pipeline.pixels import Pixels
-from pipeline.planning.pinned import settle
+from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter
-from pipeline.runs.run import RunResult, run
+from pipeline.runs.result import RunResult
+from pipeline.runs.run import run
 from pipeline.schema.run_options import AnyPath, RunOptions
 from pipeline.schema.settings import RunSettings, check_settings
 
@@ -67,7 +68,7 @@ def enhanced_frames(
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
         # A plan needs an output, but nothing is written there.
         settings = _settings(source, reference, Path(folder) / "frames.mkv", options)
-        plan = settle(make_plan(settings))
+        plan = pin_plan(make_plan(settings))
 
     try:
         engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)

@@ -27,18 +27,17 @@ from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import Engine, Pixels
 from jobs.machine import write_result
 from pipeline.errors import PipelineError
-from pipeline.execution.cluster import pool as ray_runner
-from pipeline.execution.cluster.actor import SegmentActor, Setup
+from pipeline.execution.cluster.actor import SegmentActor, WorkerSetup, make_setup
+from pipeline.execution.cluster.actor_request import ActorRequest
 from pipeline.execution.cluster.connection import cluster
-from pipeline.execution.cluster.demand import Demand
 from pipeline.execution.cluster.pool import RayPool
-from pipeline.execution.task import SegmentTask, plan_header
+from pipeline.execution.task import SegmentTask
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import RunFolder
 from pipeline.progress import Silent
-from pipeline.runs.run import prepare
-from pipeline.schema.plan import SegmentRecord
+from pipeline.runs.conductor import prepare_plan
+from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.settings import RunSettings
 
 SECONDS_PER_FRAME = 0.5
@@ -60,18 +59,17 @@ class SleepingActor(SegmentActor):
     """An actor with a sleeping engine that waits until all others are ready, too."""
 
     @ray.method(concurrency_group="work")
-    def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
+    def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
         """Process a segment once the starting signal exists."""
         while not _start_signal(setup.folder).exists():
             time.sleep(0.01)
         return super().run(job, setup, task)
 
-    def _engine(self, setup: Setup) -> Engine:
-        if not self._engines:
-            engine = SleepingEngine(threads=1)
-            engine.info = replace(engine.info, borrows=True)
-            self._engines["", "", None] = engine
-        return self._engines["", "", None]
+    def load_engine(self, plan: Plan) -> Engine:
+        """Return the sleeping engine, whatever the plan names."""
+        engine = SleepingEngine(threads=1)
+        engine.info = replace(engine.info, borrows=True)
+        return engine
 
 
 def _start_signal(folder: RunFolder) -> Path:
@@ -107,15 +105,15 @@ def make_settings(folder: Path, workers: int) -> RunSettings:
 
 def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
     """Return the frames per second with `workers` actors of the connected cluster."""
-    plan = prepare(make_settings(folder, workers), Silent())
+    plan = prepare_plan(make_settings(folder, workers), Silent())
     sizes = [segment.frames for segment in plan.segments]
     assert sizes == [FRAMES_PER_SEGMENT] * (workers * SEGMENTS_PER_ACTOR)
 
-    pool = RayPool(Demand(workers=workers), Silent())
+    pool = RayPool(ActorRequest(workers=workers), Silent(), actor=SleepingActor)
     with Ledger(plan) as ledger:
         try:
-            pool.add("", ledger, Setup(plan_header(plan), ledger.folder, "bicubic", plan.model, 1))
-            while sum(slot.ready for slot in pool.slots()) < workers:
+            pool.add("", ledger, make_setup(ledger))
+            while sum(slot.ready for slot in pool.actors) < workers:
                 pool.step()
 
             _start_signal(ledger.folder).touch()
@@ -145,7 +143,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
 
-    ray_runner.SegmentActor = SleepingActor  # type: ignore[misc]
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     results = []
     with cluster(None, Interrupts(), workers=max(WORKERS)):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import re
@@ -29,8 +28,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.ledger.run_folder import RunFolder
-
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -40,8 +37,6 @@ CLIP = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 EVENTS = ("decode", "infer", "before commit", "after commit", "raylet", "driver")
 PHASES = ("planning", "segments", "publishing")  # of a driver's run
 OBJECT_STORE_BYTES = 80 * 2**20  # of each node
-# Set for actors: JSON with the stage, the number of its fatal call, and the file that marks it done
-SABOTAGE = "PIPELINE_CHAOS"
 MARK = "PIPELINE_CHAOS_MARK"  # set for the cluster and its descendants, to a random value
 # Ray's own processes, which live as long as the cluster
 SERVICES = re.compile(
@@ -79,50 +74,6 @@ class Outcome:
         """Whether the run kept all promises."""
         failed = self.exit_status and not self.was_complete
         return self.same_bits and not (failed or self.lost or self.doubled or self.left)
-
-
-def sabotage() -> None:
-    """Make the n-th call of a stage kill this process, but only one process of all.
-
-    `chaos_site/sitecustomize.py` calls it in every actor.
-    """
-    order = json.loads(os.environ[SABOTAGE])
-    marker = Path(order["marker"])
-
-    from pipeline.execution import decode, worker
-
-    left = order["call"]
-
-    def strike() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            with contextlib.suppress(FileExistsError):
-                marker.touch(exist_ok=False)
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def patch(owner: Any, name: str, *, after: bool = False) -> None:
-        inner = getattr(owner, name)
-
-        def struck(*arguments: Any, **options: Any) -> Any:
-            if not after:
-                strike()
-            result = inner(*arguments, **options)
-            if after:
-                strike()
-            return result
-
-        setattr(owner, name, struck)
-
-    match order["stage"]:
-        case "decode":
-            patch(decode, "_batch")
-        case "infer":
-            patch(worker, "enhance_batch")
-        case "before commit":
-            patch(RunFolder, "commit")
-        case "after commit":
-            patch(RunFolder, "commit", after=True)
 
 
 @contextlib.contextmanager
@@ -182,16 +133,18 @@ class Chaos:
 
         start = time.monotonic()
         moment = ""
-        env = dict(os.environ)
+        order: tuple[str, ...] = ()
+        program = "pipeline"
         if event in EVENTS[:4]:
-            moment = self.arm_actors(env, event, chance, marker)
-        process = self.start_driver(output, env)
+            order, moment = self.order_death(event, chance, marker)
+            program = "jobs.stress.deadly_actor"
+        process = self.start_driver(output, program, *order)
         if event == "raylet":
             moment = self.kill_raylet(process, chance, output, marker)
         elif event == "driver":
             moment = self.kill_driver(process, chance, output, marker)
             if marker.exists():
-                process = self.start_driver(output, env)
+                process = self.start_driver(output, "pipeline")
         _, stderr = process.communicate(timeout=240)
 
         found = count_frame_times(output) if output.exists() else Counter()
@@ -211,24 +164,18 @@ class Chaos:
         )
 
     @staticmethod
-    def arm_actors(env: dict[str, str], event: str, chance: random.Random, marker: Path) -> str:
-        """Make actors of a driver with this environment kill themselves; return the moment."""
+    def order_death(event: str, chance: random.Random, marker: Path) -> tuple[tuple[str, ...], str]:
+        """Return the arguments of `jobs.stress.deadly_actor`, and the moment of the kill."""
         most = {"decode": 12, "infer": 12, "before commit": 2, "after commit": 2}[event]
         call = chance.randint(1, most)
-        armed = {
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'jobs' / 'stress' / 'chaos_site'}",
-            SABOTAGE: json.dumps({"stage": event, "call": call, "marker": str(marker)}),
-        }
-        # Like a submitted job, this sets the environment of the driver's actors
-        env["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": {"env_vars": armed}})
-        return f"call {call} of an actor"
+        return (event, str(call), str(marker)), f"call {call} of an actor"
 
-    def start_driver(self, output: Path, env: dict[str, str]) -> subprocess.Popen[str]:
-        """Start `pipeline run` on the cluster."""
-        command = [sys.executable, "-m", "pipeline", *self.arguments, "-o", str(output)]
+    def start_driver(self, output: Path, program: str, *order: str) -> subprocess.Popen[str]:
+        """Start `pipeline run` on the cluster, or another module with the same command line."""
+        command = [sys.executable, "-m", program, *order, *self.arguments, "-o", str(output)]
         command += ["--address", self.cluster.address, "--workers", "2"]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
     def kill_raylet(
         self, process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path

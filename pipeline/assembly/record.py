@@ -1,4 +1,4 @@
-"""What a run remembers about itself, in the plan beside its output: command, speed, versions."""
+"""The record of a run, in the plan beside its output: command, speed, versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import plan_lines
 from pipeline.schema.settings import RunSettings
 
-PACKAGES = (  # their versions can change a result or its speed
+# Packages whose versions can change a result or its speed
+PACKAGES = (
     DISTRIBUTION,
     "torch",
     "av",
@@ -27,7 +28,7 @@ PACKAGES = (  # their versions can change a result or its speed
 
 
 def command_of(settings: RunSettings) -> str:
-    """Return the command line that asks for `settings`."""
+    """Return a command line with these settings."""
     words = ["pipeline", "run", settings.input]
     for name in sorted(settings.model_fields_set - {"input"}):
         value = getattr(settings, name)
@@ -43,42 +44,44 @@ def command_of(settings: RunSettings) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the installed packages that matter."""
+    """Return the versions of Python and of the installed PACKAGES."""
     return {"python": platform.python_version(), **installed_versions(PACKAGES)}
 
 
-def machine() -> str:
-    """Return the system and processor in a few words."""
+def describe_machine() -> str:
+    """Return the operating system and the processor's architecture."""
     return f"{platform.system()} {platform.release()}, {platform.machine()}"
 
 
-def save_record(
+def make_record(
     settings: RunSettings,
-    plan: Plan,
-    file: Path,
-    info: EngineInfo,
+    engine: EngineInfo,
     busy: dict[str, float],
     *,
     runner: str,
     frames: int,
     seconds: float,
-) -> str | None:
-    """Add the record to the plan in `file`; returns why it could not be, in one line.
-
-    A finished output is not given up for want of its record.
-    """
-    record = RunRecord(
+) -> RunRecord:
+    """Return the record of a run that enhanced `frames` frames in `seconds` seconds."""
+    return RunRecord(
         command=command_of(settings),
         seconds=round(seconds, 3),
         frames=frames,
-        engine=info.name,
-        device=info.device,
-        reason=info.reason,
+        engine=engine.name,
+        device=engine.device,
+        reason=engine.reason,
         runner=runner,
         busy={stage: round(value, 3) for stage, value in busy.items()},
         versions=package_versions(),
-        machine=machine(),
+        machine=describe_machine(),
     )
+
+
+def save_record(file: Path, plan: Plan, record: RunRecord) -> str | None:
+    """Write the plan with its record to `file`; return a line if that fails.
+
+    A missing record is no reason to lose a finished output.
+    """
     try:
         write_atomically(file, plan_lines(plan.model_copy(update={"record": record})))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From committed segments of views to the output's layout, and the check that it is complete."""
+"""Join segments of views into the output's layout, and check that the output is complete."""
 
 from __future__ import annotations
 
@@ -24,44 +24,46 @@ from pipeline.schema.plan import Plan
 
 
 def join_views(plan: Plan, source: LightField, files: Sequence[Path], finished: Path) -> None:
-    """Write the views of all segments at `finished`, in the layout of the plan, with a sidecar.
+    """Write the views of all segments to `finished`, in the plan's layout, with a sidecar.
 
     `source` is the plan's input.
     """
     out = Path(plan.output)
     grid = target_grid(source, plan.to, out)
+
     if joined_by_packets(source, plan.to):
         finished.mkdir(parents=True, exist_ok=True)
-        for clip, index, parts, name in _cameras(plan, source.grid, files, grid):
+        for clip, index, parts, name in _match_cameras(plan, source.grid, files, grid):
             assert index.pts
             assemble(clip, parts, finished / name, plan.encoding)
     else:
-        _write(plan, source, files, grid, finished)
+        _write_frames(plan, source, files, grid, finished)
+
     given = frozenset(place for place, steps in steps_of(plan).items() if steps is None)
     enlarged = source.model_copy(update={"width": plan.width, "height": plan.height})
     sidecar.write_sidecar(enlarged, grid, out, finished, given)
 
 
-def _cameras(
+def _match_cameras(
     plan: Plan, source: Grid, files: Sequence[Path], grid: Grid
 ) -> list[tuple[VideoClip, FrameIndex, list[Path], str]]:
-    """Return each camera's recording, its promised frames, its segments and its file name."""
-    found = []
+    """Return each camera's recording, promised frames, segment files and output name."""
+    cameras = []
     for position, view in enumerate(source.views):
         first = source.number(position, 0)
-        mine = range(first, first + view.frames)
+        numbers = range(first, first + view.frames)
         parts = [
             file
             for segment, file in zip(plan.segments, files, strict=True)
-            if segment.start_pts in mine
+            if segment.start_pts in numbers
         ]
         name = Path(grid.views[position].files[0]).name
-        found.append((view.video, scan(view.video), parts, name))
-    return found
+        cameras.append((view.video, scan(view.video), parts, name))
+    return cameras
 
 
-class _Segments:
-    """The frames of segments by number."""
+class _SegmentFrames:
+    """The frames of all segments by number."""
 
     def __init__(self, plan: Plan, files: Sequence[Path]) -> None:
         self._segments = list(zip(plan.segments, files, strict=True))
@@ -82,13 +84,13 @@ class _Segments:
         return reader.get(pts[number - segment.start_pts])
 
     def close(self) -> None:
-        """Close the file under way."""
+        """Close the open file."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
 
 
-def _write(
+def _write_frames(
     plan: Plan, source: LightField, files: Sequence[Path], grid: Grid, finished: Path
 ) -> None:
     size = plan.height, plan.width
@@ -98,7 +100,7 @@ def _write(
         if grid.has_video_sheets
         else open_sink(source, grid, Path(plan.output), finished, size)
     )
-    segments = _Segments(plan, files)
+    segments = _SegmentFrames(plan, files)
     try:
         for position, moment in frames_in_order(source.grid, by_view=sink.by_view):
             sink.write(position, moment, segments.get(source.grid.number(position, moment)))
@@ -108,7 +110,7 @@ def _write(
 
 
 class SheetVideo(SheetSink):
-    """A video each frame of which holds all views, with the times and sound of the input's."""
+    """A video whose frames hold all views, with the times and the sound of the input."""
 
     def __init__(
         self, source: LightField, grid: Grid, out: Path, size: tuple[int, int], bits: int
@@ -125,19 +127,19 @@ class SheetVideo(SheetSink):
         self._writer = SegmentWriter(self._part, self._clip, self._encoding, width, height)
 
     def save(self, sheet: Pixels, moment: int) -> None:
-        """Encode a finished sheet at its own time."""
+        """Encode a finished sheet with the pts of its moment."""
         self._writer.write(sheet, self._times.sheet_pts(moment))
 
     def close(self) -> None:
-        """Join the sheets with the other streams of the input."""
+        """Finish the video and add the other streams of the input."""
         super().close()
         self._writer.close()
         assemble(self._clip, [self._part], self._out, self._encoding)
         self._part.unlink()
 
 
-def view_differences(plan: Plan, source: LightField, finished: Path) -> list[str]:
-    """Return, in one line each, how the light field at `finished` differs from the plan's.
+def find_view_differences(plan: Plan, source: LightField, finished: Path) -> list[str]:
+    """Return, one per line, how the light field at `finished` differs from the plan.
 
     `source` is the plan's input.
     """
@@ -145,21 +147,22 @@ def view_differences(plan: Plan, source: LightField, finished: Path) -> list[str
     if joined_by_packets(source, plan.to):
         return [
             f"{name}: {line}"
-            for clip, index, _, name in _cameras(
+            for clip, index, _, name in _match_cameras(
                 plan, source.grid, [finished] * len(plan.segments), grid
             )
             for line in differences(clip, index, finished / name, plan.width, plan.height)
         ]
     made = open_light_field(finished)
     if made is None:
-        return ["it is not read back as a light field"]
-    found = []
+        return ["it cannot be read back as a light field"]
+
     pairs = {
         "views": ([(v.row, v.col) for v in made.grid.views], [(v.row, v.col) for v in grid.views]),
         "size": ((made.width, made.height), (plan.width, plan.height)),
         "moments": (made.grid.moments, grid.moments),
     }
-    for what, (is_there, promised) in pairs.items():
-        if is_there != promised:
-            found.append(f"its {what} are {is_there}, expected {promised}")
-    return found
+    return [
+        f"its {name} are {actual}, expected {promised}"
+        for name, (actual, promised) in pairs.items()
+        if actual != promised
+    ]

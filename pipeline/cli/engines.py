@@ -147,10 +147,10 @@ def build(
 
 def _build_on_cluster(model: str, address: str | None) -> int:
     """Build on the cluster, print what was chosen, and return the exit status."""
-    from pipeline.execution.cluster.engines import build_everywhere
+    from pipeline.execution.cluster.engines import build_on_cluster
 
     status = 0
-    for built in build_everywhere(model, address):
+    for built in build_on_cluster(model, address):
         node = f"{built.kind} ({built.nodes} nodes, built on {built.host})"
         if isinstance(built.info, str):
             status = 1

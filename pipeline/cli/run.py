@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from pipeline.progress import Reporter
+    from pipeline.runs.parts import RunParts
     from pipeline.schema.settings import RunSettings
 
 
@@ -41,7 +42,7 @@ def run(
     """
     from pipeline.progress import reporter
     from pipeline.report.checks import check_page_path, check_reportable
-    from pipeline.runs.batch import is_batch
+    from pipeline.runs.manifest import is_batch
     from pipeline.runs.run import run as run_once
 
     if not inputs and manifest is None:
@@ -69,7 +70,7 @@ def run(
         _run_to_stdout(settings, progress)
         return
 
-    result = run_once(settings, progress)
+    result = run_once(settings, progress, _find_parts())
     if page is not None:
         from pipeline.report.page import write_report  # imports torch
 
@@ -84,6 +85,13 @@ def _check_combination(*, several: bool, report: str | None, dry_run: bool) -> N
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
     if several and dry_run:
         raise click.UsageError("--dry-run is for one input; plan the inputs one by one.")
+
+
+def _find_parts() -> RunParts | None:
+    """Return the parts of runs that a program passed as `main(obj=RunParts(...))`."""
+    from pipeline.runs.parts import RunParts
+
+    return click.get_current_context().find_object(RunParts)
 
 
 def _run_to_stdout(settings: RunSettings, progress: Reporter) -> None:
@@ -103,19 +111,22 @@ def _run_batch(
     as_json: bool,
 ) -> None:
     from pipeline.execution.runners import choose_runner
-    from pipeline.runs.batch import entries, failed_list_place, run_all
-    from pipeline.runs.pooled_batch import run_pooled
+    from pipeline.runs.batch import failed_list_place, run_all
+    from pipeline.runs.manifest import make_entries
 
     # `is not False`, as --crf 0 equals False and must stay
     common = {k: v for k, v in values.items() if v is not None and v is not False}
     settings = make_settings(common | {"input": "-"})  # reports a wrong option once, not per input
-    items = entries(inputs, manifest, common)
+    entries = make_entries(inputs, manifest, common)
     failed_list = failed_list_place(manifest, common.get("output"))
+    parts = _find_parts()
 
     if choose_runner(settings.runner, settings.address)[0] == "ray":
-        result, interrupted = run_pooled(items, settings, progress, failed_list)
+        from pipeline.runs.pooled_batch import run_pooled  # imports ray
+
+        result, interrupted = run_pooled(entries, settings, progress, failed_list, parts)
     else:
-        result, interrupted = run_all(items, progress, failed_list)
+        result, interrupted = run_all(entries, progress, failed_list, parts)
     click.echo(result.model_dump_json() if as_json else describe_batch(result))
 
     if interrupted is not None:

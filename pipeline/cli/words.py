@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.schema.clip import LightField, VideoClip
 
 if TYPE_CHECKING:
-    from pipeline.runs.batch import BatchResult
-    from pipeline.runs.run import RunResult
+    from pipeline.runs.result import BatchResult, RunResult
     from pipeline.schema.clip import Clip
     from pipeline.schema.plan import Plan
 

@@ -1,9 +1,10 @@
-"""TODO: what this module is for."""
+"""The decode stage: read LR frames and their references, and pair them into batches."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,32 +18,46 @@ from pipeline.recording import open_frames, read
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 
+ReadFrames = Callable[..., Iterator[Any]]  # the signature of `pipeline.recording.read`
+
 
 class DecodeStage:
-    """Read LR frames and their references and pair them into batches."""
+    """Reads the frames of segments and pairs them with references."""
 
-    def __init__(self, plan: Plan, *, threads: int = 0, borrow: bool = True) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        threads: int = 0,
+        borrow: bool = True,
+        read_frames: ReadFrames = read,
+    ) -> None:
         self._plan = plan
         self._borrow = borrow
         self._threads = threads
+        self._read_frames = read_frames
         self._keeps_alpha = keeps(plan.encoding.codec, plan.encoding.pix_fmt)
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
-        self._held: tuple[int, Pixels] | None = None
-        self.where = StagePosition()
+        self._last_reference: tuple[int, Pixels] | None = None
+        self.position = StagePosition()
 
     def close(self) -> None:
         """Close the reference's file."""
         self._references.close()
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
-        """Yield the segment's frames in batches of at most `plan.batch`."""
+        """Yield the segment's frames in batches of at most `plan.batch`.
+
+        Raises StageError if the frames of the input are not those in the plan.
+        """
         plan, segment = self._plan, task.segment
         expected = [choice.pts for choice in task.choices]
-        self.where.at(expected[0] if expected else segment.start_pts)
+        self.position.move_to(expected[0] if expected else segment.start_pts)
+
         entries: list[_Entry] = []
         concealed: list[int] = []
         done = 0
-        frames = read(
+        frames = self._read_frames(
             plan.input,
             segment.start_pts,
             segment.end_pts,
@@ -54,53 +69,62 @@ class DecodeStage:
             if done == len(expected) or frame.pts != expected[done]:
                 due = "the end" if done == len(expected) else f"pts {expected[done]}"
                 raise StageError(f"got pts {frame.pts} where the plan has {due}; probe the input")
-            # the batch before goes only now: the last one must wait until the reader has ended
-            # well, because the encoder commits the segment with it
+
+            # A full batch leaves only when the next frame has arrived: the encoder commits the
+            # segment with its last batch, which must wait until the reader ends without error.
             if len(entries) == plan.batch:
-                yield _batch(task, entries, concealed, last=False)
-                entries, concealed = [], []
+                yield _make_batch(task, entries, concealed, last=False)
+                entries = []
+                concealed = []
+
             alpha = frame.alpha if self._keeps_alpha else None
-            entries.append(replace(self._entry(task.choices[done], frame.rgb), alpha=alpha))
+            entries.append(replace(self._pair_frame(task.choices[done], frame.rgb), alpha=alpha))
             if frame.concealed:
                 concealed.append(frame.pts)
             done += 1
-            self.where.at(expected[min(done, len(expected) - 1)])
+            self.position.move_to(expected[min(done, len(expected) - 1)])
+
         if not entries or done != segment.frames or done != len(expected):
             raise StageError(
                 f"got {done} frames of {segment.frames}; "
                 "the input may be truncated: try --on-error conceal"
             )
-        yield _batch(task, entries, concealed, last=True)
+        yield _make_batch(task, entries, concealed, last=True)
 
-    def _entry(self, choice: ReferenceChoice, lr: Pixels) -> _Entry:
-        """Pair an LR frame with its references; one that is given is taken as it is."""
+    def _pair_frame(self, choice: ReferenceChoice, lr: Pixels) -> _Entry:
+        """Pair an LR frame with its references; a frame that the reference holds replaces it."""
         pts = choice.pts
         if choice.ref_pts is None:
             return _Entry(pts, lr)
+
         plan = self._plan
         if choice.why == GIVEN:
-            given = match_depth(self._frame(choice.ref_pts), lr)
+            given = match_depth(self._read_reference(choice.ref_pts), lr)
             if given.shape[:2] == (plan.height, plan.width):
                 return _Entry(pts, lr, given=given)
+
         if not self._borrow:
             return _Entry(pts, lr)
         if choice.views is None:
-            return _Entry(pts, lr, [self._reference(choice.ref_pts, lr)])
+            return _Entry(pts, lr, [self._fit_reference(choice.ref_pts, lr)])
+
         numbers = choice.ref_pts, *choice.views.also
         steps = [choice.views.steps or 0.0, *choice.views.also_steps]
-        return _Entry(pts, lr, [self._reference(ref, lr) for ref in numbers], steps)
+        return _Entry(pts, lr, [self._fit_reference(ref, lr) for ref in numbers], steps)
 
-    def _frame(self, ref_pts: int) -> Pixels:
-        if self._held is None or self._held[0] != ref_pts:
-            # let go of the old frame before the next is decoded: an 8K frame is 100 MB
-            self._held = None
-            self._held = (ref_pts, self._references.get(ref_pts))
-        return self._held[1]
+    def _read_reference(self, ref_pts: int) -> Pixels:
+        """Return a frame of the reference, decoded once for consecutive uses."""
+        if self._last_reference is None or self._last_reference[0] != ref_pts:
+            # free the old frame before decoding the next: an 8K frame has 100 MB
+            self._last_reference = None
+            self._last_reference = (ref_pts, self._references.get(ref_pts))
+        return self._last_reference[1]
 
-    def _reference(self, ref_pts: int, lr: Pixels) -> Pixels:
+    def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
+        """Return a reference at the output's size, matched to the LR frame."""
         reference = self._plan.reference
         return prepare_reference(
-            self._frame(ref_pts),
+            self._read_reference(ref_pts),
             lr,
             self._plan.height,
             self._plan.width,
@@ -121,7 +145,9 @@ class _Entry:
     alpha: Plane | None = None
 
 
-def _batch(task: SegmentTask, entries: list[_Entry], concealed: list[int], *, last: bool) -> Batch:
+def _make_batch(
+    task: SegmentTask, entries: list[_Entry], concealed: list[int], *, last: bool
+) -> Batch:
     numbered = list(enumerate(entries))
     references = [entry.references[0] for entry in entries if entry.references]
     return Batch(

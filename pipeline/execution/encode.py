@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""The encode stage: write enhanced frames into segment files and commit these."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.schema.plan import Plan, SegmentRecord
 
 
 class EncodeStage:
-    """Encode the frames of one segment after the other, and commit each at its end."""
+    """Encodes the frames of one segment after the other, and commits each at its end."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._plan = plan
@@ -23,26 +23,29 @@ class EncodeStage:
         self._attempt: Path | None = None
         self._pts: list[int] = []
         self._concealed: tuple[int, ...] = ()
-        self.where = StagePosition()
+        self.position = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Encode one H x W x 3 or x 4 frame; the segment's first one opens its file."""
-        self.where.at(pts)
+        """Encode one H x W x 3 or x 4 frame; a segment's first frame opens its file."""
+        self.position.move_to(pts)
         if self._writer is None:
-            plan, clip = self._plan, self._storage.clip(pts)
             self._attempt = self._folder.new_attempt(segment)
             self._writer = SegmentWriter(
-                self._attempt, clip, plan.encoding, plan.width, plan.height
+                self._attempt,
+                self._storage.clip(pts),
+                self._plan.encoding,
+                self._plan.width,
+                self._plan.height,
             )
         self._writer.write(frame, self._storage.pts(pts))
         self._pts.append(pts)
 
     def conceal(self, pts: tuple[int, ...]) -> None:
-        """Remember frames which stand for corrupt ones."""
+        """Remember the pts of corrupt frames that were replaced, for the segment's record."""
         self._concealed += pts
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
-        """Close the segment's file and commit it."""
+        """Close the segment's file, commit it and return its record."""
         assert self._writer is not None
         assert self._attempt is not None
         self._writer.close()
@@ -58,7 +61,7 @@ class EncodeStage:
         return record
 
     def abandon(self) -> None:
-        """Close and delete a segment that will not be finished."""
+        """Close and delete the file of an unfinished segment, if one is open."""
         writer, attempt = self._writer, self._attempt
         self._reset()
         try:
@@ -69,5 +72,7 @@ class EncodeStage:
                 attempt.unlink(missing_ok=True)
 
     def _reset(self) -> None:
-        self._writer = self._attempt = None
-        self._pts, self._concealed = [], ()
+        self._writer = None
+        self._attempt = None
+        self._pts = []
+        self._concealed = ()

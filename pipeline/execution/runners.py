@@ -1,60 +1,84 @@
-"""Run the segments that are not committed yet: the choice of runner, and the one without Ray."""
+"""Choose the runner, and run a plan's missing segments in this process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deploy.protocol import Engine
+from deploy.protocol import Engine, EngineInfo
+from pipeline.execution.infer import Enhance, enhance_batch
 from pipeline.execution.task import plan_header, tasks_for
 from pipeline.execution.worker import SegmentWorker
 from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Reporter
 
-POLL = 0.25
-"""Seconds between looks at the progress."""
+PROGRESS_INTERVAL_SECONDS = 0.25
+Runner = Literal["inline", "ray"]
 
 
-def gpu_count(environment: Mapping[str, str] = os.environ) -> int:
-    """Return how many NVIDIA GPUs this process may use, without importing torch."""
+@dataclass(frozen=True)
+class ExecutionReport:
+    """How the segments of one input were run."""
+
+    runner: Runner
+    engine: EngineInfo
+    busy: dict[str, float]
+    """Busy seconds of each stage, summed over workers; empty if all segments were resumed."""
+
+
+def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
+    """Return the number of NVIDIA GPUs visible to this process, without importing torch."""
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+
     folder = Path("/proc/driver/nvidia/gpus")
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
-def choose_runner(asked: str, address: str | None) -> tuple[Literal["inline", "ray"], str]:
-    """Return the runner for `asked` (auto, inline, ray) and why it was taken."""
-    if asked in ("inline", "ray"):
-        return ("inline" if asked == "inline" else "ray"), "asked for"
+def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
+    """Return the runner for `requested` (auto, inline or ray), and the reason in words."""
+    if requested == "inline":
+        return "inline", "as requested"
+    if requested == "ray":
+        return "ray", "as requested"
+
     if address or os.environ.get("RAY_ADDRESS"):
-        return "ray", "a Ray address is known"
-    if (count := gpu_count()) > 1:
+        return "ray", "the address of a Ray cluster is set"
+    if (count := count_gpus()) > 1:
         return "ray", f"{count} GPUs"
     return "inline", "one device"
 
 
-def frames_committed(ledger: Ledger) -> int:
-    """Return how many frames lie in committed segments."""
+def count_committed_frames(ledger: Ledger) -> int:
+    """Return the number of frames in committed segments."""
     return sum(record.frames for record in ledger.records.values())
 
 
-def run_inline(ledger: Ledger, engine: Engine, progress: Reporter) -> dict[str, float]:
-    """Run the missing segments in this process; returns busy seconds by stage."""
+def run_inline(
+    ledger: Ledger, engine: Engine, progress: Reporter, *, enhance: Enhance = enhance_batch
+) -> ExecutionReport:
+    """Run the missing segments in this process.
+
+    Raises the StageError of the first segment that fails; committed segments stay committed.
+    """
     plan = ledger.plan
-    before = frames_committed(ledger)
-    with SegmentWorker(plan_header(plan), ledger.folder, engine) as worker:
+    before = count_committed_frames(ledger)
+
+    with SegmentWorker(plan_header(plan), ledger.folder, engine, enhance=enhance) as worker:
         segments = {
             worker.submit(task): task.segment.index
             for task in tasks_for(plan, ledger.pending_segments())
         }
         pending = set(segments)
         while pending:
-            done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
+            done, pending = wait(
+                pending, timeout=PROGRESS_INTERVAL_SECONDS, return_when=FIRST_COMPLETED
+            )
             failures = []
             for future in sorted(done, key=lambda future: segments[future]):
                 error = future.exception()
@@ -65,4 +89,5 @@ def run_inline(ledger: Ledger, engine: Engine, progress: Reporter) -> dict[str, 
             if failures:
                 raise failures[0]
             progress.update(before + worker.frames_done, worker.clock.seconds())
-        return worker.clock.seconds()
+
+        return ExecutionReport("inline", engine.info, worker.clock.seconds())

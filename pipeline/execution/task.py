@@ -1,7 +1,7 @@
-"""What happens to a segment: decode and pair, enhance, encode; each stage without its thread.
+"""What travels between the stages of a segment: its task, decoded batches and enhanced frames.
 
-`worker.py` joins them by queues. Only uint8 and uint16 frames pass between them: a 4K frame is
-25 MB so, and 100 MB in fp32.
+`worker.py` connects the stages by queues. Only uint8 and uint16 frames pass through them: a 4K
+frame has 25 MB as uint8, and would have 100 MB as float32.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pipeline.schema.reference_map import ReferenceMap
 
 @dataclass(frozen=True)
 class SegmentTask:
-    """A segment and the references chosen for its frames: all that travels to a worker."""
+    """A segment and the references chosen for its frames: all that a worker receives."""
 
     segment: Segment
     choices: ReferenceMap
 
 
 def plan_header(plan: Plan) -> Plan:
-    """Return the plan without its segments and map, which travel with the tasks instead.
+    """Return the plan without segments and reference map, which travel in the tasks.
 
-    Its paths are absolute: an actor's working directory is not the driver's.
+    Paths become absolute, because an actor has another working directory than the driver.
     """
     reference = plan.reference.model_copy(update={"clip": _absolute(plan.reference.clip)})
     return plan.model_copy(
@@ -51,38 +51,44 @@ def tasks_for(plan: Plan, indices: list[int]) -> list[SegmentTask]:
     """Return the tasks of the segments with these indices."""
     segments = {segment.index: segment for segment in plan.segments}
     ordered = plan.reference_map.in_order()
-    wanted = [segments[index] for index in indices]
-    return [SegmentTask(s, ordered.between(s.start_pts, s.end_pts)) for s in wanted]
+
+    tasks = []
+    for index in indices:
+        segment = segments[index]
+        choices = ordered.between(segment.start_pts, segment.end_pts)
+        tasks.append(SegmentTask(segment, choices))
+    return tasks
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Decoded frames on their way to the engine, in presentation order."""
+    """N decoded frames for the engine, in presentation order."""
 
     task: SegmentTask
     pts: list[int]
     lr: Pixels
     """uint8 or uint16 N x h x w x 3 RGB."""
     paired: list[int]
-    """Which of the N have a reference."""
+    """Positions of the M frames that have a reference."""
     ref: Pixels | None
-    """M x H x W x 3 RGB for the M paired frames; None when M = 0."""
+    """M x H x W x 3 RGB references of the paired frames; None if M = 0."""
     given: dict[int, Pixels]
-    """Which of the N are in the reference itself, and pass through: H x W x 3 RGB each."""
+    """H x W x 3 RGB frames that the reference itself provides, by position; they pass unchanged."""
     also: dict[int, list[Pixels]]
-    """Further references of paired frames, H x W x 3 RGB each, to be fused with the first."""
+    """Further H x W x 3 RGB references of paired frames, by position."""
     steps: dict[int, list[float]]
-    """How far each of their references is, the first one included, in grid steps."""
+    """Distances to all references of those frames, the first included, in grid steps."""
     alpha: dict[int, Plane]
-    """Transparency of the N, h x w each; empty where it is not kept."""
+    """h x w transparency of each frame, by position; empty if the output has none."""
     concealed: tuple[int, ...]
+    """LR pts of corrupt frames that were replaced."""
     last: bool
     """Whether the segment ends with this batch."""
 
 
 @dataclass(frozen=True)
 class Enhanced:
-    """SR frames on their way to the encoder, in presentation order."""
+    """SR frames for the encoder, in presentation order."""
 
     task: SegmentTask
     pts: list[int]
@@ -93,16 +99,18 @@ class Enhanced:
 
 
 class StagePosition:
-    """Where a stage is and since when, for its error messages and the watchdog."""
+    """The frame a stage works on and since when, for its error messages and the watchdog."""
 
     def __init__(self) -> None:
         self.pts: int | None = None
-        """LR pts of the frame being worked on."""
+        """LR pts of the current frame."""
         self.since = time.monotonic()
+        """When the work on it began, by the monotonic clock."""
 
-    def at(self, pts: int) -> None:
-        """Say that the stage has come to the frame at `pts`."""
-        self.pts, self.since = pts, time.monotonic()
+    def move_to(self, pts: int) -> None:
+        """Record that the stage starts the frame at `pts`."""
+        self.pts = pts
+        self.since = time.monotonic()
 
 
 class StageClock:
@@ -113,7 +121,7 @@ class StageClock:
         self._lock = threading.Lock()
 
     def add(self, stage: str, seconds: float) -> None:
-        """Count `seconds` of work for `stage`."""
+        """Add `seconds` of work to `stage`."""
         with self._lock:
             self._seconds[stage] += seconds
 

@@ -1,7 +1,8 @@
-"""The three stages of a segment joined by bounded queues: decode thread, infer, encode thread.
+"""A worker that runs segments through three threads: decode, infer and encode.
 
-An error travels down the queues in its place, so every segment before it is still committed.
-Every wait is bounded by the stop event: no stage can block another one for ever.
+Bounded queues connect the threads. An error travels down the queues in order, so that every
+segment before it is still committed. Every wait also watches the stop event, so that no stage can
+block another one for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from deploy.protocol import Engine
 from pipeline.errors import StageError, first_line
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
-from pipeline.execution.infer import enhance_batch
+from pipeline.execution.infer import Enhance, enhance_batch
 from pipeline.execution.task import Batch, Enhanced, SegmentTask, StageClock, StagePosition
 from pipeline.ledger.run_folder import RunFolder
 from pipeline.pixels import Pixels
@@ -29,96 +30,100 @@ from pipeline.schema.plan import Plan, SegmentRecord
 logger = logging.getLogger(__name__)
 
 THREAD_PREFIX = "pipeline-"
-DECODE_TIMEOUT = 120.0
-"""Seconds without a decoded frame after which the decoder is taken to hang (PyAV threads have)."""
-_POLL = 0.1
-_DEPTH = 2
-"""Batches in each queue: enough to overlap the stages, and 100 MB each for four 4K frames."""
+DECODE_TIMEOUT_SECONDS = 120.0  # without a frame: PyAV's threads have been seen to hang
+_POLL_SECONDS = 0.1
+_QUEUE_DEPTH = 2  # batches; enough to overlap the stages, and 100 MB each for four 4K frames
 
 Item = TypeVar("Item")
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the way a stage leaves its loop
-    """Tell a stage that the worker is stopping."""
+class Stopped(Exception):  # noqa: N818 - not an error: it ends a stage's loop
+    """Raised in a stage when the worker is stopping."""
 
 
 class Channel(Generic[Item]):
-    """A bounded queue whose two ends give up when the worker stops."""
+    """A bounded queue whose `put` and `get` end when the worker stops."""
 
     def __init__(self, depth: int, stop: threading.Event) -> None:
         self._queue: queue.Queue[Item] = queue.Queue(depth)
         self._stop = stop
 
     def put(self, item: Item) -> None:
-        """Append `item`, waiting for room; raises Stopped."""
+        """Append `item`, and wait while the queue is full; raise Stopped when the worker stops."""
         while not self._stop.is_set():
             try:
-                return self._queue.put(item, timeout=_POLL)
+                return self._queue.put(item, timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
         raise Stopped
 
-    def get(self, idle: Callable[[], None] | None = None) -> Item:
-        """Take the next item, calling `idle` now and then while there is none; raises Stopped."""
+    def get(self, while_waiting: Callable[[], None] | None = None) -> Item:
+        """Return the next item; raise Stopped when the worker stops.
+
+        While the queue is empty, `while_waiting` is called about ten times a second.
+        """
         while not self._stop.is_set():
             try:
-                return self._queue.get(timeout=_POLL)
+                return self._queue.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                if idle is not None:
-                    idle()
+                if while_waiting is not None:
+                    while_waiting()
         raise Stopped
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A segment that a stage could not do; takes the place of its remaining frames."""
+    """A segment that failed in a stage; it replaces the segment's remaining batches."""
 
     task: SegmentTask
     error: StageError
 
 
-def stage_error(
-    stage: str, task: SegmentTask, where: StagePosition, error: Exception
+def wrap_error(
+    stage: str, task: SegmentTask, position: StagePosition, error: Exception
 ) -> StageError:
-    """Return `error` as one line which names the stage, the segment and the LR pts."""
-    place = f"segment {task.segment.index}, LR pts {where.pts}"
+    """Return a StageError of one line that names the stage, the segment and the LR pts."""
+    place = f"segment {task.segment.index}, LR pts {position.pts}"
     wrapped = StageError(f"{stage}: {place}: {first_line(error)}")
     wrapped.__cause__ = error
     return wrapped
 
 
 class Decoder(Protocol):
-    """What `DecodeStage` does, here or elsewhere."""
+    """The interface of `DecodeStage`, in this process or in another one."""
 
-    where: StagePosition
+    position: StagePosition
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
         """Yield the segment's frames with their references."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release files and processes."""
 
 
 class Encoder(Protocol):
-    """What `EncodeStage` does, here or elsewhere."""
+    """The interface of `EncodeStage`, in this process or in another one."""
 
-    where: StagePosition
+    position: StagePosition
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
         """Encode one frame."""
 
     def conceal(self, pts: tuple[int, ...]) -> None:
-        """Remember frames which stand for corrupt ones."""
+        """Remember the pts of corrupt frames that were replaced."""
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
-        """Commit the segment."""
+        """Commit the segment and return its record."""
 
     def abandon(self) -> None:
-        """Delete a segment that will not be finished."""
+        """Delete the file of an unfinished segment."""
 
 
 class SegmentWorker:
-    """Do segments one after the other, the next one's decoding beside the last one's encoding."""
+    """Runs segments in order; one is decoded while those before it are enhanced and encoded.
+
+    `stages` and `enhance` replace the decoder, the encoder and the network's step.
+    """
 
     def __init__(
         self,
@@ -126,8 +131,9 @@ class SegmentWorker:
         folder: RunFolder,
         engine: Engine,
         *,
-        decode_timeout: float = DECODE_TIMEOUT,
+        decode_timeout: float = DECODE_TIMEOUT_SECONDS,
         stages: tuple[Decoder, Encoder] | None = None,
+        enhance: Enhance = enhance_batch,
     ) -> None:
         self.clock = StageClock()
         self.frames_done = 0
@@ -135,21 +141,30 @@ class SegmentWorker:
         self.folder = folder
         self._plan = plan
         self._engine = engine
+        self._enhance = enhance
         self._decode_timeout = decode_timeout
+
         self._stop = threading.Event()
         self._futures: dict[int, Future[SegmentRecord]] = {}
         self._broken: StageError | None = None
         self._lock = threading.Lock()
+
         self._tasks: queue.SimpleQueue[SegmentTask | None] = queue.SimpleQueue()
-        self._decoded: Channel[Batch | Failure] = Channel(_DEPTH, self._stop)
-        self._enhanced: Channel[Enhanced | Failure] = Channel(_DEPTH, self._stop)
+        self._decoded: Channel[Batch | Failure] = Channel(_QUEUE_DEPTH, self._stop)
+        self._enhanced: Channel[Enhanced | Failure] = Channel(_QUEUE_DEPTH, self._stop)
+
         self._decoder, self._encoder = stages or (
             DecodeStage(plan, borrow=engine.info.borrows),
             EncodeStage(plan, folder),
         )
-        self._infer_at = StagePosition()
+        self._infer_position = StagePosition()
         self._decoding: SegmentTask | None = None
-        loops = {"decode": self._decode, "infer": self._infer, "encode": self._encode}
+
+        loops = {
+            "decode": self._decode_loop,
+            "infer": self._infer_loop,
+            "encode": self._encode_loop,
+        }
         self._threads = [
             threading.Thread(target=loop, name=f"{THREAD_PREFIX}{name}", daemon=True)
             for name, loop in loops.items()
@@ -159,11 +174,11 @@ class SegmentWorker:
 
     @property
     def broken(self) -> bool:
-        """Return whether a stage hangs, so that no segment will be done any more."""
+        """Return whether a stage hangs, so that the worker finishes no more segments."""
         return self._broken is not None
 
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:
-        """Queue a segment; the future gives its record when it is committed, or a StageError."""
+        """Queue a segment; the future yields its record once committed, or raises a StageError."""
         future: Future[SegmentRecord] = Future()
         with self._lock:
             if self._broken is not None or self._stop.is_set():
@@ -174,16 +189,19 @@ class SegmentWorker:
         return future
 
     def stop(self, timeout: float = 2.0) -> bool:
-        """Stop the stages and cancel what is not committed; False if a thread still runs.
+        """Stop the stages and cancel uncommitted segments; return False if a thread still runs.
 
-        Waits at most `timeout` seconds: native code (a frame in the network) cannot be interrupted.
+        Waits at most `timeout` seconds, because native code (a frame in the network) cannot be
+        interrupted.
         """
         self._stop.set()
         self._tasks.put(None)
+
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+
         with self._lock:
             for future in self._futures.values():
                 future.cancel()
@@ -196,10 +214,10 @@ class SegmentWorker:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _settle(self, task: SegmentTask, outcome: SegmentRecord | StageError) -> None:
+    def _resolve(self, task: SegmentTask, outcome: SegmentRecord | StageError) -> None:
         with self._lock:
             future = self._futures.pop(task.segment.index, None)
-        if future is None:  # stopped meanwhile
+        if future is None:  # the worker was stopped
             return
         if isinstance(outcome, StageError):
             future.set_exception(outcome)
@@ -214,10 +232,10 @@ class SegmentWorker:
         for future in futures:
             future.set_exception(error)
 
-    def _decode(self) -> None:
+    def _decode_loop(self) -> None:
         try:
             while (task := self._tasks.get()) is not None and not self._stop.is_set():
-                self._decoder.where.at(task.segment.start_pts)
+                self._decoder.position.move_to(task.segment.start_pts)
                 self._decoding = task
                 try:
                     self._decode_segment(task)
@@ -225,7 +243,7 @@ class SegmentWorker:
                     return
                 except Exception as error:
                     logger.debug("decode failed", exc_info=True)
-                    failed = stage_error("decode", task, self._decoder.where, error)
+                    failed = wrap_error("decode", task, self._decoder.position, error)
                     self._decoded.put(Failure(task, failed))
                 self._decoding = None
         except Stopped:
@@ -241,50 +259,56 @@ class SegmentWorker:
                 self.clock.add("decode", time.perf_counter() - start)
                 if batch is None:
                     return
+
                 self._decoded.put(batch)
                 if batch.last:
                     return
-                # the time spent waiting for room is not the decoder's
-                self._decoder.where.since = time.monotonic()
+                # waiting for a full queue does not count as a hanging decoder
+                self._decoder.position.since = time.monotonic()
 
-    def _watch_decoder(self) -> None:
-        task, where = self._decoding, self._decoder.where
-        if task is None or time.monotonic() - where.since < self._decode_timeout:
+    def _check_decoder(self) -> None:
+        """Fail all segments and stop if the decoder has delivered no frame for too long."""
+        task, position = self._decoding, self._decoder.position
+        if task is None or time.monotonic() - position.since < self._decode_timeout:
             return
         hung = StageError(f"no frame for {self._decode_timeout:g} s; the decoder hangs")
-        self._fail_all(stage_error("decode", task, where, hung))
+        self._fail_all(wrap_error("decode", task, position, hung))
         self._stop.set()
 
-    def _infer(self) -> None:
+    def _infer_loop(self) -> None:
         failed: SegmentTask | None = None
         try:
             while True:
-                item = self._decoded.get(self._watch_decoder)
+                item = self._decoded.get(self._check_decoder)
                 if isinstance(item, Failure):
                     self._enhanced.put(item)
-                elif item.task is not failed:
-                    try:
-                        self._infer_at.at(item.pts[0])
-                        start = time.perf_counter()
-                        enhanced = enhance_batch(self._plan, self._engine, item)
-                        self.clock.add("infer", time.perf_counter() - start)
-                    except Exception as error:
-                        logger.debug("infer failed", exc_info=True)
-                        failed = item.task
-                        wrapped = stage_error("infer", item.task, self._infer_at, error)
-                        self._enhanced.put(Failure(item.task, wrapped))
-                    else:
-                        self._enhanced.put(enhanced)
+                    continue
+                if item.task is failed:
+                    continue
+
+                try:
+                    self._infer_position.move_to(item.pts[0])
+                    start = time.perf_counter()
+                    enhanced = self._enhance(self._plan, self._engine, item)
+                    self.clock.add("infer", time.perf_counter() - start)
+                except Exception as error:
+                    logger.debug("infer failed", exc_info=True)
+                    failed = item.task
+                    wrapped = wrap_error("infer", item.task, self._infer_position, error)
+                    self._enhanced.put(Failure(item.task, wrapped))
+                else:
+                    self._enhanced.put(enhanced)
         except Stopped:
             return
 
-    def _encode(self) -> None:
+    def _encode_loop(self) -> None:
         failed: SegmentTask | None = None
         try:
             while True:
                 item = self._enhanced.get()
                 if item.task is failed:
                     continue
+
                 try:
                     if isinstance(item, Failure):
                         raise item.error
@@ -294,14 +318,13 @@ class SegmentWorker:
                 except Exception as error:
                     logger.debug("segment %d failed", item.task.segment.index, exc_info=True)
                     failed = item.task
-                    # the first error counts: abandoning a broken file may well fail once more
-                    wrapped = (
-                        item.error
-                        if isinstance(item, Failure)
-                        else stage_error("encode", item.task, self._encoder.where, error)
-                    )
+                    if isinstance(item, Failure):
+                        wrapped = item.error
+                    else:
+                        wrapped = wrap_error("encode", item.task, self._encoder.position, error)
+                    # report the first error: deleting a broken file may well fail, too
                     self._abandon()
-                    self._settle(item.task, wrapped)
+                    self._resolve(item.task, wrapped)
         except Stopped:
             self._abandon()
 
@@ -314,14 +337,15 @@ class SegmentWorker:
             self._encoder.write(frame, pts, item.task.segment.index)
             self.clock.add("encode", time.perf_counter() - start)
             self.frames_done += 1
+
         if item.last:
             start = time.perf_counter()
             record = self._encoder.finish(item.task)
             self.clock.add("encode", time.perf_counter() - start)
-            self._settle(item.task, record)
+            self._resolve(item.task, record)
 
     def _abandon(self) -> None:
         try:
             self._encoder.abandon()
         except Exception:
-            logger.warning("could not remove an unfinished segment", exc_info=True)
+            logger.warning("could not delete an unfinished segment", exc_info=True)

@@ -11,7 +11,7 @@ from pipeline.ledger.run_folder import find_stored_plan
 from pipeline.schema.plan import Plan
 
 
-def settle(plan: Plan) -> Plan:
+def pin_plan(plan: Plan) -> Plan:
     """Return the plan with everything fixed that decides bits but depends on machine and moment.
 
     These are the weights, and the engine's CPU threads, which are the same for every worker.

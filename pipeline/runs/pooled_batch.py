@@ -1,7 +1,7 @@
-"""Many inputs over one pool of actors: small ones fill the gaps that large ones leave.
+"""A batch on one pool of Ray actors: segments of small inputs fill the gaps that large ones leave.
 
-Planning, joining and publishing are done here, between two looks at the pool; every actor has two
-segments to go on with meanwhile.
+The driver plans, joins and publishes between two steps of the pool. Meanwhile every actor has two
+segments to work on.
 """
 
 from __future__ import annotations
@@ -9,157 +9,154 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.assembly.finish import finish
 from pipeline.errors import Interrupted, OutputExistsError, PipelineError
-from pipeline.execution.cluster.actor import Setup
-from pipeline.execution.cluster.demand import demand_for
+from pipeline.execution.cluster.actor import SegmentActor, make_setup
+from pipeline.execution.cluster.actor_request import request_actors
 from pipeline.execution.cluster.pool import RayPool
-from pipeline.execution.runners import frames_committed
-from pipeline.execution.task import plan_header
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Reporter
-from pipeline.runs.batch import BatchResult, Entry, ItemResult, failure, success
-from pipeline.runs.batch import conclude as sums
-from pipeline.runs.run import already_done, conclude, idle, prepare, tell
+from pipeline.runs.batch import batch_result, failed_item, finished_item
+from pipeline.runs.conductor import OpenRun, close_run, open_run, recover_result, resumed_report
+from pipeline.runs.manifest import Entry
+from pipeline.runs.parts import RunParts
+from pipeline.runs.result import BatchResult, ItemResult
 from pipeline.schema.settings import RunSettings
 
 
 @dataclass
-class _Open:
-    """An input whose segments are being done."""
+class _OpenItem:
+    """An input whose segments are under way."""
 
     entry: Entry
-    settings: RunSettings
-    ledger: Ledger
-    before: int
-    start: float
+    run: OpenRun
 
 
 class PooledBatch:
-    """Inputs waiting, open and ended; the cluster must be connected."""
+    """The waiting, open and ended inputs of a batch; the cluster must be connected.
+
+    `settings` holds the options that all inputs share.
+    """
 
     def __init__(
-        self, items: Iterable[Entry], settings: RunSettings, progress: Reporter, stop: Interrupts
+        self,
+        entries: Iterable[Entry],
+        settings: RunSettings,
+        progress: Reporter,
+        interrupts: Interrupts,
+        parts: RunParts,
     ) -> None:
-        self._items = tuple(items)
-        self._waiting = deque(enumerate(self._items))
-        self._common = settings
+        self._entries = tuple(entries)
+        self._waiting = deque(enumerate(self._entries))
+        self._settings = settings
         self._progress = progress
-        self._interrupts = stop
+        self._interrupts = interrupts
+        self._parts = parts
         self._pool: RayPool | None = None
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, _OpenItem] = {}
         self._results: dict[int, ItemResult] = {}
 
     def run(self) -> tuple[list[ItemResult], Interrupted | None]:
-        """Run all; errors of one do not stop the others, a signal does."""
+        """Run all inputs; a failed input does not stop the others, but a signal does."""
         interrupted: Interrupted | None = None
         try:
             while self._waiting or self._open:
-                self._fill()
+                self._start_waiting()
                 if self._open and self._pool is not None:
                     for job, error in self._pool.step():
                         self._end(job, error)
         except KeyboardInterrupt:
             interrupted = Interrupted("interrupted; run the same command again to resume")
-            self._give_up(str(interrupted))
-        except PipelineError as error:  # the pool's, not an input's
-            self._give_up(str(error))
+            self._skip_remaining(str(interrupted))
+        except PipelineError as error:  # of the pool, not of an input
+            self._skip_remaining(str(error))
         finally:
             if self._pool is not None:
                 self._pool.stop()
-            for opened in self._open.values():
-                opened.ledger.__exit__(None, None, None)
-        return [self._results[i] for i in range(len(self._items))], interrupted
+            for item in self._open.values():
+                item.run.close()
+        return [self._results[i] for i in range(len(self._entries))], interrupted
 
-    def _fill(self) -> None:
-        while self._waiting and (self._pool is None or self._pool.hungry()):
+    def _start_waiting(self) -> None:
+        """Start inputs until the pool has enough segments."""
+        while self._waiting and (self._pool is None or self._pool.has_room()):
             number, entry = self._waiting.popleft()
             if entry.settings is None:
-                self._results[number] = failure(entry, entry.error, "failed")
+                self._results[number] = failed_item(entry, entry.error, "failed")
                 continue
-            self._progress.note(f"[{number + 1}/{len(self._items)}] {entry.settings.input}")
+
+            self._progress.note(f"[{number + 1}/{len(self._entries)}] {entry.settings.input}")
             try:
                 self._start(number, entry, entry.settings)
             except PipelineError as error:
                 self._fail(number, entry, error)
 
     def _start(self, number: int, entry: Entry, settings: RunSettings) -> None:
-        start = time.monotonic()
+        """Open an input and add it to the pool, or end it if all its segments are committed."""
+        job = str(number)
         try:
-            plan = prepare(settings, self._progress)
+            opened = open_run(settings, self._progress, self._parts, runner="ray")
         except OutputExistsError:
-            self._results[number] = success(entry, already_done(settings, start))
+            self._results[number] = finished_item(entry, recover_result(settings))
             return
-        ledger = Ledger(plan).__enter__()
-        tell(ledger, self._progress)
-        opened = _Open(entry, settings, ledger, frames_committed(ledger), start)
-        self._open[str(number)] = opened
-        if not ledger.pending_segments():
-            self._end(str(number), None)
+
+        self._open[job] = _OpenItem(entry, opened)
+        if not opened.ledger.pending_segments():
+            self._end(job, None)
             return
-        setup = Setup(
-            plan_header(plan),
-            ledger.folder,
-            plan.engine,
-            plan.model,
-            plan.threads,
-            settings.placement,
-        )
+
         if self._pool is None:
-            common = self._common
-            demand = demand_for(setup, common.workers, common.accelerator)
-            self._pool = RayPool(demand, self._progress)
-        self._pool.add(str(number), ledger, setup)
+            shared = self._settings
+            request = request_actors(opened.plan.engine, shared.workers, shared.accelerator)
+            actor = self._parts.actor or SegmentActor
+            self._pool = RayPool(request, self._progress, actor=actor)
+        self._pool.add(job, opened.ledger, make_setup(opened.ledger, settings.placement))
 
     def _end(self, job: str, error: PipelineError | None) -> None:
-        opened = self._open.pop(job)
-        number, ledger = int(job), opened.ledger
-        if self._pool is not None:
-            self._pool.close(job)
+        """Publish an input whose segments are committed, or record why it failed."""
+        item = self._open.pop(job)
+        number = int(job)
         try:
-            with ExitStack() as stack:
-                stack.push(ledger)  # it has been entered already
+            with item.run as opened:
+                report = self._pool.close(job) if self._pool is not None else None
                 if error is not None:
                     raise error
-                reference_map = finish(ledger, self._interrupts, force=opened.settings.force)
-            engine = self._pool.engine if self._pool is not None else None
-            info = engine or idle(ledger.plan)
-            given: dict[str, Any] = {"before": opened.before, "start": opened.start}
-            result = conclude(opened.settings, ledger, info, reference_map, **given)
-            self._results[number] = success(opened.entry, result)
-        except PipelineError as failed:
-            self._fail(number, opened.entry, failed)
+                report = report or resumed_report(opened.plan, "ray")
+                result = close_run(opened, report, self._progress, self._interrupts, self._parts)
+            self._results[number] = finished_item(item.entry, result)
+        except PipelineError as failure:
+            self._fail(number, item.entry, failure)
         except KeyboardInterrupt:
-            self._results[number] = failure(opened.entry, "interrupted", "not run")
+            self._results[number] = failed_item(item.entry, "interrupted", "not run")
             raise
 
     def _fail(self, number: int, entry: Entry, error: PipelineError) -> None:
-        self._results[number] = failure(entry, str(error), "failed")
+        self._results[number] = failed_item(entry, str(error), "failed")
         self._progress.note(f"failed: {' '.join(str(error).split())}")
 
-    def _give_up(self, why: str) -> None:
-        for number, entry in enumerate(self._items):
+    def _skip_remaining(self, reason: str) -> None:
+        for number, entry in enumerate(self._entries):
             if number not in self._results:
-                self._results[number] = failure(entry, why, "not run")
+                self._results[number] = failed_item(entry, reason, "not run")
 
 
 def run_pooled(
-    items: Iterable[Entry], settings: RunSettings, progress: Reporter, failed_list: str
+    entries: Iterable[Entry],
+    settings: RunSettings,
+    progress: Reporter,
+    failed_list: str,
+    parts: RunParts | None = None,
 ) -> tuple[BatchResult, Interrupted | None]:
-    """Run all inputs on the cluster which `settings` (the common ones) name."""
+    """Run all inputs on one Ray cluster, which `settings`, shared by all inputs, choose."""
     from pipeline.execution.cluster.connection import cluster
 
     start = time.monotonic()
-    items = tuple(items)
+    entries = tuple(entries)
     with (
         Interrupts() as interrupts,
         cluster(settings.address, interrupts, workers=settings.workers),
     ):
-        results, stopped = PooledBatch(items, settings, progress, interrupts).run()
-    again = [i.given for i, r in zip(items, results, strict=True) if r.status != "done"]
-    return sums(results, again, failed_list, start), stopped
+        batch = PooledBatch(entries, settings, progress, interrupts, parts or RunParts())
+        results, interrupted = batch.run()
+    return batch_result(entries, results, failed_list, start), interrupted

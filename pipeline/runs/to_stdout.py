@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from pipeline.errors import InputError, StageError
 from pipeline.media.pictures.stills import SUFFIXES
-from pipeline.runs.run import RunResult
+from pipeline.runs.result import RunResult
 from pipeline.schema.settings import RunSettings
 
 STDOUT = "-"

@@ -26,7 +26,7 @@ from pipeline.tools.compare import draw_label
 from pipeline.tools.degrade import degrade
 
 if TYPE_CHECKING:
-    from pipeline.runs.run import RunResult
+    from pipeline.runs.result import RunResult
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "monster.mp4"
 SCALE = 4

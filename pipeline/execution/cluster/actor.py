@@ -1,4 +1,4 @@
-"""What runs inside a Ray actor: an engine, and a SegmentWorker for every input it works on."""
+"""The Ray actor that runs segments: an engine, and a SegmentWorker for each input."""
 
 from __future__ import annotations
 
@@ -14,43 +14,57 @@ import ray
 from deploy.protocol import Engine, EngineError, EngineInfo
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.execution.cluster.metrics import ActorMetrics
-from pipeline.execution.task import SegmentTask
+from pipeline.execution.task import SegmentTask, plan_header
 from pipeline.execution.worker import SegmentWorker
+from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import RunFolder, local_run_folder
 from pipeline.pixels import Pixels
 from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
-ACCELERATOR = "ray.io/accelerator-type"
-"""Ray's own label of a node's GPU type, for example H100."""
+ACCELERATOR_LABEL = "ray.io/accelerator-type"  # Ray's label of a node's GPU type, such as H100
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What an actor needs before an input's first segment; no reference map and no pixels."""
+class WorkerSetup:
+    """Everything an actor needs before an input's first segment: no reference map, no pixels."""
 
     plan: Plan
+    """The plan without its segments and reference map."""
     folder: RunFolder
-    engine: str
-    model: str
-    threads: int | None
     placement: str = "fused"
-    """split: decode and encode in CPU actors of their own."""
+    """`split` runs decode and encode in CPU actors of their own."""
+
+
+def make_setup(ledger: Ledger, placement: str = "fused") -> WorkerSetup:
+    """Return the setup of actors that run the ledger's segments."""
+    return WorkerSetup(plan_header(ledger.plan), ledger.folder, placement)
 
 
 @dataclass(frozen=True)
-class About:
-    """Where an actor runs."""
+class ActorPlacement:
+    """The node and process in which an actor runs."""
 
     node: str
     host: str
     kind: str
-    """GPU type, "" for a CPU."""
+    """GPU type; "" for a CPU."""
     pid: int
 
 
-class OneAtATime:
-    """An engine that several inputs' workers share."""
+@dataclass(frozen=True)
+class InputStatus:
+    """Progress of one actor with one input."""
+
+    frames: int
+    """Frames encoded, including those of uncommitted segments."""
+    busy: dict[str, float]
+    """Busy seconds by stage."""
+    engine: EngineInfo
+
+
+class SharedEngine:
+    """An engine for the workers of several inputs, which call it one at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self.info = engine.info
@@ -58,52 +72,76 @@ class OneAtATime:
         self._lock = threading.Lock()
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return `Engine.enhance` as soon as no other input is in it."""
+        """Return `Engine.enhance` once no other worker is calling it."""
         with self._lock:
             return self._engine.enhance(lr, ref)
 
 
 class SegmentActor:
-    """Own engine and workers; errors are answers, because Ray wraps raised ones."""
+    """Owns engines and workers. Methods return PipelineErrors, because Ray wraps raised ones.
+
+    Subclasses may override `load_engine` and `make_worker`.
+    """
 
     def __init__(self) -> None:
         self._engines: dict[tuple[str, str, int | None], Engine] = {}
         self._workers: dict[str, SegmentWorker] = {}
+        self._engine_infos: dict[str, EngineInfo] = {}
         self._frames_of_closed = 0
         self._busy_of_closed: dict[str, float] = {}
         self._metrics = ActorMetrics()
         self._lock = threading.Lock()
 
+    def load_engine(self, plan: Plan) -> Engine:
+        """Load the plan's engine; raises EngineError."""
+        from deploy.load import load_engine  # imports torch, which the driver does not need
+
+        return load_engine(plan.engine, model=plan.model, threads=plan.threads)
+
+    def make_worker(self, setup: WorkerSetup, engine: Engine) -> SegmentWorker:
+        """Return a worker for an input, with its stages here or in actors of their own."""
+        folder = local_run_folder(setup.folder)
+        if setup.placement != "split":
+            return SegmentWorker(fetch_recordings(setup.plan), folder, engine)
+
+        from pipeline.execution.cluster.split import RemoteDecode, RemoteEncode
+
+        decode = RemoteDecode(setup.plan, borrow=engine.info.borrows)
+        encode = RemoteEncode(setup.plan, setup.folder)
+        return SegmentWorker(setup.plan, folder, engine, stages=(decode, encode))
+
     @ray.method(concurrency_group="control")
-    def about(self) -> About:
-        """Say where this actor was placed."""
+    def locate(self) -> ActorPlacement:
+        """Return where Ray placed this actor."""
         context = ray.get_runtime_context()
         labels = context.get_node_labels()
-        kind = str(labels.get(ACCELERATOR, "")) if ray.get_gpu_ids() else ""
-        return About(context.get_node_id(), socket.gethostname(), kind, os.getpid())
+        kind = str(labels.get(ACCELERATOR_LABEL, "")) if ray.get_gpu_ids() else ""
+        return ActorPlacement(context.get_node_id(), socket.gethostname(), kind, os.getpid())
 
     @ray.method(concurrency_group="work")
-    def prepare(self, setup: Setup) -> EngineInfo | PipelineError:
-        """Load the engine, which may take minutes where it has to be built first."""
+    def prepare(self, setup: WorkerSetup) -> EngineInfo | PipelineError:
+        """Load the engine; this takes minutes if it has to be built first."""
         try:
             with self._lock:
-                return self._engine(setup).info
+                return self._shared_engine(setup.plan).info
         except EngineError as error:
             return InputError(str(error))
 
     @ray.method(concurrency_group="work")
-    def run(self, job: str, setup: Setup, task: SegmentTask) -> SegmentRecord | PipelineError:
-        """Do one segment of an input; two calls at once overlap in its worker."""
+    def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
+        """Run one segment of an input; concurrent calls overlap in the input's worker."""
         worker: SegmentWorker | None = None
         try:
             with self._lock:
                 if job not in self._workers:
-                    engine = self._engine(setup)
-                    self._workers[job] = _worker(setup, engine)
+                    engine = self._shared_engine(setup.plan)
+                    self._engine_infos[job] = engine.info
+                    self._workers[job] = self.make_worker(setup, engine)
                 worker = self._workers[job]
+
             record = worker.submit(task).result()
             file = worker.folder.segment_path(record)
-            self._metrics.committed(file.stat().st_size if file.exists() else 0)
+            self._metrics.count_commit(file.stat().st_size if file.exists() else 0)
             if setup.folder.mirror:
                 worker.folder.remove_local_copy(task.segment.index)
             return record
@@ -120,50 +158,44 @@ class SegmentActor:
             return answer
 
     @ray.method(concurrency_group="control")
-    def status(self) -> tuple[dict[str, int], dict[str, float]]:
-        """Return frames encoded by open input, and busy seconds by stage of all."""
+    def status(self) -> dict[str, InputStatus]:
+        """Return the progress with every open input."""
+        status = {}
+        frames = self._frames_of_closed
         busy = dict(self._busy_of_closed)
-        frames = {}
+
         for job, worker in list(self._workers.items()):
-            frames[job] = worker.frames_done
-            for stage, seconds in worker.clock.seconds().items():
-                busy[stage] = busy.get(stage, 0.0) + seconds
-        self._metrics.tell(self._frames_of_closed + sum(frames.values()), busy)
-        return frames, busy
+            seconds = worker.clock.seconds()
+            status[job] = InputStatus(worker.frames_done, seconds, self._engine_infos[job])
+            frames += worker.frames_done
+            _add_seconds(busy, seconds)
+
+        self._metrics.report(frames, busy)
+        return status
 
     @ray.method(concurrency_group="control")
     def close(self, job: str) -> None:
-        """Stop what still runs of an input which has ended."""
+        """Stop the worker of an input that has ended."""
         with self._lock:
             worker = self._workers.pop(job, None)
         if worker is not None:
             worker.stop(timeout=1.0)
             self._frames_of_closed += worker.frames_done
-            for stage, seconds in worker.clock.seconds().items():
-                self._busy_of_closed[stage] = self._busy_of_closed.get(stage, 0.0) + seconds
+            _add_seconds(self._busy_of_closed, worker.clock.seconds())
 
     @ray.method(concurrency_group="control")
     def stop(self) -> None:
-        """Stop the stages; the driver kills the actor afterwards."""
+        """Stop all workers; the driver kills the actor afterwards."""
         for worker in list(self._workers.values()):
             worker.stop(timeout=1.0)
 
-    def _engine(self, setup: Setup) -> Engine:
-        from deploy.load import load_engine  # imports torch, which the driver does not need
-
-        key = setup.engine, setup.model, setup.threads
+    def _shared_engine(self, plan: Plan) -> Engine:
+        key = plan.engine, plan.model, plan.threads
         if key not in self._engines:
-            loaded = load_engine(setup.engine, model=setup.model, threads=setup.threads)
-            self._engines[key] = OneAtATime(loaded)
+            self._engines[key] = SharedEngine(self.load_engine(plan))
         return self._engines[key]
 
 
-def _worker(setup: Setup, engine: Engine) -> SegmentWorker:
-    folder = local_run_folder(setup.folder)
-    if setup.placement != "split":
-        return SegmentWorker(fetch_recordings(setup.plan), folder, engine)
-    from pipeline.execution.cluster.split import RemoteDecode, RemoteEncode
-
-    decode = RemoteDecode(setup.plan, borrow=engine.info.borrows)
-    encode = RemoteEncode(setup.plan, setup.folder)
-    return SegmentWorker(setup.plan, folder, engine, stages=(decode, encode))
+def _add_seconds(total: dict[str, float], more: dict[str, float]) -> None:
+    for stage, seconds in more.items():
+        total[stage] = total.get(stage, 0.0) + seconds

@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster, or start a small one on this machine and end it again."""
+"""Connect to a Ray cluster, or start one on this machine for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from pipeline.interrupt import Interrupts
 
 logger = logging.getLogger(__name__)
 
-_OBJECT_STORE = 100 * 2**20
-"""Bytes: only descriptors travel; by default Ray would take 30 % of the memory."""
+# Only descriptors travel through the object store. By default Ray reserves 30 % of the memory.
+_OBJECT_STORE_BYTES = 100 * 2**20
 
 
 @contextmanager
 def cluster(
     address: str | None, interrupts: Interrupts, *, workers: int | None = None, log: bool = False
 ) -> Iterator[None]:
-    """Be connected to `address` (or RAY_ADDRESS), else to a local cluster of our own.
+    """Connect to the cluster at `address` or RAY_ADDRESS, else start one on this machine.
 
-    With `log`, what the actors say on stderr is said here too. A connection that exists already
-    is used and left alone.
+    `log` forwards the actors' output to stderr. An existing connection is used and stays open.
+    Raises InputError if the cluster cannot be reached, and PipelineError if Ray does not start.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # keep CUDA visible as it is in actors without a GPU; also Ray's announced default
+    # leave CUDA_VISIBLE_DEVICES alone in actors without a GPU, as future versions of Ray will
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray reads these on its import: set later, they would lock this process out of its own cluster
+
+    # Ray reads these when it is imported; set later, they lock this process out of its own cluster
     if not address and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
@@ -42,11 +43,12 @@ def cluster(
     if ray.is_initialized():
         yield
         return
-    # Ray prints what raylets say on stdout, which is for the result alone
+
+    # Ray prints the raylets' messages on stdout, which is reserved for the result
     with redirect_stdout(_Log()):
         try:
             _connect(address, workers, log)
-            # ray.init puts its own SIGTERM handler over ours
+            # ray.init replaces our SIGTERM handler by its own
             interrupts.install()
             yield
         finally:
@@ -54,10 +56,10 @@ def cluster(
 
 
 class _Log(io.TextIOBase):
-    """A stream whose lines become log lines."""
+    """A stream that passes its text to the log."""
 
     def write(self, text: str) -> int:
-        """Log what is more than white space."""
+        """Log `text` unless it is blank."""
         if text.strip():
             logger.debug("ray: %s", text.strip())
         return len(text)
@@ -74,15 +76,15 @@ def _connect(address: str | None, workers: int | None, log: bool = False) -> Non
                 address="local",
                 num_cpus=max(workers or 1, os.cpu_count() or 1),
                 include_dashboard=False,
-                object_store_memory=_OBJECT_STORE,
+                object_store_memory=_OBJECT_STORE_BYTES,
                 log_to_driver=log,
                 logging_level=logging.ERROR,
             )
     except SystemExit:
-        # Ray's own handler, which is there before ours is put back
+        # a signal reached Ray's own handler before ours was restored
         raise KeyboardInterrupt from None
     except Exception as error:
-        # where a node does not start in time Ray raises a bare Exception
+        # Ray raises a bare Exception for a node that does not start in time
         known = isinstance(error, (ConnectionError, ValueError, RuntimeError))
         if not known and type(error) is not Exception:
             raise

@@ -1,4 +1,4 @@
-"""Make engines on a Ray cluster, once for each kind of GPU (or processor) that it has."""
+"""Build engines on a Ray cluster, once for each kind of GPU, or for the CPU."""
 
 from __future__ import annotations
 
@@ -6,69 +6,72 @@ from typing import Any, NamedTuple
 
 from deploy.protocol import EngineError, EngineInfo
 from pipeline.errors import PipelineError
-from pipeline.execution.cluster.actor import ACCELERATOR
+from pipeline.execution.cluster.actor import ACCELERATOR_LABEL
 from pipeline.execution.cluster.connection import cluster
 from pipeline.interrupt import Interrupts
 
-TIMEOUT = 3600.0
-"""Seconds for one kind; a busy node may have to finish its work first."""
+BUILD_TIMEOUT_SECONDS = 3600.0  # for one kind; a busy node finishes its other work first
 
 
-class Built(NamedTuple):
-    """What `auto` is on one kind of node."""
+class BuiltEngine(NamedTuple):
+    """The engine that `auto` chose on one kind of node."""
 
     kind: str
     """GPU type as Ray labels it, or cpu."""
     host: str
     nodes: int
-    """How many are of this kind; those without a shared PIPELINE_CACHE build for themselves."""
+    """Number of nodes of this kind; those that do not share PIPELINE_CACHE build their own."""
     info: EngineInfo | str
-    """Or why there is none."""
+    """The engine, or the reason why there is none."""
 
 
-def representatives(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return living nodes by kind; nodes without a GPU count only where no node has one."""
+def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return living nodes by kind; nodes without a GPU count only if no node has one."""
     alive = [node for node in nodes if node.get("Alive")]
     kinds: dict[str, list[dict[str, Any]]] = {}
+
     for node in alive:
         if node.get("Resources", {}).get("GPU", 0) >= 1:
-            kind = str(node.get("Labels", {}).get(ACCELERATOR) or "gpu")
+            kind = str(node.get("Labels", {}).get(ACCELERATOR_LABEL) or "gpu")
             kinds.setdefault(kind, []).append(node)
+
     return kinds or {"cpu": [node for node in alive if node["Resources"].get("CPU", 0) >= 1]}
 
 
-def build_everywhere(model: str, address: str | None) -> list[Built]:
-    """Return what was built on one node of each kind, all of them at once.
+def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
+    """Build `auto` for `model` on one node of each kind at the same time, and return the engines.
 
-    Raises PipelineError for a cluster without nodes that could do it.
+    Raises PipelineError for a cluster without a node that has a GPU or a CPU.
     """
     with Interrupts() as interrupts, cluster(address, interrupts):
         import ray
         from ray.exceptions import RayError
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        found = representatives(ray.nodes())  # type: ignore[no-untyped-call]
-        if not any(found.values()):
+        kinds = group_by_kind(ray.nodes())  # type: ignore[no-untyped-call]
+        if not any(kinds.values()):
             raise PipelineError("found no node with a GPU or a CPU; see `ray status`")
-        waiting = {}
-        for kind, nodes in found.items():
-            here = NodeAffinitySchedulingStrategy(nodes[0]["NodeID"], soft=False)
+
+        builds = {}
+        for kind, nodes in kinds.items():
+            on_first = NodeAffinitySchedulingStrategy(nodes[0]["NodeID"], soft=False)
             task = ray.remote(_build).options(
-                num_cpus=1, num_gpus=0 if kind == "cpu" else 1, scheduling_strategy=here
+                num_cpus=1, num_gpus=0 if kind == "cpu" else 1, scheduling_strategy=on_first
             )
-            waiting[kind] = task.remote(model)
+            builds[kind] = task.remote(model)
+
         built = []
-        for kind, nodes in found.items():
+        for kind, nodes in kinds.items():
             try:
-                answer = ray.get(waiting[kind], timeout=TIMEOUT)
+                answer = ray.get(builds[kind], timeout=BUILD_TIMEOUT_SECONDS)
             except RayError as error:
                 answer = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
-            built.append(Built(kind, nodes[0]["NodeManagerHostname"], len(nodes), answer))
+            built.append(BuiltEngine(kind, nodes[0]["NodeManagerHostname"], len(nodes), answer))
         return built
 
 
 def _build(model: str) -> EngineInfo | str:
-    """Return what `auto` is on this node, or in words why there is no engine: Ray wraps errors."""
+    """Return the engine that `auto` chooses on this node, or the error, which Ray would wrap."""
     from deploy.load import load_engine
 
     try:

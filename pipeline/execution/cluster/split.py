@@ -1,8 +1,8 @@
-"""`--placement split`: decode and encode in CPU actors of their own, the network in the GPU's.
+"""`--placement split`: decode and encode in CPU actors, and run the network in the GPU actor.
 
-For clusters whose GPU nodes are short of cores or have no hardware encoder. Batches of uint8 or
-uint16 frames go through Ray's object store, a few at a time; the two actors belong to the GPU actor
-and end with it.
+It suits clusters whose GPU nodes are short of cores or have no hardware encoder. Batches of uint8
+or uint16 frames pass through Ray's object store, a few at a time. The two CPU actors belong to the
+GPU actor and end with it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from pipeline.errors import StageError, first_line
+from pipeline.execution.cluster.actor_request import PLACEMENT_TIMEOUT_SECONDS
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
@@ -24,30 +25,28 @@ from pipeline.pixels import Pixels
 from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
-PLACEMENT_TIMEOUT = 60.0
-_AHEAD = 2
-"""Batches decoded, and frames waiting to be encoded, beyond the one in work."""
+_AHEAD = 2  # batches decoded in advance, and frames waiting to be encoded
 
 
 class DecodeActor:
-    """A DecodeStage where there are cores."""
+    """A DecodeStage on a node with free cores."""
 
     def __init__(self, plan: Plan, borrow: bool) -> None:
         self._stage = DecodeStage(fetch_recordings(plan), borrow=borrow)
 
     def ready(self) -> None:
-        """Answer as soon as the actor was placed."""
+        """Return as soon as the actor has its place."""
 
     def batches(self, task: SegmentTask) -> Generator[Batch | StageError]:
-        """Yield the segment's batches, or in place of the next one why there is none."""
+        """Yield the batches of a segment, and an error in place of a batch that fails."""
         try:
             yield from self._stage.batches(task)
-        except Exception as error:  # an answer: Ray would wrap it beyond recognition
-            yield StageError(str(error) or type(error).__name__)
+        except Exception as error:  # returned, because Ray wraps raised errors
+            yield _as_stage_error(error)
 
 
 class EncodeActor:
-    """An EncodeStage where there are cores."""
+    """An EncodeStage on a node with free cores."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._folder = local_run_folder(folder)
@@ -55,19 +54,19 @@ class EncodeActor:
         self._failed: StageError | None = None
 
     def ready(self) -> None:
-        """Answer as soon as the actor was placed."""
+        """Return as soon as the actor has its place."""
 
     def write(self, frame: Pixels, pts: int, segment: int) -> StageError | None:
-        """Encode one frame; after an error the segment's other frames are passed over."""
+        """Encode one frame; after an error, skip the segment's frames and return the error."""
         if self._failed is None:
             try:
                 self._stage.write(frame, pts, segment)
-            except Exception as error:  # as above
-                self._failed = StageError(str(error) or type(error).__name__)
+            except Exception as error:  # returned, because Ray wraps raised errors
+                self._failed = _as_stage_error(error)
         return self._failed
 
     def finish(self, task: SegmentTask, concealed: tuple[int, ...]) -> SegmentRecord | StageError:
-        """Commit the segment."""
+        """Commit the segment and return its record, or the error."""
         if self._failed is not None:
             return self._failed
         try:
@@ -76,32 +75,32 @@ class EncodeActor:
             if self._folder.mirror:
                 self._folder.remove_local_copy(task.segment.index)
             return record
-        except Exception as error:  # as above
-            return StageError(str(error) or type(error).__name__)
+        except Exception as error:  # returned, because Ray wraps raised errors
+            return _as_stage_error(error)
 
     def abandon(self) -> None:
-        """Delete a segment that will not be finished."""
+        """Delete the file of an unfinished segment."""
         self._failed = None
         self._stage.abandon()
 
 
 class RemoteDecode:
-    """What a SegmentWorker decodes with, at work elsewhere."""
+    """The decoder of a SegmentWorker, in an actor of its own."""
 
     def __init__(self, plan: Plan, *, borrow: bool) -> None:
         self._actor = _start(DecodeActor, plan, borrow)
-        self.where = StagePosition()
+        self.position = StagePosition()
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
-        """Yield the segment's batches; at most a few are ahead."""
-        self.where.at(task.segment.start_pts)
+        """Yield the segment's batches, of which a few are decoded in advance."""
+        self.position.move_to(task.segment.start_pts)
         stream = self._actor.batches.options(
             num_returns="streaming", _generator_backpressure_num_objects=_AHEAD
         ).remote(task)
         for ref in stream:
             batch = _get(ref)
-            self.where.at(batch.pts[-1])
-            # the same object as everywhere in this worker, not its copy
+            self.position.move_to(batch.pts[-1])
+            # the worker compares tasks by identity, so replace the copy that Ray returned
             yield replace(batch, task=task)
 
     def close(self) -> None:
@@ -110,59 +109,67 @@ class RemoteDecode:
 
 
 class RemoteEncode:
-    """What a SegmentWorker encodes and commits with, at work elsewhere."""
+    """The encoder of a SegmentWorker, in an actor of its own."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._actor = _start(EncodeActor, plan, folder)
         self._waiting: deque[Any] = deque()
         self._concealed: tuple[int, ...] = ()
-        self.where = StagePosition()
+        self.position = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Send one frame, as soon as there is room."""
-        self.where.at(pts)
+        """Send one frame to the actor, and wait while too many are under way."""
+        self.position.move_to(pts)
         self._waiting.append(self._actor.write.remote(frame, pts, segment))
         while len(self._waiting) > _AHEAD:
             _get(self._waiting.popleft())
 
     def conceal(self, pts: tuple[int, ...]) -> None:
-        """Remember frames which stand for corrupt ones."""
+        """Remember the pts of corrupt frames that were replaced."""
         self._concealed += pts
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
         """Commit the segment and return its record."""
-        concealed, self._concealed = self._concealed, ()
+        concealed = self._concealed
+        self._concealed = ()
         self._waiting.clear()
         record: SegmentRecord = _get(self._actor.finish.remote(task, concealed))
         return record
 
     def abandon(self) -> None:
-        """Delete a segment that will not be finished."""
+        """Delete the file of an unfinished segment."""
         self._concealed = ()
         self._waiting.clear()
         ray.wait([self._actor.abandon.remote()], timeout=1.0)
 
 
 def _start(kind: type, *arguments: object) -> Any:
+    """Return an actor once it has its place; raise StageError if it gets none in time."""
     remote: Any = ray.remote(
         num_cpus=1, num_gpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
     )
     actor = remote(kind).remote(*arguments)
     try:
-        ray.get(actor.ready.remote(), timeout=PLACEMENT_TIMEOUT)
+        ray.get(actor.ready.remote(), timeout=PLACEMENT_TIMEOUT_SECONDS)
     except GetTimeoutError as error:
         raise StageError(
-            f"--placement split: no CPU for {kind.__name__} within {PLACEMENT_TIMEOUT:g} s, "
-            "expected two free ones for each GPU; add CPU nodes, or use --placement fused"
+            f"--placement split: no CPU for {kind.__name__} within "
+            f"{PLACEMENT_TIMEOUT_SECONDS:g} s, expected two free ones for each GPU; add CPU nodes, "
+            "or use --placement fused"
         ) from error
     return actor
 
 
+def _as_stage_error(error: Exception) -> StageError:
+    return StageError(str(error) or type(error).__name__)
+
+
 def _get(ref: Any) -> Any:
+    """Return an actor's answer; raise StageError if it is one, or if the actor died."""
     try:
         answer = ray.get(ref)
     except RayError as error:
-        raise StageError(f"an actor of --placement split was lost: {first_line(error)}") from error
+        raise StageError(f"an actor of --placement split died: {first_line(error)}") from error
     if isinstance(answer, StageError):
         raise answer
     return answer

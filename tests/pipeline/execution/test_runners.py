@@ -11,11 +11,11 @@ import pytest
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import EngineInfo, Pixels
 from pipeline.errors import StageError
-from pipeline.execution.runners import choose_runner, gpu_count, run_inline
+from pipeline.execution.runners import ExecutionReport, choose_runner, count_gpus, run_inline
 from pipeline.execution.worker import THREAD_PREFIX
 from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Bar, Lines, Silent, limiting, reporter
-from pipeline.runs import run
+from pipeline.runs.conductor import describe_execution
 from pipeline.schema.plan import Plan
 from tests.support.recordings import BorrowingEngine, plan_pair
 
@@ -38,7 +38,7 @@ class Recorder(Silent):
 def test_inline_commits_everything_and_reports(plan: Plan) -> None:
     progress = Recorder()
     with Ledger(plan) as ledger:
-        busy = run_inline(ledger, BicubicEngine(threads=1), progress)
+        busy = run_inline(ledger, BicubicEngine(threads=1), progress).busy
         assert ledger.pending_segments() == []
     assert progress.frames[-1] == 40
     assert set(busy) == {"decode", "infer", "encode"}
@@ -85,7 +85,7 @@ def test_stages_of_neighbouring_segments_overlap(plan: Plan) -> None:
 
     with Ledger(plan) as ledger:
         start = time.perf_counter()
-        busy = run_inline(ledger, Slow(threads=1), Silent())
+        busy = run_inline(ledger, Slow(threads=1), Silent()).busy
         elapsed = time.perf_counter() - start
     assert limiting(busy) == "infer"
     # generous, for a machine which does other work as well; 1.05 was measured on an idle one
@@ -113,12 +113,12 @@ def test_choice_of_runner(
 
 def test_a_ray_job_runs_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert choose_runner("auto", None) == ("ray", "a Ray address is known")
+    assert choose_runner("auto", None) == ("ray", "the address of a Ray cluster is set")
 
 
 def test_hidden_devices_do_not_count() -> None:
-    assert gpu_count({"CUDA_VISIBLE_DEVICES": "-1"}) == 0
-    assert gpu_count({"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"}) == 2
+    assert count_gpus({"CUDA_VISIBLE_DEVICES": "-1"}) == 0
+    assert count_gpus({"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"}) == 2
 
 
 def test_plain_lines_come_at_intervals(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +150,7 @@ def test_quiet_is_silent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "busy", "said"),
+    ("device", "busy", "expected"),
     [
         ("cuda:0", {"decode": 9.0, "infer": 2.0, "encode": 3.0}, True),
         ("cuda:0", {"decode": 1.0, "infer": 2.0, "encode": 1.0}, False),
@@ -158,8 +158,8 @@ def test_quiet_is_silent() -> None:
         ("cuda:0", {}, False),
     ],
 )
-def test_a_gpu_that_waits_for_decoding_or_encoding_is_told_of(
-    device: str, busy: dict[str, float], said: bool
+def test_a_gpu_that_waits_for_decoding_or_encoding_is_reported(
+    device: str, busy: dict[str, float], expected: bool
 ) -> None:
     info = EngineInfo(
         name="torch",
@@ -168,7 +168,9 @@ def test_a_gpu_that_waits_for_decoding_or_encoding_is_told_of(
         precision="",
         multiple=1,
         bytes_per_pixel=0,
-        reason="requested",
+        reason="as requested",
     )
-    assert ("--placement split" in run._summary(info, busy, placed=True)) == said
-    assert "--placement split" not in run._summary(info, busy)
+    report = ExecutionReport("ray", info, busy)
+    line = describe_execution(report, auto_placement=True)
+    assert ("--placement split" in line) == expected
+    assert "--placement split" not in describe_execution(report)

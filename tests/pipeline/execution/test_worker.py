@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,15 +16,15 @@ import pytest
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import Pixels
 from pipeline.errors import StageError
-from pipeline.execution import task as stages
-from pipeline.execution.decode import DecodeStage
+from pipeline.execution.decode import DecodeStage, ReadFrames
 from pipeline.execution.encode import EncodeStage
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import SegmentTask, plan_header, tasks_for
-from pipeline.execution.worker import THREAD_PREFIX, SegmentWorker
+from pipeline.execution.worker import DECODE_TIMEOUT_SECONDS, THREAD_PREFIX, SegmentWorker
 from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.upsample import upsample
+from pipeline.recording import read
 from tests.support.recordings import BorrowingEngine, plan_pair
 
 PATIENCE = 20.0
@@ -73,9 +74,25 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def worker_for(
-    ledger: Ledger, engine: BicubicEngine | None = None, **options: float
+    ledger: Ledger,
+    engine: BicubicEngine | None = None,
+    *,
+    read_frames: ReadFrames = read,
+    encoder: EncodeStage | None = None,
+    decode_timeout: float = DECODE_TIMEOUT_SECONDS,
 ) -> SegmentWorker:
-    return SegmentWorker(plan_header(ledger.plan), ledger.folder, engine or Marking(), **options)
+    """Return a worker that reads and encodes as the test asks."""
+    plan = plan_header(ledger.plan)
+    return SegmentWorker(
+        plan,
+        ledger.folder,
+        engine or Marking(),
+        decode_timeout=decode_timeout,
+        stages=(
+            DecodeStage(plan, read_frames=read_frames),
+            encoder or EncodeStage(plan, ledger.folder),
+        ),
+    )
 
 
 def all_tasks(ledger: Ledger) -> list[SegmentTask]:
@@ -182,60 +199,51 @@ def test_an_engine_that_returns_another_size_is_refused(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 7])
-def test_a_decode_error_comes_after_the_segments_before_it(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
-    real = stages.read
-
-    def read(clip: object, start: int, *args: object, **options: object) -> Iterator[object]:
+def test_a_decode_error_comes_after_the_segments_before_it(ledger: Ledger, at: int) -> None:
+    def read_broken(clip: Any, start: int, *arguments: Any, **options: Any) -> Iterator[Any]:
         broken = start == ledger.plan.segments[2].start_pts
-        for count, frame in enumerate(real(clip, start, *args, **options)):  # type: ignore[arg-type]
+        for count, frame in enumerate(read(clip, start, *arguments, **options)):
             if broken and count == at:
                 raise OSError("corrupt packet")
             yield frame
 
-    monkeypatch.setattr(stages, "read", read)
     pts = ledger.plan.choices(ledger.plan.segments[2])[at].pts
-    with worker_for(ledger) as worker:
+    with worker_for(ledger, read_frames=read_broken) as worker:
         futures = [worker.submit(task) for task in all_tasks(ledger)]
         with pytest.raises(StageError, match=rf"^decode: segment 2, LR pts {pts}: corrupt packet$"):
             futures[2].result(PATIENCE)
         assert futures[0].result(0).frames == futures[1].result(0).frames == 10
 
 
-def test_missing_and_surplus_frames_are_noticed(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_and_surplus_frames_are_noticed(ledger: Ledger) -> None:
     task = all_tasks(ledger)[1]
     short = SegmentTask(task.segment, task.choices[:-1])
-    real = stages.read
+    drop_last = False
 
-    def shorter(*args: object, **options: object) -> Iterator[object]:
-        frames = list(real(*args, **options))  # type: ignore[arg-type]
-        yield from frames[:-1]
+    def read_some(*arguments: Any, **options: Any) -> Iterator[Any]:
+        frames = list(read(*arguments, **options))
+        yield from frames[:-1] if drop_last else frames
 
-    with worker_for(ledger) as worker:
+    with worker_for(ledger, read_frames=read_some) as worker:
         with pytest.raises(StageError, match="where the plan has the end"):
             worker.submit(short).result(PATIENCE)
-        monkeypatch.setattr(stages, "read", shorter)
+        drop_last = True
         with pytest.raises(StageError, match="got 9 frames of 10"):
             worker.submit(task).result(PATIENCE)
     assert ledger.folder.read_record(1) is None
 
 
-def test_an_encode_error_names_the_pts_and_leaves_nothing(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = EncodeStage.write
+def test_an_encode_error_names_the_pts_and_leaves_nothing(ledger: Ledger) -> None:
     bad = ledger.plan.choices(ledger.plan.segments[0])[5].pts
 
-    def write(self: EncodeStage, frame: Pixels, pts: int, segment: int) -> None:
-        real(self, frame, pts, segment)
-        if pts == bad:
-            raise OSError(28, "No space left on device")
+    class FullDisk(EncodeStage):
+        def write(self, frame: Pixels, pts: int, segment: int) -> None:
+            super().write(frame, pts, segment)
+            if pts == bad:
+                raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(EncodeStage, "write", write)
-    with worker_for(ledger) as worker:
+    encoder = FullDisk(plan_header(ledger.plan), ledger.folder)
+    with worker_for(ledger, encoder=encoder) as worker:
         futures = [worker.submit(task) for task in all_tasks(ledger)]
         with pytest.raises(StageError, match=rf"encode: segment 0, LR pts {bad}: .*No space left"):
             futures[0].result(PATIENCE)
@@ -243,15 +251,14 @@ def test_an_encode_error_names_the_pts_and_leaves_nothing(
     assert list(ledger.folder.segments.glob("attempt-*")) == []
 
 
-def test_a_hanging_decoder_is_noticed(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_decoder_is_noticed(ledger: Ledger) -> None:
     release = threading.Event()
 
     def hang(*_: object, **__: object) -> Iterator[object]:
         release.wait(PATIENCE)
         return iter(())
 
-    monkeypatch.setattr(stages, "read", hang)
-    with worker_for(ledger, decode_timeout=0.3) as worker:
+    with worker_for(ledger, read_frames=hang, decode_timeout=0.3) as worker:
         futures = [worker.submit(task) for task in all_tasks(ledger)]
         with pytest.raises(StageError, match=r"decode: segment 0, .* no frame for 0.3 s"):
             futures[0].result(PATIENCE)
@@ -285,31 +292,27 @@ def test_stop_does_not_wait_for_a_long_call(ledger: Ledger) -> None:
     assert worker.stop(timeout=PATIENCE)
 
 
-def test_a_full_queue_bounds_what_is_decoded(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = 0
-    real = stages.read
+def test_a_full_queue_bounds_the_frames_that_are_decoded(ledger: Ledger) -> None:
+    count = 0
 
-    def counting(*args: object, **options: object) -> Iterator[object]:
-        nonlocal read
-        for frame in real(*args, **options):  # type: ignore[arg-type]
-            read += 1
+    def read_counting(*arguments: Any, **options: Any) -> Iterator[Any]:
+        nonlocal count
+        for frame in read(*arguments, **options):
+            count += 1
             yield frame
 
-    monkeypatch.setattr(stages, "read", counting)
     engine = Held()
-    worker = worker_for(ledger, engine)
+    worker = worker_for(ledger, engine, read_frames=read_counting)
     for task in all_tasks(ledger):
         worker.submit(task)
     try:
         assert engine.entered.wait(PATIENCE)
         before = -1
-        while read > before:  # until the decoder has to wait
-            before = read
+        while count > before:  # until the decoder has to wait
+            before = count
             time.sleep(0.5)
         # one batch in the engine, two queued, one waiting for room and the frame after it
-        assert 8 <= read <= 17
+        assert 8 <= count <= 17
     finally:
         engine.free.set()
         worker.stop(timeout=PATIENCE)

@@ -18,6 +18,7 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.ledger.durable import sha256
 from pipeline.paths import redact_text, redact_url
 from pipeline.remote import cache, transfer
+from tests.support import ROOT
 from tests.support.commands import invoke
 from tests.support.s3_server import Store, serve_bucket
 
@@ -130,24 +131,12 @@ def test_a_missing_input_or_bucket_is_one_line(filled: Store, argument: int, mes
     assert len(done.stderr.splitlines()) == 1
 
 
-SLOW = """
-import sys, time
-from pipeline.execution import worker
-enhance = worker.enhance_batch
-def slow(*arguments):
-    time.sleep(0.15)
-    return enhance(*arguments)
-worker.enhance_batch = slow
-from pipeline.cli.main import main
-main()
-"""
-
-
 def test_a_killed_run_is_resumed_on_another_machine(
     filled: Store, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = [sys.executable, "-c", SLOW, "run", *CHOSEN, *ARGUMENTS]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.support.slow_command", "0.15", "0"]
+    command += ["run", *CHOSEN, *ARGUMENTS]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def committed() -> int:
         return sum(n.endswith(".json") and "/0000" in n for n in list(filled.objects))

@@ -6,14 +6,15 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from pipeline.errors import InputError, Interrupted
 from pipeline.ledger.durable import sha256
 from pipeline.progress import Silent
-from pipeline.runs import batch
-from pipeline.runs.batch import entries, failed_list_place, is_batch, read_manifest
+from pipeline.runs.batch import failed_list_place, run_all
+from pipeline.runs.manifest import is_batch, make_entries, read_manifest
 from tests.support.commands import invoke
 
 PAIR_FRAMES = 8
@@ -87,7 +88,7 @@ def test_what_failed_is_run_again_by_its_list(folder: Path, pair: tuple[Path, Pa
 def test_a_csv_list_gives_each_input_its_own_options(folder: Path) -> None:
     rows = "input, reference, output, options, crf\na.mkv, a_hr.mp4, out/x.mkv, batch=3, 30\n"
     (folder / "list.csv").write_text(rows + "b.mkv, b_hr.mp4, , ,\n")
-    first, second = entries((), "list.csv", {"scale": "2", "crf": 20.0})
+    first, second = make_entries((), "list.csv", {"scale": "2", "crf": 20.0})
     assert first.settings is not None
     assert (first.settings.crf, first.settings.batch, first.settings.scale) == (30, 3, "2")
     assert first.settings.input == str(folder / "a.mkv")
@@ -162,29 +163,28 @@ def test_the_list_goes_where_its_reader_finds_it(
 
 def test_stems_are_filled_in(folder: Path) -> None:
     common = {"ref_stream": "{stem}_hr.mp4", "output": "out/{stem}_big.mkv"}
-    found = entries(("a.mkv", "b.mkv"), None, common)
+    found = make_entries(("a.mkv", "b.mkv"), None, common)
     assert [e.settings.ref_stream for e in found if e.settings] == ["a_hr.mp4", "b_hr.mp4"]
     assert [e.settings.output for e in found if e.settings] == ["out/a_big.mkv", "out/b_big.mkv"]
 
 
 def test_an_output_that_is_no_folder_and_a_pattern_without_match(folder: Path) -> None:
-    with pytest.raises(InputError, match="expected a folder"):
-        entries(("a.mkv", "b.mkv"), None, {"output": "x.mkv"})
+    with pytest.raises(InputError, match="expected an existing folder"):
+        make_entries(("a.mkv", "b.mkv"), None, {"output": "x.mkv"})
     with pytest.raises(InputError, match="found no input"):
-        entries(("no*.mkv",), None, {})
+        make_entries(("no*.mkv",), None, {})
 
 
 def test_a_signal_ends_the_batch_and_the_rest_is_listed(
-    folder: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    folder: Path, pair: tuple[Path, Path]
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object) -> NoReturn:
         raise Interrupted("interrupted with 0 of 1 segments committed")
 
-    monkeypatch.setattr(batch, "run", interrupted)
     # not by the command: it ends the whole process where Ray has been imported
     listed = folder / "pipeline.failed.jsonl"
-    items = entries(("a.mkv", "b.mkv"), None, {"ref_stream": str(pair[1]), "output": "out"})
-    result, error = batch.run_all(items, Silent(), str(listed))
+    items = make_entries(("a.mkv", "b.mkv"), None, {"ref_stream": str(pair[1]), "output": "out"})
+    result, error = run_all(items, Silent(), str(listed), run_one=interrupted)
     assert error is not None
     assert error.exit_status == 130
     assert [item.status for item in result.items] == ["not run", "not run"]

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pipeline.errors import PipelineError, StageError
 from pipeline.ledger import ledger
 from pipeline.ledger.durable import sha256, write_atomically
 from pipeline.ledger.run_folder import run_folder_of
+from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
 from tests.support.recordings import settings_for, write_pair
 
@@ -112,14 +114,13 @@ def test_no_space_at_each_write_after_the_segments(
 
 
 def test_an_input_that_changed_is_not_joined_to_old_segments(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     lr, hr = (Path(shutil.copy(path, tmp_path)) for path in pair)
     output = tmp_path / "out.mkv"
-    with monkeypatch.context() as patch:
-        patch.setattr(finish, "differences", lambda *_: ["stopped here"])
-        with pytest.raises(PipelineError):
-            run(settings_for((lr, hr), output))
+    parts = RunParts(finish=partial(finish.finish, compare=lambda *_: ["stopped here"]))
+    with pytest.raises(PipelineError):
+        run(settings_for((lr, hr), output), parts=parts)
     other = write_pair(tmp_path_dir(tmp_path), frames=55)
     shutil.copy(other[0], lr)
     result = run(settings_for((lr, hr), output))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -12,11 +13,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import pipeline.assembly.finish
 from crossnetpp.data.degradation import degrade
+from pipeline.assembly.finish import finish
 from pipeline.cli.main import main
-from pipeline.execution.fusion import fuse
+from pipeline.errors import StageError
+from pipeline.execution.fusion import fuse_results
 from pipeline.media.read.probe import probe, scan
+from pipeline.runs import run as runs
+from pipeline.runs.parts import RunParts
+from pipeline.schema.settings import RunSettings
 from tests.support import scenes
 from tests.support.scenes import read_views
 
@@ -168,7 +173,7 @@ def test_fusing_leaves_out_what_disagrees_with_the_lr() -> None:
     wrong[:, 64:] = 255 - wrong[:, 64:]
     other = truth.copy()
     other[:, :64] = 0
-    fused = fuse(lr_of(truth), [wrong, other], [1.0, 1.0]).astype(int)
+    fused = fuse_results(lr_of(truth), [wrong, other], [1.0, 1.0]).astype(int)
     assert np.abs(fused - truth)[:, :32].max() <= 4
     assert np.abs(fused - truth)[:, 96:].max() <= 4
 
@@ -176,8 +181,8 @@ def test_fusing_leaves_out_what_disagrees_with_the_lr() -> None:
 def test_a_nearer_reference_counts_more_where_all_agree() -> None:
     truth = np.full((48, 64, 3), 100, np.uint8)
     above, below = truth + 1, truth - 1
-    assert (fuse(lr_of(truth), [above, below], [1.0, 1.0]) == 100).all()
-    assert (fuse(lr_of(truth), [above, below], [1.0, 9.0]) == 101).all()
+    assert (fuse_results(lr_of(truth), [above, below], [1.0, 1.0]) == 100).all()
+    assert (fuse_results(lr_of(truth), [above, below], [1.0, 9.0]) == 101).all()
 
 
 def write_camera(path: Path, frames: list[np.ndarray], pts: list[int]) -> Path:
@@ -297,9 +302,7 @@ def test_view_options_beside_a_clip_are_refused(tmp_path: Path) -> None:
     assert "no light field" in refused.stderr
 
 
-def test_a_run_that_was_stopped_goes_on_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
     whole = run(lr, "--ref-stream", hr, "-o", tmp_path / "whole", engine="torch")
     assert whole.exit_code == 0, whole.output
@@ -308,11 +311,11 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(pipeline.assemble, "join_views", full)
-        stopped = run(*arguments, engine="torch")
-    assert stopped.exit_code == 1
-    assert "the segments are kept" in stopped.stderr
+    settings = RunSettings(
+        input=str(lr), ref_stream=str(hr), output=str(tmp_path / "out"), engine="torch"
+    )
+    with pytest.raises(StageError, match="the segments are kept"):
+        runs.run(settings, parts=RunParts(finish=partial(finish, join=full)))
     assert not (tmp_path / "out").exists()
     lost = sorted((tmp_path / ".out.run" / "segments").glob("00001*"))
     assert lost

@@ -23,10 +23,18 @@ from pipeline.media.pictures.numbered import SIDECAR
 from pipeline.media.read.frames import read
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.plan import Plan
-from tests.support import DATA
+from tests.support import DATA, ROOT
 from tests.support.recordings import texture, write_video
 
 PAIR_FRAMES = 30
+# The command, slow while it copies pictures into the output.
+SLOW_JOIN = """
+from pipeline.cli.main import main
+from pipeline.media.join import sequence
+from tests.support.slow_command import delay
+sequence.upright = delay(sequence.upright, 0.2)
+main()
+"""
 OPTIONS = ["--engine", "bicubic", "--runner", "inline", "--segment", "0.4", "--batch", "4"]
 
 
@@ -141,27 +149,15 @@ def test_times_of_a_variable_rate_serve_evaluation(tmp_path: Path) -> None:
 def test_a_killed_run_is_resumed_bit_for_bit(
     pair: tuple[Path, Path], undisturbed: Path, tmp_path: Path, moment: str
 ) -> None:
-    slow = {
-        "segments": "worker.enhance_batch = slowly(worker.enhance_batch, 0.2)",
-        "assembled": "sequence.upright = slowly(sequence.upright, 0.2)",
-        "verifying": "sequence.load = slowly(sequence.load, 0.5)",
-    }[moment]
-    code = f"""
-import time
-from pipeline.execution import worker
-from pipeline.media.join import sequence
-def slowly(function, seconds):
-    def slow(*given):
-        time.sleep(seconds)
-        return function(*given)
-    return slow
-{slow}
-from pipeline.cli.main import main
-main()
-"""
     output = tmp_path / "frames"
-    given = ["run", *arguments(pair, output / "%06d.png"), "-q"]
-    process = subprocess.Popen([sys.executable, "-c", code, *given], stderr=subprocess.PIPE)
+    slow_command = ["-m", "tests.support.slow_command"]
+    program = {
+        "segments": [*slow_command, "0.2", "0"],
+        "assembled": ["-c", SLOW_JOIN],
+        "verifying": [*slow_command, "0", "60"],
+    }[moment]
+    command = [sys.executable, *program, "run", *arguments(pair, output / "%06d.png"), "-q"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
     folder = run_folder_of(output)
     reached = {
         "segments": lambda: len(list(folder.glob("segments/[0-9]*.json"))) >= 1,

@@ -9,9 +9,11 @@ import pytest
 
 from pipeline.assembly.finish import finish
 from pipeline.errors import InputError, Interrupted, StageError
+from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import PUBLISHING, Ledger
 from pipeline.ledger.run_folder import WrittenSegment, run_folder_of
+from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
 from tests.support.recordings import plan_pair, settings_for
 
@@ -32,7 +34,7 @@ def test_a_run_killed_after_publishing_is_found_complete(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "remove_run_folder", killed)
+        patch.setattr(Ledger, "remove", killed)
         # leaving the ledger must not tidy up: a killed process does not
         patch.setattr(Ledger, "__exit__", lambda ledger, *_: ledger._lock.release())
         with pytest.raises(Interrupted):
@@ -50,12 +52,12 @@ def test_a_run_killed_after_publishing_is_found_complete(
 
 @pytest.mark.parametrize("spoilt", ["a flipped byte", "a shortened segment", "no segment"])
 def test_what_is_changed_after_its_commit_is_never_published(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
+    pair: tuple[Path, Path], tmp_path: Path, spoilt: str
 ) -> None:
     whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
     run(settings_for(pair, whole))
 
-    def spoil(ledger: Ledger, *_: object, **__: object) -> str:
+    def spoil(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
         record = ledger.records[2]
         file = ledger.folder.segment_path(record)
         content = bytearray(file.read_bytes())
@@ -64,35 +66,30 @@ def test_what_is_changed_after_its_commit_is_never_published(
             file.unlink()
         else:
             file.write_bytes(content if spoilt == "a flipped byte" else content[:-1])
-        return finish(ledger, *_, **__)  # type: ignore[arg-type]
+        return finish(ledger, interrupts, force=force)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.runs.run.finish", spoil)
-        with pytest.raises(
-            StageError, match="the file of segment 2 changed after it was committed"
-        ):
-            run(settings_for(pair, output))
+    with pytest.raises(StageError, match="the file of segment 2 changed after it was committed"):
+        run(settings_for(pair, output), parts=RunParts(finish=spoil))
     assert not output.exists()
     assert run(settings_for(pair, output)).resumed_segments == 3
     assert sha256(output) == sha256(whole)
 
 
 def test_two_attempts_that_end_at_once_are_both_as_good(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The driver heard of one, and the other wrote its record last."""
+    """One answered the driver, and the other wrote its record last."""
     output = tmp_path / "out.mkv"
 
-    def second(ledger: Ledger, *rest: object, **more: object) -> str:
+    def second(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
         record = ledger.records[2]
         other = ledger.folder.segments / f"00002-{'0' * 32}.nut"
         shutil.copy(ledger.folder.segment_path(record), other)
         changed = record.model_copy(update={"file": other.name})
         ledger.folder.record_path(2).write_text(changed.model_dump_json())
-        return finish(ledger, *rest, **more)  # type: ignore[arg-type]
+        return finish(ledger, interrupts, force=force)
 
-    monkeypatch.setattr("pipeline.runs.run.finish", second)
-    assert run(settings_for(pair, output)).frames == 40
+    assert run(settings_for(pair, output), parts=RunParts(finish=second)).frames == 40
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
 
 

@@ -10,44 +10,31 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 import pytest
 
-from pipeline.assembly import finish
+from pipeline.assembly.finish import finish
 from pipeline.errors import InputError, Interrupted, PairingError, StageError, VerificationError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.durable import sha256
+from pipeline.ledger.durable import publish_output, sha256
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.media.read.probe import probe, scan
-from pipeline.planning.pinned import settle
+from pipeline.planning.pinned import pin_plan
 from pipeline.progress import Silent
-from pipeline.runs import run as job
-from pipeline.runs.run import RunResult, run
+from pipeline.runs import conductor
+from pipeline.runs.parts import RunParts
+from pipeline.runs.result import RunResult
+from pipeline.runs.run import run
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
+from tests.support import ROOT
 from tests.support.recordings import plan_pair, settings_for, texture, write_pair
 
 PAIR_FRAMES = 60
-SLOW_RUN = """
-import sys, time
-from pipeline.assembly import finish as assemble
-from pipeline.execution import worker
-seconds, verifying = float(sys.argv.pop(1)), float(sys.argv.pop(1))
-enhance, differences = worker.enhance_batch, assemble.differences
-def slow(*arguments):
-    time.sleep(seconds)
-    return enhance(*arguments)
-def slowly(*arguments):
-    time.sleep(verifying)
-    return differences(*arguments)
-worker.enhance_batch, assemble.differences = slow, slowly
-from pipeline.cli.main import main
-main()
-"""
-"""The real command with a slow network and a slow verification, to be killed in time."""
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +55,10 @@ def arguments_for(pair: tuple[Path, Path], output: Path) -> list[str]:
 def start_slow(
     pair: tuple[Path, Path], output: Path, *, seconds: float = 0.3, verifying: float = 0.0
 ) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOW_RUN, str(seconds), str(verifying)]
+    command = [sys.executable, "-m", "tests.support.slow_command", str(seconds), str(verifying)]
     return subprocess.Popen(
         [*command, *arguments_for(pair, output)],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -163,7 +151,7 @@ def test_a_signal_before_anything_was_written(
         time.sleep(5)
         raise AssertionError
 
-    monkeypatch.setattr(job, "make_plan", interrupted)
+    monkeypatch.setattr(conductor, "make_plan", interrupted)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted, match="before anything was written"):
         run(settings_for(pair, tmp_path / "out.mkv"))
@@ -216,50 +204,51 @@ def test_interrupts_outside_the_main_thread_do_nothing() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_difference_is_never_published(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def with_comparison(find: Callable[..., list[str]]) -> RunParts:
+    """Return the parts of a run that verifies its output by `find`."""
+    return RunParts(finish=partial(finish, compare=find))
+
+
+def test_a_difference_is_never_published(pair: tuple[Path, Path], tmp_path: Path) -> None:
     found = [f"frame {i} is missing" for i in range(5)]
-    monkeypatch.setattr(finish, "differences", lambda *_: found)
+    parts = with_comparison(lambda *_: found)
     with pytest.raises(VerificationError, match=r"frame 0 is missing; .* and 2 more"):
-        run(settings_for(pair, tmp_path / "out.mkv"))
+        run(settings_for(pair, tmp_path / "out.mkv"), parts=parts)
     assert [path.name for path in tmp_path.iterdir()] == [".out.mkv.run"]
 
 
 def test_assembling_without_space_keeps_the_segments(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: str
+    pair: tuple[Path, Path], tmp_path: Path, undisturbed: str
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     output = tmp_path / "out.mkv"
-    with monkeypatch.context() as patch:
-        patch.setattr(finish, "assemble", full)
-        with pytest.raises(StageError, match="No space left on device; the segments are kept"):
-            run(settings_for(pair, output))
+    parts = RunParts(finish=partial(finish, join=full))
+    with pytest.raises(StageError, match="No space left on device; the segments are kept"):
+        run(settings_for(pair, output), parts=parts)
     result = run(settings_for(pair, output))
     assert result.resumed_segments == result.segments
     assert sha256(output) == undisturbed
 
 
 def test_force_replaces_an_output_only_at_the_end(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: str
+    pair: tuple[Path, Path], tmp_path: Path, undisturbed: str
 ) -> None:
     output = tmp_path / "out.mkv"
     output.write_bytes(b"precious")
     with pytest.raises(InputError, match="--force"):
         run(settings_for(pair, output))
-    with monkeypatch.context() as patch:
-        patch.setattr(finish, "differences", lambda *_: ["something"])
-        with pytest.raises(VerificationError):
-            run(settings_for(pair, output, force=True))
+    parts = with_comparison(lambda *_: ["something"])
+    with pytest.raises(VerificationError):
+        run(settings_for(pair, output, force=True), parts=parts)
     assert output.read_bytes() == b"precious"
     run(settings_for(pair, output, force=True))
     assert sha256(output) == undisturbed
 
 
 def test_an_output_that_appears_meanwhile_is_not_replaced(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     output = tmp_path / "out.mkv"
 
@@ -267,9 +256,8 @@ def test_an_output_that_appears_meanwhile_is_not_replaced(
         output.write_bytes(b"precious")
         return []
 
-    monkeypatch.setattr(finish, "differences", meanwhile)
     with pytest.raises(InputError, match="appeared during the run"):
-        run(settings_for(pair, output))
+        run(settings_for(pair, output), parts=with_comparison(meanwhile))
     assert output.read_bytes() == b"precious"
 
 
@@ -292,7 +280,7 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
     for name in ("finished", "out", "spare"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.png").touch()
-    finish.publish(tmp_path / "finished", tmp_path / "out", tmp_path / "spare", force=True)
+    publish_output(tmp_path / "finished", tmp_path / "out", tmp_path / "spare", force=True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["finished.png"]
     assert not (tmp_path / "spare" / "replaced").exists()
 
@@ -338,10 +326,10 @@ def test_a_part_of_the_input(pair: tuple[Path, Path], tmp_path: Path) -> None:
 def test_a_resumed_run_keeps_its_number_of_threads(pair: tuple[Path, Path], tmp_path: Path) -> None:
     plan = plan_pair(pair, tmp_path / "out.mkv")
     undecided = plan.model_copy(update={"threads": 0})
-    assert settle(undecided).threads == len(os.sched_getaffinity(0))
+    assert pin_plan(undecided).threads == len(os.sched_getaffinity(0))
     with Ledger(plan.model_copy(update={"threads": 7})):
-        assert settle(undecided).threads == 7
-        assert settle(undecided.model_copy(update={"batch": 5})).threads != 7
+        assert pin_plan(undecided).threads == 7
+        assert pin_plan(undecided.model_copy(update={"batch": 5})).threads != 7
 
 
 def test_other_weights_in_the_same_file_do_not_resume_a_run(
@@ -351,10 +339,10 @@ def test_other_weights_in_the_same_file_do_not_resume_a_run(
     plan = plan_pair(pair, tmp_path / "out.mkv")
     plan = plan.model_copy(update={"model": str(weights), "engine": "torch"})
     weights.write_bytes(b"one")
-    first = settle(plan)
-    assert settle(first).digest() == first.digest()
+    first = pin_plan(plan)
+    assert pin_plan(first).digest() == first.digest()
     weights.write_bytes(b"two")
-    assert settle(plan).digest() != first.digest()
+    assert pin_plan(plan).digest() != first.digest()
 
 
 def test_progress_is_closed_when_a_run_fails(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.main import main
-from pipeline.execution.cluster.engines import representatives
+from pipeline.execution.cluster.engines import group_by_kind
 
 
 def node(name: str, *, gpu: str = "", alive: bool = True) -> dict[str, Any]:
@@ -22,12 +22,12 @@ def node(name: str, *, gpu: str = "", alive: bool = True) -> dict[str, Any]:
 
 def test_every_kind_of_gpu_is_built_for_once() -> None:
     nodes = [node("head"), node("a", gpu="H100"), node("b", gpu="L4"), node("c", gpu="H100")]
-    found = representatives([*nodes, node("d", gpu="A100", alive=False)])
+    found = group_by_kind([*nodes, node("d", gpu="A100", alive=False)])
     assert {kind: [n["NodeID"] for n in members] for kind, members in found.items()} == {
         "H100": ["a", "c"],
         "L4": ["b"],
     }
-    assert list(representatives([node("head")])) == ["cpu"]
+    assert list(group_by_kind([node("head")])) == ["cpu"]
 
 
 @pytest.mark.ray

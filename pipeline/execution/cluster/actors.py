@@ -1,0 +1,261 @@
+"""The Ray actors of a run: start, place, call, watch, and end them.
+
+Ray's own retries are off (`max_restarts=0`, `max_task_retries=0`). A segment is committed by its
+record, so repeating an attempt is harmless, and the scheduler decides about it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from deploy.protocol import EngineInfo
+from pipeline.errors import InputError
+from pipeline.execution.cluster.actor import (
+    ACCELERATOR_LABEL,
+    ActorPlacement,
+    InputStatus,
+    SegmentActor,
+)
+from pipeline.execution.cluster.actor_request import ActorRequest, count_starting_nodes
+from pipeline.execution.cluster.scheduler import Task
+from pipeline.progress import Reporter
+
+logger = logging.getLogger(__name__)
+
+_NODES_INTERVAL_SECONDS = 10.0  # between two counts of the cluster's nodes
+_GRACE_SECONDS = 1.5  # for actors to answer a last time
+_STATUS_INTERVAL_SECONDS = 0.5  # between two requests to one actor, more with very many actors
+_STATUS_RATE = 200.0  # requests per second to all actors: each takes the driver about 1 ms
+
+
+@dataclass
+class Slot:
+    """An actor and its known state."""
+
+    name: str
+    actor: Any
+    deadline: float
+    """When a missing placement counts as late."""
+    placement: ActorPlacement | None = None
+    ready: bool = False
+    used_at: float = 0.0
+    """When it last started or ended a segment."""
+    asked_at: float = 0.0
+    """When its status was last requested."""
+    status: dict[str, InputStatus] = field(default_factory=dict)
+    """Its last report, by open input."""
+    committed: Counter[str] = field(default_factory=Counter)
+    """Frames of its committed segments, by input."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an actor under way."""
+
+    method: str
+    slot: Slot
+    task: Task | None = None
+
+
+class Actors:
+    """The living actors of a run and the calls under way; the cluster must be connected.
+
+    `kind` is the class of the actors: SegmentActor or a subclass of it.
+    """
+
+    def __init__(
+        self,
+        request: ActorRequest,
+        progress: Reporter,
+        *,
+        in_flight: int,
+        kind: type[SegmentActor] = SegmentActor,
+    ) -> None:
+        self.request = request
+        self._progress = progress
+        self._in_flight = in_flight
+        self._kind = kind
+        self._slots: dict[str, Slot] = {}
+        self._calls: dict[Any, Call] = {}
+        self._started = 0
+        self._max_actors = 0
+        self._counted_at = -_NODES_INTERVAL_SECONDS
+        self._late: set[str] = set()
+        """Actors whose missing place was reported."""
+        self._busy_of_ended: dict[str, Counter[str]] = {}
+        """Busy seconds of ended actors, by input and stage."""
+        self._engines: dict[str, EngineInfo] = {}
+        """Engine of each input that an actor has reported."""
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(list(self._slots.values()))
+
+    def __contains__(self, slot: Slot) -> bool:
+        return slot.name in self._slots
+
+    def get(self, name: str) -> Slot:
+        """Return the living actor with this name."""
+        return self._slots[name]
+
+    @property
+    def max_actors(self) -> int:
+        """The maximum number of actors when the nodes were last counted."""
+        return self._max_actors
+
+    def start_missing(self, wanted: int, blocked: frozenset[str]) -> None:
+        """Start actors up to `wanted`, or as many as the cluster has places; avoid some nodes."""
+        if time.monotonic() - self._counted_at >= _NODES_INTERVAL_SECONDS:
+            self._counted_at = time.monotonic()
+            self._max_actors = self.request.max_actors()
+        for _ in range(min(self._max_actors, wanted) - len(self._slots)):
+            self._start(blocked)
+
+    def _start(self, blocked: frozenset[str]) -> None:
+        labels = {}
+        if blocked:
+            labels["ray.io/node-id"] = f"!in({','.join(sorted(blocked))})"
+        if self.request.accelerator:
+            labels[ACCELERATOR_LABEL] = self.request.accelerator
+
+        remote: Any = ray.remote(  # type: ignore[call-overload]
+            num_cpus=1,
+            num_gpus=int(self.request.gpu),
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+            label_selector=labels,
+            concurrency_groups={"work": self._in_flight, "control": 1},
+        )
+        self._started += 1
+        actor = remote(self._kind).remote()
+        slot = Slot(f"w{self._started}", actor, time.monotonic() + self.request.timeout)
+        self._slots[slot.name] = slot
+        self.call(slot, "locate")
+
+    def call(self, slot: Slot, method: str, *arguments: object, task: Task | None = None) -> None:
+        """Call a method of an actor; `wait` returns the call when it has ended."""
+        ref = getattr(slot.actor, method).remote(*arguments)
+        self._calls[ref] = Call(method, slot, task)
+
+    def wait(self, timeout: float) -> Iterator[tuple[Call, Any]]:
+        """Yield calls of living actors that have ended, with the reference to the answer."""
+        done, _ = ray.wait(list(self._calls), timeout=timeout, fetch_local=False)
+        for ref in done:
+            call = self._calls.pop(ref)
+            if call.slot in self:
+                yield call, ref
+
+    def place(self, slot: Slot, placement: ActorPlacement) -> None:
+        """Record where an actor runs; raise InputError for a wrong type of GPU."""
+        slot.placement = placement
+        expected = self.request.accelerator
+        if expected and placement.kind != expected:
+            raise InputError(
+                f"found a {placement.kind or 'CPU'} on {placement.host}, expected {expected}; its "
+                f"node carries a wrong label {ACCELERATOR_LABEL}"
+            )
+
+    def check_placement(self) -> None:
+        """Report actors that wait for a place too long; raise PipelineError if all do."""
+        now = time.monotonic()
+        late = [slot for slot in self if not slot.placement and now > slot.deadline]
+        if not late:
+            return
+
+        for slot in late:
+            slot.deadline = now + self.request.timeout
+        new = {slot.name for slot in late} - self._late
+        self._late |= new
+
+        if any(slot.placement for slot in self):
+            if new:
+                self._progress.note(f"{len(new)} actors wait for a place; going on without them")
+        elif count := count_starting_nodes():
+            self._progress.note(f"waiting for {count} nodes that the cluster starts")
+        else:
+            raise self.request.unplaced_error()
+
+    def request_status(self) -> None:
+        """Request the status of ready actors, of each at intervals."""
+        now = time.monotonic()
+        interval = max(_STATUS_INTERVAL_SECONDS, len(self._slots) / _STATUS_RATE)
+        under_way = {c.slot.name for c in self._calls.values() if c.method == "status"}
+        for slot in self:
+            if slot.ready and now - slot.asked_at >= interval and slot.name not in under_way:
+                slot.asked_at = now
+                self.call(slot, "status")
+
+    def record_status(self, slot: Slot, status: dict[str, InputStatus]) -> None:
+        """Record an actor's report."""
+        slot.status = status
+        self._engines |= {job: report.engine for job, report in status.items()}
+
+    def refresh_status(self) -> None:
+        """Wait a moment for a fresh status of every actor."""
+        asked = {slot.actor.status.remote(): slot for slot in self if slot.ready}
+        if not asked:
+            return
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_GRACE_SECONDS)
+        for ref in answered:
+            with suppress(RayActorError):
+                self.record_status(asked[ref], ray.get(ref))
+
+    def count_open_frames(self, job: str) -> int:
+        """Return the number of an input's frames in segments under way on living actors."""
+        count = 0
+        for slot in self:
+            if job in slot.status:
+                count += max(0, slot.status[job].frames - slot.committed[job])
+        return count
+
+    def busy(self, job: str) -> dict[str, float]:
+        """Return an input's busy seconds by stage, summed over all actors."""
+        total = Counter(self._busy_of_ended.get(job, {}))
+        for slot in self:
+            if job in slot.status:
+                total.update(slot.status[job].busy)
+        return dict(total)
+
+    def engine(self, job: str) -> EngineInfo | None:
+        """Return the engine that an actor last reported for an input."""
+        return self._engines.get(job)
+
+    def bury(self, slot: Slot) -> None:
+        """Forget a dead actor, except for its busy seconds."""
+        del self._slots[slot.name]
+        for job, report in slot.status.items():
+            self._busy_of_ended.setdefault(job, Counter()).update(report.busy)
+
+    def end(self, slot: Slot) -> None:
+        """End an actor without work."""
+        self.bury(slot)
+        ray.kill(slot.actor)
+
+    def close(self, job: str) -> None:
+        """Let the actors stop the worker of an input that has ended."""
+        self._busy_of_ended.pop(job, None)
+        self._engines.pop(job, None)
+        for slot in self:
+            if slot.ready:
+                slot.actor.close.remote(job)
+
+    def stop(self) -> None:
+        """Stop all actors so that their threads close their files, then kill them."""
+        stops = [slot.actor.stop.remote() for slot in self if slot.placement]
+        if stops:
+            ray.wait(stops, num_returns=len(stops), timeout=_GRACE_SECONDS)
+        for slot in self:
+            ray.kill(slot.actor)
+        self._slots = {}

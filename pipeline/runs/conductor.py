@@ -1,0 +1,277 @@
+"""The beginning and the end of every run, inline or on Ray, of one input or of a batch.
+
+`open_run` plans and opens the run folder; `close_run` publishes the output, records the run and
+measures its quality. The caller executes the segments in between.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from deploy.protocol import Engine, EngineInfo
+from pipeline.assembly.finish import locate_plan
+from pipeline.assembly.record import make_record, save_record
+from pipeline.errors import PairingError, already_there
+from pipeline.execution.runners import ExecutionReport, Runner, count_committed_frames
+from pipeline.interrupt import Interrupts
+from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.run_folder import find_stored_plan, run_folder_of
+from pipeline.lightfield.opening import open_light_field
+from pipeline.media.read.probe import probe
+from pipeline.pairing.second_pass import second_plan
+from pipeline.planning.edited_plan import load_plan
+from pipeline.planning.pictures import check_measurable
+from pipeline.planning.pinned import pin_plan
+from pipeline.planning.plan import make_plan
+from pipeline.progress import Reporter, Silent, limiting
+from pipeline.recording import open_recording
+from pipeline.remote.cache import fetch_copy
+from pipeline.remote.run_urls import fetch_inputs, with_urls
+from pipeline.runs.parts import RunParts
+from pipeline.runs.result import RunResult
+from pipeline.schema.clip import LightField
+from pipeline.schema.plan import Plan
+from pipeline.schema.settings import RunSettings
+
+
+@dataclass
+class OpenRun:
+    """An input whose run folder is open and locked; a context manager that closes the folder."""
+
+    settings: RunSettings
+    ledger: Ledger
+    start: float
+    """When the run began, by the monotonic clock."""
+    frames_before: int
+    """Number of frames that were committed before this run."""
+    engine: Engine | None = None
+    """The engine of a run in this process."""
+    published: bool = False
+    contexts: ExitStack = field(default_factory=ExitStack)
+    """The open run folder."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the run."""
+        return self.ledger.plan
+
+    def close(self) -> None:
+        """Release the run folder, and delete it if no segment was committed."""
+        self.contexts.close()
+
+    def __enter__(self) -> OpenRun:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_run(
+    settings: RunSettings, progress: Reporter, parts: RunParts, *, runner: Runner
+) -> OpenRun:
+    """Plan a run, load its engine if it runs in this process, and open its run folder.
+
+    Raises OutputExistsError if the output exists, and other InputErrors before anything is written.
+    """
+    start = time.monotonic()
+    plan = prepare_plan(settings, progress)
+    engine = parts.engines.load(plan, progress.note) if runner == "inline" else None
+
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(plan))
+        report_resumed(ledger, progress)
+        before = count_committed_frames(ledger)
+        return OpenRun(settings, ledger, start, before, engine, contexts=stack.pop_all())
+
+
+def close_run(
+    opened: OpenRun,
+    report: ExecutionReport,
+    progress: Reporter,
+    interrupts: Interrupts,
+    parts: RunParts,
+) -> RunResult:
+    """Publish the output of a run whose segments are committed, record the run, and measure it.
+
+    Raises StageError, VerificationError or InputError if the output cannot be published.
+    """
+    settings, plan = opened.settings, opened.plan
+    chosen = report.runner == "ray" and settings.placement == "auto"
+    progress.note(describe_execution(report, auto_placement=chosen))
+
+    with opened:
+        plan_place = parts.finish(opened.ledger, interrupts, force=settings.force)
+        opened.published = True
+
+    if not plan.output_url:  # a plan at a URL is written once, before its output
+        record = make_record(
+            settings,
+            report.engine,
+            report.busy,
+            runner=report.runner,
+            frames=len(plan.reference_map) - opened.frames_before,
+            seconds=time.monotonic() - opened.start,
+        )
+        problem = save_record(Path(plan_place), plan, record)
+        if problem:
+            progress.note(problem)
+    return run_result(opened, report.engine, plan_place)
+
+
+def prepare_plan(settings: RunSettings, progress: Reporter) -> Plan:
+    """Return the plan of a run with everything fixed that decides its bits; report its notes."""
+    local = fetch_inputs(settings)
+    plan = load_plan(local.plan, local) if local.plan else make_plan(local)
+    if local.consistent:
+        plan = second_plan(plan)
+    plan = pin_plan(with_urls(plan, settings))
+    _check_ground_truth(local, plan)
+
+    for note in plan.notes:
+        progress.note(note)
+    return plan
+
+
+def report_resumed(ledger: Ledger, progress: Reporter) -> None:
+    """Report the segments of an earlier run that were found in the run folder."""
+    if ledger.note:
+        progress.note(ledger.note)
+    if ledger.resumed:
+        total = len(ledger.plan.segments)
+        progress.note(f"resuming: {ledger.resumed} of {total} segments are done")
+
+
+def describe_execution(report: ExecutionReport, *, auto_placement: bool = False) -> str:
+    """Return a line with the engine, the busy time of each stage and the limiting stage.
+
+    With `auto_placement`, it suggests `--placement split` for a GPU that waits for other stages.
+    """
+    engine, busy = report.engine, report.busy
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in busy.items())
+    limit = limiting(busy)
+
+    line = f"engine {engine.name} on {engine.device} ({engine.reason}); busy: {stages}"
+    if limit:
+        line += f"; limited by {limit}"
+    if auto_placement and busy and limit != "infer" and engine.device.startswith("cuda"):
+        line += ", the GPU waits: if its node is short of cores, try --placement split"
+    return line
+
+
+def describe_interruption(opened: OpenRun | None) -> str:
+    """Return a line that says how far an interrupted run got and how to continue."""
+    if opened is None:
+        return "interrupted before anything was written; run the same command again"
+    if opened.published:
+        return f"interrupted after {opened.ledger.output} was published; it is complete"
+    return (
+        f"interrupted with {len(opened.ledger.records)} of {len(opened.plan.segments)} segments "
+        "committed; run the same command again to resume"
+    )
+
+
+def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
+    """Return the report of a run that found all segments committed and loaded no engine."""
+    engine = EngineInfo(
+        name=plan.engine,
+        device="none",
+        model=plan.model,
+        precision="",
+        multiple=1,
+        bytes_per_pixel=0,
+        reason="nothing was left to run",
+    )
+    return ExecutionReport(runner, engine, {})
+
+
+def recover_result(settings: RunSettings) -> RunResult:
+    """Return the result of a run that was killed after it had published its output.
+
+    Raises OutputExistsError if the output comes from any other run.
+    """
+    start = time.monotonic()
+    plan = prepare_plan(settings.model_copy(update={"force": True}), Silent())
+    stored = find_stored_plan(plan)
+    same = stored is not None and stored.digest() == plan.digest()
+    # without a plan, the folder is a remainder of a run that was killed while deleting it
+    remains = stored is None and run_folder_of(Path(plan.output)).exists()
+
+    with Ledger(plan) if same or remains else nullcontext() as ledger:
+        if ledger is None or remains or not ledger.is_published():
+            raise already_there(plan.output)
+        ledger.remove_run_folder()
+        ledger.resumed = len(plan.segments)
+
+    opened = OpenRun(settings, ledger, start, frames_before=len(plan.reference_map))
+    return run_result(opened, resumed_report(plan, "inline").engine, locate_plan(ledger))
+
+
+def run_result(opened: OpenRun, engine: EngineInfo, plan_place: str) -> RunResult:
+    """Return the result of a published run, with its quality if there is a ground truth."""
+    plan, ledger = opened.plan, opened.ledger
+    seconds = time.monotonic() - opened.start
+    psnr, ssim = _measure_quality(opened.settings, ledger.output, plan)
+    frames = len(plan.reference_map)
+    return RunResult(
+        output=plan.output_url or str(ledger.output),
+        frames=frames,
+        seconds=round(seconds, 3),
+        fps=round((frames - opened.frames_before) / seconds, 3),
+        engine=engine.name,
+        device=engine.device,
+        model=engine.model,
+        scale=plan.scale,
+        segments=len(plan.segments),
+        resumed_segments=ledger.resumed,
+        reference_map=plan_place,
+        notes=plan.notes,
+        psnr=psnr,
+        ssim=ssim,
+    )
+
+
+def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
+    """Raise PairingError for a ground truth of another size, before hours of work."""
+    if settings.ground_truth is None:
+        return
+    check_measurable(plan)
+    if isinstance(plan.input, LightField):
+        truth = open_recording(settings.ground_truth, settings)
+    else:
+        truth = probe(settings.ground_truth)
+    if (truth.width, truth.height) != (plan.width, plan.height):
+        raise PairingError(
+            f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
+            f"{plan.width}x{plan.height}; pass the original that the input was made from"
+        )
+
+
+def _measure_quality(
+    settings: RunSettings, output: Path, plan: Plan
+) -> tuple[float | None, float | None]:
+    """Return PSNR in dB and SSIM against the ground truth, None without one."""
+    if settings.ground_truth is None:
+        return None, None
+
+    if isinstance(plan.input, LightField):
+        from pipeline.measuring.clips import evaluate_light_field
+
+        made = open_light_field(output)
+        assert made is not None
+        views = evaluate_light_field(made, settings.ground_truth, plan, settings)
+        return views.psnr, views.ssim
+
+    from pipeline.measuring.clips import evaluate  # imports torch
+
+    local = str(fetch_copy(plan.output_url or str(output)))
+    result = evaluate(local, str(fetch_copy(settings.ground_truth)))
+    return result.psnr, result.ssim

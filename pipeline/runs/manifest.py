@@ -1,0 +1,195 @@
+"""The inputs of a batch: several paths, a glob, or a manifest in CSV or JSONL."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.errors import InputError
+from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.paths import is_url, url_name
+from pipeline.remote import transfer
+from pipeline.remote.transfer import glob_urls, list_files
+from pipeline.schema.clip import Model
+from pipeline.schema.settings import RunSettings
+
+ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manifest -> setting
+
+
+class Entry(Model):
+    """One input of a batch: its settings, or the error in them."""
+
+    given: dict[str, Any]
+    """The values from the list, to be written to the list of failures."""
+    settings: RunSettings | None
+    error: str | None = None
+
+
+def is_batch(inputs: tuple[str, ...], manifest: str | None) -> bool:
+    """Return whether the arguments denote many inputs: a list, several, or a glob of videos."""
+    return manifest is not None or len(inputs) > 1 or any(_is_glob(name) for name in inputs)
+
+
+def make_entries(
+    inputs: tuple[str, ...], manifest: str | None, common: dict[str, Any]
+) -> tuple[Entry, ...]:
+    """Return the inputs to run; the settings of a line override the `common` ones.
+
+    Raises InputError for a list that cannot be read. A wrong line becomes an entry with an error.
+    """
+    rows = [{"input": name} for name in _expand(inputs)]
+    if manifest is not None:
+        rows += read_manifest(manifest)
+    if not rows:
+        raise InputError(
+            f"found no input in {' '.join(inputs) or manifest}, expected at least one; "
+            "check the pattern"
+        )
+
+    several = len(rows) > 1
+    entries = [_make_entry(_merge_row(common, row, several=several)) for row in rows]
+
+    outputs: set[str] = set()
+    for i, entry in enumerate(entries):
+        name = entry.settings.output if entry.settings else None
+        if name is not None and name in outputs:
+            error = f"found the output {name} twice in the list, expected one for each input"
+            entries[i] = entry.model_copy(update={"settings": None, "error": error})
+        outputs.add(name or "")
+    return tuple(entries)
+
+
+def read_manifest(place: str) -> list[dict[str, Any]]:
+    """Return the rows of a CSV or JSONL file, given as a path or a URL.
+
+    Paths in the rows are relative to the file. Raises InputError if it cannot be read.
+    """
+    try:
+        content = transfer.read_bytes(place) if is_url(place) else Path(place).read_bytes()
+        text = (content or b"").decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"found no readable list at {place} ({getattr(error, 'strerror', 'not text')}), "
+            "expected CSV with a column input, or JSONL; check --manifest"
+        ) from error
+
+    rows = _csv_rows(text) if place.lower().endswith(".csv") else _json_rows(text, place)
+    if not rows or not all(row.get("input") for row in rows):
+        raise InputError(
+            f"found {'a line without' if rows else 'no'} input in {place}, expected a column or "
+            "key input (and reference, output, options) in every line; see --help"
+        )
+    folder = place.rpartition("/")[0] if is_url(place) else str(Path(place).absolute().parent)
+    return [_absolute(row, folder) for row in rows]
+
+
+def _make_entry(given: dict[str, Any]) -> Entry:
+    try:
+        return Entry(given=given, settings=RunSettings(**given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        message = f"found {first['input']!r} for {name}, which is not valid: {problem}"
+        return Entry(given=given, settings=None, error=message)
+
+
+def _merge_row(common: dict[str, Any], row: dict[str, Any], *, several: bool) -> dict[str, Any]:
+    """Return the common settings overridden by a row, with {stem} filled in.
+
+    For several inputs, the common output is a folder.
+    """
+    merged = common | row
+    stem = Path(str(row["input"])).stem
+    if merged.get("ref_stream"):
+        merged["ref_stream"] = str(merged["ref_stream"]).replace("{stem}", stem)
+    output = common.get("output")
+    if "output" not in row and output is not None:
+        if "{stem}" in output:
+            merged["output"] = output.replace("{stem}", stem)
+        elif several and is_url(output) and output.endswith("/"):
+            merged["output"] = output + url_name(str(row["input"]))
+        elif several and Path(output).is_dir():
+            merged["output"] = str(Path(output) / Path(str(row["input"])).name)
+        elif several:
+            raise InputError(
+                f"found -o {output} for several inputs, expected an existing folder or a "
+                "pattern such as 'out/{stem}_x4.mp4'; create the folder first"
+            )
+    return merged
+
+
+def _csv_rows(text: str) -> list[dict[str, Any]]:
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    return [_flat({k: v for k, v in row.items() if k and v}) for row in rows]
+
+
+def _json_rows(text: str, place: str) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            row = error.msg
+        if not isinstance(row, dict):
+            raise InputError(
+                f"found no JSON object in line {number} of {place}, expected one like "
+                '{"input": "a.mp4", "reference": "a_hr.mp4"}; correct that line'
+            )
+        rows.append(_flat(row))
+    return rows
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its `options` as further keys, and with the settings' names as keys."""
+    options: Any = row.pop("options", None) or {}
+    if isinstance(options, str):
+        # in CSV they share a cell: scale=4 crf=18
+        options = dict(part.partition("=")[::2] for part in options.split())
+    return {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
+
+
+def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return a row whose relative paths start at `folder`."""
+    names = ("input", "ref_stream", "output", "plan", "ground_truth")
+    paths = {
+        key: f"{folder}/{row[key]}"
+        for key in names
+        if row.get(key) and "://" not in str(row[key]) and not str(row[key]).startswith("/")
+    }
+    return row | paths
+
+
+def _is_glob(name: str) -> bool:
+    """Return whether `name` is a glob of videos, or the URL of a folder of videos.
+
+    Pictures are one recording, whether in a glob or in a folder.
+    """
+    if is_url(name) and name.endswith("/"):
+        found = list_files(name)
+        return bool(found) and not any(Path(f.url).suffix.lower() in SUFFIXES for f in found)
+    if name.startswith(("http://", "https://")):
+        return False  # the question mark of a signed URL begins its query
+    wild = any(character in name for character in "*?[") and not Path(name).exists()
+    return wild and Path(name).suffix.lower() not in SUFFIXES
+
+
+def _expand(inputs: tuple[str, ...]) -> Iterator[str]:
+    for name in inputs:
+        if is_url(name) and _is_glob(name):
+            yield from (
+                [f.url for f in list_files(name)] if name.endswith("/") else glob_urls(name)
+            )
+        elif _is_glob(name):
+            yield from sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - any pattern
+        else:
+            yield name

@@ -1,0 +1,55 @@
+"""Results of runs and batches: the fields of `pipeline run --json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipeline.schema.clip import Model
+
+
+class RunResult(Model):
+    """The result of a finished run."""
+
+    output: str
+    frames: int
+    seconds: float
+    """Wall-clock time of this run, from planning to publishing."""
+    fps: float
+    """Frames enhanced by this run (not the resumed ones) per second of its time."""
+    engine: str
+    device: str
+    model: str
+    scale: int
+    segments: int
+    resumed_segments: int
+    reference_map: str
+    """Path or URL of the plan with its reference map, beside the output."""
+    notes: tuple[str, ...] = ()
+    """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+class ItemResult(Model):
+    """The result of one input of a batch."""
+
+    input: str
+    output: str | None
+    status: Literal["done", "failed", "not run"]
+    error: str | None = None
+    result: RunResult | None = None
+
+
+class BatchResult(Model):
+    """The result of a batch."""
+
+    items: tuple[ItemResult, ...]
+    done: int
+    failed: int
+    """Number of inputs that failed or were not run."""
+    frames: int
+    seconds: float
+    failed_list: str | None
+    """File for `--manifest` that lists the inputs that are not done.
+
+    None if all are done, or if the file could not be written."""
