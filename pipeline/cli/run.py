@@ -75,7 +75,9 @@ def run(
         from pipeline.report.page import write_report  # imports torch
 
         progress.note(f"writing {page}")
-        write_report(Path(result.output), page, ground_truth=settings.ground_truth, asked=settings)
+        write_report(
+            Path(result.output), page, ground_truth=settings.ground_truth, grid_settings=settings
+        )
     click.echo(result.model_dump_json() if as_json else describe_result(result))
 
 

@@ -1,1 +1,1 @@
-"""The HTML report of a finished run."""
+"""The HTML report of a finished run, one page that loads nothing."""

@@ -1,16 +1,21 @@
-"""Curves over time, twice: as data for uPlot, and as a plain drawing where no script runs."""
+"""Curves over time, as data for uPlot and as SVG for readers without JavaScript."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 960, 200
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 28
-"""Margins that hold the numbers of the axes."""
+WIDTH = 960
+HEIGHT = 200
+# margins with the numbers of the axes
+LEFT = 56
+RIGHT = 12
+TOP = 12
+BOTTOM = 28
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis and what is written there."""
+    """A position on an axis, with its label."""
 
     at: float
     text: str
@@ -37,13 +42,13 @@ class Chart:
     title: str
     unit: str
     lines: list[tuple[str, str, list[str]]]
-    """Name, style and SVG point lists; a gap starts a new list."""
+    """Name, style and SVG point lists; each gap starts a new list."""
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     switches: list[float]
     marks: list[Tick]
     data: Markup
-    """The same as JSON: times, frames, curves, switches and marks in seconds."""
+    """The same as JSON: frames and curves, and times, switches and marks in seconds."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -54,7 +59,7 @@ class Chart:
 
 
 def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers within low..high (steps of 1, 2, 5 times 10^n)."""
+    """Return about `count` round numbers in low..high, in steps of 1, 2 or 5 times 10^n."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return [low]
@@ -76,15 +81,18 @@ def draw_chart(
     switches: list[float],
     marks: dict[float, str],
 ) -> Chart:
-    """Return the drawing of `curves` over `times` (seconds); `switches` become vertical lines.
+    """Return a chart of `curves` over `times` in seconds, with a vertical line at each switch.
 
-    Figures are told with `digits` decimal places, by the numbers of their `frames`.
+    Readers see figures with `digits` decimal places, and the numbers of their `frames`.
     """
     known = [value for curve in curves for value in curve.values if value is not None]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    low = min(known, default=0.0)
+    high = max(known, default=1.0)
     room = (high - low) * 0.08 or max(0.5, abs(high) * 0.01)
-    low, high = low - room, high + room
-    first, last = times[0], max(times[-1], times[0] + 1e-6)
+    low -= room
+    high += room
+    first = times[0]
+    last = max(times[-1], first + 1e-6)
 
     def x(seconds: float) -> float:
         return round(LEFT + (seconds - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1)
@@ -96,18 +104,20 @@ def draw_chart(
         title=title,
         unit=unit,
         lines=[
-            (c.name, c.style, _pieces([x(t) for t in times], c.values, y)) for c in curves if known
+            (c.name, c.style, _polylines([x(t) for t in times], c.values, y))
+            for c in curves
+            if known
         ],
         x_ticks=[Tick(x(t), f"{t:g} s") for t in choose_ticks(first, last, 8)],
         y_ticks=[Tick(y(v), f"{v:.4g}") for v in choose_ticks(low, high, 4)],
         switches=[x(t) for t in switches],
         marks=[Tick(x(t), text) for t, text in marks.items()],
         legend=[(c.name, c.style) for c in curves],
-        data=_data(unit, times, curves, frames, digits, switches, marks),
+        data=_chart_data(unit, times, curves, frames, digits, switches, marks),
     )
 
 
-def _data(
+def _chart_data(
     unit: str,
     times: list[float],
     curves: list[Curve],
@@ -116,7 +126,7 @@ def _data(
     switches: list[float],
     marks: dict[float, str],
 ) -> Markup:
-    told = {
+    data = {
         "unit": unit,
         "digits": digits,
         "times": [round(t, 4) for t in times],
@@ -132,17 +142,18 @@ def _data(
         "switches": [round(t, 4) for t in switches],
         "marks": [round(t, 4) for t in marks],
     }
-    # nothing in it is the user's text: numbers, and names of ours
-    return Markup(json.dumps(told, separators=(",", ":")))
+    # only numbers and our own names, no text of the user
+    return Markup(json.dumps(data, separators=(",", ":")))
 
 
-def _pieces(xs: list[float], values: list[float | None], y: object) -> list[str]:
-    assert callable(y)
+def _polylines(
+    xs: list[float], values: list[float | None], y: Callable[[float], float]
+) -> list[str]:
     pieces: list[list[str]] = [[]]
     for at, value in zip(xs, values, strict=True):
         if value is None:
             pieces.append([])
         else:
             pieces[-1].append(f"{at},{y(value)}")
-    # a lone point is drawn as a short dash
+    # a single point is drawn as a short dash
     return [" ".join(p if len(p) > 1 else p * 2) for p in pieces if p]

@@ -1,4 +1,4 @@
-"""Which frame of an output, and of its ground truth, belongs to each entry of the reference map."""
+"""Finds the frames of an output and its ground truth that belong to a plan's reference map."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
 
-TOLERANCE = 1e-3
-"""Seconds by which the times of output and ground truth may differ."""
+TOLERANCE = 1e-3  # seconds between the times of output and ground truth
 
 
-def open_matching(plan: Plan, path: str, asked: GridSettings | None = None) -> Recording:
-    """Describe an output or a ground truth as what the plan's input is: a clip or a light field."""
+def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = None) -> Recording:
+    """Open an output or a ground truth as a recording of the same type as the plan's input."""
     if not isinstance(plan.input, LightField):
         return probe(path)
-    found = open_light_field(path, asked)
+    found = open_light_field(path, grid_settings)
     if found is None:
         raise InputError(
-            f"found no light field in {path}, expected one as {plan.input.path} is; "
-            "give the output, or the original, of this plan"
+            f"found no light field in {path}, expected one like {plan.input.path}; "
+            "pass the output, or the original, of this plan"
         )
     return found
 
@@ -36,15 +35,15 @@ def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
     if (result.width, result.height) != (plan.width, plan.height):
         raise InputError(
             f"found {result.width}x{result.height} in {output}, expected the plan's "
-            f"{plan.width}x{plan.height}; give the output of this plan"
+            f"{plan.width}x{plan.height}; pass the output of this plan"
         )
     if isinstance(result, LightField):
-        return _same_views(plan, result)
+        return _match_views(plan, result)
     times = scan(result).pts
     if len(times) != len(plan.reference_map):
         raise InputError(
-            f"found {len(times)} frames in {output} and {len(plan.reference_map)} in "
-            "its plan, expected as many; give the output of this plan"
+            f"found {len(times)} frames in {output}, expected the {len(plan.reference_map)} of "
+            "its plan; pass the output of this plan"
         )
     return times
 
@@ -54,10 +53,11 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
             f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
-            f"{plan.width}x{plan.height}; give the original"
+            f"{plan.width}x{plan.height}; pass the original"
         )
     if isinstance(truth, LightField):
-        return _same_views(plan, truth)
+        return _match_views(plan, truth)
+
     known = scan(truth).pts
     seconds = [truth.seconds(pts) for pts in known]
     paired = []
@@ -67,13 +67,13 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
         if near == len(seconds) or seconds[near] > at + TOLERANCE:
             raise PairingError(
                 f"found no frame at {at:.3f} s in {truth.path}, expected one for every frame "
-                "of the output; give the original with the same time stamps"
+                "of the output; pass the original with the same timestamps"
             )
         paired.append(known[near])
     return paired
 
 
-def _same_views(plan: Plan, other: LightField) -> list[int]:
+def _match_views(plan: Plan, other: LightField) -> list[int]:
     grid = other.grid
     found = []
     for choice in plan.reference_map:
@@ -83,7 +83,7 @@ def _same_views(plan: Plan, other: LightField) -> list[int]:
         if position is None or moment >= grid.views[position].frames:
             raise PairingError(
                 f"found no view ({row}, {col}) at moment {moment} in {other.path}, expected every "
-                "view of the output; give the light field that belongs to this plan"
+                "view of the output; pass the light field that belongs to this plan"
             )
         found.append(grid.number(position, moment))
     return found

@@ -1,4 +1,4 @@
-"""The report: everything gathered and rendered into one HTML file that fetches nothing."""
+"""Renders the figures and pictures of a finished run as one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pipeline.assembly.record import package_versions
 from pipeline.errors import InputError
 from pipeline.ledger.durable import write_atomically
 from pipeline.media.pictures.numbered import check_comparable
+from pipeline.pixels import Picture
 from pipeline.progress import limiting
 from pipeline.report.chart import Chart, Curve, draw_chart
-from pipeline.report.pictures import BUDGET, choose_window, crop_pictures, encode_jpegs, turned
+from pipeline.report.pictures import BUDGET, Window, choose_window, crop_pictures, encode_jpegs
 from pipeline.report.rows import (
     FinishedRun,
     Row,
@@ -38,15 +39,13 @@ from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 
-MOST_RUNS = 200
-"""Rows of the reference table; more are counted."""
-MOST_SWITCHES = 120
-"""Lines in a chart beyond which they would cover it."""
+MOST_STRETCHES = 200  # rows of the reference table; the page gives the number of all others
+MOST_SWITCHES = 120  # more vertical lines would cover the curves of a chart
 
 
 @dataclass(frozen=True)
 class Image:
-    """A picture in the page."""
+    """A picture in the page, as a data address."""
 
     kind: str
     caption: str
@@ -55,20 +54,20 @@ class Image:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One frame shown, with its figures."""
+    """One frame that the page shows, with its figures."""
 
     row: Row
     why: str
     images: list[Image]
     part: str
-    """Which part of the frame is shown, in words; "" for all of it."""
+    """Description of the part that is shown; "" for the whole frame."""
     height: int
     width: int
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Neighbouring frames that have the same reference for the same reason."""
+    """Consecutive frames that have the same reference for the same reason."""
 
     first: int
     last: int
@@ -79,12 +78,12 @@ class Stretch:
     farthest: float | None
     why: str
     nearness: float
-    """1 for no distance, 0 for the largest of all stretches."""
+    """1 for no distance to the reference, 0 for the largest distance of all stretches."""
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """A line of the summary."""
+    """A row of the table of means."""
 
     name: str
     ours: str
@@ -94,7 +93,7 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Highlight:
-    """A figure above the pictures, ready to be read."""
+    """A figure above the pictures, formatted."""
 
     value: str
     meaning: str
@@ -106,35 +105,35 @@ def write_report(
     *,
     plan_file: Path | None = None,
     ground_truth: str | None = None,
-    asked: GridSettings | None = None,
+    grid_settings: GridSettings | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write the report of a finished run to `page`; it appears whole or not at all.
+    """Write the report of a finished run to `page`, atomically.
 
-    `asked` says how the ground truth of a light field lies, where its names do not tell.
-    Raises InputError where output, plan and ground truth do not belong together.
+    `grid_settings` describes the layout of a light field's ground truth if its names do not.
+    Raises InputError if output, plan and ground truth do not belong together.
     """
     check_comparable(output, "a report")
     plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
-    with FinishedRun(plan, output, ground_truth, asked) as material:
-        rows = measure_rows(material, progress)
-        exhibits = _exhibits(material, rows)
-        result = material.result
-        shown = make_viewer(result) if isinstance(result, LightField) else None
-    html = render_page(plan, output, rows, exhibits, shown)
+    with FinishedRun(plan, output, ground_truth, grid_settings) as finished:
+        rows = measure_rows(finished, progress)
+        exhibits = _make_exhibits(finished, rows)
+        result = finished.result
+        viewer = make_viewer(result) if isinstance(result, LightField) else None
+
+    html = render_page(plan, output, rows, exhibits, viewer)
     try:
         write_atomically(page, html)
     except OSError as error:
         raise InputError(
-            f"found no way to write {page} ({error.strerror}), expected a writable folder; "
-            "try another path"
+            f"cannot write {page} ({error.strerror}), expected a writable folder; try another path"
         ) from error
 
 
 def render_page(
-    plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit], shown: Viewer | None
+    plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit], viewer: Viewer | None
 ) -> str:
-    """Return the page."""
+    """Return the page as HTML."""
     environment = Environment(
         loader=PackageLoader("pipeline.report", "template"),
         autoescape=True,
@@ -142,20 +141,22 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    loader, record = environment.loader, plan.record
+    loader = environment.loader
     assert loader is not None
 
     def inline(name: str) -> Markup:
-        # our own files, which hold nothing of the user's
+        # our own files, without any text of the user
         return Markup(loader.get_source(environment, name)[0])
 
     def vendored(name: str, licence: str) -> Markup:
-        # without its banner, an address that would look as if the page fetched something
+        # without the banner, whose address would look as if the page loaded something
         code = re.sub(r"^/\*!.*?\*/", "", inline(name), flags=re.DOTALL)
         return Markup(f"/* {Path(name).name}\n{inline(licence)}*/\n{code}")
 
+    record = plan.record
     grid = plan.input.grid if isinstance(plan.input, LightField) else None
-    stretches = list(_stretches(plan)) if grid is None else []
+    compared = drop_given(rows, plan)
+    stretches = _find_stretches(plan) if grid is None else []
     truth = rows[0].psnr is not None
     return environment.get_template("page.html.j2").render(
         inline=inline,
@@ -165,51 +166,52 @@ def render_page(
         rows=rows,
         truth=truth,
         exhibits=exhibits,
-        facts=_facts(drop_given(rows, plan), record, truth=truth),
-        figures=_figures(drop_given(rows, plan), truth=truth),
+        facts=_highlights(compared, record, truth=truth),
+        figures=_summary(compared, truth=truth),
         measured=len(rows),
-        charts=_charts(plan, rows, exhibits, truth=truth) if grid is None else [],
-        viewer=shown,
+        charts=_make_charts(plan, rows, exhibits, truth=truth) if grid is None else [],
+        viewer=viewer,
         viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
         table=make_table(grid, rows) if grid is not None else [],
         distances=group_by_distance(rows) if grid is not None else [],
-        stretches=stretches[:MOST_RUNS],
-        hidden=max(0, len(stretches) - MOST_RUNS),
+        stretches=stretches[:MOST_STRETCHES],
+        hidden=max(0, len(stretches) - MOST_STRETCHES),
         record=record,
         limit=limiting(record.busy) if record else "",
         versions=record.versions if record else package_versions(),
     )
 
 
-def _exhibits(material: FinishedRun, rows: list[Row]) -> list[Exhibit]:
+def _make_exhibits(finished: FinishedRun, rows: list[Row]) -> list[Exhibit]:
     by_number = {row.number: row for row in rows}
-    turn = turned(material.result.rotation)
-    aspect = material.result.sample_aspect_ratio
-    found, pictures = [], []
-    for number, why in choose_exhibits(rows, material.plan).items():
-        views = material.read_pictures(number)
-        part = choose_window(views)
-        images = crop_pictures(views, part, turn)
+    aspect = finished.result.sample_aspect_ratio
+    rotation = finished.result.rotation
+
+    found = []
+    pictures: list[Picture] = []
+    for number, why in choose_exhibits(rows, finished.plan).items():
+        versions = finished.read_pictures(number)
+        part = choose_window(versions)
+        images = crop_pictures(versions, part, rotation)
         pictures += [image.picture for image in images]
         found.append((by_number[number], why, part, images))
-    budget = (
-        BUDGET if not isinstance(material.plan.input, LightField) else BUDGET - VIEWER_BUDGET // 2
-    )
+
+    budget = BUDGET
+    if isinstance(finished.plan.input, LightField):
+        budget -= VIEWER_BUDGET // 2
     addresses = iter(encode_jpegs(pictures, budget))
+
     exhibits = []
     for row, why, part, images in found:
         height, width = images[0].picture.shape[:2]
-        across = material.result.rotation % 180 == 0
-        whole = (part.height, part.width) == (material.plan.height, material.plan.width)
+        across = rotation % 180 == 0
+        whole = (part.height, part.width) == (finished.plan.height, finished.plan.width)
         exhibits.append(
             Exhibit(
                 row=row,
                 why=" and ".join(why),
                 images=[Image(i.kind, i.caption, next(addresses)) for i in images],
-                part=""
-                if whole
-                else f"a window of {part.width}x{part.height} pixels at row {part.row}, "
-                f"column {part.col}, where most was borrowed",
+                part="" if whole else _describe_window(part),
                 height=height if across else round(height * aspect),
                 width=round(width * aspect) if across else width,
             )
@@ -217,7 +219,14 @@ def _exhibits(material: FinishedRun, rows: list[Row]) -> list[Exhibit]:
     return exhibits
 
 
-def _figures(rows: list[Row], *, truth: bool) -> list[SummaryRow]:
+def _describe_window(part: Window) -> str:
+    return (
+        f"a window of {part.width}x{part.height} pixels at row {part.row}, column {part.col}, "
+        "where most was borrowed"
+    )
+
+
+def _summary(rows: list[Row], *, truth: bool) -> list[SummaryRow]:
     def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> SummaryRow | None:
         value = mean_figure(rows, ours)
         other = mean_figure(rows, plain) if plain else None
@@ -228,39 +237,51 @@ def _figures(rows: list[Row], *, truth: bool) -> list[SummaryRow]:
         )
 
     lines = [
-        line("PSNR, dB", "psnr", "bicubic_psnr", ".2f", "against the ground truth; higher"),
-        line("SSIM", "ssim", "bicubic_ssim", ".4f", "against the ground truth; higher, at most 1"),
         line(
-            "VMAF", "vmaf", "bicubic_vmaf", ".1f", "against the ground truth; higher, at most 100"
+            "PSNR, dB", "psnr", "bicubic_psnr", ".2f", "against the ground truth; higher is better"
+        ),
+        line(
+            "SSIM",
+            "ssim",
+            "bicubic_ssim",
+            ".4f",
+            "against the ground truth; higher is better, at most 1",
+        ),
+        line(
+            "VMAF",
+            "vmaf",
+            "bicubic_vmaf",
+            ".1f",
+            "against the ground truth; higher is better, at most 100",
         ),
         line(
             "Downscale consistency, dB",
             "consistency",
             None,
             ".2f",
-            "the result reduced again, against the input; low: it shows something else",
+            "the result, reduced again, against the input; low if it shows something else",
         ),
         line(
             "Agreement with the reference",
             "agreement",
             "bicubic_agreement",
             ".2f",
-            "correlation of fine detail with the moved reference; 1 = the same detail",
+            "correlation of fine detail with the warped reference; 1 = the same detail",
         ),
         line(
             "Temporal error, levels",
             "temporal",
             "bicubic_temporal",
             ".2f",
-            "change that motion does not explain; close to plain up-sampling is calm",
+            "change that motion does not explain; calm if close to plain up-sampling",
         ),
         line("Borrowed, levels", "borrowed", None, ".2f", "mean distance from plain up-sampling"),
     ]
     return [line for line in lines if line is not None]
 
 
-def _facts(rows: list[Row], record: RunRecord | None, *, truth: bool) -> list[Highlight]:
-    """Return what stands above the pictures, the most telling first."""
+def _highlights(rows: list[Row], record: RunRecord | None, *, truth: bool) -> list[Highlight]:
+    """Return the figures above the pictures, the most important first."""
 
     def against(name: str, plain: str, form: str, unit: str, what: str) -> Iterator[Highlight]:
         ours, theirs = mean_figure(rows, name), mean_figure(rows, plain)
@@ -289,9 +310,11 @@ def _facts(rows: list[Row], record: RunRecord | None, *, truth: bool) -> list[Hi
     return found
 
 
-def _charts(plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool) -> list[Chart]:
+def _make_charts(
+    plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool
+) -> list[Chart]:
     times = [row.seconds for row in rows]
-    switches = [stretch.begin for stretch in _stretches(plan)][1:]
+    switches = [stretch.begin for stretch in _find_stretches(plan)][1:]
     marks = {exhibit.row.seconds: exhibit.why for exhibit in exhibits}
 
     def one(title: str, unit: str, ours: str, plain: str | None, digits: int = 2) -> Chart:
@@ -320,7 +343,7 @@ def _charts(plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool
     return [*first, one("Borrowed", "8-bit levels", "borrowed", None)]
 
 
-def _stretches(plan: Plan) -> list[Stretch]:
+def _find_stretches(plan: Plan) -> list[Stretch]:
     found = []
     numbered = enumerate(plan.reference_map)
     most = max((abs(c.seconds) for c in plan.reference_map if c.seconds is not None), default=0.0)

@@ -1,4 +1,4 @@
-"""One pass over an output beside what it was made from: a row of figures for each frame."""
+"""Measures the frames of a finished run against its input, references and ground truth."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,15 +23,13 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
 
-MOST_FRAMES = 240
-"""Frames measured; of longer clips as many, evenly spread."""
-MOST_PAIRS = 12
-"""Frames measured by optical flow, which takes longer than all the rest."""
+MOST_FRAMES = 240  # frames that are measured; those of longer clips are spread evenly
+MOST_PAIRS = 12  # frames measured by optical flow, which is slower than all other figures
 
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one frame; dB, 8-bit levels, seconds. None = not measured."""
+    """Figures of one frame, in dB, 8-bit levels and seconds; None where not measured."""
 
     number: int
     seconds: float
@@ -38,7 +37,7 @@ class Row:
     borrowed: float
     """Mean difference from plain up-sampling, 8-bit levels."""
     consistency: float
-    """PSNR of the result reduced again, against the input."""
+    """PSNR in dB of the result, reduced again, against the input."""
     psnr: float | None = None
     ssim: float | None = None
     bicubic_psnr: float | None = None
@@ -52,7 +51,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Return what the frame is called."""
+        """Return the name of the frame or view in the page."""
         view = self.choice.views
         if view is None:
             return f"Frame {self.number}"
@@ -61,13 +60,13 @@ class Row:
 
     @property
     def figure(self) -> float:
-        """Return what frames are ranked by: PSNR, or consistency without ground truth."""
+        """Return the figure that ranks frames: PSNR, or consistency without a ground truth."""
         return self.consistency if self.psnr is None else self.psnr
 
 
 @dataclass(frozen=True)
 class FramePictures:
-    """One frame as everybody has it: uint8 H x W x 3 RGB, the input h x w x 3."""
+    """One frame in all versions: uint8 H x W x 3 RGB, and the input h x w x 3."""
 
     lr: Picture
     bicubic: Picture
@@ -77,30 +76,31 @@ class FramePictures:
 
 
 class FinishedRun:
-    """The recordings of a finished run, opened; a context manager."""
+    """The open recordings of a finished run: input, reference, output and ground truth.
+
+    A context manager.
+    """
 
     def __init__(
         self,
         plan: Plan,
         output: Path,
         ground_truth: str | None,
-        asked: GridSettings | None = None,
+        grid_settings: GridSettings | None = None,
     ) -> None:
         self.plan = plan
         self.result = open_matching(plan, str(output))
         self._times = match_output(plan, self.result, output)
-        self.truth = open_matching(plan, ground_truth, asked) if ground_truth else None
+        self.truth = open_matching(plan, ground_truth, grid_settings) if ground_truth else None
         self._partners = (
             match_truth(plan, self.result, self._times, self.truth) if self.truth else None
         )
         self._stack = ExitStack()
         self._lr = self._open(plan.input)
         self._reference = self._open(plan.reference.clip)
-        # the first pass of a light field, the reference of the second, is not kept
-        self._kept = (
-            not isinstance(plan.reference.clip, LightField)
-            or Path(plan.reference.clip.path).exists()
-        )
+        # the second pass of a light field deletes the first one, its reference
+        reference = plan.reference.clip
+        self._has_reference = not isinstance(reference, LightField) or Path(reference.path).exists()
         self._sr = self._open(self.result)
         self._original = self._open(self.truth) if self.truth else None
 
@@ -114,11 +114,12 @@ class FinishedRun:
         self._stack.close()
 
     def read_pictures(self, number: int, *, reference: bool = True) -> FramePictures:
-        """Return one frame of everything, 8 bit."""
+        """Return one frame in all versions, as 8-bit pixels."""
         choice = self.plan.reference_map[number]
         lr = self._lr.get(choice.pts)
+
         fitted = None
-        if reference and self._kept and choice.ref_pts is not None:
+        if reference and self._has_reference and choice.ref_pts is not None:
             placed = self.plan.reference
             fitted = prepare_reference(
                 self._reference.get(choice.ref_pts),
@@ -128,9 +129,11 @@ class FinishedRun:
                 affine=placed.affine,
                 match_colour=placed.match_colour,
             )
+
         original = None
         if self._original is not None and self._partners is not None:
             original = self._original.get(self._partners[number])
+
         return FramePictures(
             lr=to_8_bit(lr),
             bicubic=to_8_bit(upsample(lr, self.plan.height, self.plan.width)),
@@ -140,129 +143,154 @@ class FinishedRun:
         )
 
 
+class _VmafPair(NamedTuple):
+    """Running measurements of the result and of bicubic up-sampling."""
+
+    result: Vmaf
+    bicubic: Vmaf
+
+
 def spread_evenly(total: int, most: int) -> list[int]:
-    """Return at most `most` of 0..total-1, evenly spread, first and last among them."""
+    """Return at most `most` of the numbers 0..total-1, evenly spread, with both ends."""
     if total <= most:
         return list(range(total))
     return sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
 
 
 def measure_rows(
-    material: FinishedRun, report: Callable[[int, int], None] = lambda done, total: None
+    finished: FinishedRun, report: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Row]:
-    """Return the figures of the measured frames; `report` hears (done, total)."""
-    total = len(material.plan.reference_map)
-    numbers = spread_evenly(total, MOST_FRAMES)
+    """Return the figures of the measured frames; calls `report(done, total)` after each."""
+    numbers = spread_evenly(len(finished.plan.reference_map), MOST_FRAMES)
     closely = {numbers[i] for i in spread_evenly(len(numbers), MOST_PAIRS)}
+
     rows = []
-    with _start_vmaf(material, numbers) as measuring:
-        for done, row in enumerate(_iterate_rows(material, numbers, closely, measuring)):
+    with _start_vmaf(finished, numbers) as vmaf:
+        for row in _iterate_rows(finished, numbers, closely, vmaf):
             rows.append(row)
-            report(done + 1, len(numbers))
-        if measuring is None:
+            report(len(rows), len(numbers))
+        if vmaf is None:
             return rows
-        ours, plain = (each.scores() for each in measuring)
+        result, bicubic = (each.scores() for each in vmaf)
+
     return [
-        replace(row, vmaf=a, bicubic_vmaf=b) for row, a, b in zip(rows, ours, plain, strict=True)
+        replace(row, vmaf=ours, bicubic_vmaf=plain)
+        for row, ours, plain in zip(rows, result, bicubic, strict=True)
     ]
 
 
 @contextmanager
-def _start_vmaf(material: FinishedRun, numbers: list[int]) -> Iterator[tuple[Vmaf, Vmaf] | None]:
-    """Begin to measure VMAF of the result and of bicubic; None where it cannot be, or means little.
+def _start_vmaf(finished: FinishedRun, numbers: list[int]) -> Iterator[_VmafPair | None]:
+    """Yield running measurements of VMAF, or None if it cannot be measured.
 
-    It looks at motion, so all frames of a clip have to be there.
+    VMAF includes motion, so it needs every frame of a clip.
     """
-    plan, ffmpeg = material.plan, find_program() if material.truth is not None else None
+    plan = finished.plan
+    ffmpeg = find_program() if finished.truth is not None else None
     whole = len(numbers) == len(plan.reference_map) and not isinstance(plan.input, LightField)
     if ffmpeg is None or not whole or min(plan.height, plan.width) < LEAST_SIDE:
         yield None
         return
-    asked = ffmpeg, plan.height, plan.width, material.result.colour.used_matrix
-    with Vmaf(*asked) as ours, Vmaf(*asked) as plain:
-        yield ours, plain
+
+    settings = (ffmpeg, plan.height, plan.width, finished.result.colour.used_matrix)
+    with Vmaf(*settings) as result, Vmaf(*settings) as bicubic:
+        yield _VmafPair(result, bicubic)
 
 
 def _iterate_rows(
-    material: FinishedRun,
-    numbers: list[int],
-    closely: set[int],
-    measuring: tuple[Vmaf, Vmaf] | None,
+    finished: FinishedRun, numbers: list[int], closely: set[int], vmaf: _VmafPair | None
 ) -> Iterator[Row]:
-    before: tuple[int, FramePictures] | None = None
+    """Yield the figures of each frame, those of `closely` with optical flow."""
+    last_number: int | None = None
+    last: FramePictures | None = None
     for number in numbers:
-        near = None
-        # the view before is not the moment before
-        if number in closely and number > 0 and not isinstance(material.plan.input, LightField):
-            fresh = before is None or before[0] != number - 1
-            near = (
-                material.read_pictures(number - 1, reference=False)
-                if fresh
-                else before and before[1]
-            )
-        views = material.read_pictures(number, reference=number in closely)
-        if measuring is not None and views.original is not None:
-            measuring[0].add(views.result, views.original)
-            measuring[1].add(views.bicubic, views.original)
-        yield _measure_row(material, number, views, near, closely)
-        before = number, views
+        before = None
+        # the previous view of a light field is not the previous moment
+        if number in closely and number > 0 and not isinstance(finished.plan.input, LightField):
+            before = last
+            if last_number != number - 1:
+                before = finished.read_pictures(number - 1, reference=False)
+
+        pictures = finished.read_pictures(number, reference=number in closely)
+        if vmaf is not None and pictures.original is not None:
+            vmaf.result.add(pictures.result, pictures.original)
+            vmaf.bicubic.add(pictures.bicubic, pictures.original)
+        yield _measure_row(finished, number, pictures, before)
+
+        last_number = number
+        last = pictures
 
 
 def _measure_row(
-    material: FinishedRun,
-    number: int,
-    views: FramePictures,
-    before: FramePictures | None,
-    closely: set[int],
+    finished: FinishedRun, number: int, pictures: FramePictures, before: FramePictures | None
 ) -> Row:
-    plan = material.plan
+    plan = finished.plan
     choice = plan.reference_map[number]
     figures: dict[str, float | None] = {}
-    if views.original is not None:
-        from crossnetpp.metrics import measure_quality as against
-
-        ours, plain = (against(p, views.original) for p in (views.result, views.bicubic))
-        figures |= {"psnr": ours.psnr, "ssim": ours.ssim}
-        figures |= {"bicubic_psnr": plain.psnr, "bicubic_ssim": plain.ssim}
-    if number in closely and views.reference is not None:
-        moved_reference = without_truth.warp_reference(views.reference, views.bicubic)
-        figures["agreement"] = without_truth.measure_agreement(views.result, moved_reference)
-        figures["bicubic_agreement"] = without_truth.measure_agreement(
-            views.bicubic, moved_reference
-        )
+    if pictures.original is not None:
+        figures |= _measure_against_truth(pictures, pictures.original)
+    if pictures.reference is not None:
+        figures |= _measure_agreement(pictures, pictures.reference)
     if before is not None and choice.pts not in plan.cuts:
-        moved = without_truth.estimate_input_motion(before.bicubic, views.bicubic)
-        if moved.seen.any():
-            figures["temporal"] = without_truth.measure_temporal_error(
-                before.result, views.result, moved
-            )
-            figures["bicubic_temporal"] = without_truth.measure_temporal_error(
-                before.bicubic, views.bicubic, moved
-            )
+        figures |= _measure_temporal_errors(before, pictures)
+
     return Row(
         number=number,
         seconds=plan.input.seconds(choice.pts),
         choice=choice,
-        borrowed=float(without_truth.measure_borrowing(views.result, views.bicubic).mean()),
-        consistency=without_truth.measure_consistency(views.result, views.lr, plan.scale),
+        borrowed=float(without_truth.measure_borrowing(pictures.result, pictures.bicubic).mean()),
+        consistency=without_truth.measure_consistency(pictures.result, pictures.lr, plan.scale),
         **figures,
     )
 
 
+def _measure_against_truth(pictures: FramePictures, original: Picture) -> dict[str, float | None]:
+    from crossnetpp.metrics import measure_quality  # imports torch
+
+    result = measure_quality(pictures.result, original)
+    bicubic = measure_quality(pictures.bicubic, original)
+    return {
+        "psnr": result.psnr,
+        "ssim": result.ssim,
+        "bicubic_psnr": bicubic.psnr,
+        "bicubic_ssim": bicubic.ssim,
+    }
+
+
+def _measure_agreement(pictures: FramePictures, reference: Picture) -> dict[str, float | None]:
+    warped = without_truth.warp_reference(reference, pictures.bicubic)
+    return {
+        "agreement": without_truth.measure_agreement(pictures.result, warped),
+        "bicubic_agreement": without_truth.measure_agreement(pictures.bicubic, warped),
+    }
+
+
+def _measure_temporal_errors(before: FramePictures, now: FramePictures) -> dict[str, float | None]:
+    motion = without_truth.estimate_input_motion(before.bicubic, now.bicubic)
+    if not motion.seen.any():
+        return {}
+    return {
+        "temporal": without_truth.measure_temporal_error(before.result, now.result, motion),
+        "bicubic_temporal": without_truth.measure_temporal_error(
+            before.bicubic, now.bicubic, motion
+        ),
+    }
+
+
 def mean_figure(rows: list[Row], name: str) -> float | None:
-    """Return the mean of one figure over the rows that have it."""
+    """Return the mean of one figure over the rows that have it, or None if no row has it."""
     found = [value for row in rows if (value := getattr(row, name)) is not None]
     return float(np.mean(found)) if found else None
 
 
 def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
-    """Return the rows of frames that were made, not given as references; all if none was."""
+    """Return the rows without frames that the reference provides, or all rows if none is left."""
     given = given_frames(plan)
     return [row for row in rows if row.number not in given] or rows
 
 
 def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
-    """Return number -> why it is shown, of the frames worth looking at, in order of interest."""
+    """Return the numbers of the frames to show, with the reasons, most interesting first."""
     candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
     picks = {
         "median": candidates[len(candidates) // 2],

@@ -1,4 +1,4 @@
-"""Light fields in the report: all views, small, to drag through; refocused; and a table of all."""
+"""Light fields in the report: views to drag through, refocused pictures, and a table of views."""
 
 from __future__ import annotations
 
@@ -20,17 +20,15 @@ from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.reference_map import ViewChoice
 from pipeline.tools.view_pictures import EPI_ROW, find_middle_view, shift_picture
 
-MOST_PIXELS = 16e6
-"""Of all views together; larger ones are shown smaller."""
+MOST_PIXELS = 16e6  # of all views together; larger ones are reduced
 MOST_WIDTH = 960
-BUDGET = 4_000_000
-"""Bytes of the viewer's pictures, in base64."""
+BUDGET = 4_000_000  # bytes of the viewer's pictures, in base64
 FOCUS_STEPS = 9
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """What the page needs to show a light field, and what it shows without a script."""
+    """The data of the viewer, and the pictures that replace it without JavaScript."""
 
     data: Markup
     """JSON: rows, cols, height, width, scale, views, focus."""
@@ -41,25 +39,26 @@ class Viewer:
     shrunk: bool
     middle: str
     focused: list[tuple[str, str]]
-    """Caption and address of a near, a middle and a far refocused picture."""
+    """Captions and addresses of three pictures: refocused near, in the middle, and far."""
     epi: str
     low: float
+    """Lowest disparity of the focus, in output pixels per grid step."""
     high: float
-    """Disparities between which the focus moves, pixels of the output a grid step."""
+    """Highest disparity of the focus."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One view in the table of all; None stands for a hole."""
+    """One view in the table of all views."""
 
     row: Row
     share: float
-    """0 for the lowest figure of all views, 1 for the highest."""
+    """Figure on a scale from 0 (lowest of all views) to 1 (highest)."""
     served: str
 
 
 def make_viewer(clip: LightField) -> Viewer:
-    """Return the first moment of the output, ready to be looked at."""
+    """Return the viewer of the first moment of the output."""
     grid = clip.grid
     factor = min(
         1.0,
@@ -67,20 +66,23 @@ def make_viewer(clip: LightField) -> Viewer:
         math.sqrt(MOST_PIXELS / (len(grid.views) * clip.width * clip.height)),
     )
     size = max(1, round(clip.width * factor)), max(1, round(clip.height * factor))
-    views = _views(clip, size)
+    views = _read_views(clip, size)
+
     found = measure(clip).disparity
     low, high = found if found is not None else (-1.0, 1.0)
     if high - low < 0.1:
         low, high = low - 0.5, high + 0.5
     alphas = [float(a) for a in np.linspace(low, high, FOCUS_STEPS)]
-    focused = [_refocused(grid, views, alpha * factor) for alpha in alphas]
+    focused = [_refocus(grid, views, alpha * factor) for alpha in alphas]
     centre = find_middle_view(grid)
     row = [n for n, view in enumerate(grid.views) if view.row == centre[0]]
     epi = np.repeat(np.stack([views[n][size[1] // 2] for n in row]), EPI_ROW, axis=0)
+
     addresses = encode_jpegs([*views, *focused, np.ascontiguousarray(epi)], BUDGET)
     shown = addresses[: len(views)]
     sharp = addresses[len(views) : -1]
-    first_row, first_col = grid.rows[0], grid.cols[0]
+    first_row = grid.rows[0]
+    first_col = grid.cols[0]
     data: dict[str, Any] = {
         "rows": grid.rows[1],
         "cols": grid.cols[1],
@@ -94,10 +96,11 @@ def make_viewer(clip: LightField) -> Viewer:
         ],
         "focus": [[round(a, 2), address] for a, address in zip(alphas, sharp, strict=True)],
     }
+
     ends = (0, FOCUS_STEPS // 2, FOCUS_STEPS - 1)
     at = grid.position(*centre)
     return Viewer(
-        # nothing in it is the user's text: numbers and base64
+        # only numbers and base64, no text of the user
         data=Markup(json.dumps(data, separators=(",", ":"))),
         rows=grid.rows[1],
         cols=grid.cols[1],
@@ -105,14 +108,14 @@ def make_viewer(clip: LightField) -> Viewer:
         width=size[0],
         shrunk=factor < 1,
         middle=shown[at],
-        focused=[(f"sharp at {alphas[n]:+.2f} pixels a step", sharp[n]) for n in ends],
+        focused=[(f"sharp at {alphas[n]:+.2f} pixels per step", sharp[n]) for n in ends],
         epi=addresses[-1],
         low=low,
         high=high,
     )
 
 
-def _views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
+def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
     reader = open_frames(clip)
     try:
         pictures = []
@@ -127,8 +130,8 @@ def _views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
     return pictures
 
 
-def _refocused(grid: Grid, views: list[Picture], alpha: float) -> Picture:
-    """Return the mean of all views, shifted by `alpha` pixels a step (shift and add)."""
+def _refocus(grid: Grid, views: list[Picture], alpha: float) -> Picture:
+    """Return the mean of all views, each shifted by `alpha` pixels per grid step."""
     row, col = find_middle_view(grid)
     total = np.zeros(views[0].shape, np.float32)
     for view, picture in zip(grid.views, views, strict=True):
@@ -138,7 +141,7 @@ def _refocused(grid: Grid, views: list[Picture], alpha: float) -> Picture:
 
 
 def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
-    """Return the views of the first moment as they lie in the grid."""
+    """Return the views of the first moment, row by row of the grid, with None for each hole."""
     figures = [row.figure for row in rows if row.choice.why != "given"]
     low, high = min(figures, default=0.0), max(figures, default=1.0)
     cells: dict[tuple[int, int], Cell] = {}
@@ -147,14 +150,16 @@ def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
         if view is None or view.moment:
             continue
         share = (row.figure - low) / (high - low) if high > low else 1.0
-        cells[view.row, view.col] = Cell(row, min(1.0, max(0.0, share)), _served(row, view))
+        cells[view.row, view.col] = Cell(
+            row, min(1.0, max(0.0, share)), _describe_reference(row, view)
+        )
     (first_row, height), (first_col, width) = grid.rows, grid.cols
     return [
         [cells.get((first_row + r, first_col + c)) for c in range(width)] for r in range(height)
     ]
 
 
-def _served(row: Row, view: ViewChoice) -> str:
+def _describe_reference(row: Row, view: ViewChoice) -> str:
     if row.choice.why == "given":
         return "given"
     if view.ref_row is None or view.ref_col is None:
@@ -164,18 +169,23 @@ def _served(row: Row, view: ViewChoice) -> str:
 
 
 def group_by_distance(rows: list[Row]) -> list[tuple[int, int, float, float | None]]:
-    """Return whole grid steps, how many views, mean figure and mean of bicubic's, near to far."""
+    """Return (grid steps, number of views, mean figure, mean bicubic PSNR), from near to far."""
     found: dict[int, list[Row]] = {}
     for row in rows:
         view = row.choice.views
         if view is not None and view.steps is not None and row.choice.why != "given":
             found.setdefault(round(view.steps), []).append(row)
 
-    def plain(members: list[Row]) -> float | None:
+    def mean_bicubic(members: list[Row]) -> float | None:
         known = [row.bicubic_psnr for row in members if row.bicubic_psnr is not None]
         return float(np.mean(known)) if known else None
 
     return [
-        (steps, len(members), float(np.mean([row.figure for row in members])), plain(members))
+        (
+            steps,
+            len(members),
+            float(np.mean([row.figure for row in members])),
+            mean_bicubic(members),
+        )
         for steps, members in sorted(found.items())
     ]

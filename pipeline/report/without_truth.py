@@ -1,6 +1,6 @@
-"""Quality without ground truth: three figures that need only what went in and what came out.
+"""Figures of quality without a ground truth, from input, reference and result alone.
 
-None of them replaces a ground truth. `docs/quality.md` says what each can and cannot tell.
+None of them replaces a ground truth; `docs/quality.md` has the limits of each.
 """
 
 from __future__ import annotations
@@ -17,50 +17,48 @@ from crossnetpp.evaluation.temporal import Motion, estimate_motion, measure_warp
 from crossnetpp.metrics import psnr
 from pipeline.pixels import Picture
 
-"""H x W x 3 RGB."""
-LEAST_DETAIL = 0.5
-"""Standard deviation, 8-bit levels, below which a picture has no detail to agree about."""
+LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; flatter pictures have no detail
 
 
 def measure_consistency(result: Picture, lr: Picture, scale: int) -> float:
     """Return the PSNR in dB of `result`, reduced `scale` times as `degrade` does, against `lr`.
 
-    Low values: the result shows something else than the input. Blurred ones can score high.
+    A low value means that the result shows something else. A blurred result can score high.
     """
     again = degrade(result, scale)
     return psnr(_unit(again), _unit(lr))
 
 
 def measure_borrowing(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
-    """Return H x W: how far `result` is from plain up-sampling, 8-bit levels, mean of RGB."""
+    """Return the H x W distance of `result` from plain up-sampling: 8-bit levels, mean of RGB."""
     away = np.abs(result.astype(np.float32) - bicubic.astype(np.float32))
     return np.asarray(away.mean(axis=2), np.float32)
 
 
 class WarpedReference(NamedTuple):
-    """A reference on its way onto a frame."""
+    """A reference, warped onto a frame."""
 
     reference: NDArray[np.float32]
-    """H x W x 3, moved by optical flow, 8-bit levels."""
+    """H x W x 3 in 8-bit levels, moved by optical flow."""
     seen: NDArray[np.bool_]
-    """H x W: the place is seen in both."""
+    """H x W, True where both pictures show the same point."""
 
 
 def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
-    """Move `reference` onto the frame whose plain up-sampling is `bicubic`.
+    """Warp `reference` onto the frame whose plain up-sampling is `bicubic`.
 
-    The flow is found between these two, so the network's own alignment does not judge itself.
+    The flow is estimated between these two, independent of the network's own alignment.
     """
-    # motion(before, now): where each place of `now` was in `before`
+    # the flow maps each pixel of the frame to the reference
     found = estimate_motion(reference, bicubic)
     return WarpedReference(warp_image(reference.astype(np.float32), found.flow), found.seen)
 
 
 def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
-    """Return how alike the fine detail of `picture` and of the moved reference is, -1..1.
+    """Return the correlation, -1..1, of the fine detail of `picture` and the warped reference.
 
-    Fine detail is what a Gaussian blur of 2 pixels takes away; the figure is its correlation over
-    places seen in both. None where there are none, or no detail.
+    Fine detail is the difference from a Gaussian blur of 2 pixels. Only pixels that both show
+    count. Returns None if there are none, or if a picture has no detail.
     """
     images = (picture.astype(np.float32), moved.reference)
     ours, theirs = (_detail(image)[moved.seen] for image in images)
@@ -70,15 +68,15 @@ def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
 
 
 def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
-    """Return the motion between two frames as the input shows it: no result judges itself."""
+    """Return the motion between two frames, estimated on the input and not on a result."""
     return estimate_motion(bicubic_before, bicubic_now)
 
 
 def measure_temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
-    """Return the mean difference, 8-bit levels, of a frame and the moved one before it.
+    """Return the mean difference, in 8-bit levels, of a frame and its predecessor warped onto it.
 
-    Lower is calmer. It counts flicker, and also every detail that the flow misses: compare it with
-    that of plain up-sampling, which has no detail to lose.
+    Lower is calmer. The figure counts flicker, but also all detail that the flow misses: compare
+    it with that of plain up-sampling, which has no detail to lose.
     """
     return measure_warping_error(before, now, moved)
 

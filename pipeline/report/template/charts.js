@@ -1,21 +1,21 @@
 "use strict";
-// Curves drawn by uPlot in place of the plain drawings that the page holds for readers without a
-// script: the figures of the frame under the pointer (or chosen by the arrow keys) are told, and
-// all charts point at the same frame.
+// Replaces the static charts, which readers without JavaScript see, by charts of uPlot. A line above
+// each chart shows the figures of the frame under the pointer, or of the one that the arrow keys
+// choose; the cursors of all charts follow each other.
 for (const plot of document.querySelectorAll(".plot")) {
   const data = JSON.parse(plot.querySelector("script").textContent);
-  const told = plot.closest(".chart").querySelector(".reading");
+  const reading = plot.closest(".chart").querySelector(".reading");
   const bright = matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(plot).getPropertyValue(`--${name}`).trim();
   const round = (value) => (value === null ? "unknown" : value.toFixed(data.digits));
   let chart = null;
 
-  const tell = (index) => {
-    if (index === null || index === undefined) { told.textContent = ""; return; }
+  const showReading = (index) => {
+    if (index === null || index === undefined) { reading.textContent = ""; return; }
     const figures = data.curves.map((curve) => `${curve.name} ${round(curve.values[index])}`);
-    told.textContent = `Frame ${data.frames[index]}, ${data.times[index].toFixed(2)} s: ${figures.join(", ")}${data.unit ? ` ${data.unit}` : ""}`;
+    reading.textContent = `Frame ${data.frames[index]}, ${data.times[index].toFixed(2)} s: ${figures.join(", ")}${data.unit ? ` ${data.unit}` : ""}`;
   };
-  const upright = (ink, at, top, bottom, width, stroke, dash) => {
+  const drawVertical = (ink, at, top, bottom, width, stroke, dash) => {
     ink.save();
     ink.beginPath();
     Object.assign(ink, { lineWidth: width * devicePixelRatio, strokeStyle: stroke });
@@ -27,8 +27,8 @@ for (const plot of document.querySelectorAll(".plot")) {
   };
   const markings = (u) => {
     const { top, height } = u.bbox;
-    for (const at of data.switches) upright(u.ctx, u.valToPos(at, "x", true), top, top + height, 1, colour("switch"), [2, 3]);
-    for (const at of data.marks) upright(u.ctx, u.valToPos(at, "x", true), top + height - 10 * devicePixelRatio, top + height, 4, colour("mark"), []);
+    for (const at of data.switches) drawVertical(u.ctx, u.valToPos(at, "x", true), top, top + height, 1, colour("switch"), [2, 3]);
+    for (const at of data.marks) drawVertical(u.ctx, u.valToPos(at, "x", true), top + height - 10 * devicePixelRatio, top + height, 4, colour("mark"), []);
   };
   const options = () => {
     const axis = {
@@ -48,7 +48,7 @@ for (const plot of document.querySelectorAll(".plot")) {
         label: curve.name, stroke: colour(curve.style), width: 2, spanGaps: false,
         dash: curve.style === "plain" ? [6, 4] : undefined, points: { show: data.times.length === 1 },
       }))],
-      hooks: { drawAxes: [markings], setCursor: [(u) => tell(u.cursor.idx)] },
+      hooks: { drawAxes: [markings], setCursor: [(u) => showReading(u.cursor.idx)] },
     };
   };
   const build = () => {
@@ -64,9 +64,9 @@ for (const plot of document.querySelectorAll(".plot")) {
   }).observe(plot);
 
   plot.tabIndex = 0;
-  // the other charts say the same frame: one of them speaks
-  plot.addEventListener("focus", () => { told.ariaLive = "polite"; });
-  plot.addEventListener("blur", () => { told.ariaLive = "off"; });
+  // All charts show the same frame, so only the one with the focus is announced.
+  plot.addEventListener("focus", () => { reading.ariaLive = "polite"; });
+  plot.addEventListener("blur", () => { reading.ariaLive = "off"; });
   plot.addEventListener("keydown", (event) => {
     const last = data.times.length - 1;
     const now = chart.cursor.idx ?? -1;

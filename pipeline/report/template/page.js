@@ -1,8 +1,8 @@
 "use strict";
-// Turns the rows of pictures into one before/after slider: tabs choose the frame, and zoom, place
-// and divider stay as they are when another frame or another pair of pictures is chosen. Everything
-// also works by keyboard: arrows in the tabs choose, the range input moves the divider; on the
-// picture, arrows move the view, + and - zoom, 0 shows all of it.
+// Turns the rows of pictures into one before/after slider with a tab for each frame. Zoom, position
+// and divider stay the same for another frame or another pair of pictures. The keyboard works, too:
+// arrow keys choose a tab, the range input moves the divider; on the picture, arrow keys move the
+// view, + and - zoom, and 0 shows the whole picture.
 {
   const view = { z: 1, x: 0, y: 0, split: 50, mode: "slider", left: "bicubic", right: "result" };
   const limit = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -21,10 +21,10 @@
   });
   let shown = exhibits[0];
 
-  // Controls: one set for all frames.
+  // One set of controls for all frames.
   const button = (text, title, act) => {
     const made = make("button", { type: "button", textContent: text, title });
-    if (text.length === 1) made.ariaLabel = title; // a sign is no name
+    if (text.length === 1) made.ariaLabel = title; // screen readers cannot name a sign
     made.addEventListener("click", act);
     return made;
   };
@@ -52,15 +52,15 @@
   const modes = [mode("slider", "Before and after", "Show plain up-sampling and the result with a slider"),
     mode("heat", "Borrowed", "Show where detail was borrowed"), mode("grid", "All", "Show all pictures")];
   const level = make("output", { className: "small" });
-  const controls = make("div", { className: "controls" }, group("What is shown", ...modes),
+  const controls = make("div", { className: "controls" }, group("Pictures", ...modes),
     group("Zoom", button("−", "Zoom out", () => zoom(view.z / 2)), button("+", "Zoom in", () => zoom(view.z * 2)),
-      button("1:1", "One picture pixel for each screen pixel", () => zoom(natural())),
+      button("1:1", "One picture pixel per screen pixel", () => zoom(natural())),
       button("Fit", "Show the whole picture", () => zoom(1))), level);
   const range = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50,
-    ariaLabel: "Divider: how much of the left picture is seen, per cent" });
+    ariaLabel: "Divider: visible part of the left picture, per cent" });
   range.addEventListener("input", () => { view.split = Number(range.value); draw(); });
 
-  // Tabs: which frame.
+  // One tab for each frame.
   const tabs = make("div", { className: "tabs", ariaLabel: "Frames worth looking at" });
   tabs.setAttribute("role", "tablist");
   for (const [index, exhibit] of exhibits.entries()) {
@@ -101,7 +101,7 @@
     }
     draw();
   }
-  // What was wished for, or what comes nearest: a frame without a reference has no picture of one.
+  // The chosen picture, or the default one if this frame lacks it, as without a reference.
   const side = (name) => (shown.figures.has(view[name]) ? view[name] : pairs.slider[name === "left" ? 0 : 1]);
   const box = () => shown.figures.get(side("left")).querySelector(".pane").getBoundingClientRect();
   const natural = () => {
@@ -149,12 +149,12 @@
     const pane = event.target.closest?.(".pane")?.getBoundingClientRect() ?? box();
     return { x: (event.clientX - pane.left) / pane.width, y: (event.clientY - pane.top) / pane.height, pane };
   };
-  // Fingers and mouse: at zoom 1 a drag moves the divider; closer, it moves the picture unless it
-  // begins at the divider. Two fingers zoom.
+  // At zoom 1 a drag moves the divider. Closer, it moves the picture unless it starts at the divider.
+  // Two fingers zoom.
   function listen(stage) {
     const fingers = new Map();
     let drag = null;
-    let rest = [view.split, view.split]; // where the divider was before the last two presses
+    let rest = [view.split, view.split]; // divider positions before the last two presses
     stage.addEventListener("pointerdown", (event) => {
       if (event.button) return;
       rest = [rest[1], view.split];
@@ -191,11 +191,11 @@
     }
     stage.addEventListener("dragstart", (event) => event.preventDefault());
     stage.addEventListener("dblclick", (event) => {
-      [view.split] = rest; // a double click is about the zoom
+      [view.split] = rest; // a double click zooms, it must not move the divider
       zoom(view.z > 1 ? 1 : 4, place(event));
     });
     stage.addEventListener("wheel", (event) => {
-      // a plain wheel scrolls the page, as everywhere
+      // without Ctrl the wheel scrolls the page
       if (!event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
       zoom(view.z * Math.exp(-event.deltaY / 200), place(event));

@@ -1,6 +1,6 @@
 "use strict";
-// A light field to look through: drag or arrow keys move the eye from view to view, a slider moves
-// the plane that is sharp, and a strip shows one picture line of all views of the row.
+// Viewer for a light field: a drag or the arrow keys move from view to view, a slider moves the plane
+// of focus, and a strip shows one picture line of all views of the row.
 for (const field of document.querySelectorAll(".lightfield")) {
   const data = JSON.parse(field.querySelector("script").textContent);
   const at = { row: data.start[0], col: data.start[1], focus: null, y: Math.floor(data.height / 2) };
@@ -46,8 +46,8 @@ for (const field of document.querySelectorAll(".lightfield")) {
   const col = slider("Column", 0, data.cols - 1, at.col, (value) => { at.col = value; at.focus = null; });
   const focus = slider("Focus", -1, sharp.length - 1, -1, (value) => { at.focus = value < 0 ? null : value; });
   const level = slider("Line", 0, data.height - 1, at.y, (value) => { at.y = value; });
-  const said = make("p", { className: "small", ariaLive: "polite" });
-  field.append(eye, sliders, strip, said);
+  const caption = make("p", { className: "small", ariaLive: "polite" });
+  field.append(eye, sliders, strip, caption);
   field.classList.add("live");
   for (const hint of document.querySelectorAll(".needs-script")) hint.style.display = "block";
 
@@ -66,14 +66,14 @@ for (const field of document.querySelectorAll(".lightfield")) {
     row.shown.textContent = data.first[0] + at.row;
     col.shown.textContent = data.first[1] + at.col;
     focus.shown.textContent = sharpAt || "all";
-    focus.input.setAttribute("aria-valuetext", sharpAt ? `sharp at a disparity of ${sharpAt} a step` : "everything sharp: one view");
+    focus.input.setAttribute("aria-valuetext", sharpAt ? `sharp at a disparity of ${sharpAt} per step` : "everything sharp: one view");
     level.shown.textContent = at.y;
     line.style.top = `${(100 * (at.y + 0.5)) / data.height}%`;
     const hole = image === null ? ", which is missing" : "";
-    said.textContent = at.focus === null ? `View ${name}${hole}` : `All views together, sharp at ${sharpAt} a step`;
-    canvas.textContent = said.textContent;
+    caption.textContent = at.focus === null ? `View ${name}${hole}` : `All views together, sharp at ${sharpAt} per step`;
+    canvas.textContent = caption.textContent;
   }
-  // Line y of every view of this row (or column, where a row has one view) under each other.
+  // Draws line y of all views of the row, one below the other; of the column if rows have one view.
   function epipolar() {
     const across = data.cols > 1;
     const members = across ? views[at.row] : views.map((line) => line[0]);
@@ -86,12 +86,12 @@ for (const field of document.querySelectorAll(".lightfield")) {
       if (!ready(image)) continue;
       if (across) ink.drawImage(image, 0, at.y, data.width, 1, 0, n * thick, data.width, thick);
       else {
-        ink.setTransform(0, 1, 1, 0, 0, 0); // a column lies down
+        ink.setTransform(0, 1, 1, 0, 0, 0); // draw the column as a line
         ink.drawImage(image, x, 0, 1, data.height, n * thick, 0, thick, data.height);
         ink.resetTransform();
       }
     }
-    strip.setAttribute("aria-label", `Picture line ${at.y} of ${members.length} views under each other`);
+    strip.setAttribute("aria-label", `Picture line ${at.y} of ${members.length} views, one below the other`);
   }
   function move(rows, cols) {
     at.row = Math.min(data.rows - 1, Math.max(0, rows));
@@ -108,7 +108,7 @@ for (const field of document.querySelectorAll(".lightfield")) {
   });
   eye.addEventListener("pointermove", (event) => {
     if (!drag) return;
-    // across the whole picture lies the whole grid
+    // the width of the picture corresponds to the width of the grid
     const box = canvas.getBoundingClientRect();
     move(drag.row + Math.round(((event.clientY - drag.y) / box.height) * data.rows),
       drag.col + Math.round(((event.clientX - drag.x) / box.width) * data.cols));

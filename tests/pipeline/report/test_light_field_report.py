@@ -1,4 +1,4 @@
-"""The report of a light field: what it says, and its viewer in a real browser."""
+"""The report of a light field: its contents, and its viewer in a real browser."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_figures_are_those_of_evaluate() -> None:
 def test_given_views_are_left_out_and_the_others_are_not() -> None:
     folder = finished_light_field()
     plan = read_plan(folder / "out.plan.json")
-    # one HR view serves all, at the same moment: only the view at its place was given
+    # one HR view serves all views of its moment, but only the view at its place is given
     assert given_frames(plan) == {0}
     with material() as opened:
         rows = measure_rows(opened)
@@ -76,7 +76,7 @@ def test_given_views_are_left_out_and_the_others_are_not() -> None:
     assert "View (0, 0)" not in (folder / "report.html").read_text()
 
 
-def test_the_viewer_shows_each_view_where_it_lies() -> None:
+def test_the_viewer_shows_each_view_at_its_place() -> None:
     with material() as opened:
         data = json.loads(make_viewer(opened).data)
     assert (data["rows"], data["cols"]) == (3, 4)
@@ -86,16 +86,16 @@ def test_the_viewer_shows_each_view_where_it_lies() -> None:
     assert len(alphas) == 9
 
 
-def test_without_ground_truth_it_tells_consistency(tmp_path: Path) -> None:
+def test_without_ground_truth_it_shows_consistency(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     run_pipeline("report", finished_light_field() / "out", "-o", page)
     text = page.read_text()
-    assert "Downscale consistency in dB, and the HR view" in text
+    assert "Downscale consistency in dB, and the reference of each view" in text
     assert "View (0, 0)" not in re.findall(r"<h2[^>]*>([^<]*)</h2>", text)
     assert len(text) < 15e6
 
 
-def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
+def test_recordings_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     folder = finished_light_field()
     plan = folder / "out.plan.json"
     with pytest.raises(InputError, match=r"found 32x24 in .*, expected the plan's 64x48"):
@@ -121,7 +121,7 @@ def browser(started: sync_api.Browser) -> Iterator[Browser]:
         yield opened
 
 
-def said(page: sync_api.Page) -> str:
+def caption_of(page: sync_api.Page) -> str:
     return page.locator(".lightfield [aria-live]").inner_text()
 
 
@@ -140,7 +140,7 @@ def drawn(page: sync_api.Page) -> None:
 def test_a_drag_moves_the_eye_from_view_to_view(browser: Browser) -> None:
     page = browser.page()
     drawn(page)
-    assert said(page) == "View (1, 1)"
+    assert caption_of(page) == "View (1, 1)"
     before = pixels(page, ".eye canvas")
     eye = page.locator(".eye")
     eye.scroll_into_view_if_needed()
@@ -151,10 +151,10 @@ def test_a_drag_moves_the_eye_from_view_to_view(browser: Browser) -> None:
     page.mouse.down()
     page.mouse.move(x + box["width"] * 0.5, y - box["height"] / 3, steps=5)
     page.mouse.up()
-    assert said(page) == "View (0, 3)"
+    assert caption_of(page) == "View (0, 3)"
     assert np.abs(pixels(page, ".eye canvas").astype(int) - before).max() > 16
     page.mouse.move(x, y)  # the button is up
-    assert said(page) == "View (0, 3)"
+    assert caption_of(page) == "View (0, 3)"
 
 
 @needs_chromium
@@ -164,13 +164,13 @@ def test_arrows_and_sliders_do_the_same(browser: Browser) -> None:
     page.locator(".eye").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    assert said(page) == "View (2, 2)"
+    assert caption_of(page) == "View (2, 2)"
     page.keyboard.press("ArrowRight")
-    assert said(page) == "View (2, 3), which is missing"
+    assert caption_of(page) == "View (2, 3), which is missing"
     assert pixels(page, ".eye canvas").max() == 0
     page.get_by_label("Column").focus()
     page.keyboard.press("Home")
-    assert said(page) == "View (2, 0)"
+    assert caption_of(page) == "View (2, 0)"
 
 
 @needs_chromium
@@ -182,14 +182,14 @@ def test_the_focus_moves_through_the_depths(browser: Browser) -> None:
     focus.focus()
     page.keyboard.press("ArrowRight")
     near = pixels(page, ".eye canvas")
-    assert said(page).startswith("All views together, sharp at ")
+    assert caption_of(page).startswith("All views together, sharp at ")
     page.keyboard.press("End")
     far = pixels(page, ".eye canvas")
     assert np.abs(near.astype(int) - view).mean() > 1
     assert np.abs(far.astype(int) - near).mean() > 1
     page.locator(".eye").focus()
     page.keyboard.press("ArrowRight")
-    assert said(page) == "View (1, 2)"
+    assert caption_of(page) == "View (1, 2)"
 
 
 @needs_chromium
@@ -220,7 +220,7 @@ def test_the_page_fits_its_window(browser: Browser, width: int) -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_stands_in_the_way_of_readers(browser: Browser, scheme: str) -> None:
+def test_the_page_is_accessible(browser: Browser, scheme: str) -> None:
     page = browser.page()
     page.emulate_media(color_scheme=scheme)
     drawn(page)

@@ -1,4 +1,4 @@
-"""The report as a file: what it shows, that it fetches nothing, and what it refuses."""
+"""The report as a file: its contents, that it loads nothing, and refused arguments."""
 
 from __future__ import annotations
 
@@ -171,9 +171,9 @@ def test_the_plan_beside_the_output_holds_the_record() -> None:
     assert plan.digest() == plan.model_copy(update={"record": None}).digest()
 
 
-def test_the_command_says_what_was_asked_for() -> None:
-    asked = RunSettings(input="a b.mkv", ref_stream="r.mkv", crop_grid="2x3", force=True, crf=12)
-    assert command_of(asked) == (
+def test_the_command_holds_all_settings() -> None:
+    settings = RunSettings(input="a b.mkv", ref_stream="r.mkv", crop_grid="2x3", force=True, crf=12)
+    assert command_of(settings) == (
         "pipeline run 'a b.mkv' --crf 12.0 --crop-grid 2x3 --force --ref-stream r.mkv"
     )
 
@@ -240,4 +240,4 @@ def test_a_chart_keeps_inside_its_frame_and_breaks_at_gaps() -> None:
     points = [tuple(map(float, p.split(","))) for piece in pieces for p in piece.split()]
     assert all(drawn.left <= x <= drawn.right for x, _ in points)
     assert all(drawn.top <= y <= drawn.bottom for _, y in points)
-    assert points[2][1] < points[3][1]  # 3.0 lies above 2.0
+    assert points[2][1] < points[3][1]  # 3.0 is above 2.0

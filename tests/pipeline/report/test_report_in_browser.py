@@ -36,14 +36,14 @@ def split(page: sync_api.Page) -> float:
     return float(text.rstrip("%"))
 
 
-def placed(page: sync_api.Page) -> list[str]:
-    """Return where the pictures of the frame that is shown lie."""
+def picture_transforms(page: sync_api.Page) -> list[str]:
+    """Return the CSS transforms of the visible pictures."""
     pictures = page.locator(".exhibit figure:visible img")
     return list(pictures.evaluate_all("all => all.map(i => getComputedStyle(i).transform)"))
 
 
-def seen(page: sync_api.Page) -> list[str]:
-    """Return which pictures can be seen."""
+def visible_kinds(page: sync_api.Page) -> list[str]:
+    """Return the kinds of the visible pictures."""
     kinds = page.locator(".exhibit figure:visible").evaluate_all("a => a.map(f => f.dataset.kind)")
     return list(kinds)
 
@@ -71,13 +71,13 @@ def test_all_pictures_zoom_together(browser: Browser) -> None:
     page.get_by_role("button", name="All").click()
     page.get_by_role("button", name="Zoom in").click()
     page.get_by_role("button", name="Zoom in").click()
-    before = placed(page)
+    before = picture_transforms(page)
     assert len(before) == 5
     assert len(set(before)) == 1
     assert before[0].startswith("matrix(4, 0, 0, 4, ")
     page.locator(".stage:visible").focus()
     page.keyboard.press("ArrowRight")
-    assert placed(page)[0] != before[0]
+    assert picture_transforms(page)[0] != before[0]
     page.keyboard.press("0")
     assert page.locator("output").inner_text().startswith("zoom 1")
 
@@ -89,13 +89,13 @@ def test_a_drag_moves_what_is_zoomed(browser: Browser) -> None:
     x, y = box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.4
     page.mouse.dblclick(x, y)
     assert page.locator("output").inner_text().startswith("zoom 4")
-    before, divider = placed(page), split(page)
+    before, divider = picture_transforms(page), split(page)
     assert divider == 50  # the clicks did not take it along
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x - 40, y - 30, steps=3)
     page.mouse.up()
-    after = placed(page)
+    after = picture_transforms(page)
     moved = [
         float(b) - float(a) for a, b in zip(numbers(before[0]), numbers(after[0]), strict=True)
     ]
@@ -119,19 +119,19 @@ def test_tabs_choose_the_frame_and_keep_the_zoom(browser: Browser) -> None:
     assert tabs.nth(1).get_attribute("aria-selected") == "true"
     assert tabs.nth(1).evaluate("t => t === document.activeElement")
     assert page.locator(".exhibit:visible p").inner_text() != first
-    assert all(place.startswith("matrix(2, 0, 0, 2, ") for place in placed(page))
+    assert all(place.startswith("matrix(2, 0, 0, 2, ") for place in picture_transforms(page))
     page.keyboard.press("ArrowLeft")
     assert page.locator(".exhibit:visible p").inner_text() == first
 
 
 def test_each_side_can_show_each_picture(browser: Browser) -> None:
     page = browser.page()
-    assert seen(page) == ["bicubic", "result"]
+    assert visible_kinds(page) == ["bicubic", "result"]
     page.get_by_label("Picture on the left").select_option("original")
     page.get_by_label("Picture on the right").select_option("reference")
-    assert seen(page) == ["reference", "original"]
+    assert visible_kinds(page) == ["reference", "original"]
     page.get_by_role("button", name="Borrowed").click()
-    assert seen(page) == ["result", "borrowed"]
+    assert visible_kinds(page) == ["result", "borrowed"]
 
 
 def test_charts_tell_the_figures_of_the_frame_under_the_pointer(browser: Browser) -> None:
@@ -143,15 +143,15 @@ def test_charts_tell_the_figures_of_the_frame_under_the_pointer(browser: Browser
     box = plots.first.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] - 30, box["y"] + box["height"] / 2)
-    told = [text.split(":")[0] for text in page.locator(".reading").all_inner_texts()]
-    assert told == ["Frame 14, 0.56 s"] * 3  # all charts tell the same frame
+    frames = [text.split(":")[0] for text in page.locator(".reading").all_inner_texts()]
+    assert frames == ["Frame 14, 0.56 s"] * 3  # all charts show the same frame
     plots.nth(1).focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     assert page.locator(".reading").first.inner_text().startswith("Frame 1, 0.04 s: result ")
 
 
-def test_the_plain_drawing_stands_in_without_a_script(browser: Browser) -> None:
+def test_without_a_script_there_is_a_static_chart(browser: Browser) -> None:
     page = browser.page(script=False)
     assert page.locator(".plot svg:visible").count() == 3
     assert page.locator(".spans span:visible").count() > 0
@@ -172,7 +172,7 @@ def test_without_javascript_all_pictures_are_there(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_stands_in_the_way_of_readers(browser: Browser, scheme: str) -> None:
+def test_the_page_is_accessible(browser: Browser, scheme: str) -> None:
     page = browser.page()
     page.emulate_media(color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
