@@ -28,11 +28,11 @@ def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> Non
     """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
     from pipeline.planning.edited_plan import load_plan
     from pipeline.planning.plan import make_plan
-    from pipeline.planning.size_estimate import expected_bytes
+    from pipeline.planning.size_estimate import estimate_bytes
     from pipeline.schema.plan_file import save_plan
 
     made = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
-    made = made.model_copy(update={"expected_bytes": expected_bytes(made)})
+    made = made.model_copy(update={"expected_bytes": estimate_bytes(made)})
 
     if save:
         save_plan(made, Path(save))

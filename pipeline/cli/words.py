@@ -66,9 +66,9 @@ def describe_plan(made: Plan) -> str:
         lines += [f"  {line}" for line in format_references(made)]
 
     if made.expected_bytes is not None:
-        from pipeline.planning.size_estimate import seconds_of
+        from pipeline.planning.size_estimate import find_duration
 
-        rate = 8 * made.expected_bytes / float(seconds_of(made))
+        rate = 8 * made.expected_bytes / float(find_duration(made))
         lines.append(
             f"  about {made.expected_bytes / 1e6:.3g} MB of video ({rate / 1e6:.3g} Mbit/s), "
             "estimated from a few enlarged frames"

@@ -1,4 +1,4 @@
-"""Outputs that are numbered pictures: what was asked for, and which folder may hold them."""
+"""Outputs that are numbered pictures: their name pattern and their folder."""
 
 from __future__ import annotations
 
@@ -13,39 +13,43 @@ from pipeline.schema.clip import Clip, LightField, Recording, VideoClip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import EncoderSettings, OutputSettings
 
-_OF_ENCODERS = ("codec", "crf", "quality", "preset", "pix_fmt")
+# Settings without a meaning for pictures.
+_VIDEO_ONLY = ("codec", "crf", "quality", "preset", "pix_fmt")
 
 
 def wanted_pictures(
     settings: OutputSettings, encoder: EncoderSettings, lr: Recording
 ) -> tuple[Path, str] | None:
-    """Return folder and name pattern where `-o` asks for numbered pictures, None where not.
+    """Return the folder and name pattern of numbered pictures, or None for another output.
 
-    Raises InputError for options, and for names, that do not go with them.
+    Raises InputError for names and encoder settings that do not suit pictures.
     """
     if settings.output is None or isinstance(lr, LightField):
         return None
+
     found = split_pattern(settings.output)
     suffix = Path(settings.output).suffix
     if found is None:
         if isinstance(lr, VideoClip) and suffix.lower() in WRITTEN:
             raise InputError(
-                f"found one {suffix} as the output of a video, expected a name with a place for "
-                f"numbers, or a video's; try {Path(settings.output).with_suffix('')}/%06d{suffix}"
+                f"found a single {suffix} as the output of a video, expected a name with a number "
+                f"pattern, or a video; try {Path(settings.output).with_suffix('')}/%06d{suffix}"
             )
         return None
-    if given := [name for name in _OF_ENCODERS if getattr(encoder, name) is not None]:
+
+    if given := [name for name in _VIDEO_ONLY if getattr(encoder, name) is not None]:
         raise InputError(
-            f"found --{given[0].replace('_', '-')} for pictures, expected none: they lose nothing; "
-            "leave it out, or give -o the name of a video"
+            f"found --{given[0].replace('_', '-')} for pictures, which are lossless; "
+            "leave it out, or use the name of a video for -o"
         )
     return found
 
 
-def stored_as(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
-    """Return how the frames are stored until they are joined: pictures as RGB without loss."""
+def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
+    """Return how the frames are stored until they are joined: for pictures, as lossless RGB."""
     if pictures is None:
         return clip
+
     keeps_alpha = clip.alpha and not pictures[1].lower().endswith(EXR)
     return as_stills(clip).model_copy(update={"alpha": keeps_alpha})
 
@@ -53,29 +57,35 @@ def stored_as(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
 def replace_output(
     plan: Plan, settings: OutputSettings, encoder: EncoderSettings
 ) -> dict[str, str]:
-    """Return what changes in a plan by `-o` beside it; raises InputError where it cannot."""
+    """Return the fields of a plan that another -o changes.
+
+    Raises InputError if the plan cannot be used for that output.
+    """
     if settings.output is None:
         return {}
+
     pictures = wanted_pictures(settings, encoder, plan.input)
     if (pictures is None) != (not plan.pictures):
-        there, here = ("pictures", "a video") if plan.pictures else ("a video", "pictures")
+        wanted = "a video" if plan.pictures else "pictures"
+        planned = "pictures" if plan.pictures else "a video"
         raise InputError(
-            f"found -o {settings.output}, {here}, beside a plan for {there}, expected the same; "
-            "make the plan anew"
+            f"found -o {settings.output}, {wanted}, beside a plan for {planned}, expected the "
+            "same; make a new plan"
         )
     if pictures is None:
         return {"output": str(Path(settings.output).absolute())}
+
     exr = [name.lower().endswith(EXR) for name in (plan.pictures, pictures[1])]
     if plan.input.alpha and exr[0] != exr[1]:
         raise InputError(
             f"found -o {settings.output} beside a plan for {plan.pictures}, expected the same kind "
-            "of pictures: EXR drops the transparency; make the plan anew"
+            "of pictures: EXR drops the transparency; make a new plan"
         )
     return {"output": str(pictures[0]), "pictures": pictures[1]}
 
 
 def check_folder(folder: Path, pattern: str) -> None:
-    """Raise InputError for what is no folder of such pictures, and must not be replaced."""
+    """Raise InputError if `folder` exists and is not a folder of only such pictures."""
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
@@ -84,18 +94,18 @@ def check_folder(folder: Path, pattern: str) -> None:
         )
     if other := stranger(folder, pattern):
         raise InputError(
-            f"found {other} in {folder}, expected a folder for pictures named {pattern} alone; "
+            f"found {other} in {folder}, expected a folder with only pictures named {pattern}; "
             "try another -o"
         )
 
 
 def check_measurable(plan: Plan) -> None:
-    """Refuse, before the run, a ground truth for pictures that cannot be held against it."""
+    """Raise InputError for pictures that cannot be compared with a ground truth."""
     why = "EXR pictures" if plan.pictures.lower().endswith(EXR) else ""
     if plan.pictures and plan.input.rotation:
-        why = f"pictures that are turned by {plan.input.rotation} degrees"
+        why = f"pictures that are rotated by {plan.input.rotation} degrees"
     if why:
         raise InputError(
-            f"found --ground-truth for {why}, expected PNG or TIFF of a video that is shown as it "
-            "is stored; leave it out"
+            f"found --ground-truth for {why}, expected PNG or TIFF of a video without "
+            "display rotation; leave it out"
         )

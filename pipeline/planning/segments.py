@@ -1,4 +1,4 @@
-"""Cutting the LR stream into segments, at key frames where there are any."""
+"""Cutting the LR stream into segments, preferably at key frames."""
 
 from __future__ import annotations
 
@@ -11,36 +11,41 @@ from pipeline.media.read.probe import scan
 from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Segment
 
+# A segment may be this many times the preferred length if it then ends at a key frame.
 LONGEST = 2
-"""A segment may be this many times the wished length, to end at a key frame."""
+
+# Views in a segment: enough to share references, few enough to lose little with a worker.
+LARGEST_GROUP = 16
 
 
 def cut_segments(
     pts: Sequence[int], keys: Sequence[int], end_pts: int, time_base: Fraction, seconds: float
 ) -> tuple[Segment, ...]:
-    """Return segments of about `seconds` that hold every frame of `pts` (rising) exactly once.
+    """Return segments of about `seconds` that cover every frame of `pts` (rising) exactly once.
 
-    A segment starts at a key frame where one is near enough; elsewhere the reader has to decode a
-    few frames before the segment's first.
+    A segment starts at a key frame if one is near enough. Otherwise the reader has to decode a few
+    frames before the segment's first.
     """
     if not pts:
         return ()
-    wished = max(1, round(Fraction(seconds) / time_base))
+
+    preferred = max(1, round(Fraction(seconds) / time_base))
     starts = [pts[0]]
     while True:
-        earliest = starts[-1] + wished
+        earliest = starts[-1] + preferred
         key = bisect_left(keys, earliest)
-        latest = starts[-1] + LONGEST * wished
+        latest = starts[-1] + LONGEST * preferred
         if key < len(keys) and keys[key] < latest and _is_frame(pts, keys[key]):
             start = keys[key]
         else:
             frame = bisect_left(pts, earliest)
-            if frame == len(pts) or end_pts - pts[frame] < wished // 2:
+            if frame == len(pts) or end_pts - pts[frame] < preferred // 2:
                 break
             start = pts[frame]
         if start > pts[-1]:
             break
         starts.append(start)
+
     ends = [*starts[1:], max(end_pts, pts[-1] + 1)]
     return tuple(
         Segment(
@@ -58,32 +63,29 @@ def _is_frame(pts: Sequence[int], key: int) -> bool:
     return at < len(pts) and pts[at] == key
 
 
-LARGEST_GROUP = 16
-"""Views in a segment: enough to share references, few enough to lose little with a worker."""
-
-
 def cut_views(clip: LightField, seconds: float, to: str | None) -> tuple[Segment, ...]:
-    """Return segments: groups of views, or for videos parts of `seconds` of each view."""
+    """Return groups of views, or if each view is a video, parts of about `seconds` of each."""
     grid = clip.grid
     if joined_by_packets(clip, to):
         segments: list[Segment] = []
         for position, view in enumerate(grid.views):
             index = scan(view.video)
             start = grid.number(position, 0)
-            at = {pts: start + moment for moment, pts in enumerate(index.pts)}
             last = start + view.frames
+            number_at = {pts: start + moment for moment, pts in enumerate(index.pts)}
             for part in cut_segments(
                 index.pts, index.keys, index.end_pts, view.video.time_base, seconds
             ):
                 segments.append(
                     Segment(
                         index=len(segments),
-                        start_pts=at[part.start_pts],
-                        end_pts=at.get(part.end_pts, last),
+                        start_pts=number_at[part.start_pts],
+                        end_pts=number_at.get(part.end_pts, last),
                         frames=part.frames,
                     )
                 )
         return tuple(segments)
+
     group = max(1, min(LARGEST_GROUP, grid.cols[1] if grid.cols[1] > 1 else len(grid.views)))
     starts = range(0, grid.count, group)
     return tuple(

@@ -23,7 +23,7 @@ from pipeline.media.join.capabilities import (
 from pipeline.media.write.encoder import check_encoder, default_encoding
 from pipeline.pairing.geometry import quarter_turns, turned_size
 from pipeline.planning.output import check_output, check_room
-from pipeline.planning.pictures import stored_as, wanted_pictures
+from pipeline.planning.pictures import intermediate_format, wanted_pictures
 from pipeline.planning.sources import Sources
 from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.encoding import Encoding
@@ -74,7 +74,7 @@ def choose_target(
 
     # how the segments are encoded
     pictures = wanted_pictures(output, encoder, lr)
-    stored = stored_as(Storage(lr, output.to).clip(0), pictures)
+    stored = intermediate_format(Storage(lr, output.to).clip(0), pictures)
     encoding = default_encoding(
         stored,
         codec=encoder.codec,

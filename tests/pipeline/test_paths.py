@@ -176,7 +176,7 @@ def test_an_input_with_the_longest_name_is_read(pair: tuple[Path, Path], tmp_pat
     lr, hr = tmp_path / ("a" * 251 + ".mkv"), tmp_path / ("b" * 251 + ".mkv")
     shutil.copy(pair[0], lr)
     shutil.copy(pair[1], hr)
-    refused(run(lr, "--ref-stream", hr), "give a shorter -o")
+    refused(run(lr, "--ref-stream", hr), "use a shorter -o")
     refused(run("x" * 256, "--ref-stream", hr), "a name of 256 bytes")
     refused(run(lr, "--ref-stream", tmp_path / ("x" * 999)), "a name of 999 bytes")
     done = run(lr, "--ref-stream", hr, "-o", tmp_path / "out.mkv")
