@@ -19,7 +19,7 @@ SECTIONS = (
     "References",
     "Light fields",
     "Encoder",
-    "Where and how it runs",
+    "Execution",
     "Output and logging",
 )
 
@@ -34,7 +34,7 @@ class Option:
     flags: tuple[str, ...] = ()
     """Spellings of the option, if they are not just `--field-name`."""
     is_text: bool = False
-    """Whether the command line passes the words on unparsed, for a validator to read."""
+    """Whether the command line passes the text on unparsed, for a validator to parse."""
     python_type: str | None = None
     """The annotation in `RunOptions`, if Python callers may pass more than the field's own type."""
 
@@ -62,7 +62,7 @@ def find_option(field: FieldInfo) -> Option | None:
 
 
 def find_choices(annotation: Any) -> list[str]:
-    """Return the words of the `Literal` types in an annotation, an empty list if it has none."""
+    """Return the words of the `Literal` types in an annotation."""
     if get_origin(annotation) is Literal:
         return [word for word in get_args(annotation) if isinstance(word, str)]
     if get_origin(annotation) in (Union, types.UnionType):

@@ -48,12 +48,12 @@ class GridSettings(Model):
 
     layout: Annotated[
         Literal[Layout, "stereo"] | None,
-        Option("How the views of a light field are stored.", "Light fields"),
+        Option("How the views are stored; default: detected.", "Light fields"),
     ] = None
     grid: Annotated[
         Pair | None,
         Option(
-            "Rows and columns of views, in a sheet or of numbered files, such as 8x8.",
+            "Rows and columns of views in a sheet, or of numbered files, such as 8x8.",
             "Light fields",
             "RxC",
             is_text=True,
@@ -63,7 +63,7 @@ class GridSettings(Model):
     crop_grid: Annotated[
         Pair | None,
         Option(
-            "Use the central rows and columns only.",
+            "Use only the central rows and columns of views, such as 5x5.",
             "Light fields",
             "RxC",
             is_text=True,
@@ -72,18 +72,25 @@ class GridSettings(Model):
     ] = None
     order: Annotated[
         Literal["row,col", "col,row"] | None,
-        Option("What the first number of a name counts; default row,col.", "Light fields"),
+        Option("Order of the numbers in the views' names; default row,col.", "Light fields"),
     ] = None
     template: Annotated[
         str | None,
-        Option("Names of the views, as 'v_{row:02}_{col:02}' or 'cam{index}'.", "Light fields"),
+        Option(
+            "Names of the views, such as 'v_{row:02}_{col:02}' or 'cam{index}'.",
+            "Light fields",
+            "TEMPLATE",
+        ),
     ] = None
-    dataset: Annotated[str | None, Option("Name of the HDF5 data set.", "Light fields")] = None
+    dataset: Annotated[str | None, Option("Name of the HDF5 dataset.", "Light fields", "NAME")] = (
+        None
+    )
     axes: Annotated[
         str | None,
         Option(
-            "Axes of the data set: t moments, r rows, c columns, h, w, 3; such as rchw3.",
+            "Axes of the dataset, such as rchw3: t (moments), r (rows), c (columns), h, w, 3.",
             "Light fields",
+            "LETTERS",
         ),
     ] = None
 
@@ -94,23 +101,23 @@ class GridSettings(Model):
 
 
 class OutputSettings(Model):
-    """Where the output goes, what it is compared with, and whether it may replace something."""
+    """Where the output goes, what it may replace, and the ground truth to compare it with."""
 
     output: Annotated[
         str | None,
         Option(
-            "Default: <input stem>_x<scale>.<ext>; - is stdout, frames/%06d.png pictures.",
+            "Default: INPUT plus _x2, _x4 or _x8; - is stdout, frames/%06d.png numbered pictures.",
             metavar="OUT",
             flags=("-o", "--output"),
         ),
     ] = None
     to: Annotated[
-        Layout | None, Option("Layout of the output; default: as the input.", "Light fields")
+        Layout | None, Option("Layout of the output; default: that of the input.", "Light fields")
     ] = None
     ground_truth: Annotated[
         str | None,
         Option(
-            "Measure PSNR and SSIM against HR.",
+            "Original recording; measure PSNR and SSIM of the output against it.",
             "Output and logging",
             "HR",
             python_type="AnyPath | None",
@@ -120,18 +127,23 @@ class OutputSettings(Model):
 
 
 class InputSettings(GridSettings):
-    """Which recording is enhanced, which part of it, and how it is read."""
+    """Which recording to enhance, which part of it, and how to read it."""
 
     input: str
     start: Annotated[
         Finite | None,
-        Option("Start here (seconds or h:mm:ss).", metavar="TIME", is_text=True, python_type=_TIME),
+        Option(
+            "Begin at this time (seconds or h:mm:ss).",
+            metavar="TIME",
+            is_text=True,
+            python_type=_TIME,
+        ),
     ] = None
     """Seconds on the input's clock, inclusive."""
     end: Annotated[
         Finite | None,
         Option(
-            "Stop before here (seconds or h:mm:ss).",
+            "End before this time (seconds or h:mm:ss).",
             metavar="TIME",
             is_text=True,
             python_type=_TIME,
@@ -140,18 +152,18 @@ class InputSettings(GridSettings):
     """Seconds on the input's clock, exclusive."""
     on_error: Annotated[
         Literal["stop", "conceal"],
-        Option("At a corrupt frame: stop (the default), or repeat the previous frame (conceal)."),
+        Option("At a corrupt frame, stop (default) or repeat the previous frame (conceal)."),
     ] = "stop"
     deinterlace: Annotated[
         Literal["auto", "off", "bwdif"],
-        Option("Deinterlace frames that are flagged or comb (auto), none, or all."),
+        Option("Deinterlace frames that are flagged or comb (auto), none (off), or all (bwdif)."),
     ] = "auto"
     """"auto" deinterlaces flagged frames if the first frame is flagged, and all frames of an
     unflagged recording that combs."""
     sandbox: Annotated[
         Literal["auto", "on", "off"],
         Option(
-            "Open recordings in confined child processes: those from URLs (auto), all, or none."
+            "Open recordings in confined child processes: from URLs (auto), all (on), none (off)."
         ),
     ] = "auto"
 
@@ -162,26 +174,29 @@ class InputSettings(GridSettings):
 
 
 class PairingSettings(Model):
-    """Which reference is borrowed from, and how it is matched with the input."""
+    """Which references to borrow from, and how to match them with the input."""
 
     ref_stream: Annotated[
-        str | None, Option("HR recording to borrow from.", "References", "REF")
+        str | None, Option("HR recording to borrow detail from.", "References", "REF")
     ] = None
     scale: Annotated[
         Literal["auto", "2", "4", "8"],
         Option(
-            "Enlargement; auto (the default) compares the sizes of REF and INPUT.",
+            "Enlargement; auto (default) compares the sizes of REF and INPUT.",
             python_type='Literal["auto", "2", "4", "8", 2, 4, 8]',
         ),
     ] = "auto"
     select: Annotated[
         Literal["auto", "time", "view", "content"],
-        Option("How the reference of each frame is chosen; default auto.", "References"),
+        Option(
+            "Choose references by time, by view, or by similarity (content); default auto.",
+            "References",
+        ),
     ] = "auto"
     ref_offset: Annotated[
         Finite | Literal["auto"] | None,
         Option(
-            "Seconds added to the times of REF; auto estimates them from the pictures.",
+            "Seconds to add to the times of REF; auto estimates them from the pictures.",
             "References",
             "SECONDS|auto",
             is_text=True,
@@ -192,9 +207,11 @@ class PairingSettings(Model):
     max_ref_distance: Annotated[
         Finite,
         Field(gt=0),
-        Option("Borrow nothing from references farther away; default 2.", "References", "SECONDS"),
+        Option(
+            "Ignore references that are farther away than this; default 2.", "References", "SECONDS"
+        ),
     ] = 2.0
-    """Hand-held recordings rarely have much in common beyond that."""
+    """Seconds; hand-held recordings rarely share much detail over longer times."""
 
     @field_validator("scale", mode="before")
     @classmethod
@@ -208,7 +225,7 @@ class PairingSettings(Model):
 
 
 class ViewSettings(PairingSettings, GridSettings):
-    """How the views of a light field are paired, beyond what any pairing needs."""
+    """How to pair the views of a light field, beyond the settings of any pairing."""
 
     ref_view: Annotated[
         Pair | Literal["center"] | None,
@@ -223,23 +240,23 @@ class ViewSettings(PairingSettings, GridSettings):
     ref_position: Annotated[
         tuple[Finite, Finite] | None,
         Option(
-            "Position of REF's camera in grid steps (columns, rows).",
+            "Light field: position of REF's camera in grid steps (columns, rows).",
             "References",
             "X,Y",
             is_text=True,
             python_type="tuple[float, float] | str | None",
         ),
     ] = None
-    """Also outside the grid."""
+    """May be outside the grid."""
     ref_count: Annotated[
         int,
         Field(ge=1, le=8),
-        Option("References fused for each view; default 1.", "References"),
+        Option("Light field: references to fuse for each view; default 1.", "References", "N"),
     ] = 1
     consistent: Annotated[
         bool,
         Option(
-            "Borrow from enhanced neighbouring views in a second pass.",
+            "Light field: borrow from enhanced neighbouring views in a second pass.",
             "References",
             flags=("--consistent/--no-consistent",),
         ),
@@ -261,18 +278,21 @@ class EncoderSettings(Model):
 
     codec: Annotated[
         str | None,
-        Option("Encoder: x264, x265, av1, prores, ffv1, or FFmpeg's own name.", "Encoder"),
+        Option("x264, x265, av1, prores, ffv1, or any encoder of FFmpeg.", "Encoder", "NAME"),
     ] = None
     quality: Annotated[
-        Quality | None, Option("Quality in words, instead of a number.", "Encoder")
+        Quality | None, Option("Quality in words instead of a number.", "Encoder")
     ] = None
     crf: Annotated[
-        Finite | None, Option("Constant quality of the encoder; lower is better.", "Encoder")
+        Finite | None,
+        Option("Constant quality of the encoder; lower is better.", "Encoder", "NUMBER"),
     ] = None
-    preset: Annotated[str | None, Option("Speed preset of the encoder.", "Encoder")] = None
-    pix_fmt: Annotated[str | None, Option("Pixel format of the output.", "Encoder")] = None
+    preset: Annotated[str | None, Option("Speed preset of the encoder.", "Encoder", "NAME")] = None
+    pix_fmt: Annotated[str | None, Option("Pixel format of the output.", "Encoder", "FORMAT")] = (
+        None
+    )
     audio: Annotated[
-        Literal["copy", "none"], Option("Copy the sound (the default) or drop it.", "Encoder")
+        Literal["copy", "none"], Option("Copy the audio (default) or drop it.", "Encoder")
     ] = "copy"
 
     @field_validator("codec", mode="before")
@@ -282,55 +302,57 @@ class EncoderSettings(Model):
 
 
 class ExecutionSettings(Model):
-    """Which engine runs the network, on which machines and in which portions."""
+    """Which engine runs the network, on which machines, in which batches and segments."""
 
     engine: Annotated[
         str,
         Option(
-            "auto (the default), tensorrt, torch, onnx, openvino or bicubic.",
-            "Where and how it runs",
+            "auto (default), tensorrt, torch, onnx, openvino or bicubic.",
+            "Execution",
+            "NAME",
         ),
     ] = "auto"
     model: Annotated[
         str,
         Option(
-            "fast (the default), paper, or a file of weights.",
-            "Where and how it runs",
+            "fast (default), paper, or a file of weights.",
+            "Execution",
+            "NAME|FILE",
             python_type="AnyPath",
         ),
     ] = "fast"
     runner: Annotated[
         Literal["auto", "inline", "ray"],
-        Option("In this process, or on Ray; default auto.", "Where and how it runs"),
+        Option("Run in this process (inline) or on Ray; default auto.", "Execution"),
     ] = "auto"
-    address: Annotated[
-        str | None, Option("Address of the Ray cluster.", "Where and how it runs", "ADDR")
-    ] = None
+    address: Annotated[str | None, Option("Address of the Ray cluster.", "Execution", "ADDR")] = (
+        None
+    )
     workers: Annotated[
         Annotated[int, Field(ge=1)] | None,
-        Option("Maximum number of Ray actors; default: one per GPU.", "Where and how it runs"),
+        Option("Maximum number of Ray actors; default: one per GPU.", "Execution", "N"),
     ] = None
     accelerator: Annotated[
         str | None,
-        Option("Use only GPUs of this type, such as H100.", "Where and how it runs", "TYPE"),
+        Option("Use only GPUs of this type, such as H100.", "Execution", "TYPE"),
     ] = None
-    """As Ray labels the nodes."""
+    """A GPU type as Ray labels its nodes."""
     batch: Annotated[
         int,
         Field(ge=1),
-        Option("Frames per call of the network; default 2.", "Where and how it runs"),
+        Option("Frames per call of the network; default 2.", "Execution", "N"),
     ] = 2
-    """On a CPU they run side by side."""
+    """Frames per call; on a CPU they run in parallel."""
     segment: Annotated[
         Finite,
         Field(gt=0),
-        Option("Length of a segment; default 10.", "Where and how it runs", "SECONDS"),
+        Option("Length of a segment; default 10.", "Execution", "SECONDS"),
     ] = 10.0
     placement: Annotated[
         Literal["auto", "fused", "split"],
         Option(
-            "Decode and encode in the GPU actor (fused, as auto), or in CPU actors (split).",
-            "Where and how it runs",
+            "Decode and encode in the GPU actor (fused, as auto) or in CPU actors (split).",
+            "Execution",
         ),
     ] = "auto"
 
@@ -342,7 +364,11 @@ class RunSettings(
 
     plan: Annotated[
         str | None,
-        Option("Use this (edited) plan.", metavar="FILE", python_type="AnyPath | None"),
+        Option(
+            "Run this plan, which may have been edited.",
+            metavar="FILE",
+            python_type="AnyPath | None",
+        ),
     ] = None
 
     @property
