@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.schema.clip import Model
 from pipeline.schema.encoding import Quality, find_encoder
 from pipeline.schema.options import Option
+from pipeline.schema.parsing import parse_pair, parse_seconds
 
 Group = TypeVar("Group", bound=Model)
 
@@ -25,22 +26,6 @@ Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 # What Python callers may pass for options that the command line takes as text.
 _PAIR = "tuple[int, int] | str | None"
 _TIME = "float | str | None"
-
-
-def parse_seconds(text: str) -> float:
-    """Return the seconds of "12.5", "1:02.5" or "1:00:02"; raise ValueError for anything else."""
-    seconds = 0.0
-    for part in text.split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds
-
-
-def parse_pair(text: str, separator: str) -> Pair:
-    """Return the two integers of "8x8" or "0,3"; raise ValueError for anything else."""
-    parts = text.lower().split(separator)
-    if len(parts) != 2 or not all(part.strip().lstrip("-").isdecimal() for part in parts):
-        raise ValueError(f"expected two whole numbers such as 8{separator}8")
-    return int(parts[0]), int(parts[1])
 
 
 class GridSettings(Model):

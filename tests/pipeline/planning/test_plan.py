@@ -18,6 +18,10 @@ from pipeline.planning.target import choose_scale
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import save_plan
 from pipeline.schema.settings import RunSettings, parse_seconds
+from pipeline.planning.plan import choose_scale, make_plan, save_plan
+from pipeline.schema.parsing import parse_seconds
+from pipeline.schema.plan import Plan
+from pipeline.schema.settings import RunSettings
 from tests.support import ROOT
 from tests.support.recordings import texture, write_video
 
