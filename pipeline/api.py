@@ -22,8 +22,9 @@ from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter
 from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
+from pipeline.schema.parsing import check_settings
 from pipeline.schema.run_options import AnyPath, RunOptions
-from pipeline.schema.settings import RunSettings, check_settings
+from pipeline.schema.settings import RunSettings
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import click
 from annotated_types import Ge, Le
 
 from pipeline.schema.options import OptionField, find_choices, list_options
+from pipeline.schema.parsing import check_settings
 from pipeline.schema.settings import (
     OPTION_GROUPS,
     GridSettings,
     OutputSettings,
     RunSettings,
-    check_settings,
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -1,6 +1,15 @@
-"""Values of options that are written as text, such as times and pairs of numbers."""
+"""The parsing and checking of option values."""
 
 from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from pipeline.errors import InputError
+from pipeline.schema.clip import Model
+
+Group = TypeVar("Group", bound=Model)
 
 
 def parse_seconds(text: str) -> float:
@@ -17,3 +26,20 @@ def parse_pair(text: str, separator: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.strip().lstrip("-").isdecimal() for part in parts):
         raise ValueError(f"expected two whole numbers such as 8{separator}8")
     return int(parts[0]), int(parts[1])
+
+
+def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
+    """Return the settings made of option values; None leaves a field at its default.
+
+    Raises InputError with the name of the option that is wrong.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        return group(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"found {first['input']!r} for --{name}, which is not valid: {problem}; see --help"
+        ) from error

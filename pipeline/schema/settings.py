@@ -6,17 +6,14 @@ Values are checked here on their own; `pipeline.planning` checks them against th
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from pipeline.errors import InputError
 from pipeline.schema.clip import Model
 from pipeline.schema.encoding import Quality, find_encoder
 from pipeline.schema.options import Option
 from pipeline.schema.parsing import parse_pair, parse_seconds
-
-Group = TypeVar("Group", bound=Model)
 
 # A number that a plan's JSON can hold.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -388,20 +385,3 @@ OPTION_GROUPS: tuple[type[Model], ...] = (
     ExecutionSettings,
     RunSettings,
 )
-
-
-def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
-    """Return the settings made of option values; None leaves a field at its default.
-
-    Raises InputError with the name of the option that is wrong.
-    """
-    given = {name: value for name, value in values.items() if value is not None}
-    try:
-        return group(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
-        problem = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"found {first['input']!r} for --{name}, which is not valid: {problem}; see --help"
-        ) from error

@@ -15,12 +15,9 @@ from pipeline.errors import InputError, PairingError
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.plan import make_plan
 from pipeline.planning.target import choose_scale
-from pipeline.schema.plan import Plan
-from pipeline.schema.plan_file import save_plan
-from pipeline.schema.settings import RunSettings, parse_seconds
-from pipeline.planning.plan import choose_scale, make_plan, save_plan
 from pipeline.schema.parsing import parse_seconds
 from pipeline.schema.plan import Plan
+from pipeline.schema.plan_file import save_plan
 from pipeline.schema.settings import RunSettings
 from tests.support import ROOT
 from tests.support.recordings import texture, write_video
