@@ -30,7 +30,7 @@ class Reporter(Protocol):
         """End the display."""
 
 
-class Silent:
+class SilentReporter:
     """Report nothing."""
 
     def note(self, text: str) -> None:
@@ -46,13 +46,13 @@ class Silent:
         """Do nothing."""
 
 
-def limiting(busy: dict[str, float]) -> str:
+def find_bottleneck(busy: dict[str, float]) -> str:
     """Return the stage with the most busy seconds, or "" before any work was done."""
     stage = max(busy, key=lambda name: busy[name], default="")
     return stage if stage and busy[stage] > 0 else ""
 
 
-def describe_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Return a time span as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -75,12 +75,12 @@ class Pace:
     def describe(self, done: int, busy: dict[str, float]) -> str:
         """Return fps, time left and the limiting stage in a few words."""
         fps = self.fps(done)
-        left = describe_seconds((self.total - done) / fps) if fps > 0 else "?"
-        stage = limiting(busy)
+        left = format_seconds((self.total - done) / fps) if fps > 0 else "?"
+        stage = find_bottleneck(busy)
         return f"{fps:.2f} fps, {left} left" + (f", limited by {stage}" if stage else "")
 
 
-class Lines:
+class LineReporter:
     """Report by a plain line now and then, for logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -110,7 +110,7 @@ class Lines:
         """Do nothing: lines need no ending."""
 
 
-class Bar:
+class BarReporter:
     """Report by a bar which is redrawn in place, for terminals."""
 
     def __init__(self) -> None:
@@ -144,8 +144,8 @@ class Bar:
         self._progress.stop()
 
 
-def reporter(*, quiet: bool = False) -> Reporter:
+def make_reporter(*, quiet: bool = False) -> Reporter:
     """Return the reporter that suits stderr."""
     if quiet:
-        return Silent()
-    return Bar() if sys.stderr.isatty() else Lines()
+        return SilentReporter()
+    return BarReporter() if sys.stderr.isatty() else LineReporter()

@@ -11,10 +11,10 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader, index_of, read_views
 from pipeline.lightfield.sidecar import sidecar_path
 from pipeline.media.read.frames import Frame, FrameReader
-from pipeline.media.read.frames import read as read_clip
+from pipeline.media.read.frames import read_frames as read_clip
 from pipeline.media.read.probe import probe
 from pipeline.media.read.probe import scan as scan_clip
-from pipeline.media.sandbox.parent import called
+from pipeline.media.sandbox.parent import call_in_child
 from pipeline.paths import check_text
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import FrameIndex, LightField, Recording, RecordingBase
@@ -66,7 +66,7 @@ def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> An
     """Return the JSON of the recording that `module:function` finds at `path`, in a child."""
     whole = Path(path).absolute()
     count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
-    return called(
+    return call_in_child(
         function,
         {"path": str(whole), **arguments},
         str(whole),

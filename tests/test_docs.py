@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import COMMANDS, main
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from tests.support import ROOT
 
@@ -66,11 +66,11 @@ def write_stills(folder: Path) -> None:
 
     (folder / "stills").mkdir()
     clip = probe(str(folder / "ref.mp4"))
-    for frame in islice(read(clip), 0, None, 5):
+    for frame in islice(read_frames(clip), 0, None, 5):
         picture = cv2.cvtColor(np.asarray(frame.rgb), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / "stills" / f"key_{clip.seconds(frame.pts):.2f}s.png"), picture)
     sample = probe(str(ROOT / "pipeline" / "samples" / "monster.mp4"))
-    late = [np.asarray(f.rgb) for f in read(sample) if sample.seconds(f.pts) > 0.49]
+    late = [np.asarray(f.rgb) for f in read_frames(sample) if sample.seconds(f.pts) > 0.49]
     write_video(folder / "second.mp4", late, rate=30)
     (folder / "DATA" / "photos").mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "data" / "kodak_21.jpg", folder / "DATA" / "photos")

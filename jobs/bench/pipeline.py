@@ -78,17 +78,17 @@ def measure_overhead(folder: Path) -> dict[str, Any]:
     import cv2
     import imageio.v3 as imageio
 
-    from pipeline.media.read.frames import read
+    from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
-    from pipeline.media.write.encoder import default_encoding
+    from pipeline.media.write.encoder import choose_encoding
 
     short = loop_clip(CLIP_720P, 2, folder / "s.mp4")
     long = loop_clip(CLIP_720P, 12, folder / "l.mp4")
     clip = probe(str(long))
-    encoding = default_encoding(clip)
+    encoding = choose_encoding(clip)
 
     ref = folder / "ref.png"
-    first = next(iter(read(clip))).rgb
+    first = next(iter(read_frames(clip))).rgb
     imageio.imwrite(ref, cv2.resize(first, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC))
     out = folder / "out.mp4"
 
@@ -164,9 +164,9 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
     import torch.nn.functional as F
 
     from crossnetpp.checkpoint import load_network
-    from pipeline.media.read.frames import read
+    from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
-    from pipeline.media.write.encoder import default_encoding
+    from pipeline.media.write.encoder import choose_encoding
     from pipeline.media.write.segment import SegmentWriter
 
     clip = probe(str(lr))
@@ -178,14 +178,14 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
         pads = (0, -planes.shape[-1] % multiple, 0, -planes.shape[-2] % multiple)
         return F.pad(planes, pads, mode="replicate")
 
-    keys = [frame.rgb for frame in read(probe(str(ref)))]
+    keys = [frame.rgb for frame in read_frames(probe(str(ref)))]
     height, width = keys[0].shape[:2]
 
     times = []
-    writer = SegmentWriter(str(out), clip, default_encoding(clip), width, height)
+    writer = SegmentWriter(str(out), clip, choose_encoding(clip), width, height)
     with torch.no_grad(), writer:
         times.append(time.monotonic())
-        for number, frame in enumerate(read(clip)):
+        for number, frame in enumerate(read_frames(clip)):
             key = keys[min(round(number / 15), len(keys) - 1)]
             sr = network(to_tensor(frame.rgb, multiple // 4), to_tensor(key, multiple)).sr
             sr = (sr[0, :, :height, :width].clamp(0, 1) * 255).round().byte()

@@ -35,7 +35,7 @@ from pipeline.execution.task import SegmentTask
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import RunFolder
-from pipeline.progress import Silent
+from pipeline.progress import SilentReporter
 from pipeline.runs.conductor import prepare_plan
 from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.settings import RunSettings
@@ -105,11 +105,11 @@ def make_settings(folder: Path, workers: int) -> RunSettings:
 
 def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
     """Return the frames per second with `workers` actors of the connected cluster."""
-    plan = prepare_plan(make_settings(folder, workers), Silent())
+    plan = prepare_plan(make_settings(folder, workers), SilentReporter())
     sizes = [segment.frames for segment in plan.segments]
     assert sizes == [FRAMES_PER_SEGMENT] * (workers * SEGMENTS_PER_ACTOR)
 
-    pool = RayPool(ActorRequest(workers=workers), Silent(), actor=SleepingActor)
+    pool = RayPool(ActorRequest(workers=workers), SilentReporter(), actor=SleepingActor)
     with Ledger(plan) as ledger:
         try:
             pool.add("", ledger, make_setup(ledger))

@@ -240,15 +240,15 @@ def try_rtx(case: Case) -> None:
 
 def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
     """Write `source` `turns` times in a row, one turn every `seconds`, and return the file."""
-    from pipeline.media.read.frames import read
+    from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
-    from pipeline.media.write.encoder import default_encoding
+    from pipeline.media.write.encoder import choose_encoding
     from pipeline.media.write.segment import SegmentWriter
 
     clip = probe(str(source))
     out = source.with_name(f"{source.stem}-{turns}.nut")
-    frames = list(read(clip))
-    with SegmentWriter(out, clip, default_encoding(clip), clip.width, clip.height) as writer:
+    frames = list(read_frames(clip))
+    with SegmentWriter(out, clip, choose_encoding(clip), clip.width, clip.height) as writer:
         for turn in range(turns):
             for frame in frames:
                 writer.write(frame.rgb, frame.pts + round(turn * seconds / clip.time_base))

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.tools.demo import SAMPLE
 
@@ -32,7 +32,7 @@ Picture = NDArray[np.uint8]
 
 def read_frame(path: Path, number: int) -> Picture:
     """Return one frame, counted from 0, as uint8 H x W x 3 RGB."""
-    for index, frame in enumerate(read(probe(str(path)))):
+    for index, frame in enumerate(read_frames(probe(str(path)))):
         if index == number:
             return np.asarray(frame.rgb, dtype=np.uint8)
     raise SystemExit(f"found no frame {number} in {path}; run `pipeline demo` again")

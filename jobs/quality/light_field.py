@@ -54,11 +54,11 @@ def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -
 
         place = view.row - top, view.col - left
         name = f"view_{place[0]:02}_{place[1]:02}.png"
-        stills.save(folder / "hr" / name, hr)
-        stills.save(folder / "lr" / name, degrade(hr, scale))
+        stills.save_picture(folder / "hr" / name, hr)
+        stills.save_picture(folder / "lr" / name, degrade(hr, scale))
         for count in (1, 2):
             if place in corners[:count]:
-                stills.save(folder / f"refs{count}" / name, hr)
+                stills.save_picture(folder / f"refs{count}" / name, hr)
     reader.close()
 
 

@@ -90,18 +90,20 @@ def read_file(path: str) -> str:
     """
     from pipeline.errors import PipelineError
     from pipeline.media.join.capabilities import container_notes
-    from pipeline.media.read.detect_interlacing import progressive
-    from pipeline.media.read.frames import read
+    from pipeline.media.read.detect_interlacing import choose_deinterlacing
+    from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe, scan
-    from pipeline.media.write.encoder import default_encoding
+    from pipeline.media.write.encoder import choose_encoding
 
     try:
-        clip = progressive(probe(path), "auto")
+        clip = choose_deinterlacing(probe(path), "auto")
         index = scan(clip)
-        container_notes(clip, Path("out.mkv"), default_encoding(clip))
+        container_notes(clip, Path("out.mkv"), choose_encoding(clip))
 
         expected = index.pts[:FRAMES]
-        frames = read(clip, expected[0], expected[-1] + 1, on_error="conceal", expected=expected)
+        frames = read_frames(
+            clip, expected[0], expected[-1] + 1, on_error="conceal", expected=expected
+        )
         count = sum(1 for _ in islice(frames, FRAMES))
     except PipelineError as error:
         return f"refused {' '.join(str(error).split())}"
@@ -111,7 +113,7 @@ def read_file(path: str) -> str:
 def enhance_file(path: str) -> str:
     """Enhance a file from itself with the bicubic engine, and return the result as `read_file`."""
     from pipeline.errors import PipelineError
-    from pipeline.media.join.verify import differences
+    from pipeline.media.join.verify import find_differences
     from pipeline.media.read.probe import probe, scan
     from pipeline.runs.run import run
     from pipeline.schema.settings import RunSettings
@@ -136,7 +138,7 @@ def enhance_file(path: str) -> str:
             return f"refused {' '.join(str(error).split())}"
 
         clip = probe(path)
-        if found := differences(clip, scan(clip), out, 2 * clip.width, 2 * clip.height):
+        if found := find_differences(clip, scan(clip), out, 2 * clip.width, 2 * clip.height):
             return f"DIFFERS {found}"
     return "read and enhanced"
 

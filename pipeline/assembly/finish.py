@@ -12,9 +12,7 @@ from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import fsync_tree, publish_output, write_atomically
 from pipeline.ledger.ledger import Ledger
 from pipeline.lightfield.sidecar import publish_sidecar
-from pipeline.media.join import sequence
-from pipeline.media.join.remux import assemble
-from pipeline.media.join.verify import differences
+from pipeline.media.join import remux, sequence, verify
 from pipeline.paths import join_url
 from pipeline.remote import transfer
 from pipeline.schema.clip import FrameIndex, LightField
@@ -50,9 +48,9 @@ def join_segments(plan: Plan, files: list[Path], finished: Path) -> None:
     if isinstance(plan.input, LightField):
         join_views(plan, plan.input, files, finished)
     elif plan.pictures:
-        sequence.assemble(plan.input, files, finished, promised_frames(plan), plan.pictures)
+        sequence.write_sequence(plan.input, files, finished, promised_frames(plan), plan.pictures)
     else:
-        assemble(plan.input, files, finished, plan.encoding)
+        remux.join_segments(plan.input, files, finished, plan.encoding)
 
 
 def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]:
@@ -63,8 +61,10 @@ def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]
     promised = promised_frames(plan)
     size = (plan.width, plan.height)
     if plan.pictures:
-        return sequence.differences(plan.input, promised, finished, *size, plan.pictures, files)
-    return differences(plan.input, promised, finished, *size, plan.encoding)
+        return sequence.find_differences(
+            plan.input, promised, finished, *size, plan.pictures, files
+        )
+    return verify.find_differences(plan.input, promised, finished, *size, plan.encoding)
 
 
 def finish(

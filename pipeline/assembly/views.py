@@ -11,11 +11,11 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import Times, frames_in_order
 from pipeline.lightfield.sinks import SheetSink, open_sink
 from pipeline.lightfield.targets import target_grid
-from pipeline.media.join.remux import assemble
-from pipeline.media.join.verify import differences
+from pipeline.media.join.remux import join_segments
+from pipeline.media.join.verify import find_differences
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.encoder import check_encoder, default_encoding
+from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.given import steps_of
 from pipeline.pixels import Pixels
@@ -35,7 +35,7 @@ def join_views(plan: Plan, source: LightField, files: Sequence[Path], finished: 
         finished.mkdir(parents=True, exist_ok=True)
         for clip, index, parts, name in _match_cameras(plan, source.grid, files, grid):
             assert index.pts
-            assemble(clip, parts, finished / name, plan.encoding)
+            join_segments(clip, parts, finished / name, plan.encoding)
     else:
         _write_frames(plan, source, files, grid, finished)
 
@@ -121,7 +121,7 @@ class SheetVideo(SheetSink):
         self._out = out
         rows, cols = grid.tiling
         height, width = size[0] * rows, size[1] * cols
-        self._encoding = default_encoding(self._clip)
+        self._encoding = choose_encoding(self._clip)
         check_encoder(self._encoding, width, height)
         self._part = out.with_name("sheets.nut")
         self._writer = SegmentWriter(self._part, self._clip, self._encoding, width, height)
@@ -134,7 +134,7 @@ class SheetVideo(SheetSink):
         """Finish the video and add the other streams of the input."""
         super().close()
         self._writer.close()
-        assemble(self._clip, [self._part], self._out, self._encoding)
+        join_segments(self._clip, [self._part], self._out, self._encoding)
         self._part.unlink()
 
 
@@ -150,7 +150,7 @@ def find_view_differences(plan: Plan, source: LightField, finished: Path) -> lis
             for clip, index, _, name in _match_cameras(
                 plan, source.grid, [finished] * len(plan.segments), grid
             )
-            for line in differences(clip, index, finished / name, plan.width, plan.height)
+            for line in find_differences(clip, index, finished / name, plan.width, plan.height)
         ]
     made = open_light_field(finished)
     if made is None:

@@ -40,7 +40,7 @@ def run(
     any option) form a batch. -o is then a folder, and REF and -o may contain {stem}. Failed inputs
     are written to a list that --manifest reads.
     """
-    from pipeline.progress import reporter
+    from pipeline.progress import make_reporter
     from pipeline.report.checks import check_page_path, check_reportable
     from pipeline.runs.manifest import is_batch
     from pipeline.runs.run import run as run_once
@@ -53,7 +53,7 @@ def run(
     if page is not None:
         check_page_path(page, force=values["force"])
 
-    progress = reporter(quiet=quiet)
+    progress = make_reporter(quiet=quiet)
     if several:
         _run_batch(inputs, manifest, values, progress, as_json=as_json)
         return

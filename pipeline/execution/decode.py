@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.errors import StageError
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
-from pipeline.media.alpha import Plane, keeps
+from pipeline.media.alpha import Plane, keeps_alpha
 from pipeline.pairing.choose_views import GIVEN
 from pipeline.pairing.fit import prepare_reference
 from pipeline.pixels import Pixels, as_pixels, match_depth
@@ -36,7 +36,7 @@ class DecodeStage:
         self._borrow = borrow
         self._threads = threads
         self._read_frames = read_frames
-        self._keeps_alpha = keeps(plan.encoding.codec, plan.encoding.pix_fmt)
+        self._keeps_alpha = keeps_alpha(plan.encoding.codec, plan.encoding.pix_fmt)
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
         self._last_reference: tuple[int, Pixels] | None = None
         self.position = StagePosition()

@@ -333,7 +333,7 @@ def first_view(path: Path, grid: Grid) -> Size:
     if clip is not None:
         return Size(clip.width, clip.height, clip.bit_depth)
     files = files_of(path, grid)
-    sizes = [stills.describe(file)[:3] for file in files]
+    sizes = [stills.read_header(file)[:3] for file in files]
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
             raise InputError(

@@ -86,7 +86,7 @@ class ViewReader:
         self._times = Times(clip)
         self._readers: OrderedDict[int, media.FrameReader] = OrderedDict()
         self._file: Any = None
-        self._child: parent.Frames | None = None
+        self._child: parent.ChildReader | None = None
 
     def get(self, pts: int) -> Pixels:
         """Return the view with number `pts`, uint8 or uint16 H x W x 3 RGB; read only."""
@@ -119,14 +119,14 @@ class ViewReader:
 
     def _guarded(self, pts: int) -> Pixels:
         if self._child is None:
-            self._child = parent.Frames(self._clip)
+            self._child = parent.ChildReader(self._clip)
         return self._child.get(pts)
 
     def _read(self, position: int, moment: int) -> Pixels:
         grid = self._grid
         view = grid.views[position]
         if grid.layout == "folder":
-            return stills.load(view.files[moment])
+            return stills.load_picture(view.files[moment])
         if grid.layout == "video":
             return self._video(position, view.video).get(self._times.pts(position, moment))
         place = sheet_place(grid, view)
@@ -187,7 +187,7 @@ def read_views(
         view = grid.views[position]
         last = min(view.frames, moment + end - start)
         wanted = [times.pts(position, m) for m in range(moment, last)]
-        frames = media.read(
+        frames = media.read_frames(
             view.video,
             wanted[0],
             wanted[-1] + 1,

@@ -65,7 +65,7 @@ class FolderSink:
         """Save the picture under the view's own name."""
         name = Path(self._grid.views[position].files[moment]).relative_to(self._out)
         (self._root / name).parent.mkdir(parents=True, exist_ok=True)
-        stills.save(self._root / name, rgb)
+        stills.save_picture(self._root / name, rgb)
 
     def close(self) -> None:
         """Do nothing: every picture is finished."""
@@ -165,7 +165,7 @@ class SheetSink:
         if self._spare is not None and file.suffix.lower() == ".png":
             save_rows(file, sheet)
         else:
-            stills.save(file, sheet)
+            stills.save_picture(file, sheet)
 
     def _save(self) -> None:
         assert self._sheet is not None

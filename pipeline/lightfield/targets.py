@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
-from pipeline.media.container import MEGAPIXELS_VARIABLE, largest_picture
+from pipeline.media.container import MEGAPIXELS_VARIABLE, read_pixel_limit
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.clip import Grid, LightField, View
 
@@ -97,7 +97,7 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
     if grid.layout not in PACKED or grid.packed is None:
         return
     height, width = size[0] * grid.packed[0], size[1] * grid.packed[1]
-    limit, (rows, cols) = largest_picture(), grid.packed
+    limit, (rows, cols) = read_pixel_limit(), grid.packed
     if width * height > limit:
         raise InputError(
             f"found {rows}x{cols} views of {size[1]}x{size[0]}, a {grid.layout} of {width}x"

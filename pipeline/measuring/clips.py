@@ -14,7 +14,7 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.sidecar import given_views
 from pipeline.measuring.views import LightFieldQuality, evaluate_views
 from pipeline.media.pictures.numbered import check_comparable
-from pipeline.media.read.frames import Frame, read
+from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
 from pipeline.pairing.given import given_moments, steps_of
 from pipeline.pixels import match_deeper
@@ -92,9 +92,9 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
             "give the original the input was made from"
         )
     at_result, at_truth = _clock(result, truth), _clock(truth, result)
-    partners = read(truth)
+    partners = read_frames(truth)
     partner = next(partners, None)
-    for number, frame in enumerate(read(result)):
+    for number, frame in enumerate(read_frames(result)):
         at = at_result(frame)
         while partner is not None and at_truth(partner) < at - TOLERANCE:
             partner = next(partners, None)

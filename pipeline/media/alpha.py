@@ -17,13 +17,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.media.colour import contiguous
+from pipeline.media.colour import make_contiguous
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 """H x W."""
 
-ENCODERS = ("prores_ks", "ffv1", "libvpx-vp9")
+ALPHA_ENCODERS = ("prores_ks", "ffv1", "libvpx-vp9")
 """Those that keep transparency here, named where another one drops it."""
 BESIDE_PACKETS = frozenset({"libvpx-vp9"})
 """Encoders whose transparency lies beside the packets (WebM's BlockAdditional)."""
@@ -40,19 +40,19 @@ def has_alpha(pix_fmt: str) -> bool:
     return any(component.is_alpha for component in VideoFormat(pix_fmt).components)
 
 
-def keeps(codec: str, pix_fmt: str) -> bool:
+def keeps_alpha(codec: str, pix_fmt: str) -> bool:
     """Tell whether an encoder writes the transparency of frames in `pix_fmt`."""
     planar = pix_fmt.startswith(("yuva", "gbrap")) and not VideoFormat(pix_fmt).is_big_endian
-    return codec in ENCODERS and (planar or pix_fmt == "bgra")
+    return codec in ALPHA_ENCODERS and (planar or pix_fmt == "bgra")
 
 
-def stored_format(stream: VideoStream, pix_fmt: str) -> str:
+def stored_pix_fmt(stream: VideoStream, pix_fmt: str) -> str:
     """Return the pixel format of a stream's frames, transparency beside its packets included."""
     beside = stream.codec_context.codec.canonical_name in _DECODERS
     return "yuva420p" if beside and stream.metadata.get(ALPHA_MODE) == "1" else pix_fmt
 
 
-def decoder_for(clip: Clip, threads: int) -> VideoCodecContext | None:
+def make_alpha_decoder(clip: Clip, threads: int) -> VideoCodecContext | None:
     """Return a decoder that reads the transparency beside the packets; None: the stream's does."""
     if not clip.alpha or clip.codec not in _DECODERS:
         return None
@@ -63,7 +63,7 @@ def decoder_for(clip: Clip, threads: int) -> VideoCodecContext | None:
     return context
 
 
-def usual_encoder(clip: VideoClip) -> str | None:
+def choose_alpha_encoder(clip: VideoClip) -> str | None:
     """Return the encoder for a recording with transparency where none was asked for.
 
     None where none keeps it: pixels that are not square are told by ProRes in QuickTime alone.
@@ -73,7 +73,7 @@ def usual_encoder(clip: VideoClip) -> str | None:
     return _INPUTS.get(clip.codec, "ffv1")
 
 
-def pix_fmt_for(codec: str, clip: Clip) -> str | None:
+def alpha_pix_fmt(codec: str, clip: Clip) -> str | None:
     """Return in which pixel format an encoder keeps the transparency of `clip`, None if in none."""
     deep = clip.bit_depth > 8
     if codec == "prores_ks":
@@ -88,14 +88,14 @@ def pix_fmt_for(codec: str, clip: Clip) -> str | None:
     return f"yuva{chroma}p{'16le' if clip.bit_depth > 10 else '10le' if deep else ''}"
 
 
-def alpha_of(frame: VideoFrame, *, deep: bool) -> Plane:
+def extract_alpha(frame: VideoFrame, *, deep: bool) -> Plane:
     """Return a frame's alpha as uint8, or uint16 where `deep`, H x W at full scale.
 
     Alpha is full range whatever the colours are (FFmpeg's pixfmt.h). A frame without is opaque.
     """
     parts = frame.format.components
     if not any(part.is_alpha for part in parts):
-        return solid(frame.height, frame.width, deep=deep)
+        return opaque_plane(frame.height, frame.width, deep=deep)
     bits = max(part.bits for part in parts)
     planar = frame.format.name.startswith(("yuva", "gbrap")) and not frame.format.is_big_endian
     if not planar:
@@ -108,14 +108,14 @@ def alpha_of(frame: VideoFrame, *, deep: bool) -> Plane:
     return _to_depth(rows[:, : plane.width], bits, 16 if deep else 8)
 
 
-def solid(height: int, width: int, *, deep: bool) -> Plane:
+def opaque_plane(height: int, width: int, *, deep: bool) -> Plane:
     """Return the alpha of an opaque frame."""
     return (
         np.full((height, width), 65535, np.uint16) if deep else np.full((height, width), 255, "u1")
     )
 
 
-def with_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
+def add_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
     """Return `frame` in `pix_fmt`, its transparency set to H x W uint8 or uint16 at full scale.
 
     The colours are those of `frame`, whose format is `opaque(pix_fmt)`.
@@ -134,7 +134,7 @@ def with_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
     return made
 
 
-def opaque(pix_fmt: str) -> str:
+def opaque_pix_fmt(pix_fmt: str) -> str:
     """Return the pixel format of the same colours without transparency; bgra itself."""
     return pix_fmt.replace("yuva", "yuv").replace("gbrap", "gbrp")
 
@@ -154,7 +154,7 @@ def _extended(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
 def _to_depth(levels: Plane, bits: int, wanted: int) -> Plane:
     """Return full-scale levels of `bits` as those of `wanted` bits, rounded."""
     if bits == wanted:
-        return contiguous(levels)
+        return make_contiguous(levels)
     most, least = (1 << wanted) - 1, (1 << bits) - 1
     scaled = (levels.astype(np.uint32) * most + least // 2) // least
-    return contiguous(scaled.astype(np.uint8 if wanted == 8 else np.uint16))
+    return make_contiguous(scaled.astype(np.uint8 if wanted == 8 else np.uint16))

@@ -102,7 +102,7 @@ def output_colour(colour: Colour, pix_fmt: str) -> Colour:
     return colour
 
 
-def contiguous(pixels: NDArray[Any]) -> Pixels:
+def make_contiguous(pixels: NDArray[Any]) -> Pixels:
     """Return uint8 or uint16 pixels without gaps between rows, copied only where there are any."""
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels, dtype=np.uint8)
@@ -168,7 +168,7 @@ class ToRgb:
                 self._scalers[key] = _Scaler(frame, steps, self._threads)
             frame.colorspace, frame.color_range = _UNSPECIFIED, 0
             frame = self._scalers[key](frame)
-        pixels = contiguous(frame.to_ndarray())
+        pixels = make_contiguous(frame.to_ndarray())
         if depth == 8 or rgb:
             return pixels
         # swscale takes 16-bit RGB as 8-bit with a fraction: its white is 255.0 or 255.75, not 65535
@@ -176,7 +176,7 @@ class ToRgb:
         white = 255 << 8 if limited else (2**depth - 1) << (16 - depth)
         flat = pixels.reshape(len(pixels), -1)
         factor: Any = 65535 / white  # OpenCV's stub has no scalars
-        return contiguous(cv2.multiply(flat, factor)).reshape(pixels.shape)
+        return make_contiguous(cv2.multiply(flat, factor)).reshape(pixels.shape)
 
     def _steps(self, packed: str, rgb: bool, grey: bool) -> list[str]:
         if rgb:
@@ -232,7 +232,7 @@ class FromRgb:
         matrix[:, :3] /= np.iinfo(rgb.dtype).max
         if self._depth > 8 and rgb.dtype == np.uint8:
             rgb = rgb.astype(np.uint16)
-        codes = contiguous(cv2.transform(rgb, matrix))
+        codes = make_contiguous(cv2.transform(rgb, matrix))
         if self._depth == 8 and codes.dtype != np.uint8:
             codes = codes.astype(np.uint8)
         name = "yuv444p" if self._depth == 8 else f"yuv444p{self._depth}le"

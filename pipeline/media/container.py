@@ -52,16 +52,16 @@ def open_input(path: str) -> InputContainer:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[InputContainer]:
+def open_container(path: str) -> Iterator[InputContainer]:
     """Open a video file for reading, and give its memory back afterwards; see `open_input`."""
     try:
         with open_input(path) as container:
             yield container
     finally:
-        give_memory_back()
+        release_memory()
 
 
-def give_memory_back() -> None:
+def release_memory() -> None:
     """Return what was freed to the system, where the C library can.
 
     An hour's MP4 has an index of 20 MB. What is freed stays with the thread's own heap otherwise,
@@ -111,7 +111,7 @@ def codec_name(stream: Stream) -> str:
     return str(getattr(stream, "name", None) or "unknown")
 
 
-def demuxed(
+def demux_packets(
     container: InputContainer, streams: Stream | list[Stream], path: str
 ) -> Iterator[Packet[Any]]:
     """Yield the packets of streams; raises MediaError where the container breaks off."""
@@ -128,10 +128,10 @@ def demuxed(
         yield packet
 
 
-def first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
+def decode_first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
     """Return the first frame that can be decoded; raises MediaError where there is none."""
     error: BaseException | None = None
-    for packet in demuxed(container, stream, path):
+    for packet in demux_packets(container, stream, path):
         try:
             for frame in packet.decode():
                 assert isinstance(frame, VideoFrame)
@@ -152,7 +152,7 @@ DEFAULT_MEGAPIXELS = 256.0
 """16384 x 16384: more than any encoder here takes, and 0.8 GB for a frame of 8-bit RGB."""
 
 
-def largest_picture() -> float:
+def read_pixel_limit() -> float:
     """Return how many pixels a picture may have; InputError for a limit that is no number."""
     text = os.environ.get(MEGAPIXELS_VARIABLE) or str(DEFAULT_MEGAPIXELS)
     try:
@@ -168,7 +168,7 @@ def check_size(width: int, height: int, path: str) -> None:
 
     A crafted file of a hundred bytes may claim any size.
     """
-    limit = largest_picture()
+    limit = read_pixel_limit()
     if width <= 0 or height <= 0:
         raise MediaError(f"{path} says it is {width}x{height}; expected a picture; copy it again")
     if width * height > limit:

@@ -10,24 +10,26 @@ from av.video.frame import VideoFrame
 
 from pipeline.schema.clip import StaticHdr
 
-DYNAMIC = frozenset({"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"})
+DYNAMIC_HDR = frozenset(
+    {"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"}
+)
 """Names of side data that say how each scene is to be shown; no encoder here writes them."""
-CARRIERS = frozenset({"libx265"})
+HDR_ENCODERS = frozenset({"libx265"})
 """Encoders that write the static metadata."""
 _CHROMATICITY, _LUMINANCE = 50000, 10000
 """Steps of H.265's mastering display message: 0.00002, and 0.0001 cd/m2."""
 
 
-def side_data(frame: VideoFrame) -> list[SideData]:
+def read_side_data(frame: VideoFrame) -> list[SideData]:
     """Return what a decoded frame carries beside its pixels."""
     held: Any = frame.side_data  # PyAV's stub takes it for a TypedDict
     data = [held[number] for number in range(len(held))]
     return [item for item in data if isinstance(item, SideData)]
 
 
-def static_hdr(frame: VideoFrame) -> StaticHdr | None:
+def read_static_hdr(frame: VideoFrame) -> StaticHdr | None:
     """Return a frame's static metadata, None where it has none."""
-    found = {data.type.name: bytes(data) for data in side_data(frame)}
+    found = {data.type.name: bytes(data) for data in read_side_data(frame)}
     display, light = "", None
     mastering = found.get("MASTERING_DISPLAY_METADATA")
     if mastering is not None:
@@ -38,9 +40,9 @@ def static_hdr(frame: VideoFrame) -> StaticHdr | None:
     return StaticHdr(display=display, light=light) if display or light else None
 
 
-def is_dynamic(frame: VideoFrame) -> bool:
+def has_dynamic_hdr(frame: VideoFrame) -> bool:
     """Tell whether a frame carries metadata of Dolby Vision or HDR10+."""
-    return any(data.type.name in DYNAMIC for data in side_data(frame))
+    return any(data.type.name in DYNAMIC_HDR for data in read_side_data(frame))
 
 
 def _display(numbers: Any) -> str:
@@ -57,7 +59,7 @@ def _display(numbers: Any) -> str:
     return "".join(f"{name}({x},{y})" for name, (x, y) in points) + f"L({most},{least})"
 
 
-def x265_params(hdr: StaticHdr | None) -> str:
+def hdr_x265_params(hdr: StaticHdr | None) -> str:
     """Return the part of x265-params that carries the metadata."""
     if hdr is None:
         return ""

@@ -16,14 +16,14 @@ from av.packet import Packet
 from av.stream import Stream
 
 from pipeline.errors import InputError
-from pipeline.media.container import MEDIA_ERRORS, demuxed, is_cover, opened
+from pipeline.media.container import MEDIA_ERRORS, demux_packets, is_cover, open_container
 from pipeline.schema.clip import StreamInfo, VideoClip
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only in PyAV's stubs
 
 EXACT_MUXERS = frozenset({"mp4", "mov", "ipod"})
-MATROSKA = frozenset({"matroska", "webm"})
+MATROSKA_MUXERS = frozenset({"matroska", "webm"})
 _MUXERS = {
     ".mp4": "mp4",
     ".m4v": "ipod",
@@ -35,12 +35,12 @@ _MUXERS = {
 _REMADE = frozenset({"bin_data"})
 """QuickTime's text track that holds the chapters: the muxer writes its own."""
 
-_TIMECODED = EXACT_MUXERS | MATROSKA
+_TIMECODED = EXACT_MUXERS | MATROSKA_MUXERS
 """Muxers which keep a timecode track's start from the video's metadata."""
 
 
 @dataclass(frozen=True)
-class Window:
+class TimeWindow:
     """The time, in seconds, of which an output is made; a part of the input or all of it."""
 
     start: Fraction | None = None
@@ -54,7 +54,7 @@ class Window:
         return self.start <= ticks * packet.time_base < self.end
 
 
-def muxer_for(clip: VideoClip, out: Path) -> str:
+def choose_muxer(clip: VideoClip, out: Path) -> str:
     """Return FFmpeg's name of the container that an output's suffix asks for."""
     muxers = dict(_MUXERS)
     if clip.container != "mpegts":
@@ -82,7 +82,7 @@ def can_hold(muxer: str, encoder: str) -> bool:
     return True
 
 
-def add_copy(container: OutputContainer, muxer: str, stream: Stream) -> Stream | None:
+def add_copied_stream(container: OutputContainer, muxer: str, stream: Stream) -> Stream | None:
     """Add a stream to an output for packets copied from `stream`; None where it cannot be held."""
     if stream.type == "attachment" and muxer != "matroska":
         return None
@@ -112,11 +112,11 @@ def _name_layout(copy: AudioStream) -> None:
         context.layout = names[context.layout.name]
 
 
-def split(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
+def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
     """Return the indices of the other streams which a container can hold, and those lost."""
     kept: list[int] = []
     lost: list[StreamInfo] = []
-    with opened(clip.path) as source:
+    with open_container(clip.path) as source:
         for info in clip.other_streams:
             stream = source.streams[info.index]
             if info.codec in _REMADE and clip.chapters:
@@ -133,7 +133,7 @@ def split(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
 def _takes(muxer: str, stream: Stream) -> bool:
     # some muxers refuse a codec only when they write the header
     with io.BytesIO() as nowhere, av.open(nowhere, "w", format=muxer) as scratch:
-        if add_copy(scratch, muxer, stream) is None:
+        if add_copied_stream(scratch, muxer, stream) is None:
             return False
         try:
             scratch.start_encoding()
@@ -142,8 +142,8 @@ def _takes(muxer: str, stream: Stream) -> bool:
         return True
 
 
-def packets(
-    container: InputContainer, streams: list[Stream], window: Window
+def select_packets(
+    container: InputContainer, streams: list[Stream], window: TimeWindow
 ) -> Iterator[Packet[Any]]:
     """Yield the packets of `streams` that lie in the window, in file order.
 
@@ -151,13 +151,13 @@ def packets(
     """
     if not streams:
         return
-    for packet in demuxed(container, streams, container.name):
+    for packet in demux_packets(container, streams, container.name):
         flushing = packet.size == 0 and packet.dts is None and packet.pts is None
         if not flushing and window.holds(packet):
             yield packet
 
 
-def chapters(container: InputContainer, window: Window) -> list[Chapter]:
+def select_chapters(container: InputContainer, window: TimeWindow) -> list[Chapter]:
     """Return the chapters of which some part lies in the window."""
     found = []
     for chapter in container.chapters():

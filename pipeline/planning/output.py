@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, already_there, no_folder
 from pipeline.ledger.durable import is_empty_folder
-from pipeline.media.pictures.numbered import name_of
+from pipeline.media.pictures.numbered import picture_name
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.planning.pictures import check_folder
 from pipeline.schema.clip import Recording, Stills, VideoClip
@@ -78,7 +78,7 @@ def _check_name_length(output: Path, pictures: str = "") -> None:
     """Raise InputError if the names of the output, its run folder or its plan are too long."""
     beside = [output.name, f".{output.name}.run", f"{output.stem}.plan.json"]
     if pictures:
-        beside.append(name_of(pictures, _MOST_PICTURES))
+        beside.append(picture_name(pictures, _MOST_PICTURES))
 
     try:
         most = os.pathconf(output.parent, "PC_NAME_MAX")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield.intermediate import as_stills
 from pipeline.media.pictures.exr import SUFFIX as EXR
-from pipeline.media.pictures.numbered import WRITTEN, split_pattern, stranger
+from pipeline.media.pictures.numbered import LOSSLESS_SUFFIXES, find_foreign_file, split_pattern
 from pipeline.schema.clip import Clip, LightField, Recording, VideoClip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import EncoderSettings, OutputSettings
@@ -30,7 +30,7 @@ def wanted_pictures(
     found = split_pattern(settings.output)
     suffix = Path(settings.output).suffix
     if found is None:
-        if isinstance(lr, VideoClip) and suffix.lower() in WRITTEN:
+        if isinstance(lr, VideoClip) and suffix.lower() in LOSSLESS_SUFFIXES:
             raise InputError(
                 f"found a single {suffix} as the output of a video, expected a name with a number "
                 f"pattern, or a video; try {Path(settings.output).with_suffix('')}/%06d{suffix}"
@@ -92,7 +92,7 @@ def check_folder(folder: Path, pattern: str) -> None:
         raise InputError(
             f"found a file at {folder}, expected a folder for {pattern}, or none; try another -o"
         )
-    if other := stranger(folder, pattern):
+    if other := find_foreign_file(folder, pattern):
         raise InputError(
             f"found {other} in {folder}, expected a folder with only pictures named {pattern}; "
             "try another -o"

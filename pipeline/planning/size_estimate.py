@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import cv2
 
-from pipeline.media.colour import contiguous
-from pipeline.media.container import opened
-from pipeline.media.read.frames import read
+from pipeline.media.colour import make_contiguous
+from pipeline.media.container import open_container
+from pipeline.media.read.frames import read_frames
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import VideoClip
 from pipeline.schema.plan import Plan
@@ -58,13 +58,13 @@ def _measure_sample(plan: Plan, lr: VideoClip, pts: list[int]) -> _Sample:
     sizes: dict[bool, list[int]] = {True: [], False: []}
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
         file = Path(folder) / "sample.nut"
-        frames = read(lr, pts[0], pts[-1] + 1, on_error="conceal")
+        frames = read_frames(lr, pts[0], pts[-1] + 1, on_error="conceal")
         with SegmentWriter(file, lr, plan.encoding, *size) as writer:
             for frame in frames:
                 large = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_CUBIC)
-                writer.write(contiguous(large), frame.pts)
+                writer.write(make_contiguous(large), frame.pts)
 
-        with opened(str(file)) as container:
+        with open_container(str(file)) as container:
             for packet in container.demux(video=0):
                 if packet.size:
                     sizes[packet.is_keyframe].append(packet.size)

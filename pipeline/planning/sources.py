@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.media.read.detect_interlacing import progressive
+from pipeline.media.read.detect_interlacing import choose_deinterlacing
 from pipeline.media.read.probe import fingerprint, probe
 from pipeline.pairing.reference_views import open_reference
 from pipeline.pairing.views import check_view_options
@@ -53,8 +53,8 @@ def open_sources(
     for recording in (lr, ref):
         check_recording(recording)
 
-    lr = progressive(lr, part.deinterlace)
-    ref = progressive(ref, part.deinterlace)
+    lr = choose_deinterlacing(lr, part.deinterlace)
+    ref = choose_deinterlacing(ref, part.deinterlace)
 
     notes: tuple[str, ...] = ()
     if encoder.audio == "none":

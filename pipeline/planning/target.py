@@ -16,11 +16,11 @@ from pipeline.lightfield.targets import (
 from pipeline.media.join import sequence
 from pipeline.media.join.capabilities import (
     check_container,
+    colour_notes,
     container_notes,
-    default_output,
-    guess_notes,
+    default_output_path,
 )
-from pipeline.media.write.encoder import check_encoder, default_encoding
+from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.pairing.geometry import quarter_turns, turned_size
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import intermediate_format, wanted_pictures
@@ -75,7 +75,7 @@ def choose_target(
     # how the segments are encoded
     pictures = wanted_pictures(output, encoder, lr)
     stored = intermediate_format(Storage(lr, output.to).clip(0), pictures)
-    encoding = default_encoding(
+    encoding = choose_encoding(
         stored,
         codec=encoder.codec,
         crf=encoder.crf,
@@ -95,10 +95,10 @@ def choose_target(
     if isinstance(lr, LightField):
         check_sheet_size(target_grid(lr, output.to, path), (height, width))
     else:
-        notes += guess_notes(lr, width, height)
+        notes += colour_notes(lr, width, height)
         notes += sources.notes
         if pattern:
-            notes += sequence.notes(lr, pattern, encoding)
+            notes += sequence.sequence_notes(lr, pattern, encoding)
         else:
             check_container(lr, path, encoding)
             notes += container_notes(lr, path, encoding)
@@ -108,7 +108,7 @@ def choose_target(
 
 def _output_path(output: OutputSettings, lr: Recording, scale: int, encoding: Encoding) -> Path:
     if not isinstance(lr, LightField):
-        return Path(output.output or default_output(lr, scale, encoding)).absolute()
+        return Path(output.output or default_output_path(lr, scale, encoding)).absolute()
 
     if output.output is None:
         return default_target(lr, output.to, f"_x{scale}")

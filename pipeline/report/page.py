@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.ledger.durable import write_atomically
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.pixels import Picture
-from pipeline.progress import limiting
+from pipeline.progress import find_bottleneck
 from pipeline.report.chart import Chart, Curve, draw_chart
 from pipeline.report.pictures import BUDGET, Window, choose_window, crop_pictures, encode_jpegs
 from pipeline.report.rows import (
@@ -177,7 +177,7 @@ def render_page(
         stretches=stretches[:MOST_STRETCHES],
         hidden=max(0, len(stretches) - MOST_STRETCHES),
         record=record,
-        limit=limiting(record.busy) if record else "",
+        limit=find_bottleneck(record.busy) if record else "",
         versions=record.versions if record else package_versions(),
     )
 

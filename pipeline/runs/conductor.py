@@ -27,7 +27,7 @@ from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.pictures import check_measurable
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
-from pipeline.progress import Reporter, Silent, limiting
+from pipeline.progress import Reporter, SilentReporter, find_bottleneck
 from pipeline.recording import open_recording
 from pipeline.remote.cache import fetch_copy
 from pipeline.remote.run_urls import fetch_inputs, with_urls
@@ -157,7 +157,7 @@ def describe_execution(report: ExecutionReport, *, auto_placement: bool = False)
     """
     engine, busy = report.engine, report.busy
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in busy.items())
-    limit = limiting(busy)
+    limit = find_bottleneck(busy)
 
     line = f"engine {engine.name} on {engine.device} ({engine.reason}); busy: {stages}"
     if limit:
@@ -199,7 +199,7 @@ def recover_result(settings: RunSettings) -> RunResult:
     Raises OutputExistsError if the output comes from any other run.
     """
     start = time.monotonic()
-    plan = prepare_plan(settings.model_copy(update={"force": True}), Silent())
+    plan = prepare_plan(settings.model_copy(update={"force": True}), SilentReporter())
     stored = find_stored_plan(plan)
     same = stored is not None and stored.digest() == plan.digest()
     # without a plan, the folder is a remainder of a run that was killed while deleting it

@@ -12,7 +12,7 @@ from pipeline.interrupt import Interrupts
 from pipeline.pairing.second_pass import first_output, first_settings, is_first_pass_of
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
-from pipeline.progress import Reporter, Silent
+from pipeline.progress import Reporter, SilentReporter
 from pipeline.runs.conductor import (
     OpenRun,
     close_run,
@@ -34,7 +34,7 @@ def run(
     `parts` shares engines between runs and replaces parts of the run. Raises PipelineError;
     committed segments stay committed, and the next run of the same settings resumes.
     """
-    progress = progress or Silent()
+    progress = progress or SilentReporter()
     parts = parts or RunParts()
     if settings.consistent:
         return _run_twice(settings, progress, parts)

@@ -15,10 +15,10 @@ import numpy as np
 
 from pipeline.errors import InputError, PairingError, already_there, no_folder
 from pipeline.media.join.capabilities import check_container
-from pipeline.media.join.remux import assemble
-from pipeline.media.read.frames import Frame, read
+from pipeline.media.join.remux import join_segments
+from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
-from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.schema.clip import Clip, VideoClip
@@ -84,7 +84,7 @@ def read_together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
     height = max(_upright(clip)[0] for clip in clips)
     width = max(_upright(clip)[1] for clip in clips)
     others = [_TimedReader(clip) for clip in clips[1:]]
-    for frame in read(clips[0]):
+    for frame in read_frames(clips[0]):
         at = clips[0].seconds(frame.pts)
         found = [frame, *(other.at(at) for other in others)]
         yield (
@@ -98,7 +98,7 @@ class _TimedReader:
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
-        self._frames = read(clip)
+        self._frames = read_frames(clip)
         self._now: Frame | None = next(self._frames, None)
         self._next: Frame | None = next(self._frames, None)
 
@@ -201,7 +201,7 @@ def _gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
 
 
 def _video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
-    encoding = default_encoding(clip, codec="libx264", pix_fmt="yuv420p")
+    encoding = choose_encoding(clip, codec="libx264", pix_fmt="yuv420p")
     # pictures are turned upright before they are joined
     upright = clip.model_copy(update={"rotation": 0})
     check_container(upright, path, encoding)
@@ -214,7 +214,7 @@ def _video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int
         for at, shown in chain([(pts, picture)], frames):
             writer.write(np.ascontiguousarray(shown[:height, :width]), at)
             count += 1
-    assemble(upright, [segment], path, encoding)
+    join_segments(upright, [segment], path, encoding)
     return count
 
 

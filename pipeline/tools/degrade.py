@@ -14,10 +14,10 @@ from pipeline.errors import InputError, already_there, no_folder
 from pipeline.lightfield import sidecar
 from pipeline.media.colour import describe_colour
 from pipeline.media.join.capabilities import check_container
-from pipeline.media.join.remux import assemble
-from pipeline.media.read.frames import Frame, read
+from pipeline.media.join.remux import join_segments
+from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
-from pipeline.media.write.encoder import check_encoder, default_encoding
+from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import Clip, Model
 from pipeline.schema.encoding import Encoding
@@ -68,11 +68,11 @@ def degrade(
         segment = work / "00000.nut"
         frames = 0
         with SegmentWriter(str(segment), clip, encoding, width, height) as writer:
-            for frame in _every(read(clip), every):
+            for frame in _every(read_frames(clip), every):
                 writer.write(_reduce(frame, scale, kernel), frame.pts)
                 frames += 1
         finished = work / f"finished{output.suffix}"
-        assemble(clip, [segment], finished, encoding)
+        join_segments(clip, [segment], finished, encoding)
         if every == 1:
             _keep_grid(Path(source), finished, width, height)
         if force and output.is_dir():
@@ -108,11 +108,11 @@ def _keep_grid(source: Path, finished: Path, width: int, height: int) -> None:
 
 def _encoding(clip: Clip, codec: str | None, crf: float | None, pix_fmt: str | None) -> Encoding:
     """Return lossless settings (x264 and x265 at crf 0, full chroma) unless others are wished."""
-    usual = default_encoding(clip, codec=codec, pix_fmt=pix_fmt)
+    usual = choose_encoding(clip, codec=codec, pix_fmt=pix_fmt)
     if codec is not None or crf is not None or usual.crf is None:
-        return default_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
+        return choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
     full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")
-    return default_encoding(clip, crf=0, pix_fmt=pix_fmt or full_chroma)
+    return choose_encoding(clip, crf=0, pix_fmt=pix_fmt or full_chroma)
 
 
 def _check(

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import already_there
 from pipeline.measuring.clips import FrameQuality, measure_frames, summarise_frames
-from pipeline.media.join.remux import assemble
-from pipeline.media.read.frames import read
+from pipeline.media.join.remux import join_segments
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
-from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.given import given_frames
 from pipeline.planning.edited_plan import load_plan
@@ -45,7 +45,7 @@ class Contender:
 
 
 def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> RunResult:
-    from pipeline.progress import reporter
+    from pipeline.progress import make_reporter
     from pipeline.runs.run import run
 
     settings = RunSettings(
@@ -57,7 +57,7 @@ def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Run
         runner="inline",
         force=True,
     )
-    return run(settings, reporter(quiet=quiet))
+    return run(settings, make_reporter(quiet=quiet))
 
 
 def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
@@ -97,11 +97,11 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
 
     # half-way between two key frames, where borrowing is hardest
     middle = KEY_FRAME_EVERY // 2
-    plain, enhanced = (read_frames(Path(each.result.output)) for each in contenders)
+    plain, enhanced = (decode_video(Path(each.result.output)) for each in contenders)
     columns = {
         "bicubic": plain[middle],
         "CrossNet++ fast": enhanced[middle],
-        "original": read_frames(SAMPLE)[middle],
+        "original": decode_video(SAMPLE)[middle],
     }
     picture = folder / "compare.png"
     clip = folder / "compare.mp4"
@@ -116,9 +116,9 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
     )
 
 
-def read_frames(path: Path) -> list[NDArray[np.uint8]]:
+def decode_video(path: Path) -> list[NDArray[np.uint8]]:
     """Return all frames of a short clip, uint8 H x W x 3."""
-    return [np.asarray(frame.rgb, dtype=np.uint8) for frame in read(probe(str(path)))]
+    return [np.asarray(frame.rgb, dtype=np.uint8) for frame in read_frames(probe(str(path)))]
 
 
 def _worst_window(
@@ -151,15 +151,15 @@ def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
 def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], path: Path) -> None:
     """Write two equally long clips side by side, with the sample's times and sound."""
     clip = probe(str(SAMPLE))
-    encoding = default_encoding(clip)
+    encoding = choose_encoding(clip)
     height, width = left[0].shape[:2]
     segment = path.with_suffix(".nut")
-    times = [frame.pts for frame in read(clip)]
+    times = [frame.pts for frame in read_frames(clip)]
     with SegmentWriter(str(segment), clip, encoding, 2 * width, height) as writer:
         for pts, a, b in zip(times, left, right, strict=True):
             pair = (draw_label(a, "bicubic"), draw_label(b, "CrossNet++ fast"))
             writer.write(np.concatenate(pair, axis=1), pts)
-    assemble(clip, [segment], path, encoding)
+    join_segments(clip, [segment], path, encoding)
     segment.unlink()
 
 

@@ -115,9 +115,9 @@ def check_media() -> Iterator[Check]:
     os.environ.setdefault("SVT_LOG", "1")
     from pipeline.media.write import inventory
 
-    yield _ok("FFmpeg libraries", inventory.versions())
+    yield _ok("FFmpeg libraries", inventory.library_versions())
 
-    missing = inventory.missing_decoders()
+    missing = inventory.find_missing_decoders()
     if missing:
         advice = (
             "inputs of these formats cannot be read; "
@@ -127,7 +127,7 @@ def check_media() -> Iterator[Check]:
     else:
         yield _ok("decoders", ", ".join(inventory.DECODERS))
 
-    reasons = {name: inventory.refusal(name) for name in inventory.ENCODERS}
+    reasons = {name: inventory.find_refusal(name) for name in inventory.ENCODERS}
     yield _check_encoders(reasons)
     if _find_driver() and all(reasons[name] for name in reasons if name.endswith("_nvenc")):
         advice = (

@@ -62,16 +62,16 @@ def write_pictures(
     # a line that is not there is refused before anything is written
     epi = view_pictures.draw_epipolar_picture(clip, wishes.line) if wishes.epi else None
     folder.mkdir(parents=True, exist_ok=True)
-    stills.save(paths["contact_sheet.png"], view_pictures.draw_contact_sheet(clip))
+    stills.save_picture(paths["contact_sheet.png"], view_pictures.draw_contact_sheet(clip))
     if epi is not None:
-        stills.save(paths["epi.png"], epi)
+        stills.save_picture(paths["epi.png"], epi)
     for name, picture in zip(refocus, view_pictures.refocus(clip, wishes.alphas), strict=True):
-        stills.save(paths[name], picture)
+        stills.save_picture(paths[name], picture)
     if wishes.depth:
         low, high = measure(clip).disparity or (-1.0, 1.0)
         more = max(MARGIN * (high - low), 0.25)
         plane = view_pictures.estimate_disparity(clip, low - more, high + more)
-        stills.save(
+        stills.save_picture(
             paths["disparity.png"], view_pictures.colour_disparity(plane, low - more, high + more)
         )
     if wishes.sweep:
@@ -100,4 +100,4 @@ def save_contact_sheet(clip: LightField, file: Path) -> None:
         raise already_there(file, "try another --contact-sheet")
     if not file.absolute().parent.is_dir():
         raise no_folder(file.parent)
-    stills.save(file, view_pictures.draw_contact_sheet(clip))
+    stills.save_picture(file, view_pictures.draw_contact_sheet(clip))

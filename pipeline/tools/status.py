@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.ledger import mirror
 from pipeline.ledger.run_folder import read_stored_plan, run_folder_of
 from pipeline.paths import is_url, redact_url, url_name
-from pipeline.progress import describe_seconds
+from pipeline.progress import format_seconds
 from pipeline.remote import transfer
 from pipeline.schema.clip import Model
 from pipeline.schema.plan import Plan, SegmentRecord
@@ -168,7 +168,7 @@ def describe_status(status: RunStatus) -> str:
         more = len(status.missing) - _LISTED
         lines.append(f"  missing: {listed}" + (f" and {more} more" if more > 0 else ""))
     if status.last_commit is not None:
-        lines.append(f"  last commit {describe_seconds(status.last_commit)} ago")
+        lines.append(f"  last commit {format_seconds(status.last_commit)} ago")
     if status.seconds_left is not None:
-        lines.append(f"  about {describe_seconds(status.seconds_left)} left")
+        lines.append(f"  about {format_seconds(status.seconds_left)} left")
     return "\n".join(lines)

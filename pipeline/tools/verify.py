@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.media.join import sequence
-from pipeline.media.join.verify import differences
+from pipeline.media.join.verify import find_differences
 from pipeline.media.pictures import numbered
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.clip import Model, VideoClip
@@ -31,13 +31,13 @@ def verify_output(source: str, output: str) -> Verification:
         and Path(output).is_dir()
         and numbered.read_sequence(Path(output))
     ):
-        found = sequence.compared(clip, Path(output))
+        found = sequence.compare_sequence(clip, Path(output))
         return Verification(input=source, output=output, same=not found, differences=found)
 
     made = probe(output)
     scale = max(1, round(made.width / clip.width))
     size = (clip.width * scale, clip.height * scale)
-    found = differences(clip, scan(clip), Path(made.path), *size)
+    found = find_differences(clip, scan(clip), Path(made.path), *size)
     if clip.alpha and not made.alpha:
         found.append("it is opaque, expected the transparency of the input")
     return Verification(input=source, output=output, same=not found, differences=found)

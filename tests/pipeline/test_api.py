@@ -11,7 +11,7 @@ import pytest
 
 import pipeline
 from pipeline import InputError, api, errors
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.schema.run_options import RunOptions
 from pipeline.schema.settings import RunSettings
@@ -27,7 +27,7 @@ def test_frames_are_those_a_run_writes(pair: tuple[Path, Path], tmp_path: Path) 
     assert done.output == str(output)
     made = list(pipeline.enhanced_frames(*pair, **given))
     clip = probe(str(output))
-    written = list(read(clip))
+    written = list(read_frames(clip))
     assert [f.seconds for f in made] == pytest.approx([clip.seconds(f.pts) for f in written])
     assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(made, written, strict=True))
     assert made[0].reference == 0

@@ -11,12 +11,12 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from pipeline.media.join.capabilities import default_output
-from pipeline.media.join.remux import assemble
-from pipeline.media.join.verify import differences
-from pipeline.media.read.frames import read
+from pipeline.media.join import verify
+from pipeline.media.join.capabilities import default_output_path
+from pipeline.media.join.remux import join_segments
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
@@ -141,7 +141,7 @@ def make_segments(
         files.append(folder / f"{number:03d}.nut")
         size = (clip.width * enlarge, clip.height * enlarge)
         with SegmentWriter(str(files[-1]), clip, encoding, *size) as writer:
-            for frame in read(clip, wanted[0], wanted[-1] + 1, expected=wanted):
+            for frame in read_frames(clip, wanted[0], wanted[-1] + 1, expected=wanted):
                 writer.write(cv2.resize(frame.rgb, size), frame.pts)
     return files
 
@@ -172,13 +172,13 @@ def remake_video(path: Path, folder: Path, *, name: str | None = None, length: i
     clip = probe(str(path))
     encoding = FAST
     if clip.bit_depth > 8 or clip.width > 500:
-        encoding = default_encoding(clip, preset="ultrafast")
+        encoding = choose_encoding(clip, preset="ultrafast")
     files = make_segments(clip, encoding, folder, length=length)
-    out = folder / (name or default_output(clip, 2, encoding).name)
-    assemble(clip, files, out, encoding)
+    out = folder / (name or default_output_path(clip, 2, encoding).name)
+    join_segments(clip, files, out, encoding)
     return out
 
 
 def find_differences(clip: Clip, out: Path) -> list[str]:
     """Return the differences between a clip and the output at its own size."""
-    return differences(clip, scan(clip), out, clip.width, clip.height)
+    return verify.find_differences(clip, scan(clip), out, clip.width, clip.height)

@@ -9,21 +9,21 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import InputError
-from pipeline.media.alpha import BESIDE_PACKETS, ENCODERS, keeps
+from pipeline.media.alpha import ALPHA_ENCODERS, BESIDE_PACKETS, keeps_alpha
 from pipeline.media.colour import describe_colour
-from pipeline.media.container import first_frame as container_first_frame
-from pipeline.media.container import opened
-from pipeline.media.hdr import CARRIERS, is_dynamic
+from pipeline.media.container import decode_first_frame as container_first_frame
+from pipeline.media.container import open_container
+from pipeline.media.hdr import HDR_ENCODERS, has_dynamic_hdr
 from pipeline.media.pictures import stills
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.media.streams import (
     EXACT_MUXERS,
-    MATROSKA,
+    MATROSKA_MUXERS,
     can_hold,
-    muxer_for,
+    choose_muxer,
     muxer_language,
     same_language,
-    split,
+    split_streams,
 )
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
@@ -39,7 +39,7 @@ _PICTURES = {
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
-def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
+def default_output_path(clip: Clip, scale: int, encoding: Encoding) -> Path:
     """Return `<stem>_x<scale>` beside the input, in a container that can hold the video."""
     given = Path(clip.path)
     if isinstance(clip, Stills):
@@ -50,7 +50,7 @@ def default_output(clip: Clip, scale: int, encoding: Encoding) -> Path:
         return folder.with_name(f"{folder.name}_x{scale}")
     suffix = given.suffix.lower()
     try:
-        held = can_hold(muxer_for(clip, given), encoding.codec)
+        held = can_hold(choose_muxer(clip, given), encoding.codec)
     except InputError:
         held = False
     if not held:
@@ -63,14 +63,14 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
     if isinstance(clip, Stills):
         _check_picture(clip, out_path)
         return
-    muxer = muxer_for(clip, out_path)
+    muxer = choose_muxer(clip, out_path)
     if not can_hold(muxer, encoding.codec):
         raise InputError(
             f"{out_path.suffix} cannot hold {encoding.codec}; expected a container that can; "
             "try .mkv, or another --codec"
         )
-    beside = encoding.codec in BESIDE_PACKETS and keeps(encoding.codec, encoding.pix_fmt)
-    if clip.alpha and beside and muxer not in MATROSKA:
+    beside = encoding.codec in BESIDE_PACKETS and keeps_alpha(encoding.codec, encoding.pix_fmt)
+    if clip.alpha and beside and muxer not in MATROSKA_MUXERS:
         raise InputError(
             f"{out_path.suffix} has no place for the transparency of {encoding.codec}; expected "
             ".webm or .mkv; try one of these, --codec prores into .mov, or --codec libx264, which "
@@ -92,8 +92,8 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
     """Say in sentences what will be rounded or lost on the way to an output's container."""
     if isinstance(clip, Stills):
         return [*_alpha_notes(clip, encoding), *still_notes(clip, out_path)]
-    muxer = muxer_for(clip, out_path)
-    tick = Fraction(1, 1000) if muxer in MATROSKA else None
+    muxer = choose_muxer(clip, out_path)
+    tick = Fraction(1, 1000) if muxer in MATROSKA_MUXERS else None
     if muxer == "mpegts":
         tick = Fraction(1, 90000)
     notes = picture_notes(clip, encoding)
@@ -102,7 +102,7 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
             f"{out_path.suffix} keeps times in steps of {float(tick) * 1000:g} ms: "
             "every time is rounded to the nearest"
         )
-    kept, lost = split(clip, muxer)
+    kept, lost = split_streams(clip, muxer)
     for info in clip.other_streams:
         if info.index in kept and not same_language(
             muxer_language(muxer, info.language), info.language
@@ -128,7 +128,7 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
 
 def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
     """Say what is lost of the pictures themselves, whatever holds them."""
-    frame = first_frame(clip)
+    frame = read_first_frame(clip)
     notes: list[str] = []
     notes += _alpha_notes(clip, encoding)
     if clip.deinterlace != "off":
@@ -139,17 +139,17 @@ def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
         )
     elif frame.interlaced_frame:
         notes.append("the video is interlaced and is enhanced as if it were not")
-    if clip.hdr is not None and encoding.codec not in CARRIERS:
+    if clip.hdr is not None and encoding.codec not in HDR_ENCODERS:
         notes.append(
             f"{encoding.codec} writes no mastering display and content light level; the colour "
             "tags are kept: try --codec libx265"
         )
-    if is_dynamic(frame):
+    if has_dynamic_hdr(frame):
         notes.append("dynamic HDR metadata (Dolby Vision, HDR10+) are dropped; PQ or HLG is kept")
     return notes
 
 
-def guess_notes(clip: Clip, width: int, height: int) -> list[str]:
+def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
     """Say where an untagged output is so large that players guess other colours than the input's.
 
     Tags stay those of the input, none included; players guess BT.709 from 1280x720 on.
@@ -167,13 +167,13 @@ def guess_notes(clip: Clip, width: int, height: int) -> list[str]:
 def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
     if not clip.alpha:
         return []
-    if keeps(encoding.codec, encoding.pix_fmt):
+    if keeps_alpha(encoding.codec, encoding.pix_fmt):
         how = f" as {encoding.codec} {encoding.pix_fmt}" if isinstance(clip, VideoClip) else ""
         return [f"transparency is kept{how}, enlarged plainly: the reference lends it nothing"]
     others = ", or ffv1 into .mkv" if clip.sample_aspect_ratio == 1 else ""
     return [
         f"transparency is dropped: {encoding.codec} {encoding.pix_fmt} is opaque; expected one of "
-        f"{', '.join(ENCODERS)}; try --codec prores into .mov{others}"
+        f"{', '.join(ALPHA_ENCODERS)}; try --codec prores into .mov{others}"
     ]
 
 
@@ -194,7 +194,7 @@ def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
     """Say what is lost of pictures: all but the first of a file, and by JPEG and WebP."""
     notes = []
     for file in clip.files:
-        if count := stills.first_of_many(file):
+        if count := stills.count_pictures(file):
             notes.append(
                 f"{Path(file).name} holds {count} pictures, of which only the first is enhanced: "
                 "an animated PNG is read whole where it is named .apng"
@@ -205,8 +205,8 @@ def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
     return notes
 
 
-def first_frame(clip: VideoClip) -> VideoFrame:
-    with opened(clip.path) as container:
+def read_first_frame(clip: VideoClip) -> VideoFrame:
+    with open_container(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
         return container_first_frame(container, stream, clip.path)

@@ -24,26 +24,26 @@ from pipeline.media.alpha import (
     ALPHA_MODE,
     BESIDE_PACKETS,
     MATROSKA_TICK,
-    alpha_of,
+    extract_alpha,
     has_alpha,
-    keeps,
+    keeps_alpha,
 )
-from pipeline.media.colour import ToRgb, contiguous, output_colour
-from pipeline.media.container import MEDIA_ERRORS, opened
-from pipeline.media.hdr import side_data
-from pipeline.media.join.capabilities import first_frame
+from pipeline.media.colour import ToRgb, make_contiguous, output_colour
+from pipeline.media.container import MEDIA_ERRORS, open_container
+from pipeline.media.hdr import read_side_data
+from pipeline.media.join.capabilities import read_first_frame
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.media.streams import (
     EXACT_MUXERS,
-    MATROSKA,
-    Window,
-    add_copy,
-    chapters,
-    muxer_for,
-    packets,
-    split,
+    MATROSKA_MUXERS,
+    TimeWindow,
+    add_copied_stream,
+    choose_muxer,
+    select_chapters,
+    select_packets,
+    split_streams,
 )
 from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD
 from pipeline.pixels import Pixels
@@ -71,7 +71,7 @@ class _Timing:
     pts: Sequence[int]
     delay: int
     end_pts: int
-    window: Window
+    window: TimeWindow
     mirrored: bool
     """Whether the last packet in decode order is also shown last."""
 
@@ -102,7 +102,9 @@ class _Timing:
 
 
 @sandboxed
-def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding) -> None:
+def join_segments(
+    clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding
+) -> None:
     """Write the joined segments and the input's other streams to `out`; overwrites it."""
     files = [Path(segment) for segment in segments]
     if not files:
@@ -122,7 +124,7 @@ def assemble(clip: Clip, segments: Sequence[str | Path], out: Path, encoding: En
 
 def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
     """Yield a segment's packets in decode order with pts in the clip's ticks."""
-    with opened(str(file)) as container:
+    with open_container(str(file)) as container:
         first = _first_pts(container)
         stream = container.streams.video[0]
         # there a tick is written as a millisecond
@@ -149,7 +151,7 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
     headers = set()
     coded = array("q")
     for file in files:
-        with opened(str(file)) as container:
+        with open_container(str(file)) as container:
             headers.add(bytes(container.streams.video[0].codec_context.extradata or b""))
         coded.extend(
             packet.pts for packet in _segment_packets(clip, file) if packet.pts is not None
@@ -168,7 +170,9 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
     after = bisect_right(index.pts, ordered[-1])
     end = index.pts[after] if after < len(index.pts) else index.end_pts
     whole = after == len(index.pts) and ordered[0] == index.pts[0]
-    window = Window() if whole else Window(ordered[0] * clip.time_base, end * clip.time_base)
+    window = (
+        TimeWindow() if whole else TimeWindow(ordered[0] * clip.time_base, end * clip.time_base)
+    )
     mirrored = coded[-1] == ordered[-1]
     return _Timing(ordered, delay, end, window, mirrored)
 
@@ -176,10 +180,10 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
 def _write_video(
     clip: VideoClip, files: list[Path], out: Path, encoding: Encoding, timing: _Timing
 ) -> None:
-    muxer = muxer_for(clip, out)
+    muxer = choose_muxer(clip, out)
     with ExitStack() as stack:
-        source = stack.enter_context(opened(clip.path))
-        template = stack.enter_context(opened(str(files[0])))
+        source = stack.enter_context(open_container(clip.path))
+        template = stack.enter_context(open_container(str(files[0])))
         options = _muxer_options(clip, muxer, list(source.streams), dict(source.metadata))
         target = stack.enter_context(
             av.open(
@@ -192,20 +196,20 @@ def _write_video(
         )
         video: VideoStream | None = None
         copies: dict[int, Stream] = {}
-        kept = split(clip, muxer)[0]
+        kept = split_streams(clip, muxer)[0]
         for stream in source.streams:
             if stream.index == clip.stream_index:
                 video = _add_video(target, template.streams.video[0], clip, encoding, stream)
             elif stream.index in kept:
-                copy = add_copy(target, muxer, stream)
+                copy = add_copied_stream(target, muxer, stream)
                 assert copy is not None
                 copies[stream.index] = copy
         assert video is not None
         target.metadata.update(source.metadata)
-        target.set_chapters(chapters(source, timing.window))
+        target.set_chapters(select_chapters(source, timing.window))
         carried = [s for s in source.streams if s.index in copies and s.type != "attachment"]
         joined = _joined(clip, files, timing, video, stretch=muxer in EXACT_MUXERS)
-        copied = packets(source, carried, timing.window)
+        copied = select_packets(source, carried, timing.window)
         if muxer in EXACT_MUXERS:
             copied = _lasting(copied)
         _interleave(target, joined, copied, copies)
@@ -225,7 +229,7 @@ def _muxer_options(
             options["movflags"] = "+use_metadata_tags"
     elif muxer == "mpegts":
         options["mpegts_copyts"] = "1"
-    if muxer in MATROSKA or muxer == "mpegts":
+    if muxer in MATROSKA_MUXERS or muxer == "mpegts":
         # they would shift everything where audio begins before 0, as AAC's priming does
         options["avoid_negative_ts"] = "disabled"
     return options
@@ -256,22 +260,22 @@ def _add_video(
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     if encoding.codec in ("libx265", "hevc_nvenc") and target.format.name in EXACT_MUXERS:
         context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1
-    matrix = display_matrix(clip)
+    matrix = read_display_matrix(clip)
     if matrix is not None:
         stream.set_display_matrix(matrix)
     own = ("encoder", "duration", "bps", "number_of_", "_statistics", ALPHA_MODE)
     stream.metadata.update(
         {k: v for k, v in source.metadata.items() if not k.lower().startswith(own)}
     )
-    if keeps(encoding.codec, encoding.pix_fmt) and encoding.codec in BESIDE_PACKETS:
+    if keeps_alpha(encoding.codec, encoding.pix_fmt) and encoding.codec in BESIDE_PACKETS:
         context.pix_fmt = encoding.pix_fmt  # by which the muxer says that there is transparency
     stream.disposition = source.disposition
     return stream
 
 
-def display_matrix(clip: VideoClip) -> list[int] | None:
+def read_display_matrix(clip: VideoClip) -> list[int] | None:
     """Return the nine numbers by which the input is turned or mirrored for display."""
-    for data in side_data(first_frame(clip)):
+    for data in read_side_data(read_first_frame(clip)):
         if data.type.name == "DISPLAYMATRIX":
             return list(memoryview(bytes(data)).cast("i"))
     return None
@@ -346,18 +350,20 @@ def _write_stills(clip: Stills, files: list[Path], out: Path) -> None:
     folder = len(clip.files) > 1 or not Path(clip.path).is_file()
     if folder:
         out.mkdir(parents=True, exist_ok=True)
-    for pts, pixels in stored_frames(clip, files):
+    for pts, pixels in decode_segments(clip, files):
         place = out / names[pts] if folder else out
         if pixels.shape[2] == 3:
-            stills.save(place, pixels)
+            stills.save_picture(place, pixels)
         else:
-            stills.save(place, contiguous(pixels[..., :3]), contiguous(pixels[..., 3]))
+            stills.save_picture(
+                place, make_contiguous(pixels[..., :3]), make_contiguous(pixels[..., 3])
+            )
 
 
-def stored_frames(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
+def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
     """Yield pts in the clip's ticks, and H x W x 3 RGB or x 4 with transparency, of segments."""
     for file in files:
-        with opened(str(file)) as container:
+        with open_container(str(file)) as container:
             first = _first_pts(container)
             stream = container.streams.video[0]
             convert = ToRgb(clip.colour)
@@ -367,6 +373,6 @@ def stored_frames(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int
                 pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
                 transparent = has_alpha(frame.format.name)
                 # before, as converting takes the frame's tags
-                alpha = alpha_of(frame, deep=clip.bit_depth > 8) if transparent else None
+                alpha = extract_alpha(frame, deep=clip.bit_depth > 8) if transparent else None
                 rgb = convert(frame)
-                yield int(pts), rgb if alpha is None else contiguous(np.dstack([rgb, alpha]))
+                yield int(pts), rgb if alpha is None else make_contiguous(np.dstack([rgb, alpha]))

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 
 from pipeline.errors import MediaError, PipelineError, StageError
-from pipeline.media.colour import contiguous
+from pipeline.media.colour import make_contiguous
 from pipeline.media.join.capabilities import picture_notes, still_notes
-from pipeline.media.join.remux import display_matrix, stored_frames
+from pipeline.media.join.remux import decode_segments, read_display_matrix
 from pipeline.media.pictures import exr, numbered, stills
-from pipeline.media.pictures.transparent import straight
+from pipeline.media.pictures.transparent import load_rgba
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.pixels import Pixels
@@ -31,7 +31,7 @@ _UNTAGGED = 2
 
 
 @sandboxed
-def assemble(
+def write_sequence(
     clip: Clip, segments: Sequence[str | Path], out: Path, index: FrameIndex, pattern: str
 ) -> None:
     """Write the frames of the segments into the folder `out`, with their times beside them.
@@ -41,21 +41,21 @@ def assemble(
     matrix = _matrix(clip)
     out.mkdir(exist_ok=True)
     for position, (wanted, found) in enumerate(
-        zip_longest(index.pts, stored_frames(clip, segments), fillvalue=None)
+        zip_longest(index.pts, decode_segments(clip, segments), fillvalue=None)
     ):
         if found is None or wanted is None or found[0] != wanted:
             raise StageError(
-                f"the segments end or differ at picture {position + numbered.FIRST}; delete the "
-                "run folder and run again"
+                f"the segments end or differ at picture {position + numbered.FIRST_NUMBER}; "
+                "delete the run folder and run again"
             )
-        _save(out / numbered.name_of(pattern, position), upright(found[1], matrix))
+        _save(out / numbered.picture_name(pattern, position), turn_upright(found[1], matrix))
     if isinstance(clip, VideoClip):
         text = _told(clip, index, pattern, matrix).model_dump_json(indent=1)
         (out / numbered.SIDECAR).write_text(f"{text}\n", encoding="utf-8")
 
 
 @sandboxed
-def differences(
+def find_differences(
     clip: Clip,
     index: FrameIndex,
     out: Path,
@@ -71,18 +71,18 @@ def differences(
     """
     matrix = _matrix(clip)
     keeps_alpha = clip.alpha and not _is_exr(pattern)
-    names = [numbered.name_of(pattern, position) for position in range(len(index.pts))]
+    names = [numbered.picture_name(pattern, position) for position in range(len(index.pts))]
     found = _listed(clip, index, out, pattern, names)
     size = (width, height) if _transposes(matrix) else (height, width)
     shape = (*size, 4 if keeps_alpha else 3)
     dtype = np.dtype(np.uint16 if clip.bit_depth > 8 else np.uint8)
-    frames = stored_frames(clip, segments) if segments else iter(())
+    frames = decode_segments(clip, segments) if segments else iter(())
     for name in names:
         frame = next(frames, None)
         if not (out / name).exists():
             continue  # counted above
         try:
-            pixels = load(out / name)
+            pixels = load_stored_picture(out / name)
         except (PipelineError, OSError) as error:
             found.append(f"{name} cannot be read back: {error}")
             continue
@@ -91,12 +91,14 @@ def differences(
                 f"{name} is {_described(pixels.shape, pixels.dtype)}, "
                 f"expected {_described(shape, dtype)}"
             )
-        elif segments and (frame is None or not np.array_equal(pixels, upright(frame[1], matrix))):
+        elif segments and (
+            frame is None or not np.array_equal(pixels, turn_upright(frame[1], matrix))
+        ):
             found.append(f"{name} has other pixels than its frame")
     return found
 
 
-def compared(clip: Clip, folder: Path) -> list[str]:
+def compare_sequence(clip: Clip, folder: Path) -> list[str]:
     """Return how numbered pictures differ from the video `clip`, of whatever size they are.
 
     Raises MediaError where nothing beside them tells how they are numbered.
@@ -105,12 +107,12 @@ def compared(clip: Clip, folder: Path) -> list[str]:
     if told is None:
         raise MediaError(f"{folder} has no {numbered.SIDECAR}; expected numbered pictures of a run")
     try:
-        across = load(folder / told.names[0]).shape[1] if told.pts else 0
+        across = load_stored_picture(folder / told.names[0]).shape[1] if told.pts else 0
     except (PipelineError, OSError):
         across = 0
     shown = clip.height if _transposes(_matrix(clip)) else clip.width
     scale = max(1, round(across / shown))
-    found = differences(
+    found = find_differences(
         clip, scan(clip), folder, clip.width * scale, clip.height * scale, told.pattern, ()
     )
     lost = clip.alpha and _is_exr(told.pattern)
@@ -118,7 +120,7 @@ def compared(clip: Clip, folder: Path) -> list[str]:
 
 
 @sandboxed
-def notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
+def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
     """Say in sentences what is lost on the way to pictures, and how they lie."""
     said = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
@@ -191,9 +193,9 @@ def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[
 
 def _told(
     clip: Clip, index: FrameIndex, pattern: str, matrix: list[int] | None
-) -> numbered.Sequence:
+) -> numbered.PictureSequence:
     aspect = clip.sample_aspect_ratio
-    return numbered.Sequence(
+    return numbered.PictureSequence(
         pattern=pattern,
         time_base=clip.time_base,
         pts=tuple(index.pts),
@@ -211,31 +213,31 @@ def _is_exr(name: str) -> bool:
 
 def _save(file: Path, pixels: Pixels) -> None:
     if _is_exr(file.name):
-        exr.save(file, pixels)
+        exr.save_exr(file, pixels)
     elif pixels.shape[2] == 4:
-        stills.save(file, contiguous(pixels[..., :3]), contiguous(pixels[..., 3]))
+        stills.save_picture(file, make_contiguous(pixels[..., :3]), make_contiguous(pixels[..., 3]))
     else:
-        stills.save(file, pixels)
+        stills.save_picture(file, pixels)
 
 
-def load(file: Path) -> Pixels:
+def load_stored_picture(file: Path) -> Pixels:
     """Read a picture of a sequence as it is stored: uint8 or uint16 H x W x 3 RGB, or x 4.
 
     Raises MediaError for anything else.
     """
     if _is_exr(file.name):
-        return exr.load(file)
+        return exr.load_exr(file)
     try:
         # not by stills.load, which makes colour pictures of 3 channels of all it can read
         stored: Any = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as error:
         raise MediaError(f"{file.name} cannot be read: {error}") from error
     if stored is not None and stored.dtype == np.uint8 and stored.shape[2:] == (4,):
-        return straight(str(file))  # of TIFF the colours were multiplied
+        return load_rgba(str(file))  # of TIFF the colours were multiplied
     if stored is None or stored.ndim != 3 or stored.shape[2] not in (3, 4):
         raise MediaError(f"{file.name} is no picture of 3 or 4 channels")
     order = cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    return contiguous(cv2.cvtColor(stored, order))
+    return make_contiguous(cv2.cvtColor(stored, order))
 
 
 def _described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
@@ -244,10 +246,10 @@ def _described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
 
 
 def _matrix(clip: Clip) -> list[int] | None:
-    return display_matrix(clip) if isinstance(clip, VideoClip) else None
+    return read_display_matrix(clip) if isinstance(clip, VideoClip) else None
 
 
-def upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
+def turn_upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
     """Return H x W x channels pixels as a display matrix shows them.
 
     The matrix maps (x, y) to (a x + c y, b x + d y) and is stored as a, b, u, c, d, v, x, y, w
@@ -258,7 +260,7 @@ def upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     turned = rgb.transpose(1, 0, 2) if b else rgb
     across, down = (c, b) if b else (a, d)
-    return contiguous(turned[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+    return make_contiguous(turned[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 def _aligned(matrix: list[int]) -> bool:

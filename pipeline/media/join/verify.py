@@ -9,22 +9,22 @@ from pathlib import Path
 from av.container import InputContainer
 
 from pipeline.errors import MediaError
-from pipeline.media.alpha import keeps
+from pipeline.media.alpha import keeps_alpha
 from pipeline.media.colour import is_rgb, output_colour
-from pipeline.media.container import codec_name, opened
+from pipeline.media.container import codec_name, open_container
 from pipeline.media.join.remux import still_names
 from pipeline.media.pictures import stills, transparent
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.media.streams import (
     UNKNOWN_LANGUAGE,
-    Window,
-    chapters,
-    muxer_for,
+    TimeWindow,
+    choose_muxer,
     muxer_language,
-    packets,
     same_language,
-    split,
+    select_chapters,
+    select_packets,
+    split_streams,
 )
 from pipeline.schema.clip import Clip, Colour, FrameIndex, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
@@ -33,7 +33,7 @@ _EMPTY_SUBTITLE = b"\0\0"
 
 
 @sandboxed
-def differences(
+def find_differences(
     clip: Clip,
     index: FrameIndex,
     out: Path,
@@ -57,7 +57,7 @@ def differences(
     if isinstance(made, Stills):
         return ["the output is still pictures, expected a video"]
     found = _picture_differences(clip, made, width, height)
-    promised = encoding is not None and keeps(encoding.codec, encoding.pix_fmt)
+    promised = encoding is not None and keeps_alpha(encoding.codec, encoding.pix_fmt)
     if clip.alpha and promised and not made.alpha:
         found.append("it is opaque, expected the transparency of the input")
     found += _time_differences(clip, index, made, made_index)
@@ -124,20 +124,20 @@ def _time_differences(
 
 
 def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> list[str]:
-    muxer = muxer_for(clip, Path(made.path))
-    kept, _ = split(clip, muxer)
+    muxer = choose_muxer(clip, Path(made.path))
+    kept, _ = split_streams(clip, muxer)
     window = _window(clip, index)
     # one after the other: an open MP4 of an hour takes 25 MB for its index
-    with opened(clip.path) as source:
-        promised = len(chapters(source, window))
+    with open_container(clip.path) as source:
+        promised = len(select_chapters(source, window))
         wanted = _digests(source, kept, window)
-    with opened(made.path) as output:
+    with open_container(made.path) as output:
         held = len(output.chapters())
         if promised != held:
             return [f"it has {held} chapters, expected {promised}"]
         others = [s.index for s in output.streams if s.type != "data" or muxer == "mpegts"]
         others.remove(made.stream_index)
-        got = _digests(output, others, Window())
+        got = _digests(output, others, TimeWindow())
     if len(got) != len(wanted) or not all(
         _alike(made_kind, kind, muxer)
         for (_, made_kind, _), (_, kind, _) in zip(got, wanted, strict=True)
@@ -157,15 +157,15 @@ def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
     return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 
-def _window(clip: Clip, index: FrameIndex) -> Window:
+def _window(clip: Clip, index: FrameIndex) -> TimeWindow:
     whole = scan(clip)
     if (index.pts[0], index.end_pts) == (whole.pts[0], whole.end_pts):
-        return Window()
-    return Window(index.pts[0] * clip.time_base, index.end_pts * clip.time_base)
+        return TimeWindow()
+    return TimeWindow(index.pts[0] * clip.time_base, index.end_pts * clip.time_base)
 
 
 def _digests(
-    container: InputContainer, indices: list[int], window: Window
+    container: InputContainer, indices: list[int], window: TimeWindow
 ) -> list[tuple[int, tuple[str, str], str]]:
     """Return (index, (type, language), sha256 over all packets or the attachment) of each stream.
 
@@ -178,7 +178,7 @@ def _digests(
         if stream.type == "attachment":
             digests[stream.index].update(getattr(stream, "data", b""))
     carried = [stream for stream in streams if stream.type != "attachment"]
-    for packet in packets(container, carried, window):
+    for packet in select_packets(container, carried, window):
         data = bytes(packet)
         silent.discard(packet.stream_index)
         if container.format.name == "mpegts":
@@ -231,11 +231,11 @@ def _still_differences(
     names = still_names(clip)
     files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]
     if out.is_dir() and not any(file.exists() for file in files):
-        files = stills.list_files(str(out))  # numbered anew, in the same order
+        files = stills.list_pictures(str(out))  # numbered anew, in the same order
     found = []
     for file in files:
         try:
-            header = stills.describe(file)[:3]
+            header = stills.read_header(file)[:3]
         except (MediaError, OSError) as error:
             found.append(f"{file.name} cannot be read back: {error}")
             continue

@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from pipeline.errors import MediaError, StageError, first_line
-from pipeline.media.colour import contiguous
+from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
 
@@ -31,7 +31,7 @@ _KINDS: dict[str, np.dtype[Any]] = {
 }
 
 
-def save(file: Path, rgb: Pixels) -> None:
+def save_exr(file: Path, rgb: Pixels) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as values of 0..1; raises StageError."""
     height, width = rgb.shape[:2]
     frame = VideoFrame(width, height, "gbrpf32le")
@@ -51,7 +51,7 @@ def save(file: Path, rgb: Pixels) -> None:
     file.write_bytes(b"".join(bytes(packet) for packet in packets))
 
 
-def load(file: Path) -> Pixels:
+def load_exr(file: Path) -> Pixels:
     """Read what `save` writes: uint8 from half, uint16 from float; raises MediaError."""
     context = av.CodecContext.create("exr", "r")
     assert isinstance(context, VideoCodecContext)
@@ -68,7 +68,7 @@ def load(file: Path) -> Pixels:
     for plane, channel in zip(frame.planes, _CHANNELS, strict=True):
         values = _rows(plane, kind)[:, : frame.width].astype(np.float32)
         pixels[..., channel] = np.rint(values * (65535 if deep else 255))
-    return contiguous(pixels)
+    return make_contiguous(pixels)
 
 
 def _rows(plane: Any, kind: np.dtype[Any]) -> NDArray[Any]:

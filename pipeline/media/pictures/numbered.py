@@ -13,9 +13,9 @@ from pipeline.errors import InputError, MediaError
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.clip import Model
 
-WRITTEN = (".png", ".tif", ".tiff", ".exr")
+LOSSLESS_SUFFIXES = (".png", ".tif", ".tiff", ".exr")
 """Kinds of pictures, all of them without loss."""
-FIRST = 1
+FIRST_NUMBER = 1
 """Number of the first picture, as FFmpeg counts."""
 SIDECAR = "sequence.json"
 
@@ -23,13 +23,13 @@ _PIECE = re.compile(r"%(?:(%)|(?:0([1-9]))?d)")
 """A percent sign, or the number, with or without leading zeros."""
 
 
-class Sequence(Model):
+class PictureSequence(Model):
     """What pictures cannot say of themselves; kept beside them."""
 
     version: Literal[1] = 1
     pattern: str
     """Name of a picture, with the place of its number."""
-    first: int = FIRST
+    first: int = FIRST_NUMBER
     time_base: Fraction
     """Seconds a tick."""
     pts: tuple[int, ...]
@@ -52,7 +52,7 @@ class Sequence(Model):
     @property
     def names(self) -> list[str]:
         """Return the names of the pictures."""
-        return [name_of(self.pattern, number) for number in range(len(self.pts))]
+        return [picture_name(self.pattern, number) for number in range(len(self.pts))]
 
 
 def split_pattern(output: str) -> tuple[Path, str] | None:
@@ -62,12 +62,12 @@ def split_pattern(output: str) -> tuple[Path, str] | None:
     """
     path = Path(output)
     suffix = path.suffix.lower()
-    if suffix not in (*SUFFIXES, *WRITTEN) or not any(_numbers(path.name)):
+    if suffix not in (*SUFFIXES, *LOSSLESS_SUFFIXES) or not any(_numbers(path.name)):
         return None
-    if suffix not in WRITTEN:
+    if suffix not in LOSSLESS_SUFFIXES:
         raise InputError(
             f"found pictures that end in {path.suffix} as output, expected one of "
-            f"{', '.join(WRITTEN)}, which lose nothing; try {path.with_suffix('.png')}"
+            f"{', '.join(LOSSLESS_SUFFIXES)}, which lose nothing; try {path.with_suffix('.png')}"
         )
     if len(_numbers(path.name)) > 1 or "%" in _PIECE.sub("", path.name):
         raise InputError(
@@ -87,16 +87,16 @@ def _numbers(name: str) -> list[str]:
     return [match[0] for match in _PIECE.finditer(name) if not match[1]]
 
 
-def name_of(pattern: str, position: int) -> str:
+def picture_name(pattern: str, position: int) -> str:
     """Return the name of the picture at `position`, which counts from 0."""
 
     def put(match: re.Match[str]) -> str:
-        return "%" if match[1] else f"{position + FIRST:0{match[2] or 1}d}"
+        return "%" if match[1] else f"{position + FIRST_NUMBER:0{match[2] or 1}d}"
 
     return _PIECE.sub(put, pattern)
 
 
-def stranger(folder: Path, pattern: str) -> str | None:
+def find_foreign_file(folder: Path, pattern: str) -> str | None:
     """Return the name of something in a folder that is no picture of a sequence; None = none."""
     pieces, end = [], 0
     for match in _PIECE.finditer(pattern):
@@ -110,7 +110,7 @@ def stranger(folder: Path, pattern: str) -> str | None:
     return None
 
 
-def read_sequence(folder: Path) -> Sequence | None:
+def read_sequence(folder: Path) -> PictureSequence | None:
     """Return what is told beside numbered pictures, None where nothing is.
 
     Raises MediaError for a file that is damaged.
@@ -119,7 +119,7 @@ def read_sequence(folder: Path) -> Sequence | None:
     if not file.is_file():
         return None
     try:
-        found = Sequence.model_validate_json(file.read_bytes())
+        found = PictureSequence.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
         raise MediaError(
@@ -142,7 +142,7 @@ def check_comparable(folder: Path, what: str) -> None:
         )
 
 
-def told_times(files: list[Path]) -> tuple[float, ...]:
+def sequence_times(files: list[Path]) -> tuple[float, ...]:
     """Return the seconds of pictures that are a whole sequence, else nothing."""
     if len(files) < 2:
         return ()

@@ -15,9 +15,9 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import MediaError, StageError
 from pipeline.media.alpha import Plane
-from pipeline.media.colour import contiguous
+from pipeline.media.colour import make_contiguous
 from pipeline.media.container import check_size
-from pipeline.media.pictures.transparent import TIFF, save_tiff, straight
+from pipeline.media.pictures.transparent import TIFF, load_rgba, save_tiff
 from pipeline.paths import check_text
 from pipeline.pixels import Pixels
 
@@ -39,7 +39,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(1, int(p), p) if p.isdecimal() else (0, 0, p) for p in parts if p]
 
 
-def list_files(path: str) -> list[Path]:
+def list_pictures(path: str) -> list[Path]:
     """Return the pictures that a file, folder or glob names, in natural order."""
     given = Path(path)
     if given.is_file():
@@ -59,7 +59,7 @@ def list_files(path: str) -> list[Path]:
     return sorted(pictures, key=lambda p: natural_key(str(p)))
 
 
-def describe(file: Path) -> tuple[int, int, int, float | None]:
+def read_header(file: Path) -> tuple[int, int, int, float | None]:
     """Return (width, height, bits a channel, EXIF seconds or None) from the header alone."""
     if file.stat().st_size == 0:
         raise MediaError(f"{file} is empty; expected a picture; copy it again")
@@ -79,7 +79,7 @@ def describe(file: Path) -> tuple[int, int, int, float | None]:
     return width, height, bits, _exif_seconds(taken.get(_TAKEN), taken.get(_TAKEN_SUBSEC))
 
 
-def first_of_many(file: str) -> int:
+def count_pictures(file: str) -> int:
     """Return how many pictures a file holds where they are several: only the first is read."""
     with Image.open(file) as image:
         count = getattr(image, "n_frames", 1)
@@ -120,7 +120,7 @@ def _exif_seconds(taken: object, fraction: object) -> float | None:
     return moment.timestamp() + (float(f"0.{digits}") if digits.isdecimal() else 0.0)
 
 
-def name_seconds(name: str) -> float | None:
+def parse_seconds(name: str) -> float | None:
     """Return the time a file name states: `frame_12.5s`, `t=3.2` or `00-01-02.500`."""
     if match := _ASSIGNED.search(name):
         return float(match[1])
@@ -132,20 +132,20 @@ def name_seconds(name: str) -> float | None:
     return None
 
 
-def times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
+def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
     """Return seconds of each file, from EXIF or else from the names; empty unless all have one."""
-    for candidates in (exif, [name_seconds(f.stem) for f in files]):
+    for candidates in (exif, [parse_seconds(f.stem) for f in files]):
         known = [seconds for seconds in candidates if seconds is not None]
         if len(known) == len(files):
             return tuple(known)
     return ()
 
 
-def load(file: str) -> Pixels:
+def load_picture(file: str) -> Pixels:
     """Read a picture as uint8 or uint16 H x W x 3 RGB, upright; alpha is dropped."""
     try:
         if _multiplied(file):
-            return contiguous(straight(file)[..., :3])
+            return make_contiguous(load_rgba(file)[..., :3])
         data = np.fromfile(file, dtype=np.uint8)
         # COLOR | ANYDEPTH keeps 16 bits, makes grey RGB, drops alpha and applies the orientation
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
@@ -155,7 +155,7 @@ def load(file: str) -> Pixels:
         raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")
     if data[:1].tobytes() == b"P":
         bgr = _stretched(cast(Pixels, bgr), _largest(Path(file)))
-    return contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+    return make_contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def _multiplied(file: str) -> bool:
@@ -175,13 +175,13 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
     return cast(Pixels, np.minimum(stretched, limit).astype(pixels.dtype))
 
 
-def save(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
+def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as a picture of the kind that its suffix names.
 
     `alpha`, H x W of the same type, is its transparency.
     """
     if alpha is not None and file.suffix.lower() in TIFF:
-        save_tiff(file, contiguous(np.dstack([rgb, alpha])))
+        save_tiff(file, make_contiguous(np.dstack([rgb, alpha])))
         return
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(file.suffix, bgr if alpha is None else np.dstack([bgr, alpha]))

@@ -17,8 +17,8 @@ from av.video.frame import VideoFrame
 from PIL import Image, ImageOps
 
 from pipeline.errors import StageError, first_line
-from pipeline.media.alpha import Plane, solid
-from pipeline.media.colour import contiguous
+from pipeline.media.alpha import Plane, opaque_plane
+from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
 
@@ -32,10 +32,10 @@ def has_alpha(file: str) -> bool:
         return image.has_transparency_data
 
 
-def straight(file: str) -> Pixels:
+def load_rgba(file: str) -> Pixels:
     """Return an 8-bit picture as uint8 H x W x 4, upright, colours not multiplied by alpha."""
     with Image.open(file) as image:
-        return contiguous(np.asarray(ImageOps.exif_transpose(image).convert("RGBA")))
+        return make_contiguous(np.asarray(ImageOps.exif_transpose(image).convert("RGBA")))
 
 
 def load_alpha(file: str, rgb: Pixels) -> Plane:
@@ -45,14 +45,14 @@ def load_alpha(file: str, rgb: Pixels) -> Plane:
     """
     deep = rgb.itemsize == 2
     if not has_alpha(file):
-        return solid(*rgb.shape[:2], deep=deep)
-    alpha = _deep_alpha(file) if deep else straight(file)[..., 3]
+        return opaque_plane(*rgb.shape[:2], deep=deep)
+    alpha = _deep_alpha(file) if deep else load_rgba(file)[..., 3]
     if alpha is None or alpha.shape != rgb.shape[:2] or alpha.dtype != rgb.dtype:
         raise StageError(
             f"{file} has transparency that cannot be read; expected 8 or 16 bits; save it anew "
             "as PNG"
         )
-    return contiguous(alpha)
+    return make_contiguous(alpha)
 
 
 def _deep_alpha(file: str) -> Plane | None:
@@ -64,7 +64,7 @@ def _deep_alpha(file: str) -> Plane | None:
     if stored is None or stored.dtype != np.uint16:
         return None
     if stored.ndim == 3 and stored.shape[2] in (2, 4):
-        return _turned(contiguous(stored[..., -1]), orientation)
+        return _turned(make_contiguous(stored[..., -1]), orientation)
     if stored.ndim == 2 and isinstance(colour, int):
         clear = np.where(stored == colour, 0, 65535).astype(np.uint16)
         return _turned(clear, orientation)

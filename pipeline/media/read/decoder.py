@@ -13,16 +13,16 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError, first_line
-from pipeline.media.alpha import decoder_for
+from pipeline.media.alpha import make_alpha_decoder
 from pipeline.media.container import (
     DEMUX_ERRORS,
     MEDIA_ERRORS,
-    demuxed,
+    demux_packets,
     frame_pts,
-    give_memory_back,
     open_input,
+    release_memory,
 )
-from pipeline.media.read.deinterlace import deinterlaced
+from pipeline.media.read.deinterlace import deinterlace_frames
 from pipeline.schema.clip import VideoClip
 
 _FARTHEST = 128
@@ -44,7 +44,7 @@ class Decoder:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
-        give_memory_back()
+        release_memory()
 
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (pts, frame) from `back` key frames before the one that `start_pts` needs."""
@@ -56,7 +56,7 @@ class Decoder:
             decoded = _shown_in_order(decoded)
         if self._clip.deinterlace == "off":
             return decoded
-        return deinterlaced(decoded, self._clip.deinterlace)
+        return deinterlace_frames(decoded, self._clip.deinterlace)
 
     def key_before(self, pts: int) -> int | None:
         """Return the key frame from which `pts` would be decoded; moves this decoder away."""
@@ -68,7 +68,7 @@ class Decoder:
         if start_pts is None or not self._seek(start_pts, back):
             self._container.close()
             self._container, self._stream = self._open()
-        transparent = decoder_for(self._clip, self._threads)
+        transparent = make_alpha_decoder(self._clip, self._threads)
         for packet in self._packets():
             try:
                 decoded = transparent.decode(packet) if transparent else packet.decode()
@@ -84,7 +84,7 @@ class Decoder:
 
     def _packets(self) -> Iterator[Packet[Any]]:
         try:
-            yield from demuxed(self._container, self._stream, self._clip.path)
+            yield from demux_packets(self._container, self._stream, self._clip.path)
         except MediaError as error:
             self.error = str(error)
 

@@ -10,11 +10,13 @@ import av
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-Timed = tuple[int, VideoFrame]
+TimedFrame = tuple[int, VideoFrame]
 """pts and frame."""
 
 
-def deinterlaced(frames: Iterator[Timed], which: Literal["flagged", "all"]) -> Iterator[Timed]:
+def deinterlace_frames(
+    frames: Iterator[TimedFrame], which: Literal["flagged", "all"]
+) -> Iterator[TimedFrame]:
     """Yield every frame in order, of `which` the interlaced ones with both fields at one time.
 
     A frame is made with the one before and the one after it: start a frame early, where there is
@@ -26,7 +28,7 @@ def deinterlaced(frames: Iterator[Timed], which: Literal["flagged", "all"]) -> I
     for number, (pts, frame) in enumerate(frames):
         if graph is None:
             deint = {"flagged": "interlaced", "all": "all"}[which]
-            graph = filter_graph(frame, "bwdif", f"mode=send_frame:parity=auto:deint={deint}")
+            graph = make_filter_graph(frame, "bwdif", f"mode=send_frame:parity=auto:deint={deint}")
             size = frame.width, frame.height
         elif size != (frame.width, frame.height):
             yield pts, frame
@@ -41,7 +43,7 @@ def deinterlaced(frames: Iterator[Timed], which: Literal["flagged", "all"]) -> I
         yield from _ready(graph, waiting)
 
 
-def _ready(graph: Graph, waiting: deque[int]) -> Iterator[Timed]:
+def _ready(graph: Graph, waiting: deque[int]) -> Iterator[TimedFrame]:
     while waiting:
         try:
             made = graph.vpull()
@@ -50,7 +52,7 @@ def _ready(graph: Graph, waiting: deque[int]) -> Iterator[Timed]:
         yield waiting.popleft(), made
 
 
-def filter_graph(frame: VideoFrame, name: str, options: str | None = None) -> Graph:
+def make_filter_graph(frame: VideoFrame, name: str, options: str | None = None) -> Graph:
     """Return a graph of one FFmpeg filter for frames like `frame`."""
     graph = Graph()
     source = graph.add_buffer(

@@ -15,7 +15,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from pipeline.media.read.decoder import Decoder
-from pipeline.media.read.deinterlace import filter_graph
+from pipeline.media.read.deinterlace import make_filter_graph
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import Recording, VideoClip
 
@@ -33,7 +33,7 @@ _STEP = 8
 """Levels of luma by which a pixel sticks out or moves."""
 
 
-def progressive(clip: Recording, wish: Literal["auto", "off", "bwdif"]) -> Recording:
+def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"]) -> Recording:
     """Return `clip` to be read as `--deinterlace` says; stills and views are never interlaced."""
     if not isinstance(clip, VideoClip) or wish == "off":
         return clip
@@ -64,7 +64,7 @@ def looks_interlaced(clip: VideoClip) -> bool:
             if before is not None and (comb := _combed(before, luma)) is not None:
                 combs.append(comb)
             before = luma
-            graph = graph or filter_graph(frame, "idet")
+            graph = graph or make_filter_graph(frame, "idet")
             frame.pts = number
             graph.vpush(frame)
             told.update(_verdicts(graph))

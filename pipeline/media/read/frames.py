@@ -11,7 +11,7 @@ from typing import Literal
 from av.video.frame import VideoFrame
 
 from pipeline.errors import StageError
-from pipeline.media.alpha import Plane, alpha_of
+from pipeline.media.alpha import Plane, extract_alpha
 from pipeline.media.colour import ToRgb
 from pipeline.media.pictures import stills
 from pipeline.media.pictures.transparent import load_alpha
@@ -38,7 +38,7 @@ class Frame:
     """Straight alpha, H x W of the same type and full scale; None where the clip has none."""
 
 
-def read(
+def read_frames(
     clip: Clip,
     start_pts: int | None = None,
     end_pts: int | None = None,
@@ -55,7 +55,7 @@ def read(
     if clip.sandbox:
         wish = {"start_pts": start_pts, "end_pts": end_pts, "on_error": on_error}
         told = None if expected is None else [int(pts) for pts in expected]
-        for values in parent.frames(clip, {**wish, "threads": threads, "expected": told}):
+        for values in parent.iterate_frames(clip, {**wish, "threads": threads, "expected": told}):
             yield Frame(*values)
         return
     if isinstance(clip, Stills):
@@ -70,7 +70,7 @@ def read(
 
 
 def _still(clip: Stills, pts: int) -> Pixels:
-    rgb = stills.load(clip.files[pts])
+    rgb = stills.load_picture(clip.files[pts])
     if rgb.shape[:2] != (clip.height, clip.width):
         raise StageError(
             f"{clip.files[pts]} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
@@ -134,7 +134,7 @@ class _Range:
     def _frame(self, pts: int, frame: VideoFrame) -> Frame:
         rgb = _to_rgb(self._clip, self._convert, frame, pts)
         # a frame without, in a recording with, is opaque
-        alpha = alpha_of(frame, deep=rgb.itemsize == 2) if self._clip.alpha else None
+        alpha = extract_alpha(frame, deep=rgb.itemsize == 2) if self._clip.alpha else None
         return Frame(pts, rgb, alpha=alpha)
 
     def _begin(self, decoder: Decoder) -> tuple[_Timed | None, _Timed | None, Iterator[_Timed]]:
@@ -193,7 +193,7 @@ class FrameReader:
         self._convert = ToRgb(clip.colour, codec=clip.codec)
         self._decoder: Decoder | None = None
         self._finder: Decoder | None = None
-        self._child: parent.Frames | None = None
+        self._child: parent.ChildReader | None = None
         self._frames: Iterator[_Timed] = iter(())
         self._position: int | None = None
         """The pts of the last frame that came out of the decoder."""
@@ -223,7 +223,7 @@ class FrameReader:
     def _read(self, pts: int) -> Pixels:
         if self._clip.sandbox:
             if self._child is None:
-                self._child = parent.Frames(self._clip)
+                self._child = parent.ChildReader(self._clip)
             return self._child.get(pts)
         return (
             _still(self._clip, pts)

@@ -14,21 +14,21 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline.errors import MediaError, first_line
-from pipeline.media.alpha import has_alpha, stored_format
+from pipeline.media.alpha import has_alpha, stored_pix_fmt
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import (
     DEMUX_ERRORS,
     check_size,
     choose_video,
     codec_name,
-    demuxed,
-    first_frame,
+    decode_first_frame,
+    demux_packets,
     frame_pts,
-    opened,
+    open_container,
 )
-from pipeline.media.hdr import static_hdr
+from pipeline.media.hdr import read_static_hdr
 from pipeline.media.pictures import numbered, stills, transparent
-from pipeline.media.sandbox.parent import probed, sandboxed
+from pipeline.media.sandbox.parent import probe_in_child, sandboxed
 from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
 
 _MEBIBYTE = 1 << 20
@@ -43,7 +43,7 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
     With `sandbox` a child process under limits does it, and opens the clip ever after.
     """
     if sandbox:
-        return probed(path)
+        return probe_in_child(path)
     given = Path(path)
     if given.is_dir() or (not given.exists() and any(c in path for c in "*?[")):
         return _probe_stills(path)
@@ -70,8 +70,8 @@ def fingerprint(files: list[Path]) -> str:
 
 
 def _probe_stills(path: str) -> Stills:
-    files = stills.list_files(path)
-    headers = [stills.describe(file) for file in files]
+    files = stills.list_pictures(path)
+    headers = [stills.read_header(file) for file in files]
     width, height, bits, _ = headers[0]
     for file, header in zip(files, headers, strict=True):
         if header[:3] != (width, height, bits):
@@ -83,7 +83,8 @@ def _probe_stills(path: str) -> Stills:
     return Stills(
         path=path,
         files=tuple(str(file) for file in files),
-        times=numbered.told_times(files) or stills.times(files, [header[3] for header in headers]),
+        times=numbered.sequence_times(files)
+        or stills.picture_times(files, [header[3] for header in headers]),
         codec=files[0].suffix.lower().lstrip("."),
         pix_fmt=pix_fmt,
         alpha=any(transparent.has_alpha(str(file)) for file in files),
@@ -101,12 +102,12 @@ def _probe_stills(path: str) -> Stills:
 
 def probe_video(path: str) -> VideoClip:
     """Describe the video stream of a file; raises MediaError."""
-    with opened(path) as container:
+    with open_container(path) as container:
         stream = choose_video(container, path)
         context = stream.codec_context
         check_size(context.width, context.height, path)
-        frame = first_frame(container, stream, path)
-        pix_fmt = stored_format(stream, context.pix_fmt or frame.format.name)
+        frame = decode_first_frame(container, stream, path)
+        pix_fmt = stored_pix_fmt(stream, context.pix_fmt or frame.format.name)
         time_base = stream.time_base
         assert time_base is not None
         width, height = context.width, context.height
@@ -134,7 +135,7 @@ def probe_video(path: str) -> VideoClip:
                 primaries=int(context.color_primaries),
                 transfer=int(context.color_trc),
             ),
-            hdr=static_hdr(frame),
+            hdr=read_static_hdr(frame),
             interlaced=frame.interlaced_frame,
             other_streams=tuple(
                 StreamInfo(
@@ -162,7 +163,7 @@ def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     if isinstance(clip, Stills):
         count = len(clip.files)
         return FrameIndex(pts=range(count), keys=range(count), end_pts=count)
-    with opened(clip.path) as container:
+    with open_container(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
         _refuse_truncated(stream, clip)
@@ -216,7 +217,7 @@ def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
 def _scan_packets(container: InputContainer, stream: VideoStream, path: str) -> _Times | None:
     """Return the times of the packets, or None where these do not tell when frames are shown."""
     found = _Times()
-    for packet in demuxed(container, stream, path):
+    for packet in demux_packets(container, stream, path):
         if packet.size == 0 or packet.is_discard:
             continue
         if packet.pts is None:
@@ -227,7 +228,7 @@ def _scan_packets(container: InputContainer, stream: VideoStream, path: str) -> 
 
 def _scan_frames(clip: VideoClip) -> _Times:
     found = _Times()
-    with opened(clip.path) as container:
+    with open_container(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "AUTO"

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pipeline.errors import MediaError, PipelineError
-from pipeline.media.sandbox.confine import bound, confine
-from pipeline.media.sandbox.parent import GIGABYTES, HEAD
+from pipeline.media.sandbox.confine import confine_process, limit_memory
+from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD
 from pipeline.schema.clip import LightField, Recording, parse_recording
 
 _THREADS = 4
@@ -34,9 +34,9 @@ _FUNCTIONS = {
     "pipeline.media.read.detect_interlacing": ("looks_interlaced",),
     "pipeline.media.read.probe": ("probe", "scan"),
     "pipeline.media.join.capabilities": ("container_notes",),
-    "pipeline.media.join.remux": ("assemble",),
-    "pipeline.media.join.sequence": ("assemble", "differences", "notes"),
-    "pipeline.media.join.verify": ("differences",),
+    "pipeline.media.join.remux": ("join_segments",),
+    "pipeline.media.join.sequence": ("find_differences", "sequence_notes", "write_sequence"),
+    "pipeline.media.join.verify": ("find_differences",),
 }
 """What a parent may ask for."""
 # Readers, imported by name: they stand above this module, and import its other side.
@@ -60,7 +60,7 @@ def main() -> int:
             _end_with(requests, request["memory"])
             _frames(answers, request)
         else:
-            bound(request["memory"])
+            limit_memory(request["memory"])
             _singles(answers, request, requests)
     except MemoryError:
         _refuse(answers, MediaError(_too_large(request)))
@@ -89,12 +89,14 @@ def _confine(request: dict[str, Any]) -> None:
     readable += [Path(file) for file in (*given.get("segments", ()), *request.get("also", ()))]
     # the folder of the output is written to, and its files read again
     out = Path(given["out"]) if "out" in given else None
-    if out is not None and name == "differences":
+    if out is not None and name == "find_differences":
         readable.append(out)
     clip = request.get("clip") or given.get("clip") or {}
     readable += [Path(file) for file in clip.get("files", ())]
-    writable = [out.parent] if out is not None and name == "assemble" else []
-    confine(readable, writable)
+    writable = (
+        [out.parent] if out is not None and name in ("join_segments", "write_sequence") else []
+    )
+    confine_process(readable, writable)
 
 
 def _end_with(requests: BinaryIO, memory: int) -> None:
@@ -106,7 +108,7 @@ def _end_with(requests: BinaryIO, memory: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    bound(memory)
+    limit_memory(memory)
 
 
 def _call(where: str, arguments: dict[str, Any]) -> Any:
@@ -127,7 +129,7 @@ def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
     clip = _trusted(parse_recording(request["clip"]))
     given = request["frames"]
     threads = min(given["threads"] or _THREADS, _THREADS)
-    read = importlib.import_module(_CLIP_READER).read
+    read = importlib.import_module(_CLIP_READER).read_frames
     for frame in read(clip, **{**given, "threads": threads}):
         said = {"pts": frame.pts, "concealed": frame.concealed}
         if frame.alpha is None:
@@ -172,7 +174,7 @@ def _send(answers: BinaryIO, said: dict[str, Any], pixels: memoryview | bytes = 
 def _too_large(request: dict[str, Any]) -> str:
     return (
         f"{request['path']} needs more than {request['memory'] / 1e9:g} GB to decode; expected "
-        f"less; if you trust it, try --sandbox off, or set {GIGABYTES}"
+        f"less; if you trust it, try --sandbox off, or set {GIGABYTES_VARIABLE}"
     )
 
 

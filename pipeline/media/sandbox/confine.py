@@ -34,12 +34,12 @@ _SYSTEM = (
 """Not all of /proc: the environment of other processes holds credentials."""
 
 
-def bound(memory: int) -> None:
+def limit_memory(memory: int) -> None:
     """Let this process have at most `memory` bytes of address space."""
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
-def confine(readable: Iterable[Path], writable: Iterable[Path] = ()) -> None:
+def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> None:
     """Leave no files but these and what Python needs, and no network.
 
     Call it while the process has one thread. What the system cannot do is left out: it needs

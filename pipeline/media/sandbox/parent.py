@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 from pipeline import errors
 from pipeline.errors import InputError, MediaError
 from pipeline.media.alpha import Plane
-from pipeline.media.colour import contiguous
+from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEGAPIXELS_VARIABLE
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Recording, RecordingBase
@@ -35,7 +35,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=RecordingBase)
 
-SECONDS, GIGABYTES = "PIPELINE_SANDBOX_SECONDS", "PIPELINE_SANDBOX_GB"
+SECONDS_VARIABLE, GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_SECONDS", "PIPELINE_SANDBOX_GB"
 """Variables: the longest wait for an answer (60), and the memory of a child (4)."""
 HEAD = struct.Struct(">II")
 """Before each answer: bytes of its JSON, bytes of pixels that follow."""
@@ -72,10 +72,10 @@ def sandboxed(
 def call(function: str, arguments: dict[str, Any], clip: RecordingBase) -> Any:
     """Return the JSON that `module:function` makes of `arguments` in a child of its own."""
     # whole files are read: what may be waited for grows with them
-    return called(function, arguments, clip.path, clip.size_bytes / 1e6)
+    return call_in_child(function, arguments, clip.path, clip.size_bytes / 1e6)
 
 
-def called(
+def call_in_child(
     function: str,
     arguments: dict[str, Any],
     path: str,
@@ -88,7 +88,7 @@ def called(
         return child.answer()[0]["result"]
 
 
-def probed(path: str) -> Clip:
+def probe_in_child(path: str) -> Clip:
     """Describe a recording as `probe` does, in a child; the clip is read in children, too."""
     place = Path(path)
     request = {"call": "pipeline.media.read.probe:probe", "arguments": {"path": path}}
@@ -98,7 +98,7 @@ def probed(path: str) -> Clip:
     return clip.model_copy(update={"path": path, "sandbox": True})
 
 
-def frames(
+def iterate_frames(
     clip: Clip, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
     """Yield pts, pixels, whether concealed, and alpha of each frame `read` gives in a child."""
@@ -108,12 +108,12 @@ def frames(
             said, pixels = child.answer(clip, channels=4 if clip.alpha else 3)
             if pixels is None:
                 return
-            alpha = contiguous(pixels[..., 3]) if clip.alpha else None
-            rgb = contiguous(pixels[..., :3])
+            alpha = make_contiguous(pixels[..., 3]) if clip.alpha else None
+            rgb = make_contiguous(pixels[..., :3])
             yield int(said["pts"]), rgb, bool(said["concealed"]), alpha
 
 
-class Frames:
+class ChildReader:
     """Single frames by pts, decoded by one child that stays."""
 
     def __init__(self, clip: Recording) -> None:
@@ -137,8 +137,8 @@ class Child:
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
         self._path = path
-        self._patience = _number(SECONDS, 60.0) + patience
-        self._gigabytes = _number(GIGABYTES, 4.0)
+        self._patience = _number(SECONDS_VARIABLE, 60.0) + patience
+        self._gigabytes = _number(GIGABYTES_VARIABLE, 4.0)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.media.sandbox.child"],
             stdin=subprocess.PIPE,
@@ -204,7 +204,8 @@ class Child:
             if left <= 0 or not select.select([self._out], [], [], left)[0]:
                 raise MediaError(
                     f"{self._path} keeps the decoder busy for more than {self._patience:.0f} s; "
-                    f"expected an intact file; if you trust it, try --sandbox off, or set {SECONDS}"
+                    f"expected an intact file; if you trust it, try --sandbox off, or "
+                    f"set {SECONDS_VARIABLE}"
                 )
             chunk = os.readv(self._out, [view[got:]])
             if chunk == 0:
@@ -220,7 +221,8 @@ class Child:
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return MediaError(
             f"{self._path} ends the decoder ({how}); expected an intact file that needs at most "
-            f"{self._gigabytes:g} GB; if you trust it, try --sandbox off, or set {GIGABYTES}"
+            f"{self._gigabytes:g} GB; if you trust it, try --sandbox off, or "
+            f"set {GIGABYTES_VARIABLE}"
         )
 
     def _nonsense(self) -> MediaError:

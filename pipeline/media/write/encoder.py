@@ -12,12 +12,9 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
 from pipeline.errors import InputError, first_line
-from pipeline.media.alpha import (
-    pix_fmt_for,
-    usual_encoder,
-)
+from pipeline.media.alpha import alpha_pix_fmt, choose_alpha_encoder
 from pipeline.media.container import MEDIA_ERRORS
-from pipeline.media.hdr import CARRIERS, x265_params
+from pipeline.media.hdr import HDR_ENCODERS, hdr_x265_params
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import (
     Encoding,
@@ -29,7 +26,7 @@ from pipeline.schema.encoding import (
 )
 
 
-def default_encoding(
+def choose_encoding(
     clip: Clip,
     codec: str | None = None,
     crf: float | None = None,
@@ -46,7 +43,7 @@ def default_encoding(
             codec = "ffv1"
         elif preset is None:
             # who names a preset means x264 or x265, which drop it
-            codec = usual_encoder(clip)
+            codec = choose_alpha_encoder(clip)
     rgb = isinstance(clip, Stills) or clip.colour.used_matrix == "rgb"
     if codec is None and isinstance(clip, VideoClip) and rgb and clip.sample_aspect_ratio != 1:
         # FFV1 has no place for it; this one is lossless too
@@ -66,14 +63,14 @@ def default_encoding(
         preset=preset,
         profile=choose_profile(codec, quality, pix_fmt),
         pix_fmt=pix_fmt,
-        hdr=clip.hdr if codec in CARRIERS else None,
+        hdr=clip.hdr if codec in HDR_ENCODERS else None,
         # x264's bits depend on its threads: what it would choose here is written into the plan
         threads=min(16, math.ceil((os.cpu_count() or 1) * 1.5)),
     )
 
 
 def _default_pix_fmt(clip: Clip, codec: str) -> str:
-    if clip.alpha and (transparent := pix_fmt_for(codec, clip)):
+    if clip.alpha and (transparent := alpha_pix_fmt(codec, clip)):
         return transparent
     deep = clip.bit_depth > 8
     if isinstance(clip, Stills) or clip.colour.used_matrix == "rgb":
@@ -111,7 +108,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
         # threads change the bits of x265 too, and its log goes straight to stderr
         options["x265-params"] = (
             f"log-level=none:open-gop=0:pools={max(1, encoding.threads)}:"
-            f"frame-threads={min(4, max(1, encoding.threads))}{x265_params(encoding.hdr)}"
+            f"frame-threads={min(4, max(1, encoding.threads))}{hdr_x265_params(encoding.hdr)}"
         )
     elif encoding.codec == "ffv1":
         options |= {"level": "3", "slices": "16", "slicecrc": "1", "g": "1"}

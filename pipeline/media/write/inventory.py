@@ -22,13 +22,13 @@ ENCODERS = {
 """Encoders worth having, with settings to open each by."""
 
 
-def versions() -> str:
+def library_versions() -> str:
     """Return the versions of PyAV and of FFmpeg's libavcodec."""
     codec = ".".join(map(str, av.library_versions["libavcodec"]))
     return f"PyAV {av.__version__}, libavcodec {codec}"
 
 
-def missing_decoders() -> list[str]:
+def find_missing_decoders() -> list[str]:
     """Return which of DECODERS cannot be had."""
     aliases = {"av1": ("av1", "libdav1d", "libaom-av1")}
     return [
@@ -38,7 +38,7 @@ def missing_decoders() -> list[str]:
     ]
 
 
-def refusal(encoder: str) -> str | None:
+def find_refusal(encoder: str) -> str | None:
     """Open an encoder of ENCODERS at 256 x 256; return what it says where it will not."""
     try:
         check_encoder(ENCODERS[encoder], 256, 256)

@@ -18,12 +18,12 @@ from pipeline.errors import StageError, first_line
 from pipeline.media.alpha import (
     BESIDE_PACKETS,
     MATROSKA_TICK,
-    keeps,
-    opaque,
-    solid,
-    with_alpha,
+    add_alpha,
+    keeps_alpha,
+    opaque_pix_fmt,
+    opaque_plane,
 )
-from pipeline.media.colour import FromRgb, contiguous, is_rgb, output_colour
+from pipeline.media.colour import FromRgb, is_rgb, make_contiguous, output_colour
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.media.streams import can_hold
 from pipeline.media.write.encoder import configure_encoder, encoder_options
@@ -56,8 +56,8 @@ class SegmentWriter:
         self._path = Path(path)
         self._clip, self._encoding = clip, plan_encoding
         self._width, self._height = width, height
-        self._alpha = keeps(plan_encoding.codec, plan_encoding.pix_fmt)
-        made = opaque(plan_encoding.pix_fmt) if self._alpha else plan_encoding.pix_fmt
+        self._alpha = keeps_alpha(plan_encoding.codec, plan_encoding.pix_fmt)
+        made = opaque_pix_fmt(plan_encoding.pix_fmt) if self._alpha else plan_encoding.pix_fmt
         self._convert = FromRgb(clip.colour, made)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
@@ -102,9 +102,13 @@ class SegmentWriter:
     def _picture(self, rgb: Pixels) -> VideoFrame:
         if not self._alpha:
             return self._convert(rgb)
-        frame = self._convert(contiguous(rgb[..., :3]))
-        alpha = rgb[..., 3] if rgb.shape[2] == 4 else solid(self._height, self._width, deep=False)
-        return with_alpha(frame, alpha, self._encoding.pix_fmt)
+        frame = self._convert(make_contiguous(rgb[..., :3]))
+        alpha = (
+            rgb[..., 3]
+            if rgb.shape[2] == 4
+            else opaque_plane(self._height, self._width, deep=False)
+        )
+        return add_alpha(frame, alpha, self._encoding.pix_fmt)
 
     def close(self) -> None:
         """Write what the encoder still holds, and have the file on the disk."""

@@ -14,7 +14,13 @@ from pipeline.errors import StageError
 from pipeline.execution.runners import ExecutionReport, choose_runner, count_gpus, run_inline
 from pipeline.execution.worker import THREAD_PREFIX
 from pipeline.ledger.ledger import Ledger
-from pipeline.progress import Bar, Lines, Silent, limiting, reporter
+from pipeline.progress import (
+    BarReporter,
+    LineReporter,
+    SilentReporter,
+    find_bottleneck,
+    make_reporter,
+)
 from pipeline.runs.conductor import describe_execution
 from pipeline.schema.plan import Plan
 from tests.support.recordings import BorrowingEngine, plan_pair
@@ -25,7 +31,7 @@ def plan(pair: tuple[Path, Path], tmp_path: Path) -> Plan:
     return plan_pair(pair, tmp_path / "out.mkv")
 
 
-class Recorder(Silent):
+class Recorder(SilentReporter):
     """Remember what was reported."""
 
     def __init__(self) -> None:
@@ -46,7 +52,7 @@ def test_inline_commits_everything_and_reports(plan: Plan) -> None:
 
 def test_inline_does_only_what_is_missing(plan: Plan) -> None:
     with Ledger(plan) as ledger:
-        run_inline(ledger, BicubicEngine(threads=1), Silent())
+        run_inline(ledger, BicubicEngine(threads=1), SilentReporter())
         ledger.folder.record_path(2).unlink()
     progress = Recorder()
     with Ledger(plan) as ledger:
@@ -67,7 +73,7 @@ def test_inline_keeps_what_is_committed_when_it_fails(plan: Plan) -> None:
 
     with Ledger(plan) as ledger:
         with pytest.raises(StageError, match=r"infer: segment 2, LR pts \d+: MemoryError"):
-            run_inline(ledger, Failing(threads=1), Silent())
+            run_inline(ledger, Failing(threads=1), SilentReporter())
         done = sum(ledger.folder.read_record(i) is not None for i in range(4))
     assert done == 2
     assert not [t for t in threading.enumerate() if t.name.startswith(THREAD_PREFIX)]
@@ -85,9 +91,9 @@ def test_stages_of_neighbouring_segments_overlap(plan: Plan) -> None:
 
     with Ledger(plan) as ledger:
         start = time.perf_counter()
-        busy = run_inline(ledger, Slow(threads=1), Silent()).busy
+        busy = run_inline(ledger, Slow(threads=1), SilentReporter()).busy
         elapsed = time.perf_counter() - start
-    assert limiting(busy) == "infer"
+    assert find_bottleneck(busy) == "infer"
     # generous, for a machine which does other work as well; 1.05 was measured on an idle one
     assert elapsed < 1.6 * busy["infer"]
 
@@ -122,8 +128,8 @@ def test_hidden_devices_do_not_count() -> None:
 
 
 def test_plain_lines_come_at_intervals(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = reporter()
-    assert isinstance(lines, Lines)
+    lines = make_reporter()
+    assert isinstance(lines, LineReporter)
     lines.start(100, 20)
     for done in range(20, 100):
         lines.update(done, {"decode": 1.0, "infer": 2.0})
@@ -134,7 +140,7 @@ def test_plain_lines_come_at_intervals(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_bar_draws_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar()
+    bar = BarReporter()
     bar.note("before")
     bar.start(10, 0)
     bar.update(5, {"decode": 1.0, "infer": 2.0})
@@ -146,7 +152,7 @@ def test_the_bar_draws_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_quiet_is_silent() -> None:
-    assert isinstance(reporter(quiet=True), Silent)
+    assert isinstance(make_reporter(quiet=True), SilentReporter)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pipeline.cli.main import main
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import evaluate
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
 from pipeline.pairing.given import given_frames
 from pipeline.planning.plan import make_plan
@@ -33,7 +33,7 @@ def test_degrade_keeps_times_and_sound_and_loses_only_what_it_says(tmp_path: Pat
     hr, lr = probe(str(SAMPLE)), probe(str(tmp_path / "lr.mp4"))
     assert [p * lr.time_base for p in scan(lr).pts] == [p * hr.time_base for p in scan(hr).pts]
     assert [s.type for s in lr.other_streams] == [s.type for s in hr.other_streams]
-    made, source = next(iter(read(lr))), next(iter(read(hr)))
+    made, source = next(iter(read_frames(lr))), next(iter(read_frames(hr)))
     # lossless but for the rounding of YUV at 8 bit
     assert np.abs(made.rgb.astype(int) - reduce(source.rgb, 4)).max() <= 3
 
@@ -62,7 +62,7 @@ def test_colours_guessed_by_size_stay_when_the_size_changes(tmp_path: Path) -> N
     truth, small = probe(str(untagged)), probe(str(tmp_path / "lr.mp4"))
     assert truth.colour.guessed
     assert small.colour.used_matrix == truth.colour.used_matrix == "bt709"
-    sharp, reduced = next(iter(read(truth))).rgb, next(iter(read(small))).rgb
+    sharp, reduced = next(iter(read_frames(truth))).rgb, next(iter(read_frames(small))).rgb
     away = reduced.astype(int) - reduce(sharp, 4)
     assert np.abs(away.mean(axis=(0, 1))).max() < 0.5
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.cli.main import main
-from pipeline.media.join.verify import differences
-from pipeline.media.read.frames import read
+from pipeline.media.join.verify import find_differences
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.encoder import choose_encoding
 
 WIDTH, HEIGHT = 96, 64
 TIMES = [0, 3, 4, 9, 15, 16]
@@ -128,9 +128,9 @@ def test_an_output_that_lost_its_transparency_is_found_out(tmp_path: Path) -> No
     opaque = tmp_path / "opaque.mkv"
     run(source, "--codec", "ffv1", "--pix-fmt", "bgr0", "-q", "-o", str(opaque))
     clip = probe(str(source))
-    kept = differences(clip, scan(clip), opaque, 192, 128, default_encoding(clip))
+    kept = find_differences(clip, scan(clip), opaque, 192, 128, choose_encoding(clip))
     assert kept == ["it is opaque, expected the transparency of the input"]
-    assert differences(clip, scan(clip), opaque, 192, 128) == []
+    assert find_differences(clip, scan(clip), opaque, 192, 128) == []
 
 
 def test_one_codec_may_carry_it_for_another_with_exact_order(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_palette_with_a_transparent_colour_is_read(tmp_path: Path) -> None:
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.paste(1, (0, 0, WIDTH // 2, HEIGHT))
     palette.save(tmp_path / "p.png", transparency=1)
-    (frame,) = read(probe(str(tmp_path / "p.png")))
+    (frame,) = read_frames(probe(str(tmp_path / "p.png")))
     assert frame.alpha is not None
     assert (frame.alpha[:, : WIDTH // 2] == 0).all()
     assert (frame.alpha[:, WIDTH // 2 :] == 255).all()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import MediaError
 from pipeline.media.colour import FromRgb, ToRgb, describe_colour, output_colour
-from pipeline.media.join.capabilities import guess_notes
+from pipeline.media.join.capabilities import colour_notes
 from pipeline.media.read.probe import probe
 from tests.support import DATA
 from tests.support.clips import make_video
@@ -215,8 +215,8 @@ def test_a_size_change_is_converted_by_its_own_size() -> None:
 def test_an_untagged_output_of_a_size_that_players_read_otherwise_is_said(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mp4", pts=[0, 1])))
     assert clip.colour.guessed
-    assert guess_notes(clip, 854, 480) == []
-    (note,) = guess_notes(clip, 1280, 720)
+    assert colour_notes(clip, 854, 480) == []
+    (note,) = colour_notes(clip, 1280, 720)
     assert note.startswith("untagged colour stays bt601, but at 1280x720 players guess bt709")
     tagged = probe(str(make_video(tmp_path / "tagged.mp4", pts=[0, 1], colour=(6, 1, 6, 6))))
-    assert guess_notes(tagged, 1280, 720) == []
+    assert colour_notes(tagged, 1280, 720) == []

@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
-from pipeline.media.pictures.stills import save
-from pipeline.media.read.frames import read
+from pipeline.media.pictures.stills import save_picture
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
@@ -32,8 +32,8 @@ def hdr_video(path: Path, transfer: int) -> Path:
 
 def enhanced(source: Path, **settings: str) -> tuple[Path, tuple[str, ...]]:
     reference = source.with_name("reference.png")
-    picture = next(iter(read(probe(str(source))))).rgb
-    save(reference, picture.repeat(2, 0).repeat(2, 1))
+    picture = next(iter(read_frames(probe(str(source))))).rgb
+    save_picture(reference, picture.repeat(2, 0).repeat(2, 1))
     done = run(
         RunSettings(
             input=str(source),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import InputError, PairingError
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.planning.plan import make_plan
 from pipeline.schema.plan import Plan
@@ -38,7 +38,7 @@ def photograph(path: Path, rgb: np.ndarray, taken: str) -> Path:
 @pytest.fixture(scope="module")
 def shown() -> list[np.ndarray]:
     """The sample at 360 x 240."""
-    frames = read(probe(str(MONSTER)))
+    frames = read_frames(probe(str(MONSTER)))
     return [cv2.resize(f.rgb, (360, 240), interpolation=cv2.INTER_AREA) for f in frames]
 
 
@@ -114,7 +114,7 @@ def test_a_photograph_of_other_proportions_is_not_stretched(tmp_path: Path) -> N
 def test_an_upright_photograph_is_turned_as_the_input_is_stored(tmp_path: Path) -> None:
     turned = DATA / "odd" / "rotate-buck-bunny.mp4"
     clip = probe(str(turned))
-    *_, frame = read(clip, end_pts=round(1.9 / clip.time_base))
+    *_, frame = read_frames(clip, end_pts=round(1.9 / clip.time_base))
     shown_upright = np.ascontiguousarray(np.rot90(frame.rgb, round(clip.rotation / 90)))
     still = tmp_path / "still.png"
     double = (2 * shown_upright.shape[1], 2 * shown_upright.shape[0])

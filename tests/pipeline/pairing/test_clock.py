@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PairingError
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.pairing.clock import estimate_offset
 from pipeline.pairing.thumbnails import thumbnail
@@ -22,7 +22,7 @@ SAMPLES = {
 def frames_of(name: str, count: int) -> list[np.ndarray]:
     """Return the first frames of a sample at 180 x 120."""
     found = []
-    for frame in read(probe(str(SAMPLES[name]))):
+    for frame in read_frames(probe(str(SAMPLES[name]))):
         found.append(cv2.resize(frame.rgb, (180, 120), interpolation=cv2.INTER_AREA))
         if len(found) == count:
             break

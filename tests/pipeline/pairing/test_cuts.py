@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.media.read.frames import Frame, read
+from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
 from pipeline.pairing.cuts import look
 from pipeline.pairing.field_of_view import estimate_field_of_view
@@ -23,7 +23,7 @@ BUNNY = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 def frames_of(path: Path, count: int) -> list[np.ndarray]:
     """Return the first frames of a clip at 180 x 120."""
     found = []
-    for frame in read(probe(str(path))):
+    for frame in read_frames(probe(str(path))):
         found.append(cv2.resize(frame.rgb, (180, 120), interpolation=cv2.INTER_AREA))
         if len(found) == count:
             break
@@ -103,7 +103,7 @@ def test_sixteen_bit_pictures_look_the_same(monster: list[np.ndarray]) -> None:
 
 @pytest.fixture(scope="module")
 def sharp() -> np.ndarray:
-    return next(iter(read(probe(str(MONSTER))))).rgb
+    return next(iter(read_frames(probe(str(MONSTER))))).rgb
 
 
 def test_the_same_field_of_view_needs_no_map(sharp: np.ndarray) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.pairing.fit import prepare_reference
 from tests.support import ROOT
@@ -88,7 +88,7 @@ def test_a_narrower_and_darker_reference_leaves_the_input_around_it(scene: np.nd
 
 def test_a_second_of_real_motion_does_not_change_colours() -> None:
     sample = ROOT / "pipeline" / "samples" / "monster.mp4"
-    shown = [f.rgb for f in read(probe(str(sample)))]
+    shown = [f.rgb for f in read_frames(probe(str(sample)))]
     pairs = [(shown[i], shown[i + 30]) for i in range(0, len(shown) - 30, 5)]
     corrected = [ref for ref, at in pairs if prepare_reference(ref, small(at), 480, 720) is not ref]
     assert len(corrected) <= len(pairs) // 20

@@ -230,10 +230,10 @@ def test_scale_follows_the_sizes(plan_of: Callable[..., Plan], tmp_path: Path) -
 
 def test_a_tele_reference_gets_a_map(tmp_path: Path) -> None:
     sample = ROOT / "pipeline" / "samples" / "monster.mp4"
-    from pipeline.media.read.frames import read
+    from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
 
-    frame = next(iter(read(probe(str(sample))))).rgb
+    frame = next(iter(read_frames(probe(str(sample))))).rgb
     lr = write_video(tmp_path / "lr.mkv", [np.ascontiguousarray(frame[::2, ::2])])
     tele = tmp_path / "tele.png"
     imageio.imwrite(tele, np.repeat(np.repeat(frame[100:340, 150:510], 2, 0), 2, 1))

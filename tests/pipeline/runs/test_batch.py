@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import InputError, Interrupted
 from pipeline.ledger.durable import sha256
-from pipeline.progress import Silent
+from pipeline.progress import SilentReporter
 from pipeline.runs.batch import failed_list_place, run_all
 from pipeline.runs.manifest import is_batch, make_entries, read_manifest
 from tests.support.commands import invoke
@@ -184,7 +184,7 @@ def test_a_signal_ends_the_batch_and_the_rest_is_listed(
     # not by the command: it ends the whole process where Ray has been imported
     listed = folder / "pipeline.failed.jsonl"
     items = make_entries(("a.mkv", "b.mkv"), None, {"ref_stream": str(pair[1]), "output": "out"})
-    result, error = run_all(items, Silent(), str(listed), run_one=interrupted)
+    result, error = run_all(items, SilentReporter(), str(listed), run_one=interrupted)
     assert error is not None
     assert error.exit_status == 130
     assert [item.status for item in result.items] == ["not run", "not run"]

@@ -20,7 +20,7 @@ from pipeline.cli.main import main
 from pipeline.ledger.durable import content_digest
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.media.pictures.numbered import SIDECAR
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.plan import Plan
 from tests.support import DATA, ROOT
@@ -68,7 +68,7 @@ def test_the_pictures_are_the_frames_of_a_lossless_run(
     done = run(pair, tmp_path / "out.mkv", "--codec", "ffv1", "--pix-fmt", "bgr0")
     assert done.exit_code == 0, done.output
     number = 0
-    for number, frame in enumerate(read(probe(str(tmp_path / "out.mkv"))), 1):
+    for number, frame in enumerate(read_frames(probe(str(tmp_path / "out.mkv"))), 1):
         bgr = cv2.imread(str(undisturbed / f"{number:06d}.png"))
         assert bgr is not None
         np.testing.assert_array_equal(bgr[..., ::-1], frame.rgb)

@@ -24,7 +24,7 @@ from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.media.read.probe import probe, scan
 from pipeline.planning.pinned import pin_plan
-from pipeline.progress import Silent
+from pipeline.progress import SilentReporter
 from pipeline.runs import conductor
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
@@ -348,7 +348,7 @@ def test_other_weights_in_the_same_file_do_not_resume_a_run(
 def test_progress_is_closed_when_a_run_fails(tmp_path: Path) -> None:
     closed = []
 
-    class Closing(Silent):
+    class Closing(SilentReporter):
         def close(self) -> None:
             closed.append(True)
 

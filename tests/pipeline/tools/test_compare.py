@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
 from pipeline.tools.compare import compose_frame, draw_difference, read_together
 from tests.support import DATA
@@ -27,8 +27,8 @@ def test_side_by_side_has_the_times_of_the_first(pair: tuple[Path, Path], tmp_pa
     assert (clip.width, clip.height) == (256, 96)
     first = probe(str(pair[0]))
     assert [clip.seconds(p) for p in scan(clip).pts] == [first.seconds(p) for p in scan(first).pts]
-    shown = next(read(clip)).rgb.astype(int)
-    sharp = next(read(probe(str(pair[1])))).rgb.astype(int)
+    shown = next(read_frames(clip)).rgb.astype(int)
+    sharp = next(read_frames(probe(str(pair[1])))).rgb.astype(int)
     # the upper half has no label; only the right pane has the detail of the HR recording
     left, right = (np.abs(shown[:48, at : at + 128] - sharp[:48]).mean() for at in (0, 128))
     assert right < 10

@@ -59,7 +59,7 @@ def test_real_scenes_go_through_every_layout_in_either_direction(
     asked = GridSettings(layout="mosaic", grid=size)
     convert_light_field(str(scene), tmp_path / "start", "folder", asked=asked)
     # the views by plain slicing
-    whole, count = stills.load(str(scene)), int(size[0])
+    whole, count = stills.load_picture(str(scene)), int(size[0])
     height, width = whole.shape[0] // count, whole.shape[1] // count
     for (row, col, _), view in read_views(tmp_path / "start").items():
         tile = whole[row * height : (row + 1) * height, col * width : (col + 1) * width]
@@ -182,7 +182,7 @@ def test_a_sidecar_of_nonsense_is_refused_in_one_line(
 def test_png_written_by_rows_is_the_same_picture(tmp_path: Path, dtype: type) -> None:
     picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (130, 33, 3), dtype)
     save_rows(tmp_path / "rows.png", picture)
-    np.testing.assert_array_equal(stills.load(str(tmp_path / "rows.png")), picture)
+    np.testing.assert_array_equal(stills.load_picture(str(tmp_path / "rows.png")), picture)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_the_command_writes_what_was_asked_for(plane: Clip, tmp_path: Path) -> N
         "sweep.gif",
     }
     assert len(imageio.imread(folder / "sweep.gif")) == 8
-    assert stills.load(str(folder / "contact_sheet.png")).shape == (3 * 96, 3 * 128, 3)
+    assert stills.load_picture(str(folder / "contact_sheet.png")).shape == (3 * 96, 3 * 128, 3)
     again = CliRunner().invoke(main, ["look", plane.path, *wishes, "mp4"])
     assert again.exit_code == 2
     assert "already exists" in again.stderr
@@ -81,7 +81,9 @@ def test_probe_makes_a_contact_sheet_where_it_is_asked_for(plane: Clip, tmp_path
     sheet = tmp_path / "sheet.png"
     told = ["probe", plane.path, "--contact-sheet", str(sheet)]
     assert CliRunner().invoke(main, told).exit_code == 0
-    np.testing.assert_array_equal(stills.load(str(sheet)), view_pictures.draw_contact_sheet(plane))
+    np.testing.assert_array_equal(
+        stills.load_picture(str(sheet)), view_pictures.draw_contact_sheet(plane)
+    )
     again = CliRunner().invoke(main, told)
     assert again.exit_code == 2
     assert "already exists" in again.stderr

@@ -27,7 +27,7 @@ from pipeline.execution.task import SegmentTask
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import Ledger
-from pipeline.progress import Silent
+from pipeline.progress import SilentReporter
 from pipeline.runs.manifest import make_entries
 from pipeline.runs.pooled_batch import run_pooled
 from pipeline.runs.result import RunResult
@@ -83,7 +83,7 @@ class CrowdedActor(SegmentActor):
         super().__init__()
 
 
-class Notes(Silent):
+class Notes(SilentReporter):
     """A reporter that remembers notes and progress."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ def test_ray_and_inline_give_the_same_bits(plan: Plan, tmp_path: Path) -> None:
     other = plan.model_copy(update={"output": str(tmp_path / "inline.mkv")})
     with Ledger(other) as ledger:
         engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
-        run_inline(ledger, engine, Silent())
+        run_inline(ledger, engine, SilentReporter())
         assert [ledger.records[i].sha256 for i in range(4)] == distributed
     assert report.engine.name == "bicubic"
     assert progress.frames[-1] == 40
@@ -126,13 +126,13 @@ def test_ray_and_inline_give_the_same_bits(plan: Plan, tmp_path: Path) -> None:
 
 def test_split_placement_gives_the_same_bits(plan: Plan, tmp_path: Path) -> None:
     with Ledger(plan) as ledger:
-        run_on_ray(ledger, make_setup(ledger, "split"), Silent(), ActorRequest(workers=1))
+        run_on_ray(ledger, make_setup(ledger, "split"), SilentReporter(), ActorRequest(workers=1))
         split = [ledger.records[i].sha256 for i in range(4)]
         assert list(ledger.folder.segments.glob("attempt-*")) == []
     other = plan.model_copy(update={"output": str(tmp_path / "inline.mkv")})
     with Ledger(other) as ledger:
         engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
-        run_inline(ledger, engine, Silent())
+        run_inline(ledger, engine, SilentReporter())
         assert [ledger.records[i].sha256 for i in range(4)] == split
 
 
@@ -143,7 +143,7 @@ def test_split_placement_reports_errors_of_its_actors(plan: Plan) -> None:
     with Ledger(broken) as ledger:
         setup = make_setup(ledger, "split")
         with pytest.raises(StageError, match=r"^decode: segment \d, LR pts .* got 10 frames of 9"):
-            run_on_ray(ledger, setup, Silent(), ActorRequest(workers=1))
+            run_on_ray(ledger, setup, SilentReporter(), ActorRequest(workers=1))
 
 
 def test_split_placement_waits_for_cpus_as_long_as_the_environment_says(plan: Plan) -> None:
@@ -153,7 +153,7 @@ def test_split_placement_waits_for_cpus_as_long_as_the_environment_says(plan: Pl
             setup = make_setup(ledger, "split")
             request = ActorRequest(workers=1)
             with pytest.raises(StageError, match=r"no CPU for \w+Actor within 1\.5 s, expected"):
-                run_on_ray(ledger, setup, Silent(), request, actor=CrowdedActor)
+                run_on_ray(ledger, setup, SilentReporter(), request, actor=CrowdedActor)
     finally:
         ray.kill(hog)
 
@@ -190,7 +190,7 @@ def test_a_stage_error_comes_back_as_one_line(plan: Plan) -> None:
         update={"segments": tuple(s.model_copy(update={"frames": 9}) for s in plan.segments)}
     )
     with Ledger(broken) as ledger, pytest.raises(StageError) as caught:
-        run_on_ray(ledger, make_setup(ledger), Silent(), ActorRequest(workers=1))
+        run_on_ray(ledger, make_setup(ledger), SilentReporter(), ActorRequest(workers=1))
     assert "\n" not in str(caught.value)
     assert re.match(r"decode: segment \d, LR pts \d+: ", str(caught.value))
 
@@ -200,7 +200,7 @@ def test_an_unknown_engine_is_an_input_error(plan: Plan) -> None:
         setup = make_setup(ledger)
         setup = replace(setup, plan=setup.plan.model_copy(update={"engine": "warp9"}))
         with pytest.raises(InputError, match="warp9"):
-            run_on_ray(ledger, setup, Silent(), ActorRequest(workers=1))
+            run_on_ray(ledger, setup, SilentReporter(), ActorRequest(workers=1))
 
 
 def start_hog(*, leave: int) -> Any:
@@ -221,7 +221,7 @@ def test_actors_that_cannot_be_placed_end_the_run(plan: Plan) -> None:
     request = ActorRequest(workers=1, timeout=1)
     try:
         with Ledger(plan) as ledger, pytest.raises(PipelineError, match="no actor could be placed"):
-            run_on_ray(ledger, make_setup(ledger), Silent(), request)
+            run_on_ray(ledger, make_setup(ledger), SilentReporter(), request)
     finally:
         ray.kill(hog)
 
@@ -230,7 +230,7 @@ def test_a_missing_kind_of_gpu_ends_the_run(plan: Plan) -> None:
     request = ActorRequest(workers=2, gpu=True, accelerator="H100", timeout=1)
     line = r"^no actor could be placed within 1 s: each needs 1 CPU and 1 GPU of type H100, [^\n]*$"
     with Ledger(plan) as ledger, pytest.raises(PipelineError, match=line):
-        run_on_ray(ledger, make_setup(ledger), Silent(), request)
+        run_on_ray(ledger, make_setup(ledger), SilentReporter(), request)
 
 
 def test_actors_without_work_end_and_status_is_requested_at_intervals(
@@ -265,7 +265,7 @@ def test_actors_without_work_end_and_status_is_requested_at_intervals(
 
 def test_no_actor_is_left(plan: Plan) -> None:
     with Ledger(plan) as ledger:
-        run_on_ray(ledger, make_setup(ledger), Silent(), ActorRequest(workers=2))
+        run_on_ray(ledger, make_setup(ledger), SilentReporter(), ActorRequest(workers=2))
     total = ray.cluster_resources()["CPU"]
     deadline = time.monotonic() + 10
     while ray.available_resources().get("CPU", 0) < total and time.monotonic() < deadline:
@@ -311,7 +311,7 @@ def test_inputs_of_a_batch_get_the_record_of_a_single_run(
     listed.write_text("\n".join(map(json.dumps, rows)))
     entries = make_entries((), str(listed), common)
     settings = RunSettings(input="-", **common)
-    result, _ = run_pooled(entries, settings, Silent(), str(tmp_path / "failed.jsonl"))
+    result, _ = run_pooled(entries, settings, SilentReporter(), str(tmp_path / "failed.jsonl"))
     assert result.done == 2
 
     expected = record_of(single)

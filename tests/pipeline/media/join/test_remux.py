@@ -14,11 +14,10 @@ from av.stream import Disposition
 
 from jobs.media.cut import cut_beginning
 from pipeline.errors import InputError, StageError
-from pipeline.media.join.capabilities import container_notes, default_output
-from pipeline.media.join.remux import assemble
-from pipeline.media.join.verify import differences
+from pipeline.media.join.capabilities import container_notes, default_output_path
+from pipeline.media.join.remux import join_segments
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.encoding import Encoding
 from tests.support import DATA
@@ -191,10 +190,10 @@ def test_a_part_of_the_input_takes_its_part_of_the_sound(tmp_path: Path) -> None
     index = scan(clip)
     files = make_segments(clip, FAST, tmp_path, length=10)[1:3]
     out = tmp_path / "out.mp4"
-    assemble(clip, files, out, FAST)
+    join_segments(clip, files, out, FAST)
     assert read_seconds(out) == [Fraction(n, 25) for n in range(10, 30)]
     part = type(index)(pts=index.pts[10:30], keys=[], end_pts=index.pts[30])
-    assert differences(clip, part, out, 96, 64) == []
+    assert find_differences(clip, part, out, 96, 64) == []
     before, after = read_packets(path)[1, "audio"], read_packets(out)[1, "audio"]
     assert 0 < len(after) < len(before)
     assert b"".join(after) in b"".join(before)
@@ -204,19 +203,19 @@ def test_a_part_of_the_input_takes_its_part_of_the_sound(tmp_path: Path) -> None
 
 def test_default_output_names(tmp_path: Path) -> None:
     mp4 = probe(str(make_video(tmp_path / "a.mp4")))
-    assert default_output(mp4, 2, FAST) == tmp_path / "a_x2.mp4"
+    assert default_output_path(mp4, 2, FAST) == tmp_path / "a_x2.mp4"
     ffv1 = Encoding(codec="ffv1", crf=None, preset=None, pix_fmt="bgr0")
     webm_name = probe(str(DATA / "odd/no_duration.webm"))
-    assert default_output(webm_name, 4, ffv1).suffix == ".mkv"
+    assert default_output_path(webm_name, 4, ffv1).suffix == ".mkv"
     avi = probe(str(make_video(tmp_path / "a.avi", codec="mpeg4", options={})))
-    assert default_output(avi, 2, FAST) == tmp_path / "a_x2.mkv"
+    assert default_output_path(avi, 2, FAST) == tmp_path / "a_x2.mkv"
     webm = probe(str(DATA / "odd/no_duration.webm"))
-    assert default_output(webm, 2, FAST).name == "no_duration_x2.mkv"
+    assert default_output_path(webm, 2, FAST).name == "no_duration_x2.mkv"
     cv2.imwrite(str(tmp_path / "p.png"), picture(0))
     one = probe(str(tmp_path / "p.png"))
-    assert default_output(one, 2, ffv1) == tmp_path / "p_x2.png"
+    assert default_output_path(one, 2, ffv1) == tmp_path / "p_x2.png"
     folder = probe(str(tmp_path))
-    assert default_output(folder, 2, ffv1) == tmp_path.with_name(f"{tmp_path.name}_x2")
+    assert default_output_path(folder, 2, ffv1) == tmp_path.with_name(f"{tmp_path.name}_x2")
 
 
 def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:
@@ -266,9 +265,9 @@ def test_segments_of_two_encoders_are_refused(tmp_path: Path) -> None:
     one = make_segments(clip, FAST, tmp_path / "a")
     two = make_segments(clip, FAST.model_copy(update={"preset": "ultrafast"}), tmp_path / "b")
     with pytest.raises(StageError, match="2 different encoder headers"):
-        assemble(clip, [one[0], *two[1:]], tmp_path / "out.mp4", FAST)
+        join_segments(clip, [one[0], *two[1:]], tmp_path / "out.mp4", FAST)
     with pytest.raises(StageError, match="hold the same frame"):
-        assemble(clip, [*one, one[1]], tmp_path / "out.mp4", FAST)
+        join_segments(clip, [*one, one[1]], tmp_path / "out.mp4", FAST)
 
 
 def test_memory_does_not_grow_with_the_packets(tmp_path: Path) -> None:
@@ -314,26 +313,26 @@ def test_stills_become_pictures_of_the_same_names(tmp_path: Path, depth: int) ->
         rgb = picture(number).astype(dtype) * dtype(factor)
         cv2.imwrite(str(tmp_path / "in" / f"view_{number}.tiff"), rgb[..., ::-1])
     clip = probe(str(tmp_path / "in"))
-    encoding = default_encoding(clip)
+    encoding = choose_encoding(clip)
     files = make_segments(clip, encoding, tmp_path, length=2, enlarge=2)
     out = tmp_path / "out"
-    assemble(clip, files, out, encoding)
+    join_segments(clip, files, out, encoding)
     assert sorted(p.name for p in out.iterdir()) == [f"view_{n}.png" for n in range(3)]
     for number in range(3):
         wanted = cv2.resize(picture(number).astype(dtype) * dtype(factor), (192, 128))
         got = cv2.imread(str(out / f"view_{number}.png"), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(got[..., ::-1], wanted)
-    assert differences(clip, scan(clip), out, 192, 128) == []
+    assert find_differences(clip, scan(clip), out, 192, 128) == []
     (out / "view_1.png").unlink()
-    assert "view_1.png" in differences(clip, scan(clip), out, 192, 128)[0]
-    assert "192x128" in differences(clip, scan(clip), out, 384, 256)[0]
+    assert "view_1.png" in find_differences(clip, scan(clip), out, 192, 128)[0]
+    assert "192x128" in find_differences(clip, scan(clip), out, 384, 256)[0]
 
 
 def test_one_still_becomes_one_picture(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture(1)[..., ::-1])
     clip = probe(str(tmp_path / "a.png"))
-    encoding = default_encoding(clip)
+    encoding = choose_encoding(clip)
     files = make_segments(clip, encoding, tmp_path)
-    assemble(clip, files, tmp_path / "b.png", encoding)
+    join_segments(clip, files, tmp_path / "b.png", encoding)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "b.png"))[..., ::-1], picture(1))
-    assert differences(clip, scan(clip), tmp_path / "b.png", 96, 64) == []
+    assert find_differences(clip, scan(clip), tmp_path / "b.png", 96, 64) == []

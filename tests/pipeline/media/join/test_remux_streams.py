@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jobs.media.cut import cut_beginning
+from pipeline.media.join import verify
 from pipeline.media.join.capabilities import container_notes
-from pipeline.media.join.remux import assemble
-from pipeline.media.join.verify import differences
+from pipeline.media.join.remux import join_segments
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.clip import FrameIndex
 from tests.support.clips import (
@@ -117,8 +117,8 @@ def test_a_part_before_the_sound_begins_is_whole_without_it(tmp_path: Path, name
     clip, out = probe(str(path)), tmp_path / name
     index = scan(clip)
     part = FrameIndex(pts=index.pts[:10], keys=index.keys[:1], end_pts=index.pts[10])
-    assemble(clip, make_segments(clip, FAST, tmp_path, length=10)[:1], out, FAST)
-    assert differences(clip, part, out, clip.width, clip.height) == []
+    join_segments(clip, make_segments(clip, FAST, tmp_path, length=10)[:1], out, FAST)
+    assert verify.find_differences(clip, part, out, clip.width, clip.height) == []
     assert find_differences(clip, remake_video(path, tmp_path, name=f"whole-{name}")) == []
 
 

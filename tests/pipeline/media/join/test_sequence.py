@@ -14,10 +14,10 @@ import pytest
 
 from pipeline.errors import InputError, MediaError, StageError
 from pipeline.media.join import sequence
-from pipeline.media.join.sequence import upright
+from pipeline.media.join.sequence import turn_upright
 from pipeline.media.pictures import exr, numbered
-from pipeline.media.pictures.numbered import SIDECAR, name_of, split_pattern, stranger
-from pipeline.media.read.frames import read
+from pipeline.media.pictures.numbered import SIDECAR, find_foreign_file, picture_name, split_pattern
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.schema.clip import Clip
@@ -42,12 +42,12 @@ def lossless(clip: Clip) -> Encoding:
 def written(clip: Clip, folder: Path, pattern: str) -> tuple[Path, list[Path]]:
     segments = make_segments(clip, lossless(clip), folder)
     out = folder / "assembled"
-    sequence.assemble(clip, segments, out, scan(clip), pattern)
+    sequence.write_sequence(clip, segments, out, scan(clip), pattern)
     return out, segments
 
 
 def compared(clip: Clip, out: Path, segments: list[Path], pattern: str) -> list[str]:
-    return sequence.differences(
+    return sequence.find_differences(
         clip, scan(clip), out, clip.width, clip.height, pattern, [str(s) for s in segments]
     )
 
@@ -63,7 +63,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
 def test_pictures_hold_the_frames_in_order(clip: Clip, tmp_path: Path, suffix: str) -> None:
     out, segments = written(clip, tmp_path, f"a_%03d{suffix}")
-    frames = [frame.rgb for frame in read(clip)]
+    frames = [frame.rgb for frame in read_frames(clip)]
     assert sorted(p.name for p in out.iterdir()) == [
         *(f"a_{n:03d}{suffix}" for n in range(1, len(frames) + 1)), SIDECAR,
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def test_pictures_hold_the_frames_in_order(clip: Clip, tmp_path: Path, suffix: s
 def test_ten_bits_become_sixteen(tmp_path: Path, suffix: str) -> None:
     clip = probe(str(DATA / "odd/h265_10bits.mp4"))
     out, segments = written(clip, tmp_path, f"%d{suffix}")
-    for number, frame in enumerate(read(clip), 1):
+    for number, frame in enumerate(read_frames(clip), 1):
         bgr = cv2.imread(str(out / f"{number}{suffix}"), cv2.IMREAD_UNCHANGED)
         assert bgr is not None
         assert bgr.dtype == np.uint16
@@ -95,13 +95,13 @@ def test_exr_holds_every_value_for_any_reader(tmp_path: Path, dtype: type, kind:
     random = np.random.default_rng(0)
     planes = [values, values[::-1], random.permutation(values)]
     rgb = np.ascontiguousarray(np.stack(planes, -1).reshape(side, side, 3)[:, : side - 3])
-    exr.save(tmp_path / "a.exr", rgb)
+    exr.save_exr(tmp_path / "a.exr", rgb)
     with OpenEXR.File(str(tmp_path / "a.exr")) as file:
         held = file.channels()["RGB"].pixels
     assert held.dtype == kind
     assert (held.min(), held.max()) == (0, 1)
     np.testing.assert_array_equal(np.rint(held.astype(np.float64) * largest), rgb)
-    again = exr.load(tmp_path / "a.exr")
+    again = exr.load_exr(tmp_path / "a.exr")
     assert again.dtype == dtype
     np.testing.assert_array_equal(again, rgb)
 
@@ -109,10 +109,10 @@ def test_exr_holds_every_value_for_any_reader(tmp_path: Path, dtype: type, kind:
 @pytest.mark.parametrize("damage", [b"", b"nothing", None])
 def test_a_damaged_exr_is_said(tmp_path: Path, damage: bytes | None) -> None:
     file = tmp_path / "a.exr"
-    exr.save(file, np.zeros((16, 16, 3), np.uint8))
+    exr.save_exr(file, np.zeros((16, 16, 3), np.uint8))
     file.write_bytes(file.read_bytes()[:-40] if damage is None else damage)
     with pytest.raises(MediaError, match="OpenEXR"):
-        exr.load(file)
+        exr.load_exr(file)
 
 
 def test_times_are_exact(clip: Clip, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_upright_is_where_the_matrix_puts_pixels(name: str) -> None:
         (a * x + c * y, b * x + d * y): rgb[y, x] for y in range(5) for x in range(7)
     }  # fmt: skip
     left, top = (min(place[axis] for place in placed) for axis in (0, 1))
-    made = upright(rgb, [n << 16 for n in (a, b, 0, c, d, 0, 0, 0)] + [1 << 30])
+    made = turn_upright(rgb, [n << 16 for n in (a, b, 0, c, d, 0, 0, 0)] + [1 << 30])
     assert len(placed) == made.shape[0] * made.shape[1]
     for (x, y), pixel in placed.items():
         np.testing.assert_array_equal(made[y - top, x - left], pixel)
@@ -144,8 +144,8 @@ def test_upright_is_where_the_matrix_puts_pixels(name: str) -> None:
 
 def test_a_turn_by_no_quarter_changes_nothing() -> None:
     rgb = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    assert upright(rgb, [46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30]) is rgb
-    assert upright(rgb, None) is rgb
+    assert turn_upright(rgb, [46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30]) is rgb
+    assert turn_upright(rgb, None) is rgb
 
 
 def test_a_turned_phone_video_lies_as_opencv_shows_it(tmp_path: Path) -> None:
@@ -155,10 +155,10 @@ def test_a_turned_phone_video_lies_as_opencv_shows_it(tmp_path: Path) -> None:
     short = index.__class__(pts=index.pts[:2], keys=index.keys[:1], end_pts=index.pts[2])
     segment = tmp_path / "s.nut"
     with SegmentWriter(segment, whole, lossless(whole), whole.width, whole.height) as writer:
-        for frame in read(whole, index.pts[0], index.pts[2]):
+        for frame in read_frames(whole, index.pts[0], index.pts[2]):
             writer.write(frame.rgb, frame.pts)
     out = tmp_path / "out"
-    sequence.assemble(whole, [segment], out, short, "%d.png")
+    sequence.write_sequence(whole, [segment], out, short, "%d.png")
     shown = cv2.VideoCapture(whole.path)
     for number in (1, 2):
         there, bgr = shown.read()
@@ -169,7 +169,7 @@ def test_a_turned_phone_video_lies_as_opencv_shows_it(tmp_path: Path) -> None:
         # OpenCV's chroma is interpolated otherwise
         assert np.abs(picture.astype(int) - bgr).mean() < 2
     size = whole.width, whole.height
-    assert sequence.differences(whole, short, out, *size, "%d.png", [segment]) == []
+    assert sequence.find_differences(whole, short, out, *size, "%d.png", [segment]) == []
     with pytest.raises(InputError, match="upright pictures of a turned video"):
         numbered.check_comparable(out, "a report")
 
@@ -238,16 +238,16 @@ def test_verification_finds_what_is_wrong(clip: Clip, tmp_path: Path, damage: ob
 def test_segments_with_other_frames_are_refused(clip: Clip, tmp_path: Path) -> None:
     segments = make_segments(clip, lossless(clip), tmp_path, length=4)
     with pytest.raises(StageError, match="end or differ at picture 5"):
-        sequence.assemble(clip, segments[:1], tmp_path / "out", scan(clip), "%d.png")
+        sequence.write_sequence(clip, segments[:1], tmp_path / "out", scan(clip), "%d.png")
 
 
 def test_patterns_are_those_of_ffmpeg(tmp_path: Path) -> None:
     folder = tmp_path / "100%d"
     assert split_pattern(str(folder / "%06d.png")) == (folder, "%06d.png")
-    assert [name_of("a%%_%04d.exr", n) for n in (0, 9, 99999)] == [
+    assert [picture_name("a%%_%04d.exr", n) for n in (0, 9, 99999)] == [
         "a%_0001.exr", "a%_0010.exr", "a%_100000.exr",
     ]  # fmt: skip
-    assert name_of("%d.png", 11) == "12.png"
+    assert picture_name("%d.png", 11) == "12.png"
     for other in ("out.mp4", "100%.mkv", "a%04d.mkv", "out.png", "100%%.png"):
         assert split_pattern(str(tmp_path / other)) is None
 
@@ -269,10 +269,10 @@ def test_the_working_folder_is_not_taken(tmp_path: Path, monkeypatch: pytest.Mon
 def test_only_a_sequence_may_be_replaced(tmp_path: Path) -> None:
     for name in ("a.1.png", "a.22.png", SIDECAR):
         (tmp_path / name).write_bytes(b"")
-    assert stranger(tmp_path, "a.%03d.png") is None
-    assert stranger(tmp_path, "%03d.png") == "a.1.png"
+    assert find_foreign_file(tmp_path, "a.%03d.png") is None
+    assert find_foreign_file(tmp_path, "%03d.png") == "a.1.png"
     (tmp_path / "ax1.png").write_bytes(b"")
-    assert stranger(tmp_path, "a.%03d.png") == "ax1.png"
+    assert find_foreign_file(tmp_path, "a.%03d.png") == "ax1.png"
     (tmp_path / "ax1.png").unlink()
     (tmp_path / "a.3.png").symlink_to(tmp_path / "a.1.png")
-    assert stranger(tmp_path, "a.%03d.png") == "a.3.png"
+    assert find_foreign_file(tmp_path, "a.%03d.png") == "a.3.png"

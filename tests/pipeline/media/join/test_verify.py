@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
-from pipeline.media.join.remux import assemble
-from pipeline.media.join.verify import differences
+from pipeline.media.join import verify
+from pipeline.media.join.remux import join_segments
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.clip import Clip
 from tests.support.clips import FAST, find_differences, make_segments, make_video, remake_video
@@ -16,7 +16,7 @@ from tests.support.clips import FAST, find_differences, make_segments, make_vide
 
 def drop_frame(clip: Clip, folder: Path) -> Path:
     files = make_segments(clip, FAST, folder, length=13)
-    assemble(clip, files[:-1], folder / "bad.mp4", FAST)
+    join_segments(clip, files[:-1], folder / "bad.mp4", FAST)
     return folder / "bad.mp4"
 
 
@@ -34,7 +34,7 @@ def other_sound(clip: Clip, folder: Path) -> Path:
 def no_sound(clip: Clip, folder: Path) -> Path:
     silent = clip.model_copy(update={"other_streams": (), "chapters": 0})
     files = make_segments(clip, FAST, folder)
-    assemble(silent, files, folder / "bad.mp4", FAST)
+    join_segments(silent, files, folder / "bad.mp4", FAST)
     return folder / "bad.mp4"
 
 
@@ -47,7 +47,7 @@ def other_tags(clip: Clip, folder: Path) -> Path:
     colour = clip.colour.model_copy(update={"matrix": 1, "range": 2, "primaries": 1})
     changed = clip.model_copy(update={"colour": colour, "sample_aspect_ratio": Fraction(3, 2)})
     files = make_segments(changed, FAST, folder)
-    assemble(changed, files, folder / "bad.mp4", FAST)
+    join_segments(changed, files, folder / "bad.mp4", FAST)
     return folder / "bad.mp4"
 
 
@@ -87,5 +87,5 @@ def test_every_unfaithful_output_is_found(
 def test_another_size_and_rotation_are_found(tmp_path: Path) -> None:
     path = make_video(tmp_path / "in.mp4")
     turned = probe(str(path)).model_copy(update={"rotation": 90})
-    found = differences(turned, scan(turned), remake_video(path, tmp_path), 192, 128)
+    found = verify.find_differences(turned, scan(turned), remake_video(path, tmp_path), 192, 128)
     assert found == ["size is (96, 64), expected (192, 128)", "rotation is 0, expected 90"]

@@ -17,9 +17,9 @@ from PIL import Image
 from pipeline.cli.main import main
 from pipeline.media.pictures import stills
 from pipeline.media.pictures.transparent import load_alpha
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
-from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.encoder import choose_encoding
 from tests.pipeline.media.test_alpha import HEIGHT, WIDTH, disc, transparent
 
 ARGUMENTS = ("--scale", "2", "--engine", "bicubic", "--runner", "inline")
@@ -43,16 +43,16 @@ def run(source: Path, out: Path, *, status: int = 0) -> str:
 @pytest.mark.parametrize("deep", [False, True])
 def test_colours_are_not_multiplied_by_alpha(suffix: str, deep: bool, tmp_path: Path) -> None:
     pixels, source, out = rgba(deep), tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
-    stills.save(source, pixels[..., :3].copy(), pixels[..., 3].copy())
+    stills.save_picture(source, pixels[..., :3].copy(), pixels[..., 3].copy())
     if not deep:
         # what others write, and how others read ours
         assert np.array_equal(np.asarray(Image.open(source)), pixels)
         Image.fromarray(pixels).save(source)
-    (frame,) = read(probe(str(source)))
+    (frame,) = read_frames(probe(str(source)))
     assert np.array_equal(frame.rgb, pixels[..., :3])
     assert np.array_equal(frame.alpha, pixels[..., 3])
     run(source, out)
-    (made,) = read(probe(str(out)))
+    (made,) = read_frames(probe(str(out)))
     size = (2 * WIDTH, 2 * HEIGHT)
     assert np.array_equal(made.rgb, cv2.resize(frame.rgb, size, interpolation=cv2.INTER_CUBIC))
     assert np.array_equal(made.alpha, cv2.resize(frame.alpha, size, interpolation=cv2.INTER_CUBIC))
@@ -61,7 +61,7 @@ def test_colours_are_not_multiplied_by_alpha(suffix: str, deep: bool, tmp_path: 
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_tiff_says_that_its_fourth_channel_is_straight_alpha(deep: bool, tmp_path: Path) -> None:
     pixels = rgba(deep)
-    stills.save(tmp_path / "a.tif", pixels[..., :3].copy(), pixels[..., 3].copy())
+    stills.save_picture(tmp_path / "a.tif", pixels[..., :3].copy(), pixels[..., 3].copy())
     with Image.open(tmp_path / "a.tif") as image:
         assert image.tag_v2[338] == (2,)  # ExtraSamples of TIFF 6.0: unassociated
 
@@ -80,7 +80,7 @@ def test_alpha_is_turned_as_the_colours_are(deep: bool, orientation: int, tmp_pa
     chunk = len(body).to_bytes(4, "big") + b"eXIf" + body
     check = zlib.crc32(chunk[4:]).to_bytes(4, "big")
     turned.write_bytes(data[:33] + chunk + check + data[33:])
-    rgb = stills.load(str(turned))
+    rgb = stills.load_picture(str(turned))
     assert (rgb.shape[:2] == (WIDTH, HEIGHT)) == (orientation >= 5)
     assert np.array_equal(load_alpha(str(turned), rgb), rgb[..., 0])
 
@@ -89,7 +89,7 @@ def test_a_transparent_colour_of_deep_grey_is_read(tmp_path: Path) -> None:
     grey = np.full((HEIGHT, WIDTH), 40000, np.uint16)
     grey[:, : WIDTH // 2] = 1234
     Image.fromarray(grey).save(tmp_path / "g.png", transparency=1234)
-    (frame,) = read(probe(str(tmp_path / "g.png")))
+    (frame,) = read_frames(probe(str(tmp_path / "g.png")))
     assert frame.alpha is not None
     assert (frame.alpha[:, : WIDTH // 2] == 0).all()
     assert (frame.alpha[:, WIDTH // 2 :] == 65535).all()
@@ -98,10 +98,10 @@ def test_a_transparent_colour_of_deep_grey_is_read(tmp_path: Path) -> None:
 def test_one_transparent_picture_makes_a_folder_transparent(tmp_path: Path) -> None:
     folder, pixels = tmp_path / "in", rgba()
     folder.mkdir()
-    stills.save(folder / "0.png", pixels[..., :3].copy())
-    stills.save(folder / "1.png", pixels[..., :3].copy(), pixels[..., 3].copy())
+    stills.save_picture(folder / "0.png", pixels[..., :3].copy())
+    stills.save_picture(folder / "1.png", pixels[..., :3].copy(), pixels[..., 3].copy())
     assert "transparency is kept" in run(folder, tmp_path / "out")
-    first, second = read(probe(str(tmp_path / "out")))
+    first, second = read_frames(probe(str(tmp_path / "out")))
     assert first.alpha is not None
     assert second.alpha is not None
     assert (first.alpha == 255).all()
@@ -124,14 +124,14 @@ def test_a_picture_that_cannot_hold_it_is_refused_beforehand(
     suffix: str, deep: bool, alpha: bool, tmp_path: Path
 ) -> None:
     pixels, source = rgba(deep), tmp_path / "in.png"
-    stills.save(source, pixels[..., :3].copy(), pixels[..., 3].copy() if alpha else None)
+    stills.save_picture(source, pixels[..., :3].copy(), pixels[..., 3].copy() if alpha else None)
     said = run(source, tmp_path / f"out{suffix}", status=2)
     assert f"{suffix} cannot hold a picture of" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png"]
 
 
 def test_jpeg_is_said_to_lose(tmp_path: Path) -> None:
-    stills.save(tmp_path / "in.png", rgba()[..., :3].copy())
+    stills.save_picture(tmp_path / "in.png", rgba()[..., :3].copy())
     assert ".jpg loses a little" in run(tmp_path / "in.png", tmp_path / "out.jpg")
 
 
@@ -163,8 +163,8 @@ def test_pixels_that_are_not_square_keep_it_in_quicktime(tmp_path: Path) -> None
 
 def test_a_preset_asks_for_an_encoder_that_has_presets(tmp_path: Path) -> None:
     clip = probe(str(transparent(tmp_path / "in.webm", "libvpx-vp9", "yuva420p")))
-    assert default_encoding(clip).codec == "libvpx-vp9"
-    assert default_encoding(clip, preset="ultrafast").codec == "libx264"
+    assert choose_encoding(clip).codec == "libvpx-vp9"
+    assert choose_encoding(clip, preset="ultrafast").codec == "libx264"
 
 
 def test_numbered_pictures_with_alpha_are_read_again_quietly(
@@ -173,7 +173,7 @@ def test_numbered_pictures_with_alpha_are_read_again_quietly(
     source = transparent(tmp_path / "in.mkv", "ffv1", "bgra")
     run(source, tmp_path / "out/%03d.tif")
     assert "WARN" not in capfd.readouterr().err
-    (frame,) = read(probe(str(tmp_path / "out/001.tif")))
+    (frame,) = read_frames(probe(str(tmp_path / "out/001.tif")))
     assert frame.alpha is not None
     assert frame.alpha.min() == 0
 
@@ -196,7 +196,7 @@ def test_stills_that_were_numbered_anew_are_verified(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(3):
-        stills.save(folder / f"p{number}.png", rgba()[..., :3].copy())
+        stills.save_picture(folder / f"p{number}.png", rgba()[..., :3].copy())
     run(folder, tmp_path / "out/%03d.tif")
     verified = CliRunner().invoke(main, ["verify", str(folder), str(tmp_path / "out")])
     assert verified.exit_code == 0, verified.output

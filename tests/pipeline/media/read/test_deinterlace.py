@@ -15,10 +15,10 @@ import pipeline
 from pipeline.cli.main import main
 from pipeline.lightfield.intermediate import as_stills
 from pipeline.media.join.capabilities import container_notes
-from pipeline.media.read.detect_interlacing import progressive
-from pipeline.media.read.frames import FrameReader, read
+from pipeline.media.read.detect_interlacing import choose_deinterlacing
+from pipeline.media.read.frames import FrameReader, read_frames
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.encoder import default_encoding
+from pipeline.media.write.encoder import choose_encoding
 from pipeline.schema.clip import Clip
 from tests.support import DATA
 
@@ -65,7 +65,9 @@ def test_woven_frames_that_say_they_are_progressive_are_found(
     sandbox: bool, tmp_path: Path
 ) -> None:
     real = SAMPLES / "monster.mp4"
-    pictures = [frame.rgb[280:440, 200:440] for frame in islice(read(probe(str(real))), 10, 38)]
+    pictures = [
+        frame.rgb[280:440, 200:440] for frame in islice(read_frames(probe(str(real))), 10, 38)
+    ]
     woven = tmp_path / "woven.mp4"
     with av.open(str(woven), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
@@ -77,17 +79,17 @@ def test_woven_frames_that_say_they_are_progressive_are_found(
         container.mux(stream.encode())
     clip = probe(str(woven), sandbox=sandbox)
     assert not clip.interlaced
-    found = progressive(clip, "auto")
+    found = choose_deinterlacing(clip, "auto")
     assert found.deinterlace == "all"
-    assert progressive(clip, "off").deinterlace == "off"
-    (note,) = container_notes(found, tmp_path / "out.mp4", default_encoding(found))
+    assert choose_deinterlacing(clip, "off").deinterlace == "off"
+    (note,) = container_notes(found, tmp_path / "out.mp4", choose_encoding(found))
     assert "interlaced (it does not say so): bwdif" in note
 
 
 @pytest.mark.parametrize("name", ["big_buck_bunny_720p.mp4", "odd/sar_2x1.mp4"])
 def test_progressive_recordings_stay_as_they_are(name: str) -> None:
     # idet alone takes the second, a moving test pattern, for interlaced
-    assert progressive(probe(str(DATA / name)), "auto").deinterlace == "off"
+    assert choose_deinterlacing(probe(str(DATA / name)), "auto").deinterlace == "off"
 
 
 def rows_differ(picture: np.ndarray) -> float:
@@ -99,19 +101,19 @@ def rows_differ(picture: np.ndarray) -> float:
 def test_an_interlaced_recording_is_found(interlaced: Path) -> None:
     clip = probe(str(interlaced))
     assert clip.interlaced
-    assert progressive(clip, "auto").deinterlace == "flagged"
-    assert progressive(clip, "off").deinterlace == "off"
-    assert progressive(clip, "bwdif").deinterlace == "all"
+    assert choose_deinterlacing(clip, "auto").deinterlace == "flagged"
+    assert choose_deinterlacing(clip, "off").deinterlace == "off"
+    assert choose_deinterlacing(clip, "bwdif").deinterlace == "all"
     plain = clip.model_copy(update={"interlaced": False})
-    assert progressive(plain, "auto").deinterlace == "off"
+    assert choose_deinterlacing(plain, "auto").deinterlace == "off"
     pictures = as_stills(plain)
-    assert progressive(pictures, "bwdif") == pictures
+    assert choose_deinterlacing(pictures, "bwdif") == pictures
 
 
 def test_combs_go_and_every_frame_and_time_stays(interlaced: Path) -> None:
     woven = probe(str(interlaced))
-    clean = progressive(woven, "auto")
-    before, after = list(read(woven)), list(read(clean))
+    clean = choose_deinterlacing(woven, "auto")
+    before, after = list(read_frames(woven)), list(read_frames(clean))
     assert (
         [frame.pts for frame in after] == [frame.pts for frame in before] == list(scan(woven).pts)
     )
@@ -126,11 +128,11 @@ def test_combs_go_and_every_frame_and_time_stays(interlaced: Path) -> None:
 
 
 def test_a_part_has_the_bits_of_the_whole(interlaced: Path) -> None:
-    clip = progressive(probe(str(interlaced)), "auto")
-    whole = {frame.pts: frame.rgb for frame in read(clip)}
+    clip = choose_deinterlacing(probe(str(interlaced)), "auto")
+    whole = {frame.pts: frame.rgb for frame in read_frames(clip)}
     times = sorted(whole)
     for start in (3, 5, 11):
-        part = list(read(clip, times[start], times[start + 4]))
+        part = list(read_frames(clip, times[start], times[start + 4]))
         assert [frame.pts for frame in part] == times[start : start + 4]
         for frame in part:
             assert np.array_equal(frame.rgb, whole[frame.pts])
@@ -159,5 +161,5 @@ def test_a_run_says_what_it_did(interlaced: Path, tmp_path: Path) -> None:
     assert not clean.interlaced
     said, woven = run(interlaced, tmp_path / "woven.mkv", "--deinterlace", "off")
     assert "is enhanced as if it were not" in said
-    combs = [rows_differ(list(read(clip))[9].rgb) for clip in (clean, woven)]
+    combs = [rows_differ(list(read_frames(clip))[9].rgb) for clip in (clean, woven)]
     assert combs[0] < 0.4 * combs[1]

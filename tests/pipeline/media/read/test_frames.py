@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import MediaError, StageError
-from pipeline.media.container import give_memory_back
-from pipeline.media.read.frames import FrameReader, read
+from pipeline.media.container import release_memory
+from pipeline.media.read.frames import FrameReader, read_frames
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.clip import Clip
 from tests.support import DATA
@@ -40,7 +40,7 @@ def test_every_range_holds_the_frames_of_a_full_read(
 ) -> None:
     clip = probe(str(make_video(tmp_path / name, codec=codec, options=options)))
     pts = list(scan(clip).pts)
-    whole = {frame.pts: frame.rgb for frame in read(clip, expected=pts)}
+    whole = {frame.pts: frame.rgb for frame in read_frames(clip, expected=pts)}
     assert list(whole) == pts
     for number, time in enumerate(pts):
         # nearer to its own picture than to its neighbours': none is lost, doubled or swapped
@@ -49,7 +49,7 @@ def test_every_range_holds_the_frames_of_a_full_read(
     for start in range(0, 40, 7):
         wanted = pts[start : start + 5]
         end = pts[start + 5] if start + 5 < len(pts) else None
-        frames = list(read(clip, wanted[0], end, expected=wanted, threads=2))
+        frames = list(read_frames(clip, wanted[0], end, expected=wanted, threads=2))
         assert [frame.pts for frame in frames] == wanted
         for frame in frames:
             np.testing.assert_array_equal(frame.rgb, whole[frame.pts])
@@ -58,20 +58,20 @@ def test_every_range_holds_the_frames_of_a_full_read(
 def test_range_without_expectation_is_the_same(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "a.mp4", options=OPEN)))
     pts = list(scan(clip).pts)
-    assert [f.pts for f in read(clip, pts[11], pts[20])] == pts[11:20]
+    assert [f.pts for f in read_frames(clip, pts[11], pts[20])] == pts[11:20]
 
 
 def test_variable_rate_and_late_start_keep_their_times(tmp_path: Path) -> None:
     times = [900, 1000, 1003, 2500, 2600, 2777, 5000, 5001]
     base = Fraction(1, 1000)
     clip = probe(str(make_video(tmp_path / "a.mp4", pts=times, time_base=base)))
-    got = [f.pts * clip.time_base for f in read(clip, expected=scan(clip).pts)]
+    got = [f.pts * clip.time_base for f in read_frames(clip, expected=scan(clip).pts)]
     assert got == [time * base for time in times]
 
 
 def test_ten_bits_come_as_full_scale_uint16() -> None:
     clip = probe(str(DATA / "odd/h265_10bits.mp4"))
-    frame = next(read(clip))
+    frame = next(read_frames(clip))
     assert (frame.rgb.dtype, frame.rgb.shape) == (np.uint16, (200, 200, 3))
     assert frame.rgb.max() > 60000
 
@@ -101,19 +101,19 @@ def test_damaged_frame_stops_with_its_time(damaged: Clip) -> None:
     frames: list[int] = []
     says = rf"pts {pts[20]} \(0.800 s\).*--on-error conceal"
     with pytest.raises(StageError, match=says) as caught:
-        frames.extend(frame.pts for frame in read(damaged, expected=pts))
+        frames.extend(frame.pts for frame in read_frames(damaged, expected=pts))
     assert frames == pts[:20]
     assert "\n" not in str(caught.value)
 
 
 def test_damaged_frame_stops_even_when_nobody_counts(damaged: Clip) -> None:
     with pytest.raises(StageError, match="cannot be decoded"):
-        list(read(damaged))
+        list(read_frames(damaged))
 
 
 def test_damaged_frame_is_concealed_by_the_one_before(damaged: Clip) -> None:
     pts = list(scan(damaged).pts)
-    frames = list(read(damaged, expected=pts, on_error="conceal"))
+    frames = list(read_frames(damaged, expected=pts, on_error="conceal"))
     assert [frame.pts for frame in frames] == pts
     assert [frame.pts for frame in frames if frame.concealed] == [pts[20]]
     np.testing.assert_array_equal(frames[20].rgb, frames[19].rgb)
@@ -121,8 +121,8 @@ def test_damaged_frame_is_concealed_by_the_one_before(damaged: Clip) -> None:
 
 def test_concealment_at_the_start_of_a_segment_is_the_same(damaged: Clip) -> None:
     pts = list(scan(damaged).pts)
-    whole = list(read(damaged, expected=pts, on_error="conceal"))
-    part = list(read(damaged, pts[20], pts[23], expected=pts[20:23], on_error="conceal"))
+    whole = list(read_frames(damaged, expected=pts, on_error="conceal"))
+    part = list(read_frames(damaged, pts[20], pts[23], expected=pts[20:23], on_error="conceal"))
     assert [(f.pts, f.concealed) for f in part] == [(f.pts, f.concealed) for f in whole[20:23]]
     for frame, other in zip(part, whole[20:23], strict=True):
         np.testing.assert_array_equal(frame.rgb, other.rgb)
@@ -132,7 +132,7 @@ def test_concealment_at_the_end_and_at_the_start_of_the_file(tmp_path: Path) -> 
     path = make_video(tmp_path / "a.mp4", options={**CLOSED, "g": "1"})
     clip = probe(str(damage(damage(path, 39), 0)))
     pts = list(scan(clip).pts)
-    frames = list(read(clip, expected=pts, on_error="conceal"))
+    frames = list(read_frames(clip, expected=pts, on_error="conceal"))
     assert [frame.pts for frame in frames if frame.concealed] == [pts[0], pts[39]]
     np.testing.assert_array_equal(frames[0].rgb, frames[1].rgb)
 
@@ -144,7 +144,7 @@ def test_single_frames_in_any_order_are_those_of_a_full_read(
 ) -> None:
     clip = probe(str(make_video(tmp_path / name, options=OPEN)))
     pts = list(scan(clip).pts)
-    whole = {frame.pts: frame.rgb for frame in read(clip)}
+    whole = {frame.pts: frame.rgb for frame in read_frames(clip)}
     reader = FrameReader(clip, apart=apart)
     for number in (0, 3, 4, 30, 31, 12, 39, 0, 39):
         np.testing.assert_array_equal(reader.get(pts[number]), whole[pts[number]])
@@ -216,7 +216,7 @@ def test_memory_that_was_freed_goes_back_to_the_system() -> None:
     # the last one stays, and holds all below it
     for chunk in chunks[:-1]:
         libc.free(chunk)
-    give_memory_back()
+    release_memory()
     assert resident_mb() < full - 100
     libc.free(chunks[-1])
 
@@ -244,7 +244,7 @@ def test_stills_keep_their_depth_exactly(tmp_path: Path, suffix: str, dtype: typ
         cv2.imwrite(str(tmp_path / f"{number}.{suffix}"), rgb[..., ::-1])
     clip = probe(str(tmp_path))
     assert clip.bit_depth == np.iinfo(dtype).bits
-    frames = list(read(clip, 1, 3))
+    frames = list(read_frames(clip, 1, 3))
     assert [frame.pts for frame in frames] == [1, 2]
     for frame in frames:
         np.testing.assert_array_equal(frame.rgb, pictures[frame.pts])
@@ -260,7 +260,7 @@ def test_ppm_of_any_white_has_the_whole_range(tmp_path: Path, white: int, kind: 
     clip = probe(str(tmp_path / "000_000.ppm"))
     limit = 255 if kind == "u1" else 65535
     assert clip.bit_depth == (8 if limit == 255 else 16)
-    (frame,) = read(clip)
+    (frame,) = read_frames(clip)
     np.testing.assert_array_equal(frame.rgb, np.floor(raw * (limit / white) + 0.5))
 
 
@@ -268,10 +268,10 @@ def test_grey_and_transparent_stills_become_rgb(tmp_path: Path) -> None:
     grey = picture(0)[..., 0]
     cv2.imwrite(str(tmp_path / "a.png"), grey)
     np.testing.assert_array_equal(
-        next(read(probe(str(tmp_path / "a.png")))).rgb, np.stack([grey] * 3, -1)
+        next(read_frames(probe(str(tmp_path / "a.png")))).rgb, np.stack([grey] * 3, -1)
     )
     cv2.imwrite(str(tmp_path / "b.png"), np.dstack([picture(0), grey]))
-    assert next(read(probe(str(tmp_path / "b.png")))).rgb.shape == (64, 96, 3)
+    assert next(read_frames(probe(str(tmp_path / "b.png")))).rgb.shape == (64, 96, 3)
 
 
 def test_a_picture_changed_after_probing_is_named(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_picture_changed_after_probing_is_named(tmp_path: Path) -> None:
     clip = probe(str(tmp_path))
     cv2.imwrite(str(tmp_path / "a.png"), picture(0, 32, 32))
     with pytest.raises(StageError, match=r"a\.png is 32x32, expected 96x64"):
-        list(read(clip))
+        list(read_frames(clip))
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
@@ -287,12 +287,12 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     clip = probe(str(path))
     path.unlink()
     with pytest.raises(MediaError, match=r"a\.mp4 does not exist"):
-        list(read(clip))
+        list(read_frames(clip))
 
 
 def test_real_variable_rate_file_reads_in_rising_order() -> None:
     clip = probe(str(DATA / "odd/no_duration.webm"))
-    frames = list(read(clip, 1000, 2000))
+    frames = list(read_frames(clip, 1000, 2000))
     assert frames
     assert all(1000 <= frame.pts < 2000 for frame in frames)
     assert all(a.pts < b.pts for a, b in pairwise(frames))

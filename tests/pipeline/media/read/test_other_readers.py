@@ -13,7 +13,7 @@ import pytest
 
 from jobs.media.cases import Case
 from jobs.media.contract import check_case
-from pipeline.media.read.frames import read
+from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
 from tests.support.programs import needs
 
@@ -53,7 +53,7 @@ def test_opencv_sees_the_same_pictures(case: Case, tmp_path: Path) -> None:
     while (frame := capture.read())[0]:
         theirs.append(frame[1][..., ::-1])
     capture.release()
-    ours = [frame.rgb for frame in read(probe(str(out)))]
+    ours = [frame.rgb for frame in read_frames(probe(str(out)))]
     assert len(theirs) == len(ours)
     for a, b in zip(theirs, ours, strict=True):
         # OpenCV converts roughly, and every clip by BT.601

@@ -166,7 +166,7 @@ def test_stills_of_two_sizes_or_depths_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_times_are_read_from_names(name: str, seconds: float | None) -> None:
-    assert stills.name_seconds(name) == seconds
+    assert stills.parse_seconds(name) == seconds
 
 
 def test_times_are_read_from_exif(tmp_path: Path) -> None:

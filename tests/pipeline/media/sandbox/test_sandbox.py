@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.main import main
 from pipeline.errors import InputError, MediaError
-from pipeline.media.read.frames import FrameReader, read
+from pipeline.media.read.frames import FrameReader, read_frames
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.sandbox import parent
 from pipeline.media.sandbox.parent import Child
@@ -39,8 +39,8 @@ def test_a_recording_is_the_same_inside_and_outside(guarded: Clip) -> None:
     index = scan(clip)
     assert scan(guarded) == index
     for inside, outside in zip(
-        read(guarded, index.pts[2], index.pts[9]),
-        read(clip, index.pts[2], index.pts[9]),
+        read_frames(guarded, index.pts[2], index.pts[9]),
+        read_frames(clip, index.pts[2], index.pts[9]),
         strict=True,
     ):
         assert (inside.pts, inside.concealed) == (outside.pts, outside.concealed)
@@ -59,7 +59,7 @@ def test_deep_and_still_pictures_come_through(tmp_path: Path) -> None:
     deep = make_video(tmp_path / "deep.mkv", codec="ffv1", options={}, pix_fmt="yuv420p10le")
     for path in (deep, DATA / "kodak_21.jpg"):
         (inside, *_), (outside, *_) = (
-            list(read(probe(str(path), sandbox=on))) for on in (True, False)
+            list(read_frames(probe(str(path), sandbox=on))) for on in (True, False)
         )
         assert inside.rgb.dtype == outside.rgb.dtype
         np.testing.assert_array_equal(inside.rgb, outside.rgb)
@@ -102,19 +102,19 @@ def test_what_the_reader_refuses_is_refused_in_the_same_words(tmp_path: Path) ->
 def test_a_recording_that_needs_too_much_memory_is_refused(
     guarded: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(parent.GIGABYTES, "0.3")
+    monkeypatch.setenv(parent.GIGABYTES_VARIABLE, "0.3")
     with pytest.raises(MediaError, match=r"0\.3 GB.* try --sandbox off"):
-        next(read(guarded))
-    monkeypatch.setenv(parent.GIGABYTES, "much")
+        next(read_frames(guarded))
+    monkeypatch.setenv(parent.GIGABYTES_VARIABLE, "much")
     with pytest.raises(InputError, match="found PIPELINE_SANDBOX_GB=much, expected a number"):
-        next(read(guarded))
+        next(read_frames(guarded))
 
 
 def test_a_recording_that_hangs_the_decoder_is_refused(
     guarded: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(parent.SECONDS, "0.4")
-    reader = parent.Frames(guarded)
+    monkeypatch.setenv(parent.SECONDS_VARIABLE, "0.4")
+    reader = parent.ChildReader(guarded)
     # a decoder that never comes back, however fast or busy the machine is
     os.kill(reader._child._process.pid, signal.SIGSTOP)
     with pytest.raises(MediaError, match=r"busy for more than 0 s; .* try --sandbox off"):
@@ -123,7 +123,7 @@ def test_a_recording_that_hangs_the_decoder_is_refused(
 
 
 def test_a_recording_that_kills_the_decoder_is_refused(guarded: Clip) -> None:
-    reader = parent.Frames(guarded)
+    reader = parent.ChildReader(guarded)
     os.kill(reader._child._process.pid, signal.SIGSEGV)
     with pytest.raises(
         MediaError, match=r"ends the decoder \(signal 11\); expected an intact file"
@@ -143,7 +143,7 @@ def test_a_reader_that_is_left_ends_its_child(
         begin(self, *args, **kwargs)  # type: ignore[call-overload]
 
     monkeypatch.setattr(subprocess.Popen, "__init__", noted)
-    frames = read(guarded)
+    frames = read_frames(guarded)
     next(frames)
     frames.close()  # type: ignore[attr-defined]
     assert [child.returncode for child in started] == [-signal.SIGKILL]
@@ -160,7 +160,7 @@ def test_a_child_runs_nothing_but_what_reads_recordings() -> None:
 
 def test_a_picture_of_another_size_than_said_is_not_taken(guarded: Clip) -> None:
     wrong = guarded.model_copy(update={"width": guarded.width + 16})
-    reader = parent.Frames(guarded)
+    reader = parent.ChildReader(guarded)
     reader._child.ask(0)
     with pytest.raises(MediaError, match="answer nonsense"):
         reader._child.answer(wrong)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.media.read.probe import probe
-from pipeline.media.write.encoder import check_encoder, default_encoding, encoder_options
+from pipeline.media.write.encoder import check_encoder, choose_encoding, encoder_options
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.planning.plan import make_plan
 from pipeline.schema.encoding import QUALITIES, choose_crf, find_encoder
@@ -26,7 +26,7 @@ def test_less_quality_is_fewer_bytes(codec: str, tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mkv", pts=[0, 1, 2])))
     sizes = []
     for word in QUALITIES:
-        encoding = default_encoding(clip, codec=codec, quality=word)
+        encoding = choose_encoding(clip, codec=codec, quality=word)
         check_encoder(encoding, 192, 128)
         file = tmp_path / f"{word}.nut"
         with SegmentWriter(file, clip, encoding, 192, 128) as writer:
@@ -65,7 +65,7 @@ def _held(suffix: str) -> dict[str, Any]:
 
 def test_the_default_is_visually_lossless(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mkv", pts=[0])))
-    assert default_encoding(clip).crf == choose_crf("libx264", "visually-lossless")
+    assert choose_encoding(clip).crf == choose_crf("libx264", "visually-lossless")
 
 
 def test_names_that_people_know() -> None:
@@ -79,7 +79,7 @@ def test_prores_keeps_full_chroma_in_its_own_profile(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mkv", pts=[0])))
     options = [
         encoder_options(
-            default_encoding(clip, codec="prores_ks", pix_fmt=pix_fmt, quality="high")
+            choose_encoding(clip, codec="prores_ks", pix_fmt=pix_fmt, quality="high")
         ).get("profile")
         for pix_fmt in ("yuv422p10le", "yuv444p10le")
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import InputError, StageError
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.encoder import check_encoder, default_encoding
+from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD, SegmentWriter
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
@@ -92,7 +92,7 @@ def test_stills_are_kept_without_loss(tmp_path: Path) -> None:
         rgb = picture(0).astype(dtype) * dtype(factor)
         cv2.imwrite(str(tmp_path / "a.png"), rgb[..., ::-1])
         clip = probe(str(tmp_path / "a.png"))
-        encoding = default_encoding(clip)
+        encoding = choose_encoding(clip)
         check_encoder(encoding, WIDTH, HEIGHT)
         assert encoding.codec == "ffv1"
         with SegmentWriter(tmp_path / "a.nut", clip, encoding, WIDTH, HEIGHT) as writer:
@@ -105,19 +105,19 @@ def test_stills_are_kept_without_loss(tmp_path: Path) -> None:
 
 def test_default_encoding_keeps_depth_and_chroma(tmp_path: Path) -> None:
     clip = clip_of(tmp_path)
-    plain = default_encoding(clip)
+    plain = choose_encoding(clip)
     assert (plain.codec, plain.crf, plain.preset, plain.pix_fmt) == (
         "libx264", 16, "medium", "yuv420p"
     )  # fmt: skip
     assert plain.threads > 0
-    deep = default_encoding(probe(str(DATA / "odd/h265_10bits.mp4")))
+    deep = choose_encoding(probe(str(DATA / "odd/h265_10bits.mp4")))
     assert (deep.codec, deep.pix_fmt) == ("libx265", "yuv420p10le")
     full = clip.model_copy(update={"pix_fmt": "yuv444p"})
-    assert default_encoding(full).pix_fmt == "yuv444p"
-    prores = default_encoding(clip, codec="prores_ks")
+    assert choose_encoding(full).pix_fmt == "yuv444p"
+    prores = choose_encoding(clip, codec="prores_ks")
     assert (prores.crf, prores.preset, prores.pix_fmt) == (None, None, "yuv422p10le")
     check_encoder(prores, WIDTH, HEIGHT)
-    chosen = default_encoding(clip, crf=20, preset="fast", pix_fmt="yuv422p")
+    chosen = choose_encoding(clip, crf=20, preset="fast", pix_fmt="yuv422p")
     assert (chosen.crf, chosen.preset, chosen.pix_fmt) == (20, "fast", "yuv422p")
 
 
