@@ -18,7 +18,7 @@ keys = folder / "keys.mp4"
 output = folder / "large.mkv"
 report = folder / "report.html"
 
-# A test with a ground truth: a small clip, and every 15th frame of the original
+# Make a test with a ground truth: a small clip, and every 15th frame of the original
 degrade = [*PIPELINE, "degrade", ORIGINAL, "--force"]
 subprocess.run([*degrade, "--scale", "4", "-o", small], check=True)
 subprocess.run([*degrade, "--scale", "1", "--every", "15", "-o", keys], check=True)

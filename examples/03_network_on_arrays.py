@@ -1,4 +1,4 @@
-"""The network alone, on two pictures of a stereo rig: arrays, then tensors."""
+"""Use only the network on two pictures from a stereo rig, first as arrays, then as tensors."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@ mkdir -p "$out"
 # 1. Make a test with a ground truth
 pipeline degrade $original --scale 4 -o "$out/small.mp4" --force
 pipeline degrade $original --scale 1 --every 15 -o "$out/keys.mp4" --force
-# 2. See which key frame serves which frame; a dry run runs nothing
+# 2. See which key frame serves which frame, without running anything
 pipeline run "$out/small.mp4" --ref-stream "$out/keys.mp4" --end 0.3 -o "$out/large.mkv" --dry-run --force
-# 3. Run it; the original is for the report only
+# 3. Run it; only the report uses the original
 pipeline run "$out/small.mp4" --ref-stream "$out/keys.mp4" --end 0.3 -o "$out/large.mkv" --engine torch -q \
     --ground-truth $original --report "$out/report.html" --force
-# 4. Measure it, without the given key frames
+# 4. Measure the result, leaving out the key frames
 pipeline evaluate "$out/large.mkv" --ground-truth $original --plan "$out/large.plan.json"
 echo "look at $out/report.html"

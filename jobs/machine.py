@@ -1,4 +1,4 @@
-"""The description of the machine that goes into every result file."""
+"""Write result files, each with a description of the machine that produced it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def describe_machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(memory / 1e9, 1),
         "python": platform.python_version(),
-        # A borrowed machine may lack Ray, and a copy of the files has no git history
+        # A remote machine may lack Ray, and a copied checkout has no git history
         "versions": {name: found for name, found in versions.items() if found},
         "commit": _commit(),
     }

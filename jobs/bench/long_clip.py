@@ -1,8 +1,8 @@
 """Run one hour of tiny frames through the pipeline: `python -m jobs.bench.long_clip`.
 
-Prints the frames, the times that differ and the peak memory, beside those of a clip a tenth as
-long. It also measures the memory that ffmpeg needs to copy the same packets, because a container
-holds an index of all its frames; the program ffmpeg is required for that.
+Prints the number of frames, the number of wrong frame times and the peak memory, for this clip and
+for one a tenth as long. A container's index grows with its frames, so the job also measures how
+much memory the `ffmpeg` program needs to copy the same packets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jobs.media.contract import read_contents
 
 
 def main() -> int:
-    """Return 1 if a frame has another time or another number than in the input."""
+    """Run the benchmark; return 1 if the time or number of any frame differs from the input."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
-        parser.error("found no program ffmpeg, expected it on the PATH; install it")
+        parser.error("ffmpeg is not on the PATH; install it, then run this again")
 
     figures = [measure_clip(options.minutes * part) for part in (0.1, 1)]
     for figure in figures:
@@ -48,7 +48,7 @@ def measure_clip(minutes: float) -> dict[str, float]:
         source = write_clip(case, folder)
         out = folder / "out.mp4"
 
-        # A grey reference, written by a child so that this process stays small
+        # A child process writes the grey reference, so that this process stays small
         still = folder / "reference.png"
         width, height = case.width_height
         grey = (

@@ -1,9 +1,9 @@
-"""Measure the speed and memory of the pipeline, as ratios taken side by side in one run.
+"""Measure the speed and memory of the pipeline, as ratios measured side by side.
 
     python -m jobs.bench.pipeline [overhead] [end_to_end] [presets] [memory]
 
-`overhead` and `memory` need the program ffmpeg. Rates exclude the start-up time: each command runs
-on a short and on a long clip, and the rate is the difference in frames over that in seconds.
+`overhead` and `memory` need the `ffmpeg` program. Rates exclude the start-up time: each command
+runs on a short and on a long clip, and the rate is the extra frames divided by the extra seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLIP_720P = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
 PIPELINE = [sys.executable, "-m", "pipeline"]
 
-# A child's peak memory starts at that of the process that forked it, so fork from a small one
+# A forked child starts with its parent's peak memory, so fork from a small process
 RUN_AND_WEIGH = """
 import resource, subprocess, sys, time
 start = time.monotonic()
@@ -40,7 +40,7 @@ print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def time_command(command: list[str]) -> tuple[float, int]:
-    """Return the wall-clock seconds and the peak memory in kB of a command.
+    """Run a command, and return its wall-clock seconds and its peak memory in kB.
 
     Raises SystemExit if the command fails.
     """
@@ -68,13 +68,13 @@ def loop_clip(source: Path, times: int, out: Path) -> Path:
 
 
 def run_command(lr: Path, ref: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line of a run in one process."""
+    """Return the command line of a single-process run."""
     paths = [*PIPELINE, "run", str(lr), "--ref-stream", str(ref), "-o", str(out)]
     return [*paths, "--runner", "inline", "--quiet", "--force", *more]
 
 
 def measure_overhead(folder: Path) -> dict[str, Any]:
-    """Compare bicubic x2 of a 720p clip with the ffmpeg program at the same encoder settings."""
+    """Compare bicubic x2 upscaling of a 720p clip with `ffmpeg` at the same encoder settings."""
     import cv2
     import imageio.v3 as imageio
 
@@ -122,7 +122,8 @@ def measure_overhead(folder: Path) -> dict[str, Any]:
 def measure_end_to_end(folder: Path) -> dict[str, Any]:
     """Compare `fast` in the pipeline with a loop that decodes, infers and encodes in sequence.
 
-    Both take three turns and the median ratio counts, because a shared machine's speed drifts.
+    Both run three times in turn and the median ratio is reported, because the speed of a shared
+    machine drifts.
     """
     lr, ref = write_lr_and_key_frames(folder)
     count = count_frames(lr)
@@ -234,7 +235,7 @@ def measure_memory(folder: Path) -> dict[str, Any]:
     """Compare the peak memory on a clip and on one ten times as long, for bicubic and `fast`."""
     from pipeline.tools.degrade import degrade
 
-    # 720x480 is too slow for twenty seconds of `fast`, which gets the same clip at 360x240
+    # `fast` would take too long on twenty seconds of 720x480, so it gets the clip at 360x240
     lr, ref = write_lr_and_key_frames(folder)
     half = folder / "half.mp4"
     tiny = folder / "tiny.mp4"
@@ -270,16 +271,16 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Run the chosen parts, and keep the earlier results of the others."""
+    """Run the selected parts, and preserve the earlier results of the others."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default all")
     chosen = parser.parse_args().parts or list(PARTS)
     if unknown := [name for name in chosen if name not in PARTS]:
-        parser.error(f"found the part {unknown[0]!r}, expected one of {', '.join(PARTS)}")
+        parser.error(f"unknown part {unknown[0]!r}; expected one of {', '.join(PARTS)}")
     if {"overhead", "memory"} & set(chosen) and shutil.which("ffmpeg") is None:
-        parser.error("found no program ffmpeg, which `overhead` and `memory` need; install it")
+        parser.error("`overhead` and `memory` need ffmpeg, which is not on the PATH; install it")
 
     path = RESULTS / "bench_pipeline.json"
     result = json.loads(path.read_text()) if path.exists() else {}

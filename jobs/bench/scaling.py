@@ -2,10 +2,10 @@
 
     python -m jobs.bench.scaling
 
-The engine sleeps instead of computing. That leaves the cores to the pipeline itself, so a machine
-with two cores can show what eight GPUs would do. Every actor gets the same number of equal
-segments. The clock starts when all actors have loaded their engine and stops at the last commit,
-so the times to fill and to drain the pipeline count.
+The engine sleeps instead of computing. That leaves the cores to the pipeline itself, so a two-core
+machine can show how eight GPUs would scale. Every actor gets the same number of equal segments.
+The clock starts when all actors have loaded their engines and stops at the last commit, so it
+includes the time to fill and drain the pipeline.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ WORKERS = (1, 2, 8)
 
 
 class SleepingEngine(BicubicEngine):
-    """A bicubic engine that takes as long as a network for every frame, without using a core."""
+    """A bicubic engine that sleeps for as long as a network would compute."""
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         """Sleep, then return the bicubic result."""
@@ -56,11 +56,11 @@ class SleepingEngine(BicubicEngine):
 
 
 class SleepingActor(SegmentActor):
-    """An actor with a sleeping engine that waits until all others are ready, too."""
+    """An actor with a sleeping engine, which starts when all actors are ready."""
 
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
-        """Process a segment once the starting signal exists."""
+        """Wait for the start signal, then process a segment."""
         while not _start_signal(setup.folder).exists():
             time.sleep(0.01)
         return super().run(job, setup, task)
@@ -104,7 +104,7 @@ def make_settings(folder: Path, workers: int) -> RunSettings:
 
 
 def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
-    """Return the frames per second with `workers` actors of the connected cluster."""
+    """Return the frames per second with `workers` actors on the connected cluster."""
     plan = prepare_plan(make_settings(folder, workers), SilentReporter())
     sizes = [segment.frames for segment in plan.segments]
     assert sizes == [FRAMES_PER_SEGMENT] * (workers * SEGMENTS_PER_ACTOR)

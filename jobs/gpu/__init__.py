@@ -1,1 +1,1 @@
-"""Measurements of a machine with a GPU, in one command."""
+"""A command that measures the GPU of a machine."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 Case = dict[str, Any]
-# Multiplications and additions per frame, which are proportional to its pixels
+# Floating-point operations per frame; they scale with the number of pixels
 GFLOP_AT_320X512 = {"fast": 15.72, "paper": 374.0}
 
 
@@ -24,7 +24,7 @@ def print_line(**values: Any) -> None:
 
 
 def _try(attempt: Callable[[], None], /, **known: Any) -> None:
-    """Run `attempt`, and print a failure of any kind as a measurement with the fields `known`."""
+    """Run `attempt`; print any exception as a failed measurement with the fields `known`."""
     try:
         attempt()
     except Exception as error:
@@ -33,7 +33,7 @@ def _try(attempt: Callable[[], None], /, **known: Any) -> None:
 
 
 def measure_ceilings(case: Case) -> None:
-    """Print what the device is, and how fast it multiplies matrices and copies memory."""
+    """Print a description of the device, its matrix product rate and its copy rates."""
     import torch
 
     device = case["device"]
@@ -91,7 +91,7 @@ def _describe_gpu() -> None:
 
 
 def _time_call(work: Callable[[], Any], on_gpu: bool) -> float:
-    """Return the seconds of one call: the best mean of ten calls in three rounds."""
+    """Return the seconds per call: the fastest of three rounds of ten calls."""
     import torch
 
     def wait() -> None:
@@ -239,7 +239,7 @@ def try_rtx(case: Case) -> None:
 
 
 def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
-    """Write `source` `turns` times in a row, one turn every `seconds`, and return the file."""
+    """Write `source` `turns` times in a row, starting every `seconds`; return the file."""
     from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
     from pipeline.media.write.encoder import choose_encoding
@@ -269,7 +269,7 @@ def measure_pipeline(case: Case) -> None:
         clip = probe(str(lr))
         seconds = clip.duration_pts * clip.time_base
         sources = [_repeat_clip(path, turns, seconds) for path in (lr, ref)]
-        # For a few frames, choosing an engine would take longer than the run
+        # Measuring every engine would take longer than a run of a few frames
         more = ["--engine", "torch", "--end", "0.1"] if case["quick"] else ["--engine", "auto"]
         command = [*run_command(*sources, lr.with_name("out.mp4"), *more), "--json"]
         ended = subprocess.run(command, capture_output=True, text=True)
@@ -283,7 +283,7 @@ def measure_pipeline(case: Case) -> None:
     def compare_with_engine() -> None:
         with tempfile.TemporaryDirectory() as name:
             lr, ref = write_lr_and_key_frames(Path(name))
-            first = run(lr, ref, 1)  # also finds out which engine is the fastest
+            first = run(lr, ref, 1)  # warm-up, in which `auto` measures the engines
             short = run(lr, ref, 1)
             long = run(lr, ref, 1 if case["quick"] else 20)
 

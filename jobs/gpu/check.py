@@ -1,10 +1,10 @@
-"""Measure this machine's GPU in at most 8 minutes, without the network.
+"""Measure this machine's GPU in at most 8 minutes, without Internet access.
 
     python -m jobs.gpu.check [--out FILE.json]          writes jobs/results/gpu_check.json
-    python -m jobs.gpu.check --device cpu --quick       everything but CUDA, in a minute or two
+    python -m jobs.gpu.check --device cpu --quick       everything except CUDA, in a minute or two
 
-Each case runs in a child process that writes one line per measurement. A case that crashes, hangs
-or runs out of time is recorded as text and does not affect the others.
+Each case runs in a child process that writes one line per measurement. If a case
+crashes, hangs or runs out of time, the reason is recorded and the other cases still run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def case_name(case: Case) -> str:
 
 
 def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
-    """Run one case in a child for at most `seconds`; return its measurements and its failure."""
+    """Run one case in a child process for at most `seconds`; return its results and any failure."""
     if seconds < LEAST_SECONDS:
         return {"case": case_name(case), "lines": [], "failed": "skipped: no time left"}
 
@@ -92,7 +92,7 @@ def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
 
 
 def format_table(results: list[dict[str, Any]]) -> str:
-    """Return the speeds as a Markdown table, and all other lines and failures as a list."""
+    """Return the speeds as a Markdown table, followed by a list of all other lines and failures."""
     rows = [
         "| model | engine | output | batch | fps | ms per frame | of the matrix ceiling |",
         "|---|---|---|---|---|---|---|",
@@ -116,7 +116,7 @@ def format_table(results: list[dict[str, Any]]) -> str:
 
 
 def add_shares(results: list[dict[str, Any]]) -> None:
-    """Add `of_ceiling` to every speed: its share of the measured rate of matrix products."""
+    """Add `of_ceiling` to every speed: its share of the measured matrix product rate."""
     rates = [line for result in results for line in result["lines"] if "matrix_tflops" in line]
     ceilings = {line["precision"]: line["matrix_tflops"] for line in rates}
 
@@ -128,18 +128,23 @@ def add_shares(results: list[dict[str, Any]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, write the results as JSON and print them as a table."""
+    """Run all cases, write the results as JSON and print them as a table."""
     parser = argparse.ArgumentParser(
         prog="python -m jobs.gpu.check",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="use tiny pictures and few turns")
     parser.add_argument(
-        "--seconds", type=float, default=TOTAL_SECONDS, help="time for all cases (default 450)"
+        "--quick", action="store_true", help="use tiny pictures and few repetitions"
     )
-    parser.add_argument("--engines", default=",".join(ENGINES), help="names, separated by commas")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=TOTAL_SECONDS,
+        help="time limit for all cases (default 450)",
+    )
+    parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated names")
     parser.add_argument("--models", help="default fast,paper, or fast with --quick")
     parser.add_argument("--out", type=Path, default=RESULTS / "gpu_check.json", metavar="FILE")
     options = parser.parse_args(arguments)
@@ -165,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _weights(model: str, folder: Path) -> str:
-    """Return the name of the shipped weights, or a file of random ones if there are none.
+    """Return the name of the shipped weights, or a file of random weights if none are shipped.
 
     Speed does not depend on the weights.
     """

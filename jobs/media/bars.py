@@ -1,7 +1,7 @@
 """Draw and read test pictures that carry their frame number and colours of known code values.
 
-The upper half shows eight colour bars, the lower half the frame number in binary, with bars that
-are CELL pixels wide. The code values come from the equations of H.273 and not from the pipeline.
+The upper half shows eight colour bars, the lower half the frame number in binary; each bar is CELL
+pixels wide. The code values come from the equations in H.273, not from the pipeline's own code.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PictureFormat:
 def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.float64]:
     """Return the unrounded code values, Y'CbCr or RGB, of R'G'B' in 0..1; the last axis is 3.
 
-    H.273 equations 20.. (full range) and 26.. (limited).
+    Uses the equations of H.273, from 20 on (full range) and from 26 on (limited range).
     """
     most = 2**form.depth - 1
     if VideoFormat(form.pix_fmt).is_rgb:
@@ -74,7 +74,7 @@ def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.
 
 
 def draw_picture(number: int, form: PictureFormat) -> VideoFrame:
-    """Return frame `number`, from 0 to 255."""
+    """Return the picture of frame `number` (0 to 255)."""
     rgb = np.empty((form.height, form.width, 3))
     column = np.minimum(np.arange(form.width) // CELL, 7)
     rgb[: HEIGHT // 2] = COLOURS[column]
@@ -112,7 +112,7 @@ class Reading:
 
 
 def read_picture(frame: VideoFrame, scale: int = 1) -> Reading:
-    """Read a picture that was enlarged by `scale`; a grey one has only the first component."""
+    """Read a picture that was enlarged by `scale`; a grey picture has one component."""
     layers = _layers(frame)
     bits = _cells(layers[0], frame, scale, row=4.5)
     bars = np.stack([_cells(layer, frame, scale, row=1.5) for layer in layers], axis=-1)
@@ -139,7 +139,7 @@ def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
 def _cells(
     layer: NDArray[np.float64], frame: VideoFrame, scale: int, row: float
 ) -> NDArray[np.float64]:
-    """Return the means at the centres of the eight cells in row `row`, counted in cells."""
+    """Return the mean at the centre of each of the eight cells; `row` is their height in cells."""
     down = layer.shape[0] / frame.height
     across = layer.shape[1] / frame.width
     y = round(row * CELL * scale * down)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jobs.media.bars import HEIGHT, WIDTH
 
-# Container -> kind of pixels -> the encoder of its clips, always used without loss
+# Container -> pixel kind -> encoder of its clips, always lossless
 _CODECS = {
     "mp4": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "libx264rgb"},
     "mov": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "png"},
@@ -66,7 +66,7 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """Return the kind of the pixels, which decides on the encoder."""
+        """Return the pixel kind, which determines the encoder."""
         if self.pixels in ("gray", "rgb"):
             return self.pixels
         return "10" if "10" in self.pixels else "8"
@@ -117,7 +117,7 @@ VALUES: dict[str, tuple[object, ...]] = {
 
 
 def is_possible(case: Case) -> bool:
-    """Return whether such a recording can be made at all."""
+    """Return whether a recording with these properties can exist."""
     container = case.container
     codec = _CODECS[container].get(case.kind)
     if codec is None:
@@ -143,7 +143,7 @@ def is_possible(case: Case) -> bool:
 
 
 def cover_pairs(count: int, seed: int = 1) -> list[Case]:
-    """Return `count` different possible cases that cover the pairs of values quickly."""
+    """Return `count` distinct possible cases, drawn to cover every pair of values early on."""
     random = np.random.default_rng(seed)
     seen: set[tuple[object, ...]] = set()
     chosen: dict[Case, None] = {}
@@ -161,7 +161,7 @@ def cover_pairs(count: int, seed: int = 1) -> list[Case]:
 
 
 def _plain_cases() -> Iterator[Case]:
-    """Yield a plain recording for every container, whose faults are easy to trace."""
+    """Yield a plain recording for each container, in which faults are easy to trace."""
     for container in _CODECS:
         groups = "intra" if container == "avi" else "b-frames"
         yield Case(container=container, groups=groups, audio=1)

@@ -58,13 +58,13 @@ def choose_times(case: Case) -> tuple[Fraction, list[int]]:
         milli = Fraction(1, 1000) / base
         steps = [int(_STEPS_MS[i % len(_STEPS_MS)] * milli) for i in range(case.frames)]
 
-    # The clock of a transport stream cannot start at 0, or the dts of B-frames would be negative
+    # A transport stream must start after 0, or the dts of its B-frames would be negative
     first = {"zero": 0, "positive": 12 * one, "edit list": -3 * one}[case.start]
     return base, list(accumulate(steps, initial=first))
 
 
 def write_clip(case: Case, folder: Path) -> Path:
-    """Encode the case's recording to `folder/in.<container>`, without loss."""
+    """Encode the case's recording losslessly to `folder/in.<container>`."""
     path = folder / f"in.{case.container}"
     base, pts = choose_times(case)
     with av.open(str(path), "w", container_options=_container_options(case, base)) as container:
@@ -142,7 +142,7 @@ def _encoder_options(case: Case) -> dict[str, str]:
     keyint = 1 if case.groups == "intra" else 5
     b_frames = 0 if case.groups == "intra" else 2
     if case.frames < 4:
-        b_frames = 0  # with fewer frames than its delay, x265 writes a dts after the pts
+        b_frames = 0  # in a clip shorter than its delay, x265 writes a dts after the pts
 
     if case.codec in ("libx264", "libx264rgb"):
         options["x264-params"] = (
@@ -190,7 +190,7 @@ def _encode_tone(stream: Any, first: Fraction, end: Fraction) -> list[Any]:
 
 
 def _add_extra(container: OutputContainer, case: Case) -> Any:
-    """Add the stream of `case.extra`; return a function from the start time to its packets."""
+    """Add the stream of `case.extra`; return a function that maps the start time to its packets."""
     codecs = {
         "text": {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"},
         "bitmap": {"mp4": "dvd_subtitle", "mkv": "hdmv_pgs_subtitle", "ts": "dvb_subtitle"},

@@ -27,7 +27,7 @@ _LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> code values by which a colour bar ma
 
 @dataclass
 class Result:
-    """The result of a case. Without faults or a refusal, everything was preserved or noted."""
+    """The result of a case; without faults or a refusal, everything was preserved or noted."""
 
     case: Case
     faults: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Result:
 
     @property
     def outcome(self) -> str:
-        """Return kept, noted (a note says what was lost), refused or FAULT."""
+        """Return `kept`, `noted` (a note lists the loss), `refused` or `FAULT`."""
         if self.faults:
             return "FAULT"
         if self.refusal:
@@ -119,7 +119,7 @@ def _near_lossless(case: Case) -> dict[str, Any]:
 
 
 def read_contents(path: Path, scale: int = 1) -> Contents:
-    """Read a file of bars."""
+    """Read a recording of colour bars that was enlarged by `scale`."""
     with av.open(str(path)) as file:
         videos = [s for s in file.streams.video if not s.disposition & _ART]
         video = videos[0]
@@ -183,7 +183,7 @@ def _language(stream: Any) -> str:
 
 
 def _is_made_by_muxer(stream: Any) -> bool:
-    """Return whether a muxer makes the stream from metadata: timecode or titles of chapters."""
+    """Return whether the muxer generated the stream from metadata (timecode or chapter titles)."""
     return "timecode" in stream.metadata or getattr(stream, "name", "") == "bin_data"
 
 
@@ -237,7 +237,7 @@ def compare_contents(source: Contents, made: Contents, notes: tuple[str, ...]) -
         faults.append(f"{len(made.times)} frames, expected {len(source.times)}")
     if off:
         faults.append(f"{len(off)} times differ, the first is {off[0][1]}, expected {off[0][0]}")
-    # Readers guess the last duration in a transport stream, and not all alike
+    # Transport streams store no durations, and readers guess the last one differently
     guess = 2 * source.half_tick if source.half_tick == Fraction(1, 180000) else 0
     if abs(source.end - made.end) > 2 * slack + guess:
         faults.append(f"it ends at {made.end} s, expected {source.end} s")

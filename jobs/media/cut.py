@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 
-CONTAINERS = ("mp4", "matroska", "mpegts", "flv", "mov", "nut")  # FFmpeg's names of muxers
+CONTAINERS = ("mp4", "matroska", "mpegts", "flv", "mov", "nut")  # FFmpeg's muxer names
 LEAST_FRAMES = 3
 MOST_FRAMES = 8
-PIXELS = 800_000  # of all frames of a beginning, unless that would be less than LEAST_FRAMES
+PIXELS = 800_000  # limit for all copied frames together, unless that is less than LEAST_FRAMES
 LARGEST_FRAME = 1_000_000  # pixels; larger frames would take seconds to enhance
 
 

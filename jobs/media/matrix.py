@@ -1,6 +1,6 @@
 """Run the matrix of media cases and print the result of each: `python -m jobs.media.matrix`.
 
-With `--odd FOLDER`, the odd files of other projects in that folder come first.
+`--odd FOLDER` first checks the odd files of other projects in that folder.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ from jobs.media.odd import check_folder
 
 
 def main() -> int:
-    """Return 1 if a case has a fault."""
+    """Run the cases and print their results; return 1 if any case has a fault."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=320, help="number of cases (default 320)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the cases (default 1)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="run cases whose name has TEXT")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the cases (default 1)")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="run only cases with TEXT in the name"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to FILE as JSON")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save faulty cases there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="save the recordings of faulty cases to FOLDER"
+    )
     parser.add_argument("--odd", type=Path, metavar="FOLDER", help="check these odd files first")
     options = parser.parse_args()
 

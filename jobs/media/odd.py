@@ -16,8 +16,8 @@ from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.verify import verify_output
 
-# Name -> the expected refusal, or "" for a file that is enhanced as a whole. The files belong to
-# the collection in tests/data/SOURCES.md; the small ones are in the repository.
+# Name -> the expected refusal, or "" if the whole file can be enhanced. The files come from the
+# collection in tests/data/SOURCES.md; the repository contains the small ones.
 EXPECTED = {
     "cursed-vfr.mp4": "",
     "edts.mp4": "",
@@ -35,7 +35,7 @@ class OddResult(NamedTuple):
 
     name: str
     outcome: str
-    """One of same, refused and FAULT."""
+    """Either `same`, `refused` or `FAULT`."""
     detail: str
     notes: tuple[str, ...]
 
@@ -43,7 +43,7 @@ class OddResult(NamedTuple):
 def check_file(path: Path, *, end: float | None = None) -> OddResult:
     """Enhance one file with `--engine bicubic --scale 2`, and compare the output with it.
 
-    With `end`, in seconds, only its beginning is enhanced and nothing is compared.
+    If `end` (in seconds) is set, enhance only the part before it and compare nothing.
     """
     expected = EXPECTED.get(path.name, "")
     with tempfile.TemporaryDirectory() as scratch:
@@ -93,13 +93,13 @@ def _write_reference(path: Path, folder: Path) -> Path:
 
 
 def check_folder(folder: Path) -> Iterator[OddResult]:
-    """Yield the result of every file of EXPECTED that is in `folder`.
+    """Yield the result of every file in `folder` that EXPECTED lists.
 
-    Raises SystemExit if there is none.
+    Raises SystemExit if there are none.
     """
     paths = [path for path in sorted(folder.iterdir()) if path.name in EXPECTED]
     if not paths:
         raise SystemExit(
-            f"found none of the odd files in {folder}, expected some of those in jobs/media/odd.py"
+            f"{folder} has none of the odd files; expected some of those in jobs/media/odd.py"
         )
     yield from map(check_file, paths)

@@ -1,9 +1,9 @@
-"""Try all kinds of sound and subtitles in every container: `python -m jobs.media.sound_matrix`.
+"""Test all kinds of sound and subtitles in every container: `python -m jobs.media.sound_matrix`.
 
-The program ffmpeg writes half a second of video and one other stream to each container that can
-hold it. `--engine bicubic` then enhances the whole and a part of it into each output container. A
-stream passes if ffmpeg and ffprobe find its times, samples and texts unchanged, or if a note says
-that it is lost.
+The `ffmpeg` program writes half a second of video and one other stream to each container that can
+hold them. The bicubic engine then enhances the whole recording and a part of it into each output
+container. A stream passes if ffmpeg and ffprobe find its times, samples and text unchanged, or if a
+note says that it was lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from jobs.machine import describe_machine
 
-# Input container -> its video encoder
+# Input container -> video encoder
 PICTURES = {
     "mp4": "libx264", "mov": "libx264", "mkv": "libx264", "webm": "libvpx-vp9", "avi": "mpeg4",
     "ts": "libx264", "flv": "libx264", "mpg": "mpeg2video", "asf": "mpeg4", "ogv": "libtheora",
@@ -35,9 +35,9 @@ SOUNDS = (
 )  # fmt: skip
 TEXTS = ("srt", "ass", "mov_text", "webvtt")
 OUTPUTS = {"mkv": "libx264", "mp4": "libx264", "mov": "libx264", "webm": "libvpx-vp9"}
-PART_SECONDS = (0.12, 0.37)  # from the first frame: starts and ends within packets
+PART_SECONDS = (0.12, 0.37)  # start and end after the first frame, both in the middle of a packet
 ROUNDING_SECONDS = 0.0011  # Matroska counts milliseconds
-EDGE_BYTES = 2 * 4096  # of samples that may be missing or added at either end: 85 ms
+EDGE_BYTES = 2 * 4096  # tolerance at either end, 85 ms of samples
 _SUBTITLES = "1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:00:00,400 --> 00:00:00,450\nyou\n"
 
 
@@ -46,16 +46,18 @@ class Outcome(NamedTuple):
 
     name: str
     outcome: str
-    """One of kept, lost (and noted) and FAULT."""
+    """Either `kept`, `lost` (with a note) or `FAULT`."""
     detail: str
 
 
 def main() -> int:
-    """Return 1 if a stream is neither kept nor noted as lost."""
+    """Run the combinations; return 1 if a stream is neither preserved nor noted as lost."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="run cases whose name has TEXT")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="run only cases with TEXT in the name"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts to FILE")
     options = parser.parse_args()
 
@@ -129,7 +131,7 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
         **window,
     )
     try:
-        # The pipeline compares the packets itself, so a part needs no further check
+        # The run itself compares the packets, so a part needs no further check
         notes = run(settings).notes
     except PipelineError as error:
         return "FAULT", str(error)
@@ -141,28 +143,28 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
 
 
 def _find_fault(source: Path, out: Path) -> str:
-    """Return how the other stream of an output differs for ffmpeg and ffprobe, or ""."""
+    """Return how the sound or subtitle of an output differs from that of its source, or ""."""
     times = _packet_times(source)
     found = _packet_times(out)
     if len(times) != len(found):
         return f"{len(found)} packets of {len(times)}"
     late = max(abs(a - b) for a, b in zip(times, found, strict=True))
     if late > ROUNDING_SECONDS:
-        return f"a packet comes {late:.4f} s from where it was"
+        return f"the time of a packet is {late:.4f} s off"
 
     if texts := _decode(source, "0:s"):
-        return "" if _decode(out, "0:s") == texts else "other texts"
+        return "" if _decode(out, "0:s") == texts else "the subtitles differ"
     if _sound_codec(source) != _sound_codec(out):
-        # In MP4, FFmpeg reads MP2 as MP3, and before version 6 does not know PCM of 24 bits. The
-        # pipeline itself has already found the packets equal.
+        # FFmpeg reads MP2 in MP4 as MP3, and versions before 6 do not recognise 24-bit PCM there.
+        # The run has already verified that the packets are equal.
         return ""
 
     samples = _decode(source, "0:a")
     heard = _decode(out, "0:a")
-    # Other containers play the samples that an edit list of MP4 hides at both ends
+    # Other containers also play the samples that an MP4 edit list hides at both ends
     core = samples[EDGE_BYTES:-EDGE_BYTES]
     same = core and core in heard and abs(len(heard) - len(samples)) < 2 * EDGE_BYTES
-    return "" if same else "other samples"
+    return "" if same else "the samples differ"
 
 
 def _sound_codec(path: Path) -> str:
@@ -174,7 +176,7 @@ def _packet_times(path: Path) -> list[float]:
     """Return the times in seconds of the packets of all streams except the first."""
     options = ["-show_entries", "packet=stream_index,pts_time", "-of", "csv=p=0"]
     rows = [line.split(",")[:2] for line in _ask_ffprobe(path, options).split()]
-    # MP4 fills the gaps between texts with empty ones, which have no time
+    # MP4 fills the gaps between subtitles with empty ones, which have no time
     return sorted(float(time) for index, time in rows if index != "0" and time != "N/A")
 
 
@@ -184,7 +186,7 @@ def _ask_ffprobe(path: Path, options: list[str]) -> str:
 
 
 def _decode(path: Path, streams: str) -> bytes:
-    """Return the streams as FFmpeg decodes them: texts as SRT, else raw samples or pictures."""
+    """Return the streams decoded by FFmpeg: subtitles as SRT, sound and video as raw data."""
     form = {"0:s": ["-f", "srt"], "0:a": ["-f", "s16le"], "0:v": ["-f", "rawvideo"]}[streams]
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", streams, *form, "-"]
     ended = call(command, capture_output=True)

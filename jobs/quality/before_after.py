@@ -1,8 +1,8 @@
-"""The picture at the top of the README, made from the files that `pipeline demo` writes.
+"""Make the picture at the top of the README from the files that `pipeline demo` writes.
 
     python -m jobs.quality.before_after demo-output docs/images/before-after.jpg
 
-It shows two details of a frame half-way between two key frames, where the reference is farthest.
+The picture shows two details of a frame half-way between two key frames, which is the hardest case.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read_frame(path: Path, number: int) -> Picture:
     for index, frame in enumerate(read_frames(probe(str(path)))):
         if index == number:
             return np.asarray(frame.rgb, dtype=np.uint8)
-    raise SystemExit(f"found no frame {number} in {path}; run `pipeline demo` again")
+    raise SystemExit(f"{path} has no frame {number}; run `pipeline demo` again")
 
 
 def make_column(frame: Picture, heading: str) -> Picture:
@@ -53,7 +53,7 @@ def make_column(frame: Picture, heading: str) -> Picture:
 
 
 def make_picture(demo: Path) -> Picture:
-    """Return plain up-sampling, the result and the original beside each other."""
+    """Return plain up-sampling, the result and the original side by side."""
     columns = [
         make_column(read_frame(demo / "bicubic.mp4", FRAME), "plain up-sampling (bicubic)"),
         make_column(read_frame(demo / "auto.mp4", FRAME), "this project"),
@@ -66,7 +66,7 @@ def make_picture(demo: Path) -> Picture:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("demo", type=Path, help="folder that `pipeline demo` wrote")
-    parser.add_argument("output", type=Path, help="JPEG picture")
+    parser.add_argument("output", type=Path, help="JPEG file to write")
     args = parser.parse_args()
 
     bgr = np.ascontiguousarray(make_picture(args.demo)[:, :, ::-1])

@@ -3,7 +3,7 @@
     python -m jobs.quality.clips monster.mp4 flower.mp4
 
 Each clip is downscaled, then enhanced three times: from its own key frames, from the key frames of
-the next clip (which must do no harm) and by bicubic upscaling. No mean includes the key frames.
+the next clip (which must do no harm) and by bicubic upscaling. The means exclude the key frames.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
 
 
 def measure_made(result: Path, truth: Path, given: frozenset[int]) -> list[FrameQuality]:
-    """Return the quality of all frames except the given ones."""
+    """Return the quality of all frames except the key frames, whose numbers are `given`."""
     return list(measure_frames(str(result), str(truth), skip=given))
 
 
 def compare_frames(
     name: str, frames: list[FrameQuality], base: list[FrameQuality]
 ) -> dict[str, Any]:
-    """Return the means, and the mean and the worst gain over the frames of `base`, in dB."""
+    """Return the means of `frames`, and their mean and smallest gain over `base` in dB."""
     gains = [a.psnr - b.psnr for a, b in zip(frames, base, strict=True)]
     means = summarise_frames(frames)
 

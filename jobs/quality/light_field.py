@@ -2,9 +2,9 @@
 
     python -m jobs.quality.light_field DATA/lightfields/lytro_stegosaurus
 
-The central 8 x 8 views are downscaled (x8, antialiased bicubic). They are then enhanced by bicubic
-upscaling, from the HR view (0, 0), and from (0, 0) and (7, 7), as the nearer of the two and fused.
-No mean includes the given views.
+The central 8 x 8 views are downscaled (x8, antialiased bicubic). They are then enhanced
+in four ways: by bicubic upscaling, from the HR view (0, 0), from the nearer of (0, 0) and (7, 7),
+and from both of these fused. The means exclude the HR views.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings, RunSettings
 
 TABLE_VIEWS = ((1, 1), (3, 3), (7, 7))  # the views that the tables of the papers list
-# Name -> engine, number of HR views, number of HR views that serve each view
+# Name -> engine, number of HR views, number of HR views fused for each view
 CASES = {
     "bicubic": ("bicubic", 1, 1),
     "reference (0,0)": ("torch", 1, 1),
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("scene", type=Path, help="light field of HR views")
     parser.add_argument("--scale", type=int, default=8, choices=(2, 4, 8))
     parser.add_argument("--grid", type=int, nargs=2, default=(8, 8), metavar=("ROWS", "COLS"))
-    parser.add_argument("--consistent", action="store_true", help="measure the second pass, too")
+    parser.add_argument("--consistent", action="store_true", help="also measure the second pass")
     parser.add_argument("--name", default="light_field", help="write jobs/results/NAME.json")
     arguments = parser.parse_args()
 

@@ -5,8 +5,8 @@
 A local cluster of three raylets enhances one clip again and again. Every run kills something with
 SIGKILL: an actor while it decodes or infers, just before or just after it commits; a whole raylet;
 or the driver while it plans, waits for segments or publishes, after which it is started again. The
-output must have the same bits as the undisturbed one and every frame of the input exactly once. No
-process may be left over, and no file beside the output, in the cache or among the temporary files.
+output must have the same bits as the undisturbed one and every frame of the input exactly once. A
+run must leave behind no process, and no file beside the output, in the cache or in TMPDIR.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CLIP = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 EVENTS = ("decode", "infer", "before commit", "after commit", "raylet", "driver")
 PHASES = ("planning", "segments", "publishing")  # of a driver's run
 OBJECT_STORE_BYTES = 80 * 2**20  # of each node
-MARK = "PIPELINE_CHAOS_MARK"  # set for the cluster and its descendants, to a random value
+MARK = "PIPELINE_CHAOS_MARK"  # set for the cluster's processes, to a random value
 # Ray's own processes, which live as long as the cluster
 SERVICES = re.compile(
     r"/raylet/raylet|gcs_server|ray::IDLE|ray::\w+Agent|default_worker\.py|dashboard|log_monitor|"
@@ -52,7 +52,7 @@ class Outcome:
     event: str
     seed: int
     struck: bool
-    """Whether an actor was killed and the driver noted it, or the driver was killed."""
+    """Whether an actor was killed and the driver reported it, or the driver was killed."""
     moment: str
     """The moment of the kill, as chosen by the seed."""
     was_complete: bool
@@ -60,25 +60,25 @@ class Outcome:
     exit_status: int
     same_bits: bool
     lost: int
-    """Number of frames of the input that the output lacks."""
+    """Number of input frames missing from the output."""
     doubled: int
-    """Number of frames that the output repeats or that the input does not have."""
+    """Number of output frames that are repeated or not in the input."""
     left: tuple[str, ...]
-    """Files and processes left over."""
+    """Files and processes left behind."""
     seconds: float
     said: str = ""
-    """The last line of a run that failed."""
+    """Last line on stderr of a run that failed."""
 
     @property
     def good(self) -> bool:
-        """Whether the run kept all promises."""
+        """Whether the run finished with the same bits, and lost and left behind nothing."""
         failed = self.exit_status and not self.was_complete
         return self.same_bits and not (failed or self.lost or self.doubled or self.left)
 
 
 @contextlib.contextmanager
 def start_cluster(folder: Path) -> Iterator[Any]:
-    """Start a head without CPUs and two nodes of two CPUs, and stop them after the block."""
+    """Start a head without CPUs and two nodes with two CPUs each; stop them after the block."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -117,14 +117,14 @@ class Chaos:
         self.before = self.list_files()
 
     def run_undisturbed(self) -> Path:
-        """Run in a single process, which must produce the same bits, and return the output."""
+        """Run undisturbed in a single process, and return the output, which all runs must match."""
         output = self.folder / "expected.mkv"
         command = [sys.executable, "-m", "pipeline", *self.arguments, "-o", str(output)]
         subprocess.run([*command, "--runner", "inline", "-q"], check=True, capture_output=True)
         return output
 
     def run(self, event: str, seed: int) -> Outcome:
-        """Run once, with `event` at a moment chosen by `seed`."""
+        """Run once, and cause `event` at a moment drawn from `seed`."""
         chance = random.Random(seed)
         run_folder = self.folder / f"run{seed}"
         run_folder.mkdir()
@@ -182,7 +182,7 @@ class Chaos:
     ) -> str:
         """Kill a node and its processes while segments are in progress; return the moment.
 
-        Another node replaces it.
+        A new node replaces it.
         """
         from pipeline.ledger.run_folder import run_folder_of
 
@@ -239,7 +239,7 @@ class Chaos:
         return moment
 
     def find_leftovers(self, run_folder: Path) -> tuple[str, ...]:
-        """Return the files and processes that are left over after 30 seconds at most."""
+        """Wait up to 30 seconds, and return the files and processes that are still there."""
         deadline = time.monotonic() + 30
         while True:
             files = {path.name for path in run_folder.iterdir()} - {"out.mkv", "out.plan.json"}
@@ -250,7 +250,7 @@ class Chaos:
             time.sleep(0.2)
 
     def list_files(self) -> set[str]:
-        """Return the paths in the cache and among the temporary files."""
+        """Return the paths in the cache and in TMPDIR."""
         places = (self.folder / "tmp", self.folder / "cache")
         return {str(p.relative_to(self.folder)) for place in places for p in place.rglob("*")}
 
@@ -311,7 +311,7 @@ def write_pair(folder: Path) -> tuple[Path, Path]:
 
 
 def main() -> None:
-    """Run and write jobs/results/chaos.json; exit with status 1 if any promise was broken."""
+    """Run the test and write jobs/results/chaos.json; exit with status 1 if any run failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

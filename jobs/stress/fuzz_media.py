@@ -1,11 +1,11 @@
 """Feed damaged recordings to the reader: `python -m jobs.stress.fuzz_media --seconds 60 --seed 1`.
 
 A child process with limits on memory and time probes, scans and decodes every input. With --runs it
-enhances the first frames of a recording instead, which are their own reference; the undamaged
-recordings come first. An input passes if it yields frames, a verified output, or one of the
-pipeline's own errors and no output. A crash, a hang, any other exception or an output that differs
-is a failure, and --keep saves its file. With --trace, strace records the files that are opened; one
-that is neither the input nor a library is a failure, too.
+enhances the first frames of each recording instead, with the recording as its own reference, and
+starts with the undamaged recordings. An input passes if it yields frames or a verified output, or
+if one of the pipeline's own errors refuses it without leaving an output. A crash, a hang, any other
+exception or an output that differs is a failure, and --keep saves the input. With --trace, strace
+records the opened files; opening one that is neither the input nor a library is also a failure.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from jobs.media.cut import cut_beginnings
 
 SAMPLES = Path(__file__).parents[2] / "tests" / "data"
 SECONDS_PER_INPUT = 60.0
-MEMORY_BYTES = 4 << 30  # address space of a child
-FRAMES = 5  # decoded per input, at most
+MEMORY_BYTES = 4 << 30  # address space of the child process
+FRAMES = 5  # maximum number decoded per input
 SCRATCH = "fuzz-"  # prefix of the temporary folders
 INPUTS_PER_SEED = 1_000_000
 _HOSTILE_NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
@@ -84,7 +84,7 @@ def damage_sample(seed: int, originals: list[bytes]) -> bytes:
 
 
 def read_file(path: str) -> str:
-    """Read a file as a run would, and return the result in words.
+    """Read a file as a run would, and return a description of the result.
 
     Any exception other than PipelineError is a bug in the pipeline.
     """
@@ -111,7 +111,7 @@ def read_file(path: str) -> str:
 
 
 def enhance_file(path: str) -> str:
-    """Enhance a file from itself with the bicubic engine, and return the result as `read_file`."""
+    """Enhance a file with itself as the reference; return a description as `read_file` does."""
     from pipeline.errors import PipelineError
     from pipeline.media.join.verify import find_differences
     from pipeline.media.read.probe import probe, scan
@@ -144,7 +144,7 @@ def enhance_file(path: str) -> str:
 
 
 def serve_as_child(act: Callable[[str], str]) -> None:
-    """Answer each path on stdin with a line of JSON on stdout."""
+    """Read paths from stdin and write each result to stdout, one line of JSON each."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
@@ -160,7 +160,7 @@ def serve_as_child(act: Callable[[str], str]) -> None:
 
 
 class Child:
-    """A process that reads files and is restarted after a file has killed it."""
+    """A child process that reads files and is restarted after a crash or a hang."""
 
     def __init__(self, scratch: str, *, runs: bool = False, trace: Path | None = None) -> None:
         self._environment = {**os.environ, "TMPDIR": scratch}
@@ -175,8 +175,8 @@ class Child:
         if trace is not None:
             self._command = [*trace_command(trace), *self._command]
 
-    def ask(self, path: Path) -> str:
-        """Return the child's answer for a file, or `CRASH status` or `HANG` if the child ended."""
+    def read(self, path: Path) -> str:
+        """Return the child's result for a file, or `CRASH status` or `HANG` if it gave none."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command,
@@ -209,7 +209,7 @@ class Child:
 
 
 def trace_command(trace: Path) -> list[str]:
-    """Return the start of a command line that records the opened files in `trace`."""
+    """Return the strace command that records the files a program opens in `trace`."""
     options = ["-f", "-A", "-qq", "--seccomp-bpf", "-s", "4096"]
     return ["strace", *options, "-e", "trace=open,openat,openat2,connect", "-o", str(trace)]
 
@@ -245,7 +245,7 @@ def fuzz(
     runs: bool = False,
     trace: Path | None = None,
 ) -> Iterator[tuple[int, str]]:
-    """Yield the number and the result of each input, until `seconds` or `count` is used up."""
+    """Yield the number and result of each input, for at most `seconds` and `count` inputs."""
     originals = [path.read_bytes() for path in list_samples()]
     if runs:  # whole recordings would take seconds each
         originals = [data for path in list_samples() for data in cut_beginnings(path)]
@@ -264,7 +264,7 @@ def fuzz(
                 intact = runs and index < len(originals)
                 data = originals[index] if intact else damage_sample(number, originals)
                 path.write_bytes(data)
-                answer = reader.ask(path)
+                answer = reader.read(path)
                 if intact and "differs from the input" in answer:
                     answer = f"DIFFERS {answer}"
                 if answer.split()[0].isupper() and keep is not None:
@@ -275,17 +275,19 @@ def fuzz(
 
 
 def main() -> int:
-    """Return 1 if an input caused a failure."""
+    """Feed the inputs and print the failures; return 1 if there were any."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=60, help="time for all (default 60)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the damage (default 1)")
-    parser.add_argument("--count", type=int, default=1 << 40, help="number of inputs at most")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save failing inputs there")
-    parser.add_argument("--runs", action="store_true", help="enhance the inputs, not only read")
+    parser.add_argument("--seconds", type=float, default=60, help="total time (default 60)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the damage (default 1)")
+    parser.add_argument("--count", type=int, default=1 << 40, help="maximum number of inputs")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save failing inputs to FOLDER")
     parser.add_argument(
-        "--trace", type=Path, metavar="FILE", help="record opened files there; needs strace"
+        "--runs", action="store_true", help="enhance the inputs instead of only reading them"
+    )
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="record opened files in FILE; needs strace"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts to FILE")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)

@@ -2,7 +2,7 @@
 
     python -m jobs.stress.simulate [--workers 1000] [--segments 100000]
 
-The time is simulated, the scheduler is the real one. Workers have three speeds. A segment takes its
+Time is simulated; the scheduler is the real one. Workers have three speeds. A segment takes its
 cost divided by its worker's speed, times a random factor; one in a thousand takes ten times as
 long. With deaths, 1 % of the workers die per minute and each is replaced after a minute. With a
 restart, the driver starts again half-way and knows only which segments are committed. The lower
@@ -22,7 +22,7 @@ from jobs.machine import write_result
 from pipeline.execution.cluster.scheduler import Policy, Scheduler, Task
 
 KINDS = {"H100": 1.0, "L40S": 0.5, "L4": 0.25}  # relative speeds
-SECONDS_PER_COST = 6.0  # that an H100 takes for a segment of cost 1
+SECONDS_PER_COST = 6.0  # of an H100 for a segment of cost 1
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Outcome:
     events: int
     cpu_ms_per_event: float
     slowest_event_ms: float
-    """CPU time of the slowest event: a restart, if there is one, which adds all open segments."""
+    """CPU time of the slowest event; a restart is slow because it adds all open segments."""
 
     @property
     def over(self) -> float:
@@ -160,7 +160,7 @@ class Simulation:
     def handle_event(self, now: float, kind: str, worker: str, task: Task | None) -> None:
         """Handle one event, let the scheduler decide, and measure the CPU time of both.
 
-        A "join" carries the kind of the new worker in place of a job's name.
+        In a "join" event, the first field of `task` is the kind of the new worker.
         """
         if kind == "end" and self.ends.get((worker, task)) != now:  # type: ignore[arg-type]
             return  # the worker has died, or the driver was restarted
@@ -230,7 +230,7 @@ class Simulation:
         self.push_event(now + self.random.expovariate(self.death_rate()), "death", "")
 
     def restart_driver(self, now: float) -> None:
-        """Replace the scheduler. Its workers die with the old driver and rejoin at once."""
+        """Replace the scheduler; the workers stop with the old driver and join again at once."""
         self.scheduler = Scheduler(self.policy)
         for worker in list(self.queues):
             self.stop_worker(now, worker)
@@ -244,8 +244,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--workers", type=int, default=1000, help="default 1000")
-    parser.add_argument("--segments", type=int, default=100_000, help="default 100000")
+    parser.add_argument(
+        "--workers", type=int, default=1000, help="number of workers (default 1000)"
+    )
+    parser.add_argument(
+        "--segments", type=int, default=100_000, help="number of segments (default 100000)"
+    )
     options = parser.parse_args()
 
     calm = World(workers=options.workers, segments=options.segments)

@@ -19,7 +19,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 
 class Browser:
-    """A Chromium for one page, with the requests and the complaints of that page."""
+    """A Chromium for one page, which records the page's requests, console messages and errors."""
 
     def __init__(self, chromium: sync_api.Browser, address: str) -> None:
         self.chromium = chromium
@@ -28,7 +28,7 @@ class Browser:
         self.complaints: list[str] = []
 
     def page(self, width: int = 1400, height: int = 1000, *, script: bool = True) -> sync_api.Page:
-        """Return the page, opened from disk."""
+        """Open the page from disk and return it."""
         page = self.chromium.new_page(
             viewport={"width": width, "height": height},
             java_script_enabled=script,
@@ -60,7 +60,7 @@ def start_chromium() -> Iterator[sync_api.Browser]:
 
 @contextmanager
 def open_quietly(started: sync_api.Browser, file: Path) -> Iterator[Browser]:
-    """Show `file`, then check that it fetched nothing else and left the console empty."""
+    """Show `file`; after the block, check that it loaded nothing else and logged nothing."""
     browser = Browser(started, file.as_uri())
     yield browser
     assert browser.complaints == []

@@ -1,4 +1,4 @@
-"""Small recordings that the tests encode, with every oddity that a container can have."""
+"""Small recordings that tests encode, with all the features that a container can have."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def make_video(
     extras: bool = False,
     cover: bool = False,
 ) -> Path:
-    """Encode `picture`s at `pts` (default 40); `colour` = matrix, range, primaries, transfer.
+    """Encode one picture at each of `pts` (default 0 to 39).
+
+    `colour` is the matrix, range, primaries and transfer, as FFmpeg numbers them.
 
     `extras` adds two audio tracks, a subtitle, two chapters and, in Matroska, an attachment.
     """
@@ -168,7 +170,7 @@ def read_seconds(path: Path) -> list[Fraction]:
 
 
 def remake_video(path: Path, folder: Path, *, name: str | None = None, length: int = 15) -> Path:
-    """Write a file as segments of its own size, and return the joined output."""
+    """Encode a file again in segments at its own size, and return the joined output."""
     clip = probe(str(path))
     encoding = FAST
     if clip.bit_depth > 8 or clip.width > 500:
@@ -180,5 +182,5 @@ def remake_video(path: Path, folder: Path, *, name: str | None = None, length: i
 
 
 def find_differences(clip: Clip, out: Path) -> list[str]:
-    """Return the differences between a clip and the output at its own size."""
+    """Return the differences between a clip and its output at the same size."""
     return verify.find_differences(clip, scan(clip), out, clip.width, clip.height)

@@ -1,6 +1,6 @@
 """A fake of the module `tensorrt` 10.x and 11.x, which tests copy onto sys.path.
 
-It offers only the names of its version and logs its calls. Its plans contain the ONNX graph, which
+It has only the names of its version and logs every call. Its plans contain the ONNX graph, which
 onnxruntime runs on the tensor addresses. Three environment variables control it: FAKE_TENSORRT (the
 version), FAKE_TENSORRT_CALLS (the log file) and FAKE_TENSORRT_DOES (the fault).
 """

@@ -40,10 +40,10 @@ def find_free_port() -> int:
 
 @contextmanager
 def start_head(*, growing: bool = False) -> Iterator[Head]:
-    """Start a head with three CPUs, or one without any whose autoscaler adds nodes on demand."""
+    """Start a head with three CPUs or, if `growing`, one with none and an autoscaler."""
     port = find_free_port()
     gcs_port = find_free_port()
-    # The folder holds sockets, whose paths may have 107 characters at most
+    # The folder holds sockets, whose paths can have at most 107 characters
     with tempfile.TemporaryDirectory(prefix="rj-", ignore_cleanup_errors=True) as folder:
         env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
             "HOME": folder,

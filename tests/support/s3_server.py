@@ -1,4 +1,4 @@
-"""A server of the S3 protocol, moto, behind a proxy that can inject faults."""
+"""An S3 server (moto) behind a proxy that can inject faults."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def write_folder(
 
 
 def read_views(path: Path, **settings: object) -> dict[tuple[int, int, int], np.ndarray]:
-    """Return (row, column, moment) -> picture for every view of a light field."""
+    """Return a dict from (row, column, moment) to picture, with every view of a light field."""
     clip = open_light_field(path, GridSettings(**settings))
     assert clip is not None
 

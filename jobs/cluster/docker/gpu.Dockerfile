@@ -1,5 +1,5 @@
 # docker build -f jobs/cluster/docker/gpu.Dockerfile -t crossnetpp-pipeline:gpu .
-# The driver is the host's. Engines are built on the node that runs them and stored in /cache.
+# The GPU driver comes from the host. Each node builds its own engines and stores them in /cache.
 FROM nvidia/cuda:12.8.1-cudnn-runtime-ubuntu22.04
 
 RUN apt-get update \

@@ -1,4 +1,4 @@
-"""Cluster files: they match their schemas and the needs of this project."""
+"""The cluster files match their schemas and fit this project."""
 
 from __future__ import annotations
 
@@ -179,6 +179,6 @@ def test_the_dashboard_queries_existing_metrics() -> None:
     text = " ".join(target["expr"] for panel in panels for target in panel["targets"])
     short = {name.removeprefix("pipeline_") for name in (*ACTOR, *DRIVER, *GAUGES)}
     assert all(name in text for name in short)
-    asked = set(re.findall(r"ray_pipeline_([a-z_]+)", text)) - {""}
-    assert {name.removesuffix("_total") for name in asked} <= short
+    queried = set(re.findall(r"ray_pipeline_([a-z_]+)", text)) - {""}
+    assert {name.removesuffix("_total") for name in queried} <= short
     assert len({panel["id"] for panel in panels}) == len(panels)

@@ -1,4 +1,4 @@
-"""The matrix of sound: streams that are kept sound the same, lost ones are noted."""
+"""The sound matrix: preserved streams sound the same, and lost ones are noted."""
 
 from __future__ import annotations
 

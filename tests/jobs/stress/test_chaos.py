@@ -1,4 +1,4 @@
-"""A few of the runs of `python -m jobs.stress.chaos`: processes are killed, the bits stay."""
+"""A few runs of `python -m jobs.stress.chaos`: killing processes does not change the output."""
 
 from __future__ import annotations
 

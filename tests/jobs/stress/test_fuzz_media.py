@@ -1,4 +1,4 @@
-"""The fuzzer: it notices what a reader opens besides its input, and starts with whole files."""
+"""The fuzzer notices any file that a reader opens besides its input, and starts undamaged."""
 
 from __future__ import annotations
 
