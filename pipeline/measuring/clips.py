@@ -1,4 +1,4 @@
-"""Compare a result with its ground truth, frame by frame, matched by presentation time."""
+"""Measures a result against its ground truth, frame by frame, matched by presentation time."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from pipeline.schema.clip import Clip, LightField, Model, Stills, VideoClip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
 
-TOLERANCE = Fraction(1, 1000)
-"""Seconds by which times may differ: Matroska rounds them to milliseconds."""
+TOLERANCE = Fraction(1, 1000)  # seconds: Matroska rounds times to milliseconds
 
 
 class WorstFrame(Model):
     """The frame with the lowest PSNR."""
 
     frame: int
-    """Its number in the result, from 0."""
+    """Number of the frame in the result, from 0."""
     psnr: float
 
 
@@ -44,7 +43,7 @@ class Evaluation(Model):
     ssim_y: float
     worst: WorstFrame
     vmaf: float | None = None
-    """0 to 100; only where it was asked for."""
+    """Mean VMAF, 0 to 100; None unless --vmaf is set."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,10 @@ class FrameQuality:
 
 
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
-    """Return what tells when a frame is: pictures beside a video have times of their own."""
+    """Return a function that maps a frame to its time in seconds.
+
+    Stills that belong to a video have times of their own.
+    """
     if isinstance(clip, Stills) and clip.times and isinstance(other, VideoClip):
         times = clip.times
         return lambda frame: Fraction(times[frame.pts])
@@ -69,7 +71,7 @@ def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
 
 @dataclass(frozen=True)
 class FramePair:
-    """A frame of the result and its ground truth, H x W x 3 of 8 or 16 bits each."""
+    """A frame of the result and its ground truth, uint8 or uint16 H x W x 3 RGB each."""
 
     frame: int
     pts: int
@@ -78,10 +80,10 @@ class FramePair:
 
 
 def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
-    """Yield each frame of `sr` with the frame of `ground_truth` of its time.
+    """Yield each frame of `sr` with the frame of `ground_truth` at the same time.
 
-    A result of a part of the ground truth (--start, --end) is compared with that part. Raises
-    PairingError when sizes differ or a frame of the result has no partner.
+    A result that covers a part of the ground truth (--start, --end) is compared with that part.
+    Raises PairingError if sizes differ or a frame of the result has no partner.
     """
     check_comparable(Path(sr), "an evaluation")
     result, truth = probe(sr), probe(ground_truth)
@@ -89,19 +91,21 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
         raise PairingError(
             f"found a result of {result.width}x{result.height} and a ground truth of "
             f"{truth.width}x{truth.height}, expected the same size; "
-            "give the original the input was made from"
+            "pass the original of the input"
         )
-    at_result, at_truth = _clock(result, truth), _clock(truth, result)
+
+    result_time = _clock(result, truth)
+    truth_time = _clock(truth, result)
     partners = read_frames(truth)
     partner = next(partners, None)
     for number, frame in enumerate(read_frames(result)):
-        at = at_result(frame)
-        while partner is not None and at_truth(partner) < at - TOLERANCE:
+        at = result_time(frame)
+        while partner is not None and truth_time(partner) < at - TOLERANCE:
             partner = next(partners, None)
-        if partner is None or at_truth(partner) > at + TOLERANCE:
+        if partner is None or truth_time(partner) > at + TOLERANCE:
             raise PairingError(
                 f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
-                f"frame of {sr}; give the original with the same time stamps"
+                f"frame of {sr}; pass the original with the same timestamps"
             )
         yield FramePair(number, frame.pts, frame.rgb, partner.rgb)
 
@@ -109,12 +113,11 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
 def measure_frames(
     sr: str, ground_truth: str, *, skip: frozenset[int] = frozenset()
 ) -> Iterator[FrameQuality]:
-    """Yield the quality of each frame of `sr`, except those whose number is in `skip`.
+    """Yield the quality of each frame of `sr` whose number is not in `skip`.
 
-    Raises PairingError as `pairs` does.
+    Raises PairingError as `read_pairs` does.
     """
-    # torch is imported only where pictures are measured, so that --help stays fast
-    from crossnetpp.metrics import measure_quality
+    from crossnetpp.metrics import measure_quality  # imports torch
 
     for pair in read_pairs(sr, ground_truth):
         if pair.frame not in skip:
@@ -127,8 +130,8 @@ def measure_vmaf(
 ) -> float:
     """Return the mean VMAF of the frames of `sr` that are not in `skip`.
 
-    All of them are measured, as it looks at motion. Raises InputError where nothing can measure it,
-    PairingError as `pairs` does.
+    VMAF includes motion, so all frames are measured. Raises InputError without a program that
+    measures VMAF, and PairingError as `read_pairs` does.
     """
     from pipeline.measuring import vmaf
 
@@ -143,11 +146,11 @@ def measure_vmaf(
 
 
 def summarise_frames(frames: list[FrameQuality]) -> Evaluation:
-    """Return means and the worst frame; raise PairingError for an empty list."""
+    """Return the means and the worst frame; raises PairingError for an empty list."""
     if not frames:
         raise PairingError(
             "found no frame to compare, expected at least one; "
-            "compare without --plan, or give a longer result"
+            "leave --plan out, or pass a longer result"
         )
     worst = min(frames, key=lambda f: f.psnr)
     return Evaluation(
@@ -168,13 +171,13 @@ def evaluate(
 
 
 def evaluate_light_field(
-    views: LightField, ground_truth: str, plan: Plan | None, asked: GridSettings
+    views: LightField, ground_truth: str, plan: Plan | None, grid_settings: GridSettings
 ) -> LightFieldQuality:
     """Return the quality of a light field against the one at `ground_truth`.
 
-    Given views are those of the plan, or else of the sidecar.
+    The plan, or else the sidecar, names the given views, which the means leave out.
     """
-    truth = open_light_field(ground_truth, asked)
+    truth = open_light_field(ground_truth, grid_settings)
     if truth is None:
         raise PairingError(
             f"found no light field in {ground_truth}, expected the one {views.path} was made from"

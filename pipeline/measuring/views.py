@@ -1,8 +1,8 @@
-"""Quality of an enhanced light field: view by view, by distance to the reference, and consistency.
+"""Measures enhanced light fields: by view, by distance to the reference, and their consistency.
 
-Views that were given are left out of all means. Consistency is measured in two ways: PSNR of
-epipolar pictures (row and y fixed: column over x, and the other way round), and how much a view
-differs from its neighbour warped onto it by the ground truth's own flow.
+All means leave out the given views. Consistency has two measures: the PSNR of epipolar pictures
+(column over x for fixed row and y, and row over y), and the difference of a view from its neighbour
+warped onto it by the flow of the ground truth.
 """
 
 from __future__ import annotations
@@ -21,21 +21,19 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import match_deeper
 from pipeline.schema.clip import Grid, LightField, Model
 
+# row and column -> grid steps to the reference, None for a given view
 Places = Mapping[tuple[int, int], float | None]
-"""Row and column -> grid steps to the reference; None = given."""
-NEIGHBOURS = 16
-"""Pairs of neighbouring views compared for the warping error, spread over the grid."""
-AGREE = 0.5
-"""Pixels by which flow there and back may miss, where views are compared."""
+NEIGHBOURS = 16  # pairs of neighbouring views for the warping error, spread over the grid
+FLOW_TOLERANCE = 0.5  # pixels between the start and the end of the flow there and back
 
 
 class ViewQuality(Model):
-    """Means over the moments of one view: PSNR in dB over RGB, SSIM with data range 1."""
+    """Means over the moments of one view: PSNR in dB, SSIM with data range 1."""
 
     row: int
     col: int
     steps: float | None
-    """Distance to its reference, None where it is not known."""
+    """Distance to the reference in grid steps, or None if unknown."""
     psnr: float
     ssim: float
     psnr_y: float
@@ -43,7 +41,7 @@ class ViewQuality(Model):
 
 
 class DistanceQuality(Model):
-    """Mean over the views at about the same distance from their reference."""
+    """Mean over the views at the same distance, rounded, from their reference."""
 
     steps: float
     views: int
@@ -51,7 +49,7 @@ class DistanceQuality(Model):
 
 
 class LightFieldQuality(Model):
-    """The fields of `evaluate --json` for light fields; means leave given views out."""
+    """The fields of `evaluate --json` for light fields; means leave out the given views."""
 
     frames: int
     psnr: float
@@ -66,10 +64,10 @@ class LightFieldQuality(Model):
     warp_error: float | None
     """Mean absolute difference (0..255) of neighbouring views warped onto each other."""
     warp_error_truth: float | None
-    """The same of the ground truth: what flow and noise make alone."""
+    """The same for the ground truth: the share of flow and noise."""
     flicker: float | None
-    """Largest step (0..255) of a colour's mean error from a view to the next one: what is seen of
-    a sweep through the views, given ones included."""
+    """Largest change (0..255) of a channel's mean error between neighbouring views, given ones
+    included: the flicker of a sweep through the views."""
     views: tuple[ViewQuality, ...]
 
 
@@ -89,7 +87,7 @@ class _Pair:
             raise PairingError(
                 f"found a result of {self.result.width}x{self.result.height} and a ground truth "
                 f"of {self.truth.width}x{self.truth.height}, expected the same size; "
-                "give the original the input was made from"
+                "pass the original of the input"
             )
         for view in result.views:
             there = truth.at(view.row, view.col)
@@ -97,7 +95,7 @@ class _Pair:
                 raise PairingError(
                     f"found no view ({view.row}, {view.col}) of {view.frames} frames in "
                     f"{self.truth.path}, expected all of {self.result.path}; "
-                    "give the original, cropped alike (--crop-grid)"
+                    "pass the original, cropped in the same way (--crop-grid)"
                 )
 
 
@@ -111,8 +109,8 @@ def evaluate_views(
 ) -> LightFieldQuality:
     """Return the quality of the light field `result` against `truth`.
 
-    `skipped` are rows, columns and moments of further frames that count in no mean.
-    Raises PairingError where sizes differ, or a view or frame has no partner.
+    `skipped` are row, column and moment of further frames that no mean includes.
+    Raises PairingError if sizes differ, or if a view or frame has no partner.
     """
     pair = _Pair(result, truth)
     pair.check()
@@ -120,10 +118,8 @@ def evaluate_views(
     given = tuple(place for place, steps in places.items() if steps is None)
     views = tuple(_measure_views(pair, places, frozenset(given), skipped))
     if not views:
-        raise PairingError(
-            "found no view to compare, expected one that was not given; compare without --plan"
-        )
-    epi, warp, warp_truth = _consistency(pair, given) if consistency else (None, None, None)
+        raise PairingError("found given views only, expected one to compare; leave --plan out")
+    epi, warp, warp_truth = _measure_consistency(pair, given) if consistency else (None, None, None)
     return LightFieldQuality(
         frames=sum(
             (v.row, v.col, moment) not in skipped
@@ -137,11 +133,11 @@ def evaluate_views(
         ssim_y=_mean(views, "ssim_y"),
         worst=min(views, key=lambda view: view.psnr),
         given=given,
-        by_distance=_by_distance(views),
+        by_distance=_group_by_distance(views),
         epi_psnr=epi,
         warp_error=warp,
         warp_error_truth=warp_truth,
-        flicker=_flicker(pair) if consistency else None,
+        flicker=_measure_flicker(pair) if consistency else None,
         views=views,
     )
 
@@ -192,7 +188,7 @@ def _measure_views(
         truths.close()
 
 
-def _by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality, ...]:
+def _group_by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality, ...]:
     near: dict[float, list[float]] = {}
     for view in views:
         if view.steps is not None:
@@ -203,10 +199,10 @@ def _by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality, ...]:
     )
 
 
-def _consistency(
+def _measure_consistency(
     pair: _Pair, given: tuple[tuple[int, int], ...]
 ) -> tuple[float | None, float | None, float | None]:
-    """Return EPI PSNR, and the warping errors of result and truth, at the first moment."""
+    """Return the EPI PSNR, and the warping errors of result and truth, of the first moment."""
     grid, _ = pair.grids()
     epis: list[float] = []
     for along in ("row", "col"):
@@ -214,8 +210,10 @@ def _consistency(
             line = [v for v in grid.views if getattr(v, along) == place]
             line = [v for v in line if (v.row, v.col) not in given]
             if len(line) > 1:
-                epis += _epi_psnr(pair, [(v.row, v.col) for v in line], vertical=along == "col")
-    errors = [_warp_errors(pair, a, b) for a, b in _neighbours(grid)]
+                epis += _measure_epi_psnr(
+                    pair, [(v.row, v.col) for v in line], vertical=along == "col"
+                )
+    errors = [_measure_warp_errors(pair, a, b) for a, b in _choose_neighbours(grid)]
     if not errors:
         return (round(float(np.mean(epis)), 4) if epis else None), None, None
     result, truth = np.mean(np.asarray(errors), axis=0)
@@ -223,10 +221,10 @@ def _consistency(
     return mean, round(float(result), 4), round(float(truth), 4)
 
 
-def _stacks(
+def _read_views(
     pair: _Pair, places: list[tuple[int, int]]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield each place's view of result and truth, H x W x 3, 0..255."""
+    """Yield the views of result and truth at each place, H x W x 3, 0..255."""
     readers = ViewReader(pair.result), ViewReader(pair.truth)
     try:
         for row, col in places:
@@ -241,22 +239,22 @@ def _stacks(
             reader.close()
 
 
-def _epi_psnr(pair: _Pair, places: list[tuple[int, int]], *, vertical: bool) -> list[float]:
-    """Return the PSNR of every epipolar picture of a line of views, one for each y (or x)."""
+def _measure_epi_psnr(pair: _Pair, places: list[tuple[int, int]], *, vertical: bool) -> list[float]:
+    """Return the PSNR of each epipolar picture of a line of views, one for every y (or x)."""
     axis = 0 if vertical else 1
     total: Any = 0.0
-    for result, truth in _stacks(pair, places):
+    for result, truth in _read_views(pair, places):
         total = total + ((result - truth) ** 2).mean(axis=(axis, 2))
     error = np.maximum(np.asarray(total) / len(places), 1e-3)
     return [float(value) for value in 10 * np.log10(255**2 / error)]
 
 
-def _flicker(pair: _Pair) -> float | None:
+def _measure_flicker(pair: _Pair) -> float | None:
     grid, _ = pair.grids()
     places = [(view.row, view.col) for view in grid.views]
     means = {
         place: (result - truth).mean(axis=(0, 1))
-        for place, (result, truth) in zip(places, _stacks(pair, places), strict=True)
+        for place, (result, truth) in zip(places, _read_views(pair, places), strict=True)
     }
     steps = [
         float(np.abs(means[place] - means[beside]).max())
@@ -267,7 +265,7 @@ def _flicker(pair: _Pair) -> float | None:
     return round(max(steps), 4) if steps else None
 
 
-def _neighbours(grid: Grid) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _choose_neighbours(grid: Grid) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     pairs = []
     for view in grid.views:
         for row, col in ((view.row, view.col + 1), (view.row + 1, view.col)):
@@ -278,11 +276,14 @@ def _neighbours(grid: Grid) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     return [pairs[i] for i in np.unique(np.linspace(0, len(pairs) - 1, NEIGHBOURS).astype(int))]
 
 
-def _warp_errors(
+def _measure_warp_errors(
     pair: _Pair, first: tuple[int, int], second: tuple[int, int]
 ) -> tuple[float, float]:
-    """Return the mean absolute difference of two neighbours, by the truth's flow, both ways."""
-    (result_a, truth_a), (result_b, truth_b) = _stacks(pair, [first, second])
+    """Return the warping errors of result and truth between two neighbours, 0..255.
+
+    Both are warped by the flow of the truth.
+    """
+    (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
     planes = [grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]
     opencv: Any = cv2
     dis = opencv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -291,18 +292,18 @@ def _warp_errors(
     height, width = planes[0].shape
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     at = grid + there
-    closes = np.linalg.norm(_sampled(back, at) + there, axis=2) < AGREE
+    closes = np.linalg.norm(_sample(back, at) + there, axis=2) < FLOW_TOLERANCE
     inside = ((at >= 0) & (at <= [width - 1, height - 1])).all(axis=2) & closes
     if not inside.any():
         return 0.0, 0.0
     errors = [
-        float(np.abs(_sampled(b, at) - a)[inside].mean())
+        float(np.abs(_sample(b, at) - a)[inside].mean())
         for a, b in ((result_a, result_b), (truth_a, truth_b))
     ]
     return errors[0], errors[1]
 
 
-def _sampled(image: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
+def _sample(image: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
     return cast(
         "NDArray[np.float32]",
         cv2.remap(image, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),  # type: ignore[call-overload]
@@ -310,10 +311,10 @@ def _sampled(image: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.
 
 
 def format_quality(found: LightFieldQuality) -> str:
-    """Return the figures as lines of text."""
+    """Return the figures as text, one line each."""
     worst = found.worst
     lines = [
-        f"{len(found.views)} views, {len(found.given)} given ones left out",
+        f"{len(found.views)} views, {len(found.given)} given ones left out of the means",
         f"RGB   PSNR {found.psnr:.2f} dB   SSIM {found.ssim:.4f}",
         f"luma  PSNR {found.psnr_y:.2f} dB   SSIM {found.ssim_y:.4f}",
         f"worst view ({worst.row}, {worst.col}): {worst.psnr:.2f} dB",
@@ -326,9 +327,9 @@ def format_quality(found: LightFieldQuality) -> str:
         lines.append(f"EPI   PSNR {found.epi_psnr:.2f} dB")
     if found.warp_error is not None and found.warp_error_truth is not None:
         lines.append(
-            f"view-to-view error {found.warp_error:.2f} of 255 (the truth's own "
+            f"view-to-view error {found.warp_error:.2f} of 255 (ground truth "
             f"{found.warp_error_truth:.2f})"
         )
     if found.flicker is not None:
-        lines.append(f"brightness steps by at most {found.flicker:.2f} of 255 from view to view")
+        lines.append(f"brightness changes by at most {found.flicker:.2f} of 255 from view to view")
     return "\n".join(lines)

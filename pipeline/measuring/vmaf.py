@@ -1,7 +1,7 @@
-"""VMAF (Netflix, model vmaf_v0.6.1), measured by an `ffmpeg` program that was built with libvmaf.
+"""Measures VMAF (Netflix, model vmaf_v0.6.1) with an `ffmpeg` program that includes libvmaf.
 
-PyAV's libraries lack the filter, so this is the one place where a program is called. It gets pairs
-of pictures through a pipe, one above the other: which frame belongs to which stays our decision.
+PyAV's libraries lack the filter, so this module runs a program. The program reads pairs of pictures
+from a pipe, one above the other, so that the pairs are those of this package.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, StageError
 from pipeline.pixels import to_8_bit
 
-LEAST_SIDE = 32
-"""Pixels: below it libvmaf's filters, the largest of 17 lines on a fourth of the size, refuse."""
-PATIENCE = 60
-"""Seconds a program gets to list its filters."""
+LEAST_SIDE = 32  # pixels: libvmaf's filters need 17 lines at a quarter of the size
+TIMEOUT_SECONDS = 60  # for listing filters, and for ending after a failure
 
 
 @cache
 def find_program() -> str | None:
-    """Return an `ffmpeg` that measures VMAF: from the PATH, else that of imageio-ffmpeg."""
+    """Return an `ffmpeg` that measures VMAF, from the PATH or from imageio-ffmpeg, or None."""
     found = shutil.which("ffmpeg")
     if found is not None and _has_vmaf(found):
         return found
@@ -39,22 +37,24 @@ def find_program() -> str | None:
 
     try:
         bundled = str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError:  # its wheel has no program for this platform
+    except RuntimeError:  # the wheel lacks a program for this platform
         return None
     return bundled if _has_vmaf(bundled) else None
 
 
 def _has_vmaf(found: str) -> bool:
-    asked = [found, "-hide_banner", "-filters"]
+    command = [found, "-hide_banner", "-filters"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return " libvmaf " in done.stdout
 
 
 def require_program() -> str:
-    """Return the program; raises InputError where there is none."""
+    """Return the program that measures VMAF; raises InputError if there is none."""
     found = find_program()
     if found is None:
         raise InputError(
@@ -65,19 +65,19 @@ def require_program() -> str:
 
 
 class Vmaf:
-    """A running measurement: `add` every pair in the order of time, then `scores`."""
+    """A running measurement: `add` all pairs in presentation order, then call `scores`."""
 
     def __init__(self, ffmpeg: str, height: int, width: int, matrix: str = "bt709") -> None:
-        """Start it for frames of this size; `matrix` is the recordings' `Colour.used_matrix`."""
+        """Start the program; `matrix` is `Colour.used_matrix` of the recordings."""
         if min(height, width) < LEAST_SIDE:
             raise InputError(
                 f"found frames of {width}x{height}, expected at least {LEAST_SIDE} pixels each "
-                "way for VMAF; leave it out"
+                "way for VMAF; leave --vmaf out"
             )
         self._shape = (height, width, 3)
         self._folder = Path(tempfile.mkdtemp(prefix="vmaf-"))
         self._complaints = (self._folder / "stderr").open("w+")
-        # the luma that the recordings themselves have
+        # convert to the luma of the recordings themselves
         wanted = "bt709" if matrix == "rgb" else matrix
         luma = f"scale=out_color_matrix={wanted}:out_range=tv,format=yuv420p"
         crops = [f"crop={width}:{height}:0:{top},{luma}" for top in (0, height)]
@@ -85,11 +85,11 @@ class Vmaf:
             f"[0:v]split[a][b];[a]{crops[0]}[made];[b]{crops[1]}[truth];"
             "[made][truth]libvmaf=log_fmt=json:log_path=scores.json"
         )
-        asked = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-        asked += ["-s", f"{width}x{2 * height}", "-r", "25", "-i", "pipe:0"]
-        asked += ["-lavfi", graph, "-f", "null", "-"]
+        command = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+        command += ["-s", f"{width}x{2 * height}", "-r", "25", "-i", "pipe:0"]
+        command += ["-lavfi", graph, "-f", "null", "-"]
         self._process = subprocess.Popen(
-            asked,
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._complaints,
@@ -104,13 +104,13 @@ class Vmaf:
             self._process.kill()
             self._process.wait()
         if self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # what is still buffered goes nowhere any more
+            with suppress(BrokenPipeError):  # the buffered rest is lost
                 self._process.stdin.close()
         self._complaints.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, made: NDArray[Any], truth: NDArray[Any]) -> None:
-        """Measure `made` against `truth`, H x W x 3 RGB of 8 or 16 bits each."""
+        """Measure `made` against `truth`, uint8 or uint16 H x W x 3 RGB each."""
         assert self._process.stdin is not None
         try:
             for picture in (made, truth):
@@ -120,7 +120,7 @@ class Vmaf:
             raise self._failure() from None
 
     def scores(self) -> list[float]:
-        """Return VMAF (0 to 100) of every pair; raises StageError."""
+        """Return the VMAF (0 to 100) of each pair; raises StageError."""
         try:
             self._process.communicate()
         except BrokenPipeError:
@@ -131,7 +131,7 @@ class Vmaf:
         return [float(frame["metrics"]["vmaf"]) for frame in log["frames"]]
 
     def _failure(self) -> StageError:
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT_SECONDS)
         self._complaints.seek(0)
-        said = (self._complaints.read().strip().splitlines() or ["nothing"])[-1]
-        return StageError(f"ffmpeg could not measure VMAF and said: {said}")
+        lines = self._complaints.read().strip().splitlines() or ["no message"]
+        return StageError(f"ffmpeg cannot measure VMAF: {lines[-1]}")

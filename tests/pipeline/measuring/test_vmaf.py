@@ -1,4 +1,4 @@
-"""VMAF by a real ffmpeg program, and what is said where there is none."""
+"""VMAF by a real ffmpeg program, and the error without one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.recordings import texture, write_video
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
-    """Look for the program anew in each test."""
+    """Look for the program again in each test."""
     vmaf.find_program.cache_clear()
     yield
     vmaf.find_program.cache_clear()
@@ -53,7 +53,7 @@ def test_it_is_what_the_program_measures_by_itself(clips: Path, tmp_path: Path) 
     command += [clips / "truth.mkv", "-lavfi", "libvmaf=log_fmt=json:log_path=own.json"]
     subprocess.run([*map(str, command), "-f", "null", "-"], cwd=tmp_path, check=True)
     own = json.loads((tmp_path / "own.json").read_text())["pooled_metrics"]["vmaf"]["mean"]
-    # ours went to RGB and back
+    # ours was converted to RGB and back
     assert measure_vmaf(clips / "blurred.mkv", clips / "truth.mkv") == pytest.approx(own, abs=1.0)
 
 
@@ -70,12 +70,12 @@ def test_frames_that_were_given_are_left_out_of_the_mean(clips: Path, tmp_path: 
     assert sharp > whole + 5
 
 
-def test_evaluate_tells_it_where_it_is_asked_for(clips: Path) -> None:
+def test_evaluate_measures_it_on_request(clips: Path) -> None:
     given = ["evaluate", str(clips / "blurred.mkv"), "--ground-truth", str(clips / "truth.mkv")]
     plain = json.loads(CliRunner().invoke(main, [*given, "--json"]).stdout)
-    asked = json.loads(CliRunner().invoke(main, [*given, "--json", "--vmaf"]).stdout)
-    assert 0 < asked.pop("vmaf") < 100
-    assert asked == plain
+    extended = json.loads(CliRunner().invoke(main, [*given, "--json", "--vmaf"]).stdout)
+    assert 0 < extended.pop("vmaf") < 100
+    assert extended == plain
     words = CliRunner().invoke(main, [*given, "--vmaf"]).stdout.splitlines()
     assert words[-1].startswith("VMAF  ")
 

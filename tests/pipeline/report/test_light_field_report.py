@@ -20,6 +20,7 @@ from pipeline.pairing.given import given_frames
 from pipeline.report.page import write_report
 from pipeline.report.rows import FinishedRun, drop_given, mean_figure, measure_rows
 from pipeline.report.viewer import group_by_distance, make_table, make_viewer
+from pipeline.schema.clip import LightField
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 from tests.support.browsing import (
@@ -78,7 +79,8 @@ def test_given_views_are_left_out_and_the_others_are_not() -> None:
 
 def test_the_viewer_shows_each_view_at_its_place() -> None:
     with material() as opened:
-        data = json.loads(make_viewer(opened).data)
+        assert isinstance(opened.result, LightField)
+        data = json.loads(make_viewer(opened.result).data)
     assert (data["rows"], data["cols"]) == (3, 4)
     assert len({(row, col) for row, col, _ in data["views"]}) == 11
     alphas = [alpha for alpha, _ in data["focus"]]
