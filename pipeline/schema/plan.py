@@ -1,7 +1,7 @@
-"""What is written to disk and sent to workers: clips, settings, plans and records.
+"""Plans and the records of segments and runs, as they are stored and sent to workers.
 
-Times are kept as integer pts with an exact rational time base (seconds a tick), never as floats.
-Every model is frozen; unknown fields are refused, so that a mistyped plan file is noticed.
+Times are integer pts with an exact rational time base (seconds per tick), never floats. Every model
+is frozen and refuses unknown fields, so that a typo in an edited plan is noticed.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Literal
 
 from pipeline.schema.clip import Model, Recording
 from pipeline.schema.encoding import Encoding
-from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema.reference_map import ReferenceMap
 
 
 class ReferencePlan(Model):
-    """The reference stream and how it lies over the input."""
+    """The reference stream and its alignment with the input."""
 
     clip: Recording
     select: Literal["time", "content", "view"]
     offset: float = 0.0
-    """Seconds added to reference times to put them on the input's clock."""
+    """Seconds to add to reference times to convert them to the input's clock."""
     drift: float = 1.0
-    """Reference times are multiplied by this before the offset is added."""
+    """Factor by which reference times are multiplied before the offset is added."""
     max_distance: float
     """Seconds beyond which a reference is not borrowed from."""
     affine: tuple[float, float, float, float, float, float] | None = None
@@ -32,46 +32,46 @@ class ReferencePlan(Model):
 
 
 class Segment(Model):
-    """A run of LR frames that is decoded, enhanced, encoded and committed as one."""
+    """Consecutive LR frames that are decoded, enhanced, encoded and committed together."""
 
     index: int
     start_pts: int
-    """First frame's pts, inclusive."""
+    """Pts of the first frame."""
     end_pts: int
-    """First pts after the segment, exclusive."""
+    """First pts after the segment."""
     frames: int
 
 
 class RunRecord(Model):
-    """How the run went that finished an output."""
+    """Speed, engine and versions of the run that finished an output."""
 
     command: str
     seconds: float
     """Wall-clock time from planning to publishing."""
     frames: int
-    """Enhanced by this run; resumed ones are not counted."""
+    """Number of frames that this run enhanced, without resumed ones."""
     engine: str
     device: str
     reason: str
-    """Why this engine was taken."""
+    """Why this engine was chosen."""
     runner: str
     busy: dict[str, float]
-    """Busy seconds of each stage, summed over workers."""
+    """Busy seconds of each stage, summed over the workers."""
     versions: dict[str, str]
     machine: str
 
 
 class Plan(Model):
-    """Everything a run does, decided before it starts; deterministic and editable."""
+    """Everything that a run does, decided before it starts; deterministic and editable."""
 
     version: Literal[1] = 1
     input: Recording
     reference: ReferencePlan
     output: str
     pictures: str = ""
-    """Names of numbered pictures, such as %06d.png, in the folder `output`; "" for others."""
+    """Name pattern, such as %06d.png, if `output` is a folder of numbered pictures, else ""."""
     output_url: str = ""
-    """Where the output goes after `output` was made and verified on the driver's machine."""
+    """URL to which the verified `output` is uploaded from the driver's machine; "" for none."""
     scale: Literal[2, 4, 8]
     width: int
     """Output width in stored pixels."""
@@ -79,31 +79,34 @@ class Plan(Model):
     engine: str
     model: str
     model_sha256: str = ""
-    """Of the weights, set as a run starts: a run is not resumed with others."""
+    """sha256 of the weights, set when a run starts; it is only resumed with the same weights."""
     batch: int
     encoding: Encoding
     threads: int = 0
-    """CPU threads of an engine; some kernels' last bits depend on it. 0 = fixed as a run starts."""
+    """CPU threads of an engine, on which some kernels' last bits depend; 0 until a run starts."""
     on_error: Literal["stop", "conceal"] = "stop"
     to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None = None
-    """Light fields: layout of the output; None = the input's."""
+    """Layout of an output light field; None = as the input."""
     cuts: tuple[int, ...] = ()
     """LR pts of the first frame after each scene cut."""
     segments: tuple[Segment, ...]
     reference_map: ReferenceMap
     notes: tuple[str, ...] = ()
-    """What was guessed, what will be kept and what lost, in plain sentences."""
+    """Sentences about what was assumed, and what the output keeps and loses."""
     expected_bytes: int | None = None
-    """About how large the video will be; only in plans that `pipeline plan` made."""
+    """Estimated size of the video; only in plans made by `pipeline plan`."""
     record: RunRecord | None = None
-    """How the run went; only in the plan that is kept beside a finished output."""
+    """Only in the plan that is stored beside a finished output."""
 
     def digest(self) -> str:
-        """Return the sha256 of all that decides the output's bits (not path, notes or record)."""
-        # the map follows entry by entry: a long one is never held as text
+        """Return the sha256 of everything that decides the output's bits.
+
+        The output's path, the notes and the record are left out.
+        """
+        # the map is hashed entry by entry, because its whole text may be large
         names = ("output", "output_url", "notes", "expected_bytes", "record", "reference_map")
         left = dict.fromkeys(names, True)
-        plain = self.map_recordings(_without_place)
+        plain = self.map_recordings(_without_machine)
         guard = {"sandbox": True}
         text = plain.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
         digest = hashlib.sha256(text.encode())
@@ -116,27 +119,23 @@ class Plan(Model):
         reference = self.reference.model_copy(update={"clip": change(self.reference.clip)})
         return self.model_copy(update={"input": change(self.input), "reference": reference})
 
-    def choices(self, segment: Segment) -> list[ReferenceChoice]:
-        """Return the reference choices of one segment, in presentation order."""
-        return [c for c in self.reference_map if segment.start_pts <= c.pts < segment.end_pts]
 
-
-def _without_place(recording: Recording) -> Recording:
-    """Return a recording as it is on every machine: copies of URLs are in other places."""
+def _without_machine(recording: Recording) -> Recording:
+    """Return a recording without what differs between machines: the copy's path and the sandbox."""
     plain = recording.with_sandbox(False)
     return plain.with_path(plain.url) if plain.url else plain
 
 
 class SegmentRecord(Model):
-    """Proof that a segment is committed: what its file holds."""
+    """Proof that a segment is committed: the content of its file."""
 
     segment: int
     plan: str
-    """Digest of the plan the segment was made for."""
+    """Digest of the plan that the segment was made for."""
     file: str
     frames: int
     first_pts: int
     last_pts: int
     sha256: str
     concealed: tuple[int, ...] = ()
-    """LR pts where a corrupt frame was replaced by the one before it."""
+    """LR pts of corrupt frames, which were replaced by the frame before them."""

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from deploy.engines.bicubic_engine import BicubicEngine
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.encoding import Encoding
-from pipeline.schema.plan import Plan, ReferenceChoice, ReferencePlan, Segment
+from pipeline.schema.plan import Plan, ReferencePlan, Segment
+from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import RunSettings
 
 

@@ -25,10 +25,17 @@ from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.upsample import upsample
 from pipeline.recording import read
+from pipeline.schema.plan import Plan, Segment
+from pipeline.schema.reference_map import ReferenceChoice
 from tests.support.recordings import BorrowingEngine, plan_pair
 
 PATIENCE = 20.0
 """Seconds after which a test takes the worker to be blocked."""
+
+
+def choices_of(plan: Plan, segment: Segment) -> list[ReferenceChoice]:
+    """Return the reference choices of one segment."""
+    return [c for c in plan.reference_map if segment.start_pts <= c.pts < segment.end_pts]
 
 
 class Marking(BorrowingEngine):
@@ -102,7 +109,7 @@ def all_tasks(ledger: Ledger) -> list[SegmentTask]:
 def test_tasks_hold_the_choices_of_their_segment(ledger: Ledger) -> None:
     for task, segment in zip(all_tasks(ledger), ledger.plan.segments, strict=True):
         assert task.segment == segment
-        assert list(task.choices) == ledger.plan.choices(segment)
+        assert list(task.choices) == choices_of(ledger.plan, segment)
     assert len(plan_header(ledger.plan).reference_map) == 0
     assert [t.segment.index for t in tasks_for(ledger.plan, [3, 1])] == [3, 1]
 
@@ -117,7 +124,7 @@ def test_segments_are_enhanced_and_committed(ledger: Ledger) -> None:
     assert [r.frames for r in records] == [10] * 4
     assert all(ledger.folder.read_record(i) == records[i] for i in range(4))
     assert [(r.first_pts, r.last_pts) for r in records] == [
-        (ledger.plan.choices(s)[0].pts, ledger.plan.choices(s)[-1].pts)
+        (choices_of(ledger.plan, s)[0].pts, choices_of(ledger.plan, s)[-1].pts)
         for s in ledger.plan.segments
     ]
     # 4 + 4 + 2 frames in each segment, of which the fifth and the tenth have no reference
@@ -173,7 +180,7 @@ def test_results_do_not_depend_on_the_worker_or_the_order(
 
 
 def test_an_infer_error_names_stage_segment_and_pts(ledger: Ledger) -> None:
-    pts = ledger.plan.choices(ledger.plan.segments[1])[4].pts
+    pts = choices_of(ledger.plan, ledger.plan.segments[1])[4].pts
     with worker_for(ledger, Marking(fail_at=4)) as worker:
         futures = [worker.submit(task) for task in all_tasks(ledger)]
         futures[0].result(PATIENCE)
@@ -207,7 +214,7 @@ def test_a_decode_error_comes_after_the_segments_before_it(ledger: Ledger, at: i
                 raise OSError("corrupt packet")
             yield frame
 
-    pts = ledger.plan.choices(ledger.plan.segments[2])[at].pts
+    pts = choices_of(ledger.plan, ledger.plan.segments[2])[at].pts
     with worker_for(ledger, read_frames=read_broken) as worker:
         futures = [worker.submit(task) for task in all_tasks(ledger)]
         with pytest.raises(StageError, match=rf"^decode: segment 2, LR pts {pts}: corrupt packet$"):
@@ -234,7 +241,7 @@ def test_missing_and_surplus_frames_are_noticed(ledger: Ledger) -> None:
 
 
 def test_an_encode_error_names_the_pts_and_leaves_nothing(ledger: Ledger) -> None:
-    bad = ledger.plan.choices(ledger.plan.segments[0])[5].pts
+    bad = choices_of(ledger.plan, ledger.plan.segments[0])[5].pts
 
     class FullDisk(EncodeStage):
         def write(self, frame: Pixels, pts: int, segment: int) -> None:
