@@ -1,1 +1,1 @@
-"""One video or a sequence of pictures: reading, writing, joining and verifying."""
+"""Read, write, join and verify one video or a sequence of pictures."""

@@ -1,1 +1,1 @@
-"""Joining encoded segments and the copied streams into an output, and verifying it."""
+"""Join encoded segments and copied streams into an output, and verify it."""

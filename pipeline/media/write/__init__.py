@@ -1,1 +1,1 @@
-"""Encoding frames."""
+"""Encode frames to segment files and videos."""

@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""Encoder settings: which encoder, pixel format and options an output gets."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ from pipeline.schema.encoding import (
     find_quality_option,
 )
 
+_AVX512 = 256  # OpenCV's number for the part of AVX-512 that x264 uses
+# x264's AVX-512 code for macroblock trees reads uninitialised memory if a row is not a multiple of
+# 8 macroblocks: the bits change from run to run. Without it they are the same on any processor.
+_WITHOUT_AVX512 = "MMX2,SSE2Fast,LZCNT,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
+
 
 def choose_encoding(
     clip: Clip,
@@ -34,28 +39,36 @@ def choose_encoding(
     pix_fmt: str | None = None,
     quality: Quality | None = None,
 ) -> Encoding:
-    """Choose encoder settings: depth and chroma of the input are kept, stills and RGB lossless.
+    """Choose encoder settings that keep depth and chroma; pictures and RGB become lossless.
 
-    Raises InputError for a `quality` that says nothing of the encoder.
+    Raises InputError if `quality` does not apply to the encoder.
     """
     if codec is None and clip.alpha:
         if isinstance(clip, Stills):
             codec = "ffv1"
         elif preset is None:
-            # who names a preset means x264 or x265, which drop it
+            # a preset asks for x264 or x265, which drop the transparency
             codec = choose_alpha_encoder(clip)
     rgb = isinstance(clip, Stills) or clip.colour.used_matrix == "rgb"
     if codec is None and isinstance(clip, VideoClip) and rgb and clip.sample_aspect_ratio != 1:
-        # FFV1 has no place for it; this one is lossless too
-        codec, crf = ("libx264rgb", crf or 0) if clip.bit_depth == 8 else ("libx265", crf)
-    if codec is None:
-        codec = "ffv1" if rgb else "libx264" if clip.bit_depth == 8 else "libx265"
+        # FFV1 cannot store the aspect ratio; x264 with CRF 0 is lossless, too
+        if clip.bit_depth == 8:
+            codec = "libx264rgb"
+            crf = crf or 0
+        else:
+            codec = "libx265"
+    if codec is None and rgb:
+        codec = "ffv1"
+    elif codec is None:
+        codec = "libx264" if clip.bit_depth == 8 else "libx265"
+
     if crf is None and quality is not None:
         crf = choose_crf(codec, quality)
     elif crf is None and find_quality_option(codec) is not None:
         crf = 16
     if preset is None and codec in ("libx264", "libx264rgb", "libx265"):
         preset = "medium"
+
     pix_fmt = pix_fmt or _default_pix_fmt(clip, codec)
     return Encoding(
         codec=codec,
@@ -64,7 +77,7 @@ def choose_encoding(
         profile=choose_profile(codec, quality, pix_fmt),
         pix_fmt=pix_fmt,
         hdr=clip.hdr if codec in HDR_ENCODERS else None,
-        # x264's bits depend on its threads: what it would choose here is written into the plan
+        # x264's bits depend on its threads, so the plan fixes the number x264 would choose here
         threads=min(16, math.ceil((os.cpu_count() or 1) * 1.5)),
     )
 
@@ -92,7 +105,7 @@ def _default_pix_fmt(clip: Clip, codec: str) -> str:
 
 
 def encoder_options(encoding: Encoding) -> dict[str, str]:
-    """Return the private options of an encoder: quality, closed groups, silence."""
+    """Return an encoder's private options: quality, closed groups of pictures, no log output."""
     options: dict[str, str] = {}
     if encoding.crf is not None:
         options[find_quality_option(encoding.codec) or "crf"] = f"{encoding.crf:g}"
@@ -100,12 +113,13 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
         options["preset"] = encoding.preset
     if encoding.profile is not None:
         options["profile"] = encoding.profile
+
     if encoding.codec == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # its greeting goes straight to stderr
+        os.environ.setdefault("SVT_LOG", "1")  # it prints its version to stderr
     if encoding.codec in ("libx264", "libx264rgb") and cv2.checkHardwareSupport(_AVX512):
         options["x264-params"] = f"asm={_WITHOUT_AVX512}"
     if encoding.codec == "libx265":
-        # threads change the bits of x265 too, and its log goes straight to stderr
+        # threads change the bits of x265, too, and it logs to stderr
         options["x265-params"] = (
             f"log-level=none:open-gop=0:pools={max(1, encoding.threads)}:"
             f"frame-threads={min(4, max(1, encoding.threads))}{hdr_x265_params(encoding.hdr)}"
@@ -115,7 +129,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
     elif encoding.codec in ("libvpx-vp9", "libaom-av1"):
         options["b"] = "0"
         if encoding.codec == "libvpx-vp9" and encoding.crf == 0:
-            options["lossless"] = "1"  # as it is with x264
+            options["lossless"] = "1"  # as CRF 0 is with x264
     elif encoding.codec.endswith("_nvenc"):
         options |= {"rc": "vbr", "b": "0", "forced-idr": "1"}
     return options
@@ -124,7 +138,9 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
 def configure_encoder(
     context: VideoCodecContext, encoding: Encoding, width: int, height: int, time_base: Fraction
 ) -> None:
-    context.width, context.height = width, height
+    """Set an encoder's frame size, pixel format, time base, threads and flags."""
+    context.width = width
+    context.height = height
     context.pix_fmt = encoding.pix_fmt
     context.time_base = time_base
     context.thread_count = encoding.threads
@@ -132,13 +148,14 @@ def configure_encoder(
 
 
 def check_encoder(encoding: Encoding, width: int, height: int) -> None:
-    """Open the encoder once; raises InputError where it is unknown or refuses the settings."""
+    """Open the encoder once; raises InputError if it is unknown or rejects the settings."""
     check_crf(encoding.codec, encoding.crf)
+
     try:
         context = av.CodecContext.create(encoding.codec, "w")
     except (*MEDIA_ERRORS, LookupError) as error:
         raise InputError(
-            f"no encoder is named {encoding.codec!r} here; expected one such as libx264, libx265, "
+            f"there is no encoder {encoding.codec!r}; expected one such as libx264, libx265, "
             "ffv1 or prores_ks; try --codec libx264"
         ) from error
     if not isinstance(context, VideoCodecContext):
@@ -146,33 +163,25 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
     formats = [f.name for f in context.codec.video_formats or ()]
     if formats and encoding.pix_fmt not in formats:
         raise InputError(
-            f"{encoding.codec} cannot take pixel format {encoding.pix_fmt!r}; "
+            f"{encoding.codec} does not support the pixel format {encoding.pix_fmt!r}; "
             f"expected one of {', '.join(formats)}; try --pix-fmt {formats[0]}"
         )
+
     context.options = encoder_options(encoding)
     try:
         configure_encoder(context, encoding, width, height, Fraction(1, 25))
         context.framerate = Fraction(25)
         context.open()
     except MEDIA_ERRORS as error:
-        asked = f"crf {encoding.crf}, preset {encoding.preset}, {encoding.pix_fmt}"
+        settings = f"crf {encoding.crf}, preset {encoding.preset}, {encoding.pix_fmt}"
         raise InputError(
-            f"{encoding.codec} refuses {width}x{height} with {asked} ({first_line(error)}); "
-            "expected settings it knows; try without --crf and --preset"
+            f"{encoding.codec} rejects {width}x{height} with {settings} ({first_line(error)}); "
+            "expected settings that it supports; try without --crf and --preset"
         ) from error
+
     unused = sorted(set(context.options) & {"crf", "cq", "preset"})
     if unused:
         raise InputError(
-            f"{encoding.codec} has no {' and no '.join(unused)}; expected only settings it knows; "
-            f"leave out --{' --'.join(unused)}"
+            f"{encoding.codec} has no {' and no '.join(unused)}; expected only settings that it "
+            f"supports; leave out --{' --'.join(unused)}"
         )
-
-
-_AVX512 = 256
-"""OpenCV's number for the part of AVX-512 that x264 uses."""
-
-
-_WITHOUT_AVX512 = "MMX2,SSE2Fast,LZCNT,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
-"""x264's AVX-512 code for macroblock trees reads memory nobody wrote where a row is not a multiple
-of 8 macroblocks: the bits then change from run to run. With these they are those of any processor.
-"""

@@ -1,4 +1,4 @@
-"""What the FFmpeg libraries behind PyAV can do here: versions, decoders, encoders that open."""
+"""The inventory of the FFmpeg libraries behind PyAV: versions, decoders and working encoders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipeline.media.write.encoder import check_encoder
 from pipeline.schema.encoding import Encoding
 
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mpeg4", "ffv1")
+# Encoders that `pipeline doctor` tests, with settings to open each of them.
 ENCODERS = {
     "libx264": Encoding(codec="libx264", crf=16, preset="medium", pix_fmt="yuv420p"),
     "libx265": Encoding(codec="libx265", crf=16, preset="medium", pix_fmt="yuv420p10le"),
@@ -19,7 +20,6 @@ ENCODERS = {
     "h264_nvenc": Encoding(codec="h264_nvenc", crf=19, preset=None, pix_fmt="yuv420p"),
     "hevc_nvenc": Encoding(codec="hevc_nvenc", crf=19, preset=None, pix_fmt="p010le"),
 }
-"""Encoders worth having, with settings to open each by."""
 
 
 def library_versions() -> str:
@@ -29,7 +29,7 @@ def library_versions() -> str:
 
 
 def find_missing_decoders() -> list[str]:
-    """Return which of DECODERS cannot be had."""
+    """Return the names in DECODERS that are not available."""
     aliases = {"av1": ("av1", "libdav1d", "libaom-av1")}
     return [
         name
@@ -39,7 +39,7 @@ def find_missing_decoders() -> list[str]:
 
 
 def find_refusal(encoder: str) -> str | None:
-    """Open an encoder of ENCODERS at 256 x 256; return what it says where it will not."""
+    """Open an encoder of ENCODERS at 256 x 256, and return why it fails, or None."""
     try:
         check_encoder(ENCODERS[encoder], 256, 256)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Segments: encoded video of one run of frames, in files which `remux` can join by packets."""
+"""Segment files: the encoded frames of one segment, which `join.remux` joins by packets."""
 
 from __future__ import annotations
 
@@ -33,29 +33,30 @@ from pipeline.schema.encoding import (
     Encoding,
 )
 
-FIRST_PTS_TAG = "first_pts"
-"""Metadata of a segment file: the pts, in ticks of the input, of its first frame."""
+FIRST_PTS_TAG = "first_pts"  # metadata of a segment file: pts of its first frame, in input ticks
+# Ticks before the first frame of a segment file, more than any encoder reorders: dts start
+# before the first pts, and NUT has no negative times.
 LEAD = 64
-"""Ticks before the first frame in a segment file: NUT has no negative times, and dts start before
-the first pts. More than any encoder's reordering depth."""
 
 _LARGEST_RATE = 1_000_000
 
 
 class SegmentWriter:
-    """Encode uint8 or uint16 H x W x 3 RGB, or x 4 with alpha, frames into one segment file.
+    """Encode frames (uint8 or uint16 H x W x 3 RGB, or x 4 with alpha) into one segment file.
 
-    The file is NUT, whose time base may be any: times are exact, shifted by the `first_pts` tag.
-    What NUT cannot hold is written otherwise: ProRes and DNxHD as QuickTime, transparency beside
-    the packets as Matroska, whose milliseconds stand for ticks there.
+    The file is NUT, which supports any time base: times are exact, relative to the `first_pts` tag.
+    NUT cannot hold ProRes and DNxHD, which are written as QuickTime, nor transparency beside the
+    packets, which is written as Matroska with one millisecond for each tick.
     """
 
     def __init__(
         self, path: str | Path, clip: Clip, plan_encoding: Encoding, width: int, height: int
     ) -> None:
         self._path = Path(path)
-        self._clip, self._encoding = clip, plan_encoding
-        self._width, self._height = width, height
+        self._clip = clip
+        self._encoding = plan_encoding
+        self._width = width
+        self._height = height
         self._alpha = keeps_alpha(plan_encoding.codec, plan_encoding.pix_fmt)
         made = opaque_pix_fmt(plan_encoding.pix_fmt) if self._alpha else plan_encoding.pix_fmt
         self._convert = FromRgb(clip.colour, made)
@@ -77,11 +78,11 @@ class SegmentWriter:
         self.close()
 
     def write(self, rgb: Pixels, pts: int) -> None:
-        """Encode one frame at `pts`, ticks of the clip's time base; times must rise."""
+        """Encode one frame at `pts`, in ticks of the clip's time base; pts must increase."""
         channels = rgb.shape[2] if self._alpha else 3
         if rgb.shape != (self._height, self._width, channels):
             raise StageError(
-                f"a frame of {rgb.shape} came, expected {(self._height, self._width, 3)}"
+                f"a frame has the shape {rgb.shape}, expected {(self._height, self._width, 3)}"
             )
         try:
             if self._stream is None:
@@ -89,7 +90,7 @@ class SegmentWriter:
             frame = self._picture(rgb)
             frame.pts = pts - self._first + LEAD
             frame.time_base = self._clip.time_base
-            # ProRes writes into each frame what the frame says, not what the stream says
+            # ProRes stores the colour tags of each frame, not those of the stream
             colour = output_colour(self._clip.colour, self._encoding.pix_fmt)
             frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
             assert self._stream is not None
@@ -111,9 +112,11 @@ class SegmentWriter:
         return add_alpha(frame, alpha, self._encoding.pix_fmt)
 
     def close(self) -> None:
-        """Write what the encoder still holds, and have the file on the disk."""
-        container, stream = self._container, self._stream
-        self._container = self._stream = None
+        """Flush the encoder and force the file onto the disk."""
+        container = self._container
+        stream = self._stream
+        self._container = None
+        self._stream = None
         if container is None or stream is None:
             return
         try:
@@ -167,8 +170,8 @@ class SegmentWriter:
         target = container or self._container
         assert target is not None
         for packet in packets:
-            # encoders guess the dts from frame distances, which with a variable rate or few frames
-            # gives any time, even behind the pts; `remux` computes them anew
+            # Encoders guess dts from frame distances: with a variable rate or few frames they can
+            # be any time, even after the pts. `remux` computes them again.
             packet.dts = self._count if self._format == "nut" else packet.pts
             if self._format == "matroska":
                 packet.time_base = MATROSKA_TICK

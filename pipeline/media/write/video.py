@@ -1,4 +1,4 @@
-"""Videos made of pictures alone, with no recording to take times or other streams from."""
+"""Videos that have no source recording: pictures at a constant rate, without other streams."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from pipeline.schema.clip import Colour
 
 
 class VideoWriter:
-    """Write RGB frames one after the other at a constant rate."""
+    """Write RGB frames to a video at a constant rate."""
 
     def __init__(
         self, path: Path, *, rate: Fraction = Fraction(25), lossless: bool = False
     ) -> None:
-        self._path, self._rate, self._lossless = path, rate, lossless
+        self._path = path
+        self._rate = rate
+        self._lossless = lossless
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._number = 0
 
     def write(self, rgb: Pixels) -> None:
-        """Append uint8 or uint16 H x W x 3 RGB; without loss, 16 bits are kept too."""
+        """Append a frame, uint8 or uint16 H x W x 3 RGB; a lossless video keeps all 16 bits."""
         try:
             if self._stream is None:
                 self._open(rgb)
             assert self._stream is not None
             assert self._container is not None
             frame = self._convert(rgb)
-            frame.pts, frame.time_base = self._number, 1 / self._rate
+            frame.pts = self._number
+            frame.time_base = 1 / self._rate
             self._container.mux(self._stream.encode(frame))
         except MEDIA_ERRORS as error:
             raise StageError(
@@ -45,7 +48,7 @@ class VideoWriter:
         self._number += 1
 
     def close(self) -> None:
-        """Write what the encoder still holds."""
+        """Flush the encoder and close the file."""
         if self._container is not None and self._stream is not None:
             self._container.mux(self._stream.encode(None))
             self._container.close()
@@ -54,20 +57,33 @@ class VideoWriter:
     def _open(self, rgb: Pixels) -> None:
         deep = rgb.dtype.itemsize > 1
         height, width = rgb.shape[:2]
-        if self._lossless:
-            codec, pix_fmt = ("ffv1", "gbrp16le") if deep else ("libx264rgb", "rgb24")
-            options = {} if deep else {"qp": "0", "preset": "fast"}
-            colour = Colour(matrix=0, range=2, used_matrix="rgb", used_range="full")
+        options: dict[str, str]
+        if self._lossless and deep:
+            codec = "ffv1"
+            pix_fmt = "gbrp16le"
+            options = {}
+        elif self._lossless:
+            codec = "libx264rgb"
+            pix_fmt = "rgb24"
+            options = {"qp": "0", "preset": "fast"}
         else:
-            codec, pix_fmt, options = "libx264", "yuv420p", {"crf": "16"}
-            colour = Colour(matrix=1, range=1, primaries=1, transfer=1)
+            codec = "libx264"
+            pix_fmt = "yuv420p"
+            options = {"crf": "16"}
+
+        colour = Colour(matrix=1, range=1, primaries=1, transfer=1)
+        if self._lossless:
+            colour = Colour(matrix=0, range=2, used_matrix="rgb", used_range="full")
         self._convert = FromRgb(colour, pix_fmt)
         container = av.open(str(self._path), "w")
         stream = container.add_stream(codec, rate=self._rate, options=options)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
-        context.width, context.height, context.pix_fmt = width, height, pix_fmt
+        context.width = width
+        context.height = height
+        context.pix_fmt = pix_fmt
         context.time_base = 1 / self._rate
         context.colorspace, context.color_range = colour.matrix, colour.range
         context.color_primaries, context.color_trc = colour.primaries, colour.transfer
-        self._container, self._stream = container, stream
+        self._container = container
+        self._stream = stream

@@ -136,10 +136,10 @@ def test_ten_bits_are_written_as_ten_bits(tmp_path: Path, capfd: pytest.CaptureF
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"codec": "h999"}, "no encoder is named 'h999'"),
+        ({"codec": "h999"}, "there is no encoder 'h999'"),
         ({"codec": "aac"}, "not a video encoder"),
-        ({"pix_fmt": "gbrp16le"}, "cannot take pixel format 'gbrp16le'"),
-        ({"pix_fmt": "nonsense"}, "cannot take pixel format 'nonsense'"),
+        ({"pix_fmt": "gbrp16le"}, "does not support the pixel format 'gbrp16le'"),
+        ({"pix_fmt": "nonsense"}, "does not support the pixel format 'nonsense'"),
         ({"preset": "warp9"}, "preset warp9"),
         ({"codec": "prores_ks", "pix_fmt": "yuv422p10le"}, "has no crf and no preset"),
     ],
