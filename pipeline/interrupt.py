@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as one KeyboardInterrupt in the main thread, which unwinds and cleans up."""
+"""SIGINT and SIGTERM as one KeyboardInterrupt in the main thread, so that a run can clean up."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """A context in which the first SIGINT or SIGTERM raises KeyboardInterrupt, later ones nothing.
+    """A context in which only the first SIGINT or SIGTERM raises KeyboardInterrupt.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    It has no effect outside the main thread, where Python delivers no signals.
     """
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
-        self._held = False
+        self._deferring = False
         self._pending = False
         self._raised = False
 
@@ -41,28 +41,29 @@ class Interrupts:
         self._before = {}
 
     def install(self) -> None:
-        """Take the signals (again): `ray.init` puts its own SIGTERM handler over ours."""
+        """Install the handlers (again), since `ray.init` replaces that of SIGTERM."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 signal.signal(number, self._handle)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let a signal wait until the end of this block: publishing is not to be torn apart."""
-        self._held = True
+    def defer(self) -> Iterator[None]:
+        """Defer signals to the end of this block, so that they cannot interrupt publishing."""
+        self._deferring = True
         try:
             yield
         finally:
-            self._held = False
+            self._deferring = False
         if self._pending:
             self._raise()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._held:
+        if self._deferring:
             self._pending = True
         elif not self._raised:
             self._raise()
 
     def _raise(self) -> None:
-        self._raised, self._pending = True, False
+        self._raised = True
+        self._pending = False
         raise KeyboardInterrupt

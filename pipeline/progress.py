@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar on a terminal, plain lines elsewhere; always on stderr."""
+"""Progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-_FIRST_LINE = 5.0
-_LINE_EVERY = 30.0
-"""Seconds between plain lines: a log of a day's run stays readable."""
+_FIRST_LINE_SECONDS = 5.0
+_LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
 
 
 class Reporter(Protocol):
-    """Where a run reports to."""
+    """The receiver of a run's progress."""
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Report a message once."""
 
     def start(self, total: int, done: int) -> None:
-        """Begin with `done` of `total` frames already committed."""
+        """Start the display with `done` of `total` frames already committed."""
 
     def update(self, done: int, busy: dict[str, float]) -> None:
-        """Report frames done so far and busy seconds by stage."""
+        """Report the frames done so far and the busy seconds of each stage."""
 
     def close(self) -> None:
         """End the display."""
 
 
 class SilentReporter:
-    """Report nothing."""
+    """A reporter that shows nothing."""
 
     def note(self, text: str) -> None:
         """Ignore the text."""
@@ -47,7 +46,7 @@ class SilentReporter:
 
 
 def find_bottleneck(busy: dict[str, float]) -> str:
-    """Return the stage with the most busy seconds, or "" before any work was done."""
+    """Return the stage with the most busy seconds, or "" if no stage has worked yet."""
     stage = max(busy, key=lambda name: busy[name], default="")
     return stage if stage and busy[stage] > 0 else ""
 
@@ -60,7 +59,7 @@ def format_seconds(seconds: float) -> str:
 
 
 class Pace:
-    """Frames per second and time left, counted from where this run began."""
+    """Frames per second and time left, measured from the start of this run."""
 
     def __init__(self, total: int, done: int) -> None:
         self.total = total
@@ -81,7 +80,7 @@ class Pace:
 
 
 class LineReporter:
-    """Report by a plain line now and then, for logs and pipes."""
+    """A reporter that writes a plain line now and then, for logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -94,16 +93,16 @@ class LineReporter:
         self._stream.flush()
 
     def start(self, total: int, done: int) -> None:
-        """Say how much there is to do."""
+        """Write the number of frames."""
         self._pace = Pace(total, done)
-        self._next = time.monotonic() + _FIRST_LINE
+        self._next = time.monotonic() + _FIRST_LINE_SECONDS
         resumed = f", {done} already done" if done else ""
         self.note(f"{total} frames{resumed}")
 
     def update(self, done: int, busy: dict[str, float]) -> None:
         """Write a line if the last one is old enough."""
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _LINE_EVERY
+            self._next = time.monotonic() + _LINE_INTERVAL_SECONDS
             self.note(f"{done}/{self._pace.total} frames, {self._pace.describe(done, busy)}")
 
     def close(self) -> None:
@@ -111,7 +110,7 @@ class LineReporter:
 
 
 class BarReporter:
-    """Report by a bar which is redrawn in place, for terminals."""
+    """A reporter that redraws a bar in place, for terminals."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -140,12 +139,13 @@ class BarReporter:
             self._progress.update(self._task, completed=done, pace=pace)
 
     def close(self) -> None:
-        """Leave the bar as it is and give the terminal back."""
+        """Stop redrawing the bar."""
         self._progress.stop()
 
 
 def make_reporter(*, quiet: bool = False) -> Reporter:
-    """Return the reporter that suits stderr."""
+    """Return a bar if stderr is a terminal, plain lines otherwise, or nothing if `quiet`."""
     if quiet:
         return SilentReporter()
+
     return BarReporter() if sys.stderr.isatty() else LineReporter()

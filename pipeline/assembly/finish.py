@@ -101,7 +101,7 @@ def finish(
             _upload(ledger, finished, force=force)
             return locate_plan(ledger)
 
-        with interrupts.held():
+        with interrupts.defer():
             ledger.announce_output(finished)
             write_atomically(plan_path(output), plan_lines(plan))
             if isinstance(plan.input, LightField):

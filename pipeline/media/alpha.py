@@ -1,6 +1,6 @@
-"""Transparency: straight alpha of decoded frames, kept by encoders that can.
+"""Transparency: the straight alpha of decoded frames, and the encoders that preserve it.
 
-The network never sees it: it is enlarged plainly and put back beside the enhanced colours.
+The network does not process alpha: it is upsampled plainly and added to the enhanced colours.
 """
 
 from __future__ import annotations
@@ -20,40 +20,37 @@ from numpy.typing import NDArray
 from pipeline.media.colour import make_contiguous
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
-Plane = NDArray[np.uint8] | NDArray[np.uint16]
-"""H x W."""
+Plane = NDArray[np.uint8] | NDArray[np.uint16]  # H x W
 
-ALPHA_ENCODERS = ("prores_ks", "ffv1", "libvpx-vp9")
-"""Those that keep transparency here, named where another one drops it."""
+ALPHA_ENCODERS = ("prores_ks", "ffv1", "libvpx-vp9")  # encoders that preserve transparency
+# Encoders that store transparency beside the packets (WebM's BlockAdditional).
 BESIDE_PACKETS = frozenset({"libvpx-vp9"})
-"""Encoders whose transparency lies beside the packets (WebM's BlockAdditional)."""
+# Decoders that read transparency beside the packets, which FFmpeg's native decoders ignore.
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""FFmpeg's own decoders of these leave the transparency beside the packets unread."""
-_INPUTS = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9", "prores": "prores_ks"}
-ALPHA_MODE = "alpha_mode"
-"""Matroska's element AlphaMode, as FFmpeg names it."""
+_ENCODER_OF_CODEC = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9", "prores": "prores_ks"}
+ALPHA_MODE = "alpha_mode"  # FFmpeg's name for Matroska's element AlphaMode
 MATROSKA_TICK = Fraction(1, 1000)
 
 
 def has_alpha(pix_fmt: str) -> bool:
-    """Tell whether a pixel format holds transparency."""
+    """Return whether a pixel format has an alpha component."""
     return any(component.is_alpha for component in VideoFormat(pix_fmt).components)
 
 
 def keeps_alpha(codec: str, pix_fmt: str) -> bool:
-    """Tell whether an encoder writes the transparency of frames in `pix_fmt`."""
+    """Return whether an encoder writes the transparency of frames in `pix_fmt`."""
     planar = pix_fmt.startswith(("yuva", "gbrap")) and not VideoFormat(pix_fmt).is_big_endian
     return codec in ALPHA_ENCODERS and (planar or pix_fmt == "bgra")
 
 
 def stored_pix_fmt(stream: VideoStream, pix_fmt: str) -> str:
-    """Return the pixel format of a stream's frames, transparency beside its packets included."""
+    """Return the pixel format of a stream's frames, including transparency beside its packets."""
     beside = stream.codec_context.codec.canonical_name in _DECODERS
     return "yuva420p" if beside and stream.metadata.get(ALPHA_MODE) == "1" else pix_fmt
 
 
 def make_alpha_decoder(clip: Clip, threads: int) -> VideoCodecContext | None:
-    """Return a decoder that reads the transparency beside the packets; None: the stream's does."""
+    """Return a decoder for transparency beside the packets, or None if the stream needs none."""
     if not clip.alpha or clip.codec not in _DECODERS:
         return None
     context = av.CodecContext.create(_DECODERS[clip.codec], "r")
@@ -64,17 +61,18 @@ def make_alpha_decoder(clip: Clip, threads: int) -> VideoCodecContext | None:
 
 
 def choose_alpha_encoder(clip: VideoClip) -> str | None:
-    """Return the encoder for a recording with transparency where none was asked for.
+    """Return the default encoder for a recording with transparency.
 
-    None where none keeps it: pixels that are not square are told by ProRes in QuickTime alone.
+    Return None if no encoder preserves it: of those, only ProRes in QuickTime stores the aspect
+    ratio of pixels that are not square.
     """
     if clip.sample_aspect_ratio != 1:
         return "prores_ks" if clip.container.startswith("mov") else None
-    return _INPUTS.get(clip.codec, "ffv1")
+    return _ENCODER_OF_CODEC.get(clip.codec, "ffv1")
 
 
 def alpha_pix_fmt(codec: str, clip: Clip) -> str | None:
-    """Return in which pixel format an encoder keeps the transparency of `clip`, None if in none."""
+    """Return the pixel format in which an encoder preserves a clip's transparency, or None."""
     deep = clip.bit_depth > 8
     if codec == "prores_ks":
         return "yuva444p10le"
@@ -85,13 +83,16 @@ def alpha_pix_fmt(codec: str, clip: Clip) -> str | None:
     if isinstance(clip, Stills) or clip.colour.used_matrix == "rgb":
         return "gbrap16le" if deep else "bgra"
     chroma = next((c for c in ("444", "422") if c in clip.pix_fmt), "420")
-    return f"yuva{chroma}p{'16le' if clip.bit_depth > 10 else '10le' if deep else ''}"
+    if clip.bit_depth > 10:
+        return f"yuva{chroma}p16le"
+    return f"yuva{chroma}p10le" if deep else f"yuva{chroma}p"
 
 
 def extract_alpha(frame: VideoFrame, *, deep: bool) -> Plane:
-    """Return a frame's alpha as uint8, or uint16 where `deep`, H x W at full scale.
+    """Return a frame's alpha as H x W, uint8 or (`deep`) uint16, at full scale.
 
-    Alpha is full range whatever the colours are (FFmpeg's pixfmt.h). A frame without is opaque.
+    Alpha is full range even if the colours are not (FFmpeg's pixfmt.h). A frame without alpha is
+    opaque.
     """
     parts = frame.format.components
     if not any(part.is_alpha for part in parts):
@@ -109,16 +110,16 @@ def extract_alpha(frame: VideoFrame, *, deep: bool) -> Plane:
 
 
 def opaque_plane(height: int, width: int, *, deep: bool) -> Plane:
-    """Return the alpha of an opaque frame."""
-    return (
-        np.full((height, width), 65535, np.uint16) if deep else np.full((height, width), 255, "u1")
-    )
+    """Return the alpha of an opaque frame: uint8 or (`deep`) uint16, H x W."""
+    if deep:
+        return np.full((height, width), 65535, np.uint16)
+    return np.full((height, width), 255, np.uint8)
 
 
 def add_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
-    """Return `frame` in `pix_fmt`, its transparency set to H x W uint8 or uint16 at full scale.
+    """Return `frame` in `pix_fmt` with the transparency `alpha`, H x W uint8 or uint16.
 
-    The colours are those of `frame`, whose format is `opaque(pix_fmt)`.
+    The format of `frame` is `opaque_pix_fmt(pix_fmt)`; its colours remain the same.
     """
     made = frame if frame.format.name == pix_fmt else _extended(frame, pix_fmt)
     bits = max(part.bits for part in made.format.components)
@@ -135,26 +136,28 @@ def add_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
 
 
 def opaque_pix_fmt(pix_fmt: str) -> str:
-    """Return the pixel format of the same colours without transparency; bgra itself."""
+    """Return the pixel format of the same colours without transparency; bgra stays bgra."""
     return pix_fmt.replace("yuva", "yuv").replace("gbrap", "gbrp")
 
 
 def _extended(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
-    """Return a frame with the planes of `frame` and one more."""
+    """Return a frame with the planes of `frame` and an alpha plane."""
     made = VideoFrame(frame.width, frame.height, pix_fmt)
     for source, target in zip(frame.planes, made.planes, strict=False):
         rows: Any = np.frombuffer(source, np.uint8)  # type: ignore[call-overload]
         out: Any = np.frombuffer(target, np.uint8)  # type: ignore[call-overload]
         used = min(source.line_size, target.line_size)
         out.reshape(target.height, -1)[:, :used] = rows.reshape(source.height, -1)[:, :used]
-    made.colorspace, made.color_range = frame.colorspace, frame.color_range
+    made.colorspace = frame.colorspace
+    made.color_range = frame.color_range
     return made
 
 
 def _to_depth(levels: Plane, bits: int, wanted: int) -> Plane:
-    """Return full-scale levels of `bits` as those of `wanted` bits, rounded."""
+    """Return full-scale levels of `bits` bits as levels of `wanted` bits, rounded."""
     if bits == wanted:
         return make_contiguous(levels)
-    most, least = (1 << wanted) - 1, (1 << bits) - 1
-    scaled = (levels.astype(np.uint32) * most + least // 2) // least
+    white = (1 << bits) - 1
+    wanted_white = (1 << wanted) - 1
+    scaled = (levels.astype(np.uint32) * wanted_white + white // 2) // white
     return make_contiguous(scaled.astype(np.uint8 if wanted == 8 else np.uint16))

@@ -1,4 +1,4 @@
-"""Open containers and choose the picture in them; libav errors become ours here."""
+"""Open containers and choose their video stream; errors of libav become the pipeline's own."""
 
 from __future__ import annotations
 
@@ -19,41 +19,45 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import InputError, MediaError, first_line
 
+# PyAV's errors on files it cannot use. ValueError and OSError come from its argument checks.
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
-"""What PyAV raises on files it cannot use; ValueError and OSError come from its argument checks."""
 
+# Demuxing also raises IndexError, for a packet of a stream that the header did not declare.
 DEMUX_ERRORS = (*MEDIA_ERRORS, IndexError)
-"""And while packets are read: IndexError for one of a stream that the header did not tell of."""
 
+# Formats that hold their data themselves: playlists, concat and image lists read other files.
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "nut", "flv", "asf", "ogg",
     "mxf", "gif", "apng", "h264", "hevc", "m4v", "mpegvideo", "ivf", "obu", "yuv4mpegpipe", "dv",
     "rm", "wav", "mp3", "flac", "aac", "ac3", "w64", "aiff", "amr", "av1",
 )  # fmt: skip
-"""Formats that hold their data themselves: playlists, concat and image lists read other files."""
+MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"
+# 16384 x 16384: more than any of the encoders supports, and 0.8 GB for a frame of 8-bit RGB.
+DEFAULT_MEGAPIXELS = 256.0
+
 _SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
 
 
 def open_input(path: str) -> InputContainer:
-    """Open a video file for reading; raises MediaError when it is not one."""
+    """Open a video file for reading; raises MediaError if it is none."""
     file = Path(path)
     if not file.exists():
         raise MediaError(f"{path} does not exist; expected a video file; check the path")
     if file.is_file() and file.stat().st_size == 0:
         raise MediaError(f"{path} is empty; expected a video file; copy it again")
     try:
-        # metadata in old files is often not UTF-8; it must not stop the pictures
+        # metadata in old files is often not UTF-8, which must not prevent decoding
         return av.open(f"file:{path}", options=_SAFE, metadata_errors="surrogateescape")
     except MEDIA_ERRORS as error:
         raise MediaError(
             f"{path} cannot be opened as a video ({first_line(error)}); "
-            "expected a video or picture file; check that it plays"
+            "expected a video or picture file; check that it plays in a player"
         ) from error
 
 
 @contextmanager
 def open_container(path: str) -> Iterator[InputContainer]:
-    """Open a video file for reading, and give its memory back afterwards; see `open_input`."""
+    """Open a video file as `open_input` does, and release its memory at the end of the block."""
     try:
         with open_input(path) as container:
             yield container
@@ -62,10 +66,10 @@ def open_container(path: str) -> Iterator[InputContainer]:
 
 
 def release_memory() -> None:
-    """Return what was freed to the system, where the C library can.
+    """Return freed memory to the system if the C library supports it.
 
-    An hour's MP4 has an index of 20 MB. What is freed stays with the thread's own heap otherwise,
-    and the next thread to open the file takes as much again.
+    The index of an hour's MP4 takes 20 MB. Without this, freed memory stays in the heap of its
+    thread, and the next thread that opens the file allocates as much again.
     """
     trim = _trim()
     if trim is not None:
@@ -74,37 +78,43 @@ def release_memory() -> None:
 
 @lru_cache
 def _trim() -> Any:
-    """Return glibc's malloc_trim; None elsewhere."""
+    """Return glibc's malloc_trim, or None with another C library."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def is_cover(stream: Stream) -> bool:
-    """Tell cover art and thumbnails from real video."""
+    """Return whether a stream is cover art or a thumbnail."""
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
 def choose_video(container: InputContainer, path: str) -> VideoStream:
-    """Return the first video stream that is not cover art and can be decoded."""
+    """Return the first video stream that is not cover art and has a decoder.
+
+    Raises MediaError if there is none.
+    """
     real = [stream for stream in container.streams.video if not is_cover(stream)]
     usable = [s for s in real if s.codec_context is not None]
     if usable:
         return usable[0]
     if real:
-        raise MediaError(f"{path} has a video codec without decoder; try to convert it to H.264")
+        raise MediaError(
+            f"{path} has a video codec for which there is no decoder; try to convert it to H.264"
+        )
+
     kinds = sorted({stream.type for stream in container.streams})
     found = "only " + " and ".join(kinds) if kinds else "no streams"
     if container.streams.video:
         found += " (the picture is cover art)"
-    raise MediaError(f"{path} has {found}; expected a video stream; give another file")
+    raise MediaError(f"{path} has {found}; expected a video stream; try another file")
 
 
 def frame_pts(frame: VideoFrame) -> int | None:
-    """Return a frame's presentation time in ticks, from its dts where the file has no pts."""
+    """Return a frame's presentation time in ticks, or its dts if the file has no pts."""
     return frame.pts if frame.pts is not None else frame.dts
 
 
 def codec_name(stream: Stream) -> str:
-    """Return the codec's own name (`h264`), not its decoder's (`libdav1d`)."""
+    """Return the name of the codec (`av1`), not that of its decoder (`libdav1d`)."""
     context = stream.codec_context
     if context is not None:
         return str(context.codec.canonical_name)
@@ -114,7 +124,7 @@ def codec_name(stream: Stream) -> str:
 def demux_packets(
     container: InputContainer, streams: Stream | list[Stream], path: str
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of streams; raises MediaError where the container breaks off."""
+    """Yield the packets of streams; raises MediaError if the container breaks off."""
     packets = container.demux(streams)
     while True:
         try:
@@ -129,7 +139,7 @@ def demux_packets(
 
 
 def decode_first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
-    """Return the first frame that can be decoded; raises MediaError where there is none."""
+    """Return the first frame that can be decoded; raises MediaError if there is none."""
     error: BaseException | None = None
     for packet in demux_packets(container, stream, path):
         try:
@@ -145,34 +155,31 @@ def decode_first_frame(container: InputContainer, stream: VideoStream, path: str
     )
 
 
-MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"
-
-
-DEFAULT_MEGAPIXELS = 256.0
-"""16384 x 16384: more than any encoder here takes, and 0.8 GB for a frame of 8-bit RGB."""
-
-
 def read_pixel_limit() -> float:
-    """Return how many pixels a picture may have; InputError for a limit that is no number."""
+    """Return how many pixels a picture may have; raises InputError if the limit is no number."""
     text = os.environ.get(MEGAPIXELS_VARIABLE) or str(DEFAULT_MEGAPIXELS)
     try:
         return float(text) * 2**20
     except ValueError:
         raise InputError(
-            f"found {MEGAPIXELS_VARIABLE}={text}, expected a number of megapixels"
+            f"{MEGAPIXELS_VARIABLE} is {text}, expected a number of megapixels; "
+            f"try {DEFAULT_MEGAPIXELS:g}"
         ) from None
 
 
 def check_size(width: int, height: int, path: str) -> None:
-    """Refuse a header whose picture would not fit; raises MediaError.
+    """Raise MediaError for a frame size above the limit.
 
-    A crafted file of a hundred bytes may claim any size.
+    The header of a crafted file of a hundred bytes may claim any size.
     """
     limit = read_pixel_limit()
     if width <= 0 or height <= 0:
-        raise MediaError(f"{path} says it is {width}x{height}; expected a picture; copy it again")
+        raise MediaError(
+            f"{path} has a frame size of {width}x{height}; expected at least one pixel; "
+            "copy it again"
+        )
     if width * height > limit:
         raise MediaError(
-            f"{path} says it is {width}x{height}; expected at most {limit / 2**20:g} megapixels; "
-            f"if you trust it, set {MEGAPIXELS_VARIABLE}"
+            f"{path} has a frame size of {width}x{height}; expected at most "
+            f"{limit / 2**20:g} megapixels; if you trust it, set {MEGAPIXELS_VARIABLE}"
         )

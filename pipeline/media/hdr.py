@@ -10,27 +10,29 @@ from av.video.frame import VideoFrame
 
 from pipeline.schema.clip import StaticHdr
 
+# Side data with metadata for each scene, which none of the encoders writes.
 DYNAMIC_HDR = frozenset(
     {"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"}
 )
-"""Names of side data that say how each scene is to be shown; no encoder here writes them."""
-HDR_ENCODERS = frozenset({"libx265"})
-"""Encoders that write the static metadata."""
-_CHROMATICITY, _LUMINANCE = 50000, 10000
-"""Steps of H.265's mastering display message: 0.00002, and 0.0001 cd/m2."""
+HDR_ENCODERS = frozenset({"libx265"})  # encoders that write the static metadata
+
+# Units of H.265's mastering display message: 0.00002, and 0.0001 cd/m2.
+_CHROMATICITY = 50000
+_LUMINANCE = 10000
 
 
 def read_side_data(frame: VideoFrame) -> list[SideData]:
-    """Return what a decoded frame carries beside its pixels."""
+    """Return the side data of a decoded frame."""
     held: Any = frame.side_data  # PyAV's stub takes it for a TypedDict
     data = [held[number] for number in range(len(held))]
     return [item for item in data if isinstance(item, SideData)]
 
 
 def read_static_hdr(frame: VideoFrame) -> StaticHdr | None:
-    """Return a frame's static metadata, None where it has none."""
+    """Return a frame's static metadata, or None."""
     found = {data.type.name: bytes(data) for data in read_side_data(frame)}
-    display, light = "", None
+    display = ""
+    light = None
     mastering = found.get("MASTERING_DISPLAY_METADATA")
     if mastering is not None:
         display = _display(memoryview(mastering).cast("i"))
@@ -41,12 +43,12 @@ def read_static_hdr(frame: VideoFrame) -> StaticHdr | None:
 
 
 def has_dynamic_hdr(frame: VideoFrame) -> bool:
-    """Tell whether a frame carries metadata of Dolby Vision or HDR10+."""
+    """Return whether a frame carries metadata of Dolby Vision or HDR10+."""
     return any(data.type.name in DYNAMIC_HDR for data in read_side_data(frame))
 
 
 def _display(numbers: Any) -> str:
-    """Return FFmpeg's AVMasteringDisplayMetadata as x265 writes it; "" where it is incomplete."""
+    """Return FFmpeg's AVMasteringDisplayMetadata in x265's notation, or "" if it is incomplete."""
     pairs = zip(numbers[0:20:2], numbers[1:20:2], strict=True)
     values = [Fraction(a, b) if b else Fraction(0) for a, b in pairs]
     if not (numbers[20] and numbers[21]):
@@ -60,7 +62,7 @@ def _display(numbers: Any) -> str:
 
 
 def hdr_x265_params(hdr: StaticHdr | None) -> str:
-    """Return the part of x265-params that carries the metadata."""
+    """Return the part of x265-params that holds the metadata."""
     if hdr is None:
         return ""
     display = f":master-display={hdr.display}" if hdr.display else ""

@@ -163,7 +163,7 @@ def test_a_signal_during_publishing_waits() -> None:
     reached = []
 
     def publish() -> None:
-        with Interrupts() as interrupts, interrupts.held():
+        with Interrupts() as interrupts, interrupts.defer():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
             reached.append("end")
