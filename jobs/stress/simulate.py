@@ -155,7 +155,7 @@ class Simulation:
             if (job, index) not in self.committed:
                 inputs.setdefault(job, {})[index] = cost
         for job, segments in inputs.items():
-            self.scheduler.add(job, segments)
+            self.scheduler.add_job(job, segments)
 
     def handle_event(self, now: float, kind: str, worker: str, task: Task | None) -> None:
         """Handle one event, let the scheduler decide, and measure the CPU time of both.
@@ -170,7 +170,7 @@ class Simulation:
             assert task is not None
             self.kinds[worker] = task[0]
             self.queues[worker] = []
-            self.scheduler.joined(worker, kind=task[0])
+            self.scheduler.add_worker(worker, kind=task[0])
         elif kind == "end":
             assert task is not None
             self.end_task(now, worker, task)
@@ -203,7 +203,7 @@ class Simulation:
         del self.ends[worker, task]
         self.queues[worker].pop(0)
         self.work += self.costs[task]
-        first = self.scheduler.done(worker, task, now)
+        first = self.scheduler.complete_task(worker, task, now)
         if first:
             self.doubled += task in self.committed
             self.committed.add(task)
@@ -222,7 +222,7 @@ class Simulation:
         worker = self.random.choice(sorted(self.queues))
         self.deaths += 1
         self.stop_worker(now, worker)
-        given_up = self.scheduler.left(worker)
+        given_up = self.scheduler.remove_worker(worker)
         assert not given_up, "no segment meets three deaths here"
 
         kind = (self.kinds[worker], 0)
@@ -235,7 +235,7 @@ class Simulation:
         for worker in list(self.queues):
             self.stop_worker(now, worker)
             self.queues[worker] = []
-            self.scheduler.joined(worker, kind=self.kinds[worker])
+            self.scheduler.add_worker(worker, kind=self.kinds[worker])
         self.add_open_segments()
 
 

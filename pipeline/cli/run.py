@@ -98,9 +98,11 @@ def _find_parts() -> RunParts | None:
 
 def _run_to_stdout(settings: RunSettings, progress: Reporter) -> None:
     from pipeline.runs.run import run as run_once
-    from pipeline.runs.to_stdout import run_to
+    from pipeline.runs.to_stdout import run_to_stdout
 
-    result = run_to(sys.stdout.buffer, settings, lambda local: run_once(local, progress))
+    result = run_to_stdout(
+        sys.stdout.buffer, settings, lambda local: run_once(local, progress, _find_parts())
+    )
     progress.note(describe_result(result))
 
 

@@ -1,4 +1,4 @@
-"""`-o -`: a finished output on stdout, for another program to read."""
+"""`-o -`: write the finished output to stdout, for another program."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from pipeline.schema.settings import RunSettings
 STDOUT = "-"
 
 
-def run_to(
+def run_to_stdout(
     stdout: BinaryIO, settings: RunSettings, run: Callable[[RunSettings], RunResult]
 ) -> RunResult:
-    """Run `settings` and copy the output, verified as any other, to `stdout`.
+    """Run `settings`, verify the output as usual, and copy it to `stdout`.
 
-    A video comes as Matroska, which can be read while it arrives, a picture as PNG. Raises
-    InputError for a terminal and for inputs that become a folder, StageError when nobody reads.
+    A video is written as Matroska, which a program can read while it arrives, and a picture as PNG.
+    Raises InputError for a terminal and for inputs whose output is a folder, and StageError if the
+    reading program ends early.
     """
-    given = Path(settings.input)
+    source = Path(settings.input)
     if stdout.isatty():
         raise InputError(
             "found a terminal for -o -, expected a program or a file to read the video; add "
             "| ffplay -, or > out.mkv"
         )
-    if given.is_dir() or (not given.exists() and "://" not in settings.input):
+    if source.is_dir() or (not source.exists() and "://" not in settings.input):
         raise InputError(
-            f"found {settings.input} for -o -, expected a video or a picture: what becomes a "
-            "folder cannot be piped; give -o FOLDER"
+            f"found {settings.input} for -o -, expected a video or a picture: an output that is a "
+            "folder cannot be piped; use -o FOLDER"
         )
-    suffix = ".png" if given.suffix.lower() in SUFFIXES else ".mkv"
+
+    suffix = ".png" if source.suffix.lower() in SUFFIXES else ".mkv"
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
         out = Path(folder) / f"out{suffix}"
         result = run(settings.model_copy(update={"output": str(out)}))
@@ -45,9 +47,9 @@ def run_to(
                 shutil.copyfileobj(made, stdout)
             stdout.flush()
         except BrokenPipeError:
-            # nothing more can be said there, not even when the interpreter ends
+            # keep the interpreter from flushing the broken pipe when it ends
             sys.stdout = None
             raise StageError(
-                "publish: the program that read stdout has ended, expected it to read all"
+                "publish: the program that reads stdout ended early, expected it to read everything"
             ) from None
     return result.model_copy(update={"output": STDOUT, "reference_map": ""})

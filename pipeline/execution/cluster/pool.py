@@ -75,7 +75,7 @@ class RayPool:
         }
         self._jobs[job] = _Job(ledger, setup, ray.put(setup), tasks)
         costs = {index: float(task.segment.frames) for index, task in tasks.items()}
-        self._scheduler.add(job, costs)
+        self._scheduler.add_job(job, costs)
 
     def has_room(self) -> bool:
         """Return whether another input should be added to keep all actors busy."""
@@ -83,7 +83,9 @@ class RayPool:
 
     def step(self) -> list[tuple[str, PipelineError | None]]:
         """Work for a moment; return the inputs that ended, with an error if they failed."""
-        self.actors.start_missing(self._scheduler.wanted(), self._scheduler.blocked())
+        self.actors.start_missing(
+            self._scheduler.count_useful_workers(), self._scheduler.blocked_nodes()
+        )
         self._assign_segments()
         for call, ref in self.actors.wait(PROGRESS_INTERVAL_SECONDS):
             self._collect(call, ref)
@@ -118,7 +120,7 @@ class RayPool:
 
     def close(self, job: str) -> ExecutionReport | None:
         """Forget an input that has ended; return how it was run, None if no actor was ready."""
-        self._scheduler.drop(job)
+        self._scheduler.drop_job(job)
         if job not in self._jobs:
             return None
         report = self.report(job) if self._engine is not None else None
@@ -171,7 +173,7 @@ class RayPool:
             self._engine = answer
             assert slot.placement is not None
             placement = slot.placement
-            self._scheduler.joined(slot.name, kind=placement.kind, node=placement.node)
+            self._scheduler.add_worker(slot.name, kind=placement.kind, node=placement.node)
 
     def _prepare(self, slot: Slot) -> None:
         """Let a placed actor load the engine, or end it if all inputs have ended."""
@@ -191,12 +193,12 @@ class RayPool:
         if isinstance(answer, PipelineError):
             logger.info("segment %d failed: %s", index, answer, extra=fields)
             self._metrics.count("failures")
-            abandoned = self._scheduler.failed(slot.name, task)
+            abandoned = self._scheduler.fail_task(slot.name, task)
             if job in self._jobs and (abandoned or isinstance(answer, InputError)):
                 self._fail(job, answer)
             return
 
-        first = self._scheduler.done(slot.name, task, slot.used_at)
+        first = self._scheduler.complete_task(slot.name, task, slot.used_at)
         slot.committed[job] += answer.frames
         logger.info("segment %d is done", index, extra=fields)
         if first:
@@ -220,7 +222,7 @@ class RayPool:
             self._ended.append((job, None))
 
     def _fail(self, job: str, error: PipelineError) -> None:
-        self._scheduler.drop(job)
+        self._scheduler.drop_job(job)
         self._ended.append((job, error))
 
     def _replace_dead(self, slot: Slot, error: RayActorError) -> None:
@@ -231,15 +233,17 @@ class RayPool:
             self._count_death_while_loading(slot, error)
             return
 
-        for task in self._scheduler.running(slot.name):
+        for task in self._scheduler.tasks_of(slot.name):
             job = self._jobs.get(task[0])
             record = job.ledger.folder.read_record(task[1]) if job else None
             # the actor may have died between the commit and its answer
-            if record is not None and self._scheduler.done(slot.name, task, time.monotonic()):
+            if record is not None and self._scheduler.complete_task(
+                slot.name, task, time.monotonic()
+            ):
                 self._commit(task[0], record)
 
-        lost = self._scheduler.running(slot.name)
-        abandoned = self._scheduler.left(slot.name)
+        lost = self._scheduler.tasks_of(slot.name)
+        abandoned = self._scheduler.remove_worker(slot.name)
         for job_name, index in abandoned:
             self._fail(job_name, self._deadly_segment_error(job_name, index, error))
         again = len(lost) - len(abandoned)
@@ -250,7 +254,7 @@ class RayPool:
         """Record an actor that died before it was ready; raise StageError after too many."""
         loading = [s.placement.node for s in self.actors if s.placement and not s.ready]
         node = slot.placement.node if slot.placement else ""
-        if self._scheduler.died_unready(node, loading, time.monotonic()):
+        if self._scheduler.record_unready_death(node, loading, time.monotonic()):
             raise StageError(f"ray: actors die while loading the engine: {first_line(error)}")
         self._progress.note("an actor died while loading the engine; another one replaces it")
 
@@ -272,13 +276,13 @@ class RayPool:
                 return
 
             # an actor that is loading stays: its death would count as the engine's fault
-            idle = slot.ready and not self._scheduler.running(slot.name)
+            idle = slot.ready and not self._scheduler.tasks_of(slot.name)
             unused = idle and now - slot.used_at > self.actors.request.release_after
             if unused or not slot.placement:
                 fields = self._log_fields(slot)
                 logger.info("%s ends for lack of work", slot.placement, extra=fields)
                 if slot.ready:
-                    self._scheduler.left(slot.name, blame=False)
+                    self._scheduler.remove_worker(slot.name, blame=False)
                 self.actors.end(slot)
                 surplus -= 1
 

@@ -56,7 +56,7 @@ def test_a_reader_that_ends_is_said_in_one_line() -> None:
         said = child.stderr.read().decode()
         assert child.wait() == 1
     assert said == (
-        "error: publish: the program that read stdout has ended, expected it to read all\n"
+        "error: publish: the program that reads stdout ended early, expected it to read everything\n"
     )
 
 
@@ -76,7 +76,7 @@ def test_what_cannot_go_with_stdout(more: list[str], line: str) -> None:
 def test_a_folder_cannot_be_piped(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["run", str(tmp_path), "--ref-stream", str(CLIP), "-o", "-"])
     assert done.exit_code == 2
-    assert "what becomes a folder cannot be piped; give -o FOLDER" in done.stderr
+    assert "an output that is a folder cannot be piped; use -o FOLDER" in done.stderr
 
 
 def test_sound_can_be_left_out(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ def pairs(scheduler: Scheduler, now: float = 0.0) -> list[tuple[str, Task]]:
 
 def test_every_worker_gets_one_segment_before_any_gets_two() -> None:
     scheduler = Scheduler()
-    scheduler.add("a", dict.fromkeys(range(9), 1.0))
+    scheduler.add_job("a", dict.fromkeys(range(9), 1.0))
     for worker in ("x", "y", "z"):
-        scheduler.joined(worker)
+        scheduler.add_worker(worker)
     given = [worker for worker, _ in pairs(scheduler)]
     assert given == ["x", "y", "z"] * 2
     assert pairs(scheduler) == []
@@ -28,34 +28,34 @@ def test_every_worker_gets_one_segment_before_any_gets_two() -> None:
 
 def test_near_the_end_nothing_waits_behind_another_segment() -> None:
     scheduler = Scheduler()
-    scheduler.add("a", dict.fromkeys(range(3), 1.0))
-    scheduler.joined("x")
-    scheduler.joined("y")
+    scheduler.add_job("a", dict.fromkeys(range(3), 1.0))
+    scheduler.add_worker("x")
+    scheduler.add_worker("y")
     assert pairs(scheduler) == [("x", ("a", 0)), ("y", ("a", 1))]
 
 
 def test_inputs_take_turns_by_the_work_they_were_given() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
-    scheduler.add("long", dict.fromkeys(range(100), 3.0))
+    scheduler.add_job("long", dict.fromkeys(range(100), 3.0))
     for i in range(4):
-        scheduler.joined(f"w{i}")
+        scheduler.add_worker(f"w{i}")
     pairs(scheduler)
-    scheduler.add("short", dict.fromkeys(range(100), 1.0))
+    scheduler.add_job("short", dict.fromkeys(range(100), 1.0))
     given = []
     for now in range(1, 9):
         for i in range(4):
-            scheduler.done(f"w{i}", scheduler.running(f"w{i}")[0], now)
+            scheduler.complete_task(f"w{i}", scheduler.tasks_of(f"w{i}")[0], now)
             given += [task[0] for _, task in pairs(scheduler, now)]
     assert 22 <= given.count("short") <= 26  # three of "short" weigh one of "long"
 
 
 def test_a_dead_workers_segments_go_first_and_carry_attempt_numbers() -> None:
     scheduler = Scheduler()
-    scheduler.add("a", dict.fromkeys(range(6), 1.0))
-    scheduler.joined("x")
+    scheduler.add_job("a", dict.fromkeys(range(6), 1.0))
+    scheduler.add_worker("x")
     assert [g.attempt for g in scheduler.decide(0)] == [1, 1]
-    assert scheduler.left("x") == []
-    scheduler.joined("y")
+    assert scheduler.remove_worker("x") == []
+    scheduler.add_worker("y")
     (again,) = scheduler.decide(1)
     # a suspect runs alone, so that what it takes down is not blamed on its neighbour
     assert (again.task, again.attempt) == (("a", 0), 2)
@@ -63,17 +63,17 @@ def test_a_dead_workers_segments_go_first_and_carry_attempt_numbers() -> None:
 
 def test_a_segment_that_kills_three_workers_is_given_up_and_its_neighbour_is_not() -> None:
     scheduler = Scheduler()
-    scheduler.add("a", dict.fromkeys(range(4), 1.0))
+    scheduler.add_job("a", dict.fromkeys(range(4), 1.0))
     given_up: list[Task] = []
     for death in range(9):
-        scheduler.joined(f"w{death}")
+        scheduler.add_worker(f"w{death}")
         while given := scheduler.decide(death):
             if any(g.task == ("a", 1) for g in given):
                 break
             for g in given:
-                assert scheduler.done(g.worker, g.task, death + 0.5)
-        if ("a", 1) in scheduler.running(f"w{death}"):
-            given_up += scheduler.left(f"w{death}")
+                assert scheduler.complete_task(g.worker, g.task, death + 0.5)
+        if ("a", 1) in scheduler.tasks_of(f"w{death}"):
+            given_up += scheduler.remove_worker(f"w{death}")
         if given_up:
             break
     assert given_up == [("a", 1)]
@@ -82,74 +82,74 @@ def test_a_segment_that_kills_three_workers_is_given_up_and_its_neighbour_is_not
 
 def test_a_worker_that_leaves_in_peace_blames_nobody() -> None:
     scheduler = Scheduler(Policy(attempts=1))
-    scheduler.add("a", {0: 1.0})
-    scheduler.joined("x", node="n")
+    scheduler.add_job("a", {0: 1.0})
+    scheduler.add_worker("x", node="n")
     scheduler.decide(0)
-    assert scheduler.left("x", blame=False) == []
-    scheduler.joined("y")
+    assert scheduler.remove_worker("x", blame=False) == []
+    scheduler.add_worker("y")
     assert pairs(scheduler) == [("y", ("a", 0))]
 
 
 def test_a_failure_is_repeated_elsewhere_if_there_is_an_elsewhere() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
-    scheduler.add("a", {0: 1.0, 1: 1.0})
-    scheduler.joined("x")
-    scheduler.joined("y")
+    scheduler.add_job("a", {0: 1.0, 1: 1.0})
+    scheduler.add_worker("x")
+    scheduler.add_worker("y")
     assert pairs(scheduler) == [("x", ("a", 0)), ("y", ("a", 1))]
-    assert not scheduler.failed("x", ("a", 0))
+    assert not scheduler.fail_task("x", ("a", 0))
     assert pairs(scheduler) == []  # y is busy, and x has failed it
-    scheduler.done("y", ("a", 1), 1)
+    scheduler.complete_task("y", ("a", 1), 1)
     assert pairs(scheduler, 1) == [("y", ("a", 0))]
-    assert not scheduler.failed("y", ("a", 0))
+    assert not scheduler.fail_task("y", ("a", 0))
     assert len(pairs(scheduler, 2)) == 1  # nowhere else to go
-    assert scheduler.failed(*next(iter([(w, ("a", 0)) for w in "xy" if scheduler.running(w)])))
+    assert scheduler.fail_task(*next(iter([(w, ("a", 0)) for w in "xy" if scheduler.tasks_of(w)])))
 
 
 def test_a_node_that_only_fails_gets_no_more_work() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
-    scheduler.add("a", dict.fromkeys(range(50), 1.0))
-    scheduler.joined("bad", node="n1")
-    scheduler.joined("good", node="n2")
+    scheduler.add_job("a", dict.fromkeys(range(50), 1.0))
+    scheduler.add_worker("bad", node="n1")
+    scheduler.add_worker("good", node="n2")
     for now in range(6):
         for worker, task in pairs(scheduler, now):
             if worker == "bad":
-                assert not scheduler.failed(worker, task)
+                assert not scheduler.fail_task(worker, task)
             else:
-                scheduler.done(worker, task, now + 0.5)
-    assert scheduler.blocked() == {"n1"}
+                scheduler.complete_task(worker, task, now + 0.5)
+    assert scheduler.blocked_nodes() == {"n1"}
     assert all(worker == "good" for worker, _ in pairs(scheduler, 9))
-    scheduler.left("good", blame=False)
-    assert scheduler.blocked() == frozenset()  # better a bad node than none
+    scheduler.remove_worker("good", blame=False)
+    assert scheduler.blocked_nodes() == frozenset()  # better a bad node than none
 
 
 def test_a_straggler_is_done_twice_and_the_first_commit_counts() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
-    scheduler.add("a", dict.fromkeys(range(4), 1.0))
-    scheduler.joined("x")
-    scheduler.joined("y")
+    scheduler.add_job("a", dict.fromkeys(range(4), 1.0))
+    scheduler.add_worker("x")
+    scheduler.add_worker("y")
     scheduler.decide(0)
-    scheduler.done("x", ("a", 0), 10)
-    scheduler.done("y", ("a", 1), 10)
+    scheduler.complete_task("x", ("a", 0), 10)
+    scheduler.complete_task("y", ("a", 1), 10)
     assert pairs(scheduler, 10) == [("x", ("a", 2)), ("y", ("a", 3))]
-    scheduler.done("x", ("a", 2), 20)
+    scheduler.complete_task("x", ("a", 2), 20)
     assert pairs(scheduler, 21) == []  # a second more is no straggler
     (copy,) = scheduler.decide(31)
     assert (copy.worker, copy.task, copy.attempt) == ("x", ("a", 3), 2)
-    assert scheduler.done("x", ("a", 3), 41)
+    assert scheduler.complete_task("x", ("a", 3), 41)
     assert scheduler.unfinished == 0
-    assert not scheduler.done("y", ("a", 3), 42)
+    assert not scheduler.complete_task("y", ("a", 3), 42)
 
 
 def test_a_fast_worker_takes_over_what_a_slow_one_has_just_begun() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
-    scheduler.add("a", dict.fromkeys(range(4), 1.0))
-    scheduler.joined("fast")
-    scheduler.joined("slow")
+    scheduler.add_job("a", dict.fromkeys(range(4), 1.0))
+    scheduler.add_worker("fast")
+    scheduler.add_worker("slow")
     scheduler.decide(0)
-    scheduler.done("fast", ("a", 0), 1)
+    scheduler.complete_task("fast", ("a", 0), 1)
     scheduler.decide(1)
-    scheduler.done("fast", ("a", 2), 2)
-    scheduler.done("slow", ("a", 1), 10)
+    scheduler.complete_task("fast", ("a", 2), 2)
+    scheduler.complete_task("slow", ("a", 1), 10)
     given = pairs(scheduler, 10)
     assert given[0][1] == ("a", 3)
     other = {"fast": "slow", "slow": "fast"}[given[0][0]]
@@ -159,14 +159,14 @@ def test_a_fast_worker_takes_over_what_a_slow_one_has_just_begun() -> None:
 def test_what_is_kept_does_not_grow_with_what_is_done() -> None:
     """The first idle worker would have to go through all of it, while thousands wait."""
     scheduler = Scheduler()
-    scheduler.add("a", dict.fromkeys(range(3000), 1.0))
+    scheduler.add_job("a", dict.fromkeys(range(3000), 1.0))
     for name in "xyz":
-        scheduler.joined(name)
+        scheduler.add_worker(name)
     for now in range(3000):
         scheduler.decide(now)
         for name in "xyz":
-            if scheduler.running(name):
-                scheduler.done(name, scheduler.running(name)[0], now + 0.5)
+            if scheduler.tasks_of(name):
+                scheduler.complete_task(name, scheduler.tasks_of(name)[0], now + 0.5)
         assert len(scheduler._late) <= 100
         assert len(scheduler._due) <= 100
     assert scheduler.unfinished == 0
@@ -174,15 +174,15 @@ def test_what_is_kept_does_not_grow_with_what_is_done() -> None:
 
 def test_a_dropped_input_is_not_waited_for() -> None:
     scheduler = Scheduler()
-    scheduler.add("bad", dict.fromkeys(range(5), 1.0))
-    scheduler.add("good", {0: 1.0})
-    scheduler.joined("x")
+    scheduler.add_job("bad", dict.fromkeys(range(5), 1.0))
+    scheduler.add_job("good", {0: 1.0})
+    scheduler.add_worker("x")
     assert len(pairs(scheduler)) == 2
-    scheduler.drop("bad")
-    scheduler.drop("bad")
+    scheduler.drop_job("bad")
+    scheduler.drop_job("bad")
     assert scheduler.unfinished == 1
-    for task in scheduler.running("x"):
-        assert scheduler.done("x", task, 1) == (task[0] == "good")
+    for task in scheduler.tasks_of("x"):
+        assert scheduler.complete_task("x", task, 1) == (task[0] == "good")
     assert pairs(scheduler) == []
 
 
@@ -195,7 +195,7 @@ def test_whatever_happens_nothing_is_lost_or_doubled(
     scheduler = Scheduler(Policy(attempts=10**6))
     tasks: set[Task] = {(job, i) for job in "ab" for i in range(segments)}
     for job in "ab":
-        scheduler.add(job, {i: chance.uniform(0.5, 2) for i in range(segments)})
+        scheduler.add_job(job, {i: chance.uniform(0.5, 2) for i in range(segments)})
     alive: dict[str, list[Task]] = {}
     committed: list[Task] = []
     now = names = 0
@@ -205,13 +205,13 @@ def test_whatever_happens_nothing_is_lost_or_doubled(
         while len(alive) < workers and (not alive or chance.random() < 0.7):
             names += 1
             alive[f"w{names}"] = []
-            scheduler.joined(f"w{names}", kind=chance.choice("fs"), node=f"n{names % 3}")
+            scheduler.add_worker(f"w{names}", kind=chance.choice("fs"), node=f"n{names % 3}")
         for assignment in scheduler.decide(now):
             assert assignment.task not in alive[assignment.worker]
             assert assignment.task not in committed
             alive[assignment.worker].append(assignment.task)
         for worker, running in alive.items():
-            assert scheduler.running(worker) == running
+            assert scheduler.tasks_of(worker) == running
             assert len(running) <= 2
         held = [task for running in alive.values() for task in running if task not in committed]
         assert all(held.count(task) <= 2 for task in held)
@@ -219,12 +219,12 @@ def test_whatever_happens_nothing_is_lost_or_doubled(
         event = chance.random()
         if event < 0.1:
             del alive[worker]
-            assert scheduler.left(worker, blame=chance.random() < 0.7) == []
+            assert scheduler.remove_worker(worker, blame=chance.random() < 0.7) == []
         elif alive[worker]:
             task = alive[worker].pop(0)
             if event < 0.2:
-                assert not scheduler.failed(worker, task)
-            elif scheduler.done(worker, task, now):
+                assert not scheduler.fail_task(worker, task)
+            elif scheduler.complete_task(worker, task, now):
                 committed.append(task)
     assert len(committed) == len(tasks)
     assert set(committed) == tasks
@@ -249,33 +249,38 @@ def test_makespan_is_near_the_lower_bound(world: World, over: float) -> None:
 
 def test_a_node_that_dies_while_its_workers_load_ends_no_run() -> None:
     scheduler = Scheduler()
-    scheduler.add("a", {0: 1.0})
+    scheduler.add_job("a", {0: 1.0})
     # two workers of the dead node, then those that were placed there again
-    assert not scheduler.died_unready("dead", ["dead", "other"], 0)
-    assert not scheduler.died_unready("dead", ["other"], 1)
-    assert not scheduler.died_unready("", ["dead", "other"], 2)
-    assert not scheduler.died_unready("dead", [], 15)
-    assert not scheduler.died_unready("dead", ["other"], 70)
-    scheduler.joined("x", node="other")
-    assert not any(scheduler.died_unready("dead", [], now) for now in (80, 100, 120, 200))
-    scheduler.left("x")
+    assert not scheduler.record_unready_death("dead", ["dead", "other"], 0)
+    assert not scheduler.record_unready_death("dead", ["other"], 1)
+    assert not scheduler.record_unready_death("", ["dead", "other"], 2)
+    assert not scheduler.record_unready_death("dead", [], 15)
+    assert not scheduler.record_unready_death("dead", ["other"], 70)
+    scheduler.add_worker("x", node="other")
+    assert not any(scheduler.record_unready_death("dead", [], now) for now in (80, 100, 120, 200))
+    scheduler.remove_worker("x")
     # what died while one was there is forgotten: the time begins when the last one has gone
-    assert not any(scheduler.died_unready("dead", ["dead"], now) for now in (3600, 3601, 3659))
-    assert scheduler.died_unready("dead", ["dead"], 3660)
+    assert not any(
+        scheduler.record_unready_death("dead", ["dead"], now) for now in (3600, 3601, 3659)
+    )
+    assert scheduler.record_unready_death("dead", ["dead"], 3660)
 
 
 def test_nodes_that_come_new_one_after_the_other_are_no_hope_for_ever() -> None:
     scheduler = Scheduler()
-    scheduler.add("a", {0: 1.0})
-    died = [scheduler.died_unready(f"n{i}", [f"n{i + 1}"], 30.0 * i) for i in range(21)]
+    scheduler.add_job("a", {0: 1.0})
+    died = [scheduler.record_unready_death(f"n{i}", [f"n{i + 1}"], 30.0 * i) for i in range(21)]
     assert died == [False] * 20 + [True]
 
 
 def test_an_engine_that_kills_its_workers_everywhere_ends_the_run() -> None:
     scheduler = Scheduler()
-    scheduler.add("a", {0: 1.0})
-    died = [scheduler.died_unready("one", ["two"], 0), scheduler.died_unready("two", ["one"], 1)]
+    scheduler.add_job("a", {0: 1.0})
+    died = [
+        scheduler.record_unready_death("one", ["two"], 0),
+        scheduler.record_unready_death("two", ["one"], 1),
+    ]
     assert died == [False, False]
-    assert scheduler.died_unready("one", ["two"], 61)
+    assert scheduler.record_unready_death("one", ["two"], 61)
     alone = Scheduler()
-    assert [alone.died_unready("", [], now) for now in (0, 70, 80)] == [False, False, True]
+    assert [alone.record_unready_death("", [], now) for now in (0, 70, 80)] == [False, False, True]
