@@ -1,4 +1,4 @@
-"""The choice of runner and the one without Ray."""
+"""The choice of the runner, and the runner without Ray."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan(pair: tuple[Path, Path], tmp_path: Path) -> Plan:
 
 
 class Recorder(SilentReporter):
-    """Remember what was reported."""
+    """A reporter that remembers the progress."""
 
     def __init__(self) -> None:
         self.frames: list[int] = []
@@ -50,7 +50,7 @@ def test_inline_commits_everything_and_reports(plan: Plan) -> None:
     assert set(busy) == {"decode", "infer", "encode"}
 
 
-def test_inline_does_only_what_is_missing(plan: Plan) -> None:
+def test_inline_runs_only_missing_segments(plan: Plan) -> None:
     with Ledger(plan) as ledger:
         run_inline(ledger, BicubicEngine(threads=1), SilentReporter())
         ledger.folder.record_path(2).unlink()
@@ -61,7 +61,7 @@ def test_inline_does_only_what_is_missing(plan: Plan) -> None:
         assert progress.frames[-1] == 40
 
 
-def test_inline_keeps_what_is_committed_when_it_fails(plan: Plan) -> None:
+def test_inline_keeps_committed_segments_when_it_fails(plan: Plan) -> None:
     class Failing(BorrowingEngine):
         calls = 0
 
@@ -82,7 +82,7 @@ def test_inline_keeps_what_is_committed_when_it_fails(plan: Plan) -> None:
 
 
 def test_stages_of_neighbouring_segments_overlap(plan: Plan) -> None:
-    """With 30 ms in the network for each of 12 calls, the refill of 4 segments is hidden."""
+    """With 30 ms in the network for each of 12 calls, starting 4 segments costs no time."""
 
     class Slow(BorrowingEngine):
         def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
@@ -94,12 +94,12 @@ def test_stages_of_neighbouring_segments_overlap(plan: Plan) -> None:
         busy = run_inline(ledger, Slow(threads=1), SilentReporter()).busy
         elapsed = time.perf_counter() - start
     assert find_bottleneck(busy) == "infer"
-    # generous, for a machine which does other work as well; 1.05 was measured on an idle one
+    # generous, because the machine may be busy; 1.05 was measured on an idle one
     assert elapsed < 1.6 * busy["infer"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "address", "devices", "expected"),
+    ("requested", "address", "devices", "expected"),
     [
         ("auto", None, "", "inline"),
         ("auto", None, "0", "inline"),
@@ -110,11 +110,15 @@ def test_stages_of_neighbouring_segments_overlap(plan: Plan) -> None:
     ],
 )
 def test_choice_of_runner(
-    monkeypatch: pytest.MonkeyPatch, asked: str, address: str | None, devices: str, expected: str
+    monkeypatch: pytest.MonkeyPatch,
+    requested: str,
+    address: str | None,
+    devices: str,
+    expected: str,
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
-    assert choose_runner(asked, address)[0] == expected
+    assert choose_runner(requested, address)[0] == expected
 
 
 def test_a_ray_job_runs_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:

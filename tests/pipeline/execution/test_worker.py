@@ -1,4 +1,4 @@
-"""The three stages: order, references, and that no failure or stop ever blocks them."""
+"""The worker and its stages: order, references, and that no failure or stop blocks them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.reference_map import ReferenceChoice
 from tests.support.recordings import BorrowingEngine, plan_pair
 
-PATIENCE = 20.0
-"""Seconds after which a test takes the worker to be blocked."""
+PATIENCE = 20.0  # seconds after which a test considers the worker blocked
 
 
 def choices_of(plan: Plan, segment: Segment) -> list[ReferenceChoice]:
@@ -39,7 +38,7 @@ def choices_of(plan: Plan, segment: Segment) -> list[ReferenceChoice]:
 
 
 class Marking(BorrowingEngine):
-    """Bicubic that darkens what it did, and can fail at a call or take its time."""
+    """A bicubic engine that darkens its results, and can fail at a call or sleep."""
 
     def __init__(self, *, fail_at: int | None = None, seconds: float = 0.0) -> None:
         super().__init__(threads=1)
@@ -55,7 +54,7 @@ class Marking(BorrowingEngine):
 
 
 class Held(Marking):
-    """Bicubic that does nothing before it is set free."""
+    """A bicubic engine that waits until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +87,7 @@ def worker_for(
     encoder: EncodeStage | None = None,
     decode_timeout: float = DECODE_TIMEOUT_SECONDS,
 ) -> SegmentWorker:
-    """Return a worker that reads and encodes as the test asks."""
+    """Return a worker with these stages and an engine that darkens its results."""
     plan = plan_header(ledger.plan)
     return SegmentWorker(
         plan,
@@ -150,11 +149,11 @@ def test_upsample_keeps_sixteen_bits() -> None:
 def test_a_shared_reference_is_decoded_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    read_pts: list[int] = []
     real = FrameReader.get
 
     def get(self: FrameReader, pts: int) -> Pixels:
-        asked.append(pts)
+        read_pts.append(pts)
         return real(self, pts)
 
     monkeypatch.setattr(FrameReader, "get", get)
@@ -162,8 +161,8 @@ def test_a_shared_reference_is_decoded_once(
     for task in all_tasks(ledger):
         assert [b.last for b in decoder.batches(task)] == [False, False, True]
     decoder.close()
-    assert asked == sorted(set(asked))
-    assert len(asked) == 10
+    assert read_pts == sorted(set(read_pts))
+    assert len(read_pts) == 10
 
 
 def test_results_do_not_depend_on_the_worker_or_the_order(
@@ -186,7 +185,7 @@ def test_an_infer_error_names_stage_segment_and_pts(ledger: Ledger) -> None:
         futures[0].result(PATIENCE)
         with pytest.raises(StageError) as caught:
             futures[1].result(PATIENCE)
-        # the others are still done: a failure takes nothing else with it
+        # the failure does not affect other segments
         futures[3].result(PATIENCE)
     assert str(caught.value) == f"infer: segment 1, LR pts {pts}: CUDA error: out of luck"
     assert isinstance(caught.value.__cause__, RuntimeError)

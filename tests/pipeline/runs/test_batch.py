@@ -1,4 +1,4 @@
-"""Many inputs: lists, patterns, one result for each, what failed is run again by its list."""
+"""Batches: lists, patterns, a result for each input, and the list of failures to run again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ run_command = partial(invoke, "run", *CHOSEN)
 
 @pytest.fixture
 def folder(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder, the working one, with three inputs, their references and a broken one."""
+    """Return the working directory with three inputs, their references and a broken input."""
     for name in ("a", "b", "c"):
         shutil.copy(pair[0], tmp_path / f"{name}.mkv")
         shutil.copy(pair[1], tmp_path / f"{name}_hr.mp4")
@@ -34,7 +34,7 @@ def folder(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return tmp_path
 
 
-def test_one_input_is_no_batch(folder: Path) -> None:
+def test_one_input_is_not_a_batch(folder: Path) -> None:
     assert not is_batch(("a.mkv",), None)
     assert not is_batch(("frames/*.png",), None)
     assert is_batch(("*.mkv",), None)
@@ -71,7 +71,7 @@ def test_a_zero_is_a_value(folder: Path, pair: tuple[Path, Path]) -> None:
     assert [json.loads(answer)["failed"] for answer in answers] == [2, 0]
 
 
-def test_what_failed_is_run_again_by_its_list(folder: Path, pair: tuple[Path, Path]) -> None:
+def test_failed_inputs_are_run_again_from_their_list(folder: Path, pair: tuple[Path, Path]) -> None:
     first = run_command("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out")
     assert first.exit_code == 1
     assert "done     a.mkv  8 frames" in first.stdout
@@ -119,7 +119,7 @@ def test_a_wrong_line_fails_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("none.csv", None, "no readable list"),
         ("a.csv", "reference\nx.mkv\n", "without input"),
@@ -129,13 +129,13 @@ def test_a_wrong_line_fails_alone(folder: Path) -> None:
     ],
 )
 def test_a_list_that_cannot_be_read_is_one_line(
-    folder: Path, name: str, content: str | None, said: str
+    folder: Path, name: str, content: str | None, message: str
 ) -> None:
     if content is not None:
         (folder / name).write_text(content)
     done = run_command("--manifest", name)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -146,7 +146,7 @@ def test_paths_are_relative_to_the_list_and_urls_are_not(folder: Path) -> None:
     assert row == {"input": str(folder / "out" / "../a.mkv"), "ref_stream": "s3://bucket/a.mp4"}
 
 
-def test_the_list_goes_where_its_reader_finds_it(
+def test_the_list_of_failures_is_written_where_the_user_finds_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert failed_list_place(None, None) == str(folder / "pipeline.failed.jsonl")
@@ -154,7 +154,9 @@ def test_the_list_goes_where_its_reader_finds_it(
     assert failed_list_place("out/a.csv", "b") == str(folder / "out" / "a.failed.jsonl")
     assert failed_list_place("s3://b/a.failed.jsonl", None) == "s3://b/a.failed.jsonl"
     assert failed_list_place(None, "s3://b/o/{stem}.mp4") == "s3://b/o/pipeline.failed.jsonl"
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # a folder nobody looks into
+    monkeypatch.setenv(
+        "RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"
+    )  # whose working directory the user never sees
     assert failed_list_place(None, "out") == str(folder / "out" / "pipeline.failed.jsonl")
     assert failed_list_place(None, "out/{stem}.mp4") == str(
         folder / "out" / "pipeline.failed.jsonl"
@@ -181,7 +183,7 @@ def test_a_signal_ends_the_batch_and_the_rest_is_listed(
     def interrupted(*_: object) -> NoReturn:
         raise Interrupted("interrupted with 0 of 1 segments committed")
 
-    # not by the command: it ends the whole process where Ray has been imported
+    # without the command, which ends the whole process if Ray has been imported
     listed = folder / "pipeline.failed.jsonl"
     items = make_entries(("a.mkv", "b.mkv"), None, {"ref_stream": str(pair[1]), "output": "out"})
     result, error = run_all(items, SilentReporter(), str(listed), run_one=interrupted)

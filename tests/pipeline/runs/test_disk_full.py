@@ -1,4 +1,4 @@
-"""No space on a real small file system, at each place where a run writes."""
+"""A full disk, on a real small file system and at every place where a run writes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def expected(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of 2 MB, where mounting is allowed."""
+    """Return the folder of a 2 MB file system; skip the test where mounting is not allowed."""
     place = tmp_path / "small"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
@@ -46,7 +46,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(place: Path, *, leave: int) -> Path:
-    """Fill a file system but for `leave` bytes."""
+    """Fill a file system up to `leave` free bytes; return the file to delete."""
     ballast = place / "ballast"
     free = shutil.disk_usage(place).free
     ballast.write_bytes(b"x" * max(0, free - leave))

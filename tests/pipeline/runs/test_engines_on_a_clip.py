@@ -1,4 +1,4 @@
-"""Whatever runs the network, a real clip comes out the same."""
+"""All engines enhance a real clip alike."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pipeline.cli.main import main
 from tests.support import ROOT
 
 SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
-END = "0.12"
-"""Seconds: four frames."""
+END = "0.12"  # seconds: four frames
 
 
 def frames(path: Path) -> np.ndarray:
@@ -34,10 +33,10 @@ def test_engines_agree_within_a_level(tmp_path: Path) -> None:
     for engine in ("torch", "onnx", "openvino", "bicubic"):
         out = tmp_path / f"{engine}.mkv"
         where = (lr, "--ref-stream", SAMPLE, "-o", out, "--end", END, "--codec", "ffv1")
-        said = run("run", *where, "--engine", engine, "--runner", "inline")
-        assert f"engine {engine} on cpu (requested)" in said
+        notes = run("run", *where, "--engine", engine, "--runner", "inline")
+        assert f"engine {engine} on cpu (requested)" in notes
         made[engine] = frames(out).astype(int)
     for engine in ("onnx", "openvino"):
         assert (np.abs(made[engine] - made["torch"]) <= 1).mean() >= 0.999
-    # the network does more than plain up-sampling, or all would agree
+    # the network does more than plain up-sampling, or the comparison would prove nothing
     assert (np.abs(made["bicubic"] - made["torch"]) <= 1).mean() < 0.9

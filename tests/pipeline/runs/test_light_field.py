@@ -1,4 +1,4 @@
-"""Light fields through `pipeline run`: layouts, given views, references, sequences."""
+"""Light fields through `pipeline run`: layouts, given views, references, videos."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(*arguments: object, engine: str = "bicubic") -> Result:
 
 
 def assert_enlarged(found: dict[tuple[int, int, int], np.ndarray], *given: tuple[int, int]) -> None:
-    """Compare with the LR views enlarged by OpenCV, and with the given ones."""
+    """Compare views with the LR views enlarged by OpenCV, and `given` ones with the HR views."""
     assert len(found) == 9
     for (row, col, _), view in found.items():
         hr = scenes.flowers(row, col)
@@ -72,19 +72,21 @@ def test_a_folder_comes_back_with_its_names_and_given_views_untouched(tmp_path: 
     roles = {(v["row"], v["col"]): v["role"] for v in sidecar["views"]}
     assert [place for place, role in roles.items() if role == "reference"] == [(0, 0), (2, 1)]
     chosen = json.loads((tmp_path / "lf_x2.plan.json").read_text())["reference_map"]
-    told = {(c["views"]["row"], c["views"]["col"]): c for c in chosen}
-    assert told[0, 0]["why"] == told[2, 1]["why"] == "given"
-    assert told[2, 2]["views"]["ref_row"] == 2
-    assert told[2, 2]["views"]["steps"] == 1
+    choices = {(c["views"]["row"], c["views"]["col"]): c for c in chosen}
+    assert choices[0, 0]["why"] == choices[2, 1]["why"] == "given"
+    assert choices[2, 2]["views"]["ref_row"] == 2
+    assert choices[2, 2]["views"]["steps"] == 1
 
 
-def test_the_plan_says_in_words_which_view_serves_how_many_from_how_far(tmp_path: Path) -> None:
+def test_the_plan_describes_how_many_frames_each_view_serves_and_from_how_far(
+    tmp_path: Path,
+) -> None:
     lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0), (2, 2))
-    said = CliRunner().invoke(main, ["plan", str(lr), "--ref-stream", str(hr)])
-    assert said.exit_code == 0, said.output
-    # (0, 2) and (2, 0) are as far from both: the same row comes first, then the lower index
-    assert "HR view (0, 0) serves 4 frames, 1 to 2 steps away" in said.stdout
-    assert "HR view (2, 2) serves 3 frames, 1 to 2 steps away" in said.stdout
+    done = CliRunner().invoke(main, ["plan", str(lr), "--ref-stream", str(hr)])
+    assert done.exit_code == 0, done.output
+    # (0, 2) and (2, 0) are equally far from both: the same row wins, then the lower index
+    assert "HR view (0, 0) serves 4 frames, 1 to 2 steps away" in done.stdout
+    assert "HR view (2, 2) serves 3 frames, 1 to 2 steps away" in done.stdout
 
 
 def test_an_existing_output_is_kept_unless_forced(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_a_quilt_comes_back_as_one_under_any_name(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("told", "place"),
+    ("options", "place"),
     [
         (["--ref-view", "2,1"], (2, 1)),
         (["--ref-view", "center"], (1, 1)),
@@ -142,14 +144,14 @@ def test_a_quilt_comes_back_as_one_under_any_name(tmp_path: Path, name: str) -> 
     ],
 )
 def test_a_single_picture_serves_the_view_it_shows(
-    tmp_path: Path, told: list[str], place: tuple[int, int] | None
+    tmp_path: Path, options: list[str], place: tuple[int, int] | None
 ) -> None:
     lr = write_lr(tmp_path / "lf")
     picture = scenes.save_picture(tmp_path / "camera.png", scenes.flowers(*(place or (0, 0))))
     silent = run(lr, "--ref-stream", picture)
     assert silent.exit_code == 2
     assert "--ref-view" in silent.stderr
-    done = run(lr, "--ref-stream", picture, *told)
+    done = run(lr, "--ref-stream", picture, *options)
     assert done.exit_code == 0, done.output
     assert_enlarged(read_views(tmp_path / "lf_x2"), *([place] if place else []))
 
@@ -167,7 +169,7 @@ def test_the_network_borrows_and_two_references_are_fused(tmp_path: Path) -> Non
     assert not np.array_equal(one, two)
 
 
-def test_fusing_leaves_out_what_disagrees_with_the_lr() -> None:
+def test_fusion_ignores_results_that_disagree_with_the_lr() -> None:
     truth = scenes.plane(0, 0, 0.0)
     wrong = truth.copy()
     wrong[:, 64:] = 255 - wrong[:, 64:]
@@ -178,7 +180,7 @@ def test_fusing_leaves_out_what_disagrees_with_the_lr() -> None:
     assert np.abs(fused - truth)[:, 96:].max() <= 4
 
 
-def test_a_nearer_reference_counts_more_where_all_agree() -> None:
+def test_a_nearer_reference_weighs_more_where_all_agree() -> None:
     truth = np.full((48, 64, 3), 100, np.uint8)
     above, below = truth + 1, truth - 1
     assert (fuse_results(lr_of(truth), [above, below], [1.0, 1.0]) == 100).all()
@@ -186,7 +188,7 @@ def test_a_nearer_reference_counts_more_where_all_agree() -> None:
 
 
 def write_camera(path: Path, frames: list[np.ndarray], pts: list[int]) -> Path:
-    """Write a lossless video with these times in 1/600 s, and none of its frames alike."""
+    """Write a lossless video of different frames with these times in 1/600 s."""
     path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w", options={"video_track_timescale": "600"}) as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "0", "bf": "0"})
@@ -279,15 +281,15 @@ def test_wrong_options_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize("command", ["run", "convert"])
-def test_a_sheet_too_large_to_be_read_again_is_refused_beforehand(
+def test_a_sheet_too_large_to_be_read_back_is_refused_before_the_run(
     tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
-    # of 192x144 pixels, or 96x72
+    # the sheet would have 192 x 144 pixels, or 96 x 72
     monkeypatch.setenv("PIPELINE_MAX_MEGAPIXELS", "0.02" if command == "run" else "0.005")
-    told = ["--to", "mosaic"]
+    options = ["--to", "mosaic"]
     arguments = ["--ref-stream", str(hr), "--engine", "bicubic"] if command == "run" else []
-    refused = CliRunner().invoke(main, [command, str(lr), *told, *arguments])
+    refused = CliRunner().invoke(main, [command, str(lr), *options, *arguments])
     assert refused.exit_code == 2
     assert "3x3 views of" in refused.stderr
     assert "--to folder" in refused.stderr
@@ -302,7 +304,7 @@ def test_view_options_beside_a_clip_are_refused(tmp_path: Path) -> None:
     assert "no light field" in refused.stderr
 
 
-def test_a_run_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
     lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0))
     whole = run(lr, "--ref-stream", hr, "-o", tmp_path / "whole", engine="torch")
     assert whole.exit_code == 0, whole.output
@@ -336,8 +338,8 @@ def test_cameras_of_unequal_length_have_no_other_layout(tmp_path: Path) -> None:
         write_camera(tmp_path / "rig" / f"cam0_{col}.mp4", frames, times)
     picture = scenes.save_picture(tmp_path / "hr.png", scenes.flowers(0, 0))
     for to, name in (("folder", "out"), ("mosaic", "out"), ("h5", "out.h5")):
-        told = ("--ref-view", "0,0", "--to", to, "-o", tmp_path / name)
-        refused = run(tmp_path / "rig", "--ref-stream", picture, *told)
+        options = ("--ref-view", "0,0", "--to", to, "-o", tmp_path / name)
+        refused = run(tmp_path / "rig", "--ref-stream", picture, *options)
         assert refused.exit_code == 2, refused.output
         assert "found 2 frames in the camera at (0, 1)" in refused.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"rig", "hr.png"}
@@ -369,8 +371,8 @@ def test_a_second_pass_makes_neighbours_agree_and_leaves_nothing_behind(tmp_path
 
 def test_an_edited_reference_map_is_run_as_edited(tmp_path: Path) -> None:
     lr, hr = write_lr(tmp_path / "lf"), write_hr(tmp_path / "hr", (0, 0), (2, 2))
-    asked = ["plan", str(lr), "--ref-stream", str(hr), "--save", str(tmp_path / "plan.json")]
-    assert CliRunner().invoke(main, asked).exit_code == 0
+    command = ["plan", str(lr), "--ref-stream", str(hr), "--save", str(tmp_path / "plan.json")]
+    assert CliRunner().invoke(main, command).exit_code == 0
     plan = json.loads((tmp_path / "plan.json").read_text())
     entry = plan["reference_map"][1]
     assert (entry["ref_pts"], entry["views"]["steps"]) == (0, 1)

@@ -51,25 +51,25 @@ def test_a_folder_for_each_moment_comes_back_as_such(tmp_path: Path) -> None:
     done = run(lr, "--ref-stream", tmp_path / "hr")
     assert done.exit_code == 0, done.output
     out = tmp_path / "lf_x2"
-    named = {str(file.relative_to(out)) for file in out.rglob("*.png")}
-    assert named == {str(file.relative_to(lr)) for file in lr.rglob("*.png")}
-    # the view is given at its own moment, which the folder's name tells, and at no other
+    names = {str(file.relative_to(out)) for file in out.rglob("*.png")}
+    assert names == {str(file.relative_to(lr)) for file in lr.rglob("*.png")}
+    # the view is given only at its own moment, which is in the folder's name
     assert_enlarged(out, {(0, 1, 1)})
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "given"),
+    ("name", "options", "given"),
     [
         ("frame_002/view_00_01.png", (), {(0, 1, 2)}),
         ("photo.png", ("--ref-view", "0,1"), set()),
     ],
 )
 def test_a_picture_passes_through_only_at_the_moment_it_shows(
-    tmp_path: Path, name: str, told: tuple[str, ...], given: set[tuple[int, int, int]]
+    tmp_path: Path, name: str, options: tuple[str, ...], given: set[tuple[int, int, int]]
 ) -> None:
     lr = write_moments(tmp_path / "lf")
     picture = scenes.save_picture(tmp_path / "hr" / name, at(0, 1, 2))
-    done = run(lr, "--ref-stream", picture, *told)
+    done = run(lr, "--ref-stream", picture, *options)
     assert done.exit_code == 0, done.output
     assert_enlarged(tmp_path / "lf_x2", given)
     assert ("which of 3 moments" in done.output) == (not given)
@@ -82,8 +82,8 @@ def test_sheets_for_each_moment_are_found_by_name(tmp_path: Path) -> None:
         rows = [np.hstack([degrade(at(r, c, moment), 2) for c in range(2)]) for r in range(2)]
         scenes.save_picture(tmp_path / "lf" / f"shot{moment}.png", np.vstack(rows))
     picture = scenes.save_picture(tmp_path / "hr" / "shot1.png", at(1, 0, 1))
-    told = ("--layout", "mosaic", "--grid", "2x2", "--ref-view", "1,0")
-    done = run(tmp_path / "lf", "--ref-stream", picture, *told)
+    options = ("--layout", "mosaic", "--grid", "2x2", "--ref-view", "1,0")
+    done = run(tmp_path / "lf", "--ref-stream", picture, *options)
     assert done.exit_code == 0, done.output
     assert_enlarged(tmp_path / "lf_x2", {(1, 0, 1)})
 
@@ -96,8 +96,10 @@ def test_evaluation_leaves_out_only_the_moment_that_was_given(tmp_path: Path) ->
         for row, col in np.ndindex(2, 2):
             name = f"frame_{moment:03}/view_{row:02}_{col:02}.png"
             scenes.save_picture(tmp_path / "truth" / name, at(row, col, moment))
-    told = ["evaluate", str(tmp_path / "lf_x2"), "--ground-truth", str(tmp_path / "truth")]
-    done = CliRunner().invoke(main, [*told, "--plan", str(tmp_path / "lf_x2.plan.json"), "--json"])
+    command = ["evaluate", str(tmp_path / "lf_x2"), "--ground-truth", str(tmp_path / "truth")]
+    done = CliRunner().invoke(
+        main, [*command, "--plan", str(tmp_path / "lf_x2.plan.json"), "--json"]
+    )
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["frames"], found["given"]) == (4 * MOMENTS - 1, [])

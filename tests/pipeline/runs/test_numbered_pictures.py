@@ -42,8 +42,8 @@ def arguments(pair: tuple[Path, Path], output: Path | str) -> list[str]:
     return [str(pair[0]), "--ref-stream", str(pair[1]), "-o", str(output), *OPTIONS]
 
 
-def pipeline(*given: str) -> Result:
-    return CliRunner().invoke(main, list(given))
+def pipeline(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
 
 
 def run(pair: tuple[Path, Path], output: Path | str, *more: str) -> Result:
@@ -55,10 +55,10 @@ def undisturbed(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("whole") / "frames"
     done = run(pair, folder / "%06d.png", "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert said["output"] == str(folder)
-    assert said["frames"] == PAIR_FRAMES
-    assert said["segments"] > 1
+    answer = json.loads(done.stdout)
+    assert answer["output"] == str(folder)
+    assert answer["frames"] == PAIR_FRAMES
+    assert answer["segments"] > 1
     return folder
 
 
@@ -92,33 +92,33 @@ def test_a_part_is_numbered_from_one(
     folder = tmp_path / "part"
     done = run(pair, folder / "%06d.png", "--start", "0.4", "--end", "0.8")
     assert done.exit_code == 0, done.output
-    told = json.loads((folder / SIDECAR).read_text())
+    sidecar = json.loads((folder / SIDECAR).read_text())
     pts = list(scan(probe(str(pair[0]))).pts)
-    assert told["pts"] == pts[10:20]
-    assert told["end_pts"] == pts[20]
+    assert sidecar["pts"] == pts[10:20]
+    assert sidecar["end_pts"] == pts[20]
     for number in range(1, 11):
         same = (undisturbed / f"{number + 10:06d}.png").read_bytes()
         assert (folder / f"{number:06d}.png").read_bytes() == same
     assert len(list(folder.iterdir())) == 11
 
 
-def test_verify_evaluate_and_report_take_them(
+def test_verify_evaluate_and_report_accept_them(
     pair: tuple[Path, Path], undisturbed: Path, tmp_path: Path
 ) -> None:
     done = pipeline("verify", str(pair[0]), str(undisturbed))
     assert done.exit_code == 0, done.output
     done = pipeline("evaluate", str(undisturbed), "--ground-truth", str(pair[1]), "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert said["frames"] == PAIR_FRAMES
-    assert said["psnr"] > 20
+    answer = json.loads(done.stdout)
+    assert answer["frames"] == PAIR_FRAMES
+    assert answer["psnr"] > 20
     page = tmp_path / "page.html"
     done = pipeline("report", str(undisturbed), "-o", str(page), "--ground-truth", str(pair[1]))
     assert done.exit_code == 0, done.output
     assert page.stat().st_size > 10_000
 
 
-def test_verify_says_what_is_missing(
+def test_verify_reports_missing_pictures(
     pair: tuple[Path, Path], undisturbed: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "frames"
@@ -174,9 +174,9 @@ def test_a_killed_run_is_resumed_bit_for_bit(
     assert not output.exists()
     done = run(pair, output / "%06d.png", "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert said["resumed_segments"] > 0
-    assert (said["resumed_segments"] == said["segments"]) == (moment != "segments")
+    answer = json.loads(done.stdout)
+    assert answer["resumed_segments"] > 0
+    assert (answer["resumed_segments"] == answer["segments"]) == (moment != "segments")
     assert content_digest(output) == content_digest(undisturbed)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["frames", "frames.plan.json"]
 
@@ -187,13 +187,13 @@ def test_a_run_killed_after_publishing_is_complete(
     code = """
 import os, signal
 from pipeline.ledger.ledger import Ledger
-Ledger.remove = lambda ledger: os.kill(os.getpid(), signal.SIGKILL)
+Ledger.remove_run_folder = lambda ledger: os.kill(os.getpid(), signal.SIGKILL)
 from pipeline.cli.main import main
 main()
 """
     output = tmp_path / "frames"
-    given = ["run", *arguments(pair, output / "%06d.png"), "-q"]
-    died = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, check=False)
+    command = [sys.executable, "-c", code, "run", *arguments(pair, output / "%06d.png"), "-q"]
+    died = subprocess.run(command, capture_output=True, check=False)
     assert died.returncode == -signal.SIGKILL
     done = run(pair, output / "%06d.png", "--json")
     assert done.exit_code == 0, done.output
@@ -231,11 +231,11 @@ def test_a_saved_plan_makes_them_too(
     done = run(pair, tmp_path / "out.mp4", "--plan", saved)
     assert done.exit_code == 2
     assert "a video, beside a plan for pictures" in done.stderr
-    named = ("run", str(pair[0]), "--ref-stream", str(pair[1]), "--plan", saved, "-q")
-    done = pipeline(*named, "--runner", "inline")
+    command = ("run", str(pair[0]), "--ref-stream", str(pair[1]), "--plan", saved, "-q")
+    done = pipeline(*command, "--runner", "inline")
     assert done.exit_code == 0, done.output
     assert content_digest(tmp_path / "frames") == content_digest(undisturbed)
-    done = pipeline(*named, "--runner", "inline", "-o", str(tmp_path / "other/a%04d.png"))
+    done = pipeline(*command, "--runner", "inline", "-o", str(tmp_path / "other/a%04d.png"))
     assert done.exit_code == 0, done.output
     assert (tmp_path / "other/a0001.png").read_bytes() == (undisturbed / "000001.png").read_bytes()
 
@@ -257,7 +257,7 @@ def test_stills_can_be_numbered(tmp_path: Path) -> None:
     assert (picture.dtype, picture.shape) == (np.uint16, (96, 96, 3))
 
 
-def test_an_empty_folder_is_as_good_as_none(
+def test_an_empty_folder_counts_as_none(
     pair: tuple[Path, Path], undisturbed: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "frames").mkdir()
@@ -278,11 +278,11 @@ def test_force_replaces_pictures_and_nothing_else(pair: tuple[Path, Path], tmp_p
     assert done.exit_code == 0, done.output
     assert len(list(folder.iterdir())) == PAIR_FRAMES + 1
     (folder / "notes.txt").write_text("mine")
-    kept = content_digest(folder)
+    before = content_digest(folder)
     done = run(pair, folder / "%06d.png", "--force")
     assert done.exit_code == 2
     assert "found notes.txt in" in done.stderr
-    assert content_digest(folder) == kept
+    assert content_digest(folder) == before
 
 
 def test_references_are_never_replaced(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_references_are_never_replaced(tmp_path: Path) -> None:
         ("f/%d.exr", ("--ground-truth", "HR"), "found --ground-truth for EXR pictures"),
     ],
 )
-def test_what_does_not_go_is_one_line(
+def test_impossible_outputs_are_refused_in_one_line(
     pair: tuple[Path, Path], tmp_path: Path, output: str, more: tuple[str, ...], line: str
 ) -> None:
     more = tuple(

@@ -1,4 +1,4 @@
-"""Kinds of numbered pictures: what EXR, PNG and TIFF hold, and what is said of the rest."""
+"""Formats of numbered pictures: the contents of EXR, PNG and TIFF, and notes on their losses."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.support.recordings import texture, write_video
 OPTIONS = ["--engine", "bicubic", "--runner", "inline", "--segment", "0.4", "--batch", "4"]
 
 
-def pipeline(*given: str) -> Result:
-    return CliRunner().invoke(main, list(given))
+def pipeline(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
 
 
 def test_exr_of_ten_bits_holds_the_recordings_own_values(tmp_path: Path) -> None:
     odd = str(DATA / "odd/h265_10bits.mp4")
-    given = ["run", odd, "--ref-stream", odd, "--scale", "2", "--end", "0.2", *OPTIONS, "-q"]
-    done = pipeline(*given, "-o", str(tmp_path / "exr/%03d.exr"), "--json")
+    arguments = ["run", odd, "--ref-stream", odd, "--scale", "2", "--end", "0.2", *OPTIONS, "-q"]
+    done = pipeline(*arguments, "-o", str(tmp_path / "exr/%03d.exr"), "--json")
     assert done.exit_code == 0, done.output
     assert any("nothing is made linear" in note for note in json.loads(done.stdout)["notes"])
-    done = pipeline(*given, "-o", str(tmp_path / "png/%03d.png"))
+    done = pipeline(*arguments, "-o", str(tmp_path / "png/%03d.png"))
     assert done.exit_code == 0, done.output
     names = sorted(file.stem for file in (tmp_path / "png").glob("*.png"))
     assert len(names) == 6
@@ -46,7 +46,7 @@ def test_exr_of_ten_bits_holds_the_recordings_own_values(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "exr"])
-def test_transparency_is_kept_or_said_to_be_lost(tmp_path: Path, suffix: str) -> None:
+def test_transparency_is_kept_or_reported_as_lost(tmp_path: Path, suffix: str) -> None:
     lr, planes = tmp_path / "lr.mkv", []
     with av.open(str(lr), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
@@ -80,9 +80,9 @@ def test_transparency_is_kept_or_said_to_be_lost(tmp_path: Path, suffix: str) ->
     assert done.exit_code == 0, done.output
 
 
-def test_what_pictures_lose_is_said_before_and_after(tmp_path: Path) -> None:
+def test_losses_of_pictures_are_reported_before_and_after_the_run(tmp_path: Path) -> None:
     odd = str(DATA / "odd/rotate-buck-bunny.mp4")
-    given = [odd, "--ref-stream", odd, "--scale", "2", "--end", "0.09", *OPTIONS]
+    arguments = [odd, "--ref-stream", odd, "--scale", "2", "--end", "0.09", *OPTIONS]
     expected = [
         "sequence.json beside them has every frame's",
         "the pictures lie upright",
@@ -90,7 +90,7 @@ def test_what_pictures_lose_is_said_before_and_after(tmp_path: Path) -> None:
         "stream 1, audio aac (eng), cannot be kept in pictures",
     ]
     for command in ("plan", "run"):
-        done = pipeline(command, *given, "-o", str(tmp_path / "f/%d.tif"), "--json")
+        done = pipeline(command, *arguments, "-o", str(tmp_path / "f/%d.tif"), "--json")
         assert done.exit_code == 0, done.output
         notes = " ".join(json.loads(done.stdout)["notes"])
         assert [line for line in expected if line not in notes] == []
@@ -100,5 +100,5 @@ def test_what_pictures_lose_is_said_before_and_after(tmp_path: Path) -> None:
     assert picture.shape[:2] == (2 * clip.width, 2 * clip.height)
     done = pipeline("verify", odd, str(tmp_path / "f"))
     assert "has other" not in done.stdout
-    truth = pipeline("run", *given, "-o", str(tmp_path / "g/%d.tif"), "--ground-truth", odd)
+    truth = pipeline("run", *arguments, "-o", str(tmp_path / "g/%d.tif"), "--ground-truth", odd)
     assert truth.exit_code == 2

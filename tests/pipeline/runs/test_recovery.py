@@ -1,4 +1,4 @@
-"""What a kill in the last moments leaves behind, and how the same command tidies up."""
+"""Kills in the last moments of a run, and recovery by the same command."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_a_run_killed_after_publishing_is_found_complete(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "remove", killed)
-        # leaving the ledger must not tidy up: a killed process does not
+        patch.setattr(Ledger, "remove_run_folder", killed)
+        # leaving the ledger must not clean up, as a killed process does not
         patch.setattr(Ledger, "__exit__", lambda ledger, *_: ledger._lock.release())
         with pytest.raises(Interrupted):
             run(settings_for(pair, output))
@@ -51,7 +51,7 @@ def test_a_run_killed_after_publishing_is_found_complete(
 
 
 @pytest.mark.parametrize("spoilt", ["a flipped byte", "a shortened segment", "no segment"])
-def test_what_is_changed_after_its_commit_is_never_published(
+def test_a_segment_that_changed_after_its_commit_is_never_published(
     pair: tuple[Path, Path], tmp_path: Path, spoilt: str
 ) -> None:
     whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
@@ -75,10 +75,10 @@ def test_what_is_changed_after_its_commit_is_never_published(
     assert sha256(output) == sha256(whole)
 
 
-def test_two_attempts_that_end_at_once_are_both_as_good(
+def test_of_two_attempts_that_end_together_either_is_used(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """One answered the driver, and the other wrote its record last."""
+    """The driver received the record of one, and the other wrote its own last."""
     output = tmp_path / "out.mkv"
 
     def second(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:

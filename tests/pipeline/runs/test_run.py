@@ -1,4 +1,4 @@
-"""Whole runs: killed, interrupted and resumed ones give the same bits as undisturbed ones."""
+"""Whole runs: killed, interrupted and resumed runs write the bits of undisturbed ones."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def undisturbed(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
 
 def arguments_for(pair: tuple[Path, Path], output: Path) -> list[str]:
     """Return the command line of `settings_for`."""
-    given = ["run", str(pair[0]), "--ref-stream", str(pair[1]), "-o", str(output)]
+    files = ["run", str(pair[0]), "--ref-stream", str(pair[1]), "-o", str(output)]
     chosen = "--engine bicubic --runner inline --segment 0.4 --preset ultrafast --batch 4"
-    return [*given, *chosen.split()]
+    return [*files, *chosen.split()]
 
 
 def start_slow(
@@ -122,7 +122,7 @@ def test_a_killed_run_is_resumed_bit_for_bit(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_how_to_go_on(
+def test_an_interrupted_run_says_how_to_resume(
     pair: tuple[Path, Path], tmp_path: Path, undisturbed: str, number: signal.Signals
 ) -> None:
     output = tmp_path / "out.mkv"
@@ -173,7 +173,7 @@ def test_a_signal_during_publishing_waits() -> None:
     assert reached == ["end"]
 
 
-def test_a_second_signal_does_not_disturb_the_cleaning_up() -> None:
+def test_a_second_signal_does_not_disturb_the_clean_up() -> None:
     cleaned = []
 
     def work() -> None:
@@ -295,8 +295,8 @@ def test_the_plan_beside_the_output_can_be_edited_and_run(
     edited = tmp_path / "edited.json"
     edited.write_text(json.dumps(content))
     second = run(settings_for(pair, tmp_path / "out.mkv", plan=str(edited), force=True))
-    kept = Plan.model_validate_json(Path(second.reference_map).read_text())
-    assert [c.why for c in kept.reference_map[:6]].count("edited") == 5
+    plan = Plan.model_validate_json(Path(second.reference_map).read_text())
+    assert [c.why for c in plan.reference_map[:6]].count("edited") == 5
     assert second.frames == PAIR_FRAMES
 
 

@@ -1,4 +1,4 @@
-"""`-o -` and `--audio none`: what another program, or nobody, wants to hear."""
+"""`-o -` writes to stdout, and `--audio none` drops the sound."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from pipeline.cli.main import main
 from pipeline.media.read.probe import probe
 from tests.support import DATA
 
-CLIP = DATA / "odd/edts.mp4"
-"""With sound."""
+CLIP = DATA / "odd/edts.mp4"  # with sound
 ARGUMENTS = (
     "run", str(CLIP), "--ref-stream", str(CLIP), "--scale", "2", "--engine", "bicubic",
     "--runner", "inline", "--preset", "ultrafast",
@@ -46,17 +45,18 @@ def test_a_picture_is_piped_as_a_picture(tmp_path: Path) -> None:
     assert made.stderr == b""
 
 
-def test_a_reader_that_ends_is_said_in_one_line() -> None:
+def test_a_reader_that_ends_early_is_reported_in_one_line() -> None:
     with subprocess.Popen(
         [*COMMAND, "-q", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         assert child.stderr is not None
         child.stdout.close()
-        said = child.stderr.read().decode()
+        message = child.stderr.read().decode()
         assert child.wait() == 1
-    assert said == (
-        "error: publish: the program that reads stdout ended early, expected it to read everything\n"
+    assert message == (
+        "error: publish: the program that reads stdout ended early, expected it to read "
+        "everything\n"
     )
 
 
@@ -67,7 +67,7 @@ def test_a_reader_that_ends_is_said_in_one_line() -> None:
         (["--report", "page.html"], "-o - cannot be combined with --json or --report"),
     ],
 )
-def test_what_cannot_go_with_stdout(more: list[str], line: str) -> None:
+def test_options_that_conflict_with_stdout(more: list[str], line: str) -> None:
     done = CliRunner().invoke(main, [*ARGUMENTS, "-o", "-", *more])
     assert done.exit_code == 2
     assert line in done.stderr
@@ -88,7 +88,7 @@ def test_sound_can_be_left_out(tmp_path: Path) -> None:
         assert [stream.type for stream in made.streams] == ["video"]
     notes = json.loads(done.stdout)["notes"]
     assert "--audio none drops the sound track" in notes
-    # a plan, too, remembers it
+    # a saved plan has the same setting
     again = ["run", str(CLIP), "--ref-stream", str(CLIP), "--plan", str(tmp_path / "out.plan.json")]
     second = tmp_path / "second.mp4"
     done = CliRunner().invoke(main, [*again, "-o", str(second), "-q"])

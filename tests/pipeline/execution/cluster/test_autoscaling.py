@@ -1,4 +1,4 @@
-"""A cluster that grows: a head without CPUs, and Ray's own autoscaler."""
+"""A growing cluster: a head without CPUs, and Ray's own autoscaler."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def test_a_run_makes_the_cluster_grow(tmp_path: Path) -> None:
         launched = (head.folder / "session_latest" / "logs" / "monitor.log").read_text()
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["frames"] == 40
-    # both actors' places were asked for at once
+    # both actors were requested at once
     assert "Got 2 nodes to launch" in launched or launched.count("Got 1 nodes to launch") == 2

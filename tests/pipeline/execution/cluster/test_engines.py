@@ -1,4 +1,4 @@
-"""Engines made on a Ray cluster: one node of each kind."""
+"""Engines built on a Ray cluster, on one node of each kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def node(name: str, *, gpu: str = "", alive: bool = True) -> dict[str, Any]:
     }
 
 
-def test_every_kind_of_gpu_is_built_for_once() -> None:
+def test_each_kind_of_gpu_gets_one_build() -> None:
     nodes = [node("head"), node("a", gpu="H100"), node("b", gpu="L4"), node("c", gpu="H100")]
     found = group_by_kind([*nodes, node("d", gpu="A100", alive=False)])
     assert {kind: [n["NodeID"] for n in members] for kind, members in found.items()} == {
@@ -31,7 +31,7 @@ def test_every_kind_of_gpu_is_built_for_once() -> None:
 
 
 @pytest.mark.ray
-def test_a_local_cluster_builds_on_its_processor() -> None:
+def test_a_local_cluster_builds_on_the_cpu() -> None:
     done = CliRunner().invoke(main, ["engines", "build", "--cluster"])
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("cpu (1 nodes, built on ")
@@ -39,7 +39,7 @@ def test_a_local_cluster_builds_on_its_processor() -> None:
 
 
 @pytest.mark.ray
-def test_what_fails_on_a_node_is_said() -> None:
+def test_a_failure_on_a_node_is_reported() -> None:
     done = CliRunner().invoke(main, ["engines", "build", "--cluster", "--model", "paper"])
     assert done.exit_code == 1
     assert "FAILED: " in done.stdout

@@ -1,4 +1,4 @@
-"""The pool on a real local cluster: bits as inline, dead actors, deadly segments, placement."""
+"""The pool on a real local cluster: same bits as inline, dead actors, placement, batches."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_actors_without_work_end_and_status_is_requested_at_intervals(
             steps += 1
             assert time.monotonic() - start < 120
 
-        asked = sum(slot.asked_at > 0 for slot in pool.actors)
+        requested = sum(slot.asked_at > 0 for slot in pool.actors)
         (tmp_path / "go").touch()
         while not (ended := pool.step()):
             steps += 1
@@ -259,7 +259,7 @@ def test_actors_without_work_end_and_status_is_requested_at_intervals(
         pool.stop()
 
     assert (ended, most) == ([("", None)], 3)
-    assert asked  # one of the two may still be loading its engine
+    assert requested  # one of the two may still be loading its engine
     assert progress.notes == []
 
 

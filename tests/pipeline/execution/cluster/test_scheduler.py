@@ -1,4 +1,4 @@
-"""The scheduler's promises: by hand, by random events, and by simulation."""
+"""The scheduler's promises in single cases, under random events, and in simulation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.execution.cluster.scheduler import Policy, Scheduler, Task
 
 
 def pairs(scheduler: Scheduler, now: float = 0.0) -> list[tuple[str, Task]]:
-    return [(given.worker, given.task) for given in scheduler.decide(now)]
+    return [(assigned.worker, assigned.task) for assigned in scheduler.decide(now)]
 
 
 def test_every_worker_gets_one_segment_before_any_gets_two() -> None:
@@ -21,8 +21,8 @@ def test_every_worker_gets_one_segment_before_any_gets_two() -> None:
     scheduler.add_job("a", dict.fromkeys(range(9), 1.0))
     for worker in ("x", "y", "z"):
         scheduler.add_worker(worker)
-    given = [worker for worker, _ in pairs(scheduler)]
-    assert given == ["x", "y", "z"] * 2
+    assigned = [worker for worker, _ in pairs(scheduler)]
+    assert assigned == ["x", "y", "z"] * 2
     assert pairs(scheduler) == []
 
 
@@ -34,19 +34,19 @@ def test_near_the_end_nothing_waits_behind_another_segment() -> None:
     assert pairs(scheduler) == [("x", ("a", 0)), ("y", ("a", 1))]
 
 
-def test_inputs_take_turns_by_the_work_they_were_given() -> None:
+def test_inputs_take_turns_by_their_assigned_work() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
     scheduler.add_job("long", dict.fromkeys(range(100), 3.0))
     for i in range(4):
         scheduler.add_worker(f"w{i}")
     pairs(scheduler)
     scheduler.add_job("short", dict.fromkeys(range(100), 1.0))
-    given = []
+    assigned = []
     for now in range(1, 9):
         for i in range(4):
             scheduler.complete_task(f"w{i}", scheduler.tasks_of(f"w{i}")[0], now)
-            given += [task[0] for _, task in pairs(scheduler, now)]
-    assert 22 <= given.count("short") <= 26  # three of "short" weigh one of "long"
+            assigned += [task[0] for _, task in pairs(scheduler, now)]
+    assert 22 <= assigned.count("short") <= 26  # three of "short" weigh one of "long"
 
 
 def test_a_dead_workers_segments_go_first_and_carry_attempt_numbers() -> None:
@@ -57,30 +57,30 @@ def test_a_dead_workers_segments_go_first_and_carry_attempt_numbers() -> None:
     assert scheduler.remove_worker("x") == []
     scheduler.add_worker("y")
     (again,) = scheduler.decide(1)
-    # a suspect runs alone, so that what it takes down is not blamed on its neighbour
+    # a suspicious segment runs alone, so that no neighbour is blamed for its failures
     assert (again.task, again.attempt) == (("a", 0), 2)
 
 
-def test_a_segment_that_kills_three_workers_is_given_up_and_its_neighbour_is_not() -> None:
+def test_a_segment_that_kills_three_workers_is_abandoned_and_its_neighbour_is_not() -> None:
     scheduler = Scheduler()
     scheduler.add_job("a", dict.fromkeys(range(4), 1.0))
-    given_up: list[Task] = []
+    abandoned: list[Task] = []
     for death in range(9):
         scheduler.add_worker(f"w{death}")
-        while given := scheduler.decide(death):
-            if any(g.task == ("a", 1) for g in given):
+        while assigned := scheduler.decide(death):
+            if any(g.task == ("a", 1) for g in assigned):
                 break
-            for g in given:
+            for g in assigned:
                 assert scheduler.complete_task(g.worker, g.task, death + 0.5)
         if ("a", 1) in scheduler.tasks_of(f"w{death}"):
-            given_up += scheduler.remove_worker(f"w{death}")
-        if given_up:
+            abandoned += scheduler.remove_worker(f"w{death}")
+        if abandoned:
             break
-    assert given_up == [("a", 1)]
+    assert abandoned == [("a", 1)]
     assert death < 8
 
 
-def test_a_worker_that_leaves_in_peace_blames_nobody() -> None:
+def test_a_worker_that_is_released_blames_no_segment() -> None:
     scheduler = Scheduler(Policy(attempts=1))
     scheduler.add_job("a", {0: 1.0})
     scheduler.add_worker("x", node="n")
@@ -90,7 +90,7 @@ def test_a_worker_that_leaves_in_peace_blames_nobody() -> None:
     assert pairs(scheduler) == [("y", ("a", 0))]
 
 
-def test_a_failure_is_repeated_elsewhere_if_there_is_an_elsewhere() -> None:
+def test_a_failed_segment_is_repeated_on_another_worker_if_there_is_one() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
     scheduler.add_job("a", {0: 1.0, 1: 1.0})
     scheduler.add_worker("x")
@@ -105,7 +105,7 @@ def test_a_failure_is_repeated_elsewhere_if_there_is_an_elsewhere() -> None:
     assert scheduler.fail_task(*next(iter([(w, ("a", 0)) for w in "xy" if scheduler.tasks_of(w)])))
 
 
-def test_a_node_that_only_fails_gets_no_more_work() -> None:
+def test_a_node_that_only_fails_gets_no_more_segments() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
     scheduler.add_job("a", dict.fromkeys(range(50), 1.0))
     scheduler.add_worker("bad", node="n1")
@@ -122,7 +122,7 @@ def test_a_node_that_only_fails_gets_no_more_work() -> None:
     assert scheduler.blocked_nodes() == frozenset()  # better a bad node than none
 
 
-def test_a_straggler_is_done_twice_and_the_first_commit_counts() -> None:
+def test_a_straggler_runs_twice_and_the_first_commit_counts() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
     scheduler.add_job("a", dict.fromkeys(range(4), 1.0))
     scheduler.add_worker("x")
@@ -140,7 +140,7 @@ def test_a_straggler_is_done_twice_and_the_first_commit_counts() -> None:
     assert not scheduler.complete_task("y", ("a", 3), 42)
 
 
-def test_a_fast_worker_takes_over_what_a_slow_one_has_just_begun() -> None:
+def test_a_fast_worker_copies_a_segment_that_a_slow_one_has_just_started() -> None:
     scheduler = Scheduler(Policy(in_flight=1))
     scheduler.add_job("a", dict.fromkeys(range(4), 1.0))
     scheduler.add_worker("fast")
@@ -150,14 +150,14 @@ def test_a_fast_worker_takes_over_what_a_slow_one_has_just_begun() -> None:
     scheduler.decide(1)
     scheduler.complete_task("fast", ("a", 2), 2)
     scheduler.complete_task("slow", ("a", 1), 10)
-    given = pairs(scheduler, 10)
-    assert given[0][1] == ("a", 3)
-    other = {"fast": "slow", "slow": "fast"}[given[0][0]]
-    assert given[1:] == ([("fast", ("a", 3))] if other == "fast" else [])
+    assigned = pairs(scheduler, 10)
+    assert assigned[0][1] == ("a", 3)
+    other = {"fast": "slow", "slow": "fast"}[assigned[0][0]]
+    assert assigned[1:] == ([("fast", ("a", 3))] if other == "fast" else [])
 
 
-def test_what_is_kept_does_not_grow_with_what_is_done() -> None:
-    """The first idle worker would have to go through all of it, while thousands wait."""
+def test_heaps_do_not_grow_with_the_number_of_finished_segments() -> None:
+    """Otherwise the first idle worker has to skip all old entries while thousands wait."""
     scheduler = Scheduler()
     scheduler.add_job("a", dict.fromkeys(range(3000), 1.0))
     for name in "xyz":
@@ -172,7 +172,7 @@ def test_what_is_kept_does_not_grow_with_what_is_done() -> None:
     assert scheduler.unfinished == 0
 
 
-def test_a_dropped_input_is_not_waited_for() -> None:
+def test_a_dropped_input_does_not_count_as_unfinished() -> None:
     scheduler = Scheduler()
     scheduler.add_job("bad", dict.fromkeys(range(5), 1.0))
     scheduler.add_job("good", {0: 1.0})
@@ -250,7 +250,7 @@ def test_makespan_is_near_the_lower_bound(world: World, over: float) -> None:
 def test_a_node_that_dies_while_its_workers_load_ends_no_run() -> None:
     scheduler = Scheduler()
     scheduler.add_job("a", {0: 1.0})
-    # two workers of the dead node, then those that were placed there again
+    # two workers of the dead node, then their replacements on it
     assert not scheduler.record_unready_death("dead", ["dead", "other"], 0)
     assert not scheduler.record_unready_death("dead", ["other"], 1)
     assert not scheduler.record_unready_death("", ["dead", "other"], 2)
@@ -259,14 +259,14 @@ def test_a_node_that_dies_while_its_workers_load_ends_no_run() -> None:
     scheduler.add_worker("x", node="other")
     assert not any(scheduler.record_unready_death("dead", [], now) for now in (80, 100, 120, 200))
     scheduler.remove_worker("x")
-    # what died while one was there is forgotten: the time begins when the last one has gone
+    # deaths beside a living worker do not count: the time starts when the last one is gone
     assert not any(
         scheduler.record_unready_death("dead", ["dead"], now) for now in (3600, 3601, 3659)
     )
     assert scheduler.record_unready_death("dead", ["dead"], 3660)
 
 
-def test_nodes_that_come_new_one_after_the_other_are_no_hope_for_ever() -> None:
+def test_a_row_of_new_nodes_does_not_keep_a_run_alive_for_ever() -> None:
     scheduler = Scheduler()
     scheduler.add_job("a", {0: 1.0})
     died = [scheduler.record_unready_death(f"n{i}", [f"n{i + 1}"], 30.0 * i) for i in range(21)]
