@@ -51,7 +51,7 @@ class PictureFormat:
 
 
 def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.float64]:
-    """Return the unrounded code values, Y'CbCr or RGB, of R'G'B' in 0..1; the last axis is 3.
+    """Return the unrounded Y'CbCr or RGB code values of R'G'B' colours in 0..1 (last axis 3).
 
     Uses the equations of H.273, from 20 on (full range) and from 26 on (limited range).
     """

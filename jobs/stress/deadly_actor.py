@@ -2,8 +2,8 @@
 
     python -m jobs.stress.deadly_actor EVENT CALL MARKER ARGUMENT...
 
-The CALL-th time that an actor comes to EVENT (decode, infer, before commit, after commit), it kills
-itself with SIGKILL and writes the file MARKER. Once the file exists, no other actor does so.
+An actor that reaches EVENT (decode, infer, before commit, after commit) for the CALL-th time writes
+the file MARKER and kills itself with SIGKILL. Once the file exists, no other actor kills itself.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from pipeline.runs.parts import RunParts
 from pipeline.schema.plan import Plan, SegmentRecord
 
 
-class Fate:
-    """Counts the calls of one stage, and kills the process at the chosen one."""
+class KillSwitch:
+    """A counter of the calls of one stage, which kills the process at the chosen call."""
 
     def __init__(self, event: str, call: int, marker: Path) -> None:
         self._event = event
@@ -38,7 +38,7 @@ class Fate:
         self._marker = marker
 
     def reach(self, event: str) -> None:
-        """Count a call if it is of the chosen stage."""
+        """Count the call if `event` is the chosen stage, and kill the process if it is the last."""
         if event != self._event:
             return
         self._left -= 1
@@ -52,45 +52,45 @@ class Fate:
 
 @dataclass(frozen=True)
 class DeadlyFolder(RunFolder):
-    """A run folder whose commits can be deadly."""
+    """A run folder that can kill the process before or after a commit."""
 
-    fate: Fate | None = None
+    kill_switch: KillSwitch | None = None
 
     def commit(self, attempt: Path, written: WrittenSegment) -> SegmentRecord:
-        """Commit a segment, unless it is this process's fate to die before."""
-        assert self.fate is not None
-        self.fate.reach("before commit")
+        """Commit a segment, and trigger the kill switch before and after."""
+        assert self.kill_switch is not None
+        self.kill_switch.reach("before commit")
         record = super().commit(attempt, written)
-        self.fate.reach("after commit")
+        self.kill_switch.reach("after commit")
         return record
 
 
 class DeadlyDecodeStage(DecodeStage):
-    """A decode stage whose batches can be deadly."""
+    """A decode stage that can kill the process before a batch."""
 
-    fate: Fate
+    kill_switch: KillSwitch
 
     def batches(self, task: SegmentTask) -> Generator[Batch]:
         """Yield the segment's batches."""
         for batch in super().batches(task):
-            self.fate.reach("decode")
+            self.kill_switch.reach("decode")
             yield batch
 
 
 def make_deadly_actor(event: str, call: int, marker: Path) -> type[SegmentActor]:
-    """Return a class of actors that kill themselves, at a chosen call of a stage."""
+    """Return a class of actors that kill themselves at the chosen call of a stage."""
 
     class DeadlyActor(SegmentActor):
         def make_worker(self, setup: WorkerSetup, engine: Engine) -> SegmentWorker:
-            fate = Fate(event, call, marker)
+            kill_switch = KillSwitch(event, call, marker)
             plan = fetch_recordings(setup.plan)
             own = local_run_folder(setup.folder)
-            folder = DeadlyFolder(own.path, own.digest, own.mirror, fate)
+            folder = DeadlyFolder(own.path, own.digest, own.mirror, kill_switch)
             decoder = DeadlyDecodeStage(plan, borrow=engine.info.borrows)
-            decoder.fate = fate
+            decoder.kill_switch = kill_switch
 
             def enhance(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-                fate.reach("infer")
+                kill_switch.reach("infer")
                 return enhance_batch(plan, engine, batch)
 
             stages = decoder, EncodeStage(plan, folder)
