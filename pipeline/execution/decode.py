@@ -11,7 +11,6 @@ import numpy as np
 from pipeline.errors import StageError
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
 from pipeline.media.alpha import Plane, keeps_alpha
-from pipeline.pairing.choose_views import GIVEN
 from pipeline.pairing.fit import prepare_reference
 from pipeline.pixels import Pixels, as_pixels, match_depth
 from pipeline.recording import open_frames, read
@@ -98,7 +97,7 @@ class DecodeStage:
             return _Entry(pts, lr)
 
         plan = self._plan
-        if choice.why == GIVEN:
+        if choice.why == "given":
             given = match_depth(self._read_reference(choice.ref_pts), lr)
             if given.shape[:2] == (plan.height, plan.width):
                 return _Entry(pts, lr, given=given)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
 LIKENESS_MARGIN = 0.01
 """A reference is left only for one that is more alike by this (normalised correlation)."""
@@ -75,7 +75,7 @@ def _by_time(
             current = None
             yield ReferenceChoice(pts, None, None, _why_none(at, references, rules))
             continue
-        why = "nearest"
+        why: Why = "nearest"
         if current is not None and current != best and first <= current < last:
             distance = abs(references.seconds[current] - at)
             nearer = distance - abs(references.seconds[best] - at)
@@ -83,7 +83,8 @@ def _by_time(
             if nearer <= min(rules.margin, NEARLY_AS_NEAR * distance) and (
                 distance <= rules.max_distance
             ):
-                best, why = current, "kept"
+                best = current
+                why = "kept"
         current = best
         seconds = references.seconds[best] - at
         yield ReferenceChoice(pts, references.pts[best], round(seconds, 6), why)
@@ -129,10 +130,12 @@ def _by_content(
             unlike = round(float(likeness[best - first]), 4)
             yield ReferenceChoice(pts, None, None, "unlike", unlike)
             continue
-        why = "content"
+        why: Why = "content"
         if current is not None and current != best and first <= current < last:
             more_alike = score[best - first] - score[current - first]
-            best, why = (current, "kept") if more_alike <= LIKENESS_MARGIN else (best, why)
+            if more_alike <= LIKENESS_MARGIN:
+                best = current
+                why = "kept"
         current = best
         seconds = round(references.seconds[best] - at, 6) if timed else None
         value = round(float(likeness[best - first]), 4)
@@ -170,7 +173,7 @@ def _nearest(at: float, seconds: Sequence[float], first: int, last: int) -> int 
     return after
 
 
-def _why_none(at: float, references: References, rules: Rules) -> str:
+def _why_none(at: float, references: References, rules: Rules) -> Why:
     nearest = _nearest(at, references.seconds, 0, len(references.seconds))
     if nearest is not None and abs(references.seconds[nearest] - at) <= rules.max_distance:
         return "cut"

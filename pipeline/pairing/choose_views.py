@@ -10,12 +10,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.schema.reference_map import ReferenceChoice, ViewChoice
+from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 
-GIVEN = "given"
-"""Why a view that is itself in the reference was chosen: it passes through."""
-DARK = "dark"
-"""Why a view that shows nothing has no reference."""
 SAME_FRAME = 1e-3
 """Seconds within which a frame of the same view is the same frame."""
 TRAINED = 9.9
@@ -98,7 +94,7 @@ def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> R
     if target.empty:
         near = [found for found in near if _equal(here, found.place)]
     if not near:
-        return ReferenceChoice(target.number, None, None, DARK, views=nothing)
+        return ReferenceChoice(target.number, None, None, "dark", views=nothing)
     soonest = min(abs(found.seconds) for found in near)
     now = [found for found in near if abs(found.seconds) <= soonest + limits.same_time]
     now.sort(key=lambda found: _order(here, found))
@@ -122,7 +118,7 @@ def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> R
         tuple(round(found.steps, 4) for found in further),
     )
     seconds = round(best.seconds, 6)
-    why = GIVEN if given else "nearest"
+    why: Why = "given" if given else "nearest"
     return ReferenceChoice(target.number, best.number, seconds, why, views=views)
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.read.frames import FrameReader
-from pipeline.pairing.choose_views import GIVEN
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
@@ -31,7 +30,7 @@ def checked_given(
 
     The first view that is given is compared; a light field's own HR views are believed.
     """
-    first = next((c for c in choices if c.why == GIVEN and c.ref_pts is not None), None)
+    first = next((c for c in choices if c.why == "given" and c.ref_pts is not None), None)
     if first is None or isinstance(ref, LightField) or first.views is None:
         return choices, []
     views, frames = ViewReader(lr), FrameReader(ref)
@@ -43,7 +42,7 @@ def checked_given(
         frames.close()
     place = f"({first.views.row}, {first.views.col})"
     if likeness < ALIKE:
-        return [replace(c, why="nearest") if c.why == GIVEN else c for c in choices], [
+        return [replace(c, why="nearest") if c.why == "given" else c for c in choices], [
             f"the picture given for view {place} does not lie on it (correlation {likeness:.2f}): "
             "it is borrowed from, and does not pass through"
         ]
@@ -83,7 +82,7 @@ def steps_of(plan: Plan) -> dict[tuple[int, int], float | None]:
     found: dict[tuple[int, int], float | None] = {}
     for choice in plan.reference_map:
         views = choice.views
-        if views is not None and choice.why == GIVEN:
+        if views is not None and choice.why == "given":
             given[views.row, views.col] = None
         elif views is not None and views.steps is not None:
             found[views.row, views.col] = views.steps
@@ -100,7 +99,7 @@ def given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
     return frozenset(
         (choice.views.row, choice.views.col, choice.views.moment)
         for choice in plan.reference_map
-        if choice.views is not None and choice.why == GIVEN
+        if choice.views is not None and choice.why == "given"
     )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.pairing.choose_views import GIVEN
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
@@ -92,7 +91,7 @@ def _voters(choice: ReferenceChoice, source: Grid, first: Grid) -> ReferenceChoi
             return None
         return first.number(position, moment)
 
-    if choice.why == GIVEN:
+    if choice.why == "given":
         own = number(views.row, views.col)
         assert own is not None
         return replace(choice, ref_pts=own)

@@ -8,7 +8,7 @@ from pipeline.lightfield.intermediate import joined_by_packets
 from pipeline.lightfield.parallax import measure
 from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.validity import Validity
-from pipeline.pairing.choose_views import DARK, GIVEN, TRAINED
+from pipeline.pairing.choose_views import TRAINED
 from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
@@ -29,7 +29,7 @@ def view_notes(
     notes = []
     if missing := holes(lr.grid):
         notes.append(f"the grid has {len(missing)} holes ({_places(missing)}); they stay holes")
-    given = sum(choice.why == GIVEN for choice in choices)
+    given = sum(choice.why == "given" for choice in choices)
     if given:
         how = (
             "take the place of enhanced ones, encoded as these"
@@ -44,12 +44,12 @@ def view_notes(
         )
     if seen.transparent:
         notes.append("transparency of views only tells where they show something: it is dropped")
-    if any(choice.why == DARK for choice in choices):
+    if any(choice.why == "dark" for choice in choices):
         notes.append(
             f"{len(seen.empty)} views show nothing ({_places(seen.empty)}) and are up-sampled "
             "plainly"
         )
-    without = sum(choice.ref_pts is None and choice.why != DARK for choice in choices)
+    without = sum(choice.ref_pts is None and choice.why != "dark" for choice in choices)
     if without:
         notes.append(
             f"{without} of {len(choices)} views have no reference in time and are up-sampled "

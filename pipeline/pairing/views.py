@@ -13,7 +13,7 @@ from pipeline.lightfield.reader import Times, ViewReader
 from pipeline.lightfield.validity import validity
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import scan
-from pipeline.pairing.choose_views import GIVEN, Candidate, Limits, Place, Target, choose
+from pipeline.pairing.choose_views import Candidate, Limits, Place, Target, choose
 from pipeline.pairing.field_of_view import estimate_field_of_view
 from pipeline.pairing.fit import Affine
 from pipeline.pairing.geometry import inscribed_map, same_aspect
@@ -62,7 +62,7 @@ def plan_view_references(
     affine, notes = _map(lr, ref, choices, size)
     if affine is not None:
         # what shows another field of view is moved onto the view, not put in its place
-        choices = [replace(c, why="nearest") if c.why == GIVEN else c for c in choices]
+        choices = [replace(c, why="nearest") if c.why == "given" else c for c in choices]
     choices, told = checked_given(lr, ref, choices)
     notes += told
     if not all(candidate.timed for candidate in candidates):

@@ -1,21 +1,33 @@
-"""Which reference serves which LR frame: one entry for each frame, an hour of them in 4 MB."""
+"""Which reference serves which LR frame: one entry per frame, in columns of 4 MB an hour."""
 
 from __future__ import annotations
 
 import math
-import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 from pydantic import GetCoreSchemaHandler, TypeAdapter
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
 
-_NO_PTS = -(2**63)
-"""Stands for None among pts: FFmpeg's own mark for a time that is not known."""
+# Why a frame has its reference, or none:
+# nearest    nearest in time, or on the grid of a light field
+# content    most similar picture
+# kept       the previous frame's reference, as another is hardly better (hysteresis)
+# cut        none: the references within reach belong to other scenes
+# too far    none: all are farther away than the greatest distance
+# unlike     none: no picture is similar
+# edited     changed in the plan
+# dark       none: the view shows nothing
+# given      the reference holds the view itself, which passes through unchanged
+Why = Literal[
+    "nearest", "content", "kept", "cut", "too far", "unlike", "edited", "dark", "given"
+]  # fmt: skip
+
+_NO_PTS = -(2**63)  # for None in a column of pts; FFmpeg's AV_NOPTS_VALUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +37,15 @@ class ViewChoice:
     row: int
     col: int
     ref_row: float | None
-    """Where the reference lies in the grid; None without a reference."""
+    """Position of the reference in the grid; None without a reference."""
     ref_col: float | None
     steps: float | None
     """Grid steps between the two."""
     moment: int = 0
     also: tuple[int, ...] = ()
-    """Frames of further references that are fused with the first, farther and farther away."""
+    """Frames of further references to fuse with the first, in rising order of distance."""
     also_steps: tuple[float, ...] = ()
-    """Grid steps to each of them."""
+    """Grid steps to each of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +58,7 @@ class ReferenceChoice:
     """Reference presentation time, ticks of the reference's time base; None = plain up-sampling."""
     seconds: float | None
     """Reference time minus LR time, after offset and drift; None without a reference."""
-    why: str
-    """nearest | content | kept (hysteresis) | cut | too far | unlike | edited | dark (a view that
-    shows nothing) | given (a view that the reference holds, which passes through untouched)."""
+    why: Why
     similarity: float | None = None
     views: ViewChoice | None = None
     """Light fields only."""
@@ -58,25 +68,28 @@ _CHOICE = TypeAdapter(ReferenceChoice)
 
 
 class ReferenceMap(Sequence[ReferenceChoice]):
-    """A sequence of choices that never changes, held as columns.
+    """An immutable sequence of choices, stored in columns.
 
-    As objects the choices of an hour would need more memory than the frames that are at work.
+    As objects, the choices of an hour would need more memory than all frames in flight.
     """
 
     __slots__ = ("_pts", "_ref_pts", "_seconds", "_similarity", "_views", "_why")
 
     def __init__(self, choices: Iterable[ReferenceChoice] = ()) -> None:
-        self._pts, self._ref_pts = array("q"), array("q")
-        self._seconds, self._similarity = array("d"), array("d")
-        self._why: list[str] = []
-        self._views: list[ViewChoice | None] = []
-        """Empty where no choice is for a view."""
+        self._pts = array("q")
+        self._ref_pts = array("q")
+        self._seconds = array("d")
+        self._similarity = array("d")
+        self._why: list[Why] = []
+        self._views: list[ViewChoice | None] = []  # empty if no choice is for a view
+
         for number, choice in enumerate(choices):
             self._pts.append(choice.pts)
             self._ref_pts.append(_NO_PTS if choice.ref_pts is None else choice.ref_pts)
-            self._seconds.append(_number(choice.seconds))
-            self._similarity.append(_number(choice.similarity))
-            self._why.append(sys.intern(choice.why))
+            self._seconds.append(_none_to_nan(choice.seconds))
+            self._similarity.append(_none_to_nan(choice.similarity))
+            self._why.append(choice.why)
+
             if choice.views is not None and not self._views:
                 self._views = [None] * number
             if choice.views is not None or self._views:
@@ -84,7 +97,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
 
     @property
     def pts(self) -> Sequence[int]:
-        """The LR times of all entries, ticks."""
+        """LR times of all entries, ticks."""
         return self._pts
 
     def __len__(self) -> int:
@@ -106,9 +119,9 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         return ReferenceChoice(
             self._pts[at],
             None if ref_pts == _NO_PTS else ref_pts,
-            _told(self._seconds[at]),
+            _nan_to_none(self._seconds[at]),
             self._why[at],
-            _told(self._similarity[at]),
+            _nan_to_none(self._similarity[at]),
             self._views[at] if self._views else None,
         )
 
@@ -121,18 +134,18 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         return f"ReferenceMap({list(self)!r})"
 
     def _columns(self) -> tuple[object, ...]:
-        """Return all there is; numbers as bytes, since "none" is unlike itself as a number."""
+        """Return all columns to compare; numbers as bytes, as NaN, for None, differs from NaN."""
         numbers = (self._pts, self._ref_pts, self._seconds, self._similarity)
         return (*(column.tobytes() for column in numbers), tuple(self._why), tuple(self._views))
 
     def in_order(self) -> ReferenceMap:
-        """Return the same entries in rising order of their LR times."""
+        """Return the same entries in rising order of LR time."""
         if all(a <= b for a, b in pairwise(self._pts)):
             return self
         return ReferenceMap(sorted(self, key=lambda choice: choice.pts))
 
     def between(self, start_pts: int, end_pts: int) -> ReferenceMap:
-        """Return the entries with start_pts <= pts < end_pts of a map that is in order."""
+        """Return the entries with start_pts <= pts < end_pts of a map in rising order."""
         return self[bisect_left(self._pts, start_pts) : bisect_left(self._pts, end_pts)]
 
     def lines(self) -> Iterator[bytes]:
@@ -141,7 +154,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let models hold a map: a list of choices in JSON, and any iterable of them in Python."""
+        """Validate a map as a list of choices in JSON, or any iterable of them in Python."""
         choices = handler.generate_schema(list[ReferenceChoice])
         made = core_schema.no_info_after_validator_function(_from_list, choices)
         iterable = core_schema.no_info_before_validator_function(_as_list, made)
@@ -154,11 +167,11 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         )
 
 
-def _number(value: float | None) -> float:
+def _none_to_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _told(value: float) -> float | None:
+def _nan_to_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pipeline.lightfield.parallax import Verdict, measure
 from pipeline.lightfield.sidecar import holes
 from pipeline.lightfield.validity import validity
-from pipeline.pairing.choose_views import GIVEN
 from pipeline.schema.clip import LightField, Model
 from pipeline.schema.plan import Plan
 
@@ -111,7 +110,7 @@ def format_references(plan: Plan) -> list[str]:
         views = choice.views
         if views is not None and views.ref_row is not None and views.ref_col is not None:
             away = served.setdefault((views.ref_row, views.ref_col), [])
-            if choice.why != GIVEN:
+            if choice.why != "given":
                 away.append(views.steps or 0.0)
     lines = []
     for (row, col), away in sorted(served.items()):
