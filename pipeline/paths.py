@@ -18,7 +18,7 @@ _LONGEST = 255
 """Bytes of a name."""
 
 
-def check_text(words: Iterable[str]) -> None:
+def check_encodable(words: Iterable[str]) -> None:
     """Raise InputError for words whose bytes are no UTF-8: JSON cannot name such files."""
     for word in words:
         try:

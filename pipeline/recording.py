@@ -8,14 +8,14 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from pipeline.errors import MediaError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.reader import ViewReader, index_of, read_views
+from pipeline.lightfield.reader import ViewReader, index_views, read_views
 from pipeline.lightfield.sidecar import sidecar_path
 from pipeline.media.read.frames import Frame, FrameReader
 from pipeline.media.read.frames import read_frames as read_clip
 from pipeline.media.read.probe import probe
 from pipeline.media.read.probe import scan as scan_clip
 from pipeline.media.sandbox.parent import call_in_child
-from pipeline.paths import check_text
+from pipeline.paths import check_encodable
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import FrameIndex, LightField, Recording, RecordingBase
 from pipeline.schema.settings import GridSettings
@@ -93,7 +93,7 @@ def confine_recording(recording: R, path: str) -> R:
 
 def check_recording(recording: Recording) -> None:
     """Raise InputError for a recording with a file or folder whose name is not UTF-8."""
-    check_text(recording.list_paths())
+    check_encodable(recording.list_paths())
 
 
 def open_frames(
@@ -130,5 +130,5 @@ def read(
 def scan(recording: Recording, *, distinct: bool = True) -> FrameIndex:
     """List the pts of every frame of a recording; see `media.read.probe.scan`."""
     if isinstance(recording, LightField):
-        return index_of(recording)
+        return index_views(recording)
     return scan_clip(recording, distinct=distinct)

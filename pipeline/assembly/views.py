@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.lightfield import sidecar
-from pipeline.lightfield.intermediate import as_stills, joined_by_packets
+from pipeline.lightfield.intermediate import as_stills, is_joined_by_packets
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.reader import Times, frames_in_order
+from pipeline.lightfield.reader import ViewTimes, iterate_frames
 from pipeline.lightfield.sinks import SheetSink, open_sink
-from pipeline.lightfield.targets import target_grid
+from pipeline.lightfield.targets import make_target_grid
 from pipeline.media.join.remux import join_segments
 from pipeline.media.join.verify import find_differences
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import SegmentWriter
-from pipeline.pairing.given import steps_of
+from pipeline.pairing.given import list_view_steps
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import FrameIndex, Grid, LightField, VideoClip
 from pipeline.schema.plan import Plan
@@ -29,9 +29,9 @@ def join_views(plan: Plan, source: LightField, files: Sequence[Path], finished: 
     `source` is the plan's input.
     """
     out = Path(plan.output)
-    grid = target_grid(source, plan.to, out)
+    grid = make_target_grid(source, plan.to, out)
 
-    if joined_by_packets(source, plan.to):
+    if is_joined_by_packets(source, plan.to):
         finished.mkdir(parents=True, exist_ok=True)
         for clip, index, parts, name in _match_cameras(plan, source.grid, files, grid):
             assert index.pts
@@ -39,7 +39,7 @@ def join_views(plan: Plan, source: LightField, files: Sequence[Path], finished: 
     else:
         _write_frames(plan, source, files, grid, finished)
 
-    given = frozenset(place for place, steps in steps_of(plan).items() if steps is None)
+    given = frozenset(place for place, steps in list_view_steps(plan).items() if steps is None)
     enlarged = source.model_copy(update={"width": plan.width, "height": plan.height})
     sidecar.write_sidecar(enlarged, grid, out, finished, given)
 
@@ -102,7 +102,7 @@ def _write_frames(
     )
     segments = _SegmentFrames(plan, files)
     try:
-        for position, moment in frames_in_order(source.grid, by_view=sink.by_view):
+        for position, moment in iterate_frames(source.grid, by_view=sink.by_view):
             sink.write(position, moment, segments.get(source.grid.number(position, moment)))
     finally:
         sink.close()
@@ -117,7 +117,7 @@ class SheetVideo(SheetSink):
     ) -> None:
         super().__init__(grid, out, size, bits)
         self._clip = grid.sheet_clip
-        self._times = Times(source)
+        self._times = ViewTimes(source)
         self._out = out
         rows, cols = grid.tiling
         height, width = size[0] * rows, size[1] * cols
@@ -143,8 +143,8 @@ def find_view_differences(plan: Plan, source: LightField, finished: Path) -> lis
 
     `source` is the plan's input.
     """
-    grid = target_grid(source, plan.to, Path(plan.output))
-    if joined_by_packets(source, plan.to):
+    grid = make_target_grid(source, plan.to, Path(plan.output))
+    if is_joined_by_packets(source, plan.to):
         return [
             f"{name}: {line}"
             for clip, index, _, name in _match_cameras(

@@ -19,7 +19,7 @@ from pipeline.cli.config_file import (
 )
 from pipeline.cli.help import group_commands, suggest, with_sections
 from pipeline.errors import Interrupted, PipelineError
-from pipeline.paths import check_text
+from pipeline.paths import check_encodable
 
 # Command -> (where its click command is, one line of help), in the order of `pipeline --help`.
 COMMANDS = {
@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command and its defaults, or suggest commands with a similar name."""
-        check_text([*args, str(Path.cwd())])
+        check_encodable([*args, str(Path.cwd())])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'{suggest(args[0], COMMANDS)}")
 

@@ -13,8 +13,8 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.lightfield import hdf5 as h5
 from pipeline.lightfield import names
-from pipeline.lightfield.packing import view_size
-from pipeline.lightfield.rig import positions_of
+from pipeline.lightfield.packing import divide_sheet
+from pipeline.lightfield.rig import add_positions
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, probe_video, scan
 from pipeline.schema.clip import Grid, View
@@ -25,7 +25,7 @@ LEAST_VIEWS = 4
 
 
 @dataclass(frozen=True)
-class Size:
+class ViewSize:
     """Size and depth of the views."""
 
     width: int
@@ -33,11 +33,13 @@ class Size:
     bits: int
 
 
-Places = Mapping[str, tuple[int, int]]
+GridPositions = Mapping[str, tuple[int, int]]
 """Stem of a file -> row and column of its view."""
 
 
-def folder(path: Path, wanted: GridSettings, places: Places | None = None) -> Grid | None:
+def find_folder_views(
+    path: Path, wanted: GridSettings, places: GridPositions | None = None
+) -> Grid | None:
     """Return the views in a folder of pictures, None where the names tell none.
 
     With `places`, only the files named there count.
@@ -60,7 +62,7 @@ def _placed(
     files: Sequence[Path],
     wanted: GridSettings,
     known: Sequence[str],
-    given: Places | None = None,
+    given: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
     """Return the template and the views (with `files`) that the names tell of."""
     if given is not None:
@@ -73,10 +75,10 @@ def _placed(
         _check_places(path, found)
         return "", tuple(found)
     stems = [file.stem for file in files]
-    template = Path(wanted.template).stem if wanted.template else names.guess(stems, known)
+    template = Path(wanted.template).stem if wanted.template else names.guess_template(stems, known)
     if template is None:
         return None
-    named = names.match(template, stems)
+    named = names.match_names(template, stems)
     if wanted.template and not named:
         raise InputError(
             f"found no file in {path} named as '{wanted.template}', expected some such as "
@@ -95,11 +97,11 @@ def _placed(
     if not asked and not _plausible(views, known_name=template in known):
         return None
     ending = files[0].suffix
-    return names.padded(template, stems) + ending, _measured(views, named, by_stem)
+    return names.pad_template(template, stems) + ending, _measured(views, named, by_stem)
 
 
 def _places(
-    path: Path, named: dict[str, names.Named], wanted: GridSettings
+    path: Path, named: dict[str, names.ViewName], wanted: GridSettings
 ) -> dict[str, tuple[int, int]] | None:
     indices = [name.index for name in named.values() if name.index is not None]
     if not indices:
@@ -160,7 +162,7 @@ def _plausible(views: Sequence[View], *, known_name: bool) -> bool:
 
 
 def _measured(
-    views: Sequence[View], named: dict[str, names.Named], files: dict[str, Path]
+    views: Sequence[View], named: dict[str, names.ViewName], files: dict[str, Path]
 ) -> tuple[View, ...]:
     """Add camera centres in grid steps, fitted to the positions in Stanford's names."""
     told = {str(files[stem]): name for stem, name in named.items()}
@@ -182,13 +184,15 @@ def _measured(
     return tuple(measured)
 
 
-def sequence(path: Path, wanted: GridSettings, given: Places | None = None) -> Grid | None:
+def find_sequence_views(
+    path: Path, wanted: GridSettings, given: GridPositions | None = None
+) -> Grid | None:
     """Return the views of a folder with one folder of views for every moment."""
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")),
         key=lambda p: stills.natural_key(p.name),
     )
-    grids = [grid for sub in folders if (grid := folder(sub, wanted, given)) is not None]
+    grids = [grid for sub in folders if (grid := find_folder_views(sub, wanted, given)) is not None]
     if not grids or len(grids) < len(folders):
         return None
     first = grids[0]
@@ -209,7 +213,7 @@ def sequence(path: Path, wanted: GridSettings, given: Places | None = None) -> G
     return first.model_copy(update={"views": tuple(views), "moments": len(grids)})
 
 
-def sheets(
+def make_sheet_grid(
     path: Path,
     layout: str,
     packed: tuple[int, int],
@@ -223,7 +227,7 @@ def sheets(
     """
     recording = probe(str(path))
     moments = len(scan(recording).pts)
-    view_size(layout, packed, recording.height, recording.width)
+    divide_sheet(layout, packed, recording.height, recording.width)
     rows, cols = packed if order == "row,col" else packed[::-1]
     if line:
         rows, cols = 1, packed[0] * packed[1]
@@ -241,9 +245,9 @@ def sheets(
     )
 
 
-def hdf5(path: Path, wanted: GridSettings) -> Grid:
+def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
     """Return the views of an HDF5 or MATLAB file."""
-    shape = h5.describe(path, wanted.dataset, wanted.axes, wanted.grid)
+    shape = h5.describe_data_set(path, wanted.dataset, wanted.axes, wanted.grid)
     order = wanted.order or "row,col"
     rows, cols = (shape.rows, shape.cols) if order == "row,col" else (shape.cols, shape.rows)
     views = [
@@ -260,8 +264,8 @@ def hdf5(path: Path, wanted: GridSettings) -> Grid:
     )
 
 
-def videos(
-    path: Path, wanted: GridSettings, suffixes: Set[str], given: Places | None = None
+def find_video_views(
+    path: Path, wanted: GridSettings, suffixes: Set[str], given: GridPositions | None = None
 ) -> Grid | None:
     """Return the views of a folder with one video for each camera; see `folder`."""
     files = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
@@ -277,7 +281,7 @@ def videos(
         return None
     template, placed = found
     views = []
-    for view in placed if given is not None else positions_of(path, placed):
+    for view in placed if given is not None else add_positions(path, placed):
         clip = probe_video(view.files[0])
         count = len(scan(clip).pts)
         views.append(view.model_copy(update={"files": (), "clip": clip, "frames": count}))
@@ -286,7 +290,7 @@ def videos(
     return Grid(layout="video", views=tuple(views), moments=moments, order=order, template=template)
 
 
-def cropped(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
+def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
     """Return the central rows and columns of a grid; InputError where it has fewer.
 
     Of an odd rest the greater part is cut off at the end: rows 3 to 10 are the central 8 of 14.
@@ -308,7 +312,7 @@ def cropped(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
     return grid.model_copy(update={"views": tuple(kept)})
 
 
-def files_of(path: Path, grid: Grid) -> list[Path]:
+def list_files(path: Path, grid: Grid) -> list[Path]:
     """Return every file that holds views."""
     if grid.sheets is not None:
         return [Path(file) for file in grid.sheets.files] or [Path(grid.sheets.path)]
@@ -318,21 +322,21 @@ def files_of(path: Path, grid: Grid) -> list[Path]:
     return clips or [Path(file) for view in grid.views for file in view.files]
 
 
-def first_view(path: Path, grid: Grid) -> Size:
+def measure_views(path: Path, grid: Grid) -> ViewSize:
     """Return the size of the views; InputError where a picture has another one."""
     if grid.sheets is not None:
         sheet = grid.sheets
-        height, width = view_size(grid.layout, grid.tiling, sheet.height, sheet.width)
-        return Size(width, height, sheet.bit_depth)
+        height, width = divide_sheet(grid.layout, grid.tiling, sheet.height, sheet.width)
+        return ViewSize(width, height, sheet.bit_depth)
     if grid.layout == "h5":
-        shape = h5.describe(
+        shape = h5.describe_data_set(
             path, grid.dataset, grid.axes if grid.axes != "WH" else None, grid.packed
         )
-        return Size(shape.width, shape.height, shape.bits)
+        return ViewSize(shape.width, shape.height, shape.bits)
     clip = grid.views[0].clip
     if clip is not None:
-        return Size(clip.width, clip.height, clip.bit_depth)
-    files = files_of(path, grid)
+        return ViewSize(clip.width, clip.height, clip.bit_depth)
+    files = list_files(path, grid)
     sizes = [stills.read_header(file)[:3] for file in files]
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
@@ -341,4 +345,4 @@ def first_view(path: Path, grid: Grid) -> Size:
                 f"{sizes[0][0]}x{sizes[0][1]} and {sizes[0][2]} bits, expected views of one size "
                 "and depth; move it elsewhere"
             )
-    return Size(*sizes[0])
+    return ViewSize(*sizes[0])

@@ -73,7 +73,7 @@ def open_file(path: Path) -> Any:
         ) from error
 
 
-def describe(
+def describe_data_set(
     path: Path,
     key: str | None = None,
     axes: str | None = None,

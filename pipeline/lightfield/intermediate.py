@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from pipeline.lightfield.reader import Times
+from pipeline.lightfield.reader import ViewTimes
 from pipeline.schema.clip import Clip, LightField, Recording, RecordingBase, Stills
 
 _RATE = Fraction(25)
 
 
-def joined_by_packets(light_field: LightField, to: str | None) -> bool:
+def is_joined_by_packets(light_field: LightField, to: str | None) -> bool:
     """Return whether the output has one video per camera, as the input has."""
     return light_field.grid.layout == "video" and to in (None, "video")
 
@@ -25,7 +25,7 @@ class Storage:
     def __init__(self, recording: Recording, to: str | None = None) -> None:
         self._recording = recording
         self._cameras = None
-        if isinstance(recording, LightField) and joined_by_packets(recording, to):
+        if isinstance(recording, LightField) and is_joined_by_packets(recording, to):
             self._cameras = _Cameras(recording)
 
     def clip(self, pts: int) -> Clip:
@@ -46,7 +46,7 @@ class _Cameras:
 
     def __init__(self, light_field: LightField) -> None:
         self._grid = light_field.grid
-        self._times = Times(light_field)
+        self._times = ViewTimes(light_field)
 
     def clip(self, number: int) -> Clip:
         position, _ = self._grid.place(number)

@@ -35,7 +35,7 @@ _NUMBER = {"row": r"\d+", "col": r"\d+", "index": r"\d+", "x": r"-?[\d.]+", "y":
 
 
 @dataclass(frozen=True)
-class Named:
+class ViewName:
     """What a file's name says: row and column, or an index; and a camera position."""
 
     row: int | None
@@ -45,7 +45,7 @@ class Named:
     y: float | None
 
 
-def compiled(template: str) -> re.Pattern[str]:
+def compile_template(template: str) -> re.Pattern[str]:
     """Return the pattern of a template without ending; InputError for one that tells no view."""
     fields = _FIELD.findall(template)
     if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
@@ -54,23 +54,23 @@ def compiled(template: str) -> re.Pattern[str]:
             "once; try 'view_{row:02}_{col:02}'"
         )
     pattern, at = "", 0
-    for match in _FIELD.finditer(template):
-        pattern += re.escape(template[at : match.start()]).replace(r"\*", ".*")
-        pattern += f"(?P<{match[1]}>{_NUMBER[match[1]]})"
-        at = match.end()
+    for field in _FIELD.finditer(template):
+        pattern += re.escape(template[at : field.start()]).replace(r"\*", ".*")
+        pattern += f"(?P<{field[1]}>{_NUMBER[field[1]]})"
+        at = field.end()
     return re.compile(pattern + re.escape(template[at:]).replace(r"\*", ".*"), re.IGNORECASE)
 
 
-def match(template: str, stems: Sequence[str]) -> dict[str, Named]:
+def match_names(template: str, stems: Sequence[str]) -> dict[str, ViewName]:
     """Return what the template reads in each stem that fits it."""
-    pattern = compiled(template)
+    pattern = compile_template(template)
     found = {}
     for stem in stems:
         if fits := pattern.fullmatch(stem):
             groups = fits.groupdict()
             whole = {name: int(text) for name, text in groups.items() if name not in "xy"}
             real = {name: _real(text) for name, text in groups.items() if name in "xy"}
-            found[stem] = Named(
+            found[stem] = ViewName(
                 whole.get("row"), whole.get("col"), whole.get("index"), real.get("x"), real.get("y")
             )
     return found
@@ -83,14 +83,14 @@ def _real(text: str) -> float | None:
         return None
 
 
-def guess(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | None:
+def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | None:
     """Return the template that fits most stems, None where none tells a view.
 
     Of known templates the first wins that fits at least half of the stems; digits that all stems
     have alike belong to the name.
     """
     for template in known:
-        if 2 * len(match(template, stems)) > len(stems):
+        if 2 * len(match_names(template, stems)) > len(stems):
             return template
     return _guessed(stems)
 
@@ -114,9 +114,9 @@ def _guessed(stems: Sequence[str]) -> str | None:
     return text
 
 
-def padded(template: str, stems: Sequence[str]) -> str:
+def pad_template(template: str, stems: Sequence[str]) -> str:
     """Return the template with the width of its numbers, as they are written in these stems."""
-    pattern = compiled(template)
+    pattern = compile_template(template)
     widths: dict[str, set[int]] = {}
     for stem in stems:
         if fits := pattern.fullmatch(stem):
@@ -129,7 +129,7 @@ def padded(template: str, stems: Sequence[str]) -> str:
     return template
 
 
-def view_name(template: str, row: int, col: int, index: int) -> str:
+def format_view_name(template: str, row: int, col: int, index: int) -> str:
     """Return the file name that a template gives to a view.
 
     Raises InputError for a template with positions or a wildcard, which only reads.
@@ -140,5 +140,5 @@ def view_name(template: str, row: int, col: int, index: int) -> str:
             f"found the template '{template}' for new files, expected only {{row}}, {{col}} or "
             f"{{index}} in it; try '{DEFAULT}'"
         )
-    compiled(template)
+    compile_template(template)
     return template.format_map(fields)

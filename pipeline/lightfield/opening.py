@@ -12,11 +12,11 @@ from pipeline.lightfield.hdf5 import SUFFIXES as HDF5
 from pipeline.lightfield.packing import PACKED
 from pipeline.lightfield.rig import refuse_fisheye
 from pipeline.lightfield.sidecar import (
-    as_remembered,
-    in_a_line,
-    named_places,
+    apply_sidecar,
+    complete_settings,
+    is_in_line,
+    list_positions,
     read_sidecar,
-    remembered,
 )
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import fingerprint
@@ -40,16 +40,16 @@ def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Lig
     """
     path = Path(path).absolute()
     refuse_raw(path)
-    wanted = remembered(path, asked or GridSettings())
+    wanted = complete_settings(path, asked or GridSettings())
     if not path.exists():
-        if told(wanted):
+        if has_layout(wanted):
             raise InputError(f"found nothing at {path}, expected a light field; check the path")
         return None
     refuse_fisheye(path)
-    places = named_places(path, asked or GridSettings())
+    places = list_positions(path, asked or GridSettings())
     grid = (_grid(path, wanted, places) if places else None) or _grid(path, wanted)
     if grid is None:
-        if told(wanted):
+        if has_layout(wanted):
             raise InputError(
                 f"found no light field in {path}, expected views such as view_00_00.png, a sheet "
                 "of views with --layout and --grid, or videos cam00.mp4; see `pipeline probe`"
@@ -57,14 +57,14 @@ def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Lig
         return None
     sidecar = read_sidecar(path)
     if sidecar is not None:
-        grid = as_remembered(grid, sidecar)
-    clip = describe(path, grids.cropped(grid, wanted.crop_grid))
+        grid = apply_sidecar(grid, sidecar)
+    clip = describe_grid(path, grids.crop_grid(grid, wanted.crop_grid))
     if sidecar is not None and sidecar.fps is not None and grid.layout != "video":
         clip = clip.model_copy(update={"frame_rate": Fraction(sidecar.fps)})
     return clip
 
 
-def told(asked: GridSettings) -> bool:
+def has_layout(asked: GridSettings) -> bool:
     """Tell whether anything was asked for that only a light field has."""
     return any(getattr(asked, name) is not None for name in GridSettings.model_fields)
 
@@ -84,24 +84,28 @@ def refuse_raw(path: Path) -> None:
         )
 
 
-def _grid(path: Path, wanted: GridSettings, places: grids.Places | None = None) -> Grid | None:
+def _grid(
+    path: Path, wanted: GridSettings, places: grids.GridPositions | None = None
+) -> Grid | None:
     if path.is_file():
         return _of_file(path, wanted)
     if wanted.layout in ("stereo", *PACKED):
         return _sheets(path, wanted)
     if wanted.layout in (None, "folder"):
-        grid = grids.folder(path, wanted, places) or grids.sequence(path, wanted, places)
+        grid = grids.find_folder_views(path, wanted, places) or grids.find_sequence_views(
+            path, wanted, places
+        )
         if grid is not None:
             return grid
     if wanted.layout in (None, "video"):
-        return grids.videos(path, wanted, VIDEOS, places)
+        return grids.find_video_views(path, wanted, VIDEOS, places)
     return None
 
 
 def _of_file(path: Path, wanted: GridSettings) -> Grid | None:
     suffix = path.suffix.lower()
     if suffix in HDF5:
-        return grids.hdf5(path, wanted)
+        return grids.make_hdf5_grid(path, wanted)
     if suffix not in stills.SUFFIXES | VIDEOS:
         return None
     if wanted.layout is None and wanted.grid is None:
@@ -109,9 +113,9 @@ def _of_file(path: Path, wanted: GridSettings) -> Grid | None:
             wanted = wanted.model_copy(update={"layout": "lenslet", "grid": LYTRO})
         elif match := _QUILT.fullmatch(path.stem):
             sheet = int(match[2]), int(match[1])
-            return grids.sheets(path, "quilt", sheet, line=True)
+            return grids.make_sheet_grid(path, "quilt", sheet, line=True)
     elif wanted.layout == "quilt" and wanted.grid is None and (m := _QUILT.fullmatch(path.stem)):
-        return grids.sheets(path, "quilt", (int(m[2]), int(m[1])), line=True)
+        return grids.make_sheet_grid(path, "quilt", (int(m[2]), int(m[1])), line=True)
     if wanted.layout in ("stereo", *PACKED) or wanted.grid is not None:
         return _sheets(path, wanted)
     return None
@@ -132,12 +136,12 @@ def _sheets(path: Path, wanted: GridSettings) -> Grid:
     if min(grid) < 1:
         raise InputError(f"found --grid {grid[0]}x{grid[1]}, expected 1x2 or more; try 8x8")
     order = wanted.order or "row,col"
-    return grids.sheets(path, layout, grid, order=order, line=in_a_line(path, grid))
+    return grids.make_sheet_grid(path, layout, grid, order=order, line=is_in_line(path, grid))
 
 
-def describe(path: Path, grid: Grid) -> LightField:
+def describe_grid(path: Path, grid: Grid) -> LightField:
     """Return the recording that a grid of views makes; InputError where their sizes differ."""
-    files, first = grids.files_of(path, grid), grids.first_view(path, grid)
+    files, first = grids.list_files(path, grid), grids.measure_views(path, grid)
     if grid.views[0].clip is not None:
         for view in grid.views:
             found = view.video.width, view.video.height

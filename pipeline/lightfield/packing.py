@@ -18,7 +18,7 @@ Window = tuple[slice, slice]
 PACKED = ("lenslet", "mosaic", "quilt")
 
 
-def view_size(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
     """Return height and width of each view of a sheet; InputError where they do not come out."""
     rows, cols = packed
     if height % rows or width % cols:
@@ -29,7 +29,7 @@ def view_size(layout: str, packed: tuple[int, int], height: int, width: int) -> 
     return height // rows, width // cols
 
 
-def window(
+def find_window(
     layout: str, packed: tuple[int, int], size: tuple[int, int], place: tuple[int, int]
 ) -> Window:
     """Return the rows and columns of the sheet that hold the view at `place` (row, col).
@@ -44,9 +44,11 @@ def window(
     return slice(row * height, (row + 1) * height), slice(col * width, (col + 1) * width)
 
 
-def take(sheet: Pixels, layout: str, packed: tuple[int, int], place: tuple[int, int]) -> Pixels:
+def extract_view(
+    sheet: Pixels, layout: str, packed: tuple[int, int], place: tuple[int, int]
+) -> Pixels:
     """Return the view at (row, col) of a sheet, H x W x 3, as an array of its own."""
-    size = view_size(layout, packed, *sheet.shape[:2])
-    rows, cols = window(layout, packed, size, place)
+    size = divide_sheet(layout, packed, *sheet.shape[:2])
+    rows, cols = find_window(layout, packed, size, place)
     taken: Any = np.ascontiguousarray(sheet[rows, cols])
     return cast(Pixels, taken)

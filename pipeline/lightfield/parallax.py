@@ -42,7 +42,7 @@ class Parallax:
     advice: str = ""
 
 
-def measure(clip: LightField) -> Parallax:
+def measure_parallax(clip: LightField) -> Parallax:
     """Compare views a few steps apart, in rows and in columns, at the first moment."""
     reader = ViewReader(clip)
     try:
@@ -101,7 +101,7 @@ def _pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]]:
         yield grid.number(line[at][1], 0), grid.number(line[far][1], 0), steps
 
 
-def grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
+def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
     """Return a reduced grey picture with even contrast, whatever its exposure."""
     plane = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     shrink = max(plane.shape) / long_side
@@ -116,7 +116,7 @@ def grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
 
 def _flow(reader: ViewReader, first: int, second: int, steps: int) -> Plane:
     """Return the shift between two views for each pixel with texture, N x 2 pixels a step."""
-    a, b = grey(reader.get(first)), grey(reader.get(second))
+    a, b = reduce_to_grey(reader.get(first)), reduce_to_grey(reader.get(second))
     dis: Any = cv2
     flow = dis.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
     rim = max(2, min(a.shape) // 16)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pipeline.errors import StageError
 from pipeline.lightfield import hdf5
-from pipeline.lightfield.packing import take
+from pipeline.lightfield.packing import extract_view
 from pipeline.media.pictures import stills
 from pipeline.media.read import frames as media
 from pipeline.media.read.probe import scan
@@ -21,7 +21,7 @@ OPEN_VIDEOS = 2
 """Decoders kept open: references come from another video than the one before now and then."""
 
 
-def index_of(clip: LightField) -> FrameIndex:
+def index_views(clip: LightField) -> FrameIndex:
     """Return the numbers of all frames of a light field; each can be decoded alone."""
     count = clip.grid.count
     keys = list(range(count))
@@ -30,7 +30,7 @@ def index_of(clip: LightField) -> FrameIndex:
     return FrameIndex(pts=list(range(count)), keys=keys, end_pts=count)
 
 
-def frames_in_order(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
+def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
     """Yield (position, moment) of every frame, view by view or moment by moment."""
     if by_view:
         for position, view in enumerate(grid.views):
@@ -40,7 +40,7 @@ def frames_in_order(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
         yield from ((position, moment) for position in range(len(grid.views)))
 
 
-class Times:
+class ViewTimes:
     """The pts of each view's video, looked up once; elsewhere a moment is its own time."""
 
     def __init__(self, clip: LightField) -> None:
@@ -83,7 +83,7 @@ class ViewReader:
         self._threads = threads
         self._size = max(1, cache)
         self._cache: OrderedDict[int, Pixels] = OrderedDict()
-        self._times = Times(clip)
+        self._times = ViewTimes(clip)
         self._readers: OrderedDict[int, media.FrameReader] = OrderedDict()
         self._file: Any = None
         self._child: parent.ChildReader | None = None
@@ -129,14 +129,14 @@ class ViewReader:
             return stills.load_picture(view.files[moment])
         if grid.layout == "video":
             return self._video(position, view.video).get(self._times.pts(position, moment))
-        place = sheet_place(grid, view)
+        place = find_tile(grid, view)
         if grid.layout == "h5":
             if self._file is None:
                 self._file = hdf5.open_file(Path(self._clip.path))
             size = self._clip.height, self._clip.width
             return hdf5.read_view(self._file, grid.dataset, grid.axes, place, moment, size)
         sheet = self._video(-1, grid.sheet_clip).get(self._times.sheet_pts(moment))
-        return take(sheet, grid.layout, grid.tiling, place)
+        return extract_view(sheet, grid.layout, grid.tiling, place)
 
     def _video(self, position: int, clip: Clip) -> media.FrameReader:
         """Return the reader of a view's video, or (-1) of the sheets, with one frame kept."""
@@ -148,7 +148,7 @@ class ViewReader:
         return self._readers[position]
 
 
-def sheet_place(grid: Grid, view: View) -> tuple[int, int]:
+def find_tile(grid: Grid, view: View) -> tuple[int, int]:
     """Return the row and column of a view in its sheet or data set."""
     row, col = view.row - grid.first[0], view.col - grid.first[1]
     if grid.order == "col,row":
@@ -181,7 +181,7 @@ def read_views(
         finally:
             reader.close()
         return
-    times = Times(clip)
+    times = ViewTimes(clip)
     while start < end:
         position, moment = grid.place(start)
         view = grid.views[position]

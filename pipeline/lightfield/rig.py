@@ -40,7 +40,7 @@ def refuse_fisheye(path: Path) -> None:
         )
 
 
-def positions_of(path: Path, views: Sequence[View]) -> tuple[View, ...]:
+def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
     """Add camera centres in grid steps where poses tell them; InputError where they do not fit.
 
     poses_bounds.npy has a row of 17 for each camera in the order of their names: a 3 x 5 pose, the

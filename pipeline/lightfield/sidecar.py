@@ -76,7 +76,9 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.{NAME}")
 
 
-def make(clip: LightField, root: Path, given: frozenset[tuple[int, int]] = frozenset()) -> Sidecar:
+def make_sidecar(
+    clip: LightField, root: Path, given: frozenset[tuple[int, int]] = frozenset()
+) -> Sidecar:
     """Return the sidecar of a light field whose files lie in (or are) `root`.
 
     `given` are the views that were references of a run.
@@ -130,7 +132,7 @@ def write_sidecar(
     `clip` tells the size of the views, `grid` where they are.
     """
     made = clip.model_copy(update={"grid": grid})
-    sidecar_path(root).write_text(dumps(make(made, out, given)), encoding="utf-8")
+    sidecar_path(root).write_text(format_sidecar(make_sidecar(made, out, given)), encoding="utf-8")
 
 
 def publish_sidecar(root: Path, out: Path) -> None:
@@ -141,7 +143,7 @@ def publish_sidecar(root: Path, out: Path) -> None:
         beside.unlink()
 
 
-def dumps(sidecar: Sidecar) -> str:
+def format_sidecar(sidecar: Sidecar) -> str:
     """Return the sidecar as JSON with one line for every view."""
     data = json.loads(sidecar.model_dump_json())
     lines = ",\n".join("  " + json.dumps(view) for view in data.pop("views"))
@@ -163,7 +165,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
         ) from error
 
 
-def remembered(path: Path, asked: GridSettings) -> GridSettings:
+def complete_settings(path: Path, asked: GridSettings) -> GridSettings:
     """Return what is asked for, completed by the sidecar."""
     sidecar = read_sidecar(path)
     if sidecar is None or (asked.layout and asked.layout != sidecar.layout):
@@ -182,7 +184,7 @@ def remembered(path: Path, asked: GridSettings) -> GridSettings:
     return asked.model_copy(update=missing)
 
 
-def in_a_line(path: Path, packed: tuple[int, int]) -> bool:
+def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
     """Tell whether the sidecar numbers the views of a sheet on from row to row, as quilts do."""
     sidecar = read_sidecar(path)
     if sidecar is None or sidecar.packed != packed or packed[0] == 1:
@@ -190,7 +192,7 @@ def in_a_line(path: Path, packed: tuple[int, int]) -> bool:
     return (sidecar.rows, sidecar.cols) == (1, packed[0] * packed[1])
 
 
-def named_places(path: Path, asked: GridSettings) -> dict[str, tuple[int, int]]:
+def list_positions(path: Path, asked: GridSettings) -> dict[str, tuple[int, int]]:
     """Return stem -> row and column of the files that the sidecar lists.
 
     Empty without a sidecar, or where something is asked for that names have to be read for anew.
@@ -206,7 +208,7 @@ def named_places(path: Path, asked: GridSettings) -> dict[str, tuple[int, int]]:
     return {Path(v.path).stem: (v.row, v.col) for v in sidecar.views if v.path is not None}
 
 
-def as_remembered(grid: Grid, sidecar: Sidecar) -> Grid:
+def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
     """Return the grid with the numbers, holes and positions that the sidecar tells of."""
     packed = grid.packed is not None and grid.layout == sidecar.layout
     row, col = sidecar.first if packed and grid.first == (0, 0) else (0, 0)
@@ -230,14 +232,14 @@ def as_remembered(grid: Grid, sidecar: Sidecar) -> Grid:
     return grid.model_copy(update=update)
 
 
-def given_views(path: Path) -> dict[tuple[int, int], None]:
+def read_given_views(path: Path) -> dict[tuple[int, int], None]:
     """Return the views of the light field at `path` that were references, by its sidecar."""
     sidecar = read_sidecar(path)
     views = sidecar.views if sidecar is not None else ()
     return {(view.row, view.col): None for view in views if view.role == "reference"}
 
 
-def holes(grid: Grid) -> list[tuple[int, int]]:
+def find_holes(grid: Grid) -> list[tuple[int, int]]:
     """Return the rows and columns inside the grid at which there is no view."""
     (row, rows), (col, cols) = grid.rows, grid.cols
     there = {(view.row, view.col) for view in grid.views}

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 
 from pipeline.lightfield import hdf5
-from pipeline.lightfield.packing import window
-from pipeline.lightfield.reader import sheet_place
+from pipeline.lightfield.packing import find_window
+from pipeline.lightfield.reader import find_tile
 from pipeline.media.pictures import stills
 from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels
@@ -111,7 +111,7 @@ class DataSetSink:
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
         """Store the view in its place; holes stay black."""
-        place = sheet_place(self._grid, self._grid.views[position])
+        place = find_tile(self._grid, self._grid.views[position])
         self._writer.write(rgb, place, moment)
 
     def close(self) -> None:
@@ -138,8 +138,8 @@ class SheetSink:
         if self._sheet is None:
             self._sheet, self._moment = self._empty(), moment
         grid = self._grid
-        place = sheet_place(grid, grid.views[position])
-        rows, cols = window(grid.layout, grid.tiling, self._size, place)
+        place = find_tile(grid, grid.views[position])
+        rows, cols = find_window(grid.layout, grid.tiling, self._size, place)
         self._sheet[rows, cols] = rgb
 
     def close(self) -> None:

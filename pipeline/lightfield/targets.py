@@ -17,7 +17,9 @@ _MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)
 """Ends of file names by which other programs know a layout."""
 
 
-def target_grid(clip: LightField, to: str | None, out: Path, template: str | None = None) -> Grid:
+def make_target_grid(
+    clip: LightField, to: str | None, out: Path, template: str | None = None
+) -> Grid:
     """Return the grid of an output at `out`, whose files are not there yet.
 
     Without `to`, layout and names are the input's; pictures that lose something become PNG.
@@ -34,7 +36,7 @@ def target_grid(clip: LightField, to: str | None, out: Path, template: str | Non
     return _sheets(clip, grid, to)
 
 
-def default_target(clip: LightField, to: str | None, mark: str) -> Path:
+def name_target(clip: LightField, to: str | None, mark: str) -> Path:
     """Return `<stem><mark>` beside the input, named so that other programs know its layout.
 
     `mark` says what was done, for example `_x4`.
@@ -156,7 +158,7 @@ class _Names:
         index = (view.row - top) * cols + view.col - left
         straight = self._grid.order == "row,col"
         row, col = (view.row, view.col) if straight else (view.col, view.row)
-        return names.view_name(self.template, row, col, index)
+        return names.format_view_name(self.template, row, col, index)
 
     def _file(self, view: View) -> str | None:
         if self._grid.layout == "video":

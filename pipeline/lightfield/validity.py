@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.lightfield import hdf5
-from pipeline.lightfield.packing import take
-from pipeline.lightfield.reader import ViewReader, sheet_place
+from pipeline.lightfield.packing import extract_view
+from pipeline.lightfield.reader import ViewReader, find_tile
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
@@ -41,7 +41,7 @@ class Validity:
 
 
 @sandboxed
-def validity(clip: LightField) -> Validity:
+def find_dark_views(clip: LightField) -> Validity:
     """Look at the first moment of every view."""
     grid = clip.grid
     reader = ViewReader(clip)
@@ -69,7 +69,7 @@ def _masked(clip: LightField) -> set[Place]:
     if grid.layout == "h5":
         with hdf5.open_file(Path(clip.path)) as file:
             for view in grid.views:
-                weight = hdf5.read_weight(file, grid.dataset, grid.axes, sheet_place(grid, view))
+                weight = hdf5.read_weight(file, grid.dataset, grid.axes, find_tile(grid, view))
                 if weight is not None and _share(weight) >= MASKED:
                     found.add((view.row, view.col))
     elif grid.layout == "folder":
@@ -82,7 +82,7 @@ def _masked(clip: LightField) -> set[Place]:
         if alpha is not None:
             sheet = cast("NDArray[np.uint8]", alpha[..., None])
             for view in grid.views:
-                part = take(sheet, grid.layout, grid.tiling, sheet_place(grid, view))
+                part = extract_view(sheet, grid.layout, grid.tiling, find_tile(grid, view))
                 if _share(part) >= MASKED:
                     found.add((view.row, view.col))
     return found

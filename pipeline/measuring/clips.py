@@ -11,12 +11,12 @@ import numpy as np
 
 from pipeline.errors import PairingError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.sidecar import given_views
+from pipeline.lightfield.sidecar import read_given_views
 from pipeline.measuring.views import LightFieldQuality, evaluate_views
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
-from pipeline.pairing.given import given_moments, steps_of
+from pipeline.pairing.given import list_given_moments, list_view_steps
 from pipeline.pixels import match_deeper
 from pipeline.schema.clip import Clip, LightField, Model, Stills, VideoClip
 from pipeline.schema.plan import Plan
@@ -183,5 +183,5 @@ def evaluate_light_field(
             f"found no light field in {ground_truth}, expected the one {views.path} was made from"
         )
     if plan is None:
-        return evaluate_views(views, truth, given_views(Path(views.path)))
-    return evaluate_views(views, truth, steps_of(plan), skipped=given_moments(plan))
+        return evaluate_views(views, truth, read_given_views(Path(views.path)))
+    return evaluate_views(views, truth, list_view_steps(plan), skipped=list_given_moments(plan))

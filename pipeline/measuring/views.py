@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
-from pipeline.lightfield.parallax import grey
+from pipeline.lightfield.parallax import reduce_to_grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import match_deeper
 from pipeline.schema.clip import Grid, LightField, Model
@@ -284,7 +284,7 @@ def _measure_warp_errors(
     Both are warped by the flow of the truth.
     """
     (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
-    planes = [grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]
+    planes = [reduce_to_grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]
     opencv: Any = cv2
     dis = opencv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     there = dis.calc(planes[0], planes[1], None)

@@ -36,7 +36,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class Rules:
+class FrameRules:
     """When a reference may be used."""
 
     max_distance: float
@@ -55,7 +55,7 @@ def hysteresis_margin(lr_seconds: Sequence[float]) -> float:
 
 
 def choose_by_time(
-    lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: Rules
+    lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: FrameRules
 ) -> ReferenceMap:
     """Choose for each LR frame the reference nearest in time.
 
@@ -65,7 +65,7 @@ def choose_by_time(
 
 
 def _by_time(
-    lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: Rules
+    lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: FrameRules
 ) -> Iterator[ReferenceChoice]:
     current: int | None = None
     for pts, at in zip(lr_pts, lr_seconds, strict=True):
@@ -94,7 +94,7 @@ def choose_by_content(
     lr_pts: Sequence[int],
     lr_seconds: Sequence[float],
     references: References,
-    rules: Rules,
+    rules: FrameRules,
     similarity: Similarity,
     *,
     timed: bool,
@@ -108,7 +108,7 @@ def _by_content(
     lr_pts: Sequence[int],
     lr_seconds: Sequence[float],
     references: References,
-    rules: Rules,
+    rules: FrameRules,
     similarity: Similarity,
     *,
     timed: bool,
@@ -142,7 +142,7 @@ def _by_content(
         yield ReferenceChoice(pts, references.pts[best], seconds, why, value)
 
 
-def _window(at: float, references: References, rules: Rules) -> tuple[int, int]:
+def _window(at: float, references: References, rules: FrameRules) -> tuple[int, int]:
     """Return the range of references in the scene of `at` and within the greatest distance."""
     first, last = _scene(at, references, rules)
     times = references.seconds
@@ -152,7 +152,7 @@ def _window(at: float, references: References, rules: Rules) -> tuple[int, int]:
     )
 
 
-def _scene(at: float, references: References, rules: Rules) -> tuple[int, int]:
+def _scene(at: float, references: References, rules: FrameRules) -> tuple[int, int]:
     """Return the range of references which lie between the same two cuts as `at`."""
     scene = bisect_right(rules.cuts, at)
     first = bisect_left(references.seconds, rules.cuts[scene - 1]) if scene else 0
@@ -173,7 +173,7 @@ def _nearest(at: float, seconds: Sequence[float], first: int, last: int) -> int 
     return after
 
 
-def _why_none(at: float, references: References, rules: Rules) -> Why:
+def _why_none(at: float, references: References, rules: FrameRules) -> Why:
     nearest = _nearest(at, references.seconds, 0, len(references.seconds))
     if nearest is not None and abs(references.seconds[nearest] - at) <= rules.max_distance:
         return "cut"

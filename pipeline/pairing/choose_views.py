@@ -14,12 +14,12 @@ from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 
 SAME_FRAME = 1e-3
 """Seconds within which a frame of the same view is the same frame."""
-TRAINED = 9.9
+TRAINED_STEPS = 9.9
 """Grid steps up to which the published networks were trained and tested: (7, 7) from (0, 0)."""
 
 
 @dataclass(frozen=True)
-class Place:
+class CameraPosition:
     """Where a camera is: x along columns and y along rows, in grid steps."""
 
     x: float
@@ -33,7 +33,7 @@ class Place:
 class Candidate:
     """A reference view: its frames, and when they are."""
 
-    place: Place
+    place: CameraPosition
     numbers: Sequence[int]
     seconds: Sequence[float] | None
     """Rising; None where it stands for all times."""
@@ -44,11 +44,11 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Target:
+class ViewTarget:
     """An LR frame."""
 
     number: int
-    place: Place
+    place: CameraPosition
     moment: int
     seconds: float
     empty: bool = False
@@ -56,7 +56,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ViewRules:
     """How references are chosen."""
 
     count: int = 1
@@ -75,11 +75,13 @@ class _Found:
     number: int
     seconds: float
     steps: float
-    place: Place
+    place: CameraPosition
     timed: bool
 
 
-def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> ReferenceChoice:
+def choose_view(
+    target: ViewTarget, candidates: Sequence[Candidate], limits: ViewRules
+) -> ReferenceChoice:
     """Choose the reference view (and further ones to fuse) for one LR frame."""
     here = target.place
     row, col = here.row or 0, here.col or 0
@@ -122,7 +124,7 @@ def choose(target: Target, candidates: Sequence[Candidate], limits: Limits) -> R
     return ReferenceChoice(target.number, best.number, seconds, why, views=views)
 
 
-def _at(target: Target, index: int, candidate: Candidate) -> _Found:
+def _at(target: ViewTarget, index: int, candidate: Candidate) -> _Found:
     """Return the frame of a candidate that is nearest in time, the earlier of two."""
     here, there = target.place, candidate.place
     steps = ((here.x - there.x) ** 2 + (here.y - there.y) ** 2) ** 0.5
@@ -140,11 +142,11 @@ def _at(target: Target, index: int, candidate: Candidate) -> _Found:
     return _Found(index, candidate.numbers[after], away, steps, there, candidate.timed)
 
 
-def _equal(here: Place, there: Place) -> bool:
+def _equal(here: CameraPosition, there: CameraPosition) -> bool:
     return here.row is not None and (here.row, here.col) == (there.row, there.col)
 
 
-def _order(here: Place, found: _Found) -> tuple[float, bool, bool, int]:
+def _order(here: CameraPosition, found: _Found) -> tuple[float, bool, bool, int]:
     # rounded: sums of squares in another order must not break a tie
     return (
         round(found.steps, 6),

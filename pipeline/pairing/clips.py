@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PairingError, StageError
 from pipeline.pairing.choose_frames import (
+    FrameRules,
     References,
-    Rules,
     choose_by_content,
     choose_by_time,
     hysteresis_margin,
@@ -26,23 +26,23 @@ from pipeline.pairing.clock import (
     has_times,
     needs_estimated_offset,
 )
-from pipeline.pairing.cuts import Look, look
+from pipeline.pairing.cuts import Survey, survey_frames
 from pipeline.pairing.field_of_view import estimate_field_of_view
 from pipeline.pairing.fit import Affine
 from pipeline.pairing.geometry import (
-    inscribed_map,
-    quarter_turns,
-    same_aspect,
-    scaling_map,
-    turned,
-    turned_map,
-    turned_size,
+    count_quarter_turns,
+    has_same_aspect,
+    make_inscribed_map,
+    make_scaling_map,
+    swap_size,
+    turn_map,
+    turn_picture,
 )
 from pipeline.pairing.paired import Paired
-from pipeline.pairing.thumbnails import likeness
+from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.pixels import Pixels
 from pipeline.recording import open_frames, read, scan
-from pipeline.schema.clip import Clip, FrameIndex, Recording, VideoClip, ticks
+from pipeline.schema.clip import Clip, FrameIndex, Recording, VideoClip, pack_ticks
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.settings import PairingSettings
@@ -63,12 +63,14 @@ def plan_references(
     # one still has nothing to be nearer than: its time, which any photograph has, says little
     timed = isinstance(ref, VideoClip) or (has_times(ref) and len(ref.files) > 1)
     select = _selection(settings, timed)
-    turns = quarter_turns(lr, ref)
+    turns = count_quarter_turns(lr, ref)
     compared = select == "content" or (timed and needs_estimated_offset(lr, ref, settings))
-    lr_look = look(
+    lr_look = survey_frames(
         read(lr, index.pts[0], index.end_pts, on_error="conceal"), cuts=timed, thumbnails=compared
     )
-    ref_look = look(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
+    ref_look = (
+        survey_frames(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
+    )
     ref_pts = ref_look.pts if ref_look is not None else scan(ref, distinct=False).pts
     if not ref_pts:
         raise PairingError(
@@ -80,11 +82,13 @@ def plan_references(
     )
     at = [ref.seconds(pts) * clock.drift + clock.offset if timed else 0.0 for pts in ref_pts]
     order = np.argsort(at, kind="stable")
-    references = References(ticks(ref_pts[i] for i in order), array("d", (at[i] for i in order)))
+    references = References(
+        pack_ticks(ref_pts[i] for i in order), array("d", (at[i] for i in order))
+    )
     lr_seconds = array("d", map(lr.seconds, index.pts))
     if timed:
         check_shared_time(lr_seconds, references.seconds, settings.max_ref_distance)
-    rules = Rules(
+    rules = FrameRules(
         max_distance=settings.max_ref_distance,
         cuts=[lr.seconds(pts) for pts in lr_look.cuts],
         margin=hysteresis_margin(lr_seconds),
@@ -124,7 +128,9 @@ def _selection(settings: PairingSettings, timed: bool) -> Literal["time", "conte
 class _Similarity:
     """Likeness of an LR frame to every reference, from the thumbnails of both."""
 
-    def __init__(self, lr: Look, lr_pts: Sequence[int], ref: Look, ref_pts: Sequence[int]) -> None:
+    def __init__(
+        self, lr: Survey, lr_pts: Sequence[int], ref: Survey, ref_pts: Sequence[int]
+    ) -> None:
         self._lr, self._rows = lr.thumbnails, _places(lr.pts, lr_pts)
         self._ref = ref.thumbnails.picked(_places(ref.pts, ref_pts))
         self._block: tuple[int, int, NDArray[np.float16]] | None = None
@@ -135,7 +141,9 @@ class _Similarity:
             return np.zeros(last - first, np.float32)
         if self._block is None or self._block[:2] != (first, last):
             self._block = first, last, self._ref[first:last]
-        row_of: NDArray[np.float32] = likeness(self._lr[row : row + 1], self._block[2])[0]
+        row_of: NDArray[np.float32] = correlate_thumbnails(self._lr[row : row + 1], self._block[2])[
+            0
+        ]
         return row_of
 
 
@@ -153,13 +161,13 @@ def _map(
     lr: Clip, ref: Recording, choices: ReferenceMap, size: tuple[int, int], turns: int
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from output to stored reference pixels, None = plain scaling, and notes."""
-    height, width = turned_size(ref, turns)
+    height, width = swap_size(ref, turns)
     affine = _field_of_view(lr, ref, choices, size, turns)
     notes = []
     if affine is not None:
         notes.append("the reference shows another field of view; it is moved onto the output")
-    elif not same_aspect(lr, ref, turns):
-        affine = inscribed_map(lr, ref, turns, size)
+    elif not has_same_aspect(lr, ref, turns):
+        affine = make_inscribed_map(lr, ref, turns, size)
         notes.append(
             f"the reference of {width}x{height} has other proportions than the input; "
             "its middle is taken to show the same"
@@ -168,7 +176,7 @@ def _map(
         notes.append(f"the reference of {width}x{height} is scaled to {size[1]}x{size[0]}")
     if turns:
         notes.append(f"the reference is turned by {90 * turns} degrees, as the input is stored")
-        affine = turned_map(affine or scaling_map(size, (height, width)), ref, turns)
+        affine = turn_map(affine or make_scaling_map(size, (height, width)), ref, turns)
     return affine, notes
 
 
@@ -189,7 +197,9 @@ def _field_of_view(
     times = [(choice.pts, choice.ref_pts) for choice in chosen if choice.ref_pts is not None]
     small = _frames(lr, [pts for pts, _ in times])
     large = _frames(ref, [pts for _, pts in times])
-    pairs = [(small[a], turned(large[b], turns)) for a, b in times if a in small and b in large]
+    pairs = [
+        (small[a], turn_picture(large[b], turns)) for a, b in times if a in small and b in large
+    ]
     return estimate_field_of_view(pairs, *size) if pairs else None
 
 
@@ -204,7 +214,7 @@ def _frames(clip: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
     return found
 
 
-def _notes(choices: ReferenceMap, lr: Look) -> list[str]:
+def _notes(choices: ReferenceMap, lr: Survey) -> list[str]:
     notes = []
     if lr.cuts:
         notes.append(f"{len(lr.cuts)} scene cuts; nothing is borrowed across them")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
-from pipeline.pairing.cuts import Look
+from pipeline.pairing.cuts import Survey
 from pipeline.pairing.thumbnails import AnyThumbnails
 from pipeline.schema.clip import Recording, Stills
 from pipeline.schema.settings import PairingSettings
@@ -290,7 +290,11 @@ def needs_estimated_offset(lr: Recording, ref: Recording, settings: PairingSetti
 
 
 def align_clocks(
-    lr: Recording, lr_look: Look, ref: Recording, ref_look: Look | None, settings: PairingSettings
+    lr: Recording,
+    lr_look: Survey,
+    ref: Recording,
+    ref_look: Survey | None,
+    settings: PairingSettings,
 ) -> ReferenceClock:
     """Return offset and drift: given, estimated, or for photographs guessed.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.read.frames import Frame
-from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, likeness, thumbnail
+from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, correlate_thumbnails, make_thumbnail
 from pipeline.pixels import Pixels, high_byte
 
 CUT_WIDTH = 256
@@ -30,7 +30,7 @@ _REMEMBERED = 16
 
 
 @dataclass(frozen=True)
-class Look:
+class Survey:
     """What one pass over a recording keeps."""
 
     pts: Sequence[int]
@@ -40,7 +40,9 @@ class Look:
     """Pts of the first frame after each scene cut."""
 
 
-def look(frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns: int = 0) -> Look:
+def survey_frames(
+    frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns: int = 0
+) -> Survey:
     """Go once over `frames`, turned by quarters: `thumbnails` of all, and scene `cuts`."""
     finder = _CutFinder() if cuts else None
     pts = array("q")
@@ -48,13 +50,13 @@ def look(frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns:
     for frame in frames:
         pts.append(frame.pts)
         small = _small(frame.rgb, turns)
-        picture = thumbnail(small)
+        picture = make_thumbnail(small)
         if thumbnails:
             kept.add(picture)
         if finder is not None:
             finder.add(small, picture)
     found = [pts[number] for number in finder.cuts()] if finder is not None else []
-    return Look(pts, kept, tuple(found))
+    return Survey(pts, kept, tuple(found))
 
 
 def _small(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
@@ -102,7 +104,7 @@ class _CutFinder:
         """Return how unlike two remembered frames are, 0 to 2."""
         first = self._frames - len(self._pictures)
         a, b = self._pictures[number - first], self._pictures[since - first]
-        return 1.0 - float(likeness(a[None], b[None])[0, 0])
+        return 1.0 - float(correlate_thumbnails(a[None], b[None])[0, 0])
 
     def _keep(self, cuts: Iterable[int]) -> None:
         oldest = self._frames - len(self._pictures)

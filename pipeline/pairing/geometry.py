@@ -13,7 +13,7 @@ LEAST_STRETCH = 0.03
 """Ratio of display aspects beyond which plain scaling would visibly stretch the reference."""
 
 
-def quarter_turns(lr: Recording, ref: Recording) -> int:
+def count_quarter_turns(lr: Recording, ref: Recording) -> int:
     """Return by how many quarters (0..3, counter-clockwise) `ref` turns to lie as `lr` is stored.
 
     Both are stored as their sensors lay; a phone held upright marks its video to be turned when
@@ -22,12 +22,12 @@ def quarter_turns(lr: Recording, ref: Recording) -> int:
     return round((ref.rotation - lr.rotation) / 90) % 4
 
 
-def turned_size(clip: Recording, turns: int) -> tuple[int, int]:
+def swap_size(clip: Recording, turns: int) -> tuple[int, int]:
     """Return (height, width) of a clip's frames after `turns` quarters."""
     return (clip.width, clip.height) if turns % 2 else (clip.height, clip.width)
 
 
-def turned(rgb: Pixels, turns: int) -> Pixels:
+def turn_picture(rgb: Pixels, turns: int) -> Pixels:
     """Return H x W x 3 pixels turned by quarters counter-clockwise."""
     if not turns:
         return rgb
@@ -35,37 +35,37 @@ def turned(rgb: Pixels, turns: int) -> Pixels:
     return result
 
 
-def same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
+def has_same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
     """Tell whether both show pictures of the same proportions, after `turns` of the reference."""
     return abs(_display_aspect(ref, turns) / _display_aspect(lr, 0) - 1) < LEAST_STRETCH
 
 
 def _display_aspect(clip: Recording, turns: int) -> float:
-    height, width = turned_size(clip, turns)
+    height, width = swap_size(clip, turns)
     stretch = float(clip.sample_aspect_ratio)
     return width / height * (1 / stretch if turns % 2 else stretch)
 
 
-def scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:
+def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:
     """Return plain scaling from output to reference pixels; sizes are (height, width)."""
     down, across = ref_size[0] / size[0], ref_size[1] / size[1]
     return across, 0.0, 0.5 * across - 0.5, 0.0, down, 0.5 * down - 0.5
 
 
-def inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
+def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
     """Return the map from output pixels into the middle of a (turned) reference, unstretched.
 
     The input's picture is as large as fits inside the reference's: a 16:9 video is usually cut
     from the sensor that takes 4:3 photographs.
     """
-    height, width = turned_size(ref, turns)
+    height, width = swap_size(ref, turns)
     ratio = _display_aspect(ref, turns) / _display_aspect(lr, 0)
     used = (height, width / ratio) if ratio > 1 else (height * ratio, width)
-    across, _, x, _, down, y = scaling_map(size, (round(used[0]), round(used[1])))
+    across, _, x, _, down, y = make_scaling_map(size, (round(used[0]), round(used[1])))
     return across, 0.0, x + (width - used[1]) / 2, 0.0, down, y + (height - used[0]) / 2
 
 
-def turned_map(affine: Affine, ref: Recording, turns: int) -> Affine:
+def turn_map(affine: Affine, ref: Recording, turns: int) -> Affine:
     """Return a map onto turned reference pixels as one onto the pixels that are stored."""
     height, width = ref.height, ref.width
     backward = {

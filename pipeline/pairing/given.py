@@ -23,7 +23,7 @@ OTHER_COLOUR = 0.04
 """Difference of mean colours (full scale = 1) that shows from view to view."""
 
 
-def checked_given(
+def demote_misplaced_views(
     lr: LightField, ref: Recording, choices: list[ReferenceChoice]
 ) -> tuple[list[ReferenceChoice], list[str]]:
     """Return the choices with a picture that lies elsewhere borrowed from instead, and notes.
@@ -36,7 +36,7 @@ def checked_given(
     views, frames = ViewReader(lr), FrameReader(ref)
     try:
         assert first.ref_pts is not None
-        likeness, apart = compared(views.get(first.pts), frames.get(first.ref_pts))
+        likeness, apart = compare_pictures(views.get(first.pts), frames.get(first.ref_pts))
     finally:
         views.close()
         frames.close()
@@ -55,7 +55,7 @@ def checked_given(
     return choices, []
 
 
-def compared(lr: Pixels, hr: Pixels) -> tuple[float, float]:
+def compare_pictures(lr: Pixels, hr: Pixels) -> tuple[float, float]:
     """Return the correlation of h x w x 3 with H x W x 3 reduced, and how far mean colours differ.
 
     A picture without contrast correlates with any other.
@@ -73,7 +73,7 @@ def _unit(rgb: Pixels) -> NDArray[np.float64]:
     return rgb.astype(np.float64) / np.iinfo(rgb.dtype).max
 
 
-def steps_of(plan: Plan) -> dict[tuple[int, int], float | None]:
+def list_view_steps(plan: Plan) -> dict[tuple[int, int], float | None]:
     """Return the grid steps of each view to its reference, None for one always given.
 
     Views without a reference are not in it.
@@ -94,7 +94,7 @@ def steps_of(plan: Plan) -> dict[tuple[int, int], float | None]:
     return {place: None for place in given if place not in unserved} | found
 
 
-def given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
+def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
     """Return row, column and moment of every frame that was given."""
     return frozenset(
         (choice.views.row, choice.views.col, choice.views.moment)
@@ -107,7 +107,7 @@ SAME_TIME = 1e-3
 """Seconds: a frame whose reference is nearer than this was given, not made."""
 
 
-def given_frames(plan: Plan) -> frozenset[int]:
+def list_given_frames(plan: Plan) -> frozenset[int]:
     """Return the numbers of the frames whose own HR original was the reference."""
     return frozenset(
         number

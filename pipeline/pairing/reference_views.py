@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import PairingError
 from pipeline.lightfield import grids
-from pipeline.lightfield.opening import VIDEOS, describe, open_light_field
+from pipeline.lightfield.opening import VIDEOS, describe_grid, open_light_field
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, probe_video, scan
 from pipeline.recording import confine_recording, describe_in_child
@@ -61,14 +61,14 @@ def _views(whole: Path, settings: ViewSettings, lr: LightField) -> LightField | 
     if whole.is_dir() and not (whole / "lightfield.json").is_file():
         grid = _named(whole, GridSettings(order=settings.order), places)
         if grid is not None:
-            return describe(whole, grid)
+            return describe_grid(whole, grid)
     found = open_light_field(whole)
     if found is not None or not whole.is_file() or settings.ref_view is not None:
         # a picture that is said to show one view is no sheet, whatever its name
         return found
     place = places.get(whole.stem)
     if place is not None:
-        return describe(whole, _lone(whole, place))
+        return describe_grid(whole, _lone(whole, place))
     lying = {name: getattr(settings, name) for name in _LYING}
     if not places and any(value is not None for value in lying.values()):
         return open_light_field(whole, GridSettings(order=settings.order, **lying))
@@ -78,10 +78,10 @@ def _views(whole: Path, settings: ViewSettings, lr: LightField) -> LightField | 
 def _only(found: LightField, asked: tuple[int, int] | str, lr: LightField) -> LightField | None:
     """Return the light field with one of its views; None for a lone view said to be another."""
     grid = found.grid
-    row, col = shown_view(lr, asked) or (None, None)
+    row, col = find_shown_view(lr, asked) or (None, None)
     position = None if row is None or col is None else grid.at(row, col)
     if position is not None:
-        return describe(
+        return describe_grid(
             Path(found.path), grid.model_copy(update={"views": (grid.views[position],)})
         )
     if len(grid.views) == 1:
@@ -94,7 +94,7 @@ def _only(found: LightField, asked: tuple[int, int] | str, lr: LightField) -> Li
     )
 
 
-def shown_view(lr: LightField, asked: tuple[int, int] | str) -> tuple[int, int] | None:
+def find_shown_view(lr: LightField, asked: tuple[int, int] | str) -> tuple[int, int] | None:
     """Return the row and column that --ref-view names; None for the centre of an even grid."""
     assert isinstance(lr, LightField)
     if not isinstance(asked, str):
@@ -133,9 +133,9 @@ def _named(path: Path, asked: GridSettings, places: Mapping[str, tuple[int, int]
     ):
         if places_or_none is not None and not places_or_none:
             continue
-        grid = grids.folder(path, wanted, places_or_none)
-        grid = grid or grids.sequence(path, wanted, places_or_none)
-        grid = grid or grids.videos(path, wanted, VIDEOS, places_or_none)
+        grid = grids.find_folder_views(path, wanted, places_or_none)
+        grid = grid or grids.find_sequence_views(path, wanted, places_or_none)
+        grid = grid or grids.find_video_views(path, wanted, VIDEOS, places_or_none)
         if grid is not None:
             return grid
     return None

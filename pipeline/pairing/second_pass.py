@@ -21,18 +21,18 @@ NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Row and column steps to the neighbours that vote."""
 
 
-def first_output(output: Path) -> Path:
+def first_pass_output(output: Path) -> Path:
     """Return where the first pass of a run of `output` is kept until the second is done."""
     return output.with_name(f".{output.name}.first")
 
 
-def first_settings(settings: RunSettings, plan: Plan) -> RunSettings:
+def first_pass_settings(settings: RunSettings, plan: Plan) -> RunSettings:
     """Return the settings of the first pass of a run with this plan."""
     assert isinstance(plan.input, LightField)
     video = plan.input.grid.layout == "video"
     return settings.model_copy(
         update={
-            "output": str(first_output(Path(plan.output))),
+            "output": str(first_pass_output(Path(plan.output))),
             "to": "video" if video else "folder",
             "consistent": False,
             "ground_truth": None,
@@ -52,13 +52,13 @@ def is_first_pass_of(path: Path, plan: Plan) -> bool:
     return all(getattr(found, name) == getattr(plan, name) for name in names)
 
 
-def second_plan(plan: Plan) -> Plan:
+def plan_second_pass(plan: Plan) -> Plan:
     """Return the plan with the views of the first pass as its references.
 
     A view's own HR view, which the first pass holds as it is, stays the first of them where it is
     in the grid. Raises InputError where there was no first pass.
     """
-    first = open_light_field(first_output(Path(plan.output)))
+    first = open_light_field(first_pass_output(Path(plan.output)))
     if first is None or not isinstance(plan.input, LightField):
         raise InputError(
             f"found no first pass of {plan.output}, expected one before --consistent goes on; "

@@ -23,7 +23,7 @@ _BLOCK = 512
 """Pictures that are read at a time where all of them are gone through."""
 
 
-def thumbnail(rgb: Pixels) -> NDArray[np.float16]:
+def make_thumbnail(rgb: Pixels) -> NDArray[np.float16]:
     """Return a small gray picture of H x W x 3 RGB as a vector of zero mean and unit length."""
     small = cv2.resize(high_byte(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
@@ -31,7 +31,9 @@ def thumbnail(rgb: Pixels) -> NDArray[np.float16]:
     return (gray / max(float(np.linalg.norm(gray)), 1e-6)).astype(np.float16)
 
 
-def likeness(left: NDArray[np.float16], right: NDArray[np.float16]) -> NDArray[np.float32]:
+def correlate_thumbnails(
+    left: NDArray[np.float16], right: NDArray[np.float16]
+) -> NDArray[np.float32]:
     """Return the N x M normalised correlations of thumbnails (N x 576 and M x 576)."""
     return np.asarray(left.astype(np.float32) @ right.astype(np.float32).T)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.lightfield.intermediate import joined_by_packets
-from pipeline.lightfield.parallax import measure
-from pipeline.lightfield.sidecar import holes
+from pipeline.lightfield.intermediate import is_joined_by_packets
+from pipeline.lightfield.parallax import measure_parallax
+from pipeline.lightfield.sidecar import find_holes
 from pipeline.lightfield.validity import Validity
-from pipeline.pairing.choose_views import TRAINED
+from pipeline.pairing.choose_views import TRAINED_STEPS
 from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
@@ -17,7 +17,7 @@ REACH = 128
 _LISTED = 4
 
 
-def view_notes(
+def write_view_notes(
     lr: LightField,
     choices: list[ReferenceChoice],
     size: tuple[int, int],
@@ -27,13 +27,13 @@ def view_notes(
     """Return the notes on a light field's references; `size` is the output's, `to` its layout."""
     assert isinstance(lr, LightField)
     notes = []
-    if missing := holes(lr.grid):
+    if missing := find_holes(lr.grid):
         notes.append(f"the grid has {len(missing)} holes ({_places(missing)}); they stay holes")
     given = sum(choice.why == "given" for choice in choices)
     if given:
         how = (
             "take the place of enhanced ones, encoded as these"
-            if joined_by_packets(lr, to)
+            if is_joined_by_packets(lr, to)
             else "pass through untouched"
         )
         notes.append(f"{given} of {len(choices)} views are given and {how}")
@@ -62,14 +62,15 @@ def view_notes(
 
 
 def _on_shifts(lr: LightField, choices: list[ReferenceChoice], size: tuple[int, int]) -> list[str]:
-    parallax = measure(lr)
+    parallax = measure_parallax(lr)
     notes = [f"{parallax.advice}; see `pipeline probe`"] if parallax.advice else []
     steps = [c.views.steps for c in choices if c.views is not None and c.views.steps is not None]
-    far = [s for s in steps if s > TRAINED]
+    far = [s for s in steps if s > TRAINED_STEPS]
     if far:
         notes.append(
             f"{len(far)} views borrow from farther than the networks were trained for "
-            f"({TRAINED:g} steps), the farthest from {max(far):.1f} steps: expect less detail there"
+            f"({TRAINED_STEPS:g} steps), the farthest from {max(far):.1f} steps: expect less "
+            "detail there"
         )
     if parallax.disparity is not None and steps:
         most = max(abs(value) for value in parallax.disparity) * max(steps) * size[0] / lr.height

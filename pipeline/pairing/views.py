@@ -9,18 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError, PairingError
-from pipeline.lightfield.reader import Times, ViewReader
-from pipeline.lightfield.validity import validity
+from pipeline.lightfield.reader import ViewReader, ViewTimes
+from pipeline.lightfield.validity import find_dark_views
 from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import scan
-from pipeline.pairing.choose_views import Candidate, Limits, Place, Target, choose
+from pipeline.pairing.choose_views import (
+    CameraPosition,
+    Candidate,
+    ViewRules,
+    ViewTarget,
+    choose_view,
+)
 from pipeline.pairing.field_of_view import estimate_field_of_view
 from pipeline.pairing.fit import Affine
-from pipeline.pairing.geometry import inscribed_map, same_aspect
-from pipeline.pairing.given import checked_given
+from pipeline.pairing.geometry import has_same_aspect, make_inscribed_map
+from pipeline.pairing.given import demote_misplaced_views
 from pipeline.pairing.paired import Paired
-from pipeline.pairing.reference_views import shown_view
-from pipeline.pairing.view_notes import view_notes
+from pipeline.pairing.reference_views import find_shown_view
+from pipeline.pairing.view_notes import write_view_notes
 from pipeline.schema.clip import Clip, LightField, Recording, Stills, VideoClip, View
 from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
@@ -40,30 +46,30 @@ def plan_view_references(
 
     Raises PairingError where it is not told where a single reference camera stands.
     """
-    seen = validity(lr)
+    seen = find_dark_views(lr)
     candidates = [
         replace(c, alone=(c.place.row, c.place.col) in seen.dark)
         for c in _candidates(lr, ref, settings)
     ]
-    times = Times(lr)
+    times = ViewTimes(lr)
     targets = []
     for number in range(lr.grid.count):
         position, moment = lr.grid.place(number)
         place = _place(lr.grid.views[position])
         empty = (place.row, place.col) in seen.empty
-        targets.append(Target(number, place, moment, times.seconds(number), empty))
-    limits = Limits(
+        targets.append(ViewTarget(number, place, moment, times.seconds(number), empty))
+    limits = ViewRules(
         count=settings.ref_count,
         seconds=settings.max_ref_distance,
         same_time=_half_interval(targets),
         whole=(ref.height, ref.width) == size,
     )
-    choices = [choose(target, candidates, limits) for target in targets]
+    choices = [choose_view(target, candidates, limits) for target in targets]
     affine, notes = _map(lr, ref, choices, size)
     if affine is not None:
         # what shows another field of view is moved onto the view, not put in its place
         choices = [replace(c, why="nearest") if c.why == "given" else c for c in choices]
-    choices, told = checked_given(lr, ref, choices)
+    choices, told = demote_misplaced_views(lr, ref, choices)
     notes += told
     if not all(candidate.timed for candidate in candidates):
         notes.append(
@@ -73,7 +79,7 @@ def plan_view_references(
     reference = ReferencePlan(
         clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
     )
-    notes += view_notes(lr, choices, size, to, seen)
+    notes += write_view_notes(lr, choices, size, to, seen)
     return Paired(reference, ReferenceMap(choices), (), notes)
 
 
@@ -111,23 +117,23 @@ def _check_light_field_options(settings: ViewSettings, part: InputSettings) -> N
             )
 
 
-def _half_interval(targets: list[Target]) -> float:
+def _half_interval(targets: list[ViewTarget]) -> float:
     times = np.unique([target.seconds for target in targets])
     return 0.5 * float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
-def _place(view: View) -> Place:
+def _place(view: View) -> CameraPosition:
     if view.x is None or view.y is None:
-        return Place(float(view.col), float(view.row), view.row, view.col)
-    return Place(view.x, view.y, view.row, view.col)
+        return CameraPosition(float(view.col), float(view.row), view.row, view.col)
+    return CameraPosition(view.x, view.y, view.row, view.col)
 
 
 def _candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> list[Candidate]:
     if not isinstance(ref, LightField):
         return [_alone(lr, ref, settings)]
-    times = Times(ref)
+    times = ViewTimes(ref)
     known = {(view.row, view.col): _place(view) for view in lr.grid.views}
-    named = named_times(lr, moment_names(ref))
+    named = find_moment_times(lr, list_moment_names(ref))
     several = lr.grid.moments > 1
     found = []
     for position, view in enumerate(ref.grid.views):
@@ -157,29 +163,29 @@ def _alone(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
     if isinstance(ref, VideoClip):
         return Candidate(place, index.pts, [ref.seconds(pts) for pts in index.pts])
     stems = [Path(file).stem for file in ref.files]
-    seconds = named_times(lr, moment_names(ref)) or named_times(lr, stems)
+    seconds = find_moment_times(lr, list_moment_names(ref)) or find_moment_times(lr, stems)
     return Candidate(place, index.pts, seconds, timed=seconds is not None)
 
 
-def _told_place(lr: LightField, settings: ViewSettings) -> Place:
+def _told_place(lr: LightField, settings: ViewSettings) -> CameraPosition:
     grid = lr.grid
     if settings.ref_position is not None:
-        return Place(*settings.ref_position)
+        return CameraPosition(*settings.ref_position)
     if settings.ref_view is None:
         raise PairingError(
             f"found one reference for {len(grid.views)} views, expected to be told which view it "
             "shows; give --ref-view ROW,COL, --ref-view center, or --ref-position X,Y in grid steps"
         )
     (top, rows), (left, cols) = grid.rows, grid.cols
-    shown = shown_view(lr, settings.ref_view)
+    shown = find_shown_view(lr, settings.ref_view)
     if shown is None:
-        return Place(left + (cols - 1) / 2, top + (rows - 1) / 2)
+        return CameraPosition(left + (cols - 1) / 2, top + (rows - 1) / 2)
     row, col = shown
     position = grid.at(row, col)
     if position is not None:
         return _place(grid.views[position])
     if top <= row < top + rows and left <= col < left + cols:
-        return Place(float(col), float(row), row, col)
+        return CameraPosition(float(col), float(row), row, col)
     raise PairingError(
         f"found --ref-view {row},{col} for rows {top} to {top + rows - 1} and columns {left} to "
         f"{left + cols - 1}, expected one of them; for a camera outside the grid give "
@@ -197,8 +203,8 @@ def _map(
             return affine, [
                 "the reference shows another field of view; it is moved onto the output"
             ]
-    if not same_aspect(lr, ref, 0):
-        return inscribed_map(lr, ref, 0, size), [
+    if not has_same_aspect(lr, ref, 0):
+        return make_inscribed_map(lr, ref, 0, size), [
             f"the reference of {ref.width}x{ref.height} has other proportions than the views; "
             "its middle is taken to show the same"
         ]
@@ -229,7 +235,7 @@ def _field_of_view(
     return estimate_field_of_view(pairs, *size) if pairs else None
 
 
-def checked_views(
+def check_view_choice(
     choice: ReferenceChoice, plan: Plan, there: Set[int], path: str | Path
 ) -> ReferenceChoice:
     """Return a (perhaps edited) choice of a plan at `path`, marked if its reference was changed.
@@ -256,7 +262,7 @@ def checked_views(
     return replace(choice, why="edited", views=moved)
 
 
-def moment_names(clip: Recording) -> list[str]:
+def list_moment_names(clip: Recording) -> list[str]:
     """Return how the folder or the sheet of each moment is named; empty where none has a name."""
     if not isinstance(clip, LightField):
         return [Path(file).parent.name for file in clip.files]
@@ -268,12 +274,12 @@ def moment_names(clip: Recording) -> list[str]:
     return []
 
 
-def named_times(lr: LightField, names: Sequence[str]) -> list[float] | None:
+def find_moment_times(lr: LightField, names: Sequence[str]) -> list[float] | None:
     """Return when the input's moments with these names are, seconds; None where one is unknown."""
-    times = Times(lr)
+    times = ViewTimes(lr)
     known = {
         name: times.seconds(lr.grid.number(0, moment))
-        for moment, name in enumerate(moment_names(lr))
+        for moment, name in enumerate(list_moment_names(lr))
     }
     if not names or len(known) < lr.grid.moments or not all(name in known for name in names):
         return None

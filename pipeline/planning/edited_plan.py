@@ -11,13 +11,13 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.media.join.capabilities import check_container
 from pipeline.media.write.encoder import check_encoder
-from pipeline.pairing.views import checked_views
+from pipeline.pairing.views import check_view_choice
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import replace_output
 from pipeline.planning.plan import check_engine
 from pipeline.planning.sources import reopen_sources
 from pipeline.recording import scan
-from pipeline.schema.clip import LightField, Recording, Stills, ticks
+from pipeline.schema.clip import LightField, Recording, Stills, pack_ticks
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
@@ -130,7 +130,7 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
     ref_pts = set(scan(ref, distinct=False).pts)
     for choice in plan.reference_map:
         if choice.views is not None:
-            yield checked_views(choice, plan, ref_pts, path)
+            yield check_view_choice(choice, plan, ref_pts, path)
         elif choice.ref_pts is None:
             was_edited = choice.seconds is not None
             yield replace(choice, seconds=None, why="edited") if was_edited else choice
@@ -165,7 +165,7 @@ def check_coverage(plan: Plan, path: str | Path) -> None:
         for segment in plan.segments
     ]
 
-    covered = ticks(chain.from_iterable(parts))
+    covered = pack_ticks(chain.from_iterable(parts))
     counted = all(
         segment.frames == len(part) for segment, part in zip(plan.segments, parts, strict=True)
     )

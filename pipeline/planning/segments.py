@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 
-from pipeline.lightfield.intermediate import joined_by_packets
+from pipeline.lightfield.intermediate import is_joined_by_packets
 from pipeline.media.read.probe import scan
 from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Segment
@@ -66,7 +66,7 @@ def _is_frame(pts: Sequence[int], key: int) -> bool:
 def cut_views(clip: LightField, seconds: float, to: str | None) -> tuple[Segment, ...]:
     """Return groups of views, or if each view is a video, parts of about `seconds` of each."""
     grid = clip.grid
-    if joined_by_packets(clip, to):
+    if is_joined_by_packets(clip, to):
         segments: list[Segment] = []
         for position, view in enumerate(grid.views):
             index = scan(view.video)

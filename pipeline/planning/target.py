@@ -10,8 +10,8 @@ from pipeline.lightfield.intermediate import Storage
 from pipeline.lightfield.targets import (
     check_sheet_size,
     check_target,
-    default_target,
-    target_grid,
+    make_target_grid,
+    name_target,
 )
 from pipeline.media.join import sequence
 from pipeline.media.join.capabilities import (
@@ -21,7 +21,7 @@ from pipeline.media.join.capabilities import (
     default_output_path,
 )
 from pipeline.media.write.encoder import check_encoder, choose_encoding
-from pipeline.pairing.geometry import quarter_turns, turned_size
+from pipeline.pairing.geometry import count_quarter_turns, swap_size
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import intermediate_format, wanted_pictures
 from pipeline.planning.sources import Sources
@@ -93,7 +93,7 @@ def choose_target(
     # what it keeps
     notes: list[str] = []
     if isinstance(lr, LightField):
-        check_sheet_size(target_grid(lr, output.to, path), (height, width))
+        check_sheet_size(make_target_grid(lr, output.to, path), (height, width))
     else:
         notes += colour_notes(lr, width, height)
         notes += sources.notes
@@ -111,7 +111,7 @@ def _output_path(output: OutputSettings, lr: Recording, scale: int, encoding: En
         return Path(output.output or default_output_path(lr, scale, encoding)).absolute()
 
     if output.output is None:
-        return default_target(lr, output.to, f"_x{scale}")
+        return name_target(lr, output.to, f"_x{scale}")
     path = Path(output.output).absolute()
     check_target(lr, output.to, path)
     return path
@@ -122,7 +122,7 @@ def choose_scale(lr: Recording, ref: Recording, wanted: str) -> int:
 
     Raises PairingError if the reference is too small for it.
     """
-    height, width = turned_size(ref, quarter_turns(lr, ref))
+    height, width = swap_size(ref, count_quarter_turns(lr, ref))
     across = width / lr.width
     down = height / lr.height
     if max(across, down) < 1.0:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, find_program
 from pipeline.pairing.fit import prepare_reference
-from pipeline.pairing.given import given_frames
+from pipeline.pairing.given import list_given_frames
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import Source, open_frames
@@ -285,7 +285,7 @@ def mean_figure(rows: list[Row], name: str) -> float | None:
 
 def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
     """Return the rows without frames that the reference provides, or all rows if none is left."""
-    given = given_frames(plan)
+    given = list_given_frames(plan)
     return [row for row in rows if row.number not in given] or rows
 
 

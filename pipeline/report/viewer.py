@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from markupsafe import Markup
 
-from pipeline.lightfield.parallax import measure
+from pipeline.lightfield.parallax import measure_parallax
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import open_frames
 from pipeline.report.pictures import encode_jpegs
@@ -68,7 +68,7 @@ def make_viewer(clip: LightField) -> Viewer:
     size = max(1, round(clip.width * factor)), max(1, round(clip.height * factor))
     views = _read_views(clip, size)
 
-    found = measure(clip).disparity
+    found = measure_parallax(clip).disparity
     low, high = found if found is not None else (-1.0, 1.0)
     if high - low < 0.1:
         low, high = low - 0.5, high + 0.5

@@ -22,7 +22,7 @@ from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import find_stored_plan, run_folder_of
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.read.probe import probe
-from pipeline.pairing.second_pass import second_plan
+from pipeline.pairing.second_pass import plan_second_pass
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.pictures import check_measurable
 from pipeline.planning.pinned import pin_plan
@@ -132,7 +132,7 @@ def prepare_plan(settings: RunSettings, progress: Reporter) -> Plan:
     local = fetch_inputs(settings)
     plan = load_plan(local.plan, local) if local.plan else make_plan(local)
     if local.consistent:
-        plan = second_plan(plan)
+        plan = plan_second_pass(plan)
     plan = pin_plan(with_urls(plan, settings))
     _check_ground_truth(local, plan)
 

@@ -9,7 +9,7 @@ from pipeline.assembly.finish import plan_path
 from pipeline.errors import InputError, Interrupted, OutputExistsError
 from pipeline.execution.runners import ExecutionReport, choose_runner, run_inline
 from pipeline.interrupt import Interrupts
-from pipeline.pairing.second_pass import first_output, first_settings, is_first_pass_of
+from pipeline.pairing.second_pass import first_pass_output, first_pass_settings, is_first_pass_of
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter, SilentReporter
@@ -44,9 +44,9 @@ def run(
 def _run_twice(settings: RunSettings, progress: Reporter, parts: RunParts) -> RunResult:
     """Run the first pass over a light field unless it is finished, then the second."""
     plan = pin_plan(make_plan(settings))
-    first = first_output(Path(plan.output))
+    first = first_pass_output(Path(plan.output))
     if not is_first_pass_of(plan_path(first), plan):
-        run(first_settings(settings, plan), progress, parts)
+        run(first_pass_settings(settings, plan), progress, parts)
 
     result = _run_once(settings, progress, parts)
     shutil.rmtree(first)

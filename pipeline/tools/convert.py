@@ -12,13 +12,13 @@ from pipeline.errors import InputError, VerificationError, already_there, no_fol
 from pipeline.ledger.durable import fsync_tree, publish_output
 from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.reader import ViewReader, frames_in_order
+from pipeline.lightfield.reader import ViewReader, iterate_frames
 from pipeline.lightfield.sinks import open_sink
 from pipeline.lightfield.targets import (
     check_sheet_size,
     check_target,
-    default_target,
-    target_grid,
+    make_target_grid,
+    name_target,
 )
 from pipeline.schema.clip import Grid, LightField, Model
 from pipeline.schema.settings import GridSettings
@@ -56,10 +56,10 @@ def convert_light_field(
             f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
             "with --layout and --grid; see `pipeline probe`"
         )
-    out = (output or default_target(clip, to, f"_{to}")).absolute()
+    out = (output or name_target(clip, to, f"_{to}")).absolute()
     check_target(clip, to, out)
     check_output(out, clip, force=force)
-    grid = target_grid(clip, to, out, template)
+    grid = make_target_grid(clip, to, out, template)
     check_sheet_size(grid, (clip.height, clip.width))
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -103,7 +103,7 @@ def copy_views(clip: LightField, grid: Grid, out: Path, root: Path) -> None:
     reader = ViewReader(clip)
     sink = open_sink(clip, grid, out, root, (clip.height, clip.width))
     try:
-        for position, moment in frames_in_order(grid, by_view=sink.by_view):
+        for position, moment in iterate_frames(grid, by_view=sink.by_view):
             sink.write(position, moment, reader.get(clip.grid.number(position, moment)))
     finally:
         sink.close()

@@ -19,7 +19,7 @@ from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
-from pipeline.pairing.given import given_frames
+from pipeline.pairing.given import list_given_frames
 from pipeline.planning.edited_plan import load_plan
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.compare import draw_label
@@ -63,7 +63,7 @@ def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Run
 def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
     result = _enhance(lr, ref, folder, engine, quiet)
     plan = load_plan(result.reference_map)
-    frames = list(measure_frames(result.output, str(SAMPLE), skip=given_frames(plan)))
+    frames = list(measure_frames(result.output, str(SAMPLE), skip=list_given_frames(plan)))
     return Contender("bicubic" if engine == "bicubic" else "CrossNet++ fast", result, frames)
 
 

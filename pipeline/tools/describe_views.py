@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.lightfield.parallax import Verdict, measure
-from pipeline.lightfield.sidecar import holes
-from pipeline.lightfield.validity import validity
+from pipeline.lightfield.parallax import Verdict, measure_parallax
+from pipeline.lightfield.sidecar import find_holes
+from pipeline.lightfield.validity import find_dark_views
 from pipeline.schema.clip import LightField, Model
 from pipeline.schema.plan import Plan
 
@@ -46,7 +46,7 @@ class LightFieldDescription(Model):
 def describe_light_field(clip: LightField) -> LightFieldDescription:
     """Look at a light field's views, a few of them for their shifts."""
     grid = clip.grid
-    parallax, found = measure(clip), validity(clip)
+    parallax, found = measure_parallax(clip), find_dark_views(clip)
     counts = [view.frames for view in grid.views]
     return LightFieldDescription(
         path=clip.path,
@@ -55,7 +55,7 @@ def describe_light_field(clip: LightField) -> LightFieldDescription:
         cols=grid.cols[1],
         first=(grid.rows[0], grid.cols[0]),
         views=len(grid.views),
-        holes=tuple(holes(grid)),
+        holes=tuple(find_holes(grid)),
         moments=grid.moments,
         frames=(min(counts), max(counts)),
         width=clip.width,

@@ -9,7 +9,7 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import Evaluation, evaluate, evaluate_light_field, measure_vmaf
 from pipeline.measuring.views import LightFieldQuality
 from pipeline.measuring.vmaf import require_program
-from pipeline.pairing.given import given_frames
+from pipeline.pairing.given import list_given_frames
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 
@@ -41,7 +41,7 @@ def evaluate_output(
 
     if vmaf:
         require_program()  # fails early: measuring the frames takes longer
-    skip = given_frames(plan) if plan is not None else frozenset()
+    skip = list_given_frames(plan) if plan is not None else frozenset()
     evaluation = evaluate(result, ground_truth, skip=skip)
     if not vmaf:
         return evaluation

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, already_there, no_folder
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.parallax import measure
+from pipeline.lightfield.parallax import measure_parallax
 from pipeline.media.pictures import stills
 from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
@@ -68,7 +68,7 @@ def write_pictures(
     for name, picture in zip(refocus, view_pictures.refocus(clip, wishes.alphas), strict=True):
         stills.save_picture(paths[name], picture)
     if wishes.depth:
-        low, high = measure(clip).disparity or (-1.0, 1.0)
+        low, high = measure_parallax(clip).disparity or (-1.0, 1.0)
         more = max(MARGIN * (high - low), 0.25)
         plane = view_pictures.estimate_disparity(clip, low - more, high + more)
         stills.save_picture(

@@ -18,7 +18,7 @@ from pipeline.media.alpha import Plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import check_size
 from pipeline.media.pictures.transparent import TIFF, load_rgba, save_tiff
-from pipeline.paths import check_text
+from pipeline.paths import check_encodable
 from pipeline.pixels import Pixels
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def list_pictures(path: str) -> list[Path]:
             f"{path}: {where} has no pictures among {len(found)} files; "
             f"expected {', '.join(sorted(SUFFIXES))}; check the path"
         )
-    check_text(str(picture) for picture in pictures)
+    check_encodable(str(picture) for picture in pictures)
     return sorted(pictures, key=lambda p: natural_key(str(p)))
 
 

@@ -30,7 +30,7 @@ _THREADS = 4
 _FUNCTIONS = {
     "pipeline.pairing.reference_views": ("find_hr_views",),
     "pipeline.lightfield.opening": ("open_light_field",),
-    "pipeline.lightfield.validity": ("validity",),
+    "pipeline.lightfield.validity": ("find_dark_views",),
     "pipeline.media.read.detect_interlacing": ("looks_interlaced",),
     "pipeline.media.read.probe": ("probe", "scan"),
     "pipeline.media.join.capabilities": ("container_notes",),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.parallax import measure
+from pipeline.lightfield.parallax import measure_parallax
 from pipeline.schema.settings import GridSettings
 from tests.support import scenes
 
@@ -19,7 +19,7 @@ def test_disparity_of_a_plane_and_its_transposition(tmp_path: Path) -> None:
     for order, verdict in (("row,col", "right"), ("col,row", "transposed")):
         clip = open_light_field(tmp_path, GridSettings(order=order))
         assert clip is not None
-        found = measure(clip)
+        found = measure_parallax(clip)
         assert found.verdict == verdict
         assert found.disparity == (pytest.approx(1.5, abs=0.15), pytest.approx(1.5, abs=0.15))
     assert "--order row,col" in found.advice
@@ -36,7 +36,7 @@ def test_real_captures_with_rows_and_columns_exchanged_are_detected(
             scene, GridSettings(layout="mosaic", grid=scenes.REAL[scene], order=order)
         )
         assert clip is not None
-        found = measure(clip)
+        found = measure_parallax(clip)
         assert found.verdict == ("right" if order == stored else "transposed")
         assert (f"--order {stored}" in found.advice) == (order != stored)
 
@@ -47,4 +47,4 @@ def test_rows_from_the_bottom_are_detected(tmp_path: Path) -> None:
             scenes.save_picture(tmp_path / f"{7 - row}_{col}.png", scenes.flowers(row, col))
     clip = open_light_field(tmp_path)
     assert clip is not None
-    assert measure(clip).verdict == "upside down"
+    assert measure_parallax(clip).verdict == "upside down"

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.validity import Validity, validity
-from pipeline.pairing.given import given_frames, steps_of
+from pipeline.lightfield.validity import Validity, find_dark_views
+from pipeline.pairing.given import list_given_frames, list_view_steps
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 from tests.support import scenes
@@ -39,7 +39,7 @@ def masked(row: int, col: int) -> np.ndarray:
 def seen(path: Path, **asked: object) -> Validity:
     clip = open_light_field(path, GridSettings(**asked))
     assert clip is not None
-    return validity(clip)
+    return find_dark_views(clip)
 
 
 def test_dark_views_are_told_from_black_ones(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) 
     np.testing.assert_array_equal(read_views(tmp_path / "lf_x2")[0, 0, 0], vignetted(0, 0))
     # a view without a reference was not given
     written = read_plan(tmp_path / "lf_x2.plan.json")
-    assert given_frames(written) == {0, 4}
-    places = steps_of(written)
+    assert list_given_frames(written) == {0, 4}
+    places = list_view_steps(written)
     assert {place for place, steps in places.items() if steps is None} == {(0, 0), (1, 1)}
     assert CORNER not in places
 

@@ -17,7 +17,7 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import evaluate
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
-from pipeline.pairing.given import given_frames
+from pipeline.pairing.given import list_given_frames
 from pipeline.planning.plan import make_plan
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.degrade import degrade
@@ -171,7 +171,7 @@ def test_given_frames_are_those_with_a_reference_of_their_own_time(tmp_path: Pat
             output=str(tmp_path / "out.mp4"),
         )
     )
-    assert given_frames(plan) == frozenset({0, 15, 30, 45, 60})
+    assert list_given_frames(plan) == frozenset({0, 15, 30, 45, 60})
 
 
 def test_unrelated_sizes_of_a_pair_still_degrade(tmp_path: Path) -> None:

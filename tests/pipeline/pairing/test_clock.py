@@ -10,7 +10,7 @@ from pipeline.errors import PairingError
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.pairing.clock import estimate_offset
-from pipeline.pairing.thumbnails import thumbnail
+from pipeline.pairing.thumbnails import make_thumbnail
 from tests.support import ROOT
 
 SAMPLES = {
@@ -40,7 +40,7 @@ def bunny() -> list[np.ndarray]:
 
 
 def looks(pictures: list[np.ndarray]) -> np.ndarray:
-    return np.stack([thumbnail(p) for p in pictures])
+    return np.stack([make_thumbnail(p) for p in pictures])
 
 
 def clock(count: int) -> list[float]:

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
-from pipeline.pairing.cuts import look
+from pipeline.pairing.cuts import survey_frames
 from pipeline.pairing.field_of_view import estimate_field_of_view
-from pipeline.pairing.thumbnails import likeness, thumbnail
+from pipeline.pairing.thumbnails import correlate_thumbnails, make_thumbnail
 from tests.support import ROOT
 
 MONSTER = ROOT / "pipeline" / "samples" / "monster.mp4"
@@ -47,13 +47,13 @@ def played(pictures: list[np.ndarray]) -> Iterator[Frame]:
 def test_a_cut_is_found_at_its_first_frame(
     monster: list[np.ndarray], bunny: list[np.ndarray]
 ) -> None:
-    seen = look(played([*monster[:25], *bunny[:25]]), cuts=True)
+    seen = survey_frames(played([*monster[:25], *bunny[:25]]), cuts=True)
     assert seen.cuts == (100 + 3 * 25,)
     assert seen.thumbnails[:].shape == (50, 32 * 18)
 
 
 def test_a_hand_held_clip_has_no_cut(monster: list[np.ndarray]) -> None:
-    assert look(played(monster), cuts=True).cuts == ()
+    assert survey_frames(played(monster), cuts=True).cuts == ()
 
 
 def test_shaking_flashes_and_frozen_pictures_are_not_cuts(monster: list[np.ndarray]) -> None:
@@ -62,7 +62,7 @@ def test_shaking_flashes_and_frozen_pictures_are_not_cuts(monster: list[np.ndarr
     flash = [*monster[:30], np.full_like(monster[0], 250), *monster[31:]]
     frozen = [*monster[:20], *[monster[19]] * 8, *monster[28:]]
     for pictures in (shaken, flash, frozen, monster[::4]):
-        assert look(played(pictures), cuts=True).cuts == ()
+        assert survey_frames(played(pictures), cuts=True).cuts == ()
 
 
 def test_a_cut_between_shaky_shots_of_like_colours_is_found(monster: list[np.ndarray]) -> None:
@@ -71,34 +71,34 @@ def test_a_cut_between_shaky_shots_of_like_colours_is_found(monster: list[np.nda
     shots = [
         np.roll(p, tuple(rng.integers(-3, 4, 2)), (0, 1)) for p in [*monster[:30], *other[30:]]
     ]
-    assert look(played(shots), cuts=True).cuts == (100 + 3 * 30,)
+    assert survey_frames(played(shots), cuts=True).cuts == (100 + 3 * 30,)
 
 
 def test_thumbnails_are_kept_only_where_they_are_wanted(monster: list[np.ndarray]) -> None:
-    seen = look(played(monster), cuts=True, thumbnails=False)
+    seen = survey_frames(played(monster), cuts=True, thumbnails=False)
     assert len(seen.pts) == len(monster)
     assert len(seen.thumbnails) == 0
 
 
 def test_thumbnails_are_of_the_turned_picture(monster: list[np.ndarray]) -> None:
     lying = [np.rot90(p, 3) for p in monster[:2]]
-    seen = look(played(lying), cuts=False, turns=1)
-    assert likeness(seen.thumbnails[:1], thumbnail(monster[0])[None])[0, 0] > 0.99
+    seen = survey_frames(played(lying), cuts=False, turns=1)
+    assert correlate_thumbnails(seen.thumbnails[:1], make_thumbnail(monster[0])[None])[0, 0] > 0.99
 
 
 def test_likeness_is_a_correlation(monster: list[np.ndarray]) -> None:
-    a, b = thumbnail(monster[0])[None], thumbnail(monster[40])[None]
+    a, b = make_thumbnail(monster[0])[None], make_thumbnail(monster[40])[None]
     gray = [
         cv2.cvtColor(cv2.resize(p, (32, 18), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
         for p in (monster[0], monster[40])
     ]
     expected = np.corrcoef(gray[0].ravel(), gray[1].ravel())[0, 1]
-    assert likeness(a, b)[0, 0] == pytest.approx(expected, abs=5e-3)
+    assert correlate_thumbnails(a, b)[0, 0] == pytest.approx(expected, abs=5e-3)
 
 
 def test_sixteen_bit_pictures_look_the_same(monster: list[np.ndarray]) -> None:
     wide = monster[0].astype(np.uint16) * 257
-    assert np.array_equal(thumbnail(wide), thumbnail(monster[0]))
+    assert np.array_equal(make_thumbnail(wide), make_thumbnail(monster[0]))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, likeness, thumbnail
+from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, correlate_thumbnails, make_thumbnail
 from tests.support import ROOT
 
 LENGTH = THUMBNAIL[0] * THUMBNAIL[1]
@@ -69,8 +69,8 @@ def test_without_a_folder_for_them_one_line_says_so(monkeypatch: pytest.MonkeyPa
 def test_likeness_is_the_correlation_of_the_pictures() -> None:
     rng = np.random.default_rng(7)
     one, other = (rng.integers(0, 256, (90, 160, 3), np.uint8) for _ in range(2))
-    left, right = thumbnail(one), thumbnail(other)
-    found = likeness(left[None], np.stack((left, right)))
+    left, right = make_thumbnail(one), make_thumbnail(other)
+    found = correlate_thumbnails(left[None], np.stack((left, right)))
     expected = [np.corrcoef(left.astype(float), x.astype(float))[0, 1] for x in (left, right)]
     np.testing.assert_allclose(found[0], expected, atol=2e-3)
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
-from pipeline.pairing.given import compared
+from pipeline.pairing.given import compare_pictures
 from tests.support import scenes
 from tests.support.scenes import read_views
 
@@ -111,10 +111,10 @@ def test_a_photograph_of_another_field_of_view_is_moved_and_borrowed_from(tmp_pa
 def test_likeness_falls_with_a_shift_and_colour_is_told_apart() -> None:
     hr = scenes.flowers(0, 0)
     lr = degrade(hr, 2)
-    assert compared(lr, hr)[0] > 0.99
-    assert compared(lr, np.roll(hr, 4, axis=1))[0] < 0.95
+    assert compare_pictures(lr, hr)[0] > 0.99
+    assert compare_pictures(lr, np.roll(hr, 4, axis=1))[0] < 0.95
     brighter = np.clip(hr.astype(int) + 26, 0, 255).astype(np.uint8)
-    likeness, apart = compared(lr, brighter)
+    likeness, apart = compare_pictures(lr, brighter)
     assert likeness > 0.99
     assert apart == pytest.approx(26 / 255, abs=0.01)
-    assert compared(lr, np.full_like(hr, 9))[0] == 1.0
+    assert compare_pictures(lr, np.full_like(hr, 9))[0] == 1.0

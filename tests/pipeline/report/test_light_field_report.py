@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import evaluate_light_field
-from pipeline.pairing.given import given_frames
+from pipeline.pairing.given import list_given_frames
 from pipeline.report.page import write_report
 from pipeline.report.rows import FinishedRun, drop_given, mean_figure, measure_rows
 from pipeline.report.viewer import group_by_distance, make_table, make_viewer
@@ -66,7 +66,7 @@ def test_given_views_are_left_out_and_the_others_are_not() -> None:
     folder = finished_light_field()
     plan = read_plan(folder / "out.plan.json")
     # one HR view serves all views of its moment, but only the view at its place is given
-    assert given_frames(plan) == {0}
+    assert list_given_frames(plan) == {0}
     with material() as opened:
         rows = measure_rows(opened)
         expected = evaluate_light_field(

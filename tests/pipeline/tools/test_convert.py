@@ -14,7 +14,7 @@ from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.sinks import save_rows
-from pipeline.lightfield.targets import default_target
+from pipeline.lightfield.targets import name_target
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.video import VideoWriter
@@ -202,4 +202,4 @@ def test_names_that_tell_a_grid_tell_the_right_one(
     sheet = scenes.save_picture(tmp_path / name, np.zeros(size, np.uint8))
     clip = open_light_field(sheet, GridSettings(crop_grid=crop))
     assert clip is not None
-    assert default_target(clip, None, "_x2").name == expected
+    assert name_target(clip, None, "_x2").name == expected
