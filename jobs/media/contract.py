@@ -42,7 +42,7 @@ class Result:
         if self.refusal:
             return "refused"
 
-        return "noted" if any("cannot be kept" in n or "round" in n for n in self.notes) else "kept"
+        return "noted" if any("cannot hold it" in n or "round" in n for n in self.notes) else "kept"
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
     except PipelineError as error:
         return "FAULT", str(error)
 
-    if any("cannot be kept" in note for note in notes):
+    if any("cannot hold it" in note for note in notes):
         return "lost", ""
     fault = _find_fault(source, out) if whole else ""
     return ("FAULT", fault) if fault else ("kept", "")

@@ -1,4 +1,4 @@
-"""What an output's container and codec can hold of the input, said before anything is written."""
+"""The capabilities of an output's container and codec, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ from pipeline.media.streams import (
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
-_TELL_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
-"""Encoders whose own bits tell a sample aspect ratio: PyAV gives Matroska and NUT no other."""
+# Encoders that store the sample aspect ratio in their bitstream: PyAV writes no other into
+# Matroska and NUT.
+_STORE_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
 
+# Suffix of a picture -> its largest bit depth, and whether it can be transparent.
 _PICTURES = {
     ".png": (16, True), ".tif": (16, True), ".tiff": (16, True), ".webp": (8, True),
     ".jpg": (8, False), ".jpeg": (8, False), ".bmp": (8, False), ".ppm": (16, False),
 }  # fmt: skip
-"""Suffix -> most bits, and whether transparency is kept."""
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
 def default_output_path(clip: Clip, scale: int, encoding: Encoding) -> Path:
-    """Return `<stem>_x<scale>` beside the input, in a container that can hold the video."""
+    """Return the path `<stem>_x<scale>` beside the input, in a container that holds the video."""
     given = Path(clip.path)
     if isinstance(clip, Stills):
         if given.is_file():
@@ -59,37 +60,37 @@ def default_output_path(clip: Clip, scale: int, encoding: Encoding) -> Path:
 
 
 def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
-    """Raise InputError where the container of `out_path` cannot hold what the encoder makes."""
+    """Raise InputError if the container of `out_path` cannot hold what the encoder writes."""
     if isinstance(clip, Stills):
         _check_picture(clip, out_path)
         return
     muxer = choose_muxer(clip, out_path)
     if not can_hold(muxer, encoding.codec):
         raise InputError(
-            f"{out_path.suffix} cannot hold {encoding.codec}; expected a container that can; "
+            f"{out_path.suffix} files cannot hold {encoding.codec} video; "
             "try .mkv, or another --codec"
         )
     beside = encoding.codec in BESIDE_PACKETS and keeps_alpha(encoding.codec, encoding.pix_fmt)
     if clip.alpha and beside and muxer not in MATROSKA_MUXERS:
         raise InputError(
-            f"{out_path.suffix} has no place for the transparency of {encoding.codec}; expected "
-            ".webm or .mkv; try one of these, --codec prores into .mov, or --codec libx264, which "
-            "drops it"
+            f"{out_path.suffix} files cannot hold the transparency of {encoding.codec}, expected "
+            ".webm or .mkv; try one of these, --codec prores with .mov, or --codec libx264, which "
+            "drops transparency"
         )
-    # ProRes leaves it to the container
-    keeps_aspect = encoding.codec in _TELL_ASPECT or (
+    # the aspect ratio of ProRes is stored by the container
+    keeps_aspect = encoding.codec in _STORE_ASPECT or (
         encoding.codec == "prores_ks" and muxer in EXACT_MUXERS
     )
     if clip.sample_aspect_ratio != 1 and not keeps_aspect:
         raise InputError(
-            f"{encoding.codec} cannot keep pixels of {clip.sample_aspect_ratio}; expected one of "
-            f"{', '.join(sorted(_TELL_ASPECT))}; try --codec libx264"
+            f"{encoding.codec} cannot store the pixel aspect ratio {clip.sample_aspect_ratio}; "
+            f"expected one of {', '.join(sorted(_STORE_ASPECT))}; try --codec libx264"
         )
 
 
 @sandboxed
 def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
-    """Say in sentences what will be rounded or lost on the way to an output's container."""
+    """Return sentences about what an output's container will round or lose."""
     if isinstance(clip, Stills):
         return [*_alpha_notes(clip, encoding), *still_notes(clip, out_path)]
     muxer = choose_muxer(clip, out_path)
@@ -99,8 +100,8 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
     notes = picture_notes(clip, encoding)
     if tick is not None and (clip.time_base / tick).denominator != 1:
         notes.append(
-            f"{out_path.suffix} keeps times in steps of {float(tick) * 1000:g} ms: "
-            "every time is rounded to the nearest"
+            f"{out_path.suffix} stores times in steps of {float(tick) * 1000:g} ms; "
+            "frame times are rounded to the nearest step"
         )
     kept, lost = split_streams(clip, muxer)
     for info in clip.other_streams:
@@ -108,59 +109,58 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
             muxer_language(muxer, info.language), info.language
         ):
             notes.append(
-                f"the language {info.language} of stream {info.index} has no code in "
-                f"{out_path.suffix}: it will be unknown"
+                f"{out_path.suffix} has no code for {info.language}, the language of stream "
+                f"{info.index}, which becomes unknown"
             )
     for info in clip.other_streams:
         if info.index in kept and muxer == "mp4" and info.codec.startswith("pcm_"):
             notes.append(
-                f"stream {info.index} is {info.codec}, which few players know in "
+                f"stream {info.index} is {info.codec}, which few players support in "
                 f"{out_path.suffix}; try .mov or .mkv"
             )
     for info in lost:
         language = f" ({info.language})" if info.language else ""
         notes.append(
-            f"stream {info.index}, {info.type} {info.codec}{language}, cannot be kept in "
-            f"{out_path.suffix} and is left out"
+            f"stream {info.index}, {info.type} {info.codec}{language}, is dropped, because "
+            f"{out_path.suffix} cannot hold it"
         )
     return notes
 
 
 def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
-    """Say what is lost of the pictures themselves, whatever holds them."""
+    """Return sentences about what the encoder loses of the frames, whatever the container."""
     frame = read_first_frame(clip)
     notes: list[str] = []
     notes += _alpha_notes(clip, encoding)
     if clip.deinterlace != "off":
         notes.append(
-            f"the video is interlaced{'' if clip.interlaced else ' (it does not say so)'}: bwdif "
-            "makes it progressive, frame for frame (the frame rate stays); "
-            "--deinterlace off leaves it as it is"
+            f"the video is interlaced{'' if clip.interlaced else ' (without being tagged)'} and is "
+            "deinterlaced by bwdif, at the same frame rate; try --deinterlace off to prevent it"
         )
     elif frame.interlaced_frame:
-        notes.append("the video is interlaced and is enhanced as if it were not")
+        notes.append("the video is interlaced, but is enhanced as if it were progressive")
     if clip.hdr is not None and encoding.codec not in HDR_ENCODERS:
         notes.append(
-            f"{encoding.codec} writes no mastering display and content light level; the colour "
-            "tags are kept: try --codec libx265"
+            f"{encoding.codec} does not write the mastering display and content light level, only "
+            "the colour tags; try --codec libx265 to keep them"
         )
     if has_dynamic_hdr(frame):
-        notes.append("dynamic HDR metadata (Dolby Vision, HDR10+) are dropped; PQ or HLG is kept")
+        notes.append("dynamic HDR metadata (Dolby Vision, HDR10+) is dropped; PQ or HLG is kept")
     return notes
 
 
 def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
-    """Say where an untagged output is so large that players guess other colours than the input's.
+    """Return a sentence if players will guess a colour matrix other than the input's.
 
-    Tags stay those of the input, none included; players guess BT.709 from 1280x720 on.
+    An output has the tags of the input, or none. Players guess BT.709 from 1280x720 on.
     """
-    there = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
-    if not isinstance(clip, VideoClip) or there.used_matrix == clip.colour.used_matrix:
+    guessed = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
+    if not isinstance(clip, VideoClip) or guessed.used_matrix == clip.colour.used_matrix:
         return []
     return [
-        f"untagged colour stays {clip.colour.used_matrix}, but at {width}x{height} players guess "
-        f"{there.used_matrix}: tag the input, for example by ffmpeg -i IN -c copy "
-        "-bsf:v h264_metadata=matrix_coefficients=6 TAGGED"
+        f"the colours are untagged and remain {clip.colour.used_matrix}, but at {width}x{height} "
+        f"players assume {guessed.used_matrix}; tag the input first, for example by ffmpeg -i IN "
+        "-c copy -bsf:v h264_metadata=matrix_coefficients=6 TAGGED"
     ]
 
 
@@ -169,39 +169,39 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
         return []
     if keeps_alpha(encoding.codec, encoding.pix_fmt):
         how = f" as {encoding.codec} {encoding.pix_fmt}" if isinstance(clip, VideoClip) else ""
-        return [f"transparency is kept{how}, enlarged plainly: the reference lends it nothing"]
-    others = ", or ffv1 into .mkv" if clip.sample_aspect_ratio == 1 else ""
+        return [f"transparency is kept{how}, but upsampled without the reference"]
+    others = ", or ffv1 with .mkv" if clip.sample_aspect_ratio == 1 else ""
     return [
         f"transparency is dropped: {encoding.codec} {encoding.pix_fmt} is opaque; expected one of "
-        f"{', '.join(ALPHA_ENCODERS)}; try --codec prores into .mov{others}"
+        f"{', '.join(ALPHA_ENCODERS)}; try --codec prores with .mov{others}"
     ]
 
 
 def _check_picture(clip: Clip, out: Path) -> None:
-    """Raise InputError where a lone picture's kind cannot hold its depth or transparency."""
+    """Raise InputError if the format of a single picture cannot hold its depth or alpha."""
     if not Path(clip.path).is_file() or not out.suffix:
         return
     bits, alpha = _PICTURES.get(out.suffix.lower(), (0, False))
     if clip.bit_depth > bits or (clip.alpha and not alpha):
-        what = f"{clip.bit_depth} bits{' with transparency' if clip.alpha else ''}"
+        kind = f"{clip.bit_depth} bits{' with transparency' if clip.alpha else ''}"
         raise InputError(
-            f"{out.suffix} cannot hold a picture of {what}; expected .png or .tif; try "
+            f"{out.suffix} cannot hold a picture of {kind}; expected .png or .tif; try "
             f"{out.with_suffix('.png').name}"
         )
 
 
 def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
-    """Say what is lost of pictures: all but the first of a file, and by JPEG and WebP."""
+    """Return sentences about lost pictures: all but the first of a file, and lossy formats."""
     notes = []
     for file in clip.files:
         if count := stills.count_pictures(file):
             notes.append(
-                f"{Path(file).name} holds {count} pictures, of which only the first is enhanced: "
-                "an animated PNG is read whole where it is named .apng"
+                f"{Path(file).name} holds {count} pictures, of which only the first is enhanced; "
+                "rename an animated PNG to .apng to enhance all of its frames"
             )
             break
     if out is not None and out.suffix.lower() in _LOSSY and Path(clip.path).is_file():
-        notes.append(f"{out.suffix} loses a little of the picture: .png is lossless")
+        notes.append(f"{out.suffix} compresses the picture with loss; try .png for none")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Join segments by packets, with everything else that the input's container holds."""
+"""Join segments by packets, and copy the other streams of the input's container."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
 _LARGEST_TIMESCALE = 2**31 - 1
+# Container tags that MP4 stores in their usual boxes; others need the key-value box.
 # fmt: off
 _ITUNES_TAGS = frozenset({
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre",
@@ -61,41 +62,40 @@ _ITUNES_TAGS = frozenset({
     "location-eng",
 })
 # fmt: on
-"""Container tags that MP4 keeps in its usual place; others need the key-value box."""
 
 
 @dataclass(frozen=True)
 class _Timing:
-    """Decode order of the joined video: sorted pts, and by how many frames dts lag."""
+    """Times of the joined video: its pts in order, and how many frames the dts lag behind them."""
 
     pts: Sequence[int]
     delay: int
     end_pts: int
     window: TimeWindow
     mirrored: bool
-    """Whether the last packet in decode order is also shown last."""
+    """Whether the last packet in decode order is also the last one displayed."""
 
     def dts(self, position: int) -> int:
-        """Return the dts of the packet at `position`: the pts `delay` frames before, in order."""
+        """Return the dts of the packet at `position`: the pts of `delay` frames before it."""
         if position >= self.delay:
             return self.pts[position - self.delay]
         if self.mirrored:
-            # the last packet then lasts exactly as long as its frame
+            # so that the last packet lasts exactly as long as its frame
             return self.pts[0] - (self.pts[-1] - self.pts[position - 1 - self.delay])
-        # before the first pts: in even steps, which leave the last packet a duration
+        # before the first pts: even steps, small enough that the last packet has a duration
         even = self.pts[1] - self.pts[0] if len(self.pts) > 1 else 1
         room = (self.end_pts - self.pts[-1 - self.delay] - 1) // self.delay
         return self.pts[0] - (self.delay - position) * max(1, min(even, room))
 
     def duration(self, pts: int) -> int:
-        """Return the ticks for which the frame at `pts` is shown."""
+        """Return how many ticks the frame at `pts` is displayed."""
         after = bisect_right(self.pts, pts)
         return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
 
     def last_duration(self) -> int:
-        """Return the duration of the last packet that makes the track as long as what it shows.
+        """Return the duration of the last packet that makes the track as long as its frames.
 
-        MP4 adds up the dts steps: with a variable rate and B-frames these end before the frames.
+        MP4 adds up the dts steps, which end before the frames with a variable rate and B-frames.
         """
         last = len(self.pts) - 1
         return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
@@ -105,10 +105,10 @@ class _Timing:
 def join_segments(
     clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding
 ) -> None:
-    """Write the joined segments and the input's other streams to `out`; overwrites it."""
+    """Write the joined segments and the input's other streams to `out`, and overwrite it."""
     files = [Path(segment) for segment in segments]
     if not files:
-        raise StageError("there are no segments to join; expected at least one; run again")
+        raise StageError("there are no segments to join; run the same command again")
     if isinstance(clip, Stills):
         _write_stills(clip, files, out)
         return
@@ -118,23 +118,26 @@ def join_segments(
     except MEDIA_ERRORS as error:
         raise StageError(
             f"{out} cannot be written ({first_line(error)}); "
-            "check that the disk has room, or try another container such as .mkv"
+            "check for free disk space, or try another container such as .mkv"
         ) from error
 
 
 def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
-    """Yield a segment's packets in decode order with pts in the clip's ticks."""
+    """Yield a segment's packets in decode order, with pts in ticks of the clip."""
     with open_container(str(file)) as container:
         first = _first_pts(container)
         stream = container.streams.video[0]
-        # there a tick is written as a millisecond
+        # in Matroska, a tick of the clip is written as a millisecond
         tick = MATROSKA_TICK if "matroska" in container.format.name else clip.time_base
         for packet in container.demux(stream):
             if packet.pts is None:
                 continue
             exact = packet.pts * packet.time_base / tick
             if exact.denominator != 1:
-                raise StageError(f"{file} has times off the input's clock; run again")
+                raise StageError(
+                    f"{file} has times between the input's ticks; "
+                    "delete the run folder and run again"
+                )
             packet.time_base = clip.time_base
             packet.pts = int(exact) - LEAD + first
             packet.dts = None
@@ -142,7 +145,7 @@ def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
 
 
 def _first_pts(container: InputContainer) -> int:
-    # Matroska writes names in capitals
+    # Matroska stores the names in capitals
     tags = {name.lower(): value for name, value in container.metadata.items()}
     return int(tags[FIRST_PTS_TAG])
 
@@ -158,8 +161,8 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
         )
     if len(headers) > 1:
         raise StageError(
-            f"the {len(files)} segments have {len(headers)} different encoder headers; expected "
-            "one; the encoder's version has changed: delete the run folder and run again"
+            f"the {len(files)} segments have {len(headers)} different encoder headers, expected "
+            "one: the encoder's version has changed; delete the run folder and run again"
         )
     order = np.argsort(coded)
     ordered = array("q", np.asarray(coded)[order].tobytes())
@@ -220,9 +223,9 @@ def _muxer_options(
 ) -> dict[str, str]:
     options = {"fflags": "+bitexact"}
     if muxer in EXACT_MUXERS:
-        # the movie's clock tells where tracks start: by default it has only milliseconds
+        # tracks start at times of the movie's clock, which has only milliseconds by default
         options["movie_timescale"] = str(_common_scale(clip, streams))
-        # one option for all video tracks
+        # this option applies to all video tracks
         videos = [stream for stream in streams if stream.type == "video"]
         options["video_track_timescale"] = str(_common_scale(clip, videos))
         if set(metadata) - _ITUNES_TAGS:
@@ -230,13 +233,13 @@ def _muxer_options(
     elif muxer == "mpegts":
         options["mpegts_copyts"] = "1"
     if muxer in MATROSKA_MUXERS or muxer == "mpegts":
-        # they would shift everything where audio begins before 0, as AAC's priming does
+        # these muxers shift all times if audio begins before 0, as AAC's priming does
         options["avoid_negative_ts"] = "disabled"
     return options
 
 
 def _common_scale(clip: VideoClip, streams: list[Stream]) -> int:
-    """Return ticks a second in which the times of all these streams are whole numbers."""
+    """Return ticks per second that express the times of all these streams exactly."""
     scales = [stream.time_base.denominator for stream in streams if stream.time_base]
     common = math.lcm(clip.time_base.denominator, *scales)
     return common if common <= _LARGEST_TIMESCALE else clip.time_base.denominator
@@ -268,13 +271,13 @@ def _add_video(
         {k: v for k, v in source.metadata.items() if not k.lower().startswith(own)}
     )
     if keeps_alpha(encoding.codec, encoding.pix_fmt) and encoding.codec in BESIDE_PACKETS:
-        context.pix_fmt = encoding.pix_fmt  # by which the muxer says that there is transparency
+        context.pix_fmt = encoding.pix_fmt  # tells the muxer that there is transparency
     stream.disposition = source.disposition
     return stream
 
 
 def read_display_matrix(clip: VideoClip) -> list[int] | None:
-    """Return the nine numbers by which the input is turned or mirrored for display."""
+    """Return the nine numbers that rotate or mirror the input for display, or None."""
     for data in read_side_data(read_first_frame(clip)):
         if data.type.name == "DISPLAYMATRIX":
             return list(memoryview(bytes(data)).cast("i"))
@@ -298,9 +301,9 @@ def _joined(
 
 
 def _lasting(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Give sound packets that do not say how long they last the step before them.
+    """Give audio packets without a duration the distance to the packet before them.
 
-    A track of MP4 ends with its last packet; one that lasts no time is left out when it is read.
+    A track of MP4 ends with its last packet, and demuxers drop a packet without duration.
     """
     times: dict[int, int] = {}
     for packet in copied:
@@ -317,7 +320,7 @@ def _interleave(
     copied: Iterator[Packet[Any]],
     copies: dict[int, Stream],
 ) -> None:
-    """Mux both by decode time, so that the muxer never has to hold one back for long."""
+    """Mux both in the order of decode times, so that the muxer buffers little."""
     target.start_encoding()
     clock = Fraction(-1 << 40)
     waiting = next(video, None)
@@ -337,7 +340,7 @@ def _interleave(
 
 
 def still_names(clip: Stills) -> list[str]:
-    """Return the names of the pictures in an output folder: the input's, as PNG."""
+    """Return the names of the pictures in an output folder: those of the input, as PNG."""
     names = [f"{Path(file).stem}.png" for file in clip.files]
     if len(set(names)) < len(names):
         width = len(str(len(names)))
@@ -361,7 +364,7 @@ def _write_stills(clip: Stills, files: list[Path], out: Path) -> None:
 
 
 def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
-    """Yield pts in the clip's ticks, and H x W x 3 RGB or x 4 with transparency, of segments."""
+    """Yield the frames of segments: pts in ticks of the clip, and H x W x 3 RGB or x 4 RGBA."""
     for file in files:
         with open_container(str(file)) as container:
             first = _first_pts(container)
@@ -372,7 +375,7 @@ def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[i
                 assert stream.time_base is not None
                 pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
                 transparent = has_alpha(frame.format.name)
-                # before, as converting takes the frame's tags
+                # first, because the conversion removes the frame's tags
                 alpha = extract_alpha(frame, deep=clip.bit_depth > 8) if transparent else None
                 rgb = convert(frame)
                 yield int(pts), rgb if alpha is None else make_contiguous(np.dstack([rgb, alpha]))

@@ -1,7 +1,7 @@
-"""A video as numbered pictures: written from segments without loss, read again and compared.
+"""A video as numbered pictures, written from segments without loss and verified afterwards.
 
-Pictures lie upright, as players show the video. What they cannot say lies beside them, in
-`numbered.SIDECAR`.
+The pictures are upright, as players show the video. The times and tags that pictures cannot store
+are in `numbered.SIDECAR` beside them.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
-_UNTAGGED = 2
-"""Of primaries and transfer."""
+_UNTAGGED = 2  # code of primaries and transfer
 
 
 @sandboxed
 def write_sequence(
     clip: Clip, segments: Sequence[str | Path], out: Path, index: FrameIndex, pattern: str
 ) -> None:
-    """Write the frames of the segments into the folder `out`, with their times beside them.
+    """Write the frames of the segments as pictures into the folder `out`, and the sidecar.
 
-    `index` lists the frames promised. Raises StageError where segments hold others.
+    Raises StageError if the segments do not hold exactly the frames in `index`.
     """
     matrix = _matrix(clip)
     out.mkdir(exist_ok=True)
@@ -50,7 +49,7 @@ def write_sequence(
             )
         _save(out / numbered.picture_name(pattern, position), turn_upright(found[1], matrix))
     if isinstance(clip, VideoClip):
-        text = _told(clip, index, pattern, matrix).model_dump_json(indent=1)
+        text = _sidecar(clip, index, pattern, matrix).model_dump_json(indent=1)
         (out / numbered.SIDECAR).write_text(f"{text}\n", encoding="utf-8")
 
 
@@ -64,10 +63,10 @@ def find_differences(
     pattern: str,
     segments: Sequence[str | Path],
 ) -> list[str]:
-    """Return, in one line each, how the folder `out` differs from a faithful sequence.
+    """Return, one per line, how the folder `out` differs from a faithful sequence.
 
-    `width` and `height` are the output's before it is turned. Every picture is read again; with
-    `segments` each must have exactly the pixels of its frame there.
+    `width` and `height` are the output's before rotation. Every picture is read again; with
+    `segments`, each must have exactly the pixels of its frame in them.
     """
     matrix = _matrix(clip)
     keeps_alpha = clip.alpha and not _is_exr(pattern)
@@ -99,78 +98,87 @@ def find_differences(
 
 
 def compare_sequence(clip: Clip, folder: Path) -> list[str]:
-    """Return how numbered pictures differ from the video `clip`, of whatever size they are.
+    """Return, one per line, how numbered pictures of any size differ from the video `clip`.
 
-    Raises MediaError where nothing beside them tells how they are numbered.
+    Raises MediaError if there is no sidecar beside them.
     """
-    told = numbered.read_sequence(folder)
-    if told is None:
+    stored = numbered.read_sequence(folder)
+    if stored is None:
         raise MediaError(f"{folder} has no {numbered.SIDECAR}; expected numbered pictures of a run")
     try:
-        across = load_stored_picture(folder / told.names[0]).shape[1] if told.pts else 0
+        across = load_stored_picture(folder / stored.names[0]).shape[1] if stored.pts else 0
     except (PipelineError, OSError):
         across = 0
     shown = clip.height if _transposes(_matrix(clip)) else clip.width
     scale = max(1, round(across / shown))
     found = find_differences(
-        clip, scan(clip), folder, clip.width * scale, clip.height * scale, told.pattern, ()
+        clip, scan(clip), folder, clip.width * scale, clip.height * scale, stored.pattern, ()
     )
-    lost = clip.alpha and _is_exr(told.pattern)
+    lost = clip.alpha and _is_exr(stored.pattern)
     return [*found, "it is opaque, expected the transparency of the input"] if lost else found
 
 
 @sandboxed
 def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
-    """Say in sentences what is lost on the way to pictures, and how they lie."""
-    said = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
+    """Return sentences about what numbered pictures lose, and about their orientation."""
+    notes = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
-        said.append("transparency is dropped: EXR pictures are written opaque; try .png or .tif")
+        notes.append("transparency is dropped, because EXR is written opaque; try .png or .tif")
     elif clip.alpha:
-        said.append("transparency is kept, enlarged plainly: the reference lends it nothing")
+        notes.append("transparency is kept, but upsampled without the reference")
     if _is_exr(pattern):
-        said.append(
-            "EXR holds the recording's own values as 0..1, with its transfer curve: "
-            "nothing is made linear"
+        notes.append(
+            "EXR stores the recording's own values as 0..1, with its transfer curve: "
+            "they are not linear"
         )
-    return said
+    return notes
 
 
 def _still_notes(clip: Stills) -> list[str]:
-    renamed = "the pictures are numbered anew: their names, and times in these, are not kept"
+    renamed = "the pictures are renumbered: their names, and the times in them, are dropped"
     return [renamed, *still_notes(clip)]
 
 
 def _video_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
-    said = picture_notes(clip.model_copy(update={"hdr": None, "alpha": False}), encoding)
+    notes = picture_notes(clip.model_copy(update={"hdr": None, "alpha": False}), encoding)
     matrix = _matrix(clip)
-    beside = f"is kept in {numbered.SIDECAR} only"
-    said.append(f"pictures have no times: {numbered.SIDECAR} beside them has every frame's")
+    notes.append(
+        f"pictures store no times: {numbered.SIDECAR} beside them lists those of all frames"
+    )
     if matrix is not None and not _aligned(matrix):
-        said.append("the video is turned by an odd angle when shown: pictures lie as it is stored")
+        notes.append(
+            "players rotate the video by an angle that is no multiple of 90 degrees; the pictures "
+            "are not rotated"
+        )
     elif matrix is not None and _turns(matrix):
-        said.append("the video is turned or mirrored when shown: the pictures lie upright")
+        notes.append("players rotate or mirror the video; the pictures are written upright")
     if clip.sample_aspect_ratio != 1:
-        said.append(f"the shape of pixels, {clip.sample_aspect_ratio}, {beside}")
+        notes.append(
+            f"the pixel aspect ratio {clip.sample_aspect_ratio} is stored in "
+            f"{numbered.SIDECAR} only"
+        )
     if (clip.colour.primaries, clip.colour.transfer) != (_UNTAGGED, _UNTAGGED):
-        said.append(
-            f"what the colours are (primaries {clip.colour.primaries}, transfer "
-            f"{clip.colour.transfer} of H.273) {beside}"
+        notes.append(
+            f"the colour tags (H.273 primaries {clip.colour.primaries}, transfer "
+            f"{clip.colour.transfer}) are stored in {numbered.SIDECAR} only"
         )
     if clip.hdr is not None:
-        said.append("mastering display and content light level are dropped: pictures have no place")
+        notes.append(
+            "pictures cannot store mastering display and content light level: both are dropped"
+        )
     for info in clip.other_streams:
         language = f" ({info.language})" if info.language else ""
-        said.append(
-            f"stream {info.index}, {info.type} {info.codec}{language}, cannot be kept in pictures "
-            "and is left out"
+        notes.append(
+            f"stream {info.index}, {info.type} {info.codec}{language}, is dropped, because "
+            "pictures cannot hold it"
         )
     if clip.chapters:
-        said.append(f"{clip.chapters} chapters cannot be kept in pictures and are left out")
-    return said
+        notes.append(f"{clip.chapters} chapters are dropped, because pictures cannot hold them")
+    return notes
 
 
 def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[str]) -> list[str]:
-    """Return what is missing, too much, or told wrongly beside the pictures."""
+    """Return what is missing or superfluous in the folder, or wrong in the sidecar."""
     video = isinstance(clip, VideoClip)
     there = {entry.name for entry in out.iterdir()}
     wanted = {*names, *([numbered.SIDECAR] if video else [])}
@@ -183,15 +191,15 @@ def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[
     if not video:
         return found
     try:
-        told = numbered.read_sequence(out)
+        stored = numbered.read_sequence(out)
     except MediaError as error:
         return [*found, str(error)]
-    if told != _told(clip, index, pattern, _matrix(clip)):
-        found.append(f"{numbered.SIDECAR} tells other times, numbers or colours than the input's")
+    if stored != _sidecar(clip, index, pattern, _matrix(clip)):
+        found.append(f"{numbered.SIDECAR} differs from the input in times, numbers or colours")
     return found
 
 
-def _told(
+def _sidecar(
     clip: Clip, index: FrameIndex, pattern: str, matrix: list[int] | None
 ) -> numbered.PictureSequence:
     aspect = clip.sample_aspect_ratio
@@ -221,21 +229,21 @@ def _save(file: Path, pixels: Pixels) -> None:
 
 
 def load_stored_picture(file: Path) -> Pixels:
-    """Read a picture of a sequence as it is stored: uint8 or uint16 H x W x 3 RGB, or x 4.
+    """Read a picture of a sequence as it is stored: uint8 or uint16, H x W x 3 RGB or x 4 RGBA.
 
-    Raises MediaError for anything else.
+    Raises MediaError for any other picture.
     """
     if _is_exr(file.name):
         return exr.load_exr(file)
     try:
-        # not by stills.load, which makes colour pictures of 3 channels of all it can read
+        # not by stills.load_picture, which converts everything to 3 channels
         stored: Any = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as error:
         raise MediaError(f"{file.name} cannot be read: {error}") from error
     if stored is not None and stored.dtype == np.uint8 and stored.shape[2:] == (4,):
-        return load_rgba(str(file))  # of TIFF the colours were multiplied
+        return load_rgba(str(file))  # OpenCV multiplies the colours of TIFF by alpha
     if stored is None or stored.ndim != 3 or stored.shape[2] not in (3, 4):
-        raise MediaError(f"{file.name} is no picture of 3 or 4 channels")
+        raise MediaError(f"{file.name} is not a picture of 3 or 4 channels")
     order = cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     return make_contiguous(cv2.cvtColor(stored, order))
 
@@ -250,10 +258,10 @@ def _matrix(clip: Clip) -> list[int] | None:
 
 
 def turn_upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
-    """Return H x W x channels pixels as a display matrix shows them.
+    """Return H x W x channels pixels, rotated and mirrored by a display matrix.
 
     The matrix maps (x, y) to (a x + c y, b x + d y) and is stored as a, b, u, c, d, v, x, y, w
-    (ISO/IEC 14496-12, 6.2.2). One that turns by no quarter changes nothing.
+    (ISO/IEC 14496-12, 6.2.2). Rotations by other angles than multiples of 90 degrees are ignored.
     """
     if matrix is None or not _aligned(matrix):
         return rgb

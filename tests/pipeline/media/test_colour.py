@@ -217,6 +217,8 @@ def test_an_untagged_output_of_a_size_that_players_read_otherwise_is_said(tmp_pa
     assert clip.colour.guessed
     assert colour_notes(clip, 854, 480) == []
     (note,) = colour_notes(clip, 1280, 720)
-    assert note.startswith("untagged colour stays bt601, but at 1280x720 players guess bt709")
+    assert note.startswith(
+        "the colours are untagged and remain bt601, but at 1280x720 players assume bt709"
+    )
     tagged = probe(str(make_video(tmp_path / "tagged.mp4", pts=[0, 1], colour=(6, 1, 6, 6))))
     assert colour_notes(tagged, 1280, 720) == []

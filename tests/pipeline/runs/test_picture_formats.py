@@ -29,7 +29,7 @@ def test_exr_of_ten_bits_holds_the_recordings_own_values(tmp_path: Path) -> None
     arguments = ["run", odd, "--ref-stream", odd, "--scale", "2", "--end", "0.2", *OPTIONS, "-q"]
     done = pipeline(*arguments, "-o", str(tmp_path / "exr/%03d.exr"), "--json")
     assert done.exit_code == 0, done.output
-    assert any("nothing is made linear" in note for note in json.loads(done.stdout)["notes"])
+    assert any("they are not linear" in note for note in json.loads(done.stdout)["notes"])
     done = pipeline(*arguments, "-o", str(tmp_path / "png/%03d.png"))
     assert done.exit_code == 0, done.output
     names = sorted(file.stem for file in (tmp_path / "png").glob("*.png"))
@@ -66,7 +66,7 @@ def test_transparency_is_kept_or_reported_as_lost(tmp_path: Path, suffix: str) -
     notes = [n for n in json.loads(done.stdout)["notes"] if "transparency" in n]
     assert len(notes) == 1
     if suffix == "exr":
-        assert "transparency is dropped: EXR" in notes[0]
+        assert "transparency is dropped, because EXR" in notes[0]
         done = pipeline("verify", str(lr), str(tmp_path / "f"))
         assert (done.exit_code, done.stdout.count("it is opaque")) == (1, 1)
         return
@@ -84,10 +84,10 @@ def test_losses_of_pictures_are_reported_before_and_after_the_run(tmp_path: Path
     odd = str(DATA / "odd/rotate-buck-bunny.mp4")
     arguments = [odd, "--ref-stream", odd, "--scale", "2", "--end", "0.09", *OPTIONS]
     expected = [
-        "sequence.json beside them has every frame's",
-        "the pictures lie upright",
-        "primaries 1, transfer 1 of H.273",
-        "stream 1, audio aac (eng), cannot be kept in pictures",
+        "sequence.json beside them lists those of all frames",
+        "the pictures are written upright",
+        "H.273 primaries 1, transfer 1",
+        "stream 1, audio aac (eng), is dropped, because pictures cannot hold it",
     ]
     for command in ("plan", "run"):
         done = pipeline(command, *arguments, "-o", str(tmp_path / "f/%d.tif"), "--json")

@@ -133,7 +133,7 @@ def test_matroska_rounds_to_its_tick_and_says_so(tmp_path: Path) -> None:
         assert abs(made - wanted) <= Fraction(1, 2000)
     assert find_differences(clip, out) == []
     assert container_notes(clip, out, FAST) == [
-        ".mkv keeps times in steps of 1 ms: every time is rounded to the nearest"
+        ".mkv stores times in steps of 1 ms; frame times are rounded to the nearest step"
     ]
     assert container_notes(clip, tmp_path / "out.mp4", FAST) == []
 
@@ -246,8 +246,8 @@ def test_what_is_lost_of_the_picture_is_named(tmp_path: Path) -> None:
         colour=(9, 1, 9, 16),
     )
     assert container_notes(probe(str(path)), tmp_path / "out.mp4", FAST) == [
-        "libx264 writes no mastering display and content light level; the colour tags are kept: "
-        "try --codec libx265"
+        "libx264 does not write the mastering display and content light level, only the colour "
+        "tags; try --codec libx265 to keep them"
     ]
 
 

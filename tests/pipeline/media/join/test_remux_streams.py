@@ -134,7 +134,7 @@ def test_pcm_in_mp4_is_said_to_be_unknown_to_players(tmp_path: Path) -> None:
         container.mux([*video.encode(av.VideoFrame.from_ndarray(picture(0))), *sound.encode(frame)])
         container.mux([*video.encode(None), *sound.encode(None)])
     clip = probe(str(path))
-    said = "stream 1 is pcm_s24le, which few players know in .mp4; try .mov or .mkv"
+    said = "stream 1 is pcm_s24le, which few players support in .mp4; try .mov or .mkv"
     assert said in container_notes(clip, tmp_path / "out.mp4", FAST)
     assert said.replace(".mp4", ".mov") not in container_notes(clip, tmp_path / "out.mov", FAST)
     assert container_notes(clip, tmp_path / "out.mkv", FAST) == []

@@ -221,7 +221,7 @@ DAMAGE = {
     _flip: "000004.png has other pixels than its frame",
     _deepen: "000002.png is 96x64 of 16 bits, expected 96x64 of 8 bits",
     _cut: "000005.png cannot be read back",
-    _retime: "sequence.json tells other times",
+    _retime: "sequence.json differs from the input in times",
     _forget: "sequence.json",
 }
 

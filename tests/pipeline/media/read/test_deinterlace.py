@@ -83,7 +83,7 @@ def test_woven_frames_that_say_they_are_progressive_are_found(
     assert found.deinterlace == "all"
     assert choose_deinterlacing(clip, "off").deinterlace == "off"
     (note,) = container_notes(found, tmp_path / "out.mp4", choose_encoding(found))
-    assert "interlaced (it does not say so): bwdif" in note
+    assert "interlaced (without being tagged) and is deinterlaced by bwdif" in note
 
 
 @pytest.mark.parametrize("name", ["big_buck_bunny_720p.mp4", "odd/sar_2x1.mp4"])
@@ -157,9 +157,9 @@ def test_a_run_says_what_it_did(interlaced: Path, tmp_path: Path) -> None:
     )
     assert larger.exit_code == 0, larger.output
     said, clean = run(interlaced, tmp_path / "clean.mkv")
-    assert "bwdif makes it progressive, frame for frame (the frame rate stays)" in said
+    assert "is deinterlaced by bwdif, at the same frame rate" in said
     assert not clean.interlaced
     said, woven = run(interlaced, tmp_path / "woven.mkv", "--deinterlace", "off")
-    assert "is enhanced as if it were not" in said
+    assert "is enhanced as if it were progressive" in said
     combs = [rows_differ(list(read_frames(clip))[9].rgb) for clip in (clean, woven)]
     assert combs[0] < 0.4 * combs[1]
