@@ -1,7 +1,7 @@
-"""YUV <-> RGB by a stream's own matrix, range and chroma position, with swscale.
+"""Conversion between YUV and RGB by a stream's matrix, range and chroma position, with swscale.
 
-The filter graph is used and not PyAV's reformatter because only the filter takes a chroma position:
-without it swscale takes 4:2:0 chroma as centred, half a pixel beside where MPEG-like codecs put it.
+PyAV's reformatter cannot set the chroma position, so a filter graph is used. Without a position,
+swscale treats 4:2:0 chroma as centred, half a pixel off from where MPEG-like codecs place it.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ _MATRICES = {
     9: "bt2020",
     10: "bt2020",
 }
+# Luma weights of red and blue; green has the rest.
 _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-"""The weights of red and blue; green has the rest."""
-# accurate_rnd and full chroma: without them swscale is up to 5 levels off; into planar gbrp they
-# are as fast as without (AVX2), into packed rgb24 five times slower: hence the detour
-# (bitexact costs nothing and gives the same bits on every processor of a cluster)
+
+# Without accurate_rnd and full chroma, swscale is up to 5 levels off. They cost nothing with AVX2
+# when the target is planar gbrp, but packed rgb24 is five times slower: hence the detour by gbrp.
+# bitexact costs nothing and gives the same bits on every processor of a cluster.
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+# Codecs that cannot signal the position of 4:2:0 chroma, which is left.
 _LEFT_UNSIGNALLED = frozenset({"vp8", "vp9"})
-"""Codecs that cannot signal where 4:2:0 chroma lies, and whose decoders do not tell."""
 _TICK = Fraction(1, 25)
 
 
 def is_rgb(pix_fmt: str) -> bool:
-    """Tell whether a pixel format holds RGB."""
+    """Return whether a pixel format holds RGB."""
     return VideoFormat(pix_fmt).is_rgb
 
 
@@ -58,7 +59,10 @@ def describe_colour(
     primaries: int = _UNSPECIFIED,
     transfer: int = _UNSPECIFIED,
 ) -> Colour:
-    """Keep a stream's H.273 tags and decide by what to convert it, guessed where untagged."""
+    """Return a stream's H.273 tags and the matrix and range to convert it by, guessed if untagged.
+
+    Raises MediaError for a matrix that is not supported.
+    """
     if matrix not in _MATRICES and matrix != _UNSPECIFIED and matrix != 3:
         raise MediaError(
             f"colour matrix {matrix} is not supported; expected BT.601, BT.709 or BT.2020; "
@@ -84,7 +88,7 @@ def describe_colour(
 
 
 def output_colour(colour: Colour, pix_fmt: str) -> Colour:
-    """Return the tags and conversion of an output in `pix_fmt` made from a clip of `colour`."""
+    """Return the tags and conversion of an output in `pix_fmt` from a clip of `colour`."""
     if is_rgb(pix_fmt):
         return colour.model_copy(
             update={
@@ -95,7 +99,7 @@ def output_colour(colour: Colour, pix_fmt: str) -> Colour:
             }
         )
     if colour.used_matrix == "rgb":
-        # RGB turned to YUV must say by which matrix
+        # RGB converted to YUV needs a tag for the matrix
         return colour.model_copy(
             update={"matrix": 1, "range": 1, "used_matrix": "bt709", "used_range": "limited"}
         )
@@ -103,7 +107,7 @@ def output_colour(colour: Colour, pix_fmt: str) -> Colour:
 
 
 def make_contiguous(pixels: NDArray[Any]) -> Pixels:
-    """Return uint8 or uint16 pixels without gaps between rows, copied only where there are any."""
+    """Return uint8 or uint16 pixels without gaps between rows, copied only if there are gaps."""
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels, dtype=np.uint8)
     return np.ascontiguousarray(pixels, dtype=np.uint16)
@@ -115,8 +119,8 @@ class _Scaler:
     def __init__(self, frame: VideoFrame, steps: list[str], threads: int) -> None:
         self._graph = Graph()
         self._graph.threads = threads
-        # the graph is built for untagged frames and each frame is untagged before: the tags are
-        # given to the filter by name, so a stream that changes its tags cannot change the result
+        # The graph is built for untagged frames, and tags are removed from every frame: the filter
+        # gets them by name, so that a stream that changes its tags cannot change the result.
         source = self._graph.add(
             "buffer",
             video_size=f"{frame.width}x{frame.height}",
@@ -135,7 +139,7 @@ class _Scaler:
         self._source, self._sink = source, sink
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
-        """Convert one frame; swscale frames go in and out one by one."""
+        """Return one frame converted; the filter returns a frame for each frame."""
         self._source.push(frame)
         converted = self._sink.pull()
         assert isinstance(converted, VideoFrame)
@@ -151,13 +155,13 @@ class ToRgb:
 
     def __init__(self, colour: Colour, *, codec: str = "", threads: int = 1) -> None:
         self._colour = colour
-        # otherwise each frame says it itself
+        # the frames of other codecs carry the position
         self._chroma = ":in_chroma_loc=left" if codec in _LEFT_UNSIGNALLED else ""
         self._threads = threads
         self._scalers: dict[tuple[str, int, int], _Scaler] = {}
 
     def __call__(self, frame: VideoFrame) -> Pixels:
-        """Return the pixels of a decoded frame, which loses its colour tags."""
+        """Return the pixels of a decoded frame, and remove the frame's colour tags."""
         depth = _depth(frame.format)
         rgb = frame.format.is_rgb or frame.format.name == "pal8"
         packed = "rgb48le" if depth > 8 else "rgb24"
@@ -171,7 +175,7 @@ class ToRgb:
         pixels = make_contiguous(frame.to_ndarray())
         if depth == 8 or rgb:
             return pixels
-        # swscale takes 16-bit RGB as 8-bit with a fraction: its white is 255.0 or 255.75, not 65535
+        # swscale's 16-bit RGB is 8-bit RGB with a fraction: its white is 255.0 or 255.75, not 65535
         limited = self._colour.used_range == "limited"
         white = 255 << 8 if limited else (2**depth - 1) << (16 - depth)
         flat = pixels.reshape(len(pixels), -1)
@@ -185,7 +189,7 @@ class ToRgb:
         matrix, scale = self._colour.used_matrix, self._colour.used_range
         steps = []
         if grey:
-            # swscale takes every grey as full range; its luma is moved to YUV untouched
+            # swscale treats every grey format as full range, so luma is copied to YUV unchanged
             steps = [
                 f"scale=in_range=full:out_range=full:flags={_FLAGS}",
                 f"format={'yuv444p16le' if deep else 'yuv444p'}",
@@ -248,7 +252,7 @@ class FromRgb:
             return [f"scale=flags={_FLAGS}", f"format={self._pix_fmt}"]
         matrix, scale = self._colour.used_matrix, self._colour.used_range
         source = "" if plain else f"in_color_matrix={matrix}:in_range={scale}:"
-        # H.264, H.265 and VP9 take unsignalled 4:2:0 chroma as left
+        # H.264, H.265 and VP9 define unsignalled 4:2:0 chroma as left
         return [
             f"scale={source}out_color_matrix={matrix}:out_range={scale}"
             f":out_chroma_loc=left:flags={_FLAGS}",

@@ -1,4 +1,4 @@
-"""Which streams and packets of the input come along into an output container."""
+"""The streams and packets of the input that an output container can hold."""
 
 from __future__ import annotations
 
@@ -32,22 +32,21 @@ _MUXERS = {
     ".webm": "webm",
     ".ts": "mpegts",
 }
+# QuickTime's text track of chapters, which the muxer writes itself.
 _REMADE = frozenset({"bin_data"})
-"""QuickTime's text track that holds the chapters: the muxer writes its own."""
-
+# Muxers that write the start of a timecode track from the video's metadata.
 _TIMECODED = EXACT_MUXERS | MATROSKA_MUXERS
-"""Muxers which keep a timecode track's start from the video's metadata."""
 
 
 @dataclass(frozen=True)
 class TimeWindow:
-    """The time, in seconds, of which an output is made; a part of the input or all of it."""
+    """The part of the input that an output covers, in seconds; everything by default."""
 
     start: Fraction | None = None
     end: Fraction | None = None
 
     def holds(self, packet: Packet[Any]) -> bool:
-        """Tell whether a packet of another stream belongs to the output."""
+        """Return whether a packet of another stream belongs to the output."""
         ticks = packet.pts if packet.pts is not None else packet.dts
         if self.start is None or self.end is None or ticks is None:
             return True
@@ -55,10 +54,13 @@ class TimeWindow:
 
 
 def choose_muxer(clip: VideoClip, out: Path) -> str:
-    """Return FFmpeg's name of the container that an output's suffix asks for."""
+    """Return FFmpeg's name of the container for an output's suffix.
+
+    Raises InputError for an unsupported suffix.
+    """
     muxers = dict(_MUXERS)
     if clip.container != "mpegts":
-        # a transport stream rewrites the audio of other containers, and knows no rotation
+        # a transport stream changes the audio of other containers, and stores no rotation
         del muxers[".ts"]
     muxer = muxers.get(out.suffix.lower())
     if muxer is None:
@@ -70,9 +72,9 @@ def choose_muxer(clip: VideoClip, out: Path) -> str:
 
 
 def can_hold(muxer: str, encoder: str) -> bool:
-    """Tell whether a container can hold what an encoder makes."""
+    """Return whether a container can hold the video of an encoder."""
     if muxer == "mov" and encoder.startswith("libvpx"):
-        return False  # the muxer says so only when it writes the header
+        return False  # the muxer fails only when it writes the header
     with io.BytesIO() as nowhere:
         container = av.open(nowhere, "w", format=muxer)
         try:
@@ -83,13 +85,13 @@ def can_hold(muxer: str, encoder: str) -> bool:
 
 
 def add_copied_stream(container: OutputContainer, muxer: str, stream: Stream) -> Stream | None:
-    """Add a stream to an output for packets copied from `stream`; None where it cannot be held."""
+    """Add a stream for packets copied from `stream`; return None if the output cannot hold it."""
     if stream.type == "attachment" and muxer != "matroska":
         return None
     if stream.type == "data" and muxer != "mpegts":
         return None
     if is_cover(stream) and muxer == "mov":
-        return None  # the muxer takes it and writes nothing
+        return None  # the muxer accepts it, but writes nothing
     try:
         copy = container.add_stream_from_template(stream, opaque=True)
     except MEDIA_ERRORS:
@@ -105,7 +107,7 @@ def add_copied_stream(container: OutputContainer, muxer: str, stream: Stream) ->
 
 
 def _name_layout(copy: AudioStream) -> None:
-    """Name the speakers of a stream from AVI, which tells only how many: MP4 has to know."""
+    """Name the speakers of a stream from AVI, which stores only their number; MP4 needs names."""
     context = copy.codec_context
     names = {"1 channels": "mono", "2 channels": "stereo"}
     if context.layout.name in names:
@@ -113,7 +115,7 @@ def _name_layout(copy: AudioStream) -> None:
 
 
 def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
-    """Return the indices of the other streams which a container can hold, and those lost."""
+    """Return the indices of the other streams that a container can hold, and the lost streams."""
     kept: list[int] = []
     lost: list[StreamInfo] = []
     with open_container(clip.path) as source:
@@ -131,7 +133,7 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
 
 
 def _takes(muxer: str, stream: Stream) -> bool:
-    # some muxers refuse a codec only when they write the header
+    # some muxers reject a codec only when they write the header
     with io.BytesIO() as nowhere, av.open(nowhere, "w", format=muxer) as scratch:
         if add_copied_stream(scratch, muxer, stream) is None:
             return False
@@ -145,9 +147,9 @@ def _takes(muxer: str, stream: Stream) -> bool:
 def select_packets(
     container: InputContainer, streams: list[Stream], window: TimeWindow
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of `streams` that lie in the window, in file order.
+    """Yield the packets of `streams` in the window, in file order.
 
-    Raises MediaError where the container breaks off.
+    Raises MediaError if the container breaks off.
     """
     if not streams:
         return
@@ -158,7 +160,7 @@ def select_packets(
 
 
 def select_chapters(container: InputContainer, window: TimeWindow) -> list[Chapter]:
-    """Return the chapters of which some part lies in the window."""
+    """Return the chapters that overlap the window."""
     found = []
     for chapter in container.chapters():
         base = chapter["time_base"] or Fraction(1)
@@ -170,13 +172,12 @@ def select_chapters(container: InputContainer, window: TimeWindow) -> list[Chapt
 
 UNKNOWN_LANGUAGE = "und"
 
-
+# Codes of ISO 639-2 -> the code that FFmpeg's QuickTime muxer writes for the same language.
 _BIBLIOGRAPHIC = {
     "deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "zho": "chi",
     "fas": "per", "eus": "baq", "mkd": "mac", "msa": "may", "mya": "bur", "hye": "arm",
     "sqi": "alb", "kat": "geo", "cze": "ces", "slo": "slk", "rum": "ron",
 }  # fmt: skip
-"""Codes of ISO 639-2 -> the code that FFmpeg's QuickTime muxer writes for the same language."""
 
 
 # fmt: off
@@ -188,7 +189,7 @@ _QUICKTIME = frozenset(_BIBLIOGRAPHIC.values()) | {
 
 
 def muxer_language(muxer: str, language: str) -> str:
-    """Return the code by which a muxer keeps `language`; `und` where it cannot."""
+    """Return the code that a muxer writes for `language`, `und` if it has none."""
     if muxer != "mov" or language in ("", UNKNOWN_LANGUAGE):
         return language
     known = _BIBLIOGRAPHIC.get(language, language)
@@ -196,6 +197,6 @@ def muxer_language(muxer: str, language: str) -> str:
 
 
 def same_language(one: str, other: str) -> bool:
-    """Tell whether two codes mean one language; none and `und` both say that it is unknown."""
+    """Return whether two codes mean the same language; "" and `und` both mean unknown."""
     a, b = (_BIBLIOGRAPHIC.get(code, code) or UNKNOWN_LANGUAGE for code in (one, other))
     return a == b

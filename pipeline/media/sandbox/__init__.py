@@ -1,1 +1,1 @@
-"""Decoding of untrusted recordings in a confined child process."""
+"""Decode untrusted recordings in a confined child process."""

@@ -1,7 +1,7 @@
-"""The child of `sandbox`: reads one recording for a parent that does not trust it.
+"""The child process of the sandbox, which reads one recording for a parent that does not trust it.
 
-Run as `python -m pipeline.media.sandbox.child`. The first line of stdin is the request; answers go
-to stdout, each as `sandbox.HEAD`, JSON and the pixels of a frame.
+It runs as `python -m pipeline.media.sandbox.child`. The first line of stdin is the request. Each
+answer on stdout is a `parent.HEAD`, JSON, and the pixels of a frame, if any.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pipeline.media.sandbox.confine import confine_process, limit_memory
 from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD
 from pipeline.schema.clip import LightField, Recording, parse_recording
 
-_THREADS = 4
-"""Of the decoder: every one holds frames, and memory is bounded."""
+_THREADS = 4  # most threads of the decoder: each holds frames, and memory is limited
+# The functions that a parent may call, by module.
 _FUNCTIONS = {
     "pipeline.pairing.reference_views": ("find_hr_views",),
     "pipeline.lightfield.opening": ("open_light_field",),
@@ -38,17 +38,16 @@ _FUNCTIONS = {
     "pipeline.media.join.sequence": ("find_differences", "sequence_notes", "write_sequence"),
     "pipeline.media.join.verify": ("find_differences",),
 }
-"""What a parent may ask for."""
-# Readers, imported by name: they stand above this module, and import its other side.
+# Readers are imported by name, because their layers are above this one.
 _CLIP_READER = "pipeline.media.read.frames"
 _VIEW_READER = "pipeline.lightfield.reader"
 
 
 def main() -> int:
-    """Answer the request on stdin; a parent that goes away ends this, too."""
+    """Answer the request on stdin, and exit when the parent does."""
     requests = sys.stdin.buffer
     request = json.loads(requests.readline())
-    # libraries print where they like
+    # libraries that print to stdout must not disturb the answers
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
@@ -65,9 +64,9 @@ def main() -> int:
     except MemoryError:
         _refuse(answers, MediaError(_too_large(request)))
     except PipelineError as error:
-        # FFmpeg says so in its own words, which blame the file
-        hungry = os.strerror(errno.ENOMEM) in str(error)
-        _refuse(answers, MediaError(_too_large(request)) if hungry else error)
+        # FFmpeg reports a lack of memory as an error of the file
+        out_of_memory = os.strerror(errno.ENOMEM) in str(error)
+        _refuse(answers, MediaError(_too_large(request)) if out_of_memory else error)
     except BrokenPipeError:
         return 1
     except Exception:  # the parent raises it again
@@ -79,19 +78,20 @@ def _confine(request: dict[str, Any]) -> None:
     module, _, name = str(request.get("call", "")).partition(":")
     if module:
         if name not in _FUNCTIONS.get(module, ()):
-            raise PermissionError(f"{module}:{name} is not one of those that run here")
+            raise PermissionError(f"{module}:{name} is not a function that the sandbox may call")
         importlib.import_module(module)
     path = Path(request["path"])
     readable = [path]
     if any(c in path.name for c in "*?[") and not path.exists():
         readable.append(path.parent)
-    given = request.get("arguments", {})
-    readable += [Path(file) for file in (*given.get("segments", ()), *request.get("also", ()))]
-    # the folder of the output is written to, and its files read again
-    out = Path(given["out"]) if "out" in given else None
+    arguments = request.get("arguments", {})
+    readable += [Path(file) for file in (*arguments.get("segments", ()), *request.get("also", ()))]
+
+    # the output's folder is written to, and its files are read again
+    out = Path(arguments["out"]) if "out" in arguments else None
     if out is not None and name == "find_differences":
         readable.append(out)
-    clip = request.get("clip") or given.get("clip") or {}
+    clip = request.get("clip") or arguments.get("clip") or {}
     readable += [Path(file) for file in clip.get("files", ())]
     writable = (
         [out.parent] if out is not None and name in ("join_segments", "write_sequence") else []
@@ -100,10 +100,10 @@ def _confine(request: dict[str, Any]) -> None:
 
 
 def _end_with(requests: BinaryIO, memory: int) -> None:
-    """End this process with its parent; bound its memory once the thread for that has its own."""
+    """Exit when the parent does, and limit the memory once the thread that waits for it runs."""
 
     def watch() -> None:
-        # the parent holds the other end, and writes no more
+        # returns when the parent, which writes nothing more, closes the other end
         requests.read(1)
         os._exit(1)
 

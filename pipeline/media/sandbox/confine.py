@@ -1,4 +1,4 @@
-"""Take from this process what reading a recording does not need (Linux; best effort elsewhere).
+"""Confinement of this process to what reading a recording needs (Linux; best effort elsewhere).
 
 Sources: `setrlimit(2)`, `unshare(2)`, and the kernel's description of Landlock (`landlock(7)`).
 """
@@ -14,36 +14,45 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-_NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000
-_NO_NEW_PRIVILEGES = 38
-_CREATE, _ADD, _RESTRICT = 444, 445, 446
-"""Numbers of Landlock's system calls, the same on every kind of processor."""
-_READ = 1 << 0 | 1 << 2 | 1 << 3
-"""Execute (libraries are mapped so), read a file, list a folder."""
-_ALL = (1 << 13) - 1
-"""Every right that the first version of Landlock knows."""
-_READ_FILE, _OF_A_FILE = 1 << 2, 0b111
-_BENEATH = 1
-_VERSION, _KNOWS_NETWORK, _TCP = 1, 4, 0b11
+_NEW_NETWORK = 0x40000000  # flags of unshare
+_NEW_USER = 0x10000000
+_NO_NEW_PRIVILEGES = 38  # option of prctl
+
+# Numbers of Landlock's system calls, the same on every processor.
+_CREATE = 444
+_ADD = 445
+_RESTRICT = 446
+
+# Rights of Landlock.
+_READ = 1 << 0 | 1 << 2 | 1 << 3  # execute (to map libraries), read a file, list a folder
+_ALL = (1 << 13) - 1  # every right of Landlock's first version
+_OF_A_FILE = 0b111  # the rights that apply to a file
+_TCP = 0b11  # bind and connect
+
+_BENEATH = 1  # type of a rule: a path and everything below it
+_VERSION = 1  # flag that asks for Landlock's version
+_NETWORK_VERSION = 4  # the first version that restricts TCP
+
+# The parts of the system that Python needs. Not all of /proc: the environment of other processes
+# holds credentials.
 # fmt: off
 _SYSTEM = (
     "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom",
     "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu",
 )
 # fmt: on
-"""Not all of /proc: the environment of other processes holds credentials."""
 
 
 def limit_memory(memory: int) -> None:
-    """Let this process have at most `memory` bytes of address space."""
+    """Limit the address space of this process to `memory` bytes."""
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> None:
-    """Leave no files but these and what Python needs, and no network.
+    """Deny access to the network, and to all files but these and those that Python needs.
 
-    Call it while the process has one thread. What the system cannot do is left out: it needs
-    Linux, 5.13 for the files.
+    Call it while the process has a single thread. Files are restricted on Linux 5.13 or later; the
+    steps that a system does not support are skipped.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not tuple(writable):
@@ -51,13 +60,13 @@ def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> 
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    # in a user's own namespace root could not read the files of others any more
+    # not for root, which could no longer read other users' files in its own user namespace
     libc.unshare(_NEW_NETWORK | (0 if os.geteuid() == 0 else _NEW_USER))
     _allow_files(libc, [*_libraries(), *readable], writable)
 
 
 def _libraries() -> list[Path]:
-    """Return the folders that Python, its packages and the system's libraries lie in."""
+    """Return the folders of Python, its packages and the system's libraries."""
     here = Path(__file__).parents[3]
     own = [Path(path) for path in {*sys.path, *sysconfig.get_paths().values()} if path]
     return [here / "pipeline", Path(sys.base_prefix) / "lib", *own, *map(Path, _SYSTEM)]
@@ -65,7 +74,7 @@ def _libraries() -> list[Path]:
 
 def _allow_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path]) -> None:
     rights = struct.pack("=Q", _ALL)
-    if libc.syscall(_CREATE, None, ctypes.c_size_t(0), _VERSION) >= _KNOWS_NETWORK:
+    if libc.syscall(_CREATE, None, ctypes.c_size_t(0), _VERSION) >= _NETWORK_VERSION:
         rights += struct.pack("=Q", _TCP)
     rules = libc.syscall(_CREATE, rights, ctypes.c_size_t(len(rights)), 0)
     if rules < 0:
@@ -82,7 +91,7 @@ def _allow(libc: ctypes.CDLL, rules: int, allowed: int, path: Path) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return  # nothing to read there
+        return  # it does not exist
     if not path.is_dir():
         allowed &= _OF_A_FILE
     rule = struct.pack("=Qi", allowed, place)

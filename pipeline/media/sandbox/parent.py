@@ -1,7 +1,8 @@
-"""Untrusted recordings: opened and decoded by a child process which may read them and no more.
+"""The sandbox: untrusted recordings are decoded by a child process that can read nothing else.
 
-A recording that crashes, hangs or bloats the decoder ends the child, and the run with one line.
-What comes back is JSON and pixels, checked here; nothing that comes from a child is executed.
+A recording that crashes the decoder, hangs it or exhausts its memory ends the child, and the run
+fails with a one-line error. Answers are JSON and pixels, which are validated; nothing that a child
+sends is executed.
 """
 
 from __future__ import annotations
@@ -35,11 +36,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=RecordingBase)
 
-SECONDS_VARIABLE, GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_SECONDS", "PIPELINE_SANDBOX_GB"
-"""Variables: the longest wait for an answer (60), and the memory of a child (4)."""
-HEAD = struct.Struct(">II")
-"""Before each answer: bytes of its JSON, bytes of pixels that follow."""
-_SET_PIPE_SIZE = 1031
+SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 by default
+GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # memory of a child; 4 by default
+HEAD = struct.Struct(">II")  # precedes each answer: bytes of JSON, bytes of pixels
+_SET_PIPE_SIZE = 1031  # fcntl's F_SETPIPE_SZ
 _PIPE_SIZE = 1 << 20
 _LARGEST_JSON = 1 << 28
 _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
@@ -48,7 +48,7 @@ _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
 def sandboxed(
     function: Callable[Concatenate[C, P], R],
 ) -> Callable[Concatenate[C, P], R]:
-    """Let `function` run in a child where its clip says so; arguments and result go as JSON."""
+    """Run `function` in a child if its clip is sandboxed; arguments and result are sent as JSON."""
     hints = get_type_hints(function, include_extras=True)
     names = [name for name in hints if name != "return"]
     result: TypeAdapter[R] = TypeAdapter(hints["return"])
@@ -82,7 +82,11 @@ def call_in_child(
     patience: float = 0.0,
     also: Sequence[Path] = (),
 ) -> Any:
-    """Do the same for the recording at `path`, beside which the files `also` may be read."""
+    """Return the JSON that `module:function` returns for `arguments` in a child.
+
+    The child can read the recording at `path` and the files `also`. `patience` is added to the
+    seconds that it has to answer.
+    """
     request = {"call": function, "arguments": arguments, "also": [str(file) for file in also]}
     with Child(request, path, patience) as child:
         return child.answer()[0]["result"]
@@ -94,7 +98,7 @@ def probe_in_child(path: str) -> Clip:
     request = {"call": "pipeline.media.read.probe:probe", "arguments": {"path": path}}
     with Child(request, path, 1.0 * len(list(place.iterdir())) if place.is_dir() else 0.0) as child:
         clip = _CLIP.validate_python(child.answer()[0]["result"])
-    # what decides which files are opened later is not left to the child
+    # the child must not choose which files are opened later
     return clip.model_copy(update={"path": path, "sandbox": True})
 
 
@@ -114,7 +118,7 @@ def iterate_frames(
 
 
 class ChildReader:
-    """Single frames by pts, decoded by one child that stays."""
+    """A reader of single frames by pts, which one child decodes."""
 
     def __init__(self, clip: Recording) -> None:
         self._clip = clip
@@ -133,7 +137,7 @@ class ChildReader:
 
 
 class Child:
-    """A process under limits that answers one request, by one message or many."""
+    """A confined process that answers one request by one or more messages."""
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
         self._path = path
@@ -145,7 +149,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_environment(),
-            # Ctrl-C is for the parent, which then ends the child
+            # so that Ctrl-C reaches only the parent, which then ends the child
             start_new_session=True,
         )
         assert self._process.stdin is not None
@@ -162,7 +166,7 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
@@ -172,14 +176,14 @@ class Child:
             self._in.write(json.dumps(request).encode() + b"\n")
             self._in.flush()
         except BrokenPipeError:
-            pass  # it has died, which reading its answer tells better
+            pass  # the child has died: reading its answer gives a better error
 
     def answer(
         self, clip: Recording | None = None, channels: int = 3
     ) -> tuple[dict[str, Any], Pixels | None]:
         """Return the next message: its JSON, and the pixels of a frame of `clip`, if any.
 
-        Raises what the child raised, and MediaError where it died, hung, or answered nonsense.
+        Raises the child's error, and MediaError if it died, hung, or sent an invalid answer.
         """
         deadline = time.monotonic() + self._patience
         length, size = HEAD.unpack(self._receive(HEAD.size, deadline))
@@ -203,7 +207,7 @@ class Child:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._out], [], [], left)[0]:
                 raise MediaError(
-                    f"{self._path} keeps the decoder busy for more than {self._patience:.0f} s; "
+                    f"{self._path} occupies the decoder for more than {self._patience:.0f} s; "
                     f"expected an intact file; if you trust it, try --sandbox off, or "
                     f"set {SECONDS_VARIABLE}"
                 )
@@ -220,15 +224,15 @@ class Child:
             status = 0
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return MediaError(
-            f"{self._path} ends the decoder ({how}); expected an intact file that needs at most "
+            f"{self._path} crashes the decoder ({how}); expected an intact file that needs at most "
             f"{self._gigabytes:g} GB; if you trust it, try --sandbox off, or "
             f"set {GIGABYTES_VARIABLE}"
         )
 
     def _nonsense(self) -> MediaError:
         return MediaError(
-            f"{self._path} makes the decoder answer nonsense; expected an intact file; do not "
-            "open it elsewhere"
+            f"{self._path} makes the decoder send invalid answers; expected an intact file; do not "
+            "open it with other programs"
         )
 
 
@@ -239,16 +243,16 @@ def _number(variable: str, usual: float) -> float:
     except ValueError:
         number = math.nan
     if not number > 0:
-        raise InputError(f"found {variable}={text}, expected a number above 0; try {usual:g}")
+        raise InputError(f"{variable} is {text}, expected a number above 0; try {usual:g}")
     return number
 
 
 def _environment() -> dict[str, str]:
-    """Return what a child may know: no credentials, nobody's home."""
+    """Return the environment of a child, without credentials and home folder."""
     known = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", MEGAPIXELS_VARIABLE)
     kept = {name: os.environ[name] for name in known if name in os.environ}
     here = str(Path(__file__).parents[3])
-    # a process of one thread can be cut off from the network by anybody
+    # without privileges, only a process with a single thread can leave the network
     kept["OPENBLAS_NUM_THREADS"] = "1"
     return {**kept, "PYTHONPATH": os.pathsep.join([here, *(p for p in sys.path if p)])}
 
