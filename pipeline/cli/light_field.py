@@ -40,7 +40,7 @@ def convert(
     from pipeline.tools.convert import convert_light_field
 
     asked = make_grid_settings(grid)
-    done = convert_light_field(source, output, to, asked=asked, template=names, force=force)
+    done = convert_light_field(source, output, to, grid_settings=asked, template=names, force=force)
     if as_json:
         click.echo(done.model_dump_json())
     else:
@@ -97,5 +97,7 @@ def look(
         depth=depth,
         sweep=sweep,
     )
-    for path in write_pictures(source, output, wishes, asked=make_grid_settings(grid), force=force):
+    for path in write_pictures(
+        source, output, wishes, grid_settings=make_grid_settings(grid), force=force
+    ):
         click.echo(str(path))

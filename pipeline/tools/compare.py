@@ -1,4 +1,4 @@
-"""`pipeline compare`: two or three recordings in one labelled clip, GIF or picture."""
+"""Writes two or three recordings, with labels, into one clip, GIF or picture."""
 
 from __future__ import annotations
 
@@ -25,12 +25,9 @@ from pipeline.schema.clip import Clip, VideoClip
 
 Mode = Literal["side", "wipe", "difference"]
 
-TOLERANCE = 0.51
-"""Of a frame's duration by which two recordings' times may differ."""
-SWEEP = 4.0
-"""Seconds in which the divider of a wipe goes to the right and back."""
-GAIN = 8
-"""Differences are shown so many times larger, around grey."""
+TOLERANCE = 0.51  # share of a frame's duration by which the times of recordings may differ
+SWEEP = 4.0  # seconds in which the divider of a wipe moves to the right and back
+GAIN = 8  # amplification of differences, around grey
 MOST_GIF_FRAMES = 300
 VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -51,14 +48,14 @@ def draw_label(picture: Picture, text: str) -> Picture:
 def compose_frame(
     pictures: list[Picture], labels: list[str], mode: Mode, divider: float
 ) -> Picture:
-    """Return one picture of two or three of equal size; `divider` is that of a wipe, 0..1."""
+    """Return two or three pictures of equal size as one; `divider` (0..1) is that of a wipe."""
     if mode == "wipe":
         left, right = (
             draw_label(p.copy(), t) for p, t in zip(pictures[:2], labels[:2], strict=True)
         )
         width = left.shape[1]
         column = round(width * divider)
-        # the right one's label stands at its own side
+        # the label of the right picture stays on its side
         shown = np.concatenate((left[:, :column], right[:, column:]), axis=1)
         shown[:, max(0, column - 1) : column + 1] = 255
         return np.ascontiguousarray(shown)
@@ -71,15 +68,15 @@ def compose_frame(
 
 
 def draw_difference(first: Picture, second: Picture) -> Picture:
-    """Return grey where two pictures are the same, and GAIN times what they differ by."""
+    """Return the difference of two pictures, amplified GAIN times, on grey."""
     away = first.astype(np.int16) - second.astype(np.int16)
     return np.asarray(np.clip(128 + GAIN * away, 0, 255), np.uint8)
 
 
 def read_together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
-    """Yield (pts of the first clip, frames of all clips at its time), each as large as the largest.
+    """Yield (pts of the first clip, frames of all clips at that time), all of the largest size.
 
-    Raises PairingError where a clip has no frame for one of the first clip's.
+    Raises PairingError if a clip has no frame at the time of one of the first clip.
     """
     height = max(_upright(clip)[0] for clip in clips)
     width = max(_upright(clip)[1] for clip in clips)
@@ -94,7 +91,7 @@ def read_together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
 
 
 class _TimedReader:
-    """Another recording, read along with the first."""
+    """Reads the frames of a recording by ascending times."""
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
@@ -116,7 +113,7 @@ class _TimedReader:
         if self._now is None or abs(clip.seconds(self._now.pts) - seconds) > near + 1e-3:
             raise PairingError(
                 f"found no frame at {seconds:.3f} s in {clip.path}, expected one for every frame "
-                "of the first recording; give recordings of the same times"
+                "of the first recording; pass recordings of the same times"
             )
         return self._now
 
@@ -140,8 +137,8 @@ def write_comparison(
 ) -> int:
     """Write the comparison of `inputs` to `output` and return how many frames it has.
 
-    The suffix chooses: a video with the first one's times and sound, a GIF, or one picture of the
-    frame at `at` seconds. Raises InputError for what does not fit.
+    The suffix chooses a video with the times and the sound of the first recording, a GIF, or one
+    picture of the frame at `at` seconds. Raises InputError for recordings that do not fit.
     """
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
@@ -202,11 +199,11 @@ def _gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
 
 def _video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
     encoding = choose_encoding(clip, codec="libx264", pix_fmt="yuv420p")
-    # pictures are turned upright before they are joined
+    # pictures are turned upright before they are composed
     upright = clip.model_copy(update={"rotation": 0})
     check_container(upright, path, encoding)
     pts, picture = next(frames)
-    # 4:2:0 takes even sizes only
+    # 4:2:0 needs even sizes
     height, width = (side // 2 * 2 for side in picture.shape[:2])
     segment = path.with_suffix(".nut")
     count = 0

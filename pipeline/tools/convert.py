@@ -1,4 +1,4 @@
-"""Light fields from one layout into another, without loss."""
+"""Converts light fields from one layout to another, without loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.schema.settings import GridSettings
 
 
 class ConversionResult(Model):
-    """What was written: the fields of `--json`."""
+    """The light field that was written: the fields of `--json`."""
 
     output: str
     layout: str
@@ -41,16 +41,16 @@ def convert_light_field(
     output: Path | None,
     to: str,
     *,
-    asked: GridSettings | None = None,
+    grid_settings: GridSettings | None = None,
     template: str | None = None,
     force: bool = False,
 ) -> ConversionResult:
-    """Write the light field `source` in the layout `to`; every view is compared when it is done.
+    """Write the light field `source` in the layout `to`, read it back and compare all views.
 
-    `template` names the files of folders and videos. Raises InputError where there is no light
-    field, or something at `output` already.
+    `template` names the files of folders and videos. Raises InputError if `source` is no light
+    field or `output` exists.
     """
-    clip = open_light_field(source, asked)
+    clip = open_light_field(source, grid_settings)
     if clip is None:
         raise InputError(
             f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "

@@ -1,4 +1,4 @@
-"""Make test inputs out of an HR recording: its low-resolution copy, or its sparse key frames."""
+"""Makes test inputs from an HR recording: a low-resolution copy, or sparse key frames."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from pipeline.schema.clip import Clip, Model
 from pipeline.schema.encoding import Encoding
 
 Kernel = Literal["bicubic", "area"]
-MATRIX_TAGS = {"bt709": 1, "bt601": 6}
-"""What is guessed of untagged recordings -> its number in H.273."""
+MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its number in H.273
 
 
 class DegradeResult(Model):
-    """What was written: the fields of `--json`."""
+    """The recording that was written: the fields of `--json`."""
 
     output: str
     frames: int
@@ -52,15 +51,14 @@ def degrade(
 ) -> DegradeResult:
     """Write every `every`-th frame of `source`, reduced `scale` times, to `output`.
 
-    Without further wishes the copy is encoded without loss and without chroma subsampling, so that
-    the stated kernel is all that was lost. Times are kept. Raises InputError for unusable
-    arguments.
+    By default the copy is encoded without loss and without chroma subsampling, so that the kernel
+    is the only loss. Times stay the same. Raises InputError for unusable arguments.
     """
     clip = probe(source)
     width, height = clip.width // scale, clip.height // scale
-    clip = _with_matrix(clip, width, height)
-    _check(clip, output, width, height, scale, every, force)
-    encoding = _encoding(clip, codec, crf, pix_fmt)
+    clip = _tag_matrix(clip, width, height)
+    _check_arguments(clip, output, width, height, scale, every, force)
+    encoding = _choose_lossless_encoding(clip, codec, crf, pix_fmt)
     check_encoder(encoding, width, height)
     check_container(clip, output, encoding)
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
@@ -68,13 +66,13 @@ def degrade(
         segment = work / "00000.nut"
         frames = 0
         with SegmentWriter(str(segment), clip, encoding, width, height) as writer:
-            for frame in _every(read_frames(clip), every):
+            for frame in _select_every(read_frames(clip), every):
                 writer.write(_reduce(frame, scale, kernel), frame.pts)
                 frames += 1
         finished = work / f"finished{output.suffix}"
         join_segments(clip, [segment], finished, encoding)
         if every == 1:
-            _keep_grid(Path(source), finished, width, height)
+            _copy_sidecar(Path(source), finished, width, height)
         if force and output.is_dir():
             shutil.rmtree(output)
         finished.replace(output)
@@ -85,8 +83,8 @@ def degrade(
     )
 
 
-def _with_matrix(clip: Clip, width: int, height: int) -> Clip:
-    """Return the clip with a tag for its colours where the smaller size would suggest others."""
+def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
+    """Return the clip, with its matrix tagged if the smaller size suggests another one."""
     colour = clip.colour
     if not colour.guessed or colour.matrix in (1, 6):
         return clip
@@ -97,17 +95,19 @@ def _with_matrix(clip: Clip, width: int, height: int) -> Clip:
     return clip.model_copy(update={"colour": tagged})
 
 
-def _keep_grid(source: Path, finished: Path, width: int, height: int) -> None:
-    """Give a folder of views the sidecar of its source: names alone do not tell their order."""
-    told = sidecar.sidecar_path(source)
-    if finished.is_dir() and source.is_dir() and told.is_file():
-        grid = sidecar.Sidecar.model_validate_json(told.read_bytes())
+def _copy_sidecar(source: Path, finished: Path, width: int, height: int) -> None:
+    """Copy the sidecar of a folder of views: names alone do not define their order."""
+    source_sidecar = sidecar.sidecar_path(source)
+    if finished.is_dir() and source.is_dir() and source_sidecar.is_file():
+        grid = sidecar.Sidecar.model_validate_json(source_sidecar.read_bytes())
         small = grid.model_copy(update={"width": width, "height": height})
         (finished / sidecar.NAME).write_text(small.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _encoding(clip: Clip, codec: str | None, crf: float | None, pix_fmt: str | None) -> Encoding:
-    """Return lossless settings (x264 and x265 at crf 0, full chroma) unless others are wished."""
+def _choose_lossless_encoding(
+    clip: Clip, codec: str | None, crf: float | None, pix_fmt: str | None
+) -> Encoding:
+    """Return lossless settings (x264 and x265 at crf 0, full chroma) unless others are set."""
     usual = choose_encoding(clip, codec=codec, pix_fmt=pix_fmt)
     if codec is not None or crf is not None or usual.crf is None:
         return choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
@@ -115,7 +115,7 @@ def _encoding(clip: Clip, codec: str | None, crf: float | None, pix_fmt: str | N
     return choose_encoding(clip, crf=0, pix_fmt=pix_fmt or full_chroma)
 
 
-def _check(
+def _check_arguments(
     clip: Clip, output: Path, width: int, height: int, scale: int, every: int, force: bool
 ) -> None:
     if min(width, height) < 16:
@@ -131,14 +131,13 @@ def _check(
         raise already_there(output)
 
 
-def _every(frames: Iterator[Frame], every: int) -> Iterator[Frame]:
+def _select_every(frames: Iterator[Frame], every: int) -> Iterator[Frame]:
     return (frame for number, frame in enumerate(frames) if number % every == 0)
 
 
 def _reduce(frame: Frame, scale: int, kernel: Kernel) -> np.ndarray:
     if scale == 1:
         return frame.rgb
-    # torch is imported only where pictures are made, so that --help stays fast
-    from crossnetpp.data.degradation import degrade as reduce
+    from crossnetpp.data.degradation import degrade as reduce  # imports torch
 
     return reduce(frame.rgb, scale, kernel)

@@ -32,7 +32,7 @@ SAMPLE = Path(__file__).parents[1] / "samples" / "monster.mp4"
 SCALE = 4
 KEY_FRAME_EVERY = 15
 ZOOM = 3
-"""The detail in the picture is shown this many times larger."""
+"""Magnification of the detail in the picture."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `pipeline probe` says of a light field."""
+"""Describes light fields for `pipeline probe`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LISTED = 8
 
 
 class LightFieldDescription(Model):
-    """A light field in words: the fields of `--json`."""
+    """Description of a light field: the fields of `--json`."""
 
     path: str
     layout: str
@@ -24,7 +24,7 @@ class LightFieldDescription(Model):
     holes: tuple[tuple[int, int], ...]
     moments: int
     frames: tuple[int, int]
-    """Fewest and most frames of a view."""
+    """Smallest and largest number of frames of a view."""
     width: int
     height: int
     bits: int
@@ -33,9 +33,9 @@ class LightFieldDescription(Model):
     positions: bool
     """Whether camera centres are known."""
     disparity: tuple[float, float] | None
-    """Shift to the left (or up) in pixels for each grid step, nearly smallest and largest."""
+    """Range of shifts to the left (or up) in pixels per grid step, without outliers."""
     check: Verdict
-    """Whether views shift as rows and columns say."""
+    """Whether views shift in the direction of rows and columns."""
     advice: str
     dark: tuple[tuple[int, int], ...]
     """Views that are vignetted, the empty ones included."""
@@ -44,7 +44,7 @@ class LightFieldDescription(Model):
 
 
 def describe_light_field(clip: LightField) -> LightFieldDescription:
-    """Look at a light field's views, a few of them for their shifts."""
+    """Return the description of a light field; estimates shifts from a few views."""
     grid = clip.grid
     parallax, found = measure_parallax(clip), find_dark_views(clip)
     counts = [view.frames for view in grid.views]
@@ -73,7 +73,7 @@ def describe_light_field(clip: LightField) -> LightFieldDescription:
 
 
 def format_description(found: LightFieldDescription) -> str:
-    """Return the description as lines of text."""
+    """Return the description as text, one line each."""
     row, col = found.first
     frames = f"{found.frames[0]}" + (f" to {found.frames[1]}" if len(set(found.frames)) > 1 else "")
     lines = [
@@ -94,8 +94,11 @@ def format_description(found: LightFieldDescription) -> str:
     if found.disparity is not None:
         low, high = found.disparity
         lines.append(f"  disparity {low:+.2f} to {high:+.2f} pixels a step")
-    said = {"right": "as rows and columns say", "unclear": "too little to tell rows from columns"}
-    lines.append(f"  views shift: {said.get(found.check, found.check)}")
+    verdicts = {
+        "right": "along rows and columns",
+        "unclear": "too little to distinguish rows and columns",
+    }
+    lines.append(f"  views shift: {verdicts.get(found.check, found.check)}")
     if found.advice:
         lines.append(f"  {found.advice}")
     if found.positions:
@@ -104,7 +107,7 @@ def format_description(found: LightFieldDescription) -> str:
 
 
 def format_references(plan: Plan) -> list[str]:
-    """Return, in a line each, how many views every reference serves, and how far away they are."""
+    """Return one line for each reference: the number of frames it serves, and their distances."""
     served: dict[tuple[float, float], list[float]] = {}
     for choice in plan.reference_map:
         views = choice.views

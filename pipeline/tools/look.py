@@ -1,4 +1,4 @@
-"""`pipeline look`: which pictures of a light field are made, and where they go."""
+"""Writes the pictures of `pipeline look` for a light field."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 from pipeline.tools import view_pictures
 
-MARGIN = 0.2
-"""Share of the disparity range that is searched beyond either end."""
+MARGIN = 0.2  # share of the disparity range that is searched beyond each end
 
 
 @dataclass(frozen=True)
 class LookOptions:
-    """Which pictures to make beside the contact sheet."""
+    """The pictures to write in addition to the contact sheet."""
 
     epi: bool = False
     line: int | None = None
@@ -31,51 +30,55 @@ class LookOptions:
 def write_pictures(
     source: str,
     output: Path | None,
-    wishes: LookOptions,
+    options: LookOptions,
     *,
-    asked: GridSettings | None = None,
+    grid_settings: GridSettings | None = None,
     force: bool = False,
 ) -> list[Path]:
     """Write the pictures and return their paths.
 
-    Raises InputError where there is no light field, or one of the pictures already.
+    Raises InputError if `source` is no light field, or if one of the pictures exists.
     """
-    clip = open_light_field(source, asked)
+    clip = open_light_field(source, grid_settings)
     if clip is None:
         raise InputError(
             f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
             "with --layout and --grid; see `pipeline probe`"
         )
-    given = Path(clip.path)
-    folder = output or given.with_name(f"{given.stem}_look")
+
+    # names and places of all pictures
+    path = Path(clip.path)
+    folder = output or path.with_name(f"{path.stem}_look")
     names = ["contact_sheet.png"]
-    names += ["epi.png"] if wishes.epi else []
-    refocus = [f"refocus_{alpha:+.2f}.png" for alpha in wishes.alphas]
-    names += [*refocus, *(["disparity.png"] if wishes.depth else [])]
-    names += [f"sweep.{wishes.sweep}"] if wishes.sweep else []
+    names += ["epi.png"] if options.epi else []
+    refocus = [f"refocus_{alpha:+.2f}.png" for alpha in options.alphas]
+    names += [*refocus, *(["disparity.png"] if options.depth else [])]
+    names += [f"sweep.{options.sweep}"] if options.sweep else []
     paths = {name: folder / name for name in names}
     for path in paths.values():
         if path.exists() and not force:
             raise already_there(path)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
-    # a line that is not there is refused before anything is written
-    epi = view_pictures.draw_epipolar_picture(clip, wishes.line) if wishes.epi else None
+
+    # refuse a line outside the views before anything is written
+    epi = view_pictures.draw_epipolar_picture(clip, options.line) if options.epi else None
+
     folder.mkdir(parents=True, exist_ok=True)
     stills.save_picture(paths["contact_sheet.png"], view_pictures.draw_contact_sheet(clip))
     if epi is not None:
         stills.save_picture(paths["epi.png"], epi)
-    for name, picture in zip(refocus, view_pictures.refocus(clip, wishes.alphas), strict=True):
+    for name, picture in zip(refocus, view_pictures.refocus(clip, options.alphas), strict=True):
         stills.save_picture(paths[name], picture)
-    if wishes.depth:
+    if options.depth:
         low, high = measure_parallax(clip).disparity or (-1.0, 1.0)
         more = max(MARGIN * (high - low), 0.25)
         plane = view_pictures.estimate_disparity(clip, low - more, high + more)
         stills.save_picture(
             paths["disparity.png"], view_pictures.colour_disparity(plane, low - more, high + more)
         )
-    if wishes.sweep:
-        view_pictures.save_sweep(clip, paths[f"sweep.{wishes.sweep}"])
+    if options.sweep:
+        view_pictures.save_sweep(clip, paths[f"sweep.{options.sweep}"])
     return list(paths.values())
 
 
@@ -93,7 +96,7 @@ def parse_disparities(text: str | None) -> tuple[float, ...]:
 
 
 def save_contact_sheet(clip: LightField, file: Path) -> None:
-    """Write all views of the first moment in one picture; InputError for a file that is there."""
+    """Write all views of the first moment as one picture; raises InputError if the file exists."""
     if file.suffix.lower() not in stills.SUFFIXES:
         raise InputError(f"found {file} for a contact sheet, expected a picture; try sheet.png")
     if file.exists():

@@ -1,4 +1,4 @@
-"""Pictures that help the eye: contact sheet, epipolar pictures, refocusing, disparity, a sweep."""
+"""Draws pictures of light fields: contact sheets, epipolar pictures, refocusing and disparity."""
 
 from __future__ import annotations
 
@@ -16,14 +16,10 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Grid, LightField
 
-SHEET_WIDTH = 2000
-"""Pixels that a contact sheet is at most wide."""
-EPI_ROW = 6
-"""Pixels that each view takes in an epipolar picture, so that few views can be seen."""
-LEVELS = 33
-"""Disparities that are compared."""
-NEAR = 2
-"""Grid steps up to which views count for the disparity of the middle one."""
+SHEET_WIDTH = 2000  # pixels, at most, of a contact sheet
+EPI_ROW = 6  # pixels per view in an epipolar picture, so that few views are visible, too
+LEVELS = 33  # disparities that are compared
+NEAR = 2  # grid steps to the views that vote for the disparity of the middle view
 SWEEP_SECONDS = 0.08
 
 Plane = NDArray[np.float32]
@@ -40,7 +36,7 @@ def find_middle_view(grid: Grid) -> tuple[int, int]:
 
 
 def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
-    """Return all views of the first moment as small pictures with their row and column."""
+    """Return all views of the first moment, reduced, each with its row and column."""
     grid = clip.grid
     (top, rows), (left, cols) = grid.rows, grid.cols
     width = max(24, min(clip.width, SHEET_WIDTH // cols))
@@ -63,8 +59,11 @@ def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
     return sheet
 
 
-def _lined_up(clip: LightField, *, row: int | None = None, col: int | None = None) -> list[int]:
-    """Return the frames of the views of one row, or of one column, in order."""
+def _find_line(clip: LightField, *, row: int | None = None, col: int | None = None) -> list[int]:
+    """Return the frame numbers of the views of one row or one column, in order.
+
+    Raises InputError for a line of fewer than two views.
+    """
     grid = clip.grid
     line = [
         grid.number(position, 0)
@@ -80,9 +79,9 @@ def _lined_up(clip: LightField, *, row: int | None = None, col: int | None = Non
 
 
 def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.uint8]:
-    """Return the picture line `y` of all views of the middle row, under each other.
+    """Return picture line `y` of all views of the middle row, one below the other.
 
-    What moves evenly from view to view makes straight lines in it, the steeper the farther away.
+    Points that move evenly from view to view are straight lines, steeper if farther away.
     """
     row, _ = find_middle_view(clip.grid)
     y = clip.height // 2 if y is None else y
@@ -93,16 +92,16 @@ def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.
         )
     reader = ViewReader(clip)
     try:
-        lines = [high_byte(reader.get(n))[y] for n in _lined_up(clip, row=row)]
+        lines = [high_byte(reader.get(n))[y] for n in _find_line(clip, row=row)]
     finally:
         reader.close()
     return np.repeat(np.stack(lines), EPI_ROW, axis=0)
 
 
 def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
-    """Return the mean of all views, shifted by each of `alphas` pixels a grid step.
+    """Return one mean of all views for each of `alphas`, shifted by so many pixels per grid step.
 
-    What has that disparity is sharp, all else is blurred (shift and add).
+    Points of that disparity are sharp, all others are blurred (shift and add).
     """
     grid = clip.grid
     row, col = find_middle_view(grid)
@@ -119,7 +118,7 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
 
 
 def shift_picture(image: Plane, right: float, down: float) -> Plane:
-    """Return H x W x 3 moved by so many pixels, its edges repeated."""
+    """Return the H x W x 3 picture shifted by so many pixels, with its edges repeated."""
     move = np.array([[1, 0, right], [0, 1, down]], np.float64)
     size = image.shape[1], image.shape[0]
     moved: Any = cv2.warpAffine(
@@ -129,10 +128,10 @@ def shift_picture(image: Plane, right: float, down: float) -> Plane:
 
 
 def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
-    """Return the middle view's disparity in pixels a step, H x W, by shifting and comparing.
+    """Return the H x W disparity of the middle view, in pixels per grid step.
 
-    Views up to two steps away vote for the shift, between `low` and `high`, at which they agree
-    with the middle one; half of them may be hidden (Vaish 2006: the better half counts).
+    Views up to two steps away vote for the shift between `low` and `high` at which they match the
+    middle view. Only the better half of them counts, as the others may be occluded (Vaish 2006).
     """
     grid = clip.grid
     row, col = find_middle_view(grid)
@@ -153,11 +152,11 @@ def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
         )
         better = np.sort(apart, axis=0)[: max(1, len(others) // 2)].mean(axis=0)
         costs.append(cv2.boxFilter(better, -1, (9, 9)))
-    return cast(Plane, cv2.medianBlur(_lowest(np.stack(costs), levels), 5))
+    return cast(Plane, cv2.medianBlur(_find_lowest(np.stack(costs), levels), 5))
 
 
-def _lowest(cost: Plane, levels: Plane) -> Plane:
-    """Return where each pixel's cost (level x H x W) is lowest, by a parabola between levels."""
+def _find_lowest(cost: Plane, levels: Plane) -> Plane:
+    """Return the level of the lowest cost (level x H x W) of each pixel, by a parabola."""
     best = np.clip(cost.argmin(axis=0), 1, len(levels) - 2)
     before, at, after = (
         np.take_along_axis(cost, best[None] + step, axis=0)[0] for step in (-1, 0, 1)
@@ -176,21 +175,21 @@ def _grey(rgb: Pixels) -> Plane:
 
 
 def colour_disparity(plane: Plane, low: float, high: float) -> NDArray[np.uint8]:
-    """Return a disparity map as colours: blue for `low`, red for `high`."""
+    """Return a disparity map in colours, from blue for `low` to red for `high`."""
     scaled = np.clip((plane - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
     bgr = cv2.applyColorMap(scaled, cv2.COLORMAP_TURBO)
     return cast("NDArray[np.uint8]", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
-    """Yield views along the middle row and column, there and back: what flickers shows."""
+    """Yield the views along the middle row and column, there and back, which shows flicker."""
     row, col = find_middle_view(clip.grid)
     path: list[int] = []
     for line in ({"row": row}, {"col": col}):
         try:
-            numbers = _lined_up(clip, **line)
+            numbers = _find_line(clip, **line)
         except InputError:
-            continue  # a grid of one row has no column to go along
+            continue  # the columns of a grid of one row have one view
         path += numbers + numbers[-2:0:-1]
     reader = ViewReader(clip)
     try:
@@ -201,7 +200,7 @@ def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
 
 
 def save_sweep(clip: LightField, path: Path) -> None:
-    """Write the sweep as .gif or .mp4; InputError for another ending."""
+    """Write the sweep as .gif or .mp4; raises InputError for another suffix."""
     if path.suffix.lower() == ".gif":
         import imageio.v2 as imageio
 
@@ -215,7 +214,7 @@ def save_sweep(clip: LightField, path: Path) -> None:
     film = VideoWriter(path)
     try:
         for rgb in iterate_sweep(clip):
-            # H.264 wants even sides
+            # H.264 needs even sides
             rgb = rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2]
             for _ in range(2):
                 film.write(np.ascontiguousarray(rgb))

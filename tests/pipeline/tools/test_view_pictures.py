@@ -77,14 +77,14 @@ def test_the_command_writes_what_was_asked_for(plane: Clip, tmp_path: Path) -> N
     assert len(scan(probe(str(folder / "sweep.mp4"))).pts) == 16
 
 
-def test_probe_makes_a_contact_sheet_where_it_is_asked_for(plane: Clip, tmp_path: Path) -> None:
+def test_probe_makes_a_contact_sheet_on_request(plane: Clip, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
-    told = ["probe", plane.path, "--contact-sheet", str(sheet)]
-    assert CliRunner().invoke(main, told).exit_code == 0
+    command = ["probe", plane.path, "--contact-sheet", str(sheet)]
+    assert CliRunner().invoke(main, command).exit_code == 0
     np.testing.assert_array_equal(
         stills.load_picture(str(sheet)), view_pictures.draw_contact_sheet(plane)
     )
-    again = CliRunner().invoke(main, told)
+    again = CliRunner().invoke(main, command)
     assert again.exit_code == 2
     assert "already exists" in again.stderr
     picture = str(Path(plane.path) / "0_0.png")
@@ -92,4 +92,4 @@ def test_probe_makes_a_contact_sheet_where_it_is_asked_for(plane: Clip, tmp_path
         main, ["probe", picture, "--contact-sheet", str(tmp_path / "b.png")]
     )
     assert refused.exit_code == 2
-    assert "no light field" in refused.stderr
+    assert "not a light field" in refused.stderr
