@@ -64,9 +64,9 @@ class PhotographSamples(Dataset[Sample]):
         return Sample(target, reference, flow, NO_MATCHES.pad())
 
 
-def make_trainer(out: Path, validation: Validation | None = None, **changes: Any) -> Trainer:
+def make_trainer(out: Path, validator: Validation | None = None, **changes: Any) -> Trainer:
     with join_processes() as process:
-        return Trainer(make_config(**changes), PhotographSamples(), validation, out, process)
+        return Trainer(make_config(**changes), PhotographSamples(), validator, out, process)
 
 
 def measure_loss(run: Trainer, samples: range) -> float:
