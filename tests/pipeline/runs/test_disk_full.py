@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.assembly import finish
 from pipeline.errors import PipelineError, StageError
-from pipeline.ledger import ledger
-from pipeline.ledger.durable import sha256, write_atomically
+from pipeline.ledger import ledger, run_folder
+from pipeline.ledger.durable import fsync_tree, sha256, write_atomically
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
@@ -86,24 +86,23 @@ def test_no_space_at_each_write_after_the_segments(
     place: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write, synced = write_atomically, finish.sync
     ends = {"record": "00003.json", "announce": "publishing.json", "plan": "out.plan.json"}
 
     def full(path: Path, text: str) -> None:
         if path.name == ends.get(place):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(path, text)
+        write_atomically(path, text)
 
     def unsynced(path: Path) -> None:
         if place == "sync":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        synced(path)
+        fsync_tree(path)
 
     output = tmp_path / "out.mkv"
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "write_atomically", full)
-        patch.setattr(finish, "write_atomically", full)
-        patch.setattr(finish, "sync", unsynced)
+        for module in (run_folder, ledger, finish):
+            patch.setattr(module, "write_atomically", full)
+        patch.setattr(finish, "fsync_tree", unsynced)
         with pytest.raises(StageError, match="No space left on device"):
             run(settings_for(pair, output))
     assert not output.exists()
