@@ -1,4 +1,4 @@
-"""Names of files that a plan cannot hold, refused early."""
+"""Paths and URLs: their parts, and checks of those that a plan cannot hold."""
 
 from __future__ import annotations
 
@@ -6,49 +6,45 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.errors import InputError
 
-if TYPE_CHECKING:
-    pass  # the command line looks at its words before all imports
-
-_LONGEST = 255
-"""Bytes of a name."""
+_LONGEST_NAME_BYTES = 255  # on all common file systems
 
 
 def check_encodable(words: Iterable[str]) -> None:
-    """Raise InputError for words whose bytes are no UTF-8: JSON cannot name such files."""
+    """Raise InputError for names that are not UTF-8, which a plan's JSON cannot hold."""
     for word in words:
         try:
             word.encode()
         except UnicodeEncodeError:
             shown = os.fsencode(word).decode(errors="backslashreplace")
             raise InputError(
-                f"found the name {shown}, which is not UTF-8, expected one that is: plans could "
-                "not name it; rename it, or give a link to it"
+                f"found the name {shown}, which is not UTF-8, expected UTF-8: a plan cannot "
+                "hold other names; rename the file, or pass a link to it"
             ) from None
 
 
 def check_paths(paths: Iterable[str | None]) -> None:
-    """Raise InputError for paths that no file system can have, as long texts given for one."""
+    """Raise InputError for paths with a name that is too long for any file system."""
     for path in paths:
         longest = max(map(len, os.fsencode(path or "").split(b"/")))
-        if longest > _LONGEST and path and "://" not in path:
+        if longest > _LONGEST_NAME_BYTES and path and "://" not in path:
             raise InputError(
-                f"found {path[:40]}..., a name of {longest} bytes, expected at most {_LONGEST}; "
+                f"found {path[:40]}..., a name of {longest} bytes, expected at most "
+                f"{_LONGEST_NAME_BYTES}; "
                 "check the path"
             )
 
 
 def is_url(path: str) -> bool:
-    """Return whether `path` is a URL of another place than this file system."""
+    """Return whether `path` is a URL outside this file system."""
     return "://" in path and not path.startswith("file://")
 
 
 def local_path(path: str) -> str:
-    """Return the path that a file:// URL means; anything else as it is."""
+    """Return the path of a file:// URL; anything else unchanged."""
     return urlsplit(path).path if path.startswith("file://") else path
 
 
@@ -63,11 +59,11 @@ def url_name(url: str) -> str:
 
 
 def redact_url(url: str) -> str:
-    """Return a URL as it may be shown: without user, password and query."""
+    """Return a URL without user, password and query, to show or log it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def redact_text(text: str) -> str:
-    """Return a text whose URLs are as they may be shown."""
+    """Return a text with every URL redacted; see `redact_url`."""
     return re.sub(r"""\b\w+://[^\s"'\\]+""", lambda found: redact_url(found[0]), text)

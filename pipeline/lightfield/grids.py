@@ -1,4 +1,4 @@
-"""The grid of views that files of each layout hold."""
+"""Find the views of each layout: folders, sequences, sheets, data sets and videos."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pipeline.media.read.probe import probe, probe_video, scan
 from pipeline.schema.clip import Grid, View
 from pipeline.schema.settings import GridSettings
 
+# A folder with fewer views is a light field only if the user says so.
 LEAST_VIEWS = 4
-"""A folder with fewer is only taken for a light field when it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class ViewSize:
     bits: int
 
 
+# Stem of a file -> row and column of its view.
 GridPositions = Mapping[str, tuple[int, int]]
-"""Stem of a file -> row and column of its view."""
 
 
 def find_folder_views(
     path: Path, wanted: GridSettings, places: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder of pictures, None where the names tell none.
+    """Return the views in a folder of pictures, None if the names are not those of views.
 
     With `places`, only the files named there count.
     """
@@ -64,7 +64,7 @@ def _placed(
     known: Sequence[str],
     given: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
-    """Return the template and the views (with `files`) that the names tell of."""
+    """Return the template of the names, and the views with their files; None without views."""
     if given is not None:
         files = [file for file in files if file.stem in given]
     if not files:
@@ -82,7 +82,7 @@ def _placed(
     if wanted.template and not named:
         raise InputError(
             f"found no file in {path} named as '{wanted.template}', expected some such as "
-            f"{files[0].name}; mend --template"
+            f"{files[0].name}; correct --template"
         )
     places = _places(path, named, wanted)
     if places is None:
@@ -124,7 +124,7 @@ def _places(
 
 
 def _columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None:
-    """Return how many numbered views make a row: told, HCI's parameters.cfg, or a square."""
+    """Return the columns of numbered views: by --grid, HCI's parameters.cfg, or of a square."""
     if wanted.grid is not None:
         return wanted.grid[1] if wanted.order != "col,row" else wanted.grid[0]
     parameters = path / "parameters.cfg"
@@ -136,7 +136,7 @@ def _columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None
         except (configparser.Error, ValueError) as error:
             raise InputError(
                 f"found no num_cams_x in {parameters}, expected HCI's [extrinsics]; "
-                "say it with --grid ROWSxCOLS"
+                "pass --grid ROWSxCOLS"
             ) from error
     across = round(len(indices) ** 0.5)
     return across if across * across == len(indices) else None
@@ -148,12 +148,12 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
             raise InputError(
                 f"found two pictures of view ({first.row}, {first.col}) in {path} "
                 f"({Path(first.files[0]).name}, {Path(second.files[0]).name}), expected one; "
-                "move one away, or give --template"
+                "move one away, or pass --template"
             )
 
 
 def _plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Tell whether the numbers in names make a grid and are not, say, minutes and seconds."""
+    """Return whether the numbers in names form a grid, and are not minutes and seconds, say."""
     rows, cols = {v.row for v in views}, {v.col for v in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
     if known_name and len(views) >= 2 and filled:
@@ -187,7 +187,7 @@ def _measured(
 def find_sequence_views(
     path: Path, wanted: GridSettings, given: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views of a folder with one folder of views for every moment."""
+    """Return the views of a folder that has one folder of views per moment."""
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")),
         key=lambda p: stills.natural_key(p.name),
@@ -221,9 +221,9 @@ def make_sheet_grid(
     order: str = "row,col",
     line: bool = False,
 ) -> Grid:
-    """Return the views of sheets: pictures, or the frames of a video.
+    """Return the views of sheets, which are pictures or the frames of a video.
 
-    `line` numbers the views of a quilt as one row from left to right, which is what they show.
+    With `line`, the views of a quilt are one row from left to right, as they are displayed.
     """
     recording = probe(str(path))
     moments = len(scan(recording).pts)
@@ -274,7 +274,7 @@ def find_video_views(
         return None
     found = _placed(path, files, wanted, names.CAMERAS, given)
     if found is None and wanted.grid is None and given is None:
-        # cameras in no grid: a line, in the order of their numbers
+        # cameras that form no grid are a line, in the order of their numbers
         line = wanted.model_copy(update={"grid": (1, 1_000_000), "layout": "video"})
         found = _placed(path, files, line, names.CAMERAS)
     if found is None:
@@ -291,9 +291,9 @@ def find_video_views(
 
 
 def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
-    """Return the central rows and columns of a grid; InputError where it has fewer.
+    """Return the central rows and columns of a grid; raises InputError if it has fewer.
 
-    Of an odd rest the greater part is cut off at the end: rows 3 to 10 are the central 8 of 14.
+    Of an odd remainder the larger part is cut off at the end.
     """
     if wanted is None:
         return grid
@@ -313,7 +313,7 @@ def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
 
 
 def list_files(path: Path, grid: Grid) -> list[Path]:
-    """Return every file that holds views."""
+    """Return every file with views."""
     if grid.sheets is not None:
         return [Path(file) for file in grid.sheets.files] or [Path(grid.sheets.path)]
     if grid.layout == "h5":
@@ -323,7 +323,7 @@ def list_files(path: Path, grid: Grid) -> list[Path]:
 
 
 def measure_views(path: Path, grid: Grid) -> ViewSize:
-    """Return the size of the views; InputError where a picture has another one."""
+    """Return the size of the views; raises InputError if a picture has another size."""
     if grid.sheets is not None:
         sheet = grid.sheets
         height, width = divide_sheet(grid.layout, grid.tiling, sheet.height, sheet.width)

@@ -18,19 +18,19 @@ from pipeline.lightfield.mat5 import Mat5, is_mat5
 from pipeline.pixels import Pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
+# Name of a data set -> its axes: CrossNet's, and that of HCI (and, reversed, of MATLAB files).
 KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
-"""Name of a data set -> its axes: CrossNet's, and that of HCI (and, reversed, of MATLAB files)."""
+# BasicLFSR: one mosaic of luma, 0..1, stored with its width first; axes "WH".
 LUMA = ("Hr_SAI_y", "Lr_SAI_y")
-"""BasicLFSR: one mosaic of luma, 0..1, stored with its width first; axes "WH"."""
 LUMA_GRID = (5, 5)
 _ROUNDED = 1e-3
 WRITTEN = ("img_HR", "trc3hw")
+# The same for MATLAB, which shows the axes in reverse; moments come last in the file.
 WRITTEN_MAT = ("LF", "3whcr")
-"""The same for MATLAB, which shows the axes in reverse; moments come last in the file."""
+# How CrossNet's other data sets begin: img_LR_4, img_LR_4_upsample, MDSR_4.
 _SCALED = "img_", "MDSR_"
-"""How CrossNet's other data sets begin: img_LR_4, img_LR_4_upsample, MDSR_4."""
+# The first bytes by which MATLAB knows its own HDF5 files, in a user block of 512.
 _MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
-"""The first bytes by which MATLAB knows its own HDF5 files, in a user block of 512."""
 _MAT_BLOCK = 512
 
 

@@ -1,7 +1,7 @@
-"""How view files are named: templates such as `view_{row:02}_{col:02}`, matched, guessed, made.
+"""Templates of view names, such as `view_{row:02}_{col:02}`: match, guess and format them.
 
-Known are the names of the Stanford gantry, HCI, JPEG Pleno, BasicLFSR, plenopticam and our own;
-other names are guessed from the two numbers in them that vary.
+Known names are those of the Stanford gantry, HCI, JPEG Pleno, BasicLFSR, plenopticam and our own;
+others are guessed from the two numbers in them that vary.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from pipeline.errors import InputError
 
+# Names without their ending; Stanford's third number goes with the row, the fourth with the
+# column.
 KNOWN = (
     "view_{row}_{col}",
     "View_{row}_{col}",
@@ -22,13 +24,11 @@ KNOWN = (
     "input_Cam{index}",
     "{row}_{col}",
 )
-"""Names without their ending; Stanford's third number goes with the row, the fourth with the
-column."""
+# Names of videos, one for each camera.
 CAMERAS = ("cam{index}", "camera_{index}", "cam_{index}", "cam{row}_{col}", *KNOWN)
-"""Names of videos, one for each camera."""
 DEFAULT = "view_{row:02}_{col:02}.png"
+# Share of the grid that files must fill for a folder to be detected as a light field.
 FILLED = 0.6
-"""Share of the grid that files must fill before a folder is taken for a light field unasked."""
 
 _FIELD = re.compile(r"\{(row|col|index|x|y)(?::0?\d+)?\}")
 _NUMBER = {"row": r"\d+", "col": r"\d+", "index": r"\d+", "x": r"-?[\d.]+", "y": r"-?[\d.]+"}
@@ -36,7 +36,7 @@ _NUMBER = {"row": r"\d+", "col": r"\d+", "index": r"\d+", "x": r"-?[\d.]+", "y":
 
 @dataclass(frozen=True)
 class ViewName:
-    """What a file's name says: row and column, or an index; and a camera position."""
+    """The numbers in a file's name: row and column, or an index, and a camera position."""
 
     row: int | None
     col: int | None
@@ -46,7 +46,7 @@ class ViewName:
 
 
 def compile_template(template: str) -> re.Pattern[str]:
-    """Return the pattern of a template without ending; InputError for one that tells no view."""
+    """Return the pattern of a template without ending; InputError if it identifies no view."""
     fields = _FIELD.findall(template)
     if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
         raise InputError(
@@ -62,7 +62,7 @@ def compile_template(template: str) -> re.Pattern[str]:
 
 
 def match_names(template: str, stems: Sequence[str]) -> dict[str, ViewName]:
-    """Return what the template reads in each stem that fits it."""
+    """Return the numbers in each stem that matches the template."""
     pattern = compile_template(template)
     found = {}
     for stem in stems:
@@ -84,10 +84,10 @@ def _real(text: str) -> float | None:
 
 
 def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | None:
-    """Return the template that fits most stems, None where none tells a view.
+    """Return the template that matches most stems, None if none identifies views.
 
-    Of known templates the first wins that fits at least half of the stems; digits that all stems
-    have alike belong to the name.
+    The first known template that matches more than half of the stems wins; digits that all stems
+    share belong to the name.
     """
     for template in known:
         if 2 * len(match_names(template, stems)) > len(stems):
@@ -115,7 +115,7 @@ def _guessed(stems: Sequence[str]) -> str | None:
 
 
 def pad_template(template: str, stems: Sequence[str]) -> str:
-    """Return the template with the width of its numbers, as they are written in these stems."""
+    """Return the template with the width that its numbers have in these stems."""
     pattern = compile_template(template)
     widths: dict[str, set[int]] = {}
     for stem in stems:
@@ -130,9 +130,9 @@ def pad_template(template: str, stems: Sequence[str]) -> str:
 
 
 def format_view_name(template: str, row: int, col: int, index: int) -> str:
-    """Return the file name that a template gives to a view.
+    """Return the file name of a view by a template.
 
-    Raises InputError for a template with positions or a wildcard, which only reads.
+    Raises InputError for a template with positions or a wildcard, which can only be matched.
     """
     fields: Mapping[str, int] = {"row": row, "col": col, "index": index}
     if set(_FIELD.findall(template)) & {"x", "y"} or "*" in template:

@@ -1,4 +1,4 @@
-"""Find out which light field a path names: its layout, its views, and what is missing."""
+"""Open a light field: find its layout, its views and its holes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _RATE = Fraction(25)
 
 
 def open_light_field(path: str | Path, asked: GridSettings | None = None) -> LightField | None:
-    """Describe the light field at `path`, None where nothing tells that there is one.
+    """Describe the light field at `path`, None if there is none.
 
-    What is asked for wins over the sidecar beside the files, and both over what names tell. Raises
-    InputError where a layout was asked for and is not there, and for inputs that have to be
-    prepared by other tools first (Lytro containers, fisheye arrays).
+    The settings take precedence over the sidecar, and both over file names. Raises InputError if
+    the files do not have the layout in the settings, and for inputs that other tools have to
+    prepare first (Lytro containers, fisheye arrays).
     """
     path = Path(path).absolute()
     refuse_raw(path)
@@ -65,12 +65,12 @@ def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Lig
 
 
 def has_layout(asked: GridSettings) -> bool:
-    """Tell whether anything was asked for that only a light field has."""
+    """Return whether any of the settings describes a light field."""
     return any(getattr(asked, name) is not None for name in GridSettings.model_fields)
 
 
 def refuse_raw(path: Path) -> None:
-    """Raise InputError for a Lytro container, which needs its camera's calibration to decode."""
+    """Raise InputError for a Lytro container; decoding needs the camera's calibration."""
     found = [path] if path.suffix.lower() in RAW else []
     if path.is_dir():
         found = [file for file in path.iterdir() if file.suffix.lower() in RAW]
@@ -80,7 +80,7 @@ def refuse_raw(path: Path) -> None:
         raise InputError(
             f"found the Lytro container {found[0]}, expected decoded views (decoding needs the "
             "camera's own white images); decode it with plenopticam or the Light Field Toolbox "
-            "(MATLAB), and give the folder of views or the _eslf.png they write"
+            "(MATLAB), and pass the folder of views or the _eslf.png that they write"
         )
 
 
@@ -130,7 +130,7 @@ def _sheets(path: Path, wanted: GridSettings) -> Grid:
     if layout is None or grid is None:
         what = "--layout lenslet, mosaic or quilt" if layout is None else "--grid ROWSxCOLS"
         raise InputError(
-            f"found {path} without a word on how views lie in it, expected {what}; "
+            f"found {path} without a layout of views, expected {what}; "
             "for example --layout mosaic --grid 8x8"
         )
     if min(grid) < 1:
@@ -140,7 +140,7 @@ def _sheets(path: Path, wanted: GridSettings) -> Grid:
 
 
 def describe_grid(path: Path, grid: Grid) -> LightField:
-    """Return the recording that a grid of views makes; InputError where their sizes differ."""
+    """Return the recording of a grid of views; raises InputError if their sizes differ."""
     files, first = grids.list_files(path, grid), grids.measure_views(path, grid)
     if grid.views[0].clip is not None:
         for view in grid.views:

@@ -19,14 +19,14 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
+# Pixels to which views are reduced before they are compared.
 LONG_SIDE = 512
-"""Pixels to which views are reduced before they are compared."""
+# Pairs compared in each direction, spread over the grid.
 PAIRS = 3
-"""Pairs compared in each direction, spread over the grid."""
+# How many times larger the shift along one axis must be to tell it from the other.
 CLEAR = 1.6
-"""How many times larger the shift along one axis must be to tell it from the other."""
+# Pixels of shift between the compared views below which nothing can be said.
 LEAST = 0.05
-"""Pixels of shift between the compared views below which nothing can be said."""
 
 Verdict = Literal["right", "transposed", "upside down", "unclear"]
 Plane = NDArray[np.float32]

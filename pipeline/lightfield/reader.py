@@ -1,4 +1,4 @@
-"""Views as frames: by number or in order, read when they are asked for, few kept in memory."""
+"""Read views as frames, by number or in order, with few of them in memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Grid, LightField, View
 
+# Decoders to keep open, as references alternate between videos.
 OPEN_VIDEOS = 2
-"""Decoders kept open: references come from another video than the one before now and then."""
 
 
 def index_views(clip: LightField) -> FrameIndex:
@@ -41,7 +41,7 @@ def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
 
 
 class ViewTimes:
-    """The pts of each view's video, looked up once; elsewhere a moment is its own time."""
+    """The times of views: by the pts of their videos, or else by the frame rate."""
 
     def __init__(self, clip: LightField) -> None:
         self._grid = clip.grid
@@ -58,7 +58,7 @@ class ViewTimes:
         return self._pts[view][moment]
 
     def seconds(self, number: int) -> float:
-        """Return when the frame with this number is, on its own camera's clock."""
+        """Return the time in seconds of a frame, by its number, on its own camera's clock."""
         view, moment = self._grid.place(number)
         clip = self._grid.views[view].clip
         if clip is not None:
@@ -75,7 +75,7 @@ class ViewTimes:
 
 
 class ViewReader:
-    """Single views by number; keeps the last few, and the sheet they came from."""
+    """Single views by number, with a cache of the last few and of their sheet."""
 
     def __init__(self, clip: LightField, cache: int = 1, threads: int = 0) -> None:
         self._clip = clip
@@ -167,9 +167,9 @@ def read_views(
     threads: int = 0,
     expected: Sequence[int] | None = None,
 ) -> Iterator[media.Frame]:
-    """Yield the views with start_pts <= number < end_pts in order; see `media.reader.read`.
+    """Yield the views with start_pts <= number < end_pts in order; see `media.read.frames.read`.
 
-    A video is read through in one go, with its corrupt frames concealed where that is asked for.
+    A camera's video is read in one pass; `on_error="conceal"` conceals its corrupt frames.
     """
     grid = clip.grid
     start, end = start_pts or 0, grid.count if end_pts is None else end_pts

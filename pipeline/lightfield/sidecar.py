@@ -1,4 +1,4 @@
-"""lightfield.json: what a layout cannot say of itself, beside (or in the folder of) its files."""
+"""lightfield.json, beside or among the files: what a layout cannot express by itself."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pipeline.schema.clip import Grid, LightField, Model
 from pipeline.schema.settings import GridSettings
 
 NAME = "lightfield.json"
+# Bytes: longer names are on no file system.
 _LONGEST = 255
-"""Bytes: longer names are on no file system."""
+# Moments in a second: more is a mistake.
 _FASTEST = 100_000
-"""Moments in a second: more is a mistake."""
 
 
 class SidecarView(Model):
@@ -65,12 +65,12 @@ class Sidecar(Model):
             if value is None or 0 < Fraction(value) < _FASTEST:
                 return value
         except ZeroDivisionError:
-            pass  # said below
+            pass  # raised below
         raise ValueError("expected a rate above 0, as 30000/1001")
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return where the sidecar of a light field lies: in its folder, or beside its file."""
+    """Return the path of a light field's sidecar: in its folder, or beside its file."""
     if path.is_dir() or not path.suffix:
         return path / NAME
     return path.with_name(f"{path.stem}.{NAME}")
@@ -79,7 +79,7 @@ def sidecar_path(path: Path) -> Path:
 def make_sidecar(
     clip: LightField, root: Path, given: frozenset[tuple[int, int]] = frozenset()
 ) -> Sidecar:
-    """Return the sidecar of a light field whose files lie in (or are) `root`.
+    """Return the sidecar of a light field whose files are in, or are, `root`.
 
     `given` are the views that were references of a run.
     """
@@ -161,12 +161,12 @@ def read_sidecar(path: Path) -> Sidecar | None:
         reason = str(error).splitlines()[1 if isinstance(error, ValidationError) else 0]
         raise InputError(
             f"found a broken sidecar {file} ({reason.strip()}), expected what "
-            "`pipeline convert` writes; mend or remove it"
+            "`pipeline convert` writes; correct or remove it"
         ) from error
 
 
 def complete_settings(path: Path, asked: GridSettings) -> GridSettings:
-    """Return what is asked for, completed by the sidecar."""
+    """Return the settings, with values from the sidecar where they are None."""
     sidecar = read_sidecar(path)
     if sidecar is None or (asked.layout and asked.layout != sidecar.layout):
         return asked
@@ -185,7 +185,7 @@ def complete_settings(path: Path, asked: GridSettings) -> GridSettings:
 
 
 def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
-    """Tell whether the sidecar numbers the views of a sheet on from row to row, as quilts do."""
+    """Return whether the sidecar numbers a sheet's views on from row to row, as a quilt does."""
     sidecar = read_sidecar(path)
     if sidecar is None or sidecar.packed != packed or packed[0] == 1:
         return False
@@ -195,7 +195,7 @@ def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
 def list_positions(path: Path, asked: GridSettings) -> dict[str, tuple[int, int]]:
     """Return stem -> row and column of the files that the sidecar lists.
 
-    Empty without a sidecar, or where something is asked for that names have to be read for anew.
+    Empty without a sidecar, or if the settings ask for other names than those in the sidecar.
     """
     sidecar = read_sidecar(path) if path.is_dir() else None
     if sidecar is None or sidecar.layout not in ("folder", "video"):
@@ -209,7 +209,7 @@ def list_positions(path: Path, asked: GridSettings) -> dict[str, tuple[int, int]
 
 
 def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
-    """Return the grid with the numbers, holes and positions that the sidecar tells of."""
+    """Return the grid with the numbers, holes and positions in the sidecar."""
     packed = grid.packed is not None and grid.layout == sidecar.layout
     row, col = sidecar.first if packed and grid.first == (0, 0) else (0, 0)
     known = {(view.row, view.col): view for view in sidecar.views}
@@ -240,7 +240,7 @@ def read_given_views(path: Path) -> dict[tuple[int, int], None]:
 
 
 def find_holes(grid: Grid) -> list[tuple[int, int]]:
-    """Return the rows and columns inside the grid at which there is no view."""
+    """Return row and column of every hole in the grid."""
     (row, rows), (col, cols) = grid.rows, grid.cols
     there = {(view.row, view.col) for view in grid.views}
     places = [(r, c) for r in range(row, row + rows) for c in range(col, col + cols)]

@@ -19,8 +19,8 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Grid, LightField
 
+# Bytes above which a sheet is collected in a file and not in memory.
 IN_MEMORY = 256 << 20
-"""Bytes above which a sheet is collected in a file and not in memory."""
 
 
 class Sink(Protocol):
@@ -182,12 +182,12 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = 2
 
 
+# Filter type: each byte less the one above (PNG specification, section 9).
 _UP = 2
-"""Filter type: each byte less the one above (PNG specification, section 9)."""
 
 
+# Rows compressed at a time.
 _BLOCK = 64
-"""Rows compressed at a time."""
 
 
 def save_rows(path: Path, rgb: Pixels) -> None:

@@ -13,8 +13,8 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.clip import Grid, LightField, View
 
 _LOSSLESS = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
+# Ends of file names by which other programs know a layout.
 _MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)
-"""Ends of file names by which other programs know a layout."""
 
 
 def make_target_grid(

@@ -18,12 +18,12 @@ from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
+# A view darker than this share of the usual one is vignetted: no reference for others.
 DARK = 0.5
-"""A view darker than this share of the usual one is vignetted: no reference for others."""
+# One darker than this share shows nothing that could be enhanced.
 BLACK = 0.05
-"""One darker than this share shows nothing that could be enhanced."""
+# Share of its pixels without weight from which a view shows nothing.
 MASKED = 0.5
-"""Share of its pixels without weight from which a view shows nothing."""
 
 Place = tuple[int, int]
 

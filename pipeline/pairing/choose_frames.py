@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
+# A reference is left only for one that is more alike by this (normalised correlation).
 LIKENESS_MARGIN = 0.01
-"""A reference is left only for one that is more alike by this (normalised correlation)."""
+# Below this normalised correlation two pictures hardly show the same scene; another field of view
+# still correlates a little, and the network judges the rest.
 LEAST_LIKENESS = 0.0
-"""Below this normalised correlation two pictures hardly show the same scene; another field of view
-still correlates a little, and the network judges the rest."""
+# What a second of distance costs against likeness.
 LIKENESS_PER_SECOND = 0.01
-"""What a second of distance costs against likeness."""
 
+# A kept reference may be farther than the nearest by this share of its distance, no more.
 NEARLY_AS_NEAR = 0.1
-"""A kept reference may be farther than the nearest by this share of its distance, no more."""
 
+# (LR frame, first, last) -> likeness of the references first..last-1 to that frame, -1..1.
 Similarity = Callable[[int, int, int], NDArray[np.float32]]
-"""(LR frame, first, last) -> likeness of the references first..last-1 to that frame, -1..1."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 
+# Seconds within which a frame of the same view is the same frame.
 SAME_FRAME = 1e-3
-"""Seconds within which a frame of the same view is the same frame."""
+# Grid steps up to which the published networks were trained and tested: (7, 7) from (0, 0).
 TRAINED_STEPS = 9.9
-"""Grid steps up to which the published networks were trained and tested: (7, 7) from (0, 0)."""
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.settings import PairingSettings
 
 FIELD_OF_VIEW_PAIRS = 3
+# Seconds beyond which the user is told that a reference is far.
 FAR = 1.0
-"""Seconds beyond which the user is told that a reference is far."""
 
 
 def plan_references(

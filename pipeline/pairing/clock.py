@@ -17,26 +17,26 @@ from pipeline.schema.settings import PairingSettings
 
 Numbers = NDArray[np.float64]
 
+# Seconds between frames up to which a recording's motion can be followed (9 fps).
 DENSE = 0.11
-"""Seconds between frames up to which a recording's motion can be followed (9 fps)."""
+# Seconds of a long recording that are matched at a time: clocks hardly drift meanwhile.
 BLOCK = 30.0
-"""Seconds of a long recording that are matched at a time: clocks hardly drift meanwhile."""
 MOST_BLOCKS = 24
+# Of the shorter recording that must overlap.
 LEAST_SHARE = 0.3
-"""Of the shorter recording that must overlap."""
 LEAST_SAMPLES = 24
+# Correlation of motion: 0.76 to 0.99 where a clip is matched with a crop of itself in other
+# colours, at most 0.56 between unrelated clips.
 LEAST_MOTION = 0.65
-"""Correlation of motion: 0.76 to 0.99 where a clip is matched with a crop of itself in other
-colours, at most 0.56 between unrelated clips."""
+# Correlation of pictures less their mean: 0.6 and more on key frames of the same recording, at
+# most 0.3 between unrelated clips.
 LEAST_LOOKS = 0.5
-"""Correlation of pictures less their mean: 0.6 and more on key frames of the same recording, at
-most 0.3 between unrelated clips."""
+# How much better the best offset must be than any that is half a second away.
 LEAST_LEAD = 0.05
-"""How much better the best offset must be than any that is half a second away."""
 MOST_DRIFT = 0.02
 MOST_KEYS = 300
+# Of long recordings are compared at first; then every frame near the best offset.
 MOST_FRAMES = 3000
-"""Of long recordings are compared at first; then every frame near the best offset."""
 
 
 @dataclass(frozen=True)
@@ -253,8 +253,8 @@ class _Looks:
         return float(near[int(np.nanargmax(rated))]) if np.isfinite(rated).any() else shift
 
 
+# Seconds above which a still's time is a date (1973 or later) and not counted from a start.
 CALENDAR = 1e8
-"""Seconds above which a still's time is a date (1973 or later) and not counted from a start."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the pictures say about input and reference: cuts, likeness and field of view."""
+"""One pass over a recording: its scene cuts, and a thumbnail of every frame."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from pipeline.media.read.frames import Frame
 from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, correlate_thumbnails, make_thumbnail
 from pipeline.pixels import Pixels, high_byte
 
+# Width in pixels of the pictures in which scene cuts are detected.
 CUT_WIDTH = 256
-"""Width of the pictures in which scene cuts are looked for."""
+# Correlation of the frames around a cut above which it was a flash or a frozen picture.
 SAME_SHOT = 0.9
-"""Likeness of the frames around a supposed cut above which it was a flash or a frozen picture."""
 LEAST_CHANGE = 0.3
+# At a cut the correlation falls by LEAST_CHANGE, and SUDDEN times as much as nearby. Between
+# hand-held clips it falls by 0.43 or more, within them by 0.13 at most; when something crosses
+# the picture it falls by 0.46, but also by 0.29 in the frame before or after.
 SUDDEN = 2.5
-"""A cut is where likeness falls by this at once, and by so many times what it does near by: at
-cuts between hand-held clips it falls by 0.43 or more, within them by 0.13 at most; where something
-crosses the picture it falls by 0.46, but by 0.29 in the frame before or after as well."""
 _AROUND = 3
-_REMEMBERED = 16
-"""Frames, since the detector tells of a cut a few frames late."""
+_REMEMBERED = 16  # frames; the detector reports a cut a few frames late
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over a recording keeps."""
+    """The result of one pass over a recording."""
 
     pts: Sequence[int]
     thumbnails: Thumbnails
@@ -43,7 +42,10 @@ class Survey:
 def survey_frames(
     frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns: int = 0
 ) -> Survey:
-    """Go once over `frames`, turned by quarters: `thumbnails` of all, and scene `cuts`."""
+    """Return the pts of `frames`, and on request their `thumbnails` and scene `cuts`.
+
+    The frames are turned by `turns` quarters counter-clockwise.
+    """
     finder = _CutFinder() if cuts else None
     pts = array("q")
     kept = Thumbnails()
@@ -69,9 +71,9 @@ def _small(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
 class _CutFinder:
     """PySceneDetect's adaptive detector on pictures we decode ourselves, so that pts stay exact.
 
-    It compares each change with the changes around it: steady camera motion is not a cut. Between
-    two shaky shots of like colours it sees nothing, so a sudden loss of likeness counts as well;
-    and what it finds is dropped where the same shot goes on afterwards.
+    It compares each change with the changes around it, so steady camera motion is not a cut. It
+    misses cuts between shaky shots of similar colours, so a sudden loss of correlation counts as
+    well. A cut after which the same shot continues is dropped.
     """
 
     def __init__(self) -> None:
@@ -101,7 +103,7 @@ class _CutFinder:
         return sorted(self._found)
 
     def _change(self, number: int, since: int) -> float:
-        """Return how unlike two remembered frames are, 0 to 2."""
+        """Return 1 - correlation of two remembered frames, 0 to 2."""
         first = self._frames - len(self._pictures)
         a, b = self._pictures[number - first], self._pictures[since - first]
         return 1.0 - float(correlate_thumbnails(a[None], b[None])[0, 0])
@@ -111,7 +113,7 @@ class _CutFinder:
         for cut in cuts:
             if not 0 < cut < self._frames:
                 continue
-            # over a flash, a frozen or a lost frame, one side is like the other's next but one
+            # across a flash, a frozen or a lost frame, the shot continues one frame later
             pairs = [(min(cut + 1, self._frames - 1), cut - 1), (cut, max(cut - 2, oldest))]
             if all(self._change(after, before) > 1 - SAME_SHOT for after, before in pairs):
                 self._found.add(cut)

@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""Which part of the scene a reference shows, estimated from feature matches."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pipeline.pairing.fit import Affine
 from pipeline.pixels import Pixels, high_byte
 
+# Share of the picture by which the estimates of several pairs may differ.
 LEAST_AGREEMENT = 0.03
-"""Share of the picture within which several pairs must agree on a field of view."""
 
 
 def estimate_field_of_view(
@@ -20,9 +20,9 @@ def estimate_field_of_view(
 ) -> Affine | None:
     """Return the map from output pixels to reference pixels, or None if plain scaling fits.
 
-    `pairs` are an LR frame and its reference each; SIFT matches between them (Lowe 2004) give a
-    similarity per pair, and the median of those that agree is taken. Small differences are left to
-    the network.
+    Each pair is an LR frame and its reference. SIFT matches (Lowe 2004) yield a similarity
+    transform per pair; the result is their median, if they agree. The network follows small
+    differences by itself.
     """
     found = []
     for lr, ref in pairs:
@@ -35,7 +35,7 @@ def estimate_field_of_view(
     middle = np.median(np.stack(found), axis=0)
     apart = np.abs(np.stack(found) - middle).max(0)
     size = [pairs[0][1].shape[1], pairs[0][1].shape[0]]
-    # a moving camera shows one still at another place each time: no map is true for all
+    # with a moving camera a still is elsewhere in every frame: no map holds for all
     if apart[:, :2].max() > 0.05 * abs(middle[0, 0]) or (apart[:, 2] / size).max() > (
         LEAST_AGREEMENT
     ):
@@ -60,7 +60,7 @@ def _plain(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 
 
 def _similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
-    """Return the 2 x 3 similarity from LR pixels to reference pixels, None if it is not sure."""
+    """Return the 2 x 3 similarity from LR to reference pixels, None if too few matches agree."""
     shrink = lr.shape[1] / ref.shape[1]
     small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)

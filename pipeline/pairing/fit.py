@@ -1,4 +1,4 @@
-"""Bringing a reference onto the output grid and to the LR frame's colours."""
+"""Fit a reference to the output: its pixel grid, depth and colours."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pipeline.pixels import Pixels, match_depth
 
 Affine = tuple[float, float, float, float, float, float]
 
+# Width and height of the small pictures whose colours are compared.
 PATCH = (64, 36)
-"""Width and height of the small pictures whose colours are compared."""
+# Correlation of the small pictures below which colours cannot be compared.
 LEAST_AGREEMENT = 0.7
-"""Correlation of the small pictures below which colours cannot be compared."""
+# Of the small pictures' pixels must be seen by a reference of another field of view.
 LEAST_SEEN = 64
-"""Of the small pictures' pixels must be seen by a reference of another field of view."""
 LEAST_GAIN = 0.08
+# Mismatch of contrast or of brightness (full scale = 1) below which a reference is left as it is:
+# motion alone makes this much.
 LEAST_SHIFT = 5 / 255
-"""Mismatch of contrast or of brightness (full scale = 1) below which a reference is left as it is:
-motion alone makes this much."""
 
 
 def prepare_reference(

@@ -9,8 +9,8 @@ from pipeline.pairing.fit import Affine
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Recording
 
+# Ratio of display aspects beyond which plain scaling would visibly stretch the reference.
 LEAST_STRETCH = 0.03
-"""Ratio of display aspects beyond which plain scaling would visibly stretch the reference."""
 
 
 def count_quarter_turns(lr: Recording, ref: Recording) -> int:

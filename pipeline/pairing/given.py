@@ -1,4 +1,4 @@
-"""Whether a lone HR picture may pass through as the view it is said to show."""
+"""Views and frames that the reference itself provides, and which pass through to the output."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 
+# Correlation with the LR view below which a picture is misplaced; a shift by one LR pixel costs
+# more.
 ALIKE = 0.95
-"""Correlation with the LR view below which a picture does not lie on it: a shift by a pixel of
-the LR costs more."""
+# Difference of mean colours (full scale = 1) that is visible between views.
 OTHER_COLOUR = 0.04
-"""Difference of mean colours (full scale = 1) that shows from view to view."""
 
 
 def demote_misplaced_views(
     lr: LightField, ref: Recording, choices: list[ReferenceChoice]
 ) -> tuple[list[ReferenceChoice], list[str]]:
-    """Return the choices with a picture that lies elsewhere borrowed from instead, and notes.
+    """Return the choices, with a misplaced picture as an ordinary reference, and notes.
 
-    The first view that is given is compared; a light field's own HR views are believed.
+    Compares the first given view only. HR views of a light field are not checked.
     """
     first = next((c for c in choices if c.why == "given" and c.ref_pts is not None), None)
     if first is None or isinstance(ref, LightField) or first.views is None:
@@ -43,22 +43,23 @@ def demote_misplaced_views(
     place = f"({first.views.row}, {first.views.col})"
     if likeness < ALIKE:
         return [replace(c, why="nearest") if c.why == "given" else c for c in choices], [
-            f"the picture given for view {place} does not lie on it (correlation {likeness:.2f}): "
-            "it is borrowed from, and does not pass through"
+            f"the picture given for view {place} does not match it (correlation {likeness:.2f}): "
+            "it serves as a reference and does not pass through"
         ]
     if apart > OTHER_COLOUR:
         return choices, [
-            f"the picture given for view {place} has other colours than the views (by "
-            f"{100 * apart:.0f} %) and passes through with them; to borrow from it alone, say "
-            "where it is by --ref-position X,Y"
+            f"the colours of the picture given for view {place} differ from the views by "
+            f"{100 * apart:.0f} % and pass through; to use it as a reference only, pass its "
+            "position with --ref-position X,Y"
         ]
     return choices, []
 
 
 def compare_pictures(lr: Pixels, hr: Pixels) -> tuple[float, float]:
-    """Return the correlation of h x w x 3 with H x W x 3 reduced, and how far mean colours differ.
+    """Return the correlation of `lr`, h x w x 3, with reduced `hr`, and their colour difference.
 
-    A picture without contrast correlates with any other.
+    The difference is the largest of the three channel means, 0 to 1. A picture without contrast
+    correlates with any other.
     """
     size = lr.shape[1], lr.shape[0]
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
@@ -74,9 +75,9 @@ def _unit(rgb: Pixels) -> NDArray[np.float64]:
 
 
 def list_view_steps(plan: Plan) -> dict[tuple[int, int], float | None]:
-    """Return the grid steps of each view to its reference, None for one always given.
+    """Return (row, col) -> grid steps to the view's reference; None for views always given.
 
-    Views without a reference are not in it.
+    Views without a reference are left out.
     """
     given: dict[tuple[int, int], float | None] = {}
     found: dict[tuple[int, int], float | None] = {}
@@ -95,7 +96,7 @@ def list_view_steps(plan: Plan) -> dict[tuple[int, int], float | None]:
 
 
 def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
-    """Return row, column and moment of every frame that was given."""
+    """Return row, column and moment of every given frame."""
     return frozenset(
         (choice.views.row, choice.views.col, choice.views.moment)
         for choice in plan.reference_map
@@ -103,12 +104,12 @@ def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
     )
 
 
+# Seconds; a frame with a nearer reference is given, not enhanced.
 SAME_TIME = 1e-3
-"""Seconds: a frame whose reference is nearer than this was given, not made."""
 
 
 def list_given_frames(plan: Plan) -> frozenset[int]:
-    """Return the numbers of the frames whose own HR original was the reference."""
+    """Return the numbers of the frames for which the reference is their own HR original."""
     return frozenset(
         number
         for number, choice in enumerate(plan.reference_map)

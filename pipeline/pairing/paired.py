@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""The result of pairing: which reference serves which frame of the input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.schema.reference_map import ReferenceMap
 
 @dataclass(frozen=True)
 class Paired:
-    """How the reference stream serves the input."""
+    """The reference chosen for every frame, the scene cuts, and notes for the user."""
 
     reference: ReferencePlan
     choices: ReferenceMap

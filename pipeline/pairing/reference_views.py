@@ -14,8 +14,8 @@ from pipeline.recording import confine_recording, describe_in_child
 from pipeline.schema.clip import Grid, LightField, Recording, View, parse_recording
 from pipeline.schema.settings import GridSettings, ViewSettings
 
+# Settings of an input in one file that hold for a reference in one file, too.
 _LYING = ("layout", "grid", "dataset", "axes")
-"""Settings of an input in one file that hold for a reference in one file, too."""
 
 
 def open_reference(

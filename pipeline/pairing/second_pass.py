@@ -17,8 +17,8 @@ from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import RunSettings
 
+# Row and column steps to the neighbours that vote.
 NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))
-"""Row and column steps to the neighbours that vote."""
 
 
 def first_pass_output(output: Path) -> Path:

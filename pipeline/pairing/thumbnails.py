@@ -1,4 +1,4 @@
-"""Small gray pictures of all frames of a recording, on disk: hours of them are compared."""
+"""Small grey pictures of all frames of a recording, on disk, as hours of them are compared."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pipeline.errors import StageError
 from pipeline.pixels import Pixels, high_byte
 
+# Width and height: 1.1 kB a frame in float16, 104 MB for an hour.
 THUMBNAIL = (32, 18)
-"""Width and height: 1.1 kB a frame in float16, 104 MB for an hour."""
 _LENGTH = THUMBNAIL[0] * THUMBNAIL[1]
 _ROW = _LENGTH * np.dtype(np.float16).itemsize
+# Pictures read at a time when iterating over all of them.
 _BLOCK = 512
-"""Pictures that are read at a time where all of them are gone through."""
 
 
 def make_thumbnail(rgb: Pixels) -> NDArray[np.float16]:
@@ -39,9 +39,9 @@ def correlate_thumbnails(
 
 
 class Thumbnails:
-    """N thumbnails in a file without a name; indexed like an array, which gives N' x 576 float16.
+    """N thumbnails in an unnamed file; indexing as in an array returns N' x 576 float16.
 
-    Raises StageError where there is no folder for temporary files, or it is full.
+    Raises StageError if there is no folder for temporary files, or if it is full.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Thumbnails:
         self._count = 0
 
     def add(self, picture: NDArray[np.float16]) -> None:
-        """Append what `thumbnail` returned."""
+        """Append a thumbnail, 576 float16."""
         try:
             if self._file is None:
                 self._file = self._opened()
@@ -61,7 +61,7 @@ class Thumbnails:
         self._count += 1
 
     def _opened(self) -> IO[bytes]:
-        # without a buffer: a full disk is told of at once, and nothing is to be flushed at the end
+        # unbuffered, so that a full disk fails here and not on close
         file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as this
         weakref.finalize(self, file.close)
         return file
@@ -85,13 +85,13 @@ class Thumbnails:
         return iter(self.picked(range(len(self))))
 
     def picked(self, numbers: Sequence[int] | NDArray[np.int64]) -> Picked:
-        """Return those with these numbers, in that order, without reading them."""
+        """Return the thumbnails with these numbers, in that order, without reading them yet."""
         return Picked(self, np.asarray(numbers, np.int64))
 
     def _full(self, why: str) -> StageError:
         return StageError(
-            f"cannot note what the frames look like in the folder for temporary files "
-            f"({why}), expected 0.1 GB for an hour; free some space, or set TMPDIR"
+            f"cannot write thumbnails to the folder for temporary files ({why}), expected 0.1 GB "
+            "per hour; free some space, or set TMPDIR"
         )
 
 
@@ -112,5 +112,5 @@ class Picked:
             yield from self[first : first + _BLOCK]
 
 
+# Thumbnails on disk or in memory, N x 576.
 AnyThumbnails = Thumbnails | Picked | NDArray[np.float16]
-"""Wherever they lie: N x 576."""

@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""Plain up-sampling, for frames without a reference."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from pipeline.pixels import Pixels, as_pixels
 
 
 def upsample(lr: Pixels, height: int, width: int) -> Pixels:
-    """Return one h x w x 3 frame bicubically enlarged: what a frame without reference gets."""
+    """Return a frame, h x w x 3, enlarged bicubically to height x width x 3."""
     return as_pixels(cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC))

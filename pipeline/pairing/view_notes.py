@@ -12,8 +12,8 @@ from pipeline.pairing.choose_views import TRAINED_STEPS
 from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
+# Pixels of motion, at the output's size, that the network follows.
 REACH = 128
-"""Pixels of motion, at the output's size, that the network follows."""
 _LISTED = 4
 
 

@@ -62,7 +62,7 @@ def test_without_a_folder_for_them_one_line_says_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
     # where none is kept, none is needed
     assert list(Thumbnails()) == []
-    with pytest.raises(StageError, match=r"cannot note what .*set TMPDIR"):
+    with pytest.raises(StageError, match=r"cannot write thumbnails .*set TMPDIR"):
         Thumbnails().add(np.zeros(LENGTH, np.float16))
 
 
