@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.distribution import DISTRIBUTION, installed_versions
@@ -11,7 +12,6 @@ from deploy.protocol import EngineInfo
 from pipeline.ledger.durable import write_atomically
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import plan_lines
-from pipeline.schema.settings import RunSettings
 
 # Packages whose versions can change a result or its speed
 PACKAGES = (
@@ -27,11 +27,10 @@ PACKAGES = (
 )
 
 
-def command_of(settings: RunSettings) -> str:
-    """Return a command line with these settings."""
-    words = ["pipeline", "run", settings.input]
-    for name in sorted(settings.model_fields_set - {"input"}):
-        value = getattr(settings, name)
+def format_command(lr: str, options: Mapping[str, object]) -> str:
+    """Return the command line of a run of `lr` with these settings."""
+    words = ["pipeline", "run", lr]
+    for name, value in sorted(options.items()):
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             words += [option] if value else []
@@ -54,7 +53,7 @@ def describe_machine() -> str:
 
 
 def make_record(
-    settings: RunSettings,
+    command: str,
     engine: EngineInfo,
     busy: dict[str, float],
     *,
@@ -64,7 +63,7 @@ def make_record(
 ) -> RunRecord:
     """Return the record of a run that enhanced `frames` frames in `seconds` seconds."""
     return RunRecord(
-        command=command_of(settings),
+        command=command,
         seconds=round(seconds, 3),
         frames=frames,
         engine=engine.name,

@@ -14,9 +14,11 @@ from pipeline.cli.words import describe_batch, describe_result
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.progress import Reporter
     from pipeline.runs.parts import RunParts
-    from pipeline.schema.settings import RunSettings
+    from pipeline.runs.result import RunResult
 
 
 @click.command()
@@ -67,7 +69,13 @@ def run(
     if settings.output == "-":
         if as_json or page is not None:
             raise click.UsageError("-o - cannot be combined with --json or --report.")
-        _run_to_stdout(settings, progress)
+        _run_to_stdout(
+            settings.input,
+            lambda out: run_once(
+                settings.model_copy(update={"output": out}), progress, _find_parts()
+            ),
+            progress,
+        )
         return
 
     result = run_once(settings, progress, _find_parts())
@@ -96,13 +104,10 @@ def _find_parts() -> RunParts | None:
     return click.get_current_context().find_object(RunParts)
 
 
-def _run_to_stdout(settings: RunSettings, progress: Reporter) -> None:
-    from pipeline.runs.run import run as run_once
+def _run_to_stdout(lr: str, run: Callable[[str], RunResult], progress: Reporter) -> None:
     from pipeline.runs.to_stdout import run_to_stdout
 
-    result = run_to_stdout(
-        sys.stdout.buffer, settings, lambda local: run_once(local, progress, _find_parts())
-    )
+    result = run_to_stdout(sys.stdout.buffer, lr, run)
     progress.note(describe_result(result))
 
 

@@ -15,7 +15,6 @@ from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
-from pipeline.schema.settings import RunSettings
 
 # Row and column steps to the neighbours that vote.
 NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))
@@ -26,21 +25,18 @@ def first_pass_output(output: Path) -> Path:
     return output.with_name(f".{output.name}.first")
 
 
-def first_pass_settings(settings: RunSettings, plan: Plan) -> RunSettings:
-    """Return the settings of the first pass of a run with this plan."""
-    assert isinstance(plan.input, LightField)
-    video = plan.input.grid.layout == "video"
-    return settings.model_copy(
-        update={
-            "output": str(first_pass_output(Path(plan.output))),
-            "to": "video" if video else "folder",
-            "consistent": False,
-            "ground_truth": None,
-            "plan": None,
-            # one that is there is of other settings
-            "force": True,
-        }
-    )
+def first_pass_changes(plan: Plan) -> dict[str, object]:
+    """Return the settings in which the first pass of a run with this plan differs from the run."""
+    is_video = isinstance(plan.input, LightField) and plan.input.grid.layout == "video"
+    return {
+        "output": str(first_pass_output(Path(plan.output))),
+        "to": "video" if is_video else "folder",
+        "consistent": False,
+        "ground_truth": None,
+        "plan": None,
+        # an existing one belongs to other settings
+        "force": True,
+    }
 
 
 def is_first_pass_of(path: Path, plan: Plan) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
@@ -50,7 +50,8 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
 
     # settings may replace a few fields
     if settings is not None:
-        plan = plan.model_copy(update=override_fields(settings, plan, path))
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+        plan = plan.model_copy(update=override_fields(given, plan, path))
 
     # edits must leave it consistent
     check_fields(plan, path)
@@ -69,9 +70,11 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     return plan
 
 
-def override_fields(settings: RunSettings, plan: Plan, path: str | Path) -> dict[str, object]:
-    """Return the plan's fields that the settings replace; refuse settings that contradict it."""
-    given = settings.model_fields_set
+def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -> dict[str, object]:
+    """Return the plan's fields that the given settings replace.
+
+    Raises InputError for settings that contradict the plan.
+    """
     decided: dict[str, object] = {
         "scale": str(plan.scale),
         "select": plan.reference.select,
@@ -79,8 +82,8 @@ def override_fields(settings: RunSettings, plan: Plan, path: str | Path) -> dict
         **{name: getattr(plan.encoding, name) for name in ("codec", "crf", "preset", "pix_fmt")},
     }
     for name, planned in decided.items():
-        value = getattr(settings, name)
-        if name in given and value not in ("auto", None, planned):
+        value = given.get(name)
+        if value not in ("auto", None, planned):
             raise InputError(
                 f"found {option_name(name)} {value} beside the plan {path}, which has {planned}, "
                 "expected the same; leave it out, or make a new plan"
@@ -89,7 +92,7 @@ def override_fields(settings: RunSettings, plan: Plan, path: str | Path) -> dict
     ignored = [option_name(name) for name in UNCOMPARED if name in given]
     notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
 
-    changed: dict[str, object] = {n: getattr(settings, n) for n in OVERRIDES if n in given}
+    changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
     return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
 
 

@@ -1,4 +1,4 @@
-"""TODO: what this module is for."""
+"""Pinning a plan: fixing the weights and threads that decide the bits of its output."""
 
 from __future__ import annotations
 
@@ -12,29 +12,34 @@ from pipeline.schema.plan import Plan
 
 
 def pin_plan(plan: Plan) -> Plan:
-    """Return the plan with everything fixed that decides bits but depends on machine and moment.
+    """Return the plan with the weights and the engine's number of CPU threads fixed.
 
-    These are the weights, and the engine's CPU threads, which are the same for every worker.
-    A resumed run keeps its number of threads, even on a machine with other cores.
+    Both decide bits but depend on the machine and the moment. All workers use the same number of
+    threads, and a resumed run keeps its number, even on a machine with other cores. Raises
+    InputError if there are no such weights.
     """
     if plan.engine != "bicubic":
-        plan = plan.model_copy(update=_weights(plan.model))
+        plan = plan.model_copy(update=_pin_weights(plan.model))
     if plan.threads:
         return plan
+
     threads = len(os.sched_getaffinity(0))
     stored = find_stored_plan(plan)
     if stored is not None and stored.model_copy(update={"threads": 0}).digest() == plan.digest():
         threads = stored.threads
+
     return plan.model_copy(update={"threads": threads})
 
 
-def _weights(model: str) -> dict[str, str]:
+def _pin_weights(model: str) -> dict[str, str]:
+    """Return the plan's fields that name the weights."""
     from crossnetpp.checkpoint import WeightsError, find_weights  # imports torch
 
     try:
         path = find_weights(model)
     except WeightsError as error:
         raise InputError(str(error)) from error
-    # a file is named by its whole path: an actor's working directory is not the driver's
-    named = str(path.absolute()) if Path(model).is_file() else model
-    return {"model": named, "model_sha256": sha256(path)}
+
+    # an absolute path, as an actor's working directory is not the driver's
+    name = str(path.absolute()) if Path(model).is_file() else model
+    return {"model": name, "model_sha256": sha256(path)}

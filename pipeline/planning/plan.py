@@ -13,7 +13,7 @@ from pipeline.planning.sources import Sources, open_sources, select_frames
 from pipeline.planning.target import choose_scale, choose_target
 from pipeline.schema.clip import FrameIndex, LightField, VideoClip
 from pipeline.schema.plan import Plan, Segment
-from pipeline.schema.settings import Layout, RunSettings, ViewSettings
+from pipeline.schema.settings import EncoderSettings, Layout, RunSettings, ViewSettings
 
 
 def make_plan(settings: RunSettings) -> Plan:
@@ -22,7 +22,9 @@ def make_plan(settings: RunSettings) -> Plan:
     Deterministic: the same files and settings give the same plan. Raises InputError (or its kinds
     MediaError and PairingError) for anything that the user has to change.
     """
-    check_settings_together(settings)
+    check_engine(settings.engine)
+    check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
+    check_quality(settings.encoder)
 
     sources = open_sources(settings.reading, settings.pairing, settings.target, settings.encoder)
     scale = choose_scale(sources.lr, sources.ref, settings.scale)
@@ -55,10 +57,8 @@ def make_plan(settings: RunSettings) -> Plan:
     )
 
 
-def check_settings_together(settings: RunSettings) -> None:
-    """Raise InputError for settings that no recording can make right."""
-    check_engine(settings.engine)
-    check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
+def check_quality(settings: EncoderSettings) -> None:
+    """Raise InputError if the quality is set both by a number and by a word."""
     if settings.crf is not None and settings.quality is not None:
         raise InputError(
             f"found --crf {settings.crf:g} and --quality {settings.quality}, expected one of them; "

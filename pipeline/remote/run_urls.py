@@ -47,21 +47,21 @@ def _local_output(output: str, *, force: bool) -> str:
     return str(cache.output_path(output))
 
 
-def with_urls(plan: Plan, settings: RunSettings) -> Plan:
-    """Return the plan with the URLs of its recordings and of its output.
+def with_urls(plan: Plan, lr: str, reference: str | None, output: str | None) -> Plan:
+    """Return the plan with the URLs of its recordings and of its output, where these are URLs.
 
     Raises InputError for a folder of pictures as output at a URL.
     """
     clip = plan.reference.clip
-    reference = _with_url(clip, settings.ref_stream or clip.url)
     plan = plan.model_copy(
         update={
-            "input": _with_url(plan.input, settings.input),
-            "reference": plan.reference.model_copy(update={"clip": reference}),
+            "input": _with_url(plan.input, lr),
+            "reference": plan.reference.model_copy(
+                update={"clip": _with_url(clip, reference or clip.url)}
+            ),
         }
     )
 
-    output = settings.output
     if output is None or not is_url(output):
         return plan
     if not isinstance(plan.input, VideoClip) or plan.pictures:

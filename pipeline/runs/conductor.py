@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
 from deploy.protocol import Engine, EngineInfo
 from pipeline.assembly.finish import locate_plan
-from pipeline.assembly.record import make_record, save_record
+from pipeline.assembly.record import format_command, make_record, save_record
 from pipeline.errors import PairingError, already_there
 from pipeline.execution.runners import ExecutionReport, Runner, count_committed_frames
 from pipeline.interrupt import Interrupts
@@ -35,7 +35,16 @@ from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
 from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import GridSettings, RunSettings
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The settings of a run, the reporter of its progress, and its replaceable parts."""
+
+    settings: RunSettings
+    progress: Reporter
+    parts: RunParts
 
 
 @dataclass
@@ -75,22 +84,21 @@ class OpenRun:
         self.close()
 
 
-def open_run(
-    settings: RunSettings, progress: Reporter, parts: RunParts, *, runner: Runner
-) -> OpenRun:
+def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
     """Plan a run, load its engine if it runs in this process, and open its run folder.
 
     Raises OutputExistsError if the output exists, and other InputErrors before anything is written.
     """
     start = time.monotonic()
-    plan = prepare_plan(settings, progress)
-    engine = parts.engines.load(plan, progress.note) if runner == "inline" else None
+    plan = prepare_plan(request)
+    progress = request.progress
+    engine = request.parts.engines.load(plan, progress.note) if runner == "inline" else None
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(plan))
         report_resumed(ledger, progress)
         before = count_committed_frames(ledger)
-        return OpenRun(settings, ledger, start, before, engine, contexts=stack.pop_all())
+        return OpenRun(request.settings, ledger, start, before, engine, contexts=stack.pop_all())
 
 
 def close_run(
@@ -113,8 +121,9 @@ def close_run(
         opened.published = True
 
     if not plan.output_url:  # a plan at a URL is written once, before its output
+        options = settings.model_dump(exclude_unset=True, exclude={"input"})
         record = make_record(
-            settings,
+            format_command(settings.input, options),
             report.engine,
             report.busy,
             runner=report.runner,
@@ -127,17 +136,19 @@ def close_run(
     return run_result(opened, report.engine, plan_place)
 
 
-def prepare_plan(settings: RunSettings, progress: Reporter) -> Plan:
+def prepare_plan(request: RunRequest) -> Plan:
     """Return the plan of a run with everything fixed that decides its bits; report its notes."""
+    settings = request.settings
     local = fetch_inputs(settings)
     plan = load_plan(local.plan, local) if local.plan else make_plan(local)
     if local.consistent:
         plan = plan_second_pass(plan)
-    plan = pin_plan(with_urls(plan, settings))
-    _check_ground_truth(local, plan)
+    plan = with_urls(plan, settings.input, settings.ref_stream, settings.output)
+    plan = pin_plan(plan)
+    _check_ground_truth(local.ground_truth, local, plan)
 
     for note in plan.notes:
-        progress.note(note)
+        request.progress.note(note)
     return plan
 
 
@@ -193,13 +204,14 @@ def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
     return ExecutionReport(runner, engine, {})
 
 
-def recover_result(settings: RunSettings) -> RunResult:
+def recover_result(request: RunRequest) -> RunResult:
     """Return the result of a run that was killed after it had published its output.
 
     Raises OutputExistsError if the output comes from any other run.
     """
     start = time.monotonic()
-    plan = prepare_plan(settings.model_copy(update={"force": True}), SilentReporter())
+    forced = request.settings.model_copy(update={"force": True})
+    plan = prepare_plan(replace(request, settings=forced, progress=SilentReporter()))
     stored = find_stored_plan(plan)
     same = stored is not None and stored.digest() == plan.digest()
     # without a plan, the folder is a remainder of a run that was killed while deleting it
@@ -211,7 +223,8 @@ def recover_result(settings: RunSettings) -> RunResult:
         ledger.remove_run_folder()
         ledger.resumed = len(plan.segments)
 
-    opened = OpenRun(settings, ledger, start, frames_before=len(plan.reference_map))
+    frames_before = len(plan.reference_map)
+    opened = OpenRun(request.settings, ledger, start, frames_before=frames_before)
     return run_result(opened, resumed_report(plan, "inline").engine, locate_plan(ledger))
 
 
@@ -219,7 +232,8 @@ def run_result(opened: OpenRun, engine: EngineInfo, plan_place: str) -> RunResul
     """Return the result of a published run, with its quality if there is a ground truth."""
     plan, ledger = opened.plan, opened.ledger
     seconds = time.monotonic() - opened.start
-    psnr, ssim = _measure_quality(opened.settings, ledger.output, plan)
+    truth = opened.settings.ground_truth
+    psnr, ssim = _measure_quality(truth, opened.settings, ledger.output, plan)
     frames = len(plan.reference_map)
     return RunResult(
         output=plan.output_url or str(ledger.output),
@@ -239,15 +253,13 @@ def run_result(opened: OpenRun, engine: EngineInfo, plan_place: str) -> RunResul
     )
 
 
-def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
+def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> None:
     """Raise PairingError for a ground truth of another size, before hours of work."""
-    if settings.ground_truth is None:
+    if path is None:
         return
+
     check_measurable(plan)
-    if isinstance(plan.input, LightField):
-        truth = open_recording(settings.ground_truth, settings)
-    else:
-        truth = probe(settings.ground_truth)
+    truth = open_recording(path, layout) if isinstance(plan.input, LightField) else probe(path)
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
             f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
@@ -256,10 +268,10 @@ def _check_ground_truth(settings: RunSettings, plan: Plan) -> None:
 
 
 def _measure_quality(
-    settings: RunSettings, output: Path, plan: Plan
+    truth: str | None, layout: GridSettings, output: Path, plan: Plan
 ) -> tuple[float | None, float | None]:
     """Return PSNR in dB and SSIM against the ground truth, None without one."""
-    if settings.ground_truth is None:
+    if truth is None:
         return None, None
 
     if isinstance(plan.input, LightField):
@@ -267,11 +279,11 @@ def _measure_quality(
 
         made = open_light_field(output)
         assert made is not None
-        views = evaluate_light_field(made, settings.ground_truth, plan, settings)
+        views = evaluate_light_field(made, truth, plan, layout)
         return views.psnr, views.ssim
 
     from pipeline.measuring.clips import evaluate  # imports torch
 
     local = str(fetch_copy(plan.output_url or str(output)))
-    result = evaluate(local, str(fetch_copy(settings.ground_truth)))
+    result = evaluate(local, str(fetch_copy(truth)))
     return result.psnr, result.ssim

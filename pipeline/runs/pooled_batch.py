@@ -18,11 +18,18 @@ from pipeline.execution.cluster.pool import RayPool
 from pipeline.interrupt import Interrupts
 from pipeline.progress import Reporter
 from pipeline.runs.batch import batch_result, failed_item, finished_item
-from pipeline.runs.conductor import OpenRun, close_run, open_run, recover_result, resumed_report
+from pipeline.runs.conductor import (
+    OpenRun,
+    RunRequest,
+    close_run,
+    open_run,
+    recover_result,
+    resumed_report,
+)
 from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import ExecutionSettings
 
 
 @dataclass
@@ -42,7 +49,7 @@ class PooledBatch:
     def __init__(
         self,
         entries: Iterable[Entry],
-        settings: RunSettings,
+        settings: ExecutionSettings,
         progress: Reporter,
         interrupts: Interrupts,
         parts: RunParts,
@@ -88,17 +95,18 @@ class PooledBatch:
 
             self._progress.note(f"[{number + 1}/{len(self._entries)}] {entry.settings.input}")
             try:
-                self._start(number, entry, entry.settings)
+                request = RunRequest(entry.settings, self._progress, self._parts)
+                self._start(number, entry, request)
             except PipelineError as error:
                 self._fail(number, entry, error)
 
-    def _start(self, number: int, entry: Entry, settings: RunSettings) -> None:
+    def _start(self, number: int, entry: Entry, request: RunRequest) -> None:
         """Open an input and add it to the pool, or end it if all its segments are committed."""
         job = str(number)
         try:
-            opened = open_run(settings, self._progress, self._parts, runner="ray")
+            opened = open_run(request, runner="ray")
         except OutputExistsError:
-            self._results[number] = finished_item(entry, recover_result(settings))
+            self._results[number] = finished_item(entry, recover_result(request))
             return
 
         self._open[job] = _OpenItem(entry, opened)
@@ -108,10 +116,10 @@ class PooledBatch:
 
         if self._pool is None:
             shared = self._settings
-            request = request_actors(opened.plan.engine, shared.workers, shared.accelerator)
+            actors = request_actors(opened.plan.engine, shared.workers, shared.accelerator)
             actor = self._parts.actor or SegmentActor
-            self._pool = RayPool(request, self._progress, actor=actor)
-        self._pool.add(job, opened.ledger, make_setup(opened.ledger, settings.placement))
+            self._pool = RayPool(actors, self._progress, actor=actor)
+        self._pool.add(job, opened.ledger, make_setup(opened.ledger, request.settings.placement))
 
     def _end(self, job: str, error: PipelineError | None) -> None:
         """Publish an input whose segments are committed, or record why it failed."""
@@ -143,7 +151,7 @@ class PooledBatch:
 
 def run_pooled(
     entries: Iterable[Entry],
-    settings: RunSettings,
+    settings: ExecutionSettings,
     progress: Reporter,
     failed_list: str,
     parts: RunParts | None = None,

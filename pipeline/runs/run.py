@@ -9,12 +9,13 @@ from pipeline.assembly.finish import plan_path
 from pipeline.errors import InputError, Interrupted, OutputExistsError
 from pipeline.execution.runners import ExecutionReport, choose_runner, run_inline
 from pipeline.interrupt import Interrupts
-from pipeline.pairing.second_pass import first_pass_output, first_pass_settings, is_first_pass_of
+from pipeline.pairing.second_pass import first_pass_changes, first_pass_output, is_first_pass_of
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter, SilentReporter
 from pipeline.runs.conductor import (
     OpenRun,
+    RunRequest,
     close_run,
     describe_interruption,
     open_run,
@@ -36,26 +37,31 @@ def run(
     """
     progress = progress or SilentReporter()
     parts = parts or RunParts()
+    request = RunRequest(settings, progress, parts)
     if settings.consistent:
-        return _run_twice(settings, progress, parts)
-    return _run_once(settings, progress, parts)
+        return _run_twice(request)
+    return _run_once(request)
 
 
-def _run_twice(settings: RunSettings, progress: Reporter, parts: RunParts) -> RunResult:
+def _run_twice(request: RunRequest) -> RunResult:
     """Run the first pass over a light field unless it is finished, then the second."""
+    settings = request.settings
     plan = pin_plan(make_plan(settings))
     first = first_pass_output(Path(plan.output))
     if not is_first_pass_of(plan_path(first), plan):
-        run(first_pass_settings(settings, plan), progress, parts)
+        first_settings = settings.model_copy(update=first_pass_changes(plan))
+        run(first_settings, request.progress, request.parts)
 
-    result = _run_once(settings, progress, parts)
+    result = _run_once(request)
     shutil.rmtree(first)
     plan_path(first).unlink()
     return result
 
 
-def _run_once(settings: RunSettings, progress: Reporter, parts: RunParts) -> RunResult:
+def _run_once(request: RunRequest) -> RunResult:
     """Run, and turn a signal into an error that says how to continue."""
+    settings = request.settings
+    progress = request.progress
     opened: OpenRun | None = None
     with Interrupts() as interrupts:
         try:
@@ -67,16 +73,16 @@ def _run_once(settings: RunSettings, progress: Reporter, parts: RunParts) -> Run
                 )
 
             try:
-                opened = open_run(settings, progress, parts, runner=runner)
+                opened = open_run(request, runner=runner)
             except OutputExistsError:
-                return recover_result(settings)
+                return recover_result(request)
 
             with opened:
                 progress.note(f"runner {runner}: {reason}")
                 progress.start(len(opened.plan.reference_map), opened.frames_before)
-                report = _execute(opened, progress, interrupts, parts)
+                report = _execute(opened, progress, interrupts, request.parts)
                 progress.close()
-                return close_run(opened, report, progress, interrupts, parts)
+                return close_run(opened, report, progress, interrupts, request.parts)
         except KeyboardInterrupt:
             raise Interrupted(describe_interruption(opened)) from None
         finally:

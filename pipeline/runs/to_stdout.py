@@ -12,36 +12,33 @@ from typing import BinaryIO
 from pipeline.errors import InputError, StageError
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.runs.result import RunResult
-from pipeline.schema.settings import RunSettings
 
 STDOUT = "-"
 
 
-def run_to_stdout(
-    stdout: BinaryIO, settings: RunSettings, run: Callable[[RunSettings], RunResult]
-) -> RunResult:
-    """Run `settings`, verify the output as usual, and copy it to `stdout`.
+def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) -> RunResult:
+    """Call `run` with the path of an output, and copy the verified output to `stdout`.
 
     A video is written as Matroska, which a program can read while it arrives, and a picture as PNG.
     Raises InputError for a terminal and for inputs whose output is a folder, and StageError if the
     reading program ends early.
     """
-    source = Path(settings.input)
+    source = Path(lr)
     if stdout.isatty():
         raise InputError(
             "found a terminal for -o -, expected a program or a file to read the video; add "
             "| ffplay -, or > out.mkv"
         )
-    if source.is_dir() or (not source.exists() and "://" not in settings.input):
+    if source.is_dir() or (not source.exists() and "://" not in lr):
         raise InputError(
-            f"found {settings.input} for -o -, expected a video or a picture: an output that is a "
+            f"found {lr} for -o -, expected a video or a picture: an output that is a "
             "folder cannot be piped; use -o FOLDER"
         )
 
     suffix = ".png" if source.suffix.lower() in SUFFIXES else ".mkv"
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
         out = Path(folder) / f"out{suffix}"
-        result = run(settings.model_copy(update={"output": str(out)}))
+        result = run(str(out))
         try:
             with out.open("rb") as made:
                 shutil.copyfileobj(made, stdout)

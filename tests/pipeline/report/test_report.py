@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pipeline.assembly.record import command_of
+from pipeline.assembly.record import format_command
 from pipeline.cli.main import main
 from pipeline.measuring.clips import measure_frames
 from pipeline.report.chart import Curve, choose_ticks, draw_chart
@@ -173,7 +173,8 @@ def test_the_plan_beside_the_output_holds_the_record() -> None:
 
 def test_the_command_holds_all_settings() -> None:
     settings = RunSettings(input="a b.mkv", ref_stream="r.mkv", crop_grid="2x3", force=True, crf=12)
-    assert command_of(settings) == (
+    options = settings.model_dump(exclude_unset=True, exclude={"input"})
+    assert format_command(settings.input, options) == (
         "pipeline run 'a b.mkv' --crf 12.0 --crop-grid 2x3 --force --ref-stream r.mkv"
     )
 
