@@ -68,12 +68,12 @@ def test_colours_guessed_by_size_stay_when_the_size_changes(tmp_path: Path) -> N
 
 
 def test_a_reduced_light_field_keeps_the_order_of_its_views(tmp_path: Path) -> None:
-    # stored with rows and columns exchanged, which the sidecar of the folder tells
+    # stored with rows and columns exchanged, as the sidecar of the folder records
     capture = DATA / "flowers_8x8.png"
-    asked = ["--layout", "mosaic", "--grid", "8x8", "--order", "col,row", "--crop-grid", "3x2"]
+    layout = ["--layout", "mosaic", "--grid", "8x8", "--order", "col,row", "--crop-grid", "3x2"]
     sharp, small = tmp_path / "sharp", tmp_path / "small"
-    told = ["convert", str(capture), *asked, "--to", "folder", "-o", str(sharp)]
-    converted = CliRunner().invoke(main, told)
+    command = ["convert", str(capture), *layout, "--to", "folder", "-o", str(sharp)]
+    converted = CliRunner().invoke(main, command)
     assert converted.exit_code == 0, converted.output
     degrade(str(sharp), small, scale=2)
     truth, reduced = open_light_field(sharp), open_light_field(small)

@@ -56,8 +56,8 @@ def test_real_scenes_go_through_every_layout_in_either_direction(
     tmp_path: Path, scene: Path
 ) -> None:
     size = scenes.REAL[scene]
-    asked = GridSettings(layout="mosaic", grid=size)
-    convert_light_field(str(scene), tmp_path / "start", "folder", grid_settings=asked)
+    settings = GridSettings(layout="mosaic", grid=size)
+    convert_light_field(str(scene), tmp_path / "start", "folder", grid_settings=settings)
     # the views by plain slicing
     whole, count = stills.load_picture(str(scene)), int(size[0])
     height, width = whole.shape[0] // count, whole.shape[1] // count

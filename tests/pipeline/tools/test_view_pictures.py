@@ -55,8 +55,8 @@ def test_epipolar_lines_have_the_slope_of_the_disparity(plane: Clip) -> None:
 
 
 def test_the_command_writes_what_was_asked_for(plane: Clip, tmp_path: Path) -> None:
-    wishes = ["--epi", "--refocus", "0,1.25", "--disparity", "--sweep"]
-    done = CliRunner().invoke(main, ["look", plane.path, *wishes, "gif"])
+    options = ["--epi", "--refocus", "0,1.25", "--disparity", "--sweep"]
+    done = CliRunner().invoke(main, ["look", plane.path, *options, "gif"])
     assert done.exit_code == 0, done.output
     folder = tmp_path / "lf_look"
     assert {path.name for path in folder.iterdir()} == {
@@ -69,7 +69,7 @@ def test_the_command_writes_what_was_asked_for(plane: Clip, tmp_path: Path) -> N
     }
     assert len(imageio.imread(folder / "sweep.gif")) == 8
     assert stills.load_picture(str(folder / "contact_sheet.png")).shape == (3 * 96, 3 * 128, 3)
-    again = CliRunner().invoke(main, ["look", plane.path, *wishes, "mp4"])
+    again = CliRunner().invoke(main, ["look", plane.path, *options, "mp4"])
     assert again.exit_code == 2
     assert "already exists" in again.stderr
     forced = CliRunner().invoke(main, ["look", plane.path, "--sweep", "mp4", "--force"])
