@@ -21,7 +21,7 @@ from pipeline.cli.help import group_commands, suggest, with_sections
 from pipeline.errors import Interrupted, PipelineError
 from pipeline.paths import check_encodable
 
-# Command -> (where its click command is, one line of help), in the order of `pipeline --help`.
+# Command -> (module and name of its click command, one line of help).
 COMMANDS = {
     "run": ("pipeline.cli.run:run", "Enhance a recording by its high-resolution reference."),
     "submit": ("pipeline.cli.submit:submit", "Do `run` on a Ray cluster."),

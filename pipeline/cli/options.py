@@ -53,7 +53,7 @@ def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[
 
 
 def click_option(field: OptionField) -> Callable[[Command], Command]:
-    """Return the decorator that gives a command the option of `field`."""
+    """Return the decorator that adds the option of `field` to a command."""
     if field.annotation is bool:
         is_pair = "/" in field.flags[0]
         # None, not False, so that a manifest or a file may still set a pair of flags
@@ -71,25 +71,25 @@ def click_option(field: OptionField) -> Callable[[Command], Command]:
 
 
 def add_options(command: Command, fields: Iterable[OptionField]) -> Command:
-    """Give a command the options, in order."""
+    """Add the options to a command, in order."""
     for field in reversed(list(fields)):
         command = click_option(field)(command)
     return command
 
 
 def grid_options(command: Command) -> Command:
-    """Give a command the options of `GridSettings`."""
+    """Add the options of `GridSettings` to a command."""
     return add_options(command, list_options(GridSettings))
 
 
 def settings_options(command: Command) -> Command:
-    """Give a command every option that determines a plan."""
+    """Add every option that determines a plan to a command."""
     fields = [field for field in list_options(*OPTION_GROUPS) if field.name != "ground_truth"]
     return add_options(command, fields)
 
 
 def run_options(command: Command) -> Command:
-    """Give a command the arguments and options of `pipeline run`."""
+    """Add the arguments and options of `pipeline run` to a command."""
     # options of `run` that are no settings, and the ground truth, which `plan` does not need
     own = (
         click.argument("inputs", metavar="INPUT...", nargs=-1),

@@ -33,9 +33,9 @@ def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
 
     Raises InputError with the name of the option that is wrong.
     """
-    given = {name: value for name, value in values.items() if value is not None}
+    changed = {name: value for name, value in values.items() if value is not None}
     try:
-        return group(**given)
+        return group(**changed)
     except ValidationError as error:
         first = error.errors()[0]
         name = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")

@@ -1,6 +1,6 @@
 """The settings of a run, in groups; each field states its type, default and option in one place.
 
-A function takes the group that it needs, and a `RunSettings`, which is all of them, fits every one.
+A function has the group that it needs as a parameter. `RunSettings` is all of them in one.
 Values are checked here on their own; `pipeline.planning` checks them against the files.
 """
 

@@ -1,4 +1,4 @@
-"""Names and places that break programs: handled, or refused in one line with nothing lost."""
+"""Names and paths that break programs: handled, or refused in one line with nothing lost."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ NAMES = {
 }  # fmt: skip
 
 
-def run(*given: str | Path) -> Result:
-    return CliRunner().invoke(main, ["run", *map(str, given), *OPTIONS])
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["run", *map(str, arguments), *OPTIONS])
 
 
-def refused(result: Result, line: str) -> None:
+def assert_refused(result: Result, line: str) -> None:
     assert result.exit_code == 2, (result.output, result.exception)
     assert line in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_text_is_a_name(pair: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+def test_any_text_can_be_a_name(pair: tuple[Path, Path], tmp_path: Path, name: str) -> None:
     places = [tmp_path / folder / NAMES[name] for folder in ("in", "ref", "out")]
     for place, source in zip(places, (*pair, None), strict=True):
         place.parent.mkdir()
@@ -66,7 +66,7 @@ def test_names_survive_the_sandbox_and_resume(pair: tuple[Path, Path], tmp_path:
     code = """
 import os, signal
 from pipeline.assembly import finish as assemble
-assemble.differences = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+assemble.differences = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from pipeline.cli.main import main
 main()
 """
@@ -99,7 +99,7 @@ BYTES = os.fsdecode(b"a\xff\xfeb")
 
 
 @pytest.mark.parametrize("place", ["input", "reference", "output", "folder"])
-def test_bytes_that_are_no_text_are_refused(
+def test_names_that_are_not_utf_8_are_refused(
     pair: tuple[Path, Path], tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lr, hr, out = tmp_path / "lr.mkv", tmp_path / "hr.mkv", tmp_path / "out.mkv"
@@ -114,7 +114,7 @@ def test_bytes_that_are_no_text_are_refused(
     shutil.copy(pair[0], lr)
     shutil.copy(pair[1], hr)
     done = run(lr, "--ref-stream", hr, "-o", out)
-    refused(done, "\\xff\\xfe")
+    assert_refused(done, "\\xff\\xfe")
     assert "is not UTF-8" in done.stderr
     assert sha256(lr) == sha256(pair[0])
     assert not out.exists()
@@ -122,7 +122,7 @@ def test_bytes_that_are_no_text_are_refused(
 
 
 @pytest.mark.parametrize("command", ["probe", "verify", "compare", "degrade"])
-def test_every_command_refuses_them(tmp_path: Path, command: str) -> None:
+def test_every_command_refuses_names_that_are_not_utf_8(tmp_path: Path, command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", command, os.fsencode(tmp_path / BYTES)],
         capture_output=True,
@@ -133,7 +133,7 @@ def test_every_command_refuses_them(tmp_path: Path, command: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def stills(folder: Path, side: int, names: tuple[str, ...] = ("a.png", "b.png")) -> Path:
+def write_stills(folder: Path, side: int, names: tuple[str, ...] = ("a.png", "b.png")) -> Path:
     folder.mkdir(exist_ok=True)
     for number, name in enumerate(names):
         done, data = cv2.imencode(".png", texture(number, side, side))
@@ -143,23 +143,26 @@ def stills(folder: Path, side: int, names: tuple[str, ...] = ("a.png", "b.png"))
 
 
 @pytest.mark.parametrize("sandbox", ["off", "on"])
-def test_pictures_with_such_names_are_refused(tmp_path: Path, sandbox: str) -> None:
-    small = stills(tmp_path / "small", 48, (f"{BYTES}.png", "b.png"))
-    large = stills(tmp_path / "large", 96)
+def test_pictures_whose_names_are_not_utf_8_are_refused(tmp_path: Path, sandbox: str) -> None:
+    small = write_stills(tmp_path / "small", 48, (f"{BYTES}.png", "b.png"))
+    large = write_stills(tmp_path / "large", 96)
     done = run(small, "--ref-stream", large, "-o", tmp_path / "out", "--sandbox", sandbox)
-    refused(done, "which is not UTF-8")
+    assert_refused(done, "which is not UTF-8")
 
 
 def test_pictures_with_odd_names_keep_them(tmp_path: Path) -> None:
     names = ("a\nb %d.png", "[c]*.png", "é 🎥.png")
-    small, large = stills(tmp_path / "sm [a]*", 48, names), stills(tmp_path / "la\n%d", 96, names)
+    small, large = (
+        write_stills(tmp_path / "sm [a]*", 48, names),
+        write_stills(tmp_path / "la\n%d", 96, names),
+    )
     done = run(small, "--ref-stream", large, "-o", tmp_path / "o [%d]")
     assert done.exit_code == 0, (done.output, done.exception)
     assert sorted(p.name for p in (tmp_path / "o [%d]").iterdir()) == sorted(names)
 
 
 @pytest.mark.parametrize("length", [241, 246, 250, 255, 256])
-def test_outputs_with_too_long_a_name_are_refused_at_once(
+def test_too_long_names_of_outputs_are_refused_at_once(
     pair: tuple[Path, Path], tmp_path: Path, length: int
 ) -> None:
     out = tmp_path / ("a" * (length - 4) + ".mkv")
@@ -168,7 +171,7 @@ def test_outputs_with_too_long_a_name_are_refused_at_once(
         assert done.exit_code == 0, done.output
         assert out.is_file()
     else:
-        refused(done, "too long" if length <= 255 else "a name of 256 bytes")
+        assert_refused(done, "too long" if length <= 255 else "a name of 256 bytes")
         assert list(tmp_path.iterdir()) == []
 
 
@@ -176,9 +179,9 @@ def test_an_input_with_the_longest_name_is_read(pair: tuple[Path, Path], tmp_pat
     lr, hr = tmp_path / ("a" * 251 + ".mkv"), tmp_path / ("b" * 251 + ".mkv")
     shutil.copy(pair[0], lr)
     shutil.copy(pair[1], hr)
-    refused(run(lr, "--ref-stream", hr), "use a shorter -o")
-    refused(run("x" * 256, "--ref-stream", hr), "a name of 256 bytes")
-    refused(run(lr, "--ref-stream", tmp_path / ("x" * 999)), "a name of 999 bytes")
+    assert_refused(run(lr, "--ref-stream", hr), "use a shorter -o")
+    assert_refused(run("x" * 256, "--ref-stream", hr), "a name of 256 bytes")
+    assert_refused(run(lr, "--ref-stream", tmp_path / ("x" * 999)), "a name of 999 bytes")
     done = run(lr, "--ref-stream", hr, "-o", tmp_path / "out.mkv")
     assert done.exit_code == 0, (done.output, done.exception)
 
@@ -198,23 +201,25 @@ def test_links_to_recordings_are_followed(pair: tuple[Path, Path], tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["dangling", "loop"])
-def test_links_that_lead_nowhere(pair: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+def test_broken_links_are_refused(pair: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
     link = tmp_path / "a.mkv"
     link.symlink_to(tmp_path / ("nothing.mkv" if kind == "dangling" else "b.mkv"))
     if kind == "loop":
         (tmp_path / "b.mkv").symlink_to(link)
-    refused(run(link, "--ref-stream", pair[1], "-o", tmp_path / "o.mkv"), "does not exist")
-    refused(run(pair[0], "--ref-stream", link, "-o", tmp_path / "o.mkv"), "does not exist")
-    refused(run(pair[0], "--ref-stream", pair[1], "-o", link), "already exists")
+    assert_refused(run(link, "--ref-stream", pair[1], "-o", tmp_path / "o.mkv"), "does not exist")
+    assert_refused(run(pair[0], "--ref-stream", link, "-o", tmp_path / "o.mkv"), "does not exist")
+    assert_refused(run(pair[0], "--ref-stream", pair[1], "-o", link), "already exists")
     folder = run(pair[0], "--ref-stream", pair[1], "-o", link / "o.mkv")
-    refused(folder, "does not exist; create it first")
+    assert_refused(folder, "does not exist; create it first")
     done = run(pair[0], "--ref-stream", pair[1], "-o", link, "--force")
     assert done.exit_code == 0, (done.output, done.exception)
     assert link.is_file()
     assert not link.is_symlink()
 
 
-def test_the_input_is_no_output_by_whatever_way(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_input_is_not_overwritten_through_links(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
     lr, hr = tmp_path / "lr.mkv", tmp_path / "hr.mkv"
     shutil.copy(pair[0], lr)
     shutil.copy(pair[1], hr)
@@ -222,25 +227,25 @@ def test_the_input_is_no_output_by_whatever_way(pair: tuple[Path, Path], tmp_pat
     (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
     for out in (lr, tmp_path / "link.mkv", tmp_path / "folder/lr.mkv", tmp_path / "folder/hr.mkv"):
         done = run(lr, "--ref-stream", hr, "-o", out, "--force")
-        refused(done, "as output, expected another path")
+        assert_refused(done, "as output, expected another path")
     assert (sha256(lr), sha256(hr)) == (sha256(pair[0]), sha256(pair[1]))
 
 
-def test_a_second_name_of_the_input_is_replaced_alone(
+def test_a_hard_link_of_the_input_is_replaced_without_the_input(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     lr, out = tmp_path / "lr.mkv", tmp_path / "out.mkv"
     shutil.copy(pair[0], lr)
     out.hardlink_to(lr)
-    refused(run(lr, "--ref-stream", pair[1], "-o", out), "already exists")
+    assert_refused(run(lr, "--ref-stream", pair[1], "-o", out), "already exists")
     done = run(lr, "--ref-stream", pair[1], "-o", out, "--force")
     assert done.exit_code == 0, done.output
     assert sha256(lr) == sha256(pair[0]) != sha256(out)
 
 
 @pytest.mark.parametrize("given", ["small", "small/*.png"])
-def test_an_output_among_the_pictures_is_no_input(tmp_path: Path, given: str) -> None:
-    small, large = stills(tmp_path / "small", 48), stills(tmp_path / "large", 96)
+def test_an_output_beside_the_pictures_is_not_read_as_input(tmp_path: Path, given: str) -> None:
+    small, large = write_stills(tmp_path / "small", 48), write_stills(tmp_path / "large", 96)
     out = small / "out"
     for number in range(2):
         done = run(tmp_path / given, "--ref-stream", large, "-o", out, *["--force"] * number)
@@ -249,39 +254,41 @@ def test_an_output_among_the_pictures_is_no_input(tmp_path: Path, given: str) ->
     assert sorted(p.name for p in small.iterdir()) == ["a.png", "b.png", "out", "out.plan.json"]
 
 
-def test_a_picture_beside_the_pictures_is_refused_as_the_folder_is_read(tmp_path: Path) -> None:
-    small, large = stills(tmp_path / "small", 48), stills(tmp_path / "large", 96)
+def test_an_output_that_is_one_of_the_input_pictures_is_refused(tmp_path: Path) -> None:
+    small, large = write_stills(tmp_path / "small", 48), write_stills(tmp_path / "large", 96)
     before = content_digest(small)
     done = run(small / "a.png", "--ref-stream", large / "a.png", "-o", small / "b.png")
-    refused(done, "already exists")
-    refused(run(small, "--ref-stream", large, "-o", small, "--force"), "expected another path")
+    assert_refused(done, "already exists")
+    assert_refused(
+        run(small, "--ref-stream", large, "-o", small, "--force"), "expected another path"
+    )
     assert content_digest(small) == before
 
 
-def test_no_folder_with_the_input_in_it_is_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_contains_the_input_is_not_replaced(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
-    small, large = stills(whole / "small", 48), stills(tmp_path / "large", 96)
+    small, large = write_stills(whole / "small", 48), write_stills(tmp_path / "large", 96)
     before = content_digest(small)
-    refused(run(small, "--ref-stream", large, "-o", whole, "--force"), "would be replaced")
-    refused(run(large, "--ref-stream", small, "-o", whole, "--force"), "")
+    assert_refused(run(small, "--ref-stream", large, "-o", whole, "--force"), "would be replaced")
+    assert_refused(run(large, "--ref-stream", small, "-o", whole, "--force"), "")
     assert content_digest(small) == before
 
 
-def test_force_replaces_pictures_and_no_more(tmp_path: Path) -> None:
-    small, large = stills(tmp_path / "small", 48), stills(tmp_path / "large", 96)
-    out = stills(tmp_path / "out", 16)
+def test_force_replaces_folders_of_pictures_only(tmp_path: Path) -> None:
+    small, large = write_stills(tmp_path / "small", 48), write_stills(tmp_path / "large", 96)
+    out = write_stills(tmp_path / "out", 16)
     (out / "notes.txt").write_text("mine")
     before = content_digest(out)
-    refused(run(small, "--ref-stream", large, "-o", out, "--force"), "found notes.txt in")
+    assert_refused(run(small, "--ref-stream", large, "-o", out, "--force"), "found notes.txt in")
     assert content_digest(out) == before
     (out / "notes.txt").unlink()
     assert run(small, "--ref-stream", large, "-o", out, "--force").exit_code == 0
 
 
-def test_force_replaces_a_link_to_a_folder_and_not_the_folder(tmp_path: Path) -> None:
-    small, large = stills(tmp_path / "small", 48), stills(tmp_path / "large", 96)
-    kept = stills(tmp_path / "kept", 16)
+def test_force_replaces_a_link_but_not_the_folder_behind_it(tmp_path: Path) -> None:
+    small, large = write_stills(tmp_path / "small", 48), write_stills(tmp_path / "large", 96)
+    kept = write_stills(tmp_path / "kept", 16)
     before = content_digest(kept)
     (tmp_path / "out").symlink_to(kept, target_is_directory=True)
     done = run(small, "--ref-stream", large, "-o", tmp_path / "out", "--force")

@@ -22,7 +22,7 @@ from tests.support.commands import invoke
 CHOSEN = ["--engine", "bicubic", "--segment", "0.4", "--preset", "ultrafast", "--batch", "4"]
 
 
-def in_process(
+def run_in_child(
     *arguments: object, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     code = "from pipeline.cli.main import main; main()"
@@ -37,7 +37,7 @@ def in_process(
 
 
 def test_help_lists_every_command_without_importing_it() -> None:
-    heavy = "pydantic", "torch", "ray", "av", "numpy", "cv2", "rich"
+    heavy = ("pydantic", "torch", "ray", "av", "numpy", "cv2", "rich")
     code = f"""
 import sys
 from click.testing import CliRunner
@@ -54,7 +54,7 @@ def test_help_is_fast() -> None:
     best = 9.0
     for _ in range(3):
         start = time.perf_counter()
-        assert in_process("--help").returncode == 0
+        assert run_in_child("--help").returncode == 0
         best = min(best, time.perf_counter() - start)
     assert best < 0.5
 
@@ -98,7 +98,7 @@ def test_run_prints_one_json_object_on_stdout(pair: tuple[Path, Path], tmp_path:
     assert "40 frames" in result.stderr
 
 
-def test_run_says_the_result_in_words(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_run_prints_the_result_in_words(pair: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
     result = invoke("run", pair[0], "--ref-stream", pair[1], "-o", output, *CHOSEN, "-q")
     assert result.exit_code == 0, result.stderr
@@ -118,7 +118,7 @@ def test_plan_runs_nothing_and_can_be_saved(pair: tuple[Path, Path], tmp_path: P
     assert "64x48 -> 128x96 (x2), 40 frames in" in words.stdout
 
 
-def test_probe_describes(pair: tuple[Path, Path]) -> None:
+def test_probe_describes_a_video(pair: tuple[Path, Path]) -> None:
     assert json.loads(invoke("probe", pair[0], "--json").stdout)["width"] == 64
     assert "h264 yuv420p, 64x48, 8 bits, 25.000 fps" in invoke("probe", pair[0]).stdout
 
@@ -192,7 +192,7 @@ def test_a_wrong_command_line_is_exit_status_two(arguments: list[str]) -> None:
     assert result.stdout == ""
 
 
-def test_two_runs_on_one_output(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_second_run_on_one_output_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
     arguments = (pair[0], "--ref-stream", pair[1], "-o", tmp_path / "out.mkv", *CHOSEN)
     plan = Plan.model_validate_json(invoke("plan", *arguments, "--json").stdout)
     with Ledger(plan):
@@ -202,9 +202,10 @@ def test_two_runs_on_one_output(pair: tuple[Path, Path], tmp_path: Path) -> None
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_debug_shows_the_trace(tmp_path: Path) -> None:
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     missing = ("run", tmp_path / "none.mkv", "--ref-stream", tmp_path / "none.mkv")
-    plain, debug = invoke(*missing), invoke(*missing, "--debug")
+    plain = invoke(*missing)
+    debug = invoke(*missing, "--debug")
     assert "Traceback" not in plain.stderr
     assert "Traceback" in debug.stderr
     assert debug.stderr.splitlines()[-1] == plain.stderr.strip()
@@ -234,7 +235,7 @@ def test_a_message_of_several_lines_becomes_one(
 
 
 def test_a_full_disk_is_one_line_and_resumable(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: writing fails half-way as well."""
+    """A limit on the size of files has the effect of a full disk: writing fails half-way."""
     output = tmp_path / "out.mkv"
     code = """
 import resource, signal
@@ -254,6 +255,7 @@ main()
 
 
 def processes_of(folder: str) -> list[str]:
+    """Return the command lines of running processes that mention the folder."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -273,10 +275,10 @@ def test_a_ray_run_gives_the_bits_of_an_inline_run_and_leaves_no_process(
     arguments = ("run", pair[0], "--ref-stream", pair[1], *CHOSEN, "--json")
     inline = invoke(*arguments, "-o", tmp_path / "inline.mkv", "--runner", "inline")
     assert inline.exit_code == 0, inline.stderr
-    # sockets lie in this folder, and their paths may have 107 characters at most
+    # a short name: Ray's sockets are in this folder, and their paths have at most 107 characters
     with tempfile.TemporaryDirectory(prefix="rt-", ignore_cleanup_errors=True) as folder:
         where = (tmp_path / "ray.mkv", "--runner", "ray", "--workers", 2)
-        done = in_process(*arguments, "-o", *where, env={"RAY_TMPDIR": folder})
+        done = run_in_child(*arguments, "-o", *where, env={"RAY_TMPDIR": folder})
         assert done.returncode == 0, done.stderr
         deadline = time.monotonic() + 10
         while processes_of(folder) and time.monotonic() < deadline:
@@ -285,4 +287,4 @@ def test_a_ray_run_gives_the_bits_of_an_inline_run_and_leaves_no_process(
     answer = json.loads(done.stdout)
     assert answer["engine"] == "bicubic"
     assert sha256(tmp_path / "ray.mkv") == sha256(tmp_path / "inline.mkv")
-    assert "runner ray: asked for" in done.stderr
+    assert "runner ray: as requested" in done.stderr
