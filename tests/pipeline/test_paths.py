@@ -65,8 +65,8 @@ def test_names_survive_the_sandbox_and_resume(pair: tuple[Path, Path], tmp_path:
     out = tmp_path / "o\n%d [b].mkv"
     code = """
 import os, signal
-from pipeline.assembly import finish as assemble
-assemble.differences = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from pipeline.media.join import verify
+verify.find_differences = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from pipeline.cli.main import main
 main()
 """
@@ -245,7 +245,8 @@ def test_a_hard_link_of_the_input_is_replaced_without_the_input(
 
 @pytest.mark.parametrize("given", ["small", "small/*.png"])
 def test_an_output_beside_the_pictures_is_not_read_as_input(tmp_path: Path, given: str) -> None:
-    small, large = write_stills(tmp_path / "small", 48), write_stills(tmp_path / "large", 96)
+    small = write_stills(tmp_path / "small", 48)
+    large = write_stills(tmp_path / "large", 96)
     out = small / "out"
     for number in range(2):
         done = run(tmp_path / given, "--ref-stream", large, "-o", out, *["--force"] * number)
@@ -255,7 +256,8 @@ def test_an_output_beside_the_pictures_is_not_read_as_input(tmp_path: Path, give
 
 
 def test_an_output_that_is_one_of_the_input_pictures_is_refused(tmp_path: Path) -> None:
-    small, large = write_stills(tmp_path / "small", 48), write_stills(tmp_path / "large", 96)
+    small = write_stills(tmp_path / "small", 48)
+    large = write_stills(tmp_path / "large", 96)
     before = content_digest(small)
     done = run(small / "a.png", "--ref-stream", large / "a.png", "-o", small / "b.png")
     assert_refused(done, "already exists")
@@ -268,7 +270,8 @@ def test_an_output_that_is_one_of_the_input_pictures_is_refused(tmp_path: Path) 
 def test_a_folder_that_contains_the_input_is_not_replaced(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
-    small, large = write_stills(whole / "small", 48), write_stills(tmp_path / "large", 96)
+    small = write_stills(whole / "small", 48)
+    large = write_stills(tmp_path / "large", 96)
     before = content_digest(small)
     assert_refused(run(small, "--ref-stream", large, "-o", whole, "--force"), "would be replaced")
     assert_refused(run(large, "--ref-stream", small, "-o", whole, "--force"), "")
@@ -276,7 +279,8 @@ def test_a_folder_that_contains_the_input_is_not_replaced(tmp_path: Path) -> Non
 
 
 def test_force_replaces_folders_of_pictures_only(tmp_path: Path) -> None:
-    small, large = write_stills(tmp_path / "small", 48), write_stills(tmp_path / "large", 96)
+    small = write_stills(tmp_path / "small", 48)
+    large = write_stills(tmp_path / "large", 96)
     out = write_stills(tmp_path / "out", 16)
     (out / "notes.txt").write_text("mine")
     before = content_digest(out)
@@ -287,7 +291,8 @@ def test_force_replaces_folders_of_pictures_only(tmp_path: Path) -> None:
 
 
 def test_force_replaces_a_link_but_not_the_folder_behind_it(tmp_path: Path) -> None:
-    small, large = write_stills(tmp_path / "small", 48), write_stills(tmp_path / "large", 96)
+    small = write_stills(tmp_path / "small", 48)
+    large = write_stills(tmp_path / "large", 96)
     kept = write_stills(tmp_path / "kept", 16)
     before = content_digest(kept)
     (tmp_path / "out").symlink_to(kept, target_is_directory=True)
