@@ -1,4 +1,4 @@
-"""Re-open a finished output and hold it against what the input and the plan promise."""
+"""Comparison of a finished output with its input and its plan."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def find_differences(
     height: int,
     encoding: Encoding | None = None,
 ) -> list[str]:
-    """Return, in one line each, how `out` differs from a faithful output; [] = it does not.
+    """Return, one per line, how `out` differs from a faithful output.
 
-    `index` lists the frames promised; times are compared as exact seconds, to within half a tick
-    where the container's ticks cannot express the input's. `encoding`, where it is known, tells
-    whether transparency was promised.
+    `index` lists the frames that it must have. Times are compared as exact seconds, or to within
+    half a tick if the container's ticks cannot express the input's. `encoding`, if known, decides
+    whether the output must be transparent.
     """
     if isinstance(clip, Stills):
         return _still_differences(clip, index, out, width, height)
@@ -68,7 +68,7 @@ def find_differences(
 def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> list[str]:
     colour, found_colour = output_colour(clip.colour, made.pix_fmt), made.colour
     if is_rgb(made.pix_fmt) and colour.matrix in (0, 2):
-        # H.264 says that it holds RGB even where the input did not
+        # H.264 tags RGB even if the input did not
         rgb = {"matrix": 0, "range": 2}
         colour = colour.model_copy(update=rgb)
         found_colour = found_colour.model_copy(update=rgb)
@@ -93,7 +93,7 @@ def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> lis
 
 
 def _meant_range(colour: Colour) -> int:
-    """Return the range tag; H.264 and H.265 mean limited where they say nothing."""
+    """Return the range tag, or its default in H.264 and H.265 if untagged."""
     return colour.range or (1 if colour.used_range == "limited" else 2)
 
 
@@ -117,7 +117,7 @@ def _time_differences(
             f"instead of {wanted * clip.time_base} s"
         )
     end, made_end = index.end_pts * clip.time_base, made_index.end_pts * made.time_base
-    # half a tick for the last frame's start; what it lasts is rounded down, as it is read
+    # half a tick for the last frame's start; its duration is rounded down when it is read
     if abs(end - made_end) > 3 * tolerance:
         found.append(f"it ends at {float(made_end):.6f} s, expected {float(end):.6f} s")
     return found
@@ -127,7 +127,7 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
     muxer = choose_muxer(clip, Path(made.path))
     kept, _ = split_streams(clip, muxer)
     window = _window(clip, index)
-    # one after the other: an open MP4 of an hour takes 25 MB for its index
+    # one after the other, since the index of an hour's MP4 takes 25 MB while it is open
     with open_container(clip.path) as source:
         promised = len(select_chapters(source, window))
         wanted = _digests(source, kept, window)
@@ -169,7 +169,7 @@ def _digests(
 ) -> list[tuple[int, tuple[str, str], str]]:
     """Return (index, (type, language), sha256 over all packets or the attachment) of each stream.
 
-    Sound of which nothing lies in the window is left out: MP4 does not list an empty track.
+    Audio without any packet in the window is left out, since MP4 does not list an empty track.
     """
     streams = [container.streams[index] for index in indices]
     digests = {stream.index: hashlib.sha256() for stream in streams}
@@ -183,7 +183,7 @@ def _digests(
         silent.discard(packet.stream_index)
         if container.format.name == "mpegts":
             data = _as_elsewhere(codec_name(packet.stream), data)
-        # MP4 fills the time between subtitles with empty ones, as its muxer sees fit
+        # MP4's muxer fills the time between subtitles with empty ones
         if packet.stream.type != "subtitle" or data != _EMPTY_SUBTITLE:
             digests[packet.stream_index].update(data)
     return [
@@ -198,16 +198,16 @@ def _digests(
 
 
 def _as_elsewhere(codec: str, data: bytes) -> bytes:
-    """Return a packet of a transport stream as other containers hold it."""
+    """Return a packet of a transport stream in the form of other containers."""
     if codec == "aac":
         return _without_adts(data)
     return _with_lengths(data) if codec in ("h264", "hevc") else data
 
 
 def _without_adts(data: bytes) -> bytes:
-    """Return an AAC frame without the header that only transport streams put before each.
+    """Return an AAC frame without the ADTS header of transport streams.
 
-    ISO/IEC 14496-3, 1.A.2: 12 bits of sync, layer 0; two more bytes where a checksum follows.
+    ISO/IEC 14496-3, 1.A.2: 12 bits of sync, layer 0; two more bytes if a checksum follows.
     """
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return data
@@ -215,10 +215,10 @@ def _without_adts(data: bytes) -> bytes:
 
 
 def _with_lengths(data: bytes) -> bytes:
-    """Return NAL units with their lengths before them in place of start codes.
+    """Return NAL units with four-byte lengths (ISO/IEC 14496-15) instead of start codes.
 
-    ITU-T H.264, annex B: 00 00 01 before each, and perhaps one more zero; ISO/IEC 14496-15: four
-    bytes of length. What other zeros there are stay, as they do in FFmpeg's muxers.
+    A start code is 00 00 01, perhaps after another zero (ITU-T H.264, annex B). Other zeros remain,
+    as in FFmpeg's muxers.
     """
     units = data.split(b"\0\0\1")[1:]
     units[:-1] = [unit.removesuffix(b"\0") for unit in units[:-1]]
@@ -231,7 +231,7 @@ def _still_differences(
     names = still_names(clip)
     files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]
     if out.is_dir() and not any(file.exists() for file in files):
-        files = stills.list_pictures(str(out))  # numbered anew, in the same order
+        files = stills.list_pictures(str(out))  # renumbered in the same order
     found = []
     for file in files:
         try:

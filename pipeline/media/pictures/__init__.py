@@ -1,1 +1,1 @@
-"""Still pictures: loading, saving and numbering."""
+"""Load, save and number still pictures."""

@@ -1,7 +1,7 @@
-"""OpenEXR pictures, by FFmpeg's encoder: OpenCV is built without it, imageio would fetch a library.
+"""OpenEXR pictures by FFmpeg: OpenCV is built without it, and imageio would download a library.
 
-Pixels of 8 bits become half, of 16 bits float, each as its fraction of the largest value: both ways
-nothing is lost.
+Pixels of 8 bits become half, those of 16 bits float, as fractions of the largest value. Neither
+conversion loses anything.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
 
 SUFFIX = ".exr"
-_CHANNELS = (1, 2, 0)
-"""Planes lie as green, blue, red."""
+_CHANNELS = (1, 2, 0)  # the order of planes is green, blue, red
 _KINDS: dict[str, np.dtype[Any]] = {
     "gbrpf16le": np.dtype(np.float16),
     "gbrpf32le": np.dtype(np.float32),

@@ -1,4 +1,4 @@
-"""Pictures numbered in a folder of their own, as `frames/%06d.png` asks for: names and times."""
+"""Numbered pictures in a folder, such as `frames/%06d.png`: their names, and times in a sidecar."""
 
 from __future__ import annotations
 
@@ -14,34 +14,32 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.clip import Model
 
 LOSSLESS_SUFFIXES = (".png", ".tif", ".tiff", ".exr")
-"""Kinds of pictures, all of them without loss."""
-FIRST_NUMBER = 1
-"""Number of the first picture, as FFmpeg counts."""
+FIRST_NUMBER = 1  # number of the first picture, as in FFmpeg
 SIDECAR = "sequence.json"
 
+# An escaped percent sign, or the number, with or without leading zeros.
 _PIECE = re.compile(r"%(?:(%)|(?:0([1-9]))?d)")
-"""A percent sign, or the number, with or without leading zeros."""
 
 
 class PictureSequence(Model):
-    """What pictures cannot say of themselves; kept beside them."""
+    """The times and tags that pictures cannot store; a sidecar file beside them."""
 
     version: Literal[1] = 1
     pattern: str
-    """Name of a picture, with the place of its number."""
+    """Name of a picture, with a placeholder for its number."""
     first: int = FIRST_NUMBER
     time_base: Fraction
-    """Seconds a tick."""
+    """Seconds per tick."""
     pts: tuple[int, ...]
-    """Ticks at which each picture begins to be shown, in the order of their numbers."""
+    """Time of each picture in ticks, in the order of their numbers."""
     end_pts: int
-    """Ticks at which the last one ends."""
+    """Time in ticks at which the last picture ends."""
     sample_aspect_ratio: Fraction
-    """Width of a pixel over its height, of the pictures as they lie there."""
+    """Width of a stored pixel over its height."""
     turned: bool
-    """Whether they lie upright where the video's frames are stored turned or mirrored."""
+    """Whether the pictures are upright while the video's frames are stored rotated or mirrored."""
     primaries: int
-    """As in ITU-T H.273, 2 where the input does not tell."""
+    """Code of ITU-T H.273; 2 if the input is untagged."""
     transfer: int
 
     @property
@@ -56,9 +54,9 @@ class PictureSequence(Model):
 
 
 def split_pattern(output: str) -> tuple[Path, str] | None:
-    """Return folder and pattern of an output such as `frames/%06d.png`; None for another.
+    """Return folder and pattern of an output such as `frames/%06d.png`, or None if it is none.
 
-    Raises InputError for one that is meant as a pattern and cannot be one.
+    Raises InputError for an invalid pattern.
     """
     path = Path(output)
     suffix = path.suffix.lower()
@@ -97,7 +95,7 @@ def picture_name(pattern: str, position: int) -> str:
 
 
 def find_foreign_file(folder: Path, pattern: str) -> str | None:
-    """Return the name of something in a folder that is no picture of a sequence; None = none."""
+    """Return the name of an entry in a folder that is no picture of a sequence, or None."""
     pieces, end = [], 0
     for match in _PIECE.finditer(pattern):
         pieces += [re.escape(pattern[end : match.start()]), "%" if match[1] else r"\d+"]
@@ -111,9 +109,9 @@ def find_foreign_file(folder: Path, pattern: str) -> str | None:
 
 
 def read_sequence(folder: Path) -> PictureSequence | None:
-    """Return what is told beside numbered pictures, None where nothing is.
+    """Return the sidecar of numbered pictures, or None if there is none.
 
-    Raises MediaError for a file that is damaged.
+    Raises MediaError if it is damaged.
     """
     file = folder / SIDECAR
     if not file.is_file():
@@ -121,18 +119,24 @@ def read_sequence(folder: Path) -> PictureSequence | None:
     try:
         found = PictureSequence.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        if isinstance(error, ValidationError):
+            reason = error.errors()[0]["msg"]
+        else:
+            reason = error.strerror or "unknown error"
         raise MediaError(
-            f"{file} cannot be read ({said}); expected what a run writes beside numbered pictures; "
-            "mend it or move it away"
+            f"{file} cannot be read ({reason}); expected the sidecar of numbered pictures; "
+            "repair it, or move it away"
         ) from error
     if Path(found.pattern).name != found.pattern or len(_numbers(found.pattern)) != 1:
-        raise MediaError(f"{file} has no file name with a number as pattern; mend it")
+        raise MediaError(
+            f"{file} has the pattern {found.pattern}; expected a file name with one number; "
+            "repair the file"
+        )
     return found
 
 
 def check_comparable(folder: Path, what: str) -> None:
-    """Raise InputError for pictures that lie otherwise than the frames of the recordings."""
+    """Raise InputError for pictures that cannot be compared with frames as they are stored."""
     found = read_sequence(folder) if folder.is_dir() else None
     if found is not None and (found.turned or found.pattern.lower().endswith(".exr")):
         kind = "upright pictures of a turned video" if found.turned else "EXR pictures"
@@ -143,13 +147,13 @@ def check_comparable(folder: Path, what: str) -> None:
 
 
 def sequence_times(files: list[Path]) -> tuple[float, ...]:
-    """Return the seconds of pictures that are a whole sequence, else nothing."""
+    """Return the seconds of pictures that form a complete sequence, else nothing."""
     if len(files) < 2:
         return ()
     try:
         found = read_sequence(files[0].parent)
     except MediaError:
-        return ()  # of another program, which calls its file so, too
+        return ()  # another program's file of the same name
     if found is None or [file.name for file in files] != found.names:
         return ()
     return found.times

@@ -1,4 +1,4 @@
-"""Still images as frames: which files, in which order, at which times, and their pixels."""
+"""Still pictures as frames: their files in natural order, times and pixels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.pixels import Pixels
 
 logger = logging.getLogger(__name__)
 
-# check_size refuses what is too large, in our words; Pillow would warn, then raise its own error
+# check_size rejects pictures that are too large; Pillow would warn first, then raise its own error
 Image.MAX_IMAGE_PIXELS = None
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm"})
 
@@ -40,7 +40,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def list_pictures(path: str) -> list[Path]:
-    """Return the pictures that a file, folder or glob names, in natural order."""
+    """Return the pictures of a file, folder or glob, in natural order."""
     given = Path(path)
     if given.is_file():
         return [given]
@@ -80,7 +80,7 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
 
 
 def count_pictures(file: str) -> int:
-    """Return how many pictures a file holds where they are several: only the first is read."""
+    """Return the number of pictures in a file if there are several, else 0."""
     with Image.open(file) as image:
         count = getattr(image, "n_frames", 1)
     return int(count) if count > 1 else 0
@@ -100,7 +100,7 @@ def _bits(file: Path, image: Image.Image) -> int:
 
 
 def _largest(file: Path) -> int | None:
-    """Return the value of white in a binary PPM or PGM, None for other files."""
+    """Return the value of white in a binary PPM or PGM, or None for other files."""
     with file.open("rb") as stream:
         head = stream.read(512)
     words = re.sub(rb"#[^\n]*\n", b"", head).split(maxsplit=4)
@@ -121,7 +121,7 @@ def _exif_seconds(taken: object, fraction: object) -> float | None:
 
 
 def parse_seconds(name: str) -> float | None:
-    """Return the time a file name states: `frame_12.5s`, `t=3.2` or `00-01-02.500`."""
+    """Return the time in a file name such as `frame_12.5s`, `t=3.2` or `00-01-02.500`."""
     if match := _ASSIGNED.search(name):
         return float(match[1])
     if match := _SECONDS.search(name):
@@ -133,7 +133,7 @@ def parse_seconds(name: str) -> float | None:
 
 
 def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
-    """Return seconds of each file, from EXIF or else from the names; empty unless all have one."""
+    """Return the seconds of each file, from EXIF or the names; empty unless all files have one."""
     for candidates in (exif, [parse_seconds(f.stem) for f in files]):
         known = [seconds for seconds in candidates if seconds is not None]
         if len(known) == len(files):
@@ -159,7 +159,7 @@ def load_picture(file: str) -> Pixels:
 
 
 def _multiplied(file: str) -> bool:
-    """Tell whether OpenCV would multiply the colours by alpha: those of 8-bit TIFF."""
+    """Return whether OpenCV would multiply the colours by alpha, as it does with 8-bit TIFF."""
     if Path(file).suffix.lower() not in TIFF:
         return False
     with Image.open(file) as image:
@@ -167,7 +167,7 @@ def _multiplied(file: str) -> bool:
 
 
 def _stretched(pixels: Pixels, white: int | None) -> Pixels:
-    """Return pixels with the whole range: JPEG Pleno's white may be 1023, and OpenCV keeps it."""
+    """Return pixels scaled to the full range: OpenCV leaves JPEG Pleno's white at 1023."""
     limit = np.iinfo(pixels.dtype).max
     if white is None or white in (0, limit):
         return pixels
@@ -176,7 +176,7 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
 
 
 def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as a picture of the kind that its suffix names.
+    """Write uint8 or uint16 H x W x 3 RGB as a picture in the format of its suffix.
 
     `alpha`, H x W of the same type, is its transparency.
     """

@@ -1,7 +1,7 @@
-"""Pictures with transparency: what OpenCV reads and writes of them wrongly is done otherwise.
+"""Pictures with transparency, read and written without OpenCV's errors.
 
-OpenCV multiplies the colours of 8-bit TIFF by their alpha, turns no alpha by EXIF, knows no
-transparent colour of deep grey, and writes TIFF that does not say what its fourth channel is.
+OpenCV multiplies the colours of 8-bit TIFF by their alpha, does not rotate alpha by EXIF, ignores
+the transparent colour of 16-bit grey, and writes TIFF without declaring the fourth channel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ORIENTATION = 0x0112
 
 
 def has_alpha(file: str) -> bool:
-    """Tell whether a picture has transparency."""
+    """Return whether a picture has transparency."""
     with Image.open(file) as image:
         return image.has_transparency_data
 
@@ -41,7 +41,7 @@ def load_rgba(file: str) -> Pixels:
 def load_alpha(file: str, rgb: Pixels) -> Plane:
     """Return the transparency of a picture whose colours are `rgb`: H x W of the same type.
 
-    Raises StageError where it has some that cannot be read.
+    Raises StageError if the transparency cannot be read.
     """
     deep = rgb.itemsize == 2
     if not has_alpha(file):
@@ -49,8 +49,7 @@ def load_alpha(file: str, rgb: Pixels) -> Plane:
     alpha = _deep_alpha(file) if deep else load_rgba(file)[..., 3]
     if alpha is None or alpha.shape != rgb.shape[:2] or alpha.dtype != rgb.dtype:
         raise StageError(
-            f"{file} has transparency that cannot be read; expected 8 or 16 bits; save it anew "
-            "as PNG"
+            f"{file} has transparency that cannot be read; expected 8 or 16 bits; save it as PNG"
         )
     return make_contiguous(alpha)
 
@@ -72,7 +71,7 @@ def _deep_alpha(file: str) -> Plane | None:
 
 
 def _turned(plane: Plane, orientation: int) -> Plane:
-    """Return a plane as EXIF's orientation shows it (Exif 2.3, 4.6.4)."""
+    """Return a plane rotated and mirrored by EXIF's orientation (Exif 2.3, 4.6.4)."""
     if orientation in (5, 6, 7, 8):
         plane = plane.T
     if orientation in (2, 3, 6, 7):
@@ -83,9 +82,9 @@ def _turned(plane: Plane, orientation: int) -> Plane:
 
 
 def save_tiff(file: Path, rgba: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 4 as TIFF that says its fourth channel is straight alpha.
+    """Write uint8 or uint16 H x W x 4 as TIFF whose fourth channel is declared straight alpha.
 
-    Raises StageError where FFmpeg refuses.
+    Raises StageError if FFmpeg fails.
     """
     height, width = rgba.shape[:2]
     name = "rgba" if rgba.itemsize == 1 else "rgba64le"

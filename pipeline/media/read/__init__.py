@@ -1,1 +1,1 @@
-"""Probing and decoding."""
+"""Probe recordings and decode their frames."""

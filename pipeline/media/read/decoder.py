@@ -1,4 +1,4 @@
-"""Decoded frames of a video from any point on; knows seeking, not what frames are wanted for."""
+"""Decoded frames of a video from any point on, with accurate seeking."""
 
 from __future__ import annotations
 
@@ -25,20 +25,18 @@ from pipeline.media.container import (
 from pipeline.media.read.deinterlace import deinterlace_frames
 from pipeline.schema.clip import VideoClip
 
-_FARTHEST = 128
-"""Seconds before a frame in which a key frame is looked for before decoding from the start."""
-_LOOK_AHEAD = 16
-"""Frames: no codec reorders over more."""
+_FARTHEST_SECONDS = 128  # how far before a frame to search for a key frame
+_LOOK_AHEAD = 16  # frames; no codec reorders over more
 
 
 class Decoder:
-    """Unconverted frames of a clip's video stream in presentation order, damaged ones left out."""
+    """A source of a clip's unconverted frames in presentation order, without damaged ones."""
 
     def __init__(self, clip: VideoClip, *, threads: int = 0) -> None:
         self._clip = clip
         self._threads = threads
         self.error: str | None = None
-        """What the decoder last complained of."""
+        """The decoder's last error."""
         self._container, self._stream = self._open()
 
     def close(self) -> None:
@@ -48,10 +46,10 @@ class Decoder:
 
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (pts, frame) from `back` key frames before the one that `start_pts` needs."""
-        # a deinterlaced frame needs the one before it too
+        # a deinterlaced frame also needs the frame before it
         early = self._clip.deinterlace != "off"
         decoded = self._decode(start_pts, back + early)
-        # AVI numbers frames in decoding order, which B-frames make another than the one shown
+        # AVI numbers frames in decoding order, not in display order, with B-frames
         if self._clip.container == "avi":
             decoded = _shown_in_order(decoded)
         if self._clip.deinterlace == "off":
@@ -59,7 +57,7 @@ class Decoder:
         return deinterlace_frames(decoded, self._clip.deinterlace)
 
     def key_before(self, pts: int) -> int | None:
-        """Return the key frame from which `pts` would be decoded; moves this decoder away."""
+        """Return the key frame from which `pts` would be decoded; moves this decoder."""
         found = self._find_key(pts)
         return found[1] if found else None
 
@@ -97,25 +95,25 @@ class Decoder:
         return container, stream
 
     def _seek(self, start_pts: int, back: int) -> bool:
-        """Go to a key frame at or before `start_pts`; False where only reopening helps."""
+        """Seek to a key frame up to `start_pts`; return False if the file must be reopened."""
         found = self._find_key(start_pts)
         for _ in range(back):
             found = self._find_key(found[1] - 1) if found else None
         if found is None:
             return False
-        # looking at the packet there has consumed it
+        # `_find_key` has consumed the packet there
         self._container.seek(found[0], stream=self._stream)
         return True
 
     def _find_key(self, pts: int) -> tuple[int, int] | None:
-        """Return (time to seek to, pts of the key frame there); None to decode from the start.
+        """Return (time to seek to, pts of the key frame there), or None to decode from the start.
 
-        Demuxers search by dts, or land on the nearest index entry: where that lies behind the
-        frame, an earlier time is asked for.
+        Demuxers seek by dts, or to the nearest index entry. If that is after the frame, earlier
+        times are tried.
         """
         second = max(1, round(1 / self._clip.time_base))
         step = 0
-        while step <= _FARTHEST * second:
+        while step <= _FARTHEST_SECONDS * second:
             key = self._landing(pts - step)
             if key is None:
                 return None
@@ -125,7 +123,7 @@ class Decoder:
         return None
 
     def _landing(self, target: int) -> int | None:
-        """Seek, and return the pts of the packet there; None where the file cannot tell."""
+        """Seek, and return the pts of the key frame there, or None if there is none."""
         try:
             self._container.seek(target, stream=self._stream)
             packet = next(self._container.demux(self._stream))
@@ -137,7 +135,7 @@ class Decoder:
 def _shown_in_order(
     decoded: Iterator[tuple[int, VideoFrame]],
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Give frames, which come in the order shown, their times in rising order."""
+    """Assign increasing times to frames that arrive in display order."""
     frames: deque[VideoFrame] = deque()
     times: list[int] = []
     for pts, frame in decoded:

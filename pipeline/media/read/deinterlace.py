@@ -1,4 +1,4 @@
-"""Interlaced frames to progressive ones by FFmpeg's bwdif: frame for frame, no time changes."""
+"""Deinterlacing by FFmpeg's bwdif, one frame for each frame, with unchanged times."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import av
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-TimedFrame = tuple[int, VideoFrame]
-"""pts and frame."""
+TimedFrame = tuple[int, VideoFrame]  # pts, frame
 
 
 def deinterlace_frames(
     frames: Iterator[TimedFrame], which: Literal["flagged", "all"]
 ) -> Iterator[TimedFrame]:
-    """Yield every frame in order, of `which` the interlaced ones with both fields at one time.
+    """Yield every frame in order; deinterlace all of them, or those flagged as interlaced.
 
-    A frame is made with the one before and the one after it: start a frame early, where there is
-    one. A frame of another size comes through as it is.
+    bwdif also uses the frames before and after each frame, so start one frame early if possible.
+    Frames of another size than the first are yielded unchanged.
     """
     graph: Graph | None = None
     waiting: deque[int] = deque()
@@ -33,7 +32,7 @@ def deinterlace_frames(
         elif size != (frame.width, frame.height):
             yield pts, frame
             continue
-        # with one time each, whatever the recording says: the filter mends what it finds odd
+        # the filter changes times that it finds odd, so frames are numbered for it
         frame.pts = number
         waiting.append(pts)
         graph.vpush(frame)
@@ -53,7 +52,7 @@ def _ready(graph: Graph, waiting: deque[int]) -> Iterator[TimedFrame]:
 
 
 def make_filter_graph(frame: VideoFrame, name: str, options: str | None = None) -> Graph:
-    """Return a graph of one FFmpeg filter for frames like `frame`."""
+    """Return a graph of one FFmpeg filter for frames of the size and format of `frame`."""
     graph = Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base

@@ -1,4 +1,4 @@
-"""Find interlaced recordings: by what their first frame says, else by how their rows comb."""
+"""Detection of interlaced recordings, by the tag of their first frame or by combed rows."""
 
 from __future__ import annotations
 
@@ -19,22 +19,18 @@ from pipeline.media.read.deinterlace import make_filter_graph
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import Recording, VideoClip
 
-_FRAMES = 40
-"""Looked at, from the beginning."""
-_LEAST = 8
-"""Frames that must tell: those that stand still tell nothing."""
-_SHARE = 0.9
-"""Of the telling frames that must say the same field comes first."""
-_COMBED = 0.08
-"""Of the pixels that move, those that must stick out of the rows above and below. Woven from real
-recordings: 0.11 to 0.19 (one of flat shapes 0.03); progressive test patterns, which idet takes for
-interlaced: 0.04."""
-_STEP = 8
-"""Levels of luma by which a pixel sticks out or moves."""
+_FRAMES = 40  # number of frames to examine, from the beginning
+_MIN_DECIDED = 8  # frames that idet must decide; still frames decide nothing
+_MIN_AGREEMENT = 0.9  # share of the decided frames that must have the same field first
+# Share of moving pixels that must stick out of the rows above and below. Measured on interlaced
+# recordings: 0.11 to 0.19 (0.03 for one of flat shapes); on progressive test patterns that idet
+# misjudges: 0.04.
+_MIN_COMBED = 0.08
+_STEP = 8  # levels of luma by which a pixel sticks out or moves
 
 
 def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"]) -> Recording:
-    """Return `clip` to be read as `--deinterlace` says; stills and views are never interlaced."""
+    """Return the clip with its deinterlacing set; stills and light fields are never interlaced."""
     if not isinstance(clip, VideoClip) or wish == "off":
         return clip
     if wish == "auto" and clip.interlaced:
@@ -46,13 +42,12 @@ def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"])
 
 @sandboxed
 def looks_interlaced(clip: VideoClip) -> bool:
-    """Tell whether frames that say they are progressive are woven of two fields.
+    """Return whether a clip is interlaced although its frames are tagged as progressive.
 
-    Files that were captured or converted carelessly say nothing or the wrong thing. Both FFmpeg's
-    idet and the combs where something moves must say so: making progressive frames progressive
-    costs detail.
+    Careless capture or conversion loses the tag or sets a wrong one. Deinterlacing progressive
+    frames costs detail, so both FFmpeg's idet and the combs of moving pixels must indicate it.
     """
-    told: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
     combs: list[float] = []
     graph: Graph | None = None
     before: NDArray[np.int16] | None = None
@@ -67,15 +62,16 @@ def looks_interlaced(clip: VideoClip) -> bool:
             graph = graph or make_filter_graph(frame, "idet")
             frame.pts = number
             graph.vpush(frame)
-            told.update(_verdicts(graph))
-    first = max(told["tff"], told["bff"])
-    telling = told["tff"] + told["bff"] + told["progressive"]
-    agreed = min(telling, len(combs)) >= _LEAST and first >= _SHARE * telling
-    return agreed and statistics.median(combs) >= _COMBED
+            verdicts.update(_verdicts(graph))
+
+    first = max(verdicts["tff"], verdicts["bff"])
+    decided = verdicts["tff"] + verdicts["bff"] + verdicts["progressive"]
+    agreed = min(decided, len(combs)) >= _MIN_DECIDED and first >= _MIN_AGREEMENT * decided
+    return agreed and statistics.median(combs) >= _MIN_COMBED
 
 
 def _combed(before: NDArray[np.int16], luma: NDArray[np.int16]) -> float | None:
-    """Return the share of moving pixels that stick out of their column; None for a still frame."""
+    """Return the share of moving pixels that stick out of their column, or None if none moves."""
     moves = np.abs(luma - before) > _STEP
     moving = moves[:-2] & moves[1:-1] & moves[2:]
     if not (count := int(moving.sum())):

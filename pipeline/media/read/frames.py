@@ -1,4 +1,4 @@
-"""Frames of a clip as RGB: a range of them in order, or single ones for references."""
+"""Frames of a clip as RGB: a range of them in order, or single frames for references."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
-_RETRIES = 2
-"""How many key frames farther back to start when the first frame wanted does not come out."""
+_RETRIES = 2  # how many key frames earlier to start if the first frame is not decoded
 
 _Timed = tuple[int, VideoFrame]
 
@@ -33,9 +32,9 @@ class Frame:
     pts: int
     rgb: Pixels
     concealed: bool = False
-    """Whether these are the pixels of a neighbour, because the frame itself is corrupt."""
+    """Whether the pixels are those of a neighbour, because the frame itself is corrupt."""
     alpha: Plane | None = None
-    """Straight alpha, H x W of the same type and full scale; None where the clip has none."""
+    """Straight alpha, H x W of the same type at full scale; None if the clip has none."""
 
 
 def read_frames(
@@ -49,8 +48,8 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Yield the frames with start_pts <= pts < end_pts in presentation order.
 
-    `expected` lists the pts which must come; a missing one raises StageError or is concealed by
-    the last good frame. `threads` are the decoder's; 0 = as many as it likes.
+    `expected` lists the pts that must be decoded; a missing one raises StageError or is concealed
+    by the last good frame. `threads` are the decoder's; 0 leaves the number to the decoder.
     """
     if clip.sandbox:
         wish = {"start_pts": start_pts, "end_pts": end_pts, "on_error": on_error}
@@ -74,7 +73,7 @@ def _still(clip: Stills, pts: int) -> Pixels:
     if rgb.shape[:2] != (clip.height, clip.width):
         raise StageError(
             f"{clip.files[pts]} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
-            f"{clip.width}x{clip.height} as probed; it has changed: run again"
+            f"{clip.width}x{clip.height}: the file has changed; run the same command again"
         )
     return rgb
 
@@ -89,7 +88,7 @@ def _to_rgb(clip: Clip, convert: ToRgb, frame: VideoFrame, pts: int) -> Pixels:
 
 
 class _Range:
-    """The frames between two times, with a watch on those that should be there."""
+    """The frames between two times, and the check that all expected ones are decoded."""
 
     def __init__(
         self,
@@ -133,15 +132,15 @@ class _Range:
 
     def _frame(self, pts: int, frame: VideoFrame) -> Frame:
         rgb = _to_rgb(self._clip, self._convert, frame, pts)
-        # a frame without, in a recording with, is opaque
+        # a frame without alpha in a clip with alpha is opaque
         alpha = extract_alpha(frame, deep=rgb.itemsize == 2) if self._clip.alpha else None
         return Frame(pts, rgb, alpha=alpha)
 
     def _begin(self, decoder: Decoder) -> tuple[_Timed | None, _Timed | None, Iterator[_Timed]]:
         """Return (last frame before the range, first one in it, the rest).
 
-        A key frame of an open group is no clean start: frames that need the group before come
-        out damaged or not at all, and then decoding starts a key frame earlier.
+        A key frame of an open group is no clean start: frames that refer to the group before it
+        are damaged or missing, and decoding starts again from an earlier key frame.
         """
         for back in range(_RETRIES + 1):
             rest = decoder.frames(self._start, back=back)
@@ -177,9 +176,9 @@ class _Range:
 
 
 class FrameReader:
-    """Single frames by pts, fast when asked in rising order; keeps the last few decoded.
+    """A reader of single frames by pts, fast in rising order, which caches the last few.
 
-    Frames that lie `apart` are each sought, so that the file need not be open twice.
+    With `apart` it seeks to every frame, so that the file does not need to be open twice.
     """
 
     def __init__(
@@ -196,7 +195,7 @@ class FrameReader:
         self._child: parent.ChildReader | None = None
         self._frames: Iterator[_Timed] = iter(())
         self._position: int | None = None
-        """The pts of the last frame that came out of the decoder."""
+        """The pts of the last decoded frame."""
 
     def close(self) -> None:
         """Close the file and forget the frames."""
@@ -250,7 +249,7 @@ class FrameReader:
         )
 
     def _ahead(self, clip: VideoClip, pts: int) -> bool:
-        """Tell whether decoding on is cheaper than seeking: no key frame lies between."""
+        """Return whether decoding on is cheaper than seeking: no key frame is in between."""
         if self._apart or self._position is None or pts <= self._position:
             return False
         if self._finder is None:

@@ -1,4 +1,4 @@
-"""What a file is (`probe`) and when its frames are shown (`scan`), without decoding it."""
+"""The description of a recording (`probe`) and its frame times (`scan`), without decoding it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
 
 _MEBIBYTE = 1 << 20
 _STILLS_RATE = Fraction(25)
+# Codecs whose hidden frames have packets of their own: only decoding finds the displayed frames.
 _PACKETS_WITHOUT_FRAME = frozenset({"vp8"})
-"""Codecs whose hidden frames have packets of their own: only decoding tells what is shown."""
 
 
 def probe(path: str, *, sandbox: bool = False) -> Clip:
@@ -57,7 +57,7 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
 
 
 def fingerprint(files: list[Path]) -> str:
-    """Return the sha256 over size and first and last MiB of each file: tells a changed input."""
+    """Return a SHA-256 over the size and the first and last MiB of each file, to detect changes."""
     digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size
@@ -157,8 +157,7 @@ def probe_video(path: str) -> VideoClip:
 def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     """List the presentation times of every frame of a clip, in ticks, from its packets.
 
-    Raises MediaError for a clip with two frames at one time, unless times need not be `distinct`:
-    then they count once.
+    If two frames have the same time, raises MediaError, or counts them once if not `distinct`.
     """
     if isinstance(clip, Stills):
         count = len(clip.files)
@@ -182,40 +181,40 @@ def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
 
 @dataclass(frozen=True)
 class _Times:
-    """Times of frames as they come, ticks."""
+    """Times of frames in ticks, in any order."""
 
     pts: array[int] = field(default_factory=lambda: array("q"))
     durations: array[int] = field(default_factory=lambda: array("q"))
     keys: array[int] = field(default_factory=lambda: array("q"))
 
     def add(self, pts: int, duration: int | None, *, key: bool) -> None:
-        """Note a frame; an unknown duration counts as 0."""
+        """Add a frame; an unknown duration counts as 0."""
         self.pts.append(pts)
         self.durations.append(duration or 0)
         if key:
             self.keys.append(pts)
 
     def doubled(self) -> int | None:
-        """Return a time that two frames have, if there is one."""
+        """Return a time that two frames have, or None."""
         ordered = np.sort(self.pts)
         same = ordered[1:][np.diff(ordered) == 0]
         return int(same[0]) if len(same) else None
 
 
 def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
-    # MP4 lists its samples in advance: one that lies behind the end of the file is lost
+    # MP4 lists its samples in advance: those beyond the end of the file are lost
     entries = stream.index_entries
     end = max((entry.pos + entry.size for entry in entries), default=0)
     if end > clip.size_bytes:
         lost = sum(entry.pos + entry.size > clip.size_bytes for entry in entries)
         raise MediaError(
-            f"{clip.path} is truncated: {lost} of {len(entries)} frames lie behind its end; "
+            f"{clip.path} is truncated: {lost} of {len(entries)} frames are beyond its end; "
             "expected the whole file; copy it again"
         )
 
 
 def _scan_packets(container: InputContainer, stream: VideoStream, path: str) -> _Times | None:
-    """Return the times of the packets, or None where these do not tell when frames are shown."""
+    """Return the times of the packets, or None if they are not the times of frames."""
     found = _Times()
     for packet in demux_packets(container, stream, path):
         if packet.size == 0 or packet.is_discard:
@@ -246,15 +245,15 @@ def _scan_frames(clip: VideoClip) -> _Times:
 def _refuse_doubled(found: _Times, clip: Clip) -> None:
     if (pts := found.doubled()) is not None:
         raise MediaError(
-            f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected a time "
-            "for each; try to convert it to MP4"
+            f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected "
+            "distinct times; try to convert it to MP4"
         )
 
 
 def _last_duration(clip: VideoClip, pts: Sequence[int], shown: int) -> int:
-    """Return for how long the last frame is shown, whose packet says `shown`."""
+    """Return the last frame's duration in ticks; `shown` is that of its packet."""
     if clip.container.startswith("mov") and clip.duration_pts is not None:
-        # MP4's packets last until the next in decoding order; only the whole track is told right
+        # MP4's packets last until the next one in decoding order: only the track's length is right
         end = pts[0] + clip.duration_pts
         if end > pts[-1]:
             return end - pts[-1]
