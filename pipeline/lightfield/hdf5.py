@@ -27,7 +27,7 @@ _ROUNDED = 1e-3
 WRITTEN = ("img_HR", "trc3hw")
 # The same for MATLAB, which shows the axes in reverse; moments come last in the file.
 WRITTEN_MAT = ("LF", "3whcr")
-# How CrossNet's other data sets begin: img_LR_4, img_LR_4_upsample, MDSR_4.
+# Prefixes of CrossNet's other data sets: img_LR_4, img_LR_4_upsample, MDSR_4.
 _SCALED = "img_", "MDSR_"
 # The first bytes by which MATLAB knows its own HDF5 files, in a user block of 512.
 _MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
@@ -36,7 +36,7 @@ _MAT_BLOCK = 512
 
 @dataclass(frozen=True)
 class Shape:
-    """What a data set of views holds."""
+    """Name, axes and size of a data set of views."""
 
     dataset: str
     axes: str
@@ -49,7 +49,7 @@ class Shape:
 
 
 def import_h5py(path: Path) -> Any:
-    """Return h5py, which is optional; raises InputError that names the file that needs it."""
+    """Return h5py; raises InputError if this optional package is missing, naming the file."""
     try:
         import h5py
     except ImportError as error:
@@ -79,7 +79,7 @@ def describe_data_set(
     axes: str | None = None,
     grid: tuple[int, int] | None = None,
 ) -> Shape:
-    """Return which data set of a file holds views and how; InputError where none does.
+    """Return the data set with the views of a file; raises InputError if there is none.
 
     `grid` is the number of rows and columns of a mosaic of luma.
     """
@@ -97,7 +97,7 @@ def describe_data_set(
             if array.shape != (width * cols, height * rows):
                 raise InputError(
                     f"found '{names[0]}' of {array.shape} in {path}, expected {rows}x{cols} equal "
-                    "views; say how many with --grid ROWSxCOLS"
+                    "views; pass their number with --grid ROWSxCOLS"
                 )
             return Shape(names[0], "WH", 1, rows, cols, height, width, bits=16)
         axes = axes or _usual_axes(path, names[0], array.ndim)
@@ -182,7 +182,7 @@ def read_weight(
 
 
 class Hdf5Writer:
-    """Write views into a data set of the given shape; a .mat gets MATLAB's head."""
+    """Write views into a data set of a given shape; a .mat file gets MATLAB's header."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
         h5py = import_h5py(path)

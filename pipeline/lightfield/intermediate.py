@@ -1,7 +1,7 @@
-"""How the frames of a segment are stored until they are joined: as which recording, at which pts.
+"""The intermediate format of frames: as which clip, and at which pts, segments store them.
 
 Views of cameras with videos of their own are encoded once, with that camera's times, and joined by
-packets; all others are kept without loss and written into their layout at the end.
+packets; all others are stored lossless and written into their layout at the end.
 """
 
 from __future__ import annotations

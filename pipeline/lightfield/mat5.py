@@ -1,4 +1,4 @@
-"""MATLAB files of version 5 (up to 7.2), which SciPy reads whole; opened like an HDF5 file."""
+"""MATLAB files of version 5 (up to 7.2), read whole by SciPy, with the interface of h5py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD = b"MATLAB 5.0"
 
 
 def is_mat5(path: Path) -> bool:
-    """Tell whether a file is a MATLAB file older than 7.3."""
+    """Return whether a file is a MATLAB file older than 7.3."""
     with path.open("rb") as file:
         return file.read(len(_HEAD)) == _HEAD
 

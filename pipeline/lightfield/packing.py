@@ -1,4 +1,4 @@
-"""Where the pixels of a view lie in a sheet: lenslet pictures, mosaics and quilts.
+"""Locate the pixels of a view in a sheet: lenslet pictures, mosaics and quilts.
 
 lenslet   pixel (R y + row, C x + col) is pixel (y, x) of view (row, col) (LFReadESLF)
 mosaic    view (row, col) is a tile, row by row from the top left (LFVideo)
@@ -19,7 +19,7 @@ PACKED = ("lenslet", "mosaic", "quilt")
 
 
 def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Return height and width of each view of a sheet; InputError where they do not come out."""
+    """Return height and width of a sheet's views; raises InputError if they are not integers."""
     rows, cols = packed
     if height % rows or width % cols:
         raise InputError(
@@ -47,7 +47,7 @@ def find_window(
 def extract_view(
     sheet: Pixels, layout: str, packed: tuple[int, int], place: tuple[int, int]
 ) -> Pixels:
-    """Return the view at (row, col) of a sheet, H x W x 3, as an array of its own."""
+    """Return a copy of the view at (row, col) of a sheet, H x W x 3."""
     size = divide_sheet(layout, packed, *sheet.shape[:2])
     rows, cols = find_window(layout, packed, size, place)
     taken: Any = np.ascontiguousarray(sheet[rows, cols])

@@ -1,4 +1,4 @@
-"""How views shift against each other: range of disparity, and whether the grid is as it is said.
+"""Measure how views shift against each other: the disparity, and whether the grid is right.
 
 Between neighbours in a row the picture shifts along x, between neighbours in a column along y, and
 by the same amount in the same direction; a grid whose rows and columns were exchanged, or whose
@@ -25,7 +25,7 @@ LONG_SIDE = 512
 PAIRS = 3
 # How many times larger the shift along one axis must be to tell it from the other.
 CLEAR = 1.6
-# Pixels of shift between the compared views below which nothing can be said.
+# Pixels of shift between the compared views below which the result is unclear.
 LEAST = 0.05
 
 Verdict = Literal["right", "transposed", "upside down", "unclear"]
@@ -34,7 +34,7 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Parallax:
-    """What the shifts between views say."""
+    """The disparity of a light field, and a verdict on its grid."""
 
     verdict: Verdict
     disparity: tuple[float, float] | None
@@ -43,7 +43,7 @@ class Parallax:
 
 
 def measure_parallax(clip: LightField) -> Parallax:
-    """Compare views a few steps apart, in rows and in columns, at the first moment."""
+    """Compare views that are a few steps apart in rows and columns, at the first moment."""
     reader = ViewReader(clip)
     try:
         across = [_flow(reader, *pair) for pair in _pairs(clip, along=1)]
@@ -71,13 +71,14 @@ def measure_parallax(clip: LightField) -> Parallax:
             "upside down",
             spread,
             "views in a column shift against those in a row: rows look counted from the bottom "
-            "(or the pictures are mirrored), rename them from the top, or give a quilt as one",
+            "(or the pictures are mirrored), rename them from the top, or pass a quilt as --layout "
+            "quilt",
         )
     return Parallax("right", spread)
 
 
 def _only_numbered(clip: LightField) -> bool:
-    """Tell whether cameras were laid in a line because numbers are all that is known of them."""
+    """Return whether cameras form a line only because no more than their numbers is known."""
     grid = clip.grid
     return grid.rows[1] == 1 and "{index" in grid.template
 
@@ -150,7 +151,7 @@ def _spread(across: list[Plane], down: list[Plane], shrink: float) -> tuple[floa
 
 
 def _opposed(across: list[Plane], down: list[Plane]) -> bool:
-    """Tell whether what shifts left from column to column shifts down from row to row."""
+    """Return whether the picture shifts left along rows but down along columns."""
     if not across or not down:
         return False
     x = np.nanmean(np.stack([_blocks(f[..., 0]) for f in across]), axis=0)

@@ -1,4 +1,4 @@
-"""Where the cameras of an array stand: LLFF's poses_bounds.npy and DeepView's models.json."""
+"""Read the camera positions of an array: LLFF's poses_bounds.npy and DeepView's models.json."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def _models(path: Path) -> list[dict[str, Any]]:
     except (ValueError, TypeError) as error:
         raise InputError(
             f"found no list of cameras in {file} ({error}), expected DeepView's models.json; "
-            "mend it, or move it away"
+            "correct it, or move it away"
         ) from error
 
 
 def refuse_fisheye(path: Path) -> None:
-    """Raise InputError for an array whose models.json tells of fisheye lenses."""
+    """Raise InputError for an array whose models.json lists fisheye lenses."""
     bent = [m for m in _models(path) if m.get("projection_type") == "fisheye"] if path else []
     if bent:
         raise InputError(
@@ -41,7 +41,9 @@ def refuse_fisheye(path: Path) -> None:
 
 
 def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
-    """Add camera centres in grid steps where poses tell them; InputError where they do not fit.
+    """Return the views with camera centres in grid steps, if there are poses.
+
+    Raises InputError for poses that do not match the views.
 
     poses_bounds.npy has a row of 17 for each camera in the order of their names: a 3 x 5 pose, the
     fourth column of which is the centre, and the bounds (LLFF README).
@@ -68,7 +70,7 @@ def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
 def _cameras(
     path: Path, views: Sequence[View]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return N x 3 centres, and N x 2 x 3 what lies right of and below each camera."""
+    """Return N x 3 centres, and N x 2 x 3 the right and down vectors of each camera."""
     bounds = path / "poses_bounds.npy"
     if bounds.is_file():
         poses = _poses(bounds, len(views))

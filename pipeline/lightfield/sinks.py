@@ -1,4 +1,4 @@
-"""Writing views into a layout, one at a time."""
+"""Write views into a layout, one at a time."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Grid, LightField
 
-# Bytes above which a sheet is collected in a file and not in memory.
+# Larger sheets are assembled in a file instead of memory (bytes).
 IN_MEMORY = 256 << 20
 
 
 class Sink(Protocol):
-    """Something views are written into."""
+    """An output that views are written to."""
 
     by_view: bool
     """Whether all moments of a view have to come before the next view."""
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Take `views[position]` at `moment`, H x W x 3 RGB."""
+        """Write `views[position]` at `moment`, H x W x 3 RGB."""
         ...
 
     def close(self) -> None:
@@ -39,9 +39,9 @@ class Sink(Protocol):
 
 
 def open_sink(clip: LightField, grid: Grid, out: Path, root: Path, size: tuple[int, int]) -> Sink:
-    """Return what writes the views of `grid`, of `size` (height, width), as deep as `clip`'s.
+    """Return the sink for views of `size` (height, width), with the bit depth of `clip`.
 
-    `grid` has the names that the output will have at `out`; `root` is where it is written.
+    `grid` has the final names, below `out`; the files are written below `root`.
     """
     bits = 16 if clip.bit_depth > 8 else 8
     if grid.layout == "folder":
@@ -54,7 +54,7 @@ def open_sink(clip: LightField, grid: Grid, out: Path, root: Path, size: tuple[i
 
 
 class FolderSink:
-    """A picture for every view and moment."""
+    """One picture per view and moment."""
 
     by_view = False
 
@@ -72,7 +72,7 @@ class FolderSink:
 
 
 class VideoSink:
-    """A video without loss for every view."""
+    """One lossless video per view."""
 
     by_view = True
 
@@ -93,7 +93,7 @@ class VideoSink:
         return VideoWriter(self._root / name, rate=self._rate, lossless=True)
 
     def close(self) -> None:
-        """Finish the video under way."""
+        """Finish the open video."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
@@ -132,7 +132,7 @@ class SheetSink:
         self._moment = 0
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Put the view into the sheet of its moment; the one before is saved."""
+        """Put the view into the sheet of its moment, and save the sheet of the moment before."""
         if self._sheet is not None and moment != self._moment:
             self._save()
         if self._sheet is None:

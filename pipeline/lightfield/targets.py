@@ -1,4 +1,4 @@
-"""The grid an output will have: the input's own layout and names, or another layout."""
+"""Choose the grid of an output: the input's layout and names, or another layout."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.clip import Grid, LightField, View
 
 _LOSSLESS = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
-# Ends of file names by which other programs know a layout.
+# Suffixes of names by which other programs recognise a layout.
 _MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)
 
 
 def make_target_grid(
     clip: LightField, to: str | None, out: Path, template: str | None = None
 ) -> Grid:
-    """Return the grid of an output at `out`, whose files are not there yet.
+    """Return the grid of an output at `out`, whose files do not exist yet.
 
-    Without `to`, layout and names are the input's; pictures that lose something become PNG.
-    `template` gives the files of a folder or of videos other names.
+    Without `to`, layout and names are the input's; lossy pictures become PNG. `template` renames
+    the files of a folder or of videos.
     """
     grid = clip.grid
     to = to or grid.layout
@@ -39,7 +39,7 @@ def make_target_grid(
 def name_target(clip: LightField, to: str | None, mark: str) -> Path:
     """Return `<stem><mark>` beside the input, named so that other programs know its layout.
 
-    `mark` says what was done, for example `_x4`.
+    `mark` names the operation, `_x4` for example.
     """
     given, grid = Path(clip.path), clip.grid
     same = to is None or to == grid.layout
@@ -66,7 +66,7 @@ def name_target(clip: LightField, to: str | None, mark: str) -> Path:
 
 
 def check_target(clip: LightField, to: str | None, out: Path) -> None:
-    """Raise InputError for an output whose ending does not fit the layout."""
+    """Raise InputError for an output whose suffix does not fit the layout."""
     grid = clip.grid
     same = to is None or to == grid.layout
     to = to or grid.layout
@@ -88,11 +88,11 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
             f"try {out.stem}{usual}"
         )
     if to == "h5":
-        hdf5.import_h5py(out)  # now, and not when the views have been made
+        hdf5.import_h5py(out)  # fail now, not after the views are enhanced
 
 
 def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
-    """Raise InputError where the sheet of a target grid is larger than may be read again.
+    """Raise InputError if the sheet of a target grid is too large to be read back.
 
     `size` is the height and width of a view.
     """
@@ -109,7 +109,7 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
 
 
 def _one_file(grid: Grid, same: bool) -> bool:
-    """Tell whether the sheets of an output are one file: a picture, or a video of sheets."""
+    """Return whether the sheets of an output are one file, a picture or a video of sheets."""
     return grid.moments == 1 or (same and grid.has_video_sheets)
 
 
@@ -141,7 +141,7 @@ def _folder(clip: LightField, grid: Grid, out: Path, template: str | None) -> Gr
 
 
 class _Names:
-    """How the files of views are called: as asked for, as the input's are, or by its template."""
+    """Names of the views' files: by the user's template, as the input's, or by its template."""
 
     def __init__(self, grid: Grid, asked: str | None, suffix: str) -> None:
         self._grid, self._asked, self._suffix = grid, asked, suffix
@@ -220,7 +220,7 @@ def _sheets(clip: LightField, grid: Grid, to: str) -> Grid:
 
 
 def _packed(grid: Grid, fields: dict[str, object]) -> Grid:
-    """Return the grid with all its views in one array, as the input has it or row by row."""
+    """Return the grid with all views in one array, in the input's order or row by row."""
     same = fields["layout"] == grid.layout
     rows, cols = grid.rows, grid.cols
     if grid.line and same and len(grid.views) == cols[1] and grid.packed is not None:

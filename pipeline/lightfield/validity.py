@@ -1,4 +1,4 @@
-"""Views that show nothing, or little: vignetted corners of a plenoptic picture, masked by alpha."""
+"""Find views that show little or nothing: vignetted corners, and views masked by alpha."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
-# A view darker than this share of the usual one is vignetted: no reference for others.
+# A view darker than this share of the median is vignetted, and no reference for others.
 DARK = 0.5
-# One darker than this share shows nothing that could be enhanced.
+# A view darker than this share of the median is empty.
 BLACK = 0.05
-# Share of its pixels without weight from which a view shows nothing.
+# Share of pixels without weight from which a view is empty.
 MASKED = 0.5
 
 Place = tuple[int, int]
@@ -30,19 +30,19 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Validity:
-    """Rows and columns of views that are not like the others, at their first moment."""
+    """Rows and columns of dark and empty views, at their first moment."""
 
     dark: tuple[Place, ...] = ()
     """Vignetted, the empty ones included."""
     empty: tuple[Place, ...] = ()
     """Black, or masked by alpha."""
     transparent: bool = False
-    """Whether views have alpha, which tells their validity and is not kept."""
+    """Whether views have alpha, which marks their valid pixels and is dropped."""
 
 
 @sandboxed
 def find_dark_views(clip: LightField) -> Validity:
-    """Look at the first moment of every view."""
+    """Return the views that are dark or empty at the first moment."""
     grid = clip.grid
     reader = ViewReader(clip)
     try:

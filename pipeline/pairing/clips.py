@@ -1,4 +1,4 @@
-"""The planning of references: which frames there are, how they lie in time, which serves which."""
+"""Choose the reference of every frame of a clip, by time or by content."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.settings import PairingSettings
 
 FIELD_OF_VIEW_PAIRS = 3
-# Seconds beyond which the user is told that a reference is far.
+# Seconds beyond which a note says that a reference is far away.
 FAR = 1.0
 
 

@@ -1,4 +1,4 @@
-"""How the clock of a second recording lies against the input's, told from the pictures alone."""
+"""Align the clock of the reference with the input's: offset and drift, from the pictures."""
 
 from __future__ import annotations
 

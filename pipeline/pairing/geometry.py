@@ -1,4 +1,4 @@
-"""How the pixel grids of input, reference and output lie over each other."""
+"""Maps between the pixel grids of input, reference and output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference of a light field: which views it holds, found by their names or by its layout."""
+"""Open the reference of a light field, and find its views by name or by layout."""
 
 from __future__ import annotations
 

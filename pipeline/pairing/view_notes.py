@@ -1,4 +1,4 @@
-"""What a plan says of a light field, in plain sentences."""
+"""Notes of a plan on a light field, in plain sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The planning of a light field: which reference view serves which, and groups of views."""
+"""Choose the reference view of every frame of a light field."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plan_view_references(
 ) -> Paired:
     """Choose reference views for every frame of a light field; `size` is the output's.
 
-    Raises PairingError where it is not told where a single reference camera stands.
+    Raises PairingError if the position of a single reference camera is unknown.
     """
     seen = find_dark_views(lr)
     candidates = [
