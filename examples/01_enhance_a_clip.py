@@ -1,4 +1,4 @@
-"""File to file: reduce a clip, keep every 15th frame, enhance it, and write a report."""
+"""Enhance a file: downscale a clip, keep every 15th frame sharp, enhance it, and write a report."""
 
 from __future__ import annotations
 

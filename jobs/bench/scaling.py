@@ -138,7 +138,7 @@ def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print the result and write jobs/results/scaling.json."""
+    """Run the benchmark, print the result and write jobs/results/scaling.json."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()

@@ -239,7 +239,7 @@ def try_rtx(case: Case) -> None:
 
 
 def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
-    """Write `source` `turns` times in a row, starting every `seconds`; return the file."""
+    """Write `source` `turns` times in a row, a copy every `seconds`; return the file."""
     from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
     from pipeline.media.write.encoder import choose_encoding

@@ -35,7 +35,7 @@ class OddResult(NamedTuple):
 
     name: str
     outcome: str
-    """Either `same`, `refused` or `FAULT`."""
+    """`same`, `refused` or `FAULT`."""
     detail: str
     notes: tuple[str, ...]
 

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
     name: str
     outcome: str
-    """Either `kept`, `lost` (with a note) or `FAULT`."""
+    """`kept`, `lost` (with a note) or `FAULT`."""
     detail: str
 
 

@@ -37,7 +37,7 @@ def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
     return Path(run(settings).output)
 
 
-def measure_made(result: Path, truth: Path, given: frozenset[int]) -> list[FrameQuality]:
+def measure_enhanced(result: Path, truth: Path, given: frozenset[int]) -> list[FrameQuality]:
     """Return the quality of all frames except the key frames, whose numbers are `given`."""
     return list(measure_frames(str(result), str(truth), skip=given))
 
@@ -70,9 +70,9 @@ def evaluate_clip(truth: Path, unrelated: Path, folder: Path, scale: int) -> dic
 
     count = len(list(measure_frames(str(enhance(lr, own, folder, "bicubic", scale)), str(truth))))
     given = frozenset(range(0, count, KEY_FRAME_EVERY))
-    base = measure_made(folder / "bicubic.mp4", truth, given)
-    fast = measure_made(enhance(lr, own, folder, "torch", scale), truth, given)
-    misled = measure_made(enhance(lr, other, folder, "torch", scale), truth, given)
+    base = measure_enhanced(folder / "bicubic.mp4", truth, given)
+    fast = measure_enhanced(enhance(lr, own, folder, "torch", scale), truth, given)
+    misled = measure_enhanced(enhance(lr, other, folder, "torch", scale), truth, given)
 
     bicubic = summarise_frames(base)
     return {

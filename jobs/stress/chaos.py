@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 EVENTS = ("decode", "infer", "before commit", "after commit", "raylet", "driver")
 PHASES = ("planning", "segments", "publishing")  # of a driver's run
-OBJECT_STORE_BYTES = 80 * 2**20  # of each node
+OBJECT_STORE_BYTES = 80 * 2**20  # on each node
 MARK = "PIPELINE_CHAOS_MARK"  # set for the cluster's processes, to a random value
 # Ray's own processes, which live as long as the cluster
 SERVICES = re.compile(
@@ -56,7 +56,7 @@ class Outcome:
     moment: str
     """The moment of the kill, as chosen by the seed."""
     was_complete: bool
-    """Whether the first driver had already published, so that the second one refused to run."""
+    """Whether the first driver had already published, so the second one refused to run."""
     exit_status: int
     same_bits: bool
     lost: int

@@ -51,7 +51,7 @@ def find_obstacles(page: sync_api.Page) -> list[str]:
 def start_chromium() -> Iterator[sync_api.Browser]:
     """Start a Chromium, and close it after the block."""
     if CHROMIUM is None:
-        pytest.fail("found no chromium on the PATH although CI is set; try `make tools`")
+        pytest.fail("CI is set, but chromium is not on the PATH; try `make tools`")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -149,7 +149,7 @@ def make_segments(
 
 
 def read_packets(path: Path) -> dict[tuple[int, str], list[bytes]]:
-    """Return (index, type) -> packets of a file, read without any of the code under test.
+    """Return the packets of a file by stream index and type, read without the code under test.
 
     MP4's empty subtitles are omitted, because its muxer inserts them between the others.
     """

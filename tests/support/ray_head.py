@@ -58,7 +58,7 @@ def start_head(*, growing: bool = False) -> Iterator[Head]:
         command = f"start --head --block --port {gcs_port} --node-ip-address 127.0.0.1"
         command += f" --dashboard-port {port} --num-cpus {0 if growing else 3}"
         command += f" --temp-dir {folder} --object-store-memory 100000000"
-        # Another cluster may already use the default port, and then no job would ever start
+        # If another cluster already used the default port, no job would ever start
         command += " --dashboard-agent-listen-port 0"
         command += " --disable-usage-stats"
         if growing:

@@ -1,4 +1,4 @@
-"""The GPU check on a machine without one: every case runs, and failures are recorded as text."""
+"""The GPU check on a machine without a GPU: every case runs, and failures are recorded as text."""
 
 from __future__ import annotations
 

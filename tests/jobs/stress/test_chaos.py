@@ -27,13 +27,13 @@ with tempfile.TemporaryDirectory(prefix="rc-", ignore_cleanup_errors=True) as na
                 if outcome.struck or event == "driver":
                     break
             else:
-                raise AssertionError(f"no {event} was hit at work")
+                raise AssertionError(f"no {event} was killed while it was busy")
 """
 
 
 @pytest.mark.ray
 def test_killed_actor_raylet_and_driver_leave_the_bits_as_they_are() -> None:
-    # In its own process, because Ray keeps a cluster's address and token until the process ends
+    # Run in a separate process, because Ray keeps a cluster's address and token until the process ends
     command = [sys.executable, "-c", RUN]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
