@@ -66,7 +66,7 @@ class SleepingActor(SegmentActor):
         return super().run(job, setup, task)
 
     def load_engine(self, plan: Plan) -> Engine:
-        """Return the sleeping engine, whatever the plan names."""
+        """Return the sleeping engine in place of the plan's engine."""
         engine = SleepingEngine(threads=1)
         engine.info = replace(engine.info, borrows=True)
         return engine

@@ -3,8 +3,8 @@
     python -m jobs.gpu.check [--out FILE.json]          writes jobs/results/gpu_check.json
     python -m jobs.gpu.check --device cpu --quick       everything except CUDA, in a minute or two
 
-Each case runs in a child process that writes one line per measurement. If a case
-crashes, hangs or runs out of time, the reason is recorded and the other cases still run.
+Each case runs in a child process that writes one line per measurement. If a case crashes, hangs or
+runs out of time, the reason is recorded and the other cases still run.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--seconds",
         type=float,
         default=TOTAL_SECONDS,
-        help="time limit for all cases (default 450)",
+        help="limit for all cases (default 450)",
     )
     parser.add_argument("--engines", default=",".join(ENGINES), help="comma-separated names")
     parser.add_argument("--models", help="default fast,paper, or fast with --quick")

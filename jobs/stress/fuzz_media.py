@@ -279,7 +279,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=60, help="total time (default 60)")
+    parser.add_argument("--seconds", type=float, default=60, help="total seconds (default 60)")
     parser.add_argument("--seed", type=int, default=1, help="random seed of the damage (default 1)")
     parser.add_argument("--count", type=int, default=1 << 40, help="maximum number of inputs")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save failing inputs to FOLDER")

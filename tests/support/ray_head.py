@@ -1,4 +1,4 @@
-"""A real Ray head with its own token, home and ports, and `pipeline submit` to it."""
+"""A real Ray head with its own token, home and ports, which accepts `pipeline submit`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ with tempfile.TemporaryDirectory(prefix="rc-", ignore_cleanup_errors=True) as na
 
 @pytest.mark.ray
 def test_killed_actor_raylet_and_driver_leave_the_bits_as_they_are() -> None:
-    # Run in a separate process, because Ray keeps a cluster's address and token until the process ends
+    # Ray keeps a cluster's address and token until the process ends, so use a separate one
     command = [sys.executable, "-c", RUN]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
