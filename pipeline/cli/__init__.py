@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: a module for each command parses options, calls the library and prints."""

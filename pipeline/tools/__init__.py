@@ -1,1 +1,1 @@
-"""Commands beside the run: compare, degrade, convert, look and demo."""
+"""The work of commands beside the run: comparing, converting, checking, submitting and more."""
