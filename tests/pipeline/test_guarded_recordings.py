@@ -84,10 +84,10 @@ def test_a_run_with_the_sandbox_decodes_nothing_itself(
 
         monkeypatch.setattr(module, name, guarded_function)
 
-    forbid(stills, "load")
-    forbid(stills, "describe")
+    forbid(stills, "load_picture")
+    forbid(stills, "read_header")
     forbid(hdf5, "open_file")
-    forbid(probe, "opened")
+    forbid(probe, "open_container")
     forbid(decoder, "open_input")
     guarded_run = [*told, "--sandbox", "on", "-o", str(tmp_path / f"safe{suffix}")]
     done = CliRunner().invoke(main, guarded_run)
@@ -120,6 +120,6 @@ def test_a_child_does_not_choose_the_files(tmp_path: Path, monkeypatch: pytest.M
     first = clip.grid.views[0].model_copy(update={"files": ("/etc/hostname",)})
     grid = clip.grid.model_copy(update={"views": (first, *clip.grid.views[1:])})
     wrong = clip.model_copy(update={"grid": grid}).model_dump(mode="json")
-    monkeypatch.setattr(recording, "called", lambda *_: wrong)
+    monkeypatch.setattr(recording, "call_in_child", lambda *_: wrong)
     with pytest.raises(MediaError, match="name another file, /etc/hostname"):
         find_light_field(str(source), sandbox=True)
