@@ -32,7 +32,7 @@ SLOW_JOIN = """
 from pipeline.cli.main import main
 from pipeline.media.join import sequence
 from tests.support.slow_command import delay
-sequence.upright = delay(sequence.upright, 0.2)
+sequence.turn_upright = delay(sequence.turn_upright, 0.2)
 main()
 """
 OPTIONS = ["--engine", "bicubic", "--runner", "inline", "--segment", "0.4", "--batch", "4"]
@@ -302,13 +302,13 @@ def test_references_are_never_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "more", "line"),
     [
-        ("out.png", (), "found one .png as the output of a video"),
+        ("out.png", (), "found a single .png as the output of a video"),
         ("f/%06d.jpg", (), "which lose nothing; try"),
         ("f/%d-%d.png", (), "expected one number such as %06d"),
         ("no/such/%d.png", (), "does not exist; create it first"),
         ("f/%d.png", ("--crf", "20"), "found --crf for pictures"),
         ("f/%d.png", ("--codec", "x265"), "found --codec for pictures"),
-        ("f/%d.exr", ("--report", "page.html"), "EXR pictures are not shown"),
+        ("f/%d.exr", ("--report", "page.html"), "a report cannot show EXR pictures"),
         ("f/%d.exr", ("--ground-truth", "HR"), "found --ground-truth for EXR pictures"),
     ],
 )
