@@ -73,7 +73,7 @@ class Enhancer:
         return torch.from_numpy(np.ascontiguousarray(stack)).permute(0, 3, 1, 2).to(self.device)
 
     def _run(self, lr: Tensor, ref: Tensor, scale: int) -> Tensor:
-        """Return SR in 0..1; the padding to the network's multiple is cropped off again."""
+        """Return SR in 0..1, without the padding to the network's multiple."""
         height, width = ref.shape[-2:]
         multiple = self.network.multiple
         padded_lr = _pad_to_multiple(lr, multiple // scale)

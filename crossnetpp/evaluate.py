@@ -49,7 +49,7 @@ def evaluate(scenes: list[Scene], methods: list[Method], console: Console) -> li
 
 
 def write_results(report: Report, out: Path) -> None:
-    """Write tables, record, per-picture results and contact sheets to the folder `out`."""
+    """Write the tables, the record, the results per picture and the contact sheets to `out`."""
     (out / "results.md").write_text(render_markdown(report))
     (out / "results.json").write_text(json.dumps(make_record(report), indent=1) + "\n")
     lines = (json.dumps(case) for case in iterate_case_records(report.results))

@@ -21,12 +21,12 @@ from torch import Tensor
 Picture = NDArray[np.uint8]  # uint8 H x W x 3 RGB
 Points = NDArray[np.float32]  # K x 2, (x, y) pixels
 
-# Lowe's ratio test: distance of the best descriptor over that of the second best. On stereo with
-# known disparity (Middlebury's motorcycle), 5 % of the pairs are then more than 3 pixels off and
-# none more than 45; with 0.7 some are off by hundreds. The published code uses 0.3, which keeps a
-# third as many.
+# Lowe's ratio test: distance of the best descriptor over that of the second best. At 0.6, on stereo
+# with known disparity (Middlebury's motorcycle), 5 % of the pairs are more than 3 pixels off and
+# none more than 45; at 0.7 some are off by hundreds. The published code uses 0.3, which retains
+# only a third as many pairs.
 MAX_RATIO = 0.6
-MAX_FEATURES = 4000  # of each picture, the strongest
+MAX_FEATURES = 4000  # strongest keypoints per picture
 PADDED_COUNT = 256  # pairs of a sample after padding
 
 

@@ -1,4 +1,4 @@
-"""The folder in which the program keeps what it can make or fetch again."""
+"""The cache folder, for files that the program can rebuild or download again."""
 
 from __future__ import annotations
 

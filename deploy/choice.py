@@ -15,7 +15,7 @@ from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import Facts, Registry
 
 SPEED_MARGIN = 1.05  # an engine must beat PyTorch by this factor, more than measurements vary
-FRAMES = 2  # per measured call
+FRAMES = 2  # frames per measured call
 SCALE = 4
 TURNS = 3  # measured calls; the best one counts
 _HEIGHT = 320
@@ -38,7 +38,7 @@ def measure_fps(
     frames: int = FRAMES,
     turns: int = TURNS,
 ) -> float:
-    """Return the frames of `height` x `width` that an engine makes per second in its best turn.
+    """Return an engine's best speed in several turns, in frames of `height` x `width` per second.
 
     All frames share one reference, as in a clip. The first call, which compiles, does not count.
     """
@@ -98,7 +98,8 @@ def choose_engine(
         for name in candidates:
             try:
                 engine = load(name)
-                # the published networks pad to multiples of 64 and are slow: a small size will do
+                # the published networks pad to multiples of 64 and are slow, so measure a small
+                # size
                 is_slow = engine.info.multiple > 32
                 size = {"height": 128, "width": 192, "turns": 1} if is_slow else {}
                 speeds[name] = round(measure_fps(engine, **size), 3)

@@ -43,7 +43,7 @@ def processor_name() -> str:
 
 
 def device_facts() -> Facts:
-    """Return all that decides speed besides the model: processor, cores, GPU, driver, libraries."""
+    """Return what affects speed besides the model: processor, cores, GPU, driver, libraries."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""

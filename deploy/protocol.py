@@ -19,15 +19,15 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class EngineError(Exception):
-    """Report, in one line, an engine that is unavailable or that failed."""
+    """Raised for an engine that is unavailable or has failed; the message is one line."""
 
 
 class OutOfMemory(EngineError):  # noqa: N818 - as torch.OutOfMemoryError is an established name
-    """Report a call that needs more memory than the device has; a smaller one may succeed."""
+    """Raised for a call that needs more memory than the device has; a smaller one may succeed."""
 
 
 class UnknownEngineError(EngineError):
-    """Report an engine or model name that does not exist."""
+    """Raised for the name of an engine or model that does not exist."""
 
 
 @dataclass(frozen=True)

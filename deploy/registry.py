@@ -33,7 +33,7 @@ Facts = Mapping[str, Any]  # names to values that JSON can hold
 
 
 class RegistryError(EngineError):
-    """Report a folder or file that is not safe to use, or cannot be written."""
+    """Raised for a folder or file that is unsafe to use or cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Registry:
         return str(sidecar.get("quarantined", "")) if sidecar is not None else ""
 
     def quarantine(self, key: Facts, reason: str) -> None:
-        """Refuse the entry for `key` until `get_or_make` is forced to make it again."""
+        """Quarantine the entry for `key` until `get_or_make` is called with `force`."""
         self._write_sidecar(key, "", "", {}, quarantined=reason)
 
     def put(self, key: Facts, content: bytes, kind: str, facts: Facts) -> Entry:
@@ -208,8 +208,8 @@ class Registry:
     ) -> Entry:
         """Return the entry for `key`, calling `make` for its content and facts if there is none.
 
-        One process makes it while others wait. If `force` is True it is made in any case. Raises
-        RegistryError for a quarantined entry, unless `force` is True.
+        One process makes it while others wait. If `force` is True, it is made even if it exists.
+        Raises RegistryError for a quarantined entry, unless `force` is True.
         """
         found = None if force else self.get(key)
         if found is not None:

@@ -25,7 +25,7 @@ _PSNR_OF_EQUAL_FRAMES = 99.0  # dB; JSON has no infinity
 
 
 class SelfTestError(EngineError):
-    """Report an engine that does not compute what the network computes."""
+    """Raised for an engine whose results differ from the network's."""
 
 
 def make_test_pairs() -> Iterator[tuple[Pixels, Pixels]]:
@@ -96,7 +96,7 @@ def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
 
 
 def selftest_key(engine: Engine) -> Facts:
-    """Return the facts for which a self-test holds; a new driver or library needs a new test."""
+    """Return the facts that a self-test depends on; a new driver or library needs a new test."""
     info = engine.info
     return {
         "kind": "selftest",
@@ -118,7 +118,8 @@ def require_selftest(
 ) -> Facts:
     """Return the figures of the engine's self-test, from the registry or by running it now.
 
-    Raises SelfTestError for an engine that fails it, or failed it earlier; it is quarantined.
+    Raises SelfTestError for an engine that fails the test, or failed it earlier, and quarantines
+    it.
     """
     key = selftest_key(engine)
     if not retest and (reason := registry.quarantine_reason(key)):

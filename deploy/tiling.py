@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from deploy.memory import available_bytes
 from deploy.protocol import Engine, EngineError, OutOfMemory, Pixels
 
-MEMORY_SHARE = 0.7  # of the free memory; decoding, encoding and other programs use the rest
-SEAM_PIXELS = 16  # on each side of a border, over which two tiles fade into each other
+MEMORY_SHARE = 0.7  # of the free memory; the rest is for decoding, encoding and other programs
+SEAM_PIXELS = 16  # on each side of a border; two tiles fade into each other over the seam
 SMALLEST_TILE = 64  # pixels of a tile without its context
 _UNLIMITED = 2**62  # pixels
 
@@ -80,7 +80,7 @@ def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple
 
 
 class TilingEngine:
-    """An engine that passes another one only as much at once as its device's memory allows."""
+    """An engine that splits calls of another engine so that each fits the device's memory."""
 
     def __init__(self, engine: Engine, available: Callable[[str], int] = available_bytes) -> None:
         self.info = engine.info

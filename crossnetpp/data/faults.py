@@ -1,7 +1,7 @@
-"""Faulty references, of which training must learn to use nothing, or only a part.
+"""Faulty references, from which the network learns to borrow only in part or not at all.
 
-Every fault leaves the target unchanged. The flow keeps its values where they still hold and becomes
-NaN elsewhere.
+Every fault leaves the target unchanged. The flow keeps its values where they are still valid, and
+is NaN elsewhere.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def scale_light(image: NDArray[np.uint8], gain: NDArray[np.float64]) -> NDArray[
 
 
 def change_exposure(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a reference of another exposure, 0.4 to 1.8 times as bright."""
+    """Return `pair` with its reference at another exposure, 0.4 to 1.8 times as bright."""
     gain = np.exp(rng.uniform(-0.9, 0.6))
     return replace(pair, reference=scale_light(pair.reference, np.full(3, gain)))
 
 
 def change_colour(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a reference of another white balance, channels up to 40 % apart."""
+    """Return `pair` with its reference at another white balance, channels up to 40 % apart."""
     gain = np.exp(rng.uniform(-0.17, 0.17, 3))
     return replace(pair, reference=scale_light(pair.reference, gain))
 
@@ -88,7 +88,7 @@ def displace_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pai
 
     flow = pair.flow + np.array((by_x, by_y), np.float32)
     x, y = _find_positions(flow)
-    # Neither the mirrored rim nor the outside shows what the target shows
+    # Neither the mirrored rim nor the area outside matches the target
     first_row = max(0, by_y)
     last_row = height - 1 + min(0, by_y)
     first_col = max(0, by_x)

@@ -1,6 +1,7 @@
 """Light fields on disk: folders of views, lenslet pictures, mosaics, and CrossNet's HDF5 files.
 
-Rows and columns count from the top left. Views are read on demand, and a cache holds the latest.
+Rows and columns count from the top left. Views are read on demand, and the most recent ones are
+cached.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class LensletScene:
         return np.asarray(views[row, col], dtype=np.uint8)
 
     def _read_views(self, path: Path) -> Picture:
-        """Return the central views, R x C x H x W x 3, so that the rim need not be cached."""
+        """Return only the central views, R x C x H x W x 3, to save memory in the cache."""
         image = read_rgb(path)
         across = self._across
         if image.shape[0] % across or image.shape[1] % across:

@@ -20,7 +20,7 @@ from crossnetpp.data.layers import (
 from crossnetpp.data.sample import DataError, Pair, draw_crop_origin, read_rgb, shrink_picture
 
 MAX_SHIFT = 36.0  # pixels of common displacement at the end of the curriculum
-MAX_PARALLAX = 30.0  # pixels between the nearest and the farthest surface, likewise
+MAX_PARALLAX = 30.0  # the same, in pixels between the nearest and the farthest surface
 MIN_SIDE = 300  # pixels; smaller photographs are not used
 SMALL_MOTION_SHARE = 0.35  # pairs that move an eighth as far, like neighbouring views and frames
 LARGE_MOTION_SHARE = 0.3  # pairs that move 2.4 times as far, like those of a second camera
@@ -106,11 +106,11 @@ class Photographs:
         return np.ascontiguousarray(np.rot90(patch, int(rng.integers(4))))
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return a pair of which one side is resampled; half of them show 2 to 4 surfaces.
+        """Return a pair in which one side is resampled; half of the pairs show 2 to 4 surfaces.
 
         All surfaces share the camera's rotation, zoom and shift. Parallax grows from the farthest
-        to the nearest, and each bends independently. At `motion` 1, shifts reach 36 pixels and
-        parallax 30; some pairs move much less or much more.
+        surface to the nearest, and each surface bends independently. At `motion` 1, shifts reach 36
+        pixels and parallax 30; some pairs move much less or much more.
         """
         kind = rng.random()
         if kind < SMALL_MOTION_SHARE:

@@ -1,4 +1,4 @@
-"""Pairs with real motion: frames of clips some way apart, and views of one scene."""
+"""Pairs with real motion: two frames of a clip, or two views of a scene."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clips:
     """Source of pairs of frames of one clip, up to `reach` frames apart."""
 
     def __init__(self, paths: list[Path], reach: int = 15, every: int = 1) -> None:
-        """Decode every `every`-th frame of each clip; raise DataError for one without frames."""
+        """Decode every `every`-th frame of each clip; raise DataError for a clip without frames."""
         self.clips = [_read_clip(path, every) for path in paths]
         self.reach = reach
 

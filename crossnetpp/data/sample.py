@@ -94,5 +94,5 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Return a picture as uint8 H x W x 3 RGB; raise DataError if it cannot be read."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise DataError(f"found no readable picture at {path}, expected a PNG, JPEG or the like")
+        raise DataError(f"found no readable picture at {path}, expected a PNG, JPEG or similar")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -17,7 +17,7 @@ TOLERANCE = 1.0
 
 
 def read_disparity(path: Path) -> Disparity:
-    """Return the left picture's disparity from .npz, .npy, .pfm or a picture of whole pixels.
+    """Return the left picture's disparity from .npz, .npy, .pfm or an integer picture.
 
     Infinite, zero and negative values become NaN. Raises DataError for unreadable files.
     """
@@ -43,7 +43,7 @@ def make_flow_pairs(
     """Return (left, right) and (right, left) as pairs of target and reference with true flow.
 
     `disparity` is the left picture's. The flow is NaN where the disparity is unknown and where the
-    reference hides the pixel; it is kept where it points beyond the reference's border.
+    reference hides the pixel; flow that points beyond the reference's border is retained.
     """
     width = disparity.shape[1]
     x = np.arange(width, dtype=np.float32)[None]

@@ -63,7 +63,7 @@ class Method(Protocol):
     about: MethodInfo
 
     def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
-        """Return `lr` (h x w x 3) at the size of `reference` (H x W x 3), a multiple of it."""
+        """Return `lr` (h x w x 3) at the size of `reference` (H x W x 3), an integer multiple."""
         ...
 
 
@@ -174,7 +174,7 @@ def load_methods(names: list[str], device: torch.device) -> tuple[list[Method], 
                 continue
             methods.append(TrainedNetwork(name, name, device))
         elif Path(name).is_file():
-            # A file is called by its stem unless that name is taken
+            # A file's method is named after its stem unless that name is taken
             taken = {method.name for method in methods} | set(names)
             stem = Path(name).stem
             methods.append(TrainedNetwork(name if stem in taken else stem, name, device))

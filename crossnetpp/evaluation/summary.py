@@ -18,10 +18,10 @@ MIN_LEAD = 1.0  # dB above `classical` in every group
 MIN_FAULT_MEAN = -0.05
 MIN_FAULT_WORST = -0.3
 
-# Method -> the same without a second stage; configs/ablation.yaml trains the last two
+# Method -> the same network without a second stage; configs/ablation.yaml trains the last two
 ONE_STAGE = {"paper": "crossnet", "two_stages": "one_stage"}
 
-# Method -> the same trained by the super-resolution loss alone
+# Method -> the same network trained with the super-resolution loss alone
 SR_LOSS = {"two_stages": "sr_loss"}
 
 

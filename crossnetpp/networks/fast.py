@@ -33,7 +33,7 @@ from crossnetpp.networks.variational import (
 )
 from crossnetpp.networks.warp import upscale_flow, warp
 
-SLOPE = 0.1  # of leaky ReLU
+SLOPE = 0.1  # negative slope of leaky ReLU
 
 
 class FastOutput(NamedTuple):
@@ -188,7 +188,7 @@ class Refinement(nn.Module):
         `f4` are LR features at 1/4 size; `target` (LR) and `warped` (equally sharp reference) are
         luma at 1/2 size.
         """
-        # Gradients reach the trust in the steps, not their arithmetic
+        # Gradients flow through the trust in the steps, not through their arithmetic
         with torch.no_grad():
             steps, evidence = solve_lucas_kanade(target, warped, self.windows)
             inputs = torch.cat((4 * (warped - target), steps, 0.2 * evidence + 1), dim=1)
@@ -205,7 +205,7 @@ class Refinement(nn.Module):
 class Balance(nn.Module):
     """Per-pixel weights of brightness, gradient and smoothness in variational refinement."""
 
-    LIMIT = 3.0  # largest logarithm of a weight: a twentieth to twenty times the usual
+    LIMIT = 3.0  # largest logarithm of a weight: a twentieth to twenty times the usual weight
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -360,7 +360,7 @@ class CrossNetFast(nn.Module):
                 if turn + 1 < self.settlings:
                     warped = warp(unsharp, flow, mode="bicubic")
                 else:
-                    # The last turn resamples through the LR's own pixels, which alias
+                    # The last iteration resamples through the LR's own pixels, which alias
                     warped = _simulate_lr(ref_luma, upscale_flow(flow, to_output), scale)
                     warped = _upsample_to_refinement(warped, scale)
             if weights is None:

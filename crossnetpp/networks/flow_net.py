@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from crossnetpp.networks.warp import warp
 
-SLOPE = 0.1  # of leaky ReLU
+SLOPE = 0.1  # negative slope of leaky ReLU
 
 
 class MultiScaleFlow(NamedTuple):

@@ -87,7 +87,7 @@ class Decoder(nn.Module):
         self.deconv1 = deconv(192)
         self.fuse1 = nn.Sequential(nn.Conv2d(192, 64, 5, padding=2), make_activation(activation))
         self.fuse2 = nn.Sequential(nn.Conv2d(64, 64, 5, padding=2), make_activation(activation))
-        # Linear: the notes have an activation here, the published network does not
+        # Linear: the notes have an activation here, but the published network does not
         self.output = nn.Conv2d(64, 3, 5, padding=2)
 
     def forward(self, lr: Sequence[Tensor], ref: Sequence[Tensor]) -> Tensor:

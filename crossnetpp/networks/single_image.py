@@ -8,7 +8,7 @@ from crossnetpp.networks.resample import upsample_bicubic
 
 WIDTH = 48
 BLOCKS = 5
-SLOPE = 0.1  # of leaky ReLU
+SLOPE = 0.1  # negative slope of leaky ReLU
 
 
 class _ResidualBlock(nn.Module):

@@ -22,7 +22,7 @@ SMOOTHNESS = 20.0
 GRADIENT_FLOOR = 0.01  # squared levels per pixel; smaller gradients are noise
 PENALTY_FLOOR = 1e-6  # squared levels or pixels at which the penalty turns from square to absolute
 SWEEPS = 10  # iterations of the linear solver
-SPECTRAL_RADIUS = 0.97  # of the iteration, as the solver's acceleration assumes
+SPECTRAL_RADIUS = 0.97  # of the iteration matrix, assumed by the solver's acceleration
 
 
 class TermWeights(NamedTuple):

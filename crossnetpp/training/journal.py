@@ -80,7 +80,7 @@ class Journal:
     def report_means(self, step: int, figures: dict[str, float]) -> None:
         """Report `figures` and the means of the losses since the last call.
 
-        The losses of a single step say more about its samples than about the run.
+        Means are reported because the losses of a single step depend mostly on its samples.
         """
         names = self._since_report[0] if self._since_report else {}
         means = {name: fmean(losses[name] for losses in self._since_report) for name in names}

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_GRAPHS = 3  # a clip has full batches and a last one; tiles add a few more sizes
-WARM_UP_RUNS = 2  # before the capture: libraries choose kernels and allocate workspace
+MOST_GRAPHS = 3  # a clip has full batches and a shorter last one; tiles add a few more sizes
+WARM_UP_RUNS = 2  # before the capture, for libraries to choose kernels and allocate workspace
 
 Work = Callable[..., Tensor]
 
@@ -87,7 +87,7 @@ class CudaGraphCache:
                 self._release_graphs()
                 return work(*inputs)
 
-        # at the end, as the one used last
+        # move it to the end, which is the most recently used
         self._graphs[key] = graph
         return graph(inputs)
 

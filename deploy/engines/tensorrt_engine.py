@@ -28,7 +28,7 @@ from deploy.trt.stored_plans import get_or_build_plan
 from deploy.trt.transfers import TransferRing
 
 BYTES_PER_PIXEL = 700  # working memory per output pixel, measured for PyTorch on a CPU
-MOST_SIZES = 4  # that stay ready; each holds memory, and a grid of tiles has no more
+MOST_SIZES = 4  # sizes that stay ready; each holds memory, and a grid of tiles has at most four
 _log = logging.getLogger(__name__)
 
 
@@ -112,7 +112,7 @@ class TensorrtEngine:
             try:
                 self._enhance(padded_lr, padded_ref, sr, scale)
             except (torch.OutOfMemoryError, OutOfMemory) as error:
-                # the frames of the traceback hold the buffers of the attempt
+                # the traceback's frames still hold the buffers of the attempt
                 traceback.clear_frames(error.__traceback__)
                 self._sizes.clear()
                 self._programs.clear()
@@ -175,7 +175,7 @@ class TensorrtEngine:
         return self._reference[0]
 
     def _prepare_size(self, key: _SizeKey) -> _PreparedSize:
-        """Return the buffers and programs for a size; the size used longest ago is dropped."""
+        """Return the buffers and programs for a size; drop the least recently used size."""
         if key in self._sizes:
             self._sizes.move_to_end(key)
             return self._sizes[key]

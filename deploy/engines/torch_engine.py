@@ -85,7 +85,7 @@ class TorchEngine:
         height, width = ref.shape[1:3]
         try:
             return self._enhance(lr, ref, scale)
-        except RuntimeError as error:  # includes torch.OutOfMemoryError; on a CPU there is no class
+        except RuntimeError as error:  # torch.OutOfMemoryError only on a GPU
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemory(

@@ -29,7 +29,7 @@ PREPARED_TENSORS = ("unsharp", *FEATURES)  # from `prepare` to `frame`, N x C x 
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """All that determines the bytes of an exported graph, apart from the weights."""
+    """Everything that determines the bytes of an exported graph, apart from the weights."""
 
     part: Part
     scale: int

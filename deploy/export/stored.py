@@ -40,7 +40,7 @@ def weights_sha256(model: str) -> str:
 
 
 def graph_key(model: str, spec: GraphSpec) -> Facts:
-    """Return all facts that determine the bytes of an exported graph."""
+    """Return everything that determines the bytes of an exported graph."""
     return {
         "kind": "onnx",
         "weights": weights_sha256(model),

@@ -34,7 +34,7 @@ LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in levels of 8 bits
 
 
 class ExportError(EngineError):
-    """Report a graph that cannot be exported, or that differs from PyTorch."""
+    """Raised for a graph that cannot be exported, or that differs from PyTorch."""
 
 
 def _dynamic_axes(spec: GraphSpec) -> dict[str, dict[int, str]]:

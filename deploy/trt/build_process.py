@@ -92,7 +92,7 @@ def _run(folder: Path, progress: Progress) -> int:
 
 
 def _parse_step(line: str) -> tuple[str, int, int] | None:
-    """Return phase, finished steps and all steps, or None for a line that a library printed."""
+    """Return phase, finished steps and total steps, or None for a line that a library printed."""
     try:
         phase, done, total = json.loads(line)
         return str(phase), int(done), int(total)

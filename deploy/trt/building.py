@@ -14,7 +14,7 @@ from typing import Any
 from deploy.trt.library import TensorrtError, TensorrtLibrary
 from deploy.trt.profiles import SizeRange, input_shape
 
-# receives a phase, the number of finished steps, and of all steps
+# receives a phase, the number of finished steps, and the total number of steps
 Progress = Callable[[str, int, int], None]
 
 # files in the folder that parent and child share
@@ -29,7 +29,7 @@ DEFAULT_WORKSPACE = 1 << 37  # limit in bytes per kernel if no GPU is known; not
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """All that determines a plan besides its graph."""
+    """Everything that determines a plan besides its graph."""
 
     module: str
     version: str

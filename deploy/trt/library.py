@@ -17,7 +17,7 @@ from deploy.protocol import EngineError
 
 # modules of TensorRT, the regular one first, because it times kernels on the GPU itself
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
-OLDEST_VERSION = 10  # the first with strong typing and `execute_async_v3` on all platforms
+OLDEST_VERSION = 10  # the first version with strong typing and `execute_async_v3` on all platforms
 PROBE_TIMEOUT_SECONDS = 120  # loading from a slow shared file system takes long
 _PROBE = """
 import importlib, json, sys
@@ -28,7 +28,7 @@ print(json.dumps({"version": m.__version__}))
 
 
 class TensorrtError(EngineError):
-    """Report a TensorRT that is missing, broken, or refuses a graph."""
+    """Raised if TensorRT is missing or broken, or refuses a graph."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TensorrtLibrary:
 
     @property
     def is_rtx(self) -> bool:
-        """Whether it is TensorRT for RTX, which builds plans without a GPU."""
+        """Whether the library is TensorRT for RTX, which builds plans without a GPU."""
         return "rtx" in self.module
 
     @property
@@ -59,7 +59,7 @@ class TensorrtLibrary:
         return 0 if flag is None else 1 << int(flag)
 
     def targets(self) -> tuple[str, ...]:
-        """Return the compute capabilities, such as `sm89`, for which it builds without a GPU."""
+        """Return the compute capabilities, such as `sm89`, that it can target without a GPU."""
         known = getattr(self.api, "ComputeCapability", None)
         names = [] if known is None else [n for n in dir(known) if n.startswith("SM")]
         return tuple(name.lower() for name in sorted(names, key=lambda n: int(n[2:])))
@@ -78,7 +78,7 @@ def _load_failure(module: str, reason: str) -> str:
 
 
 def child_environment(path: Sequence[str]) -> dict[str, str]:
-    """Return the environment of a child that imports from `path`, not its working directory."""
+    """Return an environment for a child that imports from `path`, not its working directory."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
 
 

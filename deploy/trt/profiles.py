@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, int, int]  # frames of a batch, height and width of the output
-BUSY_PIXELS = 2**21  # output pixels that keep a GPU busy; a batch has about so many
-MOST_FRAMES = 8  # per batch, however small the frames are
+BUSY_PIXELS = 2**21  # output pixels that keep a GPU busy; a batch has about this many
+MOST_FRAMES = 8  # in a batch, even of very small frames
 
 
 def frames_at_once(height: int, width: int) -> int:

@@ -69,7 +69,7 @@ class ProgramRun:
                     f"the plan refuses {name} of {shapes[name]}: {program.first_error()}"
                 )
         if missing := context.infer_shapes():
-            raise TensorrtError(f"the plan does not know the sizes of {', '.join(missing)}")
+            raise TensorrtError(f"the plan does not define the sizes of {', '.join(missing)}")
 
         self.tensors: dict[str, Tensor] = {}
         for name in (*program.inputs, *program.outputs):

@@ -22,7 +22,7 @@ DEFAULT_TARGETS = ("sm86", "sm89", "sm120")  # RTX cards of Ampere, Ada and Blac
 
 
 def _base_key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str, object]:
-    """Return all facts that determine a plan, apart from the GPU."""
+    """Return everything that determines a plan, apart from the GPU."""
     return {
         "kind": "plan",
         "onnx": hashlib.sha256(graph).hexdigest(),
@@ -35,7 +35,7 @@ def _base_key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str,
 
 
 def plan_key(spec: GraphSpec, graph: bytes, request: BuildRequest, gpu: Gpu) -> Facts:
-    """Return all facts that determine a plan for `gpu`; another GPU needs another plan."""
+    """Return everything that determines a plan for `gpu`; another GPU needs another plan."""
     return {
         **_base_key(spec, graph, request),
         "gpu": gpu.name,
@@ -55,7 +55,8 @@ def get_or_build_plan(
 ) -> Entry:
     """Return a plan for `gpu` from the registry, building it if it is missing.
 
-    For TensorRT for RTX, a cross-built plan for this kind of GPU will do. Raises EngineError.
+    For TensorRT for RTX, a cross-built plan for this kind of GPU is also accepted. Raises
+    EngineError.
     """
     graph = get_or_export_graph(model, spec, registry).read()
     request = BuildRequest(
@@ -73,7 +74,7 @@ def get_or_build_plan(
     if found is not None:
         return found
 
-    # TensorRT for RTX times nothing
+    # TensorRT for RTX does not time kernels
     timing_key = None if library.is_rtx else _timing_key(library, gpu)
 
     def make() -> tuple[bytes, Facts]:
@@ -108,7 +109,7 @@ def _timing_key(library: TensorrtLibrary, gpu: Gpu) -> Facts:
 
 
 def _find_cross_built_plan(registry: Registry, key: Facts, gpu: Gpu, shape: Shape) -> Entry | None:
-    """Return a cross-built plan for `gpu` and `shape` that matches `key` otherwise."""
+    """Return a cross-built plan for `gpu` and `shape` that otherwise matches `key`."""
     expected = _without_gpu(key)
     for entry in registry.entries():
         found = entry["key"]
@@ -148,7 +149,7 @@ def cross_build_plans(
     sizes: SizeRange = ANY_SIZE,
     progress: Progress = ignore_progress,
 ) -> list[Entry]:
-    """Build plans of `model` for other GPUs by TensorRT for RTX, each for all `targets`.
+    """Build plans of `model` for other GPUs with TensorRT for RTX, each for all `targets`.
 
     They are stored in a registry in `folder`, by default the user's own. Raises EngineError.
     """

@@ -17,7 +17,7 @@ from deploy.trt.device import Device
 
 SLOTS = 3
 
-# queues the work for some frames: which, their LR pixels and memory for SR, both on the device
+# queues the work for a slice of frames, with their LR pixels and memory for SR on the device
 Work = Callable[[slice, Tensor, Tensor], None]
 
 
@@ -58,7 +58,7 @@ class TransferRing:
                 self._fetch(slot, sr)
                 self._send(slot, lr, frames, work)
         finally:
-            # after a failure, too: the next call must not find frames of this one
+            # even after a failure, because the next call must not find frames of this one
             for slot in self._slots:
                 self._fetch(slot, sr)
 

@@ -19,7 +19,7 @@ from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import dump_plan, plan_lines
 
-_LISTED_DIFFERENCES = 3  # in an error, which counts the others
+_LISTED_DIFFERENCES = 3  # in an error message, which only counts the others
 
 
 def promised_frames(plan: Plan) -> FrameIndex:
@@ -54,7 +54,7 @@ def join_segments(plan: Plan, files: list[Path], finished: Path) -> None:
 
 
 def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]:
-    """Return, one per line, how the output at `finished` differs from the plan."""
+    """Return the differences between the output at `finished` and the plan, one line each."""
     if isinstance(plan.input, LightField):
         return find_view_differences(plan, plan.input, finished)
 
@@ -124,7 +124,7 @@ def _upload(ledger: Ledger, finished: Path, *, force: bool) -> None:
 
 @contextmanager
 def _resumable(stage: str) -> Iterator[None]:
-    """Turn unexpected errors into a StageError of one line that says that nothing is lost."""
+    """Convert unexpected errors into a StageError of one line, which says how to continue."""
     try:
         yield
     except PipelineError:

@@ -77,9 +77,9 @@ def make_record(
 
 
 def save_record(file: Path, plan: Plan, record: RunRecord) -> str | None:
-    """Write the plan with its record to `file`; return a line if that fails.
+    """Write the plan with its record to `file`; return a message if that fails.
 
-    A missing record is no reason to lose a finished output.
+    It does not raise, because a finished output is worth more than its record.
     """
     try:
         write_atomically(file, plan_lines(plan.model_copy(update={"record": record})))

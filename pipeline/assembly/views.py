@@ -47,7 +47,7 @@ def join_views(plan: Plan, source: LightField, files: Sequence[Path], finished: 
 def _match_cameras(
     plan: Plan, source: Grid, files: Sequence[Path], grid: Grid
 ) -> list[tuple[VideoClip, FrameIndex, list[Path], str]]:
-    """Return each camera's recording, promised frames, segment files and output name."""
+    """Return each camera's recording, planned frames, segment files and output name."""
     cameras = []
     for position, view in enumerate(source.views):
         first = source.number(position, 0)
@@ -139,7 +139,7 @@ class SheetVideo(SheetSink):
 
 
 def find_view_differences(plan: Plan, source: LightField, finished: Path) -> list[str]:
-    """Return, one per line, how the light field at `finished` differs from the plan.
+    """Return the differences between the light field at `finished` and the plan, one line each.
 
     `source` is the plan's input.
     """

@@ -1,4 +1,4 @@
-"""`pipeline compare`: show recordings beside each other."""
+"""`pipeline compare`: show recordings side by side."""
 
 from __future__ import annotations
 

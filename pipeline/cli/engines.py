@@ -146,7 +146,7 @@ def build(
 
 
 def _build_on_cluster(model: str, address: str | None) -> int:
-    """Build on the cluster, print what was chosen, and return the exit status."""
+    """Build on the cluster, print the chosen engines, and return the exit status."""
     from pipeline.execution.cluster.engines import build_on_cluster
 
     status = 0

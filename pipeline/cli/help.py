@@ -46,7 +46,7 @@ REPORTING = frozenset({"report", "as_json", "quiet", "verbose", "debug", "dry_ru
 
 
 def group_commands(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return heading -> commands, each of `names` once."""
+    """Return the commands under each heading; each of `names` appears once."""
     names = list(names)
     groups = {heading: [n for n in wanted if n in names] for heading, wanted in GROUPS.items()}
 
@@ -57,7 +57,7 @@ def group_commands(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def sections_of(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return heading -> parameters, in the order of `SECTIONS`; see `pipeline.schema.options`."""
+    """Return the parameters under each heading, in the order of `SECTIONS`."""
     from pipeline.schema.options import SECTIONS, list_options
     from pipeline.schema.settings import OPTION_GROUPS
 
@@ -74,7 +74,7 @@ class CommandWithSections(click.Command):
     """A command whose help shows its options in sections, and examples."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options; many options are written under several headings."""
+        """Write the options, under several headings if there are many."""
         records = {
             parameter.name or "": record
             for parameter in self.get_params(ctx)

@@ -32,9 +32,9 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging(form: str | None = None) -> None:
-    """Send the package's log lines to stderr in a form, json or text, by default PIPELINE_LOG.
+    """Send the package's log lines to stderr as json or text, by default as PIPELINE_LOG says.
 
-    Without a form this does nothing.
+    Do nothing if neither is set.
     """
     form = form or os.environ.get("PIPELINE_LOG")
     if not form:

@@ -174,7 +174,7 @@ def _exit_during_native_code(error: PipelineError) -> None:
 
     That is the case while a stage is inside native code, which cannot be stopped and would return
     into an interpreter that is shutting down, and after `ray.init` was interrupted (segmentation
-    faults have been seen). All cleaning up has been done before.
+    faults have been seen). All cleanup has been done by then.
     """
     running = any(thread.name.startswith("pipeline-") for thread in threading.enumerate())
     if running or (isinstance(error, Interrupted) and "ray" in sys.modules):

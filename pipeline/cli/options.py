@@ -27,7 +27,7 @@ JSON_OPTION = click.option(
 
 
 def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[float] | None:
-    """Return the type that click checks, or None if the text is passed on unparsed."""
+    """Return the click type that checks a value, or None if the text is passed on unparsed."""
     if field.option.is_text:
         return None
 
@@ -90,7 +90,7 @@ def settings_options(command: Command) -> Command:
 
 def run_options(command: Command) -> Command:
     """Add the arguments and options of `pipeline run` to a command."""
-    # options of `run` that are no settings, and the ground truth, which `plan` does not need
+    # options of `run` that are not settings, and the ground truth, which `plan` does not need
     own = (
         click.argument("inputs", metavar="INPUT...", nargs=-1),
         click.option("--manifest", metavar="FILE", help="CSV or JSONL file that lists the inputs."),

@@ -1,4 +1,4 @@
-"""`pipeline status`: print how far a run is."""
+"""`pipeline status`: print the progress of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.cli.options import JSON_OPTION
 @click.argument("run", metavar="RUN")
 @JSON_OPTION
 def status(run: str, as_json: bool) -> None:
-    """Show how far a run is; RUN is its output, a path or URL."""
+    """Show the progress of a run; RUN is its output, a path or URL."""
     from pipeline.tools.status import describe_status, read_status
 
     found = read_status(run)

@@ -26,7 +26,7 @@ def submit(
     installed: bool,
     arguments: tuple[str, ...],
 ) -> None:
-    """Do `pipeline run` on a Ray cluster, and follow it.
+    """Start `pipeline run` on a Ray cluster, and follow it.
 
     The exit status is that of the run. The cluster's token is read from RAY_AUTH_TOKEN or
     ~/.ray/auth_token.
@@ -58,7 +58,7 @@ def submit(
 
 
 def check_arguments(arguments: tuple[str, ...]) -> None:
-    """Refuse arguments that `pipeline run` would refuse, before the cluster does."""
+    """Reject arguments that `pipeline run` would reject, before the job is submitted."""
     from pipeline.cli.run import run
 
     try:

@@ -1,4 +1,4 @@
-"""Results in words, for people who do not ask for --json."""
+"""Results as plain text, printed unless --json is set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def describe_result(result: RunResult) -> str:
-    """Return the result of a run on a few lines."""
+    """Return the result of a run as a few lines of text."""
     lines = [
         f"{result.output}",
         f"  {result.frames} frames x{result.scale} in {result.seconds:.1f} s "
@@ -31,7 +31,7 @@ def describe_result(result: RunResult) -> str:
 
 
 def describe_batch(result: BatchResult) -> str:
-    """Return one line for each input of a batch, and a line of sums."""
+    """Return one line for each input of a batch, and a line of totals."""
     lines = []
     for item in result.items:
         if item.result is not None:
@@ -48,7 +48,7 @@ def describe_batch(result: BatchResult) -> str:
 
 
 def describe_plan(made: Plan) -> str:
-    """Return a plan on a few lines, with the number of references chosen for each reason."""
+    """Return a plan as a few lines of text, with the number of references for each reason."""
     counts = Counter(choice.why for choice in made.reference_map)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     lines = [
@@ -78,7 +78,7 @@ def describe_plan(made: Plan) -> str:
 
 
 def describe_clip(clip: Clip) -> str:
-    """Return a recording on a few lines: format, size, rate, colour and other streams."""
+    """Return a recording as a few lines of text: format, size, rate, colour and other streams."""
     rate = f"{float(clip.frame_rate):.3f} fps" if clip.frame_rate else "no constant rate"
     guessed = " (guessed)" if clip.colour.guessed else ""
     lines = [

@@ -114,7 +114,7 @@ class DecodeStage:
     def _read_reference(self, ref_pts: int) -> Pixels:
         """Return a frame of the reference, decoded once for consecutive uses."""
         if self._last_reference is None or self._last_reference[0] != ref_pts:
-            # free the old frame before decoding the next: an 8K frame has 100 MB
+            # free the old frame before decoding the next: an 8K frame takes 100 MB
             self._last_reference = None
             self._last_reference = (ref_pts, self._references.get(ref_pts))
         return self._last_reference[1]

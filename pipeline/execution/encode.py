@@ -13,7 +13,7 @@ from pipeline.schema.plan import Plan, SegmentRecord
 
 
 class EncodeStage:
-    """Encodes the frames of one segment after the other, and commits each at its end."""
+    """Encodes segments one after another, and commits each at its end."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._plan = plan
@@ -41,7 +41,7 @@ class EncodeStage:
         self._pts.append(pts)
 
     def conceal(self, pts: tuple[int, ...]) -> None:
-        """Remember the pts of corrupt frames that were replaced, for the segment's record."""
+        """Record the pts of corrupt frames that were replaced, for the segment's record."""
         self._concealed += pts
 
     def finish(self, task: SegmentTask) -> SegmentRecord:

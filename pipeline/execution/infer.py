@@ -56,13 +56,13 @@ def _run_engine(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
 
 
 def _fuse_references(engine: Engine, batch: Batch, frames: dict[int, Pixels]) -> dict[int, Pixels]:
-    """Return the frames that have several references, fused from one result for each of these.
+    """Return the frames with several references, each fused from one result per reference.
 
-    `frames` holds the results of the first references.
+    `frames` holds the results for the first reference of each frame.
     """
     results = {i: [frames[i]] for i in batch.also}
 
-    # every call of the engine handles the n-th further reference of all frames that have one
+    # each call of the engine handles the n-th additional reference of all frames that have one
     deepest = max((len(references) for references in batch.also.values()), default=0)
     for depth in range(deepest):
         deep = [i for i, references in batch.also.items() if len(references) > depth]

@@ -1,7 +1,7 @@
 """What travels between the stages of a segment: its task, decoded batches and enhanced frames.
 
 `worker.py` connects the stages by queues. Only uint8 and uint16 frames pass through them: a 4K
-frame has 25 MB as uint8, and would have 100 MB as float32.
+frame takes 25 MB as uint8, and would take 100 MB as float32.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SegmentTask:
 def plan_header(plan: Plan) -> Plan:
     """Return the plan without segments and reference map, which travel in the tasks.
 
-    Paths become absolute, because an actor has another working directory than the driver.
+    Paths become absolute, because an actor's working directory is not the driver's.
     """
     reference = plan.reference.model_copy(update={"clip": _absolute(plan.reference.clip)})
     return plan.model_copy(

@@ -110,7 +110,7 @@ class Encoder(Protocol):
         """Encode one frame."""
 
     def conceal(self, pts: tuple[int, ...]) -> None:
-        """Remember the pts of corrupt frames that were replaced."""
+        """Record the pts of corrupt frames that were replaced."""
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
         """Commit the segment and return its record."""
@@ -322,7 +322,7 @@ class SegmentWorker:
                         wrapped = item.error
                     else:
                         wrapped = wrap_error("encode", item.task, self._encoder.position, error)
-                    # report the first error: deleting a broken file may well fail, too
+                    # report the first error, because deleting a broken file may also fail
                     self._abandon()
                     self._resolve(item.task, wrapped)
         except Stopped:

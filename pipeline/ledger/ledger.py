@@ -109,8 +109,7 @@ class Ledger:
 
         for segment, record in sorted(self.records.items()):
             file = self.folder.segment_path(record)
-            # The record on disk may be another one: a second attempt, equally good, may have
-            # replaced it since.
+            # Another attempt, equally valid, may have replaced the record on disk in the meantime.
             if not file.exists() or sha256(file) != record.sha256:
                 raise StageError(
                     f"assemble: the file of segment {segment} changed after it was committed; "
@@ -119,7 +118,7 @@ class Ledger:
         return [self.folder.segment_path(self.records[s.index]) for s in self.plan.segments]
 
     def announce_output(self, finished: Path) -> None:
-        """Store the digest of the output to be published, in case this process dies meanwhile."""
+        """Store the digest of the output to be published, in case this process dies before that."""
         digest = content_digest(finished)
         write_atomically(self.folder.path / PUBLISHING, digest)
         if self.folder.mirror:
@@ -198,7 +197,7 @@ class Ledger:
             mirror.pull_segments(self.folder.mirror, self.folder.segments, self.folder.digest)
 
     def _read_records(self) -> None:
-        """Read the records of the plan's segments, and delete those that prove nothing."""
+        """Read the records of the plan's segments, and delete the invalid ones."""
         broken = 0
         for segment in self.plan.segments:
             record = self.folder.read_record(segment.index)

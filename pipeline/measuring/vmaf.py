@@ -1,7 +1,7 @@
 """Measures VMAF (Netflix, model vmaf_v0.6.1) with an `ffmpeg` program that includes libvmaf.
 
-PyAV's libraries lack the filter, so this module runs a program. The program reads pairs of pictures
-from a pipe, one above the other, so that the pairs are those of this package.
+PyAV's libraries lack the filter, so this module runs a program. The program reads pairs of
+pictures, one above the other, from a pipe, so that this package decides which frames are compared.
 """
 
 from __future__ import annotations

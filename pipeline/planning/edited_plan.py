@@ -1,4 +1,4 @@
-"""Running a stored plan: it is checked against its files, and may have been edited by hand."""
+"""Loads a stored plan, which users may have edited, and checks it against its files."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ EDITED_SECONDS = 1e-4
 
 
 def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
-    """Return a stored plan, which may have been edited, checked against the files it names.
+    """Load a stored plan, which may have been edited, and check it against its files.
 
-    `settings` name the input that it must be for, and may name another output, engine, model,
-    batch size and treatment of errors; anything else that contradicts the plan is refused.
+    `settings` must name the plan's input. They may change the output, engine, model, batch size and
+    treatment of errors; anything else that contradicts the plan is refused.
     Entries of the reference map whose reference was edited are marked "edited". Raises InputError
     if the plan is invalid or its files have changed.
     """
@@ -60,7 +60,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     if settings is None:
         return plan
 
-    # the output may be another one
+    # the output may differ
     plan = plan.model_copy(update=replace_output(plan, settings, settings))
     output = Path(plan.output)
     check_output(output, settings, sources.lr, sources.ref, plan.pictures)
@@ -124,7 +124,7 @@ def check_fields(plan: Plan, path: str | Path) -> None:
 
 
 def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[ReferenceChoice]:
-    """Yield the plan's choices, the edited ones marked.
+    """Yield the plan's choices, with the edited ones marked.
 
     Raises InputError if they are not one per frame, or name a reference that does not exist.
     """

@@ -1,4 +1,4 @@
-"""Checks of the output's place before the run: free to use, writable, and large enough."""
+"""Checks before the run that the output's path is free and writable, and its disk large enough."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.planning.pictures import check_folder
 from pipeline.schema.clip import Recording, Stills, VideoClip
 from pipeline.schema.settings import OutputSettings
 
-# A lower bound, which suffices to notice a full disk. A video needs its size twice: as segments
-# and joined.
+# A lower bound, which suffices to notice a full disk. A video needs twice its size, for its
+# segments and for the joined file.
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 
 _MOST_PICTURES = 10**9
@@ -119,7 +119,7 @@ def _check_pictures_only(folder: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Create a folder on trial: file modes mean little for root and on network drives."""
+    """Create a trial folder, because file modes mean little for root and on network drives."""
     try:
         made = tempfile.mkdtemp(prefix=".pipeline-write-test-", dir=folder)
     except OSError as error:

@@ -13,7 +13,7 @@ from pipeline.schema.clip import Clip, LightField, Recording, VideoClip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import EncoderSettings, OutputSettings
 
-# Settings without a meaning for pictures.
+# Settings that do not apply to pictures.
 _VIDEO_ONLY = ("codec", "crf", "quality", "preset", "pix_fmt")
 
 
@@ -57,7 +57,7 @@ def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
 def replace_output(
     plan: Plan, settings: OutputSettings, encoder: EncoderSettings
 ) -> dict[str, str]:
-    """Return the fields of a plan that another -o changes.
+    """Return the fields of a plan that a different -o changes.
 
     Raises InputError if the plan cannot be used for that output.
     """
@@ -85,7 +85,7 @@ def replace_output(
 
 
 def check_folder(folder: Path, pattern: str) -> None:
-    """Raise InputError if `folder` exists and is not a folder of only such pictures."""
+    """Raise InputError if `folder` exists and holds anything but pictures named `pattern`."""
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Pinning a plan: fixing the weights and threads that decide the bits of its output."""
+"""Pins a plan: fixes the weights and the number of threads, which decide the bits of its output."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.schema.plan import Plan
 def pin_plan(plan: Plan) -> Plan:
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
-    Both decide bits but depend on the machine and the moment. All workers use the same number of
-    threads, and a resumed run keeps its number, even on a machine with other cores. Raises
-    InputError if there are no such weights.
+    Both affect the output's bits, but depend on the machine and the time of the run. All workers
+    use the same number of threads, and a resumed run keeps its number, even on a machine with
+    another number of cores. Raises InputError if there are no such weights.
     """
     if plan.engine != "bicubic":
         plan = plan.model_copy(update=_pin_weights(plan.model))

@@ -14,7 +14,7 @@ from pipeline.schema.plan import Segment
 # A segment may be this many times the preferred length if it then ends at a key frame.
 LONGEST = 2
 
-# Views in a segment: enough to share references, few enough to lose little with a worker.
+# Views in a segment: enough to share references, few enough that a lost worker costs little.
 LARGEST_GROUP = 16
 
 

@@ -1,4 +1,4 @@
-"""Estimate of the output's size, from a few frames that are enlarged plainly and encoded."""
+"""Estimates the output's size from a few frames that are up-sampled bicubically and encoded."""
 
 from __future__ import annotations
 

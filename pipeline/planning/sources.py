@@ -30,7 +30,7 @@ class Sources:
     lr: Recording
     ref: Recording
     notes: tuple[str, ...] = ()
-    """What of the input is left out."""
+    """Sentences about streams of the input that the output leaves out."""
 
 
 def open_sources(

@@ -1,4 +1,4 @@
-"""What a run produces: its scale, size and encoding, and the file or folder it goes to."""
+"""The output of a run: its scale, size and encoding, and its file or folder."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from pipeline.schema.settings import EncoderSettings, OutputSettings
 
 SCALES = (2, 4, 8)
 
-# Pixels. An input with a shorter side has nothing to align.
+# Pixels. An input with a shorter side is too small to align.
 LEAST_SIDE = 16
 
-# Ratio of the sizes of reference and input below which there is nothing to gain.
+# Smallest ratio of the reference's size to the input's at which there is detail to borrow.
 LEAST_RATIO = 1.3
 
-# How much larger than the reference a scale may make the output.
+# Largest ratio of the output's size to the reference's.
 MOST_OVERSIZE = 2.2
 
 
@@ -53,7 +53,7 @@ class Target:
     height: int
     encoding: Encoding
     notes: tuple[str, ...]
-    """What the output does not keep."""
+    """Sentences about what the output loses."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -118,7 +118,7 @@ def _output_path(output: OutputSettings, lr: Recording, scale: int, encoding: En
 
 
 def choose_scale(lr: Recording, ref: Recording, wanted: str) -> int:
-    """Return 2, 4 or 8: the wanted scale, or for "auto" the one nearest to the reference's size.
+    """Return 2, 4 or 8: the requested scale, or for "auto" the one nearest to the reference's size.
 
     Raises PairingError if the reference is too small for it.
     """

@@ -1,4 +1,4 @@
-"""Local copies of remote files, downloaded once per machine; the least recently used go first.
+"""Local copies of remote files, downloaded once per machine and evicted by least recent use.
 
 The folder is $PIPELINE_CACHE (default: ~/.cache/crossnetpp-pipeline), its size $PIPELINE_CACHE_GB:
 

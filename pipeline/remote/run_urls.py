@@ -1,4 +1,4 @@
-"""The URLs of a run: they become local paths in the settings, and are recorded in the plan."""
+"""The URLs of a run: replaced by local paths in the settings, and recorded in the plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fetch_inputs(settings: RunSettings) -> RunSettings:
     """Download every URL in the settings, and return settings that name local paths only.
 
     An output at a URL is replaced by a path in the cache. Raises InputError if an input cannot be
-    read or the output not written, and OutputExistsError if the output exists.
+    read or the output cannot be written, and OutputExistsError if the output exists.
     """
     changed: dict[str, object] = {}
     for name in _READ:
@@ -24,7 +24,7 @@ def fetch_inputs(settings: RunSettings) -> RunSettings:
         if value and "://" in value:
             changed[name] = str(cache.fetch_copy(value))
     if changed and settings.sandbox == "auto":
-        changed["sandbox"] = "on"  # nobody knows who put the files there
+        changed["sandbox"] = "on"  # downloaded files are not trusted
 
     output = settings.output
     if output is None and is_url(settings.input):
@@ -48,7 +48,7 @@ def _local_output(output: str, *, force: bool) -> str:
 
 
 def with_urls(plan: Plan, lr: str, reference: str | None, output: str | None) -> Plan:
-    """Return the plan with the URLs of its recordings and of its output, where these are URLs.
+    """Return the plan with the URLs of those recordings, and of the output, that are at URLs.
 
     Raises InputError for a folder of pictures as output at a URL.
     """

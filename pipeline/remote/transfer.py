@@ -321,9 +321,9 @@ def remove_folder(url: str) -> None:
 
 
 def check_writable(folder: str) -> None:
-    """Write and delete a small file, so that a read-only place fails now and not after hours.
+    """Write and delete a small file, so that a read-only location fails now and not after hours.
 
-    Raises InputError if the place is read-only.
+    Raises InputError if the location is read-only.
     """
     _check_writable_scheme(folder)
     test = join_url(folder, f".pipeline-write-test-{os.getpid()}-{time.time_ns():x}")

@@ -1,4 +1,4 @@
-"""Checks of a report that cost nothing, made before hours of work."""
+"""Quick checks that a report can be written, made before hours of work."""
 
 from __future__ import annotations
 

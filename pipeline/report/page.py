@@ -39,7 +39,7 @@ from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import GridSettings
 
-MOST_STRETCHES = 200  # rows of the reference table; the page gives the number of all others
+MOST_STRETCHES = 200  # rows of the reference table; the page only counts the others
 MOST_SWITCHES = 120  # more vertical lines would cover the curves of a chart
 
 

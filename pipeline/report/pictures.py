@@ -17,7 +17,7 @@ MOST_HEIGHT = 720
 MOST_WIDTH = 1280
 HOTTEST = 16.0  # 8-bit levels at the bright end of the heat map
 BUDGET = 10_000_000  # bytes of all pictures, in base64; the page stays under 15 MB
-QUALITIES = (92, 85, 75, 60, 45)  # of the JPEGs, until they fit into the budget
+QUALITIES = (92, 85, 75, 60, 45)  # tried in turn until the JPEGs fit into the budget
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CaptionedPicture:
 
 
 def choose_window(pictures: FramePictures) -> Window:
-    """Return the window to show: the whole of a small frame, else where most was borrowed."""
+    """Return the window to show: all of a small frame, else where most detail was borrowed."""
     height, width = pictures.result.shape[:2]
     tall, wide = min(height, MOST_HEIGHT), min(width, MOST_WIDTH)
     if (tall, wide) == (height, width):
@@ -54,7 +54,7 @@ def choose_window(pictures: FramePictures) -> Window:
 
 
 def draw_heat_map(pictures: FramePictures) -> Picture:
-    """Return a map of what was borrowed, from black (0) to bright (HOTTEST levels or more)."""
+    """Return a map of the borrowed detail, from black (0) to bright (HOTTEST levels or more)."""
     heat = measure_borrowing(pictures.result, pictures.bicubic) * (255 / HOTTEST)
     scaled = np.asarray(np.clip(heat, 0, 255), np.uint8)
     bgr = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)

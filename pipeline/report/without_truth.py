@@ -23,7 +23,8 @@ LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; flatter pictures have 
 def measure_consistency(result: Picture, lr: Picture, scale: int) -> float:
     """Return the PSNR in dB of `result`, reduced `scale` times as `degrade` does, against `lr`.
 
-    A low value means that the result shows something else. A blurred result can score high.
+    A low value means that the result shows something that the input does not. A blurred result can
+    score high.
     """
     again = degrade(result, scale)
     return psnr(_unit(again), _unit(lr))

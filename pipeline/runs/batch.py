@@ -61,7 +61,7 @@ def run_all(
 
 
 def finished_item(entry: Entry, result: RunResult) -> ItemResult:
-    """Return the result of an input that is done."""
+    """Return the result of a finished input."""
     return ItemResult(
         input=str(entry.given["input"]), output=result.output, status="done", result=result
     )
@@ -70,7 +70,7 @@ def finished_item(entry: Entry, result: RunResult) -> ItemResult:
 def failed_item(
     entry: Entry, error: str | None, status: Literal["failed", "not run"]
 ) -> ItemResult:
-    """Return the result of an input that is not done."""
+    """Return the result of an input that failed or was not run."""
     output = entry.given.get("output")
     return ItemResult(input=str(entry.given["input"]), output=output, status=status, error=error)
 
@@ -78,7 +78,7 @@ def failed_item(
 def batch_result(
     entries: Sequence[Entry], results: Sequence[ItemResult], failed_list: str, start: float
 ) -> BatchResult:
-    """Return the sums over all inputs, and write the list of those that are not done."""
+    """Return the totals over all inputs, and write the list of those that are not done."""
     again = [
         entry.given
         for entry, result in zip(entries, results, strict=True)

@@ -137,7 +137,7 @@ def close_run(
 
 
 def prepare_plan(request: RunRequest) -> Plan:
-    """Return the plan of a run with everything fixed that decides its bits; report its notes."""
+    """Return the plan of a run with its weights and threads fixed, and report its notes."""
     settings = request.settings
     local = fetch_inputs(settings)
     plan = load_plan(local.plan, local) if local.plan else make_plan(local)

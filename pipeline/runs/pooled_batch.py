@@ -76,7 +76,7 @@ class PooledBatch:
         except KeyboardInterrupt:
             interrupted = Interrupted("interrupted; run the same command again to resume")
             self._skip_remaining(str(interrupted))
-        except PipelineError as error:  # of the pool, not of an input
+        except PipelineError as error:  # an error of the pool, not of an input
             self._skip_remaining(str(error))
         finally:
             if self._pool is not None:
@@ -156,7 +156,7 @@ def run_pooled(
     failed_list: str,
     parts: RunParts | None = None,
 ) -> tuple[BatchResult, Interrupted | None]:
-    """Run all inputs on one Ray cluster, which `settings`, shared by all inputs, choose."""
+    """Run all inputs on one Ray cluster, chosen by the `settings` that they share."""
     from pipeline.execution.cluster.connection import cluster
 
     start = time.monotonic()

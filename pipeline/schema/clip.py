@@ -1,4 +1,4 @@
-"""What a recording is: a video, still pictures or the views of a light field; never its pixels."""
+"""Descriptions of recordings (videos, still pictures and light fields), without their pixels."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ class RecordingBase(Model):
     colour: Colour = Colour()
     hdr: StaticHdr | None = None
     sandbox: bool = False
-    """Whether only child processes under limits open and decode it."""
+    """Whether only child processes with limited resources open and decode the recording."""
     size_bytes: int
     fingerprint: str
-    """sha256 of size, first and last MiB of each file; a changed input has another one."""
+    """sha256 of size, first and last MiB of each file; it differs if the input has changed."""
     url: str = ""
     """URL of a recording that was fetched; `path` is then the copy on this machine."""
 
@@ -182,7 +182,7 @@ class Stills(RecordingBase):
     """Seconds of each file, from EXIF or the file name; empty when unknown."""
 
     def seconds(self, pts: int) -> float:
-        """Return the time in seconds of the picture `pts`: its own, or by the frame rate."""
+        """Return the time in seconds of the picture `pts`: its own, or else from the frame rate."""
         return self.times[pts] if self.times else super().seconds(pts)
 
 
@@ -360,7 +360,7 @@ def parse_recording(data: object) -> Recording:
 
 
 def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
-    """Return paths with the root `old` replaced; others as they are."""
+    """Return paths with the root `old` replaced, and all others unchanged."""
     inside = f"{old.rstrip('/')}/"
     moved = []
     for path in paths:

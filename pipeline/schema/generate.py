@@ -1,4 +1,4 @@
-"""Write the files that follow from the table of options: `python -m pipeline.schema.generate`.
+"""Write the files generated from the table of options: `python -m pipeline.schema.generate`.
 
 These are pipeline/schema/run_options.py, for editors and type checkers, and the table in
 docs/command-line.md. A test fails when they are out of date.

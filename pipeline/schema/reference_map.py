@@ -1,4 +1,4 @@
-"""Which reference serves which LR frame: one entry per frame, in columns of 4 MB an hour."""
+"""The reference of every LR frame, one entry each, in columns that take 4 MB per hour."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NO_PTS = -(2**63)  # for None in a column of pts; FFmpeg's AV_NOPTS_VALUE
 
 @dataclass(frozen=True, slots=True)
 class ViewChoice:
-    """Which view a reference choice is for, and which it borrows from."""
+    """The view that a reference choice is for, and the view that it borrows from."""
 
     row: int
     col: int
@@ -50,7 +50,7 @@ class ViewChoice:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceChoice:
-    """Which reference serves one LR frame."""
+    """The reference chosen for one LR frame."""
 
     pts: int
     """LR presentation time, ticks of the LR time base."""

@@ -1,7 +1,7 @@
 """The settings of a run, in groups; each field states its type, default and option in one place.
 
-A function has the group that it needs as a parameter. `RunSettings` is all of them in one.
-Values are checked here on their own; `pipeline.planning` checks them against the files.
+A function accepts only the group that it needs; `RunSettings` combines all groups. Values are
+checked here individually; `pipeline.planning` checks them against the files.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The work of commands beside the run: comparing, converting, checking, submitting and more."""
+"""The commands other than runs: comparing, converting, checking, submitting and more."""

@@ -115,7 +115,7 @@ def check_copy(clip: LightField, root: Path) -> None:
     """Read the output back and compare every view; raises VerificationError."""
     made = open_light_field(root)
     if made is None:
-        raise VerificationError(f"the light field written to {root} is not read back as one")
+        raise VerificationError(f"the output {root} cannot be read back as a light field")
     before, after = ViewReader(clip), ViewReader(made)
     try:
         for number in range(clip.grid.count):

@@ -1,4 +1,4 @@
-"""The whole job on a bundled real clip whose truth is known, with pictures and one table."""
+"""The complete workflow on a bundled real clip with known truth, with pictures and one table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ZOOM = 3
 
 @dataclass(frozen=True)
 class Contender:
-    """One way of making the clip large again, and what came of it."""
+    """A method that restores the clip's size, with its result."""
 
     name: str
     result: RunResult

@@ -49,7 +49,7 @@ def evaluate_output(
 
 
 def describe_evaluation(evaluation: Evaluation) -> str:
-    """Return the quality of a clip in words, on a few lines."""
+    """Return the quality of a clip as a few lines of text."""
     lines = [
         f"{evaluation.frames} frames",
         f"RGB   PSNR {evaluation.psnr:.2f} dB   SSIM {evaluation.ssim:.4f}",

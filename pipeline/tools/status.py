@@ -148,7 +148,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def describe_status(status: RunStatus) -> str:
-    """Return the status in words, on a few lines."""
+    """Return the status as a few lines of text."""
     if status.state == "done":
         return f"{status.output}: done; no run is in progress"
 

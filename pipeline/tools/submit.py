@@ -19,7 +19,7 @@ from pipeline.errors import InputError, Interrupted, PipelineError, first_line
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-# Files of each package that are uploaded, in the notation of .gitignore. The weights have 3 MB.
+# Files of each package that are uploaded, in the notation of .gitignore. The weights take 3 MB.
 UPLOADED = (
     *("*.py", "py.typed", "*.yaml", "/report/template/**", "/selftest.png"),
     "/weights/*.safetensors",

@@ -99,7 +99,7 @@ def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.
 
 
 def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
-    """Return one mean of all views for each of `alphas`, shifted by so many pixels per grid step.
+    """Return the mean of all shifted views for each of `alphas`, in pixels per grid step.
 
     Points of that disparity are sharp, all others are blurred (shift and add).
     """
@@ -118,7 +118,7 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
 
 
 def shift_picture(image: Plane, right: float, down: float) -> Plane:
-    """Return the H x W x 3 picture shifted by so many pixels, with its edges repeated."""
+    """Return the H x W x 3 picture shifted by `right` and `down` pixels; repeat its edges."""
     move = np.array([[1, 0, right], [0, 1, down]], np.float64)
     size = image.shape[1], image.shape[0]
     moved: Any = cv2.warpAffine(

@@ -27,13 +27,13 @@ ACCELERATOR_LABEL = "ray.io/accelerator-type"  # Ray's label of a node's GPU typ
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """Everything an actor needs before an input's first segment: no reference map, no pixels."""
+    """Everything an actor needs before an input's first segment; no reference map, no pixels."""
 
     plan: Plan
     """The plan without its segments and reference map."""
     folder: RunFolder
     placement: str = "fused"
-    """`split` runs decode and encode in CPU actors of their own."""
+    """`split` runs decode and encode in separate CPU actors."""
 
 
 def make_setup(ledger: Ledger, placement: str = "fused") -> WorkerSetup:
@@ -72,13 +72,15 @@ class SharedEngine:
         self._lock = threading.Lock()
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return `Engine.enhance` once no other worker is calling it."""
+        """Call `Engine.enhance` as soon as no other worker is calling it."""
         with self._lock:
             return self._engine.enhance(lr, ref)
 
 
 class SegmentActor:
-    """Owns engines and workers. Methods return PipelineErrors, because Ray wraps raised ones.
+    """Owns engines and workers.
+
+    Methods return PipelineErrors instead of raising them, because Ray would wrap them.
 
     Subclasses may override `load_engine` and `make_worker`.
     """
@@ -99,7 +101,7 @@ class SegmentActor:
         return load_engine(plan.engine, model=plan.model, threads=plan.threads)
 
     def make_worker(self, setup: WorkerSetup, engine: Engine) -> SegmentWorker:
-        """Return a worker for an input, with its stages here or in actors of their own."""
+        """Return a worker for an input, whose stages run in this actor or in separate ones."""
         folder = local_run_folder(setup.folder)
         if setup.placement != "split":
             return SegmentWorker(fetch_recordings(setup.plan), folder, engine)

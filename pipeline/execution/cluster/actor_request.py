@@ -1,7 +1,7 @@
 """The actors that a run requests from Ray, and the error if Ray has no place for them.
 
-A request that waits for its place is what Ray's autoscaler acts upon: it starts nodes for it, and
-ends nodes on which no actor is left.
+Ray's autoscaler acts on requests that wait for a place: it starts nodes for them, and ends nodes
+without actors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ray
 
 from pipeline.errors import PipelineError
 
-# Seconds to wait for an actor's place: Ray waits silently for one that it can never have.
+# Seconds to wait for an actor's place, because Ray waits silently even if there can be none.
 PLACEMENT_TIMEOUT_SECONDS = float(os.environ.get("PIPELINE_PLACEMENT_TIMEOUT", "60"))
 
 

@@ -32,8 +32,8 @@ from pipeline.progress import Reporter
 logger = logging.getLogger(__name__)
 
 _NODES_INTERVAL_SECONDS = 10.0  # between two counts of the cluster's nodes
-_GRACE_SECONDS = 1.5  # for actors to answer a last time
-_STATUS_INTERVAL_SECONDS = 0.5  # between two requests to one actor, more with very many actors
+_GRACE_SECONDS = 1.5  # for the actors' last answers
+_STATUS_INTERVAL_SECONDS = 0.5  # between two requests to one actor; longer with very many actors
 _STATUS_RATE = 200.0  # requests per second to all actors: each takes the driver about 1 ms
 
 
@@ -90,7 +90,7 @@ class Actors:
         self._max_actors = 0
         self._counted_at = -_NODES_INTERVAL_SECONDS
         self._late: set[str] = set()
-        """Actors whose missing place was reported."""
+        """Actors that were reported as waiting for a place."""
         self._busy_of_ended: dict[str, Counter[str]] = {}
         """Busy seconds of ended actors, by input and stage."""
         self._engines: dict[str, EngineInfo] = {}
@@ -115,7 +115,7 @@ class Actors:
         return self._max_actors
 
     def start_missing(self, wanted: int, blocked: frozenset[str]) -> None:
-        """Start actors up to `wanted`, or as many as the cluster has places; avoid some nodes."""
+        """Start actors until `wanted` exist or the cluster is full; avoid the `blocked` nodes."""
         if time.monotonic() - self._counted_at >= _NODES_INTERVAL_SECONDS:
             self._counted_at = time.monotonic()
             self._max_actors = self.request.max_actors()
@@ -163,8 +163,8 @@ class Actors:
         expected = self.request.accelerator
         if expected and placement.kind != expected:
             raise InputError(
-                f"found a {placement.kind or 'CPU'} on {placement.host}, expected {expected}; its "
-                f"node carries a wrong label {ACCELERATOR_LABEL}"
+                f"found a {placement.kind or 'CPU'} on {placement.host}, expected {expected}; the "
+                f"node has a wrong label {ACCELERATOR_LABEL}"
             )
 
     def check_placement(self) -> None:
@@ -203,7 +203,7 @@ class Actors:
         self._engines |= {job: report.engine for job, report in status.items()}
 
     def refresh_status(self) -> None:
-        """Wait a moment for a fresh status of every actor."""
+        """Wait briefly for a new status of every actor."""
         asked = {slot.actor.status.remote(): slot for slot in self if slot.ready}
         if not asked:
             return
@@ -233,7 +233,7 @@ class Actors:
         return self._engines.get(job)
 
     def bury(self, slot: Slot) -> None:
-        """Forget a dead actor, except for its busy seconds."""
+        """Remove a dead actor, but keep its busy seconds."""
         del self._slots[slot.name]
         for job, report in slot.status.items():
             self._busy_of_ended.setdefault(job, Counter()).update(report.busy)
@@ -244,7 +244,7 @@ class Actors:
         ray.kill(slot.actor)
 
     def close(self, job: str) -> None:
-        """Let the actors stop the worker of an input that has ended."""
+        """Make the actors stop the worker of an input that has ended."""
         self._busy_of_ended.pop(job, None)
         self._engines.pop(job, None)
         for slot in self:

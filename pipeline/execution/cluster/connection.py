@@ -48,7 +48,7 @@ def cluster(
     with redirect_stdout(_Log()):
         try:
             _connect(address, workers, log)
-            # ray.init replaces our SIGTERM handler by its own
+            # ray.init replaces our SIGTERM handler with its own
             interrupts.install()
             yield
         finally:

@@ -82,7 +82,7 @@ class RayPool:
         return self._scheduler.unfinished < 3 * max(1, self.actors.max_actors)
 
     def step(self) -> list[tuple[str, PipelineError | None]]:
-        """Work for a moment; return the inputs that ended, with an error if they failed."""
+        """Process events briefly; return the inputs that ended, with an error if they failed."""
         self.actors.start_missing(
             self._scheduler.count_useful_workers(), self._scheduler.blocked_nodes()
         )
@@ -119,7 +119,7 @@ class RayPool:
         return ExecutionReport("ray", engine, self.actors.busy(job))
 
     def close(self, job: str) -> ExecutionReport | None:
-        """Forget an input that has ended; return how it was run, None if no actor was ready."""
+        """Remove an input that has ended; return how it was run, or None if no actor was ready."""
         self._scheduler.drop_job(job)
         if job not in self._jobs:
             return None
@@ -176,7 +176,7 @@ class RayPool:
             self._scheduler.add_worker(slot.name, kind=placement.kind, node=placement.node)
 
     def _prepare(self, slot: Slot) -> None:
-        """Let a placed actor load the engine, or end it if all inputs have ended."""
+        """Make a placed actor load the engine, or end it if all inputs have ended."""
         setup = next((job.setup_ref for job in self._jobs.values()), None)
         if setup is None:
             self.actors.end(slot)
@@ -267,7 +267,7 @@ class RayPool:
         )
 
     def _release_idle(self) -> None:
-        """End actors without further work, so that a cluster that can shrink does so."""
+        """End actors without further work, so that the autoscaler can end their nodes."""
         policy = self._scheduler.policy
         now = time.monotonic()
         surplus = len(self.actors) - policy.copies * self._scheduler.unfinished
@@ -275,7 +275,7 @@ class RayPool:
             if surplus <= 0:
                 return
 
-            # an actor that is loading stays: its death would count as the engine's fault
+            # an actor that is loading stays: its death would count as a failure of the engine
             idle = slot.ready and not self._scheduler.tasks_of(slot.name)
             unused = idle and now - slot.used_at > self.actors.request.release_after
             if unused or not slot.placement:

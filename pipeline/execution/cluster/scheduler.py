@@ -27,9 +27,9 @@ class Policy:
     strikes: int = 3
     """Failures on one node without a success in between, after which it gets no more work."""
     notice_seconds: float = 60.0
-    """Time in which Ray notices a dead node; until then, it places new workers there."""
+    """Time that Ray needs to notice a dead node; until then, it places new workers there."""
     give_up_seconds: float = 600.0
-    """Time of deaths during loading after which the run ends, even if an untried node loads."""
+    """Time of deaths during loading after which the run ends, even if a new node is loading."""
     copies: int = 2
     """Workers on one segment at a time."""
     copy_gain: float = 0.8
@@ -133,7 +133,7 @@ class Scheduler:
 
     def add_job(self, job: str, segments: Mapping[int, float]) -> None:
         """Add an input's segments: index -> cost in frames."""
-        # start at the level of the others, so that their past counts neither for nor against it
+        # start level with the other inputs, so that their earlier work does not affect the order
         served = min((j.served for j in self._jobs.values() if j.queue), default=0.0)
         self._jobs[job] = _Job(deque(segments), served)
         heapq.heappush(self._turns, (served, job))
@@ -142,7 +142,7 @@ class Scheduler:
         self._queued += len(segments)
 
     def drop_job(self, job: str) -> None:
-        """Forget an input; its running segments are ignored when they end."""
+        """Remove an input; its running segments are ignored when they end."""
         entry = self._jobs.pop(job, None)
         if entry is None:
             return
@@ -185,8 +185,8 @@ class Scheduler:
         `node` is where it died, or "" if unknown, and `loading` are the nodes on which other
         workers load. A dying node kills several workers, and Ray places new ones on it until it
         notices, so the run continues for as long as that takes. It also continues if a worker is
-        ready, or if one loads on a node without deaths; but in the latter case not for ever,
-        because an engine that takes its nodes down gets new nodes, too.
+        ready, or if one loads on a node without deaths; but in the latter case only for a limited
+        time, because an engine that crashes its nodes would get new ones for ever.
         """
         if node:
             self._strikes[node] += 1
@@ -249,7 +249,8 @@ class Scheduler:
         """Remove the next task for a worker from the queues and return it."""
         running = self._workers[worker].running
         if any(task in self._items and self._items[task].failures for task in running):
-            return None  # a suspicious task runs alone, so that no other is blamed for it
+            # a suspect task runs alone, so that no other task is blamed for its failure
+            return None
 
         for task in self._again:
             item = self._items[task]
@@ -326,7 +327,7 @@ class Scheduler:
         return Assignment(worker, task, item.attempts)
 
     def _remove_outdated(self) -> None:
-        """Shrink the heaps now and then, so that `decide` never skips thousands of entries."""
+        """Shrink the heaps occasionally, so that `decide` never skips thousands of entries."""
         most = 2 * self.policy.in_flight * len(self._workers) + _MIN_HEAP_SIZE
         for heap in (self._late, self._due):
             if len(heap) > most:

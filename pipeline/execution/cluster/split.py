@@ -35,7 +35,7 @@ class DecodeActor:
         self._stage = DecodeStage(fetch_recordings(plan), borrow=borrow)
 
     def ready(self) -> None:
-        """Return as soon as the actor has its place."""
+        """Return as soon as the actor is placed."""
 
     def batches(self, task: SegmentTask) -> Generator[Batch | StageError]:
         """Yield the batches of a segment, and an error in place of a batch that fails."""
@@ -54,7 +54,7 @@ class EncodeActor:
         self._failed: StageError | None = None
 
     def ready(self) -> None:
-        """Return as soon as the actor has its place."""
+        """Return as soon as the actor is placed."""
 
     def write(self, frame: Pixels, pts: int, segment: int) -> StageError | None:
         """Encode one frame; after an error, skip the segment's frames and return the error."""
@@ -85,7 +85,7 @@ class EncodeActor:
 
 
 class RemoteDecode:
-    """The decoder of a SegmentWorker, in an actor of its own."""
+    """The decoder of a SegmentWorker, in a separate actor."""
 
     def __init__(self, plan: Plan, *, borrow: bool) -> None:
         self._actor = _start(DecodeActor, plan, borrow)
@@ -109,7 +109,7 @@ class RemoteDecode:
 
 
 class RemoteEncode:
-    """The encoder of a SegmentWorker, in an actor of its own."""
+    """The encoder of a SegmentWorker, in a separate actor."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._actor = _start(EncodeActor, plan, folder)
@@ -125,7 +125,7 @@ class RemoteEncode:
             _get(self._waiting.popleft())
 
     def conceal(self, pts: tuple[int, ...]) -> None:
-        """Remember the pts of corrupt frames that were replaced."""
+        """Record the pts of corrupt frames that were replaced."""
         self._concealed += pts
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
@@ -144,7 +144,7 @@ class RemoteEncode:
 
 
 def _start(kind: type, *arguments: object) -> Any:
-    """Return an actor once it has its place; raise StageError if it gets none in time."""
+    """Return an actor once it is placed; raise StageError if that takes too long."""
     remote: Any = ray.remote(
         num_cpus=1, num_gpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
     )
@@ -165,7 +165,7 @@ def _as_stage_error(error: Exception) -> StageError:
 
 
 def _get(ref: Any) -> Any:
-    """Return an actor's answer; raise StageError if it is one, or if the actor died."""
+    """Return an actor's answer; raise the StageError that it returned, or one if the actor died."""
     try:
         answer = ray.get(ref)
     except RayError as error:
