@@ -125,7 +125,7 @@ def _shape(path: Path, key: str, axes: str, array: Any) -> Shape:
             f"to 1 with the axes {axes}; name its axes with --axes (t moments, r rows, c columns, "
             "h, w, 3)"
         )
-    if dtype.kind == "f":
+    if np.issubdtype(dtype, np.floating):
         middle = {"t": 0, "r": long["r"] // 2, "c": long["c"] // 2}
         view = np.asarray(array[tuple(middle.get(axis, slice(None)) for axis in axes)])
         if not (view.min() >= -_ROUNDED and view.max() <= 1 + _ROUNDED):
@@ -159,7 +159,7 @@ def read_view(
         return np.ascontiguousarray(np.repeat(grey.T[..., None], 3, axis=2))
     index = {"t": moment, "r": place[0], "c": place[1], "3": slice(0, 3)}
     taken = np.asarray(array[tuple(index.get(axis, slice(None)) for axis in axes)])
-    if taken.dtype.kind == "f":
+    if np.issubdtype(taken.dtype, np.floating):
         taken = _sixteen_bits(taken)
     left = [axis for axis in axes if axis in "hw3"]
     view: Any = np.ascontiguousarray(taken.transpose([left.index(axis) for axis in "hw3"]))
