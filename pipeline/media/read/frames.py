@@ -52,9 +52,14 @@ def read_frames(
     by the last good frame. `threads` are the decoder's; 0 leaves the number to the decoder.
     """
     if clip.sandbox:
-        wish = {"start_pts": start_pts, "end_pts": end_pts, "on_error": on_error}
-        told = None if expected is None else [int(pts) for pts in expected]
-        for values in parent.iterate_frames(clip, {**wish, "threads": threads, "expected": told}):
+        arguments = {
+            "start_pts": start_pts,
+            "end_pts": end_pts,
+            "on_error": on_error,
+            "threads": threads,
+            "expected": None if expected is None else [int(pts) for pts in expected],
+        }
+        for values in parent.iterate_frames(clip, arguments):
             yield Frame(*values)
         return
     if isinstance(clip, Stills):
@@ -100,7 +105,7 @@ class _Range:
     ) -> None:
         self._clip, self._start, self._end = clip, start_pts, end_pts
         self._conceal = conceal
-        self._told = expected is not None
+        self._has_expected = expected is not None
         self._due = deque(pts for pts in sorted(expected or ()) if self._inside(pts))
         self._convert = ToRgb(clip.colour, codec=clip.codec)
         self._last: Frame | None = None
@@ -125,7 +130,7 @@ class _Range:
             yield shown
             decoder.error = None
             first = next(rest, None)
-            if not self._told and decoder.error is not None and not self._conceal:
+            if not self._has_expected and decoder.error is not None and not self._conceal:
                 raise self._broken(pts, decoder.error, after=True)
         if self._due:
             yield from self._missing(self._due[-1] + 1, None, decoder.error)

@@ -14,6 +14,7 @@ from av.stream import Disposition
 
 from jobs.media.cut import cut_beginning
 from pipeline.errors import InputError, StageError
+from pipeline.media.join import verify
 from pipeline.media.join.capabilities import container_notes, default_output_path
 from pipeline.media.join.remux import join_segments
 from pipeline.media.read.probe import probe, scan
@@ -193,7 +194,7 @@ def test_a_part_of_the_input_takes_its_part_of_the_sound(tmp_path: Path) -> None
     join_segments(clip, files, out, FAST)
     assert read_seconds(out) == [Fraction(n, 25) for n in range(10, 30)]
     part = type(index)(pts=index.pts[10:30], keys=[], end_pts=index.pts[30])
-    assert find_differences(clip, part, out, 96, 64) == []
+    assert verify.find_differences(clip, part, out, 96, 64) == []
     before, after = read_packets(path)[1, "audio"], read_packets(out)[1, "audio"]
     assert 0 < len(after) < len(before)
     assert b"".join(after) in b"".join(before)
@@ -284,13 +285,13 @@ def test_memory_does_not_grow_with_the_packets(tmp_path: Path) -> None:
                 writer.write(rgb, pts)
     code = (
         "import sys; from resource import *; from pathlib import Path;"
-        "from pipeline.media.join.remux import assemble;"
+        "from pipeline.media.join.remux import join_segments;"
         "from pipeline.schema.clip import VideoClip; from pipeline.schema.encoding import Encoding;"
         "clip = VideoClip.model_validate_json(sys.argv[1]); out = Path(sys.argv[3]);"
         "encoding = Encoding.model_validate_json(sys.argv[2]); files = sys.argv[4:];"
-        "assemble(clip, files[:1], out, encoding);"
+        "join_segments(clip, files[:1], out, encoding);"
         "before = getrusage(RUSAGE_SELF).ru_maxrss;"
-        "assemble(clip, files, out, encoding);"
+        "join_segments(clip, files, out, encoding);"
         "print(getrusage(RUSAGE_SELF).ru_maxrss - before)"
     )
     arguments = [clip.model_dump_json(), encoding.model_dump_json(), str(tmp_path / "out.mkv")]
@@ -322,10 +323,10 @@ def test_stills_become_pictures_of_the_same_names(tmp_path: Path, depth: int) ->
         wanted = cv2.resize(picture(number).astype(dtype) * dtype(factor), (192, 128))
         got = cv2.imread(str(out / f"view_{number}.png"), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(got[..., ::-1], wanted)
-    assert find_differences(clip, scan(clip), out, 192, 128) == []
+    assert verify.find_differences(clip, scan(clip), out, 192, 128) == []
     (out / "view_1.png").unlink()
-    assert "view_1.png" in find_differences(clip, scan(clip), out, 192, 128)[0]
-    assert "192x128" in find_differences(clip, scan(clip), out, 384, 256)[0]
+    assert "view_1.png" in verify.find_differences(clip, scan(clip), out, 192, 128)[0]
+    assert "192x128" in verify.find_differences(clip, scan(clip), out, 384, 256)[0]
 
 
 def test_one_still_becomes_one_picture(tmp_path: Path) -> None:
@@ -335,4 +336,4 @@ def test_one_still_becomes_one_picture(tmp_path: Path) -> None:
     files = make_segments(clip, encoding, tmp_path)
     join_segments(clip, files, tmp_path / "b.png", encoding)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "b.png"))[..., ::-1], picture(1))
-    assert find_differences(clip, scan(clip), tmp_path / "b.png", 96, 64) == []
+    assert verify.find_differences(clip, scan(clip), tmp_path / "b.png", 96, 64) == []

@@ -183,7 +183,7 @@ def test_times_are_read_from_exif(tmp_path: Path) -> None:
 
 def test_importing_media_loads_no_framework() -> None:
     code = (
-        "import sys, pipeline.media.probe, pipeline.media.verify;"
+        "import sys, pipeline.media.read.probe, pipeline.media.join.verify;"
         "sys.exit(bool({'torch', 'ray', 'tensorrt'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -170,9 +170,9 @@ def test_a_picture_of_another_size_than_said_is_not_taken(guarded: Clip) -> None
 _ESCAPES = """
 import os, socket, sys
 from pathlib import Path
-from pipeline.media.sandbox.confine import confine
+from pipeline.media.sandbox.confine import confine_process
 inside, outside, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-confine([inside])
+confine_process([inside])
 inside.read_bytes()
 done = []
 def attempt(name, act):

@@ -93,11 +93,11 @@ def test_prores_keeps_full_chroma_in_its_own_profile(tmp_path: Path) -> None:
         ({"crf": -1}, r"found --crf -1 for libx264, expected 0"),
         ({"crf": 64, "codec": "av1"}, r"found --crf 64 for libsvtav1, expected 0 \(best\) to 63"),
         ({"quality": "high", "codec": "ffv1"}, r"found --quality high for ffv1, .*lossless"),
-        ({"quality": "high", "codec": "mpeg4"}, r"--quality high for mpeg4, .*is not known"),
+        ({"quality": "high", "codec": "mpeg4"}, r"--quality high for mpeg4, .*scale is unknown"),
         ({"quality": "small", "crf": 20}, r"found --crf 20 and --quality small, expected one"),
     ],
 )
-def test_what_an_encoder_cannot_be_asked_is_one_line(
+def test_an_unsupported_quality_is_a_one_line_error(
     given: dict[str, object], line: str, tmp_path: Path
 ) -> None:
     video = str(make_video(tmp_path / "in.mkv", pts=[0, 1]))
