@@ -55,8 +55,17 @@ class Interrupted(PipelineError):  # noqa: N818 - as KeyboardInterrupt, not an e
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type's name if the message is empty."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+    return next(iter(_message_lines(error)), type(error).__name__)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's message, or its type's name if the message is empty."""
+    return next(reversed(_message_lines(error)), type(error).__name__)
+
+
+def _message_lines(error: BaseException) -> list[str]:
+    """Return the lines of an error's message that are not blank, without surrounding spaces."""
+    return [line.strip() for line in str(error).splitlines() if line.strip()]
 
 
 def already_there(

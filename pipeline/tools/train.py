@@ -11,7 +11,7 @@ from crossnetpp.data.sample import DataError
 from crossnetpp.train import parse_setting, train
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
 from deploy.distribution import DISTRIBUTION
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, PipelineError, last_line
 from pipeline.execution.cluster.connection import cluster
 from pipeline.interrupt import Interrupts
 
@@ -64,16 +64,18 @@ def train_on_ray(
 
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         use_gpu = resources.get("GPU", 0) >= workers
+
         trainer = TorchTrainer(
             _train_in_worker,
             train_loop_config={"config": config.model_dump(), "data": str(data), "out": str(out)},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
             run_config=RunConfig(name=out.stem, storage_path=str(out.parent)),
         )
+
         try:
             trainer.fit()
         except ray.exceptions.RayError as error:
-            raise PipelineError(f"training failed: {str(error).splitlines()[-1]}") from error
+            raise PipelineError(f"training failed: {last_line(error)}") from error
 
 
 def _train_in_worker(loop_config: dict[str, Any]) -> None:

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import InputError, OutputExistsError, already_there, first_line, no_folder
+from pipeline.errors import (
+    InputError,
+    OutputExistsError,
+    already_there,
+    first_line,
+    last_line,
+    no_folder,
+)
 
 
 def test_the_first_line_of_an_error_is_its_first_line_with_words() -> None:
     assert first_line(ValueError("no codec\nstack of the library")) == "no codec"
     assert first_line(ValueError("\n  no codec  \n")) == "no codec"
     assert first_line(ValueError("")) == "ValueError"
+
+
+def test_the_last_line_of_an_error_is_its_last_line_with_words() -> None:
+    assert last_line(ValueError("Traceback of the worker\nKeyError: 3")) == "KeyError: 3"
+    assert last_line(ValueError("\n  no codec  \n \n")) == "no codec"
+
+
+def test_the_last_line_of_an_error_without_a_message_is_its_type() -> None:
+    assert last_line(ValueError("")) == "ValueError"
+    assert last_line(RuntimeError(" \n ")) == "RuntimeError"
 
 
 def test_an_output_that_exists_is_named_with_a_way_out() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from deploy.protocol import EngineError, EngineInfo
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, last_line
 from pipeline.execution.cluster.actor import ACCELERATOR_LABEL
 from pipeline.execution.cluster.connection import cluster
 from pipeline.interrupt import Interrupts
@@ -65,8 +65,9 @@ def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
             try:
                 answer = ray.get(builds[kind], timeout=BUILD_TIMEOUT_SECONDS)
             except RayError as error:
-                answer = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+                answer = f"{type(error).__name__}: {last_line(error)}"
             built.append(BuiltEngine(kind, nodes[0]["NodeManagerHostname"], len(nodes), answer))
+
         return built
 
 
