@@ -1,4 +1,4 @@
-"""The free memory of a device, and the errors that report too little of it."""
+"""The free memory of a device, and the detection of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _available_on_host() -> int:
 
 
 def _available_in_cgroup() -> int:
-    """Return the bytes left by the control group (a container's limit)."""
+    """Return how many more bytes the control group allows (the limit of a container)."""
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()
         used = int((_CGROUP / "memory.current").read_text())
@@ -45,6 +45,6 @@ def _available_in_cgroup() -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether a library's error reports too little memory."""
+    """Return whether a library's error means that memory ran out."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(message in text for message in _MESSAGES)

@@ -55,7 +55,7 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """A device that makes HR frames from LR frames and references."""
+    """Computes SR frames from LR frames and references on one device."""
 
     info: EngineInfo
 

@@ -1,6 +1,6 @@
 """The preset `fast`: CrossNet++ for machines without a data-centre GPU.
 
-A cheaper form of the paper's parts. Stage 1 finds large motion coarse to fine by correlating
+Its parts are cheaper forms of the paper's. Stage 1 finds large motion coarse to fine by correlating
 features of a shared encoder, and warps the reference. Stage 2 encodes the warped reference and
 finds the remaining motion. A Lucas-Kanade step with learned trust and variational refinement with
 learned per-pixel weights then bring the flow to sub-pixel accuracy. All flows are joined, so the

@@ -23,7 +23,7 @@ class PaperOutput(NamedTuple):
 
     sr: Tensor
     lr_up: Tensor
-    """LR upsampled bicubically, whatever the encoder received."""
+    """LR upsampled bicubically, regardless of the encoder's input."""
     warped: Tensor
     """Reference warped by V^0 of every stage, which is how its features are aligned."""
     warped_stage1: Tensor
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
 
 
 class CrossNetPlusPlus(nn.Module):
-    """The published network with every layer it has: 69,013,951 parameters.
+    """The complete published network, with 69,013,951 parameters.
 
     With one stage it is CrossNet: 35,183,841 parameters, or 35,598,561 with two encoders.
     """

@@ -88,7 +88,7 @@ class TrainingConfig(_Strict):
     weight_decay: float = 1e-4
     clip_gradient: Positive = 1.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the exponential moving average of the weights, which is what is shipped."""
+    """Decay of the exponential moving average of the weights; the average is shipped."""
     amp: bool = False
     """Mixed precision on CUDA: float16 convolutions, float32 coordinates."""
     chroma_subsampled: Share = 0.5

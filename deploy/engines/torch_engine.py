@@ -118,7 +118,7 @@ class TorchEngine:
     def _prepare(self, network: CrossNetFast, ref: Pixels, scale: int) -> Prepared:
         """Prepare one H x W x 3 reference, or reuse the last one if it is equal.
 
-        References are never prepared in batches, so that the bits do not depend on the reuse.
+        References are never prepared in batches, so that reuse does not change the output's bits.
         """
         last = self._last
         if last is not None and last.scale == scale and np.array_equal(last.pixels, ref):

@@ -28,7 +28,7 @@ def import_onnxruntime() -> Any:
 
 
 def create_session(model: bytes, *, threads: int) -> RunGraph:
-    """Return a function that runs an ONNX file; raises EngineError if onnxruntime refuses it."""
+    """Return a function that runs an ONNX file; raises EngineError if onnxruntime rejects it."""
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -34,7 +34,7 @@ def build_plan(
 ) -> BuiltPlan:
     """Return the plan that TensorRT builds from the ONNX file `graph`.
 
-    Raises TensorrtError if TensorRT refuses the graph or crashes. An interrupt ends the child at
+    Raises TensorrtError if TensorRT rejects the graph or crashes. An interrupt ends the child at
     once and leaves no files.
     """
     with tempfile.TemporaryDirectory(prefix="tensorrt-") as name:

@@ -107,7 +107,7 @@ def parse_graph(
 ) -> tuple[Any, Any, Any]:
     """Return the builder, network and parser (which owns the weights) of an ONNX file.
 
-    Raises TensorrtError for a graph that the parser refuses, or whose warps it misreads.
+    Raises TensorrtError for a graph that the parser rejects, or whose warps it misreads.
     """
     api = library.api
     log = log or ErrorLog(api)

@@ -28,7 +28,7 @@ print(json.dumps({"version": m.__version__}))
 
 
 class TensorrtError(EngineError):
-    """Raised if TensorRT is missing or broken, or refuses a graph."""
+    """Raised if TensorRT is missing or broken, or rejects a graph."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class SizeRange:
 
     @classmethod
     def for_frames(cls, height: int, width: int) -> SizeRange:
-        """Return the range of a plan for frames of one size, which runs fastest."""
+        """Return the range of a plan for frames of a single size; such a plan runs fastest."""
         batch = frames_at_once(height, width)
         return cls(
             least=(1, height, width), usual=(batch, height, width), most=(batch, height, width)

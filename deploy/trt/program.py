@@ -66,7 +66,7 @@ class ProgramRun:
         for name in program.inputs:
             if not context.set_input_shape(name, shapes[name]):
                 raise TensorrtError(
-                    f"the plan refuses {name} of {shapes[name]}: {program.first_error()}"
+                    f"the plan does not support {name} of {shapes[name]}: {program.first_error()}"
                 )
         if missing := context.infer_shapes():
             raise TensorrtError(f"the plan does not define the sizes of {', '.join(missing)}")

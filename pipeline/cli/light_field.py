@@ -87,7 +87,7 @@ def look(
     force: bool,
     **grid: Any,
 ) -> None:
-    """Show the light field LF in pictures: a contact sheet, and those that options select."""
+    """Show the light field LF in pictures: a contact sheet, and any that options select."""
     from pipeline.tools.look import LookOptions, parse_disparities, write_pictures
 
     wishes = LookOptions(

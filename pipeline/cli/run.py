@@ -125,7 +125,8 @@ def _run_batch(
 
     # `is not False`, as --crf 0 equals False and must stay
     common = {k: v for k, v in values.items() if v is not None and v is not False}
-    settings = make_settings(common | {"input": "-"})  # reports a wrong option once, not per input
+    # checked here, so that an invalid option is reported once and not per input
+    settings = make_settings(common | {"input": "-"})
     entries = make_entries(inputs, manifest, common)
     failed_list = failed_list_place(manifest, common.get("output"))
     parts = _find_parts()

@@ -41,7 +41,7 @@ def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
-    """Return the runner for `requested` (auto, inline or ray), and the reason in words."""
+    """Return the runner for `requested` (auto, inline or ray), and the reason as text."""
     if requested == "inline":
         return "inline", "as requested"
     if requested == "ray":

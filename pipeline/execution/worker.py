@@ -174,7 +174,7 @@ class SegmentWorker:
 
     @property
     def broken(self) -> bool:
-        """Return whether a stage hangs, so that the worker finishes no more segments."""
+        """Return whether a stage hangs, in which case the worker finishes no more segments."""
         return self._broken is not None
 
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:

@@ -51,7 +51,7 @@ class Ledger:
         url = mirror.mirror_url(plan.output_url) if plan.output_url else ""
         self.folder = RunFolder(run_folder_of(self.output), plan.digest(), url)
         self.note: str | None = None
-        """What was found and discarded, in words for the user; None if nothing was."""
+        """Message about leftovers that were found and discarded; None if there were none."""
         self.records: dict[int, SegmentRecord] = {}
         """Records of the committed segments, by index."""
         self.resumed = 0

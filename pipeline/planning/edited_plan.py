@@ -37,7 +37,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     """Load a stored plan, which may have been edited, and check it against its files.
 
     `settings` must name the plan's input. They may change the output, engine, model, batch size and
-    treatment of errors; anything else that contradicts the plan is refused.
+    treatment of errors; anything else that contradicts the plan is rejected.
     Entries of the reference map whose reference was edited are marked "edited". Raises InputError
     if the plan is invalid or its files have changed.
     """

@@ -46,7 +46,7 @@ def wanted_pictures(
 
 
 def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
-    """Return how the frames are stored until they are joined: for pictures, as lossless RGB."""
+    """Return the encoding of the segments, which is lossless RGB if the output is pictures."""
     if pictures is None:
         return clip
 

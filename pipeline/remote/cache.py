@@ -36,7 +36,8 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot create the cache {folder}: {error.strerror}; set PIPELINE_CACHE to a folder"
+            f"cannot create the cache {folder}: {error.strerror}; "
+            "set PIPELINE_CACHE to a writable folder"
         ) from error
     return folder
 

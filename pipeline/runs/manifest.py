@@ -42,7 +42,8 @@ def make_entries(
 ) -> tuple[Entry, ...]:
     """Return the inputs to run; the settings of a line override the `common` ones.
 
-    Raises InputError for a list that cannot be read. A wrong line becomes an entry with an error.
+    Raises InputError for a list that cannot be read. An invalid line becomes an entry with an
+    error.
     """
     rows = [{"input": name} for name in _expand(inputs)]
     if manifest is not None:
@@ -150,7 +151,7 @@ def _json_rows(text: str, place: str) -> list[dict[str, Any]]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with its `options` as further keys, and with the settings' names as keys."""
+    """Return a row with its `options` as additional keys, and with the settings' names as keys."""
     options: Any = row.pop("options", None) or {}
     if isinstance(options, str):
         # in CSV they share a cell: scale=4 crf=18

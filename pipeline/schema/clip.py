@@ -41,7 +41,7 @@ _UNUSED: dict[str, Any] = {
 
 
 class Model(BaseModel):
-    """A frozen model that refuses unknown fields."""
+    """A frozen model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,7 +73,7 @@ class StaticHdr(Model):
 
 
 class StreamInfo(Model):
-    """A stream of the container beside the video: audio, subtitles, attachment or data."""
+    """A stream of the container other than the video: audio, subtitles, attachment or data."""
 
     index: int
     type: str
@@ -148,7 +148,7 @@ class RecordingBase(Model):
         kept = {}
         for key, value in data.items():
             plain = tuple(value) if isinstance(value, list) else value
-            # any other value is left for the model to refuse
+            # the model rejects any other value
             if key not in unused or plain != unused[key]:
                 kept[key] = value
         return kept

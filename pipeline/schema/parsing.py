@@ -31,7 +31,7 @@ def parse_pair(text: str, separator: str) -> tuple[int, int]:
 def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
     """Return the settings made of option values; None leaves a field at its default.
 
-    Raises InputError with the name of the option that is wrong.
+    Raises InputError with the name of the invalid option.
     """
     changed = {name: value for name, value in values.items() if value is not None}
     try:

@@ -1,7 +1,7 @@
 """Plans and the records of segments and runs, as they are stored and sent to workers.
 
 Times are integer pts with an exact rational time base (seconds per tick), never floats. Every model
-is frozen and refuses unknown fields, so that a typo in an edited plan is noticed.
+is frozen and rejects unknown fields, so that a typo in an edited plan is noticed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ReferencePlan(Model):
     drift: float = 1.0
     """Factor by which reference times are multiplied before the offset is added."""
     max_distance: float
-    """Seconds beyond which a reference is not borrowed from."""
+    """Largest distance in seconds to a reference that is borrowed from."""
     affine: tuple[float, float, float, float, float, float] | None = None
     """Row-major 2 x 3 map from output pixels to reference pixels; None = plain scaling."""
     match_colour: bool = True
@@ -79,7 +79,7 @@ class Plan(Model):
     engine: str
     model: str
     model_sha256: str = ""
-    """sha256 of the weights, set when a run starts; it is only resumed with the same weights."""
+    """sha256 of the weights, set when a run starts; resuming requires the same weights."""
     batch: int
     encoding: Encoding
     threads: int = 0

@@ -43,7 +43,7 @@ class ViewChoice:
     """Grid steps between the two."""
     moment: int = 0
     also: tuple[int, ...] = ()
-    """Frames of further references to fuse with the first, in rising order of distance."""
+    """Frames of additional references to fuse with the first, in rising order of distance."""
     also_steps: tuple[float, ...] = ()
     """Grid steps to each of these."""
 

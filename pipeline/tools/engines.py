@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one test or build, in words."""
+    """The outcome of one test or build, as text."""
 
     text: str
     failed: bool = False

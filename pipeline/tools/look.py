@@ -61,7 +61,7 @@ def write_pictures(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
 
-    # refuse a line outside the views before anything is written
+    # reject a line outside the views before anything is written
     epi = view_pictures.draw_epipolar_picture(clip, options.line) if options.epi else None
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from pipeline.remote import transfer
 from pipeline.schema.clip import Model
 from pipeline.schema.plan import Plan, SegmentRecord
 
-_LISTED = 8  # missing segments that are listed in words
+_LISTED = 8  # missing segments that are listed in the text
 
 
 class RunStatus(Model):

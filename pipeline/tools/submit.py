@@ -67,7 +67,7 @@ def submit_job(
     """Start a job of `pipeline run ARGUMENTS` and return its name.
 
     With `installed`, the package is already on the cluster and nothing is uploaded. Raises
-    PipelineError if the cluster refuses the job.
+    PipelineError if the cluster rejects the job.
     """
     from ray.exceptions import RayError
 

@@ -28,7 +28,7 @@ def train_network(
     """Train the network of a YAML file, or of a shipped configuration, and write its weights.
 
     `overrides` are NAME=VALUE pairs that replace lines of the file. More than one worker, or an
-    address, trains on Ray. Raises InputError for a wrong configuration, data or weights.
+    address, trains on Ray. Raises InputError for an invalid configuration, data or weights.
     """
     try:
         settings = load_config(config, dict(parse_setting(text) for text in overrides))

@@ -29,7 +29,7 @@ class ActorRequest:
     """GPU type, as in Ray's label `ray.io/accelerator-type`."""
     timeout: float = PLACEMENT_TIMEOUT_SECONDS
     release_after: float = 30.0
-    """Seconds after which an actor without further work is ended."""
+    """Seconds after which an idle actor is ended."""
 
     def max_actors(self) -> int:
         """Return the maximum number of actors: as requested, else one per GPU or node."""

@@ -158,7 +158,7 @@ class Actors:
                 yield call, ref
 
     def place(self, slot: Slot, placement: ActorPlacement) -> None:
-        """Record where an actor runs; raise InputError for a wrong type of GPU."""
+        """Record where an actor runs; raise InputError if it has the wrong type of GPU."""
         slot.placement = placement
         expected = self.request.accelerator
         if expected and placement.kind != expected:
