@@ -3,7 +3,7 @@
 * Light fields: LR is view (i, i), REF is view (0, 0).
 * Clips: a key frame every 15 frames; the nearest one is the reference.
 * Distances: one reference for each of the 15 frames after it.
-* Stereo: each picture is enhanced by the other.
+* Stereo: each picture is enhanced with the other one.
 * Faults: unusable references, which must not make the result worse.
 """
 

@@ -278,7 +278,7 @@ class Fusion(nn.Module):
 
 
 class CrossNetFast(nn.Module):
-    """Network that enhances each LR frame by one reference, with one set of weights for all scales.
+    """Network that enhances each LR frame with one reference; all scales share one set of weights.
 
     The scales are x2, x4 and x8.
     """
@@ -369,7 +369,7 @@ class CrossNetFast(nn.Module):
         return upscale_flow(flow, to_output)
 
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
-        """Enhance `lr` N x 3 x h x w by `ref` N x 3 x H x W, both in 0..1.
+        """Enhance `lr` N x 3 x h x w with `ref` N x 3 x H x W, both in 0..1.
 
         H and W must be multiples of 32.
         """

@@ -124,7 +124,7 @@ class CrossNetPlusPlus(nn.Module):
         self.upsampler = SingleImage() if config.upsample == "learned" else None
 
     def forward(self, lr: Tensor, ref: Tensor) -> PaperOutput:
-        """Enhance `lr` N x 3 x h x w by `ref` N x 3 x H x W, both in 0..1.
+        """Enhance `lr` N x 3 x h x w with `ref` N x 3 x H x W, both in 0..1.
 
         H and W must be multiples of 64.
         """

@@ -23,7 +23,7 @@ from pipeline.paths import check_encodable
 
 # Command -> (module and name of its click command, one line of help).
 COMMANDS = {
-    "run": ("pipeline.cli.run:run", "Enhance a recording by its high-resolution reference."),
+    "run": ("pipeline.cli.run:run", "Enhance a recording with its high-resolution reference."),
     "submit": ("pipeline.cli.submit:submit", "Do `run` on a Ray cluster."),
     "status": ("pipeline.cli.status:status", "Show how far a run is."),
     "plan": ("pipeline.cli.plan:plan", "Show what a run would do, without running it."),

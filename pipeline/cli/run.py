@@ -90,7 +90,7 @@ def run(
 
 
 def _check_combination(*, several: bool, report: str | None, dry_run: bool) -> None:
-    """Raise UsageError for options that a batch does not have."""
+    """Raise UsageError for options that a batch does not support."""
     if several and report is not None:
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
     if several and dry_run:

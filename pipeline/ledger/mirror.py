@@ -27,9 +27,10 @@ def mirror_url(output_url: str) -> str:
 
 
 def push_segment(mirror: str, segment: Path, record: SegmentRecord) -> SegmentRecord:
-    """Upload a committed segment and its record, and return the record that counts.
+    """Upload a committed segment and its record, and return the valid record.
 
-    The record of an earlier attempt remains valid: then nothing is uploaded.
+    If an earlier attempt has stored its record there, that one remains valid and nothing is
+    uploaded.
     """
     first = read_record(mirror, record.segment, record.plan)
     if first is not None:

@@ -76,8 +76,8 @@ def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Moti
 def measure_temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
     """Return the mean difference, in 8-bit levels, of a frame and its predecessor warped onto it.
 
-    Lower is calmer. The figure counts flicker, but also all detail that the flow misses: compare
-    it with that of plain up-sampling, which has no detail to lose.
+    Lower is steadier. The figure includes flicker, but also detail that the flow does not follow,
+    so compare it with the figure of plain up-sampling, which has no added detail.
     """
     return measure_warping_error(before, now, moved)
 

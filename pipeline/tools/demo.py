@@ -80,7 +80,7 @@ class Demonstration:
 
 
 def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
-    """Shrink the sample, enhance it by every 15th frame, and write comparisons into `folder`.
+    """Shrink the sample, enhance it with every 15th frame, and write comparisons into `folder`.
 
     Raises OutputExistsError if the folder exists, unless `force` replaces it.
     """
