@@ -1,7 +1,7 @@
-"""Which HR view serves which LR view: pure logic on places and times, no pixels.
+"""Choose the HR view of each LR view from positions and times, without reading pixels.
 
-The nearest in time first, then on the grid: Euclidean distance in grid steps (or between camera
-centres where they are known); ties go to the same row, then the same column, then the lower index.
+Candidates are ranked by time, then by Euclidean distance in grid steps (between camera centres if
+these are known). In a tie the same row wins, then the same column, then the lower index.
 """
 
 from __future__ import annotations
@@ -12,65 +12,67 @@ from dataclasses import dataclass
 
 from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 
-# Seconds within which a frame of the same view is the same frame.
-SAME_FRAME = 1e-3
-# Grid steps up to which the published networks were trained and tested: (7, 7) from (0, 0).
+SAME_FRAME = 1e-3  # seconds within which two frames of one view count as the same frame
+# Greatest distance in grid steps in the published networks' training and tests: (0, 0) to (7, 7).
 TRAINED_STEPS = 9.9
 
 
 @dataclass(frozen=True)
 class CameraPosition:
-    """Where a camera is: x along columns and y along rows, in grid steps."""
+    """A camera position in grid steps: x along columns, y along rows."""
 
     x: float
     y: float
     row: int | None = None
-    """Of a camera in the grid."""
+    """Row of the view; None for a camera outside the grid."""
     col: int | None = None
+    """Column of the view; None for a camera outside the grid."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reference view: its frames, and when they are."""
+    """A reference view with its frames and their times."""
 
     place: CameraPosition
     numbers: Sequence[int]
     seconds: Sequence[float] | None
-    """Rising; None where it stands for all times."""
+    """Frame times in ascending order; None for a view that serves all times."""
     timed: bool = True
-    """False where the input has several moments and nobody knows which of them it shows."""
-    alone: bool = False
-    """Serves its own view only: it is vignetted."""
+    """False if the input has several moments and the one that this view shows is unknown."""
+    own_view_only: bool = False
+    """Whether the view is vignetted and so serves only the LR view at its own position."""
 
 
 @dataclass(frozen=True)
 class ViewTarget:
-    """An LR frame."""
+    """An LR frame that needs a reference."""
 
     number: int
     place: CameraPosition
     moment: int
     seconds: float
     empty: bool = False
-    """Shows nothing: nothing is borrowed for it."""
+    """Whether the frame shows nothing, in which case it borrows from no other view."""
 
 
 @dataclass(frozen=True)
 class ViewRules:
-    """How references are chosen."""
+    """Limits and preferences for the choice of references."""
 
     count: int = 1
-    """How many serve each view."""
+    """Number of references per view."""
     seconds: float = 2.0
-    """Beyond this nothing is borrowed."""
+    """Greatest distance in seconds between a frame and its reference."""
     same_time: float = 0.0
-    """Seconds by which times may differ and still count as the same."""
+    """Difference in seconds up to which two times count as the same."""
     whole: bool = True
-    """Whether references have the output's size, so that a given view can pass through."""
+    """Whether references have the output's size, so that given views can pass through."""
 
 
 @dataclass(frozen=True)
-class _Found:
+class _NearestFrame:
+    """The frame of a candidate that is nearest in time to a target."""
+
     index: int
     number: int
     seconds: float
@@ -82,32 +84,39 @@ class _Found:
 def choose_view(
     target: ViewTarget, candidates: Sequence[Candidate], limits: ViewRules
 ) -> ReferenceChoice:
-    """Choose the reference view (and further ones to fuse) for one LR frame."""
+    """Choose the reference view, and further ones to fuse, for one LR frame."""
     here = target.place
-    row, col = here.row or 0, here.col or 0
-    near = [_at(target, i, candidate) for i, candidate in enumerate(candidates)]
+    row = here.row or 0
+    col = here.col or 0
+    near = [_find_nearest_frame(target, i, candidate) for i, candidate in enumerate(candidates)]
     near = [found for found in near if abs(found.seconds) <= limits.seconds]
     nothing = ViewChoice(row, col, None, None, None, target.moment)
     if not near:
         return ReferenceChoice(target.number, None, None, "too far", views=nothing)
-    if not all(candidate.alone for candidate in candidates):
-        apart = [c.alone and not _equal(here, c.place) for c in candidates]
-        near = [found for found in near if not apart[found.index]]
+
+    # vignetted views serve other positions only if every candidate is vignetted
+    if not all(candidate.own_view_only for candidate in candidates):
+        excluded = [c.own_view_only and not _is_same_view(here, c.place) for c in candidates]
+        near = [found for found in near if not excluded[found.index]]
     if target.empty:
-        near = [found for found in near if _equal(here, found.place)]
+        near = [found for found in near if _is_same_view(here, found.place)]
     if not near:
         return ReferenceChoice(target.number, None, None, "dark", views=nothing)
+
+    # prefer the nearest in time, then the nearest on the grid
     soonest = min(abs(found.seconds) for found in near)
     now = [found for found in near if abs(found.seconds) <= soonest + limits.same_time]
-    now.sort(key=lambda found: _order(here, found))
+    now.sort(key=lambda found: _rank_frame(here, found))
     best = now[0]
+
     given = (
         limits.whole
         and best.timed
         and best.steps == 0
         and abs(best.seconds) < SAME_FRAME
-        and _equal(here, best.place)
+        and _is_same_view(here, best.place)
     )
+
     further = [] if given else now[1 : limits.count]
     views = ViewChoice(
         row,
@@ -124,14 +133,16 @@ def choose_view(
     return ReferenceChoice(target.number, best.number, seconds, why, views=views)
 
 
-def _at(target: ViewTarget, index: int, candidate: Candidate) -> _Found:
-    """Return the frame of a candidate that is nearest in time, the earlier of two."""
-    here, there = target.place, candidate.place
+def _find_nearest_frame(target: ViewTarget, index: int, candidate: Candidate) -> _NearestFrame:
+    """Return the frame of a candidate that is nearest in time, the earlier in a tie."""
+    here = target.place
+    there = candidate.place
     steps = ((here.x - there.x) ** 2 + (here.y - there.y) ** 2) ** 0.5
-    if _equal(here, there):
+    if _is_same_view(here, there):
         steps = 0.0
     if candidate.seconds is None:
-        return _Found(index, candidate.numbers[0], 0.0, steps, there, candidate.timed)
+        return _NearestFrame(index, candidate.numbers[0], 0.0, steps, there, candidate.timed)
+
     times = candidate.seconds
     after = bisect_left(times, target.seconds)
     if after == len(times) or (
@@ -139,15 +150,16 @@ def _at(target: ViewTarget, index: int, candidate: Candidate) -> _Found:
     ):
         after -= 1
     away = times[after] - target.seconds
-    return _Found(index, candidate.numbers[after], away, steps, there, candidate.timed)
+    return _NearestFrame(index, candidate.numbers[after], away, steps, there, candidate.timed)
 
 
-def _equal(here: CameraPosition, there: CameraPosition) -> bool:
+def _is_same_view(here: CameraPosition, there: CameraPosition) -> bool:
     return here.row is not None and (here.row, here.col) == (there.row, there.col)
 
 
-def _order(here: CameraPosition, found: _Found) -> tuple[float, bool, bool, int]:
-    # rounded: sums of squares in another order must not break a tie
+def _rank_frame(here: CameraPosition, found: _NearestFrame) -> tuple[float, bool, bool, int]:
+    """Return the sort key of a frame: the smallest is the best reference."""
+    # rounding preserves ties between sums of squares added in a different order
     return (
         round(found.steps, 6),
         here.row is None or here.row != found.place.row,

@@ -48,7 +48,7 @@ def plan_view_references(
     """
     seen = find_dark_views(lr)
     candidates = [
-        replace(c, alone=(c.place.row, c.place.col) in seen.dark)
+        replace(c, own_view_only=(c.place.row, c.place.col) in seen.dark)
         for c in _candidates(lr, ref, settings)
     ]
     times = ViewTimes(lr)
