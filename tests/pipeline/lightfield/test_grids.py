@@ -1,4 +1,4 @@
-"""Layouts as other programs write them, read back view by view."""
+"""Light fields in the layouts that other programs write, read view by view."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pipeline.schema.settings import GridSettings
 from tests.support import scenes
 
 
-def opened(path: Path, **asked: object) -> Clip:
-    clip = open_light_field(path, GridSettings(**asked))
+def open_clip(path: Path, **settings: object) -> Clip:
+    clip = open_light_field(path, GridSettings(**settings))
     assert clip is not None
     return clip
 
@@ -44,46 +44,46 @@ def view(clip: Clip, row: int, col: int, moment: int = 0) -> np.ndarray:
         ("rig2-r{row}-c{col}-left.png", 0),
     ],
 )
-def test_folders_of_every_naming(tmp_path: Path, name: str, first: int) -> None:
-    clip = opened(scenes.write_folder(tmp_path / "lf", 3, 4, name=name, first=first))
+def test_folders_with_every_naming_scheme_are_read(tmp_path: Path, name: str, first: int) -> None:
+    clip = open_clip(scenes.write_folder(tmp_path / "lf", 3, 4, name=name, first=first))
     assert (clip.grid.rows, clip.grid.cols) == ((first, 3), (first, 4))
     np.testing.assert_array_equal(view(clip, first + 2, first + 1), scenes.flowers(2, 1))
 
 
-def test_stanford_names_tell_rows_first_and_camera_positions(tmp_path: Path) -> None:
+def test_stanford_names_give_rows_first_and_camera_positions(tmp_path: Path) -> None:
     for row in range(3):
         for col in range(4):
             y, x = -381.9 + 26.1 * row, 1103.4 - 8.6 * col
             scenes.save_picture(
                 tmp_path / f"out_{row:02}_{col:02}_{y:.1f}_{x:.1f}_.png", scenes.flowers(row, col)
             )
-    clip = opened(tmp_path)
+    clip = open_clip(tmp_path)
     np.testing.assert_array_equal(view(clip, 1, 3), scenes.flowers(1, 3))
-    there = clip.grid.views[clip.grid.at(1, 3) or 0]
-    assert there.x == pytest.approx(3, abs=0.02)
-    assert there.y == pytest.approx(1, abs=0.02)
+    placed = clip.grid.views[clip.grid.at(1, 3) or 0]
+    assert placed.x == pytest.approx(3, abs=0.02)
+    assert placed.y == pytest.approx(1, abs=0.02)
 
 
 def test_hci_counts_through_rows_of_the_length_in_parameters_cfg(tmp_path: Path) -> None:
     scenes.write_folder(tmp_path, 2, 3, name="input_Cam{index:03}.png")
     (tmp_path / "parameters.cfg").write_text("[extrinsics]\nnum_cams_x = 3\nnum_cams_y = 2\n")
-    np.testing.assert_array_equal(view(opened(tmp_path), 1, 0), scenes.flowers(1, 0))
+    np.testing.assert_array_equal(view(open_clip(tmp_path), 1, 0), scenes.flowers(1, 0))
 
 
-def test_order_exchanges_the_numbers_of_names(tmp_path: Path) -> None:
+def test_order_exchanges_the_numbers_in_names(tmp_path: Path) -> None:
     scenes.write_folder(tmp_path, 2, 3)
-    clip = opened(tmp_path, order="col,row")
+    clip = open_clip(tmp_path, order="col,row")
     assert (clip.grid.rows[1], clip.grid.cols[1]) == (3, 2)
     np.testing.assert_array_equal(view(clip, 2, 1), scenes.flowers(1, 2))
 
 
-def test_the_given_template_wins(tmp_path: Path) -> None:
+def test_a_template_option_overrides_the_known_names(tmp_path: Path) -> None:
     scenes.write_folder(tmp_path, 2, 3, name="{col}x{row}.png")
-    clip = opened(tmp_path, template="{col}x{row}.png")
+    clip = open_clip(tmp_path, template="{col}x{row}.png")
     np.testing.assert_array_equal(view(clip, 1, 2), scenes.flowers(1, 2))
 
 
-def test_pictures_in_time_are_no_light_field(tmp_path: Path) -> None:
+def test_pictures_numbered_by_time_are_not_a_light_field(tmp_path: Path) -> None:
     for second in (1, 7, 30, 59):
         scenes.save_picture(tmp_path / f"key_{second}_{second * 11}.png", scenes.flowers(0, 0))
     assert open_light_field(tmp_path) is None
@@ -94,26 +94,26 @@ def test_lenslet_pixels_interleave(tmp_path: Path) -> None:
     for row in range(2):
         for col in range(3):
             sheet[row::2, col::3] = scenes.flowers(row, col)
-    clip = opened(scenes.save_picture(tmp_path / "s.png", sheet), layout="lenslet", grid="2x3")
+    clip = open_clip(scenes.save_picture(tmp_path / "s.png", sheet), layout="lenslet", grid="2x3")
     np.testing.assert_array_equal(view(clip, 1, 2), scenes.flowers(1, 2))
 
 
-def test_eslf_is_known_by_its_name_and_cropped_to_the_central_views(tmp_path: Path) -> None:
+def test_eslf_is_recognised_by_its_name_and_cropped_to_the_central_views(tmp_path: Path) -> None:
     sheet = np.random.default_rng(0).integers(0, 255, (14 * 8, 14 * 9, 3), np.uint8)
-    clip = opened(scenes.save_picture(tmp_path / "IMG_1_eslf.png", sheet), crop_grid="8x8")
+    clip = open_clip(scenes.save_picture(tmp_path / "IMG_1_eslf.png", sheet), crop_grid="8x8")
     assert (clip.grid.rows, clip.grid.cols) == ((3, 8), (3, 8))
     np.testing.assert_array_equal(view(clip, 3, 10), sheet[3::14, 10::14])
 
 
 def test_mosaic_tiles_run_from_the_top_left() -> None:
     mosaic = cv2.cvtColor(cv2.imread(str(scenes.FLOWERS)), cv2.COLOR_BGR2RGB)
-    clip = opened(scenes.FLOWERS, layout="mosaic", grid="8x8")
+    clip = open_clip(scenes.FLOWERS, layout="mosaic", grid="8x8")
     np.testing.assert_array_equal(view(clip, 7, 2), mosaic[336:384, 128:192])
 
 
 def test_quilt_views_run_from_the_bottom_left(tmp_path: Path) -> None:
     sheet = np.random.default_rng(0).integers(0, 255, (3 * 20, 4 * 30, 3), np.uint8)
-    clip = opened(scenes.save_picture(tmp_path / "q_qs4x3a1.5.png", sheet))
+    clip = open_clip(scenes.save_picture(tmp_path / "q_qs4x3a1.5.png", sheet))
     assert (clip.grid.rows[1], clip.grid.cols[1]) == (1, 12)
     np.testing.assert_array_equal(view(clip, 0, 0), sheet[40:, :30])
     np.testing.assert_array_equal(view(clip, 0, 11), sheet[:20, 90:])
@@ -129,11 +129,11 @@ def test_hdf5_of_crossnet_hci_matlab_and_basiclfsr(tmp_path: Path) -> None:
         weighted = np.concatenate([views, views[..., :1]], axis=-1)
         file["LF"] = weighted.transpose(4, 3, 2, 1, 0)
     for name in ("crossnet.h5", "lf.h5", "scene.mat"):
-        np.testing.assert_array_equal(view(opened(tmp_path / name), 1, 2), scenes.flowers(1, 2))
+        np.testing.assert_array_equal(view(open_clip(tmp_path / name), 1, 2), scenes.flowers(1, 2))
     luma = np.linspace(0, 1, 10 * 25 * 20, dtype=np.float32).reshape(100, 50)
     with h5py.File(tmp_path / "000001.h5", "w") as file:
         file["Hr_SAI_y"] = luma.T
-    grey = view(opened(tmp_path / "000001.h5"), 4, 1)
+    grey = view(open_clip(tmp_path / "000001.h5"), 4, 1)
     assert grey.shape == (20, 10, 3)
     np.testing.assert_array_equal(grey[..., 2], np.round(luma[80:, 10:20] * 65535.0))
 
@@ -142,15 +142,15 @@ def test_sequences_have_a_folder_for_each_moment(tmp_path: Path) -> None:
     scenes.write_folder(tmp_path / "frame_2", 2, 2)
     scenes.write_folder(tmp_path / "frame_10", 2, 2)
     scenes.save_picture(tmp_path / "frame_10" / "view_01_00.png", scenes.flowers(5, 5))
-    clip = opened(tmp_path)
+    clip = open_clip(tmp_path)
     np.testing.assert_array_equal(view(clip, 1, 0, moment=1), scenes.flowers(5, 5))
     (tmp_path / "frame_10" / "view_01_00.png").unlink()
     with pytest.raises(InputError, match="found 3 views in frame_10"):
         open_light_field(tmp_path)
 
 
-def test_holes_stay_holes(tmp_path: Path) -> None:
-    clip = opened(scenes.write_folder(tmp_path, 3, 3, without=((1, 1), (2, 0))))
+def test_missing_views_stay_missing(tmp_path: Path) -> None:
+    clip = open_clip(scenes.write_folder(tmp_path, 3, 3, without=((1, 1), (2, 0))))
     assert len(clip.grid.views) == 7
     assert clip.grid.at(1, 1) is None
     assert [clip.grid.place(n)[0] for n in range(7)] == list(range(7))
@@ -170,7 +170,7 @@ def test_fisheye_arrays_are_refused_until_undistorted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "complaint"),
+    ("settings", "complaint"),
     [
         ({"layout": "mosaic"}, "expected --grid"),
         ({"layout": "mosaic", "grid": "5x8"}, "found a mosaic of 512x384"),
@@ -178,9 +178,9 @@ def test_fisheye_arrays_are_refused_until_undistorted(tmp_path: Path) -> None:
         ({"layout": "mosaic", "grid": "8x8", "crop_grid": "9x9"}, "found a grid of 8x8"),
     ],
 )
-def test_sheets_that_do_not_fit_are_refused(asked: dict[str, str], complaint: str) -> None:
+def test_sheets_that_do_not_fit_are_refused(settings: dict[str, str], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        open_light_field(scenes.FLOWERS, GridSettings(**asked))
+        open_light_field(scenes.FLOWERS, GridSettings(**settings))
 
 
 def test_views_of_two_sizes_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Light fields in HDF5 and MATLAB files: as others write them, and as we do."""
+"""Light fields in HDF5 and MATLAB files, written by other programs and by the pipeline."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def assert_views(path: Path, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_matlab_files_before_7_3(tmp_path: Path, compressed: bool) -> None:
+def test_matlab_files_before_7_3_are_read(tmp_path: Path, compressed: bool) -> None:
     # LFToolbox's fourth channel is a weight
     weighted = np.concatenate([views(), np.full((2, 3, 48, 64, 1), 255, np.uint8)], axis=-1)
     scipy.io.savemat(
@@ -60,9 +60,9 @@ def test_numbers_from_0_to_1_become_16_bits(tmp_path: Path) -> None:
 def test_a_matlab_file_comes_back_as_one(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "lf.mat", {"LF": views(small=True)})
     picture = scenes.save_picture(tmp_path / "hr.png", scenes.flowers(1, 2))
-    told = ["run", str(tmp_path / "lf.mat"), "--ref-stream", str(picture), "--ref-view", "1,2"]
-    done = CliRunner().invoke(main, [*told, "--engine", "bicubic", "-q"])
-    assert done.exit_code == 0, done.output
+    arguments = ["run", str(tmp_path / "lf.mat"), "--ref-stream", str(picture), "--ref-view", "1,2"]
+    result = CliRunner().invoke(main, [*arguments, "--engine", "bicubic", "-q"])
+    assert result.exit_code == 0, result.output
     with h5py.File(tmp_path / "lf_x2.mat") as file:
         assert file["LF"].attrs["MATLAB_class"] == b"uint8"
         # MATLAB shows the axes in reverse: rows, columns, height, width, colour
@@ -72,7 +72,7 @@ def test_a_matlab_file_comes_back_as_one(tmp_path: Path) -> None:
     head = (tmp_path / "lf_x2.mat").read_bytes()[:128]
     assert head.startswith(b"MATLAB 7.3 MAT-file")
     assert head[124:] == b"\x00\x02IM"
-    (tmp_path / "lf_x2.lightfield.json").unlink()  # nothing has to be remembered
+    (tmp_path / "lf_x2.lightfield.json").unlink()  # reading needs no sidecar
     assert_views(tmp_path / "lf_x2.mat", stored)
 
 
@@ -92,14 +92,23 @@ def test_moments_go_into_every_kind_of_file_and_back(tmp_path: Path, name: str) 
         np.testing.assert_array_equal(first[place], second[place])
 
 
-def test_crossnet_data_sets_of_one_file_serve_each_other(tmp_path: Path) -> None:
+def test_one_crossnet_data_set_is_the_reference_of_another_in_the_same_file(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "test_x2.h5", "w") as file:
         file["img_HR"] = views().transpose(0, 1, 4, 2, 3)[None]
         file["img_LR_2"] = views(small=True).transpose(0, 1, 4, 2, 3)[None]
     source = str(tmp_path / "test_x2.h5")
-    told = ["run", source, "--dataset", "img_LR_2", "--ref-stream", source, "--ref-view", "0,0"]
-    done = CliRunner().invoke(main, [*told, "--engine", "bicubic", "-q"])
-    assert done.exit_code == 0, done.output
+    arguments = [
+        "run",
+        source,
+        "--dataset",
+        "img_LR_2",
+        "--ref-stream",
+        source,
+        "--ref-view",
+        "0,0",
+    ]
+    result = CliRunner().invoke(main, [*arguments, "--engine", "bicubic", "-q"])
+    assert result.exit_code == 0, result.output
     with h5py.File(tmp_path / "test_x2_x2.h5") as file:
         stored = file["img_LR_2"][()]
     assert stored.shape == (1, 2, 3, 3, 48, 64)

@@ -1,4 +1,4 @@
-"""The transposition check, on a real capture and on a plane of known disparity."""
+"""The transposition check, on real captures and on a plane of known disparity."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def test_disparity_of_a_plane_and_its_transposition(tmp_path: Path) -> None:
     for order, verdict in (("row,col", "right"), ("col,row", "transposed")):
         clip = open_light_field(tmp_path, GridSettings(order=order))
         assert clip is not None
-        found = measure_parallax(clip)
-        assert found.verdict == verdict
-        assert found.disparity == (pytest.approx(1.5, abs=0.15), pytest.approx(1.5, abs=0.15))
-    assert "--order row,col" in found.advice
+        parallax = measure_parallax(clip)
+        assert parallax.verdict == verdict
+        assert parallax.disparity == (pytest.approx(1.5, abs=0.15), pytest.approx(1.5, abs=0.15))
+    assert "--order row,col" in parallax.advice
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_real_captures_with_rows_and_columns_exchanged_are_detected(
             scene, GridSettings(layout="mosaic", grid=scenes.REAL[scene], order=order)
         )
         assert clip is not None
-        found = measure_parallax(clip)
-        assert found.verdict == ("right" if order == stored else "transposed")
-        assert (f"--order {stored}" in found.advice) == (order != stored)
+        parallax = measure_parallax(clip)
+        assert parallax.verdict == ("right" if order == stored else "transposed")
+        assert (f"--order {stored}" in parallax.advice) == (order != stored)
 
 
 def test_rows_from_the_bottom_are_detected(tmp_path: Path) -> None:

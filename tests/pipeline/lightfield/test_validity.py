@@ -1,4 +1,4 @@
-"""Views that are vignetted, black or masked, and what a run makes of them."""
+"""Detection of vignetted, black and masked views, and their handling in a run."""
 
 from __future__ import annotations
 
@@ -22,75 +22,78 @@ from tests.support import scenes
 from tests.support.scenes import read_views
 
 CORNER = (2, 2)
-LIGHT = {(0, 0): 0.3, CORNER: 0.01}
-"""Place of a view -> how much light falls on it; a vignetted one, and a black one."""
+
+# Position of a view -> its brightness: one vignetted view, one black view.
+BRIGHTNESS = {(0, 0): 0.3, CORNER: 0.01}
 
 
-def vignetted(row: int, col: int) -> np.ndarray:
-    return (scenes.flowers(row, col) * LIGHT.get((row, col), 1.0)).astype(np.uint8)
+def vignetted_view(row: int, col: int) -> np.ndarray:
+    return (scenes.flowers(row, col) * BRIGHTNESS.get((row, col), 1.0)).astype(np.uint8)
 
 
-def masked(row: int, col: int) -> np.ndarray:
-    """Return BGRA, all transparent in one corner."""
+def masked_view(row: int, col: int) -> np.ndarray:
+    """Return a BGRA view that is fully transparent at `CORNER`."""
     alpha = np.full((48, 64, 1), 0 if (row, col) == CORNER else 255, np.uint8)
     return np.concatenate([scenes.flowers(row, col)[..., ::-1], alpha], axis=2)
 
 
-def seen(path: Path, **asked: object) -> Validity:
-    clip = open_light_field(path, GridSettings(**asked))
+def measure_validity(path: Path, **settings: object) -> Validity:
+    clip = open_light_field(path, GridSettings(**settings))
     assert clip is not None
     return find_dark_views(clip)
 
 
-def test_dark_views_are_told_from_black_ones(tmp_path: Path) -> None:
+def test_dark_views_are_distinguished_from_black_ones(tmp_path: Path) -> None:
     for row in range(3):
         for col in range(3):
-            scenes.save_picture(tmp_path / f"view_{row}_{col}.png", vignetted(row, col))
-    assert seen(tmp_path) == Validity(dark=((0, 0), CORNER), empty=(CORNER,))
+            scenes.save_picture(tmp_path / f"view_{row}_{col}.png", vignetted_view(row, col))
+    assert measure_validity(tmp_path) == Validity(dark=((0, 0), CORNER), empty=(CORNER,))
 
 
 @pytest.mark.parametrize("layout", ["folder", "lenslet", "mat"])
 def test_alpha_and_weights_mask_views(tmp_path: Path, layout: str) -> None:
-    views = np.stack([[masked(row, col) for col in range(3)] for row in range(3)])
+    views = np.stack([[masked_view(row, col) for col in range(3)] for row in range(3)])
     path = tmp_path / "lf"
-    asked: dict[str, object] = {}
+    settings: dict[str, object] = {}
     if layout == "folder":
         path.mkdir()
         for row, col in np.ndindex(3, 3):
             assert cv2.imwrite(str(path / f"view_{row}_{col}.png"), views[row, col])
     elif layout == "lenslet":
         path = tmp_path / "a.png"
-        asked = {"layout": "lenslet", "grid": "3x3"}
+        settings = {"layout": "lenslet", "grid": "3x3"}
         assert cv2.imwrite(str(path), views.transpose(2, 0, 3, 1, 4).reshape(144, 192, 4))
     else:
         path = tmp_path / "a.mat"
         with h5py.File(path, "w") as file:
             file["LF"] = views.transpose(4, 3, 2, 1, 0)
     pictures = layout in ("folder", "lenslet")
-    assert seen(path, **asked) == Validity((CORNER,), (CORNER,), transparent=pictures)
+    assert measure_validity(path, **settings) == Validity(
+        (CORNER,), (CORNER,), transparent=pictures
+    )
 
 
 def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) -> None:
     for row in range(3):
         for col in range(3):
             name = f"view_{row:02}_{col:02}.png"
-            scenes.save_picture(tmp_path / "lf" / name, degrade(vignetted(row, col), 2))
+            scenes.save_picture(tmp_path / "lf" / name, degrade(vignetted_view(row, col), 2))
             if (row, col) in ((0, 0), (1, 1)):
-                scenes.save_picture(tmp_path / "hr" / name, vignetted(row, col))
-    told = ["run", str(tmp_path / "lf"), "--ref-stream", str(tmp_path / "hr"), "--engine"]
-    done = CliRunner().invoke(main, [*told, "bicubic", "-q", "--json"])
-    assert done.exit_code == 0, done.output
-    notes = " ".join(json.loads(done.stdout)["notes"])
+                scenes.save_picture(tmp_path / "hr" / name, vignetted_view(row, col))
+    arguments = ["run", str(tmp_path / "lf"), "--ref-stream", str(tmp_path / "hr"), "--engine"]
+    result = CliRunner().invoke(main, [*arguments, "bicubic", "-q", "--json"])
+    assert result.exit_code == 0, result.output
+    notes = " ".join(json.loads(result.stdout)["notes"])
     assert "2 views are dark ((0, 0), (2, 2))" in notes
     assert "1 views show nothing ((2, 2))" in notes
     plan = json.loads((tmp_path / "lf_x2.plan.json").read_text())
     chosen = {(c["views"]["row"], c["views"]["col"]): c for c in plan["reference_map"]}
     assert chosen[0, 0]["why"] == "given"
     assert (chosen[CORNER]["why"], chosen[CORNER]["ref_pts"]) == ("dark", None)
-    # (0, 0) would be as near
+    # (0, 0) is equally near, but dark
     assert chosen[0, 1]["views"]["ref_row"] == chosen[1, 0]["views"]["ref_row"] == 1
-    np.testing.assert_array_equal(read_views(tmp_path / "lf_x2")[0, 0, 0], vignetted(0, 0))
-    # a view without a reference was not given
+    np.testing.assert_array_equal(read_views(tmp_path / "lf_x2")[0, 0, 0], vignetted_view(0, 0))
+    # a view without a reference does not count as given
     written = read_plan(tmp_path / "lf_x2.plan.json")
     assert list_given_frames(written) == {0, 4}
     places = list_view_steps(written)
@@ -98,12 +101,12 @@ def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) 
     assert CORNER not in places
 
 
-def test_a_dark_reference_serves_where_there_is_no_other(tmp_path: Path) -> None:
+def test_a_dark_reference_is_used_when_it_is_the_only_one(tmp_path: Path) -> None:
     for col in range(3):
-        lr = degrade(vignetted(0, col), 2)
+        lr = degrade(vignetted_view(0, col), 2)
         scenes.save_picture(tmp_path / "lf" / f"view_00_{col:02}.png", lr)
-    scenes.save_picture(tmp_path / "hr" / "view_00_00.png", vignetted(0, 0))
-    told = ["plan", str(tmp_path / "lf"), "--ref-stream", str(tmp_path / "hr"), "--json"]
-    done = CliRunner().invoke(main, told)
-    assert done.exit_code == 0, done.output
-    assert {c["ref_pts"] for c in json.loads(done.stdout)["reference_map"]} == {0}
+    scenes.save_picture(tmp_path / "hr" / "view_00_00.png", vignetted_view(0, 0))
+    arguments = ["plan", str(tmp_path / "lf"), "--ref-stream", str(tmp_path / "hr"), "--json"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert {c["ref_pts"] for c in json.loads(result.stdout)["reference_map"]} == {0}
