@@ -1,4 +1,4 @@
-"""Selection: nearest in time, never across a cut, without flip-flop, out to a distance."""
+"""The choice of a reference frame for each input frame, by time and by content."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ from pipeline.pairing.choose_frames import (
 from pipeline.schema.reference_map import ReferenceChoice
 
 
-def by_time(lr: list[float], ref: list[float], rules: FrameRules) -> list[ReferenceChoice]:
-    """Choose with pts equal to the position in each list."""
+def choose_by_position(
+    lr: list[float], ref: list[float], rules: FrameRules
+) -> list[ReferenceChoice]:
+    """Choose by time, with pts equal to the position in each list."""
     references = References(list(range(len(ref))), ref)
     return choose_by_time(list(range(len(lr))), lr, references, rules)
 
 
 def test_key_frames_every_15_serve_the_frames_around_them() -> None:
     lr = [i / 30 for i in range(46)]
-    choices = by_time(lr, [0.0, 0.5, 1.0, 1.5], FrameRules(2.0, margin=hysteresis_margin(lr)))
+    choices = choose_by_position(
+        lr, [0.0, 0.5, 1.0, 1.5], FrameRules(2.0, margin=hysteresis_margin(lr))
+    )
     used = [c.ref_pts for c in choices]
     assert used == [0] * 8 + [1] * 15 + [2] * 15 + [3] * 8
     assert choices[16].seconds == pytest.approx(15 / 30 - 16 / 30, abs=1e-6)
@@ -33,23 +37,27 @@ def test_key_frames_every_15_serve_the_frames_around_them() -> None:
 
 
 def test_a_tie_goes_to_the_reference_in_use() -> None:
-    assert [c.ref_pts for c in by_time([0.0, 0.5, 1.0], [0.0, 1.0], FrameRules(2.0))] == [0, 0, 1]
+    assert [
+        c.ref_pts for c in choose_by_position([0.0, 0.5, 1.0], [0.0, 1.0], FrameRules(2.0))
+    ] == [0, 0, 1]
 
 
 def test_nothing_is_borrowed_across_a_cut() -> None:
-    choices = by_time([0.0, 0.1, 0.2, 0.3, 0.4], [0.0, 0.35], FrameRules(2.0, cuts=[0.2]))
+    choices = choose_by_position(
+        [0.0, 0.1, 0.2, 0.3, 0.4], [0.0, 0.35], FrameRules(2.0, cuts=[0.2])
+    )
     assert [c.ref_pts for c in choices] == [0, 0, 1, 1, 1]
-    alone = by_time([0.0, 0.1, 0.2], [0.0], FrameRules(2.0, cuts=[0.2]))
+    alone = choose_by_position([0.0, 0.1, 0.2], [0.0], FrameRules(2.0, cuts=[0.2]))
     assert [(c.ref_pts, c.why) for c in alone][-1] == (None, "cut")
 
 
 def test_a_reference_at_the_cut_belongs_to_the_new_scene() -> None:
-    choices = by_time([0.1, 0.2], [0.0, 0.2], FrameRules(2.0, cuts=[0.2]))
+    choices = choose_by_position([0.1, 0.2], [0.0, 0.2], FrameRules(2.0, cuts=[0.2]))
     assert [c.ref_pts for c in choices] == [0, 1]
 
 
-def test_too_far_is_said() -> None:
-    choices = by_time([0.0, 1.0, 5.0], [0.0], FrameRules(2.0))
+def test_a_reference_that_is_too_far_is_recorded() -> None:
+    choices = choose_by_position([0.0, 1.0, 5.0], [0.0], FrameRules(2.0))
     assert [(c.ref_pts, c.why) for c in choices] == [
         (0, "nearest"),
         (0, "nearest"),
@@ -59,8 +67,8 @@ def test_too_far_is_said() -> None:
 
 def test_jitter_around_the_middle_does_not_flip_flop() -> None:
     lr = [0.48, 0.505, 0.495, 0.51, 0.49]
-    free = [c.ref_pts for c in by_time(lr, [0.0, 1.0], FrameRules(2.0))]
-    held = [c.ref_pts for c in by_time(lr, [0.0, 1.0], FrameRules(2.0, margin=0.05))]
+    free = [c.ref_pts for c in choose_by_position(lr, [0.0, 1.0], FrameRules(2.0))]
+    held = [c.ref_pts for c in choose_by_position(lr, [0.0, 1.0], FrameRules(2.0, margin=0.05))]
     assert free == [0, 1, 0, 1, 0]
     assert held == [0] * 5
 
@@ -74,7 +82,7 @@ def test_jitter_around_the_middle_does_not_flip_flop() -> None:
 def test_every_choice_is_within_the_rules(
     lr: list[float], ref: list[float], cuts: list[float], margin: float
 ) -> None:
-    choices = by_time(lr, ref, FrameRules(3.0, cuts, margin))
+    choices = choose_by_position(lr, ref, FrameRules(3.0, cuts, margin))
     assert len(choices) == len(lr)
 
     def scene(at: float) -> int:
@@ -106,7 +114,7 @@ def test_content_takes_the_most_alike_within_the_window_and_keeps_it() -> None:
     assert [c.why for c in choices] == ["content", "kept", "content", "unlike"]
 
 
-def test_content_without_times_looks_at_all_references() -> None:
+def test_content_without_times_compares_all_references() -> None:
     choices = choose_by_content(
         [0],
         [100.0],
@@ -121,7 +129,7 @@ def test_content_without_times_looks_at_all_references() -> None:
 def test_a_burst_of_quick_frames_gets_its_exact_references() -> None:
     # 25 fps with a burst of 100 fps, and a reference for every frame: half an interval is 20 ms
     lr = [0.0, 0.04, 0.08, 0.09, 0.10, 0.11, 0.15, 0.19, 0.23, 0.27, 0.31]
-    choices = by_time(lr, lr, FrameRules(2.0, margin=hysteresis_margin(lr)))
+    choices = choose_by_position(lr, lr, FrameRules(2.0, margin=hysteresis_margin(lr)))
     assert hysteresis_margin(lr) == pytest.approx(0.02)
     assert [c.ref_pts for c in choices] == list(range(len(lr)))
 
@@ -129,20 +137,22 @@ def test_a_burst_of_quick_frames_gets_its_exact_references() -> None:
 def test_a_reference_is_not_kept_past_the_middle() -> None:
     lr = [i / 25 for i in range(101)]
     references = [0.0, 2.0, 4.0]
-    for at, choice in zip(lr, by_time(lr, references, FrameRules(2.0, margin=0.02)), strict=True):
+    for at, choice in zip(
+        lr, choose_by_position(lr, references, FrameRules(2.0, margin=0.02)), strict=True
+    ):
         assert choice.ref_pts is not None
         nearest = min(abs(t - at) for t in references)
         assert abs(references[choice.ref_pts] - at) <= nearest + 0.02 + 1e-9
 
 
-def test_content_looks_only_at_the_window() -> None:
-    asked: list[tuple[int, int]] = []
+def test_content_compares_only_references_in_the_window() -> None:
+    windows: list[tuple[int, int]] = []
 
     def similarity(number: int, first: int, last: int) -> np.ndarray:
-        asked.append((first, last))
+        windows.append((first, last))
         return np.full(last - first, 0.5, np.float32)
 
     references = References(list(range(1000)), [i / 10 for i in range(1000)])
     rules = FrameRules(2.0, cuts=[51.0])
     choose_by_content([0, 1], [50.0, 99.0], references, rules, similarity, timed=True)
-    assert asked == [(480, 510), (970, 1000)]
+    assert windows == [(480, 510), (970, 1000)]

@@ -1,4 +1,4 @@
-"""Which view serves which: distances, ties, times."""
+"""The choice of a reference view for each view, by time, distance and order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References of every kind in a plan: photographs, turned, shaped or cut differently."""
+"""Plans whose references are photographs or differ in rotation, aspect ratio or start."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def plan_of(folder: Path, lr: Path, ref: Path, **changes: object) -> Plan:
     return make_plan(RunSettings(**(values | changes)))  # type: ignore[arg-type]
 
 
-def photograph(path: Path, rgb: np.ndarray, taken: str) -> Path:
-    """Write a JPEG with the date a camera writes."""
+def write_photograph(path: Path, rgb: np.ndarray, taken: str) -> Path:
+    """Write a JPEG with the EXIF date of a camera."""
     exif = Image.Exif()
     exif.get_ifd(0x8769)[TAKEN] = taken
     Image.fromarray(rgb).save(path, exif=exif, quality=95)
@@ -37,7 +37,7 @@ def photograph(path: Path, rgb: np.ndarray, taken: str) -> Path:
 
 @pytest.fixture(scope="module")
 def shown() -> list[np.ndarray]:
-    """The sample at 360 x 240."""
+    """Return the frames of the sample at 360 x 240."""
     frames = read_frames(probe(str(MONSTER)))
     return [cv2.resize(f.rgb, (360, 240), interpolation=cv2.INTER_AREA) for f in frames]
 
@@ -51,7 +51,7 @@ def lr(shown: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_one_photograph_serves_whatever_its_date(
     tmp_path: Path, lr: Path, shown: list[np.ndarray]
 ) -> None:
-    photo = photograph(tmp_path / "photo.jpg", shown[30], "2025:06:01 12:00:00")
+    photo = write_photograph(tmp_path / "photo.jpg", shown[30], "2025:06:01 12:00:00")
     plan = plan_of(tmp_path, lr, photo)
     assert plan.reference.select == "content"
     assert {c.ref_pts for c in plan.reference_map} == {0}
@@ -59,13 +59,13 @@ def test_one_photograph_serves_whatever_its_date(
         plan_of(tmp_path, lr, photo, select="time")
 
 
-def test_photographs_are_laid_over_the_input_by_what_they_show(
+def test_photographs_are_aligned_in_time_by_their_content(
     tmp_path: Path, lr: Path, shown: list[np.ndarray]
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for number, at in enumerate((10, 35, 60)):
-        photograph(photos / f"{number}.jpg", shown[at], f"2025:06:01 12:00:0{5 + number}")
+        write_photograph(photos / f"{number}.jpg", shown[at], f"2025:06:01 12:00:0{5 + number}")
     plan = plan_of(tmp_path, lr, photos)
     assert plan.reference.select == "time"
     served = {c.pts: c.ref_pts for c in plan.reference_map}
@@ -85,7 +85,7 @@ def test_photographs_of_something_else_start_with_the_input(tmp_path: Path, lr: 
     photos.mkdir()
     for number in range(3):
         other = texture(7 * number, 240, 360)[::-1]
-        photograph(photos / f"{number}.jpg", other, f"2025:06:01 12:00:0{5 + number}")
+        write_photograph(photos / f"{number}.jpg", other, f"2025:06:01 12:00:0{5 + number}")
     plan = plan_of(tmp_path, lr, photos)
     assert any("first photograph is taken to lie at the input's start" in n for n in plan.notes)
     with pytest.raises(PairingError, match="no overlap"):
@@ -102,7 +102,7 @@ def test_an_offset_is_found_from_the_pictures(
 
 
 def test_a_photograph_of_other_proportions_is_not_stretched(tmp_path: Path) -> None:
-    # nothing to match: only the proportions say how it lies
+    # nothing to match: only the aspect ratio determines the position
     lr, _ = write_pair(tmp_path, height=96, width=192)
     ref = tmp_path / "photo.png"
     Image.fromarray(np.full((144, 192, 3), 90, np.uint8)).save(ref)
@@ -127,7 +127,7 @@ def test_an_upright_photograph_is_turned_as_the_input_is_stored(tmp_path: Path) 
     assert similarity > 0.99
 
 
-def test_content_goes_on_where_references_are_corrupt(
+def test_selection_by_content_continues_past_corrupt_references(
     tmp_path: Path, lr: Path, shown: list[np.ndarray]
 ) -> None:
     ref = write_video(tmp_path / "ref.mkv", shown)
@@ -138,7 +138,7 @@ def test_content_goes_on_where_references_are_corrupt(
     assert {c.why for c in plan.reference_map} <= {"content", "kept", "too far", "unlike"}
 
 
-def test_far_references_are_told_of(tmp_path: Path, lr: Path, shown: list[np.ndarray]) -> None:
+def test_far_references_are_noted(tmp_path: Path, lr: Path, shown: list[np.ndarray]) -> None:
     folder = tmp_path / "keys"
     folder.mkdir()
     for at in (0.0, 2.4):

@@ -1,4 +1,4 @@
-"""Offset and drift between two recordings, told from their pictures; on real clips."""
+"""Offset and drift between two recordings, estimated from the pictures of real clips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLES = {
 }
 
 
-def frames_of(name: str, count: int) -> list[np.ndarray]:
+def read_first_frames(name: str, count: int) -> list[np.ndarray]:
     """Return the first frames of a sample at 180 x 120."""
     found = []
     for frame in read_frames(probe(str(SAMPLES[name]))):
@@ -31,24 +31,24 @@ def frames_of(name: str, count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def monster() -> list[np.ndarray]:
-    return frames_of("monster", 60)
+    return read_first_frames("monster", 60)
 
 
 @pytest.fixture(scope="module")
 def bunny() -> list[np.ndarray]:
-    return frames_of("bunny", 120)
+    return read_first_frames("bunny", 120)
 
 
-def looks(pictures: list[np.ndarray]) -> np.ndarray:
+def stack_thumbnails(pictures: list[np.ndarray]) -> np.ndarray:
     return np.stack([make_thumbnail(p) for p in pictures])
 
 
-def clock(count: int) -> list[float]:
+def list_times(count: int) -> list[float]:
     return [i / 30 for i in range(count)]
 
 
-def tele(pictures: list[np.ndarray]) -> list[np.ndarray]:
-    """Return what a camera with a narrower view, darker and noisier, would have taken."""
+def simulate_tele_camera(pictures: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the pictures of a camera with a narrower, darker and noisier view."""
     rng = np.random.default_rng(0)
     return [
         np.clip(p[8:100, 40:178] * 0.8 + 10 + rng.normal(0, 3, (92, 138, 3)), 0, 255).astype(
@@ -60,8 +60,8 @@ def tele(pictures: list[np.ndarray]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("late", [0.0, 0.4, 1.0])
 def test_the_offset_of_a_second_recording_is_found(monster: list[np.ndarray], late: float) -> None:
-    thumbs = looks(monster)
-    seconds = clock(60)
+    thumbs = stack_thumbnails(monster)
+    seconds = list_times(60)
     first = round(late * 30)
     # the second camera was started `late` seconds after the first and counts from zero
     offset, drift = estimate_offset(thumbs, seconds, thumbs[first:], seconds[: 60 - first])
@@ -72,8 +72,8 @@ def test_the_offset_of_a_second_recording_is_found(monster: list[np.ndarray], la
 def test_unrelated_recordings_have_no_offset(
     monster: list[np.ndarray], bunny: list[np.ndarray]
 ) -> None:
-    a, b = looks(monster), looks(bunny[:60])
-    seconds = clock(60)
+    a, b = stack_thumbnails(monster), stack_thumbnails(bunny[:60])
+    seconds = list_times(60)
     with pytest.raises(PairingError, match="no overlap"):
         estimate_offset(a, seconds, b, seconds)
 
@@ -96,12 +96,19 @@ def test_drift_of_a_long_recording_is_found() -> None:
 
 
 def test_the_offset_survives_another_view_and_colours(monster: list[np.ndarray]) -> None:
-    offset, drift = estimate_offset(looks(monster), clock(60), looks(tele(monster[20:])), clock(40))
+    offset, drift = estimate_offset(
+        stack_thumbnails(monster),
+        list_times(60),
+        stack_thumbnails(simulate_tele_camera(monster[20:])),
+        list_times(40),
+    )
     assert (offset, drift) == (pytest.approx(20 / 30, abs=0.02), 1.0)
 
 
 def test_an_input_that_is_a_part_of_the_reference_is_found(bunny: list[np.ndarray]) -> None:
-    offset, _ = estimate_offset(looks(bunny[70:110]), clock(40), looks(bunny), clock(120))
+    offset, _ = estimate_offset(
+        stack_thumbnails(bunny[70:110]), list_times(40), stack_thumbnails(bunny), list_times(120)
+    )
     assert offset == pytest.approx(-70 / 30, abs=0.02)
 
 
@@ -109,7 +116,10 @@ def test_a_few_key_frames_are_enough(monster: list[np.ndarray]) -> None:
     keys = [3, 19, 38, 55]
     seconds = [number / 30 + 5.5 for number in keys]
     offset, _ = estimate_offset(
-        looks(monster), clock(60), looks([monster[k] for k in keys]), seconds
+        stack_thumbnails(monster),
+        list_times(60),
+        stack_thumbnails([monster[k] for k in keys]),
+        seconds,
     )
     assert offset == pytest.approx(-5.5, abs=0.02)
 
@@ -118,12 +128,19 @@ def test_unrelated_key_frames_have_no_offset(
     monster: list[np.ndarray], bunny: list[np.ndarray]
 ) -> None:
     with pytest.raises(PairingError, match="no overlap"):
-        estimate_offset(looks(monster), clock(60), looks(bunny[::12]), [0.0, 0.5, 1.0, 1.5, 2.0])
+        estimate_offset(
+            stack_thumbnails(monster),
+            list_times(60),
+            stack_thumbnails(bunny[::12]),
+            [0.0, 0.5, 1.0, 1.5, 2.0],
+        )
 
 
 def test_one_picture_has_no_offset(monster: list[np.ndarray]) -> None:
     with pytest.raises(PairingError, match="single picture"):
-        estimate_offset(looks(monster), clock(60), looks(monster[:1]), [0.0])
+        estimate_offset(
+            stack_thumbnails(monster), list_times(60), stack_thumbnails(monster[:1]), [0.0]
+        )
 
 
 @pytest.mark.parametrize("ppm", [0, 300])
@@ -132,7 +149,7 @@ def test_clocks_that_drift_apart_over_minutes_are_followed(ppm: int) -> None:
     pace = np.abs(rng.normal(size=(6000, 1))) + 0.05
     path = (pace * rng.normal(size=(6000, 576))).astype(np.float32).cumsum(0) / 20
     thumbs = (path / np.linalg.norm(path, axis=1, keepdims=True)).astype(np.float16)
-    lr_seconds = clock(6000)
+    lr_seconds = list_times(6000)
     # the second clock started 4 s later and runs fast
     ref_seconds = [(t - 4.0) * (1 + ppm * 1e-6) for t in lr_seconds[120:]]
     offset, drift = estimate_offset(thumbs, lr_seconds, thumbs[120:], ref_seconds)

@@ -1,4 +1,4 @@
-"""What is estimated from pictures: cuts, likeness, field of view; on real clips."""
+"""Cuts, likeness and field of view, estimated from the pictures of real clips."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MONSTER = ROOT / "pipeline" / "samples" / "monster.mp4"
 BUNNY = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 
 
-def frames_of(path: Path, count: int) -> list[np.ndarray]:
+def read_first_frames(path: Path, count: int) -> list[np.ndarray]:
     """Return the first frames of a clip at 180 x 120."""
     found = []
     for frame in read_frames(probe(str(path))):
@@ -32,12 +32,12 @@ def frames_of(path: Path, count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def monster() -> list[np.ndarray]:
-    return frames_of(MONSTER, 60)
+    return read_first_frames(MONSTER, 60)
 
 
 @pytest.fixture(scope="module")
 def bunny() -> list[np.ndarray]:
-    return frames_of(BUNNY, 60)
+    return read_first_frames(BUNNY, 60)
 
 
 def played(pictures: list[np.ndarray]) -> Iterator[Frame]:
@@ -74,13 +74,13 @@ def test_a_cut_between_shaky_shots_of_like_colours_is_found(monster: list[np.nda
     assert survey_frames(played(shots), cuts=True).cuts == (100 + 3 * 30,)
 
 
-def test_thumbnails_are_kept_only_where_they_are_wanted(monster: list[np.ndarray]) -> None:
+def test_thumbnails_are_stored_only_on_request(monster: list[np.ndarray]) -> None:
     seen = survey_frames(played(monster), cuts=True, thumbnails=False)
     assert len(seen.pts) == len(monster)
     assert len(seen.thumbnails) == 0
 
 
-def test_thumbnails_are_of_the_turned_picture(monster: list[np.ndarray]) -> None:
+def test_thumbnails_show_the_turned_picture(monster: list[np.ndarray]) -> None:
     lying = [np.rot90(p, 3) for p in monster[:2]]
     seen = survey_frames(played(lying), cuts=False, turns=1)
     assert correlate_thumbnails(seen.thumbnails[:1], make_thumbnail(monster[0])[None])[0, 0] > 0.99
@@ -116,7 +116,7 @@ def test_a_tele_camera_s_field_of_view_is_found(sharp: np.ndarray) -> None:
     tele = cv2.resize(sharp[100:340, 150:510], (720, 480), interpolation=cv2.INTER_CUBIC)
     affine = estimate_field_of_view([(lr, tele)], 480, 720)
     assert affine is not None
-    # output (x, y) lies at 2 (x - 150 + 0.5) - 0.5, 2 (y - 100 + 0.5) - 0.5 of the tele picture
+    # output (x, y) is (2 (x - 150 + 0.5) - 0.5, 2 (y - 100 + 0.5) - 0.5) in the tele picture
     expected = (2.0, 0.0, -299.5, 0.0, 2.0, -199.5)
     corners = np.array([[150, 100, 1], [509, 100, 1], [150, 339, 1], [509, 339, 1]]).T
     got, want = (np.reshape(m, (2, 3)) @ corners for m in (affine, expected))

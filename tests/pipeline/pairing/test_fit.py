@@ -1,4 +1,4 @@
-"""References on the output grid: size, field of view, depth and colour."""
+"""References fitted to the output grid: size, field of view, depth and colour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.recordings import texture
 
 @pytest.fixture
 def scene() -> np.ndarray:
-    """uint8 192 x 256 x 3, smooth enough to be resampled without much loss."""
+    """Return a uint8 192 x 256 x 3 picture, smooth enough to be resampled with little loss."""
     return cv2.GaussianBlur(texture(3, 192, 256), (0, 0), 2)
 
 
@@ -65,7 +65,7 @@ def test_depth_follows_the_input(scene: np.ndarray) -> None:
 def test_a_narrower_field_of_view_is_moved_and_the_rest_is_the_input(scene: np.ndarray) -> None:
     # a tele camera sees rows 48..144 and columns 64..192 at twice the output's resolution
     tele = cv2.resize(scene[48:144, 64:192], (256, 192), interpolation=cv2.INTER_CUBIC)
-    # output x lies at 2 (x - 64 + 0.5) - 0.5 of the reference
+    # output x is 2 (x - 64 + 0.5) - 0.5 in the reference
     affine = (2.0, 0.0, 2 * -63.5 - 0.5, 0.0, 2.0, 2 * -47.5 - 0.5)
     got = prepare_reference(tele, small(scene), 192, 256, affine=affine, match_colour=False)
     plain = cv2.resize(small(scene), (256, 192), interpolation=cv2.INTER_CUBIC)

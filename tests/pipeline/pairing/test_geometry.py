@@ -1,4 +1,4 @@
-"""Turned, stretched and differently shaped references land on the input's grid."""
+"""Maps that bring turned, stretched and differently shaped references to the input's grid."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_turned_reference_is_read_through_the_map_bit_for_bit(turns: int) -> N
     assert np.array_equal(got, upright)
 
 
-def test_quarter_turns_are_what_lies_between_the_two() -> None:
+def test_quarter_turns_are_the_difference_of_the_rotations() -> None:
     # FFmpeg: a clip marked -90 is shown turned clockwise; upright stills must be turned back
     assert count_quarter_turns(clip(64, 48, rotation=-90), clip(96, 128)) == 1
     assert count_quarter_turns(clip(64, 48), clip(96, 128, rotation=-90)) == 3

@@ -1,4 +1,4 @@
-"""Thumbnails on disk are the array that they stand for."""
+"""Thumbnails on disk behave like the array that was stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LENGTH = THUMBNAIL[0] * THUMBNAIL[1]
 
 
 @pytest.fixture
-def both() -> tuple[Thumbnails, np.ndarray]:
+def stored_and_array() -> tuple[Thumbnails, np.ndarray]:
     rng = np.random.default_rng(5)
     array = rng.normal(size=(1100, LENGTH)).astype(np.float16)
     stored = Thumbnails()
@@ -33,13 +33,17 @@ def both() -> tuple[Thumbnails, np.ndarray]:
     [np.s_[:], np.s_[3:7], np.s_[-5:], np.s_[7:3], np.s_[::-3], np.s_[1099:2000]],
     ids=str,
 )
-def test_slices(both: tuple[Thumbnails, np.ndarray], part: slice) -> None:
-    stored, array = both
+def test_slices_are_those_of_the_array(
+    stored_and_array: tuple[Thumbnails, np.ndarray], part: slice
+) -> None:
+    stored, array = stored_and_array
     np.testing.assert_array_equal(stored[part], array[part])
 
 
-def test_picked_in_any_order(both: tuple[Thumbnails, np.ndarray]) -> None:
-    stored, array = both
+def test_thumbnails_can_be_picked_in_any_order(
+    stored_and_array: tuple[Thumbnails, np.ndarray],
+) -> None:
+    stored, array = stored_and_array
     numbers = np.random.default_rng(6).integers(0, len(array), 1500)
     picked = stored.picked(numbers)
     assert len(picked) == len(numbers)
@@ -50,17 +54,19 @@ def test_picked_in_any_order(both: tuple[Thumbnails, np.ndarray]) -> None:
     np.testing.assert_array_equal(stored[np.array([], np.int64)], array[:0])
 
 
-def test_more_can_be_added_after_some_were_read(both: tuple[Thumbnails, np.ndarray]) -> None:
-    stored, array = both
+def test_more_can_be_added_after_some_were_read(
+    stored_and_array: tuple[Thumbnails, np.ndarray],
+) -> None:
+    stored, array = stored_and_array
     assert len(stored[:]) == len(array)
     stored.add(array[3])
     np.testing.assert_array_equal(stored[len(array) :], array[3:4])
 
 
-def test_without_a_folder_for_them_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_temporary_folder_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
-    # where none is kept, none is needed
+    # no folder is needed without thumbnails
     assert list(Thumbnails()) == []
     with pytest.raises(StageError, match=r"cannot write thumbnails .*set TMPDIR"):
         Thumbnails().add(np.zeros(LENGTH, np.float16))
@@ -87,7 +93,7 @@ def test_a_full_disk_is_one_clear_line() -> None:
     assert len(stored) == 1
 
 
-def test_no_file_is_left(tmp_path: Path) -> None:
+def test_no_file_remains(tmp_path: Path) -> None:
     program = """
 import os, tempfile
 import numpy as np
@@ -97,12 +103,12 @@ stored.add(np.zeros(576, np.float16))
 assert len(stored[:]) == 1
 print(os.listdir(tempfile.gettempdir()))
 """
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
-    assert (ended.returncode, ended.stdout) == (0, "[]\n"), ended.stderr
+    assert (completed.returncode, completed.stdout) == (0, "[]\n"), completed.stderr
     assert list(tmp_path.iterdir()) == []

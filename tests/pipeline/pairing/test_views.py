@@ -1,4 +1,4 @@
-"""Which HR views a run finds in what it is given, and what may pass through."""
+"""HR views that a plan finds in the reference, and those that pass through unchanged."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tests.support import scenes
 from tests.support.scenes import read_views
 
 
-def planned(*arguments: object) -> dict[str, Any]:
+def make_plan(*arguments: object) -> dict[str, Any]:
     """Return the plan, with the notes of the run."""
-    told = ["plan", *map(str, arguments), "--json", "--engine", "bicubic"]
-    done = CliRunner().invoke(main, told)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    command = ["plan", *map(str, arguments), "--json", "--engine", "bicubic"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
 
 
-def given(plan: dict[str, Any]) -> list[tuple[int, int]]:
+def list_given_views(plan: dict[str, Any]) -> list[tuple[int, int]]:
     chosen = [choice for choice in plan["reference_map"] if choice["why"] == "given"]
     return [(choice["views"]["row"], choice["views"]["col"]) for choice in chosen]
 
 
-def lr_views(path: Path, name: str = "view_{row:02}_{col:02}.png") -> Path:
+def write_lr_views(path: Path, name: str = "view_{row:02}_{col:02}.png") -> Path:
     for row in range(3):
         for col in range(3):
             file = path / name.format(row=row, col=col)
@@ -43,34 +43,45 @@ def lr_views(path: Path, name: str = "view_{row:02}_{col:02}.png") -> Path:
     ("options", "place"),
     [(["--crop-grid", "2x2"], (1, 1)), (["--order", "col,row"], (1, 0)), (["--grid", "3x3"], None)],
 )
-def test_a_named_picture_is_found_whatever_is_said_of_the_input(
+def test_a_named_picture_is_found_under_any_layout_of_the_input(
     tmp_path: Path, options: list[str], place: tuple[int, int] | None
 ) -> None:
-    lr = lr_views(tmp_path / "lf")
+    lr = write_lr_views(tmp_path / "lf")
     name = "view_01_01.png" if place == (1, 1) else "view_00_01.png"
     picture = scenes.save_picture(tmp_path / "hr" / name, scenes.flowers(*(place or (0, 1))))
-    assert given(planned(lr, "--ref-stream", picture, *options)) == [place or (0, 1)]
+    assert list_given_views(make_plan(lr, "--ref-stream", picture, *options)) == [place or (0, 1)]
 
 
-@pytest.mark.parametrize(("told", "place"), [("2,0", (2, 0)), ("center", (1, 1))])
+@pytest.mark.parametrize(("ref_view", "place"), [("2,0", (2, 0)), ("center", (1, 1))])
 @pytest.mark.parametrize("to", ["folder", "lenslet", "h5"])
-def test_one_view_of_a_light_field_serves_where_it_is_named(
-    tmp_path: Path, told: str, place: tuple[int, int], to: str
+def test_the_named_view_of_a_light_field_is_the_only_reference(
+    tmp_path: Path, ref_view: str, place: tuple[int, int], to: str
 ) -> None:
-    lr, hr = lr_views(tmp_path / "lf"), scenes.write_folder(tmp_path / "hr", 4, 4)
+    lr = write_lr_views(tmp_path / "lf")
+    hr = scenes.write_folder(tmp_path / "hr", 4, 4)
     out = tmp_path / {"folder": "all", "lenslet": "all.png", "h5": "all.h5"}[to]
     assert CliRunner().invoke(main, ["convert", str(hr), "--to", to, "-o", str(out)]).exit_code == 0
-    plan = planned(lr, "--ref-stream", out, "--ref-view", told)
-    assert given(plan) == [place]
+    plan = make_plan(lr, "--ref-stream", out, "--ref-view", ref_view)
+    assert list_given_views(plan) == [place]
     places = {(c["views"]["ref_row"], c["views"]["ref_col"]) for c in plan["reference_map"]}
     assert places == {place}
-    done = ["run", str(lr), "--ref-stream", str(out), "--ref-view", told, "--engine", "bicubic"]
-    assert CliRunner().invoke(main, [*done, "-q", "-o", str(tmp_path / "out")]).exit_code == 0
+    command = [
+        "run",
+        str(lr),
+        "--ref-stream",
+        str(out),
+        "--ref-view",
+        ref_view,
+        "--engine",
+        "bicubic",
+    ]
+    assert CliRunner().invoke(main, [*command, "-q", "-o", str(tmp_path / "out")]).exit_code == 0
     np.testing.assert_array_equal(read_views(tmp_path / "out")[*place, 0], scenes.flowers(*place))
 
 
-def test_a_view_that_the_reference_has_not_is_refused(tmp_path: Path) -> None:
-    lr, hr = lr_views(tmp_path / "lf"), scenes.write_folder(tmp_path / "hr", 2, 2)
+def test_a_view_that_the_reference_does_not_have_is_refused(tmp_path: Path) -> None:
+    lr = write_lr_views(tmp_path / "lf")
+    hr = scenes.write_folder(tmp_path / "hr", 2, 2)
     arguments = ["plan", str(lr), "--ref-stream", str(hr), "--ref-view", "2,2"]
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2
@@ -78,21 +89,28 @@ def test_a_view_that_the_reference_has_not_is_refused(tmp_path: Path) -> None:
     assert "rows 0 to 1" in refused.stderr
 
 
-def test_a_picture_that_lies_elsewhere_does_not_pass_through(tmp_path: Path) -> None:
-    lr, hr = lr_views(tmp_path / "lf"), scenes.flowers(1, 1)
-    aside = np.roll(hr, (3, 5), axis=(0, 1))
+def test_a_picture_of_another_place_does_not_pass_through(tmp_path: Path) -> None:
+    lr = write_lr_views(tmp_path / "lf")
+    hr = scenes.flowers(1, 1)
+    shifted = np.roll(hr, (3, 5), axis=(0, 1))
     red = np.clip(hr * np.float32([1.5, 1.0, 1.0]), 0, 255).astype(np.uint8)
-    told = ("--ref-view", "1,1")
-    for picture, passes, said in ((hr, True, ""), (aside, False, "not lie"), (red, True, "colour")):
+    options = ("--ref-view", "1,1")
+    for picture, passes, reason in (
+        (hr, True, ""),
+        (shifted, False, "not lie"),
+        (red, True, "colour"),
+    ):
         file = scenes.save_picture(tmp_path / "photo.png", picture)
-        plan = planned(lr, "--ref-stream", file, *told)
-        assert given(plan) == ([(1, 1)] if passes else [])
+        plan = make_plan(lr, "--ref-stream", file, *options)
+        assert list_given_views(plan) == ([(1, 1)] if passes else [])
         notes = [note for note in plan["notes"] if "the picture given for" in note]
-        assert len(notes) == bool(said)
-        assert said in " ".join(notes)
+        assert len(notes) == bool(reason)
+        assert reason in " ".join(notes)
 
 
-def test_a_photograph_of_another_field_of_view_is_moved_and_borrowed_from(tmp_path: Path) -> None:
+def test_a_photograph_of_another_field_of_view_is_aligned_and_not_passed_through(
+    tmp_path: Path,
+) -> None:
     def view(row: int, col: int) -> np.ndarray:
         return scenes.plane(row, col, 2.0, 480, 640)
 
@@ -103,18 +121,18 @@ def test_a_photograph_of_another_field_of_view_is_moved_and_borrowed_from(tmp_pa
             )
     near = cv2.resize(view(0, 0)[48:432, 64:576], (640, 480), interpolation=cv2.INTER_CUBIC)
     photo = scenes.save_picture(tmp_path / "photo.png", near)
-    plan = planned(tmp_path / "lf", "--ref-stream", photo, "--ref-view", "0,0")
+    plan = make_plan(tmp_path / "lf", "--ref-stream", photo, "--ref-view", "0,0")
     assert plan["reference"]["affine"] is not None
-    assert given(plan) == []
+    assert list_given_views(plan) == []
 
 
-def test_likeness_falls_with_a_shift_and_colour_is_told_apart() -> None:
+def test_likeness_falls_with_a_shift_but_not_with_brightness() -> None:
     hr = scenes.flowers(0, 0)
     lr = degrade(hr, 2)
     assert compare_pictures(lr, hr)[0] > 0.99
     assert compare_pictures(lr, np.roll(hr, 4, axis=1))[0] < 0.95
     brighter = np.clip(hr.astype(int) + 26, 0, 255).astype(np.uint8)
-    likeness, apart = compare_pictures(lr, brighter)
+    likeness, colour_difference = compare_pictures(lr, brighter)
     assert likeness > 0.99
-    assert apart == pytest.approx(26 / 255, abs=0.01)
+    assert colour_difference == pytest.approx(26 / 255, abs=0.01)
     assert compare_pictures(lr, np.full_like(hr, 9))[0] == 1.0
