@@ -86,7 +86,8 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
     Raises PairingError if sizes differ or a frame of the result has no partner.
     """
     check_comparable(Path(sr), "an evaluation")
-    result, truth = probe(sr), probe(ground_truth)
+    result = probe(sr)
+    truth = probe(ground_truth)
     if (result.width, result.height) != (truth.width, truth.height):
         raise PairingError(
             f"found a result of {result.width}x{result.height} and a ground truth of "
@@ -96,12 +97,14 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
 
     result_time = _clock(result, truth)
     truth_time = _clock(truth, result)
+
     partners = read_frames(truth)
     partner = next(partners, None)
     for number, frame in enumerate(read_frames(result)):
         at = result_time(frame)
         while partner is not None and truth_time(partner) < at - TOLERANCE:
             partner = next(partners, None)
+
         if partner is None or truth_time(partner) > at + TOLERANCE:
             raise PairingError(
                 f"found no frame at {float(at):.3f} s in {ground_truth}, expected one for every "
@@ -141,8 +144,9 @@ def measure_vmaf(
         for pair in read_pairs(str(sr), str(ground_truth)):
             running.add(pair.made, pair.truth)
         scores = running.scores()
-    kept = [score for number, score in enumerate(scores) if number not in skip]
-    return round(float(np.mean(kept)), 3)
+
+    counted = [score for number, score in enumerate(scores) if number not in skip]
+    return round(float(np.mean(counted)), 3)
 
 
 def summarise_frames(frames: list[FrameQuality]) -> Evaluation:
@@ -152,6 +156,7 @@ def summarise_frames(frames: list[FrameQuality]) -> Evaluation:
             "found no frame to compare, expected at least one; "
             "leave --plan out, or pass a longer result"
         )
+
     worst = min(frames, key=lambda f: f.psnr)
     return Evaluation(
         frames=len(frames),
@@ -182,6 +187,7 @@ def evaluate_light_field(
         raise PairingError(
             f"found no light field in {ground_truth}, expected the one {views.path} was made from"
         )
+
     if plan is None:
         return evaluate_views(views, truth, read_given_views(Path(views.path)))
     return evaluate_views(views, truth, list_view_steps(plan), skipped=list_given_moments(plan))

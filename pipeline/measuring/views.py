@@ -64,7 +64,7 @@ class LightFieldQuality(Model):
     warp_error: float | None
     """Mean absolute difference (0..255) of neighbouring views warped onto each other."""
     warp_error_truth: float | None
-    """The same for the ground truth: the share of flow and noise."""
+    """The same difference for the ground truth, which flow and noise alone cause."""
     flicker: float | None
     """Largest change (0..255) of a channel's mean error between neighbouring views, given ones
     included: the flicker of a sweep through the views."""
@@ -82,6 +82,7 @@ class _Pair:
         return self.result.grid, self.truth.grid
 
     def check(self) -> None:
+        """Raise PairingError if sizes differ, or if a view or frame has no partner."""
         result, truth = self.grids()
         if (self.result.width, self.result.height) != (self.truth.width, self.truth.height):
             raise PairingError(
@@ -89,6 +90,7 @@ class _Pair:
                 f"of {self.truth.width}x{self.truth.height}, expected the same size; "
                 "pass the original of the input"
             )
+
         for view in result.views:
             there = truth.at(view.row, view.col)
             if there is None or truth.views[there].frames < view.frames:
@@ -115,11 +117,14 @@ def evaluate_views(
     pair = _Pair(result, truth)
     pair.check()
     places = places or {}
+
     given = tuple(place for place, steps in places.items() if steps is None)
     views = tuple(_measure_views(pair, places, frozenset(given), skipped))
     if not views:
         raise PairingError("found given views only, expected one to compare; leave --plan out")
+
     epi, warp, warp_truth = _measure_consistency(pair, given) if consistency else (None, None, None)
+
     return LightFieldQuality(
         frames=sum(
             (v.row, v.col, moment) not in skipped
@@ -155,11 +160,13 @@ def _measure_views(
     from crossnetpp.metrics import measure_quality  # imports torch
 
     grid, truth_grid = pair.grids()
-    results, truths = ViewReader(pair.result), ViewReader(pair.truth)
+    results = ViewReader(pair.result)
+    truths = ViewReader(pair.truth)
     try:
         for position, view in enumerate(grid.views):
             if (view.row, view.col) in given:
                 continue
+
             there = truth_grid.position(view.row, view.col)
             measured = [
                 measure_quality(
@@ -173,6 +180,7 @@ def _measure_views(
             ]
             if not measured:
                 continue
+
             psnr, ssim, psnr_y, ssim_y = np.mean(np.asarray(measured), axis=0)
             yield ViewQuality(
                 row=view.row,
@@ -193,6 +201,7 @@ def _group_by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality,
     for view in views:
         if view.steps is not None:
             near.setdefault(float(round(view.steps)), []).append(view.psnr)
+
     return tuple(
         DistanceQuality(steps=steps, views=len(psnr), psnr=round(float(np.mean(psnr)), 3))
         for steps, psnr in sorted(near.items())
@@ -213,12 +222,14 @@ def _measure_consistency(
                 epis += _measure_epi_psnr(
                     pair, [(v.row, v.col) for v in line], vertical=along == "col"
                 )
+
+    epi = round(float(np.mean(epis)), 4) if epis else None
     errors = [_measure_warp_errors(pair, a, b) for a, b in _choose_neighbours(grid)]
     if not errors:
-        return (round(float(np.mean(epis)), 4) if epis else None), None, None
+        return epi, None, None
+
     result, truth = np.mean(np.asarray(errors), axis=0)
-    mean = round(float(np.mean(epis)), 4) if epis else None
-    return mean, round(float(result), 4), round(float(truth), 4)
+    return epi, round(float(result), 4), round(float(truth), 4)
 
 
 def _read_views(
@@ -245,17 +256,20 @@ def _measure_epi_psnr(pair: _Pair, places: list[tuple[int, int]], *, vertical: b
     total: Any = 0.0
     for result, truth in _read_views(pair, places):
         total = total + ((result - truth) ** 2).mean(axis=(axis, 2))
+
     error = np.maximum(np.asarray(total) / len(places), 1e-3)
     return [float(value) for value in 10 * np.log10(255**2 / error)]
 
 
 def _measure_flicker(pair: _Pair) -> float | None:
+    """Return the largest change of a channel's mean error between neighbours, 0..255."""
     grid, _ = pair.grids()
     places = [(view.row, view.col) for view in grid.views]
     means = {
         place: (result - truth).mean(axis=(0, 1))
         for place, (result, truth) in zip(places, _read_views(pair, places), strict=True)
     }
+
     steps = [
         float(np.abs(means[place] - means[beside]).max())
         for place in places
@@ -266,11 +280,13 @@ def _measure_flicker(pair: _Pair) -> float | None:
 
 
 def _choose_neighbours(grid: Grid) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return at most NEIGHBOURS pairs of adjacent views, spread over the grid."""
     pairs = []
     for view in grid.views:
         for row, col in ((view.row, view.col + 1), (view.row + 1, view.col)):
             if grid.at(row, col) is not None:
                 pairs.append(((view.row, view.col), (row, col)))
+
     if not pairs:
         return []
     return [pairs[i] for i in np.unique(np.linspace(0, len(pairs) - 1, NEIGHBOURS).astype(int))]
@@ -285,10 +301,13 @@ def _measure_warp_errors(
     """
     (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
     planes = [reduce_to_grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]
+
     opencv: Any = cv2
     dis = opencv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     there = dis.calc(planes[0], planes[1], None)
     back = dis.calc(planes[1], planes[0], None)
+
+    # compare only pixels whose flow stays inside the picture and leads back to the start
     height, width = planes[0].shape
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     at = grid + there
@@ -296,6 +315,7 @@ def _measure_warp_errors(
     inside = ((at >= 0) & (at <= [width - 1, height - 1])).all(axis=2) & closes
     if not inside.any():
         return 0.0, 0.0
+
     errors = [
         float(np.abs(_sample(b, at) - a)[inside].mean())
         for a, b in ((result_a, result_b), (truth_a, truth_b))
@@ -323,6 +343,7 @@ def format_quality(found: LightFieldQuality) -> str:
         f"  {near.steps:4.0f} steps: {near.psnr:.2f} dB ({near.views} views)"
         for near in found.by_distance
     ]
+
     if found.epi_psnr is not None:
         lines.append(f"EPI   PSNR {found.epi_psnr:.2f} dB")
     if found.warp_error is not None and found.warp_error_truth is not None:

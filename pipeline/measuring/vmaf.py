@@ -31,6 +31,7 @@ def find_program() -> str | None:
     found = shutil.which("ffmpeg")
     if found is not None and _has_vmaf(found):
         return found
+
     if importlib.util.find_spec("imageio_ffmpeg") is None:
         return None
     import imageio_ffmpeg
@@ -77,14 +78,16 @@ class Vmaf:
         self._shape = (height, width, 3)
         self._folder = Path(tempfile.mkdtemp(prefix="vmaf-"))
         self._complaints = (self._folder / "stderr").open("w+")
+
         # convert to the luma of the recordings themselves
-        wanted = "bt709" if matrix == "rgb" else matrix
-        luma = f"scale=out_color_matrix={wanted}:out_range=tv,format=yuv420p"
+        luma_matrix = "bt709" if matrix == "rgb" else matrix
+        luma = f"scale=out_color_matrix={luma_matrix}:out_range=tv,format=yuv420p"
         crops = [f"crop={width}:{height}:0:{top},{luma}" for top in (0, height)]
         graph = (
             f"[0:v]split[a][b];[a]{crops[0]}[made];[b]{crops[1]}[truth];"
             "[made][truth]libvmaf=log_fmt=json:log_path=scores.json"
         )
+
         command = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
         command += ["-s", f"{width}x{2 * height}", "-r", "25", "-i", "pipe:0"]
         command += ["-lavfi", graph, "-f", "null", "-"]
@@ -127,6 +130,7 @@ class Vmaf:
             raise self._failure() from None
         if self._process.returncode != 0:
             raise self._failure()
+
         log = json.loads((self._folder / "scores.json").read_text(encoding="utf-8"))
         return [float(frame["metrics"]["vmaf"]) for frame in log["frames"]]
 

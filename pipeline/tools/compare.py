@@ -27,7 +27,7 @@ Mode = Literal["side", "wipe", "difference"]
 
 TOLERANCE = 0.51  # share of a frame's duration by which the times of recordings may differ
 SWEEP = 4.0  # seconds in which the divider of a wipe moves to the right and back
-GAIN = 8  # amplification of differences, around grey
+GAIN = 8  # amplification of differences, which are shown around grey
 MOST_GIF_FRAMES = 300
 VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -38,6 +38,8 @@ def draw_label(picture: Picture, text: str) -> Picture:
     picture = np.ascontiguousarray(picture)
     size = max(0.35, min(0.6, picture.shape[1] / 700))
     at = (10, picture.shape[0] - 12)
+
+    # white text on a black outline is readable on any picture
     for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
         cv2.putText(
             picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA
@@ -48,17 +50,18 @@ def draw_label(picture: Picture, text: str) -> Picture:
 def compose_frame(
     pictures: list[Picture], labels: list[str], mode: Mode, divider: float
 ) -> Picture:
-    """Return two or three pictures of equal size as one; `divider` (0..1) is that of a wipe."""
+    """Return two or three pictures of equal size as one; a wipe is divided at `divider`, 0..1."""
     if mode == "wipe":
         left, right = (
             draw_label(p.copy(), t) for p, t in zip(pictures[:2], labels[:2], strict=True)
         )
-        width = left.shape[1]
-        column = round(width * divider)
+        column = round(left.shape[1] * divider)
+
         # the label of the right picture stays on its side
         shown = np.concatenate((left[:, :column], right[:, column:]), axis=1)
         shown[:, max(0, column - 1) : column + 1] = 255
         return np.ascontiguousarray(shown)
+
     panes = [draw_label(p.copy(), t) for p, t in zip(pictures, labels, strict=True)]
     if mode == "difference":
         panes.append(
@@ -78,20 +81,21 @@ def read_together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
 
     Raises PairingError if a clip has no frame at the time of one of the first clip.
     """
-    height = max(_upright(clip)[0] for clip in clips)
-    width = max(_upright(clip)[1] for clip in clips)
+    height = max(_upright_size(clip)[0] for clip in clips)
+    width = max(_upright_size(clip)[1] for clip in clips)
     others = [_TimedReader(clip) for clip in clips[1:]]
+
     for frame in read_frames(clips[0]):
         at = clips[0].seconds(frame.pts)
         found = [frame, *(other.at(at) for other in others)]
-        yield (
-            frame.pts,
-            [_fitted(f, clip, height, width) for f, clip in zip(found, clips, strict=True)],
-        )
+        pictures = [
+            _fit_picture(each, clip, height, width) for each, clip in zip(found, clips, strict=True)
+        ]
+        yield frame.pts, pictures
 
 
 class _TimedReader:
-    """Reads the frames of a recording by ascending times."""
+    """Reads the frames of a recording at ascending times."""
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
@@ -100,7 +104,7 @@ class _TimedReader:
         self._next: Frame | None = next(self._frames, None)
 
     def at(self, seconds: float) -> Frame:
-        """Return the frame nearest in time."""
+        """Return the frame nearest in time; raises PairingError if none is near enough."""
         clip = self._clip
         while (
             self._now is not None
@@ -108,7 +112,9 @@ class _TimedReader:
             and abs(clip.seconds(self._next.pts) - seconds)
             <= abs(clip.seconds(self._now.pts) - seconds)
         ):
-            self._now, self._next = self._next, next(self._frames, None)
+            self._now = self._next
+            self._next = next(self._frames, None)
+
         near = TOLERANCE / float(clip.frame_rate or 25)
         if self._now is None or abs(clip.seconds(self._now.pts) - seconds) > near + 1e-3:
             raise PairingError(
@@ -118,55 +124,61 @@ class _TimedReader:
         return self._now
 
 
-def _upright(clip: Clip) -> tuple[int, int]:
+def _upright_size(clip: Clip) -> tuple[int, int]:
+    """Return height and width of the clip after its rotation."""
     size = clip.height, clip.width
     return size if clip.rotation % 180 == 0 else (size[1], size[0])
 
 
-def _fitted(frame: Frame, clip: Clip, height: int, width: int) -> Picture:
+def _fit_picture(frame: Frame, clip: Clip, height: int, width: int) -> Picture:
+    """Return a frame as an upright 8-bit picture of `height` x `width` pixels."""
     turned = np.rot90(to_8_bit(frame.rgb), round(clip.rotation / 90) % 4)
     picture: Picture = np.ascontiguousarray(turned, np.uint8)
     if picture.shape[:2] != (height, width):
-        large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
-        return np.asarray(large, np.uint8)
+        resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(resized, np.uint8)
     return picture
 
 
 def write_comparison(
     inputs: list[str], output: Path, *, mode: Mode, labels: list[str], at: float | None = None
 ) -> int:
-    """Write the comparison of `inputs` to `output` and return how many frames it has.
+    """Write the comparison of `inputs` to `output` and return its number of frames.
 
     The suffix chooses a video with the times and the sound of the first recording, a GIF, or one
-    picture of the frame at `at` seconds. Raises InputError for recordings that do not fit.
+    picture of the frame at `at` seconds. Raises PairingError if the times of the recordings
+    differ, and InputError if a GIF would be too long.
     """
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
     first = clips[0]
     frames = (
-        (pts, compose_frame(pictures, labels, mode, _divider(first.seconds(pts))))
+        (pts, compose_frame(pictures, labels, mode, _divider_at(first.seconds(pts))))
         for pts, pictures in read_together(clips)
     )
+
+    # make the file in a scratch folder, so that a failure leaves nothing behind
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.absolute().parent))
     try:
         made = work / f"made{suffix}"
         if suffix in PICTURES:
-            count = _picture(frames, first, made, at)
+            count = _write_picture(frames, first, made, at)
         elif suffix == ".gif":
-            count = _gif(frames, first, made)
+            count = _write_gif(frames, first, made)
         else:
-            count = _video(frames, first, made)
+            count = _write_video(frames, first, made)
         made.replace(output)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return count
 
 
-def _divider(seconds: float) -> float:
+def _divider_at(seconds: float) -> float:
+    """Return the position, 0..1, of the divider of a wipe."""
     return 0.5 - 0.45 * math.cos(2 * math.pi * seconds / SWEEP)
 
 
-def _picture(
+def _write_picture(
     frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path, at: float | None
 ) -> int:
     from PIL import Image
@@ -177,34 +189,38 @@ def _picture(
             chosen = picture
         if at is None or clip.seconds(pts) >= at - 1e-6:
             break
+
     assert chosen is not None
     Image.fromarray(chosen).save(path)
     return 1
 
 
-def _gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
+def _write_gif(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
     from PIL import Image
 
-    kept: list[Image.Image] = []
+    pictures: list[Image.Image] = []
     for _, picture in frames:
-        if len(kept) == MOST_GIF_FRAMES:
+        if len(pictures) == MOST_GIF_FRAMES:
             raise InputError(
                 f"found more than {MOST_GIF_FRAMES} frames for a GIF, expected fewer; try an .mp4"
             )
-        kept.append(Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE))
+        pictures.append(Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE))
+
     pause = max(20, round(1000 / float(clip.frame_rate or 25)))
-    kept[0].save(path, save_all=True, append_images=kept[1:], duration=pause, loop=0)
-    return len(kept)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=pause, loop=0)
+    return len(pictures)
 
 
-def _video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
+def _write_video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int:
     encoding = choose_encoding(clip, codec="libx264", pix_fmt="yuv420p")
     # pictures are turned upright before they are composed
     upright = clip.model_copy(update={"rotation": 0})
     check_container(upright, path, encoding)
+
     pts, picture = next(frames)
     # 4:2:0 needs even sizes
     height, width = (side // 2 * 2 for side in picture.shape[:2])
+
     segment = path.with_suffix(".nut")
     count = 0
     with SegmentWriter(segment, upright, encoding, width, height) as writer:
@@ -216,6 +232,7 @@ def _video(frames: Iterator[tuple[int, Picture]], clip: Clip, path: Path) -> int
 
 
 def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force: bool) -> None:
+    """Raise InputError unless `inputs` can be compared in `mode` and written to `output`."""
     if not 2 <= len(inputs) <= 3:
         raise InputError(
             f"found {len(inputs)} recordings, expected two or three to compare; "
@@ -227,12 +244,14 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
         raise InputError(
             f"found {output} as output, expected .mp4, .mkv, .mov, .gif, .png or .jpg; try side.mp4"
         )
+
     if not output.absolute().parent.is_dir():
         raise no_folder(output.parent)
     if any(output.resolve() == Path(path).resolve() for path in inputs):
         raise InputError(f"found the input {output} as output, expected another path; change -o")
     if output.exists() and not force:
         raise already_there(output)
+
     if output.suffix.lower() in VIDEOS and not isinstance(probe(inputs[0]), VideoClip):
         raise InputError(
             f"found pictures in {inputs[0]}, expected a video for a {output.suffix} comparison; "

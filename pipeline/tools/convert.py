@@ -56,11 +56,14 @@ def convert_light_field(
             f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
             "with --layout and --grid; see `pipeline probe`"
         )
+
     out = (output or name_target(clip, to, f"_{to}")).absolute()
     check_target(clip, to, out)
     check_output(out, clip, force=force)
+
     grid = make_target_grid(clip, to, out, template)
     check_sheet_size(grid, (clip.height, clip.width))
+
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         root = work / out.name
@@ -71,6 +74,7 @@ def convert_light_field(
         publish_output(root, out, work, force=force)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
     return ConversionResult(
         output=str(out),
         layout=to,
@@ -83,7 +87,7 @@ def convert_light_field(
 
 
 def check_output(out: Path, clip: LightField, *, force: bool) -> None:
-    """Raise InputError if the output is an input, exists, or is in a folder that does not."""
+    """Raise InputError if the output is an input, exists, or is in a folder that is missing."""
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:
         raise InputError(f"found the input {clip.path} as output, expected another; try another -o")
@@ -92,6 +96,7 @@ def check_output(out: Path, clip: LightField, *, force: bool) -> None:
             f"found the output {out} around the input {clip.path}, expected it elsewhere; "
             "try another -o"
         )
+
     if out.exists() and not force:
         raise already_there(out)
     if not out.parent.is_dir():
@@ -116,7 +121,9 @@ def check_copy(clip: LightField, root: Path) -> None:
     made = open_light_field(root)
     if made is None:
         raise VerificationError(f"the output {root} cannot be read back as a light field")
-    before, after = ViewReader(clip), ViewReader(made)
+
+    before = ViewReader(clip)
+    after = ViewReader(made)
     try:
         for number in range(clip.grid.count):
             position, moment = clip.grid.place(number)
@@ -124,6 +131,7 @@ def check_copy(clip: LightField, root: Path) -> None:
             there = made.grid.at(view.row, view.col)
             if there is None:
                 raise VerificationError(f"view ({view.row}, {view.col}) is missing in {root}")
+
             copy = after.get(made.grid.number(there, moment))
             if not np.array_equal(before.get(number), copy):
                 raise VerificationError(

@@ -55,12 +55,15 @@ def degrade(
     is the only loss. Times stay the same. Raises InputError for unusable arguments.
     """
     clip = probe(source)
-    width, height = clip.width // scale, clip.height // scale
+    width = clip.width // scale
+    height = clip.height // scale
     clip = _tag_matrix(clip, width, height)
     _check_arguments(clip, output, width, height, scale, every, force)
+
     encoding = _choose_lossless_encoding(clip, codec, crf, pix_fmt)
     check_encoder(encoding, width, height)
     check_container(clip, output, encoding)
+
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
         segment = work / "00000.nut"
@@ -69,15 +72,18 @@ def degrade(
             for frame in _select_every(read_frames(clip), every):
                 writer.write(_reduce(frame, scale, kernel), frame.pts)
                 frames += 1
+
         finished = work / f"finished{output.suffix}"
         join_segments(clip, [segment], finished, encoding)
         if every == 1:
             _copy_sidecar(Path(source), finished, width, height)
+
         if force and output.is_dir():
             shutil.rmtree(output)
         finished.replace(output)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
     return DegradeResult(
         output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel
     )
@@ -88,15 +94,17 @@ def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
     colour = clip.colour
     if not colour.guessed or colour.matrix in (1, 6):
         return clip
+
     guess = describe_colour(clip.pix_fmt, width, height).used_matrix
     if guess == colour.used_matrix:
         return clip
+
     tagged = colour.model_copy(update={"matrix": MATRIX_TAGS[colour.used_matrix]})
     return clip.model_copy(update={"colour": tagged})
 
 
 def _copy_sidecar(source: Path, finished: Path, width: int, height: int) -> None:
-    """Copy the sidecar of a folder of views: names alone do not define their order."""
+    """Copy the sidecar of a folder of views, because names alone do not define their order."""
     source_sidecar = sidecar.sidecar_path(source)
     if finished.is_dir() and source.is_dir() and source_sidecar.is_file():
         grid = sidecar.Sidecar.model_validate_json(source_sidecar.read_bytes())
@@ -111,6 +119,7 @@ def _choose_lossless_encoding(
     usual = choose_encoding(clip, codec=codec, pix_fmt=pix_fmt)
     if codec is not None or crf is not None or usual.crf is None:
         return choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
+
     full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")
     return choose_encoding(clip, crf=0, pix_fmt=pix_fmt or full_chroma)
 
@@ -118,6 +127,7 @@ def _choose_lossless_encoding(
 def _check_arguments(
     clip: Clip, output: Path, width: int, height: int, scale: int, every: int, force: bool
 ) -> None:
+    """Raise InputError for a size, an interval or an output that cannot be used."""
     if min(width, height) < 16:
         raise InputError(
             f"found {clip.path} of {clip.width}x{clip.height}, expected at least "
@@ -138,6 +148,7 @@ def _select_every(frames: Iterator[Frame], every: int) -> Iterator[Frame]:
 def _reduce(frame: Frame, scale: int, kernel: Kernel) -> np.ndarray:
     if scale == 1:
         return frame.rgb
+
     from crossnetpp.data.degradation import degrade as reduce  # imports torch
 
     return reduce(frame.rgb, scale, kernel)

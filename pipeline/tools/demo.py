@@ -31,13 +31,12 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parents[1] / "samples" / "monster.mp4"
 SCALE = 4
 KEY_FRAME_EVERY = 15
-ZOOM = 3
-"""Magnification of the detail in the picture."""
+ZOOM = 3  # magnification of the detail in the picture
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A method that restores the clip's size, with its result."""
+    """A method that restores the clip's size, and its result."""
 
     name: str
     result: RunResult
@@ -61,6 +60,7 @@ def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Run
 
 
 def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
+    """Enhance `lr` with `engine` and measure the frames that are not references themselves."""
     result = _enhance(lr, ref, folder, engine, quiet)
     plan = load_plan(result.reference_map)
     frames = list(measure_frames(result.output, str(SAMPLE), skip=list_given_frames(plan)))
@@ -103,10 +103,12 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
         "CrossNet++ fast": enhanced[middle],
         "original": decode_video(SAMPLE)[middle],
     }
+
     picture = folder / "compare.png"
     clip = folder / "compare.mp4"
     write_picture(columns, picture)
     write_clip(plain, enhanced, clip)
+
     return Demonstration(
         contenders=contenders,
         key_frames=keys.frames,
@@ -124,9 +126,10 @@ def decode_video(path: Path) -> list[NDArray[np.uint8]]:
 def _worst_window(
     bicubic: NDArray[np.uint8], truth: NDArray[np.uint8], side: int
 ) -> tuple[int, int]:
-    """Return (row, col) of the window in which bicubic up-sampling lost most."""
+    """Return row and column of the window in which bicubic up-sampling lost most detail."""
     lost = cv2.absdiff(bicubic, truth).astype(np.float32).mean(axis=2)
     energy = cv2.boxFilter(lost, -1, (side, side))
+
     half = side // 2
     inner = energy[half : lost.shape[0] - half, half : lost.shape[1] - half]
     row, col = np.unravel_index(int(inner.argmax()), inner.shape)
@@ -139,12 +142,14 @@ def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
     bicubic, truth = pictures[0], pictures[-1]
     side = min(truth.shape[1] // ZOOM, truth.shape[0])
     row, col = _worst_window(bicubic, truth, side)
+
     size = (truth.shape[1], truth.shape[1])
     stacks = []
     for name, frame in columns.items():
         detail = frame[row : row + side, col : col + side]
         large = np.asarray(cv2.resize(detail, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         stacks.append(np.concatenate((draw_label(frame, name), large)))
+
     imageio.imwrite(path, np.concatenate(stacks, axis=1))
 
 
@@ -153,17 +158,20 @@ def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], pa
     clip = probe(str(SAMPLE))
     encoding = choose_encoding(clip)
     height, width = left[0].shape[:2]
+
     segment = path.with_suffix(".nut")
     times = [frame.pts for frame in read_frames(clip)]
     with SegmentWriter(str(segment), clip, encoding, 2 * width, height) as writer:
         for pts, a, b in zip(times, left, right, strict=True):
             pair = (draw_label(a, "bicubic"), draw_label(b, "CrossNet++ fast"))
             writer.write(np.concatenate(pair, axis=1), pts)
+
     join_segments(clip, [segment], path, encoding)
     segment.unlink()
 
 
 def print_table(contenders: list[Contender], given: int) -> None:
+    """Print a row of figures for each contender; `given` is the number of key frames."""
     from rich.console import Console
     from rich.table import Table
 
@@ -171,6 +179,7 @@ def print_table(contenders: list[Contender], given: int) -> None:
     table = Table(title=f"{total} frames x{SCALE}; {given} given key frames left out of the means")
     for heading in ("", "PSNR dB", "gain dB", "SSIM", "worst frame dB", "frames per s"):
         table.add_column(heading, justify="left" if not heading else "right")
+
     base = summarise_frames(contenders[0].frames).psnr
     for contender in contenders:
         figures = summarise_frames(contender.frames)
@@ -182,4 +191,5 @@ def print_table(contenders: list[Contender], given: int) -> None:
             f"{figures.worst.psnr:.2f}",
             f"{contender.result.fps:.1f}",
         )
+
     Console(width=100).print(table)

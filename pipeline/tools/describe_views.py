@@ -8,7 +8,7 @@ from pipeline.lightfield.validity import find_dark_views
 from pipeline.schema.clip import LightField, Model
 from pipeline.schema.plan import Plan
 
-_LISTED = 8
+_LISTED = 8  # views or references that are listed in words
 
 
 class LightFieldDescription(Model):
@@ -46,7 +46,8 @@ class LightFieldDescription(Model):
 def describe_light_field(clip: LightField) -> LightFieldDescription:
     """Return the description of a light field; estimates shifts from a few views."""
     grid = clip.grid
-    parallax, found = measure_parallax(clip), find_dark_views(clip)
+    parallax = measure_parallax(clip)
+    found = find_dark_views(clip)
     counts = [view.frames for view in grid.views]
     return LightFieldDescription(
         path=clip.path,
@@ -82,6 +83,7 @@ def format_description(found: LightFieldDescription) -> str:
         f"  {found.rows} rows x {found.cols} columns from ({row}, {col}), {found.views} views of "
         f"{found.width}x{found.height}, {found.bits} bits, {frames} frames each",
     ]
+
     for what, places in (
         ("missing", found.holes),
         ("dark", found.dark),
@@ -91,14 +93,17 @@ def format_description(found: LightFieldDescription) -> str:
             listed = ", ".join(str(place) for place in places[:_LISTED])
             more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
             lines.append(f"  {what}: {listed}{more}")
+
     if found.disparity is not None:
         low, high = found.disparity
         lines.append(f"  disparity {low:+.2f} to {high:+.2f} pixels a step")
+
     verdicts = {
         "right": "along rows and columns",
         "unclear": "too little to distinguish rows and columns",
     }
     lines.append(f"  views shift: {verdicts.get(found.check, found.check)}")
+
     if found.advice:
         lines.append(f"  {found.advice}")
     if found.positions:
@@ -115,6 +120,7 @@ def format_references(plan: Plan) -> list[str]:
             away = served.setdefault((views.ref_row, views.ref_col), [])
             if choice.why != "given":
                 away.append(views.steps or 0.0)
+
     lines = []
     for (row, col), away in sorted(served.items()):
         if away:
@@ -122,5 +128,6 @@ def format_references(plan: Plan) -> list[str]:
                 f"HR view ({row:g}, {col:g}) serves {len(away)} frames, {min(away):.3g} to "
                 f"{max(away):.3g} steps away"
             )
+
     more = len(lines) - _LISTED
     return lines if more <= 0 else [*lines[:_LISTED], f"and {more} more, see --json"]

@@ -17,17 +17,18 @@ from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Grid, LightField
 
 SHEET_WIDTH = 2000  # pixels, at most, of a contact sheet
-EPI_ROW = 6  # pixels per view in an epipolar picture, so that few views are visible, too
+EPI_ROW = 6  # pixels per view in an epipolar picture, so that a few views remain visible
 LEVELS = 33  # disparities that are compared
 NEAR = 2  # grid steps to the views that vote for the disparity of the middle view
-SWEEP_SECONDS = 0.08
+SWEEP_SECONDS = 0.08  # duration of one view in a sweep
 
 Plane = NDArray[np.float32]
 
 
 def find_middle_view(grid: Grid) -> tuple[int, int]:
     """Return row and column of the view nearest to the middle of the grid."""
-    (top, rows), (left, cols) = grid.rows, grid.cols
+    top, rows = grid.rows
+    left, cols = grid.cols
     at = top + (rows - 1) / 2, left + (cols - 1) / 2
     return min(
         ((v.row, v.col) for v in grid.views),
@@ -38,9 +39,11 @@ def find_middle_view(grid: Grid) -> tuple[int, int]:
 def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
     """Return all views of the first moment, reduced, each with its row and column."""
     grid = clip.grid
-    (top, rows), (left, cols) = grid.rows, grid.cols
+    top, rows = grid.rows
+    left, cols = grid.cols
     width = max(24, min(clip.width, SHEET_WIDTH // cols))
     height = max(1, round(clip.height * width / clip.width))
+
     sheet = np.full((rows * height, cols * width, 3), 90, np.uint8)
     reader = ViewReader(clip)
     try:
@@ -52,7 +55,9 @@ def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
                 for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
                     font = cv2.FONT_HERSHEY_SIMPLEX
                     cv2.putText(small, f"{view.row},{view.col}", at, font, 0.4, colour, thick)
-            row, col = (view.row - top) * height, (view.col - left) * width
+
+            row = (view.row - top) * height
+            col = (view.col - left) * width
             sheet[row : row + height, col : col + width] = small
     finally:
         reader.close()
@@ -90,6 +95,7 @@ def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.
             f"found the line {y} for views {clip.height} high, expected one from 0 to "
             f"{clip.height - 1}; try {clip.height // 2}"
         )
+
     reader = ViewReader(clip)
     try:
         lines = [high_byte(reader.get(n))[y] for n in _find_line(clip, row=row)]
@@ -106,6 +112,7 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
     grid = clip.grid
     row, col = find_middle_view(grid)
     totals = [np.zeros((clip.height, clip.width, 3), np.float32) for _ in alphas]
+
     reader = ViewReader(clip)
     try:
         for position, view in enumerate(grid.views):
@@ -137,6 +144,7 @@ def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
     row, col = find_middle_view(grid)
     near = [v for v in grid.views if 0 < max(abs(v.row - row), abs(v.col - col)) <= NEAR]
     levels = np.linspace(low, high, LEVELS, dtype=np.float32)
+
     reader = ViewReader(clip, cache=len(near) + 1)
     try:
         centre = _grey(reader.get(_number(grid, row, col)))
@@ -145,6 +153,7 @@ def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
         ]
     finally:
         reader.close()
+
     costs = []
     for level in levels:
         apart = np.stack(
@@ -175,7 +184,7 @@ def _grey(rgb: Pixels) -> Plane:
 
 
 def colour_disparity(plane: Plane, low: float, high: float) -> NDArray[np.uint8]:
-    """Return a disparity map in colours, from blue for `low` to red for `high`."""
+    """Return a disparity map as an RGB picture, from blue for `low` to red for `high`."""
     scaled = np.clip((plane - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
     bgr = cv2.applyColorMap(scaled, cv2.COLORMAP_TURBO)
     return cast("NDArray[np.uint8]", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
@@ -191,6 +200,7 @@ def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
         except InputError:
             continue  # the columns of a grid of one row have one view
         path += numbers + numbers[-2:0:-1]
+
     reader = ViewReader(clip)
     try:
         for number in path:
@@ -209,8 +219,10 @@ def save_sweep(clip: LightField, path: Path) -> None:
             for rgb in iterate_sweep(clip):
                 writer.append_data(rgb)
         return
+
     if path.suffix.lower() != ".mp4":
         raise InputError(f"found {path} for a sweep, expected .gif or .mp4; try sweep.mp4")
+
     film = VideoWriter(path)
     try:
         for rgb in iterate_sweep(clip):
