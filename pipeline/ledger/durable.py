@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 
 ATTEMPT_PREFIX = "attempt-"  # begins the name of every file that is not committed yet
-_REMOVAL_ATTEMPTS = 6
+_REMOVAL_ATTEMPTS = 6  # a late attempt may add a file while the folder is being deleted
 
 
 def fsync(path: Path) -> None:
@@ -57,7 +57,7 @@ def remove_path(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder into which a late attempt at a segment may still be writing."""
+    """Delete a folder to which a late attempt at a segment may still be writing."""
     for attempt in range(1, _REMOVAL_ATTEMPTS + 1):
         try:
             shutil.rmtree(path)

@@ -5,7 +5,7 @@
         plan.json                the plan that the segments belong to
         segments/00003-*.nut     a committed segment, moved into place once it was on disk
         segments/00003.json      its record, which is written last and names the file
-        segments/attempt-*       work that was never committed
+        segments/attempt-*       a segment that is not committed
         publishing.json          the digest of the file that is about to become the output
 
 Only a valid record proves that a segment is done: it names the same plan, and a file that exists
@@ -113,7 +113,7 @@ class Ledger:
             if not file.exists() or sha256(file) != record.sha256:
                 raise StageError(
                     f"assemble: the file of segment {segment} changed after it was committed; "
-                    "run the same command again to make the segment again"
+                    "run the same command again to replace the segment"
                 )
         return [self.folder.segment_path(self.records[s.index]) for s in self.plan.segments]
 
@@ -182,7 +182,7 @@ class Ledger:
         self.resumed = len(self.records)
 
     def _prepare_folder(self) -> None:
-        """Leave only the segments of this plan in the run folder, those of the mirror included."""
+        """Leave only segments of this plan in the run folder, and download those of the mirror."""
         plan_file = self.folder.path / PLAN
         if plan_file.exists():
             self._discard_other_plan()
@@ -212,7 +212,7 @@ class Ledger:
         if broken and self.note is None:
             self.note = (
                 f"{broken} segments of an unfinished run of {self.output.name} are broken or come "
-                "from another version, and are made again"
+                "from another version, and are enhanced again"
             )
 
     def _remove_orphans(self) -> None:
@@ -223,7 +223,7 @@ class Ledger:
                 file.unlink()
 
     def _leftovers(self) -> list[Path]:
-        """Return what an interrupted plan write or assembly left in the run folder."""
+        """Return the files that an interrupted plan write or assembly left in the run folder."""
         known = {"lock", PLAN, "segments", PUBLISHING}
         return [path for path in self.folder.path.iterdir() if path.name not in known]
 

@@ -70,7 +70,7 @@ def pull_segment(mirror: str, segment: int, segments: Path, digest: str) -> None
 
 
 def pull_segments(mirror: str, segments: Path, digest: str) -> None:
-    """Download what an earlier run of the same plan committed, on whatever machine."""
+    """Download the segments that earlier runs of the same plan committed on any machine."""
     for file in transfer.list_files(mirror):
         name = url_name(file.url)
         number = name.removesuffix(".json")
@@ -79,7 +79,7 @@ def pull_segments(mirror: str, segments: Path, digest: str) -> None:
 
 
 def claim_mirror(mirror: str, plan: Plan) -> bool:
-    """Make the mirror belong to `plan`. Return False if it already did and may hold segments."""
+    """Make the mirror belong to `plan`; return False if it already did and may have segments."""
     content = transfer.read_bytes(join_url(mirror, PLAN))
     try:
         if content is not None and Plan.model_validate_json(content).digest() == plan.digest():

@@ -28,7 +28,7 @@ class WrittenSegment:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The segments of one run: all that a worker needs to commit its work, and picklable."""
+    """The folder of one run: everything a worker needs to commit segments; can be pickled."""
 
     path: Path
     digest: str

@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 WIDTH = 960
 HEIGHT = 200
-# margins with the numbers of the axes
+
+# margins, which show the numbers of the axes
 LEFT = 56
 RIGHT = 12
 TOP = 12
@@ -48,7 +49,7 @@ class Chart:
     switches: list[float]
     marks: list[Tick]
     data: Markup
-    """The same as JSON: frames and curves, and times, switches and marks in seconds."""
+    """The chart as JSON: frames and curves, and times, switches and marks in seconds."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -63,6 +64,7 @@ def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return [low]
+
     raw = span / max(1, count)
     power = 10 ** math.floor(math.log10(raw))
     step = next(f * power for f in (1, 2, 5, 10) if f * power >= raw * (1 - 1e-9))
@@ -83,14 +85,17 @@ def draw_chart(
 ) -> Chart:
     """Return a chart of `curves` over `times` in seconds, with a vertical line at each switch.
 
-    Readers see figures with `digits` decimal places, and the numbers of their `frames`.
+    The chart shows figures with `digits` decimal places, and the numbers of their `frames`.
     """
     known = [value for curve in curves for value in curve.values if value is not None]
     low = min(known, default=0.0)
     high = max(known, default=1.0)
+
+    # leave some room above and below the curves
     room = (high - low) * 0.08 or max(0.5, abs(high) * 0.01)
     low -= room
     high += room
+
     first = times[0]
     last = max(times[-1], first + 1e-6)
 
@@ -126,6 +131,7 @@ def _chart_data(
     switches: list[float],
     marks: dict[float, str],
 ) -> Markup:
+    """Return the data of a chart as JSON."""
     data = {
         "unit": unit,
         "digits": digits,
@@ -149,11 +155,13 @@ def _chart_data(
 def _polylines(
     xs: list[float], values: list[float | None], y: Callable[[float], float]
 ) -> list[str]:
+    """Return the SVG point lists of a curve, one for each piece between gaps."""
     pieces: list[list[str]] = [[]]
     for at, value in zip(xs, values, strict=True):
         if value is None:
             pieces.append([])
         else:
             pieces[-1].append(f"{at},{y(value)}")
+
     # a single point is drawn as a short dash
     return [" ".join(p if len(p) > 1 else p * 2) for p in pieces if p]

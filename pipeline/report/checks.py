@@ -44,6 +44,7 @@ def find_output(run: Path) -> Path:
     """Return the output of a run from the path of the output itself or of its plan."""
     if not run.name.endswith(".plan.json"):
         return run
+
     output = Path(read_plan(run).output)
     beside = run.with_name(output.name)
     return beside if beside.exists() else output

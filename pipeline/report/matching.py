@@ -21,6 +21,7 @@ def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = No
     """Open an output or a ground truth as a recording of the same type as the plan's input."""
     if not isinstance(plan.input, LightField):
         return probe(path)
+
     found = open_light_field(path, grid_settings)
     if found is None:
         raise InputError(
@@ -39,6 +40,7 @@ def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
         )
     if isinstance(result, LightField):
         return _match_views(plan, result)
+
     times = scan(result).pts
     if len(times) != len(plan.reference_map):
         raise InputError(
@@ -74,16 +76,20 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
 
 
 def _match_views(plan: Plan, other: LightField) -> list[int]:
+    """Return the frame number in `other` for every entry of the map; raises PairingError."""
     grid = other.grid
     found = []
     for choice in plan.reference_map:
         assert choice.views is not None
-        row, col, moment = choice.views.row, choice.views.col, choice.views.moment
+        row = choice.views.row
+        col = choice.views.col
+        moment = choice.views.moment
         position = grid.at(row, col)
         if position is None or moment >= grid.views[position].frames:
             raise PairingError(
                 f"found no view ({row}, {col}) at moment {moment} in {other.path}, expected every "
                 "view of the output; pass the light field that belongs to this plan"
             )
+
         found.append(grid.number(position, moment))
     return found

@@ -28,12 +28,7 @@ from pipeline.report.rows import (
     measure_rows,
 )
 from pipeline.report.viewer import BUDGET as VIEWER_BUDGET
-from pipeline.report.viewer import (
-    Viewer,
-    group_by_distance,
-    make_table,
-    make_viewer,
-)
+from pipeline.report.viewer import Viewer, group_by_distance, make_table, make_viewer
 from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import read_plan
@@ -54,7 +49,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One frame that the page shows, with its figures."""
+    """A frame that the page shows, and its figures."""
 
     row: Row
     why: str
@@ -183,6 +178,7 @@ def render_page(
 
 
 def _make_exhibits(finished: FinishedRun, rows: list[Row]) -> list[Exhibit]:
+    """Return the frames to show, with pictures that fit into the budget of the page."""
     by_number = {row.number: row for row in rows}
     aspect = finished.result.sample_aspect_ratio
     rotation = finished.result.rotation
@@ -227,14 +223,15 @@ def _describe_window(part: Window) -> str:
 
 
 def _summary(rows: list[Row], *, truth: bool) -> list[SummaryRow]:
+    """Return the rows of the table of means, without the figures that no frame has."""
+
     def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> SummaryRow | None:
         value = mean_figure(rows, ours)
         other = mean_figure(rows, plain) if plain else None
         if value is None:
             return None
-        return SummaryRow(
-            name, format(value, form), "" if other is None else format(other, form), meaning
-        )
+        bicubic = "" if other is None else format(other, form)
+        return SummaryRow(name, format(value, form), bicubic, meaning)
 
     lines = [
         line(
@@ -284,7 +281,8 @@ def _highlights(rows: list[Row], record: RunRecord | None, *, truth: bool) -> li
     """Return the figures above the pictures, the most important first."""
 
     def against(name: str, plain: str, form: str, unit: str, what: str) -> Iterator[Highlight]:
-        ours, theirs = mean_figure(rows, name), mean_figure(rows, plain)
+        ours = mean_figure(rows, name)
+        theirs = mean_figure(rows, plain)
         if ours is not None and theirs is not None:
             both = f"{format(ours, form)} against {format(theirs, form)}"
             yield Highlight(
@@ -300,10 +298,12 @@ def _highlights(rows: list[Row], record: RunRecord | None, *, truth: bool) -> li
         found.append(
             Highlight(f"{mean_figure(rows, 'consistency') or 0:.1f} dB", "downscale consistency")
         )
-        agreement, plain = mean_figure(rows, "agreement"), mean_figure(rows, "bicubic_agreement")
+        agreement = mean_figure(rows, "agreement")
+        plain = mean_figure(rows, "bicubic_agreement")
         if agreement is not None and plain is not None:
             meaning = f"agreement with the reference (bicubic {plain:.2f})"
             found.append(Highlight(f"{agreement:.2f}", meaning))
+
     if record is not None and record.seconds > 0:
         speed = record.frames / record.seconds
         found.append(Highlight(f"{speed:.2g} fps", f"{record.engine} on {record.device}"))
@@ -313,6 +313,7 @@ def _highlights(rows: list[Row], record: RunRecord | None, *, truth: bool) -> li
 def _make_charts(
     plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool
 ) -> list[Chart]:
+    """Return the charts of a clip: its quality and what was borrowed, over time."""
     times = [row.seconds for row in rows]
     switches = [stretch.begin for stretch in _find_stretches(plan)][1:]
     marks = {exhibit.row.seconds: exhibit.why for exhibit in exhibits}
@@ -344,9 +345,11 @@ def _make_charts(
 
 
 def _find_stretches(plan: Plan) -> list[Stretch]:
+    """Return the stretches of a plan's reference map, in order."""
     found = []
     numbered = enumerate(plan.reference_map)
     most = max((abs(c.seconds) for c in plan.reference_map if c.seconds is not None), default=0.0)
+
     for (ref_pts, why), group in groupby(numbered, key=lambda nc: (nc[1].ref_pts, nc[1].why)):
         members = list(group)
         away = [abs(c.seconds) for _, c in members if c.seconds is not None]

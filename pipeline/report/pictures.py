@@ -1,4 +1,4 @@
-"""Pictures of the page: windows, heat maps, and JPEG data addresses that fit into a mail."""
+"""Pictures of the page: windows, heat maps, and JPEG data addresses that fit into an e-mail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.pixels import Picture
 from pipeline.report.rows import FramePictures
 from pipeline.report.without_truth import measure_borrowing
 
-# Of larger frames a window of this size is shown: reduced ones would hide the added detail.
+# The page shows a window of this size of larger frames: reduced ones would hide the added detail.
 MOST_HEIGHT = 720
 MOST_WIDTH = 1280
 HOTTEST = 16.0  # 8-bit levels at the bright end of the heat map
@@ -42,7 +42,8 @@ class CaptionedPicture:
 def choose_window(pictures: FramePictures) -> Window:
     """Return the window to show: all of a small frame, else where most detail was borrowed."""
     height, width = pictures.result.shape[:2]
-    tall, wide = min(height, MOST_HEIGHT), min(width, MOST_WIDTH)
+    tall = min(height, MOST_HEIGHT)
+    wide = min(width, MOST_WIDTH)
     if (tall, wide) == (height, width):
         return Window(0, 0, height, width)
 
@@ -77,6 +78,7 @@ def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> lis
             draw_heat_map(pictures),
         ),
     ]
+
     rows = slice(part.row, part.row + part.height)
     cols = slice(part.col, part.col + part.width)
     turns = round(rotation / 90) % 4
@@ -88,7 +90,7 @@ def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> lis
 
 
 def encode_jpegs(pictures: list[Picture], budget: int = BUDGET) -> list[str]:
-    """Return data addresses of JPEGs, in the best quality that fits `budget` bytes."""
+    """Return data addresses of JPEGs, in the best quality of QUALITIES that fits `budget` bytes."""
     found: list[str] = []
     for grade in QUALITIES:
         found = [_jpeg(picture, grade) for picture in pictures]

@@ -78,7 +78,7 @@ class FramePictures:
 class FinishedRun:
     """The open recordings of a finished run: input, reference, output and ground truth.
 
-    A context manager.
+    A context manager, which closes them.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class FinishedRun:
         self._partners = (
             match_truth(plan, self.result, self._times, self.truth) if self.truth else None
         )
+
         self._stack = ExitStack()
         self._lr = self._open(plan.input)
         self._reference = self._open(plan.reference.clip)
@@ -224,8 +225,10 @@ def _iterate_rows(
 def _measure_row(
     finished: FinishedRun, number: int, pictures: FramePictures, before: FramePictures | None
 ) -> Row:
+    """Return the figures of one frame; `before` is the frame before it, None to skip motion."""
     plan = finished.plan
     choice = plan.reference_map[number]
+
     figures: dict[str, float | None] = {}
     if pictures.original is not None:
         figures |= _measure_against_truth(pictures, pictures.original)
@@ -298,6 +301,7 @@ def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
         "worst": candidates[0],
         "best": candidates[-1],
     }
+
     found: dict[int, list[str]] = {}
     for why, row in picks.items():
         found.setdefault(row.number, []).append(why)

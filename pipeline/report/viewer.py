@@ -55,6 +55,7 @@ class Cell:
     share: float
     """Figure on a scale from 0 (lowest of all views) to 1 (highest)."""
     served: str
+    """Position of the reference view that serves it, "given", or "none"."""
 
 
 def make_viewer(clip: LightField) -> Viewer:
@@ -71,9 +72,11 @@ def make_viewer(clip: LightField) -> Viewer:
     found = measure_parallax(clip).disparity
     low, high = found if found is not None else (-1.0, 1.0)
     if high - low < 0.1:
-        low, high = low - 0.5, high + 0.5
+        low -= 0.5
+        high += 0.5
     alphas = [float(a) for a in np.linspace(low, high, FOCUS_STEPS)]
     focused = [_refocus(grid, views, alpha * factor) for alpha in alphas]
+
     centre = find_middle_view(grid)
     row = [n for n, view in enumerate(grid.views) if view.row == centre[0]]
     epi = np.repeat(np.stack([views[n][size[1] // 2] for n in row]), EPI_ROW, axis=0)
@@ -116,6 +119,7 @@ def make_viewer(clip: LightField) -> Viewer:
 
 
 def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
+    """Return the 8-bit views of the first moment, reduced to `size` (width, height)."""
     reader = open_frames(clip)
     try:
         pictures = []
@@ -143,17 +147,22 @@ def _refocus(grid: Grid, views: list[Picture], alpha: float) -> Picture:
 def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
     """Return the views of the first moment, row by row of the grid, with None for each hole."""
     figures = [row.figure for row in rows if row.choice.why != "given"]
-    low, high = min(figures, default=0.0), max(figures, default=1.0)
+    low = min(figures, default=0.0)
+    high = max(figures, default=1.0)
+
     cells: dict[tuple[int, int], Cell] = {}
     for row in rows:
         view = row.choice.views
         if view is None or view.moment:
             continue
+
         share = (row.figure - low) / (high - low) if high > low else 1.0
         cells[view.row, view.col] = Cell(
             row, min(1.0, max(0.0, share)), _describe_reference(row, view)
         )
-    (first_row, height), (first_col, width) = grid.rows, grid.cols
+
+    first_row, height = grid.rows
+    first_col, width = grid.cols
     return [
         [cells.get((first_row + r, first_col + c)) for c in range(width)] for r in range(height)
     ]

@@ -1,6 +1,6 @@
-"""Figures of quality without a ground truth, from input, reference and result alone.
+"""Measures quality without a ground truth, from input, reference and result alone.
 
-None of them replaces a ground truth; `docs/quality.md` has the limits of each.
+No figure replaces a ground truth; `docs/quality.md` describes the limits of each.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def evaluate_output(
         return evaluate_light_field(views, ground_truth, plan, grid)
 
     if vmaf:
-        require_program()  # fails early: measuring the frames takes longer
+        require_program()  # fails early, before the frames are measured for a long time
     skip = list_given_frames(plan) if plan is not None else frozenset()
     evaluation = evaluate(result, ground_truth, skip=skip)
     if not vmaf:

@@ -46,7 +46,7 @@ def write_pictures(
             "with --layout and --grid; see `pipeline probe`"
         )
 
-    # names and places of all pictures
+    # choose the names and paths of all pictures
     path = Path(clip.path)
     folder = output or path.with_name(f"{path.stem}_look")
     names = ["contact_sheet.png"]
@@ -55,6 +55,7 @@ def write_pictures(
     names += [*refocus, *(["disparity.png"] if options.depth else [])]
     names += [f"sweep.{options.sweep}"] if options.sweep else []
     paths = {name: folder / name for name in names}
+
     for path in paths.values():
         if path.exists() and not force:
             raise already_there(path)
@@ -70,6 +71,7 @@ def write_pictures(
         stills.save_picture(paths["epi.png"], epi)
     for name, picture in zip(refocus, view_pictures.refocus(clip, options.alphas), strict=True):
         stills.save_picture(paths[name], picture)
+
     if options.depth:
         low, high = measure_parallax(clip).disparity or (-1.0, 1.0)
         more = max(MARGIN * (high - low), 0.25)

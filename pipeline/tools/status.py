@@ -25,7 +25,7 @@ class RunStatus(Model):
 
     output: str
     state: Literal["running", "stopped", "done", "unknown"]
-    """running or stopped for a local run folder; unknown for one at a URL, which has no lock."""
+    """State of the run; unknown if its run folder is at a URL, which has no lock."""
     frames: int
     frames_done: int
     segments: int
@@ -33,7 +33,7 @@ class RunStatus(Model):
     missing: tuple[int, ...]
     """Indices of the segments that are not committed."""
     attempts: int
-    """Segments that are being written, or were left unfinished when a run was killed."""
+    """Number of segments that are being written, or that a killed run left unfinished."""
     last_commit: float | None
     """Seconds since the last commit."""
     seconds_left: float | None
@@ -123,6 +123,7 @@ def _summarise(
 
 
 def _finished(output: str) -> RunStatus:
+    """Return the status of an output without a run folder."""
     return RunStatus(
         output=output,
         state="done",

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster: start, follow and stop a `pipeline run` that runs there.
+"""Starts, follows and stops jobs of `pipeline run` on a Ray cluster.
 
 Only code is uploaded: the three packages with the weights that belong to them, and no other file
 in or beside them. INPUT, REF and OUT must be URLs, or paths that exist on the cluster.

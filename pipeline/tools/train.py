@@ -1,4 +1,4 @@
-"""Training of a network in this process, or in several processes of Ray Train."""
+"""Trains a network in this process, or in several processes of Ray Train."""
 
 from __future__ import annotations
 

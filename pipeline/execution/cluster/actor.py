@@ -78,11 +78,10 @@ class SharedEngine:
 
 
 class SegmentActor:
-    """Owns engines and workers.
+    """Owns engines, and a worker for each open input.
 
-    Methods return PipelineErrors instead of raising them, because Ray would wrap them.
-
-    Subclasses may override `load_engine` and `make_worker`.
+    Methods return PipelineErrors instead of raising them, because Ray would wrap them. Subclasses
+    may override `load_engine` and `make_worker`.
     """
 
     def __init__(self) -> None:
@@ -155,6 +154,8 @@ class SegmentActor:
             with self._lock:
                 if worker and worker.broken and self._workers.get(job) is worker:
                     del self._workers[job]  # a hung decoder: the next attempt gets new threads
+
+            # pickling drops the traceback, so a note carries it to the driver
             answer = type(error)(str(error))
             answer.add_note("".join(traceback.format_exception(error)))
             return answer
@@ -180,6 +181,7 @@ class SegmentActor:
         """Stop the worker of an input that has ended."""
         with self._lock:
             worker = self._workers.pop(job, None)
+
         if worker is not None:
             worker.stop(timeout=1.0)
             self._frames_of_closed += worker.frames_done

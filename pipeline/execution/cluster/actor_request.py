@@ -22,12 +22,13 @@ class ActorRequest:
     """The number and kind of actors to request from Ray."""
 
     workers: int | None = None
-    """Maximum number of actors, which may exceed the places of a cluster that can grow; None = one
-    for each GPU, or for each node of a cluster without GPUs."""
+    """Maximum number of actors, which may exceed the places of a cluster that can grow; None means
+    one for each GPU, or one for each node of a cluster without GPUs."""
     gpu: bool = False
     accelerator: str | None = None
     """GPU type, as in Ray's label `ray.io/accelerator-type`."""
     timeout: float = PLACEMENT_TIMEOUT_SECONDS
+    """Seconds after which an actor without a place counts as late."""
     release_after: float = 30.0
     """Seconds after which an idle actor is ended."""
 

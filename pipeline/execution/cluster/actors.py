@@ -44,17 +44,17 @@ class Slot:
     name: str
     actor: Any
     deadline: float
-    """When a missing placement counts as late."""
+    """Time after which a missing placement counts as late."""
     placement: ActorPlacement | None = None
     ready: bool = False
     used_at: float = 0.0
-    """When it last started or ended a segment."""
-    asked_at: float = 0.0
-    """When its status was last requested."""
+    """Time when the actor last started or ended a segment."""
+    requested_at: float = 0.0
+    """Time of the last request for its status."""
     status: dict[str, InputStatus] = field(default_factory=dict)
-    """Its last report, by open input."""
+    """Last report of the actor, by open input."""
     committed: Counter[str] = field(default_factory=Counter)
-    """Frames of its committed segments, by input."""
+    """Frames of the segments that the actor committed, by input."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ class Actors:
         if time.monotonic() - self._counted_at >= _NODES_INTERVAL_SECONDS:
             self._counted_at = time.monotonic()
             self._max_actors = self.request.max_actors()
+
         for _ in range(min(self._max_actors, wanted) - len(self._slots)):
             self._start(blocked)
 
@@ -138,6 +139,7 @@ class Actors:
             label_selector=labels,
             concurrency_groups={"work": self._in_flight, "control": 1},
         )
+
         self._started += 1
         actor = remote(self._kind).remote()
         slot = Slot(f"w{self._started}", actor, time.monotonic() + self.request.timeout)
@@ -181,7 +183,9 @@ class Actors:
 
         if any(slot.placement for slot in self):
             if new:
-                self._progress.note(f"{len(new)} actors wait for a place; going on without them")
+                self._progress.note(
+                    f"{len(new)} actors wait for a place; the run continues without them"
+                )
         elif count := count_starting_nodes():
             self._progress.note(f"waiting for {count} nodes that the cluster starts")
         else:
@@ -192,9 +196,10 @@ class Actors:
         now = time.monotonic()
         interval = max(_STATUS_INTERVAL_SECONDS, len(self._slots) / _STATUS_RATE)
         under_way = {c.slot.name for c in self._calls.values() if c.method == "status"}
+
         for slot in self:
-            if slot.ready and now - slot.asked_at >= interval and slot.name not in under_way:
-                slot.asked_at = now
+            if slot.ready and now - slot.requested_at >= interval and slot.name not in under_way:
+                slot.requested_at = now
                 self.call(slot, "status")
 
     def record_status(self, slot: Slot, status: dict[str, InputStatus]) -> None:
@@ -204,13 +209,14 @@ class Actors:
 
     def refresh_status(self) -> None:
         """Wait briefly for a new status of every actor."""
-        asked = {slot.actor.status.remote(): slot for slot in self if slot.ready}
-        if not asked:
+        requests = {slot.actor.status.remote(): slot for slot in self if slot.ready}
+        if not requests:
             return
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_GRACE_SECONDS)
+
+        answered, _ = ray.wait(list(requests), num_returns=len(requests), timeout=_GRACE_SECONDS)
         for ref in answered:
             with suppress(RayActorError):
-                self.record_status(asked[ref], ray.get(ref))
+                self.record_status(requests[ref], ray.get(ref))
 
     def count_open_frames(self, job: str) -> int:
         """Return the number of an input's frames in segments under way on living actors."""
@@ -233,7 +239,7 @@ class Actors:
         return self._engines.get(job)
 
     def bury(self, slot: Slot) -> None:
-        """Remove a dead actor, but keep its busy seconds."""
+        """Remove a dead actor, and add its busy seconds to those of ended actors."""
         del self._slots[slot.name]
         for job, report in slot.status.items():
             self._busy_of_ended.setdefault(job, Counter()).update(report.busy)

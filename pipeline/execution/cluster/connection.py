@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster, or start one on this machine for as long as it is needed."""
+"""Connects to a Ray cluster, or starts one on this machine for as long as it is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build engines on a Ray cluster, once for each kind of GPU, or for the CPU."""
+"""Builds engines on a Ray cluster, once for each kind of GPU, or for the CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BuiltEngine(NamedTuple):
     nodes: int
     """Number of nodes of this kind; those that do not share PIPELINE_CACHE build their own."""
     info: EngineInfo | str
-    """The engine, or the reason why there is none."""
+    """The engine, or the reason why it could not be built."""
 
 
 def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -72,7 +72,7 @@ def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
 
 
 def _build(model: str) -> EngineInfo | str:
-    """Return the engine that `auto` chooses on this node, or the error, which Ray would wrap."""
+    """Return the engine that `auto` chooses on this node, or its error, which Ray would wrap."""
     from deploy.load import load_engine
 
     try:

@@ -112,17 +112,18 @@ class RayPool:
         return self.actors.busy(job)
 
     def report(self, job: str) -> ExecutionReport:
-        """Return how the segments of an input were run, before it is closed."""
+        """Return the report on how the segments of an input were run; call it before `close`."""
         self.actors.refresh_status()
         engine = self.actors.engine(job) or self._engine
         assert engine is not None
         return ExecutionReport("ray", engine, self.actors.busy(job))
 
     def close(self, job: str) -> ExecutionReport | None:
-        """Remove an input that has ended; return how it was run, or None if no actor was ready."""
+        """Remove an input that has ended; return its report, or None if no actor was ready."""
         self._scheduler.drop_job(job)
         if job not in self._jobs:
             return None
+
         report = self.report(job) if self._engine is not None else None
         del self._jobs[job]
         self.actors.close(job)
@@ -141,6 +142,7 @@ class RayPool:
             fields = self._log_fields(slot, job, index) | {"attempt": assignment.attempt}
             logger.info("start segment %d, attempt %d", index, assignment.attempt, extra=fields)
             self._metrics.count("attempts")
+
             entry = self._jobs[job]
             task = entry.tasks[index]
             self.actors.call(slot, "run", job, entry.setup_ref, task, task=assignment.task)
@@ -236,6 +238,7 @@ class RayPool:
         for task in self._scheduler.tasks_of(slot.name):
             job = self._jobs.get(task[0])
             record = job.ledger.folder.read_record(task[1]) if job else None
+
             # the actor may have died between the commit and its answer
             if record is not None and self._scheduler.complete_task(
                 slot.name, task, time.monotonic()
@@ -246,9 +249,10 @@ class RayPool:
         abandoned = self._scheduler.remove_worker(slot.name)
         for job_name, index in abandoned:
             self._fail(job_name, self._deadly_segment_error(job_name, index, error))
+
         again = len(lost) - len(abandoned)
         self._metrics.count("failures", len(lost))
-        self._progress.note(f"an actor died; {again} of its segments are run again by another one")
+        self._progress.note(f"an actor died; another one runs {again} of its segments again")
 
     def _count_death_while_loading(self, slot: Slot, error: RayActorError) -> None:
         """Record an actor that died before it was ready; raise StageError after too many."""
@@ -261,7 +265,7 @@ class RayPool:
     def _deadly_segment_error(self, job: str, index: int, error: RayActorError) -> StageError:
         ledger = self._jobs[job].ledger
         return StageError(
-            f"segment {index} took {self._scheduler.policy.attempts} actors down with it: "
+            f"{self._scheduler.policy.attempts} actors died while running segment {index}: "
             f"{first_line(error)}; {len(ledger.records)} of {len(ledger.plan.segments)} segments "
             "are committed, run the same command again to resume"
         )
@@ -280,7 +284,7 @@ class RayPool:
             unused = idle and now - slot.used_at > self.actors.request.release_after
             if unused or not slot.placement:
                 fields = self._log_fields(slot)
-                logger.info("%s ends for lack of work", slot.placement, extra=fields)
+                logger.info("ending the idle actor on %s", slot.placement, extra=fields)
                 if slot.ready:
                     self._scheduler.remove_worker(slot.name, blame=False)
                 self.actors.end(slot)

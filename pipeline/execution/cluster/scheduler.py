@@ -1,8 +1,8 @@
-"""The scheduler: assign segments to workers, without Ray, clock or files.
+"""The scheduler, which assigns segments to workers without Ray, a clock or files.
 
 The caller reports events (a worker joined or left, a segment is done or failed) and their times,
 and calls `decide` for the segments to start. Near the end, idle workers copy segments that would be
-late: such a segment runs twice and its first commit counts.
+late: such a segment runs twice, and the first commit counts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Task = tuple[str, int]  # an input, and the index of one of its segments
+
 _MIN_HEAP_SIZE = 64  # below it, outdated entries of a heap are not removed
 
 
@@ -54,11 +55,11 @@ class _Worker:
     kind: str
     node: str
     running: dict[Task, float] = field(default_factory=dict)
-    """Tasks in the order of their assignment, and when each should be done."""
+    """Tasks in the order of their assignment, and the time when each should be done."""
     pace: float | None = None
     """Measured seconds per unit of cost."""
     since: float = 0.0
-    """When it last finished a task, or got one while idle."""
+    """Time when the worker last finished a task, or got one while idle."""
 
 
 @dataclass
@@ -69,9 +70,9 @@ class _Item:
     attempts: int = 0
     failures: int = 0
     avoid: set[str] = field(default_factory=set)
-    """Workers that failed it."""
+    """Workers on which the segment failed."""
     on: list[str] = field(default_factory=list)
-    """Workers that run it."""
+    """Workers that run the segment."""
 
 
 @dataclass
@@ -80,7 +81,7 @@ class _Job:
 
     queue: deque[int]
     served: float
-    """Cost assigned so far: the input with the lowest is next."""
+    """Cost assigned so far; the input with the lowest cost is next."""
 
 
 class Scheduler:
@@ -127,8 +128,9 @@ class Scheduler:
         bad = {node for node, count in self._strikes.items() if count >= self.policy.strikes}
         if not bad:
             return frozenset()
+
         nodes = {worker.node for worker in self._workers.values()}
-        # if all nodes are bad, none is blocked: segments run out of attempts instead
+        # if all nodes are bad, none is blocked, and segments run out of attempts instead
         return frozenset(bad) if nodes - bad else frozenset()
 
     def add_job(self, job: str, segments: Mapping[int, float]) -> None:
@@ -137,6 +139,7 @@ class Scheduler:
         served = min((j.served for j in self._jobs.values() if j.queue), default=0.0)
         self._jobs[job] = _Job(deque(segments), served)
         heapq.heappush(self._turns, (served, job))
+
         for index, cost in segments.items():
             self._items[job, index] = _Item(cost)
         self._queued += len(segments)
@@ -146,6 +149,7 @@ class Scheduler:
         entry = self._jobs.pop(job, None)
         if entry is None:
             return
+
         again = [task for task in self._again if task[0] == job]
         self._queued -= len(entry.queue) + len(again)
         self._again = [task for task in self._again if task[0] != job]
@@ -186,7 +190,7 @@ class Scheduler:
         workers load. A dying node kills several workers, and Ray places new ones on it until it
         notices, so the run continues for as long as that takes. It also continues if a worker is
         ready, or if one loads on a node without deaths; but in the latter case only for a limited
-        time, because an engine that crashes its nodes would get new ones for ever.
+        time, because an engine that crashes its nodes would get new ones forever.
         """
         if node:
             self._strikes[node] += 1
@@ -208,6 +212,7 @@ class Scheduler:
         item = self._items.get(task)
         if item is None:
             return False
+
         self._strikes[self._workers[worker].node] += 1
         item.avoid.add(worker)
         return self._requeue(task, item, blame=True)
@@ -221,6 +226,7 @@ class Scheduler:
         if item is None:
             entry.since = now
             return False
+
         self._measure(entry, item.cost, now)
         return True
 
@@ -306,7 +312,8 @@ class Scheduler:
         return self._runs(task, owner) and len(self._items[task].on) < self.policy.copies
 
     def _start(self, worker: str, task: Task, now: float) -> Assignment:
-        entry, item = self._workers[worker], self._items[task]
+        entry = self._workers[worker]
+        item = self._items[task]
         item.attempts += 1
         item.on.append(worker)
         before = max(entry.running.values(), default=now)
@@ -323,11 +330,12 @@ class Scheduler:
             straggling = end + (self.policy.overdue - 1) * expected
             heapq.heappush(self._due, (straggling, task, worker))
             self._remove_outdated()
+
         self._update_load(worker)
         return Assignment(worker, task, item.attempts)
 
     def _remove_outdated(self) -> None:
-        """Shrink the heaps occasionally, so that `decide` never skips thousands of entries."""
+        """Shrink heaps that have grown long, so that `decide` never skips thousands of entries."""
         most = 2 * self.policy.in_flight * len(self._workers) + _MIN_HEAP_SIZE
         for heap in (self._late, self._due):
             if len(heap) > most:

@@ -1,4 +1,4 @@
-"""`--placement split`: decode and encode in CPU actors, and run the network in the GPU actor.
+"""Actors of `--placement split`: CPU actors decode and encode, the GPU actor runs the network.
 
 It suits clusters whose GPU nodes are short of cores or have no hardware encoder. Batches of uint8
 or uint16 frames pass through Ray's object store, a few at a time. The two CPU actors belong to the

@@ -176,10 +176,12 @@ def test_a_deadly_segment_fails_the_run_after_three_attempts(plan: Plan) -> None
     progress = Notes()
     with Ledger(plan) as ledger:
         request = ActorRequest(workers=1)
-        with pytest.raises(StageError, match=r"segment 2 took 3 actors down .* to resume"):
+        with pytest.raises(
+            StageError, match=r"3 actors died while running segment 2: .* to resume"
+        ):
             run_on_ray(ledger, make_setup(ledger), progress, request, actor=PoisonedActor)
         assert len(progress.notes) == 3
-        assert "0 of its segments are run again" in progress.notes[-1]
+        assert "runs 0 of its segments again" in progress.notes[-1]
         assert ledger.folder.read_record(0) is not None
         assert ledger.folder.read_record(1) is not None
         assert ledger.folder.read_record(2) is None
@@ -250,7 +252,7 @@ def test_actors_without_work_end_and_status_is_requested_at_intervals(
             steps += 1
             assert time.monotonic() - start < 120
 
-        requested = sum(slot.asked_at > 0 for slot in pool.actors)
+        requested = sum(slot.requested_at > 0 for slot in pool.actors)
         (tmp_path / "go").touch()
         while not (ended := pool.step()):
             steps += 1
