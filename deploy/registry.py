@@ -111,7 +111,7 @@ class Registry:
         is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
         if not is_ours or stat.S_IMODE(found.st_mode) & 0o077:
             raise RegistryError(
-                f"found {path} readable or owned by others, expected a private file of yours; "
+                f"found {path} readable or owned by others, expected a private file that you own; "
                 f"delete {self.root}"
             )
         return path.read_bytes()

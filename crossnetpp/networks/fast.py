@@ -345,7 +345,7 @@ class CrossNetFast(nn.Module):
     ) -> Tensor:
         """Return the final flow (N x 2 x H x W) from `flow2` at 1/2 size.
 
-        The refinement works at twice the LR's size, because LR shows nothing finer, but at most at
+        The refinement works at twice the LR's size, because LR has no finer detail, but at most at
         1/2 of the output size.
         """
         to_output = max(2, scale // 2)

@@ -218,7 +218,8 @@ class View(Model):
 class Grid(Model):
     """The views of a light field and the layout in which they are stored.
 
-    Frames are numbered moment by moment, and view by view within a moment; videos view by view.
+    Frames are numbered moment by moment, and view by view within a moment. If each view is a video,
+    they are numbered view by view.
     """
 
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
