@@ -48,8 +48,7 @@ from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.settings import PairingSettings
 
 FIELD_OF_VIEW_PAIRS = 3
-# Seconds beyond which a note says that a reference is far away.
-FAR = 1.0
+FAR = 1.0  # seconds beyond which a note reports a reference as far away
 
 
 def plan_references(
@@ -57,12 +56,12 @@ def plan_references(
 ) -> Paired:
     """Choose a reference for every frame of `index`; `size` is the output's height and width.
 
-    One pass over the input finds scene cuts; the reference is looked through only where content or
-    offset ask for it. Raises PairingError when the two share no time.
+    One pass over the input finds scene cuts. The reference is decoded only if the choice by content
+    or the estimate of the offset needs it. Raises PairingError if the two share no time.
     """
-    # one still has nothing to be nearer than: its time, which any photograph has, says little
+    # with a single still there is nothing to choose by time
     timed = isinstance(ref, VideoClip) or (has_times(ref) and len(ref.files) > 1)
-    select = _selection(settings, timed)
+    select = _choose_selection(settings, timed)
     turns = count_quarter_turns(lr, ref)
     compared = select == "content" or (timed and needs_estimated_offset(lr, ref, settings))
     lr_look = survey_frames(
@@ -71,12 +70,14 @@ def plan_references(
     ref_look = (
         survey_frames(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
     )
+
     ref_pts = ref_look.pts if ref_look is not None else scan(ref, distinct=False).pts
     if not ref_pts:
         raise PairingError(
             f"found no frame of {ref.path} that can be decoded, expected an intact reference; "
             "copy it again"
         )
+
     clock = (
         align_clocks(lr, lr_look, ref, ref_look, settings) if timed else ReferenceClock(0.0, 1.0)
     )
@@ -86,6 +87,7 @@ def plan_references(
         pack_ticks(ref_pts[i] for i in order), array("d", (at[i] for i in order))
     )
     lr_seconds = array("d", map(lr.seconds, index.pts))
+
     if timed:
         check_shared_time(lr_seconds, references.seconds, settings.max_ref_distance)
     rules = FrameRules(
@@ -93,6 +95,7 @@ def plan_references(
         cuts=[lr.seconds(pts) for pts in lr_look.cuts],
         margin=hysteresis_margin(lr_seconds),
     )
+
     if select == "time":
         choices = choose_by_time(index.pts, lr_seconds, references, rules)
     else:
@@ -101,7 +104,8 @@ def plan_references(
         choices = choose_by_content(
             index.pts, lr_seconds, references, rules, similarity, timed=timed
         )
-    affine, view_notes = _map(lr, ref, choices, size, turns)
+
+    affine, view_notes = _find_map(lr, ref, choices, size, turns)
     reference = ReferencePlan(
         clip=ref,
         select=select,
@@ -110,11 +114,11 @@ def plan_references(
         max_distance=settings.max_ref_distance,
         affine=affine,
     )
-    notes = [*clock.notes, *view_notes, *_notes(choices, lr_look)]
+    notes = [*clock.notes, *view_notes, *_write_notes(choices, lr_look)]
     return Paired(reference, choices, lr_look.cuts, notes)
 
 
-def _selection(settings: PairingSettings, timed: bool) -> Literal["time", "content"]:
+def _choose_selection(settings: PairingSettings, timed: bool) -> Literal["time", "content"]:
     if settings.select == "time" and not timed:
         raise PairingError(
             "found references without times, expected a video or several stills with times in EXIF "
@@ -126,13 +130,14 @@ def _selection(settings: PairingSettings, timed: bool) -> Literal["time", "conte
 
 
 class _Similarity:
-    """Likeness of an LR frame to every reference, from the thumbnails of both."""
+    """The similarity of an LR frame to every reference, computed from their thumbnails."""
 
     def __init__(
         self, lr: Survey, lr_pts: Sequence[int], ref: Survey, ref_pts: Sequence[int]
     ) -> None:
-        self._lr, self._rows = lr.thumbnails, _places(lr.pts, lr_pts)
-        self._ref = ref.thumbnails.picked(_places(ref.pts, ref_pts))
+        self._lr = lr.thumbnails
+        self._rows = _find_positions(lr.pts, lr_pts)
+        self._ref = ref.thumbnails.picked(_find_positions(ref.pts, ref_pts))
         self._block: tuple[int, int, NDArray[np.float16]] | None = None
 
     def __call__(self, number: int, first: int, last: int) -> NDArray[np.float32]:
@@ -147,9 +152,10 @@ class _Similarity:
         return row_of
 
 
-def _places(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.int64]:
-    """Return where each of `wanted` is in `known`, -1 for one that is not there."""
-    there, sought = np.asarray(known, np.int64), np.asarray(wanted, np.int64)
+def _find_positions(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.int64]:
+    """Return the index in `known` of each of `wanted`, -1 if absent."""
+    there = np.asarray(known, np.int64)
+    sought = np.asarray(wanted, np.int64)
     if not len(there):
         return np.full(len(sought), -1)
     order = np.argsort(there, kind="stable")
@@ -157,33 +163,33 @@ def _places(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.int64]:
     return np.where(there[found] == sought, found, -1)
 
 
-def _map(
+def _find_map(
     lr: Clip, ref: Recording, choices: ReferenceMap, size: tuple[int, int], turns: int
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from output to stored reference pixels, None = plain scaling, and notes."""
     height, width = swap_size(ref, turns)
-    affine = _field_of_view(lr, ref, choices, size, turns)
+    affine = _estimate_field_of_view(lr, ref, choices, size, turns)
     notes = []
     if affine is not None:
-        notes.append("the reference shows another field of view; it is moved onto the output")
+        notes.append("the reference shows another field of view; it is warped onto the output")
     elif not has_same_aspect(lr, ref, turns):
         affine = make_inscribed_map(lr, ref, turns, size)
         notes.append(
             f"the reference of {width}x{height} has other proportions than the input; "
-            "its middle is taken to show the same"
+            "its middle is assumed to show the same scene"
         )
     elif (height, width) != size:
         notes.append(f"the reference of {width}x{height} is scaled to {size[1]}x{size[0]}")
     if turns:
-        notes.append(f"the reference is turned by {90 * turns} degrees, as the input is stored")
+        notes.append(f"the reference is turned by {90 * turns} degrees to match the stored input")
         affine = turn_map(affine or make_scaling_map(size, (height, width)), ref, turns)
     return affine, notes
 
 
-def _field_of_view(
+def _estimate_field_of_view(
     lr: Clip, ref: Recording, choices: ReferenceMap, size: tuple[int, int], turns: int
 ) -> Affine | None:
-    """Compare a few of the closest pairs; only then are two cameras told from camera motion."""
+    """Compare a few of the closest pairs, in which camera motion hardly hides a second camera."""
     paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
     if not len(paired):
         return None
@@ -195,26 +201,26 @@ def _field_of_view(
     picked = np.unique(np.linspace(0, len(spread) - 1, FIELD_OF_VIEW_PAIRS).astype(int))
     chosen = [choices[i] for i in spread[picked]]
     times = [(choice.pts, choice.ref_pts) for choice in chosen if choice.ref_pts is not None]
-    small = _frames(lr, [pts for pts, _ in times])
-    large = _frames(ref, [pts for _, pts in times])
+    small = _read_frames(lr, [pts for pts, _ in times])
+    large = _read_frames(ref, [pts for _, pts in times])
     pairs = [
         (small[a], turn_picture(large[b], turns)) for a, b in times if a in small and b in large
     ]
     return estimate_field_of_view(pairs, *size) if pairs else None
 
 
-def _frames(clip: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
-    """Return the frames at these pts, without those that are corrupt."""
+def _read_frames(clip: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
+    """Return pts -> frame, without the corrupt ones."""
     found = {}
     with closing(open_frames(clip, apart=True)) as reader:
         for pts in wanted:
-            # a corrupt one: the run tells of it, or conceals it
+            # the run itself reports or conceals corrupt frames
             with suppress(StageError):
                 found[pts] = reader.get(pts)
     return found
 
 
-def _notes(choices: ReferenceMap, lr: Survey) -> list[str]:
+def _write_notes(choices: ReferenceMap, lr: Survey) -> list[str]:
     notes = []
     if lr.cuts:
         notes.append(f"{len(lr.cuts)} scene cuts; nothing is borrowed across them")

@@ -17,31 +17,27 @@ from pipeline.schema.settings import PairingSettings
 
 Numbers = NDArray[np.float64]
 
-# Seconds between frames up to which a recording's motion can be followed (9 fps).
-DENSE = 0.11
-# Seconds of a long recording that are matched at a time: clocks hardly drift meanwhile.
-BLOCK = 30.0
+DENSE = 0.11  # seconds between frames up to which motion can be followed (9 fps)
+BLOCK = 30.0  # seconds of a long recording per match; clocks hardly drift in this time
 MOST_BLOCKS = 24
-# Of the shorter recording that must overlap.
-LEAST_SHARE = 0.3
+LEAST_SHARE = 0.3  # share of the shorter recording that must overlap the other
 LEAST_SAMPLES = 24
-# Correlation of motion: 0.76 to 0.99 where a clip is matched with a crop of itself in other
-# colours, at most 0.56 between unrelated clips.
+# Least correlation of motion: 0.76 to 0.99 for a clip and a crop of itself in other colours, at
+# most 0.56 between unrelated clips.
 LEAST_MOTION = 0.65
-# Correlation of pictures less their mean: 0.6 and more on key frames of the same recording, at
-# most 0.3 between unrelated clips.
+# Least correlation of pictures minus their mean: at least 0.6 on key frames of the same recording,
+# at most 0.3 between unrelated clips.
 LEAST_LOOKS = 0.5
-# How much better the best offset must be than any that is half a second away.
+# Lead in correlation of the best offset over any that differs by half a second or more.
 LEAST_LEAD = 0.05
 MOST_DRIFT = 0.02
 MOST_KEYS = 300
-# Of long recordings are compared at first; then every frame near the best offset.
-MOST_FRAMES = 3000
+MOST_FRAMES = 3000  # of a long recording in the coarse search; the fine search uses all frames
 
 
 @dataclass(frozen=True)
 class _Match:
-    """The shift that lays one recording over another, seconds, and how sure it is."""
+    """The shift in seconds that aligns two recordings, its correlation and its lead over others."""
 
     shift: float
     score: float
@@ -53,48 +49,51 @@ def estimate_offset(
 ) -> tuple[float, float]:
     """Return (offset, drift): input time = drift x reference time + offset, in seconds.
 
-    Where both are moving pictures, how much moves is compared over time, which another field of
-    view or colour hardly changes; key frames are compared by what they show. Raises PairingError
-    when no offset stands out.
+    Two videos are matched by their amount of motion over time, which a different field of view or
+    colour hardly changes. Key frames are matched by their content. Raises PairingError if no offset
+    stands out.
     """
-    times, at = np.asarray(lr_seconds, np.float64), np.asarray(ref_seconds, np.float64)
+    times = np.asarray(lr_seconds, np.float64)
+    at = np.asarray(ref_seconds, np.float64)
     if len(times) < 2 or len(at) < 2:
-        raise _no_overlap("one of them is a single picture")
+        raise _make_overlap_error("one of them is a single picture")
     step = float(max(np.median(np.diff(times)), np.median(np.diff(at))))
     if step <= DENSE:
-        found = _by_motion(lr, times, ref, at, step)
+        found = _match_motion(lr, times, ref, at, step)
         if found is not None:
             return found
-    return _by_looks(lr, times, ref, at)
+    return _match_looks(lr, times, ref, at)
 
 
-def _no_overlap(reason: str) -> PairingError:
+def _make_overlap_error(reason: str) -> PairingError:
     return PairingError(
         f"found no overlap between input and reference ({reason}), expected two recordings of the "
-        "same moments; give --ref-offset SECONDS, or another reference"
+        "same moments; try --ref-offset SECONDS or another reference"
     )
 
 
-def _by_motion(
+def _match_motion(
     lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers, step: float
 ) -> tuple[float, float] | None:
-    """Match how much moves, for long recordings in blocks; None if that tells nothing."""
-    ours, theirs = _motion(lr, times, step), _motion(ref, at, step)
+    """Match the amount of motion, block by block in long recordings; None without a sure match."""
+    ours = _measure_motion(lr, times, step)
+    theirs = _measure_motion(ref, at, step)
     shorter = min(len(ours), len(theirs))
     if shorter < LEAST_SAMPLES:
         return None
     if shorter * step <= 2 * BLOCK:
-        match = _match(ours, theirs, step, round(LEAST_SHARE * shorter))
+        match = _correlate_series(ours, theirs, step, round(LEAST_SHARE * shorter))
         if not _is_sure(match, round(LEAST_SHARE * shorter)):
             return None
         return times[0] - at[0] + match.shift, 1.0
+
     turned = len(theirs) > len(ours)
     whole, cut = (theirs, ours) if turned else (ours, theirs)
     length = round(BLOCK / step)
     starts = np.unique(np.linspace(0, len(cut) - length, MOST_BLOCKS).astype(int))
     points = []
     for start in starts:
-        match = _match(whole, cut[start : start + length], step, length)
+        match = _correlate_series(whole, cut[start : start + length], step, length)
         if _is_sure(match, length):
             middle = (start + length / 2) * step
             points.append((middle, middle - start * step + match.shift))
@@ -102,11 +101,11 @@ def _by_motion(
         points = [(y, x) for x, y in points]
     if len(points) < 3:
         return None
-    return _line(np.array(points) + np.array([at[0], times[0]]))
+    return _fit_line(np.array(points) + np.array([at[0], times[0]]))
 
 
-def _motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers:
-    """Return the logarithm of how much changes in every `step`, less its mean over a second."""
+def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers:
+    """Return the logarithm of the change in every `step`, minus its mean over one second."""
     steps = [np.linalg.norm(b.astype(np.float32) - a) for a, b in pairwise(thumbnails)]
     path = np.concatenate([[0.0], np.cumsum(np.asarray(steps, np.float64))])
     grid = np.arange(seconds[0], seconds[-1] + step / 2, step)
@@ -120,8 +119,8 @@ def _motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers
     return np.asarray(level - mean, np.float64)
 
 
-def _match(whole: Numbers, part: Numbers, step: float, least: int) -> _Match:
-    """Find where `part` lies in `whole` by normalised correlation over at least `least` samples."""
+def _correlate_series(whole: Numbers, part: Numbers, step: float, least: int) -> _Match:
+    """Find `part` in `whole` by normalised correlation over at least `least` samples."""
     size = 1 << int(np.ceil(np.log2(len(whole) + len(part))))
 
     def correlate(a: Numbers, b: Numbers) -> Numbers:
@@ -133,10 +132,10 @@ def _match(whole: Numbers, part: Numbers, step: float, least: int) -> _Match:
     score: Numbers = np.asarray(correlate(whole, part) / np.sqrt(np.maximum(energy, 1e-9)))
     score[count < least - 0.5] = np.nan
     shifts = np.arange(1 - len(part), len(whole), dtype=np.float64) * step
-    return _peak(score, np.asarray(shifts, np.float64), step)
+    return _find_peak(score, np.asarray(shifts, np.float64), step)
 
 
-def _peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0.5) -> _Match:
+def _find_peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0.5) -> _Match:
     """Return the best shift, to a fraction of a step, and its lead beyond `near` seconds."""
     if not np.isfinite(scores).any():
         return _Match(0.0, -1.0, 0.0)
@@ -149,7 +148,7 @@ def _peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0.5) -
         bend = left - 2 * middle + right
         if np.isfinite(bend) and bend < 0:
             fraction = float(0.5 * (left - right) / bend)
-    # recordings of the same rate lie exactly on each other's grid
+    # recordings with the same frame rate share one grid
     fraction = 0.0 if abs(fraction) < 0.15 else float(np.clip(fraction, -0.5, 0.5))
     return _Match(float(shifts[best]) + fraction * step, float(scores[best]), lead)
 
@@ -159,7 +158,7 @@ def _is_sure(match: _Match, samples: int) -> bool:
     return match.score >= max(LEAST_MOTION, min(chance, 0.9)) and match.lead >= LEAST_LEAD
 
 
-def _line(points: Numbers) -> tuple[float, float] | None:
+def _fit_line(points: Numbers) -> tuple[float, float] | None:
     """Fit input time to reference time (N x 2: reference, input); None if too few agree.
 
     The line is Theil and Sen's: the median of the slopes between all pairs of points.
@@ -180,24 +179,25 @@ def _line(points: Numbers) -> tuple[float, float] | None:
     return offset, drift
 
 
-def _by_looks(
+def _match_looks(
     lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers
 ) -> tuple[float, float]:
-    """Match what the pictures show, less what all of them show; then drift from both ends."""
+    """Match pictures minus their mean, then estimate the drift from both ends."""
     picked = np.unique(np.linspace(0, len(at) - 1, MOST_KEYS).astype(int))
-    keys, at = ref[picked], at[picked]
+    keys = ref[picked]
+    at = at[picked]
     seen = np.unique(np.linspace(0, len(times) - 1, MOST_FRAMES).astype(int))
     mean = lr[seen].astype(np.float32).mean(0)
     coarse = _Looks(lr[seen], times[seen], keys, at, mean)
     shifts = np.arange(times[0] - at[-1], times[-1] - at[0] + coarse.step / 2, coarse.step)
     scores = np.array([coarse.rate(shift) for shift in shifts])
-    # what stays in view for long looks the same at offsets near by
+    # a view that hardly changes scores about the same at neighbouring offsets
     near = float(np.clip(0.03 * (times[-1] - times[0]), 0.5, 30.0))
-    match = _peak(scores, shifts, coarse.step, near=near)
+    match = _find_peak(scores, shifts, coarse.step, near=near)
     if match.score < LEAST_LOOKS or match.lead < LEAST_LEAD:
-        raise _no_overlap(
-            f"the best offset is alike by {match.score:.2f} and leads by {match.lead:.2f}, "
-            f"expected {LEAST_LOOKS} and {LEAST_LEAD}"
+        raise _make_overlap_error(
+            f"the best offset has a correlation of {match.score:.2f} and a lead of "
+            f"{match.lead:.2f}, expected {LEAST_LOOKS} and {LEAST_LEAD}"
         )
     fine = _Looks(lr, times, keys, at, np.zeros_like(mean))
     reach = max(1.0, coarse.step)
@@ -215,7 +215,7 @@ def _by_looks(
 
 
 class _Looks:
-    """How alike the references are to the frames they fall on, at any shift."""
+    """The correlation of references with the frames at the same time, for any shift."""
 
     def __init__(
         self,
@@ -227,14 +227,17 @@ class _Looks:
     ) -> None:
         self.mean = mean
         self.step = float(np.median(np.diff(times)))
-        self._lr, self._times, self._at = lr, times, at
+        self._lr = lr
+        self._times = times
+        self._at = at
         self._ref = ref.astype(np.float32) - mean
         share = min(1.0, (times[-1] - times[0]) / max(float(np.ptp(at)), 1e-6))
         self._least = max(2.0, LEAST_SHARE * share * len(at))
 
     def rate(self, shift: float) -> float:
-        """Return the correlation at `shift`, NaN where too little overlaps."""
-        times, moved = self._times, self._at + shift
+        """Return the correlation at `shift`, NaN if too little overlaps."""
+        times = self._times
+        moved = self._at + shift
         inside = (moved > times[0] - self.step / 2) & (moved < times[-1] + self.step / 2)
         if inside.sum() < self._least:
             return float("nan")
@@ -253,13 +256,13 @@ class _Looks:
         return float(near[int(np.nanargmax(rated))]) if np.isfinite(rated).any() else shift
 
 
-# Seconds above which a still's time is a date (1973 or later) and not counted from a start.
+# Seconds above which a still's time is a date (1973 or later), not a time since some start.
 CALENDAR = 1e8
 
 
 @dataclass(frozen=True)
 class ReferenceClock:
-    """How reference times become input times."""
+    """The linear map from reference times to input times."""
 
     offset: float
     drift: float
@@ -267,11 +270,11 @@ class ReferenceClock:
 
 
 def has_times(recording: Recording) -> bool:
-    """Return whether a recording is of photographs with a time each."""
+    """Return whether a recording consists of photographs with times."""
     return isinstance(recording, Stills) and bool(recording.times)
 
 
-def _first_calendar_time(recording: Recording) -> float | None:
+def _find_first_calendar_time(recording: Recording) -> float | None:
     """Return the earliest time of photographs with a date (EXIF), None for other clocks."""
     if not isinstance(recording, Stills) or not recording.times:
         return None
@@ -279,13 +282,14 @@ def _first_calendar_time(recording: Recording) -> float | None:
     return first if first > CALENDAR else None
 
 
-def _calendar_start(lr: Recording, ref: Recording) -> float | None:
-    """Return when dated photographs beside a recording without a date start, else None."""
-    return _first_calendar_time(ref) if _first_calendar_time(lr) is None else None
+def _find_calendar_start(lr: Recording, ref: Recording) -> float | None:
+    """Return the first date of the reference's photographs if only they have dates, else None."""
+    return _find_first_calendar_time(ref) if _find_first_calendar_time(lr) is None else None
 
 
 def needs_estimated_offset(lr: Recording, ref: Recording, settings: PairingSettings) -> bool:
-    unknown = settings.ref_offset is None and _calendar_start(lr, ref) is not None
+    """Return whether the offset must be estimated from the pictures."""
+    unknown = settings.ref_offset is None and _find_calendar_start(lr, ref) is not None
     return unknown or settings.ref_offset == "auto"
 
 
@@ -296,15 +300,15 @@ def align_clocks(
     ref_look: Survey | None,
     settings: PairingSettings,
 ) -> ReferenceClock:
-    """Return offset and drift: given, estimated, or for photographs guessed.
+    """Return the offset and drift: from the settings, estimated, or guessed for photographs.
 
-    Calendar times against those of a recording count from the first photograph.
+    If only the reference has calendar times, they are counted from its first photograph.
     """
-    first = _calendar_start(lr, ref)
+    first = _find_calendar_start(lr, ref)
     start = 0.0 if first is None else -first
     if not needs_estimated_offset(lr, ref, settings):
         given = settings.ref_offset if isinstance(settings.ref_offset, float) else 0.0
-        return ReferenceClock(given + start, 1.0, _shift_notes(given, 1.0))
+        return ReferenceClock(given + start, 1.0, _write_shift_notes(given, 1.0))
     assert ref_look is not None
     order = sorted(range(len(ref_look.pts)), key=lambda i: ref.seconds(ref_look.pts[i]))
     try:
@@ -317,13 +321,13 @@ def align_clocks(
     except PairingError:
         if settings.ref_offset == "auto":
             raise
-        guess = "the first photograph is taken to lie at the input's start; give --ref-offset"
+        guess = "the first photograph is assumed to be taken at the input's start; try --ref-offset"
         return ReferenceClock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
     offset = round(offset, 6)
-    return ReferenceClock(offset + start * drift, drift, _shift_notes(offset, drift))
+    return ReferenceClock(offset + start * drift, drift, _write_shift_notes(offset, drift))
 
 
-def _shift_notes(offset: float, drift: float) -> tuple[str, ...]:
+def _write_shift_notes(offset: float, drift: float) -> tuple[str, ...]:
     if not offset and drift == 1.0:
         return ()
     stretched = f" and stretched by {drift:.6f}" if drift != 1.0 else ""
@@ -331,6 +335,7 @@ def _shift_notes(offset: float, drift: float) -> tuple[str, ...]:
 
 
 def check_shared_time(lr: Sequence[float], times: Sequence[float], reach: float) -> None:
+    """Raise PairingError if the references are more than `reach` seconds away from the input."""
     if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
         raise PairingError(
             f"found references from {times[0]:.2f} to {times[-1]:.2f} s and an input from "

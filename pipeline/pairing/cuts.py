@@ -1,4 +1,4 @@
-"""One pass over a recording: its scene cuts, and a thumbnail of every frame."""
+"""Find the scene cuts of a recording and make a thumbnail of every frame, in one pass."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from pipeline.media.read.frames import Frame
 from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, correlate_thumbnails, make_thumbnail
 from pipeline.pixels import Pixels, high_byte
 
-# Width in pixels of the pictures in which scene cuts are detected.
-CUT_WIDTH = 256
+CUT_WIDTH = 256  # pixels; width of the pictures for cut detection
 # Correlation of the frames around a cut above which it was a flash or a frozen picture.
 SAME_SHOT = 0.9
 LEAST_CHANGE = 0.3
@@ -24,7 +23,7 @@ LEAST_CHANGE = 0.3
 # hand-held clips it falls by 0.43 or more, within them by 0.13 at most; when something crosses
 # the picture it falls by 0.46, but also by 0.29 in the frame before or after.
 SUDDEN = 2.5
-_AROUND = 3
+_AROUND = 3  # frames before and after a cut that are compared with it
 _REMEMBERED = 16  # frames; the detector reports a cut a few frames late
 
 
@@ -42,16 +41,16 @@ class Survey:
 def survey_frames(
     frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns: int = 0
 ) -> Survey:
-    """Return the pts of `frames`, and on request their `thumbnails` and scene `cuts`.
+    """Return the pts of `frames` and, if requested, their thumbnails and scene cuts.
 
-    The frames are turned by `turns` quarters counter-clockwise.
+    Frames are first turned counter-clockwise by `turns` quarters.
     """
     finder = _CutFinder() if cuts else None
     pts = array("q")
     kept = Thumbnails()
     for frame in frames:
         pts.append(frame.pts)
-        small = _small(frame.rgb, turns)
+        small = _shrink(frame.rgb, turns)
         picture = make_thumbnail(small)
         if thumbnails:
             kept.add(picture)
@@ -61,7 +60,7 @@ def survey_frames(
     return Survey(pts, kept, tuple(found))
 
 
-def _small(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
+def _shrink(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
     size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
     small = cv2.resize(high_byte(rgb), size, interpolation=cv2.INTER_AREA)
@@ -69,7 +68,7 @@ def _small(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
 
 
 class _CutFinder:
-    """PySceneDetect's adaptive detector on pictures we decode ourselves, so that pts stay exact.
+    """PySceneDetect's adaptive detector on frames decoded by this package, with exact pts.
 
     It compares each change with the changes around it, so steady camera motion is not a cut. It
     misses cuts between shaky shots of similar colours, so a sudden loss of correlation counts as
@@ -92,38 +91,38 @@ class _CutFinder:
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         self._pictures.append(picture)
         self._frames += 1
-        self._keep(int(cut.frame_num) for cut in self._detector.process_frame(at, bgr))
-        self._look_at(self._frames - 1 - _AROUND)
+        self._add_cuts(int(cut.frame_num) for cut in self._detector.process_frame(at, bgr))
+        self._check_correlation(self._frames - 1 - _AROUND)
 
     def cuts(self) -> list[int]:
         end = self._timecode(max(self._frames - 1, 0), fps=30.0)
-        self._keep(int(cut.frame_num) for cut in self._detector.post_process(end))
+        self._add_cuts(int(cut.frame_num) for cut in self._detector.post_process(end))
         for cut in range(self._frames - _AROUND, self._frames):
-            self._look_at(cut)
+            self._check_correlation(cut)
         return sorted(self._found)
 
-    def _change(self, number: int, since: int) -> float:
+    def _measure_change(self, number: int, since: int) -> float:
         """Return 1 - correlation of two remembered frames, 0 to 2."""
         first = self._frames - len(self._pictures)
         a, b = self._pictures[number - first], self._pictures[since - first]
         return 1.0 - float(correlate_thumbnails(a[None], b[None])[0, 0])
 
-    def _keep(self, cuts: Iterable[int]) -> None:
+    def _add_cuts(self, cuts: Iterable[int]) -> None:
         oldest = self._frames - len(self._pictures)
         for cut in cuts:
             if not 0 < cut < self._frames:
                 continue
             # across a flash, a frozen or a lost frame, the shot continues one frame later
             pairs = [(min(cut + 1, self._frames - 1), cut - 1), (cut, max(cut - 2, oldest))]
-            if all(self._change(after, before) > 1 - SAME_SHOT for after, before in pairs):
+            if all(self._measure_change(after, before) > 1 - SAME_SHOT for after, before in pairs):
                 self._found.add(cut)
 
-    def _look_at(self, cut: int) -> None:
+    def _check_correlation(self, cut: int) -> None:
         oldest = self._frames - len(self._pictures) + 1
-        if cut < oldest or self._change(cut, cut - 1) < LEAST_CHANGE:
+        if cut < oldest or self._measure_change(cut, cut - 1) < LEAST_CHANGE:
             return
         last = min(cut + _AROUND, self._frames - 1)
         near = [n for n in range(max(oldest, cut - _AROUND), last + 1) if n != cut]
-        usual = max((self._change(n, n - 1) for n in near), default=0.0)
-        if self._change(cut, cut - 1) > SUDDEN * usual:
-            self._keep([cut])
+        usual = max((self._measure_change(n, n - 1) for n in near), default=0.0)
+        if self._measure_change(cut, cut - 1) > SUDDEN * usual:
+            self._add_cuts([cut])

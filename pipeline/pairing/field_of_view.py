@@ -1,4 +1,4 @@
-"""Which part of the scene a reference shows, estimated from feature matches."""
+"""Estimate from feature matches which part of the scene a reference shows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from pipeline.pairing.fit import Affine
 from pipeline.pixels import Pixels, high_byte
 
-# Share of the picture by which the estimates of several pairs may differ.
-LEAST_AGREEMENT = 0.03
+LEAST_AGREEMENT = 0.03  # share of the picture by which estimates of several pairs may differ
 
 
 def estimate_field_of_view(
@@ -21,21 +20,21 @@ def estimate_field_of_view(
     """Return the map from output pixels to reference pixels, or None if plain scaling fits.
 
     Each pair is an LR frame and its reference. SIFT matches (Lowe 2004) yield a similarity
-    transform per pair; the result is their median, if they agree. The network follows small
-    differences by itself.
+    transform per pair; the result is their median, if they agree. The network compensates for
+    small differences.
     """
     found = []
     for lr, ref in pairs:
-        estimate = _similarity(lr, ref)
+        estimate = _estimate_similarity(lr, ref)
         if estimate is not None:
             found.append(estimate)
-    plain = _plain(pairs[0][0], pairs[0][1])
+    plain = _make_scaling_matrix(pairs[0][0], pairs[0][1])
     if len(found) < min(2, len(pairs)):
         return None
     middle = np.median(np.stack(found), axis=0)
     apart = np.abs(np.stack(found) - middle).max(0)
     size = [pairs[0][1].shape[1], pairs[0][1].shape[0]]
-    # with a moving camera a still is elsewhere in every frame: no map holds for all
+    # with a moving camera the position of a still changes in every frame: no map fits all
     if apart[:, :2].max() > 0.05 * abs(middle[0, 0]) or (apart[:, 2] / size).max() > (
         LEAST_AGREEMENT
     ):
@@ -54,12 +53,13 @@ def estimate_field_of_view(
     return a, b, c, d, e, f
 
 
-def _plain(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
-    x, y = ref.shape[1] / lr.shape[1], ref.shape[0] / lr.shape[0]
+def _make_scaling_matrix(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
+    x = ref.shape[1] / lr.shape[1]
+    y = ref.shape[0] / lr.shape[0]
     return np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5]])
 
 
-def _similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
+def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
     """Return the 2 x 3 similarity from LR to reference pixels, None if too few matches agree."""
     shrink = lr.shape[1] / ref.shape[1]
     small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)

@@ -12,15 +12,13 @@ from pipeline.pixels import Pixels, match_depth
 
 Affine = tuple[float, float, float, float, float, float]
 
-# Width and height of the small pictures whose colours are compared.
-PATCH = (64, 36)
+PATCH = (64, 36)  # width and height of the small pictures whose colours are compared
 # Correlation of the small pictures below which colours cannot be compared.
 LEAST_AGREEMENT = 0.7
-# Of the small pictures' pixels must be seen by a reference of another field of view.
-LEAST_SEEN = 64
+LEAST_SEEN = 64  # pixels of the small picture that a reference must cover
 LEAST_GAIN = 0.08
-# Mismatch of contrast or of brightness (full scale = 1) below which a reference is left as it is:
-# motion alone makes this much.
+# Mismatch of contrast or of brightness (full scale = 1) below which a reference stays unchanged,
+# because motion alone causes this much.
 LEAST_SHIFT = 5 / 255
 
 
@@ -36,28 +34,29 @@ def prepare_reference(
     """Return `ref` (H' x W' x 3 RGB) as height x width x 3 in the depth and colours of `lr`.
 
     `affine` maps output pixels to reference pixels; where that leaves the reference, the result is
-    the up-sampled `lr`, so that nothing false can be borrowed. A reference that fits already is
-    returned as it is.
+    the up-sampled `lr`, so that no false detail can be borrowed. A reference that already fits is
+    returned unchanged.
     """
-    fitted, seen = _fit(match_depth(ref, lr), height, width, affine)
+    fitted, seen = _fit_to_grid(match_depth(ref, lr), height, width, affine)
     if match_colour:
         fitted = _match_colour(fitted, lr, seen)
     if seen is None:
         return fitted
     plain = cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC)
-    return _pixels(np.where(seen[..., None] > 0, fitted, plain), fitted)
+    return _cast_pixels(np.where(seen[..., None] > 0, fitted, plain), fitted)
 
 
-def _fit(
+def _fit_to_grid(
     ref: Pixels, height: int, width: int, affine: Affine | None
 ) -> tuple[Pixels, NDArray[np.uint8] | None]:
-    """Return the reference on the output grid and where it is seen (255), None = everywhere."""
+    """Return the reference on the output grid and the mask of its area (255), None = everywhere."""
     if affine is None:
         if ref.shape[:2] == (height, width):
             return ref, None
         shrinks = ref.shape[0] >= height and ref.shape[1] >= width
         how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        return _pixels(cv2.resize(ref, (width, height), interpolation=how), ref), None
+        return _cast_pixels(cv2.resize(ref, (width, height), interpolation=how), ref), None
+
     matrix = np.asarray(affine, dtype=np.float64).reshape(2, 3)
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     source = ref
@@ -65,12 +64,13 @@ def _fit(
         # the output is coarser than the reference: reduce first, or fine detail turns into noise
         size = (round(ref.shape[1] / step), round(ref.shape[0] / step))
         scaling = np.diag([size[0] / ref.shape[1], size[1] / ref.shape[0]])
-        source = _pixels(cv2.resize(ref, size, interpolation=cv2.INTER_AREA), ref)
-        # half-pixel centres: pixel (0, 0) of a grid lies half a pixel inside it
+        source = _cast_pixels(cv2.resize(ref, size, interpolation=cv2.INTER_AREA), ref)
+        # half-pixel centres: the centre of pixel (0, 0) is half a pixel inside the grid
         matrix = np.column_stack((scaling @ matrix[:, :2], scaling @ (matrix[:, 2] + 0.5) - 0.5))
+
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     size = (width, height)
-    moved = _pixels(cv2.warpAffine(source, matrix, size, flags=flags), ref)
+    moved = _cast_pixels(cv2.warpAffine(source, matrix, size, flags=flags), ref)
     inside = np.full(source.shape[:2], 255, np.uint8)
     seen = np.asarray(cv2.warpAffine(inside, matrix, size, flags=flags) >= 250, np.uint8)
     if seen.all():
@@ -78,24 +78,24 @@ def _fit(
     return moved, np.asarray(cv2.erode(seen, np.ones((5, 5), np.uint8)) * 255, np.uint8)
 
 
-def _pixels(array: object, like: Pixels) -> Pixels:
+def _cast_pixels(array: object, like: Pixels) -> Pixels:
     return cast(Pixels, np.asarray(array, dtype=like.dtype))
 
 
 def _match_colour(ref: Pixels, lr: Pixels, seen: NDArray[np.uint8] | None) -> Pixels:
     """Give each channel of `ref` the mean and contrast of `lr`, if they differ by more than motion.
 
-    Compared are small pictures, in which motion hardly counts, where the reference is seen; when
-    they do not show the same scene nothing is changed.
+    Small pictures, in which motion hardly counts, are compared where the reference is visible. If
+    they do not show the same scene, `ref` is returned unchanged.
     """
     limit = float(np.iinfo(ref.dtype).max)
-    small_ref, small_lr = (_patch(image, limit) for image in (ref, lr))
+    small_ref, small_lr = (_shrink(image, limit) for image in (ref, lr))
     if seen is not None:
-        whole = _patch(seen, 255.0) > 0.99
+        whole = _shrink(seen, 255.0) > 0.99
         if whole.sum() < LEAST_SEEN:
             return ref
         small_ref, small_lr = small_ref[whole], small_lr[whole]
-    lines = [_line(small_ref[..., c].ravel(), small_lr[..., c].ravel()) for c in range(3)]
+    lines = [_fit_line(small_ref[..., c].ravel(), small_lr[..., c].ravel()) for c in range(3)]
     if any(line is None for line in lines):
         return ref
     gains, shifts, brightness = np.array([line for line in lines if line is not None]).T
@@ -104,19 +104,21 @@ def _match_colour(ref: Pixels, lr: Pixels, seen: NDArray[np.uint8] | None) -> Pi
     levels = np.arange(limit + 1)[:, None] * gains + shifts * limit
     table = np.clip(levels + 0.5, 0, limit).astype(ref.dtype)
     if ref.dtype == np.uint8:
-        return _pixels(cv2.LUT(ref, table[None]), ref)
-    return _pixels(np.stack([table[:, c][ref[..., c]] for c in range(3)], axis=-1), ref)
+        return _cast_pixels(cv2.LUT(ref, table[None]), ref)
+    return _cast_pixels(np.stack([table[:, c][ref[..., c]] for c in range(3)], axis=-1), ref)
 
 
-def _patch(image: Pixels, limit: float) -> NDArray[np.float64]:
+def _shrink(image: Pixels, limit: float) -> NDArray[np.float64]:
     small = cv2.resize(image, PATCH, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float64) / limit
 
 
-def _line(ref: NDArray[np.float64], lr: NDArray[np.float64]) -> tuple[float, float, float] | None:
+def _fit_line(
+    ref: NDArray[np.float64], lr: NDArray[np.float64]
+) -> tuple[float, float, float] | None:
     """Return (gain, shift, difference of means) from `ref` to `lr`, None for unlike pictures.
 
-    The fifth of the places that fits worst, where something moved, does not count.
+    The worst-fitting fifth of the pixels, where something moved, is ignored.
     """
     spread = float(ref.std() * lr.std())
     if spread < 1e-5 or float(((ref - ref.mean()) * (lr - lr.mean())).mean()) < (

@@ -9,15 +9,15 @@ from pipeline.pairing.fit import Affine
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Recording
 
-# Ratio of display aspects beyond which plain scaling would visibly stretch the reference.
+# Relative difference of display aspects beyond which plain scaling visibly stretches a reference.
 LEAST_STRETCH = 0.03
 
 
 def count_quarter_turns(lr: Recording, ref: Recording) -> int:
-    """Return by how many quarters (0..3, counter-clockwise) `ref` turns to lie as `lr` is stored.
+    """Return the quarter turns (0..3, counter-clockwise) from `ref` as stored to `lr` as stored.
 
-    Both are stored as their sensors lay; a phone held upright marks its video to be turned when
-    shown, and the output is stored, and marked, as the input.
+    Both are stored in the orientation of their sensors. A phone held upright marks its video for
+    rotation at display, and the output keeps the input's orientation and mark.
     """
     return round((ref.rotation - lr.rotation) / 90) % 4
 
@@ -36,11 +36,14 @@ def turn_picture(rgb: Pixels, turns: int) -> Pixels:
 
 
 def has_same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
-    """Tell whether both show pictures of the same proportions, after `turns` of the reference."""
-    return abs(_display_aspect(ref, turns) / _display_aspect(lr, 0) - 1) < LEAST_STRETCH
+    """Return whether both have the same display aspect, with the reference turned `turns` times."""
+    return (
+        abs(_compute_display_aspect(ref, turns) / _compute_display_aspect(lr, 0) - 1)
+        < LEAST_STRETCH
+    )
 
 
-def _display_aspect(clip: Recording, turns: int) -> float:
+def _compute_display_aspect(clip: Recording, turns: int) -> float:
     height, width = swap_size(clip, turns)
     stretch = float(clip.sample_aspect_ratio)
     return width / height * (1 / stretch if turns % 2 else stretch)
@@ -48,7 +51,8 @@ def _display_aspect(clip: Recording, turns: int) -> float:
 
 def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:
     """Return plain scaling from output to reference pixels; sizes are (height, width)."""
-    down, across = ref_size[0] / size[0], ref_size[1] / size[1]
+    down = ref_size[0] / size[0]
+    across = ref_size[1] / size[1]
     return across, 0.0, 0.5 * across - 0.5, 0.0, down, 0.5 * down - 0.5
 
 
@@ -56,18 +60,19 @@ def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[in
     """Return the map from output pixels into the middle of a (turned) reference, unstretched.
 
     The input's picture is as large as fits inside the reference's: a 16:9 video is usually cut
-    from the sensor that takes 4:3 photographs.
+    from a sensor with 4:3 proportions.
     """
     height, width = swap_size(ref, turns)
-    ratio = _display_aspect(ref, turns) / _display_aspect(lr, 0)
+    ratio = _compute_display_aspect(ref, turns) / _compute_display_aspect(lr, 0)
     used = (height, width / ratio) if ratio > 1 else (height * ratio, width)
     across, _, x, _, down, y = make_scaling_map(size, (round(used[0]), round(used[1])))
     return across, 0.0, x + (width - used[1]) / 2, 0.0, down, y + (height - used[0]) / 2
 
 
 def turn_map(affine: Affine, ref: Recording, turns: int) -> Affine:
-    """Return a map onto turned reference pixels as one onto the pixels that are stored."""
-    height, width = ref.height, ref.width
+    """Convert a map onto turned reference pixels to a map onto the stored pixels."""
+    height = ref.height
+    width = ref.width
     backward = {
         0: [[1, 0, 0], [0, 1, 0]],
         1: [[0, -1, width - 1], [1, 0, 0]],

@@ -1,4 +1,4 @@
-"""Views and frames that the reference itself provides, and which pass through to the output."""
+"""Views and frames that the reference itself provides and that pass through to the output."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 
-# Correlation with the LR view below which a picture is misplaced; a shift by one LR pixel costs
-# more.
+# Correlation with the LR view below which a picture is misplaced. A shift by one LR pixel already
+# lowers the correlation further than this.
 ALIKE = 0.95
-# Difference of mean colours (full scale = 1) that is visible between views.
-OTHER_COLOUR = 0.04
+OTHER_COLOUR = 0.04  # visible difference of mean colours between views (full scale = 1)
 
 
 def demote_misplaced_views(
     lr: LightField, ref: Recording, choices: list[ReferenceChoice]
 ) -> tuple[list[ReferenceChoice], list[str]]:
-    """Return the choices, with a misplaced picture as an ordinary reference, and notes.
+    """Return the choices, with misplaced pictures as ordinary references, and notes.
 
     Compares the first given view only. HR views of a light field are not checked.
     """
     first = next((c for c in choices if c.why == "given" and c.ref_pts is not None), None)
     if first is None or isinstance(ref, LightField) or first.views is None:
         return choices, []
-    views, frames = ViewReader(lr), FrameReader(ref)
+    views = ViewReader(lr)
+    frames = FrameReader(ref)
     try:
         assert first.ref_pts is not None
         likeness, apart = compare_pictures(views.get(first.pts), frames.get(first.ref_pts))
@@ -61,16 +61,16 @@ def compare_pictures(lr: Pixels, hr: Pixels) -> tuple[float, float]:
     The difference is the largest of the three channel means, 0 to 1. A picture without contrast
     correlates with any other.
     """
-    size = lr.shape[1], lr.shape[0]
+    size = (lr.shape[1], lr.shape[0])
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
-    views = _unit(lr), _unit(cast(Pixels, small))
+    views = (_scale_to_unit(lr), _scale_to_unit(cast(Pixels, small)))
     apart = float(np.abs(views[0].mean(axis=(0, 1)) - views[1].mean(axis=(0, 1))).max())
     a, b = (view.mean(axis=2) - view.mean() for view in views)
     power = float(np.sqrt((a * a).mean() * (b * b).mean()))
     return (float((a * b).mean()) / power if power > 1e-6 else 1.0), apart
 
 
-def _unit(rgb: Pixels) -> NDArray[np.float64]:
+def _scale_to_unit(rgb: Pixels) -> NDArray[np.float64]:
     return rgb.astype(np.float64) / np.iinfo(rgb.dtype).max
 
 
@@ -104,8 +104,7 @@ def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
     )
 
 
-# Seconds; a frame with a nearer reference is given, not enhanced.
-SAME_TIME = 1e-3
+SAME_TIME = 1e-3  # seconds; a frame whose reference is nearer is given, not enhanced
 
 
 def list_given_frames(plan: Plan) -> frozenset[int]:

@@ -14,8 +14,8 @@ from pipeline.recording import confine_recording, describe_in_child
 from pipeline.schema.clip import Grid, LightField, Recording, View, parse_recording
 from pipeline.schema.settings import GridSettings, ViewSettings
 
-# Settings of an input in one file that hold for a reference in one file, too.
-_LYING = ("layout", "grid", "dataset", "axes")
+# Settings of a single-file input that also apply to a single-file reference.
+_LAYOUT_SETTINGS = ("layout", "grid", "dataset", "axes")
 
 
 def open_reference(
@@ -43,42 +43,44 @@ def open_reference(
 def find_hr_views(path: str, settings: ViewSettings, lr: LightField) -> Recording:
     """Describe the HR views: a light field of any layout, or one picture or video.
 
-    Views are found by the names they have in the input; a sheet without a sidecar or a telling
-    name is taken to lie as the input's does. With --ref-view, only that view of a light field
-    counts. Raises PairingError where it has no such view.
+    Views are found by their names in the input. A sheet without a sidecar or a layout in its name
+    is assumed to have the input's layout. With --ref-view, only that view of a light field counts.
+    Raises PairingError if the light field has no such view.
     """
     whole = Path(path).absolute()
     if settings.ref_position is not None or not whole.exists():
         return probe(str(whole))
-    found = _views(whole, settings, lr)
+    found = _find_views(whole, settings, lr)
     if found is not None and settings.ref_view is not None:
-        found = _only(found, settings.ref_view, lr)
+        found = _select_view(found, settings.ref_view, lr)
     return found or probe(str(whole))
 
 
-def _views(whole: Path, settings: ViewSettings, lr: LightField) -> LightField | None:
-    places = _names(lr)
+def _find_views(whole: Path, settings: ViewSettings, lr: LightField) -> LightField | None:
+    places = _map_names(lr)
     if whole.is_dir() and not (whole / "lightfield.json").is_file():
-        grid = _named(whole, GridSettings(order=settings.order), places)
+        grid = _find_named_views(whole, GridSettings(order=settings.order), places)
         if grid is not None:
             return describe_grid(whole, grid)
     found = open_light_field(whole)
     if found is not None or not whole.is_file() or settings.ref_view is not None:
-        # a picture that is said to show one view is no sheet, whatever its name
+        # with --ref-view, a picture shows that one view and is not a sheet, whatever its name
         return found
     place = places.get(whole.stem)
     if place is not None:
-        return describe_grid(whole, _lone(whole, place))
-    lying = {name: getattr(settings, name) for name in _LYING}
-    if not places and any(value is not None for value in lying.values()):
-        return open_light_field(whole, GridSettings(order=settings.order, **lying))
+        return describe_grid(whole, _make_lone_grid(whole, place))
+    layout = {name: getattr(settings, name) for name in _LAYOUT_SETTINGS}
+    if not places and any(value is not None for value in layout.values()):
+        return open_light_field(whole, GridSettings(order=settings.order, **layout))
     return None
 
 
-def _only(found: LightField, asked: tuple[int, int] | str, lr: LightField) -> LightField | None:
-    """Return the light field with one of its views; None for a lone view said to be another."""
+def _select_view(
+    found: LightField, wanted_view: tuple[int, int] | str, lr: LightField
+) -> LightField | None:
+    """Return the light field with one of its views; None if its only view is another."""
     grid = found.grid
-    row, col = find_shown_view(lr, asked) or (None, None)
+    row, col = find_shown_view(lr, wanted_view) or (None, None)
     position = None if row is None or col is None else grid.at(row, col)
     if position is not None:
         return describe_grid(
@@ -87,23 +89,24 @@ def _only(found: LightField, asked: tuple[int, int] | str, lr: LightField) -> Li
     if len(grid.views) == 1:
         return None
     (top, rows), (left, cols) = grid.rows, grid.cols
+    name = wanted_view if isinstance(wanted_view, str) else f"{row},{col}"
     raise PairingError(
-        f"found no view {asked if isinstance(asked, str) else f'{row},{col}'} in {found.path}, "
+        f"found no view {name} in {found.path}, "
         f"which has rows {top} to {top + rows - 1} and columns {left} to {left + cols - 1}; "
-        "give another --ref-view ROW,COL"
+        "try another --ref-view ROW,COL"
     )
 
 
-def find_shown_view(lr: LightField, asked: tuple[int, int] | str) -> tuple[int, int] | None:
+def find_shown_view(lr: LightField, wanted_view: tuple[int, int] | str) -> tuple[int, int] | None:
     """Return the row and column that --ref-view names; None for the centre of an even grid."""
     assert isinstance(lr, LightField)
-    if not isinstance(asked, str):
-        return asked
+    if not isinstance(wanted_view, str):
+        return wanted_view
     (top, rows), (left, cols) = lr.grid.rows, lr.grid.cols
     return None if rows % 2 == 0 or cols % 2 == 0 else (top + rows // 2, left + cols // 2)
 
 
-def _names(lr: LightField) -> dict[str, tuple[int, int]]:
+def _map_names(lr: LightField) -> dict[str, tuple[int, int]]:
     """Return the stem of each view's file (at its first moment) -> its row and column."""
     assert isinstance(lr, LightField)
     named = {}
@@ -114,7 +117,7 @@ def _names(lr: LightField) -> dict[str, tuple[int, int]]:
     return named
 
 
-def _lone(file: Path, place: tuple[int, int]) -> Grid:
+def _make_lone_grid(file: Path, place: tuple[int, int]) -> Grid:
     """Return the grid of one view, a picture or a video."""
     row, col = place
     if file.suffix.lower() in stills.SUFFIXES:
@@ -125,11 +128,13 @@ def _lone(file: Path, place: tuple[int, int]) -> Grid:
     return Grid(layout="video", views=(view,), moments=count)
 
 
-def _named(path: Path, asked: GridSettings, places: Mapping[str, tuple[int, int]]) -> Grid | None:
-    """Return the views in a folder: those named as the input's, or by a known template."""
+def _find_named_views(
+    path: Path, settings: GridSettings, places: Mapping[str, tuple[int, int]]
+) -> Grid | None:
+    """Return the views in a folder that are named like the input's or by a known template."""
     for places_or_none, wanted in (
-        (places, asked),
-        (None, asked.model_copy(update={"layout": "folder"})),
+        (places, settings),
+        (None, settings.model_copy(update={"layout": "folder"})),
     ):
         if places_or_none is not None and not places_or_none:
             continue

@@ -1,7 +1,7 @@
 """The second pass that makes neighbouring views agree: enhanced neighbours as further references.
 
-Every view is enhanced again by its HR view and by what the first pass made of its neighbours, and
-the results are fused. What the first pass got wrong in one view alone is outvoted.
+Every view is enhanced again from its HR view and from its neighbours as the first pass enhanced
+them, and the results are fused. Errors of the first pass in a single view are outvoted.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
-# Row and column steps to the neighbours that vote.
-NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))
+NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # row and column steps
 
 
 def first_pass_output(output: Path) -> Path:
-    """Return where the first pass of a run of `output` is kept until the second is done."""
+    """Return the path of the first pass's output, which is deleted after the second pass."""
     return output.with_name(f".{output.name}.first")
 
 
@@ -34,13 +33,13 @@ def first_pass_changes(plan: Plan) -> dict[str, object]:
         "consistent": False,
         "ground_truth": None,
         "plan": None,
-        # an existing one belongs to other settings
+        # an existing first pass belongs to other settings
         "force": True,
     }
 
 
 def is_first_pass_of(path: Path, plan: Plan) -> bool:
-    """Tell whether the plan at `path` is that of a finished first pass of this run."""
+    """Return whether the plan at `path` is that of a finished first pass of this run."""
     if not path.exists():
         return False
     found = read_plan(path)
@@ -51,19 +50,21 @@ def is_first_pass_of(path: Path, plan: Plan) -> bool:
 def plan_second_pass(plan: Plan) -> Plan:
     """Return the plan with the views of the first pass as its references.
 
-    A view's own HR view, which the first pass holds as it is, stays the first of them where it is
-    in the grid. Raises InputError where there was no first pass.
+    A view's HR view, which the first pass copied unchanged, remains its first reference if it is in
+    the grid. Raises InputError if no first pass exists.
     """
     first = open_light_field(first_pass_output(Path(plan.output)))
     if first is None or not isinstance(plan.input, LightField):
         raise InputError(
-            f"found no first pass of {plan.output}, expected one before --consistent goes on; "
-            "run this input alone"
+            f"found no first pass of {plan.output}, expected one before the second pass of "
+            "--consistent; run this input alone"
         )
     source = plan.input.grid
-    choices = ReferenceMap(_voters(choice, source, first.grid) for choice in plan.reference_map)
+    choices = ReferenceMap(
+        _replace_references(choice, source, first.grid) for choice in plan.reference_map
+    )
     reference = plan.reference.model_copy(update={"clip": first, "affine": None})
-    note = "second pass: enhanced neighbours are references, too"
+    note = "second pass: enhanced neighbours are further references"
     return plan.model_copy(
         update={
             "reference": reference,
@@ -73,7 +74,7 @@ def plan_second_pass(plan: Plan) -> Plan:
     )
 
 
-def _voters(choice: ReferenceChoice, source: Grid, first: Grid) -> ReferenceChoice:
+def _replace_references(choice: ReferenceChoice, source: Grid, first: Grid) -> ReferenceChoice:
     views = choice.views
     if views is None or choice.ref_pts is None:
         return choice

@@ -1,4 +1,4 @@
-"""Small grey pictures of all frames of a recording, on disk, as hours of them are compared."""
+"""Small grey pictures of all frames of a recording, stored on disk because there may be hours."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from pipeline.pixels import Pixels, high_byte
 THUMBNAIL = (32, 18)
 _LENGTH = THUMBNAIL[0] * THUMBNAIL[1]
 _ROW = _LENGTH * np.dtype(np.float16).itemsize
-# Pictures read at a time when iterating over all of them.
-_BLOCK = 512
+_BLOCK = 512  # pictures per read when iterating over all of them
 
 
 def make_thumbnail(rgb: Pixels) -> NDArray[np.float16]:
-    """Return a small gray picture of H x W x 3 RGB as a vector of zero mean and unit length."""
+    """Return a small grey picture of H x W x 3 RGB as a vector of zero mean and unit length."""
     small = cv2.resize(high_byte(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
     gray -= gray.mean()
@@ -52,15 +51,15 @@ class Thumbnails:
         """Append a thumbnail, 576 float16."""
         try:
             if self._file is None:
-                self._file = self._opened()
+                self._file = self._open_file()
             written = self._file.write(picture.tobytes())
         except OSError as error:
-            raise self._full(error.strerror or str(error)) from None
+            raise self._make_error(error.strerror or str(error)) from None
         if written != _ROW:
-            raise self._full("no space left")
+            raise self._make_error("no space left")
         self._count += 1
 
-    def _opened(self) -> IO[bytes]:
+    def _open_file(self) -> IO[bytes]:
         # unbuffered, so that a full disk fails here and not on close
         file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as this
         weakref.finalize(self, file.close)
@@ -75,7 +74,7 @@ class Thumbnails:
         breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
         for run, place in zip(
             np.split(wanted, breaks), np.split(found, breaks), strict=True
-        ):  # what lies side by side is read at once
+        ):  # adjacent pictures are read at once
             if len(run) and self._file is not None:
                 data = os.pread(self._file.fileno(), len(run) * _ROW, int(run[0]) * _ROW)
                 place[:] = np.frombuffer(data, np.float16).reshape(-1, _LENGTH)
@@ -88,10 +87,10 @@ class Thumbnails:
         """Return the thumbnails with these numbers, in that order, without reading them yet."""
         return Picked(self, np.asarray(numbers, np.int64))
 
-    def _full(self, why: str) -> StageError:
+    def _make_error(self, why: str) -> StageError:
         return StageError(
             f"cannot write thumbnails to the folder for temporary files ({why}), expected 0.1 GB "
-            "per hour; free some space, or set TMPDIR"
+            "per hour; free some space or set TMPDIR"
         )
 
 
@@ -99,7 +98,8 @@ class Picked:
     """Some thumbnails in another order; indexed like an array."""
 
     def __init__(self, thumbnails: Thumbnails, numbers: NDArray[np.int64]) -> None:
-        self._thumbnails, self._numbers = thumbnails, numbers
+        self._thumbnails = thumbnails
+        self._numbers = numbers
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -1,4 +1,4 @@
-"""Notes of a plan on a light field, in plain sentences."""
+"""Write the notes of a light field's plan."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pipeline.pairing.choose_views import TRAINED_STEPS
 from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
-# Pixels of motion, at the output's size, that the network follows.
-REACH = 128
-_LISTED = 4
+REACH = 128  # pixels of motion, at the output's size, that the network follows
+_LISTED = 4  # positions that a note lists
 
 
 def write_view_notes(
@@ -28,26 +27,28 @@ def write_view_notes(
     assert isinstance(lr, LightField)
     notes = []
     if missing := find_holes(lr.grid):
-        notes.append(f"the grid has {len(missing)} holes ({_places(missing)}); they stay holes")
+        notes.append(
+            f"the grid has {len(missing)} holes ({_format_positions(missing)}); they stay holes"
+        )
     given = sum(choice.why == "given" for choice in choices)
     if given:
         how = (
-            "take the place of enhanced ones, encoded as these"
+            "replace enhanced ones, with the same encoding"
             if is_joined_by_packets(lr, to)
             else "pass through untouched"
         )
         notes.append(f"{given} of {len(choices)} views are given and {how}")
     if seen.dark:
         notes.append(
-            f"{len(seen.dark)} views are dark ({_places(seen.dark)}): no other view borrows from "
-            "there; --crop-grid leaves them out"
+            f"{len(seen.dark)} views are dark ({_format_positions(seen.dark)}): no other view "
+            "borrows from them; --crop-grid leaves them out"
         )
     if seen.transparent:
-        notes.append("transparency of views only tells where they show something: it is dropped")
+        notes.append("transparency of views only marks where they show something: it is dropped")
     if any(choice.why == "dark" for choice in choices):
         notes.append(
-            f"{len(seen.empty)} views show nothing ({_places(seen.empty)}) and are up-sampled "
-            "plainly"
+            f"{len(seen.empty)} views show nothing ({_format_positions(seen.empty)}) and are "
+            "up-sampled plainly"
         )
     without = sum(choice.ref_pts is None and choice.why != "dark" for choice in choices)
     if without:
@@ -57,11 +58,15 @@ def write_view_notes(
         )
     counts = {view.frames for view in lr.grid.views}
     if len(counts) > 1:
-        notes.append(f"cameras have {min(counts)} to {max(counts)} frames; each keeps its own")
-    return [*_on_shifts(lr, choices, size), *notes]
+        notes.append(
+            f"cameras have {min(counts)} to {max(counts)} frames; each keeps its own count"
+        )
+    return [*_write_shift_notes(lr, choices, size), *notes]
 
 
-def _on_shifts(lr: LightField, choices: list[ReferenceChoice], size: tuple[int, int]) -> list[str]:
+def _write_shift_notes(
+    lr: LightField, choices: list[ReferenceChoice], size: tuple[int, int]
+) -> list[str]:
     parallax = measure_parallax(lr)
     notes = [f"{parallax.advice}; see `pipeline probe`"] if parallax.advice else []
     steps = [c.views.steps for c in choices if c.views is not None and c.views.steps is not None]
@@ -76,12 +81,12 @@ def _on_shifts(lr: LightField, choices: list[ReferenceChoice], size: tuple[int, 
         most = max(abs(value) for value in parallax.disparity) * max(steps) * size[0] / lr.height
         if most > REACH:
             notes.append(
-                f"views shift by up to {most:.0f} pixels against their reference, the network "
-                f"follows about {REACH}: give nearer HR views"
+                f"views shift by up to {most:.0f} pixels against their reference, but the network "
+                f"follows about {REACH}: try nearer HR views"
             )
     return notes
 
 
-def _places(places: Sequence[tuple[int, int]]) -> str:
+def _format_positions(places: Sequence[tuple[int, int]]) -> str:
     listed = ", ".join(str(place) for place in places[:_LISTED])
     return listed + (" ..." if len(places) > _LISTED else "")

@@ -32,7 +32,7 @@ from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import InputSettings, Layout, OutputSettings, ViewSettings
 
-_COMPARED = 3
+_COMPARED_PAIRS = 3
 
 
 def plan_view_references(
@@ -49,33 +49,35 @@ def plan_view_references(
     seen = find_dark_views(lr)
     candidates = [
         replace(c, own_view_only=(c.place.row, c.place.col) in seen.dark)
-        for c in _candidates(lr, ref, settings)
+        for c in _list_candidates(lr, ref, settings)
     ]
     times = ViewTimes(lr)
     targets = []
     for number in range(lr.grid.count):
         position, moment = lr.grid.place(number)
-        place = _place(lr.grid.views[position])
+        place = _locate_view(lr.grid.views[position])
         empty = (place.row, place.col) in seen.empty
         targets.append(ViewTarget(number, place, moment, times.seconds(number), empty))
     limits = ViewRules(
         count=settings.ref_count,
         seconds=settings.max_ref_distance,
-        same_time=_half_interval(targets),
+        same_time=_compute_half_interval(targets),
         whole=(ref.height, ref.width) == size,
     )
+
     choices = [choose_view(target, candidates, limits) for target in targets]
-    affine, notes = _map(lr, ref, choices, size)
+    affine, notes = _find_map(lr, ref, choices, size)
     if affine is not None:
-        # what shows another field of view is moved onto the view, not put in its place
+        # a reference with another field of view is warped onto the view, so it cannot pass through
         choices = [replace(c, why="nearest") if c.why == "given" else c for c in choices]
-    choices, told = demote_misplaced_views(lr, ref, choices)
-    notes += told
+    choices, given_notes = demote_misplaced_views(lr, ref, choices)
+    notes += given_notes
     if not all(candidate.timed for candidate in candidates):
         notes.append(
-            f"nothing tells which of {lr.grid.moments} moments the reference shows: it serves all, "
-            "and passes through at none; name its folder or file as that moment's"
+            f"the reference's moment among the input's {lr.grid.moments} is unknown: it serves all "
+            "of them and passes through at none; name its folder or file after that moment"
         )
+
     reference = ReferencePlan(
         clip=ref, select="view", max_distance=settings.max_ref_distance, affine=affine
     )
@@ -86,7 +88,7 @@ def plan_view_references(
 def check_view_options(
     settings: ViewSettings, part: InputSettings, output: OutputSettings, lr: Recording
 ) -> None:
-    """Raise InputError for options that the input, a light field or not, cannot take."""
+    """Raise InputError for options that do not apply to the input."""
     if isinstance(lr, LightField):
         _check_light_field_options(settings, part)
         return
@@ -98,7 +100,7 @@ def check_view_options(
         given.append("select")
     if given:
         raise InputError(
-            f"found --{given[0].replace('_', '-')} for {lr.path}, which is no light field, "
+            f"found --{given[0].replace('_', '-')} for {lr.path}, which is not a light field, "
             "expected views such as view_00_00.png, or a sheet with --layout and --grid; "
             "leave it out"
         )
@@ -117,22 +119,22 @@ def _check_light_field_options(settings: ViewSettings, part: InputSettings) -> N
             )
 
 
-def _half_interval(targets: list[ViewTarget]) -> float:
+def _compute_half_interval(targets: list[ViewTarget]) -> float:
     times = np.unique([target.seconds for target in targets])
     return 0.5 * float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
-def _place(view: View) -> CameraPosition:
+def _locate_view(view: View) -> CameraPosition:
     if view.x is None or view.y is None:
         return CameraPosition(float(view.col), float(view.row), view.row, view.col)
     return CameraPosition(view.x, view.y, view.row, view.col)
 
 
-def _candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> list[Candidate]:
+def _list_candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> list[Candidate]:
     if not isinstance(ref, LightField):
-        return [_alone(lr, ref, settings)]
+        return [_make_lone_candidate(lr, ref, settings)]
     times = ViewTimes(ref)
-    known = {(view.row, view.col): _place(view) for view in lr.grid.views}
+    known = {(view.row, view.col): _locate_view(view) for view in lr.grid.views}
     named = find_moment_times(lr, list_moment_names(ref))
     several = lr.grid.moments > 1
     found = []
@@ -143,20 +145,21 @@ def _candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> list[
             seconds = named
         elif ref.grid.moments > 1 or (several and view.clip is not None):
             seconds = [times.seconds(number) for number in numbers]
-        # what the input knows of a camera's place holds for the HR camera at it, too
-        place = known.get((view.row, view.col), _place(view))
+        # the input's camera position also applies to the HR camera of the same view
+        place = known.get((view.row, view.col), _locate_view(view))
         found.append(Candidate(place, numbers, seconds, timed=seconds is not None or not several))
     return found
 
 
-def _alone(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
-    """Return a single reference camera at the place that was told."""
+def _make_lone_candidate(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
+    """Return a single reference camera at the position that the settings name."""
     if isinstance(ref, Stills) and len(ref.files) > 1:
         raise PairingError(
-            f"found {len(ref.files)} pictures in {ref.path} whose names tell no row and column, "
-            "expected HR views named as the input's; rename them, or give one with --ref-view"
+            f"found {len(ref.files)} pictures in {ref.path} whose names contain no row and column, "
+            "expected HR views named like the input's; rename them, or pass one "
+            "picture and --ref-view"
         )
-    place = _told_place(lr, settings)
+    place = _find_camera_position(lr, settings)
     index = scan(ref)
     if lr.grid.moments == 1:
         return Candidate(place, index.pts, None)
@@ -167,14 +170,15 @@ def _alone(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
     return Candidate(place, index.pts, seconds, timed=seconds is not None)
 
 
-def _told_place(lr: LightField, settings: ViewSettings) -> CameraPosition:
+def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosition:
     grid = lr.grid
     if settings.ref_position is not None:
         return CameraPosition(*settings.ref_position)
     if settings.ref_view is None:
         raise PairingError(
-            f"found one reference for {len(grid.views)} views, expected to be told which view it "
-            "shows; give --ref-view ROW,COL, --ref-view center, or --ref-position X,Y in grid steps"
+            f"found one reference for {len(grid.views)} views, expected an option that names the "
+            "view it shows; try --ref-view ROW,COL, --ref-view center, or --ref-position X,Y in "
+            "grid steps"
         )
     (top, rows), (left, cols) = grid.rows, grid.cols
     shown = find_shown_view(lr, settings.ref_view)
@@ -183,30 +187,30 @@ def _told_place(lr: LightField, settings: ViewSettings) -> CameraPosition:
     row, col = shown
     position = grid.at(row, col)
     if position is not None:
-        return _place(grid.views[position])
+        return _locate_view(grid.views[position])
     if top <= row < top + rows and left <= col < left + cols:
         return CameraPosition(float(col), float(row), row, col)
     raise PairingError(
         f"found --ref-view {row},{col} for rows {top} to {top + rows - 1} and columns {left} to "
-        f"{left + cols - 1}, expected one of them; for a camera outside the grid give "
+        f"{left + cols - 1}, expected one of them; for a camera outside the grid try "
         "--ref-position X,Y"
     )
 
 
-def _map(
+def _find_map(
     lr: LightField, ref: Recording, choices: list[ReferenceChoice], size: tuple[int, int]
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from output to reference pixels, None = plain scaling, and notes."""
     if not isinstance(ref, LightField):
-        affine = _field_of_view(lr, ref, choices, size)
+        affine = _estimate_field_of_view(lr, ref, choices, size)
         if affine is not None:
             return affine, [
-                "the reference shows another field of view; it is moved onto the output"
+                "the reference shows another field of view; it is warped onto the output"
             ]
     if not has_same_aspect(lr, ref, 0):
         return make_inscribed_map(lr, ref, 0, size), [
             f"the reference of {ref.width}x{ref.height} has other proportions than the views; "
-            "its middle is taken to show the same"
+            "its middle is assumed to show the same scene"
         ]
     if (ref.height, ref.width) != size:
         return None, [
@@ -216,17 +220,18 @@ def _map(
     return None, []
 
 
-def _field_of_view(
+def _estimate_field_of_view(
     lr: LightField, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
 ) -> Affine | None:
     """Compare the reference with the views nearest to it."""
     paired = [c for c in choices if c.ref_pts is not None and c.views is not None]
     paired.sort(key=lambda c: (c.views.steps if c.views and c.views.steps else 0.0, c.pts))
-    views, frames = ViewReader(lr), FrameReader(ref)
+    views = ViewReader(lr)
+    frames = FrameReader(ref)
     try:
         pairs = [
             (views.get(choice.pts), frames.get(choice.ref_pts))
-            for choice in paired[:_COMPARED]
+            for choice in paired[:_COMPARED_PAIRS]
             if choice.ref_pts is not None
         ]
     finally:
@@ -236,26 +241,26 @@ def _field_of_view(
 
 
 def check_view_choice(
-    choice: ReferenceChoice, plan: Plan, there: Set[int], path: str | Path
+    choice: ReferenceChoice, plan: Plan, existing: Set[int], path: str | Path
 ) -> ReferenceChoice:
-    """Return a (perhaps edited) choice of a plan at `path`, marked if its reference was changed.
+    """Return a choice of the plan at `path`, marked as edited if its reference was changed.
 
-    Raises InputError for references that do not exist; `there` are the numbers of those that do.
+    `existing` holds the numbers of the reference frames. Raises InputError for any other number.
     """
-    views, ref = choice.views, plan.reference.clip
+    views = choice.views
+    ref = plan.reference.clip
     assert views is not None
     numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)
-    if not set(numbers) <= there or len(views.also) != len(views.also_steps):
+    if not set(numbers) <= existing or len(views.also) != len(views.also_steps):
         raise InputError(
             f"found the references {list(numbers)} ({len(views.also_steps)} also_steps) for view "
             f"({views.row}, {views.col}) in {path}, expected frames of {ref.path} (0 to "
-            f"{len(there) - 1}) and a distance for each further one; mend that line"
+            f"{len(existing) - 1}) and a distance for each further one; correct that line"
         )
     if not isinstance(ref, LightField) or choice.ref_pts is None:
         return choice
     shown = ref.grid.views[ref.grid.place(choice.ref_pts)[0]]
-    told = views.ref_row, views.ref_col
-    if told == (shown.row, shown.col) or shown.x is not None:
+    if (views.ref_row, views.ref_col) == (shown.row, shown.col) or shown.x is not None:
         return choice
     steps = round(((views.row - shown.row) ** 2 + (views.col - shown.col) ** 2) ** 0.5, 4)
     moved = replace(views, ref_row=float(shown.row), ref_col=float(shown.col), steps=steps)
@@ -263,7 +268,7 @@ def check_view_choice(
 
 
 def list_moment_names(clip: Recording) -> list[str]:
-    """Return how the folder or the sheet of each moment is named; empty where none has a name."""
+    """Return the name of each moment's folder or sheet; empty if moments have no names."""
     if not isinstance(clip, LightField):
         return [Path(file).parent.name for file in clip.files]
     grid = clip.grid
@@ -275,7 +280,7 @@ def list_moment_names(clip: Recording) -> list[str]:
 
 
 def find_moment_times(lr: LightField, names: Sequence[str]) -> list[float] | None:
-    """Return when the input's moments with these names are, seconds; None where one is unknown."""
+    """Return the times in seconds of the named moments of the input; None if one is unknown."""
     times = ViewTimes(lr)
     known = {
         name: times.seconds(lr.grid.number(0, moment))

@@ -301,7 +301,7 @@ def test_view_options_beside_a_clip_are_refused(tmp_path: Path) -> None:
     hr = scenes.save_picture(tmp_path / "b.png", scenes.flowers(0, 0))
     refused = run(picture, "--ref-stream", hr, "--ref-view", "0,0")
     assert refused.exit_code == 2
-    assert "no light field" in refused.stderr
+    assert "not a light field" in refused.stderr
 
 
 def test_a_stopped_run_resumes_with_the_same_bits(tmp_path: Path) -> None:
