@@ -18,20 +18,21 @@ from pipeline.lightfield.mat5 import Mat5, is_mat5
 from pipeline.pixels import Pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
-# Name of a data set -> its axes: CrossNet's, and that of HCI (and, reversed, of MATLAB files).
+# The axes of a data set by its name: CrossNet's, and HCI's (which MATLAB files store in reverse).
 KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
-# BasicLFSR: one mosaic of luma, 0..1, stored with its width first; axes "WH".
+# BasicLFSR's data sets: one mosaic of luma from 0 to 1, stored with its width first (axes "WH").
 LUMA = ("Hr_SAI_y", "Lr_SAI_y")
-LUMA_GRID = (5, 5)
-_ROUNDED = 1e-3
+LUMA_GRID = (5, 5)  # rows and columns of views in BasicLFSR's mosaics
+_ROUNDING = 1e-3  # by how much rounding may take values out of the range 0 to 1
+# Name and axes of the data set that new HDF5 files have.
 WRITTEN = ("img_HR", "trc3hw")
-# The same for MATLAB, which shows the axes in reverse; moments come last in the file.
+# The same for MATLAB files, in which MATLAB shows the axes in reverse; moments come last.
 WRITTEN_MAT = ("LF", "3whcr")
 # Prefixes of CrossNet's other data sets: img_LR_4, img_LR_4_upsample, MDSR_4.
-_SCALED = "img_", "MDSR_"
-# The first bytes by which MATLAB knows its own HDF5 files, in a user block of 512.
+_SCALED_PREFIXES = ("img_", "MDSR_")
+# The first bytes of the user block, by which MATLAB recognises its own HDF5 files.
 _MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
-_MAT_BLOCK = 512
+_MAT_BLOCK_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Shape:
 
 
 def import_h5py(path: Path) -> Any:
-    """Return h5py; raises InputError if this optional package is missing, naming the file."""
+    """Return h5py; raises InputError, which names `path`, if this extra is not installed."""
     try:
         import h5py
     except ImportError as error:
@@ -61,9 +62,13 @@ def import_h5py(path: Path) -> Any:
 
 
 def open_file(path: Path) -> Any:
-    """Return the file, by name of data set; InputError where it is no HDF5 or MATLAB file."""
+    """Open a file as a mapping of its data sets by name.
+
+    Raises InputError for a file that is neither HDF5 nor MATLAB.
+    """
     if is_mat5(path):
         return Mat5(path)
+
     h5py = import_h5py(path)
     try:
         return h5py.File(path, "r")
@@ -79,17 +84,18 @@ def describe_data_set(
     axes: str | None = None,
     grid: tuple[int, int] | None = None,
 ) -> Shape:
-    """Return the data set with the views of a file; raises InputError if there is none.
+    """Describe the data set that holds the views of a file; raises InputError if there is none.
 
-    `grid` is the number of rows and columns of a mosaic of luma.
+    `grid` is the number of rows and columns of views in a mosaic of luma.
     """
     with open_file(path) as file:
         names = [key] if key else [name for name in (*KEYS, *LUMA) if name in file]
         if not names or names[0] not in file:
             raise InputError(
-                f"found {', '.join(file) or 'nothing'} in {path}, expected a data set "
-                f"{' or '.join(KEYS)} of views; name one with --dataset"
+                f"found {', '.join(file) or 'nothing'} in {path}, expected a data set of views "
+                f"named {' or '.join(KEYS)}; name another with --dataset"
             )
+
         array = file[names[0]]
         if names[0] in LUMA and array.ndim == 2:
             rows, cols = grid or LUMA_GRID
@@ -97,45 +103,51 @@ def describe_data_set(
             if array.shape != (width * cols, height * rows):
                 raise InputError(
                     f"found '{names[0]}' of {array.shape} in {path}, expected {rows}x{cols} equal "
-                    "views; pass their number with --grid ROWSxCOLS"
+                    "views; pass the number of views with --grid ROWSxCOLS"
                 )
             return Shape(names[0], "WH", 1, rows, cols, height, width, bits=16)
-        axes = axes or _usual_axes(path, names[0], array.ndim)
-        return _shape(path, names[0], axes, array)
+
+        axes = axes or _guess_axes(path, names[0], array.ndim)
+        return _make_shape(path, names[0], axes, array)
 
 
-def _usual_axes(path: Path, name: str, count: int) -> str:
-    known = KEYS.get(name, KEYS["img_HR"] if name.startswith(_SCALED) else KEYS["LF"])
+def _guess_axes(path: Path, name: str, count: int) -> str:
+    """Return the usual axes of a data set of this name with `count` axes."""
+    known = KEYS.get(name, KEYS["img_HR"] if name.startswith(_SCALED_PREFIXES) else KEYS["LF"])
     if count == len(known) + 1 and "t" not in known:
         known = "t" + known
     reverse = path.suffix.lower() == ".mat" and not is_mat5(path)
     return known[::-1] if reverse else known
 
 
-def _shape(path: Path, key: str, axes: str, array: Any) -> Shape:
-    shape, dtype = array.shape, array.dtype
-    long = dict(zip(axes, shape, strict=True)) if len(axes) == len(shape) else {}
+def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
+    """Return the shape of an array of views; raises InputError for other arrays."""
+    shape = array.shape
+    dtype = array.dtype
+    lengths = dict(zip(axes, shape, strict=True)) if len(axes) == len(shape) else {}
     if (
-        long.get("3") not in (3, 4)
+        lengths.get("3") not in (3, 4)
         or dtype not in (np.uint8, np.uint16, np.float32, np.float64)
         or not set("rchw") <= {*axes}
     ):
         raise InputError(
             f"found '{key}' of {shape} {dtype} in {path}, expected uint8, uint16 or numbers from 0 "
             f"to 1 with the axes {axes}; name its axes with --axes (t moments, r rows, c columns, "
-            "h, w, 3)"
+            "h height, w width, 3 channels)"
         )
+
     if np.issubdtype(dtype, np.floating):
-        middle = {"t": 0, "r": long["r"] // 2, "c": long["c"] // 2}
+        middle = {"t": 0, "r": lengths["r"] // 2, "c": lengths["c"] // 2}
         view = np.asarray(array[tuple(middle.get(axis, slice(None)) for axis in axes)])
-        if not (view.min() >= -_ROUNDED and view.max() <= 1 + _ROUNDED):
+        if not (view.min() >= -_ROUNDING and view.max() <= 1 + _ROUNDING):
             raise InputError(
                 f"found numbers from {view.min():.4g} to {view.max():.4g} in '{key}' of {path}, "
                 "expected 0 to 1, or uint8 or uint16; scale or convert them"
             )
+
     bits = 8 if dtype == np.uint8 else 16
-    rows, cols, height, width = (long[axis] for axis in "rchw")
-    return Shape(key, axes, long.get("t", 1), rows, cols, height, width, bits)
+    rows, cols, height, width = (lengths[axis] for axis in "rchw")
+    return Shape(key, axes, lengths.get("t", 1), rows, cols, height, width, bits)
 
 
 def read_view(
@@ -146,48 +158,56 @@ def read_view(
     moment: int,
     size: tuple[int, int],
 ) -> Pixels:
-    """Return one view, H x W x 3 RGB; `size` is its height and width.
+    """Return one view as uint8 or uint16 H x W x 3 RGB; `size` is its height and width.
 
-    A fourth channel (LFToolbox's weight) is dropped; luma becomes grey of 16 bits, and what runs
-    from 0 to 1 becomes 16 bits.
+    The fourth channel (LFToolbox's weight) is dropped. Values from 0 to 1 are converted to 16 bits,
+    and luma to grey.
     """
     array = file[dataset]
     if axes == "WH":
-        (row, col), (height, width) = place, size
+        row, col = place
+        height, width = size
         tile = array[col * width : (col + 1) * width, row * height : (row + 1) * height]
-        grey = _sixteen_bits(np.asarray(tile))
+        grey = _to_sixteen_bits(np.asarray(tile))
         return np.ascontiguousarray(np.repeat(grey.T[..., None], 3, axis=2))
+
     index = {"t": moment, "r": place[0], "c": place[1], "3": slice(0, 3)}
-    taken = np.asarray(array[tuple(index.get(axis, slice(None)) for axis in axes)])
-    if np.issubdtype(taken.dtype, np.floating):
-        taken = _sixteen_bits(taken)
-    left = [axis for axis in axes if axis in "hw3"]
-    view: Any = np.ascontiguousarray(taken.transpose([left.index(axis) for axis in "hw3"]))
+    planes = np.asarray(array[tuple(index.get(axis, slice(None)) for axis in axes)])
+    if np.issubdtype(planes.dtype, np.floating):
+        planes = _to_sixteen_bits(planes)
+
+    remaining = [axis for axis in axes if axis in "hw3"]
+    view: Any = np.ascontiguousarray(planes.transpose([remaining.index(axis) for axis in "hw3"]))
     return cast(Pixels, view)
 
 
-def _sixteen_bits(unit: NDArray[Any]) -> NDArray[np.uint16]:
-    return np.round(np.clip(unit.astype(np.float64), 0, 1) * 65535).astype(np.uint16)
+def _to_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
+    """Return values from 0 to 1 as integers from 0 to 65535."""
+    return np.round(np.clip(values.astype(np.float64), 0, 1) * 65535).astype(np.uint16)
 
 
 def read_weight(
     file: Any, dataset: str, axes: str, place: tuple[int, int]
 ) -> NDArray[np.generic] | None:
-    """Return the fourth channel of a view at its first moment (LFToolbox's weight), or None."""
+    """Return the H x W weight of a view at its first moment, None without one.
+
+    LFToolbox stores the weight as the fourth channel.
+    """
     array = file[dataset]
     if "3" not in axes or array.shape[axes.index("3")] != 4:
         return None
+
     index = {"t": 0, "r": place[0], "c": place[1], "3": 3}
     return np.asarray(array[tuple(index.get(axis, slice(None)) for axis in axes)])
 
 
 class Hdf5Writer:
-    """Write views into a data set of a given shape; a .mat file gets MATLAB's header."""
+    """A writer of views into a data set of known shape; a .mat file gets MATLAB's header."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
         h5py = import_h5py(path)
         self._matlab = path if path.suffix.lower() == ".mat" else None
-        self._file = h5py.File(path, "w", userblock_size=_MAT_BLOCK if self._matlab else 0)
+        self._file = h5py.File(path, "w", userblock_size=_MAT_BLOCK_BYTES if self._matlab else 0)
         size = {
             "t": shape.moments,
             "r": shape.rows,
@@ -208,12 +228,12 @@ class Hdf5Writer:
     def write(self, rgb: Pixels, place: tuple[int, int], moment: int) -> None:
         """Store one view, H x W x 3 RGB."""
         index = {"t": moment, "r": place[0], "c": place[1]}
-        left = [axis for axis in self._axes if axis in "hw3"]
-        planes = rgb.transpose(["hw3".index(axis) for axis in left])
+        remaining = [axis for axis in self._axes if axis in "hw3"]
+        planes = rgb.transpose(["hw3".index(axis) for axis in remaining])
         self._array[tuple(index.get(axis, slice(None)) for axis in self._axes)] = planes
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file, and give a .mat file MATLAB's header."""
         self._file.close()
         if self._matlab:
             with self._matlab.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""MATLAB files of version 5 (up to 7.2), read whole by SciPy, with the interface of h5py."""
+"""Read MATLAB files of version 5 (MATLAB 7.2 and older) with SciPy, by the interface of h5py."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.media.container import check_size
 
-_HEAD = b"MATLAB 5.0"
+_SIGNATURE = b"MATLAB 5.0"
 
 
 def is_mat5(path: Path) -> bool:
     """Return whether a file is a MATLAB file older than 7.3."""
     with path.open("rb") as file:
-        return file.read(len(_HEAD)) == _HEAD
+        return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 class Mat5:
-    """The arrays of a file by name, in the order of axes that MATLAB shows."""
+    """The arrays of a MATLAB file by name, with their axes in MATLAB's order."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._shapes = _listed(path)
+        self._shapes = _list_shapes(path)
 
     def __contains__(self, name: object) -> bool:
         return name in self._shapes
@@ -36,9 +36,10 @@ class Mat5:
         size = 1
         for length in self._shapes[name]:
             size *= length
-        # three channels make a pixel: an array is refused where a picture of its size is
+
+        # an array of three channels has the same limit as a picture with as many pixels
         check_size(size // 3 + 1, 1, str(self._path))
-        return _loaded(self._path, self._path.stat().st_mtime_ns, name)
+        return _load_array(self._path, self._path.stat().st_mtime_ns, name)
 
     def __enter__(self) -> Mat5:
         return self
@@ -47,10 +48,10 @@ class Mat5:
         self.close()
 
     def close(self) -> None:
-        """Do nothing: the array is kept for the next reader."""
+        """Do nothing: the last array stays in memory for the next reader."""
 
 
-def _scipy_io() -> Any:
+def _import_scipy_io() -> Any:
     try:
         import scipy.io
     except ImportError as error:
@@ -61,23 +62,27 @@ def _scipy_io() -> Any:
     return scipy.io
 
 
-def _listed(path: Path) -> dict[str, tuple[int, ...]]:
+def _list_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array in a file by name."""
     try:
-        return {name: tuple(shape) for name, shape, _ in _scipy_io().whosmat(str(path))}
+        return {name: tuple(shape) for name, shape, _ in _import_scipy_io().whosmat(str(path))}
     except (ValueError, OSError, TypeError, IndexError, KeyError) as error:
-        raise _broken(path, error) from error
+        raise _make_error(path, error) from error
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: Path, _changed: int, name: str) -> Any:
-    """Return an array; the last one is kept, because it cannot be read in parts."""
+def _load_array(path: Path, _changed: int, name: str) -> Any:
+    """Return an array; the last one stays in memory, because SciPy cannot read it in parts.
+
+    `_changed`, the time of the file's last change, makes the cache reload a changed file.
+    """
     try:
-        return _scipy_io().loadmat(str(path), variable_names=[name])[name]
+        return _import_scipy_io().loadmat(str(path), variable_names=[name])[name]
     except (ValueError, OSError, TypeError, IndexError, KeyError) as error:
-        raise _broken(path, error) from error
+        raise _make_error(path, error) from error
 
 
-def _broken(path: Path, error: Exception) -> InputError:
+def _make_error(path: Path, error: Exception) -> InputError:
     return InputError(
         f"found a damaged MATLAB file {path} ({error}), expected one that MATLAB saved; "
         "copy it again"

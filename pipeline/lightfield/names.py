@@ -1,7 +1,7 @@
 """Templates of view names, such as `view_{row:02}_{col:02}`: match, guess and format them.
 
-Known names are those of the Stanford gantry, HCI, JPEG Pleno, BasicLFSR, plenopticam and our own;
-others are guessed from the two numbers in them that vary.
+The known templates cover the Stanford gantry, HCI, JPEG Pleno, BasicLFSR, plenopticam and this
+pipeline; others are guessed from the two numbers that vary between the names.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import InputError
 
-# Names without their ending; Stanford's third number goes with the row, the fourth with the
-# column.
+# Names without their ending. Stanford's third number belongs to the row, its fourth to the column.
 KNOWN = (
     "view_{row}_{col}",
     "View_{row}_{col}",
@@ -31,7 +30,7 @@ DEFAULT = "view_{row:02}_{col:02}.png"
 FILLED = 0.6
 
 _FIELD = re.compile(r"\{(row|col|index|x|y)(?::0?\d+)?\}")
-_NUMBER = {"row": r"\d+", "col": r"\d+", "index": r"\d+", "x": r"-?[\d.]+", "y": r"-?[\d.]+"}
+_PATTERNS = {"row": r"\d+", "col": r"\d+", "index": r"\d+", "x": r"-?[\d.]+", "y": r"-?[\d.]+"}
 
 
 @dataclass(frozen=True)
@@ -46,37 +45,47 @@ class ViewName:
 
 
 def compile_template(template: str) -> re.Pattern[str]:
-    """Return the pattern of a template without ending; InputError if it identifies no view."""
+    """Return the pattern of a template without ending.
+
+    Raises InputError for a template that does not identify views.
+    """
     fields = _FIELD.findall(template)
     if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
         raise InputError(
-            f"found the template '{template}', expected {{row}} and {{col}} (or {{index}}) in it "
-            "once; try 'view_{row:02}_{col:02}'"
+            f"found the template '{template}', expected {{row}} and {{col}} (or {{index}}) once "
+            "each; try 'view_{row:02}_{col:02}'"
         )
-    pattern, at = "", 0
+
+    pattern = ""
+    at = 0
     for field in _FIELD.finditer(template):
         pattern += re.escape(template[at : field.start()]).replace(r"\*", ".*")
-        pattern += f"(?P<{field[1]}>{_NUMBER[field[1]]})"
+        pattern += f"(?P<{field[1]}>{_PATTERNS[field[1]]})"
         at = field.end()
+
     return re.compile(pattern + re.escape(template[at:]).replace(r"\*", ".*"), re.IGNORECASE)
 
 
 def match_names(template: str, stems: Sequence[str]) -> dict[str, ViewName]:
-    """Return the numbers in each stem that matches the template."""
+    """Return the numbers in each stem that matches the template, by stem."""
     pattern = compile_template(template)
     found = {}
     for stem in stems:
-        if fits := pattern.fullmatch(stem):
-            groups = fits.groupdict()
-            whole = {name: int(text) for name, text in groups.items() if name not in "xy"}
-            real = {name: _real(text) for name, text in groups.items() if name in "xy"}
-            found[stem] = ViewName(
-                whole.get("row"), whole.get("col"), whole.get("index"), real.get("x"), real.get("y")
-            )
+        match = pattern.fullmatch(stem)
+        if match is None:
+            continue
+
+        groups = match.groupdict()
+        whole = {name: int(text) for name, text in groups.items() if name not in "xy"}
+        real = {name: _parse_number(text) for name, text in groups.items() if name in "xy"}
+        found[stem] = ViewName(
+            whole.get("row"), whole.get("col"), whole.get("index"), real.get("x"), real.get("y")
+        )
+
     return found
 
 
-def _real(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
@@ -86,26 +95,29 @@ def _real(text: str) -> float | None:
 def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | None:
     """Return the template that matches most stems, None if none identifies views.
 
-    The first known template that matches more than half of the stems wins; digits that all stems
-    share belong to the name.
+    The first known template that matches more than half of the stems wins. A guessed template keeps
+    the digits that all stems share.
     """
     for template in known:
         if 2 * len(match_names(template, stems)) > len(stems):
             return template
-    return _guessed(stems)
+    return _guess_from_digits(stems)
 
 
-def _guessed(stems: Sequence[str]) -> str | None:
+def _guess_from_digits(stems: Sequence[str]) -> str | None:
+    """Return a template with the two numbers that vary, None if more or fewer do."""
     skeletons: dict[str, list[list[str]]] = {}
     for stem in stems:
         skeletons.setdefault(re.sub(r"\d+", "#", stem), []).append(re.findall(r"\d+", stem))
     if not skeletons:
         return None
+
     skeleton, numbers = max(skeletons.items(), key=lambda item: len(item[1]))
     columns = list(zip(*numbers, strict=True))
     varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
     if len(varying) != 2 or "{" in skeleton or "*" in skeleton:
         return None
+
     parts = skeleton.split("#")
     text = parts[0]
     for number, (column, part) in enumerate(zip(columns, parts[1:], strict=True)):
@@ -115,14 +127,15 @@ def _guessed(stems: Sequence[str]) -> str | None:
 
 
 def pad_template(template: str, stems: Sequence[str]) -> str:
-    """Return the template with the width that its numbers have in these stems."""
+    """Return the template with the width of its numbers, where all stems have the same width."""
     pattern = compile_template(template)
     widths: dict[str, set[int]] = {}
     for stem in stems:
-        if fits := pattern.fullmatch(stem):
+        if match := pattern.fullmatch(stem):
             for name in ("row", "col", "index"):
-                if name in fits.groupdict():
-                    widths.setdefault(name, set()).add(len(fits[name]))
+                if name in match.groupdict():
+                    widths.setdefault(name, set()).add(len(match[name]))
+
     for name, seen in widths.items():
         if len(seen) == 1 and (width := seen.pop()) > 1:
             template = template.replace(f"{{{name}}}", f"{{{name}:0{width}}}")
@@ -138,7 +151,8 @@ def format_view_name(template: str, row: int, col: int, index: int) -> str:
     if set(_FIELD.findall(template)) & {"x", "y"} or "*" in template:
         raise InputError(
             f"found the template '{template}' for new files, expected only {{row}}, {{col}} or "
-            f"{{index}} in it; try '{DEFAULT}'"
+            f"{{index}} as fields; try '{DEFAULT}'"
         )
+
     compile_template(template)
     return template.format_map(fields)

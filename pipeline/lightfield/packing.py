@@ -15,16 +15,17 @@ from pipeline.errors import InputError
 from pipeline.pixels import Pixels
 
 Window = tuple[slice, slice]
+# Layouts with all views of a moment in one sheet.
 PACKED = ("lenslet", "mosaic", "quilt")
 
 
 def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Return height and width of a sheet's views; raises InputError if they are not integers."""
+    """Return the height and width of a sheet's views; raises InputError if it does not divide."""
     rows, cols = packed
     if height % rows or width % cols:
         raise InputError(
             f"found a {layout} of {width}x{height}, expected a width that is a multiple of {cols} "
-            f"and a height that is one of {rows}; try another --grid ROWSxCOLS"
+            f"and a height that is a multiple of {rows}; try another --grid ROWSxCOLS"
         )
     return height // rows, width // cols
 
@@ -36,9 +37,13 @@ def find_window(
 
     `size` is the height and width of a view.
     """
-    (rows, cols), (height, width), (row, col) = packed, size, place
+    rows, cols = packed
+    height, width = size
+    row, col = place
+
     if layout == "lenslet":
         return slice(row, rows * height, rows), slice(col, cols * width, cols)
+
     if layout == "quilt":
         row = rows - 1 - row
     return slice(row * height, (row + 1) * height), slice(col * width, (col + 1) * width)
@@ -50,5 +55,5 @@ def extract_view(
     """Return a copy of the view at (row, col) of a sheet, H x W x 3."""
     size = divide_sheet(layout, packed, *sheet.shape[:2])
     rows, cols = find_window(layout, packed, size, place)
-    taken: Any = np.ascontiguousarray(sheet[rows, cols])
-    return cast(Pixels, taken)
+    view: Any = np.ascontiguousarray(sheet[rows, cols])
+    return cast(Pixels, view)
