@@ -1,4 +1,4 @@
-"""Paths and URLs: their parts, and checks of those that a plan cannot hold."""
+"""Split paths and URLs into parts, and refuse those that a plan cannot store."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _LONGEST_NAME_BYTES = 255  # on all common file systems
 
 
 def check_encodable(words: Iterable[str]) -> None:
-    """Raise InputError for names that are not UTF-8, which a plan's JSON cannot hold."""
+    """Raise InputError for names that are not UTF-8, which a plan's JSON cannot store."""
     for word in words:
         try:
             word.encode()
         except UnicodeEncodeError:
             shown = os.fsencode(word).decode(errors="backslashreplace")
             raise InputError(
-                f"found the name {shown}, which is not UTF-8, expected UTF-8: a plan cannot "
-                "hold other names; rename the file, or pass a link to it"
+                f"found the name {shown}, which is not UTF-8, expected UTF-8, as a plan cannot "
+                "store other names; rename the file, or pass a link to it"
             ) from None
 
 
@@ -33,8 +33,7 @@ def check_paths(paths: Iterable[str | None]) -> None:
         if longest > _LONGEST_NAME_BYTES and path and "://" not in path:
             raise InputError(
                 f"found {path[:40]}..., a name of {longest} bytes, expected at most "
-                f"{_LONGEST_NAME_BYTES}; "
-                "check the path"
+                f"{_LONGEST_NAME_BYTES}; check the path"
             )
 
 
@@ -44,7 +43,7 @@ def is_url(path: str) -> bool:
 
 
 def local_path(path: str) -> str:
-    """Return the path of a file:// URL; anything else unchanged."""
+    """Return the path of a file:// URL, or any other path or URL unchanged."""
     return urlsplit(path).path if path.startswith("file://") else path
 
 

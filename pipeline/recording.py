@@ -1,4 +1,4 @@
-"""The one way in for any recording: a video, still pictures or a light field."""
+"""Open and read any recording: a video, still pictures or a light field."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.schema.settings import GridSettings
 
 R = TypeVar("R", bound=RecordingBase)
 
-_SECONDS_PER_FILE = 0.1  # how much longer a child may take for each file of a folder
+_SECONDS_PER_FILE = 0.1  # added to a child's time limit for each file of a folder
 
 
 class Source(Protocol):
@@ -40,10 +40,10 @@ class Source(Protocol):
 def open_recording(
     path: str, layout: GridSettings | None = None, *, sandbox: bool = False
 ) -> Recording:
-    """Describe the recording at `path`: a light field where there is one, else video or stills.
+    """Describe the recording at `path`: a light field, or else a video or stills.
 
-    With `sandbox`, child processes under limits open it now and decode it later. Raises InputError
-    for a `layout` that the files do not have, and MediaError for files that cannot be read.
+    With `sandbox`, child processes with limited resources open it now and decode it later. Raises
+    InputError if the files do not have the `layout`, and MediaError if they cannot be read.
     """
     found = find_light_field(path, layout, sandbox=sandbox)
     return found or probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -52,18 +52,18 @@ def open_recording(
 def find_light_field(
     path: str, layout: GridSettings | None = None, *, sandbox: bool = False
 ) -> LightField | None:
-    """Describe the light field at `path`, None where there is none; see `open_light_field`."""
+    """Describe the light field at `path`, None if there is none; see `open_light_field`."""
     if not sandbox:
         return open_light_field(path, layout)
 
     fields = {name: getattr(layout, name, None) for name in GridSettings.model_fields}
-    arguments = {"asked": GridSettings(**fields).model_dump(mode="json")}
+    arguments = {"settings": GridSettings(**fields).model_dump(mode="json")}
     data = describe_in_child("pipeline.lightfield.opening:open_light_field", path, arguments)
     return None if data is None else confine_recording(LightField.model_validate(data), path)
 
 
 def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> Any:
-    """Return the JSON of the recording that `module:function` finds at `path`, in a child."""
+    """Call `module:function` on `path` in a child; return the JSON of the recording it finds."""
     whole = Path(path).absolute()
     count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
     return call_in_child(
@@ -76,17 +76,17 @@ def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> An
 
 
 def confine_recording(recording: R, path: str) -> R:
-    """Return a recording described by a child as one that only children open.
+    """Return a recording that a child described, for children alone to open.
 
-    The child does not choose which files are opened later: raises MediaError for files that are
-    neither `path` nor inside it.
+    Raises MediaError for files that are neither `path` nor inside it: a child may have been taken
+    over by a crafted file, and must not choose which files are opened later.
     """
     whole = Path(path).absolute()
     for file in recording.list_paths():
         if Path(file) != whole and whole not in Path(file).parents:
             raise MediaError(
                 f"{whole} makes the reader name another file, {file}; expected an intact light "
-                "field; do not open it elsewhere"
+                "field; do not open it with other programs"
             )
     return recording.with_sandbox(True)
 
@@ -99,9 +99,9 @@ def check_recording(recording: Recording) -> None:
 def open_frames(
     recording: Recording, *, cache: int = 4, threads: int = 0, apart: bool = False
 ) -> Source:
-    """Return a reader of single frames that keeps the last `cache` of them.
+    """Return a reader of single frames that caches the last `cache` of them.
 
-    For frames that are far `apart`, each is sought on its own.
+    `apart` means that the frames are far from each other: the reader seeks each one directly.
     """
     if isinstance(recording, LightField):
         return ViewReader(recording, cache=cache, threads=threads)
@@ -117,7 +117,7 @@ def read(
     threads: int = 0,
     expected: Sequence[int] | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames with start_pts <= pts < end_pts in order; see `media.read.frames.read`."""
+    """Yield the frames with start_pts <= pts < end_pts in order; see `frames.read_frames`."""
     if isinstance(recording, LightField):
         return read_views(
             recording, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected

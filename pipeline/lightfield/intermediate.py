@@ -1,7 +1,8 @@
-"""The intermediate format of frames: as which clip, and at which pts, segments store them.
+"""Choose the clip and the pts with which segments store frames.
 
-Views of cameras with videos of their own are encoded once, with that camera's times, and joined by
-packets; all others are stored lossless and written into their layout at the end.
+Views of cameras with videos of their own are encoded once, with the times of their camera, and
+joined without another encoding. All other views are stored lossless, and written into their layout
+at the end.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from fractions import Fraction
 from pipeline.lightfield.reader import ViewTimes
 from pipeline.schema.clip import Clip, LightField, Recording, RecordingBase, Stills
 
-_RATE = Fraction(25)
+_DEFAULT_FRAME_RATE = Fraction(25)  # pictures per second
 
 
 def is_joined_by_packets(light_field: LightField, to: str | None) -> bool:
-    """Return whether the output has one video per camera, as the input has."""
+    """Return whether input and output both have one video per camera."""
     return light_field.grid.layout == "video" and to in (None, "video")
 
 
 class Storage:
-    """Which clip each frame of a recording is encoded as, and at which pts."""
+    """The clip and the pts with which each frame of a recording is encoded."""
 
     def __init__(self, recording: Recording, to: str | None = None) -> None:
         self._recording = recording
@@ -29,7 +30,7 @@ class Storage:
             self._cameras = _Cameras(recording)
 
     def clip(self, pts: int) -> Clip:
-        """Return the clip whose times and colours the frame's segment has."""
+        """Return the clip whose times and colours the frame's segment uses."""
         if self._cameras is not None:
             return self._cameras.clip(pts)
         if isinstance(self._recording, LightField):
@@ -42,7 +43,7 @@ class Storage:
 
 
 class _Cameras:
-    """The videos of a light field that has one for each camera."""
+    """The videos of a light field that has one per camera."""
 
     def __init__(self, light_field: LightField) -> None:
         self._grid = light_field.grid
@@ -50,7 +51,7 @@ class _Cameras:
 
     def clip(self, number: int) -> Clip:
         position, _ = self._grid.place(number)
-        # views are read without their transparency
+        # views are decoded without their transparency
         return self._grid.views[position].video.model_copy(update={"alpha": False})
 
     def pts(self, number: int) -> int:
@@ -78,8 +79,8 @@ def as_stills(recording: Recording) -> Stills:
         "codec": "png",
         "pix_fmt": "rgb48le" if deep else "rgb24",
         "bit_depth": 16 if deep else 8,
-        "time_base": 1 / _RATE,
-        "frame_rate": _RATE,
+        "time_base": 1 / _DEFAULT_FRAME_RATE,
+        "frame_rate": _DEFAULT_FRAME_RATE,
     }
     times = recording.times if isinstance(recording, Stills) else ()
     return Stills(**{**shared, **changed}, times=times)

@@ -1,4 +1,4 @@
-"""Open a light field: find its layout, its views and its holes."""
+"""Open light fields: find their layout and their views."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.lightfield import grids
-from pipeline.lightfield.hdf5 import SUFFIXES as HDF5
+from pipeline.lightfield.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from pipeline.lightfield.packing import PACKED
 from pipeline.lightfield.rig import refuse_fisheye
 from pipeline.lightfield.sidecar import (
@@ -23,38 +23,44 @@ from pipeline.media.read.probe import fingerprint
 from pipeline.schema.clip import Colour, Grid, LightField
 from pipeline.schema.settings import GridSettings
 
+# Lytro's containers of raw lenslet pictures.
 RAW = frozenset({".lfp", ".lfr", ".lfx"})
 VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts"})
+# Names of quilts (columns x rows, as Looking Glass counts them) and of Lytro's lenslet pictures.
 _QUILT = re.compile(r".*_qs(\d+)x(\d+)(?:a[\d.]+)?", re.IGNORECASE)
 _ESLF = re.compile(r".*(?:_eslf|_qs14x14.*)", re.IGNORECASE)
-LYTRO = (14, 14)
-_RATE = Fraction(25)
+LYTRO = (14, 14)  # rows and columns of views in Lytro's lenslet pictures
+_DEFAULT_FRAME_RATE = Fraction(25)  # moments per second of pictures
 
 
-def open_light_field(path: str | Path, asked: GridSettings | None = None) -> LightField | None:
+def open_light_field(path: str | Path, settings: GridSettings | None = None) -> LightField | None:
     """Describe the light field at `path`, None if there is none.
 
-    The settings take precedence over the sidecar, and both over file names. Raises InputError if
-    the files do not have the layout in the settings, and for inputs that other tools have to
-    prepare first (Lytro containers, fisheye arrays).
+    The settings take precedence over the sidecar, and both over file names. Raises InputError for
+    files without the layout in the settings, and for inputs that other tools must convert first
+    (Lytro containers, fisheye arrays).
     """
     path = Path(path).absolute()
     refuse_raw(path)
-    wanted = complete_settings(path, asked or GridSettings())
+    wanted = complete_settings(path, settings or GridSettings())
     if not path.exists():
         if has_layout(wanted):
             raise InputError(f"found nothing at {path}, expected a light field; check the path")
         return None
+
     refuse_fisheye(path)
-    places = list_positions(path, asked or GridSettings())
-    grid = (_grid(path, wanted, places) if places else None) or _grid(path, wanted)
+    places = list_positions(path, settings or GridSettings())
+    grid = _find_grid(path, wanted, places) if places else None
+    grid = grid or _find_grid(path, wanted)
     if grid is None:
         if has_layout(wanted):
             raise InputError(
-                f"found no light field in {path}, expected views such as view_00_00.png, a sheet "
-                "of views with --layout and --grid, or videos cam00.mp4; see `pipeline probe`"
+                f"found no light field in {path}, expected views named like view_00_00.png, "
+                "a sheet of views with --layout and --grid, or videos named like cam00.mp4; "
+                "check the layout with `pipeline probe`"
             )
         return None
+
     sidecar = read_sidecar(path)
     if sidecar is not None:
         grid = apply_sidecar(grid, sidecar)
@@ -64,9 +70,9 @@ def open_light_field(path: str | Path, asked: GridSettings | None = None) -> Lig
     return clip
 
 
-def has_layout(asked: GridSettings) -> bool:
-    """Return whether any of the settings describes a light field."""
-    return any(getattr(asked, name) is not None for name in GridSettings.model_fields)
+def has_layout(settings: GridSettings) -> bool:
+    """Return whether any of the settings is set."""
+    return any(getattr(settings, name) is not None for name in GridSettings.model_fields)
 
 
 def refuse_raw(path: Path) -> None:
@@ -79,18 +85,20 @@ def refuse_raw(path: Path) -> None:
     if found:
         raise InputError(
             f"found the Lytro container {found[0]}, expected decoded views (decoding needs the "
-            "camera's own white images); decode it with plenopticam or the Light Field Toolbox "
-            "(MATLAB), and pass the folder of views or the _eslf.png that they write"
+            "white images of the same camera); decode it with plenopticam or the Light Field "
+            "Toolbox (MATLAB), and pass the folder of views or the _eslf.png that they write"
         )
 
 
-def _grid(
+def _find_grid(
     path: Path, wanted: GridSettings, places: grids.GridPositions | None = None
 ) -> Grid | None:
+    """Return the views of a file or folder, None if it is not a light field."""
     if path.is_file():
-        return _of_file(path, wanted)
+        return _read_file_grid(path, wanted)
     if wanted.layout in ("stereo", *PACKED):
-        return _sheets(path, wanted)
+        return _read_sheet_grid(path, wanted)
+
     if wanted.layout in (None, "folder"):
         grid = grids.find_folder_views(path, wanted, places) or grids.find_sequence_views(
             path, wanted, places
@@ -102,65 +110,75 @@ def _grid(
     return None
 
 
-def _of_file(path: Path, wanted: GridSettings) -> Grid | None:
+def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
+    """Return the views of a data set or of sheets, None if the file holds neither."""
     suffix = path.suffix.lower()
-    if suffix in HDF5:
+    if suffix in HDF5_SUFFIXES:
         return grids.make_hdf5_grid(path, wanted)
     if suffix not in stills.SUFFIXES | VIDEOS:
         return None
+
     if wanted.layout is None and wanted.grid is None:
         if _ESLF.fullmatch(path.stem) and suffix in stills.SUFFIXES:
             wanted = wanted.model_copy(update={"layout": "lenslet", "grid": LYTRO})
         elif match := _QUILT.fullmatch(path.stem):
-            sheet = int(match[2]), int(match[1])
-            return grids.make_sheet_grid(path, "quilt", sheet, line=True)
+            packed = (int(match[2]), int(match[1]))
+            return grids.make_sheet_grid(path, "quilt", packed, line=True)
     elif wanted.layout == "quilt" and wanted.grid is None and (m := _QUILT.fullmatch(path.stem)):
         return grids.make_sheet_grid(path, "quilt", (int(m[2]), int(m[1])), line=True)
+
     if wanted.layout in ("stereo", *PACKED) or wanted.grid is not None:
-        return _sheets(path, wanted)
+        return _read_sheet_grid(path, wanted)
     return None
 
 
-def _sheets(path: Path, wanted: GridSettings) -> Grid:
-    layout, grid = wanted.layout, wanted.grid
+def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
+    """Return the views of sheets; raises InputError if layout or grid is unknown."""
+    layout = wanted.layout
+    grid = wanted.grid
     if layout == "stereo":
-        layout, grid = "mosaic", grid or (1, 2)
+        layout = "mosaic"
+        grid = grid or (1, 2)
     if layout == "lenslet" and grid is None:
         grid = LYTRO
+
     if layout is None or grid is None:
-        what = "--layout lenslet, mosaic or quilt" if layout is None else "--grid ROWSxCOLS"
+        missing = "--layout lenslet, mosaic or quilt" if layout is None else "--grid ROWSxCOLS"
         raise InputError(
-            f"found {path} without a layout of views, expected {what}; "
-            "for example --layout mosaic --grid 8x8"
+            f"found {path}, but not how its views are arranged, expected {missing}; "
+            "try --layout mosaic --grid 8x8, for example"
         )
     if min(grid) < 1:
-        raise InputError(f"found --grid {grid[0]}x{grid[1]}, expected 1x2 or more; try 8x8")
+        raise InputError(f"found --grid {grid[0]}x{grid[1]}, expected 1x2 or more; try --grid 8x8")
+
     order = wanted.order or "row,col"
     return grids.make_sheet_grid(path, layout, grid, order=order, line=is_in_line(path, grid))
 
 
 def describe_grid(path: Path, grid: Grid) -> LightField:
     """Return the recording of a grid of views; raises InputError if their sizes differ."""
-    files, first = grids.list_files(path, grid), grids.measure_views(path, grid)
+    files = grids.list_files(path, grid)
+    first = grids.measure_views(path, grid)
     if grid.views[0].clip is not None:
         for view in grid.views:
-            found = view.video.width, view.video.height
+            found = (view.video.width, view.video.height)
             if found != (first.width, first.height):
                 raise InputError(
                     f"found {view.video.path} of {found[0]}x{found[1]} beside {first.width}x"
                     f"{first.height}, expected views of one size; scale or crop them first"
                 )
+
         source = grid.views[0].clip
-        colour, codec, pix_fmt, rate = (
-            source.colour,
-            source.codec,
-            source.pix_fmt,
-            source.frame_rate,
-        )
+        colour = source.colour
+        codec = source.codec
+        pix_fmt = source.pix_fmt
+        rate = source.frame_rate
     else:
-        colour, codec = Colour(used_matrix="rgb", used_range="full"), Path(files[0]).suffix[1:]
-        rate = grid.sheet_clip.frame_rate if grid.has_video_sheets else _RATE
+        colour = Colour(used_matrix="rgb", used_range="full")
+        codec = Path(files[0]).suffix[1:]
+        rate = grid.sheet_clip.frame_rate if grid.has_video_sheets else _DEFAULT_FRAME_RATE
         pix_fmt = "rgb48le" if first.bits > 8 else "rgb24"
+
     return LightField(
         path=str(path),
         files=tuple(str(file) for file in files),
@@ -169,7 +187,7 @@ def describe_grid(path: Path, grid: Grid) -> LightField:
         bit_depth=first.bits,
         width=first.width,
         height=first.height,
-        time_base=1 / _RATE,
+        time_base=1 / _DEFAULT_FRAME_RATE,
         frame_rate=rate,
         duration_pts=grid.count,
         colour=colour,

@@ -1,4 +1,4 @@
-"""Read views as frames, by number or in order, with few of them in memory."""
+"""Read views as frames, by number or in order, with only a few of them in memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Grid, LightField, View
 
-# Decoders to keep open, as references alternate between videos.
-OPEN_VIDEOS = 2
+OPEN_VIDEOS = 2  # decoders to keep open, as references alternate between videos
 
 
 def index_views(clip: LightField) -> FrameIndex:
-    """Return the numbers of all frames of a light field; each can be decoded alone."""
+    """Return the numbers of all frames of a light field, and those where decoding can start."""
     count = clip.grid.count
     keys = list(range(count))
     if clip.grid.layout == "video":
@@ -41,7 +40,7 @@ def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
 
 
 class ViewTimes:
-    """The times of views: by the pts of their videos, or else by the frame rate."""
+    """The times of views, from the pts of their videos or else from the frame rate."""
 
     def __init__(self, clip: LightField) -> None:
         self._grid = clip.grid
@@ -49,7 +48,7 @@ class ViewTimes:
         self._pts: dict[int, Sequence[int]] = {}
 
     def pts(self, view: int, moment: int) -> int:
-        """Return the pts, in ticks of the view's own video, of its frame at `moment`."""
+        """Return the pts of a view's frame at `moment`, in ticks of the view's own video."""
         clip = self._grid.views[view].clip
         if clip is None:
             return moment
@@ -58,7 +57,7 @@ class ViewTimes:
         return self._pts[view][moment]
 
     def seconds(self, number: int) -> float:
-        """Return the time in seconds of a frame, by its number, on its own camera's clock."""
+        """Return the time in seconds of the frame `number` on its own camera's clock."""
         view, moment = self._grid.place(number)
         clip = self._grid.views[view].clip
         if clip is not None:
@@ -75,7 +74,7 @@ class ViewTimes:
 
 
 class ViewReader:
-    """Single views by number, with a cache of the last few and of their sheet."""
+    """A reader of single views by number, with a cache of the last views and of their sheet."""
 
     def __init__(self, clip: LightField, cache: int = 1, threads: int = 0) -> None:
         self._clip = clip
@@ -93,13 +92,15 @@ class ViewReader:
         if pts in self._cache:
             self._cache.move_to_end(pts)
             return self._cache[pts]
+
         while len(self._cache) >= self._size:
             self._cache.popitem(last=False)
-        rgb = self._guarded(pts) if self._clip.sandbox else self._read(*self._grid.place(pts))
+        rgb = self._read_in_child(pts) if self._clip.sandbox else self._read(*self._grid.place(pts))
+
         if rgb.shape[:2] != (self._clip.height, self._clip.width):
             raise StageError(
                 f"view {pts} of {self._clip.path} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
-                f"{self._clip.width}x{self._clip.height} as probed; it has changed: run again"
+                f"{self._clip.width}x{self._clip.height} as probed; the file has changed, run again"
             )
         self._cache[pts] = rgb
         return rgb
@@ -117,7 +118,7 @@ class ViewReader:
             self._child.close()
             self._child = None
 
-    def _guarded(self, pts: int) -> Pixels:
+    def _read_in_child(self, pts: int) -> Pixels:
         if self._child is None:
             self._child = parent.ChildReader(self._clip)
         return self._child.get(pts)
@@ -129,17 +130,19 @@ class ViewReader:
             return stills.load_picture(view.files[moment])
         if grid.layout == "video":
             return self._video(position, view.video).get(self._times.pts(position, moment))
+
         place = find_tile(grid, view)
         if grid.layout == "h5":
             if self._file is None:
                 self._file = hdf5.open_file(Path(self._clip.path))
-            size = self._clip.height, self._clip.width
+            size = (self._clip.height, self._clip.width)
             return hdf5.read_view(self._file, grid.dataset, grid.axes, place, moment, size)
+
         sheet = self._video(-1, grid.sheet_clip).get(self._times.sheet_pts(moment))
         return extract_view(sheet, grid.layout, grid.tiling, place)
 
     def _video(self, position: int, clip: Clip) -> media.FrameReader:
-        """Return the reader of a view's video, or (-1) of the sheets, with one frame kept."""
+        """Return the reader of a view's video, or of the sheets for position -1."""
         if position not in self._readers:
             while len(self._readers) >= OPEN_VIDEOS:
                 self._readers.popitem(last=False)[1].close()
@@ -150,7 +153,8 @@ class ViewReader:
 
 def find_tile(grid: Grid, view: View) -> tuple[int, int]:
     """Return the row and column of a view in its sheet or data set."""
-    row, col = view.row - grid.first[0], view.col - grid.first[1]
+    row = view.row - grid.first[0]
+    col = view.col - grid.first[1]
     if grid.order == "col,row":
         row, col = col, row
     if grid.line:
@@ -167,12 +171,15 @@ def read_views(
     threads: int = 0,
     expected: Sequence[int] | None = None,
 ) -> Iterator[media.Frame]:
-    """Yield the views with start_pts <= number < end_pts in order; see `media.read.frames.read`.
+    """Yield the views with start_pts <= number < end_pts in order.
 
-    A camera's video is read in one pass; `on_error="conceal"` conceals its corrupt frames.
+    Reads each camera's video in one pass; `on_error="conceal"` conceals its corrupt frames. See
+    `media.read.frames.read_frames`.
     """
     grid = clip.grid
-    start, end = start_pts or 0, grid.count if end_pts is None else end_pts
+    start = start_pts or 0
+    end = grid.count if end_pts is None else end_pts
+
     if grid.layout != "video":
         reader = ViewReader(clip, threads=threads)
         try:
@@ -181,6 +188,7 @@ def read_views(
         finally:
             reader.close()
         return
+
     times = ViewTimes(clip)
     while start < end:
         position, moment = grid.place(start)

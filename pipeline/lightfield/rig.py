@@ -15,7 +15,8 @@ from pipeline.errors import InputError
 from pipeline.schema.clip import View
 
 
-def _models(path: Path) -> list[dict[str, Any]]:
+def _read_models(path: Path) -> list[dict[str, Any]]:
+    """Return the cameras in DeepView's models.json, none without that file."""
     file = path / "models.json"
     if not file.is_file():
         return []
@@ -31,32 +32,34 @@ def _models(path: Path) -> list[dict[str, Any]]:
 
 def refuse_fisheye(path: Path) -> None:
     """Raise InputError for an array whose models.json lists fisheye lenses."""
-    bent = [m for m in _models(path) if m.get("projection_type") == "fisheye"] if path else []
-    if bent:
+    fisheye = [m for m in _read_models(path) if m.get("projection_type") == "fisheye"]
+    if fisheye:
         raise InputError(
-            f"found {len(bent)} fisheye cameras in {path / 'models.json'}, expected undistorted "
+            f"found {len(fisheye)} fisheye cameras in {path / 'models.json'}, expected undistorted "
             "views; undistort them (cv2.fisheye.undistortImage with that file's focal_length and "
             "radial_distortion), and set projection_type to perspective"
         )
 
 
 def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
-    """Return the views with camera centres in grid steps, if there are poses.
+    """Return the views with camera centres in grid steps, or unchanged without poses.
 
-    Raises InputError for poses that do not match the views.
-
-    poses_bounds.npy has a row of 17 for each camera in the order of their names: a 3 x 5 pose, the
-    fourth column of which is the centre, and the bounds (LLFF README).
+    poses_bounds.npy has a row of 17 numbers for each camera, in the order of the cameras' names: a
+    3 x 5 pose, whose fourth column is the centre, and two bounds (LLFF README). Raises InputError
+    for poses that do not match the views.
     """
-    found = _cameras(path, views)
+    found = _read_cameras(path, views)
     if found is None:
         return tuple(views)
-    flat = _in_plane(*found)
-    apart = np.linalg.norm(flat[:, None] - flat[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    step = float(np.median(apart.min(axis=1)))
+
+    # a grid step is the median distance of a camera to its nearest neighbour
+    flat = _project_to_plane(*found)
+    distances = np.linalg.norm(flat[:, None] - flat[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    step = float(np.median(distances.min(axis=1)))
     if not np.isfinite(step) or step <= 0:
         return tuple(views)
+
     steps = (flat - flat[0]) / step
     first = views[0]
     return tuple(
@@ -67,35 +70,37 @@ def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
     )
 
 
-def _cameras(
+def _read_cameras(
     path: Path, views: Sequence[View]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return N x 3 centres, and N x 2 x 3 the right and down vectors of each camera."""
+    """Return the cameras' N x 3 centres and N x 2 x 3 right and down vectors, None if unknown."""
     bounds = path / "poses_bounds.npy"
     if bounds.is_file():
-        poses = _poses(bounds, len(views))
+        poses = _read_poses(bounds, len(views))
         # LLFF's columns: down, right, backwards, centre
         return poses[:, :, 3], np.stack([poses[:, :, 1], poses[:, :, 0]], axis=1)
-    models = {Path(str(m.get("name", ""))).stem: m for m in _models(path)}
+
+    models = {Path(str(m.get("name", ""))).stem: m for m in _read_models(path)}
     if not models:
         return None
+
     found = [models.get(Path(view.files[0]).stem) for view in views]
     try:
         centres = np.asarray([m["position"] for m in found if m is not None], np.float64)
         turns = [np.asarray(m.get("orientation", [0, 0, 0]), np.float64) for m in found if m]
-        # world to camera: its first two rows are the camera's right and down in the world
+        # the first two rows of the rotation from world to camera are the camera's right and down
         rows = [cv2.Rodrigues(turn.reshape(3, 1))[0][:2] for turn in turns]
         axes = np.asarray(rows, np.float64).reshape(len(views), 2, 3)
         return centres.reshape(len(views), 3), axes
     except (KeyError, ValueError, TypeError, cv2.error) as error:
         raise InputError(
-            f"found no position of every camera in {path / 'models.json'}, expected a name, a "
-            "position and an orientation (three numbers each) for each video; complete it, or "
-            "move it away"
+            f"found {path / 'models.json'} without the position of every camera, expected a name, "
+            "a position and an orientation (three numbers each) for each video; complete the file, "
+            "or move it away"
         ) from error
 
 
-def _poses(bounds: Path, count: int) -> NDArray[np.float64]:
+def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
     """Return LLFF's poses, N x 3 x 5."""
     try:
         poses = np.load(bounds, allow_pickle=False)
@@ -104,16 +109,19 @@ def _poses(bounds: Path, count: int) -> NDArray[np.float64]:
             f"found no array of numbers in {bounds}, expected LLFF's poses; copy it again, or "
             "move it away"
         ) from error
+
     if poses.ndim != 2 or poses.shape != (count, 17):
         raise InputError(
             f"found {bounds} of {poses.shape} for {count} cameras, expected a row of 17 "
-            "numbers for each; complete the videos or remove the file"
+            "numbers for each; add the missing videos, or remove the file"
         )
     return np.asarray(poses[:, :15], np.float64).reshape(-1, 3, 5)
 
 
-def _in_plane(centres: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return N x 2 coordinates to the right and down, as the cameras see it on average."""
+def _project_to_plane(
+    centres: NDArray[np.float64], axes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return N x 2 coordinates along the mean right and down vectors of the cameras."""
     right, below = axes.mean(axis=0)
     right /= max(float(np.linalg.norm(right)), 1e-9)
     below -= (below @ right) * right

@@ -1,4 +1,4 @@
-"""lightfield.json, beside or among the files: what a layout cannot express by itself."""
+"""Read and write lightfield.json, which records what a layout cannot express by itself."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from pipeline.schema.clip import Grid, LightField, Model
 from pipeline.schema.settings import GridSettings
 
 NAME = "lightfield.json"
-# Bytes: longer names are on no file system.
-_LONGEST = 255
-# Moments in a second: more is a mistake.
-_FASTEST = 100_000
+_LONGEST_NAME_BYTES = 255  # on all common file systems
+_HIGHEST_FPS = 100_000  # a higher rate must be a mistake
 
 
 class SidecarView(Model):
-    """One view as the sidecar lists it."""
+    """One view in a sidecar."""
 
     row: int
     col: int
@@ -52,7 +50,7 @@ class Sidecar(Model):
     axes: str = ""
     moments: int = 1
     fps: str | None = None
-    """Moments in a second, as "25" or "30000/1001", where there are several."""
+    """Moments per second, such as "25" or "30000/1001"; None for a single moment."""
     width: int
     height: int
     bits: int
@@ -60,13 +58,13 @@ class Sidecar(Model):
 
     @field_validator("fps")
     @classmethod
-    def _a_rate(cls, value: str | None) -> str | None:
+    def _check_fps(cls, value: str | None) -> str | None:
         try:
-            if value is None or 0 < Fraction(value) < _FASTEST:
+            if value is None or 0 < Fraction(value) < _HIGHEST_FPS:
                 return value
         except ZeroDivisionError:
             pass  # raised below
-        raise ValueError("expected a rate above 0, as 30000/1001")
+        raise ValueError("expected a rate above 0, such as 30000/1001")
 
 
 def sidecar_path(path: Path) -> Path:
@@ -79,9 +77,9 @@ def sidecar_path(path: Path) -> Path:
 def make_sidecar(
     clip: LightField, root: Path, given: frozenset[tuple[int, int]] = frozenset()
 ) -> Sidecar:
-    """Return the sidecar of a light field whose files are in, or are, `root`.
+    """Return the sidecar of the light field at `root`, a folder or a file.
 
-    `given` are the views that were references of a run.
+    `given` lists the views (row, column) that were references of a run.
     """
     grid = clip.grid
     first_row, rows = grid.rows
@@ -90,7 +88,7 @@ def make_sidecar(
     for view in grid.views:
         file = view.clip.path if view.clip else view.files[0] if view.files else None
         inside = file is not None and Path(file).is_relative_to(root)
-        placed = None if view.x is None or view.y is None else (view.x, view.y)
+        position = None if view.x is None or view.y is None else (view.x, view.y)
         views.append(
             SidecarView(
                 row=view.row,
@@ -98,9 +96,10 @@ def make_sidecar(
                 role="reference" if (view.row, view.col) in given else "side",
                 path=str(Path(file).relative_to(root)) if file and inside else None,
                 frames=view.frames,
-                position=placed,
+                position=position,
             )
         )
+
     return Sidecar(
         rows=rows,
         cols=cols,
@@ -127,49 +126,53 @@ def write_sidecar(
     root: Path,
     given: frozenset[tuple[int, int]] = frozenset(),
 ) -> None:
-    """Write the sidecar of a light field at `root`, which will lie at `out`.
+    """Write the sidecar of a light field at `root`, from where it will be moved to `out`.
 
-    `clip` tells the size of the views, `grid` where they are.
+    `clip` provides the size of the views, `grid` their places.
     """
     made = clip.model_copy(update={"grid": grid})
     sidecar_path(root).write_text(format_sidecar(make_sidecar(made, out, given)), encoding="utf-8")
 
 
 def publish_sidecar(root: Path, out: Path) -> None:
-    """Move the sidecar of a file to its place; that of a folder goes with it."""
-    beside = sidecar_path(root)
-    if beside.parent != root:
-        write_atomically(sidecar_path(out), beside.read_text(encoding="utf-8"))
-        beside.unlink()
+    """Move the sidecar of a file next to `out`; a folder's sidecar moves with the folder."""
+    sidecar = sidecar_path(root)
+    if sidecar.parent != root:
+        write_atomically(sidecar_path(out), sidecar.read_text(encoding="utf-8"))
+        sidecar.unlink()
 
 
 def format_sidecar(sidecar: Sidecar) -> str:
-    """Return the sidecar as JSON with one line for every view."""
+    """Return the sidecar as JSON with one line per view."""
     data = json.loads(sidecar.model_dump_json())
     lines = ",\n".join("  " + json.dumps(view) for view in data.pop("views"))
     return json.dumps(data, indent=1)[:-2] + f',\n "views": [\n{lines}\n ]\n}}\n'
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
-    """Return the sidecar of the light field at `path`, None without one; InputError if broken."""
+    """Return the sidecar of the light field at `path`, None without one.
+
+    Raises InputError for a sidecar that cannot be parsed.
+    """
     file = sidecar_path(path)
-    if len(os.fsencode(file.name)) > _LONGEST or not file.is_file():
+    if len(os.fsencode(file.name)) > _LONGEST_NAME_BYTES or not file.is_file():
         return None
     try:
         return Sidecar.model_validate_json(file.read_text())
     except (ValidationError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[1 if isinstance(error, ValidationError) else 0]
         raise InputError(
-            f"found a broken sidecar {file} ({reason.strip()}), expected what "
-            "`pipeline convert` writes; correct or remove it"
+            f"found a broken sidecar {file} ({reason.strip()}), expected one as "
+            "`pipeline convert` writes it; correct or remove it"
         ) from error
 
 
-def complete_settings(path: Path, asked: GridSettings) -> GridSettings:
-    """Return the settings, with values from the sidecar where they are None."""
+def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
+    """Return the settings, with the sidecar's values for those that are None."""
     sidecar = read_sidecar(path)
-    if sidecar is None or (asked.layout and asked.layout != sidecar.layout):
-        return asked
+    if sidecar is None or (settings.layout and settings.layout != sidecar.layout):
+        return settings
+
     known = {
         "layout": sidecar.layout,
         "grid": sidecar.packed,
@@ -180,50 +183,55 @@ def complete_settings(path: Path, asked: GridSettings) -> GridSettings:
     }
     if sidecar.layout == "video" and "{index" in sidecar.template:
         known["grid"] = (sidecar.rows, sidecar.cols)
-    missing = {n: v for n, v in known.items() if getattr(asked, n) is None}
-    return asked.model_copy(update=missing)
+
+    missing = {name: value for name, value in known.items() if getattr(settings, name) is None}
+    return settings.model_copy(update=missing)
 
 
 def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
-    """Return whether the sidecar numbers a sheet's views on from row to row, as a quilt does."""
+    """Return whether the sidecar counts a sheet's views through all rows, as a quilt does."""
     sidecar = read_sidecar(path)
     if sidecar is None or sidecar.packed != packed or packed[0] == 1:
         return False
     return (sidecar.rows, sidecar.cols) == (1, packed[0] * packed[1])
 
 
-def list_positions(path: Path, asked: GridSettings) -> dict[str, tuple[int, int]]:
-    """Return stem -> row and column of the files that the sidecar lists.
+def list_positions(path: Path, settings: GridSettings) -> dict[str, tuple[int, int]]:
+    """Return the row and column of each file in the sidecar, by the file's stem.
 
-    Empty without a sidecar, or if the settings ask for other names than those in the sidecar.
+    Empty without a sidecar, or if the settings differ from the sidecar.
     """
     sidecar = read_sidecar(path) if path.is_dir() else None
     if sidecar is None or sidecar.layout not in ("folder", "video"):
         return {}
+
     for name in ("layout", "order", "template"):
-        if getattr(asked, name) not in (None, getattr(sidecar, name)):
+        if getattr(settings, name) not in (None, getattr(sidecar, name)):
             return {}
-    if asked.grid is not None:
+    if settings.grid is not None:
         return {}
+
     return {Path(v.path).stem: (v.row, v.col) for v in sidecar.views if v.path is not None}
 
 
 def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
-    """Return the grid with the numbers, holes and positions in the sidecar."""
+    """Return the grid with the numbers, holes and positions from the sidecar."""
     packed = grid.packed is not None and grid.layout == sidecar.layout
     row, col = sidecar.first if packed and grid.first == (0, 0) else (0, 0)
     known = {(view.row, view.col): view for view in sidecar.views}
+
     views = []
     for view in grid.views:
-        told = known.get((view.row + row, view.col + col))
-        if told is None and packed:
-            continue
+        entry = known.get((view.row + row, view.col + col))
+        if entry is None and packed:
+            continue  # a hole
         changed: dict[str, object] = {"row": view.row + row, "col": view.col + col}
-        if told is not None and told.position is not None:
-            changed |= {"x": told.position[0], "y": told.position[1]}
+        if entry is not None and entry.position is not None:
+            changed |= {"x": entry.position[0], "y": entry.position[1]}
         views.append(view.model_copy(update=changed))
     if not views:
         return grid
+
     update: dict[str, object] = {"views": tuple(views)}
     if packed:
         update |= {"first": (row, col), "template": sidecar.template}
@@ -233,15 +241,15 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
 
 
 def read_given_views(path: Path) -> dict[tuple[int, int], None]:
-    """Return the views of the light field at `path` that were references, by its sidecar."""
+    """Return the views (row, column) that were references, from the sidecar of `path`."""
     sidecar = read_sidecar(path)
     views = sidecar.views if sidecar is not None else ()
     return {(view.row, view.col): None for view in views if view.role == "reference"}
 
 
 def find_holes(grid: Grid) -> list[tuple[int, int]]:
-    """Return row and column of every hole in the grid."""
+    """Return the row and column of every hole in the grid."""
     (row, rows), (col, cols) = grid.rows, grid.cols
-    there = {(view.row, view.col) for view in grid.views}
+    filled = {(view.row, view.col) for view in grid.views}
     places = [(r, c) for r in range(row, row + rows) for c in range(col, col + cols)]
-    return [place for place in places if place not in there]
+    return [place for place in places if place not in filled]

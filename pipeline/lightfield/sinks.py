@@ -19,15 +19,19 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Grid, LightField
 
-# Larger sheets are assembled in a file instead of memory (bytes).
-IN_MEMORY = 256 << 20
+IN_MEMORY_BYTES = 256 << 20  # larger sheets are assembled in a file
+# Values of the PNG specification, sections 5, 11 and 9.
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPE = 2  # RGB
+_FILTER_TYPE = 2  # "up": each byte minus the one above
+_BLOCK_ROWS = 64  # compressed at a time
 
 
 class Sink(Protocol):
     """An output that views are written to."""
 
     by_view: bool
-    """Whether all moments of a view have to come before the next view."""
+    """Whether views are written one after the other, each with all its moments."""
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
         """Write `views[position]` at `moment`, H x W x 3 RGB."""
@@ -39,9 +43,9 @@ class Sink(Protocol):
 
 
 def open_sink(clip: LightField, grid: Grid, out: Path, root: Path, size: tuple[int, int]) -> Sink:
-    """Return the sink for views of `size` (height, width), with the bit depth of `clip`.
+    """Return the sink for views of `size` (height, width) with the bit depth of `clip`.
 
-    `grid` has the final names, below `out`; the files are written below `root`.
+    `grid` holds the final names, which are inside `out`; the files are written inside `root`.
     """
     bits = 16 if clip.bit_depth > 8 else 8
     if grid.layout == "folder":
@@ -59,7 +63,9 @@ class FolderSink:
     by_view = False
 
     def __init__(self, grid: Grid, out: Path, root: Path) -> None:
-        self._grid, self._out, self._root = grid, out, root
+        self._grid = grid
+        self._out = out
+        self._root = root
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
         """Save the picture under the view's own name."""
@@ -68,7 +74,7 @@ class FolderSink:
         stills.save_picture(self._root / name, rgb)
 
     def close(self) -> None:
-        """Do nothing: every picture is finished."""
+        """Do nothing, as every picture is complete."""
 
 
 class VideoSink:
@@ -77,7 +83,10 @@ class VideoSink:
     by_view = True
 
     def __init__(self, grid: Grid, out: Path, root: Path, rate: Fraction) -> None:
-        self._grid, self._out, self._root, self._rate = grid, out, root, rate
+        self._grid = grid
+        self._out = out
+        self._root = root
+        self._rate = rate
         self._open: tuple[int, VideoWriter] | None = None
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
@@ -86,11 +95,9 @@ class VideoSink:
             self.close()
             name = Path(self._grid.views[position].files[0]).relative_to(self._out)
             self._root.mkdir(parents=True, exist_ok=True)
-            self._open = position, self._video(name)
+            writer = VideoWriter(self._root / name, rate=self._rate, lossless=True)
+            self._open = (position, writer)
         self._open[1].write(rgb)
-
-    def _video(self, name: Path) -> VideoWriter:
-        return VideoWriter(self._root / name, rate=self._rate, lossless=True)
 
     def close(self) -> None:
         """Finish the open video."""
@@ -120,23 +127,27 @@ class DataSetSink:
 
 
 class SheetSink:
-    """A picture of all views for every moment: lenslet, mosaic or quilt; holes stay black."""
+    """One picture of all views per moment: lenslet, mosaic or quilt; holes stay black."""
 
     by_view = False
 
     def __init__(self, grid: Grid, root: Path, size: tuple[int, int], bits: int) -> None:
-        self._grid, self._root, self._size = grid, root, size
+        self._grid = grid
+        self._root = root
+        self._size = size
         self._dtype = np.uint8 if bits == 8 else np.uint16
         self._sheet: Pixels | None = None
-        self._spare: Any = None
+        self._backing: Any = None
         self._moment = 0
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Put the view into the sheet of its moment, and save the sheet of the moment before."""
+        """Copy the view into the sheet of its moment; a new moment saves the previous sheet."""
         if self._sheet is not None and moment != self._moment:
-            self._save()
+            self._finish_sheet()
         if self._sheet is None:
-            self._sheet, self._moment = self._empty(), moment
+            self._sheet = self._allocate_sheet()
+            self._moment = moment
+
         grid = self._grid
         place = find_tile(grid, grid.views[position])
         rows, cols = find_window(grid.layout, grid.tiling, self._size, place)
@@ -145,15 +156,18 @@ class SheetSink:
     def close(self) -> None:
         """Save the last sheet."""
         if self._sheet is not None:
-            self._save()
+            self._finish_sheet()
 
-    def _empty(self) -> Pixels:
-        (rows, cols), (height, width) = self._grid.tiling, self._size
-        shape = rows * height, cols * width, 3
-        if np.prod(shape) * np.dtype(self._dtype).itemsize <= IN_MEMORY:
+    def _allocate_sheet(self) -> Pixels:
+        """Return a black sheet in memory, or mapped from a temporary file if it is large."""
+        rows, cols = self._grid.tiling
+        height, width = self._size
+        shape = (rows * height, cols * width, 3)
+        if np.prod(shape) * np.dtype(self._dtype).itemsize <= IN_MEMORY_BYTES:
             return cast(Pixels, np.zeros(shape, self._dtype))
-        self._spare = tempfile.TemporaryFile(dir=self._root.parent)  # noqa: SIM115 - kept open
-        return cast(Pixels, np.memmap(self._spare, self._dtype, "w+", shape=shape))
+
+        self._backing = tempfile.TemporaryFile(dir=self._root.parent)  # noqa: SIM115 - kept open
+        return cast(Pixels, np.memmap(self._backing, self._dtype, "w+", shape=shape))
 
     def save(self, sheet: Pixels, moment: int) -> None:
         """Write a finished sheet."""
@@ -162,57 +176,48 @@ class SheetSink:
             file.mkdir(parents=True, exist_ok=True)
             digits = max(4, len(str(self._grid.moments)))
             file = file / f"frame_{moment:0{digits}}.png"
-        if self._spare is not None and file.suffix.lower() == ".png":
+
+        if self._backing is not None and file.suffix.lower() == ".png":
             save_rows(file, sheet)
         else:
             stills.save_picture(file, sheet)
 
-    def _save(self) -> None:
+    def _finish_sheet(self) -> None:
         assert self._sheet is not None
         self.save(self._sheet, self._moment)
         self._sheet = None
-        if self._spare is not None:
-            self._spare.close()
-            self._spare = None
-
-
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-_RGB = 2
-
-
-# Filter type: each byte less the one above (PNG specification, section 9).
-_UP = 2
-
-
-# Rows compressed at a time.
-_BLOCK = 64
+        if self._backing is not None:
+            self._backing.close()
+            self._backing = None
 
 
 def save_rows(path: Path, rgb: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as PNG; `rgb` may be mapped from a file."""
+    """Write uint8 or uint16 H x W x 3 RGB as PNG in blocks, as it may be mapped from a file."""
     height, width = rgb.shape[:2]
     bits = 8 * rgb.dtype.itemsize
     with path.open("wb") as file:
-        file.write(_SIGNATURE)
-        _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _RGB, 0, 0, 0))
+        file.write(_PNG_SIGNATURE)
+        _write_chunk(
+            file, b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPE, 0, 0, 0)
+        )
+
         packer = zlib.compressobj(1)
         above = np.zeros((1, width * 3 * rgb.dtype.itemsize), np.uint8)
-        for top in range(0, height, _BLOCK):
-            block = np.ascontiguousarray(rgb[top : top + _BLOCK]).astype(
+        for top in range(0, height, _BLOCK_ROWS):
+            block = np.ascontiguousarray(rgb[top : top + _BLOCK_ROWS]).astype(
                 rgb.dtype.newbyteorder(">"), copy=False
             )
             rows = block.reshape(len(block), -1).view(np.uint8)
-            filtered = np.full((len(rows), rows.shape[1] + 1), _UP, np.uint8)
+            filtered = np.full((len(rows), rows.shape[1] + 1), _FILTER_TYPE, np.uint8)
             filtered[:, 1:] = rows - np.concatenate((above, rows[:-1]))
             above = rows[-1:]
-            _chunk(file, b"IDAT", packer.compress(filtered.tobytes()))
-        _chunk(file, b"IDAT", packer.flush())
-        _chunk(file, b"IEND", b"")
+
+            _write_chunk(file, b"IDAT", packer.compress(filtered.tobytes()))
+        _write_chunk(file, b"IDAT", packer.flush())
+        _write_chunk(file, b"IEND", b"")
 
 
-def _chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
     if data or kind == b"IEND":
         file.write(struct.pack(">I", len(data)) + kind + data)
         file.write(struct.pack(">I", zlib.crc32(kind + data)))

@@ -1,4 +1,4 @@
-"""Find views that show little or nothing: vignetted corners, and views masked by alpha."""
+"""Find views that show little or nothing, as they are vignetted or masked by alpha."""
 
 from __future__ import annotations
 
@@ -18,12 +18,9 @@ from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
-# A view darker than this share of the median is vignetted, and no reference for others.
-DARK = 0.5
-# A view darker than this share of the median is empty.
-BLACK = 0.05
-# Share of pixels without weight from which a view is empty.
-MASKED = 0.5
+DARK = 0.5  # darker views, relative to the median, are vignetted and no references for others
+BLACK = 0.05  # darker views, relative to the median, are empty
+MASKED = 0.5  # share of pixels without weight from which a view is empty
 
 Place = tuple[int, int]
 
@@ -33,9 +30,9 @@ class Validity:
     """Rows and columns of dark and empty views, at their first moment."""
 
     dark: tuple[Place, ...] = ()
-    """Vignetted, the empty ones included."""
+    """Vignetted views, including the empty ones."""
     empty: tuple[Place, ...] = ()
-    """Black, or masked by alpha."""
+    """Views that are black, or masked by alpha."""
     transparent: bool = False
     """Whether views have alpha, which marks their valid pixels and is dropped."""
 
@@ -44,58 +41,63 @@ class Validity:
 def find_dark_views(clip: LightField) -> Validity:
     """Return the views that are dark or empty at the first moment."""
     grid = clip.grid
+
     reader = ViewReader(clip)
     try:
-        light = {
+        brightness = {
             (view.row, view.col): float(reader.get(grid.number(position, 0)).mean())
             for position, view in enumerate(grid.views)
         }
     finally:
         reader.close()
-    masked = _masked(clip)
-    seen = [mean for place, mean in light.items() if place not in masked]
-    usual = float(np.median(seen)) if seen else 0.0
-    empty = {place for place, mean in light.items() if mean < BLACK * usual} | masked
-    dark = {place for place, mean in light.items() if mean < DARK * usual} | empty
+
+    masked = _find_masked_views(clip)
+    unmasked = [mean for place, mean in brightness.items() if place not in masked]
+    median = float(np.median(unmasked)) if unmasked else 0.0
+    empty = {place for place, mean in brightness.items() if mean < BLACK * median} | masked
+    dark = {place for place, mean in brightness.items() if mean < DARK * median} | empty
+
     files = [*grid.views[0].files[:1], *(clip.files[:1] if grid.sheets is not None else ())]
     transparent = any(Path(file).suffix.lower() in SUFFIXES and has_alpha(file) for file in files)
     return Validity(tuple(sorted(dark)), tuple(sorted(empty)), transparent)
 
 
-def _masked(clip: LightField) -> set[Place]:
-    """Return the views most pixels of which have no weight."""
+def _find_masked_views(clip: LightField) -> set[Place]:
+    """Return the row and column of views in which most pixels have no weight."""
     grid = clip.grid
     found: set[Place] = set()
     if grid.layout == "h5":
         with hdf5.open_file(Path(clip.path)) as file:
             for view in grid.views:
                 weight = hdf5.read_weight(file, grid.dataset, grid.axes, find_tile(grid, view))
-                if weight is not None and _share(weight) >= MASKED:
+                if weight is not None and _measure_masked_share(weight) >= MASKED:
                     found.add((view.row, view.col))
     elif grid.layout == "folder":
         for view in grid.views:
-            alpha = _alpha(view.files[0])
-            if alpha is not None and _share(alpha) >= MASKED:
+            alpha = _read_alpha(view.files[0])
+            if alpha is not None and _measure_masked_share(alpha) >= MASKED:
                 found.add((view.row, view.col))
     elif isinstance(grid.sheets, Stills):
-        alpha = _alpha(clip.files[0])
+        alpha = _read_alpha(clip.files[0])
         if alpha is not None:
             sheet = cast("NDArray[np.uint8]", alpha[..., None])
             for view in grid.views:
                 part = extract_view(sheet, grid.layout, grid.tiling, find_tile(grid, view))
-                if _share(part) >= MASKED:
+                if _measure_masked_share(part) >= MASKED:
                     found.add((view.row, view.col))
     return found
 
 
-def _share(weight: NDArray[np.generic]) -> float:
+def _measure_masked_share(weight: NDArray[np.generic]) -> float:
+    """Return the share of pixels whose weight is zero."""
     return float((np.asarray(weight) == 0).mean())
 
 
-def _alpha(file: str) -> NDArray[np.generic] | None:
-    """Return the H x W transparency of a picture, None where it has none."""
+def _read_alpha(file: str) -> NDArray[np.generic] | None:
+    """Return the H x W transparency of a picture, None if it has none."""
     if not has_alpha(file):
         return None
+
     pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
         return None

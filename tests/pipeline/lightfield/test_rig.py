@@ -108,7 +108,7 @@ def test_the_nearest_centre_is_chosen_and_not_the_nearest_number(tmp_path: Path)
     [
         ("short", "expected a row of 17"),
         ("pickle", "no array of numbers"),
-        ("models", "found no position of every camera"),
+        ("models", "without the position of every camera"),
         ("no json", "no list of cameras"),
     ],
 )
