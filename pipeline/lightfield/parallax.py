@@ -1,8 +1,8 @@
-"""Measure how views shift against each other: the disparity, and whether the grid is right.
+"""Measure the disparity between views, and check that their grid is right.
 
-Between neighbours in a row the picture shifts along x, between neighbours in a column along y, and
-by the same amount in the same direction; a grid whose rows and columns were exchanged, or whose
-rows count from the bottom, shows otherwise.
+The picture shifts along x between neighbours in a row and along y between neighbours in a column,
+by the same amount and in the same direction. It does not if rows and columns are exchanged, or if
+rows are counted from the bottom.
 """
 
 from __future__ import annotations
@@ -19,14 +19,10 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
-# Pixels to which views are reduced before they are compared.
-LONG_SIDE = 512
-# Pairs compared in each direction, spread over the grid.
-PAIRS = 3
-# How many times larger the shift along one axis must be to tell it from the other.
-CLEAR = 1.6
-# Pixels of shift between the compared views below which the result is unclear.
-LEAST = 0.05
+LONG_SIDE = 512  # pixels to which views are reduced before they are compared
+PAIRS = 3  # compared in each direction
+CLEAR_RATIO = 1.6  # of the shifts along the two axes, needed for a verdict
+LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts give no verdict
 
 Verdict = Literal["right", "transposed", "upside down", "unclear"]
 Plane = NDArray[np.float32]
@@ -38,7 +34,7 @@ class Parallax:
 
     verdict: Verdict
     disparity: tuple[float, float] | None
-    """Smallest and largest shift of the picture to the left (or up) in pixels a grid step."""
+    """Smallest and largest shift of the picture to the left (or up), in pixels per grid step."""
     advice: str = ""
 
 
@@ -46,56 +42,63 @@ def measure_parallax(clip: LightField) -> Parallax:
     """Compare views that are a few steps apart in rows and columns, at the first moment."""
     reader = ViewReader(clip)
     try:
-        across = [_flow(reader, *pair) for pair in _pairs(clip, along=1)]
-        down = [_flow(reader, *pair) for pair in _pairs(clip, along=0)]
+        across = [_measure_flow(reader, *pair) for pair in _choose_pairs(clip, along=1)]
+        down = [_measure_flow(reader, *pair) for pair in _choose_pairs(clip, along=0)]
     finally:
         reader.close()
+
     shrink = max(1.0, max(clip.width, clip.height) / LONG_SIDE)
-    sideways, downward = (_leaning(flows) for flows in (across, down))
+    sideways = _compare_axes(across)
+    downward = _compare_axes(down)
     votes = [vote for vote in (sideways, -downward if downward else None) if vote is not None]
-    if _only_numbered(clip):
+    if _is_only_numbered(clip):
         votes = []
-    if not votes or abs(sum(votes)) < len(votes) * np.log(CLEAR):
-        return Parallax("unclear", _spread(across, down, shrink))
+    if not votes or abs(sum(votes)) < len(votes) * np.log(CLEAR_RATIO):
+        return Parallax("unclear", _measure_spread(across, down, shrink))
+
     if sum(votes) < 0:
-        turned = _spread([f[..., ::-1] for f in across], [f[..., ::-1] for f in down], shrink)
+        turned = _measure_spread(
+            [f[..., ::-1] for f in across], [f[..., ::-1] for f in down], shrink
+        )
         return Parallax(
             "transposed",
             turned,
-            "neighbours in a row shift along y: rows and columns look exchanged, try --order "
+            "neighbours in a row shift along y, so rows and columns look exchanged; try --order "
             + ("row,col" if clip.grid.order == "col,row" else "col,row"),
         )
-    spread = _spread(across, down, shrink)
-    if _opposed(across, down):
+
+    spread = _measure_spread(across, down, shrink)
+    if _is_mirrored(across, down):
         return Parallax(
             "upside down",
             spread,
-            "views in a column shift against those in a row: rows look counted from the bottom "
-            "(or the pictures are mirrored), rename them from the top, or pass a quilt as --layout "
-            "quilt",
+            "views in a column shift in the opposite direction to those in a row, so rows look "
+            "counted from the bottom (or the pictures are mirrored); rename the views from the "
+            "top, or pass --layout quilt for a quilt",
         )
     return Parallax("right", spread)
 
 
-def _only_numbered(clip: LightField) -> bool:
-    """Return whether cameras form a line only because no more than their numbers is known."""
+def _is_only_numbered(clip: LightField) -> bool:
+    """Return whether cameras form a line only because nothing but their numbers is known."""
     grid = clip.grid
     return grid.rows[1] == 1 and "{index" in grid.template
 
 
-def _pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]]:
-    """Yield numbers of two views in a line, and how many steps they are apart."""
+def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the frame numbers of two views in a line, and their distance in grid steps."""
     grid = clip.grid
     lines: dict[int, list[tuple[int, int]]] = {}
     for position, view in enumerate(grid.views):
         place = (view.row, view.col)
         lines.setdefault(place[1 - along], []).append((place[along], position))
-    long = [sorted(line) for line in lines.values() if len(line) > 1]
-    # lines from the middle: those at the rim of a Lytro's grid are vignetted
-    long.sort(key=lambda line: -len(line))
-    count = min(PAIRS, len(long))
-    middle = max(0, (len(long) - count) // 2)
-    for line in long[middle : middle + count]:
+
+    usable = [sorted(line) for line in lines.values() if len(line) > 1]
+    usable.sort(key=lambda line: -len(line))
+    count = min(PAIRS, len(usable))
+    # lines from the middle, as those at the rim of a Lytro's grid are vignetted
+    middle = max(0, (len(usable) - count) // 2)
+    for line in usable[middle : middle + count]:
         at = max(0, len(line) // 2 - 1)
         far = min(len(line) - 1, at + 2)
         steps = line[far][0] - line[at][0]
@@ -103,11 +106,11 @@ def _pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]]:
 
 
 def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
-    """Return a reduced grey picture with even contrast, whatever its exposure."""
+    """Return a reduced grey picture, uint8 H x W, with its contrast stretched to the full range."""
     plane = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     shrink = max(plane.shape) / long_side
     if shrink > 1:
-        size = round(plane.shape[1] / shrink), round(plane.shape[0] / shrink)
+        size = (round(plane.shape[1] / shrink), round(plane.shape[0] / shrink))
         plane = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
     return cast(
         NDArray[np.uint8],
@@ -115,53 +118,61 @@ def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]
     )
 
 
-def _flow(reader: ViewReader, first: int, second: int, steps: int) -> Plane:
-    """Return the shift between two views for each pixel with texture, N x 2 pixels a step."""
-    a, b = reduce_to_grey(reader.get(first)), reduce_to_grey(reader.get(second))
+def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Plane:
+    """Return the shift between two views, H x W x 2 pixels per grid step, NaN without texture."""
+    a = reduce_to_grey(reader.get(first))
+    b = reduce_to_grey(reader.get(second))
     dis: Any = cv2
     flow = dis.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
+
     rim = max(2, min(a.shape) // 16)
     inside = np.s_[rim:-rim, rim:-rim]
     edges = np.stack([cv2.Sobel(a, cv2.CV_32F, 1, 0), cv2.Sobel(a, cv2.CV_32F, 0, 1)])
-    # a shift shows only where there is texture in both directions
+    # a shift can be measured only on texture in both directions
     strength = cv2.blur(np.abs(edges[0]), (7, 7)) * cv2.blur(np.abs(edges[1]), (7, 7))
     strength = strength[inside]
     textured = strength >= np.quantile(strength, 0.6)
-    whole = flow[inside] / np.float32(steps)
-    whole[~textured] = np.nan
-    return cast(Plane, whole)
+
+    shift = flow[inside] / np.float32(steps)
+    shift[~textured] = np.nan
+    return cast(Plane, shift)
 
 
-def _leaning(flows: list[Plane]) -> float | None:
-    """Return the logarithm of (shift along x / along y), None where nothing moves."""
+def _compare_axes(flows: list[Plane]) -> float | None:
+    """Return the logarithm of (shift along x / along y), None if nothing moves."""
     if not flows:
         return None
     x, y = (float(np.mean([np.nanmean(np.abs(f[..., i])) for f in flows])) for i in (0, 1))
-    if max(x, y) < LEAST:
+    if max(x, y) < LEAST_SHIFT:
         return None
     return float(np.clip(np.log(max(x, 1e-3) / max(y, 1e-3)), -3, 3))
 
 
-def _spread(across: list[Plane], down: list[Plane], shrink: float) -> tuple[float, float] | None:
+def _measure_spread(
+    across: list[Plane], down: list[Plane], shrink: float
+) -> tuple[float, float] | None:
+    """Return the 2nd and 98th percentiles of the shift in pixels of a full-size view."""
     parts = [-f[..., 0].ravel() for f in across] + [-f[..., 1].ravel() for f in down]
     if not parts:
         return None
+
     low, high = np.nanpercentile(np.concatenate(parts), [2, 98]) * shrink
     return round(float(low), 2), round(float(high), 2)
 
 
-def _opposed(across: list[Plane], down: list[Plane]) -> bool:
+def _is_mirrored(across: list[Plane], down: list[Plane]) -> bool:
     """Return whether the picture shifts left along rows but down along columns."""
     if not across or not down:
         return False
-    x = np.nanmean(np.stack([_blocks(f[..., 0]) for f in across]), axis=0)
-    y = np.nanmean(np.stack([_blocks(f[..., 1]) for f in down]), axis=0)
+
+    x = np.nanmean(np.stack([_average_blocks(f[..., 0]) for f in across]), axis=0)
+    y = np.nanmean(np.stack([_average_blocks(f[..., 1]) for f in down]), axis=0)
     agreement = float(np.nansum(x * y))
     size = float(np.sqrt(np.nansum(x * x) * np.nansum(y * y)))
     return size > 0 and agreement < -0.5 * size
 
 
-def _blocks(plane: Plane) -> Plane:
+def _average_blocks(plane: Plane) -> Plane:
     """Return means of 6 x 8 blocks, zero where a block has no texture."""
     known = np.isfinite(plane).astype(np.float32)
     filled = np.nan_to_num(plane)
