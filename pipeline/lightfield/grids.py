@@ -20,8 +20,7 @@ from pipeline.media.read.probe import probe, probe_video, scan
 from pipeline.schema.clip import Grid, View
 from pipeline.schema.settings import GridSettings
 
-# A folder with fewer views is a light field only if the user says so.
-LEAST_VIEWS = 4
+LEAST_VIEWS = 4  # a folder with fewer views is a light field only if the settings describe one
 
 
 @dataclass(frozen=True)
@@ -33,47 +32,50 @@ class ViewSize:
     bits: int
 
 
-# Stem of a file -> row and column of its view.
+# Row and column of each view by the stem of its file.
 GridPositions = Mapping[str, tuple[int, int]]
 
 
 def find_folder_views(
     path: Path, wanted: GridSettings, places: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder of pictures, None if the names are not those of views.
+    """Return the views in a folder of pictures, None if their names do not identify views.
 
-    With `places`, only the files named there count.
+    `places` restricts the views to the files that it names.
     """
-    found = _placed(path, _pictures(path), wanted, names.KNOWN, places)
+    found = _place_files(path, _list_pictures(path), wanted, names.KNOWN, places)
     if found is None:
         return None
     template, views = found
     return Grid(layout="folder", views=views, order=wanted.order or "row,col", template=template)
 
 
-def _pictures(path: Path) -> list[Path]:
+def _list_pictures(path: Path) -> list[Path]:
+    """Return the pictures in a folder in the natural order of their names."""
     files = [p for p in path.iterdir() if p.suffix.lower() in stills.SUFFIXES and p.is_file()]
     files = [p for p in files if not p.name.startswith(".")]
     return sorted(files, key=lambda p: stills.natural_key(p.name))
 
 
-def _placed(
+def _place_files(
     path: Path,
     files: Sequence[Path],
     wanted: GridSettings,
     known: Sequence[str],
     given: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
-    """Return the template of the names, and the views with their files; None without views."""
+    """Return the template of the names and the views with their files, None without views."""
     if given is not None:
         files = [file for file in files if file.stem in given]
     if not files:
         return None
+
     if given is not None:
         placed = sorted((given[file.stem], str(file)) for file in files)
         found = [View(row=row, col=col, files=(file,)) for (row, col), file in placed]
         _check_places(path, found)
         return "", tuple(found)
+
     stems = [file.stem for file in files]
     template = Path(wanted.template).stem if wanted.template else names.guess_template(stems, known)
     if template is None:
@@ -81,28 +83,32 @@ def _placed(
     named = names.match_names(template, stems)
     if wanted.template and not named:
         raise InputError(
-            f"found no file in {path} named as '{wanted.template}', expected some such as "
+            f"found no file in {path} that matches '{wanted.template}', expected names such as "
             f"{files[0].name}; correct --template"
         )
-    places = _places(path, named, wanted)
+
+    places = _read_places(path, named, wanted)
     if places is None:
         return None
+
     by_stem = {file.stem: file for file in reversed(files)}
     views = [
         View(row=row, col=col, files=(str(by_stem[stem]),)) for stem, (row, col) in places.items()
     ]
     views.sort(key=lambda view: (view.row, view.col))
     _check_places(path, views)
-    asked = wanted.template or wanted.layout
-    if not asked and not _plausible(views, known_name=template in known):
+
+    is_described = wanted.template or wanted.layout
+    if not is_described and not _is_plausible(views, known_name=template in known):
         return None
     ending = files[0].suffix
-    return names.pad_template(template, stems) + ending, _measured(views, named, by_stem)
+    return names.pad_template(template, stems) + ending, _add_named_positions(views, named, by_stem)
 
 
-def _places(
+def _read_places(
     path: Path, named: dict[str, names.ViewName], wanted: GridSettings
 ) -> dict[str, tuple[int, int]] | None:
+    """Return the row and column of each stem, None if the number of columns is unknown."""
     indices = [name.index for name in named.values() if name.index is not None]
     if not indices:
         swap = wanted.order == "col,row"
@@ -111,9 +117,11 @@ def _places(
             for stem, name in named.items()
             if name.row is not None and name.col is not None
         }
-    cols = _columns(path, indices, wanted)
+
+    cols = _count_columns(path, indices, wanted)
     if cols is None:
         return None
+
     start = 0 if min(indices) == 0 or cols > max(indices) else min(indices)
     places = {}
     for stem, name in named.items():
@@ -123,10 +131,14 @@ def _places(
     return places
 
 
-def _columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None:
-    """Return the columns of numbered views: by --grid, HCI's parameters.cfg, or of a square."""
+def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None:
+    """Return the number of columns of numbered views, None if it is unknown.
+
+    It comes from --grid, from HCI's parameters.cfg, or from a square number of views.
+    """
     if wanted.grid is not None:
         return wanted.grid[1] if wanted.order != "col,row" else wanted.grid[0]
+
     parameters = path / "parameters.cfg"
     if parameters.is_file():
         parser = configparser.ConfigParser(interpolation=None)
@@ -138,6 +150,7 @@ def _columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None
                 f"found no num_cams_x in {parameters}, expected HCI's [extrinsics]; "
                 "pass --grid ROWSxCOLS"
             ) from error
+
     across = round(len(indices) ** 0.5)
     return across if across * across == len(indices) else None
 
@@ -148,12 +161,12 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
             raise InputError(
                 f"found two pictures of view ({first.row}, {first.col}) in {path} "
                 f"({Path(first.files[0]).name}, {Path(second.files[0]).name}), expected one; "
-                "move one away, or pass --template"
+                "move one elsewhere, or pass --template"
             )
 
 
-def _plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Return whether the numbers in names form a grid, and are not minutes and seconds, say."""
+def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
+    """Return whether the numbers in names form a grid (minutes and seconds, say, do not)."""
     rows, cols = {v.row for v in views}, {v.col for v in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
     if known_name and len(views) >= 2 and filled:
@@ -161,15 +174,15 @@ def _plausible(views: Sequence[View], *, known_name: bool) -> bool:
     return len(views) >= LEAST_VIEWS and min(len(rows), len(cols)) > 1 and filled
 
 
-def _measured(
+def _add_named_positions(
     views: Sequence[View], named: dict[str, names.ViewName], files: dict[str, Path]
 ) -> tuple[View, ...]:
     """Add camera centres in grid steps, fitted to the positions in Stanford's names."""
-    told = {str(files[stem]): name for stem, name in named.items()}
-    found = [told[view.files[0]] for view in views]
+    names_by_file = {str(files[stem]): name for stem, name in named.items()}
+    found = [names_by_file[view.files[0]] for view in views]
     if len(views) < LEAST_VIEWS or any(n.x is None or n.y is None for n in found):
         return tuple(views)
-    measured = []
+
     axes = []
     for steps, at in (
         ([v.col for v in views], [n.x for n in found]),
@@ -179,6 +192,8 @@ def _measured(
             return tuple(views)
         slope, start = np.polyfit(np.asarray(at, float), np.asarray(steps, float), 1)
         axes.append([round(float(slope * value + start), 3) for value in np.asarray(at, float)])
+
+    measured = []
     for view, x, y in zip(views, *axes, strict=True):
         measured.append(view.model_copy(update={"x": x, "y": y}))
     return tuple(measured)
@@ -195,6 +210,7 @@ def find_sequence_views(
     grids = [grid for sub in folders if (grid := find_folder_views(sub, wanted, given)) is not None]
     if not grids or len(grids) < len(folders):
         return None
+
     first = grids[0]
     places = [[(v.row, v.col) for v in grid.views] for grid in grids]
     for sub, found in zip(folders, places, strict=True):
@@ -203,8 +219,9 @@ def find_sequence_views(
             raise InputError(
                 f"found {len(found)} views in {sub.name} and {len(places[0])} in "
                 f"{folders[0].name}, expected the same (they differ at {odd[0]}); "
-                "complete that moment, or move it away"
+                "complete that moment, or move it elsewhere"
             )
+
     views = [
         view.model_copy(update={"files": tuple(grid.views[i].files[0] for grid in grids)})
         for i, view in enumerate(first.views)
@@ -223,15 +240,18 @@ def make_sheet_grid(
 ) -> Grid:
     """Return the views of sheets, which are pictures or the frames of a video.
 
-    With `line`, the views of a quilt are one row from left to right, as they are displayed.
+    With `line`, the views of a quilt form one row from left to right, as a display shows them.
     """
     recording = probe(str(path))
     moments = len(scan(recording).pts)
     divide_sheet(layout, packed, recording.height, recording.width)
+
     rows, cols = packed if order == "row,col" else packed[::-1]
     if line:
-        rows, cols = 1, packed[0] * packed[1]
+        rows = 1
+        cols = packed[0] * packed[1]
     views = [View(row=row, col=col, frames=moments) for row in range(rows) for col in range(cols)]
+
     return Grid.model_validate(
         {
             "layout": layout,
@@ -267,24 +287,27 @@ def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
 def find_video_views(
     path: Path, wanted: GridSettings, suffixes: Set[str], given: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views of a folder with one video for each camera; see `folder`."""
+    """Return the views of a folder with one video per camera; see `find_folder_views`."""
     files = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
     files.sort(key=lambda p: stills.natural_key(p.name))
     if len(files) < 2 and given is None:
         return None
-    found = _placed(path, files, wanted, names.CAMERAS, given)
+
+    found = _place_files(path, files, wanted, names.CAMERAS, given)
     if found is None and wanted.grid is None and given is None:
-        # cameras that form no grid are a line, in the order of their numbers
+        # cameras without a grid form a line, in the order of their numbers
         line = wanted.model_copy(update={"grid": (1, 1_000_000), "layout": "video"})
-        found = _placed(path, files, line, names.CAMERAS)
+        found = _place_files(path, files, line, names.CAMERAS)
     if found is None:
         return None
+
     template, placed = found
     views = []
     for view in placed if given is not None else add_positions(path, placed):
         clip = probe_video(view.files[0])
         count = len(scan(clip).pts)
         views.append(view.model_copy(update={"files": (), "clip": clip, "frames": count}))
+
     moments = max(view.frames for view in views)
     order = wanted.order or "row,col"
     return Grid(layout="video", views=tuple(views), moments=moments, order=order, template=template)
@@ -293,27 +316,31 @@ def find_video_views(
 def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
     """Return the central rows and columns of a grid; raises InputError if it has fewer.
 
-    Of an odd remainder the larger part is cut off at the end.
+    An odd remainder loses one more row or column at the end than at the start.
     """
     if wanted is None:
         return grid
-    (row, rows), (col, cols) = grid.rows, grid.cols
+
+    row, rows = grid.rows
+    col, cols = grid.cols
     if not (0 < wanted[0] <= rows and 0 < wanted[1] <= cols):
         raise InputError(
             f"found a grid of {rows}x{cols} views for --crop-grid {wanted[0]}x{wanted[1]}, "
             f"expected at most that; try --crop-grid {min(rows, 8)}x{min(cols, 8)}"
         )
-    top, left = row + (rows - wanted[0]) // 2, col + (cols - wanted[1]) // 2
-    kept = [
+
+    top = row + (rows - wanted[0]) // 2
+    left = col + (cols - wanted[1]) // 2
+    central = [
         view
         for view in grid.views
         if 0 <= view.row - top < wanted[0] and 0 <= view.col - left < wanted[1]
     ]
-    return grid.model_copy(update={"views": tuple(kept)})
+    return grid.model_copy(update={"views": tuple(central)})
 
 
 def list_files(path: Path, grid: Grid) -> list[Path]:
-    """Return every file with views."""
+    """Return every file that holds views."""
     if grid.sheets is not None:
         return [Path(file) for file in grid.sheets.files] or [Path(grid.sheets.path)]
     if grid.layout == "h5":
@@ -323,7 +350,7 @@ def list_files(path: Path, grid: Grid) -> list[Path]:
 
 
 def measure_views(path: Path, grid: Grid) -> ViewSize:
-    """Return the size of the views; raises InputError if a picture has another size."""
+    """Return the size of the views; raises InputError if pictures differ in size or depth."""
     if grid.sheets is not None:
         sheet = grid.sheets
         height, width = divide_sheet(grid.layout, grid.tiling, sheet.height, sheet.width)
@@ -333,9 +360,11 @@ def measure_views(path: Path, grid: Grid) -> ViewSize:
             path, grid.dataset, grid.axes if grid.axes != "WH" else None, grid.packed
         )
         return ViewSize(shape.width, shape.height, shape.bits)
+
     clip = grid.views[0].clip
     if clip is not None:
         return ViewSize(clip.width, clip.height, clip.bit_depth)
+
     files = list_files(path, grid)
     sizes = [stills.read_header(file)[:3] for file in files]
     for file, size in zip(files, sizes, strict=True):

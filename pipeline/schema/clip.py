@@ -20,14 +20,14 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-# Keys of a recording in a file, in order. All kinds have all of them.
+# Keys of a recording in a file, in order; all kinds of recordings have all of them.
 KEYS = (
     "kind", "path", "files", "times", "container", "stream_index", "codec", "pix_fmt", "alpha",
     "bit_depth", "width", "height", "rotation", "sample_aspect_ratio", "time_base", "frame_rate",
     "duration_pts", "colour", "hdr", "interlaced", "deinterlace", "sandbox", "other_streams",
     "chapters", "size_bytes", "fingerprint", "grid", "url",
 )  # fmt: skip
-# Values of the keys that a kind does not use.
+# Values of the keys that a kind of recording does not use.
 _UNUSED: dict[str, Any] = {
     "times": (),
     "container": "",
@@ -47,7 +47,7 @@ class Model(BaseModel):
 
 
 class Colour(Model):
-    """How a stream's colour is tagged, and which matrix and range convert it.
+    """The colour tags of a stream, and the matrix and range that convert it.
 
     The four tags are the integers of ITU-T H.273 (2 = unspecified).
     """
@@ -170,7 +170,7 @@ class VideoClip(RecordingBase):
     deinterlace: Literal["off", "flagged", "all"] = "off"
     """Which frames are deinterlaced as they are read."""
     other_streams: tuple[StreamInfo, ...] = ()
-    """Streams to keep: all others of the file, or all but the sound."""
+    """Streams to copy into the output: all others of the file, or all but the sound."""
     chapters: int = 0
 
 
@@ -191,9 +191,9 @@ Clip = Annotated[VideoClip | Stills, Field(discriminator="kind")]
 
 
 class View(Model):
-    """One view of a light field: where it is in the grid, and where its pixels are.
+    """One view of a light field: its place in the grid, and the source of its pixels.
 
-    Rows and columns count from the top left, and are those of the file names.
+    Rows and columns count from the top left, with the numbers in the file names.
     """
 
     row: int
@@ -224,14 +224,14 @@ class Grid(Model):
 
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
     views: tuple[View, ...]
-    """Row by row, without the missing ones."""
+    """Views row by row; holes have no entry."""
     moments: int = 1
     packed: tuple[int, int] | None = None
     """Rows and columns of views in a sheet or data set."""
     first: tuple[int, int] = (0, 0)
     """Row and column of the first view of a sheet or data set."""
     line: bool = False
-    """Whether a sheet's views are numbered on from one row to the next, as a quilt's are."""
+    """Whether a sheet's views are counted through all rows, as in a quilt."""
     sheets: Clip | None = None
     """Pictures or a video, each frame of which holds all views of one moment."""
     order: Literal["row,col", "col,row"] = "row,col"
@@ -371,7 +371,7 @@ def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
 
 
 def pack_ticks(times: Iterable[int]) -> array[int]:
-    """Return times as an array, which holds 8 bytes each: a fifth of what a list needs."""
+    """Return times as an array of 8 bytes each, a fifth of the memory of a list."""
     return times if isinstance(times, array) else array("q", times)
 
 

@@ -1,4 +1,4 @@
-"""The reference of every LR frame, one entry each, in columns that take 4 MB per hour."""
+"""The reference of every LR frame, one entry each, in columns that need 4 MB per hour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 # nearest    nearest in time, or on the grid of a light field
 # content    most similar picture
 # kept       the previous frame's reference, as another is hardly better (hysteresis)
-# cut        none: the references within reach belong to other scenes
+# cut        none: the references in range belong to other scenes
 # too far    none: all are farther away than the greatest distance
 # unlike     none: no picture is similar
 # edited     changed in the plan
@@ -32,7 +32,7 @@ _NO_PTS = -(2**63)  # for None in a column of pts; FFmpeg's AV_NOPTS_VALUE
 
 @dataclass(frozen=True, slots=True)
 class ViewChoice:
-    """The view that a reference choice is for, and the view that it borrows from."""
+    """The view of a reference choice, and the place of its reference in the grid."""
 
     row: int
     col: int
@@ -134,7 +134,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         return f"ReferenceMap({list(self)!r})"
 
     def _columns(self) -> tuple[object, ...]:
-        """Return all columns to compare; numbers as bytes, as NaN, for None, differs from NaN."""
+        """Return all columns to compare; numbers as bytes, because NaN (for None) is not NaN."""
         numbers = (self._pts, self._ref_pts, self._seconds, self._similarity)
         return (*(column.tobytes() for column in numbers), tuple(self._why), tuple(self._views))
 
