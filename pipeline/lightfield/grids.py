@@ -62,16 +62,16 @@ def _place_files(
     files: Sequence[Path],
     wanted: GridSettings,
     known: Sequence[str],
-    given: GridPositions | None = None,
+    positions: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
     """Return the template of the names and the views with their files, None without views."""
-    if given is not None:
-        files = [file for file in files if file.stem in given]
+    if positions is not None:
+        files = [file for file in files if file.stem in positions]
     if not files:
         return None
 
-    if given is not None:
-        placed = sorted((given[file.stem], str(file)) for file in files)
+    if positions is not None:
+        placed = sorted((positions[file.stem], str(file)) for file in files)
         found = [View(row=row, col=col, files=(file,)) for (row, col), file in placed]
         _check_places(path, found)
         return "", tuple(found)
@@ -167,7 +167,8 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
 
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
     """Return whether the numbers in names form a grid (minutes and seconds, say, do not)."""
-    rows, cols = {v.row for v in views}, {v.col for v in views}
+    rows = {view.row for view in views}
+    cols = {view.col for view in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
     if known_name and len(views) >= 2 and filled:
         return True
@@ -200,14 +201,16 @@ def _add_named_positions(
 
 
 def find_sequence_views(
-    path: Path, wanted: GridSettings, given: GridPositions | None = None
+    path: Path, wanted: GridSettings, positions: GridPositions | None = None
 ) -> Grid | None:
     """Return the views of a folder that has one folder of views per moment."""
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")),
         key=lambda p: stills.natural_key(p.name),
     )
-    grids = [grid for sub in folders if (grid := find_folder_views(sub, wanted, given)) is not None]
+    grids = [
+        grid for sub in folders if (grid := find_folder_views(sub, wanted, positions)) is not None
+    ]
     if not grids or len(grids) < len(folders):
         return None
 
@@ -285,16 +288,16 @@ def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
 
 
 def find_video_views(
-    path: Path, wanted: GridSettings, suffixes: Set[str], given: GridPositions | None = None
+    path: Path, wanted: GridSettings, suffixes: Set[str], positions: GridPositions | None = None
 ) -> Grid | None:
     """Return the views of a folder with one video per camera; see `find_folder_views`."""
     files = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
     files.sort(key=lambda p: stills.natural_key(p.name))
-    if len(files) < 2 and given is None:
+    if len(files) < 2 and positions is None:
         return None
 
-    found = _place_files(path, files, wanted, names.CAMERAS, given)
-    if found is None and wanted.grid is None and given is None:
+    found = _place_files(path, files, wanted, names.CAMERAS, positions)
+    if found is None and wanted.grid is None and positions is None:
         # cameras without a grid form a line, in the order of their numbers
         line = wanted.model_copy(update={"grid": (1, 1_000_000), "layout": "video"})
         found = _place_files(path, files, line, names.CAMERAS)
@@ -303,7 +306,7 @@ def find_video_views(
 
     template, placed = found
     views = []
-    for view in placed if given is not None else add_positions(path, placed):
+    for view in placed if positions is not None else add_positions(path, placed):
         clip = probe_video(view.files[0])
         count = len(scan(clip).pts)
         views.append(view.model_copy(update={"files": (), "clip": clip, "frames": count}))

@@ -99,7 +99,8 @@ def describe_data_set(
         array = file[names[0]]
         if names[0] in LUMA and array.ndim == 2:
             rows, cols = grid or LUMA_GRID
-            width, height = array.shape[0] // cols, array.shape[1] // rows
+            width = array.shape[0] // cols
+            height = array.shape[1] // rows
             if array.shape != (width * cols, height * rows):
                 raise InputError(
                     f"found '{names[0]}' of {array.shape} in {path}, expected {rows}x{cols} equal "

@@ -132,15 +132,17 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
     views = []
     for position, view in enumerate(grid.views):
         if grid.layout == "folder" and template is None:
-            kept = [Path(file).relative_to(clip.path) for file in view.files]
-            files = [out / file.with_suffix(_choose_lossless_suffix(file.suffix)) for file in kept]
+            relative = [Path(file).relative_to(clip.path) for file in view.files]
+            files = [
+                out / file.with_suffix(_choose_lossless_suffix(file.suffix)) for file in relative
+            ]
         else:
             name = file_names.format_name(view)
             files = [
                 out / _name_moment_folder(moment, grid.moments) / name
                 for moment in range(grid.moments)
             ]
-        views.append(_move_view(view, files=tuple(map(str, files)), frames=grid.moments))
+        views.append(_replace_files(view, files=tuple(map(str, files)), frames=grid.moments))
         _check_frame_count(grid, position)
 
     return Grid(
@@ -204,7 +206,7 @@ def _make_video_grid(clip: LightField, grid: Grid, out: Path, template: str | No
     for view in grid.views:
         source = view.clip if template is None else None
         name = file_names.format_name(view) if source is None else Path(source.path).name
-        views.append(_move_view(view, files=(str(out / name),), frames=view.frames))
+        views.append(_replace_files(view, files=(str(out / name),), frames=view.frames))
 
     return Grid(
         layout="video",
@@ -215,7 +217,7 @@ def _make_video_grid(clip: LightField, grid: Grid, out: Path, template: str | No
     )
 
 
-def _move_view(view: View, *, files: tuple[str, ...], frames: int) -> View:
+def _replace_files(view: View, *, files: tuple[str, ...], frames: int) -> View:
     return view.model_copy(update={"files": files, "clip": None, "frames": frames})
 
 

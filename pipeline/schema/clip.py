@@ -145,13 +145,13 @@ class RecordingBase(Model):
             return data
 
         unused = cls._unused_keys()
-        kept = {}
+        used = {}
         for key, value in data.items():
             plain = tuple(value) if isinstance(value, list) else value
             # the model rejects any other value
             if key not in unused or plain != unused[key]:
-                kept[key] = value
-        return kept
+                used[key] = value
+        return used
 
     @model_serializer(mode="wrap")
     def _add_unused_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
