@@ -1,4 +1,4 @@
-"""Transparency in, transparency out: enlarged plainly, never lost without a word."""
+"""Transparency is enlarged with the picture and never dropped without a note."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.encoder import choose_encoding
 
 WIDTH, HEIGHT = 96, 64
-TIMES = [0, 3, 4, 9, 15, 16]
-"""A variable rate."""
+TIMES = [0, 3, 4, 9, 15, 16]  # a variable frame rate
 
 
 def disc(number: int) -> NDArray[np.uint8]:
@@ -90,9 +89,9 @@ def test_transparency_comes_through_by_default(
     source = transparent(tmp_path / name, codec, pix_fmt, **options)
     given = alphas(source)
     assert np.abs(given[0].astype(int) - disc(0)).max() <= 1
-    said = run(source, "-q")
+    output = run(source, "-q")
     made = next(path for path in tmp_path.iterdir() if path.stem.endswith("_x2"))
-    assert "dropped" not in said
+    assert "dropped" not in output
     found = alphas(made)
     assert len(found) == len(TIMES)
     # ProRes and VP9 lose a little of it, FFV1 nothing beyond the rounding to 8 bits here
@@ -106,16 +105,18 @@ def test_transparency_comes_through_by_default(
     assert CliRunner().invoke(main, ["verify", str(source), str(made)]).exit_code == 0
 
 
-def test_an_opaque_encoder_is_said_before_and_after_and_says_nothing_false(tmp_path: Path) -> None:
+def test_an_opaque_encoder_is_noted_before_and_after_the_run_and_writes_no_alpha_tag(
+    tmp_path: Path,
+) -> None:
     source = transparent(tmp_path / "in.webm", "libvpx-vp9", "yuva420p")
     out = tmp_path / "out.mkv"
     arguments = (str(source), "--ref-stream", str(source), "--scale", "2", "--codec", "libx264")
     plan = CliRunner().invoke(main, ["plan", *arguments])
     assert "transparency is dropped" in plan.output
-    said = run(source, "--codec", "libx264", "-o", str(out))
-    assert "transparency is dropped" in said
+    output = run(source, "--codec", "libx264", "-o", str(out))
+    assert "transparency is dropped" in output
     with av.open(str(out)) as container:
-        # or players would look for what is not there
+        # with the tag, players would look for an alpha stream that is missing
         assert "alpha_mode" not in container.streams.video[0].metadata
     assert not probe(str(out)).alpha
     verified = CliRunner().invoke(main, ["verify", str(source), str(out)])

@@ -17,8 +17,8 @@ from pipeline.media.read.probe import probe
 from tests.support import DATA
 from tests.support.clips import make_video
 
+# H.273 matrix -> the weights of red and blue in luma.
 WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
-"""H.273 matrix -> the weights of red and blue in luma."""
 H, W = 48, 80
 ROWS, COLUMNS = np.mgrid[0:H, 0:W].astype(float)
 
@@ -80,7 +80,7 @@ def colour_of(pix_fmt: str, matrix: int, full: bool) -> Any:
 
 
 def left_sited(samples: NDArray[Any]) -> NDArray[Any]:
-    """Sample the analytic gradient where 4:2:0 chroma lies: on even columns, between rows."""
+    """Sample the gradient at the sites of left 4:2:0 chroma: even columns, between rows."""
     between = (samples[0::2] + samples[1::2]) / 2
     return between[:, 0::2]
 
@@ -123,7 +123,7 @@ def test_encoding_follows_the_matrix(matrix: int, full: bool, pix_fmt: str, bits
 
 @pytest.mark.parametrize("codec", ["h264", "vp9"])
 def test_chroma_is_taken_where_the_codec_puts_it(codec: str) -> None:
-    # a frame made by hand does not say where its chroma lies, as those of VP9 do not
+    # a synthetic frame has no chroma location, and neither have those of VP9
     yuv = to_yuv(gradient(), 1, False, 8)
     planes = [yuv[..., 0], left_sited(yuv[..., 1]), left_sited(yuv[..., 2])]
     got = ToRgb(colour_of("yuv420p", 1, False), codec=codec)(frame_of(planes, "yuv420p"))
@@ -212,7 +212,7 @@ def test_a_size_change_is_converted_by_its_own_size() -> None:
         assert np.abs(luma - (200 / 255 * 219 + 16)).max() <= 1
 
 
-def test_an_untagged_output_of_a_size_that_players_read_otherwise_is_said(tmp_path: Path) -> None:
+def test_an_untagged_output_of_a_size_that_players_read_otherwise_is_noted(tmp_path: Path) -> None:
     clip = probe(str(make_video(tmp_path / "in.mp4", pts=[0, 1])))
     assert clip.colour.guessed
     assert colour_notes(clip, 854, 480) == []

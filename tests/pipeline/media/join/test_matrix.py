@@ -1,4 +1,4 @@
-"""What goes in comes out, or the user is told: every pair of properties a recording can have."""
+"""Every pair of properties of a recording survives a run, or is named in a note or refusal."""
 
 from __future__ import annotations
 

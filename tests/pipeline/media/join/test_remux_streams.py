@@ -1,4 +1,4 @@
-"""Streams that other containers hold in another way come through whole."""
+"""Streams that containers store in different ways are copied completely."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_part_before_the_sound_begins_is_whole_without_it(tmp_path: Path, name
     assert find_differences(clip, remake_video(path, tmp_path, name=f"whole-{name}")) == []
 
 
-def test_pcm_in_mp4_is_said_to_be_unknown_to_players(tmp_path: Path) -> None:
+def test_a_note_names_pcm_in_mp4_as_unsupported_by_players(tmp_path: Path) -> None:
     path = tmp_path / "in.mkv"
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25)
@@ -134,7 +134,7 @@ def test_pcm_in_mp4_is_said_to_be_unknown_to_players(tmp_path: Path) -> None:
         container.mux([*video.encode(av.VideoFrame.from_ndarray(picture(0))), *sound.encode(frame)])
         container.mux([*video.encode(None), *sound.encode(None)])
     clip = probe(str(path))
-    said = "stream 1 is pcm_s24le, which few players support in .mp4; try .mov or .mkv"
-    assert said in container_notes(clip, tmp_path / "out.mp4", FAST)
-    assert said.replace(".mp4", ".mov") not in container_notes(clip, tmp_path / "out.mov", FAST)
+    note = "stream 1 is pcm_s24le, which few players support in .mp4; try .mov or .mkv"
+    assert note in container_notes(clip, tmp_path / "out.mp4", FAST)
+    assert note.replace(".mp4", ".mov") not in container_notes(clip, tmp_path / "out.mov", FAST)
     assert container_notes(clip, tmp_path / "out.mkv", FAST) == []

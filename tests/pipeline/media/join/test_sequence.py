@@ -54,7 +54,7 @@ def compared(clip: Clip, out: Path, segments: list[Path], pattern: str) -> list[
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    """A variable rate on a clock that no decimal number of milliseconds tells."""
+    """Return a clip of variable rate on a 1/90000 s clock, finer than milliseconds."""
     path = tmp_path_factory.mktemp("clip") / "a.mkv"
     pts = [7, 8, 10, 11, 20, 21, 22, 30]
     return probe(str(make_video(path.with_suffix(".mp4"), pts=pts, time_base=Fraction(1, 90000))))
@@ -107,7 +107,7 @@ def test_exr_holds_every_value_for_any_reader(tmp_path: Path, dtype: type, kind:
 
 
 @pytest.mark.parametrize("damage", [b"", b"nothing", None])
-def test_a_damaged_exr_is_said(tmp_path: Path, damage: bytes | None) -> None:
+def test_a_damaged_exr_is_reported(tmp_path: Path, damage: bytes | None) -> None:
     file = tmp_path / "a.exr"
     exr.save_exr(file, np.zeros((16, 16, 3), np.uint8))
     file.write_bytes(file.read_bytes()[:-40] if damage is None else damage)
@@ -117,14 +117,14 @@ def test_a_damaged_exr_is_said(tmp_path: Path, damage: bytes | None) -> None:
 
 def test_times_are_exact(clip: Clip, tmp_path: Path) -> None:
     out, _ = written(clip, tmp_path, "%04d.png")
-    told = json.loads((out / SIDECAR).read_text())
+    sidecar = json.loads((out / SIDECAR).read_text())
     with av.open(clip.path) as container:
         frames = list(container.decode(video=0))
         exact = [Fraction(f.pts or 0) * (f.time_base or 0) for f in frames]
-        assert [Fraction(p) * Fraction(told["time_base"]) for p in told["pts"]] == exact
+        assert [Fraction(p) * Fraction(sidecar["time_base"]) for p in sidecar["pts"]] == exact
         stream = container.streams.video[0]
         assert stream.duration is not None
-        assert told["end_pts"] == frames[0].pts + stream.duration
+        assert sidecar["end_pts"] == frames[0].pts + stream.duration
     assert probe(str(out)).times == tuple(float(seconds) for seconds in exact)
 
 
@@ -148,7 +148,7 @@ def test_a_turn_by_no_quarter_changes_nothing() -> None:
     assert turn_upright(rgb, None) is rgb
 
 
-def test_a_turned_phone_video_lies_as_opencv_shows_it(tmp_path: Path) -> None:
+def test_a_turned_phone_video_is_upright_as_in_opencv(tmp_path: Path) -> None:
     whole = probe(str(DATA / "odd/rotate-buck-bunny.mp4"))
     assert whole.rotation
     index = scan(whole)
@@ -166,7 +166,7 @@ def test_a_turned_phone_video_lies_as_opencv_shows_it(tmp_path: Path) -> None:
         picture = cv2.imread(str(out / f"{number}.png"))
         assert picture is not None
         assert picture.shape == bgr.shape
-        # OpenCV's chroma is interpolated otherwise
+        # OpenCV interpolates chroma differently
         assert np.abs(picture.astype(int) - bgr).mean() < 2
     size = whole.width, whole.height
     assert sequence.find_differences(whole, short, out, *size, "%d.png", [segment]) == []
@@ -205,9 +205,9 @@ def _cut(out: Path) -> None:
 
 
 def _retime(out: Path) -> None:
-    told = json.loads((out / SIDECAR).read_text())
-    told["pts"][2] += 1
-    (out / SIDECAR).write_text(json.dumps(told))
+    sidecar = json.loads((out / SIDECAR).read_text())
+    sidecar["pts"][2] += 1
+    (out / SIDECAR).write_text(json.dumps(sidecar))
 
 
 def _forget(out: Path) -> None:
@@ -258,7 +258,7 @@ def test_what_is_no_pattern_is_refused(tmp_path: Path, name: str) -> None:
         split_pattern(str(tmp_path / name))
 
 
-def test_the_working_folder_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     for name in ("%06d.png", "../%06d.png"):

@@ -1,4 +1,4 @@
-"""Pictures with transparency: colours straight, alpha of every kind, and what cannot be kept."""
+"""Pictures with transparency: straight colours, every kind of alpha, and refused formats."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_colours_are_not_multiplied_by_alpha(suffix: str, deep: bool, tmp_path: 
     pixels, source, out = rgba(deep), tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     stills.save_picture(source, pixels[..., :3].copy(), pixels[..., 3].copy())
     if not deep:
-        # what others write, and how others read ours
+        # Pillow reads the same pixels, and writes its own file for the reader
         assert np.array_equal(np.asarray(Image.open(source)), pixels)
         Image.fromarray(pixels).save(source)
     (frame,) = read_frames(probe(str(source)))
@@ -108,7 +108,7 @@ def test_one_transparent_picture_makes_a_folder_transparent(tmp_path: Path) -> N
     assert second.alpha.min() == 0
 
 
-def test_of_an_animation_the_rest_is_said_to_be_left(tmp_path: Path) -> None:
+def test_a_note_names_the_unread_pictures_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (WIDTH, HEIGHT), (value, 0, 0)) for value in (10, 90, 200)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
     assert "a.webp holds 3 pictures, of which only the first" in run(
@@ -125,12 +125,12 @@ def test_a_picture_that_cannot_hold_it_is_refused_beforehand(
 ) -> None:
     pixels, source = rgba(deep), tmp_path / "in.png"
     stills.save_picture(source, pixels[..., :3].copy(), pixels[..., 3].copy() if alpha else None)
-    said = run(source, tmp_path / f"out{suffix}", status=2)
-    assert f"{suffix} cannot hold a picture of" in said
+    output = run(source, tmp_path / f"out{suffix}", status=2)
+    assert f"{suffix} cannot hold a picture of" in output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png"]
 
 
-def test_jpeg_is_said_to_lose(tmp_path: Path) -> None:
+def test_the_loss_of_jpeg_is_noted(tmp_path: Path) -> None:
     stills.save_picture(tmp_path / "in.png", rgba()[..., :3].copy())
     assert ".jpg compresses the picture with loss" in run(tmp_path / "in.png", tmp_path / "out.jpg")
 
@@ -140,10 +140,10 @@ def test_containers_without_a_place_for_it_are_refused_beforehand(
     suffix: str, tmp_path: Path
 ) -> None:
     source = transparent(tmp_path / "in.webm", "libvpx-vp9", "yuva420p")
-    said = run(source, tmp_path / f"out{suffix}", status=2)
+    output = run(source, tmp_path / f"out{suffix}", status=2)
     assert (
-        f"{suffix} files cannot hold the transparency of" in said
-        or f"{suffix} files cannot hold libvpx-vp9" in said
+        f"{suffix} files cannot hold the transparency of" in output
+        or f"{suffix} files cannot hold libvpx-vp9" in output
     )
     assert [path.name for path in tmp_path.iterdir()] == ["in.webm"]
 
@@ -164,7 +164,7 @@ def test_pixels_that_are_not_square_keep_it_in_quicktime(tmp_path: Path) -> None
     assert out.sample_aspect_ratio != 1
 
 
-def test_a_preset_asks_for_an_encoder_that_has_presets(tmp_path: Path) -> None:
+def test_a_preset_selects_an_encoder_that_has_presets(tmp_path: Path) -> None:
     clip = probe(str(transparent(tmp_path / "in.webm", "libvpx-vp9", "yuva420p")))
     assert choose_encoding(clip).codec == "libvpx-vp9"
     assert choose_encoding(clip, preset="ultrafast").codec == "libx264"
@@ -195,7 +195,7 @@ def test_a_plan_for_pictures_with_alpha_is_not_run_for_others(tmp_path: Path) ->
     assert "EXR drops the transparency" in done.output
 
 
-def test_stills_that_were_numbered_anew_are_verified(tmp_path: Path) -> None:
+def test_stills_that_were_renumbered_are_verified(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(3):

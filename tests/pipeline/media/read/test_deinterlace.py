@@ -1,4 +1,4 @@
-"""Interlaced recordings: found, made progressive frame for frame, the same bits however cut."""
+"""Interlaced recordings are detected and deinterlaced, with the same bits in every segment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def field(time: int) -> np.ndarray:
 def weave(index: int) -> np.ndarray:
     """Return frame `index` with the rows of two fields, the lower one first.
 
-    That is what the encoder says of frames which do not tell which field comes first.
+    With `bff=1` the encoder tags frames without a field order as bottom field first.
     """
     woven = field(2 * index)
     woven[::2] = field(2 * index + 1)[::2]
@@ -144,8 +144,8 @@ def test_a_part_has_the_bits_of_the_whole(interlaced: Path) -> None:
 
 def run(clip: Path, out: Path, *more: str) -> tuple[str, Clip]:
     where = [str(clip), "--ref-stream", str(clip.with_name("hr.mkv")), "-o", str(out)]
-    asked = ["--engine", "bicubic", "--scale", "2", "--codec", "ffv1", "--segment", "0.2"]
-    done = CliRunner().invoke(main, ["run", *where, *asked, "--runner", "inline", *more])
+    options = ["--engine", "bicubic", "--scale", "2", "--codec", "ffv1", "--segment", "0.2"]
+    done = CliRunner().invoke(main, ["run", *where, *options, "--runner", "inline", *more])
     assert done.exit_code == 0, done.output
     return done.stderr, probe(str(out))
 
@@ -156,10 +156,10 @@ def test_a_run_says_what_it_did(interlaced: Path, tmp_path: Path) -> None:
         ["degrade", str(interlaced), "--scale", "1", "-o", str(interlaced.with_name("hr.mkv"))],
     )
     assert larger.exit_code == 0, larger.output
-    said, clean = run(interlaced, tmp_path / "clean.mkv")
-    assert "is deinterlaced by bwdif, at the same frame rate" in said
+    output, clean = run(interlaced, tmp_path / "clean.mkv")
+    assert "is deinterlaced by bwdif, at the same frame rate" in output
     assert not clean.interlaced
-    said, woven = run(interlaced, tmp_path / "woven.mkv", "--deinterlace", "off")
-    assert "is enhanced as if it were progressive" in said
+    output, woven = run(interlaced, tmp_path / "woven.mkv", "--deinterlace", "off")
+    assert "is enhanced as if it were progressive" in output
     combs = [rows_differ(list(read_frames(clip))[9].rgb) for clip in (clean, woven)]
     assert combs[0] < 0.4 * combs[1]

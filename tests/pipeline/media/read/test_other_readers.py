@@ -32,16 +32,16 @@ def test_ffprobe_agrees(case: Case, tmp_path: Path) -> None:
     out = tmp_path / f"out{case.suffix}"
     command = ["ffprobe", "-v", "error", "-show_frames", "-show_streams", "-of", "json"]
     done = subprocess.run([*command, str(out)], capture_output=True, check=True)
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     clip = probe(str(out))
-    video = told["streams"][clip.stream_index]
-    pts = [f["pts"] for f in told["frames"] if f.get("stream_index") == clip.stream_index]
+    video = report["streams"][clip.stream_index]
+    pts = [f["pts"] for f in report["frames"] if f.get("stream_index") == clip.stream_index]
     assert pts == list(scan(clip).pts)
     assert Fraction(video["time_base"]) == clip.time_base
     assert (video["width"], video["height"]) == (clip.width, clip.height)
     assert video["pix_fmt"] == clip.pix_fmt
     assert Fraction(video["sample_aspect_ratio"].replace(":", "/")) == clip.sample_aspect_ratio
-    assert len(told["streams"]) == 1 + len(clip.other_streams)
+    assert len(report["streams"]) == 1 + len(clip.other_streams)
 
 
 @pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.name)

@@ -1,4 +1,4 @@
-"""The sandbox gives what the reader gives, and what a recording breaks stays in it."""
+"""The sandbox returns what the reader returns, and contains the crashes of its decoder."""
 
 from __future__ import annotations
 
@@ -88,15 +88,15 @@ def test_a_run_in_the_sandbox_makes_the_same_file_and_says_the_same(tmp_path: Pa
     assert plans["on"].notes == plans["off"].notes
 
 
-def test_what_the_reader_refuses_is_refused_in_the_same_words(tmp_path: Path) -> None:
+def test_the_sandbox_refuses_a_recording_with_the_message_of_the_reader(tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(EDITED.read_bytes()[:3000])
-    said = []
+    messages = []
     for choice in (True, False):
         with pytest.raises(MediaError) as caught:
             scan(probe(str(broken), sandbox=choice))
-        said.append(str(caught.value))
-    assert said[0] == said[1]
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
 def test_a_recording_that_needs_too_much_memory_is_refused(
@@ -132,9 +132,7 @@ def test_a_recording_that_kills_the_decoder_is_refused(guarded: Clip) -> None:
     reader.close()
 
 
-def test_a_reader_that_is_left_ends_its_child(
-    guarded: Clip, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_closing_a_reader_ends_its_child(guarded: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
     begin = subprocess.Popen.__init__
 
@@ -158,7 +156,7 @@ def test_a_child_runs_nothing_but_what_reads_recordings() -> None:
         child.answer()
 
 
-def test_a_picture_of_another_size_than_said_is_not_taken(guarded: Clip) -> None:
+def test_a_picture_of_another_size_than_probed_is_refused(guarded: Clip) -> None:
     wrong = guarded.model_copy(update={"width": guarded.width + 16})
     reader = parent.ChildReader(guarded)
     reader._child.ask(0)
