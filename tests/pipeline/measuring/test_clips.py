@@ -1,4 +1,4 @@
-"""Degrading and evaluating: the ruler itself, held against direct computation."""
+"""Degrading and evaluating, compared with direct computation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of an enhanced light field against ones computed by hand."""
+"""Figures of an enhanced light field, compared with directly computed values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.schema.clip import Clip
 from tests.support import scenes
 
 
-def opened(path: Path) -> Clip:
+def open_clip(path: Path) -> Clip:
     clip = open_light_field(path)
     assert clip is not None
     return clip
@@ -40,7 +40,7 @@ def psnr(error: float) -> float:
 
 def test_means_leave_given_views_out_and_distances_are_kept_apart(pair: tuple[Path, Path]) -> None:
     places = {(r, c): float(c) for r in range(2) for c in range(3)} | {(0, 0): None}
-    found = evaluate_views(opened(pair[0]), opened(pair[1]), places)
+    found = evaluate_views(open_clip(pair[0]), open_clip(pair[1]), places)
     assert found.given == ((0, 0),)
     assert len(found.views) == 5
     expected = [psnr(1), *[psnr(2)] * 2, *[psnr(3)] * 2]
@@ -51,7 +51,7 @@ def test_means_leave_given_views_out_and_distances_are_kept_apart(pair: tuple[Pa
 
 
 def test_epipolar_psnr_and_warping_error_of_known_faults(pair: tuple[Path, Path]) -> None:
-    found = evaluate_views(opened(pair[0]), opened(pair[1]))
+    found = evaluate_views(open_clip(pair[0]), open_clip(pair[1]))
     rows = 2 * 48 * [psnr(np.sqrt((1 + 4 + 9) / 3))]
     cols = [value for col in range(3) for value in 64 * [psnr(col + 1)]]
     assert found.epi_psnr == pytest.approx(np.mean(rows + cols), abs=1e-3)
@@ -60,7 +60,7 @@ def test_epipolar_psnr_and_warping_error_of_known_faults(pair: tuple[Path, Path]
     # neighbours in a row differ by one more level, those in a column by none
     assert found.warp_error_truth < found.warp_error < found.warp_error_truth + 1
     assert found.flicker == pytest.approx(1, abs=1e-3)
-    perfect = evaluate_views(opened(pair[1]), opened(pair[1]))
+    perfect = evaluate_views(open_clip(pair[1]), open_clip(pair[1]))
     assert perfect.flicker == 0
     assert perfect.warp_error == perfect.warp_error_truth
 
@@ -76,4 +76,4 @@ def test_the_command_measures_light_fields(pair: tuple[Path, Path]) -> None:
 def test_a_truth_without_some_views_is_refused(pair: tuple[Path, Path]) -> None:
     (pair[1] / "view_1_2.png").unlink()
     with pytest.raises(PairingError, match=r"no view \(1, 2\)"):
-        evaluate_views(opened(pair[0]), opened(pair[1]))
+        evaluate_views(open_clip(pair[0]), open_clip(pair[1]))

@@ -166,7 +166,7 @@ def test_a_plan_is_run_from_any_folder_and_with_its_own_reference(
         load_plan(tmp_path / "plan.json", swapped)
 
 
-def test_what_is_given_beside_a_plan_is_taken_or_refused(
+def test_options_beside_a_plan_are_accepted_or_refused(
     plan_of: Callable[..., Plan], pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     save_plan(plan_of(), tmp_path / "plan.json")

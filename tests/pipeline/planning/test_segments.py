@@ -19,7 +19,7 @@ def test_segments_start_at_key_frames() -> None:
     assert sum(s.frames for s in segments) == len(pts)
 
 
-def test_without_key_frames_a_segment_has_the_wished_length() -> None:
+def test_without_key_frames_a_segment_has_the_requested_length() -> None:
     pts = list(range(0, 30_000, 40))
     segments = cut_segments(pts, [0], 30_000, MS, 10.0)
     assert [s.start_pts for s in segments] == [0, 10_000, 20_000]

@@ -45,7 +45,7 @@ def test_the_expected_size_is_about_right(
     planned = CliRunner().invoke(main, ["plan", *what, "--json"])
     plan = Plan.model_validate_json(planned.stdout)
     assert plan.expected_bytes is not None
-    # what is only said is no part of what a run is
+    # the estimate is information only, so the digest does not depend on it
     assert plan.digest() == plan.model_copy(update={"expected_bytes": None}).digest()
     done = CliRunner().invoke(main, ["run", *what, "--runner", "inline", "-q", "--json"])
     assert json.loads(done.stdout)["frames"] == 50
@@ -54,9 +54,9 @@ def test_the_expected_size_is_about_right(
     assert plan.expected_bytes == pytest.approx(size, rel=tolerance)
 
 
-def test_the_expected_rate_is_said_in_words(tmp_path: Path) -> None:
+def test_the_expected_rate_is_printed_in_words(tmp_path: Path) -> None:
     what = ["plan", CLIP, "--ref-stream", CLIP, "--scale", "2", "-o", str(tmp_path / "out.mkv")]
-    said = CliRunner().invoke(main, [*what, "--end", "1", "--preset", "ultrafast"]).stdout
-    (line,) = [line for line in said.splitlines() if "Mbit/s" in line]
+    printed = CliRunner().invoke(main, [*what, "--end", "1", "--preset", "ultrafast"]).stdout
+    (line,) = [line for line in printed.splitlines() if "Mbit/s" in line]
     assert line.startswith("  about ")
     assert float(line.split()[1]) > 0

@@ -130,14 +130,14 @@ def test_the_rate_of_videos_comes_through_other_layouts(tmp_path: Path) -> None:
     assert times[0] == times[1]
 
 
-def test_other_names_are_given_where_they_are_asked_for(tmp_path: Path) -> None:
+def test_other_names_are_written_on_request(tmp_path: Path) -> None:
     source = scenes.write_folder(tmp_path / "lf", 2, 3)
     convert_light_field(str(source), tmp_path / "out", "folder", template="v{col}-{row:03}.png")
     assert (tmp_path / "out" / "v2-001.png").is_file()
     assert_same(source, tmp_path / "out")
 
 
-def test_the_sidecar_tells_a_quilt_whose_name_does_not(tmp_path: Path) -> None:
+def test_the_sidecar_identifies_a_quilt_whose_name_does_not(tmp_path: Path) -> None:
     rows = [np.hstack([scenes.flowers(row, col) for col in range(4)]) for row in range(2)]
     scenes.save_picture(tmp_path / "q_qs4x2a1.png", np.vstack(rows))
     convert_light_field(str(tmp_path / "q_qs4x2a1.png"), tmp_path / "plain.png", "quilt")
@@ -195,7 +195,7 @@ def test_png_written_by_rows_is_the_same_picture(tmp_path: Path, dtype: type) ->
         ("q_qs4x3a1.5.png", "1x5", "q_x2_qs5x1a1.5.png"),
     ],
 )
-def test_names_that_tell_a_grid_tell_the_right_one(
+def test_names_that_contain_a_grid_contain_the_right_one(
     tmp_path: Path, name: str, crop: str | None, expected: str
 ) -> None:
     size = (14 * 6, 14 * 9, 3) if "eslf" in name else (3 * 6, 4 * 9, 3)

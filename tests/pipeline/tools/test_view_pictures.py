@@ -54,7 +54,7 @@ def test_epipolar_lines_have_the_slope_of_the_disparity(plane: Clip) -> None:
     assert int(np.argmin(away)) in (2, 3)  # 2.5 pixels over two views
 
 
-def test_the_command_writes_what_was_asked_for(plane: Clip, tmp_path: Path) -> None:
+def test_the_command_writes_the_requested_pictures(plane: Clip, tmp_path: Path) -> None:
     options = ["--epi", "--refocus", "0,1.25", "--disparity", "--sweep"]
     done = CliRunner().invoke(main, ["look", plane.path, *options, "gif"])
     assert done.exit_code == 0, done.output
