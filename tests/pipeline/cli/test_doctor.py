@@ -141,7 +141,7 @@ def Builder(logger): raise RuntimeError("CUDA driver version is insufficient")
 
 
 def test_without_a_program_for_vmaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("pipeline.measuring.vmaf.program", lambda: None)
+    monkeypatch.setattr("pipeline.measuring.vmaf.find_program", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     (none,) = doctor.check_programs()
     assert (none.status, "only `pipeline evaluate --vmaf` needs one" in none.found) == ("ok", True)
