@@ -187,10 +187,10 @@ class Scheduler:
         """Record a worker that died before it joined; return True if the run should give up.
 
         `node` is where it died, or "" if unknown, and `loading` are the nodes on which other
-        workers load. A dying node kills several workers, and Ray places new ones on it until it
-        notices, so the run continues for as long as that takes. It also continues if a worker is
-        ready, or if one loads on a node without deaths; but in the latter case only for a limited
-        time, because an engine that crashes its nodes would get new ones forever.
+        workers load. A dying node kills several workers, and Ray places new ones on it until Ray
+        notices its death, so the run continues until then. It also continues if a worker is ready,
+        or if one loads on a node without deaths; but in the latter case only for a limited time,
+        because an engine that crashes its nodes would get new ones forever.
         """
         if node:
             self._strikes[node] += 1
