@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import click
-from annotated_types import Ge, Le
 
 from pipeline.schema.options import OptionField, find_choices, list_options
 from pipeline.schema.parsing import check_settings
@@ -44,8 +43,8 @@ def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[
         constraints += tuple(item for nested in fields for item in nested.metadata)
 
     if annotation is int:
-        least = next((item.ge for item in constraints if isinstance(item, Ge)), None)
-        most = next((item.le for item in constraints if isinstance(item, Le)), None)
+        least = next((item.ge for item in constraints if hasattr(item, "ge")), None)
+        most = next((item.le for item in constraints if hasattr(item, "le")), None)
         return click.IntRange(least, most)  # type: ignore[arg-type]
     if annotation is float:
         return float

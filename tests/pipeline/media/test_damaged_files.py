@@ -109,5 +109,7 @@ def test_a_video_larger_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch)
     clip = ODD / "sar_2x1.mp4"
     assert probe(str(clip)).width == 640
     monkeypatch.setenv("PIPELINE_MAX_MEGAPIXELS", "0.2")
-    with pytest.raises(MediaError, match=r"is 640x360; expected at most 0\.2 mega"):
+    with pytest.raises(
+        MediaError, match=r"has a frame size of 640x360; expected at most 0\.2 mega"
+    ):
         probe(str(clip))

@@ -97,7 +97,7 @@ def test_a_picture_of_another_place_does_not_pass_through(tmp_path: Path) -> Non
     options = ("--ref-view", "1,1")
     for picture, passes, reason in (
         (hr, True, ""),
-        (shifted, False, "not lie"),
+        (shifted, False, "does not match"),
         (red, True, "colour"),
     ):
         file = scenes.save_picture(tmp_path / "photo.png", picture)

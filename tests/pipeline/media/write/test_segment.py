@@ -151,7 +151,7 @@ def test_settings_an_encoder_refuses_are_named(change: dict[str, str], says: str
 
 
 def test_odd_size_is_refused_for_half_chroma() -> None:
-    with pytest.raises(InputError, match="refuses 95x64"):
+    with pytest.raises(InputError, match="rejects 95x64"):
         check_encoder(FAST, 95, 64)
 
 
