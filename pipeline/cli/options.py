@@ -45,7 +45,7 @@ def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[
     if annotation is int:
         least = next((item.ge for item in constraints if hasattr(item, "ge")), None)
         most = next((item.le for item in constraints if hasattr(item, "le")), None)
-        return click.IntRange(least, most)  # type: ignore[arg-type]
+        return click.IntRange(least, most)
     if annotation is float:
         return float
     return None
