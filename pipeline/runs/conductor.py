@@ -7,10 +7,9 @@ measures its quality. The caller executes the segments in between.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 
 from deploy.protocol import Engine, EngineInfo
 from pipeline.assembly.finish import locate_plan
@@ -49,7 +48,7 @@ class RunRequest:
 
 @dataclass
 class OpenRun:
-    """An input whose run folder is open and locked; a context manager that closes the folder."""
+    """An input whose run folder is open and locked, until `close`."""
 
     settings: RunSettings
     ledger: Ledger
@@ -71,17 +70,6 @@ class OpenRun:
     def close(self) -> None:
         """Release the run folder, and delete it if no segment was committed."""
         self.contexts.close()
-
-    def __enter__(self) -> OpenRun:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
@@ -116,7 +104,7 @@ def close_run(
     chosen = report.runner == "ray" and settings.placement == "auto"
     progress.note(describe_execution(report, auto_placement=chosen))
 
-    with opened:
+    with closing(opened):
         plan_place = parts.finish(opened.ledger, interrupts, force=settings.force)
         opened.published = True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 from pipeline.errors import Interrupted, OutputExistsError, PipelineError
@@ -126,7 +127,7 @@ class PooledBatch:
         item = self._open.pop(job)
         number = int(job)
         try:
-            with item.run as opened:
+            with closing(item.run) as opened:
                 report = self._pool.close(job) if self._pool is not None else None
                 if error is not None:
                     raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 from pipeline.assembly.finish import plan_path
@@ -77,7 +78,7 @@ def _run_once(request: RunRequest) -> RunResult:
             except OutputExistsError:
                 return recover_result(request)
 
-            with opened:
+            with closing(opened):
                 progress.note(f"runner {runner}: {reason}")
                 progress.start(len(opened.plan.reference_map), opened.frames_before)
                 report = _execute(opened, progress, interrupts, request.parts)
