@@ -66,7 +66,7 @@ class Outcome:
     left: tuple[str, ...]
     """Files and processes left behind."""
     seconds: float
-    said: str = ""
+    error_line: str = ""
     """Last line on stderr of a run that failed."""
 
     @property
@@ -160,7 +160,7 @@ class Chaos:
             doubled=(found - self.seconds).total(),
             left=self.find_leftovers(run_folder),
             seconds=round(time.monotonic() - start, 1),
-            said=(stderr.splitlines() or [""])[-1] if process.returncode else "",
+            error_line=(stderr.splitlines() or [""])[-1] if process.returncode else "",
         )
 
     @staticmethod
