@@ -92,15 +92,18 @@ def test_errors_are_imported_without_torch_or_ray() -> None:
 
 
 def test_exported_members() -> None:
-    defined = {
+    functions_and_types = {
         name
-        for module in (api, errors)
-        for name, value in vars(module).items()
-        if isinstance(value, type) or callable(value)
-        if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
+        for name, value in vars(api).items()
+        if callable(value) and not name.startswith("_")
+        if getattr(value, "__module__", "") == api.__name__
     }
-    helpers = {"already_there", "first_line", "no_folder"}  # for the package's own messages
-    assert set(pipeline.__all__) == defined - helpers | {"RunResult"}
+    exceptions = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.PipelineError)
+    }
+    assert set(pipeline.__all__) == functions_and_types | exceptions | {"RunResult"}
     assert pipeline.__all__ == sorted(pipeline.__all__)
     assert set(pipeline.__all__) <= set(dir(pipeline))
     for name in pipeline.__all__:
