@@ -156,7 +156,8 @@ class RecordingBase(Model):
     @model_serializer(mode="wrap")
     def _add_unused_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         whole = {**self._unused_keys(), **handler(self)}
-        return {key: whole[key] for key in KEYS if key in whole}
+        # an unknown field raises ValueError rather than being dropped from the file
+        return {key: whole[key] for key in sorted(whole, key=KEYS.index)}
 
 
 class VideoClip(RecordingBase):

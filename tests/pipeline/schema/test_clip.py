@@ -1,4 +1,4 @@
-"""Recordings as JSON: one set of keys for all kinds, whichever version wrote them."""
+"""Recordings as JSON: one set of keys for all kinds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from pipeline.schema.clip import (
+    KEYS,
     Grid,
     LightField,
     Recording,
@@ -21,7 +23,7 @@ from pipeline.schema.clip import (
     parse_recording,
 )
 
-# The keys of version 0.1 in their order, with the values of fields that are not set.
+# The keys of a file in their order, with the values of fields that are not set.
 DEFAULTS = {
     "kind": None,
     "path": None,
@@ -107,6 +109,20 @@ def test_every_kind_is_written_with_the_same_keys_in_the_same_order(recording: R
             assert dumped[key] == value
     assert recording.model_dump(mode="json") == dumped
     assert "sandbox" not in json.loads(recording.model_dump_json(exclude={"sandbox": True}))
+
+
+def test_the_keys_of_a_file_are_the_fields_of_all_kinds() -> None:
+    fields = {name for kind in (VideoClip, Stills, LightField) for name in kind.model_fields}
+    assert fields == set(KEYS)
+    assert len(KEYS) == len(fields)
+
+
+def test_a_field_without_a_key_is_not_dropped() -> None:
+    class Panorama(VideoClip):
+        degrees: int = 360
+
+    with pytest.raises(PydanticSerializationError, match="not in tuple"):
+        Panorama(**COMMON).model_dump_json()
 
 
 def test_values_that_are_not_set_are_those_of_old_files() -> None:
