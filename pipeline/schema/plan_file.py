@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from pipeline.errors import InputError
 from pipeline.paths import redact_text
@@ -78,8 +79,32 @@ def read_plan(path: str | Path) -> Plan:
         return Plan.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        where = _name_field(first["loc"], text) if first["loc"] else "the file"
         raise InputError(
             f"found an invalid plan in {path}: {where}: {first['msg']}; expected a plan written by "
             "`pipeline plan ... --save FILE`; correct that field or make a new plan"
         ) from error
+
+
+def _name_field(location: Iterable[int | str], text: str) -> str:
+    """Return the place of an error in a plan's JSON, such as "input.width".
+
+    Pydantic's location also names the kind of a recording, which is no key: "input.video.width".
+    """
+    parts = []
+    inside = from_json(text)
+    for part in location:
+        if isinstance(inside, dict) and part not in inside and part == inside.get("kind"):
+            continue
+        parts.append(str(part))
+        inside = _look_up(inside, part)
+    return ".".join(parts)
+
+
+def _look_up(data: object, part: int | str) -> object:
+    """Return an entry of JSON data, None if it is absent."""
+    if isinstance(data, dict):
+        return data.get(part)
+    if isinstance(data, list) and isinstance(part, int) and part < len(data):
+        return data[part]
+    return None
