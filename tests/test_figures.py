@@ -1,0 +1,102 @@
+"""The figures on the pages are those in jobs/results, rounded."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from jobs.quality.before_after import FRAME
+from tests.support import ROOT
+
+RESULTS = ROOT / "jobs" / "results"
+
+
+def read_page(name: str) -> str:
+    """Return the text of a page, with single spaces instead of line breaks."""
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+def read_result(name: str) -> Any:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def test_the_picture_shows_the_frame_that_was_measured() -> None:
+    shown = read_result("before_after.json")["shown"]
+    assert shown["frame"] == FRAME
+    bicubic, fast = f"{shown['bicubic']['psnr']:.1f} dB", f"{shown['fast']['psnr']:.1f} dB"
+    assert f"plain up-sampling (left) reaches {bicubic} and the result (middle) {fast}" in (
+        read_page("README.md")
+    )
+    page = read_page("docs/quality.md")
+    assert f"details of frame {FRAME} of" in page
+    assert f"plain up-sampling reaches {bicubic} and `fast` {fast}" in page
+
+
+def test_the_pages_quote_the_means_of_the_demo() -> None:
+    demo = read_result("before_after.json")["demo"]
+    bicubic, fast, plain = demo["bicubic"], demo["fast"], demo["bicubic, not encoded"]
+    page = read_page("docs/install.md")
+    gain = fast["psnr"] - bicubic["psnr"]
+    assert f"{bicubic['frames']} frames x4" in page
+    assert (
+        f"bicubic {bicubic['psnr']:.2f} +0.00 {bicubic['ssim']:.4f} {bicubic['worst']:.2f}" in page
+    )
+    assert (
+        f"CrossNet++ fast {fast['psnr']:.2f} {gain:+.2f} {fast['ssim']:.4f} {fast['worst']:.2f}"
+        in page
+    )
+    assert (
+        f"reaches {plain['psnr']:.1f} dB ({bicubic['psnr']:.1f} dB after encoding), "
+        f"and the result reaches {fast['psnr']:.1f} dB"
+    ) in read_page("docs/key-frames.md")
+    for name in ("docs/install.md", "docs/report.md"):
+        assert f"{plain['psnr'] - bicubic['psnr']:.1f} dB" in read_page(name)
+
+
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "docs/performance.md"])
+def test_the_pages_quote_the_simulation(name: str) -> None:
+    worlds = read_result("simulate.json")
+    page = read_page(name)
+    for world in ("calm", "deaths", "deaths and restart"):
+        assert f"{worlds[world]['cpu_ms_per_event']:.4f} ms" in page
+    assert f"{worlds['calm']['over']:.1%}".replace("%", " %") in page
+    slower = {f"{worlds[world]['over']:.0%}" for world in ("deaths", "deaths and restart")}
+    assert slower == {"5%"}
+    assert "5 %" in page
+
+
+def test_every_figure_of_the_table_has_a_file() -> None:
+    table = re.findall(
+        r"^\|.*\| (\S+) \|$",
+        (ROOT / "docs" / "performance.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    sources = [source.strip("`") for source in table if source != "source"]
+    assert len(sources) == 12
+    assert [source for source in sources if not (RESULTS / source).exists()] == []
+
+
+def test_the_table_of_performance_rounds_its_files() -> None:
+    page = read_page("docs/performance.md")
+    bench, engines = read_result("bench_pipeline.json"), read_result("bench_engines.json")
+    seconds = bench["presets"]["seconds"]
+    small = engines["320x512"]
+    scaling = read_result("scaling.json")["times_one"]
+    for quoted in (
+        f"{bench['presets']['ratio']:.1f} times as fast "
+        f"({seconds['fast']:.2f} s, {seconds['paper']:.2f} s)",
+        f"one stage after another | {bench['end_to_end']['ratio']:.2f} times as fast",
+        f"`ffmpeg` | {bench['overhead']['ratio']:.2f} of its speed",
+        f"start-up | {bench['overhead']['pipeline']['startup_seconds']:.1f} s",
+        f"program needs {bench['overhead']['ffmpeg']['startup_seconds']:.1f} s",
+        f"+{bench['memory']['bicubic']['ratio'] - 1:.0%} (bicubic)".replace("%", " %"),
+        f"+{bench['memory']['fast']['ratio'] - 1:.0%} (`fast`)".replace("%", " %"),
+        f"OpenVINO against eager PyTorch at 320x512 | {small['of_torch']['openvino']:.2f}",
+        f"onnxruntime against eager PyTorch at 320x512 | {small['of_torch']['onnx']:.2f}",
+        f"PyTorch at 320x512 | {small['frames_per_second']['torch']:.1f} frames",
+        f"{scaling['2']:.2f} and {scaling['8']:.2f} times one",
+    ):
+        assert quoted in page, quoted
