@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pixels import Pixels
+from pipeline.pixels import Pixels, as_pixels
 
 # Chosen on lytro_stegosaurus, x8, where each grid step costs the network half a dB.
 STEP_DECADES = 0.1  # powers of ten by which a reference weighs less for each grid step of distance
@@ -42,7 +42,7 @@ def fuse_results(lr: Pixels, results: Sequence[Pixels], steps: Sequence[float]) 
         weights += weight
 
     fused: Any = np.clip(total / weights + 0.5, 0, limit).astype(results[0].dtype)
-    return cast(Pixels, fused)
+    return as_pixels(fused)
 
 
 def _agreement(lr: Pixels, result: Pixels, limit: float) -> NDArray[np.float32]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.lightfield.mat5 import Mat5, is_mat5
-from pipeline.pixels import Pixels
+from pipeline.pixels import Pixels, as_pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
 # The axes of a data set by its name: CrossNet's, and HCI's (which MATLAB files store in reverse).
@@ -179,7 +179,7 @@ def read_view(
 
     remaining = [axis for axis in axes if axis in "hw3"]
     view: Any = np.ascontiguousarray(planes.transpose([remaining.index(axis) for axis in "hw3"]))
-    return cast(Pixels, view)
+    return as_pixels(view)
 
 
 def _to_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:

@@ -7,12 +7,12 @@ quilt     tiles row by row from the BOTTOM left (Looking Glass)
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.pixels import Pixels
+from pipeline.pixels import Pixels, as_pixels
 
 Window = tuple[slice, slice]
 # Layouts with all views of a moment in one sheet.
@@ -56,4 +56,4 @@ def extract_view(
     size = divide_sheet(layout, packed, *sheet.shape[:2])
     rows, cols = find_window(layout, packed, size, place)
     view: Any = np.ascontiguousarray(sheet[rows, cols])
-    return cast(Pixels, view)
+    return as_pixels(view)

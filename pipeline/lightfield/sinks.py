@@ -7,7 +7,7 @@ import tempfile
 import zlib
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from pipeline.lightfield.packing import find_window
 from pipeline.lightfield.reader import find_tile
 from pipeline.media.pictures import stills
 from pipeline.media.write.video import VideoWriter
-from pipeline.pixels import Pixels
+from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.clip import Grid, LightField
 
 IN_MEMORY_BYTES = 256 << 20  # larger sheets are assembled in a file
@@ -164,10 +164,10 @@ class SheetSink:
         height, width = self._size
         shape = (rows * height, cols * width, 3)
         if np.prod(shape) * np.dtype(self._dtype).itemsize <= IN_MEMORY_BYTES:
-            return cast(Pixels, np.zeros(shape, self._dtype))
+            return as_pixels(np.zeros(shape, self._dtype))
 
         self._backing = tempfile.TemporaryFile(dir=self._root.parent)  # noqa: SIM115 - kept open
-        return cast(Pixels, np.memmap(self._backing, self._dtype, "w+", shape=shape))
+        return as_pixels(np.memmap(self._backing, self._dtype, "w+", shape=shape))
 
     def save(self, sheet: Pixels, moment: int) -> None:
         """Write a finished sheet."""

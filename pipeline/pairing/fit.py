@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pixels import Pixels, match_depth
+from pipeline.pixels import Pixels, as_pixels, match_depth
 
 Affine = tuple[float, float, float, float, float, float]
 
@@ -79,7 +77,7 @@ def _fit_to_grid(
 
 
 def _cast_pixels(array: object, like: Pixels) -> Pixels:
-    return cast(Pixels, np.asarray(array, dtype=like.dtype))
+    return as_pixels(np.asarray(array, dtype=like.dtype))
 
 
 def _match_colour(ref: Pixels, lr: Pixels, seen: NDArray[np.uint8] | None) -> Pixels:

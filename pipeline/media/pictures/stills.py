@@ -7,7 +7,6 @@ import logging
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ from pipeline.media.colour import make_contiguous
 from pipeline.media.container import check_size
 from pipeline.media.pictures.transparent import TIFF, load_rgba, save_tiff
 from pipeline.paths import check_encodable
-from pipeline.pixels import Pixels
+from pipeline.pixels import Pixels, as_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ def load_picture(file: str) -> Pixels:
     if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
         raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")
     if data[:1].tobytes() == b"P":
-        bgr = _stretched(cast(Pixels, bgr), _largest(Path(file)))
+        bgr = _stretched(as_pixels(bgr), _largest(Path(file)))
     return make_contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
@@ -172,7 +171,7 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
     if white is None or white in (0, limit):
         return pixels
     stretched = (pixels.astype(np.uint32) * limit + white // 2) // white
-    return cast(Pixels, np.minimum(stretched, limit).astype(pixels.dtype))
+    return as_pixels(np.minimum(stretched, limit).astype(pixels.dtype))
 
 
 def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
