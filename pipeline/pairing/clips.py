@@ -5,13 +5,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, suppress
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import PairingError, StageError
+from pipeline.errors import PairingError
 from pipeline.pairing.choose_frames import (
     FrameRules,
     References,
@@ -23,36 +22,24 @@ from pipeline.pairing.clock import (
     ReferenceClock,
     align_clocks,
     check_shared_time,
-    has_times,
     needs_estimated_offset,
 )
 from pipeline.pairing.cuts import Survey, survey_frames
-from pipeline.pairing.field_of_view import estimate_field_of_view
-from pipeline.pairing.fit import Affine
-from pipeline.pairing.geometry import (
-    count_quarter_turns,
-    has_same_aspect,
-    make_inscribed_map,
-    make_scaling_map,
-    swap_size,
-    turn_map,
-    turn_picture,
-)
+from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pairs
+from pipeline.pairing.geometry import count_quarter_turns
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.thumbnails import correlate_thumbnails
-from pipeline.pixels import Pixels
-from pipeline.recording import open_frames, read, scan
-from pipeline.schema.clip import Clip, FrameIndex, Recording, VideoClip, pack_ticks
+from pipeline.recording import read, scan
+from pipeline.schema.clip import Clip, FrameIndex, VideoClip, pack_ticks
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.settings import PairingSettings
 
-FIELD_OF_VIEW_PAIRS = 3
 FAR = 1.0  # seconds beyond which a note reports a reference as far away
 
 
 def plan_references(
-    lr: Clip, index: FrameIndex, ref: Recording, settings: PairingSettings, size: tuple[int, int]
+    lr: Clip, index: FrameIndex, ref: Clip, settings: PairingSettings, size: tuple[int, int]
 ) -> Paired:
     """Choose a reference for every frame of `index`; `size` is the output's height and width.
 
@@ -60,7 +47,7 @@ def plan_references(
     or the estimate of the offset needs it. Raises PairingError if the two share no time.
     """
     # with a single still there is nothing to choose by time
-    timed = isinstance(ref, VideoClip) or (has_times(ref) and len(ref.files) > 1)
+    timed = ref.has_times and (isinstance(ref, VideoClip) or len(ref.files) > 1)
     select = _choose_selection(settings, timed)
     turns = count_quarter_turns(lr, ref)
     compared = select == "content" or (timed and needs_estimated_offset(lr, ref, settings))
@@ -96,16 +83,15 @@ def plan_references(
         margin=hysteresis_margin(lr_seconds),
     )
 
-    if select == "time":
+    if ref_look is None or select == "time":
         choices = choose_by_time(index.pts, lr_seconds, references, rules)
     else:
-        assert ref_look is not None
         similarity = _Similarity(lr_look, index.pts, ref_look, references.pts)
         choices = choose_by_content(
             index.pts, lr_seconds, references, rules, similarity, timed=timed
         )
 
-    affine, view_notes = _find_map(lr, ref, choices, size, turns)
+    affine, view_notes = choose_map(lr, ref, _pick_closest_pairs(choices), size, turns=turns)
     reference = ReferencePlan(
         clip=ref,
         select=select,
@@ -163,61 +149,22 @@ def _find_positions(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.i
     return np.where(there[found] == sought, found, -1)
 
 
-def _find_map(
-    lr: Clip, ref: Recording, choices: ReferenceMap, size: tuple[int, int], turns: int
-) -> tuple[Affine | None, list[str]]:
-    """Return the map from output to stored reference pixels, None = plain scaling, and notes."""
-    height, width = swap_size(ref, turns)
-    affine = _estimate_field_of_view(lr, ref, choices, size, turns)
-    notes = []
-    if affine is not None:
-        notes.append("the reference shows another field of view; it is warped onto the output")
-    elif not has_same_aspect(lr, ref, turns):
-        affine = make_inscribed_map(lr, ref, turns, size)
-        notes.append(
-            f"the reference of {width}x{height} has other proportions than the input; "
-            "its middle is assumed to show the same scene"
-        )
-    elif (height, width) != size:
-        notes.append(f"the reference of {width}x{height} is scaled to {size[1]}x{size[0]}")
-    if turns:
-        notes.append(f"the reference is turned by {90 * turns} degrees to match the stored input")
-        affine = turn_map(affine or make_scaling_map(size, (height, width)), ref, turns)
-    return affine, notes
+def _pick_closest_pairs(choices: ReferenceMap) -> list[tuple[int, int]]:
+    """Return the pts of a few frames and their references, spread over the clip.
 
-
-def _estimate_field_of_view(
-    lr: Clip, ref: Recording, choices: ReferenceMap, size: tuple[int, int], turns: int
-) -> Affine | None:
-    """Compare a few of the closest pairs, in which camera motion hardly hides a second camera."""
+    They are among the closest in time, so that camera motion hardly hides a second camera.
+    """
     paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
     if not len(paired):
-        return None
+        return []
+
     spread = paired
     if any(choice.seconds is not None for choice in choices):
         away = np.fromiter((abs(choices[i].seconds or 0.0) for i in paired), np.float64)
         closest = paired[np.argsort(away, kind="stable")]
-        spread = np.sort(closest[: max(FIELD_OF_VIEW_PAIRS, len(closest) // 10)])
-    picked = np.unique(np.linspace(0, len(spread) - 1, FIELD_OF_VIEW_PAIRS).astype(int))
-    chosen = [choices[i] for i in spread[picked]]
-    times = [(choice.pts, choice.ref_pts) for choice in chosen if choice.ref_pts is not None]
-    small = _read_frames(lr, [pts for pts, _ in times])
-    large = _read_frames(ref, [pts for _, pts in times])
-    pairs = [
-        (small[a], turn_picture(large[b], turns)) for a, b in times if a in small and b in large
-    ]
-    return estimate_field_of_view(pairs, *size) if pairs else None
-
-
-def _read_frames(clip: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
-    """Return pts -> frame, without the corrupt ones."""
-    found = {}
-    with closing(open_frames(clip, apart=True)) as reader:
-        for pts in wanted:
-            # the run itself reports or conceals corrupt frames
-            with suppress(StageError):
-                found[pts] = reader.get(pts)
-    return found
+        spread = np.sort(closest[: max(COMPARED_PAIRS, len(closest) // 10)])
+    picked = np.unique(np.linspace(0, len(spread) - 1, COMPARED_PAIRS).astype(int))
+    return list_pairs(choices[i] for i in spread[picked])
 
 
 def _write_notes(choices: ReferenceMap, lr: Survey) -> list[str]:

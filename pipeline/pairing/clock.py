@@ -1,260 +1,15 @@
-"""Align the clock of the reference with the input's: offset and drift, from the pictures."""
+"""Align the clock of the reference with the input's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
 from pipeline.pairing.cuts import Survey
-from pipeline.pairing.thumbnails import AnyThumbnails
-from pipeline.schema.clip import Recording, Stills
+from pipeline.pairing.offset import estimate_offset
+from pipeline.schema.clip import Clip, Stills
 from pipeline.schema.settings import PairingSettings
-
-Numbers = NDArray[np.float64]
-
-DENSE = 0.11  # seconds between frames up to which motion can be followed (9 fps)
-BLOCK = 30.0  # seconds of a long recording per match; clocks hardly drift in this time
-MOST_BLOCKS = 24
-LEAST_SHARE = 0.3  # share of the shorter recording that must overlap the other
-LEAST_SAMPLES = 24
-# Least correlation of motion: 0.76 to 0.99 for a clip and a crop of itself in other colours, at
-# most 0.56 between unrelated clips.
-LEAST_MOTION = 0.65
-# Least correlation of pictures minus their mean: at least 0.6 on key frames of the same recording,
-# at most 0.3 between unrelated clips.
-LEAST_LOOKS = 0.5
-# Lead in correlation of the best offset over any that differs by half a second or more.
-LEAST_LEAD = 0.05
-MOST_DRIFT = 0.02
-MOST_KEYS = 300
-MOST_FRAMES = 3000  # of a long recording in the coarse search; the fine search uses all frames
-
-
-@dataclass(frozen=True)
-class _Match:
-    """The shift in seconds that aligns two recordings, its correlation and its lead over others."""
-
-    shift: float
-    score: float
-    lead: float
-
-
-def estimate_offset(
-    lr: AnyThumbnails, lr_seconds: Sequence[float], ref: AnyThumbnails, ref_seconds: Sequence[float]
-) -> tuple[float, float]:
-    """Return (offset, drift): input time = drift x reference time + offset, in seconds.
-
-    Two videos are matched by their amount of motion over time, which a different field of view or
-    colour hardly changes. Key frames are matched by their content. Raises PairingError if no offset
-    stands out.
-    """
-    times = np.asarray(lr_seconds, np.float64)
-    at = np.asarray(ref_seconds, np.float64)
-    if len(times) < 2 or len(at) < 2:
-        raise _make_overlap_error("one of them is a single picture")
-    step = float(max(np.median(np.diff(times)), np.median(np.diff(at))))
-    if step <= DENSE:
-        found = _match_motion(lr, times, ref, at, step)
-        if found is not None:
-            return found
-    return _match_looks(lr, times, ref, at)
-
-
-def _make_overlap_error(reason: str) -> PairingError:
-    return PairingError(
-        f"found no overlap between input and reference ({reason}), expected two recordings of the "
-        "same moments; try --ref-offset SECONDS or another reference"
-    )
-
-
-def _match_motion(
-    lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers, step: float
-) -> tuple[float, float] | None:
-    """Match the amount of motion, block by block in long recordings; None without a sure match."""
-    ours = _measure_motion(lr, times, step)
-    theirs = _measure_motion(ref, at, step)
-    shorter = min(len(ours), len(theirs))
-    if shorter < LEAST_SAMPLES:
-        return None
-    if shorter * step <= 2 * BLOCK:
-        match = _correlate_series(ours, theirs, step, round(LEAST_SHARE * shorter))
-        if not _is_sure(match, round(LEAST_SHARE * shorter)):
-            return None
-        return times[0] - at[0] + match.shift, 1.0
-
-    turned = len(theirs) > len(ours)
-    whole, cut = (theirs, ours) if turned else (ours, theirs)
-    length = round(BLOCK / step)
-    starts = np.unique(np.linspace(0, len(cut) - length, MOST_BLOCKS).astype(int))
-    points = []
-    for start in starts:
-        match = _correlate_series(whole, cut[start : start + length], step, length)
-        if _is_sure(match, length):
-            middle = (start + length / 2) * step
-            points.append((middle, middle - start * step + match.shift))
-    if turned:
-        points = [(y, x) for x, y in points]
-    if len(points) < 3:
-        return None
-    return _fit_line(np.array(points) + np.array([at[0], times[0]]))
-
-
-def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers:
-    """Return the logarithm of the change in every `step`, minus its mean over one second."""
-    steps = [np.linalg.norm(b.astype(np.float32) - a) for a, b in pairwise(thumbnails)]
-    path = np.concatenate([[0.0], np.cumsum(np.asarray(steps, np.float64))])
-    grid = np.arange(seconds[0], seconds[-1] + step / 2, step)
-    change = np.diff(np.interp(grid, seconds, path))
-    if len(change) < LEAST_SAMPLES:
-        return np.zeros(0)
-    level = np.log(change + 0.1 * float(np.median(change)) + 1e-4)
-    around = min(2 * round(0.5 / step) + 1, len(level))
-    kernel = np.ones(around)
-    mean = np.convolve(level, kernel, "same") / np.convolve(np.ones(len(level)), kernel, "same")
-    return np.asarray(level - mean, np.float64)
-
-
-def _correlate_series(whole: Numbers, part: Numbers, step: float, least: int) -> _Match:
-    """Find `part` in `whole` by normalised correlation over at least `least` samples."""
-    size = 1 << int(np.ceil(np.log2(len(whole) + len(part))))
-
-    def correlate(a: Numbers, b: Numbers) -> Numbers:
-        product = np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size))
-        return np.roll(np.fft.irfft(product, size), len(part) - 1)[: len(whole) + len(part) - 1]
-
-    count = correlate(np.ones(len(whole)), np.ones(len(part)))
-    energy = correlate(whole**2, np.ones(len(part))) * correlate(np.ones(len(whole)), part**2)
-    score: Numbers = np.asarray(correlate(whole, part) / np.sqrt(np.maximum(energy, 1e-9)))
-    score[count < least - 0.5] = np.nan
-    shifts = np.arange(1 - len(part), len(whole), dtype=np.float64) * step
-    return _find_peak(score, np.asarray(shifts, np.float64), step)
-
-
-def _find_peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0.5) -> _Match:
-    """Return the best shift, to a fraction of a step, and its lead beyond `near` seconds."""
-    if not np.isfinite(scores).any():
-        return _Match(0.0, -1.0, 0.0)
-    best = int(np.nanargmax(scores))
-    away = scores[(np.abs(shifts - shifts[best]) > near) & np.isfinite(scores)]
-    lead = float(scores[best] - away.max()) if len(away) else 0.0
-    fraction = 0.0
-    if 0 < best < len(scores) - 1:
-        left, middle, right = scores[best - 1 : best + 2]
-        bend = left - 2 * middle + right
-        if np.isfinite(bend) and bend < 0:
-            fraction = float(0.5 * (left - right) / bend)
-    # recordings with the same frame rate share one grid
-    fraction = 0.0 if abs(fraction) < 0.15 else float(np.clip(fraction, -0.5, 0.5))
-    return _Match(float(shifts[best]) + fraction * step, float(scores[best]), lead)
-
-
-def _is_sure(match: _Match, samples: int) -> bool:
-    chance = 4.5 / float(np.sqrt(max(samples, 1)))  # of the best of many shifts of noise
-    return match.score >= max(LEAST_MOTION, min(chance, 0.9)) and match.lead >= LEAST_LEAD
-
-
-def _fit_line(points: Numbers) -> tuple[float, float] | None:
-    """Fit input time to reference time (N x 2: reference, input); None if too few agree.
-
-    The line is Theil and Sen's: the median of the slopes between all pairs of points.
-    """
-    at, times = points[:, 0], points[:, 1]
-    i, j = np.triu_indices(len(points), 1)
-    apart = np.abs(at[j] - at[i]) > 1e-3
-    slopes = (times[j] - times[i])[apart] / (at[j] - at[i])[apart]
-    slopes = slopes[np.abs(slopes - 1) < MOST_DRIFT]
-    if not len(slopes):
-        return None
-    drift = float(np.median(slopes))
-    offset = float(np.median(times - drift * at))
-    agree = np.abs(drift * at + offset - times) < 0.15
-    if agree.sum() < max(3, len(points) / 2):
-        return None
-    drift, offset = (float(v) for v in np.polyfit(at[agree], times[agree], 1))
-    return offset, drift
-
-
-def _match_looks(
-    lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers
-) -> tuple[float, float]:
-    """Match pictures minus their mean, then estimate the drift from both ends."""
-    picked = np.unique(np.linspace(0, len(at) - 1, MOST_KEYS).astype(int))
-    keys = ref[picked]
-    at = at[picked]
-    seen = np.unique(np.linspace(0, len(times) - 1, MOST_FRAMES).astype(int))
-    mean = lr[seen].astype(np.float32).mean(0)
-    coarse = _Looks(lr[seen], times[seen], keys, at, mean)
-    shifts = np.arange(times[0] - at[-1], times[-1] - at[0] + coarse.step / 2, coarse.step)
-    scores = np.array([coarse.rate(shift) for shift in shifts])
-    # a view that hardly changes scores about the same at neighbouring offsets
-    near = float(np.clip(0.03 * (times[-1] - times[0]), 0.5, 30.0))
-    match = _find_peak(scores, shifts, coarse.step, near=near)
-    if match.score < LEAST_LOOKS or match.lead < LEAST_LEAD:
-        raise _make_overlap_error(
-            f"the best offset has a correlation of {match.score:.2f} and a lead of "
-            f"{match.lead:.2f}, expected {LEAST_LOOKS} and {LEAST_LEAD}"
-        )
-    fine = _Looks(lr, times, keys, at, np.zeros_like(mean))
-    reach = max(1.0, coarse.step)
-    offset = fine.refine(match.shift, reach)
-    third = len(at) // 3
-    if third < 4 or at[-1] - at[0] < 20:
-        return offset, 1.0
-    ends = [slice(0, third), slice(len(at) - third, len(at))]
-    moved = [_Looks(lr, times, keys[e], at[e], fine.mean).refine(offset, reach) for e in ends]
-    if abs(moved[1] - moved[0]) < 2 * fine.step:
-        return offset, 1.0
-    first, last = (float(at[end].mean()) for end in ends)
-    slope = (moved[1] - moved[0]) / (last - first)
-    return moved[0] - slope * first, 1.0 + slope
-
-
-class _Looks:
-    """The correlation of references with the frames at the same time, for any shift."""
-
-    def __init__(
-        self,
-        lr: AnyThumbnails,
-        times: Numbers,
-        ref: NDArray[np.float16],
-        at: Numbers,
-        mean: NDArray[np.float32],
-    ) -> None:
-        self.mean = mean
-        self.step = float(np.median(np.diff(times)))
-        self._lr = lr
-        self._times = times
-        self._at = at
-        self._ref = ref.astype(np.float32) - mean
-        share = min(1.0, (times[-1] - times[0]) / max(float(np.ptp(at)), 1e-6))
-        self._least = max(2.0, LEAST_SHARE * share * len(at))
-
-    def rate(self, shift: float) -> float:
-        """Return the correlation at `shift`, NaN if too little overlaps."""
-        times = self._times
-        moved = self._at + shift
-        inside = (moved > times[0] - self.step / 2) & (moved < times[-1] + self.step / 2)
-        if inside.sum() < self._least:
-            return float("nan")
-        after = np.clip(np.searchsorted(times, moved[inside]), 1, len(times) - 1)
-        nearer = moved[inside] - times[after - 1] < times[after] - moved[inside]
-        ours = self._lr[np.where(nearer, after - 1, after)].astype(np.float32) - self.mean
-        theirs = self._ref[inside]
-        energy = float((ours**2).sum() * (theirs**2).sum())
-        return float((ours * theirs).sum() / np.sqrt(energy + 1e-9))
-
-    def refine(self, shift: float, reach: float) -> float:
-        """Return the best shift within `reach` seconds."""
-        count = round(reach / self.step)
-        near = shift + np.arange(-count, count + 1) * self.step
-        rated = np.array([self.rate(moved) for moved in near])
-        return float(near[int(np.nanargmax(rated))]) if np.isfinite(rated).any() else shift
-
 
 # Seconds above which a still's time is a date (1973 or later), not a time since some start.
 CALENDAR = 1e8
@@ -269,34 +24,29 @@ class ReferenceClock:
     notes: tuple[str, ...] = ()
 
 
-def has_times(recording: Recording) -> bool:
-    """Return whether a recording consists of photographs with times."""
-    return isinstance(recording, Stills) and bool(recording.times)
-
-
-def _find_first_calendar_time(recording: Recording) -> float | None:
+def _find_first_calendar_time(clip: Clip) -> float | None:
     """Return the earliest time of photographs with a date (EXIF), None for other clocks."""
-    if not isinstance(recording, Stills) or not recording.times:
+    if not isinstance(clip, Stills) or not clip.times:
         return None
-    first = min(recording.times)
+    first = min(clip.times)
     return first if first > CALENDAR else None
 
 
-def _find_calendar_start(lr: Recording, ref: Recording) -> float | None:
+def _find_calendar_start(lr: Clip, ref: Clip) -> float | None:
     """Return the first date of the reference's photographs if only they have dates, else None."""
     return _find_first_calendar_time(ref) if _find_first_calendar_time(lr) is None else None
 
 
-def needs_estimated_offset(lr: Recording, ref: Recording, settings: PairingSettings) -> bool:
+def needs_estimated_offset(lr: Clip, ref: Clip, settings: PairingSettings) -> bool:
     """Return whether the offset must be estimated from the pictures."""
     unknown = settings.ref_offset is None and _find_calendar_start(lr, ref) is not None
     return unknown or settings.ref_offset == "auto"
 
 
 def align_clocks(
-    lr: Recording,
+    lr: Clip,
     lr_look: Survey,
-    ref: Recording,
+    ref: Clip,
     ref_look: Survey | None,
     settings: PairingSettings,
 ) -> ReferenceClock:

@@ -2,16 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import StageError
 from pipeline.pairing.fit import Affine
+from pipeline.pairing.geometry import (
+    has_same_aspect,
+    make_inscribed_map,
+    make_scaling_map,
+    swap_size,
+    turn_map,
+    turn_picture,
+)
 from pipeline.pixels import Pixels, high_byte
+from pipeline.recording import open_frames
+from pipeline.schema.clip import LightField, Recording
+from pipeline.schema.reference_map import ReferenceChoice
 
+COMPARED_PAIRS = 3  # pictures of the input that are compared with their references
 LEAST_AGREEMENT = 0.03  # share of the picture by which estimates of several pairs may differ
+
+
+def list_pairs(choices: Iterable[ReferenceChoice]) -> list[tuple[int, int]]:
+    """Return the pts of each frame and of its reference, without frames that have none."""
+    return [(choice.pts, choice.ref_pts) for choice in choices if choice.ref_pts is not None]
+
+
+def choose_map(
+    lr: Recording,
+    ref: Recording,
+    pairs: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+    *,
+    turns: int = 0,
+) -> tuple[Affine | None, list[str]]:
+    """Return the map from output pixels to stored reference pixels, and notes for the user.
+
+    The map is None if plain scaling fits. `pairs` holds the pts of the frames to compare with
+    their references, and is empty if both have the same field of view. `size` is the output's
+    height and width in pixels. The reference is first turned counter-clockwise by `turns` quarters.
+    """
+    height, width = swap_size(ref, turns)
+    affine = _estimate_from_frames(lr, ref, pairs, size, turns)
+    notes = []
+    if affine is not None:
+        notes.append("the reference shows another field of view; it is warped onto the output")
+    elif not has_same_aspect(lr, ref, turns):
+        affine = make_inscribed_map(lr, ref, turns, size)
+        shown = "views" if isinstance(lr, LightField) else "input"
+        notes.append(
+            f"the reference of {width}x{height} has other proportions than the {shown}; "
+            "its middle is assumed to show the same scene"
+        )
+    elif (height, width) != size:
+        effect = ": given views do not pass through untouched" if isinstance(lr, LightField) else ""
+        notes.append(f"the reference of {width}x{height} is scaled to {size[1]}x{size[0]}{effect}")
+
+    if turns:
+        notes.append(f"the reference is turned by {90 * turns} degrees to match the stored input")
+        affine = turn_map(affine or make_scaling_map(size, (height, width)), ref, turns)
+    return affine, notes
+
+
+def _estimate_from_frames(
+    lr: Recording,
+    ref: Recording,
+    pairs: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+    turns: int,
+) -> Affine | None:
+    """Return the map from output pixels to turned reference pixels, None if plain scaling fits."""
+    # one recording after the other, as the index of a long one needs much memory
+    small = _read_frames(lr, [pts for pts, _ in pairs])
+    large = _read_frames(ref, [pts for _, pts in pairs])
+    pictures = [
+        (small[a], turn_picture(large[b], turns)) for a, b in pairs if a in small and b in large
+    ]
+    return estimate_field_of_view(pictures, *size) if pictures else None
+
+
+def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
+    """Return pts -> frame, without the corrupt ones."""
+    found = {}
+    with closing(open_frames(recording, apart=True)) as reader:
+        for pts in wanted:
+            # the run itself reports or conceals corrupt frames
+            with suppress(StageError):
+                found[pts] = reader.get(pts)
+    return found
 
 
 def estimate_field_of_view(

@@ -22,9 +22,11 @@ def count_quarter_turns(lr: Recording, ref: Recording) -> int:
     return round((ref.rotation - lr.rotation) / 90) % 4
 
 
-def swap_size(clip: Recording, turns: int) -> tuple[int, int]:
-    """Return (height, width) of a clip's frames after `turns` quarters."""
-    return (clip.width, clip.height) if turns % 2 else (clip.height, clip.width)
+def swap_size(recording: Recording, turns: int) -> tuple[int, int]:
+    """Return (height, width) of a recording's frames, turned by `turns` quarters."""
+    height = recording.height
+    width = recording.width
+    return (width, height) if turns % 2 else (height, width)
 
 
 def turn_picture(rgb: Pixels, turns: int) -> Pixels:
@@ -43,9 +45,9 @@ def has_same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
     )
 
 
-def _compute_display_aspect(clip: Recording, turns: int) -> float:
-    height, width = swap_size(clip, turns)
-    stretch = float(clip.sample_aspect_ratio)
+def _compute_display_aspect(recording: Recording, turns: int) -> float:
+    height, width = swap_size(recording, turns)
+    stretch = float(recording.sample_aspect_ratio)
     return width / height * (1 / stretch if turns % 2 else stretch)
 
 

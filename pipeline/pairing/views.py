@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError, PairingError
-from pipeline.lightfield.reader import ViewReader, ViewTimes
+from pipeline.lightfield.reader import ViewTimes
 from pipeline.lightfield.validity import find_dark_views
-from pipeline.media.read.frames import FrameReader
 from pipeline.media.read.probe import scan
 from pipeline.pairing.choose_views import (
     CameraPosition,
@@ -20,19 +19,15 @@ from pipeline.pairing.choose_views import (
     ViewTarget,
     choose_view,
 )
-from pipeline.pairing.field_of_view import estimate_field_of_view
-from pipeline.pairing.fit import Affine
-from pipeline.pairing.geometry import has_same_aspect, make_inscribed_map
+from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pairs
 from pipeline.pairing.given import demote_misplaced_views
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.reference_views import find_shown_view
 from pipeline.pairing.view_notes import write_view_notes
 from pipeline.schema.clip import Clip, LightField, Recording, Stills, VideoClip, View
 from pipeline.schema.plan import Plan, ReferencePlan
-from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, ViewChoice
 from pipeline.schema.settings import InputSettings, Layout, OutputSettings, ViewSettings
-
-_COMPARED_PAIRS = 3
 
 
 def plan_view_references(
@@ -66,7 +61,9 @@ def plan_view_references(
     )
 
     choices = [choose_view(target, candidates, limits) for target in targets]
-    affine, notes = _find_map(lr, ref, choices, size)
+    # the HR views of a light field have the field of view of the LR views
+    pairs = [] if isinstance(ref, LightField) else _pick_nearest_pairs(choices)
+    affine, notes = choose_map(lr, ref, pairs, size)
     if affine is not None:
         # a reference with another field of view is warped onto the view, so it cannot pass through
         choices = [replace(c, why="nearest") if c.why == "given" else c for c in choices]
@@ -197,59 +194,22 @@ def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosit
     )
 
 
-def _find_map(
-    lr: LightField, ref: Recording, choices: list[ReferenceChoice], size: tuple[int, int]
-) -> tuple[Affine | None, list[str]]:
-    """Return the map from output to reference pixels, None = plain scaling, and notes."""
-    if not isinstance(ref, LightField):
-        affine = _estimate_field_of_view(lr, ref, choices, size)
-        if affine is not None:
-            return affine, [
-                "the reference shows another field of view; it is warped onto the output"
-            ]
-    if not has_same_aspect(lr, ref, 0):
-        return make_inscribed_map(lr, ref, 0, size), [
-            f"the reference of {ref.width}x{ref.height} has other proportions than the views; "
-            "its middle is assumed to show the same scene"
-        ]
-    if (ref.height, ref.width) != size:
-        return None, [
-            f"the reference of {ref.width}x{ref.height} is scaled to {size[1]}x{size[0]}: "
-            "given views do not pass through untouched"
-        ]
-    return None, []
-
-
-def _estimate_field_of_view(
-    lr: LightField, ref: Clip, choices: list[ReferenceChoice], size: tuple[int, int]
-) -> Affine | None:
-    """Compare the reference with the views nearest to it."""
+def _pick_nearest_pairs(choices: list[ReferenceChoice]) -> list[tuple[int, int]]:
+    """Return the numbers of a few views and their references, nearest on the grid first."""
     paired = [c for c in choices if c.ref_pts is not None and c.views is not None]
     paired.sort(key=lambda c: (c.views.steps if c.views and c.views.steps else 0.0, c.pts))
-    views = ViewReader(lr)
-    frames = FrameReader(ref)
-    try:
-        pairs = [
-            (views.get(choice.pts), frames.get(choice.ref_pts))
-            for choice in paired[:_COMPARED_PAIRS]
-            if choice.ref_pts is not None
-        ]
-    finally:
-        views.close()
-        frames.close()
-    return estimate_field_of_view(pairs, *size) if pairs else None
+    return list_pairs(paired[:COMPARED_PAIRS])
 
 
 def check_view_choice(
-    choice: ReferenceChoice, plan: Plan, existing: Set[int], path: str | Path
+    choice: ReferenceChoice, views: ViewChoice, plan: Plan, existing: Set[int], path: str | Path
 ) -> ReferenceChoice:
     """Return a choice of the plan at `path`, marked as edited if its reference was changed.
 
-    `existing` holds the numbers of the reference frames. Raises InputError for any other number.
+    `views` are those of the choice, and `existing` holds the numbers of the reference frames.
+    Raises InputError for any other number.
     """
-    views = choice.views
     ref = plan.reference.clip
-    assert views is not None
     numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)
     if not set(numbers) <= existing or len(views.also) != len(views.also_steps):
         raise InputError(
@@ -267,11 +227,11 @@ def check_view_choice(
     return replace(choice, why="edited", views=moved)
 
 
-def list_moment_names(clip: Recording) -> list[str]:
+def list_moment_names(recording: Recording) -> list[str]:
     """Return the name of each moment's folder or sheet; empty if moments have no names."""
-    if not isinstance(clip, LightField):
-        return [Path(file).parent.name for file in clip.files]
-    grid = clip.grid
+    if not isinstance(recording, LightField):
+        return [Path(file).parent.name for file in recording.files]
+    grid = recording.grid
     if grid.layout == "folder":
         return [Path(file).parent.name for file in grid.views[0].files]
     if grid.sheets is not None:

@@ -17,7 +17,7 @@ from pipeline.planning.pictures import replace_output
 from pipeline.planning.plan import check_engine
 from pipeline.planning.sources import reopen_sources
 from pipeline.recording import scan
-from pipeline.schema.clip import LightField, Recording, Stills, pack_ticks
+from pipeline.schema.clip import LightField, Recording, pack_ticks
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
@@ -133,7 +133,7 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
     ref_pts = set(scan(ref, distinct=False).pts)
     for choice in plan.reference_map:
         if choice.views is not None:
-            yield check_view_choice(choice, plan, ref_pts, path)
+            yield check_view_choice(choice, choice.views, plan, ref_pts, path)
         elif choice.ref_pts is None:
             was_edited = choice.seconds is not None
             yield replace(choice, seconds=None, why="edited") if was_edited else choice
@@ -150,7 +150,7 @@ def mark_edited(
     choice: ReferenceChoice, ref_pts: int, plan: Plan, ref: Recording
 ) -> ReferenceChoice:
     """Return the choice, marked "edited" if its distance is not the one that was planned."""
-    if isinstance(ref, Stills) and not ref.times:
+    if not ref.has_times:
         return choice
 
     at = ref.seconds(ref_pts) * plan.reference.drift + plan.reference.offset

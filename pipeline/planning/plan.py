@@ -84,6 +84,8 @@ def pair_sources(
     """Choose the references of every frame or view; `size` is the output's (height, width)."""
     if isinstance(sources.lr, LightField):
         return plan_view_references(sources.lr, sources.ref, settings, size, to)
+    if isinstance(sources.ref, LightField):
+        raise TypeError("a light field cannot be the reference of a clip")
     return plan_references(sources.lr, frames, sources.ref, settings, size)
 
 

@@ -112,6 +112,11 @@ class RecordingBase(Model):
     url: str = ""
     """URL of a recording that was fetched; `path` is then the copy on this machine."""
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the frames' times are known, and not only assumed from a frame rate."""
+        return True
+
     def seconds(self, pts: int) -> float:
         """Return the time of `pts` in seconds on the recording's own clock."""
         return float(pts * self.time_base)
@@ -181,6 +186,11 @@ class Stills(RecordingBase):
     kind: Literal["stills"] = "stills"
     times: tuple[float, ...] = ()
     """Seconds of each file, from EXIF or the file name; empty when unknown."""
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the pictures have times of their own."""
+        return bool(self.times)
 
     def seconds(self, pts: int) -> float:
         """Return the time in seconds of the picture `pts`: its own, or else from the frame rate."""

@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import PairingError
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
-from pipeline.pairing.clock import estimate_offset
+from pipeline.pairing.offset import estimate_offset
 from pipeline.pairing.thumbnails import make_thumbnail
 from tests.support import ROOT
 
