@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 
-SAME_FRAME = 1e-3  # seconds within which two frames of one view count as the same frame
+# Seconds within which a frame and its reference show the same instant: the reference of the frame's
+# own view is then its HR original.
+SAME_INSTANT = 1e-3
 # Greatest distance in grid steps in the published networks' training and tests: (0, 0) to (7, 7).
 TRAINED_STEPS = 9.9
 
@@ -113,7 +115,7 @@ def choose_view(
         limits.whole
         and best.timed
         and best.steps == 0
-        and abs(best.seconds) < SAME_FRAME
+        and abs(best.seconds) < SAME_INSTANT
         and _is_same_view(here, best.place)
     )
 

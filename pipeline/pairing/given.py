@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
 
 import cv2
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.lightfield.reader import ViewReader
 from pipeline.media.read.frames import FrameReader
-from pipeline.pixels import Pixels
+from pipeline.pairing.choose_views import SAME_INSTANT
+from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
@@ -29,13 +29,15 @@ def demote_misplaced_views(
 
     Compares the first given view only. HR views of a light field are not checked.
     """
-    first = next((c for c in choices if c.why == "given" and c.ref_pts is not None), None)
-    if first is None or isinstance(ref, LightField) or first.views is None:
+    first = next((choice for choice in choices if choice.why == "given"), None)
+    if first is None or isinstance(ref, LightField):
         return choices, []
+    if first.views is None or first.ref_pts is None:
+        return choices, []
+
     views = ViewReader(lr)
     frames = FrameReader(ref)
     try:
-        assert first.ref_pts is not None
         likeness, apart = compare_pictures(views.get(first.pts), frames.get(first.ref_pts))
     finally:
         views.close()
@@ -63,7 +65,7 @@ def compare_pictures(lr: Pixels, hr: Pixels) -> tuple[float, float]:
     """
     size = (lr.shape[1], lr.shape[0])
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
-    views = (_scale_to_unit(lr), _scale_to_unit(cast(Pixels, small)))
+    views = (_scale_to_unit(lr), _scale_to_unit(as_pixels(small)))
     apart = float(np.abs(views[0].mean(axis=(0, 1)) - views[1].mean(axis=(0, 1))).max())
     a, b = (view.mean(axis=2) - view.mean() for view in views)
     power = float(np.sqrt((a * a).mean() * (b * b).mean()))
@@ -104,9 +106,6 @@ def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
     )
 
 
-SAME_TIME = 1e-3  # seconds; a frame whose reference is nearer is given, not enhanced
-
-
 def list_given_frames(plan: Plan) -> frozenset[int]:
     """Return the numbers of the frames for which the reference is their own HR original."""
     return frozenset(
@@ -114,5 +113,9 @@ def list_given_frames(plan: Plan) -> frozenset[int]:
         for number, choice in enumerate(plan.reference_map)
         if choice.why == "given"
         # another view of a light field at the same time is not given
-        or (choice.views is None and choice.seconds is not None and abs(choice.seconds) < SAME_TIME)
+        or (
+            choice.views is None
+            and choice.seconds is not None
+            and abs(choice.seconds) < SAME_INSTANT
+        )
     )

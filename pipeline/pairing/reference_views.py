@@ -99,7 +99,6 @@ def _select_view(
 
 def find_shown_view(lr: LightField, wanted_view: tuple[int, int] | str) -> tuple[int, int] | None:
     """Return the row and column that --ref-view names; None for the centre of an even grid."""
-    assert isinstance(lr, LightField)
     if not isinstance(wanted_view, str):
         return wanted_view
     (top, rows), (left, cols) = lr.grid.rows, lr.grid.cols
@@ -108,7 +107,6 @@ def find_shown_view(lr: LightField, wanted_view: tuple[int, int] | str) -> tuple
 
 def _map_names(lr: LightField) -> dict[str, tuple[int, int]]:
     """Return the stem of each view's file (at its first moment) -> its row and column."""
-    assert isinstance(lr, LightField)
     named = {}
     for view in lr.grid.views:
         file = view.clip.path if view.clip is not None else view.files[0] if view.files else None

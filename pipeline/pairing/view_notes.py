@@ -24,7 +24,6 @@ def write_view_notes(
     seen: Validity,
 ) -> list[str]:
     """Return the notes on a light field's references; `size` is the output's, `to` its layout."""
-    assert isinstance(lr, LightField)
     notes = []
     if missing := find_holes(lr.grid):
         notes.append(
