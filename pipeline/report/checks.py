@@ -22,7 +22,7 @@ def check_page_path(page: Path, *, force: bool) -> None:
             f"{page} is a folder, expected the name of a file; try {page / 'report.html'}"
         )
     if page.exists() and not force:
-        raise already_there(page)
+        raise already_there(page, "try another name, or --force to replace it")
 
 
 def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> None:

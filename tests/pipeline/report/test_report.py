@@ -139,8 +139,14 @@ def test_a_run_refuses_an_impossible_report_before_it_works(tmp_path: Path) -> N
     folder = finished_run()
     given = ["run", str(folder / "lr.mkv"), "--ref-stream", str(folder / "hr.mkv")]
     given += ["-o", str(tmp_path / "o.mkv"), "--report"]
-    for page in (tmp_path / "no" / "page.html", folder / "report.html"):
-        assert CliRunner().invoke(main, [*given, str(page)]).exit_code == 2
+    pages = {
+        tmp_path / "no" / "page.html": "does not exist",
+        folder / "report.html": "already exists; try another name, or --force to replace it\n",
+    }
+    for page, words in pages.items():
+        refused = CliRunner().invoke(main, [*given, str(page)])
+        assert refused.exit_code == 2
+        assert words in refused.stderr
     assert list(tmp_path.iterdir()) == []
 
 
