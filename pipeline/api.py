@@ -6,9 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from deploy.load import load_engine
 from deploy.protocol import EngineError
@@ -88,9 +87,5 @@ def enhanced_frames(
 def _settings(
     source: AnyPath, reference: AnyPath, output: AnyPath | None, options: RunOptions
 ) -> RunSettings:
-    given: dict[str, Any] = {
-        name: fspath(v) if isinstance(v, PathLike) else v for name, v in options.items()
-    }
-    given |= {"input": fspath(source), "ref_stream": fspath(reference)}
-    given["output"] = None if output is None else fspath(output)
+    given = {**options, "input": source, "ref_stream": reference, "output": output}
     return check_settings(RunSettings, given)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 
 from deploy.distribution import DISTRIBUTION, installed_versions
 from deploy.protocol import EngineInfo
 from pipeline.ledger.durable import write_atomically
+from pipeline.schema.options import list_options
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import plan_lines
+from pipeline.schema.settings import OPTION_GROUPS, RunSettings
 
 # Packages whose versions can change a result or its speed
 PACKAGES = (
@@ -27,18 +29,22 @@ PACKAGES = (
 )
 
 
-def format_command(lr: str, options: Mapping[str, object]) -> str:
-    """Return the command line of a run of `lr` with these settings."""
-    words = ["pipeline", "run", lr]
-    for name, value in sorted(options.items()):
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words += [option] if value else []
-        elif isinstance(value, tuple):
-            separator = "x" if name in ("grid", "crop_grid") else ","
-            words += [option, separator.join(str(part) for part in value)]
-        elif value is not None:
-            words += [option, str(value)]
+def format_command(settings: RunSettings) -> str:
+    """Return the command line of a run with these settings."""
+    values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    words = ["pipeline", "run", settings.input]
+    for field in sorted(list_options(*OPTION_GROUPS), key=attrgetter("name")):
+        if field.name not in values:
+            continue
+
+        value = values[field.name]
+        on, *off = field.flags[-1].split("/")
+        if value is True:
+            words.append(on)
+        elif value is False:
+            words += off
+        else:
+            words += [on, str(value)]
     return shlex.join(words)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import click
 
-from pipeline.schema.options import OptionField, find_choices, list_options
+from pipeline.schema.options import OptionField, list_options
 from pipeline.schema.parsing import check_settings
 from pipeline.schema.settings import (
     OPTION_GROUPS,
     GridSettings,
-    OutputSettings,
     RunSettings,
 )
 
@@ -26,34 +24,19 @@ JSON_OPTION = click.option(
 
 
 def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[float] | None:
-    """Return the click type that checks a value, or None if the text is passed on unparsed."""
-    if field.option.is_text:
-        return None
-
-    annotation = field.annotation
-    constraints = field.constraints
-    choices = find_choices(annotation)
-    if choices:
-        return click.Choice(choices)
-    if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(kind for kind in get_args(annotation) if kind is not type(None))
-    if get_origin(annotation) is Annotated:
-        # `Annotated[int, Field(ge=1)] | None` keeps its constraints one level down
-        annotation, *fields = get_args(annotation)
-        constraints += tuple(item for nested in fields for item in nested.metadata)
-
-    if annotation is int:
-        least = next((item.ge for item in constraints if hasattr(item, "ge")), None)
-        most = next((item.le for item in constraints if hasattr(item, "le")), None)
+    """Return the click type that checks a value, or None if the settings parse the text."""
+    if field.choices:
+        return click.Choice(field.choices)
+    if field.kind is int:
+        least = next((item.ge for item in field.constraints if hasattr(item, "ge")), None)
+        most = next((item.le for item in field.constraints if hasattr(item, "le")), None)
         return click.IntRange(least, most)
-    if annotation is float:
-        return float
-    return None
+    return float if field.kind is float else None
 
 
 def click_option(field: OptionField) -> Callable[[Command], Command]:
     """Return the decorator that adds the option of `field` to a command."""
-    if field.annotation is bool:
+    if field.kind is bool:
         is_pair = "/" in field.flags[0]
         # None, not False, so that a manifest or a file may still set a pair of flags
         default = None if is_pair else False
@@ -83,20 +66,20 @@ def grid_options(command: Command) -> Command:
 
 def settings_options(command: Command) -> Command:
     """Add every option that determines a plan to a command."""
-    fields = [field for field in list_options(*OPTION_GROUPS) if field.name != "ground_truth"]
+    fields = [field for field in list_options(*OPTION_GROUPS) if field.option.is_planned]
     return add_options(command, fields)
 
 
 def run_options(command: Command) -> Command:
     """Add the arguments and options of `pipeline run` to a command."""
-    # options of `run` that are not settings, and the ground truth, which `plan` does not need
+    # options of `run` that do not change its plan
     own = (
         click.argument("inputs", metavar="INPUT...", nargs=-1),
         click.option("--manifest", metavar="FILE", help="CSV or JSONL file that lists the inputs."),
         *(
             click_option(field)
-            for field in list_options(OutputSettings)
-            if field.name == "ground_truth"
+            for field in list_options(*OPTION_GROUPS)
+            if not field.option.is_planned
         ),
         click.option("-q", "--quiet", is_flag=True, help="Show no progress on stderr."),
         JSON_OPTION,

@@ -24,15 +24,15 @@ def make_plan(settings: RunSettings) -> Plan:
     """
     check_engine(settings.engine)
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
-    check_quality(settings.encoder)
+    check_quality(settings)
 
-    sources = open_sources(settings.reading, settings.pairing, settings.target, settings.encoder)
+    sources = open_sources(settings, settings, settings, settings)
     scale = choose_scale(sources.lr, sources.ref, settings.scale)
-    frames = select_frames(sources.lr, settings.reading)
+    frames = select_frames(sources.lr, settings)
 
-    target = choose_target(settings.target, settings.encoder, scale, sources, len(frames.pts))
+    target = choose_target(settings, settings, scale, sources, len(frames.pts))
 
-    paired = pair_sources(sources, frames, settings.pairing, target.size, settings.to)
+    paired = pair_sources(sources, frames, settings, target.size, settings.to)
 
     segments = cut_source(sources, frames, settings.segment, settings.to)
 

@@ -109,9 +109,8 @@ def close_run(
         opened.published = True
 
     if not plan.output_url:  # a plan at a URL is written once, before its output
-        options = settings.model_dump(exclude_unset=True, exclude={"input"})
         record = make_record(
-            format_command(settings.input, options),
+            format_command(settings),
             report.engine,
             report.busy,
             runner=report.runner,

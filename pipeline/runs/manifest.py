@@ -96,7 +96,7 @@ def _make_entry(given: dict[str, Any]) -> Entry:
         return Entry(given=given, settings=RunSettings(**given))
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name = first["loc"][0]
         problem = first["msg"].removeprefix("Value error, ")
         message = f"found {first['input']!r} for {name}, which is not valid: {problem}"
         return Entry(given=given, settings=None, error=message)

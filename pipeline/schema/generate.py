@@ -6,11 +6,11 @@ docs/command-line.md. A test fails when they are out of date.
 
 from __future__ import annotations
 
-import types
+import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-from pipeline.schema.options import SECTIONS, OptionField, find_choices, list_options
+from pipeline.schema.options import SECTIONS, OptionField, list_options
 from pipeline.schema.settings import OPTION_GROUPS
 
 ROOT = Path(__file__).parents[2]
@@ -37,25 +37,23 @@ class RunOptions(TypedDict, total=False):
 _POSITIONAL = ("ref_stream", "output")
 
 
-def render_type(annotation: Any) -> str:
-    """Return the annotation as Python source."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return render_type(get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
-        return " | ".join(render_type(kind) for kind in get_args(annotation))
+def render_type(kind: Any) -> str:
+    """Return a type as Python source."""
+    if kind is type(None):
+        return "None"
+
+    origin = get_origin(kind)
+    if origin is None:
+        return str(kind.__name__)
     if origin is Literal:
-        words = ", ".join(f'"{word}"' for word in get_args(annotation))
-        return f"Literal[{words}]"
-    if origin is tuple:
-        return f"tuple[{', '.join(render_type(kind) for kind in get_args(annotation))}]"
-    return "None" if annotation is type(None) else str(annotation.__name__)
+        return f"Literal[{', '.join(json.dumps(word) for word in get_args(kind))}]"
+    return f"{origin.__name__}[{', '.join(render_type(part) for part in get_args(kind))}]"
 
 
 def write_run_options() -> str:
     """Return the source of pipeline/schema/run_options.py."""
     lines = [
-        f"    {field.name}: {field.option.python_type or render_type(field.annotation)}\n"
+        f"    {field.name}: {' | '.join(render_type(kind) for kind in field.kinds)}\n"
         for field in list_options(*OPTION_GROUPS)
         if field.name not in _POSITIONAL
     ]
@@ -65,8 +63,7 @@ def write_run_options() -> str:
 def describe_flags(field: OptionField) -> str:
     """Return the option as it is typed, with its choices or metavar."""
     flags = ", ".join(field.flags)
-    choices = [] if field.option.is_text else find_choices(field.annotation)
-    values = "|".join(choices) or field.option.metavar
+    values = "|".join(field.choices) or field.option.metavar
     escaped = f"{flags} {values}".replace("|", "\\|") if values else flags
     return f"`{escaped}`"
 

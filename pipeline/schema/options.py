@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import types
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+Section = Literal[
+    "Options", "References", "Light fields", "Encoder", "Execution", "Output and logging"
+]
 # Headings of `pipeline run --help`, in order. The first one needs no heading of its own.
-SECTIONS = (
-    "Options",
-    "References",
-    "Light fields",
-    "Encoder",
-    "Execution",
-    "Output and logging",
-)
+SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
@@ -29,14 +25,12 @@ class Option:
     """How one settings field appears to users; stored in the field's `Annotated` metadata."""
 
     help: str
-    section: str = SECTIONS[0]
+    section: Section = "Options"
     metavar: str | None = None
     flags: tuple[str, ...] = ()
     """Spellings of the option, if they are not just `--field-name`."""
-    is_text: bool = False
-    """Whether the command line passes the text on unparsed, for a validator to parse."""
-    python_type: str | None = None
-    """The annotation in `RunOptions`, if Python callers may pass more than the field's own type."""
+    is_planned: bool = True
+    """Whether a plan may depend on it, so that `pipeline plan` has the option too."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +38,10 @@ class OptionField:
     """A settings field together with its option."""
 
     name: str
-    annotation: Any
-    """The type without `Annotated`; constraints such as Ge are in `constraints`."""
+    kinds: tuple[Any, ...]
+    """The types of the values that the field accepts, before it parses them."""
     constraints: tuple[Any, ...]
-    default: Any
+    """Bounds of numbers, such as Ge."""
     option: Option
 
     @property
@@ -55,19 +49,41 @@ class OptionField:
         """Return the option's spellings on the command line."""
         return self.option.flags or (f"--{self.name.replace('_', '-')}",)
 
+    @property
+    def kind(self) -> Any:
+        """Return the only type that the option accepts beside None, or str if it has several."""
+        kinds = [kind for kind in self.kinds if kind is not type(None)]
+        return kinds[0] if len(kinds) == 1 else str
+
+    @property
+    def choices(self) -> list[str]:
+        """Return the words between which users choose, empty for an option of another kind."""
+        if get_origin(self.kind) is not Literal:
+            return []
+        return [word for word in get_args(self.kind) if isinstance(word, str)]
+
 
 def find_option(field: FieldInfo) -> Option | None:
     """Return the option of a field, or None if users cannot set it by an option."""
     return next((item for item in field.metadata if isinstance(item, Option)), None)
 
 
-def find_choices(annotation: Any) -> list[str]:
-    """Return the words of the `Literal` types in an annotation."""
-    if get_origin(annotation) is Literal:
-        return [word for word in get_args(annotation) if isinstance(word, str)]
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [word for kind in get_args(annotation) for word in find_choices(kind)]
-    return []
+def list_kinds(annotation: Any, metadata: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+    """Return the members of an annotation, a union or a single type, without `Annotated`.
+
+    A type that is parsed counts as what its validator accepts.
+    """
+    for item in metadata:
+        if isinstance(item, BeforeValidator):
+            return list_kinds(item.json_schema_input_type)
+
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *more = get_args(annotation)
+        return list_kinds(inner, tuple(more))
+    if origin in (Union, types.UnionType):
+        return tuple(kind for member in get_args(annotation) for kind in list_kinds(member))
+    return (annotation,)
 
 
 def list_options(*groups: type[BaseModel]) -> list[OptionField]:
@@ -81,9 +97,8 @@ def list_options(*groups: type[BaseModel]) -> list[OptionField]:
 
             found[name] = OptionField(
                 name=name,
-                annotation=field.annotation,
+                kinds=list_kinds(field.annotation, tuple(field.metadata)),
                 constraints=tuple(item for item in field.metadata if item is not option),
-                default=field.default,
                 option=option,
             )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, PlainSerializer, ValidationError
 
 from pipeline.errors import InputError
 from pipeline.schema.clip import Model
@@ -26,6 +27,37 @@ def parse_pair(text: str, separator: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.strip().lstrip("-").isdecimal() for part in parts):
         raise ValueError(f"expected two whole numbers such as 8{separator}8")
     return int(parts[0]), int(parts[1])
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return the two integers of "8x8"; raise ValueError for anything else."""
+    return parse_pair(text, "x")
+
+
+def parse_place(text: str) -> tuple[int, int]:
+    """Return the two integers of "0,3"; raise ValueError for anything else."""
+    return parse_pair(text, ",")
+
+
+def parsed_by(parse: Callable[[str], object], accepted: Any) -> BeforeValidator:
+    """Return the validator that parses text, and passes on any other value.
+
+    `accepted` is the type of the values that callers may pass, text included.
+    """
+    return BeforeValidator(
+        lambda value: parse(value) if isinstance(value, str) else value,
+        json_schema_input_type=accepted,
+    )
+
+
+def joined_by(separator: str) -> PlainSerializer:
+    """Return the serializer that writes a tuple in JSON as users type it."""
+
+    def join(value: object) -> object:
+        # in a union with words, those come here too
+        return separator.join(map(str, value)) if isinstance(value, tuple) else value
+
+    return PlainSerializer(join, when_used="json")
 
 
 def check_settings(group: type[Group], values: dict[str, Any]) -> Group:

@@ -12,7 +12,7 @@ class RunOptions(TypedDict, total=False):
     """Options of `pipeline run`, with underscores; one that is left out has its default."""
 
     to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None
-    ground_truth: AnyPath | None
+    ground_truth: str | PathLike[str] | None
     force: bool
     scale: Literal["auto", "2", "4", "8", 2, 4, 8]
     select: Literal["auto", "time", "view", "content"]
@@ -30,7 +30,7 @@ class RunOptions(TypedDict, total=False):
     on_error: Literal["stop", "conceal"]
     deinterlace: Literal["auto", "off", "bwdif"]
     sandbox: Literal["auto", "on", "off"]
-    ref_view: tuple[int, int] | str | None
+    ref_view: tuple[int, int] | str | Literal["center"] | None
     ref_position: tuple[float, float] | str | None
     ref_count: int
     consistent: bool
@@ -41,7 +41,7 @@ class RunOptions(TypedDict, total=False):
     pix_fmt: str | None
     audio: Literal["copy", "none"]
     engine: str
-    model: AnyPath
+    model: str | PathLike[str]
     runner: Literal["auto", "inline", "ray"]
     address: str | None
     workers: int | None
@@ -49,4 +49,4 @@ class RunOptions(TypedDict, total=False):
     batch: int
     segment: float
     placement: Literal["auto", "fused", "split"]
-    plan: AnyPath | None
+    plan: str | PathLike[str] | None

@@ -6,23 +6,45 @@ checked here individually; `pipeline.planning` checks them against the files.
 
 from __future__ import annotations
 
+from os import PathLike, fspath
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from pipeline.schema.clip import Model
 from pipeline.schema.encoding import Quality, find_encoder
 from pipeline.schema.options import Option
-from pipeline.schema.parsing import parse_pair, parse_seconds
+from pipeline.schema.parsing import joined_by, parse_place, parse_seconds, parse_size, parsed_by
 
-# A number that a plan's JSON can hold.
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Pair = tuple[int, int]
 Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 
-# What Python callers may pass for options that the command line takes as text.
-_PAIR = "tuple[int, int] | str | None"
-_TIME = "float | str | None"
+# Types of option values. Some are parsed from text, and written as that text in JSON.
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A number that a plan's JSON can hold."""
+Seconds = Annotated[Finite, parsed_by(parse_seconds, float | str)]
+Pair = tuple[int, int]
+GridSize = Annotated[Pair, parsed_by(parse_size, Pair | str), joined_by("x")]
+ViewPlace = Annotated[Pair, parsed_by(parse_place, Pair | str), joined_by(",")]
+Position = Annotated[
+    tuple[Finite, Finite],
+    parsed_by(lambda text: text.split(","), tuple[float, float] | str),
+    joined_by(","),
+]
+EncoderName = Annotated[str, AfterValidator(find_encoder)]
+Scale = Annotated[
+    Literal["auto", "2", "4", "8"],
+    BeforeValidator(
+        lambda value: str(value) if isinstance(value, int) else value,
+        json_schema_input_type=Literal["auto", "2", "4", "8", 2, 4, 8],
+    ),
+]
+FilePath = Annotated[
+    str,
+    BeforeValidator(
+        lambda value: fspath(value) if isinstance(value, PathLike) else value,
+        json_schema_input_type=str | PathLike[str],
+    ),
+]
 
 
 class GridSettings(Model):
@@ -33,23 +55,19 @@ class GridSettings(Model):
         Option("How the views are stored; default: detected.", "Light fields"),
     ] = None
     grid: Annotated[
-        Pair | None,
+        GridSize | None,
         Option(
             "Rows and columns of views in a sheet, or of numbered files, such as 8x8.",
             "Light fields",
             "RxC",
-            is_text=True,
-            python_type=_PAIR,
         ),
     ] = None
     crop_grid: Annotated[
-        Pair | None,
+        GridSize | None,
         Option(
             "Use only the central rows and columns of views, such as 5x5.",
             "Light fields",
             "RxC",
-            is_text=True,
-            python_type=_PAIR,
         ),
     ] = None
     order: Annotated[
@@ -76,17 +94,12 @@ class GridSettings(Model):
         ),
     ] = None
 
-    @field_validator("grid", "crop_grid", mode="before")
-    @classmethod
-    def _parse_grid(cls, value: object) -> object:
-        return parse_pair(value, "x") if isinstance(value, str) else value
-
 
 class OutputSettings(Model):
     """Where the output goes, what it may replace, and the ground truth to compare it with."""
 
     output: Annotated[
-        str | None,
+        FilePath | None,
         Option(
             "Default: INPUT plus _x2, _x4 or _x8; - is stdout, frames/%06d.png numbered pictures.",
             metavar="OUT",
@@ -97,12 +110,12 @@ class OutputSettings(Model):
         Layout | None, Option("Layout of the output; default: that of the input.", "Light fields")
     ] = None
     ground_truth: Annotated[
-        str | None,
+        FilePath | None,
         Option(
             "Original recording; measure PSNR and SSIM of the output against it.",
             "Output and logging",
             "HR",
-            python_type="AnyPath | None",
+            is_planned=False,
         ),
     ] = None
     force: Annotated[bool, Option("Replace an existing output.")] = False
@@ -111,24 +124,20 @@ class OutputSettings(Model):
 class InputSettings(GridSettings):
     """Which recording to enhance, which part of it, and how to read it."""
 
-    input: str
+    input: FilePath
     start: Annotated[
-        Finite | None,
+        Seconds | None,
         Option(
             "Begin at this time (seconds or h:mm:ss).",
             metavar="TIME",
-            is_text=True,
-            python_type=_TIME,
         ),
     ] = None
     """Seconds on the input's clock, inclusive."""
     end: Annotated[
-        Finite | None,
+        Seconds | None,
         Option(
             "End before this time (seconds or h:mm:ss).",
             metavar="TIME",
-            is_text=True,
-            python_type=_TIME,
         ),
     ] = None
     """Seconds on the input's clock, exclusive."""
@@ -149,23 +158,17 @@ class InputSettings(GridSettings):
         ),
     ] = "auto"
 
-    @field_validator("start", "end", mode="before")
-    @classmethod
-    def _parse_time(cls, value: object) -> object:
-        return parse_seconds(value) if isinstance(value, str) else value
-
 
 class PairingSettings(Model):
     """Which references to borrow from, and how to match them with the input."""
 
     ref_stream: Annotated[
-        str | None, Option("HR recording to borrow detail from.", "References", "REF")
+        FilePath | None, Option("HR recording to borrow detail from.", "References", "REF")
     ] = None
     scale: Annotated[
-        Literal["auto", "2", "4", "8"],
+        Scale,
         Option(
             "Enlargement; auto (default) compares the sizes of REF and INPUT.",
-            python_type='Literal["auto", "2", "4", "8", 2, 4, 8]',
         ),
     ] = "auto"
     select: Annotated[
@@ -181,7 +184,6 @@ class PairingSettings(Model):
             "Seconds to add to the times of REF; auto estimates them from the pictures.",
             "References",
             "SECONDS|auto",
-            is_text=True,
         ),
     ] = None
     """"auto" estimates offset and drift. None is 0, or "auto" for dated photographs beside a
@@ -195,38 +197,24 @@ class PairingSettings(Model):
     ] = 2.0
     """Seconds; hand-held recordings rarely share much detail over longer times."""
 
-    @field_validator("scale", mode="before")
-    @classmethod
-    def _scale_as_text(cls, value: object) -> object:
-        return str(value) if isinstance(value, int) else value
-
-    @field_validator("ref_offset", mode="before")
-    @classmethod
-    def _parse_offset(cls, value: object) -> object:
-        return float(value) if isinstance(value, str) and value != "auto" else value
-
 
 class ViewSettings(PairingSettings, GridSettings):
     """How to pair the views of a light field, beyond the settings of any pairing."""
 
     ref_view: Annotated[
-        Pair | Literal["center"] | None,
+        ViewPlace | Literal["center"] | None,
         Option(
             "Light field: the view that REF shows.",
             "References",
             "ROW,COL|center",
-            is_text=True,
-            python_type=_PAIR,
         ),
     ] = None
     ref_position: Annotated[
-        tuple[Finite, Finite] | None,
+        Position | None,
         Option(
             "Light field: position of REF's camera in grid steps (columns, rows).",
             "References",
             "X,Y",
-            is_text=True,
-            python_type="tuple[float, float] | str | None",
         ),
     ] = None
     """May be outside the grid."""
@@ -244,22 +232,12 @@ class ViewSettings(PairingSettings, GridSettings):
         ),
     ] = False
 
-    @field_validator("ref_view", mode="before")
-    @classmethod
-    def _parse_view(cls, value: object) -> object:
-        return parse_pair(value, ",") if isinstance(value, str) and value != "center" else value
-
-    @field_validator("ref_position", mode="before")
-    @classmethod
-    def _parse_position(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
-
 
 class EncoderSettings(Model):
     """How the output is encoded; None means that the encoder's default for the input is used."""
 
     codec: Annotated[
-        str | None,
+        EncoderName | None,
         Option("x264, x265, av1, prores, ffv1, or any encoder of FFmpeg.", "Encoder", "NAME"),
     ] = None
     quality: Annotated[
@@ -277,11 +255,6 @@ class EncoderSettings(Model):
         Literal["copy", "none"], Option("Copy the audio (default) or drop it.", "Encoder")
     ] = "copy"
 
-    @field_validator("codec", mode="before")
-    @classmethod
-    def _find_encoder(cls, value: object) -> object:
-        return find_encoder(value) if isinstance(value, str) else value
-
 
 class ExecutionSettings(Model):
     """Which engine runs the network, on which machines, in which batches and segments."""
@@ -295,12 +268,11 @@ class ExecutionSettings(Model):
         ),
     ] = "auto"
     model: Annotated[
-        str,
+        FilePath,
         Option(
             "fast (default), paper, or a file of weights.",
             "Execution",
             "NAME|FILE",
-            python_type="AnyPath",
         ),
     ] = "fast"
     runner: Annotated[
@@ -311,7 +283,8 @@ class ExecutionSettings(Model):
         None
     )
     workers: Annotated[
-        Annotated[int, Field(ge=1)] | None,
+        int | None,
+        Field(ge=1),
         Option("Maximum number of Ray actors; default: one per GPU.", "Execution", "N"),
     ] = None
     accelerator: Annotated[
@@ -345,33 +318,12 @@ class RunSettings(
     """All settings of a run; None means that the program decides."""
 
     plan: Annotated[
-        str | None,
+        FilePath | None,
         Option(
             "Run this plan, which may have been edited.",
             metavar="FILE",
-            python_type="AnyPath | None",
         ),
     ] = None
-
-    @property
-    def reading(self) -> InputSettings:
-        """The group that says which recording is enhanced and how it is read."""
-        return self
-
-    @property
-    def pairing(self) -> ViewSettings:
-        """The group that says how references are chosen."""
-        return self
-
-    @property
-    def target(self) -> OutputSettings:
-        """The group that says where the output goes."""
-        return self
-
-    @property
-    def encoder(self) -> EncoderSettings:
-        """The group that says how the output is encoded."""
-        return self
 
 
 # The order of `pipeline run --help` within each section.

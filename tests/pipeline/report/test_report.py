@@ -179,10 +179,25 @@ def test_the_plan_beside_the_output_holds_the_record() -> None:
 
 def test_the_command_holds_all_settings() -> None:
     settings = RunSettings(input="a b.mkv", ref_stream="r.mkv", crop_grid="2x3", force=True, crf=12)
-    options = settings.model_dump(exclude_unset=True, exclude={"input"})
-    assert format_command(settings.input, options) == (
+    assert format_command(settings) == (
         "pipeline run 'a b.mkv' --crf 12.0 --crop-grid 2x3 --force --ref-stream r.mkv"
     )
+
+
+def test_the_command_has_the_spelling_of_every_option() -> None:
+    settings = RunSettings(
+        input="a.mkv",
+        output="o.mkv",
+        ref_view=(0, 3),
+        consistent=False,
+        force=False,
+        max_ref_distance=1,
+    )
+    assert format_command(settings) == (
+        "pipeline run a.mkv --no-consistent --max-ref-distance 1.0 --output o.mkv --ref-view 0,3"
+    )
+    again = RunSettings(input="a.mkv", consistent=True, ref_position="1,-2")
+    assert format_command(again) == "pipeline run a.mkv --consistent --ref-position 1.0,-2.0"
 
 
 def row(number: int, psnr: float, borrowed: float) -> Row:
