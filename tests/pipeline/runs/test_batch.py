@@ -71,6 +71,33 @@ def test_a_zero_is_a_value(folder: Path, pair: tuple[Path, Path]) -> None:
     assert [json.loads(answer)["failed"] for answer in answers] == [2, 0]
 
 
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_flags_of_a_row_override_those_of_the_command(name: str, tmp_path: Path) -> None:
+    rows = {
+        "list.csv": "input,options\na.mkv,consistent=false force=false\n"
+        "b.mkv,consistent=true\nc.mkv,\n",
+        "list.jsonl": '{"input": "a.mkv", "consistent": false, "force": false}\n'
+        '{"input": "b.mkv", "options": {"consistent": true}}\n{"input": "c.mkv"}\n',
+    }
+    (tmp_path / name).write_text(rows[name])
+
+    def read_flags(**common: bool) -> list[tuple[bool, bool]]:
+        entries = make_entries((), str(tmp_path / name), common)
+        assert [entry.error for entry in entries] == [None, None, None]
+        settings = [entry.settings for entry in entries if entry.settings is not None]
+        return [(each.consistent, each.force) for each in settings]
+
+    assert read_flags() == [(False, False), (True, False), (False, False)]
+    assert read_flags(consistent=True, force=True) == [(False, False), (True, True), (True, True)]
+
+
+def test_an_invalid_value_of_a_row_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("input,ref_view,consistent\na.mkv,top,\nb.mkv,,perhaps\n")
+    errors = [entry.error or "" for entry in make_entries((), str(tmp_path / "list.csv"), {})]
+    assert errors[0].startswith("found 'top' for ref_view, which is not valid: expected two whole")
+    assert errors[1].startswith("found 'perhaps' for consistent, which is not valid: ")
+
+
 def test_failed_inputs_are_run_again_from_their_list(folder: Path, pair: tuple[Path, Path]) -> None:
     first = run_command("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out")
     assert first.exit_code == 1
