@@ -30,6 +30,7 @@ from tests.support import ROOT
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 BLOCK = re.compile(r"(<!-- not run[^\n]+ -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([\w-]+\.md)?(?:#([\w-]+))?\)")
 # Page -> number of blocks that are not run: pip would change the environment, and clusters.md has
 # a test of its own.
 EXCEPTED = {"install.md": 1, "clusters.md": 1}
@@ -122,6 +123,24 @@ def test_every_command_is_executed_but_for_two_blocks() -> None:
     assert languages == {"sh", "python", "yaml", "toml", "text"}
 
 
+def find_anchors(page: str) -> set[str]:
+    """Return the anchors of a page's headings, as they are written in links."""
+    headings = re.findall(
+        r"^#+ (.+)$", BLOCK.sub("", (DOCS / page).read_text(encoding="utf-8")), re.MULTILINE
+    )
+    return {re.sub(r"[^\w -]", "", each.lower()).strip().replace(" ", "-") for each in headings}
+
+
+def test_links_to_headings_are_checked() -> None:
+    found = [link for page in PAGES for link in LINK.findall((DOCS / page).read_text())]
+    assert ("quality.md", "without-one") in found
+    assert "without-one" in find_anchors("quality.md")
+    assert find_anchors("files.md") >= {"sequencejson", "files-at-urls"}
+    every = sum((DOCS / page).read_text().count("](") for page in PAGES)
+    pictures = sum((DOCS / page).read_text().count("](images/") for page in PAGES)
+    assert len(found) == every - pictures
+
+
 def test_every_page_is_in_the_navigation() -> None:
     def leaves(node: object) -> list[str]:
         if isinstance(node, str):
@@ -141,8 +160,9 @@ def test_commands_and_links_of_a_page_exist(page: str) -> None:
         for line in body.splitlines() if language == "sh" else ():
             if line.startswith("pipeline ") and not line.split()[1].startswith("-"):
                 assert line.split()[1] in COMMANDS, line
-    for link in re.findall(r"\]\(([\w-]+\.md)\)", text):
-        assert link in PAGES
+    for target, anchor in LINK.findall(text):
+        assert (target or page) in PAGES, target
+        assert not anchor or anchor in find_anchors(target or page), f"{target}#{anchor}"
 
 
 def test_the_readme_fits_on_one_screen_and_its_links_exist() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -41,6 +42,21 @@ def test_files_generated_from_the_options_are_up_to_date() -> None:
     assert generate.RUN_OPTIONS.read_text() == generate.write_run_options(), hint
     page = generate.PAGE.read_text()
     assert page == generate.write_page(page), hint
+
+
+def test_the_page_lists_the_options_of_run_that_are_no_settings() -> None:
+    settings = {field.name for field in list_options(*OPTION_GROUPS)}
+    command = main.get_command(click.Context(main), "run")
+    assert command is not None
+    rows = set()
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.name not in settings:
+            short_first = ", ".join(sorted(parameter.opts, key=len))
+            words = f"{short_first} {parameter.metavar}" if parameter.metavar else short_first
+            rows.add(f"| `{words}` | {parameter.help} |")
+
+    listed = generate.PAGE.read_text().split(generate.END)[1].split("\n### ")[0]
+    assert {line for line in listed.splitlines() if line.startswith("| `")} == rows
 
 
 def test_every_setting_but_the_input_has_an_option() -> None:
