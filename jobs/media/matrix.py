@@ -1,6 +1,7 @@
 """Run the matrix of media cases and print the result of each: `python -m jobs.media.matrix`.
 
-`--odd FOLDER` first checks the odd files of other projects in that folder.
+`--odd FOLDER` first checks the odd files of other projects in that folder. A run of all cases
+writes jobs/results/media_matrix.json: the machine, the counts, and the cases that lose something.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import warnings
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from jobs.machine import describe_machine, write_result
 from jobs.media.cases import cover_pairs
 from jobs.media.contract import Result, check_case
 from jobs.media.odd import check_folder
+
+CASES = 320
 
 
 def main() -> int:
@@ -25,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=320, help="number of cases (default 320)")
+    parser.add_argument("--count", type=int, default=CASES, help="number of cases (default 320)")
     parser.add_argument("--seed", type=int, default=1, help="random seed of the cases (default 1)")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="run only cases with TEXT in the name"
@@ -62,18 +67,27 @@ def main() -> int:
     counts = Counter(result.outcome for result in results)
     words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
     print_line(f"{len(results)} cases in {time.monotonic() - start:.0f} s: {words}")
+    summary = {
+        "seed": options.seed,
+        "cases": len(results),
+        "outcomes": counts,
+        "odd": [result._asdict() for result in odd],
+    }
     if options.out:
-        table = {
-            "cases": len(results),
-            "outcomes": counts,
-            "odd": [result._asdict() for result in odd],
-            "table": [
-                {"case": asdict(r.case), "outcome": r.outcome, "notes": r.notes, "faults": r.faults}
-                for r in results
-            ],
-        }
+        table = {"machine": describe_machine(), **summary, "table": list_outcomes(results)}
         options.out.write_text(json.dumps(table, indent=1) + "\n")
+    if not options.only and options.count == CASES:
+        unusual = [result for result in results if result.outcome != "kept"]
+        write_result("media_matrix", {**summary, "not kept": list_outcomes(unusual)})
     return 1 if counts["FAULT"] or any(result.outcome == "FAULT" for result in odd) else 0
+
+
+def list_outcomes(results: list[Result]) -> list[dict[str, Any]]:
+    """Return each case with its outcome, notes and faults."""
+    return [
+        {"case": asdict(r.case), "outcome": r.outcome, "notes": r.notes, "faults": r.faults}
+        for r in results
+    ]
 
 
 def print_line(text: str) -> None:
