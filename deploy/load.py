@@ -108,29 +108,24 @@ def create_engine(
     name: str, model: str, threads: int | None, *, reason: str = "requested"
 ) -> Engine:
     """Return an engine without testing it; raises EngineError if it does not work here."""
-    from crossnetpp.checkpoint import WeightsError
+    if name == "onnx":
+        from deploy.engines.onnx_engine import OnnxEngine
 
-    try:
-        if name == "onnx":
-            from deploy.engines.onnx_engine import OnnxEngine
+        return OnnxEngine(model, threads=threads, reason=reason)
 
-            return OnnxEngine(model, threads=threads, reason=reason)
+    if name == "openvino":
+        from deploy.engines.openvino_engine import OpenvinoEngine
 
-        if name == "openvino":
-            from deploy.engines.openvino_engine import OpenvinoEngine
+        return OpenvinoEngine(model, threads=threads, reason=reason)
 
-            return OpenvinoEngine(model, threads=threads, reason=reason)
+    if name == "tensorrt":
+        from deploy.engines.tensorrt_engine import TensorrtEngine
 
-        if name == "tensorrt":
-            from deploy.engines.tensorrt_engine import TensorrtEngine
+        return TensorrtEngine(model, threads=threads, reason=reason)
 
-            return TensorrtEngine(model, threads=threads, reason=reason)
+    from deploy.engines.torch_engine import TorchEngine
 
-        from deploy.engines.torch_engine import TorchEngine
-
-        return TorchEngine(model, threads=threads, reason=reason)
-    except WeightsError as error:
-        raise EngineError(str(error)) from error
+    return TorchEngine(model, threads=threads, reason=reason)
 
 
 def load_tested_engine(

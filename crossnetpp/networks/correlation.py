@@ -10,9 +10,8 @@ from crossnetpp.networks.kernels import is_traced
 
 COSINE_GAIN = 9.0  # scales cosines in -1..1 to the magnitude of other activations
 
-# Neighbours along a row that share one matrix product. At radius 3 this does 2.3 times the
-# necessary multiplications, yet is 2 to 4 times as fast as a loop over shifts, which is bound by
-# memory.
+# Neighbours along a row that share one matrix product. It multiplies more pairs than necessary, yet
+# is faster than a loop over shifts, which is bound by memory.
 BLOCK = 8
 
 
@@ -29,7 +28,7 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
     is zero outside the map. The cosines are scaled by COSINE_GAIN.
     """
     if is_traced():
-        return _correlate_for_export(left, right, radius)
+        return correlate_for_export(left, right, radius)
 
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1
@@ -53,7 +52,7 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
     return COSINE_GAIN * cosines.permute(0, 3, 1, 2)
 
 
-def _correlate_for_export(left: Tensor, right: Tensor, radius: int) -> Tensor:
+def correlate_for_export(left: Tensor, right: Tensor, radius: int) -> Tensor:
     """Compute `correlate_features` with operations that ONNX supports, for any height and width."""
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1

@@ -99,18 +99,38 @@ class Diffusion:
         self.above = F.pad(strength[..., :-1, :], (0, 0, 1, 0))
         self.total = self.right + self.left + self.below + self.above
 
+
+class InverseBlocks(NamedTuple):
+    """The inverses of each pixel's own 2 x 2 system, symmetric."""
+
+    on_diagonal: Tensor
+    """N x 2 x H x W."""
+    off_diagonal: Tensor
+    """N x 1 x H x W."""
+
+
+class Coupling(Protocol):
+    """The operations of the linear solver on flows (N x 2 x H x W) that one Diffusion couples."""
+
+    def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
+        """Return the right side of the linear system, with the smoothness of the flow so far."""
+        ...
+
     def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
         """Return `to` plus the weighted sum of the four neighbours of every pixel of `flow`."""
-        padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
-        # Fused operations, because the solver spends most of its time here
-        to = torch.addcmul(to, self.right, padded[..., 1:-1, 2:])
-        to = torch.addcmul(to, self.left, padded[..., 1:-1, :-2])
-        to = torch.addcmul(to, self.below, padded[..., 2:, 1:-1])
-        return torch.addcmul(to, self.above, padded[..., :-2, 1:-1])
+        ...
+
+    def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
+        """Return the product of each pixel's `inverse` and its `right` side."""
+        ...
+
+    def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
+        """Return before + weight (after - before); `before` is None for zeros."""
+        ...
 
 
 class Solver(Protocol):
-    """The arithmetic of a variational step: derivatives, and the linear system of all pixels."""
+    """The arithmetic of a variational step: derivatives, and operations of the linear solver."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
         """Return the derivative of `image` (N x 1 x H x W) along rows, the border repeated."""
@@ -120,9 +140,38 @@ class Solver(Protocol):
         """Return the derivative of `image` (N x 1 x H x W) along columns, the border repeated."""
         ...
 
-    def solve(self, system: NormalEquations, diffusion: Diffusion, flow: Tensor) -> Tensor:
-        """Return the increment of `flow` (N x 2 x H x W) that solves the systems of all pixels."""
+    def couple(self, diffusion: Diffusion) -> Coupling:
+        """Return the operations on flows whose pixels `diffusion` couples."""
         ...
+
+
+class ShiftCoupling:
+    """Coupling that sums shifted tensors, in fused operations: a step spends most time here."""
+
+    def __init__(self, diffusion: Diffusion) -> None:
+        self._diffusion = diffusion
+
+    def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
+        """Return the right side of the linear system; see Coupling."""
+        pull = -self._diffusion.total * flow - torch.cat((system.x, system.y), dim=1)
+        return self.add_neighbours(pull, flow)
+
+    def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
+        """Return `to` plus the weighted sum of the neighbours; see Coupling."""
+        diffusion = self._diffusion
+        padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+        to = torch.addcmul(to, diffusion.right, padded[..., 1:-1, 2:])
+        to = torch.addcmul(to, diffusion.left, padded[..., 1:-1, :-2])
+        to = torch.addcmul(to, diffusion.below, padded[..., 2:, 1:-1])
+        return torch.addcmul(to, diffusion.above, padded[..., :-2, 1:-1])
+
+    def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
+        """Return the product of each pixel's inverse and its right side; see Coupling."""
+        return torch.addcmul(inverse.on_diagonal * right, inverse.off_diagonal, right.flip(1))
+
+    def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
+        """Return before + weight (after - before); see Coupling."""
+        return torch.lerp(torch.zeros_like(after) if before is None else before, after, weight)
 
 
 class ShiftSolver:
@@ -138,34 +187,42 @@ class ShiftSolver:
         padded = F.pad(image, (0, 0, 1, 1), mode="replicate")
         return 0.5 * (padded[..., 2:, :] - padded[..., :-2, :])
 
-    def solve(self, system: NormalEquations, diffusion: Diffusion, flow: Tensor) -> Tensor:
-        """Return the increment of `flow` that solves the systems of all pixels together.
+    def couple(self, diffusion: Diffusion) -> ShiftCoupling:
+        """Return the operations on flows whose pixels `diffusion` couples; see Solver."""
+        return ShiftCoupling(diffusion)
 
-        Jacobi iteration on 2 x 2 blocks with Chebyshev acceleration. It needs only whole-tensor
-        operations, unlike the ordered sweeps of successive over-relaxation, and converges nearly as
-        fast.
-        """
-        # Inverse of each pixel's 2 x 2 system
-        xx = system.xx + diffusion.total + GRADIENT_FLOOR
-        yy = system.yy + diffusion.total + GRADIENT_FLOOR
-        determinant = xx * yy - system.xy * system.xy
-        on_diagonal = torch.cat((yy, xx), dim=1) / determinant
-        off_diagonal = -system.xy / determinant
 
-        # Right side, including the smoothness of the flow so far
-        pull = -diffusion.total * flow - torch.cat((system.x, system.y), dim=1)
-        pull = diffusion.add_neighbours(pull, flow)
+def _invert_blocks(system: NormalEquations, diffusion: Diffusion) -> InverseBlocks:
+    """Return the inverse of each pixel's own 2 x 2 system."""
+    xx = system.xx + diffusion.total + GRADIENT_FLOOR
+    yy = system.yy + diffusion.total + GRADIENT_FLOOR
+    determinant = xx * yy - system.xy * system.xy
+    return InverseBlocks(torch.cat((yy, xx), dim=1) / determinant, -system.xy / determinant)
 
-        # Sweeps; the first starts from zero
-        before = torch.zeros_like(flow)
-        step = torch.addcmul(on_diagonal * pull, off_diagonal, pull.flip(1))
-        weight = 1.0
-        for sweep in range(1, SWEEPS):
-            right = diffusion.add_neighbours(pull, step)
-            jacobi = torch.addcmul(on_diagonal * right, off_diagonal, right.flip(1))
-            weight = 1 / (1 - SPECTRAL_RADIUS**2 * weight / (2 if sweep == 1 else 4))
-            before, step = step, torch.lerp(before, jacobi, weight)
-        return step
+
+def _solve_all_pixels(
+    system: NormalEquations, diffusion: Diffusion, coupling: Coupling, flow: Tensor
+) -> Tensor:
+    """Return the increment of `flow` (N x 2 x H x W) that solves the systems of all pixels.
+
+    Jacobi iteration on 2 x 2 blocks with Chebyshev acceleration. It needs only whole-tensor
+    operations, unlike the ordered sweeps of successive over-relaxation, and converges nearly as
+    fast.
+    """
+    inverse = _invert_blocks(system, diffusion)
+    pull = coupling.compute_pull(system, flow)
+
+    # Sweeps; the first starts from zero
+    before: Tensor | None = None
+    step = coupling.multiply(inverse, pull)
+    weight = 1.0
+    for sweep in range(1, SWEEPS):
+        jacobi = coupling.multiply(inverse, coupling.add_neighbours(pull, step))
+        weight = 1 / (1 - SPECTRAL_RADIUS**2 * weight / (2 if sweep == 1 else 4))
+        ahead = coupling.extrapolate(before, jacobi, weight)
+        before = step
+        step = ahead
+    return step
 
 
 SHIFT_SOLVER = ShiftSolver()
@@ -200,4 +257,5 @@ def solve_variational_step(
             for a, b in zip(brightness_system, gradient_system, strict=True)
         )
     )
-    return solver.solve(system, Diffusion(flow, SMOOTHNESS * weights.smoothness), flow)
+    diffusion = Diffusion(flow, SMOOTHNESS * weights.smoothness)
+    return _solve_all_pixels(system, diffusion, solver.couple(diffusion), flow)

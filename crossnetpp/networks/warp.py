@@ -18,31 +18,38 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
 
     Coordinates outside the image are clamped to its border.
     """
-    height, width = flow.shape[-2:]
     flow = flow.float()
-    x = torch.arange(width, device=flow.device, dtype=torch.float32)
-    y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
-
-    # Normalise the coordinates to -1..1
-    if is_traced():
-        grid = _make_traced_grid(flow, x, y)
-    else:
-        step_x = 2.0 / (width - 1)
-        step_y = 2.0 / (height - 1)
-        grid = torch.stack(((x + flow[:, 0]) * step_x - 1, (y + flow[:, 1]) * step_y - 1), dim=-1)
-
+    grid = make_traced_grid(flow) if is_traced() else make_grid(flow)
     warped = F.grid_sample(
         image.float(), grid, mode=mode, padding_mode="border", align_corners=True
     )
     return warped.to(image.dtype)
 
 
-def _make_traced_grid(flow: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return the same grid, written such that an engine of fixed size precomputes most of it."""
+def make_grid(flow: Tensor) -> Tensor:
+    """Return the positions (N x H x W x 2) to sample, x and y in -1..1 from border to border."""
+    height, width = flow.shape[-2:]
+    x, y = _make_positions(flow)
+    step_x = 2.0 / (width - 1)
+    step_y = 2.0 / (height - 1)
+    return torch.stack(((x + flow[:, 0]) * step_x - 1, (y + flow[:, 1]) * step_y - 1), dim=-1)
+
+
+def make_traced_grid(flow: Tensor) -> Tensor:
+    """Return the same as `make_grid`, such that an engine of fixed size precomputes most of it."""
+    x, y = _make_positions(flow)
     positions = torch.stack((torch.zeros_like(y) + x, torch.zeros_like(x) + y), dim=-1)
     # The last positions are width - 1 and height - 1
     steps = 2.0 / torch.cat((x[-1:], y[-1]))
     return flow.permute(0, 2, 3, 1) * steps + (positions * steps - 1)
+
+
+def _make_positions(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the columns (W) and the rows (H x 1) of the pixels of `flow`."""
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, device=flow.device, dtype=torch.float32)
+    y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
+    return x, y
 
 
 def upscale_flow(flow: Tensor, factor: int) -> Tensor:

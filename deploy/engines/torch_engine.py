@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossnetpp.checkpoint import load_network
 from crossnetpp.networks.fast import CrossNetFast, Prepared
 from deploy.engines.cuda_graph import CudaGraphCache
 from deploy.export.lowering import Precision, lower_network
+from deploy.export.stored import load_model_network
 from deploy.memory import is_out_of_memory
 from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale
 
@@ -53,7 +53,7 @@ class TorchEngine:
         on_gpu = torch.cuda.is_available()
         self.device = torch.device("cuda" if on_gpu else "cpu")
         precision = precision or ("fp16" if on_gpu else "fp32")
-        network = load_network(model)
+        network = load_model_network(model)
         if precision == "fp16":
             # coordinates, warps and sums stay float32
             lower_network(network, precision)

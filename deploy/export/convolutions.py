@@ -12,16 +12,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crossnetpp.networks.variational import (
-    GRADIENT_FLOOR,
-    SPECTRAL_RADIUS,
-    SWEEPS,
-    Diffusion,
-    NormalEquations,
-)
+from crossnetpp.networks.variational import Diffusion, InverseBlocks, NormalEquations
 
 # row and column in a 3 x 3 kernel of the right, left, lower and upper neighbour
 _NEIGHBOURS = ((1, 2), (1, 0), (2, 1), (0, 1))
+
+
+class ConvolutionCoupling:
+    """Couple flows by convolutions; see `crossnetpp.networks.variational.Coupling`."""
+
+    def __init__(self, diffusion: Diffusion) -> None:
+        # convolutions that fetch the 4 neighbours of both channels, add them up, and swap channels
+        dtype = diffusion.total.dtype
+        neighbours = [(i, k) for i in range(2) for k in range(4)]
+        self._shift = _make_kernel(
+            dtype, (8, 1, 3, 3), *((4 * i + k, 0, *_NEIGHBOURS[k]) for i, k in neighbours)
+        )
+        self._add = _make_kernel(
+            dtype, (2, 8, 1, 1), *((i, 4 * i + k, 0, 0) for i, k in neighbours)
+        )
+        self._swap = _make_kernel(dtype, (2, 2, 1, 1), (0, 1, 0, 0), (1, 0, 0, 0))
+
+        sides = (diffusion.right, diffusion.left, diffusion.below, diffusion.above)
+        self._strengths = torch.cat((*sides, *sides), dim=1)
+        self._total = diffusion.total
+
+    def _sum_neighbours(self, flow: Tensor) -> Tensor:
+        # strengths are 0 across the border, so its padding does not matter
+        fetched = F.conv2d(flow, self._shift, padding=1, groups=2)
+        return F.conv2d(fetched * self._strengths, self._add)
+
+    def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
+        """Return the right side of the linear system, with the smoothness of the flow so far."""
+        pull = self._sum_neighbours(flow) - self._total * flow
+        return pull - torch.cat((system.x, system.y), dim=1)
+
+    def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
+        """Return `to` plus the weighted sum of the four neighbours of every pixel of `flow`."""
+        return to + self._sum_neighbours(flow)
+
+    def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
+        """Return the product of each pixel's `inverse` and its `right` side."""
+        swapped = F.conv2d(right, self._swap)
+        return inverse.on_diagonal * right + inverse.off_diagonal * swapped
+
+    def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
+        """Return before + weight (after - before); `before` is None for zeros."""
+        weighted = weight * after
+        return weighted if before is None else weighted + (1 - weight) * before
 
 
 class ConvolutionSolver:
@@ -29,58 +67,22 @@ class ConvolutionSolver:
 
     def differentiate_x(self, image: Tensor) -> Tensor:
         """Return the derivative of N x 1 x H x W along rows, the border repeated."""
-        kernel = torch.tensor([-0.5, 0, 0.5]).view(1, 1, 1, 3)
+        kernel = torch.tensor([-0.5, 0, 0.5], dtype=image.dtype).view(1, 1, 1, 3)
         return F.conv2d(F.pad(image, (1, 1, 0, 0), mode="replicate"), kernel)
 
     def differentiate_y(self, image: Tensor) -> Tensor:
         """Return the derivative of N x 1 x H x W along columns, the border repeated."""
-        kernel = torch.tensor([-0.5, 0, 0.5]).view(1, 1, 3, 1)
+        kernel = torch.tensor([-0.5, 0, 0.5], dtype=image.dtype).view(1, 1, 3, 1)
         return F.conv2d(F.pad(image, (0, 0, 1, 1), mode="replicate"), kernel)
 
-    def solve(self, system: NormalEquations, diffusion: Diffusion, flow: Tensor) -> Tensor:
-        """Return the increment of `flow` (N x 2 x H x W) that solves all pixels' systems."""
-        # convolutions that fetch the 4 neighbours of both channels, add them up, and swap channels
-        neighbours = [(i, k) for i in range(2) for k in range(4)]
-        shift = _kernel((8, 1, 3, 3), *((4 * i + k, 0, *_NEIGHBOURS[k]) for i, k in neighbours))
-        add = _kernel((2, 8, 1, 1), *((i, 4 * i + k, 0, 0) for i, k in neighbours))
-        swap = _kernel((2, 2, 1, 1), (0, 1, 0, 0), (1, 0, 0, 0))
-
-        sides = (diffusion.right, diffusion.left, diffusion.below, diffusion.above)
-        strengths = torch.cat((*sides, *sides), dim=1)
-
-        def sum_neighbours(of: Tensor) -> Tensor:
-            # strengths are 0 across the border, so its padding does not matter
-            return F.conv2d(F.conv2d(of, shift, padding=1, groups=2) * strengths, add)
-
-        # the inverse of each pixel's 2 x 2 system
-        xx = system.xx + diffusion.total + GRADIENT_FLOOR
-        yy = system.yy + diffusion.total + GRADIENT_FLOOR
-        determinant = xx * yy - system.xy * system.xy
-        on_diagonal = torch.cat((yy, xx), dim=1) / determinant
-        off_diagonal = -system.xy / determinant
-
-        # Jacobi sweeps with Chebyshev acceleration, the first one from no step at all
-        pull = sum_neighbours(flow) - diffusion.total * flow
-        pull = pull - torch.cat((system.x, system.y), dim=1)
-        step = on_diagonal * pull + off_diagonal * F.conv2d(pull, swap)
-        before: Tensor | None = None
-        weight = 1.0
-        for sweep in range(1, SWEEPS):
-            right = pull + sum_neighbours(step)
-            jacobi = on_diagonal * right + off_diagonal * F.conv2d(right, swap)
-            weight = 1 / (1 - SPECTRAL_RADIUS**2 * weight / (2 if sweep == 1 else 4))
-            ahead = weight * jacobi
-            if before is not None:
-                ahead = ahead + (1 - weight) * before
-            before = step
-            step = ahead
-
-        return step
+    def couple(self, diffusion: Diffusion) -> ConvolutionCoupling:
+        """Return the operations on flows whose pixels `diffusion` couples."""
+        return ConvolutionCoupling(diffusion)
 
 
-def _kernel(shape: tuple[int, ...], *ones: tuple[int, ...]) -> Tensor:
+def _make_kernel(dtype: torch.dtype, shape: tuple[int, ...], *ones: tuple[int, ...]) -> Tensor:
     """Return a kernel of zeros with a one at each index of `ones`."""
-    kernel = torch.zeros(shape)
+    kernel = torch.zeros(shape, dtype=dtype)
     for index in ones:
         kernel[index] = 1
     return kernel

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from crossnetpp.data.degradation import degrade, subsample_chroma
 from crossnetpp.losses import charbonnier, flow_loss
 from crossnetpp.metrics import PSNR_OF_IDENTICAL, measure_quality, ssim
-from crossnetpp.networks.correlation import COSINE_GAIN, correlate_features, normalise_features
+from crossnetpp.networks.correlation import (
+    COSINE_GAIN,
+    correlate_features,
+    correlate_for_export,
+    normalise_features,
+)
 from crossnetpp.networks.lucas_kanade import DAMPING, solve_lucas_kanade
 from crossnetpp.networks.resample import reduce_antialiased, upsample_bicubic
-from crossnetpp.networks.warp import upscale_flow, warp
+from crossnetpp.networks.warp import make_grid, make_traced_grid, upscale_flow, warp
 
 
 def make_smooth_picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -51,17 +59,26 @@ def test_upscale_flow_keeps_the_motion_in_pixels_of_the_finer_grid() -> None:
     assert torch.allclose(upscale_flow(flow, 4), torch.full((1, 2, 16, 20), 6.0))
 
 
-@pytest.mark.parametrize("exported", [False, True])
+def test_the_traced_grid_is_the_grid() -> None:
+    flow = torch.from_numpy(np.random.default_rng(8).normal(0, 6, (2, 2, 7, 11))).float()
+    grid = make_grid(flow)
+    assert grid.shape == (2, 7, 11, 2)
+    torch.testing.assert_close(make_traced_grid(flow), grid, rtol=0, atol=1e-6)
+    # without motion, from border to border
+    corners = make_traced_grid(torch.zeros(1, 2, 7, 11))[0, [0, 0, -1, -1], [0, -1, 0, -1]]
+    torch.testing.assert_close(corners, torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]]))
+
+
+@pytest.mark.parametrize("correlate", [correlate_features, correlate_for_export])
 def test_correlation_agrees_with_a_plain_loop(
-    exported: bool, monkeypatch: pytest.MonkeyPatch
+    correlate: Callable[[Tensor, Tensor, int], Tensor],
 ) -> None:
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: exported)
     rng = np.random.default_rng(2)
     left, right = (
         normalise_features(torch.from_numpy(rng.normal(size=(2, 5, 6, 7)).astype(np.float32)))
         for _ in range(2)
     )
-    got = correlate_features(left, right, 2).numpy()
+    got = correlate(left, right, 2).numpy()
     a, b = left.numpy(), right.numpy()
     for dy in range(-2, 3):
         for dx in range(-2, 3):

@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 
 from crossnetpp.checkpoint import save_weights
 from crossnetpp.networks.build import build_network
+from deploy.engines.torch_engine import TorchEngine
 from deploy.load import EngineError, UnknownEngineError, load_engine
+from deploy.selftest import load_baseline_engine
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,9 @@ def test_weights_round_trip_and_broken_files_are_refused(tmp_path: Path) -> None
 
     text = tmp_path / "text.safetensors"
     text.write_text("not weights")
+    for load in (TorchEngine, load_baseline_engine):
+        with pytest.raises(EngineError, match="not safetensors"):
+            load(str(text))
     with pytest.raises(EngineError, match="not safetensors"):
         load_engine("torch", model=str(text))
 
