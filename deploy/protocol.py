@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 # names of engines, known without loading any of them
 ENGINES = ("auto", "tensorrt", "torch", "onnx", "openvino", "bicubic")
 
-# Pixels around a tile that influence it. What `fast` sees farther away changes fewer than 1 pixel
-# in 100,000 by more than a level.
+# Pixels around a tile that are enhanced with it. `fast` sees farther, but
+# tests/deploy/test_tiling.py allows 1 value in 10,000 to change by more than a level. The published
+# networks see farther still: their tiles may show seams.
 CONTEXT = 384
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -51,7 +52,7 @@ class EngineInfo:
     borrows: bool = True
     """Whether the engine uses references; if not, none is decoded."""
     context: int = 0
-    """Output pixels around a tile that influence it; a multiple of 32."""
+    """Output pixels around a tile that are enhanced with it; a multiple of 32."""
 
 
 class Engine(Protocol):

@@ -32,7 +32,12 @@ class Span(NamedTuple):
 
 
 def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Span]:
-    """Return `pieces` spans over `length` pixels, with borders at multiples of `multiple`."""
+    """Return at most `pieces` spans over `length` pixels, with borders at multiples of `multiple`.
+
+    A span without its context is up to `multiple` - 1 pixels longer than an equal share, and the
+    last one takes what remains. Spans have at most three lengths (first, inner and last) if they
+    are longer than their context, and more if the context of several reaches an end.
+    """
     step = -(-length // pieces // multiple) * multiple
     borders = [0, *range(step, length, step), length]
 
@@ -54,9 +59,10 @@ def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Sp
 
 
 def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple[int, int]:
-    """Return the rows and columns of tiles of at most `limit` pixels each, context included.
+    """Return rows and columns such that equal tiles have at most `limit` pixels, context included.
 
-    If even the smallest tiles are larger than that, their rows and columns are returned.
+    The tiles of `make_spans` are not quite equal and may exceed it by a few rows and columns. If
+    even the smallest tiles are larger than the limit, their rows and columns are returned.
     """
     rows = 1
     cols = 1

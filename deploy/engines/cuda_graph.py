@@ -1,7 +1,8 @@
 """CUDA graphs: the kernels of a network, captured once per input size and replayed afterwards.
 
-`fast` consists of about a thousand small kernels. Launching them one by one takes 16 ms per call on
-any GPU, whatever the frame size; as a CUDA graph they are launched together.
+`fast` consists of many small kernels. Launching them one by one takes longer than small frames
+need; as a CUDA graph they are launched together. `python -m jobs.gpu.check` measures both
+(`recorded_fps` and `plain_fps` in jobs/results/gpu_check.json).
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_GRAPHS = 3  # a clip has full batches and a shorter last one; tiles add a few more sizes
+# Graphs that are kept. A clip has full batches and a shorter last one. A row of tiles has three
+# widths as long as its tiles are wider than their context; rows of another height, and narrower
+# tiles, are captured again in every frame.
+MOST_GRAPHS = 3
 WARM_UP_RUNS = 2  # before the capture, for libraries to choose kernels and allocate workspace
 
 Work = Callable[..., Tensor]

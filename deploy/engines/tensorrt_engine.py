@@ -28,7 +28,9 @@ from deploy.trt.stored_plans import get_or_build_plan
 from deploy.trt.transfers import TransferRing
 
 BYTES_PER_PIXEL = 700  # working memory per output pixel, measured for PyTorch on a CPU
-MOST_SIZES = 4  # sizes that stay ready; each holds memory, and a grid of tiles has at most four
+# Sizes that stay ready; each holds memory. A grid of 2 x 2 tiles has up to four sizes; finer ones
+# have more, and then sizes are prepared again in every frame.
+MOST_SIZES = 4
 _log = logging.getLogger(__name__)
 
 

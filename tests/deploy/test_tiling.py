@@ -112,6 +112,45 @@ def test_weights_of_tiles_sum_to_one_and_fade() -> None:
     assert found[-1].stop == length
 
 
+def list_tile_sizes(height: int, width: int, limit: int) -> tuple[list[int], list[int]]:
+    """Return the heights and widths of the tiles of a frame, context included, in order."""
+    rows, cols = choose_tile_grid(height, width, limit, 384)
+    return tuple(  # type: ignore[return-value]
+        [span.stop - span.start for span in make_spans(length, pieces, 384, 32)]
+        for length, pieces in ((height, rows), (width, cols))
+    )
+
+
+def test_a_coarse_grid_of_tiles_has_few_sizes_and_a_fine_one_many() -> None:
+    # counted for the caches of engines, which hold sizes: 4 in TensorRT, 3 CUDA graphs
+    sizes = []
+    for limit in (2**22, 2**21, 2**20):
+        heights, widths = list_tile_sizes(2160, 3840, limit)
+        sizes.append((len(set(heights)), len(set(widths))))
+    assert sizes == [(2, 1), (3, 2), (6, 3)]
+    # longer than their context: the first, the inner ones, and the last
+    assert list_tile_sizes(4320, 7680, 2**21)[1] == [1088, *[1472] * 9, 1024]
+    # shorter: the context of several spans reaches an end
+    assert list_tile_sizes(2160, 3840, 2**20)[0][:4] == [640, 896, 1024, 1024]
+
+
+def test_real_spans_exceed_the_limit_by_a_few_rows_and_columns_only() -> None:
+    for limit in (2**22, 2**21, 2**20):
+        for height, width in ((2160, 3840), (1088, 1920), (4320, 7680), (1080, 1920)):
+            heights, widths = list_tile_sizes(height, width, limit)
+            assert (max(heights) - 31) * (max(widths) - 31) <= limit
+    heights, widths = list_tile_sizes(2160, 3840, 2**21)
+    assert max(heights) * max(widths) > 2**21
+
+
+def test_borders_at_multiples_can_make_fewer_spans_than_pieces() -> None:
+    assert [(span.start, span.stop) for span in make_spans(260, 4, 32, 32)] == [
+        (0, 128),
+        (64, 224),
+        (160, 260),
+    ]
+
+
 def test_tiles_stay_within_the_limit_or_are_the_smallest() -> None:
     assert choose_tile_grid(1080, 1920, 2**30, 384) == (1, 1)
     rows, cols = choose_tile_grid(2160, 3840, 2**21, 384)
