@@ -9,14 +9,14 @@ from pathlib import Path
 from pipeline.assembly.views import find_view_differences, join_views
 from pipeline.errors import InputError, PipelineError, StageError, VerificationError, first_line
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.durable import fsync_tree, publish_output, write_atomically
+from pipeline.ledger.durable import check_free, fsync_tree, publish_output, write_atomically
 from pipeline.ledger.ledger import Ledger
 from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.join import remux, sequence, verify
 from pipeline.paths import join_url
 from pipeline.remote import transfer
 from pipeline.schema.clip import FrameIndex, LightField
-from pipeline.schema.plan import Plan
+from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import dump_plan, plan_lines
 
 _LISTED_DIFFERENCES = 3  # in an error message, which only counts the others
@@ -70,6 +70,7 @@ def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]
 def finish(
     ledger: Ledger,
     interrupts: Interrupts,
+    make_record: Callable[[], RunRecord],
     *,
     force: bool,
     join: Callable[[Plan, list[Path], Path], None] = join_segments,
@@ -77,8 +78,10 @@ def finish(
 ) -> str:
     """Join the segments, verify the output and publish it; return the path or URL of its plan.
 
-    Nothing appears at the output's path before everything is verified. Raises StageError,
-    VerificationError, or InputError for an output that appeared during the run.
+    `make_record` returns the record of the run up to the moment of the call, for the plan beside
+    the output. Nothing appears there before everything is verified, and everything is written in
+    the run folder first. Raises StageError, VerificationError, or InputError for an output that
+    appeared during the run.
     """
     plan, output = ledger.plan, ledger.output
     # FFmpeg chooses the container by the suffix
@@ -97,13 +100,17 @@ def finish(
 
     with _resumable("publish"):
         fsync_tree(finished)
+        recorded = plan.model_copy(update={"record": make_record()})
         if plan.output_url:
-            _upload(ledger, finished, force=force)
+            _upload(ledger, finished, recorded, force=force)
             return locate_plan(ledger)
 
+        staged_plan = plan_path(finished)
+        write_atomically(staged_plan, plan_lines(recorded))
+        ledger.announce_output(finished)
         with interrupts.defer():
-            ledger.announce_output(finished)
-            write_atomically(plan_path(output), plan_lines(plan))
+            check_free(finished, output, force=force)
+            staged_plan.replace(plan_path(output))
             if isinstance(plan.input, LightField):
                 publish_sidecar(finished, output)
             publish_output(finished, output, ledger.folder.path, force=force)
@@ -111,13 +118,13 @@ def finish(
     return locate_plan(ledger)
 
 
-def _upload(ledger: Ledger, finished: Path, *, force: bool) -> None:
-    """Publish at a URL; an interrupted upload leaves no output there."""
-    url = ledger.plan.output_url
+def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
+    """Publish the output and its plan at a URL; an interrupted upload leaves no output there."""
+    url = plan.output_url
     if not force and transfer.find_file(url) is not None:
         raise InputError(f"{url} appeared during the run; move it away, or use --force")
     ledger.announce_output(finished)
-    transfer.write_bytes(locate_plan(ledger), dump_plan(ledger.plan).encode())
+    transfer.write_bytes(locate_plan(ledger), dump_plan(plan).encode())
     transfer.upload_file(finished, url)
     ledger.remove_run_folder()
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import platform
 import shlex
 from operator import attrgetter
-from pathlib import Path
 
 from deploy.distribution import DISTRIBUTION, installed_versions
 from deploy.protocol import EngineInfo
-from pipeline.ledger.durable import write_atomically
 from pipeline.schema.options import list_options
-from pipeline.schema.plan import Plan, RunRecord
-from pipeline.schema.plan_file import plan_lines
+from pipeline.schema.plan import RunRecord
 from pipeline.schema.settings import OPTION_GROUPS, RunSettings
 
 # Packages whose versions can change a result or its speed
@@ -80,15 +77,3 @@ def make_record(
         versions=package_versions(),
         machine=describe_machine(),
     )
-
-
-def save_record(file: Path, plan: Plan, record: RunRecord) -> str | None:
-    """Write the plan with its record to `file`; return a message if that fails.
-
-    It does not raise, because a finished output is worth more than its record.
-    """
-    try:
-        write_atomically(file, plan_lines(plan.model_copy(update={"record": record})))
-    except OSError as error:
-        return f"the run's record was not written: {error.strerror}"
-    return None

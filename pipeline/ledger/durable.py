@@ -7,8 +7,11 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipeline.errors import InputError
 
@@ -34,7 +37,11 @@ def fsync_tree(path: Path) -> None:
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write `text`, or its pieces, to `path`. Readers see the old file or the complete new one."""
+    """Write `text`, or its pieces, to `path`. Readers see the old file or the complete new one.
+
+    A killed process leaves an unfinished file beside `path`, so write only to folders that the
+    next run clears: the run folder, or a `staging_folder`.
+    """
     # the temporary name ignores that of `path`, which may already be as long as a name can be
     temporary = path.with_name(f"{ATTEMPT_PREFIX}{uuid.uuid4().hex}")
     try:
@@ -88,18 +95,48 @@ def is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
+@contextmanager
+def staging_folder(output: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `output` to write it in, and delete the folder afterwards.
+
+    The folder of a killed process is cleared and used again. Raises InputError if another process
+    is writing `output`, and OSError if nothing can be written beside it.
+    """
+    folder = output.with_name(f".{output.name}.part")
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"another command is writing {output}; wait for it to end, or choose another path"
+        ) from None
+
+    try:
+        for stale in folder.iterdir():
+            if stale.name != "lock":
+                remove_path(stale)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def check_free(finished: Path, output: Path, *, force: bool) -> None:
+    """Raise InputError if `output` exists and must not be replaced by `finished`."""
+    if not force and _exists(finished, output):
+        raise InputError(
+            f"{output} appeared during the run; move it away, or try --force to replace it"
+        )
+
+
 def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
     """Rename the finished file or folder to `output`; an old output moves to the folder `spare`.
 
     Raises InputError if `output` exists and `force` is False.
     """
-    exists = os.path.lexists(output) and not (finished.is_dir() and is_empty_folder(output))
-    if exists and not force:
-        raise InputError(
-            f"{output} appeared during the run; move it away, or try --force to replace it"
-        )
-
-    if exists and (output.is_dir() or finished.is_dir()):
+    check_free(finished, output, force=force)
+    if _exists(finished, output) and (output.is_dir() or finished.is_dir()):
         # A folder cannot be replaced in one step, so the old output waits in the run folder.
         replaced = spare / "replaced"
         output.rename(replaced)
@@ -108,3 +145,8 @@ def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) ->
     else:
         finished.replace(output)
     fsync(output.parent)
+
+
+def _exists(finished: Path, output: Path) -> bool:
+    """Return whether something is at `output` that `finished` cannot replace in one step."""
+    return os.path.lexists(output) and not (finished.is_dir() and is_empty_folder(output))

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import ValidationError, field_validator
 
 from pipeline.errors import InputError
-from pipeline.ledger.durable import write_atomically
+from pipeline.ledger.durable import fsync
 from pipeline.schema.clip import Grid, LightField, Model
 from pipeline.schema.settings import GridSettings
 
@@ -138,8 +138,8 @@ def publish_sidecar(root: Path, out: Path) -> None:
     """Move the sidecar of a file next to `out`; a folder's sidecar moves with the folder."""
     sidecar = sidecar_path(root)
     if sidecar.parent != root:
-        write_atomically(sidecar_path(out), sidecar.read_text(encoding="utf-8"))
-        sidecar.unlink()
+        fsync(sidecar)
+        sidecar.replace(sidecar_path(out))
 
 
 def format_sidecar(sidecar: Sidecar) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from pipeline.assembly.record import package_versions
 from pipeline.errors import InputError
-from pipeline.ledger.durable import write_atomically
+from pipeline.ledger.durable import staging_folder, write_atomically
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.pixels import Picture
 from pipeline.progress import find_bottleneck
@@ -118,7 +118,10 @@ def write_report(
 
     html = render_page(plan, output, rows, exhibits, viewer)
     try:
-        write_atomically(page, html)
+        with staging_folder(page) as folder:
+            staged = folder / "page.html"
+            write_atomically(staged, html)
+            staged.replace(page)
     except OSError as error:
         raise InputError(
             f"cannot write {page} ({error.strerror}), expected a writable folder; try another path"

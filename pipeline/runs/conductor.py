@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.protocol import Engine, EngineInfo
 from pipeline.assembly.finish import locate_plan
-from pipeline.assembly.record import format_command, make_record, save_record
+from pipeline.assembly.record import format_command, make_record
 from pipeline.errors import PairingError, already_there
 from pipeline.execution.runners import ExecutionReport, Runner, count_committed_frames
 from pipeline.interrupt import Interrupts
@@ -33,7 +33,7 @@ from pipeline.remote.run_urls import fetch_inputs, with_urls
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
 from pipeline.schema.clip import LightField
-from pipeline.schema.plan import Plan
+from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.settings import GridSettings, RunSettings
 
 
@@ -96,7 +96,7 @@ def close_run(
     interrupts: Interrupts,
     parts: RunParts,
 ) -> RunResult:
-    """Publish the output of a run whose segments are committed, record the run, and measure it.
+    """Publish the output of a run whose segments are committed with its record, and measure it.
 
     Raises StageError, VerificationError or InputError if the output cannot be published.
     """
@@ -104,12 +104,8 @@ def close_run(
     chosen = report.runner == "ray" and settings.placement == "auto"
     progress.note(describe_execution(report, auto_placement=chosen))
 
-    with closing(opened):
-        plan_place = parts.finish(opened.ledger, interrupts, force=settings.force)
-        opened.published = True
-
-    if not plan.output_url:  # a plan at a URL is written once, before its output
-        record = make_record(
+    def record_run() -> RunRecord:
+        return make_record(
             format_command(settings),
             report.engine,
             report.busy,
@@ -117,9 +113,10 @@ def close_run(
             frames=len(plan.reference_map) - opened.frames_before,
             seconds=time.monotonic() - opened.start,
         )
-        problem = save_record(Path(plan_place), plan, record)
-        if problem:
-            progress.note(problem)
+
+    with closing(opened):
+        plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
+        opened.published = True
     return run_result(opened, report.engine, plan_place)
 
 

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.execution.infer import Enhance, enhance_batch
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
-from pipeline.schema.plan import Plan
+from pipeline.schema.plan import Plan, RunRecord
 
 if TYPE_CHECKING:
     from pipeline.execution.cluster.actor import SegmentActor
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 class Finish(Protocol):
     """The signature of `pipeline.assembly.finish.finish`."""
 
-    def __call__(self, ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
+    def __call__(
+        self,
+        ledger: Ledger,
+        interrupts: Interrupts,
+        make_record: Callable[[], RunRecord],
+        *,
+        force: bool,
+    ) -> str:
         """Publish the output and return the path or URL of the plan beside it."""
 
 

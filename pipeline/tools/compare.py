@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -14,6 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError, PairingError, already_there, no_folder
+from pipeline.ledger.durable import staging_folder
 from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import join_segments
 from pipeline.media.read.frames import Frame, read_frames
@@ -157,9 +156,8 @@ def write_comparison(
         for pts, pictures in read_together(clips)
     )
 
-    # make the file in a scratch folder, so that a failure leaves nothing behind
-    work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.absolute().parent))
-    try:
+    # make the file in a folder of its own, so that a failure leaves nothing behind
+    with staging_folder(output) as work:
         made = work / f"made{suffix}"
         if suffix in PICTURES:
             count = _write_picture(frames, first, made, at)
@@ -168,8 +166,6 @@ def write_comparison(
         else:
             count = _write_video(frames, first, made)
         made.replace(output)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return count
 
 

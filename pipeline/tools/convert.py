@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import InputError, VerificationError, already_there, no_folder
-from pipeline.ledger.durable import fsync_tree, publish_output
+from pipeline.ledger.durable import fsync_tree, publish_output, staging_folder
 from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader, iterate_frames
@@ -64,16 +62,13 @@ def convert_light_field(
     grid = make_target_grid(clip, to, out, template)
     check_sheet_size(grid, (clip.height, clip.width))
 
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with staging_folder(out) as work:
         root = work / out.name
         copy_views(clip, grid, out, root)
         check_copy(clip, root)
         fsync_tree(root)
         sidecar.publish_sidecar(root, out)
         publish_output(root, out, work, force=force)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
     return ConversionResult(
         output=str(out),

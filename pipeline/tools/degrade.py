@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.errors import InputError, already_there, no_folder
+from pipeline.ledger.durable import staging_folder
 from pipeline.lightfield import sidecar
 from pipeline.media.colour import describe_colour
 from pipeline.media.join.capabilities import check_container
@@ -64,8 +64,7 @@ def degrade(
     check_encoder(encoding, width, height)
     check_container(clip, output, encoding)
 
-    work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
+    with staging_folder(output) as work:
         segment = work / "00000.nut"
         frames = 0
         with SegmentWriter(str(segment), clip, encoding, width, height) as writer:
@@ -81,8 +80,6 @@ def degrade(
         if force and output.is_dir():
             shutil.rmtree(output)
         finished.replace(output)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
     return DegradeResult(
         output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel

@@ -86,7 +86,7 @@ def test_no_space_at_each_write_after_the_segments(
     place: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ends = {"record": "00003.json", "announce": "publishing.json", "plan": "out.plan.json"}
+    ends = {"record": "00003.json", "announce": "publishing.json", "plan": "assembled.plan.json"}
 
     def full(path: Path, text: str) -> None:
         if path.name == ends.get(place):

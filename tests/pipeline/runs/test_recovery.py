@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.assembly.finish import finish
+from pipeline.assembly.finish import finish, plan_path
 from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import sha256
@@ -15,6 +16,10 @@ from pipeline.ledger.ledger import PUBLISHING, Ledger
 from pipeline.ledger.run_folder import WrittenSegment, run_folder_of
 from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
+from pipeline.schema.plan import RunRecord
+from pipeline.schema.plan_file import read_plan
+from tests.support.commands import invoke
+from tests.support.killed_command import run_until
 from tests.support.recordings import plan_pair, settings_for
 
 
@@ -57,7 +62,13 @@ def test_a_segment_that_changed_after_its_commit_is_never_published(
     whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
     run(settings_for(pair, whole))
 
-    def spoil(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
+    def spoil(
+        ledger: Ledger,
+        interrupts: Interrupts,
+        make_record: Callable[[], RunRecord],
+        *,
+        force: bool,
+    ) -> str:
         record = ledger.records[2]
         file = ledger.folder.segment_path(record)
         content = bytearray(file.read_bytes())
@@ -66,7 +77,7 @@ def test_a_segment_that_changed_after_its_commit_is_never_published(
             file.unlink()
         else:
             file.write_bytes(content if spoilt == "a flipped byte" else content[:-1])
-        return finish(ledger, interrupts, force=force)
+        return finish(ledger, interrupts, make_record, force=force)
 
     with pytest.raises(StageError, match="the file of segment 2 changed after it was committed"):
         run(settings_for(pair, output), parts=RunParts(finish=spoil))
@@ -81,13 +92,19 @@ def test_of_two_attempts_that_end_together_either_is_used(
     """The driver received the record of one, and the other wrote its own last."""
     output = tmp_path / "out.mkv"
 
-    def second(ledger: Ledger, interrupts: Interrupts, *, force: bool) -> str:
+    def second(
+        ledger: Ledger,
+        interrupts: Interrupts,
+        make_record: Callable[[], RunRecord],
+        *,
+        force: bool,
+    ) -> str:
         record = ledger.records[2]
         other = ledger.folder.segments / f"00002-{'0' * 32}.nut"
         shutil.copy(ledger.folder.segment_path(record), other)
         changed = record.model_copy(update={"file": other.name})
         ledger.folder.record_path(2).write_text(changed.model_dump_json())
-        return finish(ledger, interrupts, force=force)
+        return finish(ledger, interrupts, make_record, force=force)
 
     assert run(settings_for(pair, output), parts=RunParts(finish=second)).frames == 40
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
@@ -106,3 +123,32 @@ def test_an_output_of_other_settings_is_still_refused(
     with pytest.raises(InputError, match="already exists"):
         run(settings_for(pair, output))
     assert len(list(run_folder_of(output).glob("segments/[0-9]*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "ending"),
+    [
+        ("os.rename", "assembled.plan.json"),
+        ("os.rename", "publishing.json"),
+        ("os.rename", "out.plan.json"),
+        ("os.rename", "out.mkv"),
+        ("shutil.rmtree", "segments"),
+    ],
+)
+def test_a_run_killed_while_it_publishes_leaves_nothing_after_the_next(
+    pair: tuple[Path, Path], tmp_path: Path, event: str, ending: str
+) -> None:
+    output = tmp_path / "out.mkv"
+    options = ("--engine", "bicubic", "--runner", "inline", "--preset", "ultrafast")
+    command = ("run", pair[0], "--ref-stream", pair[1], "-o", output, *options)
+
+    run_until(event, ending, *command)
+    beside = {path.name for path in tmp_path.iterdir()}
+    assert beside <= {".out.mkv.run", "out.plan.json", "out.mkv"}
+    if "out.plan.json" in beside:
+        assert read_plan(plan_path(output)).record is not None
+
+    done = invoke(*command)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
+    assert read_plan(plan_path(output)).record is not None
