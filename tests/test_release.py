@@ -27,6 +27,7 @@ from tests.support import ROOT
 
 PACKAGES = ("crossnetpp", "deploy", "pipeline")
 BUILD_FILES = ("pyproject.toml", "VERSION", "README.md", "LICENSE", "MANIFEST.in")
+# Files whose absence would break a command or hide a licence.
 DATA = {
     "crossnetpp/weights/fast.safetensors",
     "crossnetpp/weights/SOURCES.md",
@@ -38,7 +39,6 @@ DATA = {
     "pipeline/report/template/uplot/LICENSE",
     "pipeline/report/template/uplot/uPlot.iife.min.js",
 }
-# Files whose absence would break a command or hide a licence.
 BROUGHT_ALONG = {"markupsafe", "pydantic-core"}  # parts of jinja2 and pydantic
 
 

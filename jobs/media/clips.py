@@ -236,7 +236,9 @@ def _add_cover(container: OutputContainer) -> Any:
     stream.disposition = Disposition.attached_pic
 
     def encode_cover(first: Fraction) -> list[Any]:
-        frame = av.VideoFrame(32, 32, "yuvj420p")
+        # PyAV leaves the planes of a new frame uninitialised
+        grey = np.full((32 * 3 // 2, 32), 128, np.uint8)
+        frame = av.VideoFrame.from_ndarray(grey, format="yuvj420p")
         frame.pts = 0
         frame.time_base = Fraction(1)
         return [*stream.encode(frame), *stream.encode(None)]

@@ -15,12 +15,10 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from jobs.media import bars, clips
+from jobs.media.bicubic_run import SCALE, run_bicubic
 from jobs.media.cases import Case
 from pipeline.errors import PipelineError
-from pipeline.runs.run import run
-from pipeline.schema.settings import RunSettings
 
-SCALE = 2
 _ART = Disposition.attached_pic | Disposition.timed_thumbnails
 _LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> code values by which a colour bar may differ
 
@@ -72,18 +70,8 @@ def check_case(case: Case, folder: Path) -> Result:
 
     result = Result(case)
     output = folder / f"out{case.suffix}"
-    settings = RunSettings(
-        input=str(source),
-        ref_stream=str(reference),
-        output=str(output),
-        scale=str(SCALE),
-        engine="bicubic",
-        runner="inline",
-        segment=0.2,
-        **_near_lossless(case),
-    )
     try:
-        done = run(settings)
+        done = run_bicubic(source, reference, output, segment=0.2, **_near_lossless(case))
     except PipelineError as error:
         result.refusal = str(error)
         if "\n" in result.refusal or error.exit_status != 2:

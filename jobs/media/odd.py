@@ -10,10 +10,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from jobs.media.bicubic_run import run_bicubic
 from pipeline.errors import InputError
 from pipeline.media.read.probe import probe
-from pipeline.runs.run import run
-from pipeline.schema.settings import RunSettings
 from pipeline.tools.verify import verify_output
 
 # Name -> the expected refusal, or "" if the whole file can be enhanced. The files come from the
@@ -51,19 +50,11 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
         # WebM cannot hold the libx264 stream of the output
         suffix = ".mkv" if path.suffix == ".webm" else path.suffix
         output = folder / f"out{suffix}"
-        settings = RunSettings(
-            input=str(path),
-            ref_stream=str(_write_reference(path, folder)),
-            output=str(output),
-            scale="2",
-            engine="bicubic",
-            runner="inline",
-            # A preset implies an encoder that drops the transparency of WebM files
-            preset=None if path.suffix == ".webm" else "ultrafast",
-            end=end,
-        )
+        # A preset implies an encoder that drops the transparency of WebM files
+        preset = None if path.suffix == ".webm" else "ultrafast"
+        reference = _write_reference(path, folder)
         try:
-            done = run(settings)
+            done = run_bicubic(path, reference, output, preset=preset, end=end)
         except InputError as error:
             message = str(error)
             right = bool(expected) and expected in message and "\n" not in message

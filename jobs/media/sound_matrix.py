@@ -110,29 +110,20 @@ def _write_source(path: Path, codec: str) -> bool:
 
 def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
     """Enhance `source` to `out`, as a whole or in part; return the outcome and its detail."""
+    from jobs.media.bicubic_run import run_bicubic
     from pipeline.errors import PipelineError
     from pipeline.media.read.probe import probe, scan
-    from pipeline.runs.run import run
-    from pipeline.schema.settings import RunSettings
 
     clip = probe(str(source))
     first = scan(clip).pts[0] * float(clip.time_base)
     window = {} if whole else {"start": first + PART_SECONDS[0], "end": first + PART_SECONDS[1]}
-    settings = RunSettings(
-        input=str(source),
-        ref_stream=str(source),
-        output=str(out),
-        scale="2",
-        engine="bicubic",
-        runner="inline",
-        codec=OUTPUTS[out.suffix[1:]],
-        preset="ultrafast" if out.suffix != ".webm" else None,
-        force=True,
-        **window,
-    )
+    codec = OUTPUTS[out.suffix[1:]]
+    preset = "ultrafast" if out.suffix != ".webm" else None
     try:
         # The run itself compares the packets, so a part needs no further check
-        notes = run(settings).notes
+        notes = run_bicubic(
+            source, source, out, codec=codec, preset=preset, force=True, **window
+        ).notes
     except PipelineError as error:
         return "FAULT", str(error)
 

@@ -112,26 +112,15 @@ def read_file(path: str) -> str:
 
 def enhance_file(path: str) -> str:
     """Enhance a file with itself as the reference; return a description as `read_file` does."""
+    from jobs.media.bicubic_run import run_bicubic
     from pipeline.errors import PipelineError
     from pipeline.media.join.verify import find_differences
     from pipeline.media.read.probe import probe, scan
-    from pipeline.runs.run import run
-    from pipeline.schema.settings import RunSettings
 
     with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
         out = Path(folder) / "out.mkv"
-        settings = RunSettings(
-            input=path,
-            ref_stream=path,
-            output=str(out),
-            scale="2",
-            engine="bicubic",
-            runner="inline",
-            codec="libx264",
-            preset="ultrafast",
-        )
         try:
-            run(settings)
+            run_bicubic(Path(path), Path(path), out, codec="libx264", preset="ultrafast")
         except PipelineError as error:
             if out.exists():
                 return f"OUTPUT after {error}"
