@@ -18,6 +18,7 @@ from pipeline.media.sandbox.parent import call_in_child
 from pipeline.paths import check_encodable
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import FrameIndex, LightField, Recording, RecordingBase
+from pipeline.schema.parsing import narrow_settings
 from pipeline.schema.settings import GridSettings
 
 R = TypeVar("R", bound=RecordingBase)
@@ -56,8 +57,8 @@ def find_light_field(
     if not sandbox:
         return open_light_field(path, layout)
 
-    fields = {name: getattr(layout, name, None) for name in GridSettings.model_fields}
-    arguments = {"settings": GridSettings(**fields).model_dump(mode="json")}
+    grid_settings = narrow_settings(layout or GridSettings(), GridSettings)
+    arguments = {"settings": grid_settings.model_dump(mode="json")}
     data = describe_in_child("pipeline.lightfield.opening:open_light_field", path, arguments)
     return None if data is None else confine_recording(LightField.model_validate(data), path)
 

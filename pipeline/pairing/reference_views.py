@@ -12,6 +12,7 @@ from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, probe_video, scan
 from pipeline.recording import confine_recording, describe_in_child
 from pipeline.schema.clip import Grid, LightField, Recording, View, parse_recording
+from pipeline.schema.parsing import narrow_settings
 from pipeline.schema.settings import GridSettings, ViewSettings
 
 # Settings of a single-file input that also apply to a single-file reference.
@@ -30,10 +31,9 @@ def open_reference(
     if not sandbox:
         return find_hr_views(path, settings, lr)
 
+    view_settings = narrow_settings(settings, ViewSettings)
     arguments = {
-        "settings": settings.model_dump(
-            mode="json", exclude_unset=True, include=set(ViewSettings.model_fields)
-        ),
+        "settings": view_settings.model_dump(mode="json", exclude_unset=True),
         "lr": lr.model_dump(mode="json"),
     }
     data = describe_in_child("pipeline.pairing.reference_views:find_hr_views", path, arguments)

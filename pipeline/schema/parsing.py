@@ -60,6 +60,12 @@ def joined_by(separator: str) -> PlainSerializer:
     return PlainSerializer(join, when_used="json")
 
 
+def narrow_settings(settings: Model, group: type[Group]) -> Group:
+    """Return the settings that belong to `group`; those left at their default stay unset."""
+    names = settings.model_fields_set & group.model_fields.keys()
+    return group(**{name: getattr(settings, name) for name in names})
+
+
 def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
     """Return the settings made of option values; None leaves a field at its default.
 
