@@ -52,7 +52,8 @@ def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
 
     Raises DataError for pictures smaller than the window.
     """
-    height, width = min(pair.target.shape[:2], pair.reference.shape[:2])
+    height = min(pair.target.shape[0], pair.reference.shape[0])
+    width = min(pair.target.shape[1], pair.reference.shape[1])
     row, col = draw_crop_origin(rng, height, width, size)
     window = np.s_[row : row + size, col : col + size]
     flow = None if pair.flow is None else pair.flow[window]

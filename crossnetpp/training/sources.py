@@ -45,6 +45,15 @@ def open_source(data: Path, config: SourceConfig) -> PairSource:
         return LightFields.from_lenslets(files)
     if config.kind == "mosaics":
         return LightFields.from_mosaics(files)
+    return _open_hdf5(data, files)
+
+
+def _open_hdf5(data: Path, files: list[Path]) -> LightFields:
+    if len(files) > 1:
+        raise ConfigError(
+            f"found {len(files)} files for hdf5 in {data}, expected one; "
+            "try a source of its own for each file"
+        )
     return LightFields.from_hdf5(files[0])
 
 

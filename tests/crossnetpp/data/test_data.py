@@ -17,7 +17,7 @@ from crossnetpp.data.light_fields import LightFields
 from crossnetpp.data.mixture import Mixture, MixtureSettings, Sample
 from crossnetpp.data.photographs import Photographs, draw_displacement
 from crossnetpp.data.recordings import Clips, Views
-from crossnetpp.data.sample import DataError, Pair, PairSource
+from crossnetpp.data.sample import DataError, Pair, PairSource, crop_pair
 from tests.support import ROOT
 
 PHOTOGRAPH = ROOT / "tests" / "data" / "kodak_21.jpg"
@@ -316,6 +316,16 @@ def test_weights_rates_and_curriculum_have_the_configured_effect() -> None:
         pair = relit.make_pair(number)
         # Target and reference were 100 and 20 everywhere; both are relit by the same factor
         np.testing.assert_allclose(pair.reference[0, 0] / 20, pair.target[0, 0] / 100, atol=0.05)
+
+
+def test_a_crop_lies_inside_both_pictures_of_different_proportions() -> None:
+    tall = np.zeros((100, 50, 3), np.uint8)
+    wide = np.zeros((60, 200, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    for pair in (Pair(tall, wide), Pair(wide, tall)):
+        for _ in range(20):
+            cropped = crop_pair(rng, pair, 40)
+            assert cropped.target.shape == cropped.reference.shape == (40, 40, 3)
 
 
 def test_settings_come_from_yaml() -> None:

@@ -24,9 +24,10 @@ from crossnetpp.landmarks import NO_MATCHES
 from crossnetpp.losses import LossWeights, hybrid_loss
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.train import train
-from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
+from crossnetpp.training.config import ConfigError, SourceConfig, TrainingConfig, load_config
 from crossnetpp.training.loop import Trainer, learning_rate
 from crossnetpp.training.parallel import join_processes
+from crossnetpp.training.sources import open_source
 from crossnetpp.training.validation import Validation, ValidationResult
 from tests.support import ROOT
 
@@ -254,6 +255,13 @@ def test_shipped_configurations_load_and_can_be_overridden() -> None:
     assert load_config("fast", {"steps": 3}).steps == 3
     with pytest.raises(ConfigError, match=r"expected a file or .*fast"):
         load_config("warp9")
+
+
+def test_two_hdf5_files_in_one_source_are_refused(tmp_path: Path) -> None:
+    for name in ("a.h5", "b.h5"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"found 2 files for hdf5 in .*expected one"):
+        open_source(tmp_path, SourceConfig(kind="hdf5", files=("*.h5",)))
 
 
 def test_missing_data_is_reported_in_one_line(tmp_path: Path) -> None:
