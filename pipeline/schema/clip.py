@@ -350,13 +350,14 @@ class LightField(RecordingBase):
             yield from self.grid.sheets.list_paths()
 
     def _with_root(self, old: str, new: str) -> Self:
-        sheets = None if self.grid.sheets is None else self.grid.sheets._with_root(old, new)
-        grid = self.grid.map_recordings(lambda clip: clip._with_root(old, new), sheets)
         views = []
-        for view in grid.views:
+        for view in self.grid.views:
             files = _replace_root(view.files, old, new)
-            views.append(view.model_copy(update={"files": files}))
-        grid = grid.model_copy(update={"views": tuple(views)})
+            clip = None if view.clip is None else view.clip._with_root(old, new)
+            views.append(view.model_copy(update={"files": files, "clip": clip}))
+
+        sheets = None if self.grid.sheets is None else self.grid.sheets._with_root(old, new)
+        grid = self.grid.model_copy(update={"views": tuple(views), "sheets": sheets})
         return super()._with_root(old, new).model_copy(update={"grid": grid})
 
 
