@@ -34,6 +34,18 @@ def test_pixels_of_the_same_depth_are_not_copied() -> None:
     assert high_byte(LEVELS) is LEVELS
 
 
+def test_the_deeper_depth_has_the_same_share_of_full_scale() -> None:
+    # 65535 / 255 = 257 = 0x0101: the byte stands in both halves
+    repeated = np.frombuffer(LEVELS.repeat(2).tobytes(), np.uint16)
+    deep = DEEP_LEVELS[::-1]
+    for first, second in (match_deeper(LEVELS, deep), match_deeper(deep, LEVELS)[::-1]):
+        np.testing.assert_array_equal(first, repeated)
+        np.testing.assert_array_equal(first / 65535, LEVELS / 255)
+        np.testing.assert_array_equal(second, deep)
+    shallow = match_deeper(LEVELS, LEVELS[::-1])
+    np.testing.assert_array_equal(shallow, (np.arange(256), np.arange(255, -1, -1)))
+
+
 def test_two_pictures_meet_in_the_deeper_depth() -> None:
     for first, second in ((LEVELS, DEEP_LEVELS), (DEEP_LEVELS, LEVELS)):
         assert [pixels.dtype for pixels in match_deeper(first, second)] == [np.uint16, np.uint16]

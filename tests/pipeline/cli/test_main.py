@@ -254,6 +254,29 @@ main()
     assert invoke("run", *arguments, "-q", "--runner", "inline").exit_code == 0
 
 
+def test_an_error_while_joining_keeps_the_segments(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the drive went away\nmore")
+
+    output = tmp_path / "out.mkv"
+    arguments = [pair[0], "--ref-stream", pair[1], "-o", output, *CHOSEN, "--runner", "inline"]
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.media.join.remux.join_segments", fail)
+        failed = invoke("run", *arguments, "-q")
+    assert failed.exit_code == 1
+    assert failed.stderr == (
+        "error: assemble: the drive went away; the segments are kept, run the same command again\n"
+    )
+    assert not output.exists()
+
+    again = invoke("run", *arguments, "--json")
+    assert again.exit_code == 0
+    result = json.loads(again.stdout)
+    assert result["resumed_segments"] == result["segments"] > 1
+
+
 def processes_of(folder: str) -> list[str]:
     """Return the command lines of running processes that mention the folder."""
     found = []
