@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
@@ -318,14 +318,6 @@ class Grid(Model):
         first = min(view.col for view in self.views)
         return first, max(view.col for view in self.views) - first + 1
 
-    def map_recordings(self, change: Callable[[VideoClip], VideoClip], sheets: Clip | None) -> Grid:
-        """Return the grid with other `sheets`, and with `change` applied to each camera's video."""
-        views = []
-        for view in self.views:
-            clip = None if view.clip is None else change(view.clip)
-            views.append(view.model_copy(update={"clip": clip}))
-        return self.model_copy(update={"views": tuple(views), "sheets": sheets})
-
 
 class LightField(RecordingBase):
     """The views of a light field; a pts is the number that `Grid.number` returns."""
@@ -335,8 +327,13 @@ class LightField(RecordingBase):
 
     def with_sandbox(self, on: bool) -> Self:
         """Return the light field, its cameras and its sheets with `sandbox` set to `on`."""
+        views = []
+        for view in self.grid.views:
+            clip = None if view.clip is None else view.clip.with_sandbox(on)
+            views.append(view.model_copy(update={"clip": clip}))
+
         sheets = None if self.grid.sheets is None else self.grid.sheets.with_sandbox(on)
-        grid = self.grid.map_recordings(lambda clip: clip.with_sandbox(on), sheets)
+        grid = self.grid.model_copy(update={"views": tuple(views), "sheets": sheets})
         return super().with_sandbox(on).model_copy(update={"grid": grid})
 
     def list_paths(self) -> Iterator[str]:
