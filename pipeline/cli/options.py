@@ -1,23 +1,21 @@
-"""Click options made from the table of options in `pipeline.schema.settings`."""
+"""Click options made from the table of options in `pipeline.schema.settings`.
+
+The settings, and pydantic with them, are imported only for commands that have such options.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pipeline.schema.options import OptionField, list_options
-from pipeline.schema.parsing import check_settings
-from pipeline.schema.settings import (
-    OPTION_GROUPS,
-    GridSettings,
-    RunSettings,
-)
+if TYPE_CHECKING:
+    from pipeline.schema.options import OptionField
+    from pipeline.schema.settings import GridSettings, RunSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-INPUT_ARGUMENT = click.argument("input", metavar="INPUT")
 JSON_OPTION = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout."
 )
@@ -61,17 +59,26 @@ def add_options(command: Command, fields: Iterable[OptionField]) -> Command:
 
 def grid_options(command: Command) -> Command:
     """Add the options of `GridSettings` to a command."""
+    from pipeline.schema.options import list_options
+    from pipeline.schema.settings import GridSettings
+
     return add_options(command, list_options(GridSettings))
 
 
 def settings_options(command: Command) -> Command:
     """Add every option that determines a plan to a command."""
+    from pipeline.schema.options import list_options
+    from pipeline.schema.settings import OPTION_GROUPS
+
     fields = [field for field in list_options(*OPTION_GROUPS) if field.option.is_planned]
     return add_options(command, fields)
 
 
 def run_options(command: Command) -> Command:
     """Add the arguments and options of `pipeline run` to a command."""
+    from pipeline.schema.options import list_options
+    from pipeline.schema.settings import OPTION_GROUPS
+
     # options of `run` that do not change its plan
     own = (
         click.argument("inputs", metavar="INPUT...", nargs=-1),
@@ -93,9 +100,15 @@ def run_options(command: Command) -> Command:
 
 def make_settings(values: dict[str, Any]) -> RunSettings:
     """Return the settings of a run from option values; None leaves a default."""
+    from pipeline.schema.parsing import check_settings
+    from pipeline.schema.settings import RunSettings
+
     return check_settings(RunSettings, values)
 
 
 def make_grid_settings(values: dict[str, Any]) -> GridSettings:
     """Return the settings of a light field's grid from option values; None leaves a default."""
+    from pipeline.schema.parsing import check_settings
+    from pipeline.schema.settings import GridSettings
+
     return check_settings(GridSettings, values)

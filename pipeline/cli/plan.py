@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import INPUT_ARGUMENT, JSON_OPTION, make_settings, settings_options
+from pipeline.cli.options import JSON_OPTION, make_settings, settings_options
 from pipeline.cli.words import describe_plan
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@INPUT_ARGUMENT
+@click.argument("input", metavar="INPUT")
 @settings_options
 @click.option("--save", metavar="FILE", help="Write the plan to a file, to edit and run it.")
 @JSON_OPTION

@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.schema.clip import LightField, VideoClip
-
 if TYPE_CHECKING:
     from pipeline.runs.result import BatchResult, RunResult
     from pipeline.schema.clip import Clip
@@ -60,7 +58,7 @@ def describe_plan(made: Plan) -> str:
         f"  references by {made.reference.select}: {reasons}",
     ]
 
-    if isinstance(made.input, LightField):
+    if made.input.kind == "views":
         from pipeline.tools.describe_views import format_references
 
         lines += [f"  {line}" for line in format_references(made)]
@@ -91,7 +89,7 @@ def describe_clip(clip: Clip) -> str:
 
     if clip.files:
         lines.append(f"  {len(clip.files)} files")
-    others = clip.other_streams if isinstance(clip, VideoClip) else ()
+    others = clip.other_streams if clip.kind == "video" else ()
     for stream in others:
         lines.append(f"  stream {stream.index}: {stream.type} {stream.codec} {stream.language}")
     return "\n".join(lines)

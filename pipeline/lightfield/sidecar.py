@@ -12,7 +12,8 @@ from pydantic import ValidationError, field_validator
 
 from pipeline.errors import InputError
 from pipeline.ledger.durable import fsync
-from pipeline.schema.clip import Grid, LightField, Model
+from pipeline.schema.clip import Grid, LightField
+from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings
 
 NAME = "lightfield.json"

@@ -18,7 +18,8 @@ from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
 from pipeline.pairing.given import list_given_moments, list_view_steps
 from pipeline.pixels import match_deeper
-from pipeline.schema.clip import Clip, LightField, Model, Stills, VideoClip
+from pipeline.schema.clip import Clip, LightField, Stills, VideoClip
+from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
 

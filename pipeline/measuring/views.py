@@ -19,7 +19,8 @@ from pipeline.errors import PairingError
 from pipeline.lightfield.parallax import reduce_to_grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import match_deeper
-from pipeline.schema.clip import Grid, LightField, Model
+from pipeline.schema.clip import Grid, LightField
+from pipeline.schema.model import Model
 
 # row and column -> grid steps to the reference, None for a given view
 Places = Mapping[tuple[int, int], float | None]

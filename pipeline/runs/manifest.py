@@ -17,7 +17,7 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.paths import is_url, url_name
 from pipeline.remote import transfer
 from pipeline.remote.transfer import glob_urls, list_files
-from pipeline.schema.clip import Model
+from pipeline.schema.model import Model
 from pipeline.schema.settings import RunSettings
 
 ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manifest -> setting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.schema.clip import Model
+from pipeline.schema.model import Model
 
 
 class RunResult(Model):

@@ -8,8 +8,6 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -19,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
+
+from pipeline.schema.model import Model
 
 # Keys of a recording in a file, in order; all kinds of recordings have all of them.
 KEYS = (
@@ -38,12 +38,6 @@ _UNUSED: dict[str, Any] = {
     "chapters": 0,
     "grid": None,
 }
-
-
-class Model(BaseModel):
-    """A frozen model that rejects unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Colour(Model):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BeforeValidator, PlainSerializer, ValidationError
 
 from pipeline.errors import InputError
-from pipeline.schema.clip import Model
+from pipeline.schema.model import Model
 
 Group = TypeVar("Group", bound=Model)
 

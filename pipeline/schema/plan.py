@@ -10,8 +10,9 @@ import hashlib
 from collections.abc import Callable
 from typing import Literal
 
-from pipeline.schema.clip import Model, Recording
+from pipeline.schema.clip import Recording
 from pipeline.schema.encoding import Encoding
+from pipeline.schema.model import Model
 from pipeline.schema.reference_map import ReferenceMap
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from pipeline.schema.clip import Model
-from pipeline.schema.encoding import Quality, find_encoder
+from pipeline.schema.encoders import Quality, find_encoder
+from pipeline.schema.model import Model
 from pipeline.schema.options import Option
 from pipeline.schema.parsing import joined_by, parse_place, parse_seconds, parse_size, parsed_by
 

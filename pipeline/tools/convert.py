@@ -18,7 +18,8 @@ from pipeline.lightfield.targets import (
     make_target_grid,
     name_target,
 )
-from pipeline.schema.clip import Grid, LightField, Model
+from pipeline.schema.clip import Grid, LightField
+from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings
 
 

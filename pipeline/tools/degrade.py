@@ -19,8 +19,9 @@ from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import SegmentWriter
-from pipeline.schema.clip import Clip, Model
+from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
+from pipeline.schema.model import Model
 
 Kernel = Literal["bicubic", "area"]
 MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its number in H.273

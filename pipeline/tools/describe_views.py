@@ -5,7 +5,8 @@ from __future__ import annotations
 from pipeline.lightfield.parallax import Verdict, measure_parallax
 from pipeline.lightfield.sidecar import find_holes
 from pipeline.lightfield.validity import find_dark_views
-from pipeline.schema.clip import LightField, Model
+from pipeline.schema.clip import LightField
+from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan
 
 _LISTED = 8  # views or references that are listed in words

@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 
 from deploy.distribution import DISTRIBUTION, installed_version
 from pipeline.errors import InputError, first_line
-from pipeline.schema.clip import Model
+from pipeline.schema.model import Model
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -14,7 +14,7 @@ from pipeline.ledger.run_folder import read_stored_plan, run_folder_of
 from pipeline.paths import is_url, redact_url, url_name
 from pipeline.progress import format_seconds
 from pipeline.remote import transfer
-from pipeline.schema.clip import Model
+from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan, SegmentRecord
 
 _LISTED = 8  # missing segments that are listed in the text

@@ -8,7 +8,8 @@ from pipeline.media.join import sequence
 from pipeline.media.join.verify import find_differences
 from pipeline.media.pictures import numbered
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.clip import Model, VideoClip
+from pipeline.schema.clip import VideoClip
+from pipeline.schema.model import Model
 
 
 class Verification(Model):

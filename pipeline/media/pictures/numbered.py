@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputError, MediaError
 from pipeline.media.pictures.stills import SUFFIXES
-from pipeline.schema.clip import Model
+from pipeline.schema.model import Model
 
 LOSSLESS_SUFFIXES = (".png", ".tif", ".tiff", ".exr")
 FIRST_NUMBER = 1  # number of the first picture, as in FFmpeg

@@ -16,14 +16,14 @@ from pipeline.media.alpha import alpha_pix_fmt, choose_alpha_encoder
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.media.hdr import HDR_ENCODERS, hdr_x265_params
 from pipeline.schema.clip import Clip, Stills, VideoClip
-from pipeline.schema.encoding import (
-    Encoding,
+from pipeline.schema.encoders import (
     Quality,
     check_crf,
     choose_crf,
     choose_profile,
     find_quality_option,
 )
+from pipeline.schema.encoding import Encoding
 
 _AVX512 = 256  # OpenCV's number for the part of AVX-512 that x264 uses
 # x264's AVX-512 code for macroblock trees reads uninitialised memory if a row is not a multiple of

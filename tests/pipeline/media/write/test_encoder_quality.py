@@ -16,7 +16,7 @@ from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import check_encoder, choose_encoding, encoder_options
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.planning.plan import make_plan
-from pipeline.schema.encoding import QUALITIES, choose_crf, find_encoder
+from pipeline.schema.encoders import QUALITIES, choose_crf, find_encoder
 from pipeline.schema.settings import RunSettings
 from tests.support.clips import make_video, picture
 

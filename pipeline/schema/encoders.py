@@ -1,0 +1,97 @@
+"""The common names of encoders, and their qualities."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pipeline.errors import InputError
+
+Quality = Literal["visually-lossless", "high", "small"]
+QUALITIES: tuple[Quality, ...] = ("visually-lossless", "high", "small")
+
+_NAMES = {
+    "h264": "libx264",
+    "x264": "libx264",
+    "avc": "libx264",
+    "h265": "libx265",
+    "x265": "libx265",
+    "hevc": "libx265",
+    "av1": "libsvtav1",
+    "svt-av1": "libsvtav1",
+    "svtav1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "prores": "prores_ks",
+    "nvenc": "hevc_nvenc",
+}
+
+_LOSSLESS = frozenset({"ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo", "magicyuv"})
+
+# Profiles of ProRes 4:2:2: about 7.3, 4.9 and 3.4 bits per pixel (Apple ProRes white paper).
+_PROFILES = dict(zip(QUALITIES, ("hq", "standard", "lt"), strict=True))
+
+
+class _Scale(NamedTuple):
+    """The constant-quality option of an encoder, its largest value, and the value of each word."""
+
+    option: str
+    largest: int
+    words: tuple[float, float, float]
+
+
+_SCALES = {
+    "libx264": _Scale("crf", 51, (16, 20, 26)),
+    "libx264rgb": _Scale("crf", 51, (16, 20, 26)),
+    "libx265": _Scale("crf", 51, (16, 21, 27)),
+    "libsvtav1": _Scale("crf", 63, (18, 27, 38)),
+    "libaom-av1": _Scale("crf", 63, (16, 25, 36)),
+    "libvpx-vp9": _Scale("crf", 63, (16, 25, 36)),
+    "h264_nvenc": _Scale("cq", 51, (19, 24, 30)),
+    "hevc_nvenc": _Scale("cq", 51, (19, 25, 31)),
+    "av1_nvenc": _Scale("cq", 63, (22, 30, 40)),
+}
+
+
+def find_encoder(name: str) -> str:
+    """Return FFmpeg's encoder for a common name: `x265` is libx265."""
+    return _NAMES.get(name.lower(), name)
+
+
+def find_quality_option(codec: str) -> str | None:
+    """Return the name of an encoder's constant-quality option, or None if it has none."""
+    return _SCALES[codec].option if codec in _SCALES else None
+
+
+def choose_crf(codec: str, quality: Quality) -> float | None:
+    """Return the constant quality of a word, or None for an encoder without such an option.
+
+    Raises InputError for an encoder that has no values for the words.
+    """
+    if codec in _SCALES:
+        return _SCALES[codec].words[QUALITIES.index(quality)]
+    if codec.startswith("prores"):
+        return None
+
+    why = "it is lossless" if codec in _LOSSLESS else "its scale is unknown"
+    known = ", ".join(sorted(_SCALES))
+    raise InputError(
+        f"found --quality {quality} for {codec}, expected one of {known}, prores_ks ({why}); "
+        "leave it out, or choose another --codec"
+    )
+
+
+def choose_profile(codec: str, quality: Quality | None, pix_fmt: str) -> str | None:
+    """Return the ProRes profile of a word, or None for other encoders."""
+    if quality is None or codec != "prores_ks":
+        return None
+    return "4444" if "444" in pix_fmt else _PROFILES[quality]
+
+
+def check_crf(codec: str, crf: float | None) -> None:
+    """Raise InputError for a constant quality that the encoder would silently clip."""
+    scale = _SCALES.get(codec)
+    if crf is None or scale is None or 0 <= crf <= scale.largest:
+        return
+    raise InputError(
+        f"found --crf {crf:g} for {codec}, expected 0 (best) to {scale.largest}; try "
+        f"{scale.words[0]:g}, or --quality {QUALITIES[0]}"
+    )
