@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from deploy.engines.bicubic_engine import BicubicEngine
+from deploy.names import ENGINES
 from deploy.protocol import (
-    ENGINES,
     Engine,
     EngineError,
     EngineInfo,
@@ -18,7 +18,6 @@ from deploy.registry import Registry, RegistryError
 from deploy.tiling import TilingEngine
 
 __all__ = [
-    "ENGINES",
     "Engine",
     "EngineError",
     "EngineInfo",

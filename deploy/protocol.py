@@ -8,9 +8,6 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-# names of engines, known without loading any of them
-ENGINES = ("auto", "tensorrt", "torch", "onnx", "openvino", "bicubic")
-
 # Pixels around a tile that are enhanced with it. `fast` sees farther, but
 # tests/deploy/test_tiling.py allows 1 value in 10,000 to change by more than a level. The published
 # networks see farther still: their tiles may show seams.

@@ -32,7 +32,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("export", "machine"),
         ("registry", "tiling"),
         ("protocol", "memory", "cache"),
-        ("distribution",),
+        ("distribution", "names"),
     ),
     "pipeline": (
         ("cli",),

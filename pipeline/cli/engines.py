@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from deploy.protocol import ENGINES, EngineError
+from deploy.names import NETWORK_ENGINES
 from pipeline.cli.options import JSON_OPTION
-from pipeline.errors import InputError
 
 if TYPE_CHECKING:
+    from deploy.export.graphs import PixelType
+    from deploy.export.lowering import Precision
     from pipeline.tools.engines import Outcome
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-# Engines that run a network on this device.
-NETWORK_ENGINES = tuple(name for name in ENGINES if name not in ("auto", "bicubic"))
 
 _MODEL_OPTION = click.option(
     "--model", default="fast", show_default=True, help="fast, paper, or a file of weights."
@@ -37,7 +33,8 @@ _ENGINE_OPTION = click.option(
 def engines() -> None:
     """Build, list, test and time the engines that run the network on this machine.
 
-    `pipeline run` builds and tests what it needs; these commands do so beforehand, or show it.
+    `pipeline run` builds and tests what it needs. These commands do it before a run, or show what
+    was built.
     """
 
 
@@ -71,27 +68,15 @@ def engines() -> None:
     default=Path(),
     help="Output folder; default: the current one.",
 )
-def export(model: str, scale: str, precision: Any, pixels: Any, out: Path) -> None:
+def export(model: str, scale: str, precision: Precision, pixels: PixelType, out: Path) -> None:
     """Export the network as ONNX files (opset 18, any size), and compare them with PyTorch.
 
     The graphs convert pixels to pixels. `fast` has two: one runs once for each reference, the
     other for every frame.
     """
-    from deploy.export.graphs import GraphSpec, list_parts
-    from deploy.export.stored import load_model_network
-    from deploy.export.write import write_graphs
+    from pipeline.tools.engines import export_network
 
-    try:
-        network = load_model_network(model)
-        specs = [GraphSpec(part, int(scale), pixels, precision) for part in list_parts(network)]
-        written = write_graphs(network, specs, out)
-    except (EngineError, OSError) as error:
-        raise InputError(str(error)) from error
-
-    for path, differences in written.items():
-        worst = max(differences.values())
-        unit = "levels" if "sr" in differences else "of the largest value"
-        click.echo(f"{path} differs from PyTorch by at most {worst:.2g} {unit}")
+    _print_outcomes(export_network(model, out, int(scale), precision, pixels))
 
 
 @engines.command()
@@ -128,36 +113,16 @@ def build(
         outcomes = cross_build(model, targets.split(","), out, _print_phase)
         context.exit(0 if _print_outcomes(outcomes) else 1)
     if cluster or address:
-        context.exit(_build_on_cluster(model, address))
+        from pipeline.tools.engines import build_on_every_kind
 
-    from deploy.load import load_engine
-    from pipeline.tools.engines import open_registry, retest_engines
+        context.exit(0 if _print_outcomes(build_on_every_kind(model, address)) else 1)
+
+    from pipeline.tools.engines import choose_again, open_registry, retest_engines
 
     registry = open_registry()
     tested = names or NETWORK_ENGINES
     _print_outcomes(retest_engines(model, tested, registry, optional=not names))
-    try:
-        chosen = load_engine(
-            "auto", model=model, registry=registry, notify=_print_note, remeasure=True
-        )
-    except EngineError as error:
-        raise InputError(str(error)) from error
-    click.echo(f"auto is {chosen.info.name} on {chosen.info.device} ({chosen.info.reason})")
-
-
-def _build_on_cluster(model: str, address: str | None) -> int:
-    """Build on the cluster, print the chosen engines, and return the exit status."""
-    from pipeline.execution.cluster.engines import build_on_cluster
-
-    status = 0
-    for built in build_on_cluster(model, address):
-        node = f"{built.kind} ({built.nodes} nodes, built on {built.host})"
-        if isinstance(built.info, str):
-            status = 1
-            click.echo(f"{node}: FAILED: {built.info}")
-        else:
-            click.echo(f"{node}: auto is {built.info.name}, {built.info.reason}")
-    return status
+    _print_outcomes([choose_again(model, registry, _print_note)])
 
 
 @engines.command()
@@ -180,7 +145,7 @@ def verify(context: click.Context, model: str, names: tuple[str, ...]) -> None:
 @JSON_OPTION
 def list_entries(as_json: bool) -> None:
     """List what was built for this machine, and whether it can be trusted."""
-    from pipeline.tools.engines import open_registry
+    from pipeline.tools.engines import describe_entry, open_registry
 
     entries = list(open_registry().entries())
     if as_json:
@@ -190,22 +155,7 @@ def list_entries(as_json: bool) -> None:
     if not entries:
         click.echo("nothing has been built on this machine; try `pipeline engines build`")
     for entry in entries:
-        click.echo(_describe_entry(entry))
-
-
-def _describe_entry(entry: dict[str, Any]) -> str:
-    """Return a registry entry as one line."""
-    key = entry["key"]
-    facts = entry["facts"]
-    kind = key.get("kind", "?")
-    text = kind
-    if kind == "onnx":
-        text = f"graph {key['graph']} of {facts.get('model', '?')}"
-    elif kind == "selftest":
-        text = f"self-test of {key['engine']}: {facts.get('psnr', 0):.1f} dB"
-    elif kind == "speed":
-        text = "speeds: " + ", ".join(f"{k} {v:.3g} fps" for k, v in facts["fps"].items())
-    return f"{entry['file'] or '-':42} {entry['state']:10} {text}"
+        click.echo(describe_entry(entry))
 
 
 @engines.command()
@@ -225,7 +175,7 @@ def bench(
     model: str, names: tuple[str, ...], size: str, frames: int, turns: int, as_json: bool
 ) -> None:
     """Time engines side by side: frames per second of the network alone, and ratios to torch."""
-    from pipeline.tools.engines import parse_size, time_engines
+    from pipeline.tools.engines import format_timings, parse_size, time_engines
 
     height, width = parse_size(size)
     rows = time_engines(
@@ -233,20 +183,8 @@ def bench(
     )
     if as_json:
         click.echo(json.dumps({"model": model, "size": [height, width], "engines": rows}))
-        return
-
-    torch = next((row["fps"] for row in rows if row["engine"] == "torch" and "fps" in row), None)
-    click.echo("| engine | device | precision | frames per second | ms per frame | of torch |")
-    click.echo("|---|---|---|---|---|---|")
-    for row in rows:
-        if "fps" not in row:
-            click.echo(f"| {row['engine']} | - | - | {row['failed']} | - | - |")
-            continue
-
-        fps = row["fps"]
-        ratio = f"{fps / torch:.2f}" if torch else "-"
-        cells = (row["engine"], row["device"], row["precision"], f"{fps:.2f}", f"{1000 / fps:.1f}")
-        click.echo(f"| {' | '.join(cells)} | {ratio} |")
+    else:
+        click.echo(format_timings(rows))
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> bool:

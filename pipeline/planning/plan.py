@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.protocol import ENGINES
+from deploy.names import ENGINES
 from pipeline.errors import InputError
 from pipeline.pairing.clips import plan_references
 from pipeline.pairing.paired import Paired

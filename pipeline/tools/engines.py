@@ -1,4 +1,4 @@
-"""Self-tests and timings of engines on this machine, and plans for cards of other kinds."""
+"""Builds, self-tests and timings of engines, plans for other cards, and exported graphs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from deploy.choice import measure_fps
-from deploy.export.graphs import GraphSpec, list_parts
+from deploy.export.graphs import GraphSpec, PixelType, list_parts
+from deploy.export.lowering import Precision
 from deploy.export.stored import load_model_network
-from deploy.load import create_engine, load_tested_engine
+from deploy.export.write import write_graphs
+from deploy.load import create_engine, load_engine, load_tested_engine
 from deploy.protocol import Engine, EngineError
 from deploy.registry import Registry
 from deploy.selftest import LOWEST_PSNR, SelfTestError, load_baseline_engine, require_selftest
@@ -63,6 +65,49 @@ def retest_engines(
             if not optional:
                 raise InputError(str(error)) from error
             yield Outcome(f"{name} is not available: {error}")
+
+
+def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) -> Outcome:
+    """Measure all engines and choose `auto` again; raises InputError for an unusable model."""
+    try:
+        chosen = load_engine(
+            "auto", model=model, registry=registry, notify=notify, remeasure=True
+        ).info
+    except EngineError as error:
+        raise InputError(str(error)) from error
+    return Outcome(f"auto is {chosen.name} on {chosen.device} ({chosen.reason})")
+
+
+def build_on_every_kind(model: str, address: str | None) -> Iterator[Outcome]:
+    """Build and choose engines on one node of each kind of GPU of a Ray cluster."""
+    from pipeline.execution.cluster.engines import build_on_cluster  # imports ray
+
+    for built in build_on_cluster(model, address):
+        node = f"{built.kind} ({built.nodes} nodes, built on {built.host})"
+        if isinstance(built.info, str):
+            yield Outcome(f"{node}: FAILED: {built.info}", failed=True)
+        else:
+            yield Outcome(f"{node}: auto is {built.info.name}, {built.info.reason}")
+
+
+def export_network(
+    model: str, out: Path, scale: int, precision: Precision, pixels: PixelType
+) -> Iterator[Outcome]:
+    """Write the ONNX files of a network into the folder `out`, and compare them with PyTorch.
+
+    Raises InputError for a model that cannot be exported, or a folder that cannot be written.
+    """
+    try:
+        network = load_model_network(model)
+        specs = [GraphSpec(part, scale, pixels, precision) for part in list_parts(network)]
+        written = write_graphs(network, specs, out)
+    except (EngineError, OSError) as error:
+        raise InputError(str(error)) from error
+
+    for path, differences in written.items():
+        worst = max(differences.values())
+        unit = "levels" if "sr" in differences else "of the largest value"
+        yield Outcome(f"{path} differs from PyTorch by at most {worst:.2g} {unit}")
 
 
 def cross_build(
@@ -133,3 +178,37 @@ def time_engines(
         info = engine.info
         rows[name] |= {"device": info.device, "precision": info.precision, "fps": best[name]}
     return list(rows.values())
+
+
+def format_timings(rows: list[dict[str, Any]]) -> str:
+    """Return the rows of `time_engines` as a table in Markdown."""
+    torch = next((row["fps"] for row in rows if row["engine"] == "torch" and "fps" in row), None)
+    lines = [
+        "| engine | device | precision | frames per second | ms per frame | of torch |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if "fps" not in row:
+            lines.append(f"| {row['engine']} | - | - | {row['failed']} | - | - |")
+            continue
+
+        fps = row["fps"]
+        ratio = f"{fps / torch:.2f}" if torch else "-"
+        cells = (row["engine"], row["device"], row["precision"], f"{fps:.2f}", f"{1000 / fps:.1f}")
+        lines.append(f"| {' | '.join(cells)} | {ratio} |")
+    return "\n".join(lines)
+
+
+def describe_entry(entry: dict[str, Any]) -> str:
+    """Return a registry entry as one line."""
+    key = entry["key"]
+    facts = entry["facts"]
+    kind = key.get("kind", "?")
+    text = kind
+    if kind == "onnx":
+        text = f"graph {key['graph']} of {facts.get('model', '?')}"
+    elif kind == "selftest":
+        text = f"self-test of {key['engine']}: {facts.get('psnr', 0):.1f} dB"
+    elif kind == "speed":
+        text = "speeds: " + ", ".join(f"{k} {v:.3g} fps" for k, v in facts["fps"].items())
+    return f"{entry['file'] or '-':42} {entry['state']:10} {text}"

@@ -50,6 +50,30 @@ assert not [name for name in {heavy} if name in sys.modules]
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
 
 
+RECORDINGS = ("pipeline.schema.clip", "pipeline.schema.plan")  # models that take long to build
+HEAVY = ("torch", "ray", "av", "numpy", "cv2", "rich", *RECORDINGS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_imports_what_its_options_need(command: str) -> None:
+    code = f"""
+import sys
+from click.testing import CliRunner
+from pipeline.cli.main import main
+result = CliRunner().invoke(main, [{command!r}, "--help"])
+assert result.exit_code == 0, result.exception
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert not imported & set(HEAVY)
+
+    settings = "pipeline.schema.settings" in imported
+    assert ("pydantic" in imported) == settings
+    if command in ("engines", "train", "doctor", "demo", "compare", "report", "submit", "status"):
+        assert not settings
+
+
 def test_help_is_fast() -> None:
     best = 9.0
     for _ in range(3):

@@ -1,0 +1,8 @@
+"""The names of engines, known without loading any of them."""
+
+from __future__ import annotations
+
+ENGINES = ("auto", "tensorrt", "torch", "onnx", "openvino", "bicubic")
+
+# Engines that run a network on this device.
+NETWORK_ENGINES = tuple(name for name in ENGINES if name not in ("auto", "bicubic"))
