@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.errors import InputError
 from pipeline.media.join import sequence
 from pipeline.media.join.verify import find_differences
 from pipeline.media.pictures import numbered
 from pipeline.media.read.probe import probe, scan
-from pipeline.schema.clip import VideoClip
+from pipeline.schema.clip import Stills, VideoClip
 from pipeline.schema.model import Model
 
 
@@ -24,7 +25,7 @@ class Verification(Model):
 def verify_output(source: str, output: str) -> Verification:
     """Compare the frames, times, size, tags and copied streams of `output` with its `source`.
 
-    Raises MediaError if one of them cannot be read.
+    Raises MediaError if one of them cannot be read, and InputError for pictures of a video.
     """
     clip = probe(source)
     if (
@@ -36,6 +37,11 @@ def verify_output(source: str, output: str) -> Verification:
         return Verification(input=source, output=output, same=not found, differences=found)
 
     made = probe(output)
+    if isinstance(clip, VideoClip) and isinstance(made, Stills):
+        raise InputError(
+            f"found still pictures in {output}, expected a video, as {source} is one; try the "
+            "output of a run on it"
+        )
     scale = max(1, round(made.width / clip.width))
     size = (clip.width * scale, clip.height * scale)
     found = find_differences(clip, scan(clip), Path(made.path), *size)

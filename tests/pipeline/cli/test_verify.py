@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 from click.testing import CliRunner
 
@@ -36,3 +37,17 @@ def test_an_output_that_is_no_video_is_refused(lr: Path, tmp_path: Path) -> None
     done = CliRunner().invoke(main, ["verify", str(lr), str(tmp_path / "out.mkv")])
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["out.png", "folder"])
+def test_still_pictures_of_a_video_are_refused(lr: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    if name == "folder":
+        out.mkdir()
+    picture = out / "a.png" if name == "folder" else out
+    cv2.imwrite(str(picture), texture(0, 96, 128))
+
+    done = CliRunner().invoke(main, ["verify", str(lr), str(out)])
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "expected a video" in done.stderr
