@@ -31,7 +31,7 @@ from pipeline.ledger.durable import (
     sha256,
     write_atomically,
 )
-from pipeline.ledger.mirror import PLAN, PUBLISHING
+from pipeline.ledger.names import PLAN, PUBLISHING, RECORDS
 from pipeline.ledger.run_folder import (
     RunFolder,
     read_stored_plan,
@@ -75,7 +75,7 @@ class Ledger:
     ) -> None:
         try:
             # a run without any committed segment has nothing to resume, and leaves no trace
-            if self.folder.path.exists() and not any(self.folder.segments.glob("[0-9]*.json")):
+            if self.folder.path.exists() and not any(self.folder.segments.glob(RECORDS)):
                 self.remove_run_folder()
         finally:
             self._lock.release()
@@ -233,7 +233,7 @@ class Ledger:
         if stored is not None and stored.digest() == self.folder.digest:
             return
 
-        done = len(list(self.folder.segments.glob("[0-9]*.json")))
+        done = len(list(self.folder.segments.glob(RECORDS)))
         if self.folder.segments.exists():
             shutil.rmtree(self.folder.segments)
         (self.folder.path / PUBLISHING).unlink(missing_ok=True)

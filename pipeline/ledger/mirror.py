@@ -12,12 +12,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.errors import PipelineError
+from pipeline.ledger.names import PLAN, PUBLISHING, record_name
 from pipeline.paths import join_url, url_name
 from pipeline.remote import transfer
 from pipeline.schema.plan import Plan, SegmentRecord
-
-PLAN = "plan.json"
-PUBLISHING = "publishing.json"  # digest of the file or folder that is about to become the output
 
 
 def mirror_url(output_url: str) -> str:
@@ -66,7 +64,7 @@ def pull_segment(mirror: str, segment: int, segments: Path, digest: str) -> None
     if found is None:
         return
     transfer.download_file(found, segments / record.file)
-    (segments / f"{segment:05d}.json").write_text(record.model_dump_json(), encoding="utf-8")
+    (segments / record_name(segment)).write_text(record.model_dump_json(), encoding="utf-8")
 
 
 def pull_segments(mirror: str, segments: Path, digest: str) -> None:
@@ -121,4 +119,4 @@ def clear_mirror(mirror: str) -> None:
 
 
 def _record_url(mirror: str, segment: int) -> str:
-    return join_url(mirror, f"{segment:05d}.json")
+    return join_url(mirror, record_name(segment))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pipeline.ledger import mirror
 from pipeline.ledger.durable import ATTEMPT_PREFIX, fsync, sha256, write_atomically
+from pipeline.ledger.names import PLAN, record_name
 from pipeline.remote import cache
 from pipeline.schema.plan import Plan, Segment, SegmentRecord
 
@@ -47,7 +48,7 @@ class RunFolder:
 
     def record_path(self, segment: int) -> Path:
         """Return the path of a segment's record."""
-        return self.segments / f"{segment:05d}.json"
+        return self.segments / record_name(segment)
 
     def new_attempt(self, segment: int) -> Path:
         """Return a new, unique path to write a segment to."""
@@ -115,7 +116,7 @@ def run_folder_of(output: Path) -> Path:
 def read_stored_plan(output: Path) -> Plan | None:
     """Return the plan of an unfinished run of `output`, or None if there is no readable one."""
     try:
-        text = (run_folder_of(output) / mirror.PLAN).read_text(encoding="utf-8")
+        text = (run_folder_of(output) / PLAN).read_text(encoding="utf-8")
         return Plan.model_validate_json(text)
     except (OSError, UnicodeDecodeError, ValidationError):
         return None

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import InputError
 from pipeline.ledger import mirror
+from pipeline.ledger.names import RECORDS
 from pipeline.ledger.run_folder import read_stored_plan, run_folder_of
 from pipeline.paths import is_url, redact_url, url_name
 from pipeline.progress import format_seconds
@@ -63,7 +64,7 @@ def read_status(run: str) -> RunStatus:
 
     times = []
     records = []
-    for file in sorted((folder / "segments").glob("[0-9]*.json")):
+    for file in sorted((folder / "segments").glob(RECORDS)):
         try:
             records.append(SegmentRecord.model_validate_json(file.read_text(encoding="utf-8")))
             times.append(file.stat().st_mtime)

@@ -1,0 +1,12 @@
+"""The names of files in a run folder, on a file system and at a URL."""
+
+from __future__ import annotations
+
+PLAN = "plan.json"
+PUBLISHING = "publishing.json"  # digest of the file or folder that is about to become the output
+RECORDS = "[0-9]*.json"  # pattern of the records of all segments
+
+
+def record_name(segment: int) -> str:
+    """Return the name of the record of a segment."""
+    return f"{segment:05d}.json"
