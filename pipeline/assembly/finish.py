@@ -13,7 +13,7 @@ from pipeline.ledger.durable import check_free, fsync_tree, publish_output, writ
 from pipeline.ledger.ledger import Ledger
 from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.join import remux, sequence, verify
-from pipeline.paths import join_url
+from pipeline.paths import join_url, redact_url
 from pipeline.remote import transfer
 from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, RunRecord
@@ -122,7 +122,9 @@ def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
     """Publish the output and its plan at a URL; an interrupted upload leaves no output there."""
     url = plan.output_url
     if not force and transfer.find_file(url) is not None:
-        raise InputError(f"{url} appeared during the run; move it away, or use --force")
+        raise InputError(
+            f"{redact_url(url)} appeared during the run; move it away, or try --force to replace it"
+        )
     ledger.announce_output(finished)
     transfer.write_bytes(locate_plan(ledger), dump_plan(plan).encode())
     transfer.upload_file(finished, url)

@@ -31,15 +31,8 @@ def plan_header(plan: Plan) -> Plan:
 
     Paths become absolute, because an actor's working directory is not the driver's.
     """
-    reference = plan.reference.model_copy(update={"clip": _absolute(plan.reference.clip)})
-    return plan.model_copy(
-        update={
-            "input": _absolute(plan.input),
-            "reference": reference,
-            "segments": (),
-            "reference_map": ReferenceMap(),
-        }
-    )
+    header = plan.map_recordings(_absolute)
+    return header.model_copy(update={"segments": (), "reference_map": ReferenceMap()})
 
 
 def _absolute(clip: Recording) -> Recording:

@@ -31,11 +31,11 @@ _DEMUXERS = (
     "mxf", "gif", "apng", "h264", "hevc", "m4v", "mpegvideo", "ivf", "obu", "yuv4mpegpipe", "dv",
     "rm", "wav", "mp3", "flac", "aac", "ac3", "w64", "aiff", "amr", "av1",
 )  # fmt: skip
-MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"
+_SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
+
+MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"  # most megapixels of a frame
 # 16384 x 16384: more than any of the encoders supports, and 0.8 GB for a frame of 8-bit RGB.
 DEFAULT_MEGAPIXELS = 256.0
-
-_SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
 
 
 def open_input(path: str) -> InputContainer:

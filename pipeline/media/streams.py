@@ -186,6 +186,7 @@ _QUICKTIME = frozenset(_BIBLIOGRAPHIC.values()) | {
     "fin", "mlt", "tur", "urd", "hin", "tha", "kor", "lit", "pol", "hun",
     "est", "lav", "rus", "slv", "bul", "ukr", "cat", "vie", "ind", "tgl",
 }
+# fmt: on
 
 
 def muxer_language(muxer: str, language: str) -> str:

@@ -29,7 +29,8 @@ def fetch_inputs(settings: RunSettings) -> RunSettings:
     output = settings.output
     if output is None and is_url(settings.input):
         raise InputError(
-            f"an input at a URL needs an explicit output: {redact_url(settings.input)}; try -o OUT"
+            f"found no output for the input {redact_url(settings.input)}, expected one, because an "
+            "input at a URL has no folder for it; try -o OUT"
         )
     if output is not None:
         changed["output"] = _local_output(output, force=settings.force)

@@ -67,7 +67,7 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
         from pyarrow import fs
     except ImportError as error:
         raise InputError(
-            f"{scheme}:// URLs need the package pyarrow, which is not installed; "
+            f"found a {scheme}:// URL without the package pyarrow, expected it to be installed; "
             "install crossnetpp-pipeline[s3]"
         ) from error
     if scheme == "gs":
@@ -123,7 +123,7 @@ def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
             reason = _redact_reason(message)
             if isinstance(error, PermissionError) or _DENIED.search(message):
                 raise InputError(
-                    f"no permission to {verb} {shown} ({reason}); "
+                    f"no permission to {verb} {shown} ({reason}); expected access; "
                     "check the credentials in the environment"
                 ) from error
             if _MISSING.search(message):
@@ -334,6 +334,6 @@ def check_writable(folder: str) -> None:
 def _check_writable_scheme(url: str) -> None:
     if url.startswith(("http://", "https://")):
         raise InputError(
-            f"the output {redact_url(url)} cannot be written, because HTTP is read-only; "
-            "try a local path or s3://"
+            f"the output {redact_url(url)} cannot be written, because HTTP is read-only; expected "
+            "a writable location; try a local path or s3://"
         )

@@ -11,8 +11,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import InputError
 from pipeline.media.alpha import ALPHA_ENCODERS, BESIDE_PACKETS, keeps_alpha
 from pipeline.media.colour import describe_colour
-from pipeline.media.container import decode_first_frame as container_first_frame
-from pipeline.media.container import open_container
+from pipeline.media.container import decode_first_frame, open_container
 from pipeline.media.hdr import HDR_ENCODERS, has_dynamic_hdr
 from pipeline.media.pictures import stills
 from pipeline.media.sandbox.parent import sandboxed
@@ -67,8 +66,8 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
     muxer = choose_muxer(clip, out_path)
     if not can_hold(muxer, encoding.codec):
         raise InputError(
-            f"{out_path.suffix} files cannot hold {encoding.codec} video; "
-            "try .mkv, or another --codec"
+            f"{out_path.suffix} files cannot hold {encoding.codec} video; expected a container "
+            "that can; try .mkv, or another --codec"
         )
     beside = encoding.codec in BESIDE_PACKETS and keeps_alpha(encoding.codec, encoding.pix_fmt)
     if clip.alpha and beside and muxer not in MATROSKA_MUXERS:
@@ -206,7 +205,8 @@ def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
 
 
 def read_first_frame(clip: VideoClip) -> VideoFrame:
+    """Return the first frame of a clip that can be decoded; raises MediaError if there is none."""
     with open_container(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)
-        return container_first_frame(container, stream, clip.path)
+        return decode_first_frame(container, stream, clip.path)

@@ -108,7 +108,9 @@ def join_segments(
     """Write the joined segments and the input's other streams to `out`, and overwrite it."""
     files = [Path(segment) for segment in segments]
     if not files:
-        raise StageError("there are no segments to join; run the same command again")
+        raise StageError(
+            "there are no segments to join; expected at least one; run the same command again"
+        )
     if isinstance(clip, Stills):
         _write_stills(clip, files, out)
         return

@@ -51,7 +51,7 @@ def save_exr(file: Path, rgb: Pixels) -> None:
 
 
 def load_exr(file: Path) -> Pixels:
-    """Read what `save` writes: uint8 from half, uint16 from float; raises MediaError."""
+    """Read what `save_exr` writes: uint8 from half, uint16 from float; raises MediaError."""
     context = av.CodecContext.create("exr", "r")
     assert isinstance(context, VideoCodecContext)
     try:
