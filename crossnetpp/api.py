@@ -6,11 +6,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from crossnetpp.checkpoint import load_network
+from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.build import Network
 
 Images = TypeVar("Images", NDArray[Any], Tensor)
@@ -76,8 +76,8 @@ class Enhancer:
         """Return SR in 0..1, without the padding to the network's multiple."""
         height, width = ref.shape[-2:]
         multiple = self.network.multiple
-        padded_lr = _pad_to_multiple(lr, multiple // scale)
-        padded_ref = _pad_to_multiple(ref, multiple)
+        padded_lr = pad_planes(lr, multiple // scale)
+        padded_ref = pad_planes(ref, multiple)
         sr: Tensor = self.network(padded_lr, padded_ref).sr
         return sr[..., :height, :width].clamp(0, 1)
 
@@ -102,11 +102,6 @@ def _find_scale(lr: Tensor, ref: Tensor) -> int:
         f"found {len(lr)} pictures of {width}x{height} and {len(ref)} references of "
         f"{ref_size[1]}x{ref_size[0]}, expected as many references, 2, 4 or 8 times as large"
     )
-
-
-def _pad_to_multiple(planes: Tensor, multiple: int) -> Tensor:
-    height, width = planes.shape[-2:]
-    return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 def _convert_like(sr: Tensor, ref: NDArray[Any] | Tensor) -> NDArray[Any] | Tensor:

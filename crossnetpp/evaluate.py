@@ -3,9 +3,9 @@
     python -m crossnetpp.evaluate --data DATA --out FOLDER
 
 DATA has the layout of training (CONTRIBUTING.md) and includes the val and test splits. FOLDER
-receives results.md, results.json, cases.jsonl and a contact sheet per scene. Bicubic, classical and
-fast take up to 25 minutes on two cores. The published networks take about twenty times as long as
-fast; reduce that with --stride, --groups or --device cuda.
+receives results.md, results.json, cases.jsonl and a contact sheet per scene. A progress bar shows
+the time left. The published networks take far longer than fast: reduce that with --stride, --groups
+or --device cuda.
 """
 
 from __future__ import annotations

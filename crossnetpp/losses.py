@@ -32,10 +32,6 @@ class LossWeights:
 
 FLOW_ERROR_LIMIT = 32.0  # pixels of flow error at which the flow loss levels off
 
-# The published balance: sums over pixels and over pairs, all with weight 1, expressed as means.
-# For a crop of 320 x 512 and 200 pairs, landmarks weigh 200 / (3 x 320 x 512) = 4e-4.
-PAPER_WEIGHTS = LossWeights(warping=1.0, warping_stage1=0.0, flow=0.0, landmark=4e-4)
-
 
 def charbonnier(difference: Tensor) -> Tensor:
     """Return the mean of sqrt(d^2 + 0.001^2) (notes 3.4.3)."""

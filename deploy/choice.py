@@ -12,7 +12,7 @@ import numpy as np
 from deploy.export.stored import weights_sha256
 from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
-from deploy.registry import Facts, Registry
+from deploy.registry import JsonObject, Registry
 
 SPEED_MARGIN = 1.05  # an engine must beat PyTorch by this factor, more than measurements vary
 FRAMES = 2  # frames per measured call
@@ -88,7 +88,7 @@ def choose_engine(
         **device_facts(),
     }
 
-    def measure() -> tuple[bytes, Facts]:
+    def measure() -> tuple[bytes, JsonObject]:
         notify(
             f"engine auto: measuring {', '.join(candidates)} on this device, only once; "
             "name one with --engine to skip this"

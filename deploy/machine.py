@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from crossnetpp.machine import processor_name
 from deploy.distribution import installed_versions
-from deploy.registry import Facts
+from deploy.registry import JsonObject
 
 _LIBRARIES = (
     "torch",
@@ -32,17 +33,7 @@ def driver_version() -> str:
         return ""
 
 
-def processor_name() -> str:
-    """Return the model name of the CPU, or "" where Linux does not publish one."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "")
-
-
-def device_facts() -> Facts:
+def device_facts() -> JsonObject:
     """Return what affects speed besides the model: processor, cores, GPU, driver, libraries."""
     import torch
 

@@ -20,7 +20,7 @@ class EngineError(Exception):
     """Raised for an engine that is unavailable or has failed; the message is one line."""
 
 
-class OutOfMemory(EngineError):  # noqa: N818 - as torch.OutOfMemoryError is an established name
+class OutOfMemoryError(EngineError):
     """Raised for a call that needs more memory than the device has; a smaller one may succeed."""
 
 

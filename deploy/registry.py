@@ -29,7 +29,7 @@ from filelock import FileLock
 from deploy.cache import cache_root
 from deploy.protocol import EngineError
 
-Facts = Mapping[str, Any]  # names to values that JSON can hold
+JsonObject = Mapping[str, Any]  # keys, facts and sidecars: names to values that JSON can hold
 
 
 class RegistryError(EngineError):
@@ -41,8 +41,8 @@ class Entry:
     """A file of the registry whose owner and content have just been verified."""
 
     path: Path
-    key: Facts
-    facts: Facts
+    key: JsonObject
+    facts: JsonObject
     """Figures of self-tests, build time, driver."""
 
     def read(self) -> bytes:
@@ -55,12 +55,12 @@ def default_root() -> Path:
     return cache_root() / "engines"
 
 
-def digest_key(key: Facts) -> str:
+def digest_key(key: JsonObject) -> str:
     """Return the file name, without suffix, of the entry for `key`."""
     return hashlib.sha256(_canonical(key)).hexdigest()[:32]
 
 
-def _canonical(facts: Facts) -> bytes:
+def _canonical(facts: JsonObject) -> bytes:
     return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -116,7 +116,7 @@ class Registry:
             )
         return path.read_bytes()
 
-    def _signature(self, sidecar: Facts) -> str:
+    def _signature(self, sidecar: JsonObject) -> str:
         unsigned = {name: value for name, value in sidecar.items() if name != "hmac"}
         return hmac.new(self._secret, _canonical(unsigned), hashlib.sha256).hexdigest()
 
@@ -138,7 +138,7 @@ class Registry:
         is_signed = hmac.compare_digest(sidecar["hmac"], self._signature(sidecar))
         return sidecar if is_signed and digest_key(sidecar["key"]) == digest else None
 
-    def get(self, key: Facts) -> Entry | None:
+    def get(self, key: JsonObject) -> Entry | None:
         """Return the entry for `key`, or None if it is missing, unsafe, damaged or quarantined."""
         sidecar = self._read_sidecar(digest_key(key))
         if sidecar is None or sidecar.get("quarantined"):
@@ -151,16 +151,16 @@ class Registry:
             return None
         return Entry(path, sidecar["key"], sidecar["facts"])
 
-    def quarantine_reason(self, key: Facts) -> str:
+    def quarantine_reason(self, key: JsonObject) -> str:
         """Return why the entry for `key` must not be used, or "" if it may."""
         sidecar = self._read_sidecar(digest_key(key))
         return str(sidecar.get("quarantined", "")) if sidecar is not None else ""
 
-    def quarantine(self, key: Facts, reason: str) -> None:
+    def quarantine(self, key: JsonObject, reason: str) -> None:
         """Quarantine the entry for `key` until `get_or_make` is called with `force`."""
         self._write_sidecar(key, "", "", {}, quarantined=reason)
 
-    def put(self, key: Facts, content: bytes, kind: str, facts: Facts) -> Entry:
+    def put(self, key: JsonObject, content: bytes, kind: str, facts: JsonObject) -> Entry:
         """Store `content` atomically as the entry for `key`.
 
         Raises RegistryError if it cannot be written, for example on a full disk.
@@ -177,7 +177,7 @@ class Registry:
         return Entry(self.root / name, key, facts)
 
     def _write_sidecar(
-        self, key: Facts, name: str, sha256: str, facts: Facts, quarantined: str = ""
+        self, key: JsonObject, name: str, sha256: str, facts: JsonObject, quarantined: str = ""
     ) -> None:
         sidecar: dict[str, Any] = {
             "key": dict(key),
@@ -204,7 +204,12 @@ class Registry:
             raise
 
     def get_or_make(
-        self, key: Facts, kind: str, make: Callable[[], tuple[bytes, Facts]], *, force: bool = False
+        self,
+        key: JsonObject,
+        kind: str,
+        make: Callable[[], tuple[bytes, JsonObject]],
+        *,
+        force: bool = False,
     ) -> Entry:
         """Return the entry for `key`, calling `make` for its content and facts if there is none.
 

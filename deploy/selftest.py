@@ -15,7 +15,7 @@ import numpy as np
 from deploy.export.stored import weights_sha256
 from deploy.machine import driver_version, library_versions
 from deploy.protocol import Engine, EngineError, Pixels
-from deploy.registry import Facts, Registry, RegistryError
+from deploy.registry import JsonObject, Registry, RegistryError
 
 # dB that an engine must reach, by its precision, compared with PyTorch in float32
 LOWEST_PSNR = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0}
@@ -95,7 +95,7 @@ def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
     )
 
 
-def selftest_key(engine: Engine) -> Facts:
+def selftest_key(engine: Engine) -> JsonObject:
     """Return the facts that a self-test depends on; a new driver or library needs a new test."""
     info = engine.info
     return {
@@ -115,7 +115,7 @@ def require_selftest(
     load_baseline: Callable[[], Engine],
     *,
     retest: bool = False,
-) -> Facts:
+) -> JsonObject:
     """Return the figures of the engine's self-test, from the registry or by running it now.
 
     Raises SelfTestError for an engine that fails the test, or failed it earlier, and quarantines
@@ -125,7 +125,7 @@ def require_selftest(
     if not retest and (reason := registry.quarantine_reason(key)):
         raise SelfTestError(f"{reason} (found earlier; `pipeline engines verify` tests again)")
 
-    def test() -> tuple[bytes, Facts]:
+    def test() -> tuple[bytes, JsonObject]:
         figures = compare_engines(engine, load_baseline())
         lowest = LOWEST_PSNR[engine.info.precision]
         if figures["psnr"] < lowest:

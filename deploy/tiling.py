@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.memory import available_bytes
-from deploy.protocol import Engine, EngineError, OutOfMemory, Pixels
+from deploy.protocol import Engine, EngineError, OutOfMemoryError, Pixels
 
 MEMORY_SHARE = 0.7  # of the free memory; the rest is for decoding, encoding and other programs
 SEAM_PIXELS = 16  # on each side of a border; two tiles fade into each other over the seam
@@ -113,14 +113,14 @@ class TilingEngine:
                     sr = self._engine.enhance(lr[batch], ref[batch])
                 else:
                     sr = self._enhance_tiled(lr[batch], ref[batch])
-            except OutOfMemory as error:
+            except OutOfMemoryError as error:
                 self._halve_limit(ref[batch].shape, error)
                 continue
             done.append(sr)
             count = batch.stop
         return done[0] if len(done) == 1 else cast(Pixels, np.concatenate(done))
 
-    def _halve_limit(self, shape: tuple[int, ...], error: OutOfMemory) -> None:
+    def _halve_limit(self, shape: tuple[int, ...], error: OutOfMemoryError) -> None:
         """Halve the limit until frames of `shape` are computed in smaller parts."""
         frames, height, width = shape[:3]
 

@@ -64,7 +64,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("training", "evaluation"),
         ("data",),
         ("losses", "checkpoint"),
-        ("networks", "metrics", "landmarks"),
+        ("networks", "metrics", "landmarks", "machine"),
     ),
     "jobs": (
         ("gpu",),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from crossnetpp.checkpoint import WeightsError, find_weights, load_network
@@ -19,6 +18,7 @@ from crossnetpp.evaluation.classical import (
     enhance_classical_plain,
 )
 from crossnetpp.evaluation.scenes import EvaluationError, Image, Picture, as_image, as_picture
+from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast, FastOutput, Prepared
 from crossnetpp.networks.presets import PRESETS
 from crossnetpp.networks.resample import upsample_bicubic
@@ -148,9 +148,7 @@ class TrainedNetwork:
         return latest.prepared
 
     def _pad(self, picture: Picture, multiple: int) -> Tensor:
-        planes = _to_planes(picture).to(self._device)
-        height, width = planes.shape[-2:]
-        return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        return pad_planes(_to_planes(picture).to(self._device), multiple)
 
 
 def load_methods(names: list[str], device: torch.device) -> tuple[list[Method], dict[str, str]]:

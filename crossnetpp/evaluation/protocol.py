@@ -29,7 +29,7 @@ BORDERS = (
     "Truth and reference are cropped at the bottom and right to a multiple of the scale. Networks "
     "get pictures padded by replication to their multiple, and the padding is cropped from their "
     "output. All pixels count, including the borders. The outermost columns of frog and monster "
-    "are black and account for about 0.5 and 1.5 dB of any gain on them."
+    "are black and count as well; the edge of that black is part of every gain on these clips."
 )
 
 

@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from crossnetpp.evaluation.figures import (
 from crossnetpp.evaluation.methods import MethodInfo
 from crossnetpp.evaluation.protocol import BORDERS, Sampling
 from crossnetpp.evaluation.summary import Row
+from crossnetpp.machine import processor_name
 
 DEGRADATION = "antialiased bicubic reduction (a = -0.5), lossless, 8 bit"
 TEMPORAL = (
@@ -45,12 +45,8 @@ class Report:
 
 def describe_machine(device: str) -> dict[str, Any]:
     """Return the hardware and the package versions that affect the results."""
-    # On Linux, platform.processor() does not return the model name
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor(),
+        "processor": processor_name() or platform.processor(),
         "cores": os.cpu_count(),
         "device": device,
         "python": platform.python_version(),

@@ -1,8 +1,15 @@
-"""Pixel shuffles of channels-last tensors with a single copy."""
+"""Padding to whole blocks, and pixel shuffles of channels-last tensors with a single copy."""
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
+
+
+def pad_planes(planes: Tensor, multiple: int) -> Tensor:
+    """Return N x C x H x W padded to a multiple by repeating the last row and column."""
+    height, width = planes.shape[-2:]
+    return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 def split_into_blocks(image: Tensor, size: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from crossnetpp.networks.blocks import merge_blocks, split_into_blocks
 from crossnetpp.networks.correlation import correlate_features, normalise_features
+from crossnetpp.networks.layers import make_conv
 from crossnetpp.networks.lucas_kanade import rgb_to_luma, solve_lucas_kanade
 from crossnetpp.networks.presets import FastConfig
 from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
@@ -32,8 +33,6 @@ from crossnetpp.networks.variational import (
     solve_variational_step,
 )
 from crossnetpp.networks.warp import upscale_flow, warp
-
-SLOPE = 0.1  # negative slope of leaky ReLU
 
 
 class FastOutput(NamedTuple):
@@ -69,12 +68,6 @@ class Prepared(NamedTuple):
     """Output size over LR size."""
 
 
-def _make_conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.LeakyReLU(SLOPE, inplace=True)
-    )
-
-
 def init_near_zero(layer: nn.Conv2d) -> None:
     """Initialise `layer` to outputs near zero: no motion, no residual at first."""
     nn.init.normal_(layer.weight, std=1e-3)
@@ -87,10 +80,10 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.level4 = nn.Sequential(_make_conv(48, 40), _make_conv(40, 40))
-        self.level8 = nn.Sequential(_make_conv(40, 56, 2), _make_conv(56, 56))
-        self.level16 = nn.Sequential(_make_conv(56, 80, 2), _make_conv(80, 80))
-        self.level32 = nn.Sequential(_make_conv(80, 96, 2), _make_conv(96, 96))
+        self.level4 = nn.Sequential(make_conv(48, 40), make_conv(40, 40))
+        self.level8 = nn.Sequential(make_conv(40, 56, stride=2), make_conv(56, 56))
+        self.level16 = nn.Sequential(make_conv(56, 80, stride=2), make_conv(80, 80))
+        self.level32 = nn.Sequential(make_conv(80, 96, stride=2), make_conv(96, 96))
 
     def encode_fine(self, image: Tensor) -> Tensor:
         """Return features at 1/4 size (N x 40 x H/4 x W/4) of an N x 3 x H x W image."""
@@ -112,9 +105,9 @@ class FlowHead(nn.Module):
         super().__init__()
         self.radius = radius
         self.body = nn.Sequential(
-            _make_conv((2 * radius + 1) ** 2 + features + 2, width),
-            _make_conv(width, width),
-            _make_conv(width, width // 2),
+            make_conv((2 * radius + 1) ** 2 + features + 2, width),
+            make_conv(width, width),
+            make_conv(width, width // 2),
         )
         self.flow = nn.Conv2d(width // 2, 2, 3, padding=1)
         init_near_zero(self.flow)
@@ -177,7 +170,7 @@ class Refinement(nn.Module):
         super().__init__()
         self.windows = windows
         self.body = nn.Sequential(
-            _make_conv(4 * (1 + 3 * len(windows)) + 40, width), _make_conv(width, width)
+            make_conv(4 * (1 + 3 * len(windows)) + 40, width), make_conv(width, width)
         )
         self.trust = nn.Conv2d(width, 4 * len(windows), 3, padding=1)
         init_near_zero(self.trust)
@@ -209,7 +202,7 @@ class Balance(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.body = nn.Sequential(_make_conv(40 + 6, width), _make_conv(width, width))
+        self.body = nn.Sequential(make_conv(40 + 6, width), make_conv(width, width))
         self.leave = nn.Conv2d(width, 3, 3, padding=1)
         init_near_zero(self.leave)
 
@@ -259,9 +252,9 @@ class Fusion(nn.Module):
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
-        self.enter = _make_conv(3 * 48, width)
+        self.enter = make_conv(3 * 48, width)
         self.blocks = nn.ModuleList(
-            nn.Sequential(_make_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
+            nn.Sequential(make_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
             for _ in range(blocks)
         )
         self.leave = nn.Conv2d(width, 16 * 5, 3, padding=1)

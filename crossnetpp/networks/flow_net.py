@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from crossnetpp.networks.layers import SLOPE, make_conv
 from crossnetpp.networks.warp import warp
-
-SLOPE = 0.1  # negative slope of leaky ReLU
 
 
 class MultiScaleFlow(NamedTuple):
@@ -27,13 +26,6 @@ def join_flows(first: Tensor, second: Tensor) -> Tensor:
     `warp(warp(image, first), second)` at x is the image at x + second(x) + first(x + second(x)).
     """
     return second + warp(first, second)
-
-
-def _make_conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2),
-        nn.LeakyReLU(SLOPE, inplace=True),
-    )
 
 
 def _make_deconv(inputs: int, outputs: int) -> nn.Sequential:
@@ -57,12 +49,12 @@ class FlowNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # Contracting path
-        self.conv1 = _make_conv(6, 64, 7, 2)
-        self.conv2 = _make_conv(64, 128, 5, 2)
-        self.conv3 = nn.Sequential(_make_conv(128, 256, 5, 2), _make_conv(256, 256))
-        self.conv4 = nn.Sequential(_make_conv(256, 512, 3, 2), _make_conv(512, 512))
-        self.conv5 = nn.Sequential(_make_conv(512, 512, 3, 2), _make_conv(512, 512))
-        self.conv6 = nn.Sequential(_make_conv(512, 1024, 3, 2), _make_conv(1024, 1024))
+        self.conv1 = make_conv(6, 64, 7, stride=2)
+        self.conv2 = make_conv(64, 128, 5, stride=2)
+        self.conv3 = nn.Sequential(make_conv(128, 256, 5, stride=2), make_conv(256, 256))
+        self.conv4 = nn.Sequential(make_conv(256, 512, 3, stride=2), make_conv(512, 512))
+        self.conv5 = nn.Sequential(make_conv(512, 512, 3, stride=2), make_conv(512, 512))
+        self.conv6 = nn.Sequential(make_conv(512, 1024, 3, stride=2), make_conv(1024, 1024))
 
         # Expanding path
         self.predict6 = _make_flow_head(1024)

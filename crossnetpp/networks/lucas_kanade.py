@@ -41,7 +41,7 @@ def rgb_to_luma(image: Tensor) -> Tensor:
 def _average_windows(values: Tensor, window: int) -> Tensor:
     """Return the mean over a square around each pixel, from differences of running sums.
 
-    The cost does not depend on the window; avg_pool2d is 16 times as slow on a CPU.
+    The cost does not depend on the window, unlike that of avg_pool2d.
     """
     half = window // 2
     padded = F.pad(values, (half + 1, half, half + 1, half), mode="replicate")

@@ -34,7 +34,7 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
     """Return `lr` (N x C x h x w) upsampled `scale` times by bicubic interpolation (a = -0.75).
 
     Two convolutions compute all phases along columns and rows, and a shuffle interleaves them. The
-    result equals `F.interpolate` at twice its speed, and exported graphs need no resize operation.
+    result equals that of `F.interpolate`, and exported graphs need no resize operation.
     """
     batch, channels, height, width = lr.shape
     taps = constant_like(_make_upsampling_taps(scale), lr)

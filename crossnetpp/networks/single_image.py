@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from crossnetpp.networks.layers import SLOPE
 from crossnetpp.networks.resample import upsample_bicubic
 
 WIDTH = 48
 BLOCKS = 5
-SLOPE = 0.1  # negative slope of leaky ReLU
 
 
 class _ResidualBlock(nn.Module):

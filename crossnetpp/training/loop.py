@@ -55,12 +55,14 @@ def degrade_batch(config: TrainingConfig, target: Tensor, step: int) -> Tensor:
 
 
 def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -> Tensor:
+    """Return the LR (in 0..1) of `target` N x 3 x H x W, each picture recorded in its own way."""
     pictures = target.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     lr = np.stack([simulate_recording(rng, picture, scale) for picture in pictures])
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
 
 
 def _freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
+    """Exclude `parts` of the network from training; raise ConfigError for an unknown name."""
     known = dict(network.named_children())
     for part in parts:
         if part not in known:
@@ -159,7 +161,10 @@ class Trainer:
         return losses
 
     def _batches(self, first: int, last: int) -> Iterator[Sample]:
-        """Yield this process's share of the samples of each step."""
+        """Return an iterator of batches: this process's share of the samples of each step.
+
+        Raises ValueError for a batch that the processes cannot share equally.
+        """
         size = self.config.batch
         share, rest = divmod(size, self.process.count)
         if rest:
@@ -231,6 +236,7 @@ class Trainer:
             save_weights(self.average, self.config.preset, self.out)
 
     def _save(self) -> None:
+        """Save the state, and without validation also the averaged weights."""
         save_state(self._state, self.progress, self.network, self.average, self.optimiser)
         if self._validation is None:
             save_weights(self.average, self.config.preset, self.out)

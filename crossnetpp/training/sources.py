@@ -26,8 +26,9 @@ def find_files(data: Path, config: SourceConfig) -> list[Path]:
 
 
 def open_source(data: Path, config: SourceConfig) -> PairSource:
-    """Open the source that `config` describes; photographs, clips and stereo are read into memory.
+    """Return the source of training pairs that `config` describes.
 
+    Photographs, clips and stereo pictures are read into memory now, other sources when used.
     Raises ConfigError for missing files and DataError for unusable ones.
     """
     files = find_files(data, config)
@@ -58,7 +59,10 @@ def _open_hdf5(data: Path, files: list[Path]) -> LightFields:
 
 
 def _open_stereo(data: Path, files: list[Path], config: SourceConfig) -> Stereo:
-    """Open `files`, which list all left pictures, then all right ones, then all disparities."""
+    """Return the scenes in `files`: all left pictures, then all right ones, then all disparities.
+
+    Raises ConfigError unless there are as many of each.
+    """
     if len(files) % 3:
         raise ConfigError(
             f"found {len(files)} files for stereo in {data}, expected as many left and right "
@@ -70,5 +74,5 @@ def _open_stereo(data: Path, files: list[Path], config: SourceConfig) -> Stereo:
 
 
 def open_sources(data: Path, configs: tuple[SourceConfig, ...]) -> list[tuple[float, PairSource]]:
-    """Return the sources of a run with their weights."""
+    """Return the weight and the source of every configuration; see `open_source`."""
     return [(config.weight, open_source(data, config)) for config in configs]

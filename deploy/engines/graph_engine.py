@@ -15,7 +15,14 @@ from deploy.export.graphs import GraphSpec, PixelType, list_parts
 from deploy.export.session import RunGraph
 from deploy.export.stored import get_or_export_graph, load_model_network
 from deploy.memory import is_out_of_memory
-from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale, pad_to_multiple
+from deploy.protocol import (
+    CONTEXT,
+    EngineInfo,
+    OutOfMemoryError,
+    Pixels,
+    find_scale,
+    pad_to_multiple,
+)
 
 BYTES_PER_PIXEL = 900  # working memory per output pixel of a frame, measured for `fast` on a CPU
 
@@ -77,7 +84,7 @@ class GraphEngine:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemory(
+            raise OutOfMemoryError(
                 f"found too little memory on {self.info.device} for {len(lr)} frames of "
                 f"{ref.shape[2]}x{ref.shape[1]}"
             ) from error

@@ -17,7 +17,14 @@ from torch import Tensor
 from deploy.export.graphs import GraphSpec, PixelType, list_parts
 from deploy.export.lowering import Precision
 from deploy.export.stored import load_model_network
-from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale, pad_to_multiple
+from deploy.protocol import (
+    CONTEXT,
+    EngineInfo,
+    OutOfMemoryError,
+    Pixels,
+    find_scale,
+    pad_to_multiple,
+)
 from deploy.registry import Registry
 from deploy.trt.building import Progress
 from deploy.trt.device import Cuda, Device
@@ -103,7 +110,7 @@ class TensorrtEngine:
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         """Return SR frames, with the shape and dtype of `ref`; see Engine.enhance.
 
-        Raises OutOfMemory, after releasing all memory, if the GPU has too little.
+        Raises OutOfMemoryError, after releasing all memory, if the GPU has too little.
         """
         scale = find_scale(lr, ref)
         multiple = self.info.multiple
@@ -113,13 +120,13 @@ class TensorrtEngine:
         with self._lock:
             try:
                 self._enhance(padded_lr, padded_ref, sr, scale)
-            except (torch.OutOfMemoryError, OutOfMemory) as error:
+            except (torch.OutOfMemoryError, OutOfMemoryError) as error:
                 # the traceback's frames still hold the buffers of the attempt
                 traceback.clear_frames(error.__traceback__)
                 self._sizes.clear()
                 self._programs.clear()
                 self._device.release_memory()
-                raise OutOfMemory(
+                raise OutOfMemoryError(
                     f"found too little memory on {self.info.device} for {len(lr)} frames of "
                     f"{ref.shape[2]}x{ref.shape[1]}; try a smaller --batch"
                 ) from error

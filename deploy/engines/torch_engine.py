@@ -7,15 +7,15 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast, Prepared
 from deploy.engines.cuda_graph import CudaGraphCache
 from deploy.export.lowering import Precision, lower_network
 from deploy.export.stored import load_model_network
 from deploy.memory import is_out_of_memory
-from deploy.protocol import CONTEXT, EngineInfo, OutOfMemory, Pixels, find_scale
+from deploy.protocol import CONTEXT, EngineInfo, OutOfMemoryError, Pixels, find_scale
 
 MEASURED_BYTES_PER_PIXEL = 700  # growth of the process per output pixel of a batch, `fast`, CPU
 
@@ -88,7 +88,7 @@ class TorchEngine:
         except RuntimeError as error:  # torch.OutOfMemoryError only on a GPU
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemory(
+            raise OutOfMemoryError(
                 f"found too little memory on {self.info.device} for {len(lr)} frames of "
                 f"{width}x{height}"
             ) from error
@@ -175,8 +175,7 @@ class TorchEngine:
 def _planes(frames: Tensor, multiple: int) -> Tensor:
     """Convert uint8 or uint16 N x H x W x 3 to padded float32 N x 3 x H x W in 0..1."""
     planes = frames.permute(0, 3, 1, 2).float().mul_(1 / torch.iinfo(frames.dtype).max)
-    height, width = planes.shape[-2:]
-    return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    return pad_planes(planes, multiple)
 
 
 def _tensors(references: list[Prepared] | list[Tensor]) -> list[Tensor]:

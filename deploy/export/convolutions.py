@@ -1,9 +1,8 @@
 """The arithmetic of `crossnetpp.networks.variational` as convolutions, for compilers that fuse.
 
-TensorRT fuses chains of shifts and sums into kernels that compute their common parts repeatedly:
-ten sweeps of the solver became 186 MB of machine code, and the shifts 3,400 layers. A
-convolution with ones ends such a chain. In float32, with TF32 off, the results are those of
-`ShiftSolver`.
+TensorRT fuses chains of shifts and sums into kernels that compute their common parts repeatedly, so
+that their code grows with every sweep of the solver. A convolution with ones ends such a chain. In
+float32, with TF32 off, the results are those of `ShiftSolver` up to rounding.
 """
 
 from __future__ import annotations

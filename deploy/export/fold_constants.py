@@ -9,7 +9,7 @@ from deploy.export.session import import_onnxruntime
 
 
 def fold_constants(model: bytes) -> bytes:
-    """Return an equivalent ONNX file with a third of the nodes, all of them standard operators."""
+    """Return an equivalent ONNX file with fewer nodes, all of them standard operators."""
     import onnx  # optional, as onnxruntime
 
     ort = import_onnxruntime()

@@ -12,7 +12,7 @@ from crossnetpp.networks.build import Network
 from deploy.export.graphs import GraphSpec
 from deploy.export.write import EXPORT_VERSION, OPSET, export_checked_graph
 from deploy.protocol import EngineError
-from deploy.registry import Entry, Facts, Registry
+from deploy.registry import Entry, JsonObject, Registry
 
 
 def load_model_network(model: str) -> Network:
@@ -39,7 +39,7 @@ def weights_sha256(model: str) -> str:
     return _sha256(str(path), status.st_size, status.st_mtime_ns)
 
 
-def graph_key(model: str, spec: GraphSpec) -> Facts:
+def graph_key(model: str, spec: GraphSpec) -> JsonObject:
     """Return everything that determines the bytes of an exported graph."""
     return {
         "kind": "onnx",
@@ -54,7 +54,7 @@ def graph_key(model: str, spec: GraphSpec) -> Facts:
 def get_or_export_graph(model: str, spec: GraphSpec, registry: Registry | None = None) -> Entry:
     """Return the ONNX file of `model` from the registry, exporting it if it is missing."""
 
-    def make() -> tuple[bytes, Facts]:
+    def make() -> tuple[bytes, JsonObject]:
         content, differences = export_checked_graph(load_model_network(model), spec)
         return content, {"model": model, "difference": differences}
 

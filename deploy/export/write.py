@@ -2,8 +2,8 @@
 
 Opset 18, because GridSample's mode is called `linear` from opset 20 on, which TensorRT's parser
 took for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export handles every
-height and width symbolically: for the solver inside `fast` it takes 170 s of CPU time, tracing 6 s.
-A trace still fits any shape, because the networks use sizes only inside tensor operations.
+height and width symbolically, which takes far longer for the solver inside `fast`. A trace still
+fits any shape, because the networks use sizes only inside tensor operations.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def _check_differences(worst: Mapping[str, float], spec: GraphSpec) -> None:
     if wrong:
         name, value = max(wrong.items(), key=lambda item: item[1])
         raise ExportError(
-            f"the exported graph {spec.name} differs from PyTorch by {value:.3g} in {name}, "
-            f"expected at most {limit:g}; try --engine torch"
+            f"found an exported graph, {spec.name}, that differs from PyTorch by {value:.3g} in "
+            f"{name}, expected at most {limit:g}; try --engine torch"
         )
 
 

@@ -19,6 +19,7 @@ from deploy.protocol import EngineError
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 OLDEST_VERSION = 10  # the first version with strong typing and `execute_async_v3` on all platforms
 PROBE_TIMEOUT_SECONDS = 120  # loading from a slow shared file system takes long
+_EXPECTED = f"TensorRT {OLDEST_VERSION} or newer, or TensorRT for RTX"
 _PROBE = """
 import importlib, json, sys
 m = importlib.import_module(sys.argv[1])
@@ -74,7 +75,10 @@ def _import_module(module: str) -> Any:
 
 def _load_failure(module: str, reason: str) -> str:
     line = " ".join(reason.split()) or "no reason given"
-    return f"cannot load {module}: {line}; see docs/engines.md, or try --engine torch"
+    return (
+        f"found {module}, which cannot be loaded ({line}), expected {_EXPECTED}; "
+        "install it again, or try --engine torch"
+    )
 
 
 def child_environment(path: Sequence[str]) -> dict[str, str]:
@@ -82,9 +86,35 @@ def child_environment(path: Sequence[str]) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
 
 
+def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
+    """Return those of MODULES that are installed, whether they work or not.
+
+    If `rtx` is True or False, only TensorRT for RTX or only regular TensorRT is considered.
+    """
+    installed = []
+    for module in MODULES:
+        if rtx is not None and rtx != ("rtx" in module):
+            continue
+        try:
+            if importlib.util.find_spec(module) is not None:
+                installed.append(module)
+        except ValueError:
+            # a loaded module without a specification
+            continue
+    return installed
+
+
+def probe_library(module: str) -> TensorrtLibrary:
+    """Return the library that `module` loads in a child process, so that a crash ends only that.
+
+    The child loads nothing from its working directory. Raises TensorrtError for a module that is
+    broken or too old.
+    """
+    return _probe(module, tuple(entry for entry in sys.path if entry))
+
+
 @lru_cache(maxsize=8)
 def _probe(module: str, path: tuple[str, ...]) -> TensorrtLibrary:
-    """Load `module` in a child process, so that a crash does not end this one."""
     environment = child_environment(path)
     command = [sys.executable, "-c", _PROBE, module]
     try:
@@ -103,8 +133,10 @@ def _probe(module: str, path: tuple[str, ...]) -> TensorrtLibrary:
 
     version = str(json.loads(child.stdout.strip().splitlines()[-1])["version"])
     if "rtx" not in module and int(version.split(".")[0]) < OLDEST_VERSION:
-        reason = f"found {version}, expected {OLDEST_VERSION} or newer"
-        raise TensorrtError(_load_failure(module, reason))
+        raise TensorrtError(
+            f"found {module} {version}, expected {_EXPECTED}; "
+            "install a newer one, or try --engine torch"
+        )
     return TensorrtLibrary(module, version)
 
 
@@ -114,21 +146,15 @@ def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
     If `rtx` is True or False, only TensorRT for RTX or only regular TensorRT is considered. Raises
     TensorrtError, in one line, if there is none.
     """
-    wanted = [m for m in MODULES if rtx is None or rtx == ("rtx" in m)]
     broken = None
-    for module in wanted:
+    for module in list_installed_modules(rtx=rtx):
         try:
-            if importlib.util.find_spec(module) is None:
-                continue
-        except ValueError:
-            # a loaded module without a specification
-            continue
-        try:
-            return _probe(module, tuple(p for p in sys.path if p))
+            return probe_library(module)
         except TensorrtError as error:
             broken = broken or error
 
     if broken is not None:
         raise broken
     how = "pip install 'crossnetpp-pipeline[rtx]'" if rtx else "--engine torch"
+    wanted = [module for module in MODULES if rtx is None or rtx == ("rtx" in module)]
     raise TensorrtError(f"found no TensorRT ({', '.join(wanted)} not installed); try {how}")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deploy.protocol import OutOfMemory
+from deploy.protocol import OutOfMemoryError
 from deploy.trt.building import ErrorLog
 from deploy.trt.device import Device, Stream
 from deploy.trt.library import TensorrtError, TensorrtLibrary
@@ -60,7 +60,7 @@ class ProgramRun:
         device = program.device
         context = program.engine.create_execution_context()
         if context is None:
-            raise OutOfMemory(f"found too little memory on {device.name} for TensorRT")
+            raise OutOfMemoryError(f"found too little memory on {device.name} for TensorRT")
         self._context = context
 
         for name in program.inputs:

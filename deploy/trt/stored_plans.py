@@ -11,7 +11,7 @@ from deploy.export.graphs import GraphSpec
 from deploy.export.stored import get_or_export_graph
 from deploy.export.write import EXPORT_VERSION
 from deploy.machine import driver_version
-from deploy.registry import Entry, Facts, Registry
+from deploy.registry import Entry, JsonObject, Registry
 from deploy.trt.build_process import build_plan, ignore_progress
 from deploy.trt.building import BuildRequest, Progress
 from deploy.trt.gpu import Gpu
@@ -34,7 +34,7 @@ def _base_key(spec: GraphSpec, graph: bytes, request: BuildRequest) -> dict[str,
     }
 
 
-def plan_key(spec: GraphSpec, graph: bytes, request: BuildRequest, gpu: Gpu) -> Facts:
+def plan_key(spec: GraphSpec, graph: bytes, request: BuildRequest, gpu: Gpu) -> JsonObject:
     """Return everything that determines a plan for `gpu`; another GPU needs another plan."""
     return {
         **_base_key(spec, graph, request),
@@ -77,7 +77,7 @@ def get_or_build_plan(
     # TensorRT for RTX does not time kernels
     timing_key = None if library.is_rtx else _timing_key(library, gpu)
 
-    def make() -> tuple[bytes, Facts]:
+    def make() -> tuple[bytes, JsonObject]:
         timing = None
         if timing_key is not None:
             earlier = registry.get(timing_key)
@@ -92,12 +92,12 @@ def get_or_build_plan(
     return registry.get_or_make(key, "plan", make)
 
 
-def _build_facts(model: str, start: float) -> Facts:
+def _build_facts(model: str, start: float) -> JsonObject:
     seconds = round(time.perf_counter() - start, 1)
     return {"model": model, "driver": driver_version(), "build_seconds": seconds}
 
 
-def _timing_key(library: TensorrtLibrary, gpu: Gpu) -> Facts:
+def _timing_key(library: TensorrtLibrary, gpu: Gpu) -> JsonObject:
     return {
         "kind": "timing",
         "module": library.module,
@@ -108,7 +108,9 @@ def _timing_key(library: TensorrtLibrary, gpu: Gpu) -> Facts:
     }
 
 
-def _find_cross_built_plan(registry: Registry, key: Facts, gpu: Gpu, shape: Shape) -> Entry | None:
+def _find_cross_built_plan(
+    registry: Registry, key: JsonObject, gpu: Gpu, shape: Shape
+) -> Entry | None:
     """Return a cross-built plan for `gpu` and `shape` that otherwise matches `key`."""
     expected = _without_gpu(key)
     for entry in registry.entries():
@@ -122,7 +124,7 @@ def _find_cross_built_plan(registry: Registry, key: Facts, gpu: Gpu, shape: Shap
     return None
 
 
-def _without_gpu(key: Facts) -> Facts:
+def _without_gpu(key: JsonObject) -> JsonObject:
     ignored = ("gpu", "capability", "cuda", "targets", "sizes", "workspace")
     return {name: value for name, value in key.items() if name not in ignored}
 
@@ -170,7 +172,7 @@ def cross_build_plans(
         )
         key = _base_key(spec, graph, request)
 
-        def make(graph: bytes = graph, request: BuildRequest = request) -> tuple[bytes, Facts]:
+        def make(graph: bytes = graph, request: BuildRequest = request) -> tuple[bytes, JsonObject]:
             start = time.perf_counter()
             plan = build_plan(request, graph, progress=progress).plan
             return plan, _build_facts(model, start)

@@ -162,9 +162,9 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
     """Return the frames per second of a plain loop with the same weights, in eager PyTorch."""
     import numpy as np
     import torch
-    import torch.nn.functional as F
 
     from crossnetpp.checkpoint import load_network
+    from crossnetpp.networks.blocks import pad_planes
     from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
     from pipeline.media.write.encoder import choose_encoding
@@ -176,8 +176,7 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
 
     def to_tensor(frame: Any, multiple: int) -> torch.Tensor:
         planes = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))[None] / 255.0
-        pads = (0, -planes.shape[-1] % multiple, 0, -planes.shape[-2] % multiple)
-        return F.pad(planes, pads, mode="replicate")
+        return pad_planes(planes, multiple)
 
     keys = [frame.rgb for frame in read_frames(probe(str(ref)))]
     height, width = keys[0].shape[:2]

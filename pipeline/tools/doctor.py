@@ -8,11 +8,9 @@ fail    `pipeline run` cannot work; the advice states the remedy
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from deploy.distribution import DISTRIBUTION, installed_version
+from deploy.machine import driver_version
 from pipeline.errors import InputError, first_line
 from pipeline.schema.model import Model
 
@@ -32,7 +31,6 @@ Status = Literal["ok", "warn", "fail"]
 LEAST_DISK = 1e9  # bytes free; runs fail below
 GOOD_DISK = 10e9  # bytes free; runs on long clips are likely to fail below
 GOOD_SHARED_MEMORY = 1e9  # bytes of /dev/shm; Ray spills to disk below, containers often have 64 MB
-IMPORT_TIMEOUT_SECONDS = 60  # a broken package may hang while it loads
 
 
 class Check(Model):
@@ -129,7 +127,7 @@ def check_media() -> Iterator[Check]:
 
     reasons = {name: inventory.find_refusal(name) for name in inventory.ENCODERS}
     yield _check_encoders(reasons)
-    if _find_driver() and all(reasons[name] for name in reasons if name.endswith("_nvenc")):
+    if driver_version() and all(reasons[name] for name in reasons if name.endswith("_nvenc")):
         advice = (
             "the CPU encodes; A100 and H100 have no hardware encoder, "
             "for other GPUs install a newer driver"
@@ -168,7 +166,7 @@ def check_torch() -> Iterator[Check]:
         advice = f"pip install --force-reinstall {DISTRIBUTION}"
         yield _fail("weights", f"{weights} is missing", advice)
 
-    driver = _find_driver()
+    driver = driver_version()
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         yield _ok("GPU", f"{', '.join(names)}; driver {driver or 'unknown'}")
@@ -181,59 +179,26 @@ def check_torch() -> Iterator[Check]:
         yield _warn("GPU", "none: no NVIDIA driver", advice)
 
 
-def _find_driver() -> str | None:
-    """Return the version of the NVIDIA driver, None without one."""
-    try:
-        text = Path("/proc/driver/nvidia/version").read_text(errors="replace")
-    except OSError:
-        return None
-    words = text.split("\n", 1)[0].split()
-    return next((word for word in words if word[:1].isdigit() and "." in word), "unknown")
-
-
 def check_tensorrt() -> Iterator[Check]:
     """Import TensorRT in a child process, as a broken one may end its process."""
-    from deploy.trt.library import MODULES
+    from deploy.trt.library import TensorrtError, list_installed_modules, probe_library
 
-    installed = [name for name in MODULES if importlib.util.find_spec(name) is not None]
+    installed = list_installed_modules()
     for name in installed:
         kind = "TensorRT" if name == "tensorrt" else "TensorRT for RTX"
-        version, problem = _load_in_child(name)
-        if problem is None:
-            yield _ok(kind, f"{name} {version}")
+        try:
+            library = probe_library(name)
+        except TensorrtError as error:
+            found, _, advice = str(error).rpartition("; ")
+            yield _warn(kind, found, advice)
         else:
-            extra = "tensorrt" if name == "tensorrt" else "rtx"
-            advice = (
-                f"pip install --force-reinstall '{DISTRIBUTION}[{extra}]', or use --engine torch"
-            )
-            yield _warn(kind, f"{name} is broken: {problem}", advice)
+            yield _ok(kind, f"{name} {library.version}")
 
-    if not installed and _find_driver():
+    if not installed and driver_version():
         advice = f"pip install '{DISTRIBUTION}[tensorrt]' for faster engines"
         yield _warn("TensorRT", "not installed; PyTorch runs the network", advice)
     elif not installed:
         yield _ok("TensorRT", "not installed, and no GPU that could use it")
-
-
-def _load_in_child(name: str) -> tuple[str, str | None]:
-    """Return the version of a TensorRT module, and the problem if it does not work."""
-    # creating a builder loads libraries that the import alone may not load
-    code = f"import {name} as t; t.Builder(t.Logger(t.Logger.ERROR)); print(t.__version__)"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=IMPORT_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return "", f"it did not load within {IMPORT_TIMEOUT_SECONDS} s"
-
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it ended the process"]
-        return "", lines[-1]
-    return done.stdout.strip(), None
 
 
 def check_ray() -> Iterator[Check]:

@@ -12,7 +12,7 @@ from deploy import memory
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.engines.torch_engine import TorchEngine
 from deploy.load import load_engine
-from deploy.protocol import EngineError, OutOfMemory, Pixels
+from deploy.protocol import EngineError, OutOfMemoryError, Pixels
 from deploy.tiling import SMALLEST_TILE, TilingEngine, choose_tile_grid, make_spans
 from tests.support import DATA
 
@@ -32,7 +32,7 @@ class Tight(BicubicEngine):
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         self.calls.append(ref.shape[:3])
         if ref.shape[0] * ref.shape[1] * ref.shape[2] > self.most:
-            raise OutOfMemory("found too little memory")
+            raise OutOfMemoryError("found too little memory")
         return super().enhance(lr, ref)
 
 

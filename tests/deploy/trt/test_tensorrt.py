@@ -26,7 +26,7 @@ from deploy.engines.tensorrt_engine import TensorrtEngine
 from deploy.export.graphs import GraphSpec
 from deploy.export.stored import get_or_export_graph
 from deploy.load import load_engine
-from deploy.protocol import EngineError, OutOfMemory, Pixels
+from deploy.protocol import EngineError, OutOfMemoryError, Pixels
 from deploy.registry import Registry
 from deploy.trt import library as library_module
 from deploy.trt.build_process import build_plan
@@ -141,8 +141,11 @@ def test_each_version_is_called_by_its_own_api(
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        ("crash", r"cannot load tensorrt: it crashes \(signal 6\)"),
-        ("oserror", r"cannot load tensorrt: OSError: libnvinfer\.so\.11: cannot open shared"),
+        (
+            "crash",
+            r"found tensorrt, which cannot be loaded \(it crashes \(signal 6\)\), expected T",
+        ),
+        ("oserror", r"cannot be loaded \(OSError: libnvinfer\.so\.11: cannot open shared"),
     ],
 )
 def test_a_broken_library_is_an_error_of_one_line(fault: str, line: str, fake: Fake) -> None:
@@ -164,7 +167,9 @@ def test_nothing_is_imported_from_the_working_directory(
 
 def test_old_and_missing_libraries_are_errors_of_one_line(fake: Fake, tmp_path: Path) -> None:
     fake.restart("", "8.6.1")
-    with pytest.raises(TensorrtError, match=r"found 8\.6\.1, expected 10 or newer"):
+    with pytest.raises(
+        TensorrtError, match=r"found tensorrt 8\.6\.1, expected TensorRT 10 or newer"
+    ):
         find_library(rtx=False)
     shutil.rmtree(tmp_path / "lib")
     fake.restart("")
@@ -336,7 +341,7 @@ def test_a_context_without_memory_raises_out_of_memory_and_frees_all(fake: Fake)
     device = Host()
     engine = TensorrtEngine(device=device, library=find_library(rtx=False))
     pan = frames(1, 64, 96)
-    with pytest.raises(OutOfMemory, match=r"found too little memory on cuda:0 .* of 96x64"):
+    with pytest.raises(OutOfMemoryError, match=r"found too little memory on cuda:0 .* of 96x64"):
         engine.enhance(shrink(pan), pan)
     assert device.releases == 1
 

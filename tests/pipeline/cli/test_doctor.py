@@ -140,6 +140,29 @@ def Builder(logger): raise RuntimeError("CUDA driver version is insufficient")
     assert "driver version is insufficient" in found["TensorRT"]["found"]
 
 
+def test_a_tensorrt_that_is_too_old_for_the_engine(tmp_path: Path) -> None:
+    code = """
+__version__ = "8.6.1"
+class Logger:
+    ERROR = 1
+    def __init__(self, level): pass
+def Builder(logger): pass
+"""
+    found = check_with_broken({"tensorrt": code}, tmp_path)
+    assert found["TensorRT"]["status"] == "warn"
+    assert found["TensorRT"]["found"].startswith("found tensorrt 8.6.1, expected TensorRT 10")
+    assert found["TensorRT"]["advice"] == "install a newer one, or try --engine torch"
+
+
+def test_tensorrt_is_not_loaded_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('executed')")
+    monkeypatch.chdir(tmp_path)
+    found = by_name(list(doctor.check_tensorrt()))
+    assert found["TensorRT for RTX"].status == "ok"
+
+
 def test_without_a_program_for_vmaf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("pipeline.measuring.vmaf.find_program", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
