@@ -64,7 +64,7 @@ def _place_files(
     known: Sequence[str],
     positions: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
-    """Return the template of the names and the views with their files, None without views."""
+    """Return the template of the names, and the views with their files; None without views."""
     if positions is not None:
         files = [file for file in files if file.stem in positions]
     if not files:
@@ -134,7 +134,7 @@ def _read_places(
 def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None:
     """Return the number of columns of numbered views, None if it is unknown.
 
-    It comes from --grid, from HCI's parameters.cfg, or from a square number of views.
+    The number comes from --grid, from HCI's parameters.cfg, or from a square number of views.
     """
     if wanted.grid is not None:
         return wanted.grid[1] if wanted.order != "col,row" else wanted.grid[0]
@@ -166,7 +166,7 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
 
 
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Return whether the numbers in names form a grid (minutes and seconds, say, do not)."""
+    """Return whether the numbers in the names form a grid; minutes and seconds do not."""
     rows = {view.row for view in views}
     cols = {view.col for view in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
@@ -203,7 +203,7 @@ def _add_named_positions(
 def find_sequence_views(
     path: Path, wanted: GridSettings, positions: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views of a folder that has one folder of views per moment."""
+    """Return the views in a folder that has a subfolder for each moment."""
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")),
         key=lambda p: stills.natural_key(p.name),
@@ -319,7 +319,7 @@ def find_video_views(
 def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
     """Return the central rows and columns of a grid; raises InputError if it has fewer.
 
-    An odd remainder loses one more row or column at the end than at the start.
+    If an odd number of rows or columns is removed, the end loses one more than the start.
     """
     if wanted is None:
         return grid
@@ -329,7 +329,7 @@ def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
     if not (0 < wanted[0] <= rows and 0 < wanted[1] <= cols):
         raise InputError(
             f"found a grid of {rows}x{cols} views for --crop-grid {wanted[0]}x{wanted[1]}, "
-            f"expected at most that; try --crop-grid {min(rows, 8)}x{min(cols, 8)}"
+            f"expected no more than that; try --crop-grid {min(rows, 8)}x{min(cols, 8)}"
         )
 
     top = row + (rows - wanted[0]) // 2

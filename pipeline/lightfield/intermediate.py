@@ -1,8 +1,8 @@
 """Choose the clip and the pts with which segments store frames.
 
-Views of cameras with videos of their own are encoded once, with the times of their camera, and
-joined without another encoding. All other views are stored lossless, and written into their layout
-at the end.
+If each camera has its own video, its views are encoded once, with the times of the camera, and
+joined without being encoded again. All other views are stored losslessly, and written into their
+layout at the end.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Storage:
 
 
 class _Cameras:
-    """The videos of a light field that has one per camera."""
+    """The videos of a light field that has one for each camera."""
 
     def __init__(self, light_field: LightField) -> None:
         self._grid = light_field.grid
@@ -59,7 +59,7 @@ class _Cameras:
 
 
 def as_stills(recording: Recording) -> Stills:
-    """Return the recording as lossless RGB pictures in order."""
+    """Describe the recording as a sequence of lossless RGB pictures."""
     colour = recording.colour.model_copy(
         update={
             "matrix": 0,

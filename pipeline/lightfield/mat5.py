@@ -1,4 +1,4 @@
-"""Read MATLAB files of version 5 (MATLAB 7.2 and older) with SciPy, by the interface of h5py."""
+"""Read MATLAB files of version 5 (MATLAB 7.2 and older) with SciPy, like h5py."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from pipeline.errors import InputError
 
-# Names without their ending. Stanford's third number belongs to the row, its fourth to the column.
+# Names without their ending. In Stanford's names, the third number belongs to the row, and the
+# fourth to the column.
 KNOWN = (
     "view_{row}_{col}",
     "View_{row}_{col}",
@@ -35,7 +36,7 @@ _PATTERNS = {"row": r"\d+", "col": r"\d+", "index": r"\d+", "x": r"-?[\d.]+", "y
 
 @dataclass(frozen=True)
 class ViewName:
-    """The numbers in a file's name: row and column, or an index, and a camera position."""
+    """The numbers in a file's name: row and column or an index, and the camera's position."""
 
     row: int | None
     col: int | None
@@ -45,7 +46,7 @@ class ViewName:
 
 
 def compile_template(template: str) -> re.Pattern[str]:
-    """Return the pattern of a template without ending.
+    """Return the regular expression of a template without its ending.
 
     Raises InputError for a template that does not identify views.
     """
@@ -105,7 +106,7 @@ def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | 
 
 
 def _guess_from_digits(stems: Sequence[str]) -> str | None:
-    """Return a template with the two numbers that vary, None if more or fewer do."""
+    """Return a template with the two numbers that vary; None if more or fewer numbers vary."""
     skeletons: dict[str, list[list[str]]] = {}
     for stem in stems:
         skeletons.setdefault(re.sub(r"\d+", "#", stem), []).append(re.findall(r"\d+", stem))
@@ -127,7 +128,7 @@ def _guess_from_digits(stems: Sequence[str]) -> str | None:
 
 
 def pad_template(template: str, stems: Sequence[str]) -> str:
-    """Return the template with the width of its numbers, where all stems have the same width."""
+    """Return the template with the width of each number that is equally wide in all stems."""
     pattern = compile_template(template)
     widths: dict[str, set[int]] = {}
     for stem in stems:

@@ -20,7 +20,7 @@ PACKED = ("lenslet", "mosaic", "quilt")
 
 
 def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Return the height and width of a sheet's views; raises InputError if it does not divide."""
+    """Return the height and width of a sheet's views; raises InputError for a remainder."""
     rows, cols = packed
     if height % rows or width % cols:
         raise InputError(

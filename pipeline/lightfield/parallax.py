@@ -20,8 +20,8 @@ from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
 LONG_SIDE = 512  # pixels to which views are reduced before they are compared
-PAIRS = 3  # compared in each direction
-CLEAR_RATIO = 1.6  # of the shifts along the two axes, needed for a verdict
+PAIRS = 3  # pairs of views that are compared in each direction
+CLEAR_RATIO = 1.6  # least ratio of the shifts along the two axes for a verdict
 LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts give no verdict
 
 Verdict = Literal["right", "transposed", "upside down", "unclear"]
@@ -80,7 +80,7 @@ def measure_parallax(clip: LightField) -> Parallax:
 
 
 def _is_only_numbered(clip: LightField) -> bool:
-    """Return whether cameras form a line only because nothing but their numbers is known."""
+    """Return whether cameras form a line only because just their numbers are known."""
     grid = clip.grid
     return grid.rows[1] == 1 and "{index" in grid.template
 

@@ -16,7 +16,7 @@ from pipeline.schema.clip import View
 
 
 def _read_models(path: Path) -> list[dict[str, Any]]:
-    """Return the cameras in DeepView's models.json, none without that file."""
+    """Return the cameras in DeepView's models.json; none if there is no such file."""
     file = path / "models.json"
     if not file.is_file():
         return []
@@ -42,7 +42,7 @@ def refuse_fisheye(path: Path) -> None:
 
 
 def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
-    """Return the views with camera centres in grid steps, or unchanged without poses.
+    """Return the views with camera centres in grid steps, or unchanged if there are no poses.
 
     poses_bounds.npy has a row of 17 numbers for each camera, in the order of the cameras' names: a
     3 x 5 pose, whose fourth column is the centre, and two bounds (LLFF README). Raises InputError

@@ -127,7 +127,7 @@ def write_sidecar(
     root: Path,
     given: frozenset[tuple[int, int]] = frozenset(),
 ) -> None:
-    """Write the sidecar of a light field at `root`, from where it will be moved to `out`.
+    """Write the sidecar of a light field at `root`, which will be moved to `out`.
 
     `clip` provides the size of the views, `grid` their places.
     """
@@ -151,7 +151,7 @@ def format_sidecar(sidecar: Sidecar) -> str:
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
-    """Return the sidecar of the light field at `path`, None without one.
+    """Return the sidecar of the light field at `path`, None if it has none.
 
     Raises InputError for a sidecar that cannot be parsed.
     """
@@ -200,7 +200,7 @@ def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
 def list_positions(path: Path, settings: GridSettings) -> dict[str, tuple[int, int]]:
     """Return the row and column of each file in the sidecar, by the file's stem.
 
-    Empty without a sidecar, or if the settings differ from the sidecar.
+    The result is empty if there is no sidecar, or if the settings differ from it.
     """
     sidecar = read_sidecar(path) if path.is_dir() else None
     if sidecar is None or sidecar.layout not in ("folder", "video"):

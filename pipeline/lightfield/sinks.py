@@ -20,11 +20,11 @@ from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.clip import Grid, LightField
 
 IN_MEMORY_BYTES = 256 << 20  # larger sheets are assembled in a file
-# Values of the PNG specification, sections 5, 11 and 9.
+# From the PNG specification, sections 5, 11 and 9.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = 2  # RGB
 _FILTER_TYPE = 2  # "up": each byte minus the one above
-_BLOCK_ROWS = 64  # compressed at a time
+_BLOCK_ROWS = 64  # rows that are compressed at a time
 
 
 class Sink(Protocol):
@@ -192,7 +192,7 @@ class SheetSink:
 
 
 def save_rows(path: Path, rgb: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as PNG in blocks, as it may be mapped from a file."""
+    """Write uint8 or uint16 H x W x 3 RGB as PNG, in blocks, as it may be mapped from a file."""
     height, width = rgb.shape[:2]
     bits = 8 * rgb.dtype.itemsize
     with path.open("wb") as file:

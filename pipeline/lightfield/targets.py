@@ -155,7 +155,7 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
 
 
 class _FileNames:
-    """Names of the views' files, by the user's template or else like the input's names."""
+    """Names of the views' files: from the user's template, or else like the input's names."""
 
     def __init__(self, grid: Grid, user_template: str | None, suffix: str) -> None:
         self._grid = grid

@@ -18,9 +18,9 @@ from pipeline.media.pictures.transparent import has_alpha
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import LightField, Stills
 
-DARK = 0.5  # darker views, relative to the median, are vignetted and no references for others
-BLACK = 0.05  # darker views, relative to the median, are empty
-MASKED = 0.5  # share of pixels without weight from which a view is empty
+DARK = 0.5  # share of the median brightness below which a view is vignetted and serves no other
+BLACK = 0.05  # share of the median brightness below which a view is empty
+MASKED = 0.5  # least share of pixels without weight in an empty view
 
 Place = tuple[int, int]
 

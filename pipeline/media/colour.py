@@ -1,7 +1,7 @@
 """Conversion between YUV and RGB by a stream's matrix, range and chroma position, with swscale.
 
 PyAV's reformatter cannot set the chroma position, so a filter graph is used. Without a position,
-swscale treats 4:2:0 chroma as centred, half a pixel off from where MPEG-like codecs place it.
+swscale treats 4:2:0 chroma as centred, half a pixel away from where MPEG-like codecs place it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _MATRICES = {
 _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 
 # Without accurate_rnd and full chroma, swscale is up to 5 levels off. They cost nothing with AVX2
-# when the target is planar gbrp, but packed rgb24 is five times slower: hence the detour by gbrp.
-# bitexact costs nothing and gives the same bits on every processor of a cluster.
+# when the target is planar gbrp. Packed rgb24 is five times slower, so frames are converted to gbrp
+# first. bitexact costs nothing and gives the same bits on every processor of a cluster.
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 # Codecs that cannot signal the position of 4:2:0 chroma, which is left.
 _LEFT_UNSIGNALLED = frozenset({"vp8", "vp9"})
@@ -59,7 +59,7 @@ def describe_colour(
     primaries: int = _UNSPECIFIED,
     transfer: int = _UNSPECIFIED,
 ) -> Colour:
-    """Return a stream's H.273 tags and the matrix and range to convert it by, guessed if untagged.
+    """Return a stream's H.273 tags and its matrix and range, which are guessed if untagged.
 
     Raises MediaError for a matrix that is not supported.
     """
@@ -119,8 +119,8 @@ class _Scaler:
     def __init__(self, frame: VideoFrame, steps: list[str], threads: int) -> None:
         self._graph = Graph()
         self._graph.threads = threads
-        # The graph is built for untagged frames, and tags are removed from every frame: the filter
-        # gets them by name, so that a stream that changes its tags cannot change the result.
+        # The graph is built for untagged frames, and the tags are removed from every frame. The
+        # steps name the matrix and range, so a stream that changes its tags cannot change them.
         source = self._graph.add(
             "buffer",
             video_size=f"{frame.width}x{frame.height}",
@@ -139,7 +139,7 @@ class _Scaler:
         self._source, self._sink = source, sink
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
-        """Return one frame converted; the filter returns a frame for each frame."""
+        """Return the converted frame; the filter returns exactly one for each frame."""
         self._source.push(frame)
         converted = self._sink.pull()
         assert isinstance(converted, VideoFrame)
@@ -179,7 +179,7 @@ class ToRgb:
         limited = self._colour.used_range == "limited"
         white = 255 << 8 if limited else (2**depth - 1) << (16 - depth)
         flat = pixels.reshape(len(pixels), -1)
-        factor: Any = 65535 / white  # OpenCV's stub has no scalars
+        factor: Any = 65535 / white  # OpenCV's stub accepts no scalars
         return make_contiguous(cv2.multiply(flat, factor)).reshape(pixels.shape)
 
     def _steps(self, packed: str, rgb: bool, grey: bool) -> list[str]:
@@ -215,8 +215,9 @@ class FromRgb:
 
     def __call__(self, rgb: Pixels) -> VideoFrame:
         """Return an untimed frame, tagged as the output is."""
-        # swscale is exact to half a level from 8 bits to limited range; into full range its chroma
-        # is half a level low, and deep white is 4 levels high: there the matrix is applied here
+        # From 8 bits to limited range, swscale is exact to half a level. In full range its chroma
+        # is half a level too low, and with more bits its white is 4 levels too high, so then the
+        # matrix is applied here.
         plain = is_rgb(self._pix_fmt) or (
             self._depth == 8 and rgb.dtype == np.uint8 and self._colour.used_range == "limited"
         )
@@ -261,7 +262,7 @@ class FromRgb:
 
 
 def _packed(rgb: Pixels) -> VideoFrame:
-    pixels: Any = np.ascontiguousarray(rgb)  # PyAV's stub asks for one dtype, not either
+    pixels: Any = np.ascontiguousarray(rgb)  # PyAV's stub accepts only one of the dtypes
     return VideoFrame.from_numpy_buffer(pixels, "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
 
 

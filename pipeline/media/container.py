@@ -25,7 +25,7 @@ MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 # Demuxing also raises IndexError, for a packet of a stream that the header did not declare.
 DEMUX_ERRORS = (*MEDIA_ERRORS, IndexError)
 
-# Formats that hold their data themselves: playlists, concat and image lists read other files.
+# Formats that contain their own data. Playlists, concat and image lists read other files.
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "nut", "flv", "asf", "ogg",
     "mxf", "gif", "apng", "h264", "hevc", "m4v", "mpegvideo", "ivf", "obu", "yuv4mpegpipe", "dv",
@@ -39,7 +39,7 @@ DEFAULT_MEGAPIXELS = 256.0
 
 
 def open_input(path: str) -> InputContainer:
-    """Open a video file for reading; raises MediaError if it is none."""
+    """Open a video file for reading; raises MediaError if it is not one."""
     file = Path(path)
     if not file.exists():
         raise MediaError(f"{path} does not exist; expected a video file; check the path")
@@ -156,7 +156,7 @@ def decode_first_frame(container: InputContainer, stream: VideoStream, path: str
 
 
 def read_pixel_limit() -> float:
-    """Return how many pixels a picture may have; raises InputError if the limit is no number."""
+    """Return how many pixels a picture may have; raises InputError if it is not set to a number."""
     text = os.environ.get(MEGAPIXELS_VARIABLE) or str(DEFAULT_MEGAPIXELS)
     try:
         return float(text) * 2**20

@@ -115,7 +115,7 @@ def _name_layout(copy: AudioStream) -> None:
 
 
 def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
-    """Return the indices of the other streams that a container can hold, and the lost streams."""
+    """Return the indices of the other streams that a container can hold, and those it loses."""
     kept: list[int] = []
     lost: list[StreamInfo] = []
     with open_container(clip.path) as source:

@@ -16,7 +16,7 @@ from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, correlate_thumbna
 from pipeline.pixels import Pixels, high_byte
 
 CUT_WIDTH = 256  # pixels; width of the pictures for cut detection
-# Correlation of the frames around a cut above which it was a flash or a frozen picture.
+# Correlation of the frames around a cut above which the cut was only a flash or a frozen picture.
 SAME_SHOT = 0.9
 LEAST_CHANGE = 0.3
 # At a cut the correlation falls by LEAST_CHANGE, and SUDDEN times as much as nearby. Between

@@ -25,7 +25,7 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.reference_map import ReferenceChoice
 
 COMPARED_PAIRS = 3  # pictures of the input that are compared with their references
-LEAST_AGREEMENT = 0.03  # share of the picture by which estimates of several pairs may differ
+MOST_DEVIATION = 0.03  # share of the picture by which estimates of several pairs may differ
 
 
 def list_pairs(choices: Iterable[ReferenceChoice]) -> list[tuple[int, int]]:
@@ -87,7 +87,7 @@ def _estimate_from_frames(
 
 
 def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
-    """Return pts -> frame, without the corrupt ones."""
+    """Return the frames by their pts, without the corrupt ones."""
     found = {}
     with closing(open_frames(recording, apart=True)) as reader:
         for pts in wanted:
@@ -119,7 +119,7 @@ def estimate_field_of_view(
     size = [pairs[0][1].shape[1], pairs[0][1].shape[0]]
     # with a moving camera the position of a still changes in every frame: no map fits all
     if apart[:, :2].max() > 0.05 * abs(middle[0, 0]) or (apart[:, 2] / size).max() > (
-        LEAST_AGREEMENT
+        MOST_DEVIATION
     ):
         return None
     zoom = middle[0, 0] / plain[0, 0]

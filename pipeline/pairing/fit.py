@@ -47,7 +47,10 @@ def prepare_reference(
 def _fit_to_grid(
     ref: Pixels, height: int, width: int, affine: Affine | None
 ) -> tuple[Pixels, NDArray[np.uint8] | None]:
-    """Return the reference on the output grid and the mask of its area (255), None = everywhere."""
+    """Return the reference on the output grid, and a mask that is 255 where it is visible.
+
+    The mask is None if it is visible everywhere.
+    """
     if affine is None:
         if ref.shape[:2] == (height, width):
             return ref, None
@@ -81,10 +84,11 @@ def _cast_pixels(array: object, like: Pixels) -> Pixels:
 
 
 def _match_colour(ref: Pixels, lr: Pixels, seen: NDArray[np.uint8] | None) -> Pixels:
-    """Give each channel of `ref` the mean and contrast of `lr`, if they differ by more than motion.
+    """Give each channel of `ref` the mean and contrast of `lr`.
 
     Small pictures, in which motion hardly counts, are compared where the reference is visible. If
-    they do not show the same scene, `ref` is returned unchanged.
+    they do not show the same scene, or differ no more than motion explains, `ref` is returned
+    unchanged.
     """
     limit = float(np.iinfo(ref.dtype).max)
     small_ref, small_lr = (_shrink(image, limit) for image in (ref, lr))

@@ -19,7 +19,7 @@ from pipeline.schema.reference_map import ReferenceChoice
 # Correlation with the LR view below which a picture is misplaced. A shift by one LR pixel already
 # lowers the correlation further than this.
 ALIKE = 0.95
-OTHER_COLOUR = 0.04  # visible difference of mean colours between views (full scale = 1)
+OTHER_COLOUR = 0.04  # difference of mean colours from which it is visible (full scale = 1)
 
 
 def demote_misplaced_views(
@@ -60,8 +60,8 @@ def demote_misplaced_views(
 def compare_pictures(lr: Pixels, hr: Pixels) -> tuple[float, float]:
     """Return the correlation of `lr`, h x w x 3, with reduced `hr`, and their colour difference.
 
-    The difference is the largest of the three channel means, 0 to 1. A picture without contrast
-    correlates with any other.
+    The colour difference is the largest difference of the three channels' means, 0 to 1. A picture
+    without contrast correlates with any other.
     """
     size = (lr.shape[1], lr.shape[0])
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)

@@ -25,11 +25,11 @@ LEAST_MOTION = 0.65
 # Least correlation of pictures minus their mean: at least 0.6 on key frames of the same recording,
 # at most 0.3 between unrelated clips.
 LEAST_LOOKS = 0.5
-# Lead in correlation of the best offset over any that differs by half a second or more.
+# Least lead in correlation of the best offset over all that differ by half a second or more.
 LEAST_LEAD = 0.05
 MOST_DRIFT = 0.02
 MOST_KEYS = 300
-MOST_FRAMES = 3000  # of a long recording in the coarse search; the fine search uses all frames
+MOST_FRAMES = 3000  # that the coarse search uses; the fine search uses all frames
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _make_overlap_error(reason: str) -> PairingError:
 def _match_motion(
     lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers, step: float
 ) -> tuple[float, float] | None:
-    """Match the amount of motion, block by block in long recordings; None without a sure match."""
+    """Match the amount of motion, block by block in long recordings; None if no match is sure."""
     ours = _measure_motion(lr, times, step)
     theirs = _measure_motion(ref, at, step)
     shorter = min(len(ours), len(theirs))
@@ -179,7 +179,7 @@ def _fit_line(points: Numbers) -> tuple[float, float] | None:
 def _match_looks(
     lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers
 ) -> tuple[float, float]:
-    """Match pictures minus their mean, then estimate the drift from both ends."""
+    """Match the pictures minus their mean, then estimate the drift from both ends."""
     picked = np.unique(np.linspace(0, len(at) - 1, MOST_KEYS).astype(int))
     keys = ref[picked]
     at = at[picked]

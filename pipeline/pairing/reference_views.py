@@ -24,7 +24,7 @@ def open_reference(
 ) -> Recording:
     """Describe the reference of a recording: HR views for a light field, else a video or stills.
 
-    With `sandbox`, child processes under limits open it now and decode it later.
+    With `sandbox`, child processes with limited resources open it now and decode it later.
     """
     if not isinstance(lr, LightField):
         return probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -106,7 +106,7 @@ def find_shown_view(lr: LightField, wanted_view: tuple[int, int] | str) -> tuple
 
 
 def _map_names(lr: LightField) -> dict[str, tuple[int, int]]:
-    """Return the stem of each view's file (at its first moment) -> its row and column."""
+    """Return the row and column of each view, by the stem of its file at the first moment."""
     named = {}
     for view in lr.grid.views:
         file = view.clip.path if view.clip is not None else view.files[0] if view.files else None

@@ -25,7 +25,7 @@ def first_pass_output(output: Path) -> Path:
 
 
 def first_pass_changes(plan: Plan) -> dict[str, object]:
-    """Return the settings in which the first pass of a run with this plan differs from the run."""
+    """Return the settings of a run with this plan that differ in its first pass."""
     is_video = isinstance(plan.input, LightField) and plan.input.grid.layout == "video"
     return {
         "output": str(first_pass_output(Path(plan.output))),

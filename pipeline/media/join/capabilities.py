@@ -1,4 +1,4 @@
-"""The capabilities of an output's container and codec, checked before anything is written."""
+"""Check what an output's container and codec can hold, before anything is written."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ _ITUNES_TAGS = frozenset({
 
 @dataclass(frozen=True)
 class _Timing:
-    """Times of the joined video: its pts in order, and how many frames the dts lag behind them."""
+    """Times of the joined video: its pts in order, and the frames by which the dts lag behind."""
 
     pts: Sequence[int]
     delay: int
@@ -105,7 +105,7 @@ class _Timing:
 def join_segments(
     clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding
 ) -> None:
-    """Write the joined segments and the input's other streams to `out`, and overwrite it."""
+    """Join the segments and the input's other streams into `out`, and overwrite it."""
     files = [Path(segment) for segment in segments]
     if not files:
         raise StageError(
@@ -273,7 +273,7 @@ def _add_video(
         {k: v for k, v in source.metadata.items() if not k.lower().startswith(own)}
     )
     if keeps_alpha(encoding.codec, encoding.pix_fmt) and encoding.codec in BESIDE_PACKETS:
-        context.pix_fmt = encoding.pix_fmt  # tells the muxer that there is transparency
+        context.pix_fmt = encoding.pix_fmt  # so that the muxer signals transparency
     stream.disposition = source.disposition
     return stream
 

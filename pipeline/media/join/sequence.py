@@ -1,4 +1,4 @@
-"""A video as numbered pictures, written from segments without loss and verified afterwards.
+"""Write a video as numbered pictures, losslessly from its segments, and verify them.
 
 The pictures are upright, as players show the video. The times and tags that pictures cannot store
 are in `numbered.SIDECAR` beside them.

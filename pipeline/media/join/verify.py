@@ -1,4 +1,4 @@
-"""Comparison of a finished output with its input and its plan."""
+"""Compare a finished output with its input and its plan."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def find_differences(
 def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> list[str]:
     colour, found_colour = output_colour(clip.colour, made.pix_fmt), made.colour
     if is_rgb(made.pix_fmt) and colour.matrix in (0, 2):
-        # H.264 tags RGB even if the input did not
+        # H.264 tags RGB even if the input has no tags
         rgb = {"matrix": 0, "range": 2}
         colour = colour.model_copy(update=rgb)
         found_colour = found_colour.model_copy(update=rgb)
@@ -91,7 +91,7 @@ def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> lis
 
 
 def _meant_range(colour: Colour) -> int:
-    """Return the range tag, or its default in H.264 and H.265 if untagged."""
+    """Return the range tag, or what H.264 and H.265 assume without it."""
     return colour.range or (1 if colour.used_range == "limited" else 2)
 
 
@@ -125,7 +125,7 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
     muxer = choose_muxer(clip, Path(made.path))
     kept, _ = split_streams(clip, muxer)
     window = _window(clip, index)
-    # one after the other, since the index of an hour's MP4 takes 25 MB while it is open
+    # open one after the other, since an hour's MP4 takes 25 MB for its index
     with open_container(clip.path) as source:
         promised = len(select_chapters(source, window))
         wanted = _digests(source, kept, window)

@@ -1,4 +1,4 @@
-"""OpenEXR pictures by FFmpeg: OpenCV is built without it, and imageio would download a library.
+"""Read and write OpenEXR with FFmpeg: OpenCV lacks it, and imageio would download a library.
 
 Pixels of 8 bits become half, those of 16 bits float, as fractions of the largest value. Neither
 conversion loses anything.
@@ -23,7 +23,7 @@ from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
 
 SUFFIX = ".exr"
-_CHANNELS = (1, 2, 0)  # the order of planes is green, blue, red
+_CHANNELS = (1, 2, 0)  # the planes are green, blue, red
 _KINDS: dict[str, np.dtype[Any]] = {
     "gbrpf16le": np.dtype(np.float16),
     "gbrpf32le": np.dtype(np.float32),
@@ -60,7 +60,7 @@ def load_exr(file: Path) -> Pixels:
         raise MediaError(f"{file} cannot be read as OpenEXR ({first_line(error)})") from error
     kind = _KINDS.get(frames[0].format.name) if frames else None
     if kind is None:
-        raise MediaError(f"{file} is no OpenEXR picture of three channels, half or float")
+        raise MediaError(f"{file} is not an OpenEXR picture of three half or float channels")
     frame = frames[0]
     deep = kind.itemsize == 4
     pixels = np.empty((frame.height, frame.width, 3), np.uint16 if deep else np.uint8)

@@ -44,17 +44,17 @@ class PictureSequence(Model):
 
     @property
     def times(self) -> tuple[float, ...]:
-        """Return the seconds at which the pictures are shown."""
+        """The times in seconds at which the pictures are shown."""
         return tuple(float(pts * self.time_base) for pts in self.pts)
 
     @property
     def names(self) -> list[str]:
-        """Return the names of the pictures."""
+        """The names of the pictures."""
         return [picture_name(self.pattern, number) for number in range(len(self.pts))]
 
 
 def split_pattern(output: str) -> tuple[Path, str] | None:
-    """Return folder and pattern of an output such as `frames/%06d.png`, or None if it is none.
+    """Return folder and pattern of an output such as `frames/%06d.png`, or None for another.
 
     Raises InputError for an invalid pattern.
     """
@@ -95,7 +95,7 @@ def picture_name(pattern: str, position: int) -> str:
 
 
 def find_foreign_file(folder: Path, pattern: str) -> str | None:
-    """Return the name of an entry in a folder that is no picture of a sequence, or None."""
+    """Return the name of an entry in a folder that is not a picture of a sequence, or None."""
     pieces, end = [], 0
     for match in _PIECE.finditer(pattern):
         pieces += [re.escape(pattern[end : match.start()]), "%" if match[1] else r"\d+"]

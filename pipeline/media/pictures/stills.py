@@ -33,7 +33,7 @@ _ASSIGNED = re.compile(r"(?<![a-zA-Z])t=(-?\d+(?:\.\d+)?)")
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Return a sort key which puts `frame_2` before `frame_10`."""
+    """Return a key that sorts `frame_2` before `frame_10`."""
     parts = re.split(r"(\d+)", name)
     return [(1, int(p), p) if p.isdecimal() else (0, 0, p) for p in parts if p]
 
@@ -59,7 +59,7 @@ def list_pictures(path: str) -> list[Path]:
 
 
 def read_header(file: Path) -> tuple[int, int, int, float | None]:
-    """Return (width, height, bits a channel, EXIF seconds or None) from the header alone."""
+    """Return (width, height, bits per channel, EXIF seconds or None) from the header alone."""
     if file.stat().st_size == 0:
         raise MediaError(f"{file} is empty; expected a picture; copy it again")
     try:
@@ -146,7 +146,7 @@ def load_picture(file: str) -> Pixels:
         if _multiplied(file):
             return make_contiguous(load_rgba(file)[..., :3])
         data = np.fromfile(file, dtype=np.uint8)
-        # COLOR | ANYDEPTH keeps 16 bits, makes grey RGB, drops alpha and applies the orientation
+        # COLOR | ANYDEPTH keeps 16 bits, turns grey into RGB, drops alpha, applies the orientation
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
     except (OSError, cv2.error) as error:
         raise StageError(f"{file} cannot be read: {error}") from error

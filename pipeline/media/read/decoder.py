@@ -1,4 +1,4 @@
-"""Decoded frames of a video from any point on, with accurate seeking."""
+"""Decode a video from any frame on, with accurate seeking."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.media.read.deinterlace import deinterlace_frames
 from pipeline.schema.clip import VideoClip
 
 _FARTHEST_SECONDS = 128  # how far before a frame to search for a key frame
-_LOOK_AHEAD = 16  # frames; no codec reorders over more
+_LOOK_AHEAD = 16  # frames; no codec reorders frames over a longer distance
 
 
 class Decoder:
@@ -49,7 +49,7 @@ class Decoder:
         # a deinterlaced frame also needs the frame before it
         early = self._clip.deinterlace != "off"
         decoded = self._decode(start_pts, back + early)
-        # AVI numbers frames in decoding order, not in display order, with B-frames
+        # with B-frames, AVI numbers frames in decoding order, not in display order
         if self._clip.container == "avi":
             decoded = _shown_in_order(decoded)
         if self._clip.deinterlace == "off":
@@ -101,7 +101,7 @@ class Decoder:
             found = self._find_key(found[1] - 1) if found else None
         if found is None:
             return False
-        # `_find_key` has consumed the packet there
+        # seek again, as `_find_key` has consumed the packet there
         self._container.seek(found[0], stream=self._stream)
         return True
 

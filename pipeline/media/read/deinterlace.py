@@ -1,4 +1,4 @@
-"""Deinterlacing by FFmpeg's bwdif, one frame for each frame, with unchanged times."""
+"""Deinterlace with FFmpeg's bwdif: one output frame for each input frame, at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detection of interlaced recordings, by the tag of their first frame or by combed rows."""
+"""Detect interlaced recordings by the tag of their first frame or by combed rows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import Recording, VideoClip
 
 _FRAMES = 40  # number of frames to examine, from the beginning
-_MIN_DECIDED = 8  # frames that idet must decide; still frames decide nothing
-_MIN_AGREEMENT = 0.9  # share of the decided frames that must have the same field first
+_MIN_DECIDED = 8  # frames that idet must classify; it cannot classify frames without motion
+_MIN_AGREEMENT = 0.9  # share of the classified frames that must have the same field first
 # Share of moving pixels that must stick out of the rows above and below. Measured on interlaced
 # recordings: 0.11 to 0.19 (0.03 for one of flat shapes); on progressive test patterns that idet
 # misjudges: 0.04.
@@ -71,7 +71,7 @@ def looks_interlaced(clip: VideoClip) -> bool:
 
 
 def _combed(before: NDArray[np.int16], luma: NDArray[np.int16]) -> float | None:
-    """Return the share of moving pixels that stick out of their column, or None if none moves."""
+    """Return the share of moving pixels that stick out of their column; None if no pixel moves."""
     moves = np.abs(luma - before) > _STEP
     moving = moves[:-2] & moves[1:-1] & moves[2:]
     if not (count := int(moving.sum())):

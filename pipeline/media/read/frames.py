@@ -49,7 +49,8 @@ def read_frames(
     """Yield the frames with start_pts <= pts < end_pts in presentation order.
 
     `expected` lists the pts that must be decoded; a missing one raises StageError or is concealed
-    by the last good frame. `threads` are the decoder's; 0 leaves the number to the decoder.
+    by the last good frame. `threads` is the decoder's number of threads; with 0, the decoder
+    chooses it.
     """
     if clip.sandbox:
         arguments = {
@@ -144,8 +145,8 @@ class _Range:
     def _begin(self, decoder: Decoder) -> tuple[_Timed | None, _Timed | None, Iterator[_Timed]]:
         """Return (last frame before the range, first one in it, the rest).
 
-        A key frame of an open group is no clean start: frames that refer to the group before it
-        are damaged or missing, and decoding starts again from an earlier key frame.
+        At a key frame of an open group, frames that refer to the group before it are damaged or
+        missing. Decoding then starts again from an earlier key frame.
         """
         for back in range(_RETRIES + 1):
             rest = decoder.frames(self._start, back=back)
@@ -183,7 +184,7 @@ class _Range:
 class FrameReader:
     """A reader of single frames by pts, fast in rising order, which caches the last few.
 
-    With `apart` it seeks to every frame, so that the file does not need to be open twice.
+    With `apart`, it seeks to every frame, so that it need not open the file twice.
     """
 
     def __init__(

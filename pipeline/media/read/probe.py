@@ -33,14 +33,14 @@ from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
 
 _MEBIBYTE = 1 << 20
 _STILLS_RATE = Fraction(25)
-# Codecs whose hidden frames have packets of their own: only decoding finds the displayed frames.
+# Codecs with packets for hidden frames: only decoding finds the displayed frames.
 _PACKETS_WITHOUT_FRAME = frozenset({"vp8"})
 
 
 def probe(path: str, *, sandbox: bool = False) -> Clip:
     """Describe a video file, a still image, a folder of images or a glob; raises MediaError.
 
-    With `sandbox` a child process under limits does it, and opens the clip ever after.
+    With `sandbox`, child processes with limited resources describe it now and decode it later.
     """
     if sandbox:
         return probe_in_child(path)
@@ -157,7 +157,7 @@ def probe_video(path: str) -> VideoClip:
 def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     """List the presentation times of every frame of a clip, in ticks, from its packets.
 
-    If two frames have the same time, raises MediaError, or counts them once if not `distinct`.
+    Raises MediaError if two frames have the same time; unless `distinct`, they count as one.
     """
     if isinstance(clip, Stills):
         count = len(clip.files)
@@ -251,9 +251,9 @@ def _refuse_doubled(found: _Times, clip: Clip) -> None:
 
 
 def _last_duration(clip: VideoClip, pts: Sequence[int], shown: int) -> int:
-    """Return the last frame's duration in ticks; `shown` is that of its packet."""
+    """Return the last frame's duration in ticks; `shown` is the duration of its packet."""
     if clip.container.startswith("mov") and clip.duration_pts is not None:
-        # MP4's packets last until the next one in decoding order: only the track's length is right
+        # an MP4 packet lasts until the next one in decoding order: use the track's length instead
         end = pts[0] + clip.duration_pts
         if end > pts[-1]:
             return end - pts[-1]

@@ -25,7 +25,7 @@ from pipeline.media.sandbox.confine import confine_process, limit_memory
 from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD
 from pipeline.schema.clip import LightField, Recording, parse_recording
 
-_THREADS = 4  # most threads of the decoder: each holds frames, and memory is limited
+_THREADS = 4  # of the decoder at most, as each holds frames and the memory is limited
 # The functions that a parent may call, by module.
 _FUNCTIONS = {
     "pipeline.pairing.reference_views": ("find_hr_views",),
@@ -100,10 +100,10 @@ def _confine(request: dict[str, Any]) -> None:
 
 
 def _end_with(requests: BinaryIO, memory: int) -> None:
-    """Exit when the parent does, and limit the memory once the thread that waits for it runs."""
+    """Start a thread that exits when the parent does, then limit the memory."""
 
     def watch() -> None:
-        # returns when the parent, which writes nothing more, closes the other end
+        # the parent writes nothing more, so this returns when it closes its end
         requests.read(1)
         os._exit(1)
 
@@ -131,11 +131,11 @@ def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
     threads = min(given["threads"] or _THREADS, _THREADS)
     read = importlib.import_module(_CLIP_READER).read_frames
     for frame in read(clip, **{**given, "threads": threads}):
-        said = {"pts": frame.pts, "concealed": frame.concealed}
+        header = {"pts": frame.pts, "concealed": frame.concealed}
         if frame.alpha is None:
-            _send_frame(answers, frame.rgb, said)
+            _send_frame(answers, frame.rgb, header)
         else:
-            _send_frame(answers, np.dstack([frame.rgb, frame.alpha]), said)
+            _send_frame(answers, np.dstack([frame.rgb, frame.alpha]), header)
     _send(answers, {"end": True})
 
 
@@ -155,17 +155,17 @@ def _singles(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> 
             _refuse(answers, error)
 
 
-def _send_frame(answers: BinaryIO, rgb: NDArray[Any], said: dict[str, Any]) -> None:
+def _send_frame(answers: BinaryIO, rgb: NDArray[Any], header: dict[str, Any]) -> None:
     rgb = rgb if rgb.flags.c_contiguous else rgb.copy()
-    _send(answers, {**said, "deep": rgb.itemsize == 2}, rgb.data.cast("B"))
+    _send(answers, {**header, "deep": rgb.itemsize == 2}, rgb.data.cast("B"))
 
 
 def _refuse(answers: BinaryIO, error: PipelineError) -> None:
     _send(answers, {"error": type(error).__name__, "message": str(error)})
 
 
-def _send(answers: BinaryIO, said: dict[str, Any], pixels: memoryview | bytes = b"") -> None:
-    text = json.dumps(said).encode()
+def _send(answers: BinaryIO, header: dict[str, Any], pixels: memoryview | bytes = b"") -> None:
+    text = json.dumps(header).encode()
     answers.write(HEAD.pack(len(text), len(pixels)) + text)
     answers.write(pixels)
     answers.flush()

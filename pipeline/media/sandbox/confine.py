@@ -1,4 +1,4 @@
-"""Confinement of this process to what reading a recording needs (Linux; best effort elsewhere).
+"""Confine this process to what it needs to read a recording (Linux; best effort elsewhere).
 
 Sources: `setrlimit(2)`, `unshare(2)`, and the kernel's description of Landlock (`landlock(7)`).
 """
@@ -30,7 +30,7 @@ _OF_A_FILE = 0b111  # the rights that apply to a file
 _TCP = 0b11  # bind and connect
 
 _BENEATH = 1  # type of a rule: a path and everything below it
-_VERSION = 1  # flag that asks for Landlock's version
+_VERSION = 1  # flag that requests Landlock's version
 _NETWORK_VERSION = 4  # the first version that restricts TCP
 
 # The parts of the system that Python needs. Not all of /proc: the environment of other processes

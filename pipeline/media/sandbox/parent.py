@@ -71,7 +71,7 @@ def sandboxed(
 
 def call(function: str, arguments: dict[str, Any], clip: RecordingBase) -> Any:
     """Return the JSON that `module:function` makes of `arguments` in a child of its own."""
-    # whole files are read: what may be waited for grows with them
+    # whole files are read, so the time limit grows with their size
     return call_in_child(function, arguments, clip.path, clip.size_bytes / 1e6)
 
 
@@ -93,7 +93,7 @@ def call_in_child(
 
 
 def probe_in_child(path: str) -> Clip:
-    """Describe a recording as `probe` does, in a child; the clip is read in children, too."""
+    """Describe a recording in a child, as `probe` does; its frames are read in children, too."""
     place = Path(path)
     request = {"call": "pipeline.media.read.probe:probe", "arguments": {"path": path}}
     with Child(request, path, 1.0 * len(list(place.iterdir())) if place.is_dir() else 0.0) as child:
@@ -105,16 +105,16 @@ def probe_in_child(path: str) -> Clip:
 def iterate_frames(
     clip: Clip, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
-    """Yield pts, pixels, whether concealed, and alpha of each frame `read` gives in a child."""
+    """Read frames in a child; yield the pts, pixels, whether concealed, and alpha of each."""
     request = {"frames": arguments, "clip": clip.model_dump(mode="json")}
     with Child(request, clip.path) as child:
         while True:
-            said, pixels = child.answer(clip, channels=4 if clip.alpha else 3)
+            header, pixels = child.answer(clip, channels=4 if clip.alpha else 3)
             if pixels is None:
                 return
             alpha = make_contiguous(pixels[..., 3]) if clip.alpha else None
             rgb = make_contiguous(pixels[..., :3])
-            yield int(said["pts"]), rgb, bool(said["concealed"]), alpha
+            yield int(header["pts"]), rgb, bool(header["concealed"]), alpha
 
 
 class ChildReader:
@@ -189,16 +189,16 @@ class Child:
         length, size = HEAD.unpack(self._receive(HEAD.size, deadline))
         if length > _LARGEST_JSON:
             raise self._nonsense()
-        said = json.loads(bytes(self._receive(length, deadline)))
-        if "error" in said:
-            raise _as_raised(str(said["error"]), str(said["message"]))
+        header = json.loads(bytes(self._receive(length, deadline)))
+        if "error" in header:
+            raise _as_raised(str(header["error"]), str(header["message"]))
         if size == 0:
-            return said, None
-        kind = np.dtype(np.uint16 if said.get("deep") else np.uint8)
+            return header, None
+        kind = np.dtype(np.uint16 if header.get("deep") else np.uint8)
         if clip is None or size != clip.height * clip.width * channels * kind.itemsize:
             raise self._nonsense()
         pixels = np.frombuffer(self._receive(size, deadline), kind)
-        return said, pixels.reshape(clip.height, clip.width, channels)
+        return header, pixels.reshape(clip.height, clip.width, channels)
 
     def _receive(self, count: int, deadline: float) -> bytearray:
         data = bytearray(count)

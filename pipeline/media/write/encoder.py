@@ -47,7 +47,7 @@ def choose_encoding(
         if isinstance(clip, Stills):
             codec = "ffv1"
         elif preset is None:
-            # a preset asks for x264 or x265, which drop the transparency
+            # a preset implies x264 or x265, which drop the transparency
             codec = choose_alpha_encoder(clip)
     rgb = isinstance(clip, Stills) or clip.colour.used_matrix == "rgb"
     if codec is None and isinstance(clip, VideoClip) and rgb and clip.sample_aspect_ratio != 1:

@@ -46,7 +46,7 @@ class SegmentWriter:
 
     The file is NUT, which supports any time base: times are exact, relative to the `first_pts` tag.
     NUT cannot hold ProRes and DNxHD, which are written as QuickTime, nor transparency beside the
-    packets, which is written as Matroska with one millisecond for each tick.
+    packets, which is written as Matroska with a millisecond for each tick.
     """
 
     def __init__(
