@@ -63,10 +63,10 @@ def _is_frame(pts: Sequence[int], key: int) -> bool:
     return at < len(pts) and pts[at] == key
 
 
-def cut_views(clip: LightField, seconds: float, to: str | None) -> tuple[Segment, ...]:
+def cut_views(lr: LightField, seconds: float, to: str | None) -> tuple[Segment, ...]:
     """Return groups of views, or if each view is a video, parts of about `seconds` of each."""
-    grid = clip.grid
-    if is_joined_by_packets(clip, to):
+    grid = lr.grid
+    if is_joined_by_packets(lr, to):
         segments: list[Segment] = []
         for position, view in enumerate(grid.views):
             index = scan(view.video)

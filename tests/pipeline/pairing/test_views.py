@@ -13,6 +13,9 @@ from click.testing import CliRunner
 
 from crossnetpp.data.degradation import degrade
 from pipeline.cli.main import main
+from pipeline.lightfield.opening import open_light_field
+from pipeline.media.read.probe import probe
+from pipeline.pairing.field_of_view import choose_map
 from pipeline.pairing.given import compare_pictures
 from tests.support import scenes
 from tests.support.scenes import read_views
@@ -124,6 +127,16 @@ def test_a_photograph_of_another_field_of_view_is_aligned_and_not_passed_through
     plan = make_plan(tmp_path / "lf", "--ref-stream", photo, "--ref-view", "0,0")
     assert plan["reference"]["affine"] is not None
     assert list_given_views(plan) == []
+
+
+def test_a_corrupt_view_does_not_prevent_the_comparison_of_the_others(tmp_path: Path) -> None:
+    lr = open_light_field(write_lr_views(tmp_path / "lf"))
+    assert lr is not None
+    photo = probe(str(scenes.save_picture(tmp_path / "photo.png", scenes.flowers(0, 0))))
+    size = (2 * lr.height, 2 * lr.width)
+    whole = choose_map(lr, photo, [(0, 0), (1, 0), (2, 0)], size)
+    Path(lr.files[1]).write_bytes(b"no picture")
+    assert choose_map(lr, photo, [(0, 0), (1, 0), (2, 0)], size) == whole
 
 
 def test_likeness_falls_with_a_shift_but_not_with_brightness() -> None:

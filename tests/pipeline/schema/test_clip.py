@@ -172,3 +172,8 @@ def test_the_sandbox_reaches_cameras_and_sheets() -> None:
     guarded = RECORDINGS[2].with_sandbox(True)
     assert all(part.sandbox for part in inside(guarded))
     assert guarded.with_sandbox(False) == RECORDINGS[2]
+
+
+def test_only_pictures_can_be_without_times() -> None:
+    assert [recording.has_times for recording in RECORDINGS] == [True, True, True]
+    assert not Stills(**COMMON, files=("/data/in/a.png",)).has_times
