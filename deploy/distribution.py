@@ -1,9 +1,12 @@
-"""The name of this distribution, and the versions of installed packages."""
+"""The name of this distribution, the versions of installed packages, and how to add some."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
 
 DISTRIBUTION = "crossnetpp-pipeline"
 
@@ -20,3 +23,30 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of those packages that are installed, by name."""
     found = {package: installed_version(package) for package in packages}
     return {package: version for package, version in found.items() if version is not None}
+
+
+def describe_install(extra: str) -> str:
+    """Return the command that adds the packages of `extra` to this installation.
+
+    It names the packages, because this distribution may come from an index, a file or a checkout.
+    """
+    try:
+        lines = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        # run from a checkout that is not installed
+        return f"pip install '{Path(__file__).parents[1]}[{extra}]'"
+
+    wanted = []
+    for requirement in map(Requirement, lines):
+        if _is_of_extra(requirement, extra):
+            requirement.marker = None
+            wanted.append(f"'{requirement}'")
+    return f"pip install {' '.join(wanted)}"
+
+
+def _is_of_extra(requirement: Requirement, extra: str) -> bool:
+    """Return whether only installations with `extra` need the package."""
+    marker = requirement.marker
+    if marker is None or marker.evaluate({"extra": ""}):
+        return False
+    return marker.evaluate({"extra": extra})

@@ -5,11 +5,18 @@ These tests need no network. `make audit` looks up known vulnerabilities, and do
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from collections.abc import Iterator
+from importlib.metadata import (
+    Distribution,
+    PackageNotFoundError,
+    distribution,
+    packages_distributions,
+)
 
 import pytest
 from packaging.requirements import Requirement
@@ -118,3 +125,71 @@ def test_what_is_installed_fits_together() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def list_first_imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the dotted names that a module imports when it is imported itself."""
+    waiting = list(ast.iter_child_nodes(tree))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        waiting += ast.iter_child_nodes(node)
+
+
+def find_default_packages() -> set[str]:
+    """Return the names that `import` finds in a default installation: its direct dependencies."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    direct = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    # parts of pydantic and jinja2 that have distributions of their own
+    direct |= {"pydantic-core", "markupsafe"}
+    return {
+        name
+        for name, owners in packages_distributions().items()
+        if direct & {canonicalize_name(owner) for owner in owners}
+    }
+
+
+# Parts of installed packages that need packages of an extra: ray[train].
+OPTIONAL_PARTS = ("ray.train", "ray.data", "ray.tune")
+
+
+@pytest.mark.parametrize("package", ["crossnetpp", "deploy", "pipeline"])
+def test_modules_import_optional_packages_only_when_they_need_them(package: str) -> None:
+    installed = find_default_packages() | sys.stdlib_module_names
+    installed |= {"crossnetpp", "deploy", "pipeline"}
+    assert {"torch", "av", "cv2", "yaml", "PIL"} <= installed
+    assert not {"onnx", "onnxruntime", "openvino", "h5py", "pyarrow", "fsspec"} & installed
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for name in list_first_imports(ast.parse(path.read_text()))
+        if name.split(".")[0] not in installed or name.startswith(OPTIONAL_PARTS)
+    }
+    assert found == set()
+
+
+def test_first_imports_are_those_outside_functions() -> None:
+    source = """
+import a.b
+try:
+    from c import d
+except ImportError:
+    pass
+if TYPE_CHECKING:
+    import e
+class F:
+    import g
+    def h(self):
+        import i
+"""
+    assert set(list_first_imports(ast.parse(source))) == {"a.b", "c", "c.d", "g"}

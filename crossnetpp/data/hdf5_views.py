@@ -35,8 +35,7 @@ class Hdf5File:
             import h5py
         except ImportError as error:
             raise DataError(
-                f"found no h5py, which {self.path} needs; "
-                "install the extra: pip install 'crossnetpp-pipeline[train]'"
+                f"found no h5py, which {self.path} needs; try pip install h5py"
             ) from error
 
         try:

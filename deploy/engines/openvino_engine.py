@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.distribution import describe_install
 from deploy.engines.graph_engine import GraphEngine
 from deploy.export.graphs import PREPARED_TENSORS
 from deploy.export.session import RunGraph
@@ -23,8 +24,8 @@ def import_openvino() -> Any:
         import openvino as ov
     except (ImportError, OSError) as error:
         raise EngineError(
-            f"cannot load OpenVINO: {error}; try pip install 'crossnetpp-pipeline[openvino]', "
-            "or --engine torch"
+            f"found no OpenVINO that can be loaded ({error}), expected one; "
+            f"try {describe_install('openvino')}, or --engine torch"
         ) from error
     return ov
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
 # maps named inputs to the outputs of a graph
@@ -21,8 +22,8 @@ def import_onnxruntime() -> Any:
         import onnxruntime as ort
     except (ImportError, OSError) as error:
         raise EngineError(
-            f"cannot load onnxruntime: {error}; try pip install 'crossnetpp-pipeline[onnx]', "
-            "or --engine torch"
+            f"found no onnxruntime that can be loaded ({error}), expected one; "
+            f"try {describe_install('onnx')}, or --engine torch"
         ) from error
     return ort
 

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from crossnetpp.networks.build import Network
+from deploy.distribution import describe_install
 from deploy.export.fold_constants import fold_constants
 from deploy.export.graphs import GraphSpec, build_graph, make_example_inputs
 from deploy.export.session import create_session
@@ -109,7 +110,8 @@ def _import_onnx() -> Any:
         import onnx
     except (ImportError, OSError) as error:
         raise ExportError(
-            f"cannot export: {error}; try pip install 'crossnetpp-pipeline[onnx]'"
+            f"found no onnx that can be loaded ({error}), expected it for exported graphs; "
+            f"try {describe_install('onnx')}, or --engine torch"
         ) from error
     return onnx
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
 # modules of TensorRT, the regular one first, because it times kernels on the GPU itself
@@ -155,6 +156,6 @@ def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
 
     if broken is not None:
         raise broken
-    how = "pip install 'crossnetpp-pipeline[rtx]'" if rtx else "--engine torch"
+    how = describe_install("rtx") if rtx else "--engine torch"
     wanted = [module for module in MODULES if rtx is None or rtx == ("rtx" in module)]
     raise TensorrtError(f"found no TensorRT ({', '.join(wanted)} not installed); try {how}")

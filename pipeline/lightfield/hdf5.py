@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.distribution import describe_install
 from pipeline.errors import InputError
 from pipeline.lightfield.mat5 import Mat5, is_mat5
 from pipeline.pixels import Pixels, as_pixels
@@ -55,8 +56,7 @@ def import_h5py(path: Path) -> Any:
         import h5py
     except ImportError as error:
         raise InputError(
-            f"found no h5py, which {path} needs; install the extra: "
-            "pip install 'crossnetpp-pipeline[lightfield]'"
+            f"found no h5py, which {path} needs; try {describe_install('lightfield')}"
         ) from error
     return h5py
 

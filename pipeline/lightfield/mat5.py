@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from deploy.distribution import describe_install
 from pipeline.errors import InputError
 from pipeline.media.container import check_size
 
@@ -56,8 +57,8 @@ def _import_scipy_io() -> Any:
         import scipy.io
     except ImportError as error:
         raise InputError(
-            "found no scipy, which MATLAB files older than 7.3 need; install the extra: "
-            "pip install 'crossnetpp-pipeline[lightfield]'"
+            "found no scipy, which MATLAB files older than 7.3 need; "
+            f"try {describe_install('lightfield')}"
         ) from error
     return scipy.io
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from deploy.distribution import describe_install
 from pipeline.errors import InputError, PipelineError, first_line
 from pipeline.paths import join_url, redact_url, url_name
 
@@ -68,7 +69,7 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
     except ImportError as error:
         raise InputError(
             f"found a {scheme}:// URL without the package pyarrow, expected it to be installed; "
-            "install crossnetpp-pipeline[s3]"
+            f"try {describe_install('s3')}"
         ) from error
     if scheme == "gs":
         return ArrowFSWrapper(fs.GcsFileSystem())

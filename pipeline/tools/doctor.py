@@ -21,7 +21,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from deploy.distribution import DISTRIBUTION, installed_version
+from deploy.distribution import DISTRIBUTION, describe_install, installed_version
 from deploy.machine import driver_version
 from pipeline.errors import InputError, first_line
 from pipeline.schema.model import Model
@@ -195,7 +195,7 @@ def check_tensorrt() -> Iterator[Check]:
             yield _ok(kind, f"{name} {library.version}")
 
     if not installed and driver_version():
-        advice = f"pip install '{DISTRIBUTION}[tensorrt]' for faster engines"
+        advice = f"{describe_install('tensorrt')} for faster engines"
         yield _warn("TensorRT", "not installed; PyTorch runs the network", advice)
     elif not installed:
         yield _ok("TensorRT", "not installed, and no GPU that could use it")

@@ -10,7 +10,7 @@ from crossnetpp.checkpoint import WeightsError
 from crossnetpp.data.sample import DataError
 from crossnetpp.train import parse_setting, train
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
-from deploy.distribution import DISTRIBUTION
+from deploy.distribution import describe_install
 from pipeline.errors import InputError, PipelineError, last_line
 from pipeline.execution.cluster.connection import cluster
 from pipeline.interrupt import Interrupts
@@ -59,7 +59,7 @@ def train_on_ray(
         except ImportError as error:
             raise InputError(
                 "Ray Train is not installed, which --workers and --address need; "
-                f"try pip install '{DISTRIBUTION}[train]'"
+                f"try {describe_install('train')}"
             ) from error
 
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
