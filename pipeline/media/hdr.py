@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 from av.video.frame import VideoFrame
 
 from pipeline.schema.clip import StaticHdr
@@ -22,10 +23,29 @@ _LUMINANCE = 10000
 
 
 def read_side_data(frame: VideoFrame) -> list[SideData]:
-    """Return the side data of a decoded frame."""
-    held: Any = frame.side_data  # PyAV's stub takes it for a TypedDict
+    """Return the side data of a decoded frame, up to the first of a kind that PyAV cannot name."""
+    # `frame.side_data` raises ValueError at a kind that is newer than PyAV's table
+    held: Any = SideDataContainer.__new__(SideDataContainer)
+    with suppress(ValueError):
+        held.__init__(frame)
     data = [held[number] for number in range(len(held))]
-    return [item for item in data if isinstance(item, SideData)]
+    return [item for item in data if isinstance(item, SideData) and _is_named(item)]
+
+
+def has_unknown_side_data(frame: VideoFrame) -> bool:
+    """Return whether a frame carries side data of a kind that PyAV cannot name."""
+    try:
+        len(frame.side_data)
+    except ValueError:
+        return True
+    return False
+
+
+def _is_named(data: SideData) -> bool:
+    try:
+        return bool(data.type.name)
+    except ValueError:
+        return False
 
 
 def read_static_hdr(frame: VideoFrame) -> StaticHdr | None:

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.media.alpha import ALPHA_ENCODERS, BESIDE_PACKETS, keeps_alpha
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import decode_first_frame, open_container
-from pipeline.media.hdr import HDR_ENCODERS, has_dynamic_hdr
+from pipeline.media.hdr import HDR_ENCODERS, has_dynamic_hdr, has_unknown_side_data
 from pipeline.media.pictures import stills
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.media.streams import (
@@ -145,6 +145,8 @@ def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
         )
     if has_dynamic_hdr(frame):
         notes.append("dynamic HDR metadata (Dolby Vision, HDR10+) is dropped; PQ or HLG is kept")
+    if has_unknown_side_data(frame):
+        notes.append("side data of an unknown kind (such as EXIF) is dropped")
     return notes
 
 
