@@ -41,6 +41,8 @@ _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 # Codecs that cannot signal the position of 4:2:0 chroma, which is left.
 _LEFT_UNSIGNALLED = frozenset({"vp8", "vp9"})
+# Codecs that store gray levels without a tag for their range.
+_FULL_GRAY = frozenset({"rawvideo", "png", "tiff", "bmp", "pgm", "huffyuv", "ffvhuff", "utvideo"})
 _TICK = Fraction(1, 25)
 
 
@@ -54,6 +56,7 @@ def describe_colour(
     width: int,
     height: int,
     *,
+    codec: str = "",
     matrix: int = _UNSPECIFIED,
     colour_range: int = 0,
     primaries: int = _UNSPECIFIED,
@@ -76,8 +79,11 @@ def describe_colour(
     }
     if is_rgb(pix_fmt) or pix_fmt == "pal8":
         return Colour(**tags, used_matrix="rgb", used_range="full")
-    full_by_format = pix_fmt.startswith("yuvj")
+    # uncompressed gray comes from cameras and microscopes, which use all levels
+    full_gray = pix_fmt.startswith("gray") and codec in _FULL_GRAY and not colour_range
+    full_by_format = pix_fmt.startswith("yuvj") or full_gray
     guessed = matrix not in _MATRICES or matrix == 0 or (colour_range == 0 and not full_by_format)
+    guessed = guessed and not full_gray
     used = _MATRICES.get(matrix, "rgb")
     if used == "rgb":
         used = "bt709" if height >= 720 or width >= 1280 else "bt601"
@@ -103,6 +109,9 @@ def output_colour(colour: Colour, pix_fmt: str) -> Colour:
         return colour.model_copy(
             update={"matrix": 1, "range": 1, "used_matrix": "bt709", "used_range": "limited"}
         )
+    if colour.used_range == "full" and not colour.range:
+        # the format said so, but that of the output does not
+        return colour.model_copy(update={"range": 2})
     return colour
 
 
