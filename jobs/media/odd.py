@@ -20,10 +20,12 @@ from pipeline.tools.verify import verify_output
 EXPECTED = {
     "cursed-vfr.mp4": "",
     "edts.mp4": "",
+    "field_coded.ts": "",
     "h265_10bits.mp4": "",
     "multiple-aac-tracks.mp4": "has only audio; expected a video stream",
     "nasa_13013.mp4": "",
     "no_duration.webm": "",
+    "not_coded.avi": "",
     "rotate-buck-bunny.mp4": "",
     "sar_2x1.mp4": "",
 }
@@ -47,8 +49,8 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
     expected = EXPECTED.get(path.name, "")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        # WebM cannot hold the libx264 stream of the output
-        suffix = ".mkv" if path.suffix == ".webm" else path.suffix
+        # WebM cannot hold the libx264 stream of the output, and AVI is no output format
+        suffix = ".mkv" if path.suffix in (".webm", ".avi") else path.suffix
         output = folder / f"out{suffix}"
         # A preset implies an encoder that drops the transparency of WebM files
         preset = None if path.suffix == ".webm" else "ultrafast"

@@ -33,6 +33,8 @@ _DEMUXERS = (
 )  # fmt: skip
 _SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
 
+# Streams without a container: their frames have no times and are numbered in order.
+UNTIMED_FORMATS = frozenset({"h264", "hevc", "m4v", "mpegvideo"})
 MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"  # most megapixels of a frame
 # 16384 x 16384: more than any of the encoders supports, and 0.8 GB for a frame of 8-bit RGB.
 DEFAULT_MEGAPIXELS = 256.0

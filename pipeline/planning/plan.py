@@ -53,7 +53,7 @@ def make_plan(settings: RunSettings) -> Plan:
         cuts=paired.cuts,
         segments=segments,
         reference_map=paired.choices,
-        notes=(*list_colour_notes(sources), *target.notes, *paired.notes),
+        notes=(*list_source_notes(sources, frames), *target.notes, *paired.notes),
     )
 
 
@@ -98,13 +98,21 @@ def cut_source(
     return cut_segments(frames.pts, frames.keys, frames.end_pts, sources.lr.time_base, seconds)
 
 
-def list_colour_notes(sources: Sources) -> list[str]:
-    """Return a note for every video whose colour is not tagged."""
+def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
+    """Return notes on frames that cannot be decoded, and on videos whose colour is not tagged."""
     if isinstance(sources.lr, LightField):
         return []
-    return [
+
+    notes = []
+    if frames.undecodable:
+        notes.append(
+            f"input: it begins between key frames; its first {frames.undecodable} frames refer to "
+            "frames that are missing, and are left out"
+        )
+    notes += [
         f"{name}: the colour is not tagged; {clip.colour.used_matrix} {clip.colour.used_range} is "
         "assumed from its size"
         for name, clip in (("input", sources.lr), ("reference", sources.ref))
         if isinstance(clip, VideoClip) and clip.colour.guessed
     ]
+    return notes

@@ -96,7 +96,8 @@ def select_frames(lr: Recording, part: InputSettings) -> FrameIndex:
 
     end_pts = index.pts[last] if last < len(index.pts) else index.end_pts
     keys = [key for key in index.keys if pts[0] <= key <= pts[-1]]
-    return FrameIndex(pts=pts, keys=keys, end_pts=end_pts)
+    undecodable = index.undecodable if first == 0 else 0
+    return FrameIndex(pts=pts, keys=keys, end_pts=end_pts, undecodable=undecodable)
 
 
 def _first_frame_at(lr: Recording, index: FrameIndex, seconds: float) -> int:

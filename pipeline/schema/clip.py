@@ -383,10 +383,12 @@ Ticks = Annotated[Sequence[int], PlainValidator(pack_ticks), PlainSerializer(lis
 
 @dataclass(frozen=True, slots=True)
 class FrameIndex:
-    """Presentation times of every frame of a clip, without pixels (from the packets)."""
+    """Presentation times of every frame of a clip, without pixels."""
 
     pts: Ticks
     keys: Ticks
     """Presentation times of the key frames at which decoding can start."""
     end_pts: int
     """Presentation end of the last frame (its pts + duration)."""
+    undecodable: int = 0
+    """How many frames at the beginning of the file refer to frames before it."""

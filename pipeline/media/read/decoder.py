@@ -17,6 +17,7 @@ from pipeline.media.alpha import make_alpha_decoder
 from pipeline.media.container import (
     DEMUX_ERRORS,
     MEDIA_ERRORS,
+    UNTIMED_FORMATS,
     demux_packets,
     frame_pts,
     open_input,
@@ -67,6 +68,8 @@ class Decoder:
             self._container.close()
             self._container, self._stream = self._open()
         transparent = make_alpha_decoder(self._clip, self._threads)
+        untimed = self._clip.container in UNTIMED_FORMATS
+        count = 0
         for packet in self._packets():
             try:
                 decoded = transparent.decode(packet) if transparent else packet.decode()
@@ -74,7 +77,8 @@ class Decoder:
                 self.error = first_line(error)
                 continue
             for frame in decoded:
-                pts = frame_pts(frame)
+                pts = count if untimed else frame_pts(frame)
+                count += 1
                 if frame.is_corrupt or pts is None:
                     self.error = "its data are damaged"
                 else:
@@ -111,6 +115,8 @@ class Decoder:
         Demuxers seek by dts, or to the nearest index entry. If that is after the frame, earlier
         times are tried.
         """
+        if self._clip.container in UNTIMED_FORMATS:
+            return None
         second = max(1, round(1 / self._clip.time_base))
         step = 0
         while step <= _FARTHEST_SECONDS * second:

@@ -1,40 +1,30 @@
-"""The description of a recording (`probe`) and its frame times (`scan`), without decoding it."""
+"""The description of a recording (`probe`) and its frame times (`scan`)."""
 
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-from av.container import InputContainer
-from av.video.stream import VideoStream
-
-from pipeline.errors import MediaError, first_line
+from pipeline.errors import MediaError
 from pipeline.media.alpha import has_alpha, stored_pix_fmt
 from pipeline.media.colour import describe_colour
 from pipeline.media.container import (
-    DEMUX_ERRORS,
+    UNTIMED_FORMATS,
     check_size,
     choose_video,
     codec_name,
     decode_first_frame,
-    demux_packets,
-    frame_pts,
     open_container,
 )
 from pipeline.media.hdr import read_static_hdr
 from pipeline.media.pictures import numbered, stills, transparent
+from pipeline.media.read.frame_times import index_frames
 from pipeline.media.sandbox.parent import probe_in_child, sandboxed
 from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
 
 _MEBIBYTE = 1 << 20
-_STILLS_RATE = Fraction(25)
-# Codecs with packets for hidden frames: only decoding finds the displayed frames.
-_PACKETS_WITHOUT_FRAME = frozenset({"vp8"})
+_DEFAULT_RATE = Fraction(25)
 
 
 def probe(path: str, *, sandbox: bool = False) -> Clip:
@@ -91,8 +81,8 @@ def _probe_stills(path: str) -> Stills:
         bit_depth=bits,
         width=width,
         height=height,
-        time_base=1 / _STILLS_RATE,
-        frame_rate=_STILLS_RATE,
+        time_base=1 / _DEFAULT_RATE,
+        frame_rate=_DEFAULT_RATE,
         duration_pts=len(files),
         colour=describe_colour(pix_fmt, width, height),
         size_bytes=sum(file.stat().st_size for file in files),
@@ -108,7 +98,10 @@ def probe_video(path: str) -> VideoClip:
         check_size(context.width, context.height, path)
         frame = decode_first_frame(container, stream, path)
         pix_fmt = stored_pix_fmt(stream, context.pix_fmt or frame.format.name)
+        frame_rate = stream.average_rate or stream.guessed_rate
         time_base = stream.time_base
+        if container.format.name in UNTIMED_FORMATS:
+            time_base = 1 / (frame_rate or _DEFAULT_RATE)
         assert time_base is not None
         width, height = context.width, context.height
         return VideoClip(
@@ -124,12 +117,13 @@ def probe_video(path: str) -> VideoClip:
             rotation=round(frame.rotation),
             sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
             time_base=time_base,
-            frame_rate=stream.average_rate or stream.guessed_rate,
+            frame_rate=frame_rate,
             duration_pts=stream.duration,
             colour=describe_colour(
                 pix_fmt,
                 width,
                 height,
+                codec=codec_name(stream),
                 matrix=int(context.colorspace),
                 colour_range=int(context.color_range),
                 primaries=int(context.color_primaries),
@@ -155,112 +149,11 @@ def probe_video(path: str) -> VideoClip:
 
 @sandboxed
 def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
-    """List the presentation times of every frame of a clip, in ticks, from its packets.
+    """List the presentation times of every frame of a clip, in ticks.
 
     Raises MediaError if two frames have the same time; unless `distinct`, they count as one.
     """
     if isinstance(clip, Stills):
         count = len(clip.files)
         return FrameIndex(pts=range(count), keys=range(count), end_pts=count)
-    with open_container(clip.path) as container:
-        stream = container.streams[clip.stream_index]
-        assert isinstance(stream, VideoStream)
-        _refuse_truncated(stream, clip)
-        counts = clip.codec not in _PACKETS_WITHOUT_FRAME
-        found = _scan_packets(container, stream, clip.path) if counts else None
-    if found is None:
-        found = _scan_frames(clip)
-        if distinct:
-            _refuse_doubled(found, clip)
-    if not found.pts:
-        raise MediaError(f"{clip.path} holds no frames; expected a video; copy it again")
-    pts, keys = (array("q", np.unique(times).tobytes()) for times in (found.pts, found.keys))
-    last = _last_duration(clip, pts, found.durations[int(np.argmax(found.pts))])
-    return FrameIndex(pts=pts, keys=keys or pts[:1], end_pts=pts[-1] + last)
-
-
-@dataclass(frozen=True)
-class _Times:
-    """Times of frames in ticks, in any order."""
-
-    pts: array[int] = field(default_factory=lambda: array("q"))
-    durations: array[int] = field(default_factory=lambda: array("q"))
-    keys: array[int] = field(default_factory=lambda: array("q"))
-
-    def add(self, pts: int, duration: int | None, *, key: bool) -> None:
-        """Add a frame; an unknown duration counts as 0."""
-        self.pts.append(pts)
-        self.durations.append(duration or 0)
-        if key:
-            self.keys.append(pts)
-
-    def doubled(self) -> int | None:
-        """Return a time that two frames have, or None."""
-        ordered = np.sort(self.pts)
-        same = ordered[1:][np.diff(ordered) == 0]
-        return int(same[0]) if len(same) else None
-
-
-def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
-    # MP4 lists its samples in advance: those beyond the end of the file are lost
-    entries = stream.index_entries
-    end = max((entry.pos + entry.size for entry in entries), default=0)
-    if end > clip.size_bytes:
-        lost = sum(entry.pos + entry.size > clip.size_bytes for entry in entries)
-        raise MediaError(
-            f"{clip.path} is truncated: {lost} of {len(entries)} frames are beyond its end; "
-            "expected the whole file; copy it again"
-        )
-
-
-def _scan_packets(container: InputContainer, stream: VideoStream, path: str) -> _Times | None:
-    """Return the times of the packets, or None if they are not the times of frames."""
-    found = _Times()
-    for packet in demux_packets(container, stream, path):
-        if packet.size == 0 or packet.is_discard:
-            continue
-        if packet.pts is None:
-            return None
-        found.add(packet.pts, packet.duration, key=packet.is_keyframe)
-    return found if found.doubled() is None else None
-
-
-def _scan_frames(clip: VideoClip) -> _Times:
-    found = _Times()
-    with open_container(clip.path) as container:
-        stream = container.streams[clip.stream_index]
-        assert isinstance(stream, VideoStream)
-        stream.thread_type = "AUTO"
-        try:
-            for frame in container.decode(stream):
-                if (pts := frame_pts(frame)) is not None:
-                    found.add(pts, frame.duration, key=frame.key_frame)
-        except DEMUX_ERRORS as error:
-            raise MediaError(
-                f"{clip.path} cannot be decoded ({first_line(error)}); try to convert it to MP4"
-            ) from error
-    return found
-
-
-def _refuse_doubled(found: _Times, clip: Clip) -> None:
-    if (pts := found.doubled()) is not None:
-        raise MediaError(
-            f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected "
-            "distinct times; try to convert it to MP4"
-        )
-
-
-def _last_duration(clip: VideoClip, pts: Sequence[int], shown: int) -> int:
-    """Return the last frame's duration in ticks; `shown` is the duration of its packet."""
-    if clip.container.startswith("mov") and clip.duration_pts is not None:
-        # an MP4 packet lasts until the next one in decoding order: use the track's length instead
-        end = pts[0] + clip.duration_pts
-        if end > pts[-1]:
-            return end - pts[-1]
-    if shown > 0:
-        return shown
-    if len(pts) > 1:
-        return pts[-1] - pts[-2]
-    if clip.frame_rate:
-        return max(1, round(1 / (clip.frame_rate * clip.time_base)))
-    return 1
+    return index_frames(clip, distinct=distinct)

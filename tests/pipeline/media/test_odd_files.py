@@ -12,7 +12,16 @@ from tests.support import DATA
 ODD = DATA / "odd"
 
 
-@pytest.mark.parametrize("name", ["edts.mp4", "nasa_13013.mp4", "sar_2x1.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "edts.mp4",
+        "field_coded.ts",
+        "nasa_13013.mp4",
+        "not_coded.avi",
+        "sar_2x1.mp4",
+    ],
+)
 def test_small_ones_come_through_whole(name: str) -> None:
     assert name in EXPECTED
     found = check_file(ODD / name)
