@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.progress import Reporter
     from pipeline.runs.parts import RunParts
     from pipeline.runs.result import RunResult
+    from pipeline.schema.settings import RunSettings
 
 
 @click.command()
@@ -43,32 +44,27 @@ def run(
     are written to a list that --manifest reads.
     """
     from pipeline.progress import make_reporter
-    from pipeline.report.checks import check_page_path, check_reportable
+    from pipeline.report.checks import check_page_path
     from pipeline.runs.manifest import is_batch
     from pipeline.runs.run import run as run_once
 
     if not inputs and manifest is None:
         raise click.UsageError("Missing argument 'INPUT...'.")
     several = is_batch(inputs, manifest)
-    _check_combination(several=several, report=report, dry_run=dry_run)
+    settings = make_settings(values | {"input": inputs[0] if inputs else "-"})
+    check_combination(settings, several=several, report=report, dry_run=dry_run, as_json=as_json)
     page = Path(report) if report is not None else None
     if page is not None:
         check_page_path(page, force=values["force"])
 
     progress = make_reporter(quiet=quiet)
     if several:
-        _run_batch(inputs, manifest, values, progress, as_json=as_json)
+        _run_batch(inputs, manifest, values, settings, progress, as_json=as_json)
         return
-
-    settings = make_settings(values | {"input": inputs[0]})
     if dry_run:
         print_plan(settings, save=None, as_json=as_json)
         return
-    if page is not None:
-        check_reportable((settings.input, settings.ref_stream), settings.output)
     if settings.output == "-":
-        if as_json or page is not None:
-            raise click.UsageError("-o - cannot be combined with --json or --report.")
         _run_to_stdout(
             settings.input,
             lambda out: run_once(
@@ -89,12 +85,23 @@ def run(
     click.echo(result.model_dump_json() if as_json else describe_result(result))
 
 
-def _check_combination(*, several: bool, report: str | None, dry_run: bool) -> None:
-    """Raise UsageError for options that a batch does not support."""
+def check_combination(
+    settings: RunSettings, *, several: bool, report: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Raise UsageError or InputError for options that exclude each other; open no file."""
     if several and report is not None:
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
     if several and dry_run:
         raise click.UsageError("--dry-run is for one input; plan the inputs one by one.")
+    if dry_run:
+        return
+
+    if report is not None:
+        from pipeline.report.checks import check_reportable
+
+        check_reportable((settings.input, settings.ref_stream), settings.output)
+    if settings.output == "-" and (as_json or report is not None):
+        raise click.UsageError("-o - cannot be combined with --json or --report.")
 
 
 def _find_parts() -> RunParts | None:
@@ -115,6 +122,7 @@ def _run_batch(
     inputs: tuple[str, ...],
     manifest: str | None,
     values: dict[str, Any],
+    settings: RunSettings,
     progress: Reporter,
     *,
     as_json: bool,
@@ -125,8 +133,6 @@ def _run_batch(
 
     # `is not False`, as --crf 0 equals False and must stay
     common = {k: v for k, v in values.items() if v is not None and v is not False}
-    # checked here, so that an invalid option is reported once and not per input
-    settings = make_settings(common | {"input": "-"})
     entries = make_entries(inputs, manifest, common)
     failed_list = failed_list_place(manifest, common.get("output"))
     parts = _find_parts()

@@ -31,17 +31,18 @@ def submit(
     The exit status is that of the run. The cluster's token is read from RAY_AUTH_TOKEN or
     ~/.ray/auth_token.
     """
-    from pipeline.tools.submit import connect_client, find_job, follow_job, stop_job, submit_job
-
     jobs = [name for name in (job, follow, stop) if name]
     if bool(arguments) + len(jobs) != 1:
         raise click.UsageError(
             "Pass either the arguments of a run, or one of --status, --follow and --stop."
         )
-    client = connect_client(address)
-
     if arguments:
         check_arguments(arguments)
+
+    from pipeline.tools.submit import connect_client, find_job, follow_job, stop_job, submit_job
+
+    client = connect_client(address)
+    if arguments:
         follow = submit_job(client, arguments, installed=installed)
         click.echo(follow, err=not no_wait)
         if no_wait:
@@ -59,7 +60,9 @@ def submit(
 
 def check_arguments(arguments: tuple[str, ...]) -> None:
     """Reject arguments that `pipeline run` would reject, before the job is submitted."""
-    from pipeline.cli.run import run
+    from pipeline.cli.options import make_settings
+    from pipeline.cli.run import check_combination, run
+    from pipeline.schema.settings import RunSettings
 
     try:
         with run.make_context("run", list(arguments), resilient_parsing=False) as context:
@@ -70,6 +73,16 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
         ) from None
     if not values["inputs"] and not values["manifest"]:
         raise InputError("INPUT is missing, expected at least one; see `pipeline run --help`")
+
+    chosen = {name: value for name, value in values.items() if name in RunSettings.model_fields}
+    inputs = values["inputs"]
+    check_combination(
+        make_settings(chosen | {"input": inputs[0] if inputs else "-"}),
+        several=values["manifest"] is not None or len(inputs) > 1,
+        report=values["report"],
+        dry_run=values["dry_run"],
+        as_json=values["as_json"],
+    )
 
 
 def _print_line(line: str) -> None:

@@ -21,7 +21,6 @@ import requests
 
 from pipeline.cli.submit import check_arguments
 from pipeline.errors import InputError, PipelineError
-from pipeline.ledger.durable import sha256
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.tools import submit as jobs
 from pipeline.tools.submit import runtime_env, submit_job, wait_for_job
@@ -180,7 +179,23 @@ def test_wrong_arguments_are_refused_before_submission() -> None:
         check_arguments(("a.mp4", "--scale", "3"))
     with pytest.raises(InputError, match="INPUT is missing"):
         check_arguments(("--scale", "2"))
+    with pytest.raises(InputError, match="found 'later' for --start"):
+        check_arguments(("a.mp4", "--start", "later"))
+    with pytest.raises(InputError, match="leave --report out"):
+        check_arguments(("s3://bucket/a.mp4", "--report", "a.html"))
+    with pytest.raises(click.UsageError, match="--report is for one input"):
+        check_arguments(("a.mp4", "b.mp4", "--report", "a.html"))
+    with pytest.raises(click.UsageError, match="-o - cannot be combined with --json"):
+        check_arguments(("a.mp4", "-o", "-", "--json"))
     check_arguments(tuple(shlex.split("a.mp4 --ref-stream b.mp4 --json")))
+    check_arguments(("--manifest", "s3://bucket/list.csv", "--start", "1:00"))
+
+
+def test_wrong_arguments_are_refused_before_the_cluster_is_called(tmp_path: Path) -> None:
+    nowhere = Head("http://127.0.0.1:9", os.environ | {"HOME": str(tmp_path)}, tmp_path)
+    done = submit(nowhere, "clip.mp4", "--ref-stream", "ref.mp4", "--end", "later")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: found 'later' for --end")
 
 
 def list_uploaded(root: Path, environment: dict[str, Any], folder: Path) -> set[str]:
@@ -235,25 +250,31 @@ def test_only_code_is_uploaded_from_a_checkout_as_working_dir(tmp_path: Path) ->
     assert not [name for name in sent if name.endswith((".mp4", ".webm", ".jpg"))]
 
 
-def test_a_token_is_not_part_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
-    assert "hush" not in json.dumps(runtime_env())
-    assert sha256(ROOT / "LICENSE")
-
-
 class Starting:
     """A client of a head node whose agent is not ready for the first calls."""
 
     def __init__(self, refusals: int, reason: str) -> None:
         self.calls = 0
+        self.job: dict[str, object] = {}
         self._refusals = refusals
         self._reason = reason
 
-    def submit_job(self, **_: object) -> str:
+    def submit_job(self, **job: object) -> str:
         self.calls += 1
+        self.job = job
         if self.calls <= self._refusals:
             raise RuntimeError(f"Request failed with status code 500: {self._reason}.")
         return "raysubmit_1"
+
+
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN"])
+def test_a_token_is_not_part_of_the_job(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "hush")
+    client = Starting(0, "")
+    submit_job(client, ("a.mp4",))  # type: ignore[arg-type]
+    assert set(client.job) == {"entrypoint", "runtime_env"}
+    assert set(client.job["runtime_env"]) == {"py_modules", "excludes"}  # type: ignore[call-overload]
+    assert "hush" not in json.dumps(client.job)
 
 
 def test_a_job_waits_for_the_agent_of_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
