@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pipeline.tools.demo import Demonstration
 
 
 @click.command()
@@ -21,12 +25,38 @@ import click
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress on stderr.")
 def demo(folder: Path, force: bool, quiet: bool) -> None:
     """Shrink a bundled clip, keep every 15th frame as a reference, restore it, and compare."""
-    from pipeline.report.page import write_report  # imports torch
-    from pipeline.tools.demo import SAMPLE, make_demo, print_table
+    from pipeline.tools.demo import make_demo
 
     demonstration = make_demo(folder, force=force, quiet=quiet)
-    report = folder / "report.html"
-    write_report(demonstration.enhanced, report, ground_truth=str(SAMPLE))
+    print_table(demonstration)
+    click.echo(f"see {demonstration.report}, {demonstration.picture} and {demonstration.clip}")
 
-    print_table(demonstration.contenders, demonstration.key_frames)
-    click.echo(f"see {report}, {demonstration.picture} and {demonstration.clip}")
+
+def print_table(demonstration: Demonstration) -> None:
+    """Print a row of figures for each contender."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.measuring.clips import summarise_frames
+    from pipeline.tools.demo import SCALE
+
+    contenders = demonstration.contenders
+    total = len(contenders[0].frames)
+    given = demonstration.key_frames
+    table = Table(title=f"{total} frames x{SCALE}; {given} given key frames left out of the means")
+    for heading in ("", "PSNR dB", "gain dB", "SSIM", "worst frame dB", "frames per s"):
+        table.add_column(heading, justify="left" if not heading else "right")
+
+    base = summarise_frames(contenders[0].frames).psnr
+    for contender in contenders:
+        figures = summarise_frames(contender.frames)
+        table.add_row(
+            contender.name,
+            f"{figures.psnr:.2f}",
+            f"{figures.psnr - base:+.2f}",
+            f"{figures.ssim:.4f}",
+            f"{figures.worst.psnr:.2f}",
+            f"{contender.result.fps:.1f}",
+        )
+
+    Console(width=100).print(table)

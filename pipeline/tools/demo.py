@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import already_there
-from pipeline.measuring.clips import FrameQuality, measure_frames, summarise_frames
+from pipeline.measuring.clips import FrameQuality, measure_frames
 from pipeline.media.join.remux import join_segments
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
@@ -74,13 +74,13 @@ class Demonstration:
     contenders: list[Contender]
     key_frames: int
     """Number of frames that were references themselves."""
-    enhanced: Path
+    report: Path
     picture: Path
     clip: Path
 
 
 def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
-    """Shrink the sample, enhance it with every 15th frame, and write comparisons into `folder`.
+    """Shrink the sample, enhance it with every 15th frame, and compare; all files are in `folder`.
 
     Raises OutputExistsError if the folder exists, unless `force` replaces it.
     """
@@ -109,10 +109,15 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
     write_picture(columns, picture)
     write_clip(plain, enhanced, clip)
 
+    from pipeline.report.page import write_report  # imports torch
+
+    report = folder / "report.html"
+    write_report(Path(contenders[1].result.output), report, ground_truth=str(SAMPLE))
+
     return Demonstration(
         contenders=contenders,
         key_frames=keys.frames,
-        enhanced=Path(contenders[1].result.output),
+        report=report,
         picture=picture,
         clip=clip,
     )
@@ -168,28 +173,3 @@ def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], pa
 
     join_segments(clip, [segment], path, encoding)
     segment.unlink()
-
-
-def print_table(contenders: list[Contender], given: int) -> None:
-    """Print a row of figures for each contender; `given` is the number of key frames."""
-    from rich.console import Console
-    from rich.table import Table
-
-    total = len(contenders[0].frames)
-    table = Table(title=f"{total} frames x{SCALE}; {given} given key frames left out of the means")
-    for heading in ("", "PSNR dB", "gain dB", "SSIM", "worst frame dB", "frames per s"):
-        table.add_column(heading, justify="left" if not heading else "right")
-
-    base = summarise_frames(contenders[0].frames).psnr
-    for contender in contenders:
-        figures = summarise_frames(contender.frames)
-        table.add_row(
-            contender.name,
-            f"{figures.psnr:.2f}",
-            f"{figures.psnr - base:+.2f}",
-            f"{figures.ssim:.4f}",
-            f"{figures.worst.psnr:.2f}",
-            f"{contender.result.fps:.1f}",
-        )
-
-    Console(width=100).print(table)

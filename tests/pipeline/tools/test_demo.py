@@ -1,0 +1,25 @@
+"""The demo refuses a folder that exists before it loads or writes anything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_an_existing_folder_is_refused_without_torch(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from click.testing import CliRunner
+from pipeline.cli.main import main
+result = CliRunner().invoke(main, ["demo", "-o", {str(tmp_path)!r}])
+assert not {{"torch", "ray"}} & set(sys.modules)
+sys.stderr.write(result.stderr)
+sys.exit(result.exit_code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        f"error: {tmp_path} already exists; try another -o, or --force to replace it\n"
+    )
+    assert list(tmp_path.iterdir()) == []
