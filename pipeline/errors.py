@@ -14,6 +14,9 @@ A message is one line: what was found, what was expected, one thing to try.
 
 from __future__ import annotations
 
+# The advice for an output that exists.
+REPLACE_OUTPUT = "try another -o, or --force to replace it"
+
 
 class PipelineError(Exception):
     """Base class of all errors that users see as one line."""
@@ -68,13 +71,11 @@ def _message_lines(error: BaseException) -> list[str]:
     return [line.strip() for line in str(error).splitlines() if line.strip()]
 
 
-def already_there(
-    path: object, advice: str = "try another -o, or --force to replace it"
-) -> OutputExistsError:
+def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsError:
     """Return the error for an output that exists and must not be replaced."""
     return OutputExistsError(f"{path} already exists; {advice}")
 
 
 def no_folder(folder: object) -> InputError:
     """Return the error for an output in a folder that does not exist."""
-    return InputError(f"the folder {folder} does not exist; create it first")
+    return InputError(f"expected the folder {folder}, which does not exist; create it first")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from pipeline.errors import InputError
+from pipeline.errors import REPLACE_OUTPUT, InputError, already_there, no_folder
 
 _LONGEST_NAME_BYTES = 255  # on all common file systems
 
@@ -35,6 +35,14 @@ def check_paths(paths: Iterable[str | None]) -> None:
                 f"found {path[:40]}..., a name of {longest} bytes, expected at most "
                 f"{_LONGEST_NAME_BYTES}; check the path"
             )
+
+
+def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUTPUT) -> None:
+    """Raise InputError if the file's folder is missing, or if it exists and `force` is false."""
+    if not path.absolute().parent.is_dir():
+        raise no_folder(path.parent)
+    if path.exists() and not force:
+        raise already_there(path, advice)
 
 
 def is_url(path: str) -> bool:

@@ -36,9 +36,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "pipeline": (
         ("cli",),
-        ("report",),
         ("tools", "api"),
-        ("runs",),
+        ("runs", "report"),
         ("planning", "execution", "assembly", "measuring"),
         ("pairing",),
         ("recording",),
@@ -216,6 +215,23 @@ def test_folders_stay_small(package: str) -> None:
 
 def test_the_top_of_the_pipeline_is_short() -> None:
     assert len(list((ROOT / "pipeline").glob("*.py"))) <= MOST_AT_THE_TOP
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_text_is_read_and_written_in_a_named_encoding(package: str) -> None:
+    # the default depends on the user's locale
+    wrong = []
+    for name, path in modules(package).items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            modes = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            is_text = node.func.attr in ("read_text", "write_text") or (
+                node.func.attr == "open" and modes in (["r"], ["w"], ["a"]) and len(node.args) == 1
+            )
+            if is_text and "encoding" not in [keyword.arg for keyword in node.keywords]:
+                wrong.append(f"{name}:{node.lineno}")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("package", ALLOWED)

@@ -18,8 +18,7 @@ from crossnetpp.data.degradation import degrade
 from jobs.machine import write_result
 from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
-from pipeline.measuring.clips import evaluate_light_field
-from pipeline.measuring.views import LightFieldQuality
+from pipeline.measuring.views import LightFieldQuality, evaluate_light_field
 from pipeline.media.pictures import stills
 from pipeline.runs.run import run
 from pipeline.schema.plan_file import read_plan

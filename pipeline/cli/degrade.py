@@ -57,7 +57,7 @@ def degrade(
     """Make a low-resolution copy of HR, for tests with a known ground truth."""
     from pipeline.tools.degrade import degrade as write_copy
 
-    done = write_copy(
+    made = write_copy(
         source,
         output,
         scale=int(scale),
@@ -69,6 +69,6 @@ def degrade(
         force=force,
     )
     if as_json:
-        click.echo(done.model_dump_json())
+        click.echo(made.model_dump_json())
     else:
-        click.echo(f"{done.output}: {done.frames} frames of {done.width}x{done.height}")
+        click.echo(f"{made.output}: {made.frames} frames of {made.width}x{made.height}")

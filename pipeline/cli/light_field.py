@@ -39,14 +39,20 @@ def convert(
     """Convert the light field LF to another layout, without loss; every view is compared."""
     from pipeline.tools.convert import convert_light_field
 
-    asked = make_grid_settings(grid)
-    done = convert_light_field(source, output, to, grid_settings=asked, template=names, force=force)
+    made = convert_light_field(
+        source,
+        output,
+        to,
+        grid_settings=make_grid_settings(grid),
+        template=names,
+        force=force,
+    )
     if as_json:
-        click.echo(done.model_dump_json())
+        click.echo(made.model_dump_json())
     else:
-        times = f" x {done.moments} moments" if done.moments > 1 else ""
+        times = f" x {made.moments} moments" if made.moments > 1 else ""
         click.echo(
-            f"{done.output}: {done.views} views ({done.rows}x{done.cols}){times} as {done.layout}"
+            f"{made.output}: {made.views} views ({made.rows}x{made.cols}){times} as {made.layout}"
         )
 
 

@@ -33,6 +33,17 @@ LYTRO = (14, 14)  # rows and columns of views in Lytro's lenslet pictures
 _DEFAULT_FRAME_RATE = Fraction(25)  # moments per second of pictures
 
 
+def require_light_field(path: str | Path, settings: GridSettings | None = None) -> LightField:
+    """Describe the light field at `path`; raises InputError if there is none."""
+    clip = open_light_field(path, settings)
+    if clip is None:
+        raise InputError(
+            f"found no light field in {path}, expected views such as view_00_00.png, or a sheet "
+            "with --layout and --grid; see `pipeline probe`"
+        )
+    return clip
+
+
 def open_light_field(path: str | Path, settings: GridSettings | None = None) -> LightField | None:
     """Describe the light field at `path`, None if there is none.
 

@@ -10,18 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import PairingError
-from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.sidecar import read_given_views
-from pipeline.measuring.views import LightFieldQuality, evaluate_views
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
-from pipeline.pairing.given import list_given_moments, list_view_steps
 from pipeline.pixels import match_deeper
-from pipeline.schema.clip import Clip, LightField, Stills, VideoClip
+from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.model import Model
-from pipeline.schema.plan import Plan
-from pipeline.schema.settings import GridSettings
 
 TOLERANCE = Fraction(1, 1000)  # seconds: Matroska rounds times to milliseconds
 
@@ -174,21 +168,3 @@ def evaluate(
 ) -> Evaluation:
     """Return the quality of the recording `sr` against `ground_truth` (paths)."""
     return summarise_frames(list(measure_frames(str(sr), str(ground_truth), skip=skip)))
-
-
-def evaluate_light_field(
-    views: LightField, ground_truth: str, plan: Plan | None, grid_settings: GridSettings
-) -> LightFieldQuality:
-    """Return the quality of a light field against the one at `ground_truth`.
-
-    The plan, or else the sidecar, names the given views, which the means leave out.
-    """
-    truth = open_light_field(ground_truth, grid_settings)
-    if truth is None:
-        raise PairingError(
-            f"found no light field in {ground_truth}, expected the one {views.path} was made from"
-        )
-
-    if plan is None:
-        return evaluate_views(views, truth, read_given_views(Path(views.path)))
-    return evaluate_views(views, truth, list_view_steps(plan), skipped=list_given_moments(plan))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import cv2
@@ -16,11 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
+from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.parallax import reduce_to_grey
 from pipeline.lightfield.reader import ViewReader
+from pipeline.lightfield.sidecar import read_given_views
+from pipeline.pairing.given import list_given_moments, list_view_steps
 from pipeline.pixels import match_deeper
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.model import Model
+from pipeline.schema.plan import Plan
+from pipeline.schema.settings import GridSettings
 
 # row and column -> grid steps to the reference, None for a given view
 Places = Mapping[tuple[int, int], float | None]
@@ -100,6 +106,24 @@ class _Pair:
                     f"{self.truth.path}, expected all of {self.result.path}; "
                     "pass the original, cropped in the same way (--crop-grid)"
                 )
+
+
+def evaluate_light_field(
+    views: LightField, ground_truth: str, plan: Plan | None, grid_settings: GridSettings
+) -> LightFieldQuality:
+    """Return the quality of a light field against the one at `ground_truth`.
+
+    The plan, or else the sidecar, names the given views, which the means leave out.
+    """
+    truth = open_light_field(ground_truth, grid_settings)
+    if truth is None:
+        raise PairingError(
+            f"found no light field in {ground_truth}, expected the one {views.path} was made from"
+        )
+
+    if plan is None:
+        return evaluate_views(views, truth, read_given_views(Path(views.path)))
+    return evaluate_views(views, truth, list_view_steps(plan), skipped=list_given_moments(plan))
 
 
 def evaluate_views(

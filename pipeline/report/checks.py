@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import InputError, already_there, no_folder
-from pipeline.paths import is_url
+from pipeline.errors import InputError
+from pipeline.paths import check_new_file, is_url
 from pipeline.schema.plan_file import read_plan
 
 SUFFIXES = (".html", ".htm")
@@ -15,14 +15,11 @@ def check_page_path(page: Path, *, force: bool) -> None:
     """Raise InputError if the report cannot be written to `page`."""
     if page.suffix.lower() not in SUFFIXES:
         raise InputError(f"found the report {page}, expected a name that ends in .html; rename it")
-    if not page.absolute().parent.is_dir():
-        raise no_folder(page.parent)
     if page.is_dir():
         raise InputError(
             f"{page} is a folder, expected the name of a file; try {page / 'report.html'}"
         )
-    if page.exists() and not force:
-        raise already_there(page, "try another name, or --force to replace it")
+    check_new_file(page, force=force, advice="try another name, or --force to replace it")
 
 
 def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 from markupsafe import Markup
 
 from pipeline.lightfield.parallax import measure_parallax
+from pipeline.lightfield.view_pictures import EPI_ROW, find_middle_view, refocus_pictures
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.recording import open_frames
 from pipeline.report.pictures import encode_jpegs
-from pipeline.report.rows import Row
+from pipeline.report.rows import Row, mean_figure
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.reference_map import ViewChoice
-from pipeline.tools.view_pictures import EPI_ROW, find_middle_view, shift_picture
 
 MOST_PIXELS = 16e6  # of all views together; larger ones are reduced
 MOST_WIDTH = 960
@@ -31,7 +31,7 @@ class Viewer:
     """The data of the viewer, and the pictures that replace it without JavaScript."""
 
     data: Markup
-    """JSON: rows, cols, height, width, scale, views, focus."""
+    """JSON: rows, cols, first, start, width, height, views, focus."""
     rows: int
     cols: int
     height: int
@@ -75,7 +75,7 @@ def make_viewer(clip: LightField) -> Viewer:
         low -= 0.5
         high += 0.5
     alphas = [float(a) for a in np.linspace(low, high, FOCUS_STEPS)]
-    focused = [_refocus(grid, views, alpha * factor) for alpha in alphas]
+    focused = refocus_pictures(grid, views, [alpha * factor for alpha in alphas])
 
     centre = find_middle_view(grid)
     row = [n for n, view in enumerate(grid.views) if view.row == centre[0]]
@@ -134,16 +134,6 @@ def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
     return pictures
 
 
-def _refocus(grid: Grid, views: list[Picture], alpha: float) -> Picture:
-    """Return the mean of all views, each shifted by `alpha` pixels per grid step."""
-    row, col = find_middle_view(grid)
-    total = np.zeros(views[0].shape, np.float32)
-    for view, picture in zip(grid.views, views, strict=True):
-        plane = picture.astype(np.float32)
-        total += shift_picture(plane, alpha * (view.col - col), alpha * (view.row - row))
-    return np.clip(total / len(views) + 0.5, 0, 255).astype(np.uint8)
-
-
 def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
     """Return the views of the first moment, row by row of the grid, with None for each hole."""
     figures = [row.figure for row in rows if row.choice.why != "given"]
@@ -185,16 +175,12 @@ def group_by_distance(rows: list[Row]) -> list[tuple[int, int, float, float | No
         if view is not None and view.steps is not None and row.choice.why != "given":
             found.setdefault(round(view.steps), []).append(row)
 
-    def mean_bicubic(members: list[Row]) -> float | None:
-        known = [row.bicubic_psnr for row in members if row.bicubic_psnr is not None]
-        return float(np.mean(known)) if known else None
-
     return [
         (
             steps,
             len(members),
             float(np.mean([row.figure for row in members])),
-            mean_bicubic(members),
+            mean_figure(members, "bicubic_psnr"),
         )
         for steps, members in sorted(found.items())
     ]

@@ -259,7 +259,7 @@ def _measure_quality(
         return None, None
 
     if isinstance(plan.input, LightField):
-        from pipeline.measuring.clips import evaluate_light_field
+        from pipeline.measuring.views import evaluate_light_field
 
         made = open_light_field(output)
         assert made is not None

@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from pipeline.errors import InputError, PairingError, already_there, no_folder
+from pipeline.errors import InputError, PairingError
 from pipeline.ledger.durable import staging_folder
 from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import join_segments
@@ -19,6 +19,7 @@ from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
+from pipeline.paths import check_new_file
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.schema.clip import Clip, VideoClip
 
@@ -241,12 +242,9 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
             f"found {output} as output, expected .mp4, .mkv, .mov, .gif, .png or .jpg; try side.mp4"
         )
 
-    if not output.absolute().parent.is_dir():
-        raise no_folder(output.parent)
     if any(output.resolve() == Path(path).resolve() for path in inputs):
         raise InputError(f"found the input {output} as output, expected another path; change -o")
-    if output.exists() and not force:
-        raise already_there(output)
+    check_new_file(output, force=force)
 
     if output.suffix.lower() in VIDEOS and not isinstance(probe(inputs[0]), VideoClip):
         raise InputError(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError, VerificationError, already_there, no_folder
+from pipeline.errors import InputError, VerificationError
 from pipeline.ledger.durable import fsync_tree, publish_output, staging_folder
 from pipeline.lightfield import sidecar
-from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.opening import open_light_field, require_light_field
 from pipeline.lightfield.reader import ViewReader, iterate_frames
 from pipeline.lightfield.sinks import open_sink
 from pipeline.lightfield.targets import (
@@ -18,6 +18,7 @@ from pipeline.lightfield.targets import (
     make_target_grid,
     name_target,
 )
+from pipeline.paths import check_new_file
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings
@@ -49,13 +50,7 @@ def convert_light_field(
     `template` names the files of folders and videos. Raises InputError if `source` is no light
     field or `output` exists.
     """
-    clip = open_light_field(source, grid_settings)
-    if clip is None:
-        raise InputError(
-            f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
-            "with --layout and --grid; see `pipeline probe`"
-        )
-
+    clip = require_light_field(source, grid_settings)
     out = (output or name_target(clip, to, f"_{to}")).absolute()
     check_target(clip, to, out)
     check_output(out, clip, force=force)
@@ -93,10 +88,7 @@ def check_output(out: Path, clip: LightField, *, force: bool) -> None:
             "try another -o"
         )
 
-    if out.exists() and not force:
-        raise already_there(out)
-    if not out.parent.is_dir():
-        raise no_folder(out.parent)
+    check_new_file(out, force=force)
 
 
 def copy_views(clip: LightField, grid: Grid, out: Path, root: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.errors import InputError, already_there, no_folder
+from pipeline.errors import InputError
 from pipeline.ledger.durable import staging_folder
 from pipeline.lightfield import sidecar
 from pipeline.media.colour import describe_colour
@@ -19,6 +19,7 @@ from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import SegmentWriter
+from pipeline.paths import check_new_file
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
@@ -133,10 +134,7 @@ def _check_arguments(
         )
     if every < 1:
         raise InputError(f"found --every {every}, expected 1 or more; try --every 15")
-    if not output.parent.is_dir():
-        raise no_folder(output.parent)
-    if output.exists() and not force:
-        raise already_there(output)
+    check_new_file(output, force=force)
 
 
 def _select_every(frames: Iterator[Frame], every: int) -> Iterator[Frame]:

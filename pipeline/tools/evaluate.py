@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.measuring.clips import Evaluation, evaluate, evaluate_light_field, measure_vmaf
-from pipeline.measuring.views import LightFieldQuality
+from pipeline.measuring.clips import Evaluation, evaluate, measure_vmaf
+from pipeline.measuring.views import LightFieldQuality, evaluate_light_field
 from pipeline.measuring.vmaf import require_program
 from pipeline.pairing.given import list_given_frames
 from pipeline.schema.plan_file import read_plan

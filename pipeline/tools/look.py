@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import InputError, already_there, no_folder
-from pipeline.lightfield.opening import open_light_field
+from pipeline.errors import InputError, already_there
+from pipeline.lightfield import view_pictures
+from pipeline.lightfield.opening import require_light_field
 from pipeline.lightfield.parallax import measure_parallax
 from pipeline.media.pictures import stills
+from pipeline.paths import check_new_file
 from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
-from pipeline.tools import view_pictures
 
 MARGIN = 0.2  # share of the disparity range that is searched beyond each end
 
@@ -39,12 +40,7 @@ def write_pictures(
 
     Raises InputError if `source` is no light field, or if one of the pictures exists.
     """
-    clip = open_light_field(source, grid_settings)
-    if clip is None:
-        raise InputError(
-            f"found no light field in {source}, expected views such as view_00_00.png, or a sheet "
-            "with --layout and --grid; see `pipeline probe`"
-        )
+    clip = require_light_field(source, grid_settings)
 
     # choose the names and paths of all pictures
     path = Path(clip.path)
@@ -69,8 +65,10 @@ def write_pictures(
     stills.save_picture(paths["contact_sheet.png"], view_pictures.draw_contact_sheet(clip))
     if epi is not None:
         stills.save_picture(paths["epi.png"], epi)
-    for name, picture in zip(refocus, view_pictures.refocus(clip, options.alphas), strict=True):
-        stills.save_picture(paths[name], picture)
+    if options.alphas:
+        pictures = view_pictures.refocus(clip, options.alphas)
+        for name, picture in zip(refocus, pictures, strict=True):
+            stills.save_picture(paths[name], picture)
 
     if options.depth:
         low, high = measure_parallax(clip).disparity or (-1.0, 1.0)
@@ -101,8 +99,5 @@ def save_contact_sheet(clip: LightField, file: Path) -> None:
     """Write all views of the first moment as one picture; raises InputError if the file exists."""
     if file.suffix.lower() not in stills.SUFFIXES:
         raise InputError(f"found {file} for a contact sheet, expected a picture; try sheet.png")
-    if file.exists():
-        raise already_there(file, "try another --contact-sheet")
-    if not file.absolute().parent.is_dir():
-        raise no_folder(file.parent)
+    check_new_file(file, advice="try another --contact-sheet")
     stills.save_picture(file, view_pictures.draw_contact_sheet(clip))

@@ -14,8 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipeline.cli.main import main
+from pipeline.errors import InputError, OutputExistsError
 from pipeline.ledger.durable import content_digest, sha256
 from pipeline.ledger.run_folder import run_folder_of
+from pipeline.paths import check_new_file
 from pipeline.schema.plan import Plan
 from tests.support.recordings import texture
 
@@ -68,6 +70,7 @@ import os, signal
 from pipeline.media.join import verify
 verify.find_differences = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from pipeline.cli.main import main
+from pipeline.errors import InputError, OutputExistsError
 main()
 """
     given = ["run", str(lr), "--ref-stream", str(hr), "-o", str(out), *OPTIONS]
@@ -301,3 +304,16 @@ def test_force_replaces_a_link_but_not_the_folder_behind_it(tmp_path: Path) -> N
     assert not (tmp_path / "out").is_symlink()
     assert len(list((tmp_path / "out").iterdir())) == 2
     assert content_digest(kept) == before
+
+
+def test_a_new_file_needs_a_folder_and_a_free_name(tmp_path: Path) -> None:
+    taken = tmp_path / "taken.png"
+    taken.touch()
+    check_new_file(tmp_path / "free.png")
+    check_new_file(taken, force=True)
+    with pytest.raises(OutputExistsError, match="already exists; try another -o, or --force"):
+        check_new_file(taken)
+    with pytest.raises(OutputExistsError, match=r"already exists; rename it$"):
+        check_new_file(taken, advice="rename it")
+    with pytest.raises(InputError, match=r"expected the folder .*/no, which does not exist"):
+        check_new_file(tmp_path / "no" / "free.png", force=True)

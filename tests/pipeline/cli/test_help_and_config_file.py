@@ -179,5 +179,6 @@ def test_completion_answers_the_shell() -> None:
     assert "plain,--ref-stream" in done.stdout.splitlines()
 
 
-def test_every_command_has_verbose() -> None:
-    assert "--verbose" in invoke("probe", "--help").stdout
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_verbose(command: str) -> None:
+    assert "--verbose" in invoke(command, "--help").stdout

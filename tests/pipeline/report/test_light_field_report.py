@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.measuring.clips import evaluate_light_field
+from pipeline.measuring.views import evaluate_light_field
 from pipeline.pairing.given import list_given_frames
 from pipeline.report.page import write_report
 from pipeline.report.rows import FinishedRun, drop_given, mean_figure, measure_rows

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.main import main
+from pipeline.lightfield import view_pictures
 from pipeline.lightfield.opening import open_light_field
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
 from pipeline.schema.clip import Clip
-from pipeline.tools import view_pictures
 from tests.support import scenes
 
 DISPARITY = 1.25
@@ -93,3 +93,15 @@ def test_probe_makes_a_contact_sheet_on_request(plane: Clip, tmp_path: Path) -> 
     )
     assert refused.exit_code == 2
     assert "not a light field" in refused.stderr
+
+
+def test_look_reads_all_views_for_refocusing_only_if_it_is_wanted(
+    plane: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("nothing to refocus")
+
+    monkeypatch.setattr(view_pictures, "refocus", refuse)
+    done = CliRunner().invoke(main, ["look", plane.path, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["contact_sheet.png"]

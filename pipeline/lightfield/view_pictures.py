@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,18 +109,26 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
 
     Points of that disparity are sharp, all others are blurred (shift and add).
     """
-    grid = clip.grid
-    row, col = find_middle_view(grid)
-    totals = [np.zeros((clip.height, clip.width, 3), np.float32) for _ in alphas]
-
     reader = ViewReader(clip)
     try:
-        for position, view in enumerate(grid.views):
-            rgb = high_byte(reader.get(grid.number(position, 0))).astype(np.float32)
-            for total, alpha in zip(totals, alphas, strict=True):
-                total += shift_picture(rgb, alpha * (view.col - col), alpha * (view.row - row))
+        numbers = (clip.grid.number(position, 0) for position in range(len(clip.grid.views)))
+        pictures = (high_byte(reader.get(number)) for number in numbers)
+        return refocus_pictures(clip.grid, pictures, alphas)
     finally:
         reader.close()
+
+
+def refocus_pictures(
+    grid: Grid, pictures: Iterable[NDArray[np.uint8]], alphas: Sequence[float]
+) -> list[NDArray[np.uint8]]:
+    """Return the mean of all shifted pictures, one for each view, for each of `alphas`."""
+    row, col = find_middle_view(grid)
+    totals: list[Plane] = []
+    for view, picture in zip(grid.views, pictures, strict=True):
+        rgb = picture.astype(np.float32)
+        totals = totals or [np.zeros_like(rgb) for _ in alphas]
+        for total, alpha in zip(totals, alphas, strict=True):
+            total += shift_picture(rgb, alpha * (view.col - col), alpha * (view.row - row))
     return [np.clip(total / len(grid.views) + 0.5, 0, 255).astype(np.uint8) for total in totals]
 
 
