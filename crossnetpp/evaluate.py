@@ -50,10 +50,12 @@ def evaluate(scenes: list[Scene], methods: list[Method], console: Console) -> li
 
 def write_results(report: Report, out: Path) -> None:
     """Write the tables, the record, the results per picture and the contact sheets to `out`."""
-    (out / "results.md").write_text(render_markdown(report))
-    (out / "results.json").write_text(json.dumps(make_record(report), indent=1) + "\n")
+    (out / "results.md").write_text(render_markdown(report), encoding="utf-8")
+    (out / "results.json").write_text(
+        json.dumps(make_record(report), indent=1) + "\n", encoding="utf-8"
+    )
     lines = (json.dumps(case) for case in iterate_case_records(report.results))
-    (out / "cases.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (out / "cases.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     for result in report.results:
         write_contact_sheet(result, out / f"{result.title}.png")
 

@@ -11,7 +11,7 @@ def processor_name() -> str:
     On Linux, `platform.processor()` does not return it.
     """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -28,7 +28,7 @@ def library_versions() -> dict[str, str]:
 def driver_version() -> str:
     """Return the version of the NVIDIA driver, or "" without one."""
     try:
-        return Path("/sys/module/nvidia/version").read_text().strip()
+        return Path("/sys/module/nvidia/version").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

@@ -27,7 +27,7 @@ def available_bytes(device: str) -> int:
 
 def _available_on_host() -> int:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     kilobytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
@@ -37,8 +37,8 @@ def _available_on_host() -> int:
 def _available_in_cgroup() -> int:
     """Return how many more bytes the control group allows (the limit of a container)."""
     try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = int((_CGROUP / "memory.current").read_text())
+        limit = (_CGROUP / "memory.max").read_text(encoding="utf-8").strip()
+        used = int((_CGROUP / "memory.current").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return _UNLIMITED
     return max(0, int(limit) - used) if limit.isdigit() else _UNLIMITED

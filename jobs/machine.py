@@ -43,5 +43,7 @@ def _commit() -> str:
 def write_result(name: str, result: dict[str, Any]) -> Path:
     """Write `result` and the machine's description to jobs/results/<name>.json."""
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": describe_machine(), **result}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({"machine": describe_machine(), **result}, indent=1) + "\n", encoding="utf-8"
+    )
     return path

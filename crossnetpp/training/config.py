@@ -132,7 +132,7 @@ def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
     shipped = CONFIG_FOLDER / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.glob("*.yaml")))
         raise ConfigError(f"found no configuration '{name}', expected a file or {known}") from error

@@ -36,9 +36,9 @@ class Journal:
         self._path = out.with_suffix(".log.jsonl")
         earlier: list[str] = []
         if first_step and self._path.is_file():
-            lines = self._path.read_text().splitlines()
+            lines = self._path.read_text(encoding="utf-8").splitlines()
             earlier = [line for line in lines if json.loads(line)["step"] <= first_step]
-        self._path.write_text("".join(f"{line}\n" for line in earlier))
+        self._path.write_text("".join(f"{line}\n" for line in earlier), encoding="utf-8")
         self._since_report: list[dict[str, float]] = []
 
         # TensorBoard
@@ -89,7 +89,7 @@ class Journal:
 
     def report(self, step: int, figures: dict[str, float]) -> None:
         """Write `figures` to the log, the progress bar and TensorBoard."""
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
 
         summary = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

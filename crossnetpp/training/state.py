@@ -66,7 +66,7 @@ def save_state(
 
     # The index that points to them
     index = folder / ".state.json"
-    with index.open("w") as file:
+    with index.open("w", encoding="utf-8") as file:
         json.dump({**asdict(progress), "tensors": name}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
@@ -92,7 +92,7 @@ def load_state(
     if not index.is_file():
         return None
 
-    content = json.loads(index.read_text())
+    content = json.loads(index.read_text(encoding="utf-8"))
     tensors = load_file(folder / content.pop("tensors"))
     progress = Progress(**content)
     if progress.digest != digest:

@@ -40,7 +40,7 @@ def build_plan(
     with tempfile.TemporaryDirectory(prefix="tensorrt-") as name:
         folder = Path(name)
         (folder / GRAPH).write_bytes(graph)
-        (folder / REQUEST).write_text(json.dumps(request.to_json()))
+        (folder / REQUEST).write_text(json.dumps(request.to_json()), encoding="utf-8")
         if timing is not None:
             (folder / TIMING).write_bytes(timing)
 
@@ -51,9 +51,14 @@ def build_plan(
                 "try --engine torch"
             )
         if (folder / FAILED).exists():
-            raise TensorrtError((folder / FAILED).read_text())
+            raise TensorrtError((folder / FAILED).read_text(encoding="utf-8"))
         if status or not (folder / PLAN).exists():
-            lines = (folder / "stderr").read_text(errors="replace").strip().splitlines()
+            lines = (
+                (folder / "stderr")
+                .read_text(errors="replace", encoding="utf-8")
+                .strip()
+                .splitlines()
+            )
             raise TensorrtError(f"{request.library.name} built nothing: {(lines or ['?'])[-1]}")
 
         cache = folder / TIMING

@@ -53,7 +53,7 @@ class BuildRequest:
     @classmethod
     def from_file(cls, path: Path) -> BuildRequest:
         """Return the request that the parent process wrote."""
-        fields = json.loads(path.read_text())
+        fields = json.loads(path.read_text(encoding="utf-8"))
         sizes = tuple(SizeRange.from_json(values) for values in fields.pop("sizes"))
         targets = tuple(fields.pop("targets"))
         return cls(sizes=sizes, targets=targets, **fields)
@@ -225,7 +225,7 @@ def main(folder: Path) -> int:
         graph = (folder / GRAPH).read_bytes()
         plan, cache = build_in_this_process(request, graph, progress, earlier)
     except TensorrtError as error:
-        (folder / FAILED).write_text(str(error))
+        (folder / FAILED).write_text(str(error), encoding="utf-8")
         return 1
 
     (folder / PLAN).write_bytes(plan)

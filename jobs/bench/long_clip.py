@@ -42,7 +42,9 @@ def main() -> int:
         sys.stdout.write(json.dumps(figure) + "\n")
     result = {"clips": figures}
     if options.json:
-        options.json.write_text(json.dumps({"machine": describe_machine(), **result}, indent=1))
+        options.json.write_text(
+            json.dumps({"machine": describe_machine(), **result}, indent=1), encoding="utf-8"
+        )
     elif options.minutes == MINUTES:
         write_result("long_clip", result)
     return 1 if any(figure["times_off"] or figure["numbers_off"] for figure in figures) else 0

@@ -282,7 +282,7 @@ def main() -> None:
         parser.error("`overhead` and `memory` need ffmpeg, which is not on the PATH; install it")
 
     path = RESULTS / "bench_pipeline.json"
-    result = json.loads(path.read_text()) if path.exists() else {}
+    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     result.pop("machine", None)
     for name in chosen:
         with tempfile.TemporaryDirectory() as folder:

@@ -66,7 +66,7 @@ def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
     err = folder / "err"
     failed = ""
     start = time.monotonic()
-    with out.open("w") as lines, err.open("w") as errors:
+    with out.open("w", encoding="utf-8") as lines, err.open("w", encoding="utf-8") as errors:
         child = subprocess.Popen(
             [sys.executable, "-m", "jobs.gpu.cases", json.dumps(case)],
             stdout=lines,
@@ -84,10 +84,14 @@ def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
             child.wait()
     took = round(time.monotonic() - start, 1)
 
-    messages = err.read_text(errors="replace").strip().splitlines()
+    messages = err.read_text(errors="replace", encoding="utf-8").strip().splitlines()
     if failed and messages:
         failed += f": {messages[-1]}"
-    rows = [json.loads(line) for line in out.read_text().splitlines() if line.startswith("{")]
+    rows = [
+        json.loads(line)
+        for line in out.read_text(encoding="utf-8").splitlines()
+        if line.startswith("{")
+    ]
     return {"case": case_name(case), "seconds": took, "lines": rows, "failed": failed}
 
 
@@ -164,7 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     add_shares(results)
     header = {"machine": describe_machine(), "device": options.device, "quick": options.quick}
-    options.out.write_text(json.dumps({**header, "results": results}, indent=1) + "\n")
+    options.out.write_text(
+        json.dumps({**header, "results": results}, indent=1) + "\n", encoding="utf-8"
+    )
     sys.stdout.write(format_table(results) + "\n")
     return 0
 

@@ -75,7 +75,7 @@ def main() -> int:
     }
     if options.out:
         table = {"machine": describe_machine(), **summary, "table": list_outcomes(results)}
-        options.out.write_text(json.dumps(table, indent=1) + "\n")
+        options.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     if not options.only and options.count == CASES:
         unusual = [result for result in results if result.outcome != "kept"]
         write_result("media_matrix", {**summary, "not kept": list_outcomes(unusual)})

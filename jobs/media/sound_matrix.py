@@ -71,7 +71,7 @@ def main() -> int:
     sys.stdout.write(f"{dict(counts)} in {time.monotonic() - start:.0f} s\n")
     if options.json:
         summary = {"outcomes": counts, "machine": describe_machine()}
-        options.json.write_text(json.dumps(summary, indent=1) + "\n")
+        options.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return 1 if counts["FAULT"] else 0
 
 
@@ -95,7 +95,7 @@ def check_all(only: str = "") -> Iterator[Outcome]:
 def _write_source(path: Path, codec: str) -> bool:
     """Write a recording with one other stream; return False if FFmpeg cannot write or read it."""
     texts = path.with_name("texts.srt")
-    texts.write_text(_SUBTITLES)
+    texts.write_text(_SUBTITLES, encoding="utf-8")
     command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=s=48x32:r=25:d=0.5"]
     if codec in TEXTS:
         command += ["-i", str(texts), "-map", "0:v", "-map", "1:s", "-c:s", codec]

@@ -291,7 +291,9 @@ def list_processes() -> list[str]:
 def _parent_of(pid: int) -> int:
     try:
         # The name in parentheses may contain anything, so split after it
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return int(
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+        )
     except FileNotFoundError:
         return 0
 

@@ -211,7 +211,7 @@ def find_opened_outside(trace: Path) -> list[str]:
     system = ("/usr/", "/lib", "/etc/", "/proc/", "/sys/", "/dev/")
 
     found = set()
-    for line in trace.read_text(errors="replace").splitlines():
+    for line in trace.read_text(errors="replace", encoding="utf-8").splitlines():
         call = re.search(r"(open|openat|openat2|connect)\((.*)\)\s*= (-?\d+)", line)
         if call is None or "O_DIRECTORY" in line or "AF_UNIX" in line:
             continue
@@ -307,7 +307,7 @@ def main() -> int:
     if options.json:
         summary = {"seed": options.seed, "runs": options.runs, "inputs": counts.total()}
         summary |= {"outcomes": counts, "opened_outside": outside, "machine": describe_machine()}
-        options.json.write_text(json.dumps(summary, indent=1) + "\n")
+        options.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return 1 if outside or any(word.isupper() for word in counts) else 0
 
 

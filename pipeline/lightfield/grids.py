@@ -143,7 +143,7 @@ def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int 
     if parameters.is_file():
         parser = configparser.ConfigParser(interpolation=None)
         try:
-            parser.read_string(parameters.read_text(errors="replace"))
+            parser.read_string(parameters.read_text(encoding="utf-8", errors="replace"))
             return parser.getint("extrinsics", "num_cams_x")
         except (configparser.Error, ValueError) as error:
             raise InputError(

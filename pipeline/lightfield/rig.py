@@ -21,7 +21,7 @@ def _read_models(path: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        models = json.loads(file.read_text())
+        models = json.loads(file.read_text(encoding="utf-8"))
         return [dict(model) for model in models]
     except (ValueError, TypeError) as error:
         raise InputError(

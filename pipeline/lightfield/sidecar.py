@@ -159,7 +159,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
     if len(os.fsencode(file.name)) > _LONGEST_NAME_BYTES or not file.is_file():
         return None
     try:
-        return Sidecar.model_validate_json(file.read_text())
+        return Sidecar.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[1 if isinstance(error, ValidationError) else 0]
         raise InputError(

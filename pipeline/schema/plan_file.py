@@ -68,7 +68,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 def read_plan(path: str | Path) -> Plan:
     """Return the plan stored in a file. Raises InputError if the file holds no valid plan."""
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"cannot read a plan from {path} ({getattr(error, 'strerror', 'not text')}); "
