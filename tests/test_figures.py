@@ -100,3 +100,29 @@ def test_the_table_of_performance_rounds_its_files() -> None:
         f"{scaling['2']:.2f} and {scaling['8']:.2f} times one",
     ):
         assert quoted in page, quoted
+
+
+def test_the_page_quotes_the_hour() -> None:
+    short, hour = read_result("long_clip.json")["clips"]
+    page = read_page("docs/performance.md")
+    assert hour["frames"] == 90_000
+    assert not any(clip["times_off"] or clip["numbers_off"] for clip in (short, hour))
+    assert f"at most {hour['peak_mb']} MB, and six minutes need {short['peak_mb']} MB" in page
+    copies = f"{hour['ffmpeg_copy_peak_mb']} and {short['ffmpeg_copy_peak_mb']} MB"
+    assert f"`ffmpeg -c copy` needs {copies}" in page
+    for name, quoted in (("peak_mb", "the 0.5 kB"), ("ffmpeg_copy_peak_mb", "accounts for 0.3")):
+        per_frame = (hour[name] - short[name]) * 1024 / (hour["frames"] - short["frames"])
+        assert f"{per_frame:.1f}" in quoted
+        assert quoted in page
+
+
+def test_the_page_quotes_the_matrices() -> None:
+    page = read_page("docs/formats.md")
+    matrix = read_result("media_matrix.json")
+    kept, noted = matrix["outcomes"]["kept"], matrix["outcomes"]["noted"]
+    assert kept + noted == matrix["cases"] == 320
+    assert f"Of the 320 outputs {kept} are complete, and {noted} lack only" in page
+    assert {odd["outcome"] for odd in matrix["odd"]} == {"same"}
+    sound = read_result("sound_matrix.json")["outcomes"]
+    assert f"Of {sum(sound.values())} combinations, {sound['kept']} preserve" in page
+    assert f"and {sound['lost']} are reported in advance" in page

@@ -82,6 +82,7 @@ def check_packages() -> Iterator[Check]:
         return
 
     problems = []
+    wanted = []
     satisfied = 0
     for requirement in requirements:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
@@ -92,11 +93,14 @@ def check_packages() -> Iterator[Check]:
             problems.append(f"{requirement.name} is missing")
         elif requirement.specifier.contains(version, prereleases=True):
             satisfied += 1
+            continue
         else:
             problems.append(f"{requirement.name} {version} is not {requirement.specifier}")
+        wanted.append(f"'{requirement}'")
 
     if problems:
-        yield _fail("packages", "; ".join(problems), f"pip install --upgrade {DISTRIBUTION}")
+        # the packages and not this distribution, which may come from a checkout or a file
+        yield _fail("packages", "; ".join(problems), f"pip install {' '.join(wanted)}")
     else:
         found = f"{DISTRIBUTION} {installed_version()} and {satisfied} required packages"
         yield _ok("packages", found)
@@ -163,7 +167,7 @@ def check_torch() -> Iterator[Check]:
     if weights.is_file():
         yield _ok("weights", f"fast, {weights.stat().st_size / 1e6:.1f} MB")
     else:
-        advice = f"pip install --force-reinstall {DISTRIBUTION}"
+        advice = "pip install --force-reinstall --no-deps . (in the checkout, or with the wheel)"
         yield _fail("weights", f"{weights} is missing", advice)
 
     driver = driver_version()
