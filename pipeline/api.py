@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
@@ -22,8 +23,10 @@ from pipeline.progress import Reporter
 from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
 from pipeline.schema.parsing import check_settings
-from pipeline.schema.run_options import AnyPath, RunOptions
+from pipeline.schema.run_options import RunOptions
 from pipeline.schema.settings import RunSettings
+
+AnyPath = str | PathLike[str]
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,6 @@ from __future__ import annotations
 from os import PathLike
 from typing import Literal, TypedDict
 
-AnyPath = str | PathLike[str]
-
 
 class RunOptions(TypedDict, total=False):
     """Options of `pipeline run`, with underscores; one that is left out has its default."""
