@@ -12,7 +12,7 @@ import imageio.v3 as imageio
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import already_there
+from pipeline.errors import InputError, already_there
 from pipeline.measuring.clips import FrameQuality, measure_frames
 from pipeline.media.join.remux import join_segments
 from pipeline.media.read.frames import read_frames
@@ -82,10 +82,13 @@ class Demonstration:
 def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
     """Shrink the sample, enhance it with every 15th frame, and compare; all files are in `folder`.
 
-    Raises OutputExistsError if the folder exists, unless `force` replaces it.
+    Raises OutputExistsError if the folder exists, unless `force` replaces it, and InputError for
+    a file of that name.
     """
     if folder.exists() and not force:
         raise already_there(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 

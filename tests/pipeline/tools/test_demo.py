@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from pipeline.cli.main import main
+
 
 def test_an_existing_folder_is_refused_without_torch(tmp_path: Path) -> None:
     code = f"""
@@ -23,3 +27,12 @@ sys.exit(result.exit_code)
         f"error: {tmp_path} already exists; try another -o, or --force to replace it\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_not_replaced_by_the_folder(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("keep")
+    refused = CliRunner().invoke(main, ["demo", "--force", "-o", str(file)])
+    assert refused.exit_code == 2, (refused.output, refused.exception)
+    assert "expected a folder or none; try another -o" in refused.stderr
+    assert file.read_text() == "keep"
