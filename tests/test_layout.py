@@ -79,6 +79,9 @@ HEAVY = (
     *("tensorrt", "tensorrt_rtx", "onnx", "onnxruntime", "openvino", "h5py", "fsspec", "pyarrow"),
 )
 
+# Arguments of `Path.open` for text.
+TEXT_MODES = (["r"], ["w"], ["a"], ["x"], ["r+"], ["w+"], ["a+"])
+
 MOST_LINES = 400
 MOST_MODULES = 22
 MOST_AT_THE_TOP = 10
@@ -227,7 +230,7 @@ def test_text_is_read_and_written_in_a_named_encoding(package: str) -> None:
                 continue
             modes = [a.value for a in node.args if isinstance(a, ast.Constant)]
             is_text = node.func.attr in ("read_text", "write_text") or (
-                node.func.attr == "open" and modes in (["r"], ["w"], ["a"]) and len(node.args) == 1
+                node.func.attr == "open" and modes in TEXT_MODES and len(node.args) == 1
             )
             if is_text and "encoding" not in [keyword.arg for keyword in node.keywords]:
                 wrong.append(f"{name}:{node.lineno}")

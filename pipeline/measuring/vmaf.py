@@ -10,10 +10,10 @@ import importlib.util
 import json
 import shutil
 import subprocess
-import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from numpy.typing import NDArray
@@ -76,8 +76,9 @@ class Vmaf:
                 "way for VMAF; leave --vmaf out"
             )
         self._shape = (height, width, 3)
-        self._folder = Path(tempfile.mkdtemp(prefix="vmaf-"))
-        self._complaints = (self._folder / "stderr").open("w+")
+        self._scratch = TemporaryDirectory(prefix="vmaf-", ignore_cleanup_errors=True)
+        self._folder = Path(self._scratch.name)
+        self._complaints = (self._folder / "stderr").open("w+", encoding="utf-8", errors="replace")
 
         # convert to the luma of the recordings themselves
         luma_matrix = "bt709" if matrix == "rgb" else matrix
@@ -110,7 +111,7 @@ class Vmaf:
             with suppress(BrokenPipeError):  # the buffered rest is lost
                 self._process.stdin.close()
         self._complaints.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.cleanup()
 
     def add(self, made: NDArray[Any], truth: NDArray[Any]) -> None:
         """Measure `made` against `truth`, uint8 or uint16 H x W x 3 RGB each."""
