@@ -1,9 +1,16 @@
-"""The choice behind `--engine auto`: measure the engines that run here and pick the fastest."""
+"""The choice behind `--engine auto`: measure the engines that run here, pick the first to end.
+
+An engine that takes long to load, because it compiles for a size of frames, pays only for many
+frames. The registry keeps speeds and load times for a month. Those measured on a busy machine are
+measured again when it is idle.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple, cast
 
 import cv2
@@ -20,6 +27,15 @@ SCALE = 4
 TURNS = 3  # measured calls; the best one counts
 _HEIGHT = 320
 _WIDTH = 512
+_SMALL = (128, 192)  # height and width for the published networks, which are slow
+
+# Output pixels for which measuring takes longer than the best engine can save: 100 frames of
+# 320 x 512, or a picture of 16 megapixels
+LEAST_PIXELS = 100 * _HEIGHT * _WIDTH
+
+MOST_SPREAD = 0.3  # slowest over fastest turn, minus 1; more means that the machine was busy
+MOST_AGE = 30 * 24 * 3600  # seconds for which measurements are used
+MOST_AGE_IF_BUSY = 3600  # seconds for which those of a busy machine are used when it is idle
 
 
 class Choice(NamedTuple):
@@ -44,13 +60,60 @@ def measure_fps(
     """
     lr, refs = make_sample_frames(height, width, frames)
     engine.enhance(lr, refs)
+    return frames / min(_time_turns(engine, lr, refs, turns))
 
-    best = np.inf
+
+class Measurement(NamedTuple):
+    """What decides when an engine ends."""
+
+    pixels_per_second: float
+    """Output pixels per second, once it is loaded."""
+    fps: float
+    """The same in frames of the measured size."""
+    load_seconds: float
+    """From nothing to the first result, without the time of the result itself."""
+    spread: float
+    """Slowest over fastest turn, minus 1."""
+
+
+def measure_engine(load: Callable[[], Engine]) -> Measurement:
+    """Return the speed and the load time of the engine that `load` returns.
+
+    It is loaded twice, because the first time may include its self-test.
+    """
+    load()
+    start = time.perf_counter()
+    engine = load()
+    # the published networks pad to multiples of 64 and are slow, so measure a small size
+    is_slow = engine.info.multiple > 32
+    height, width = _SMALL if is_slow else (_HEIGHT, _WIDTH)
+    lr, refs = make_sample_frames(height, width, FRAMES)
+    engine.enhance(lr, refs)
+    first = time.perf_counter() - start
+
+    seconds = _time_turns(engine, lr, refs, 1 if is_slow else TURNS)
+    best = min(seconds)
+    return Measurement(
+        pixels_per_second=FRAMES * height * width / best,
+        fps=FRAMES / best,
+        load_seconds=max(0.0, first - best),
+        spread=max(seconds) / best - 1,
+    )
+
+
+def _time_turns(engine: Engine, lr: Pixels, refs: Pixels, turns: int) -> list[float]:
+    """Return the seconds of each of several calls."""
+    seconds = []
     for _ in range(turns):
         start = time.perf_counter()
         engine.enhance(lr, refs)
-        best = min(best, time.perf_counter() - start)
-    return frames / best
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def is_machine_busy() -> bool:
+    """Return whether more processes wanted to run in the last minute than there are cores."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 def make_sample_frames(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
@@ -72,13 +135,19 @@ def choose_engine(
     *,
     threads: int | None,
     notify: Callable[[str], None],
+    pixels: int | None = None,
     remeasure: bool = False,
+    now: Callable[[], float] = time.time,
+    is_busy: Callable[[], bool] = is_machine_busy,
 ) -> Choice:
-    """Return the fastest of `candidates` on this device.
+    """Return the one of `candidates` that first ends `pixels` output pixels on this device.
 
-    The registry keeps the measurements, so they are made only once unless `remeasure` is True.
+    If `pixels` is None, that is the fastest. The registry keeps the measurements, so they are
+    repeated only if they are no longer current or `remeasure` is True. Work that is too small to
+    measure engines for is PyTorch's.
+
     `load` returns an engine that has passed its self-test, or raises EngineError; `notify` receives
-    a line before the measurements start.
+    a line before the measurements start; `now` returns seconds since 1970.
     """
     key = {
         "kind": "speed",
@@ -87,28 +156,86 @@ def choose_engine(
         "threads": threads or 0,
         **device_facts(),
     }
+    was_busy = is_busy()
+
+    def is_usable(facts: JsonObject) -> bool:
+        return is_current(facts, now(), busy_now=was_busy)
 
     def measure() -> tuple[bytes, JsonObject]:
         notify(
-            f"engine auto: measuring {', '.join(candidates)} on this device, only once; "
+            f"engine auto: measuring {', '.join(candidates)} on this device; the result is kept; "
             "name one with --engine to skip this"
         )
-        speeds: dict[str, float] = {}
+        found: dict[str, Measurement] = {}
         failed: dict[str, str] = {}
         for name in candidates:
             try:
-                engine = load(name)
-                # the published networks pad to multiples of 64 and are slow, so measure a small
-                # size
-                is_slow = engine.info.multiple > 32
-                size = {"height": 128, "width": 192, "turns": 1} if is_slow else {}
-                speeds[name] = round(measure_fps(engine, **size), 3)
+                found[name] = measure_engine(partial(load, name))
             except EngineError as error:
                 failed[name] = str(error)
-        return b"", {"fps": speeds, "failed": failed}
+        return b"", make_record(found, failed, measured_at=now(), busy=was_busy)
 
-    facts = registry.get_or_make(key, "speed", measure, force=remeasure).facts
-    return pick_fastest(facts["fps"], facts["failed"])
+    stored = registry.get(key)
+    is_known = stored is not None and is_usable(stored.facts)
+    is_small = pixels is not None and pixels < LEAST_PIXELS
+    if is_small and not is_known and not remeasure and "torch" in candidates:
+        return Choice("torch", "auto: too few frames to measure engines for")
+
+    facts = registry.get_or_make(key, "speed", measure, force=remeasure, is_usable=is_usable).facts
+    if pixels is None:
+        return pick_fastest(facts["fps"], facts["failed"])
+    return pick_first_to_end(facts, pixels)
+
+
+def make_record(
+    found: Mapping[str, Measurement],
+    failed: Mapping[str, str],
+    *,
+    measured_at: float,
+    busy: bool,
+) -> JsonObject:
+    """Return what the registry keeps of measurements made at `measured_at` (seconds since 1970)."""
+    return {
+        "fps": {name: round(each.fps, 3) for name, each in found.items()},
+        "pixels_per_second": {name: round(each.pixels_per_second) for name, each in found.items()},
+        "load_seconds": {name: round(each.load_seconds, 3) for name, each in found.items()},
+        "failed": dict(failed),
+        "busy": busy or any(each.spread > MOST_SPREAD for each in found.values()),
+        "measured_at": int(measured_at),
+    }
+
+
+def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
+    """Return whether a record may still be used; `now` is seconds since 1970.
+
+    Records of earlier versions, without load times, may not.
+    """
+    if "load_seconds" not in facts:
+        return False
+    age = now - facts["measured_at"]
+    if not 0 <= age <= MOST_AGE:
+        return False
+    return not facts["busy"] or busy_now or bool(age <= MOST_AGE_IF_BUSY)
+
+
+def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
+    """Return the engine of a record that is loaded and done with `pixels` output pixels first.
+
+    PyTorch, if it ends about as early. Raises EngineError if no engine ran.
+    """
+    fastest = pick_fastest(facts["fps"], facts["failed"])
+    seconds = {
+        name: facts["load_seconds"][name] + pixels / speed
+        for name, speed in facts["pixels_per_second"].items()
+    }
+    name = min(seconds, key=lambda each: seconds[each])
+    if "torch" in seconds and seconds["torch"] < SPEED_MARGIN * seconds[name]:
+        name = "torch"
+
+    if name == fastest.name:
+        return fastest
+    loads = f"{fastest.name} takes {facts['load_seconds'][fastest.name]:.3g} s to load"
+    return Choice(name, f"{fastest.why}; {loads}, so {name} ends first")
 
 
 def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:

@@ -1,4 +1,4 @@
-"""Load an engine by name; `auto` loads the fastest one that passes its self-test on this device."""
+"""Load an engine by name; `auto` loads the first to end of those that pass their self-tests."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ def load_engine(
     threads: int | None = None,
     registry: Registry | None = None,
     notify: Callable[[str], None] = _ignore,
+    pixels: int | None = None,
     remeasure: bool = False,
 ) -> Engine:
     """Return the engine `name` (one of ENGINES) with the weights of `model` (fast, paper, a file).
 
     `threads` limits the CPU threads of one worker. `notify` receives a line before work that takes
-    long. If `remeasure` is True, `auto` measures all engines again. An engine that fails its
-    self-test is quarantined and replaced by PyTorch; `info.reason` says so.
+    long. `auto` returns the engine that first ends `pixels` output pixels, or the fastest for None;
+    if `remeasure` is True, it measures all engines again. An engine that fails its self-test is
+    quarantined and replaced by PyTorch; `info.reason` says so.
 
     Raises UnknownEngineError for an unknown name, and EngineError for an engine or weights that do
     not work on this device.
@@ -87,6 +89,7 @@ def load_engine(
         registry,
         threads=threads,
         notify=notify,
+        pixels=pixels,
         remeasure=remeasure,
     )
     return TilingEngine(

@@ -210,20 +210,22 @@ class Registry:
         make: Callable[[], tuple[bytes, JsonObject]],
         *,
         force: bool = False,
+        is_usable: Callable[[JsonObject], bool] = lambda _: True,
     ) -> Entry:
         """Return the entry for `key`, calling `make` for its content and facts if there is none.
 
-        One process makes it while others wait. If `force` is True, it is made even if it exists.
+        One process makes it while others wait. It is also made if `is_usable` returns False for the
+        facts of the one that exists, and always if `force` is True.
         Raises RegistryError for a quarantined entry, unless `force` is True.
         """
         found = None if force else self.get(key)
-        if found is not None:
+        if found is not None and is_usable(found.facts):
             return found
 
         with FileLock(self.root / f"{digest_key(key)}.lock", mode=0o600):
             # another process may have made it while this one waited for the lock
             found = None if force else self.get(key)
-            if found is not None:
+            if found is not None and is_usable(found.facts):
                 return found
             if (reason := self.quarantine_reason(key)) and not force:
                 raise RegistryError(f"is quarantined here: {reason}; try pipeline engines build")

@@ -74,7 +74,9 @@ def enhanced_frames(
         plan = pin_plan(make_plan(settings))
 
     try:
-        engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
+        engine = load_engine(
+            plan.engine, model=plan.model, threads=plan.threads, pixels=plan.output_pixels
+        )
     except EngineError as error:
         raise InputError(str(error)) from error
 

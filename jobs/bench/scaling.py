@@ -65,7 +65,7 @@ class SleepingActor(SegmentActor):
             time.sleep(0.01)
         return super().run(job, setup, task)
 
-    def load_engine(self, plan: Plan) -> Engine:
+    def load_engine(self, plan: Plan, pixels: int) -> Engine:
         """Return the sleeping engine in place of the plan's engine."""
         engine = SleepingEngine(threads=1)
         engine.info = replace(engine.info, borrows=True)

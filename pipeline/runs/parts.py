@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pipeline.execution.cluster.actor import SegmentActor
 
 
+FAR_LARGER = 4  # times the pixels of an earlier input; `auto` may then prefer another engine
+
+
 class Finish(Protocol):
     """The signature of `pipeline.assembly.finish.finish`."""
 
@@ -38,14 +41,18 @@ class EngineCache:
     def __init__(self) -> None:
         self._key: tuple[str, str, str, int] | None = None
         self._engine: Engine | None = None
+        self._pixels = 0
 
     def load(self, plan: Plan, notify: Callable[[str], None]) -> Engine:
         """Return the plan's engine; raises InputError if it cannot be loaded.
 
+        `auto` is decided again for an input that is far larger than the one it was decided for.
         `notify` receives a line before work that takes long.
         """
         key = plan.engine, plan.model, plan.model_sha256, plan.threads
-        if self._engine is not None and key == self._key:
+        pixels = plan.output_pixels
+        is_larger = plan.engine == "auto" and pixels > FAR_LARGER * self._pixels
+        if self._engine is not None and key == self._key and not is_larger:
             return self._engine
 
         from deploy.load import load_engine  # imports torch
@@ -54,11 +61,16 @@ class EngineCache:
         self._engine = None
         try:
             self._engine = load_engine(
-                plan.engine, model=plan.model, threads=plan.threads, notify=notify
+                plan.engine,
+                model=plan.model,
+                threads=plan.threads,
+                notify=notify,
+                pixels=pixels,
             )
         except EngineError as error:
             raise InputError(str(error)) from error
         self._key = key
+        self._pixels = pixels
         return self._engine
 
 

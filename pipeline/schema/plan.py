@@ -115,6 +115,11 @@ class Plan(Model):
             digest.update(line)
         return digest.hexdigest()
 
+    @property
+    def output_pixels(self) -> int:
+        """Pixels of all output frames together."""
+        return self.width * self.height * len(self.reference_map)
+
     def map_recordings(self, change: Callable[[Recording], Recording]) -> Plan:
         """Return the plan with `change` applied to the input and the reference."""
         reference = self.reference.model_copy(update={"clip": change(self.reference.clip)})

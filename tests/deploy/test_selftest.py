@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deploy import choice, load, selftest
-from deploy.choice import choose_engine, measure_fps, pick_fastest
+from deploy.choice import Measurement, choose_engine, measure_fps, pick_fastest
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.engines.onnx_engine import OnnxEngine
 from deploy.engines.torch_engine import TorchEngine
@@ -122,8 +122,14 @@ def test_convolutions_in_half_precision_pass() -> None:
     assert 45 < figures["psnr"] < 90
 
 
-def stub_speeds(speeds: dict[str, float]) -> Callable[[Engine], float]:
-    return lambda each, **_: speeds[each.info.name]
+def stub_speeds(speeds: dict[str, float]) -> Callable[[Callable[[], Engine]], Measurement]:
+    """Return a replacement of `measure_engine` with speeds in frames per second, by engine."""
+
+    def measure(load_it: Callable[[], Engine]) -> Measurement:
+        fps = speeds[load_it().info.name]
+        return Measurement(fps * 320 * 512, fps, load_seconds=1.0, spread=0.0)
+
+    return measure
 
 
 def load_stub(name: str) -> Engine:
@@ -138,7 +144,7 @@ def test_auto_measures_once_and_chooses_the_fastest(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(choice, "measure_fps", stub_speeds({"torch": 4.0, "onnx": 5.0}))
+    monkeypatch.setattr(choice, "measure_engine", stub_speeds({"torch": 4.0, "onnx": 5.0}))
     names = ("torch", "onnx", "absent")
     for _ in range(2):
         found = choose_engine("fast", names, load_stub, registry, threads=1, notify=lines.append)
@@ -146,13 +152,13 @@ def test_auto_measures_once_and_chooses_the_fastest(
         assert "onnx 5, torch 4; absent not usable" in found.why
     assert len(lines) == 1
     slower = stub_speeds({"torch": 6.0, "onnx": 5.0})
-    monkeypatch.setattr(choice, "measure_fps", slower)
+    monkeypatch.setattr(choice, "measure_engine", slower)
     options = {"threads": 1, "notify": lines.append}
     assert choose_engine("fast", names, load_stub, registry, **options).name == "onnx"
     assert (
         choose_engine("fast", names, load_stub, registry, **options, remeasure=True).name == "torch"
     )
-    monkeypatch.setattr(choice, "measure_fps", stub_speeds({"torch": 9.0, "onnx": 5.0}))
+    monkeypatch.setattr(choice, "measure_engine", stub_speeds({"torch": 9.0, "onnx": 5.0}))
     assert (
         choose_engine("fast", names, load_stub, registry, threads=2, notify=lines.append).name
         == "torch"
@@ -181,7 +187,7 @@ def test_small_differences_in_speed_do_not_decide() -> None:
 
 def test_auto_runs_what_it_chose(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {"torch": 1.0, "onnx": 3.0, "openvino": 2.0}
-    monkeypatch.setattr(choice, "measure_fps", stub_speeds(speeds))
+    monkeypatch.setattr(choice, "measure_engine", stub_speeds(speeds))
     monkeypatch.setattr(load, "list_candidates", lambda: ("torch", "onnx"))
     loaded = load_engine("auto", registry=registry)
     assert loaded.info.name == "onnx"

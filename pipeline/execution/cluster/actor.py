@@ -32,13 +32,16 @@ class WorkerSetup:
     plan: Plan
     """The plan without its segments and reference map."""
     folder: RunFolder
+    pixels: int
+    """Output pixels of the whole input, by which `auto` decides."""
     placement: str = "fused"
     """`split` runs decode and encode in separate CPU actors."""
 
 
 def make_setup(ledger: Ledger, placement: str = "fused") -> WorkerSetup:
     """Return the setup of actors that run the ledger's segments."""
-    return WorkerSetup(plan_header(ledger.plan), ledger.folder, placement)
+    plan = ledger.plan
+    return WorkerSetup(plan_header(plan), ledger.folder, plan.output_pixels, placement)
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,11 @@ class SegmentActor:
         self._metrics = ActorMetrics()
         self._lock = threading.Lock()
 
-    def load_engine(self, plan: Plan) -> Engine:
-        """Load the plan's engine; raises EngineError."""
+    def load_engine(self, plan: Plan, pixels: int) -> Engine:
+        """Load the plan's engine for an input of `pixels` output pixels; raises EngineError."""
         from deploy.load import load_engine  # imports torch, which the driver does not need
 
-        return load_engine(plan.engine, model=plan.model, threads=plan.threads)
+        return load_engine(plan.engine, model=plan.model, threads=plan.threads, pixels=pixels)
 
     def make_worker(self, setup: WorkerSetup, engine: Engine) -> SegmentWorker:
         """Return a worker for an input, whose stages run in this actor or in separate ones."""
@@ -124,7 +127,7 @@ class SegmentActor:
         """Load the engine; this takes minutes if it has to be built first."""
         try:
             with self._lock:
-                return self._shared_engine(setup.plan).info
+                return self._shared_engine(setup).info
         except EngineError as error:
             return InputError(str(error))
 
@@ -135,7 +138,7 @@ class SegmentActor:
         try:
             with self._lock:
                 if job not in self._workers:
-                    engine = self._shared_engine(setup.plan)
+                    engine = self._shared_engine(setup)
                     self._engine_infos[job] = engine.info
                     self._workers[job] = self.make_worker(setup, engine)
                 worker = self._workers[job]
@@ -193,10 +196,11 @@ class SegmentActor:
         for worker in list(self._workers.values()):
             worker.stop(timeout=1.0)
 
-    def _shared_engine(self, plan: Plan) -> Engine:
+    def _shared_engine(self, setup: WorkerSetup) -> Engine:
+        plan = setup.plan
         key = plan.engine, plan.model, plan.threads
         if key not in self._engines:
-            self._engines[key] = SharedEngine(self.load_engine(plan))
+            self._engines[key] = SharedEngine(self.load_engine(plan, setup.pixels))
         return self._engines[key]
 
 
