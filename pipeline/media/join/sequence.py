@@ -19,7 +19,7 @@ from pipeline.media.colour import make_contiguous
 from pipeline.media.join.capabilities import picture_notes, still_notes
 from pipeline.media.join.remux import decode_segments, read_display_matrix
 from pipeline.media.pictures import exr, numbered, stills
-from pipeline.media.pictures.transparent import load_rgba
+from pipeline.media.pictures.open_picture import load_with_pillow
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.pixels import Pixels
@@ -241,7 +241,7 @@ def load_stored_picture(file: Path) -> Pixels:
     except (OSError, cv2.error) as error:
         raise MediaError(f"{file.name} cannot be read: {error}") from error
     if stored is not None and stored.dtype == np.uint8 and stored.shape[2:] == (4,):
-        return load_rgba(str(file))  # OpenCV multiplies the colours of TIFF by alpha
+        return load_with_pillow(file, "RGBA")  # OpenCV multiplies the colours of TIFF by alpha
     if stored is None or stored.ndim != 3 or stored.shape[2] not in (3, 4):
         raise MediaError(f"{file.name} is not a picture of 3 or 4 channels")
     order = cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA

@@ -16,17 +16,24 @@ from pipeline.errors import MediaError, StageError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import check_size
-from pipeline.media.pictures.transparent import TIFF, load_rgba, save_tiff
+from pipeline.media.pictures.open_picture import (
+    PILLOW_SUFFIXES,
+    is_picture_container,
+    load_with_pillow,
+    open_picture,
+    read_upright_size,
+)
+from pipeline.media.pictures.transparent import TIFF, save_tiff
 from pipeline.paths import check_encodable
 from pipeline.pixels import Pixels, as_pixels
 
 logger = logging.getLogger(__name__)
 
-# check_size rejects pictures that are too large; Pillow would warn first, then raise its own error
-Image.MAX_IMAGE_PIXELS = None
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm"})
+SUFFIXES = PILLOW_SUFFIXES | {
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm",
+}  # fmt: skip
 
-_EXIF_IFD, _TAKEN, _TAKEN_SUBSEC, _ORIENTATION = 0x8769, 0x9003, 0x9291, 0x0112
+_EXIF_IFD, _TAKEN, _TAKEN_SUBSEC = 0x8769, 0x9003, 0x9291
 _CLOCK = re.compile(r"(?<!\d)(\d{1,2})[-:](\d{2})[-:](\d{2}(?:\.\d+)?)(?!\d)")
 _SECONDS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)s(?![a-zA-Z0-9])")
 _ASSIGNED = re.compile(r"(?<![a-zA-Z])t=(-?\d+(?:\.\d+)?)")
@@ -63,24 +70,22 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
     if file.stat().st_size == 0:
         raise MediaError(f"{file} is empty; expected a picture; copy it again")
     try:
-        with Image.open(file) as image:
-            width, height = image.size
+        with open_picture(file) as image:
+            width, height = read_upright_size(image)
             check_size(width, height, str(file))
-            exif = image.getexif()
-            if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
-                width, height = height, width
             bits = _bits(file, image)
-            taken = exif.get_ifd(_EXIF_IFD)
+            taken = image.getexif().get_ifd(_EXIF_IFD)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise MediaError(
-            f"{file} cannot be read as a picture; expected PNG, TIFF or JPEG; open it to check"
+            f"{file} cannot be read as a picture; expected PNG, TIFF, JPEG or HEIC; "
+            "open it to check"
         ) from error
     return width, height, bits, _exif_seconds(taken.get(_TAKEN), taken.get(_TAKEN_SUBSEC))
 
 
 def count_pictures(file: str) -> int:
     """Return the number of pictures in a file if there are several, else 0."""
-    with Image.open(file) as image:
+    with open_picture(file) as image:
         count = getattr(image, "n_frames", 1)
     return int(count) if count > 1 else 0
 
@@ -144,7 +149,9 @@ def load_picture(file: str) -> Pixels:
     """Read a picture as uint8 or uint16 H x W x 3 RGB, upright; alpha is dropped."""
     try:
         if _multiplied(file):
-            return make_contiguous(load_rgba(file)[..., :3])
+            return make_contiguous(load_with_pillow(file, "RGBA")[..., :3])
+        if is_picture_container(Path(file)):
+            return load_with_pillow(file, "RGB")
         data = np.fromfile(file, dtype=np.uint8)
         # COLOR | ANYDEPTH keeps 16 bits, turns grey into RGB, drops alpha, applies the orientation
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
@@ -161,7 +168,7 @@ def _multiplied(file: str) -> bool:
     """Return whether OpenCV would multiply the colours by alpha, as it does with 8-bit TIFF."""
     if Path(file).suffix.lower() not in TIFF:
         return False
-    with Image.open(file) as image:
+    with open_picture(file) as image:
         return image.has_transparency_data and _bits(Path(file), image) == 8
 
 

@@ -14,28 +14,25 @@ import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from PIL import Image, ImageOps
 
 from pipeline.errors import StageError, first_line
 from pipeline.media.alpha import Plane, opaque_plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEDIA_ERRORS
+from pipeline.media.pictures.open_picture import (
+    load_with_pillow,
+    open_picture,
+    read_orientation,
+)
 from pipeline.pixels import Pixels
 
 TIFF = frozenset({".tif", ".tiff"})
-_ORIENTATION = 0x0112
 
 
 def has_alpha(file: str) -> bool:
     """Return whether a picture has transparency."""
-    with Image.open(file) as image:
+    with open_picture(file) as image:
         return image.has_transparency_data
-
-
-def load_rgba(file: str) -> Pixels:
-    """Return an 8-bit picture as uint8 H x W x 4, upright, colours not multiplied by alpha."""
-    with Image.open(file) as image:
-        return make_contiguous(np.asarray(ImageOps.exif_transpose(image).convert("RGBA")))
 
 
 def load_alpha(file: str, rgb: Pixels) -> Plane:
@@ -46,7 +43,7 @@ def load_alpha(file: str, rgb: Pixels) -> Plane:
     deep = rgb.itemsize == 2
     if not has_alpha(file):
         return opaque_plane(*rgb.shape[:2], deep=deep)
-    alpha = _deep_alpha(file) if deep else load_rgba(file)[..., 3]
+    alpha = _deep_alpha(file) if deep else load_with_pillow(file, "RGBA")[..., 3]
     if alpha is None or alpha.shape != rgb.shape[:2] or alpha.dtype != rgb.dtype:
         raise StageError(
             f"{file} has transparency that cannot be read; expected 8 or 16 bits; save it as PNG"
@@ -57,8 +54,8 @@ def load_alpha(file: str, rgb: Pixels) -> Plane:
 def _deep_alpha(file: str) -> Plane | None:
     """Return the alpha of a 16-bit picture, which Pillow would reduce to 8."""
     stored = cv2.imdecode(np.fromfile(file, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    with Image.open(file) as image:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+    with open_picture(file) as image:
+        orientation = read_orientation(image)
         colour = image.info.get("transparency")
     if stored is None or stored.dtype != np.uint16:
         return None

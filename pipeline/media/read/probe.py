@@ -19,6 +19,7 @@ from pipeline.media.container import (
 )
 from pipeline.media.hdr import read_static_hdr
 from pipeline.media.pictures import numbered, stills, transparent
+from pipeline.media.pictures.open_picture import is_picture_container
 from pipeline.media.read.frame_times import index_frames
 from pipeline.media.sandbox.parent import probe_in_child, sandboxed
 from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
@@ -41,7 +42,7 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
         raise MediaError(
             f"{path} does not exist; expected a video, a picture or a folder; check the path"
         )
-    if given.suffix.lower() in stills.SUFFIXES:
+    if given.suffix.lower() in stills.SUFFIXES or is_picture_container(given):
         return _probe_stills(path)
     return probe_video(path)
 

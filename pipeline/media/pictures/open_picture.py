@@ -1,0 +1,81 @@
+"""Open a picture with Pillow, whatever its format, and describe it as it is displayed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.media.colour import make_contiguous
+from pipeline.pixels import Pixels
+
+# check_size rejects pictures that are too large; Pillow would warn first, then raise its own error
+Image.MAX_IMAGE_PIXELS = None
+
+# Formats that OpenCV cannot read, or whose orientation it ignores.
+PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
+
+_ORIENTATION = 0x0112
+_TRANSPOSED = (5, 6, 7, 8)
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+
+# Brands of ISO base media files that hold pictures and no video.
+_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif"})
+
+
+def open_picture(file: str | Path) -> Image.Image:
+    """Open a picture; raises what `PIL.Image.open` raises."""
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        if not is_picture_container(Path(file)):
+            raise
+        # imported only here, since it takes 0.2 s
+        import pi_heif
+
+        pi_heif.register_heif_opener()
+        return Image.open(file)
+
+
+def is_picture_container(file: Path) -> bool:
+    """Return whether a file is HEIF or AVIF: one picture, often stored as a grid of tiles.
+
+    FFmpeg takes it for a video of the size of one tile.
+    """
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        head = stream.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in _BRANDS
+
+
+def read_orientation(image: Image.Image) -> int:
+    """Return how OpenCV's pixels of a picture must be turned: EXIF's orientation, 1 to 8.
+
+    OpenCV turns TIFF itself.
+    """
+    return 1 if image.format == "TIFF" else int(image.getexif().get(_ORIENTATION, 1))
+
+
+def read_upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return the width and height of a picture as it is displayed, without decoding it."""
+    if image.format == "TIFF":
+        # some versions of Pillow turn the size of TIFF as they open it
+        width, height = (
+            int(image.tag_v2[tag])  # type: ignore[attr-defined]
+            for tag in (_TIFF_WIDTH, _TIFF_HEIGHT)
+        )
+    else:
+        width, height = image.size
+    transposed = image.getexif().get(_ORIENTATION, 1) in _TRANSPOSED
+    return (height, width) if transposed else (width, height)
+
+
+def load_with_pillow(file: str | Path, mode: str) -> Pixels:
+    """Return an 8-bit picture in `mode` (RGB or RGBA), uint8 H x W x C, upright.
+
+    Colours are not multiplied by alpha.
+    """
+    with open_picture(file) as image:
+        return make_contiguous(np.asarray(ImageOps.exif_transpose(image).convert(mode)))
