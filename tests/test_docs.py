@@ -66,7 +66,7 @@ def link_checkout(folder: Path, sample: Path) -> None:
 
 
 def find_blocks(page: str) -> list[tuple[str, str]]:
-    """Return (language, text) of every block of the page that is executed."""
+    """Return (language, text) of every block of a page, relative to docs/, that is executed."""
     text = (DOCS / page).read_text(encoding="utf-8")
     return [
         (language, body)
@@ -238,3 +238,20 @@ def test_the_commands_of_a_page_work_in_an_empty_checkout(
         else:
             for line in filter(None, body.splitlines()):
                 execute_line(line)
+
+
+def test_the_commands_of_the_readme_work_after_the_demo(
+    small_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link_checkout(tmp_path, small_sample)
+    monkeypatch.chdir(tmp_path)
+    # what `make demo` leaves of its inputs
+    Path("demo-output").mkdir()
+    sample = f"pipeline/samples/{SAMPLE.name}"
+    execute_line(f"pipeline degrade {sample} --scale 4 -o demo-output/lr.mp4")
+    execute_line(f"pipeline degrade {sample} --scale 1 --every 15 -o demo-output/ref.mp4")
+
+    lines = find_lines("../README.md")
+    assert lines[0].startswith("make demo ")
+    for line in lines:
+        execute_line(line)
