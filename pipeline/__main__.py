@@ -1,5 +1,23 @@
-"""`python -m pipeline` is the command `pipeline`."""
+"""`python -m pipeline` is the command `pipeline`.
 
-from pipeline.cli.main import main
+`python -m` puts the current folder first on the path, where a file `json.py` would replace Python's
+own. The folder is removed below, before the command is imported. But Python has found `pipeline`
+itself and what it imports first by then, so use the command `pipeline`, or `python -P -m pipeline`,
+in a folder whose Python files you do not trust.
+"""
 
-main()
+import sys
+
+
+def leave_current_folder() -> None:
+    """Remove the current folder from the path, unless it is the checkout that runs."""
+    # pathlib and os.path would be imported from the current folder, too
+    if not sys.flags.safe_path and __file__ != f"{sys.path[0]}/pipeline/__main__.py":
+        del sys.path[0]
+
+
+if __name__ == "__main__":
+    leave_current_folder()
+    from pipeline.cli.main import main
+
+    main()

@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.child_process import child_environment
 from deploy.trt.building import FAILED, GRAPH, PLAN, REQUEST, TIMING, BuildRequest, Progress
-from deploy.trt.library import TensorrtError, child_environment
+from deploy.trt.library import TensorrtError
 
 
 class BuiltPlan(NamedTuple):
@@ -69,13 +70,11 @@ def build_plan(
 
 def _run(folder: Path, progress: Progress) -> int:
     """Return the exit status of the child, negative for a signal."""
-    package_root = str(Path(__file__).parents[2])
-    path = [package_root, *(entry for entry in sys.path if entry)]
     with (
         (folder / "stderr").open("wb") as stderr,
         subprocess.Popen(
             [sys.executable, "-m", "deploy.trt.building", str(folder)],
-            env=child_environment(path),
+            env=child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

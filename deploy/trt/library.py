@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from deploy.child_process import child_environment, import_path
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
@@ -82,11 +81,6 @@ def _load_failure(module: str, reason: str) -> str:
     )
 
 
-def child_environment(path: Sequence[str]) -> dict[str, str]:
-    """Return an environment for a child that imports from `path`, not its working directory."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
-
-
 def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
     """Return those of MODULES that are installed, whether they work or not.
 
@@ -111,7 +105,7 @@ def probe_library(module: str) -> TensorrtLibrary:
     The child loads nothing from its working directory. Raises TensorrtError for a module that is
     broken or too old.
     """
-    return _probe(module, tuple(entry for entry in sys.path if entry))
+    return _probe(module, tuple(import_path()))
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from deploy.child_process import child_environment
 from jobs.gpu.cases import CASES, Case
 from jobs.machine import RESULTS, describe_machine
 
@@ -57,8 +57,7 @@ def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
     if seconds < LEAST_SECONDS:
         return {"case": case_name(case), "lines": [], "failed": "skipped: no time left"}
 
-    search_path = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search_path))}
+    environment = child_environment()
     if case["device"] == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import resource
 import select
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.child_process import child_environment
 from jobs.machine import describe_machine
 from jobs.media.cut import cut_beginnings
 
@@ -152,7 +152,7 @@ class Child:
     """A child process that reads files and is restarted after a crash or a hang."""
 
     def __init__(self, scratch: str, *, runs: bool = False, trace: Path | None = None) -> None:
-        self._environment = {**os.environ, "TMPDIR": scratch}
+        self._environment = {**child_environment(), "TMPDIR": scratch}
         self._process: subprocess.Popen[str] | None = None
         self._command = [
             sys.executable,

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.errors import Interrupted, PipelineError
+from pipeline.execution.cluster.connection import JOB_VARIABLE
 from pipeline.paths import is_url
 from pipeline.progress import Reporter
 from pipeline.remote import transfer
@@ -21,7 +22,6 @@ from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
 
 _FAILED = "pipeline.failed.jsonl"
-_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for processes of a submitted job
 RunOne = Callable[[RunSettings, Reporter, RunParts], RunResult]
 
 
@@ -130,6 +130,6 @@ def failed_list_place(manifest: str | None, output: str | None) -> str:
     folder = (output or "").partition("{stem}")[0].rpartition("/")[0]
     if output and is_url(output):
         return f"{folder}/{_FAILED}"
-    if output and _JOB_VARIABLE in os.environ:
+    if output and JOB_VARIABLE in os.environ:
         return str((Path(output) if Path(output).is_dir() else Path(folder)).absolute() / _FAILED)
     return str(Path(_FAILED).absolute())

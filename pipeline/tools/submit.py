@@ -71,7 +71,7 @@ def submit_job(
     """
     from ray.exceptions import RayError
 
-    entrypoint = shlex.join(["python", "-m", "pipeline", "run", *arguments])
+    entrypoint = shlex.join(["python", "-P", "-m", "pipeline", "run", *arguments])
     deadline = time.monotonic() + AGENT_TIMEOUT_SECONDS
     while True:
         try:

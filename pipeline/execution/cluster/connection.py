@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from tempfile import TemporaryDirectory
+from typing import Any
 
+from deploy.cache import cache_root
 from pipeline.errors import InputError, PipelineError, first_line
 from pipeline.interrupt import Interrupts
 
 logger = logging.getLogger(__name__)
+
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for processes of a submitted job
 
 # Only descriptors travel through the object store. By default Ray reserves 30 % of the memory.
 _OBJECT_STORE_BYTES = 100 * 2**20
@@ -44,10 +50,13 @@ def cluster(
         yield
         return
 
+    if "PIPELINE_CACHE" in os.environ:  # workers have another working directory
+        os.environ["PIPELINE_CACHE"] = str(cache_root().absolute())
+
     # Ray prints the raylets' messages on stdout, which is reserved for the result
-    with redirect_stdout(_Log()):
+    with redirect_stdout(_Log()), TemporaryDirectory(prefix="pipeline-") as empty:
         try:
-            _connect(address, workers, log)
+            _connect(address, workers, _runtime_env(empty), log=log)
             # ray.init replaces our SIGTERM handler with its own
             interrupts.install()
             yield
@@ -65,15 +74,33 @@ class _Log(io.TextIOBase):
         return len(text)
 
 
-def _connect(address: str | None, workers: int | None, log: bool = False) -> None:
+def _runtime_env(empty: str) -> dict[str, Any]:
+    """Return an environment in which workers import nothing from the driver's current folder.
+
+    Without a working directory of the job, Ray puts that folder first on the workers' path. So the
+    job gets the folder `empty`, unless it was submitted with another one.
+    """
+    job = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
+    return {} if "working_dir" in job.get("runtime_env", {}) else {"working_dir": empty}
+
+
+def _connect(
+    address: str | None, workers: int | None, runtime_env: dict[str, Any], *, log: bool
+) -> None:
     import ray
 
     try:
         if address:
-            ray.init(address=address, log_to_driver=log, logging_level=logging.ERROR)
+            ray.init(
+                address=address,
+                runtime_env=runtime_env,
+                log_to_driver=log,
+                logging_level=logging.ERROR,
+            )
         else:
             ray.init(
                 address="local",
+                runtime_env=runtime_env,
                 num_cpus=max(workers or 1, os.cpu_count() or 1),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,

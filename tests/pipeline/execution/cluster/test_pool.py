@@ -343,4 +343,4 @@ def test_a_node_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(ray, "init", late)
     with pytest.raises(PipelineError, match=r"cannot start Ray on this machine: The current"):
-        connection._connect(None, 1)
+        connection._connect(None, 1, {}, log=False)
