@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_ROOT = str(Path(__file__).resolve().parents[1])  # holds the packages of this project
+ROOT = str(Path(__file__).resolve().parents[1])  # the folder of this project's packages
 
 
 def import_path() -> list[str]:
@@ -27,7 +27,7 @@ def import_path() -> list[str]:
     for entry in sys.path:
         if Path(entry).is_absolute() and Path(entry).resolve() not in relative:
             path.append(entry)
-    return path if _ROOT in path else [_ROOT, *path]
+    return path if ROOT in path else [ROOT, *path]
 
 
 def import_variables(path: Sequence[str] | None = None) -> dict[str, str]:

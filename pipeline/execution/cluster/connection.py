@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import secrets
+import site
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from deploy.cache import cache_root
+from deploy.child_process import ROOT
 from pipeline.errors import InputError, PipelineError, first_line
 from pipeline.interrupt import Interrupts
 
@@ -78,10 +80,18 @@ def _runtime_env(empty: str) -> dict[str, Any]:
     """Return an environment in which workers import nothing from the driver's current folder.
 
     Without a working directory of the job, Ray puts that folder first on the workers' path. So the
-    job gets the folder `empty`, unless it was submitted with another one.
+    job gets the folder `empty`, unless it was submitted with another one. Workers on this machine
+    still find a checkout that is not installed.
     """
+    submitted = JOB_VARIABLE in os.environ
     job = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
-    return {} if "working_dir" in job.get("runtime_env", {}) else {"working_dir": empty}
+    if "working_dir" in job.get("runtime_env", {}):
+        return {}
+    if submitted or ROOT in site.getsitepackages():
+        return {"working_dir": empty}
+    # Ray replaces ${PYTHONPATH} by the value on the node
+    path = {"PYTHONPATH": f"{ROOT}{os.pathsep}${{PYTHONPATH}}"}
+    return {"working_dir": empty, "env_vars": path}
 
 
 def _connect(

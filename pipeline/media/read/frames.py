@@ -60,7 +60,7 @@ def read_frames(
             "threads": threads,
             "expected": None if expected is None else [int(pts) for pts in expected],
         }
-        for values in parent.iterate_frames(clip, arguments):
+        for values in parent.read_frames_in_child(clip, arguments):
             yield Frame(*values)
         return
     if isinstance(clip, Stills):

@@ -33,6 +33,8 @@ _BENEATH = 1  # type of a rule: a path and everything below it
 _VERSION = 1  # flag that requests Landlock's version
 _NETWORK_VERSION = 4  # the first version that restricts TCP
 
+_PACKAGES = ("crossnetpp", "deploy", "pipeline")
+
 # The parts of the system that Python needs. Not all of /proc: the environment of other processes
 # holds credentials.
 # fmt: off
@@ -62,14 +64,24 @@ def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> 
     libc = ctypes.CDLL(None, use_errno=True)
     # not for root, which could no longer read other users' files in its own user namespace
     libc.unshare(_NEW_NETWORK | (0 if os.geteuid() == 0 else _NEW_USER))
-    _allow_files(libc, [*_libraries(), *readable], writable)
+    _allow_files(libc, [*list_libraries(), *readable], writable)
 
 
-def _libraries() -> list[Path]:
-    """Return the folders of Python, its packages and the system's libraries."""
-    here = Path(__file__).parents[3]
-    own = [Path(path) for path in {*sys.path, *sysconfig.get_paths().values()} if path]
-    return [here / "pipeline", Path(sys.base_prefix) / "lib", *own, *map(Path, _SYSTEM)]
+def list_libraries() -> list[Path]:
+    """Return the folders of Python, of installed packages, of this project and of the system.
+
+    Other folders on the path are left out: that of a script may hold anything.
+    """
+    root = Path(__file__).parents[3]
+    folders = {Path(entry).resolve() for entry in sys.path} - {Path.cwd(), Path("/")}
+    paths = sysconfig.get_paths()
+    return [
+        *(root / package for package in _PACKAGES),
+        Path(sys.base_prefix) / "lib",
+        *(folder for folder in folders if any(folder.glob("*.dist-info"))),
+        *(Path(paths[kind]) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *map(Path, _SYSTEM),
+    ]
 
 
 def _allow_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path]) -> None:

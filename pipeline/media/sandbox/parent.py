@@ -24,6 +24,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_type_hints
 import numpy as np
 from pydantic import TypeAdapter
 
+from deploy.child_process import import_variables
 from pipeline import errors
 from pipeline.errors import InputError, MediaError
 from pipeline.media.alpha import Plane
@@ -39,6 +40,7 @@ C = TypeVar("C", bound=RecordingBase)
 SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 by default
 GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # memory of a child; 4 by default
 HEAD = struct.Struct(">II")  # precedes each answer: bytes of JSON, bytes of pixels
+_CHILD = "pipeline.sandbox_child"  # above this module, as it imports all readers
 _SET_PIPE_SIZE = 1031  # fcntl's F_SETPIPE_SZ
 _PIPE_SIZE = 1 << 20
 _LARGEST_JSON = 1 << 28
@@ -62,17 +64,17 @@ def sandboxed(
             name: TypeAdapter(hints[name]).dump_python(value, mode="json")
             for name, value in given.items()
         }
-        where = f"{function.__module__}:{function.__name__}"
-        made = call(where, arguments, clip)
+        # a child reads whole files, which takes the longer, the larger they are
+        patience = clip.size_bytes / 1e6
+        made = call_in_child(name_function(function), arguments, clip.path, patience)
         return result.validate_python(made)
 
     return cast("Callable[Concatenate[C, P], R]", wrapper)
 
 
-def call(function: str, arguments: dict[str, Any], clip: RecordingBase) -> Any:
-    """Return the JSON that `module:function` makes of `arguments` in a child of its own."""
-    # whole files are read, so the time limit grows with their size
-    return call_in_child(function, arguments, clip.path, clip.size_bytes / 1e6)
+def name_function(function: Callable[..., Any]) -> str:
+    """Return the name `module:function` by which a child is requested to call a function."""
+    return f"{function.__module__}:{function.__qualname__}"
 
 
 def call_in_child(
@@ -102,10 +104,10 @@ def probe_in_child(path: str) -> Clip:
     return clip.model_copy(update={"path": path, "sandbox": True})
 
 
-def iterate_frames(
+def read_frames_in_child(
     clip: Clip, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
-    """Read frames in a child; yield the pts, pixels, whether concealed, and alpha of each."""
+    """Yield pts, pixels, whether concealed, and alpha of what `read_frames` yields in a child."""
     request = {"frames": arguments, "clip": clip.model_dump(mode="json")}
     with Child(request, clip.path) as child:
         while True:
@@ -144,7 +146,7 @@ class Child:
         self._patience = _number(SECONDS_VARIABLE, 60.0) + patience
         self._gigabytes = _number(GIGABYTES_VARIABLE, 4.0)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.media.sandbox.child"],
+            [sys.executable, "-m", _CHILD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -251,10 +253,9 @@ def _environment() -> dict[str, str]:
     """Return the environment of a child, without credentials and home folder."""
     known = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", MEGAPIXELS_VARIABLE)
     kept = {name: os.environ[name] for name in known if name in os.environ}
-    here = str(Path(__file__).parents[3])
     # without privileges, only a process with a single thread can leave the network
     kept["OPENBLAS_NUM_THREADS"] = "1"
-    return {**kept, "PYTHONPATH": os.pathsep.join([here, *(p for p in sys.path if p)])}
+    return {**kept, **import_variables()}
 
 
 def _as_raised(name: str, message: str) -> BaseException:

@@ -205,3 +205,63 @@ def test_a_confined_process_reaches_no_other_file_and_no_network(tmp_path: Path)
         pytest.skip("this kernel has no Landlock")
     assert escaped == ""
     assert inside.read_bytes() == b"x"
+
+
+_READS_ANYTHING = """
+import os, sys
+from pathlib import Path
+os.chdir(sys.argv[1])
+sys.path[:0] = ["", sys.argv[1], "/", sys.argv[2]]
+from pipeline.media.sandbox.confine import confine_process
+confine_process([])
+for secret in (Path(sys.argv[1], "secret"), Path(sys.argv[2], "secret")):
+    try:
+        print(secret.read_text())
+    except OSError:
+        pass
+import struct
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Landlock")
+def test_the_current_folder_and_that_of_a_script_cannot_be_read(tmp_path: Path) -> None:
+    folders = [tmp_path / "current", tmp_path / "script"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "secret").write_text("read")
+    # even if pip has installed something there
+    (folders[0] / "any-1.0.dist-info").mkdir()
+
+    command = [sys.executable, "-c", _READS_ANYTHING, *map(str, folders)]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    if made.stdout.split() == ["read", "read"]:
+        pytest.skip("this kernel has no Landlock")
+    assert made.stdout == ""
+
+
+_LIBRARIES = """
+import os, sys
+from pathlib import Path
+import pipeline.sandbox_child
+from pipeline.media.sandbox.confine import list_libraries
+os.chdir(sys.argv[1])
+sys.path[:0] = ["", sys.argv[1], "/", sys.argv[2]]
+allowed = [Path(folder).resolve() for folder in list_libraries()]
+for folder in map(Path, sys.argv[1:]):
+    print(*(a for a in allowed if folder.is_relative_to(a)))
+for module in list(sys.modules.values()):
+    file = getattr(module, "__file__", None)
+    if file and not any(Path(file).resolve().is_relative_to(a) for a in allowed):
+        print(file)
+"""
+
+
+def test_libraries_hold_every_module_of_the_child_and_no_other_folder(tmp_path: Path) -> None:
+    folders = [tmp_path / "current", tmp_path / "script"]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / "any-1.0.dist-info").mkdir()
+
+    command = [sys.executable, "-c", _LIBRARIES, *map(str, folders)]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert made.stdout.split() == []

@@ -1,46 +1,58 @@
 """The child process of the sandbox, which reads one recording for a parent that does not trust it.
 
-It runs as `python -m pipeline.media.sandbox.child`. The first line of stdin is the request. Each
-answer on stdout is a `parent.HEAD`, JSON, and the pixels of a frame, if any.
+`pipeline/media/sandbox/parent.py` starts it as a module. The first line of stdin is the request.
+Each answer on stdout is a `parent.HEAD`, JSON, and the pixels of a frame, if any.
 """
 
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, get_type_hints
+from typing import Any, BinaryIO, Literal, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pipeline.errors import MediaError, PipelineError
+from pipeline.lightfield.opening import open_light_field
+from pipeline.lightfield.reader import ViewReader
+from pipeline.lightfield.validity import find_dark_views
+from pipeline.media.join import capabilities, remux, sequence, verify
+from pipeline.media.read import probe
+from pipeline.media.read.detect_interlacing import looks_interlaced
+from pipeline.media.read.frames import FrameReader, read_frames
 from pipeline.media.sandbox.confine import confine_process, limit_memory
-from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD
+from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD, name_function
+from pipeline.pairing.reference_views import find_hr_views
 from pipeline.schema.clip import LightField, Recording, parse_recording
 
-_THREADS = 4  # of the decoder at most, as each holds frames and the memory is limited
-# The functions that a parent may call, by module.
-_FUNCTIONS = {
-    "pipeline.pairing.reference_views": ("find_hr_views",),
-    "pipeline.lightfield.opening": ("open_light_field",),
-    "pipeline.lightfield.validity": ("find_dark_views",),
-    "pipeline.media.read.detect_interlacing": ("looks_interlaced",),
-    "pipeline.media.read.probe": ("probe", "scan"),
-    "pipeline.media.join.capabilities": ("container_notes",),
-    "pipeline.media.join.remux": ("join_segments",),
-    "pipeline.media.join.sequence": ("find_differences", "sequence_notes", "write_sequence"),
-    "pipeline.media.join.verify": ("find_differences",),
+_THREADS = 4  # most threads of the decoder: each holds frames, and memory is limited
+
+# What a function may do with its argument `out`, apart from reading the recording.
+Right = Literal["nothing", "read out", "write beside out"]
+RIGHTS: dict[Callable[..., Any], Right] = {
+    probe.probe: "nothing",
+    probe.scan: "nothing",
+    looks_interlaced: "nothing",
+    open_light_field: "nothing",
+    find_dark_views: "nothing",
+    find_hr_views: "nothing",
+    capabilities.container_notes: "nothing",
+    sequence.sequence_notes: "nothing",
+    sequence.find_differences: "read out",
+    verify.find_differences: "read out",
+    sequence.write_sequence: "write beside out",
+    remux.join_segments: "write beside out",
 }
-# Readers are imported by name, because their layers are above this one.
-_CLIP_READER = "pipeline.media.read.frames"
-_VIEW_READER = "pipeline.lightfield.reader"
+"""The functions that a parent may call."""
+_FUNCTIONS = {name_function(function): function for function in RIGHTS}
 
 
 def main() -> int:
@@ -57,10 +69,10 @@ def main() -> int:
             _send(answers, {"result": _call(request["call"], request["arguments"])})
         elif "frames" in request:
             _end_with(requests, request["memory"])
-            _frames(answers, request)
+            _send_frames(answers, request)
         else:
             limit_memory(request["memory"])
-            _singles(answers, request, requests)
+            _send_single_frames(answers, request, requests)
     except MemoryError:
         _refuse(answers, MediaError(_too_large(request)))
     except PipelineError as error:
@@ -75,28 +87,32 @@ def main() -> int:
 
 
 def _confine(request: dict[str, Any]) -> None:
-    module, _, name = str(request.get("call", "")).partition(":")
-    if module:
-        if name not in _FUNCTIONS.get(module, ()):
-            raise PermissionError(f"{module}:{name} is not a function that the sandbox may call")
-        importlib.import_module(module)
+    """Restrict this process to the files that the request needs."""
     path = Path(request["path"])
     readable = [path]
     if any(c in path.name for c in "*?[") and not path.exists():
         readable.append(path.parent)
-    arguments = request.get("arguments", {})
-    readable += [Path(file) for file in (*arguments.get("segments", ()), *request.get("also", ()))]
 
-    # the output's folder is written to, and its files are read again
-    out = Path(arguments["out"]) if "out" in arguments else None
-    if out is not None and name == "find_differences":
-        readable.append(out)
+    arguments = request.get("arguments", {})
     clip = request.get("clip") or arguments.get("clip") or {}
-    readable += [Path(file) for file in clip.get("files", ())]
-    writable = (
-        [out.parent] if out is not None and name in ("join_segments", "write_sequence") else []
-    )
+    for files in (arguments.get("segments"), request.get("also"), clip.get("files")):
+        readable += [Path(file) for file in files or ()]
+
+    writable = []
+    if "call" in request:
+        right = RIGHTS[_find_function(request["call"])]
+        if right == "read out":
+            readable.append(Path(arguments["out"]))
+        elif right == "write beside out":
+            # the output's folder is written to, and its files are read again
+            writable.append(Path(arguments["out"]).parent)
     confine_process(readable, writable)
+
+
+def _find_function(name: str) -> Callable[..., Any]:
+    if name not in _FUNCTIONS:
+        raise PermissionError(f"{name} is not a function that the sandbox may call")
+    return _FUNCTIONS[name]
 
 
 def _end_with(requests: BinaryIO, memory: int) -> None:
@@ -111,9 +127,9 @@ def _end_with(requests: BinaryIO, memory: int) -> None:
     limit_memory(memory)
 
 
-def _call(where: str, arguments: dict[str, Any]) -> Any:
-    module, _, name = where.partition(":")
-    function = getattr(importlib.import_module(module), name)
+def _call(name: str, arguments: dict[str, Any]) -> Any:
+    """Return the JSON of what a function returns for arguments in JSON."""
+    function = _find_function(name)
     hints = get_type_hints(function, include_extras=True)
     values = {key: TypeAdapter(hints[key]).validate_python(arguments[key]) for key in arguments}
     if "clip" in values:
@@ -125,12 +141,13 @@ def _trusted(clip: Recording) -> Recording:
     return clip.with_sandbox(False)
 
 
-def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
+def _send_frames(answers: BinaryIO, request: dict[str, Any]) -> None:
+    """Send the frames of a range in order."""
     clip = _trusted(parse_recording(request["clip"]))
+    assert not isinstance(clip, LightField)
     given = request["frames"]
     threads = min(given["threads"] or _THREADS, _THREADS)
-    read = importlib.import_module(_CLIP_READER).read_frames
-    for frame in read(clip, **{**given, "threads": threads}):
+    for frame in read_frames(clip, **{**given, "threads": threads}):
         header = {"pts": frame.pts, "concealed": frame.concealed}
         if frame.alpha is None:
             _send_frame(answers, frame.rgb, header)
@@ -139,14 +156,14 @@ def _frames(answers: BinaryIO, request: dict[str, Any]) -> None:
     _send(answers, {"end": True})
 
 
-def _singles(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> None:
+def _send_single_frames(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> None:
+    """Send the frame of each pts that the parent requests."""
     clip = _trusted(parse_recording(request["clip"]))
-    if isinstance(clip, LightField):
-        reader_type = importlib.import_module(_VIEW_READER).ViewReader
-    else:
-        reader_type = importlib.import_module(_CLIP_READER).FrameReader
-    reader = reader_type(clip, cache=1, threads=_THREADS)
-
+    reader = (
+        ViewReader(clip, cache=1, threads=_THREADS)
+        if isinstance(clip, LightField)
+        else FrameReader(clip, cache=1, threads=_THREADS)
+    )
     for line in requests:
         pts = int(json.loads(line))
         try:
