@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.presets import PRESETS
 
+WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
@@ -62,13 +64,14 @@ def load_network(model: str) -> Network:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"found a file that is not safetensors at {path} ({error}); "
             "try weights made by crossnetpp.train"
         ) from error
 
+    tensors = _to_float32(tensors, path)
     preset = metadata.get("preset", "")
     # Older files have no configuration
     network = _build_from_metadata(preset, metadata.get("config", "{}"), path)
@@ -77,22 +80,59 @@ def load_network(model: str) -> Network:
     except RuntimeError as error:
         raise WeightsError(
             f"found weights in {path} that do not fit the network '{preset}': "
-            f"{str(error).splitlines()[0]}; try weights made by this version"
+            f"{_describe_mismatch(error)}; try weights made by this version"
         ) from error
     return network.eval()
+
+
+def _to_float32(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return weights in float32; raise WeightsError for other types and values not finite.
+
+    One NaN would make every picture black.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in WEIGHT_TYPES:
+            raise WeightsError(
+                f"found {tensor.dtype} weights ({_shorten(name)}) in {path}, expected floating "
+                "point of 16 bits or more; try weights made by crossnetpp.train"
+            )
+
+    wide = {name: tensor.float() for name, tensor in tensors.items()}
+    broken = [name for name, tensor in wide.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise WeightsError(
+            f"found weights that are not finite in {path} ({_shorten(broken[0])} and "
+            f"{len(broken) - 1} more), expected numbers; train again or use another file"
+        )
+    return wide
+
+
+def _describe_mismatch(error: RuntimeError) -> str:
+    """Return the first difference between a file and a network, without PyTorch's headline."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return _shorten(lines[1] if len(lines) > 1 else lines[0], 200)
+
+
+def _shorten(text: str, most: int = 60) -> str:
+    """Return text from a file as one line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _build_from_metadata(preset: str, config: str, path: Path) -> Network:
     """Return an untrained network for the preset and JSON configuration stored in `path`."""
     if preset not in PRESETS:
         raise WeightsError(
-            f"found weights for the network '{preset}' in {path}, expected one of "
+            f"found weights for the network '{_shorten(preset)}' in {path}, expected one of "
             f"{', '.join(PRESETS)}; try weights made by crossnetpp.train"
         )
     try:
-        return build_network(preset, json.loads(config))
-    except ValueError as error:
+        options = json.loads(config)
+        if not isinstance(options, dict):
+            raise ValueError(f"found {_shorten(config)}, expected a JSON object of options")
+        return build_network(preset, options)
+    except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"found in {path} a network that this version cannot build ({error}); "
-            "try the version that trained it"
+            f"found in {path} a network that this version cannot build "
+            f"({_shorten(str(error), 300)}); try the version that trained it"
         ) from error

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 Activation = Literal["relu", "selu"]
+
+
+def _check_odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("expected an odd number")
+    return value
+
+
+# Bounds far beyond what is useful: a file of weights must not exhaust memory or run for hours
+_Channels = Annotated[int, Field(ge=8, le=512)]
+_Blocks = Annotated[int, Field(ge=0, le=64)]
+_Turns = Annotated[int, Field(ge=0, le=16)]
+_Window = Annotated[int, Field(ge=3, le=127), AfterValidator(_check_odd)]
+_Windows = Annotated[tuple[_Window, ...], Field(min_length=1, max_length=8)]
 
 
 @dataclass(frozen=True)
@@ -33,15 +47,15 @@ class FastConfig:
 
     stages: Literal[1, 2] = 2
     """1 omits the second search, between LR_up and the warped reference."""
-    width: int = 64
+    width: _Channels = 64
     """Channels of the fusion at 1/4 size."""
-    blocks: int = 4
+    blocks: _Blocks = 4
     """Residual blocks of the fusion."""
-    windows: tuple[int, ...] = (31, 15, 7)
+    windows: _Windows = (31, 15, 7)
     """Window sizes of the Lucas-Kanade steps, pixels at 1/2 size; x8 needs the wide ones."""
-    refinements: int = 1
+    refinements: _Turns = 1
     """Number of Lucas-Kanade refinements of the flow."""
-    settlings: int = 3
+    settlings: _Turns = 3
     """Number of variational refinements of the flow after that."""
 
 
@@ -64,7 +78,7 @@ def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config
     for name in options or {}:
         if name not in defaults:
             raise ValueError(
-                f"found the option '{name}' of the network '{preset}', "
+                f"found the option {name!r} of the network '{preset}', "
                 f"expected one of {', '.join(defaults)}"
             )
 
