@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing
 from pathlib import Path
 
 from pipeline.assembly.finish import plan_path
-from pipeline.errors import InputError, Interrupted, OutputExistsError
+from pipeline.errors import InputError, Interrupted, OutputExistsError, already_there
 from pipeline.execution.runners import ExecutionReport, choose_runner, run_inline
 from pipeline.interrupt import Interrupts
+from pipeline.ledger.durable import remove_path
 from pipeline.pairing.second_pass import first_pass_changes, first_pass_output, is_first_pass_of
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
@@ -47,16 +47,53 @@ def run(
 def _run_twice(request: RunRequest) -> RunResult:
     """Run the first pass over a light field unless it is finished, then the second."""
     settings = request.settings
-    plan = pin_plan(make_plan(settings))
+    try:
+        plan = pin_plan(make_plan(settings))
+    except OutputExistsError:
+        return _recover_second_pass(request)
+
     first = first_pass_output(Path(plan.output))
     if not is_first_pass_of(plan_path(first), plan):
         first_settings = settings.model_copy(update=first_pass_changes(plan))
         run(first_settings, request.progress, request.parts)
 
     result = _run_once(request)
-    shutil.rmtree(first)
-    plan_path(first).unlink()
+    _remove_first_pass(first)
     return result
+
+
+def _recover_second_pass(request: RunRequest) -> RunResult:
+    """Return the result of a second pass that was killed after it had published its output.
+
+    Deletes the first pass of a finished output. Raises OutputExistsError for any other output.
+    """
+    forced = request.settings.model_copy(update={"force": True})
+    output = Path(make_plan(forced).output)
+    first = first_pass_output(output)
+    # the plan of the first pass is deleted first; without it, its pictures are of no use
+    needed = plan_path(first).exists()
+    try:
+        if not needed:
+            raise already_there(output)
+        result = recover_result(request)
+    except OutputExistsError:
+        if not needed or _is_older(plan_path(first), plan_path(output)):
+            _remove_first_pass(first)
+        raise
+
+    _remove_first_pass(first)
+    return result
+
+
+def _is_older(plan_file: Path, other: Path) -> bool:
+    """Return whether the first plan was written before the other, if that exists."""
+    return other.exists() and plan_file.stat().st_mtime <= other.stat().st_mtime
+
+
+def _remove_first_pass(first: Path) -> None:
+    plan_path(first).unlink(missing_ok=True)
+    if first.exists():
+        remove_path(first)
 
 
 def _run_once(request: RunRequest) -> RunResult:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from crossnetpp.data.degradation import degrade
 from pipeline.assembly.finish import finish, plan_path
 from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.interrupt import Interrupts
@@ -19,6 +20,7 @@ from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
 from pipeline.schema.plan import RunRecord
 from pipeline.schema.plan_file import read_plan
+from tests.support import scenes
 from tests.support.commands import invoke
 from tests.support.killed_command import run_until
 from tests.support.recordings import plan_pair, settings_for
@@ -153,3 +155,31 @@ def test_a_run_killed_while_it_publishes_leaves_nothing_after_the_next(
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.plan.json"]
     assert read_plan(plan_path(output)).record is not None
+
+
+@pytest.mark.parametrize(
+    ("event", "ending", "found"),
+    [
+        ("shutil.rmtree", "/.out.run/segments", True),
+        ("os.remove", "/.out.plan.json", False),
+        ("shutil.rmtree", "/.out.first", False),
+    ],
+)
+def test_a_second_pass_killed_at_its_end_leaves_nothing_after_the_next(
+    tmp_path: Path, event: str, ending: str, found: bool
+) -> None:
+    lr, hr = tmp_path / "lr", tmp_path / "hr"
+    for row, col in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        view = degrade(scenes.flowers(row, col), 2)
+        scenes.save_picture(lr / f"view_{row:02}_{col:02}.png", view)
+    scenes.save_picture(hr / "view_00_00.png", scenes.flowers(0, 0))
+    made = tmp_path / "made"
+    made.mkdir()
+    options = ("--engine", "bicubic", "--runner", "inline", "--scale", "2", "--consistent")
+    command = ("run", lr, "--ref-stream", hr, "-o", made / "out", *options)
+
+    run_until(event, ending, *command)
+    done = invoke(*command)
+    assert done.exit_code == (0 if found else 2), done.output
+    assert found or "already exists" in done.stderr
+    assert sorted(path.name for path in made.iterdir()) == ["out", "out.plan.json"]
