@@ -13,6 +13,10 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
 # Gain in normalised correlation required to switch from the reference in use to another.
 LIKENESS_MARGIN = 0.01
+# Gain below which two references look the same, and share of the correlation that the one in use
+# lacks: a frame's own picture hardly gains more than others in a slow scene, but lacks nothing.
+SAME_LIKENESS = 0.0005
+SHARE_OF_LACK = 0.3
 # Normalised correlation below which two pictures hardly show the same scene. The threshold is low
 # because pictures with different fields of view correlate only a little.
 LEAST_LIKENESS = 0.0
@@ -139,7 +143,8 @@ def _iterate_by_content(
         why: Why = "content"
         if current is not None and current != best and first <= current < last:
             gain = score[best - first] - score[current - first]
-            if gain <= LIKENESS_MARGIN:
+            lack = SHARE_OF_LACK * (1.0 - float(likeness[current - first]))
+            if gain <= max(SAME_LIKENESS, min(LIKENESS_MARGIN, lack)):
                 best = current
                 why = "kept"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,9 +29,10 @@ from pipeline.pairing.cuts import Survey, survey_frames
 from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pairs
 from pipeline.pairing.geometry import count_quarter_turns
 from pipeline.pairing.paired import Paired
+from pipeline.pairing.still_times import choose_placement, list_placements, name_source
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.recording import read, scan
-from pipeline.schema.clip import Clip, FrameIndex, VideoClip, pack_ticks
+from pipeline.schema.clip import Clip, FrameIndex, Stills, VideoClip, pack_ticks
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.settings import PairingSettings
@@ -46,17 +48,11 @@ def plan_references(
     One pass over the input finds scene cuts. The reference is decoded only if the choice by content
     or the estimate of the offset needs it. Raises PairingError if the two share no time.
     """
-    # with a single still there is nothing to choose by time
-    timed = ref.has_times and (isinstance(ref, VideoClip) or len(ref.files) > 1)
-    select = _choose_selection(settings, timed)
     turns = count_quarter_turns(lr, ref)
-    compared = select == "content" or (timed and needs_estimated_offset(lr, ref, settings))
-    lr_look = survey_frames(
-        read(lr, index.pts[0], index.end_pts, on_error="conceal"), cuts=timed, thumbnails=compared
-    )
-    ref_look = (
-        survey_frames(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
-    )
+    seen = _look_at_both(lr, index, ref, settings, turns)
+    ref, lr_look, ref_look = seen.ref, seen.lr_look, seen.ref_look
+    timed = _is_timed(ref)
+    select = _choose_selection(settings, timed)
 
     ref_pts = ref_look.pts if ref_look is not None else scan(ref, distinct=False).pts
     if not ref_pts:
@@ -76,7 +72,7 @@ def plan_references(
     lr_seconds = array("d", map(lr.seconds, index.pts))
 
     if timed:
-        check_shared_time(lr_seconds, references.seconds, settings.max_ref_distance)
+        check_shared_time(lr_seconds, references.seconds, settings.max_ref_distance, seen.source)
     rules = FrameRules(
         max_distance=settings.max_ref_distance,
         cuts=[lr.seconds(pts) for pts in lr_look.cuts],
@@ -100,8 +96,63 @@ def plan_references(
         max_distance=settings.max_ref_distance,
         affine=affine,
     )
-    notes = [*clock.notes, *view_notes, *_write_notes(choices, lr_look)]
+    source_notes = [f"reference pictures: {seen.source}"] if seen.source else []
+    notes = [*source_notes, *clock.notes, *view_notes, *_write_notes(choices, lr_look)]
     return Paired(reference, choices, lr_look.cuts, notes)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The reference with the times of its pictures, and what one pass over each showed."""
+
+    ref: Clip
+    lr_look: Survey
+    ref_look: Survey | None
+    """None if the pictures of the reference decide nothing."""
+    source: str
+    """Where the times of several pictures come from; "" for other references."""
+
+
+def _look_at_both(
+    lr: Clip, index: FrameIndex, ref: Clip, settings: PairingSettings, turns: int
+) -> _Seen:
+    """Survey the input, and the reference if needed, and find the times of its pictures."""
+    placements = list_placements(lr, ref)
+    timed = _is_timed(ref)
+    if not placements:
+        _choose_selection(settings, timed)  # raises before a long pass
+
+    known = any(placement.trust == "certain" for placement in placements)
+    unknown = not known and (bool(placements) or not timed)
+    compared = settings.select == "content" or unknown
+    if timed or known:
+        compared = compared or needs_estimated_offset(lr, ref, settings)
+
+    lr_look = survey_frames(
+        read(lr, index.pts[0], index.end_pts, on_error="conceal"),
+        cuts=timed or bool(placements),
+        thumbnails=compared,
+    )
+    ref_look = (
+        survey_frames(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
+    )
+
+    source = name_source(ref)
+    placement = choose_placement(placements, lr, lr_look, ref_look)
+    if placement is not None:
+        ref = ref.model_copy(update={"times": placement.seconds})
+        source = placement.meaning
+    if not _is_timed(ref):
+        lr_look = replace(lr_look, cuts=())  # pictures without times are on no side of a cut
+
+    if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
+        source = "their names state no times; found by likeness"
+    return _Seen(ref, lr_look, ref_look, source or "")
+
+
+def _is_timed(ref: Clip) -> bool:
+    """Return whether references can be chosen by time: a single still leaves no choice."""
+    return ref.has_times and (isinstance(ref, VideoClip) or len(ref.files) > 1)
 
 
 def _choose_selection(settings: PairingSettings, timed: bool) -> Literal["time", "content"]:

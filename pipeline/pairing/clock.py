@@ -84,11 +84,17 @@ def _write_shift_notes(offset: float, drift: float) -> tuple[str, ...]:
     return (f"reference times are shifted by {offset:+.3f} s{stretched}",)
 
 
-def check_shared_time(lr: Sequence[float], times: Sequence[float], reach: float) -> None:
-    """Raise PairingError if the references are more than `reach` seconds away from the input."""
+def check_shared_time(
+    lr: Sequence[float], times: Sequence[float], reach: float, source: str = ""
+) -> None:
+    """Raise PairingError if the references are more than `reach` seconds away from the input.
+
+    `source` says where the times of the references come from.
+    """
     if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
+        origin = f" ({source})" if source else ""
         raise PairingError(
-            f"found references from {times[0]:.2f} to {times[-1]:.2f} s and an input from "
+            f"found references from {times[0]:.2f} to {times[-1]:.2f} s{origin} and an input from "
             f"{lr[0]:.2f} to {lr[-1]:.2f} s, expected them to overlap; "
             "try --ref-offset SECONDS or --ref-offset auto"
         )

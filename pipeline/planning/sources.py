@@ -12,7 +12,7 @@ from pipeline.media.read.probe import fingerprint, probe
 from pipeline.pairing.reference_views import open_reference
 from pipeline.pairing.views import check_view_options
 from pipeline.recording import check_recording, open_recording, scan
-from pipeline.schema.clip import FrameIndex, LightField, Recording, VideoClip
+from pipeline.schema.clip import FrameIndex, LightField, Recording, Stills, VideoClip
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import (
     EncoderSettings,
@@ -130,6 +130,8 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
     in_sandbox = sandbox == "on" or (sandbox == "auto" and recording.sandbox)
     if not isinstance(recording, LightField):
         again = probe(str(Path(path or recording.path).absolute()), sandbox=in_sandbox)
+        if isinstance(recording, Stills) and isinstance(again, Stills):
+            return again.model_copy(update={"times": recording.times})
         if not isinstance(recording, VideoClip) or not isinstance(again, VideoClip):
             return again
 

@@ -16,6 +16,7 @@ from pipeline.errors import MediaError, StageError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import check_size
+from pipeline.media.pictures.names import read_times
 from pipeline.media.pictures.open_picture import (
     PILLOW_SUFFIXES,
     is_picture_container,
@@ -34,9 +35,6 @@ SUFFIXES = PILLOW_SUFFIXES | {
 }  # fmt: skip
 
 _EXIF_IFD, _TAKEN, _TAKEN_SUBSEC = 0x8769, 0x9003, 0x9291
-_CLOCK = re.compile(r"(?<!\d)(\d{1,2})[-:](\d{2})[-:](\d{2}(?:\.\d+)?)(?!\d)")
-_SECONDS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)s(?![a-zA-Z0-9])")
-_ASSIGNED = re.compile(r"(?<![a-zA-Z])t=(-?\d+(?:\.\d+)?)")
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -124,25 +122,16 @@ def _exif_seconds(taken: object, fraction: object) -> float | None:
     return moment.timestamp() + (float(f"0.{digits}") if digits.isdecimal() else 0.0)
 
 
-def parse_seconds(name: str) -> float | None:
-    """Return the time in a file name such as `frame_12.5s`, `t=3.2` or `00-01-02.500`."""
-    if match := _ASSIGNED.search(name):
-        return float(match[1])
-    if match := _SECONDS.search(name):
-        return float(match[1])
-    if match := _CLOCK.search(name):
-        hours, minutes, seconds = match.groups()
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return None
-
-
 def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
-    """Return the seconds of each file, from EXIF or the names; empty unless all files have one."""
-    for candidates in (exif, [parse_seconds(f.stem) for f in files]):
-        known = [seconds for seconds in candidates if seconds is not None]
-        if len(known) == len(files):
-            return tuple(known)
-    return ()
+    """Return the seconds of each file, from EXIF or the names; empty unless all files have one.
+
+    A time that all files share is no time of a picture.
+    """
+    dates = tuple(seconds for seconds in exif if seconds is not None)
+    if len(dates) == len(files) and (len(files) == 1 or len(set(dates)) > 1):
+        return dates
+    named = read_times([file.stem for file in files])
+    return named.values if named else ()
 
 
 def load_picture(file: str) -> Pixels:

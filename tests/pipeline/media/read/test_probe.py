@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import MediaError
-from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, scan
 from tests.support import DATA
 from tests.support.clips import OPEN, make_audio, make_video, picture, read_seconds
@@ -151,22 +150,6 @@ def test_stills_of_two_sizes_or_depths_are_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "b.png"), picture(0).astype(np.uint16) * 257)
     with pytest.raises(MediaError, match="of 16 bits"):
         probe(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "seconds"),
-    [
-        ("frame_12.5s", 12.5),
-        ("t=3.2", 3.2),
-        ("cam_t=-1_a", -1.0),
-        ("00-01-02.500", 62.5),
-        ("frame_0012", None),
-        ("2s_and_more", 2.0),
-        ("3seconds", None),
-    ],
-)
-def test_times_are_read_from_names(name: str, seconds: float | None) -> None:
-    assert stills.parse_seconds(name) == seconds
 
 
 def test_times_are_read_from_exif(tmp_path: Path) -> None:

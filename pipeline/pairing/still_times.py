@@ -1,0 +1,303 @@
+"""Find when the reference's pictures were taken, from their names and the input's pictures.
+
+The names of pictures without certain times may count frames, or state a time of day, or nothing.
+Each possible meaning is a placement of the pictures on the input's clock. Which of them holds is
+decided from thumbnails: a picture resembles the frames of its moment more than others.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PairingError
+from pipeline.media.pictures.names import read_doubtful_times, read_numbers, read_times
+from pipeline.pairing.cuts import Survey
+from pipeline.pairing.offset import estimate_offset
+from pipeline.pairing.thumbnails import correlate_thumbnails
+from pipeline.recording import scan
+from pipeline.schema.clip import Clip, Stills, VideoClip
+
+FIRST_NUMBERS = (0, 1, 1001)  # of the first frame: FFmpeg's filters, its picture files, film scans
+HOUR = 3600  # seconds; timecodes often start at a full hour
+CALENDAR = 1e8  # seconds from which a number is a date (1973 or later)
+MOST_COMPARED = 64  # pictures
+
+# Names of photographs, whose numbers count the pictures of a camera.
+CAMERA = re.compile(
+    r"(DSC|IMG|_MG|_DSC|P\d{2}|GOPR|DJI|CIMG|PICT|SAM_|HPIM|MVI|PXL)", re.IGNORECASE
+)
+
+# Difference in correlation below which two frames look the same.
+SAME_LOOKS = 0.001
+# Least mean correlation of the pictures with the frames most like them: below, they show another
+# field of view, and neither support nor refute a placement.
+SAME_VIEW = 0.9
+# Greatest share of frames that resemble a picture more than those of its moment, and least share
+# that resemble it less, for the pictures to support a placement.
+MOST_BETTER = 0.1
+LEAST_WORSE = 0.5
+# Least lack of correlation, compared with the frames most like the pictures, to refute a placement.
+LEAST_LACK = 0.01
+_BLOCK = 4096  # frames that are compared at once
+
+Trust = Literal["certain", "likely", "possible"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A possible time of every picture on the input's clock."""
+
+    seconds: tuple[float, ...]
+    trust: Trust
+    """A likely placement holds unless the pictures refute it, a possible one if they support it."""
+    meaning: str
+    rank: int
+    """Of the placements that hold, those of the lowest rank are compared with each other."""
+    offset_unknown: bool = False
+    """Whether the times are dates, which first have to be aligned by what the pictures show."""
+
+
+def name_source(ref: Clip) -> str | None:
+    """Return where the times of the reference's pictures come from; None for other references."""
+    if not isinstance(ref, Stills) or len(ref.files) < 2 or not ref.times:
+        return None
+    named = read_times(_list_stems(ref))
+    if named is not None and named.values == ref.times:
+        return f"times from names like {named.example}"
+    return "dates from EXIF" if min(ref.times) > CALENDAR else "times from sequence.json"
+
+
+def list_placements(lr: Clip, ref: Clip) -> list[Placement]:
+    """Return what the names of the reference's pictures may mean.
+
+    The list is empty for videos, single pictures, and pictures whose times need no names.
+    """
+    if not isinstance(ref, Stills) or len(ref.files) < 2:
+        return []
+    matched = []
+    if isinstance(lr, Stills) and not (lr.has_times and ref.has_times):
+        matched = _match_names(lr, ref)
+    if ref.has_times or not lr.has_times:
+        return matched
+
+    pts = scan(lr, distinct=False).pts
+    times = [lr.seconds(each) for each in pts]
+    if len(times) < 2:
+        return []
+    counted = _count_frames(pts, times, ref) if isinstance(lr, VideoClip) else []
+    return [*matched, *counted, *_read_names(lr, ref, times)]
+
+
+def _list_stems(clip: Stills) -> list[str]:
+    return [Path(file).stem for file in clip.files]
+
+
+def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
+    """Return the placement of pictures at those of the input with the same name or number."""
+    ours = _list_stems(lr)
+    theirs = _list_stems(ref)
+    counters = read_numbers(theirs)
+    known = read_numbers(ours)
+    same_name = set(theirs) <= set(ours)
+    if len(ours) < 2 or (not same_name and (len(counters) != 1 or len(known) != 1)):
+        return []
+
+    wanted: Sequence[float]
+    places: Sequence[float]
+    if same_name:
+        position = {stem: float(place) for place, stem in enumerate(ours)}
+        wanted = [position[stem] for stem in theirs]
+        places = range(len(ours))
+    else:
+        wanted, places = counters[0], known[0]
+        if len(wanted) == len(places) and _is_run(wanted) and _is_run(places):
+            shift = min(places) - min(wanted)  # one begins at 0, the other at 1
+            wanted = [number + shift for number in wanted]
+    if min(wanted) < min(places) or max(wanted) > max(places):
+        return []
+
+    trust: Trust = "likely"
+    if len(theirs) == len(ours) and set(wanted) == set(places):
+        trust = "certain"
+    elif len(counters) == 1 and _is_run(counters[0]) and wanted[0] == min(places):
+        trust = "possible"  # they may as well be counted among themselves
+    order = np.argsort(np.asarray(places, np.float64))
+    seconds = np.array([lr.seconds(number) for number in range(len(ours))])
+    found = np.interp(wanted, np.asarray(places, np.float64)[order], seconds[order])
+    what = "name" if same_name else "number"
+    meaning = f"each belongs to the input's picture of the same {what}"
+    return [Placement(tuple(map(float, found)), trust, meaning, 0)]
+
+
+def _is_run(numbers: Sequence[float]) -> bool:
+    """Return whether numbers follow each other without gaps, as those of a counter do."""
+    return max(numbers) - min(numbers) == len(numbers) - 1
+
+
+def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> list[Placement]:
+    """Return the placements of numbers that count frames, ticks or seconds of a video."""
+    stems = _list_stems(ref)
+    columns = read_numbers(stems)
+    found = []
+    for numbers in columns:
+        ambiguous = _is_run(numbers) or len(columns) > 1 or CAMERA.match(stems[0])
+        trust: Trust = "possible" if ambiguous else "likely"
+        last = max(numbers)
+        starts: tuple[int, ...] = FIRST_NUMBERS
+        if _is_run(numbers) and len(numbers) == len(times):
+            trust = "certain"  # a picture for every frame
+            starts = (min(numbers),)
+        for start in starts:
+            if start <= min(numbers) and last - start < len(times):
+                seconds = tuple(times[number - start] for number in numbers)
+                held = trust if start < FIRST_NUMBERS[-1] or trust == "certain" else "possible"
+                meaning = f"numbers in the names are frame numbers, from {start}"
+                found.append(Placement(seconds, held, meaning, 1))
+
+        at = dict(zip(pts, times, strict=True))
+        if last >= len(times) and all(number in at for number in numbers):
+            seconds = tuple(at[number] for number in numbers)
+            found.append(Placement(seconds, trust, "numbers in the names are pts", 2))
+        for unit, name in ((1000, "milliseconds"), (1, "seconds")):
+            seconds = tuple(number / unit for number in numbers)
+            if _is_within(seconds, times):
+                meaning = f"numbers in the names are {name}"
+                found.append(Placement(seconds, "possible", meaning, 3))
+    return found
+
+
+def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement]:
+    """Return the placements of times in the names that may be those of the recording."""
+    found = []
+    dates = []
+    for reading in read_doubtful_times(_list_stems(ref)):
+        dated = min(reading.values) > CALENDAR
+        meaning = f"{'dates in' if dated else 'times from'} names like {reading.example}"
+        trust: Trust = "possible" if reading.kind == "clock" else "likely"
+        if dated:
+            since = tuple(value - min(reading.values) for value in reading.values)
+            dates.append(Placement(since, "possible", meaning, 5, offset_unknown=True))
+            continue
+        if reading.kind != "timecode":
+            found.append(Placement(reading.values, trust, meaning, 4))
+            continue
+        rate = float(lr.frame_rate or 25)
+        seconds = [
+            value + frame / rate
+            for value, frame in zip(reading.values, reading.frames, strict=True)
+        ]
+        hour = min(seconds) // HOUR * HOUR
+        found.append(Placement(tuple(seconds), trust, meaning, 4))
+        if hour:
+            late = tuple(value - hour for value in seconds)
+            found.append(Placement(late, "possible", meaning, 4))
+    return [placement for placement in found if _is_within(placement.seconds, times)] + dates
+
+
+def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
+    """Return whether all times are within the recording, or within a second of it."""
+    return min(seconds) >= times[0] - 1 and max(seconds) <= times[-1] + 1
+
+
+def choose_placement(
+    placements: Sequence[Placement], lr: Clip, lr_look: Survey, ref_look: Survey | None
+) -> Placement | None:
+    """Return the placement that holds, None if the pictures have to be found by likeness.
+
+    `ref_look` is needed unless a placement is certain.
+    """
+    certain = next((each for each in placements if each.trust == "certain"), None)
+    if certain is not None or ref_look is None:
+        return certain
+
+    looks = _Looks(lr, lr_look, ref_look)
+    held = [each for each in placements if not each.offset_unknown and looks.confirm(each)]
+    if held:
+        rank = min(each.rank for each in held)
+        # the first of equals
+        return max((each for each in held if each.rank == rank), key=looks.rate)
+    dates = [each for each in placements if each.offset_unknown]
+    aligned = _align_dates(dates[0], lr, lr_look, ref_look) if dates else None
+    return aligned if aligned is not None and looks.confirm(aligned) else None
+
+
+def _align_dates(dates: Placement, lr: Clip, lr_look: Survey, ref_look: Survey) -> Placement | None:
+    """Return dates as times on the input's clock, None if the pictures do not show the offset."""
+    order = sorted(range(len(ref_look.pts)), key=lambda i: dates.seconds[ref_look.pts[i]])
+    try:
+        offset, drift = estimate_offset(
+            lr_look.thumbnails,
+            [lr.seconds(pts) for pts in lr_look.pts],
+            ref_look.thumbnails.picked(order),
+            [dates.seconds[ref_look.pts[i]] for i in order],
+        )
+    except PairingError:
+        return None
+    seconds = tuple(each * drift + offset for each in dates.seconds)
+    meaning = f"{dates.meaning}, aligned by what the pictures show"
+    return Placement(seconds, "likely", meaning, dates.rank)
+
+
+class _Looks:
+    """The correlation of some of the reference's pictures with every frame of the input."""
+
+    def __init__(self, lr: Clip, lr_look: Survey, ref_look: Survey) -> None:
+        count = len(ref_look.pts)
+        rows = np.unique(np.linspace(0, count - 1, min(count, MOST_COMPARED)).astype(np.int64))
+        self._pictures = [ref_look.pts[row] for row in rows]
+        self._times = [lr.seconds(pts) for pts in lr_look.pts]
+        parts = [
+            correlate_thumbnails(
+                ref_look.thumbnails[rows], lr_look.thumbnails[first : first + 4096]
+            )
+            for first in range(0, len(self._times), 4096)
+        ]
+        self._likeness: NDArray[np.float32] = np.concatenate(parts, axis=1)
+
+    def confirm(self, placement: Placement) -> bool:
+        """Return whether the pictures support a placement, or at least do not refute it."""
+        better = []
+        worse = []
+        lacking = []
+        for row, frame in self._locate(placement):
+            likeness = self._likeness[row]
+            better.append(float((likeness > likeness[frame] + SAME_LOOKS).mean()))
+            worse.append(float((likeness < likeness[frame] - SAME_LOOKS).mean()))
+            lacking.append(float(likeness.max() - likeness[frame]))
+        if not better or not self.show_same_view:
+            return placement.trust == "likely"
+
+        fits = float(np.mean(better)) <= MOST_BETTER
+        if placement.trust == "likely":
+            return fits or float(np.mean(lacking)) < LEAST_LACK
+        return fits and float(np.mean(worse)) >= LEAST_WORSE
+
+    @property
+    def show_same_view(self) -> bool:
+        """Whether the pictures resemble some frames enough to find their moments."""
+        return float(self._likeness.max(axis=1).mean()) >= SAME_VIEW
+
+    def rate(self, placement: Placement) -> float:
+        """Return the mean likeness of the pictures and the frames of their moments."""
+        found = [float(self._likeness[row, frame]) for row, frame in self._locate(placement)]
+        return float(np.mean(found)) if found and self.show_same_view else -1.0
+
+    def _locate(self, placement: Placement) -> list[tuple[int, int]]:
+        """Return the row of each compared picture, and the frame nearest to it in time."""
+        found = []
+        for row, picture in enumerate(self._pictures):
+            at = placement.seconds[picture]
+            after = min(bisect_left(self._times, at), len(self._times) - 1)
+            before = max(after - 1, 0)
+            nearer = before if at - self._times[before] <= self._times[after] - at else after
+            if abs(self._times[nearer] - at) <= 1.0:
+                found.append((row, nearer))
+        return found
