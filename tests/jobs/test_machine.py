@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ def test_neither_the_packages_nor_git_are_required(
 
     def only_torch(distribution: str) -> str:
         if distribution != "torch":
-            raise machine.PackageNotFoundError(distribution)
+            raise metadata.PackageNotFoundError(distribution)
         return "2.13.0"
 
-    monkeypatch.setattr(machine, "version", only_torch)
+    monkeypatch.setattr(metadata, "version", only_torch)
     monkeypatch.setenv("PATH", str(tmp_path))
     found = machine.describe_machine()
     assert found["versions"] == {"torch": "2.13.0"}
