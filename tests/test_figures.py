@@ -126,3 +126,10 @@ def test_the_page_quotes_the_matrices() -> None:
     sound = read_result("sound_matrix.json")["outcomes"]
     assert f"Of {sum(sound.values())} combinations, {sound['kept']} preserve" in page
     assert f"and {sound['lost']} are reported in advance" in page
+
+
+def test_the_pages_quote_the_faulty_references() -> None:
+    page = read_page("docs/quality.md")
+    for row in read_result("faulty_references.json")["rows"]:
+        assert f"| {row['gain']:+.2f} | {row['worst']:+.2f} |" in page
+        assert row["worst"] >= 0

@@ -12,6 +12,7 @@ from pipeline.errors import StageError
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
 from pipeline.media.alpha import Plane, keeps_alpha
 from pipeline.pairing.fit import prepare_reference
+from pipeline.pairing.noise import Noise, find_excess_noise, find_step, measure_noise
 from pipeline.pixels import Pixels, as_pixels, match_depth
 from pipeline.recording import open_frames, read
 from pipeline.schema.plan import Plan
@@ -38,6 +39,7 @@ class DecodeStage:
         self._keeps_alpha = keeps_alpha(plan.encoding.codec, plan.encoding.pix_fmt)
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
         self._last_reference: tuple[int, Pixels] | None = None
+        self._noise: dict[int, Noise] = {}
         self.position = StagePosition()
 
     def close(self) -> None:
@@ -105,11 +107,14 @@ class DecodeStage:
         if not self._borrow:
             return _Entry(pts, lr)
         if choice.views is None:
-            return _Entry(pts, lr, [self._fit_reference(choice.ref_pts, lr)])
+            reference = self._fit_reference(choice.ref_pts, lr)
+            noise = self._find_noise([choice.ref_pts], lr)
+            return _Entry(pts, lr, [reference], noise=noise)
 
-        numbers = choice.ref_pts, *choice.views.also
+        numbers = [choice.ref_pts, *choice.views.also]
         steps = [choice.views.steps or 0.0, *choice.views.also_steps]
-        return _Entry(pts, lr, [self._fit_reference(ref, lr) for ref in numbers], steps)
+        references = [self._fit_reference(ref, lr) for ref in numbers]
+        return _Entry(pts, lr, references, steps, noise=self._find_noise(numbers, lr))
 
     def _read_reference(self, ref_pts: int) -> Pixels:
         """Return a frame of the reference, decoded once for consecutive uses."""
@@ -131,6 +136,20 @@ class DecodeStage:
             match_colour=reference.match_colour,
         )
 
+    def _find_noise(self, numbers: list[int], lr: Pixels) -> Noise | None:
+        """Return the noise of the worst of several references that `lr` does not show."""
+        found = [find_excess_noise(self._measure(ref), lr, self._plan.scale) for ref in numbers]
+        excess = [noise for noise in found if noise is not None]
+        return max(excess, key=lambda noise: noise.coarse, default=None)
+
+    def _measure(self, ref_pts: int) -> Noise:
+        """Return the noise of a reference, measured once."""
+        if ref_pts not in self._noise:
+            reference = self._read_reference(ref_pts)
+            step = find_step(self._plan.reference.affine, len(reference), self._plan.height)
+            self._noise[ref_pts] = measure_noise(reference, step)
+        return self._noise[ref_pts]
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -142,6 +161,8 @@ class _Entry:
     steps: list[float] = field(default_factory=list)
     given: Pixels | None = None
     alpha: Plane | None = None
+    noise: Noise | None = None
+    """Noise of the references that the frame does not show."""
 
 
 def _make_batch(
@@ -159,6 +180,7 @@ def _make_batch(
         also={i: entry.references[1:] for i, entry in numbered if len(entry.references) > 1},
         steps={i: entry.steps for i, entry in numbered if len(entry.references) > 1},
         alpha={i: entry.alpha for i, entry in numbered if entry.alpha is not None},
+        noise={i: entry.noise for i, entry in numbered if entry.noise is not None},
         concealed=tuple(concealed),
         last=last,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from deploy.protocol import Engine
 from pipeline.errors import StageError
 from pipeline.execution.fusion import fuse_results
+from pipeline.execution.guard import remove_noise
 from pipeline.execution.task import Batch, Enhanced
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels, as_pixels
@@ -26,6 +27,9 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
         lr = batch.lr if len(batch.paired) == len(batch.pts) else batch.lr[batch.paired]
         frames |= zip(batch.paired, _run_engine(engine, lr, batch.ref), strict=True)
     frames |= _fuse_references(engine, batch, frames)
+
+    for i, noise in batch.noise.items():
+        frames[i] = remove_noise(frames[i], upsample(batch.lr[i], plan.height, plan.width), noise)
 
     for i in range(len(batch.pts)):
         if i not in frames:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.media.alpha import Plane
+from pipeline.pairing.noise import Noise
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Recording
 from pipeline.schema.plan import Plan, Segment
@@ -73,6 +74,8 @@ class Batch:
     """Distances to all references of those frames, the first included, in grid steps."""
     alpha: dict[int, Plane]
     """h x w transparency of each frame, by position; empty if the output has none."""
+    noise: dict[int, Noise]
+    """Noise of a frame's references that must not be borrowed, by position."""
     concealed: tuple[int, ...]
     """LR pts of corrupt frames that were replaced."""
     last: bool

@@ -19,6 +19,7 @@ from pipeline.pairing.geometry import (
     turn_map,
     turn_picture,
 )
+from pipeline.pairing.noise import find_excess_noise, find_step, measure_noise
 from pipeline.pixels import Pixels, high_byte
 from pipeline.recording import open_frames
 from pipeline.schema.clip import LightField, Recording
@@ -48,7 +49,8 @@ def choose_map(
     height and width in pixels. The reference is first turned counter-clockwise by `turns` quarters.
     """
     height, width = swap_size(ref, turns)
-    affine = _estimate_from_frames(lr, ref, pairs, size, turns)
+    pictures = _read_pairs(lr, ref, pairs, turns)
+    affine = estimate_field_of_view(pictures, *size) if pictures else None
     notes = []
     if affine is not None:
         notes.append("the reference shows another field of view; it is warped onto the output")
@@ -66,24 +68,38 @@ def choose_map(
     if turns:
         notes.append(f"the reference is turned by {90 * turns} degrees to match the stored input")
         affine = turn_map(affine or make_scaling_map(size, (height, width)), ref, turns)
-    return affine, notes
+    return affine, notes + _describe_noise(pictures, affine, size)
 
 
-def _estimate_from_frames(
-    lr: Recording,
-    ref: Recording,
-    pairs: Sequence[tuple[int, int]],
-    size: tuple[int, int],
-    turns: int,
-) -> Affine | None:
-    """Return the map from output pixels to turned reference pixels, None if plain scaling fits."""
+def _describe_noise(
+    pictures: Sequence[tuple[Pixels, Pixels]], affine: Affine | None, size: tuple[int, int]
+) -> list[str]:
+    """Return a note if a reference is noisier than the input."""
+    found = [
+        find_excess_noise(
+            measure_noise(ref, find_step(affine, ref.shape[0], size[0])), lr, size[0] // lr.shape[0]
+        )
+        for lr, ref in pictures
+    ]
+    worst = max((noise.coarse for noise in found if noise is not None), default=None)
+    if worst is None:
+        return []
+    return [
+        f"the reference has noise of about {worst:.0f} levels that the input does not show; what "
+        "is borrowed is cleaned of it"
+    ]
+
+
+def _read_pairs(
+    lr: Recording, ref: Recording, pairs: Sequence[tuple[int, int]], turns: int
+) -> list[tuple[Pixels, Pixels]]:
+    """Return the frames and their turned references, without corrupt ones."""
     # one recording after the other, as the index of a long one needs much memory
     small = _read_frames(lr, [pts for pts, _ in pairs])
     large = _read_frames(ref, [pts for _, pts in pairs])
-    pictures = [
+    return [
         (small[a], turn_picture(large[b], turns)) for a, b in pairs if a in small and b in large
     ]
-    return estimate_field_of_view(pictures, *size) if pictures else None
 
 
 def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:

@@ -1,0 +1,154 @@
+"""Measure that a faulty reference does no harm: noise, grain, compression, text, a watermark.
+
+    python -m jobs.quality.faulty_references
+
+The bundled clip is reduced by pixel means. Its first frame, with a fault, is the only reference of
+the frames after it. Every frame is compared with plain up-sampling: no gain may be below zero.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crossnetpp.metrics import measure_quality
+from jobs.machine import write_result
+from pipeline.api import enhanced_frames
+from pipeline.media.pictures.stills import save_picture
+from pipeline.media.read.frames import read_frames
+from pipeline.media.read.probe import probe
+from pipeline.pairing.upsample import upsample
+from pipeline.tools.demo import SAMPLE
+
+SCALE = 4
+STEP = 4  # frames between those that are measured
+
+Picture = NDArray[np.uint8]
+Fault = Callable[[Picture], Picture]
+
+
+def add_noise(level: float, blur: float = 0.0) -> Fault:
+    """Return a fault that adds noise to each channel, or blurred grain, equal in all of them."""
+
+    def apply(picture: Picture) -> Picture:
+        noise = np.random.default_rng(1).normal(0, 1, picture.shape)
+        if blur:
+            noise = np.asarray(cv2.GaussianBlur(noise[..., 0], (0, 0), blur))[..., None]
+            noise /= noise.std()
+        return np.clip(np.rint(picture + level * noise), 0, 255).astype(np.uint8)
+
+    return apply
+
+
+def compress(quality: int) -> Fault:
+    """Return a fault that compresses as JPEG."""
+
+    def apply(picture: Picture) -> Picture:
+        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+
+    return apply
+
+
+def write_text(opacity: float) -> Fault:
+    """Return a fault that writes white text over the picture."""
+
+    def apply(picture: Picture) -> Picture:
+        over = picture.copy()
+        height = picture.shape[0]
+        for row in range(height // 4, height, height // 4):
+            place = (20, row)
+            cv2.putText(over, "reference 0123", place, cv2.FONT_HERSHEY_DUPLEX, 2, (255,) * 3, 3)
+        return np.asarray(cv2.addWeighted(over, opacity, picture, 1 - opacity, 0), np.uint8)
+
+    return apply
+
+
+FAULTS: dict[str, Fault] = {
+    "none": lambda picture: picture,
+    **{f"noise {level}": add_noise(level) for level in (5, 10, 20, 40)},
+    **{f"grain {level}": add_noise(level, 1.0) for level in (5, 10, 20)},
+    **{f"jpeg {quality}": compress(quality) for quality in (90, 50, 30, 10)},
+    "text": write_text(1.0),
+    "watermark": write_text(0.3),
+}
+
+
+def read_clip(frames: int, size: tuple[int, int] | None) -> list[Picture]:
+    """Return the first frames of the bundled clip, or their upper left part of (rows, columns)."""
+    found = []
+    for frame in read_frames(probe(str(SAMPLE))):
+        rows, cols = size or frame.rgb.shape[:2]
+        found.append(np.asarray(frame.rgb[:rows, :cols], np.uint8))
+        if len(found) == frames:
+            break
+    return found
+
+
+def reduce_picture(picture: Picture) -> Picture:
+    """Return a picture of the means of SCALE x SCALE pixels."""
+    size = (picture.shape[1] // SCALE, picture.shape[0] // SCALE)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def measure_fault(truth: list[Picture], fault: Fault, engine: str) -> Iterator[tuple[float, float]]:
+    """Yield the PSNR of plain up-sampling and of the result, in dB, of every measured frame."""
+    with tempfile.TemporaryDirectory() as folder:
+        lr = Path(folder) / "lr"
+        lr.mkdir()
+        measured = truth[::STEP]
+        for number, picture in enumerate(measured):
+            save_picture(lr / f"{number:03}.png", reduce_picture(picture))
+        reference = Path(folder) / "reference.png"
+        save_picture(reference, fault(truth[0]))
+
+        results = enhanced_frames(lr, reference, scale=SCALE, engine=engine)
+        for result, picture in zip(results, measured, strict=True):
+            plain = upsample(reduce_picture(picture), *picture.shape[:2])
+            yield (
+                measure_quality(plain, picture).psnr,
+                measure_quality(np.asarray(result.rgb, np.uint8), picture).psnr,
+            )
+
+
+def measure_faults(
+    frames: int,
+    engine: str = "torch",
+    size: tuple[int, int] | None = None,
+    faults: dict[str, Fault] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield one row of figures for every fault, by default those in FAULTS."""
+    truth = read_clip(frames, size)
+    for name, fault in (faults or FAULTS).items():
+        pairs = list(measure_fault(truth, fault, engine))
+        gains = [result - plain for plain, result in pairs]
+        yield {
+            "fault": name,
+            "frames": len(gains),
+            "bicubic": round(float(np.mean([plain for plain, _ in pairs])), 2),
+            "gain": round(float(np.mean(gains)), 2),
+            "worst": round(min(gains), 2),
+        }
+
+
+def main() -> None:
+    """Write the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, default=17, help="frames of the clip (default 17)")
+    arguments = parser.parse_args()
+
+    rows = list(measure_faults(arguments.frames))
+    write_result("faulty_references", {"clip": SAMPLE.name, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
