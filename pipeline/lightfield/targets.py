@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
 from pipeline.media.container import MEGAPIXELS_VARIABLE, read_pixel_limit
+from pipeline.media.join.capabilities import VIDEO_SUFFIXES
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.clip import Grid, LightField, View
 
@@ -76,7 +77,7 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
     to = to or grid.layout
     suffix = out.suffix.lower()
     if to in ("folder", "video") or (to in PACKED and not _is_one_file(grid, same)):
-        if suffix in SUFFIXES | {".mp4", ".mkv", ".mov", ".h5"}:
+        if suffix in SUFFIXES | VIDEO_SUFFIXES | hdf5.SUFFIXES:
             raise InputError(
                 f"found the file name {out.name} for a {to}, expected the name of a folder; "
                 f"try {out.with_suffix('').name}, or --to"

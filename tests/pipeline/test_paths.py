@@ -270,6 +270,27 @@ def test_an_output_that_is_one_of_the_input_pictures_is_refused(tmp_path: Path) 
     assert content_digest(small) == before
 
 
+@pytest.mark.parametrize("name", ["x.mp4", "x.MKV", "x.v2.webm", "x.gif", "x.jpg", "x.m2ts"])
+def test_several_pictures_are_not_written_under_the_name_of_one_file(
+    tmp_path: Path, name: str
+) -> None:
+    small = write_stills(tmp_path / "small", 48)
+    large = write_stills(tmp_path / "large", 96)
+    out = tmp_path / name
+    for given in (small, tmp_path / "small/*.png"):
+        assert_refused(run(given, "--ref-stream", large, "-o", out), "for an input of 2 pictures")
+    degraded = CliRunner().invoke(main, ["degrade", str(large), "--scale", "2", "-o", str(out)])
+    assert_refused(degraded, "for an input of 2 pictures, expected a folder; try -o")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "small"]
+
+
+def test_one_picture_is_not_written_under_the_name_of_a_video(tmp_path: Path) -> None:
+    small = write_stills(tmp_path / "small", 48)
+    large = write_stills(tmp_path / "large", 96)
+    done = run(small / "a.png", "--ref-stream", large / "a.png", "-o", tmp_path / "x.mp4")
+    assert_refused(done, "for an input of one picture, expected a picture; try -o")
+
+
 def test_a_folder_that_contains_the_input_is_not_replaced(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()

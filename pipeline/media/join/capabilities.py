@@ -36,6 +36,13 @@ _PICTURES = {
     ".png": (16, True), ".tif": (16, True), ".tiff": (16, True), ".webp": (8, True),
     ".jpg": (8, False), ".jpeg": (8, False), ".bmp": (8, False), ".ppm": (16, False),
 }  # fmt: skip
+# Suffixes of videos, by which a user may name an output of pictures.
+VIDEO_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".264", ".265", ".apng", ".asf", ".av1", ".avi", ".divx", ".dv", ".f4v", ".flv",
+    ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov",
+    ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogg", ".ogv", ".qt", ".rm", ".rmvb",
+    ".ts", ".vob", ".webm", ".wmv", ".y4m", ".yuv",
+})  # fmt: skip
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
@@ -179,10 +186,33 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
 
 
 def _check_picture(clip: Clip, out: Path) -> None:
-    """Raise InputError if the format of a single picture cannot hold its depth or alpha."""
+    """Raise InputError for the name of a video or of one picture for several pictures.
+
+    The format of a single picture must hold its depth and alpha.
+    """
+    suffix = out.suffix.lower()
+    count = len(clip.files)
+    if suffix in VIDEO_SUFFIXES:
+        shown = Path(out.name) if out.parent == Path.cwd() else out
+        folder = shown.with_suffix("")
+        if count == 1:
+            raise InputError(
+                f"found the name of a video, {out.name}, for an input of one picture, expected a "
+                f"picture; try -o {folder}.png"
+            )
+        raise InputError(
+            f"found the name of a video, {out.name}, for an input of {count} pictures, expected a "
+            f"folder; try -o {folder}/%06d.png, and then "
+            f"ffmpeg -framerate 25 -i {folder}/%06d.png {shown}"
+        )
+    if count > 1 and suffix in _PICTURES and not out.is_dir():
+        raise InputError(
+            f"found the name of one picture, {out.name}, for an input of {count} pictures, "
+            f"expected a folder; try -o {out.with_suffix('').name}"
+        )
     if not Path(clip.path).is_file() or not out.suffix:
         return
-    bits, alpha = _PICTURES.get(out.suffix.lower(), (0, False))
+    bits, alpha = _PICTURES.get(suffix, (0, False))
     if clip.bit_depth > bits or (clip.alpha and not alpha):
         kind = f"{clip.bit_depth} bits{' with transparency' if clip.alpha else ''}"
         raise InputError(
