@@ -25,6 +25,7 @@ from pipeline.lightfield.opening import open_light_field
 from pipeline.lightfield.reader import ViewReader
 from pipeline.lightfield.validity import find_dark_views
 from pipeline.media.join import capabilities, remux, sequence, verify
+from pipeline.media.pictures import stills
 from pipeline.media.read import probe
 from pipeline.media.read.detect_interlacing import looks_interlaced
 from pipeline.media.read.frames import FrameReader, read_frames
@@ -90,7 +91,7 @@ def _confine(request: dict[str, Any]) -> None:
     """Restrict this process to the files that the request needs."""
     path = Path(request["path"])
     readable = [path]
-    if any(c in path.name for c in "*?[") and not path.exists():
+    if stills.is_pattern(request["path"]):
         readable.append(path.parent)
 
     arguments = request.get("arguments", {})

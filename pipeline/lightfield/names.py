@@ -127,6 +127,23 @@ def _guess_from_digits(stems: Sequence[str]) -> str | None:
     return text
 
 
+def guess_counter(stems: Sequence[str]) -> str | None:
+    """Return the template of names that differ in one number alone, None for other names."""
+    if len({re.sub(r"\d+", "#", stem) for stem in stems}) != 1:
+        return None
+
+    columns = list(zip(*(re.findall(r"\d+", stem) for stem in stems), strict=True))
+    varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
+    if len(varying) != 1 or "{" in stems[0] or "*" in stems[0]:
+        return None
+
+    texts = re.split(r"\d+", stems[0])
+    fields = [column[0] for column in columns]
+    fields[varying[0]] = "{index}"
+    template = texts[0] + "".join(f + text for f, text in zip(fields, texts[1:], strict=True))
+    return pad_template(template, stems)
+
+
 def pad_template(template: str, stems: Sequence[str]) -> str:
     """Return the template with the width of each number that is equally wide in all stems."""
     pattern = compile_template(template)

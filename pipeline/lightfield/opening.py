@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield import grids
 from pipeline.lightfield.hdf5 import SUFFIXES as HDF5_SUFFIXES
+from pipeline.lightfield.names import guess_counter
 from pipeline.lightfield.packing import PACKED
 from pipeline.lightfield.rig import refuse_fisheye
 from pipeline.lightfield.sidecar import (
@@ -65,6 +66,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
     grid = grid or _find_grid(path, wanted)
     if grid is None:
         if has_layout(wanted):
+            _refuse_counted_views(path, wanted)
             raise InputError(
                 f"found no light field in {path}, expected views named like view_00_00.png, "
                 "a sheet of views with --layout and --grid, or videos named like cam00.mp4; "
@@ -79,6 +81,22 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
     if sidecar is not None and sidecar.fps is not None and grid.layout != "video":
         clip = clip.model_copy(update={"frame_rate": Fraction(sidecar.fps)})
     return clip
+
+
+def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
+    """Raise InputError for numbered pictures, with the template that makes views of them."""
+    if not path.is_dir() or wanted.layout not in (None, "folder") or wanted.template:
+        return
+
+    files = [file for file in path.iterdir() if file.suffix.lower() in stills.SUFFIXES]
+    template = guess_counter([file.stem for file in files])
+    if template is None:
+        return
+    size = "" if wanted.grid else " --grid ROWSxCOLS"
+    raise InputError(
+        f"found pictures in {path} that one number counts, expected views named by row and column, "
+        f"or a template for that number; try --template '{template}'{size}"
+    )
 
 
 def has_layout(settings: GridSettings) -> bool:

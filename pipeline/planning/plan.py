@@ -9,9 +9,10 @@ from pipeline.pairing.paired import Paired
 from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.segments import cut_segments, cut_views
+from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
 from pipeline.planning.target import choose_scale, choose_target
-from pipeline.schema.clip import FrameIndex, LightField, VideoClip
+from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.settings import EncoderSettings, Layout, RunSettings, ViewSettings
 
@@ -96,23 +97,3 @@ def cut_source(
     if isinstance(sources.lr, LightField):
         return cut_views(sources.lr, seconds, to)
     return cut_segments(frames.pts, frames.keys, frames.end_pts, sources.lr.time_base, seconds)
-
-
-def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
-    """Return notes on frames that cannot be decoded, and on videos whose colour is not tagged."""
-    if isinstance(sources.lr, LightField):
-        return []
-
-    notes = []
-    if frames.undecodable:
-        notes.append(
-            f"input: it begins between key frames; its first {frames.undecodable} frames refer to "
-            "frames that are missing, and are left out"
-        )
-    notes += [
-        f"{name}: the colour is not tagged; {clip.colour.used_matrix} {clip.colour.used_range} is "
-        "assumed from its size"
-        for name, clip in (("input", sources.lr), ("reference", sources.ref))
-        if isinstance(clip, VideoClip) and clip.colour.guessed
-    ]
-    return notes

@@ -35,6 +35,8 @@ SUFFIXES = PILLOW_SUFFIXES | {
 }  # fmt: skip
 
 _EXIF_IFD, _TAKEN, _TAKEN_SUBSEC = 0x8769, 0x9003, 0x9291
+# A picture's number in a pattern, with or without leading zeros, as FFmpeg writes it.
+_NUMBER = re.compile(r"(?<!%)%(?:0?(\d))?d")
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -43,13 +45,21 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(1, int(p), p) if p.isdecimal() else (0, 0, p) for p in parts if p]
 
 
+def is_pattern(path: str) -> bool:
+    """Return whether a path that does not exist is a glob, or numbered like `frames/%04d.png`."""
+    wild = any(character in path for character in "*?[")
+    return not Path(path).exists() and (wild or _NUMBER.search(Path(path).name) is not None)
+
+
 def list_pictures(path: str) -> list[Path]:
-    """Return the pictures of a file, folder or glob, in natural order."""
+    """Return the pictures of a file, folder, glob or numbered pattern, in natural order."""
     given = Path(path)
     if given.is_file():
         return [given]
     if given.is_dir():
         found = [p for p in given.iterdir() if p.is_file()]
+    elif _NUMBER.search(given.name):
+        found = _list_numbered(given)
     else:
         found = [Path(p) for p in glob.glob(path) if Path(p).is_file()]  # noqa: PTH207 - absolute
     pictures = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
@@ -61,6 +71,24 @@ def list_pictures(path: str) -> list[Path]:
         )
     check_encodable(str(picture) for picture in pictures)
     return sorted(pictures, key=lambda p: natural_key(str(p)))
+
+
+def _list_numbered(pattern: Path) -> list[Path]:
+    """Return the files whose names differ from FFmpeg's pattern in the number alone."""
+    if not pattern.parent.is_dir():
+        return []
+    pieces = []
+    end = 0
+    for match in _NUMBER.finditer(pattern.name):
+        digits = int(match[1] or 1)
+        pieces += [_escape(pattern.name[end : match.start()]), rf"\d{{{digits},}}"]
+        end = match.end()
+    name = re.compile("".join([*pieces, _escape(pattern.name[end:])]))
+    return [p for p in pattern.parent.iterdir() if name.fullmatch(p.name) and p.is_file()]
+
+
+def _escape(text: str) -> str:
+    return re.escape(text.replace("%%", "%"))
 
 
 def read_header(file: Path) -> tuple[int, int, int, float | None]:

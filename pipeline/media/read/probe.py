@@ -29,14 +29,16 @@ _DEFAULT_RATE = Fraction(25)
 
 
 def probe(path: str, *, sandbox: bool = False) -> Clip:
-    """Describe a video file, a still image, a folder of images or a glob; raises MediaError.
+    """Describe a video file, a still image, a folder of images or a pattern.
+
+    A pattern is a glob, or numbered like `frames/%04d.png`. Raises MediaError.
 
     With `sandbox`, child processes with limited resources describe it now and decode it later.
     """
     if sandbox:
         return probe_in_child(path)
     given = Path(path)
-    if given.is_dir() or (not given.exists() and any(c in path for c in "*?[")):
+    if given.is_dir() or stills.is_pattern(path):
         return _probe_stills(path)
     if not given.exists():
         raise MediaError(

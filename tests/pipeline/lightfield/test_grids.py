@@ -195,3 +195,17 @@ def test_two_pictures_of_one_view_are_refused(tmp_path: Path) -> None:
     scenes.save_picture(tmp_path / "view_1_1.png", scenes.flowers(1, 1))
     with pytest.raises(InputError, match=r"two pictures of view \(1, 1\)"):
         open_light_field(tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{"layout": "folder", "grid": "2x3"}, {"layout": "folder"}])
+def test_counted_views_are_refused_with_their_template(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    for number in range(6):
+        scenes.save_picture(tmp_path / "f" / f"shot2_{number:04}.png", scenes.flowers(0, number))
+    with pytest.raises(InputError, match=r"try --template 'shot2_\{index:04\}'"):
+        open_light_field(tmp_path / "f", GridSettings.model_validate(settings))
+    template = {"template": "shot2_{index:04}", "grid": "2x3"}
+    found = open_light_field(tmp_path / "f", GridSettings.model_validate(template))
+    assert found is not None
+    assert (found.grid.rows, found.grid.cols) == ((0, 2), (0, 3))

@@ -1,0 +1,87 @@
+"""Notes on what is assumed about the recordings of a run, and what is left out of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.media.join.capabilities import VIDEO_SUFFIXES
+from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.planning.sources import Sources
+from pipeline.schema.clip import FrameIndex, LightField, Recording, Stills, VideoClip
+
+# Suffixes of pictures that are not read.
+UNREAD = VIDEO_SUFFIXES | {
+    ".3fr", ".arw", ".cin", ".cr2", ".cr3", ".dng", ".dpx", ".erf", ".exr", ".hdr", ".heics",
+    ".heifs", ".iiq", ".j2k", ".jfif", ".jp2", ".jpe", ".jpf", ".jpx", ".jxl", ".jxr", ".mrw",
+    ".nef", ".nrw", ".orf", ".pam", ".pbm", ".pef", ".pfm", ".pnm", ".psb", ".psd", ".raf", ".raw",
+    ".rw2", ".sgi", ".sr2", ".srw", ".tga", ".wdp", ".x3f",
+}  # fmt: skip
+
+# Seconds, and multiple of the usual interval between frames, from which a gap is noted.
+LEAST_GAP = 10.0
+MANY_INTERVALS = 20
+
+
+def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
+    """Return notes on frames that are missing, colours that are assumed, and files left out."""
+    if isinstance(sources.lr, LightField):
+        return []
+
+    notes = []
+    if frames.undecodable:
+        notes.append(
+            f"input: it begins between key frames; its first {frames.undecodable} frames refer to "
+            "frames that are missing, and are left out"
+        )
+    if isinstance(sources.lr, VideoClip):
+        notes += _list_gaps(sources.lr, frames)
+
+    for name, clip in (("input", sources.lr), ("reference", sources.ref)):
+        if isinstance(clip, VideoClip) and clip.colour.guessed:
+            notes.append(
+                f"{name}: the colour is not tagged; {clip.colour.used_matrix} "
+                f"{clip.colour.used_range} is assumed from its size"
+            )
+        notes += _list_unread_files(name, clip)
+    return notes
+
+
+def _list_gaps(lr: VideoClip, frames: FrameIndex) -> list[str]:
+    """Return a note on times without frames, which the output keeps."""
+    seconds = [lr.seconds(pts) for pts in frames.pts]
+    if len(seconds) < 3:
+        return []
+
+    least = max(LEAST_GAP, MANY_INTERVALS * float(np.median(np.diff(seconds))))
+    gaps = [(before, after) for before, after in pairwise(seconds) if after - before >= least]
+    if not gaps:
+        return []
+
+    before, after = max(gaps, key=lambda gap: gap[1] - gap[0])
+    more = f", the longest of {len(gaps)} gaps" if len(gaps) > 1 else ""
+    return [
+        f"input: it has no frames for {after - before:.1f} s, from {before:.3f} to {after:.3f} s"
+        f"{more}; the output keeps the times"
+    ]
+
+
+def _list_unread_files(name: str, clip: Recording) -> list[str]:
+    """Return a note on pictures and videos in a folder of pictures that are not read."""
+    if not isinstance(clip, Stills) or not Path(clip.path).is_dir():
+        return []
+
+    suffixes = [
+        entry.suffix.lower()
+        for entry in sorted(Path(clip.path).iterdir())
+        if entry.is_file() and not entry.name.startswith(".")
+    ]
+    unread = Counter(suffix for suffix in suffixes if suffix in UNREAD - SUFFIXES)
+    if not unread:
+        return []
+
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common())
+    return [f"{name}: files in its folder that are not read: {listed}; try to convert them to PNG"]
