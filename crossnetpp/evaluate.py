@@ -34,6 +34,7 @@ from crossnetpp.evaluation.scenes import EvaluationError, Scene
 from crossnetpp.evaluation.sheet import write_contact_sheet
 from crossnetpp.evaluation.summary import summarise_results
 from crossnetpp.evaluation.tables import render_markdown
+from crossnetpp.printable import make_printable
 
 
 def evaluate(scenes: list[Scene], methods: list[Method], console: Console) -> list[SceneResult]:
@@ -86,7 +87,7 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
     data = DataFolder(arguments.data)
     methods, skipped = load_methods(arguments.methods.split(","), torch.device(arguments.device))
     for name, reason in skipped.items():
-        console.print(f"{name} is left out: {reason}")
+        console.print(make_printable(f"{name} is left out: {reason}"))
     scenes = load_scenes(data, arguments.groups.split(","), sampling)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
@@ -134,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run_evaluation(arguments, _format_command(arguments))
     except (EvaluationError, WeightsError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{make_printable(str(error))}\n")
         return 2
     return 0
 

@@ -20,6 +20,7 @@ from crossnetpp.checkpoint import WeightsError
 from crossnetpp.data.mixture import Mixture, MixtureSettings
 from crossnetpp.data.sample import DataError
 from crossnetpp.landmarks import LandmarkCache
+from crossnetpp.printable import PrintableFormatter, make_printable
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
 from crossnetpp.training.loop import Trainer
 from crossnetpp.training.parallel import join_processes
@@ -89,12 +90,14 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         config = load_config(arguments.config, dict(arguments.set))
         train(config, arguments.data, arguments.out)
     except (ConfigError, DataError, WeightsError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{make_printable(str(error))}\n")
         sys.exit(2)
 
 

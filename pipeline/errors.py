@@ -14,8 +14,19 @@ A message is one line: what was found, what was expected, one thing to try.
 
 from __future__ import annotations
 
+import errno
+
 # The advice for an output that exists.
 REPLACE_OUTPUT = "try another -o, or --force to replace it"
+
+
+# Failed calls of the operating system that another path, or other permissions, would avoid.
+_WRONG_PATH = frozenset(
+    {
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.ENXIO),
+    }
+)
 
 
 class PipelineError(Exception):
@@ -69,6 +80,21 @@ def last_line(error: BaseException) -> str:
 def _message_lines(error: BaseException) -> list[str]:
     """Return the lines of an error's message that are not blank, without surrounding spaces."""
     return [line.strip() for line in str(error).splitlines() if line.strip()]
+
+
+def describe_os_error(error: OSError) -> PipelineError:
+    """Return the error for a failed call of the operating system, such as a full disk."""
+    place = f" at {error.filename}" if error.filename else ""
+    reason = error.strerror or type(error).__name__
+    if error.errno in _WRONG_PATH:
+        return InputError(
+            f"found '{reason}'{place}, expected a path that can be used; check the path and its "
+            "permissions"
+        )
+    return PipelineError(
+        f"found '{reason}'{place}, expected to read and write there; check the disk, then run the "
+        "same command again"
+    )
 
 
 def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsError:

@@ -4,13 +4,51 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Protocol, TextIO
+from contextlib import suppress
+from typing import IO, Protocol, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from crossnetpp.printable import make_printable
+
 _FIRST_LINE_SECONDS = 5.0
 _LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
+
+
+class LossyStream:
+    """A text stream that drops what cannot be written, as progress must not end a run."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        """Return the encoding of the stream."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the number of the stream's file; raises OSError if it has none."""
+        if self._stream is None:
+            raise OSError("the stream is closed")
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or drop it."""
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
 
 
 class Reporter(Protocol):
@@ -82,14 +120,14 @@ class Pace:
 class LineReporter:
     """A reporter that writes a plain line now and then, for logs and pipes."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = LossyStream(stream or sys.stderr)
         self._pace = Pace(0, 0)
         self._next = 0.0
 
     def note(self, text: str) -> None:
         """Write one line."""
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{make_printable(text)}\n")
         self._stream.flush()
 
     def start(self, total: int, done: int) -> None:
@@ -117,14 +155,14 @@ class BarReporter:
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f} frames"),
             TextColumn("{task.fields[pace]}"),
-            console=Console(stderr=True),
+            console=Console(file=cast(IO[str], LossyStream(sys.stderr))),
         )
         self._task: TaskID | None = None
         self._pace = Pace(0, 0)
 
     def note(self, text: str) -> None:
         """Write one line above the bar."""
-        self._progress.console.print(text, highlight=False, markup=False)
+        self._progress.console.print(make_printable(text), highlight=False, markup=False)
 
     def start(self, total: int, done: int) -> None:
         """Show the bar."""
@@ -148,4 +186,4 @@ def make_reporter(*, quiet: bool = False) -> Reporter:
     if quiet:
         return SilentReporter()
 
-    return BarReporter() if sys.stderr.isatty() else LineReporter()
+    return BarReporter() if LossyStream(sys.stderr).isatty() else LineReporter()

@@ -64,7 +64,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("training", "evaluation"),
         ("data",),
         ("losses", "checkpoint"),
-        ("networks", "metrics", "landmarks", "machine"),
+        ("networks", "metrics", "landmarks", "machine", "printable"),
     ),
     "jobs": (
         ("gpu",),
@@ -219,6 +219,19 @@ def test_folders_stay_small(package: str) -> None:
 
 def test_the_top_of_the_pipeline_is_short() -> None:
     assert len(list((ROOT / "pipeline").glob("*.py"))) <= MOST_AT_THE_TOP
+
+
+def test_commands_print_in_one_way_only() -> None:
+    # `words` makes printable what comes from names and recordings
+    wrong = [
+        f"{name}:{node.lineno}"
+        for name, path in modules("pipeline").items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if name != "pipeline.cli.words"
+        and isinstance(node, ast.Attribute)
+        and node.attr in ("echo", "secho")
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("package", ALLOWED)

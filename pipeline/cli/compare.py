@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.words import print_text
+
 if TYPE_CHECKING:
     from pipeline.tools.compare import Mode
 
@@ -52,4 +54,4 @@ def compare(
     count = write_comparison(
         list(inputs), output, mode=mode, labels=make_labels(inputs, labels), at=at
     )
-    click.echo(f"{output}: {count} frame{'s' if count > 1 else ''}")
+    print_text(f"{output}: {count} frame{'s' if count > 1 else ''}")

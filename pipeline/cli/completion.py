@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from pipeline.cli.words import print_text
+
 SHELLS = ("bash", "zsh", "fish")
 
 # Shell -> the line that installs its script.
@@ -25,4 +27,4 @@ def completion(context: click.Context, shell: str) -> None:
 
     root = context.find_root().command
     script = script_class(root, {}, "pipeline", "_PIPELINE_COMPLETE").source()
-    click.echo(f"# {INSTALL[shell]}\n{script}")
+    print_text(f"# {INSTALL[shell]}\n{script}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.words import print_json, print_text
 
 if TYPE_CHECKING:
     from pipeline.tools.degrade import Kernel
@@ -69,6 +70,6 @@ def degrade(
         force=force,
     )
     if as_json:
-        click.echo(made.model_dump_json())
+        print_json(made.model_dump_json())
     else:
-        click.echo(f"{made.output}: {made.frames} frames of {made.width}x{made.height}")
+        print_text(f"{made.output}: {made.frames} frames of {made.width}x{made.height}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.words import print_text
+
 if TYPE_CHECKING:
     from pipeline.tools.demo import Demonstration
 
@@ -29,7 +31,7 @@ def demo(folder: Path, force: bool, quiet: bool) -> None:
 
     demonstration = make_demo(folder, force=force, quiet=quiet)
     print_table(demonstration)
-    click.echo(f"see {demonstration.report}, {demonstration.picture} and {demonstration.clip}")
+    print_text(f"see {demonstration.report}, {demonstration.picture} and {demonstration.clip}")
 
 
 def print_table(demonstration: Demonstration) -> None:

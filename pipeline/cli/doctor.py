@@ -7,6 +7,7 @@ import json
 import click
 
 from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.words import print_json, print_text
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -26,12 +27,15 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
     if as_json:
         listed = [check.model_dump() for check in checks]
-        click.echo(json.dumps({"status": worst, "checks": listed}))
+        print_json(json.dumps({"status": worst, "checks": listed}))
     else:
         for check in checks:
-            status = click.style(f"{check.status:<5}", fg=_COLOURS[check.status])
-            click.echo(f"{status} {check.name:<17} {check.found}")
+            print_text(
+                f" {check.name:<17} {check.found}",
+                label=f"{check.status:<5}",
+                colour=_COLOURS[check.status],
+            )
             if check.advice:
-                click.echo(f"{'':<23} -> {check.advice}")
+                print_text(f"{'':<23} -> {check.advice}")
 
     context.exit(1 if worst == "fail" else 0)

@@ -11,6 +11,7 @@ import click
 
 from deploy.names import NETWORK_ENGINES
 from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.words import print_json, print_text
 
 if TYPE_CHECKING:
     from deploy.export.graphs import PixelType
@@ -149,13 +150,13 @@ def list_entries(as_json: bool) -> None:
 
     entries = list(open_registry().entries())
     if as_json:
-        click.echo(json.dumps({"entries": entries}))
+        print_json(json.dumps({"entries": entries}))
         return
 
     if not entries:
-        click.echo("nothing has been built on this machine; try `pipeline engines build`")
+        print_text("nothing has been built on this machine; try `pipeline engines build`")
     for entry in entries:
-        click.echo(describe_entry(entry))
+        print_text(describe_entry(entry))
 
 
 @engines.command()
@@ -182,16 +183,16 @@ def bench(
         model, names or NETWORK_ENGINES, (height, width), frames=frames, turns=turns
     )
     if as_json:
-        click.echo(json.dumps({"model": model, "size": [height, width], "engines": rows}))
+        print_json(json.dumps({"model": model, "size": [height, width], "engines": rows}))
     else:
-        click.echo(format_timings(rows))
+        print_text(format_timings(rows))
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> bool:
     """Print each outcome as it comes, and return whether none of them failed."""
     succeeded = True
     for outcome in outcomes:
-        click.echo(outcome.text)
+        print_text(outcome.text)
         succeeded = succeeded and not outcome.failed
     return succeeded
 
@@ -202,4 +203,4 @@ def _print_phase(phase: str, done: int, _total: int) -> None:
 
 
 def _print_note(text: str) -> None:
-    click.echo(text, err=True)
+    print_text(text, err=True)

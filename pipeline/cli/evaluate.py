@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import JSON_OPTION, grid_options, make_grid_settings
+from pipeline.cli.words import print_json, print_text
 
 
 @click.command()
@@ -40,8 +41,11 @@ def evaluate(
         vmaf=vmaf,
     )
     if isinstance(found, LightFieldQuality):
-        click.echo(found.model_dump_json() if as_json else format_quality(found))
+        if as_json:
+            print_json(found.model_dump_json())
+        else:
+            print_text(format_quality(found))
     elif as_json:
-        click.echo(found.model_dump_json(exclude=None if vmaf else {"vmaf"}))
+        print_json(found.model_dump_json(exclude=None if vmaf else {"vmaf"}))
     else:
-        click.echo(describe_evaluation(found))
+        print_text(describe_evaluation(found))

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import click
 
 from pipeline.cli.options import JSON_OPTION, grid_options, make_grid_settings
+from pipeline.cli.words import print_json, print_text
 from pipeline.schema.settings import Layout
 
 
@@ -48,10 +49,10 @@ def convert(
         force=force,
     )
     if as_json:
-        click.echo(made.model_dump_json())
+        print_json(made.model_dump_json())
     else:
         times = f" x {made.moments} moments" if made.moments > 1 else ""
-        click.echo(
+        print_text(
             f"{made.output}: {made.views} views ({made.rows}x{made.cols}){times} as {made.layout}"
         )
 
@@ -106,4 +107,4 @@ def look(
     for path in write_pictures(
         source, output, wishes, grid_settings=make_grid_settings(grid), force=force
     ):
-        click.echo(str(path))
+        print_text(str(path))

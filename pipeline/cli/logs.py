@@ -10,6 +10,8 @@ import logging
 import os
 import time
 
+from crossnetpp.printable import PrintableFormatter
+
 KEYS = ("run", "segment", "attempt", "node")
 
 
@@ -40,7 +42,7 @@ def configure_logging(form: str | None = None) -> None:
     if not form:
         return
 
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    plain = PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == "json" else plain)
 

@@ -7,10 +7,15 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import click
 
+from crossnetpp.printable import PrintableFormatter, make_printable
 from pipeline.cli.config_file import (
     SHARED_TABLES,
     VARIABLE_PREFIX,
@@ -18,7 +23,8 @@ from pipeline.cli.config_file import (
     find_configuration,
 )
 from pipeline.cli.help import group_commands, suggest, with_sections
-from pipeline.errors import Interrupted, PipelineError
+from pipeline.cli.words import print_text
+from pipeline.errors import Interrupted, PipelineError, describe_os_error
 from pipeline.paths import check_encodable
 
 # Command -> (module and name of its click command, one line of help).
@@ -102,6 +108,17 @@ class LazyGroup(click.Group):
             with formatter.section(heading):
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; see `click.Command.main`."""
+        open_closed_streams()
+        sys.excepthook = print_traceback
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments of the group; a message about them is printable."""
+        with printable_usage_errors():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the subcommand; a PipelineError becomes one line on stderr and an exit status."""
         if os.environ.get("NO_COLOR"):
@@ -111,17 +128,62 @@ class LazyGroup(click.Group):
             path = ctx.meta.get(CONFIG_PATH)
             if path is not None:
                 ctx.meta[CONFIG] = Configuration(path, list(COMMANDS))
-            return super().invoke(ctx)
+            with printable_usage_errors():
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader of stdout has left, which click handles
         except KeyboardInterrupt:
             error: PipelineError = Interrupted("interrupted; run the same command again")
         except PipelineError as raised:
             error = raised
+        except OSError as raised:
+            if raised.errno is None:
+                raise
+            error = describe_os_error(raised)
+            error.__cause__ = raised
 
         if ctx.meta.get(DEBUG):
-            click.echo("".join(traceback.format_exception(error)), err=True)
-        click.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
+            print_text("".join(traceback.format_exception(error)), err=True)
+        line = f"error: {' '.join(str(error).split())}"
+        print_text("", err=True, label=line, colour="red")
         _exit_during_native_code(error)
         ctx.exit(error.exit_status)
+
+
+@contextmanager
+def printable_usage_errors() -> Iterator[None]:
+    """Make the message of a UsageError printable, as it quotes arguments."""
+    try:
+        yield
+    except click.UsageError as error:
+        message = error.format_message()
+        if make_printable(message) == message:
+            raise
+        raise click.UsageError(make_printable(message), error.ctx) from error
+
+
+def print_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print the traceback of a programming error without control characters."""
+    lines = traceback.format_exception(kind, error, trace)
+    print_text("".join(lines), err=True, end="")
+
+
+def open_closed_streams() -> None:
+    """Open the null device in place of closed standard streams.
+
+    Otherwise the next file that is opened would get the number of a standard stream, and what
+    libraries print would be written into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            os.set_inheritable(null, True)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _debug_option() -> click.Option:
@@ -144,7 +206,9 @@ def _verbose_option() -> click.Option:
             import logging
 
             form = "%(asctime)s %(name)s: %(message)s"
-            logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(PrintableFormatter(form))
+            logging.basicConfig(level=logging.INFO, handlers=[handler])
 
     return click.Option(
         ["--verbose", "-v"],
@@ -159,7 +223,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from pipeline.tools.versions import describe_versions
 
-        click.echo(describe_versions())
+        print_text(describe_versions())
         ctx.exit()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.options import JSON_OPTION, make_settings, settings_options
-from pipeline.cli.words import describe_plan
+from pipeline.cli.words import describe_plan, print_json, print_text
 
 if TYPE_CHECKING:
     from pipeline.schema.settings import RunSettings
@@ -36,4 +36,7 @@ def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> Non
 
     if save:
         save_plan(made, Path(save))
-    click.echo(made.model_dump_json() if as_json else describe_plan(made))
+    if as_json:
+        print_json(made.model_dump_json())
+    else:
+        print_text(describe_plan(made))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import JSON_OPTION, grid_options, make_grid_settings
-from pipeline.cli.words import describe_clip
+from pipeline.cli.words import describe_clip, print_json, print_text
 from pipeline.errors import InputError
 
 
@@ -29,7 +29,10 @@ def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> N
         if contact_sheet:
             save_contact_sheet(views, Path(contact_sheet))
         found = describe_light_field(views)
-        click.echo(found.model_dump_json() if as_json else format_description(found))
+        if as_json:
+            print_json(found.model_dump_json())
+        else:
+            print_text(format_description(found))
         return
 
     if contact_sheet:
@@ -38,4 +41,7 @@ def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> N
             "describe the views with --layout and --grid"
         )
     clip = probe_clip(path)
-    click.echo(clip.model_dump_json() if as_json else describe_clip(clip))
+    if as_json:
+        print_json(clip.model_dump_json())
+    else:
+        print_text(describe_clip(clip))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.words import print_text
+
 
 @click.command()
 @click.argument("run", metavar="OUT")
@@ -31,4 +33,4 @@ def report(
     from pipeline.report.page import write_report  # imports torch
 
     write_report(output, target, plan_file=Path(plan) if plan else None, ground_truth=ground_truth)
-    click.echo(f"{target}")
+    print_text(f"{target}")

@@ -10,7 +10,7 @@ import click
 
 from pipeline.cli.options import make_settings, run_options
 from pipeline.cli.plan import print_plan
-from pipeline.cli.words import describe_batch, describe_result
+from pipeline.cli.words import describe_batch, describe_result, print_json, print_text
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ def run(
         write_report(
             Path(result.output), page, ground_truth=settings.ground_truth, grid_settings=settings
         )
-    click.echo(result.model_dump_json() if as_json else describe_result(result))
+    if as_json:
+        print_json(result.model_dump_json())
+    else:
+        print_text(describe_result(result))
 
 
 def check_combination(
@@ -143,7 +146,10 @@ def _run_batch(
         result, interrupted = run_pooled(entries, settings, progress, failed_list, parts)
     else:
         result, interrupted = run_all(entries, progress, failed_list, parts)
-    click.echo(result.model_dump_json() if as_json else describe_batch(result))
+    if as_json:
+        print_json(result.model_dump_json())
+    else:
+        print_text(describe_batch(result))
 
     if interrupted is not None:
         raise interrupted

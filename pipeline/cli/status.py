@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.words import print_json, print_text
 
 
 @click.command()
@@ -15,4 +16,7 @@ def status(run: str, as_json: bool) -> None:
     from pipeline.tools.status import describe_status, read_status
 
     found = read_status(run)
-    click.echo(found.model_dump_json() if as_json else describe_status(found))
+    if as_json:
+        print_json(found.model_dump_json())
+    else:
+        print_text(describe_status(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pipeline.cli.words import print_json, print_text
 from pipeline.errors import InputError
 
 
@@ -44,7 +45,7 @@ def submit(
     client = connect_client(address)
     if arguments:
         follow = submit_job(client, arguments, installed=installed)
-        click.echo(follow, err=not no_wait)
+        print_text(follow, err=not no_wait)
         if no_wait:
             return
 
@@ -52,10 +53,10 @@ def submit(
         follow_job(client, follow, _print_line)
     elif stop:
         state = stop_job(client, stop)
-        click.echo(f"{stop} {state}; submit the same arguments to resume")
+        print_text(f"{stop} {state}; submit the same arguments to resume")
     elif job:
         info = find_job(client, job)
-        click.echo(f"{job} {info.status.value}: {info.message}")
+        print_text(f"{job} {info.status.value}: {info.message}")
 
 
 def check_arguments(arguments: tuple[str, ...]) -> None:
@@ -87,4 +88,7 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
 
 def _print_line(line: str) -> None:
     # the one JSON object of --json is the run's result, everything else is progress
-    click.echo(line, nl=False, err=not line.startswith("{"))
+    if line.startswith("{"):
+        print_json(line, end="")
+    else:
+        print_text(click.unstyle(line), err=True, end="")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.words import print_text
+
 
 @click.command()
 @click.argument("config", metavar="CONFIG")
@@ -49,4 +51,4 @@ def train(
     from pipeline.tools.train import train_network
 
     train_network(config, data, out, overrides, workers=workers, address=address)
-    click.echo(out)
+    print_text(out)

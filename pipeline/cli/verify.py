@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.words import print_json, print_text
 
 
 @click.command()
@@ -21,9 +22,9 @@ def verify(context: click.Context, source: str, output: str, as_json: bool) -> N
 
     result = verify_output(source, output)
     if as_json:
-        click.echo(result.model_dump_json())
+        print_json(result.model_dump_json())
     elif result.same:
-        click.echo(f"{output} has every frame, time, tag and stream of {source}")
+        print_text(f"{output} has every frame, time, tag and stream of {source}")
     else:
-        click.echo("\n".join(result.differences))
+        print_text("\n".join(result.differences))
     context.exit(0 if result.same else 1)

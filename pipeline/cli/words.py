@@ -1,15 +1,42 @@
-"""Results as plain text, printed unless --json is set."""
+"""Results as plain text, and the one way in which commands print."""
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
+
+from crossnetpp.printable import make_printable, make_printable_json
 
 if TYPE_CHECKING:
     from pipeline.runs.result import BatchResult, RunResult
     from pipeline.schema.clip import Clip
     from pipeline.schema.plan import Plan
+
+
+def print_text(
+    text: object, *, err: bool = False, label: str = "", colour: str = "", end: str = "\n"
+) -> None:
+    """Print a line, or several, without control characters; `label` precedes it in `colour`.
+
+    A line for stderr is dropped if nothing can be written there.
+    """
+    start = click.style(make_printable(label), fg=colour) if label else ""
+    line = start + make_printable(str(text)) + end
+    if not err:
+        click.echo(line, nl=False)
+        return
+
+    with suppress(OSError):
+        click.echo(line, nl=False, err=True)
+
+
+def print_json(text: str, *, end: str = "\n") -> None:
+    """Print a JSON text on one line; its value stays exact."""
+    click.echo(make_printable_json(text) + end, nl=False)
 
 
 def describe_result(result: RunResult) -> str:

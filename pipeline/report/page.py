@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from crossnetpp.printable import make_printable
 from pipeline.assembly.record import package_versions
 from pipeline.errors import InputError
 from pipeline.ledger.durable import staging_folder, write_atomically
@@ -128,6 +129,11 @@ def write_report(
         ) from error
 
 
+def _make_printable_value(value: object) -> object:
+    """Return the value of an expression in the template without control characters."""
+    return make_printable(value) if type(value) is str else value
+
+
 def render_page(
     plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit], viewer: Viewer | None
 ) -> str:
@@ -135,6 +141,7 @@ def render_page(
     environment = Environment(
         loader=PackageLoader("pipeline.report", "template"),
         autoescape=True,
+        finalize=_make_printable_value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

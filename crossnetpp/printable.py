@@ -1,0 +1,38 @@
+"""Text for a terminal, without the characters by which a hostile name could control it.
+
+File names, titles, track names and messages from recordings may contain escape sequences that set
+the window's title or clear the screen, and marks that reverse the direction of the text.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+# Control characters except tab and newline, line separators, marks of direction, and surrogates.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def make_printable(text: str) -> str:
+    """Return a text with control characters written as `\\x1b`; tabs and newlines stay."""
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def make_printable_json(text: str) -> str:
+    """Return a JSON text with control characters written as `\\u001b`: the same JSON value."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class PrintableFormatter(logging.Formatter):
+    """A formatter of log records without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        return make_printable(super().format(record))

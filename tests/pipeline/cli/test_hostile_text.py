@@ -1,0 +1,72 @@
+"""Names with escape sequences reach a terminal harmless, and streams that fail end no run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.progress import LineReporter
+from tests.support.clips import make_video
+from tests.support.commands import invoke
+
+TITLE = "\x1b]0;evil\x07"
+SHOWN = "\\x1b]0;evil\\x07"
+
+
+def run_in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a shell, where `pipeline` is this checkout."""
+    code = "from pipeline.cli.main import main; main()"
+    pipeline = shlex.join([sys.executable, "-c", code])
+    root = str(Path(__file__).parents[3])
+    return subprocess.run(
+        ["bash", "-c", f'pipeline() {{ {pipeline} "$@"; }}; {command}'],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": root},
+        timeout=120,
+        check=False,
+    )
+
+
+def test_probe_shows_a_hostile_name_escaped(tmp_path: Path) -> None:
+    video = make_video(tmp_path / f"{TITLE}.mp4", pts=[0, 1])
+    shown = invoke("probe", video)
+    assert shown.exit_code == 0
+    assert SHOWN in shown.output
+    assert "\x1b" not in shown.output
+
+    exact = invoke("probe", video, "--json")
+    assert json.loads(exact.stdout)["path"] == str(video)
+    assert "\x1b" not in exact.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["probe", TITLE], ["probe", f"--{TITLE}"], [TITLE], ["probe", "a", TITLE]]
+)
+def test_errors_show_a_hostile_argument_escaped(arguments: list[str]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert SHOWN in result.stderr
+    assert "\x1b" not in result.stderr
+    assert "\x07" not in result.stderr
+
+
+def test_progress_shows_a_hostile_name_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    LineReporter().note(TITLE)
+    assert capsys.readouterr().err == f"{SHOWN}\n"
+
+
+@pytest.mark.parametrize("stderr", ["2>&1 >&3 | head -c 0", "2>&-", "2>/dev/full"])
+def test_a_run_ends_well_if_its_progress_cannot_be_written(stderr: str, tmp_path: Path) -> None:
+    make_video(tmp_path / "a.mp4", pts=[0, 1, 2])
+    command = "pipeline run a.mp4 --ref-stream a.mp4 --scale 2 -o out.mkv --engine bicubic"
+    done = run_in_shell(f"set -o pipefail; {{ {command} {stderr}; }} 3>&1", tmp_path)
+    assert done.returncode == 0, done
+    assert (tmp_path / "out.mkv").is_file(), done
