@@ -20,9 +20,11 @@ from pipeline.pixels import Pixels
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter
+from pipeline.remote.pipes import read_piped_settings
 from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
 from pipeline.schema.parsing import check_settings
+from pipeline.schema.plan import Plan
 from pipeline.schema.run_options import RunOptions
 from pipeline.schema.settings import RunSettings
 
@@ -70,9 +72,13 @@ def enhanced_frames(
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
         # A plan needs an output, but nothing is written there.
-        settings = _settings(source, reference, Path(folder) / "frames.mkv", options)
-        plan = pin_plan(make_plan(settings))
+        given = _settings(source, reference, Path(folder) / "frames.mkv", options)
+        with read_piped_settings(given) as settings:
+            yield from _enhance_frames(pin_plan(make_plan(settings)))
 
+
+def _enhance_frames(plan: Plan) -> Iterator[SRFrame]:
+    """Yield the enhanced frames of a plan."""
     try:
         engine = load_engine(
             plan.engine, model=plan.model, threads=plan.threads, pixels=plan.output_pixels

@@ -102,6 +102,14 @@ def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsErr
     return OutputExistsError(f"{path} already exists; {advice}")
 
 
+def no_default_output(source: object) -> InputError:
+    """Return the error for an input beside which no output can be placed."""
+    return InputError(
+        f"found no output for the input {source}, expected one, because its folder cannot hold the "
+        "output; try -o OUT"
+    )
+
+
 def no_folder(folder: object) -> InputError:
     """Return the error for an output in a folder that does not exist."""
     return InputError(f"expected the folder {folder}, which does not exist; create it first")

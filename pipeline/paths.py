@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pipeline.errors import REPLACE_OUTPUT, InputError, already_there, no_folder
 
 _LONGEST_NAME_BYTES = 255  # on all common file systems
+_STDIN = frozenset({"-", "/dev/stdin"})
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,9})")
 
 
 def check_encodable(words: Iterable[str]) -> None:
@@ -43,6 +47,50 @@ def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUT
         raise no_folder(path.parent)
     if path.exists() and not force:
         raise already_there(path, advice)
+
+
+Special = Literal["pipe", "socket", "terminal", "device", "file"]
+
+
+def find_descriptor(path: str) -> int | None:
+    """Return the open file of this process that `path` denotes; `-` is standard input."""
+    if path in _STDIN:
+        return 0
+    match = _DESCRIPTOR.fullmatch(path)
+    return int(match[1]) if match else None
+
+
+def describe_special(path: str) -> Special | None:
+    """Return what `path` denotes if a program cannot open it many times, None for ordinary files.
+
+    "file" is a file behind a descriptor of this process, which its children may not have.
+    """
+    if path == "-" and Path(path).exists():
+        return None
+    descriptor = find_descriptor(path)
+    try:
+        status = Path(path).stat() if descriptor is None else os.fstat(descriptor)
+    except (OSError, ValueError):
+        return None
+
+    mode = status.st_mode
+    if stat.S_ISFIFO(mode):
+        return "pipe"
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "terminal" if descriptor is not None and os.isatty(descriptor) else "device"
+    return "file" if descriptor is not None and stat.S_ISREG(mode) else None
+
+
+def refuse_special(path: str | Path) -> None:
+    """Raise InputError for a pipe, a socket or a device where only a file or folder will do."""
+    kind = describe_special(str(path))
+    if kind not in (None, "file"):
+        raise InputError(
+            f"found a {kind} at {path}, expected a file or a folder; save it to a file first, and "
+            "pass that"
+        )
 
 
 def is_url(path: str) -> bool:

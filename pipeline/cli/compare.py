@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.options import RECORDING
 from pipeline.cli.words import print_text
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("inputs", metavar="A B [C]", nargs=-1, required=True)
+@click.argument("inputs", metavar="A B [C]", type=RECORDING, nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.options import JSON_OPTION, RECORDING
 from pipeline.cli.words import print_json, print_text
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="HR")
+@click.argument("source", metavar="HR", type=RECORDING)
 @click.option(
     "--scale",
     type=click.Choice(["1", "2", "4", "8"]),

@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, grid_options, make_grid_settings
+from pipeline.cli.options import JSON_OPTION, RECORDING, grid_options, make_grid_settings
 from pipeline.cli.words import print_json, print_text
 
 
 @click.command()
-@click.argument("result", metavar="SR")
-@click.option("--ground-truth", required=True, metavar="HR", help="The original recording.")
+@click.argument("result", metavar="SR", type=RECORDING)
+@click.option(
+    "--ground-truth", required=True, metavar="HR", type=RECORDING, help="The original recording."
+)
 @click.option(
     "--plan",
     "plan_file",

@@ -5,10 +5,14 @@ The settings, and pydantic with them, are imported only for commands that have s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from pipeline.errors import PipelineError
+from pipeline.paths import describe_special
 
 if TYPE_CHECKING:
     from pipeline.schema.options import OptionField
@@ -19,6 +23,27 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 JSON_OPTION = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout."
 )
+
+
+class RecordingType(click.Path):
+    """A recording to read; a pipe is copied to a file for as long as the command runs."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path, or that of the copy."""
+        if ctx is None or ctx.resilient_parsing or describe_special(str(value)) is None:
+            return super().convert(value, param, ctx)
+
+        from pipeline.remote.pipes import read_pipes
+
+        try:
+            return ctx.with_resource(read_pipes([str(value)]))[str(value)].as_posix()
+        except PipelineError as error:
+            raise click.UsageError(str(error), ctx) from error
+
+
+RECORDING = RecordingType()
 
 
 def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[float] | None:

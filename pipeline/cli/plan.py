@@ -29,10 +29,12 @@ def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> Non
     from pipeline.planning.edited_plan import load_plan
     from pipeline.planning.plan import make_plan
     from pipeline.planning.size_estimate import estimate_bytes
+    from pipeline.remote.pipes import read_piped_settings
     from pipeline.schema.plan_file import save_plan
 
-    made = load_plan(settings.plan, settings) if settings.plan else make_plan(settings)
-    made = made.model_copy(update={"expected_bytes": estimate_bytes(made)})
+    with read_piped_settings(settings) as readable:
+        made = load_plan(settings.plan, readable) if settings.plan else make_plan(readable)
+        made = made.model_copy(update={"expected_bytes": estimate_bytes(made)})
 
     if save:
         save_plan(made, Path(save))

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, grid_options, make_grid_settings
+from pipeline.cli.options import JSON_OPTION, RECORDING, grid_options, make_grid_settings
 from pipeline.cli.words import describe_clip, print_json, print_text
 from pipeline.errors import InputError
 
 
 @click.command()
-@click.argument("path", metavar="PATH")
+@click.argument("path", metavar="PATH", type=RECORDING)
 @grid_options
 @click.option("--contact-sheet", metavar="FILE", help="Light field: write all views as a picture.")
 @JSON_OPTION

@@ -14,8 +14,6 @@ from pipeline.cli.words import describe_batch, describe_result, print_json, prin
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pipeline.progress import Reporter
     from pipeline.runs.parts import RunParts
     from pipeline.runs.result import RunResult
@@ -44,9 +42,9 @@ def run(
     are written to a list that --manifest reads.
     """
     from pipeline.progress import make_reporter
+    from pipeline.remote.pipes import read_piped_settings
     from pipeline.report.checks import check_page_path
     from pipeline.runs.manifest import is_batch
-    from pipeline.runs.run import run as run_once
 
     if not inputs and manifest is None:
         raise click.UsageError("Missing argument 'INPUT...'.")
@@ -64,28 +62,12 @@ def run(
     if dry_run:
         print_plan(settings, save=None, as_json=as_json)
         return
-    if settings.output == "-":
-        _run_to_stdout(
-            settings.input,
-            lambda out: run_once(
-                settings.model_copy(update={"output": out}), progress, _find_parts()
-            ),
-            progress,
-        )
-        return
 
-    result = run_once(settings, progress, _find_parts())
-    if page is not None:
-        from pipeline.report.page import write_report  # imports torch
-
-        progress.note(f"writing {page}")
-        write_report(
-            Path(result.output), page, ground_truth=settings.ground_truth, grid_settings=settings
-        )
-    if as_json:
-        print_json(result.model_dump_json())
-    else:
-        print_text(describe_result(result))
+    with read_piped_settings(settings, progress.note) as readable:
+        if readable.output == "-":
+            _run_to_stdout(readable, progress)
+        else:
+            _run_to_file(readable, page, progress, as_json=as_json)
 
 
 def check_combination(
@@ -114,10 +96,33 @@ def _find_parts() -> RunParts | None:
     return click.get_current_context().find_object(RunParts)
 
 
-def _run_to_stdout(lr: str, run: Callable[[str], RunResult], progress: Reporter) -> None:
+def _run_to_file(
+    settings: RunSettings, page: Path | None, progress: Reporter, *, as_json: bool
+) -> None:
+    from pipeline.runs.run import run as run_once
+
+    result = run_once(settings, progress, _find_parts())
+    if page is not None:
+        from pipeline.report.page import write_report  # imports torch
+
+        progress.note(f"writing {page}")
+        write_report(
+            Path(result.output), page, ground_truth=settings.ground_truth, grid_settings=settings
+        )
+    if as_json:
+        print_json(result.model_dump_json())
+    else:
+        print_text(describe_result(result))
+
+
+def _run_to_stdout(settings: RunSettings, progress: Reporter) -> None:
+    from pipeline.runs.run import run as run_once
     from pipeline.runs.to_stdout import run_to_stdout
 
-    result = run_to_stdout(sys.stdout.buffer, lr, run)
+    def run_to(out: str) -> RunResult:
+        return run_once(settings.model_copy(update={"output": out}), progress, _find_parts())
+
+    result = run_to_stdout(sys.stdout.buffer, settings.input, run_to)
     progress.note(describe_result(result))
 
 

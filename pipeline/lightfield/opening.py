@@ -21,6 +21,7 @@ from pipeline.lightfield.sidecar import (
 )
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import fingerprint
+from pipeline.paths import refuse_special
 from pipeline.schema.clip import Colour, Grid, LightField
 from pipeline.schema.settings import GridSettings
 
@@ -53,6 +54,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
     (Lytro containers, fisheye arrays).
     """
     path = Path(path).absolute()
+    refuse_special(path)
     refuse_raw(path)
     wanted = complete_settings(path, settings or GridSettings())
     if not path.exists():

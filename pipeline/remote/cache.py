@@ -4,6 +4,7 @@ The folder is $PIPELINE_CACHE (default: ~/.cache/crossnetpp-pipeline), its size 
 
     files/<digest of URL and version>/<name>    a copy, beside a used-by-<pid> for each process
                                                 that uses it
+    files/<digest of content>/<name>            what arrived through a pipe, until its run ends
     outputs/<digest of URL>/<name>              an output before its upload, and its run folder
     scratch/<pid>-*                             segments of an actor before their upload
 """
@@ -75,6 +76,31 @@ def output_path(url: str) -> Path:
     path = cache_folder() / "outputs" / _digest(url) / url_name(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def keep_file(file: Path, digest: str, name: str) -> Path:
+    """Move a file of this machine into the cache; files with the same digest have one path."""
+    entry = cache_folder() / "files" / digest[:32]
+    entry.mkdir(parents=True, exist_ok=True)
+    target = entry / name
+    with FileLock(entry.with_name(f"{entry.name}.lock")):
+        entry.mkdir(exist_ok=True)
+        (entry / f"{_USER}{os.getpid()}").touch()
+        if not target.exists():
+            file.replace(target)
+        os.utime(entry)
+    return target
+
+
+def release_file(file: Path) -> None:
+    """Delete a file from `keep_file`, unless another process uses it."""
+    entry = file.parent
+    lock = entry.with_name(f"{entry.name}.lock")
+    with FileLock(lock):
+        (entry / f"{_USER}{os.getpid()}").unlink(missing_ok=True)
+        if not _is_in_use(entry):
+            shutil.rmtree(entry, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def make_scratch_folder() -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.errors import InputError, already_there
+from pipeline.errors import InputError, already_there, no_default_output
 from pipeline.paths import is_url, local_path, redact_url
 from pipeline.remote import cache, transfer
 from pipeline.schema.clip import Recording, VideoClip
@@ -28,10 +28,7 @@ def fetch_inputs(settings: RunSettings) -> RunSettings:
 
     output = settings.output
     if output is None and is_url(settings.input):
-        raise InputError(
-            f"found no output for the input {redact_url(settings.input)}, expected one, because an "
-            "input at a URL has no folder for it; try -o OUT"
-        )
+        raise no_default_output(redact_url(settings.input))
     if output is not None:
         changed["output"] = _local_output(output, force=settings.force)
 

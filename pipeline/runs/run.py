@@ -14,6 +14,7 @@ from pipeline.pairing.second_pass import first_pass_changes, first_pass_output, 
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter, SilentReporter
+from pipeline.remote.pipes import read_piped_settings
 from pipeline.runs.conductor import (
     OpenRun,
     RunRequest,
@@ -38,10 +39,9 @@ def run(
     """
     progress = progress or SilentReporter()
     parts = parts or RunParts()
-    request = RunRequest(settings, progress, parts)
-    if settings.consistent:
-        return _run_twice(request)
-    return _run_once(request)
+    with read_piped_settings(settings, progress.note) as readable:
+        request = RunRequest(readable, progress, parts)
+        return _run_twice(request) if settings.consistent else _run_once(request)
 
 
 def _run_twice(request: RunRequest) -> RunResult:

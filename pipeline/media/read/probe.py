@@ -22,6 +22,7 @@ from pipeline.media.pictures import numbered, stills, transparent
 from pipeline.media.pictures.open_picture import is_picture_container
 from pipeline.media.read.frame_times import index_frames
 from pipeline.media.sandbox.parent import probe_in_child, sandboxed
+from pipeline.paths import refuse_special
 from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
 
 _MEBIBYTE = 1 << 20
@@ -35,6 +36,7 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
 
     With `sandbox`, child processes with limited resources describe it now and decode it later.
     """
+    refuse_special(path)
     if sandbox:
         return probe_in_child(path)
     given = Path(path)

@@ -1,0 +1,188 @@
+"""Recordings that arrive through a pipe, a socket or standard input, copied to files.
+
+They can be read only once, and a run reads its recordings several times. The copy's path depends on
+the content alone, so that a run which was interrupted is resumed by the same pipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import InputError, no_default_output
+from pipeline.paths import describe_special, find_descriptor
+from pipeline.remote.cache import keep_file, make_scratch_folder, release_file
+from pipeline.schema.settings import RunSettings
+
+_READ = ("input", "ref_stream", "ground_truth")  # settings that name a recording
+_CHUNK = 1 << 20  # bytes
+_LEAST_FREE = 64 << 20  # bytes of the disk that a pipe must leave free
+_HEAD = 16  # bytes
+
+# First bytes -> suffix, for programs that recognize recordings by their names.
+_SUFFIXES = (
+    (b"\x89PNG", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+    (b"\x76\x2f\x31\x01", ".exr"),
+    (b"\x89HDF", ".h5"),
+    (b"\x1a\x45\xdf\xa3", ".mkv"),
+    (b"YUV4MPEG2", ".y4m"),
+)
+
+
+@contextmanager
+def read_piped_settings(
+    settings: RunSettings, note: Callable[[str], None] | None = None
+) -> Iterator[RunSettings]:
+    """Yield the settings with copies of the recordings that are pipes; delete them at the end.
+
+    Raises InputError for what cannot be copied, and for an input that is a pipe without an output.
+    """
+    given = {name: value for name in _READ if (value := getattr(settings, name))}
+    piped = {name: value for name, value in given.items() if describe_special(value)}
+    if "input" in piped and settings.output is None:
+        raise no_default_output(_name(settings.input))
+
+    with read_pipes(piped.values(), note) as copies:
+        changed = {name: str(copies[value]) for name, value in piped.items()}
+        yield settings.model_copy(update=changed) if changed else settings
+
+
+@contextmanager
+def read_pipes(
+    paths: Collection[str], note: Callable[[str], None] | None = None
+) -> Iterator[dict[str, Path]]:
+    """Yield the path of a file for each pipe, socket or `-`; the copies exist inside this block.
+
+    Raises InputError for a terminal, a device, an empty pipe and a full disk.
+    """
+    if not paths:
+        yield {}
+        return
+
+    files = {path: _find_file(path) for path in paths}
+    copies = {path: file for path, file in files.items() if file is not None}
+    waiting = [path for path in files if path not in copies]
+    for path in waiting:
+        _refuse_endless(path)
+        if note is not None:
+            note(f"copying {_name(path)}, which can be read only once")
+
+    made: list[Path] = []
+    try:
+        for path, file in _copy_together(waiting):
+            copies[path] = file
+            made.append(file)
+        yield copies
+    finally:
+        for file in made:
+            release_file(file)
+
+
+def _find_file(path: str) -> Path | None:
+    """Return the file to which standard input or a descriptor is redirected, None for a pipe."""
+    if describe_special(path) != "file":
+        return None
+    descriptor = find_descriptor(path)
+    link = Path(os.path.realpath(f"/dev/fd/{descriptor}"))
+    if descriptor is None or not link.is_file():
+        return None
+    return link if os.path.samestat(link.stat(), os.fstat(descriptor)) else None
+
+
+def _refuse_endless(path: str) -> None:
+    """Raise InputError for what never ends, such as a terminal or a camera."""
+    kind = describe_special(path)
+    if kind in ("terminal", "device"):
+        raise InputError(
+            f"found a {kind} at {_name(path)}, expected a recording: a file, a folder or a pipe; "
+            "record it to a file first, and pass that"
+        )
+
+
+def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
+    """Copy pipes side by side, since one program may write to several of them in turns."""
+    folder = make_scratch_folder()
+    results: queue.Queue[tuple[str, Path | BaseException]] = queue.Queue()
+
+    def copy(path: str, part: Path) -> None:
+        try:
+            results.put((path, _copy_pipe(path, part)))
+        except BaseException as error:
+            results.put((path, error))
+
+    try:
+        for number, path in enumerate(paths):
+            # a thread that waits for a writer must not keep the process alive
+            threading.Thread(target=copy, args=(path, folder / str(number)), daemon=True).start()
+        for _ in paths:
+            path, result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield path, result
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_pipe(path: str, part: Path) -> Path:
+    """Read a pipe to its end and return the copy, which has the suffix of its format."""
+    digest = hashlib.sha256()
+    head = b""
+    try:
+        with _open_pipe(path) as source, part.open("wb") as copy:
+            while chunk := source.read(_CHUNK):
+                head = head or chunk[:_HEAD]
+                digest.update(chunk)
+                copy.write(chunk)
+                if shutil.disk_usage(part.parent).free < _LEAST_FREE:
+                    raise InputError(
+                        f"found no room in {part.parent.parent} for what arrives through "
+                        f"{_name(path)}, expected more free space; set PIPELINE_CACHE to a folder "
+                        "on another disk"
+                    )
+    except OSError as error:
+        raise InputError(
+            f"{_name(path)} cannot be copied to {part.parent.parent} ({error.strerror}); expected "
+            "a recording; save it to a file first, and pass that"
+        ) from error
+
+    if not head:
+        raise InputError(
+            f"{_name(path)} is empty, expected a recording; check the program that writes to it, "
+            "and note that a pipe can be read only once"
+        )
+    return keep_file(part, digest.hexdigest(), _name_copy(path, head))
+
+
+def _open_pipe(path: str) -> BinaryIO:
+    """Open a pipe to read it in pieces as they arrive."""
+    descriptor = find_descriptor(path)
+    if descriptor is not None:
+        # a socket can only be read through the descriptor that this process has
+        return os.fdopen(os.dup(descriptor), "rb")
+    return Path(path).open("rb")
+
+
+def _name_copy(path: str, head: bytes) -> str:
+    """Return the name of a pipe's copy, which begins with `head`."""
+    given = Path(_name(path))
+    stem = "stdin" if find_descriptor(path) == 0 else given.stem
+    suffix = next((end for start, end in _SUFFIXES if head.startswith(start)), given.suffix)
+    if head[4:8] == b"ftyp":
+        suffix = given.suffix or ".mp4"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        suffix = ".webp"
+    return f"{stem if stem and not stem.isdigit() else 'pipe'}{suffix}"
+
+
+def _name(path: str) -> str:
+    return "standard input" if path == "-" else path
