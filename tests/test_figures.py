@@ -94,9 +94,9 @@ def test_the_table_of_performance_rounds_its_files() -> None:
         f"program needs {bench['overhead']['ffmpeg']['startup_seconds']:.1f} s",
         f"+{bench['memory']['bicubic']['ratio'] - 1:.0%} (bicubic)".replace("%", " %"),
         f"+{bench['memory']['fast']['ratio'] - 1:.0%} (`fast`)".replace("%", " %"),
-        f"OpenVINO against eager PyTorch at 320x512 | {small['of_torch']['openvino']:.2f}",
-        f"onnxruntime against eager PyTorch at 320x512 | {small['of_torch']['onnx']:.2f}",
-        f"PyTorch at 320x512 | {small['frames_per_second']['torch']:.1f} frames",
+        f"OpenVINO against eager PyTorch at 512x320 | {small['of_torch']['openvino']:.2f}",
+        f"onnxruntime against eager PyTorch at 512x320 | {small['of_torch']['onnx']:.2f}",
+        f"PyTorch at 512x320 | {small['frames_per_second']['torch']:.1f} frames",
         f"{scaling['2']:.2f} and {scaling['8']:.2f} times one",
     ):
         assert quoted in page, quoted
