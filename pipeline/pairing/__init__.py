@@ -1,1 +1,1 @@
-"""Which reference serves which frame or view, and how it is fitted to it."""
+"""Choose the reference of each frame or view, and fit it to the output."""

@@ -13,8 +13,8 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
 # Gain in normalised correlation required to switch from the reference in use to another.
 LIKENESS_MARGIN = 0.01
-# Gain below which two references look the same, and share of the correlation that the one in use
-# lacks: a frame's own picture hardly gains more than others in a slow scene, but lacks nothing.
+# Gain below which two references look the same, and the share of the correlation that the one in
+# use lacks. In a slow scene a frame's own picture hardly gains more than others, but lacks nothing.
 SAME_LIKENESS = 0.0005
 SHARE_OF_LACK = 0.3
 # Normalised correlation below which two pictures hardly show the same scene. The threshold is low
@@ -51,7 +51,7 @@ class FrameRules:
 
 
 def hysteresis_margin(lr_seconds: Sequence[float]) -> float:
-    """Return half the median frame interval, which exceeds time-stamp jitter but not one frame."""
+    """Return half the median frame interval: more than time-stamp jitter, less than one frame."""
     if len(lr_seconds) < 2:
         return 0.0
     return 0.5 * float(np.median(np.diff(np.asarray(lr_seconds))))
@@ -62,7 +62,8 @@ def choose_by_time(
 ) -> ReferenceMap:
     """Choose the reference nearest in time for each LR frame.
 
-    In a tie the reference in use wins, otherwise the earlier one.
+    Candidates are the references in the frame's scene within `rules.max_distance`. The reference in
+    use is kept unless another is nearer by more than a margin; in other ties the earlier one wins.
     """
     return ReferenceMap(_iterate_by_time(lr_pts, lr_seconds, references, rules))
 
@@ -106,7 +107,8 @@ def choose_by_content(
 ) -> ReferenceMap:
     """Choose the most similar reference for each LR frame.
 
-    If `timed`, only references within the greatest distance count; otherwise all of them do.
+    If `timed`, the candidates are the references in the frame's scene within `rules.max_distance`,
+    and nearer ones are preferred; otherwise all references are candidates.
     """
     choices = _iterate_by_content(lr_pts, lr_seconds, references, rules, similarity, timed=timed)
     return ReferenceMap(choices)
@@ -155,7 +157,7 @@ def _iterate_by_content(
 
 
 def _find_window(at: float, references: References, rules: FrameRules) -> tuple[int, int]:
-    """Return the index range of references in the scene of `at` and within the distance limit."""
+    """Return the index range of the references in the scene at `at` within the distance limit."""
     first, last = _find_scene(at, references, rules)
     times = references.seconds
     return (
@@ -165,7 +167,7 @@ def _find_window(at: float, references: References, rules: FrameRules) -> tuple[
 
 
 def _find_scene(at: float, references: References, rules: FrameRules) -> tuple[int, int]:
-    """Return the index range of references between the same two cuts as `at`."""
+    """Return the index range of the references between the same two cuts as `at`."""
     scene = bisect_right(rules.cuts, at)
     first = bisect_left(references.seconds, rules.cuts[scene - 1]) if scene else 0
     if scene == len(rules.cuts):
@@ -174,7 +176,10 @@ def _find_scene(at: float, references: References, rules: FrameRules) -> tuple[i
 
 
 def _find_nearest(at: float, seconds: Sequence[float], first: int, last: int) -> int | None:
-    """Return the index in [first, last) nearest to `at`, the earlier in a tie, None if empty."""
+    """Return the index in [first, last) of the time nearest to `at`, or None if the range is empty.
+
+    In a tie the earlier time wins.
+    """
     if first >= last:
         return None
     after = bisect_left(seconds, at, first, last)
@@ -186,7 +191,7 @@ def _find_nearest(at: float, seconds: Sequence[float], first: int, last: int) ->
 
 
 def _explain_none(at: float, references: References, rules: FrameRules) -> Why:
-    """Return why no reference serves a frame at `at` seconds."""
+    """Return the reason why no reference serves the frame at `at` seconds."""
     nearest = _find_nearest(at, references.seconds, 0, len(references.seconds))
     if nearest is not None and abs(references.seconds[nearest] - at) <= rules.max_distance:
         return "cut"

@@ -1,7 +1,7 @@
 """Choose the HR view of each LR view from positions and times, without reading pixels.
 
-Candidates are ranked by time, then by Euclidean distance in grid steps (between camera centres if
-these are known). In a tie the same row wins, then the same column, then the lower index.
+Candidates are ranked by time, then by Euclidean distance in grid steps (between camera centres, if
+known). In a tie a candidate in the same row wins, then one in the same column, then the first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 # Seconds within which a frame and its reference show the same instant: the reference of the frame's
 # own view is then its HR original.
 SAME_INSTANT = 1e-3
-# Greatest distance in grid steps in the published networks' training and tests: (0, 0) to (7, 7).
+# Greatest distance in grid steps with which the published networks were trained and tested:
+# from (0, 0) to (7, 7).
 TRAINED_STEPS = 9.9
 
 
@@ -40,7 +41,7 @@ class Candidate:
     seconds: Sequence[float] | None
     """Frame times in ascending order; None for a view that serves all times."""
     timed: bool = True
-    """False if the input has several moments and the one that this view shows is unknown."""
+    """False if the input has several moments and it is unknown which one this view shows."""
     own_view_only: bool = False
     """Whether the view is vignetted and so serves only the LR view at its own position."""
 
@@ -54,7 +55,7 @@ class ViewTarget:
     moment: int
     seconds: float
     empty: bool = False
-    """Whether the frame shows nothing, in which case it borrows from no other view."""
+    """Whether the frame shows nothing and so borrows from no other view."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class _NearestFrame:
 def choose_view(
     target: ViewTarget, candidates: Sequence[Candidate], limits: ViewRules
 ) -> ReferenceChoice:
-    """Choose the reference view, and further ones to fuse, for one LR frame."""
+    """Choose the reference view of one LR frame, and further views to fuse."""
     here = target.place
     row = here.row or 0
     col = here.col or 0
@@ -105,7 +106,7 @@ def choose_view(
     if not near:
         return ReferenceChoice(target.number, None, None, "dark", views=nothing)
 
-    # prefer the nearest in time, then the nearest on the grid
+    # prefer candidates that are nearest in time, then those nearest on the grid
     soonest = min(abs(found.seconds) for found in near)
     now = [found for found in near if abs(found.seconds) <= soonest + limits.same_time]
     now.sort(key=lambda found: _rank_frame(here, found))
@@ -136,7 +137,7 @@ def choose_view(
 
 
 def _find_nearest_frame(target: ViewTarget, index: int, candidate: Candidate) -> _NearestFrame:
-    """Return the frame of a candidate that is nearest in time, the earlier in a tie."""
+    """Return the candidate's frame that is nearest in time to the target, the earlier in a tie."""
     here = target.place
     there = candidate.place
     steps = ((here.x - there.x) ** 2 + (here.y - there.y) ** 2) ** 0.5
@@ -160,7 +161,7 @@ def _is_same_view(here: CameraPosition, there: CameraPosition) -> bool:
 
 
 def _rank_frame(here: CameraPosition, found: _NearestFrame) -> tuple[float, bool, bool, int]:
-    """Return the sort key of a frame: the smallest is the best reference."""
+    """Return the sort key of a frame; the frame with the smallest key is the best reference."""
     # rounding preserves ties between sums of squares added in a different order
     return (
         round(found.steps, 6),

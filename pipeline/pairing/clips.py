@@ -1,4 +1,4 @@
-"""Choose the reference of every frame of a clip, by time or by content."""
+"""Choose a reference for every frame of a clip, by time or by content."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ def plan_references(
 ) -> Paired:
     """Choose a reference for every frame of `index`; `size` is the output's height and width.
 
-    One pass over the input finds scene cuts. The reference is decoded only if the choice by content
-    or the estimate of the offset needs it. Raises PairingError if the two share no time.
+    One pass over the input finds scene cuts. The reference is decoded only if the choice by
+    content, the times of its pictures or the estimate of the offset needs it. Raises PairingError
+    if no frame of the reference can be decoded, if the settings need times or an offset that cannot
+    be found, or if no reference is near the input in time.
     """
     turns = count_quarter_turns(lr, ref)
     seen = _look_at_both(lr, index, ref, settings, turns)
@@ -103,20 +105,20 @@ def plan_references(
 
 @dataclass(frozen=True)
 class _Seen:
-    """The reference with the times of its pictures, and what one pass over each showed."""
+    """The reference with the times of its pictures, and one survey of each recording."""
 
     ref: Clip
     lr_look: Survey
     ref_look: Survey | None
-    """None if the pictures of the reference decide nothing."""
+    """None if no decision needs the pictures of the reference."""
     source: str
-    """Where the times of several pictures come from; "" for other references."""
+    """Where the times of several pictures come from; empty for other references."""
 
 
 def _look_at_both(
     lr: Clip, index: FrameIndex, ref: Clip, settings: PairingSettings, turns: int
 ) -> _Seen:
-    """Survey the input, and the reference if needed, and find the times of its pictures."""
+    """Survey the input and, if needed, the reference, and find the times of reference pictures."""
     placements = list_placements(lr, ref)
     timed = _is_timed(ref)
     if not placements:
@@ -146,7 +148,7 @@ def _look_at_both(
         lr_look = replace(lr_look, cuts=())  # pictures without times are on no side of a cut
 
     if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
-        source = "their names state no times; found by likeness"
+        source = "their names state no times; matched by likeness"
     return _Seen(ref, lr_look, ref_look, source or "")
 
 
@@ -190,7 +192,7 @@ class _Similarity:
 
 
 def _find_positions(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.int64]:
-    """Return the index in `known` of each of `wanted`, -1 if absent."""
+    """Return the index in `known` of each element of `wanted`, or -1 if it is absent."""
     there = np.asarray(known, np.int64)
     sought = np.asarray(wanted, np.int64)
     if not len(there):
@@ -201,9 +203,10 @@ def _find_positions(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.i
 
 
 def _pick_closest_pairs(choices: ReferenceMap) -> list[tuple[int, int]]:
-    """Return the pts of a few frames and their references, spread over the clip.
+    """Return the pts of a few frames, spread over the clip, and of their references.
 
-    They are among the closest in time, so that camera motion hardly hides a second camera.
+    These pairs are among the closest in time, so that camera motion is hardly mistaken for another
+    field of view.
     """
     paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
     if not len(paired):

@@ -1,4 +1,4 @@
-"""Align the clock of the reference with the input's."""
+"""Align the reference's clock with the input's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.pairing.offset import estimate_offset
 from pipeline.schema.clip import Clip, Stills
 from pipeline.schema.settings import PairingSettings
 
-# Seconds above which a still's time is a date (1973 or later), not a time since some start.
+# Seconds above which a still's time is a date (1973 or later), not a time since a start.
 CALENDAR = 1e8
 
 
@@ -25,7 +25,7 @@ class ReferenceClock:
 
 
 def _find_first_calendar_time(clip: Clip) -> float | None:
-    """Return the earliest time of photographs with a date (EXIF), None for other clocks."""
+    """Return the earliest time of stills whose times are dates (EXIF), or None for other clocks."""
     if not isinstance(clip, Stills) or not clip.times:
         return None
     first = min(clip.times)
@@ -33,7 +33,7 @@ def _find_first_calendar_time(clip: Clip) -> float | None:
 
 
 def _find_calendar_start(lr: Clip, ref: Clip) -> float | None:
-    """Return the first date of the reference's photographs if only they have dates, else None."""
+    """Return the reference's earliest date if the reference has dates and the input has none."""
     return _find_first_calendar_time(ref) if _find_first_calendar_time(lr) is None else None
 
 
@@ -52,7 +52,8 @@ def align_clocks(
 ) -> ReferenceClock:
     """Return the offset and drift: from the settings, estimated, or guessed for photographs.
 
-    If only the reference has calendar times, they are counted from its first photograph.
+    If only the reference has calendar times, they are counted from its first photograph. Raises
+    PairingError if the settings require an estimate and no offset stands out.
     """
     first = _find_calendar_start(lr, ref)
     start = 0.0 if first is None else -first
@@ -71,7 +72,10 @@ def align_clocks(
     except PairingError:
         if settings.ref_offset == "auto":
             raise
-        guess = "the first photograph is assumed to be taken at the input's start; try --ref-offset"
+        guess = (
+            "the first photograph is assumed to have been taken at the input's start; if not, try "
+            "--ref-offset"
+        )
         return ReferenceClock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
     offset = round(offset, 6)
     return ReferenceClock(offset + start * drift, drift, _write_shift_notes(offset, drift))
@@ -87,9 +91,9 @@ def _write_shift_notes(offset: float, drift: float) -> tuple[str, ...]:
 def check_shared_time(
     lr: Sequence[float], times: Sequence[float], reach: float, source: str = ""
 ) -> None:
-    """Raise PairingError if the references are more than `reach` seconds away from the input.
+    """Raise PairingError if all references are over `reach` seconds before or after the input.
 
-    `source` says where the times of the references come from.
+    `source` names where the times of the references come from.
     """
     if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
         origin = f" ({source})" if source else ""

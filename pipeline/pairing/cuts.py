@@ -16,12 +16,12 @@ from pipeline.pairing.thumbnails import THUMBNAIL, Thumbnails, correlate_thumbna
 from pipeline.pixels import Pixels, high_byte
 
 CUT_WIDTH = 256  # pixels; width of the pictures for cut detection
-# Correlation of the frames around a cut above which the cut was only a flash or a frozen picture.
+# Correlation of the frames around an apparent cut above which it is a flash or a frozen picture.
 SAME_SHOT = 0.9
 LEAST_CHANGE = 0.3
-# At a cut the correlation falls by LEAST_CHANGE, and SUDDEN times as much as nearby. Between
-# hand-held clips it falls by 0.43 or more, within them by 0.13 at most; when something crosses
-# the picture it falls by 0.46, but also by 0.29 in the frame before or after.
+# At a cut the correlation falls by at least LEAST_CHANGE, and by SUDDEN times as much as nearby. It
+# falls by 0.43 or more between hand-held clips, and by at most 0.13 within them. When something
+# crosses the picture it falls by 0.46, but also by 0.29 in the frame before or after.
 SUDDEN = 2.5
 _AROUND = 3  # frames before and after a cut that are compared with it
 _REMEMBERED = 16  # frames; the detector reports a cut a few frames late
@@ -29,7 +29,7 @@ _REMEMBERED = 16  # frames; the detector reports a cut a few frames late
 
 @dataclass(frozen=True)
 class Survey:
-    """The result of one pass over a recording."""
+    """What one pass over a recording found."""
 
     pts: Sequence[int]
     thumbnails: Thumbnails
@@ -43,7 +43,7 @@ def survey_frames(
 ) -> Survey:
     """Return the pts of `frames` and, if requested, their thumbnails and scene cuts.
 
-    Frames are first turned counter-clockwise by `turns` quarters.
+    Frames are first turned counter-clockwise by `turns` quarter turns.
     """
     finder = _CutFinder() if cuts else None
     pts = array("q")
@@ -68,11 +68,11 @@ def _shrink(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
 
 
 class _CutFinder:
-    """PySceneDetect's adaptive detector on frames decoded by this package, with exact pts.
+    """Finds cuts with PySceneDetect's adaptive detector and the correlation of neighbouring frames.
 
-    It compares each change with the changes around it, so steady camera motion is not a cut. It
-    misses cuts between shaky shots of similar colours, so a sudden loss of correlation counts as
-    well. A cut after which the same shot continues is dropped.
+    The detector compares each change with the changes around it, so steady camera motion is not a
+    cut. It misses cuts between shaky shots of similar colours, so a sudden loss of correlation also
+    counts as a cut. A cut after which the same shot continues is dropped.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class _CutFinder:
         return sorted(self._found)
 
     def _measure_change(self, number: int, since: int) -> float:
-        """Return 1 - correlation of two remembered frames, 0 to 2."""
+        """Return 1 minus the correlation of two remembered frames, 0 to 2."""
         first = self._frames - len(self._pictures)
         a, b = self._pictures[number - first], self._pictures[since - first]
         return 1.0 - float(correlate_thumbnails(a[None], b[None])[0, 0])

@@ -1,4 +1,4 @@
-"""Estimate from feature matches which part of the scene a reference shows."""
+"""Estimate which part of the scene a reference shows, from feature matches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_DEVIATION = 0.03  # share of the picture by which estimates of several pair
 
 
 def list_pairs(choices: Iterable[ReferenceChoice]) -> list[tuple[int, int]]:
-    """Return the pts of each frame and of its reference, without frames that have none."""
+    """Return the pts of each frame that has a reference, with the pts of that reference."""
     return [(choice.pts, choice.ref_pts) for choice in choices if choice.ref_pts is not None]
 
 
@@ -44,16 +44,17 @@ def choose_map(
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from output pixels to stored reference pixels, and notes for the user.
 
-    The map is None if plain scaling fits. `pairs` holds the pts of the frames to compare with
-    their references, and is empty if both have the same field of view. `size` is the output's
-    height and width in pixels. The reference is first turned counter-clockwise by `turns` quarters.
+    The map is None if plain scaling fits. `pairs` holds the pts of the frames to compare and of
+    their references; it is empty if the field of view is known to be the same. `size` is the
+    output's height and width in pixels. The reference is first turned counter-clockwise by `turns`
+    quarter turns.
     """
     height, width = swap_size(ref, turns)
     pictures = _read_pairs(lr, ref, pairs, turns)
     affine = estimate_field_of_view(pictures, *size) if pictures else None
     notes = []
     if affine is not None:
-        notes.append("the reference shows another field of view; it is warped onto the output")
+        notes.append("the reference has another field of view; it is warped onto the output")
     elif not has_same_aspect(lr, ref, turns):
         affine = make_inscribed_map(lr, ref, turns, size)
         shown = "views" if isinstance(lr, LightField) else "input"
@@ -85,16 +86,16 @@ def _describe_noise(
     if worst is None:
         return []
     return [
-        f"the reference has noise of about {worst:.0f} levels that the input does not show; what "
-        "is borrowed is cleaned of it"
+        f"the reference has noise of about {worst:.0f} levels that the input does not show; it "
+        "is removed from what is borrowed"
     ]
 
 
 def _read_pairs(
     lr: Recording, ref: Recording, pairs: Sequence[tuple[int, int]], turns: int
 ) -> list[tuple[Pixels, Pixels]]:
-    """Return the frames and their turned references, without corrupt ones."""
-    # one recording after the other, as the index of a long one needs much memory
+    """Return the frames with their turned references, without pairs that have a corrupt frame."""
+    # one recording after the other, because the index of a long one needs much memory
     small = _read_frames(lr, [pts for pts, _ in pairs])
     large = _read_frames(ref, [pts for _, pts in pairs])
     return [
@@ -103,7 +104,7 @@ def _read_pairs(
 
 
 def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:
-    """Return the frames by their pts, without the corrupt ones."""
+    """Return the wanted frames by pts, without the corrupt ones."""
     found = {}
     with closing(open_frames(recording, apart=True)) as reader:
         for pts in wanted:
@@ -119,8 +120,8 @@ def estimate_field_of_view(
     """Return the map from output pixels to reference pixels, or None if plain scaling fits.
 
     Each pair is an LR frame and its reference. SIFT matches (Lowe 2004) yield a similarity
-    transform per pair; the result is their median, if they agree. The network compensates for
-    small differences.
+    transform per pair; the result is the median of these transforms if they agree, otherwise None.
+    The network compensates for small differences.
     """
     found = []
     for lr, ref in pairs:
@@ -159,7 +160,7 @@ def _make_scaling_matrix(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 
 
 def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
-    """Return the 2 x 3 similarity from LR to reference pixels, None if too few matches agree."""
+    """Return the 2 x 3 similarity from LR to reference pixels; None if too few matches agree."""
     shrink = lr.shape[1] / ref.shape[1]
     small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)

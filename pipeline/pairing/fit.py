@@ -1,4 +1,4 @@
-"""Fit a reference to the output: its pixel grid, depth and colours."""
+"""Fit a reference to the output's pixel grid, bit depth and colours."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pipeline.pixels import Pixels, as_pixels, match_depth
 
 Affine = tuple[float, float, float, float, float, float]
 
-PATCH = (64, 36)  # width and height of the small pictures whose colours are compared
-# Correlation of the small pictures below which colours cannot be compared.
+PATCH = (64, 36)  # width and height of the reduced pictures whose colours are compared
+# Correlation of the reduced pictures below which colours cannot be compared.
 LEAST_AGREEMENT = 0.7
-LEAST_SEEN = 64  # pixels of the small picture that a reference must cover
+LEAST_SEEN = 64  # pixels of the reduced picture that a reference must cover
 LEAST_GAIN = 0.08
-# Mismatch of contrast or of brightness (full scale = 1) below which a reference stays unchanged,
-# because motion alone causes this much.
+# A reference stays unchanged if its contrast (LEAST_GAIN, natural logarithm) and its brightness
+# (LEAST_SHIFT, full scale = 1) differ by less than this, because motion alone causes as much.
 LEAST_SHIFT = 5 / 255
 
 
@@ -29,11 +29,11 @@ def prepare_reference(
     affine: Affine | None = None,
     match_colour: bool = True,
 ) -> Pixels:
-    """Return `ref` (H' x W' x 3 RGB) as height x width x 3 in the depth and colours of `lr`.
+    """Return `ref` (H' x W' x 3 RGB) as height x width x 3 with the bit depth and colours of `lr`.
 
-    `affine` maps output pixels to reference pixels; where that leaves the reference, the result is
-    the up-sampled `lr`, so that no false detail can be borrowed. A reference that already fits is
-    returned unchanged.
+    `affine` maps output pixels to reference pixels. Where an output pixel maps outside the
+    reference, the result is the up-sampled `lr`, so that no false detail can be borrowed. A
+    reference that already fits is returned unchanged. Colours are matched only if `match_colour`.
     """
     fitted, seen = _fit_to_grid(match_depth(ref, lr), height, width, affine)
     if match_colour:
@@ -49,7 +49,7 @@ def _fit_to_grid(
 ) -> tuple[Pixels, NDArray[np.uint8] | None]:
     """Return the reference on the output grid, and a mask that is 255 where it is visible.
 
-    The mask is None if it is visible everywhere.
+    The mask is None if the reference is visible everywhere.
     """
     if affine is None:
         if ref.shape[:2] == (height, width):
@@ -86,7 +86,7 @@ def _cast_pixels(array: object, like: Pixels) -> Pixels:
 def _match_colour(ref: Pixels, lr: Pixels, seen: NDArray[np.uint8] | None) -> Pixels:
     """Give each channel of `ref` the mean and contrast of `lr`.
 
-    Small pictures, in which motion hardly counts, are compared where the reference is visible. If
+    Both are reduced, so that motion hardly counts, and compared where the reference is visible. If
     they do not show the same scene, or differ no more than motion explains, `ref` is returned
     unchanged.
     """
@@ -118,7 +118,7 @@ def _shrink(image: Pixels, limit: float) -> NDArray[np.float64]:
 def _fit_line(
     ref: NDArray[np.float64], lr: NDArray[np.float64]
 ) -> tuple[float, float, float] | None:
-    """Return (gain, shift, difference of means) from `ref` to `lr`, None for unlike pictures.
+    """Return (gain, shift, difference of means) from `ref` to `lr`; None for unlike pictures.
 
     The worst-fitting fifth of the pixels, where something moved, is ignored.
     """

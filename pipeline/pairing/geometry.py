@@ -1,4 +1,4 @@
-"""Maps between the pixel grids of input, reference and output."""
+"""Maps between the pixel grids of the input, the reference and the output."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ LEAST_STRETCH = 0.03
 
 
 def count_quarter_turns(lr: Recording, ref: Recording) -> int:
-    """Return the quarter turns (0..3, counter-clockwise) from `ref` as stored to `lr` as stored.
+    """Return the counter-clockwise quarter turns, 0 to 3, from stored `ref` to stored `lr` frames.
 
     Both are stored in the orientation of their sensors. A phone held upright marks its video for
-    rotation at display, and the output keeps the input's orientation and mark.
+    rotation at display; the output keeps the input's stored orientation and its mark.
     """
     return round((ref.rotation - lr.rotation) / 90) % 4
 
 
 def swap_size(recording: Recording, turns: int) -> tuple[int, int]:
-    """Return (height, width) of a recording's frames, turned by `turns` quarters."""
+    """Return the height and width of a recording's frames after `turns` quarter turns."""
     height = recording.height
     width = recording.width
     return (width, height) if turns % 2 else (height, width)
 
 
 def turn_picture(rgb: Pixels, turns: int) -> Pixels:
-    """Return H x W x 3 pixels turned by quarters counter-clockwise."""
+    """Return `rgb` (H x W x 3) turned counter-clockwise by `turns` quarter turns."""
     if not turns:
         return rgb
     result: Pixels = np.ascontiguousarray(np.rot90(rgb, turns))  # type: ignore[assignment]
@@ -38,7 +38,7 @@ def turn_picture(rgb: Pixels, turns: int) -> Pixels:
 
 
 def has_same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
-    """Return whether both have the same display aspect, with the reference turned `turns` times."""
+    """Return whether both have the same display aspect after `turns` quarter turns of `ref`."""
     return (
         abs(_compute_display_aspect(ref, turns) / _compute_display_aspect(lr, 0) - 1)
         < LEAST_STRETCH
@@ -52,16 +52,16 @@ def _compute_display_aspect(recording: Recording, turns: int) -> float:
 
 
 def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:
-    """Return plain scaling from output to reference pixels; sizes are (height, width)."""
+    """Return the plain scaling from output to reference pixels; sizes are (height, width)."""
     down = ref_size[0] / size[0]
     across = ref_size[1] / size[1]
     return across, 0.0, 0.5 * across - 0.5, 0.0, down, 0.5 * down - 0.5
 
 
 def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
-    """Return the map from output pixels into the middle of a (turned) reference, unstretched.
+    """Return the unstretched map from output pixels to the middle of the turned reference.
 
-    The input's picture is as large as fits inside the reference's: a 16:9 video is usually cut
+    The input's picture is as large as fits inside the reference's: a 16:9 video is usually cropped
     from a sensor with 4:3 proportions.
     """
     height, width = swap_size(ref, turns)

@@ -1,4 +1,4 @@
-"""Views and frames that the reference itself provides and that pass through to the output."""
+"""Views and frames that the reference provides and that pass through to the output."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 
-# Correlation with the LR view below which a picture is misplaced. A shift by one LR pixel already
-# lowers the correlation further than this.
+# Correlation with the LR view below which a picture is misplaced. Even a shift by one LR pixel
+# lowers the correlation below this.
 ALIKE = 0.95
 OTHER_COLOUR = 0.04  # difference of mean colours from which it is visible (full scale = 1)
 
@@ -25,9 +25,9 @@ OTHER_COLOUR = 0.04  # difference of mean colours from which it is visible (full
 def demote_misplaced_views(
     lr: LightField, ref: Recording, choices: list[ReferenceChoice]
 ) -> tuple[list[ReferenceChoice], list[str]]:
-    """Return the choices, with misplaced pictures as ordinary references, and notes.
+    """Return the choices, in which misplaced pictures are ordinary references, and notes.
 
-    Compares the first given view only. HR views of a light field are not checked.
+    Only the first given view is compared. HR views of a light field are not checked.
     """
     first = next((choice for choice in choices if choice.why == "given"), None)
     if first is None or isinstance(ref, LightField):
@@ -50,18 +50,18 @@ def demote_misplaced_views(
         ]
     if apart > OTHER_COLOUR:
         return choices, [
-            f"the colours of the picture given for view {place} differ from the views by "
-            f"{100 * apart:.0f} % and pass through; to use it as a reference only, pass its "
-            "position with --ref-position X,Y"
+            f"the colours of the picture given for view {place} differ from that view's by "
+            f"{100 * apart:.0f} % and pass through; to use the picture only as a reference, pass "
+            "its position with --ref-position X,Y"
         ]
     return choices, []
 
 
 def compare_pictures(lr: Pixels, hr: Pixels) -> tuple[float, float]:
-    """Return the correlation of `lr`, h x w x 3, with reduced `hr`, and their colour difference.
+    """Return the correlation and the colour difference of `lr` (h x w x 3) and `hr` reduced to it.
 
-    The colour difference is the largest difference of the three channels' means, 0 to 1. A picture
-    without contrast correlates with any other.
+    The colour difference, 0 to 1, is the largest difference between the means of a channel. If
+    either picture has no contrast, the correlation is 1.
     """
     size = (lr.shape[1], lr.shape[0])
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
@@ -77,9 +77,10 @@ def _scale_to_unit(rgb: Pixels) -> NDArray[np.float64]:
 
 
 def list_view_steps(plan: Plan) -> dict[tuple[int, int], float | None]:
-    """Return (row, col) -> grid steps to the view's reference; None for views always given.
+    """Return the grid steps from each (row, col) to its reference; None for a view always given.
 
-    Views without a reference are left out.
+    Views without a reference are left out. If the steps of a view change over time, the last ones
+    count.
     """
     given: dict[tuple[int, int], float | None] = {}
     found: dict[tuple[int, int], float | None] = {}
@@ -98,7 +99,7 @@ def list_view_steps(plan: Plan) -> dict[tuple[int, int], float | None]:
 
 
 def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
-    """Return row, column and moment of every given frame."""
+    """Return the (row, column, moment) of every given frame."""
     return frozenset(
         (choice.views.row, choice.views.col, choice.views.moment)
         for choice in plan.reference_map
@@ -107,7 +108,7 @@ def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
 
 
 def list_given_frames(plan: Plan) -> frozenset[int]:
-    """Return the numbers of the frames for which the reference is their own HR original."""
+    """Return the numbers of the frames whose reference is their own HR original."""
     return frozenset(
         number
         for number, choice in enumerate(plan.reference_map)

@@ -1,8 +1,8 @@
-"""Noise and grain of a reference, which must not be borrowed as detail.
+"""Measure the noise and grain of a reference, which must not be borrowed as detail.
 
 Noise is what a reference has in its flattest places and the LR picture lacks. Natural texture has
 more contrast per pixel in the LR picture than in the reference, because contrast falls with
-frequency; noise of the reference has less, because reduction averages it.
+frequency; noise has less contrast in the LR picture, because reduction averages it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _LEAST_COARSE = 3.0
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations in levels of 255, at the output's resolution."""
+    """Standard deviations of noise in levels of 255, at the output's resolution."""
 
     fine: float
-    """Of the differences between neighbouring pixels."""
+    """Of white noise with the same differences between neighbouring pixels."""
     coarse: float
-    """Of white noise with the differences between pairs of pixels; larger than `fine` for grain."""
+    """The same for pairs of pixels, doubled to match `fine`; larger than `fine` for grain."""
 
 
 def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
-    """Return the distance of output pixels in a reference, in its pixels.
+    """Return the distance between neighbouring output pixels, in pixels of the reference.
 
     `affine` maps output pixels to reference pixels; None scales the reference to `height` rows.
     """
@@ -49,9 +49,9 @@ def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
 
 
 def measure_noise(ref: Pixels, step: float) -> Noise:
-    """Return the noise and texture of a reference's flattest places.
+    """Return the noise and texture in the flattest places of a reference.
 
-    `ref` is uint8 or uint16 H x W x 3 RGB; `step` is the distance of output pixels in it.
+    `ref` is uint8 or uint16 H x W x 3 RGB; `step` is the distance between output pixels in it.
     """
     luma = _read_luma(ref)
     if step != 1:
@@ -66,9 +66,8 @@ def measure_noise(ref: Pixels, step: float) -> Noise:
 def find_excess_noise(noise: Noise, lr: Pixels, scale: int) -> Noise | None:
     """Return the part of a reference's noise that the LR picture does not show.
 
-    None if it is small, or if the LR picture is too small to tell.
-
-    `lr` is uint8 or uint16 h x w x 3 RGB, enlarged by `scale`.
+    The result is None if that part is small, or if the LR picture is too small to measure. `lr` is
+    uint8 or uint16 h x w x 3 RGB; `scale` is the output's scale.
     """
     texture = _measure_flattest(_read_luma(lr))
     if texture is None:
@@ -87,9 +86,9 @@ def _read_luma(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def _measure_flattest(luma: NDArray[np.float32]) -> float | None:
-    """Return the standard deviation of white noise in the flattest blocks, clipped ones excepted.
+    """Return the standard deviation of white noise in the flattest unclipped blocks.
 
-    None for a picture of too few blocks.
+    The result is None if the picture has too few blocks, or only clipped ones.
     """
     response = np.abs(cv2.filter2D(luma, -1, _MASK))
     clipped = ((luma < 4) | (luma > 251)).astype(np.float32)

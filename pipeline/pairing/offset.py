@@ -14,22 +14,22 @@ from pipeline.pairing.thumbnails import AnyThumbnails
 
 Numbers = NDArray[np.float64]
 
-DENSE = 0.11  # seconds between frames up to which motion can be followed (9 fps)
-BLOCK = 30.0  # seconds of a long recording per match; clocks hardly drift in this time
+DENSE = 0.11  # seconds; greatest interval between frames at which motion can be followed (9 fps)
+BLOCK = 30.0  # seconds of a long recording that are matched at once; clocks hardly drift meanwhile
 MOST_BLOCKS = 24
 LEAST_SHARE = 0.3  # share of the shorter recording that must overlap the other
 LEAST_SAMPLES = 24
-# Least correlation of motion: 0.76 to 0.99 for a clip and a crop of itself in other colours, at
-# most 0.56 between unrelated clips.
+# Least correlation of motion: it is 0.76 to 0.99 between a clip and a crop of it in other colours,
+# and at most 0.56 between unrelated clips.
 LEAST_MOTION = 0.65
-# Least correlation of pictures minus their mean: at least 0.6 on key frames of the same recording,
-# at most 0.3 between unrelated clips.
+# Least correlation of pictures minus their mean: it is at least 0.6 for key frames of the same
+# recording, and at most 0.3 between unrelated clips.
 LEAST_LOOKS = 0.5
-# Least lead in correlation of the best offset over all that differ by half a second or more.
+# Least lead of the best offset's correlation over that of any offset more than half a second away.
 LEAST_LEAD = 0.05
 MOST_DRIFT = 0.02
 MOST_KEYS = 300
-MOST_FRAMES = 3000  # that the coarse search uses; the fine search uses all frames
+MOST_FRAMES = 3000  # frames that the coarse search uses; the fine search uses all
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,14 @@ def estimate_offset(
     """Return (offset, drift): input time = drift x reference time + offset, in seconds.
 
     Two videos are matched by their amount of motion over time, which a different field of view or
-    colour hardly changes. Key frames are matched by their content. Raises PairingError if no offset
-    stands out.
+    colour hardly changes. Sparse pictures such as key frames, and videos whose motion does not
+    match, are matched by their content. Raises PairingError if either recording has fewer than two
+    pictures, or if no offset stands out.
     """
     times = np.asarray(lr_seconds, np.float64)
     at = np.asarray(ref_seconds, np.float64)
     if len(times) < 2 or len(at) < 2:
-        raise _make_overlap_error("one of them is a single picture")
+        raise _make_overlap_error("one of them has fewer than two pictures")
     step = float(max(np.median(np.diff(times)), np.median(np.diff(at))))
     if step <= DENSE:
         found = _match_motion(lr, times, ref, at, step)
@@ -72,7 +73,10 @@ def _make_overlap_error(reason: str) -> PairingError:
 def _match_motion(
     lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers, step: float
 ) -> tuple[float, float] | None:
-    """Match the amount of motion, block by block in long recordings; None if no match is sure."""
+    """Return the offset and drift from the amount of motion; None if no match is certain.
+
+    Long recordings are matched block by block.
+    """
     ours = _measure_motion(lr, times, step)
     theirs = _measure_motion(ref, at, step)
     shorter = min(len(ours), len(theirs))
@@ -102,7 +106,10 @@ def _match_motion(
 
 
 def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers:
-    """Return the logarithm of the change in every `step`, minus its mean over one second."""
+    """Return the logarithm of the change in each step of `step` seconds, minus its running mean.
+
+    The mean extends over one second. The result is empty if there are too few steps.
+    """
     steps = [np.linalg.norm(b.astype(np.float32) - a) for a, b in pairwise(thumbnails)]
     path = np.concatenate([[0.0], np.cumsum(np.asarray(steps, np.float64))])
     grid = np.arange(seconds[0], seconds[-1] + step / 2, step)
@@ -117,7 +124,10 @@ def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) ->
 
 
 def _correlate_series(whole: Numbers, part: Numbers, step: float, least: int) -> _Match:
-    """Find `part` in `whole` by normalised correlation over at least `least` samples."""
+    """Find `part` in `whole` by normalised correlation, with an overlap of `least` samples or more.
+
+    Samples are `step` seconds apart.
+    """
     size = 1 << int(np.ceil(np.log2(len(whole) + len(part))))
 
     def correlate(a: Numbers, b: Numbers) -> Numbers:
@@ -133,7 +143,10 @@ def _correlate_series(whole: Numbers, part: Numbers, step: float, least: int) ->
 
 
 def _find_peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0.5) -> _Match:
-    """Return the best shift, to a fraction of a step, and its lead beyond `near` seconds."""
+    """Return the best shift, to a fraction of a step, and its lead.
+
+    The lead is over all shifts that are more than `near` seconds away from the best.
+    """
     if not np.isfinite(scores).any():
         return _Match(0.0, -1.0, 0.0)
     best = int(np.nanargmax(scores))
@@ -151,14 +164,16 @@ def _find_peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0
 
 
 def _is_sure(match: _Match, samples: int) -> bool:
-    chance = 4.5 / float(np.sqrt(max(samples, 1)))  # of the best of many shifts of noise
+    # correlation that the best of many shifts of pure noise reaches
+    chance = 4.5 / float(np.sqrt(max(samples, 1)))
     return match.score >= max(LEAST_MOTION, min(chance, 0.9)) and match.lead >= LEAST_LEAD
 
 
 def _fit_line(points: Numbers) -> tuple[float, float] | None:
-    """Fit input time to reference time (N x 2: reference, input); None if too few agree.
+    """Return (offset, drift) of a line through points (N x 2: reference and input time).
 
-    The line is Theil and Sen's: the median of the slopes between all pairs of points.
+    The points that agree with Theil and Sen's line (the median of the slopes between all pairs of
+    points) are fitted by least squares. The result is None if too few agree.
     """
     at, times = points[:, 0], points[:, 1]
     i, j = np.triu_indices(len(points), 1)
@@ -179,7 +194,11 @@ def _fit_line(points: Numbers) -> tuple[float, float] | None:
 def _match_looks(
     lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers
 ) -> tuple[float, float]:
-    """Match the pictures minus their mean, then estimate the drift from both ends."""
+    """Return the offset and drift that match the pictures; raise PairingError if none stands out.
+
+    The coarse search compares the pictures minus their mean; the drift is estimated from the first
+    and the last third of a long reference.
+    """
     picked = np.unique(np.linspace(0, len(at) - 1, MOST_KEYS).astype(int))
     keys = ref[picked]
     at = at[picked]
@@ -212,7 +231,7 @@ def _match_looks(
 
 
 class _Looks:
-    """The correlation of references with the frames at the same time, for any shift."""
+    """The correlation of the references with the frames at the same time, for any shift in time."""
 
     def __init__(
         self,
@@ -232,7 +251,10 @@ class _Looks:
         self._least = max(2.0, LEAST_SHARE * share * len(at))
 
     def rate(self, shift: float) -> float:
-        """Return the correlation at `shift`, NaN if too little overlaps."""
+        """Return the correlation if the references are shifted by `shift` seconds.
+
+        The result is NaN if too few references overlap the frames.
+        """
         times = self._times
         moved = self._at + shift
         inside = (moved > times[0] - self.step / 2) & (moved < times[-1] + self.step / 2)
@@ -246,7 +268,7 @@ class _Looks:
         return float((ours * theirs).sum() / np.sqrt(energy + 1e-9))
 
     def refine(self, shift: float, reach: float) -> float:
-        """Return the best shift within `reach` seconds."""
+        """Return the best shift within `reach` seconds of `shift`."""
         count = round(reach / self.step)
         near = shift + np.arange(-count, count + 1) * self.step
         rated = np.array([self.rate(moved) for moved in near])

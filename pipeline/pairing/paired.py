@@ -10,7 +10,7 @@ from pipeline.schema.reference_map import ReferenceMap
 
 @dataclass(frozen=True)
 class Paired:
-    """The reference chosen for every frame, the scene cuts, and notes for the user."""
+    """The reference, its frame for every frame of the input, the scene cuts and notes for users."""
 
     reference: ReferencePlan
     choices: ReferenceMap

@@ -1,4 +1,4 @@
-"""Open the reference of a light field, and find its views by name or by layout."""
+"""Open a reference; find the HR views of a light field by their names or layout."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _LAYOUT_SETTINGS = ("layout", "grid", "dataset", "axes")
 def open_reference(
     path: str, settings: ViewSettings, lr: Recording, *, sandbox: bool = False
 ) -> Recording:
-    """Describe the reference of a recording: HR views for a light field, else a video or stills.
+    """Describe the reference of `lr`: HR views if that is a light field, else a video or stills.
 
-    With `sandbox`, child processes with limited resources open it now and decode it later.
+    With `sandbox`, child processes with limited resources open the reference now and decode it
+    later.
     """
     if not isinstance(lr, LightField):
         return probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -43,9 +44,9 @@ def open_reference(
 def find_hr_views(path: str, settings: ViewSettings, lr: LightField) -> Recording:
     """Describe the HR views: a light field of any layout, or one picture or video.
 
-    Views are found by their names in the input. A sheet without a sidecar or a layout in its name
-    is assumed to have the input's layout. With --ref-view, only that view of a light field counts.
-    Raises PairingError if the light field has no such view.
+    Files named like the input's views show those views. A sheet without a sidecar or a layout in
+    its name is read with the layout settings of the input. With --ref-view, only that view of a
+    light field counts. Raises PairingError if the light field does not contain it.
     """
     whole = Path(path).absolute()
     if settings.ref_position is not None or not whole.exists():
@@ -78,7 +79,10 @@ def _find_views(whole: Path, settings: ViewSettings, lr: LightField) -> LightFie
 def _select_view(
     found: LightField, wanted_view: tuple[int, int] | str, lr: LightField
 ) -> LightField | None:
-    """Return the light field with one of its views; None if its only view is another."""
+    """Return the light field with only the wanted view; None if its only view is another.
+
+    Raises PairingError if it has several views, none of which is the wanted one.
+    """
     grid = found.grid
     row, col = find_shown_view(lr, wanted_view) or (None, None)
     position = None if row is None or col is None else grid.at(row, col)
@@ -98,7 +102,10 @@ def _select_view(
 
 
 def find_shown_view(lr: LightField, wanted_view: tuple[int, int] | str) -> tuple[int, int] | None:
-    """Return the row and column that --ref-view names; None for the centre of an even grid."""
+    """Return the row and column that --ref-view names.
+
+    The result is None for the centre of a grid with an even number of rows or columns.
+    """
     if not isinstance(wanted_view, str):
         return wanted_view
     (top, rows), (left, cols) = lr.grid.rows, lr.grid.cols
@@ -106,7 +113,7 @@ def find_shown_view(lr: LightField, wanted_view: tuple[int, int] | str) -> tuple
 
 
 def _map_names(lr: LightField) -> dict[str, tuple[int, int]]:
-    """Return the row and column of each view, by the stem of its file at the first moment."""
+    """Map the stem of each view's file at the first moment to the row and column of the view."""
     named = {}
     for view in lr.grid.views:
         file = view.clip.path if view.clip is not None else view.files[0] if view.files else None
@@ -116,7 +123,7 @@ def _map_names(lr: LightField) -> dict[str, tuple[int, int]]:
 
 
 def _make_lone_grid(file: Path, place: tuple[int, int]) -> Grid:
-    """Return the grid of one view, a picture or a video."""
+    """Return a grid with one view at `place`, read from a picture or a video."""
     row, col = place
     if file.suffix.lower() in stills.SUFFIXES:
         return Grid(layout="folder", views=(View(row=row, col=col, files=(str(file),)),))
@@ -129,7 +136,7 @@ def _make_lone_grid(file: Path, place: tuple[int, int]) -> Grid:
 def _find_named_views(
     path: Path, settings: GridSettings, places: Mapping[str, tuple[int, int]]
 ) -> Grid | None:
-    """Return the views in a folder that are named like the input's or by a known template."""
+    """Return the views in a folder whose names are those of the input's or follow a template."""
     for places_or_none, wanted in (
         (places, settings),
         (None, settings.model_copy(update={"layout": "folder"})),

@@ -1,6 +1,6 @@
-"""The second pass that makes neighbouring views agree: enhanced neighbours as further references.
+"""Plan the second pass, which makes neighbouring views agree.
 
-Every view is enhanced again from its HR view and from its neighbours as the first pass enhanced
+Every view is enhanced again, from its HR view and from its neighbours as the first pass enhanced
 them, and the results are fused. Errors of the first pass in a single view are outvoted.
 """
 
@@ -25,7 +25,7 @@ def first_pass_output(output: Path) -> Path:
 
 
 def first_pass_changes(plan: Plan) -> dict[str, object]:
-    """Return the settings of a run with this plan that differ in its first pass."""
+    """Return the settings in which the first pass differs from the run with this plan."""
     is_video = isinstance(plan.input, LightField) and plan.input.grid.layout == "video"
     return {
         "output": str(first_pass_output(Path(plan.output))),
@@ -33,13 +33,13 @@ def first_pass_changes(plan: Plan) -> dict[str, object]:
         "consistent": False,
         "ground_truth": None,
         "plan": None,
-        # an existing first pass belongs to other settings
+        # a first pass that already exists was made with other settings
         "force": True,
     }
 
 
 def is_first_pass_of(path: Path, plan: Plan) -> bool:
-    """Return whether the plan at `path` is that of a finished first pass of this run."""
+    """Return whether the plan at `path` is that of a first pass of this run."""
     if not path.exists():
         return False
     found = read_plan(path)
@@ -50,8 +50,8 @@ def is_first_pass_of(path: Path, plan: Plan) -> bool:
 def plan_second_pass(plan: Plan) -> Plan:
     """Return the plan with the views of the first pass as its references.
 
-    A view's HR view, which the first pass copied unchanged, remains its first reference if it is in
-    the grid. Raises InputError if no first pass exists.
+    The HR view of a view, which the first pass copied unchanged, remains its first reference if it
+    is in the grid. Raises InputError if the first pass left no output.
     """
     first = open_light_field(first_pass_output(Path(plan.output)))
     if first is None or not isinstance(plan.input, LightField):

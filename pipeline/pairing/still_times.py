@@ -1,8 +1,8 @@
 """Find when the reference's pictures were taken, from their names and the input's pictures.
 
 The names of pictures without certain times may count frames, or state a time of day, or nothing.
-Each possible meaning is a placement of the pictures on the input's clock. Which of them holds is
-decided from thumbnails: a picture resembles the frames of its moment more than others.
+Each possible meaning is a placement of the pictures on the input's clock. Thumbnails decide which
+of them holds: a picture resembles the frames of its moment more than others.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.recording import scan
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
-FIRST_NUMBERS = (0, 1, 1001)  # of the first frame: FFmpeg's filters, its picture files, film scans
+# Number of the first frame in FFmpeg's filters, in its picture files, and in film scans.
+FIRST_NUMBERS = (0, 1, 1001)
 HOUR = 3600  # seconds; timecodes often start at a full hour
 CALENDAR = 1e8  # seconds from which a number is a date (1973 or later)
 MOST_COMPARED = 64  # pictures
 
-# Names of photographs, whose numbers count the pictures of a camera.
+# Names that cameras give to photographs; their numbers count all pictures of the camera.
 CAMERA = re.compile(
     r"(DSC|IMG|_MG|_DSC|P\d{2}|GOPR|DJI|CIMG|PICT|SAM_|HPIM|MVI|PXL)", re.IGNORECASE
 )
 
 # Difference in correlation below which two frames look the same.
 SAME_LOOKS = 0.001
-# Least mean correlation of the pictures with the frames most like them: below, they show another
-# field of view, and neither support nor refute a placement.
+# Least mean correlation of the pictures with the frames most like them. Below it, the pictures show
+# another field of view, and neither support nor refute a placement.
 SAME_VIEW = 0.9
-# Greatest share of frames that resemble a picture more than those of its moment, and least share
-# that resemble it less, for the pictures to support a placement.
+# The pictures support a placement if at most the first share of the frames resembles a picture more
+# than the frame of its moment does, and at least the second share resembles it less.
 MOST_BETTER = 0.1
 LEAST_WORSE = 0.5
-# Least lack of correlation, compared with the frames most like the pictures, to refute a placement.
+# The pictures refute a placement if their correlation with the frames of their moments is at least
+# this much lower than with the frames most like them.
 LEAST_LACK = 0.01
 _BLOCK = 4096  # frames that are compared at once
 
@@ -60,13 +62,16 @@ class Placement:
     """A likely placement holds unless the pictures refute it, a possible one if they support it."""
     meaning: str
     rank: int
-    """Of the placements that hold, those of the lowest rank are compared with each other."""
+    """Among the placements that hold, those with the lowest rank compete for the best likeness."""
     offset_unknown: bool = False
-    """Whether the times are dates, which first have to be aligned by what the pictures show."""
+    """Whether the times are dates, whose offset must first be estimated from the pictures."""
 
 
 def name_source(ref: Clip) -> str | None:
-    """Return where the times of the reference's pictures come from; None for other references."""
+    """Return a phrase that names the source of the times of a reference's pictures.
+
+    The result is None for videos, single pictures and pictures without times.
+    """
     if not isinstance(ref, Stills) or len(ref.files) < 2 or not ref.times:
         return None
     named = read_times(_list_stems(ref))
@@ -76,9 +81,10 @@ def name_source(ref: Clip) -> str | None:
 
 
 def list_placements(lr: Clip, ref: Clip) -> list[Placement]:
-    """Return what the names of the reference's pictures may mean.
+    """Return a placement for each possible meaning of the names of the reference's pictures.
 
-    The list is empty for videos, single pictures, and pictures whose times need no names.
+    The list is empty for videos and single pictures. If the pictures already have times, it holds
+    at most their match with the names of an input of stills without times.
     """
     if not isinstance(ref, Stills) or len(ref.files) < 2:
         return []
@@ -101,7 +107,7 @@ def _list_stems(clip: Stills) -> list[str]:
 
 
 def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
-    """Return the placement of pictures at those of the input with the same name or number."""
+    """Return the placement of the pictures at the input's pictures of the same name or number."""
     ours = _list_stems(lr)
     theirs = _list_stems(ref)
     counters = read_numbers(theirs)
@@ -119,7 +125,7 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
     else:
         wanted, places = counters[0], known[0]
         if len(wanted) == len(places) and _is_run(wanted) and _is_run(places):
-            shift = min(places) - min(wanted)  # one begins at 0, the other at 1
+            shift = min(places) - min(wanted)  # the counters may begin at different numbers
             wanted = [number + shift for number in wanted]
     if min(wanted) < min(places) or max(wanted) > max(places):
         return []
@@ -128,7 +134,7 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
     if len(theirs) == len(ours) and set(wanted) == set(places):
         trust = "certain"
     elif len(counters) == 1 and _is_run(counters[0]) and wanted[0] == min(places):
-        trust = "possible"  # they may as well be counted among themselves
+        trust = "possible"  # they may equally well be counted among themselves
     order = np.argsort(np.asarray(places, np.float64))
     seconds = np.array([lr.seconds(number) for number in range(len(ours))])
     found = np.interp(wanted, np.asarray(places, np.float64)[order], seconds[order])
@@ -138,12 +144,12 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
 
 
 def _is_run(numbers: Sequence[float]) -> bool:
-    """Return whether numbers follow each other without gaps, as those of a counter do."""
+    """Return whether distinct numbers follow each other without gaps, like those of a counter."""
     return max(numbers) - min(numbers) == len(numbers) - 1
 
 
 def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> list[Placement]:
-    """Return the placements of numbers that count frames, ticks or seconds of a video."""
+    """Return the placements for numbers in names as frame numbers, pts, milliseconds or seconds."""
     stems = _list_stems(ref)
     columns = read_numbers(stems)
     found = []
@@ -175,7 +181,7 @@ def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> li
 
 
 def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement]:
-    """Return the placements of times in the names that may be those of the recording."""
+    """Return the placements for times in the names: times within the recording, and any dates."""
     found = []
     dates = []
     for reading in read_doubtful_times(_list_stems(ref)):
@@ -203,16 +209,16 @@ def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement
 
 
 def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
-    """Return whether all times are within the recording, or within a second of it."""
+    """Return whether `seconds` are all inside the recording, or within one second of it."""
     return min(seconds) >= times[0] - 1 and max(seconds) <= times[-1] + 1
 
 
 def choose_placement(
     placements: Sequence[Placement], lr: Clip, lr_look: Survey, ref_look: Survey | None
 ) -> Placement | None:
-    """Return the placement that holds, None if the pictures have to be found by likeness.
+    """Return the placement that holds; None if pictures must be matched to frames by likeness.
 
-    `ref_look` is needed unless a placement is certain.
+    Without `ref_look`, only a certain placement holds.
     """
     certain = next((each for each in placements if each.trust == "certain"), None)
     if certain is not None or ref_look is None:
@@ -222,7 +228,7 @@ def choose_placement(
     held = [each for each in placements if not each.offset_unknown and looks.confirm(each)]
     if held:
         rank = min(each.rank for each in held)
-        # the first of equals
+        # in a tie, the first
         return max((each for each in held if each.rank == rank), key=looks.rate)
     dates = [each for each in placements if each.offset_unknown]
     aligned = _align_dates(dates[0], lr, lr_look, ref_look) if dates else None
@@ -230,7 +236,7 @@ def choose_placement(
 
 
 def _align_dates(dates: Placement, lr: Clip, lr_look: Survey, ref_look: Survey) -> Placement | None:
-    """Return dates as times on the input's clock, None if the pictures do not show the offset."""
+    """Return dates as times on the input's clock; None if the offset cannot be estimated."""
     order = sorted(range(len(ref_look.pts)), key=lambda i: dates.seconds[ref_look.pts[i]])
     try:
         offset, drift = estimate_offset(
@@ -242,12 +248,12 @@ def _align_dates(dates: Placement, lr: Clip, lr_look: Survey, ref_look: Survey) 
     except PairingError:
         return None
     seconds = tuple(each * drift + offset for each in dates.seconds)
-    meaning = f"{dates.meaning}, aligned by what the pictures show"
+    meaning = f"{dates.meaning}, aligned by their content"
     return Placement(seconds, "likely", meaning, dates.rank)
 
 
 class _Looks:
-    """The correlation of some of the reference's pictures with every frame of the input."""
+    """The correlation of up to MOST_COMPARED reference pictures with every frame of the input."""
 
     def __init__(self, lr: Clip, lr_look: Survey, ref_look: Survey) -> None:
         count = len(ref_look.pts)
@@ -286,12 +292,18 @@ class _Looks:
         return float(self._likeness.max(axis=1).mean()) >= SAME_VIEW
 
     def rate(self, placement: Placement) -> float:
-        """Return the mean likeness of the pictures and the frames of their moments."""
+        """Return the mean correlation of the pictures with the frames of their moments.
+
+        The result is -1 if no picture can be compared.
+        """
         found = [float(self._likeness[row, frame]) for row, frame in self._locate(placement)]
         return float(np.mean(found)) if found and self.show_same_view else -1.0
 
     def _locate(self, placement: Placement) -> list[tuple[int, int]]:
-        """Return the row of each compared picture, and the frame nearest to it in time."""
+        """Return the row of each compared picture and the frame nearest to it in time.
+
+        Pictures that are more than a second away from every frame are left out.
+        """
         found = []
         for row, picture in enumerate(self._pictures):
             at = placement.seconds[picture]

@@ -1,4 +1,4 @@
-"""Small grey pictures of all frames of a recording, stored on disk because there may be hours."""
+"""Small grey pictures of all frames of a recording, kept on disk because it may last for hours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import StageError
 from pipeline.pixels import Pixels, high_byte
 
-# Width and height: 1.1 kB a frame in float16, 104 MB for an hour.
+# Width and height: 1.2 kB per frame in float16, 104 MB per hour at 25 fps.
 THUMBNAIL = (32, 18)
 _LENGTH = THUMBNAIL[0] * THUMBNAIL[1]
 _ROW = _LENGTH * np.dtype(np.float16).itemsize
@@ -23,7 +23,7 @@ _BLOCK = 512  # pictures per read when iterating over all of them
 
 
 def make_thumbnail(rgb: Pixels) -> NDArray[np.float16]:
-    """Return a small grey picture of H x W x 3 RGB as a vector of zero mean and unit length."""
+    """Return H x W x 3 RGB as a small grey picture: 576 float16 with zero mean and unit length."""
     small = cv2.resize(high_byte(rgb), THUMBNAIL, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
     gray -= gray.mean()
@@ -33,14 +33,14 @@ def make_thumbnail(rgb: Pixels) -> NDArray[np.float16]:
 def correlate_thumbnails(
     left: NDArray[np.float16], right: NDArray[np.float16]
 ) -> NDArray[np.float32]:
-    """Return the N x M normalised correlations of thumbnails (N x 576 and M x 576)."""
+    """Return the normalised correlations (N x M) of two sets of thumbnails (N x 576, M x 576)."""
     return np.asarray(left.astype(np.float32) @ right.astype(np.float32).T)
 
 
 class Thumbnails:
-    """N thumbnails in an unnamed file; indexing as in an array returns N' x 576 float16.
+    """Thumbnails in an unnamed file, indexed like an N x 576 array of float16.
 
-    Raises StageError if there is no folder for temporary files, or if it is full.
+    Adding one raises StageError if there is no folder for temporary files, or no space in it.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Thumbnails:
         self._count = 0
 
     def add(self, picture: NDArray[np.float16]) -> None:
-        """Append a thumbnail, 576 float16."""
+        """Append a thumbnail (576 float16)."""
         try:
             if self._file is None:
                 self._file = self._open_file()
@@ -84,7 +84,7 @@ class Thumbnails:
         return iter(self.picked(range(len(self))))
 
     def picked(self, numbers: Sequence[int] | NDArray[np.int64]) -> Picked:
-        """Return the thumbnails with these numbers, in that order, without reading them yet."""
+        """Return a view of the thumbnails with these numbers, in that order; it is read later."""
         return Picked(self, np.asarray(numbers, np.int64))
 
     def _make_error(self, why: str) -> StageError:
@@ -95,7 +95,7 @@ class Thumbnails:
 
 
 class Picked:
-    """Some thumbnails in another order; indexed like an array."""
+    """A selection of thumbnails in any order, indexed like an N x 576 array of float16."""
 
     def __init__(self, thumbnails: Thumbnails, numbers: NDArray[np.int64]) -> None:
         self._thumbnails = thumbnails
@@ -112,5 +112,5 @@ class Picked:
             yield from self[first : first + _BLOCK]
 
 
-# Thumbnails on disk or in memory, N x 576.
+# N x 576 thumbnails, on disk or in memory.
 AnyThumbnails = Thumbnails | Picked | NDArray[np.float16]

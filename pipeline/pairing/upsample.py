@@ -8,5 +8,5 @@ from pipeline.pixels import Pixels, as_pixels
 
 
 def upsample(lr: Pixels, height: int, width: int) -> Pixels:
-    """Return a frame, h x w x 3, enlarged bicubically to height x width x 3."""
+    """Return a frame (h x w x 3) enlarged to height x width x 3 with bicubic interpolation."""
     return as_pixels(cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC))

@@ -12,8 +12,8 @@ from pipeline.pairing.choose_views import TRAINED_STEPS
 from pipeline.schema.clip import LightField
 from pipeline.schema.reference_map import ReferenceChoice
 
-REACH = 128  # pixels of motion, at the output's size, that the network follows
-_LISTED = 4  # positions that a note lists
+REACH = 128  # greatest motion that the network follows, in pixels at the output's size
+_LISTED = 4  # greatest number of positions that a note lists
 
 
 def write_view_notes(
@@ -23,7 +23,10 @@ def write_view_notes(
     to: str | None,
     seen: Validity,
 ) -> list[str]:
-    """Return the notes on a light field's references; `size` is the output's, `to` its layout."""
+    """Return the notes on a light field's references.
+
+    `size` is the output's height and width, `to` its layout.
+    """
     notes = []
     if missing := find_holes(lr.grid):
         notes.append(

@@ -1,4 +1,4 @@
-"""Choose the reference view of every frame of a light field."""
+"""Choose a reference view for every frame of a light field."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ def plan_view_references(
     size: tuple[int, int],
     to: Layout | None,
 ) -> Paired:
-    """Choose reference views for every frame of a light field; `size` is the output's.
+    """Choose reference views for every frame of a light field.
 
-    Raises PairingError if the position of a single reference camera is unknown.
+    `size` is the output's height and width, `to` its layout. Raises PairingError if the settings do
+    not name the position of a single reference camera, or if the pictures of a reference cannot be
+    assigned to views.
     """
     seen = find_dark_views(lr)
     candidates = [
@@ -71,8 +73,8 @@ def plan_view_references(
     notes += given_notes
     if not all(candidate.timed for candidate in candidates):
         notes.append(
-            f"the reference's moment among the input's {lr.grid.moments} is unknown: it serves all "
-            "of them and passes through at none; name its folder or file after that moment"
+            f"it is unknown which of the input's {lr.grid.moments} moments the reference shows: it "
+            "serves all and passes through at none; name its folder or file after the moment"
         )
 
     reference = ReferencePlan(
@@ -85,7 +87,7 @@ def plan_view_references(
 def check_view_options(
     settings: ViewSettings, part: InputSettings, output: OutputSettings, lr: Recording
 ) -> None:
-    """Raise InputError for options that do not apply to the input."""
+    """Raise InputError if an option does not apply to the input."""
     if isinstance(lr, LightField):
         _check_light_field_options(settings, part)
         return
@@ -142,14 +144,14 @@ def _list_candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> 
             seconds = named
         elif ref.grid.moments > 1 or (several and view.clip is not None):
             seconds = [times.seconds(number) for number in numbers]
-        # the input's camera position also applies to the HR camera of the same view
+        # the position of the input's camera also applies to the HR camera of the same view
         place = known.get((view.row, view.col), _locate_view(view))
         found.append(Candidate(place, numbers, seconds, timed=seconds is not None or not several))
     return found
 
 
 def _make_lone_candidate(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
-    """Return a single reference camera at the position that the settings name."""
+    """Return the candidate for a single reference camera, at the position the settings name."""
     if isinstance(ref, Stills) and len(ref.files) > 1:
         raise PairingError(
             f"found {len(ref.files)} pictures in {ref.path} whose names contain no row and column, "
@@ -195,7 +197,7 @@ def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosit
 
 
 def _pick_nearest_pairs(choices: list[ReferenceChoice]) -> list[tuple[int, int]]:
-    """Return the numbers of a few views and their references, nearest on the grid first."""
+    """Return the numbers of a few frames and of their references, nearest on the grid first."""
     paired = [c for c in choices if c.ref_pts is not None and c.views is not None]
     paired.sort(key=lambda c: (c.views.steps if c.views and c.views.steps else 0.0, c.pts))
     return list_pairs(paired[:COMPARED_PAIRS])
@@ -204,10 +206,10 @@ def _pick_nearest_pairs(choices: list[ReferenceChoice]) -> list[tuple[int, int]]
 def check_view_choice(
     choice: ReferenceChoice, views: ViewChoice, plan: Plan, existing: Set[int], path: str | Path
 ) -> ReferenceChoice:
-    """Return a choice of the plan at `path`, marked as edited if its reference was changed.
+    """Return a choice from the plan at `path`, marked as edited if its reference was changed.
 
-    `views` are those of the choice, and `existing` holds the numbers of the reference frames.
-    Raises InputError for any other number.
+    `views` is the choice's own; `existing` holds the numbers of the reference frames. Raises
+    InputError if the choice names any other number, or if further references lack a distance.
     """
     ref = plan.reference.clip
     numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)
@@ -228,7 +230,7 @@ def check_view_choice(
 
 
 def list_moment_names(recording: Recording) -> list[str]:
-    """Return the name of each moment's folder or sheet; empty if moments have no names."""
+    """Return the name of each moment's folder or sheet; an empty list if moments have no names."""
     if not isinstance(recording, LightField):
         return [Path(file).parent.name for file in recording.files]
     grid = recording.grid
@@ -240,7 +242,10 @@ def list_moment_names(recording: Recording) -> list[str]:
 
 
 def find_moment_times(lr: LightField, names: Sequence[str]) -> list[float] | None:
-    """Return the times in seconds of the named moments of the input; None if one is unknown."""
+    """Return the times in seconds of the input's moments with these names.
+
+    The result is None if the input has no moment with one of the names, or if there are none.
+    """
     times = ViewTimes(lr)
     known = {
         name: times.seconds(lr.grid.number(0, moment))

@@ -88,7 +88,8 @@ def test_photographs_of_something_else_start_with_the_input(tmp_path: Path, lr: 
         write_photograph(photos / f"{number}.jpg", other, f"2025:06:01 12:00:0{5 + number}")
     plan = plan_of(tmp_path, lr, photos)
     assert any(
-        "first photograph is assumed to be taken at the input's start" in n for n in plan.notes
+        "first photograph is assumed to have been taken at the input's start" in n
+        for n in plan.notes
     )
     with pytest.raises(PairingError, match="no overlap"):
         plan_of(tmp_path, lr, photos, ref_offset="auto")

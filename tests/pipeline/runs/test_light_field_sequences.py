@@ -72,7 +72,9 @@ def test_a_picture_passes_through_only_at_the_moment_it_shows(
     done = run(lr, "--ref-stream", picture, *options)
     assert done.exit_code == 0, done.output
     assert_enlarged(tmp_path / "lf_x2", given)
-    assert ("the reference's moment among the input's 3 is unknown" in done.output) == (not given)
+    assert ("it is unknown which of the input's 3 moments the reference shows" in done.output) == (
+        not given
+    )
     chosen = json.loads((tmp_path / "lf_x2.plan.json").read_text())["reference_map"]
     assert {choice["ref_pts"] for choice in chosen} == {0}
 
