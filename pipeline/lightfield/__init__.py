@@ -1,1 +1,1 @@
-"""Light-field formats: many views as one recording."""
+"""Light-field formats: many views in one recording."""

@@ -25,23 +25,23 @@ LEAST_VIEWS = 4  # a folder with fewer views is a light field only if the settin
 
 @dataclass(frozen=True)
 class ViewSize:
-    """Size and depth of the views."""
+    """The size and bit depth of the views."""
 
     width: int
     height: int
     bits: int
 
 
-# Row and column of each view by the stem of its file.
+# The stem of each view's file -> the row and column of the view.
 GridPositions = Mapping[str, tuple[int, int]]
 
 
 def find_folder_views(
     path: Path, wanted: GridSettings, places: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder of pictures, None if their names do not identify views.
+    """Return the views in a folder of pictures; None if their names do not identify views.
 
-    `places` restricts the views to the files that it names.
+    If `places` is given, only the files in it are views, at the positions it states.
     """
     found = _place_files(path, _list_pictures(path), wanted, names.KNOWN, places)
     if found is None:
@@ -51,7 +51,7 @@ def find_folder_views(
 
 
 def _list_pictures(path: Path) -> list[Path]:
-    """Return the pictures in a folder in the natural order of their names."""
+    """Return the pictures in a folder, in the natural order of their names."""
     files = [p for p in path.iterdir() if p.suffix.lower() in stills.SUFFIXES and p.is_file()]
     files = [p for p in files if not p.name.startswith(".")]
     return sorted(files, key=lambda p: stills.natural_key(p.name))
@@ -64,7 +64,7 @@ def _place_files(
     known: Sequence[str],
     positions: GridPositions | None = None,
 ) -> tuple[str, tuple[View, ...]] | None:
-    """Return the template of the names, and the views with their files; None without views."""
+    """Return the template of the names and the views with their files; None if there are none."""
     if positions is not None:
         files = [file for file in files if file.stem in positions]
     if not files:
@@ -108,7 +108,7 @@ def _place_files(
 def _read_places(
     path: Path, named: dict[str, names.ViewName], wanted: GridSettings
 ) -> dict[str, tuple[int, int]] | None:
-    """Return the row and column of each stem, None if the number of columns is unknown."""
+    """Return the row and column of each stem; None if the number of columns is unknown."""
     indices = [name.index for name in named.values() if name.index is not None]
     if not indices:
         swap = wanted.order == "col,row"
@@ -132,9 +132,10 @@ def _read_places(
 
 
 def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int | None:
-    """Return the number of columns of numbered views, None if it is unknown.
+    """Return the number by which numbered views are divided into lines; None if it is unknown.
 
-    The number comes from --grid, from HCI's parameters.cfg, or from a square number of views.
+    It comes from --grid, from HCI's parameters.cfg, or from a square number of views. It is the
+    number of columns, or of rows if the views are numbered column by column.
     """
     if wanted.grid is not None:
         return wanted.grid[1] if wanted.order != "col,row" else wanted.grid[0]
@@ -166,7 +167,7 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
 
 
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Return whether the numbers in the names form a grid; minutes and seconds do not."""
+    """Return whether the numbers in the names form a grid, unlike minutes and seconds."""
     rows = {view.row for view in views}
     cols = {view.col for view in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)
@@ -178,7 +179,11 @@ def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
 def _add_named_positions(
     views: Sequence[View], named: dict[str, names.ViewName], files: dict[str, Path]
 ) -> tuple[View, ...]:
-    """Add camera centres in grid steps, fitted to the positions in Stanford's names."""
+    """Return the views with camera centres in grid steps, from the positions in their names.
+
+    Stanford's names contain positions, to which rows and columns are fitted by straight lines. The
+    views are unchanged if a name has no position, or if too few positions differ.
+    """
     names_by_file = {str(files[stem]): name for stem, name in named.items()}
     found = [names_by_file[view.files[0]] for view in views]
     if len(views) < LEAST_VIEWS or any(n.x is None or n.y is None for n in found):
@@ -203,7 +208,7 @@ def _add_named_positions(
 def find_sequence_views(
     path: Path, wanted: GridSettings, positions: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views in a folder that has a subfolder for each moment."""
+    """Return the views in a folder with one subfolder per moment; None if a subfolder has none."""
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")),
         key=lambda p: stills.natural_key(p.name),
@@ -241,9 +246,10 @@ def make_sheet_grid(
     order: str = "row,col",
     line: bool = False,
 ) -> Grid:
-    """Return the views of sheets, which are pictures or the frames of a video.
+    """Return the views in sheets, which are pictures or the frames of a video.
 
-    With `line`, the views of a quilt form one row from left to right, as a display shows them.
+    `packed` is the number of rows and columns of views in a sheet. With `line`, the views of a
+    quilt form one row from left to right, as a display shows them.
     """
     recording = probe(str(path))
     moments = len(scan(recording).pts)
@@ -269,7 +275,7 @@ def make_sheet_grid(
 
 
 def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
-    """Return the views of an HDF5 or MATLAB file."""
+    """Return the views in an HDF5 or MATLAB file."""
     shape = h5.describe_data_set(path, wanted.dataset, wanted.axes, wanted.grid)
     order = wanted.order or "row,col"
     rows, cols = (shape.rows, shape.cols) if order == "row,col" else (shape.cols, shape.rows)
@@ -290,7 +296,10 @@ def make_hdf5_grid(path: Path, wanted: GridSettings) -> Grid:
 def find_video_views(
     path: Path, wanted: GridSettings, suffixes: Set[str], positions: GridPositions | None = None
 ) -> Grid | None:
-    """Return the views of a folder with one video per camera; see `find_folder_views`."""
+    """Return the views in a folder with one video per camera; None if there are no such views.
+
+    `positions` is used as in `find_folder_views`.
+    """
     files = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
     files.sort(key=lambda p: stills.natural_key(p.name))
     if len(files) < 2 and positions is None:
@@ -317,9 +326,10 @@ def find_video_views(
 
 
 def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
-    """Return the central rows and columns of a grid; raises InputError if it has fewer.
+    """Return the `wanted` number of central rows and columns of a grid, or all if that is None.
 
-    If an odd number of rows or columns is removed, the end loses one more than the start.
+    If an odd number of rows or columns is removed, the end loses one more than the start. Raises
+    InputError if the grid has fewer.
     """
     if wanted is None:
         return grid
@@ -343,7 +353,7 @@ def crop_grid(grid: Grid, wanted: tuple[int, int] | None) -> Grid:
 
 
 def list_files(path: Path, grid: Grid) -> list[Path]:
-    """Return every file that holds views."""
+    """Return every file that contains views."""
     if grid.sheets is not None:
         return [Path(file) for file in grid.sheets.files] or [Path(grid.sheets.path)]
     if grid.layout == "h5":
@@ -353,7 +363,10 @@ def list_files(path: Path, grid: Grid) -> list[Path]:
 
 
 def measure_views(path: Path, grid: Grid) -> ViewSize:
-    """Return the size of the views; raises InputError if pictures differ in size or depth."""
+    """Return the size and bit depth of the views.
+
+    Raises InputError if pictures differ in size or bit depth.
+    """
     if grid.sheets is not None:
         sheet = grid.sheets
         height, width = divide_sheet(grid.layout, grid.tiling, sheet.height, sheet.width)
@@ -375,6 +388,6 @@ def measure_views(path: Path, grid: Grid) -> ViewSize:
             raise InputError(
                 f"found {file} of {size[0]}x{size[1]} and {size[2]} bits beside {files[0].name} of "
                 f"{sizes[0][0]}x{sizes[0][1]} and {sizes[0][2]} bits, expected views of one size "
-                "and depth; move it elsewhere"
+                "and bit depth; move it elsewhere"
             )
     return ViewSize(*sizes[0])

@@ -1,7 +1,7 @@
 """Light fields in HDF5: CrossNet's and BasicLFSR's .h5, HCI's lf.h5, EPFL's and LFToolbox's .mat.
 
-Axes are named by letters: t moments, r and c rows and columns of views, h and w pixels, 3
-channels. MATLAB stores the axes of an array in reverse.
+Axes are named by letters: t for moments, r and c for rows and columns of views, h and w for pixels,
+and 3 for channels. MATLAB stores the axes of an array in reverse.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from pipeline.lightfield.mat5 import Mat5, is_mat5
 from pipeline.pixels import Pixels, as_pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
-# The axes of a data set by its name: CrossNet's, and HCI's (which MATLAB files store in reverse).
+# Name of a data set -> its axes: CrossNet's, and HCI's (whose axes MATLAB files store in reverse).
 KEYS = {"img_HR": "trc3hw", "LF": "rchw3"}
 # BasicLFSR's data sets: one mosaic of luma from 0 to 1, stored with its width first (axes "WH").
 LUMA = ("Hr_SAI_y", "Lr_SAI_y")
 LUMA_GRID = (5, 5)  # rows and columns of views in BasicLFSR's mosaics
-_ROUNDING = 1e-3  # by how much rounding may take values out of the range 0 to 1
-# Name and axes of the data set that new HDF5 files have.
+_ROUNDING = 1e-3  # how far rounding may take values outside the range from 0 to 1
+# Name and axes of the data set in new HDF5 files.
 WRITTEN = ("img_HR", "trc3hw")
-# The same for MATLAB files, in which MATLAB shows the axes in reverse; moments come last.
+# The same in new MATLAB files, whose axes MATLAB shows in reverse; the axis of moments comes last.
 WRITTEN_MAT = ("LF", "3whcr")
 # Prefixes of CrossNet's other data sets: img_LR_4, img_LR_4_upsample, MDSR_4.
 _SCALED_PREFIXES = ("img_", "MDSR_")
-# The first bytes of the user block, by which MATLAB recognises its own HDF5 files.
+# The first bytes of the user block, which identify MATLAB's own HDF5 files.
 _MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
 _MAT_BLOCK_BYTES = 512
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Name, axes and size of a data set of views."""
+    """The name, axes, size and bit depth of a data set of views."""
 
     dataset: str
     axes: str
@@ -51,7 +51,7 @@ class Shape:
 
 
 def import_h5py(path: Path) -> Any:
-    """Return h5py; raises InputError, which names `path`, if this extra is not installed."""
+    """Return h5py; raises InputError, which names `path`, if h5py is not installed."""
     try:
         import h5py
     except ImportError as error:
@@ -62,9 +62,9 @@ def import_h5py(path: Path) -> Any:
 
 
 def open_file(path: Path) -> Any:
-    """Open a file as a mapping of its data sets by name.
+    """Open a file as a mapping from names to data sets.
 
-    Raises InputError for a file that is neither HDF5 nor MATLAB.
+    Raises InputError if the file is neither HDF5 nor MATLAB.
     """
     if is_mat5(path):
         return Mat5(path)
@@ -74,7 +74,7 @@ def open_file(path: Path) -> Any:
         return h5py.File(path, "r")
     except OSError as error:
         raise InputError(
-            f"found no HDF5 file in {path}, expected .h5 or .mat; copy it again"
+            f"found no HDF5 data in {path}, expected an .h5 or .mat file; copy it again"
         ) from error
 
 
@@ -84,9 +84,10 @@ def describe_data_set(
     axes: str | None = None,
     grid: tuple[int, int] | None = None,
 ) -> Shape:
-    """Describe the data set that holds the views of a file; raises InputError if there is none.
+    """Describe the data set with the views of a file.
 
-    `grid` is the number of rows and columns of views in a mosaic of luma.
+    `grid` is the number of rows and columns of views in a mosaic of luma. Raises InputError if
+    there is no data set of that name, or if it does not hold views.
     """
     with open_file(path) as file:
         names = [key] if key else [name for name in (*KEYS, *LUMA) if name in file]
@@ -113,7 +114,7 @@ def describe_data_set(
 
 
 def _guess_axes(path: Path, name: str, count: int) -> str:
-    """Return the usual axes of a data set of this name with `count` axes."""
+    """Return the usual axes of a data set with this name and `count` axes."""
     known = KEYS.get(name, KEYS["img_HR"] if name.startswith(_SCALED_PREFIXES) else KEYS["LF"])
     if count == len(known) + 1 and "t" not in known:
         known = "t" + known
@@ -122,7 +123,7 @@ def _guess_axes(path: Path, name: str, count: int) -> str:
 
 
 def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
-    """Return the shape of an array of views; raises InputError for other arrays."""
+    """Return the shape of an array of views; raises InputError if the array cannot hold views."""
     shape = array.shape
     dtype = array.dtype
     lengths = dict(zip(axes, shape, strict=True)) if len(axes) == len(shape) else {}
@@ -161,8 +162,8 @@ def read_view(
 ) -> Pixels:
     """Return one view as uint8 or uint16 H x W x 3 RGB; `size` is its height and width.
 
-    The fourth channel (LFToolbox's weight) is dropped. Values from 0 to 1 are converted to 16 bits,
-    and luma to grey.
+    A fourth channel (LFToolbox's weight) is dropped. Values from 0 to 1 are converted to 16 bits,
+    and luma to grey RGB.
     """
     array = file[dataset]
     if axes == "WH":
@@ -183,14 +184,14 @@ def read_view(
 
 
 def _to_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return values from 0 to 1 as integers from 0 to 65535."""
+    """Return values from 0 to 1 as integers from 0 to 65535; values outside are clipped."""
     return np.round(np.clip(values.astype(np.float64), 0, 1) * 65535).astype(np.uint16)
 
 
 def read_weight(
     file: Any, dataset: str, axes: str, place: tuple[int, int]
 ) -> NDArray[np.generic] | None:
-    """Return the H x W weight of a view at its first moment, None without one.
+    """Return the H x W weight of a view at its first moment; None if it has no weight.
 
     LFToolbox stores the weight as the fourth channel.
     """
@@ -203,7 +204,7 @@ def read_weight(
 
 
 class Hdf5Writer:
-    """A writer of views into a data set of known shape; a .mat file gets MATLAB's header."""
+    """Writes views into a data set of known shape; a .mat file gets MATLAB's header."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
         h5py = import_h5py(path)
@@ -227,14 +228,14 @@ class Hdf5Writer:
             self._array.attrs["MATLAB_class"] = np.bytes_(f"uint{shape.bits}")
 
     def write(self, rgb: Pixels, place: tuple[int, int], moment: int) -> None:
-        """Store one view, H x W x 3 RGB."""
+        """Store one view (H x W x 3 RGB)."""
         index = {"t": moment, "r": place[0], "c": place[1]}
         remaining = [axis for axis in self._axes if axis in "hw3"]
         planes = rgb.transpose(["hw3".index(axis) for axis in remaining])
         self._array[tuple(index.get(axis, slice(None)) for axis in self._axes)] = planes
 
     def close(self) -> None:
-        """Close the file, and give a .mat file MATLAB's header."""
+        """Close the file, and write MATLAB's header into a .mat file."""
         self._file.close()
         if self._matlab:
             with self._matlab.open("r+b") as file:

@@ -1,6 +1,6 @@
 """Choose the clip and the pts with which segments store frames.
 
-If each camera has its own video, its views are encoded once, with the times of the camera, and
+If each camera has its own video, its views are encoded only once, with that camera's times, and
 joined without being encoded again. All other views are stored losslessly, and written into their
 layout at the end.
 """
@@ -16,7 +16,7 @@ _DEFAULT_FRAME_RATE = Fraction(25)  # pictures per second
 
 
 def is_joined_by_packets(light_field: LightField, to: str | None) -> bool:
-    """Return whether input and output both have one video per camera."""
+    """Return whether both the input and the output have one video per camera."""
     return light_field.grid.layout == "video" and to in (None, "video")
 
 
@@ -30,7 +30,7 @@ class Storage:
             self._cameras = _Cameras(recording)
 
     def clip(self, pts: int) -> Clip:
-        """Return the clip whose times and colours the frame's segment uses."""
+        """Return the clip whose time base and colours the frame's segment uses."""
         if self._cameras is not None:
             return self._cameras.clip(pts)
         if isinstance(self._recording, LightField):
@@ -38,12 +38,12 @@ class Storage:
         return self._recording
 
     def pts(self, pts: int) -> int:
-        """Return the frame's time in ticks of that clip."""
+        """Return the frame's pts in ticks of the clip that `clip` returns."""
         return pts if self._cameras is None else self._cameras.pts(pts)
 
 
 class _Cameras:
-    """The videos of a light field that has one for each camera."""
+    """The videos of a light field with one video per camera."""
 
     def __init__(self, light_field: LightField) -> None:
         self._grid = light_field.grid

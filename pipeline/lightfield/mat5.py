@@ -1,4 +1,4 @@
-"""Read MATLAB files of version 5 (MATLAB 7.2 and older) with SciPy, like h5py."""
+"""Read MATLAB files of version 5 (MATLAB 7.2 and older) with SciPy, through h5py's interface."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def is_mat5(path: Path) -> bool:
 
 
 class Mat5:
-    """The arrays of a MATLAB file by name, with their axes in MATLAB's order."""
+    """A mapping from names to the arrays of a MATLAB file, with their axes in MATLAB's order.
+
+    Raises InputError if the file is damaged or an array is too large.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,7 +41,7 @@ class Mat5:
         for length in self._shapes[name]:
             size *= length
 
-        # an array of three channels has the same limit as a picture with as many pixels
+        # an array with three channels has the same limit as a picture with as many pixels
         check_size(size // 3 + 1, 1, str(self._path))
         return _load_array(self._path, self._path.stat().st_mtime_ns, name)
 
@@ -64,7 +67,7 @@ def _import_scipy_io() -> Any:
 
 
 def _list_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each array in a file by name."""
+    """Return the names of the arrays in a file, with their shapes."""
     try:
         return {name: tuple(shape) for name, shape, _ in _import_scipy_io().whosmat(str(path))}
     except (ValueError, OSError, TypeError, IndexError, KeyError) as error:
@@ -73,7 +76,7 @@ def _list_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 @lru_cache(maxsize=1)
 def _load_array(path: Path, _changed: int, name: str) -> Any:
-    """Return an array; the last one stays in memory, because SciPy cannot read it in parts.
+    """Return an array. The last one stays in memory, because SciPy cannot read an array in parts.
 
     `_changed`, the time of the file's last change, makes the cache reload a changed file.
     """

@@ -1,4 +1,4 @@
-"""Templates of view names, such as `view_{row:02}_{col:02}`: match, guess and format them.
+"""Match, guess and format view names with templates such as `view_{row:02}_{col:02}`.
 
 The known templates cover the Stanford gantry, HCI, JPEG Pleno, BasicLFSR, plenopticam and this
 pipeline; others are guessed from the two numbers that vary between the names.
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from pipeline.errors import InputError
 
-# Names without their ending. In Stanford's names, the third number belongs to the row, and the
-# fourth to the column.
+# Templates without their endings. In Stanford's names the third number is the camera's position
+# along the column (y), and the fourth that along the row (x).
 KNOWN = (
     "view_{row}_{col}",
     "View_{row}_{col}",
@@ -24,7 +24,7 @@ KNOWN = (
     "input_Cam{index}",
     "{row}_{col}",
 )
-# Names of videos, one for each camera.
+# Templates for videos, one per camera.
 CAMERAS = ("cam{index}", "camera_{index}", "cam_{index}", "cam{row}_{col}", *KNOWN)
 DEFAULT = "view_{row:02}_{col:02}.png"
 # Share of the grid that files must fill for a folder to be detected as a light field.
@@ -46,9 +46,9 @@ class ViewName:
 
 
 def compile_template(template: str) -> re.Pattern[str]:
-    """Return the regular expression of a template without its ending.
+    """Return the regular expression for a template without its ending.
 
-    Raises InputError for a template that does not identify views.
+    Raises InputError if the template does not identify views.
     """
     fields = _FIELD.findall(template)
     if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
@@ -68,7 +68,7 @@ def compile_template(template: str) -> re.Pattern[str]:
 
 
 def match_names(template: str, stems: Sequence[str]) -> dict[str, ViewName]:
-    """Return the numbers in each stem that matches the template, by stem."""
+    """Map each stem that matches the template to the numbers in it."""
     pattern = compile_template(template)
     found = {}
     for stem in stems:
@@ -94,10 +94,10 @@ def _parse_number(text: str) -> float | None:
 
 
 def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | None:
-    """Return the template that matches most stems, None if none identifies views.
+    """Return a template that matches the stems; None if they do not identify views.
 
-    The first known template that matches more than half of the stems wins. A guessed template keeps
-    the digits that all stems share.
+    The first known template that matches more than half of the stems wins; otherwise one is
+    guessed from the most common pattern. It keeps the numbers that all of its stems share.
     """
     for template in known:
         if 2 * len(match_names(template, stems)) > len(stems):
@@ -106,7 +106,7 @@ def guess_template(stems: Sequence[str], known: Sequence[str] = KNOWN) -> str | 
 
 
 def _guess_from_digits(stems: Sequence[str]) -> str | None:
-    """Return a template with the two numbers that vary; None if more or fewer numbers vary."""
+    """Return a template for stems in which two numbers vary; None if more or fewer vary."""
     skeletons: dict[str, list[list[str]]] = {}
     for stem in stems:
         skeletons.setdefault(re.sub(r"\d+", "#", stem), []).append(re.findall(r"\d+", stem))
@@ -128,7 +128,7 @@ def _guess_from_digits(stems: Sequence[str]) -> str | None:
 
 
 def guess_counter(stems: Sequence[str]) -> str | None:
-    """Return the template of names that differ in one number alone, None for other names."""
+    """Return the template of names that differ in just one number; None for other names."""
     if len({re.sub(r"\d+", "#", stem) for stem in stems}) != 1:
         return None
 
@@ -145,7 +145,7 @@ def guess_counter(stems: Sequence[str]) -> str | None:
 
 
 def pad_template(template: str, stems: Sequence[str]) -> str:
-    """Return the template with the width of each number that is equally wide in all stems."""
+    """Return the template with a width for each number that has the same width in all stems."""
     pattern = compile_template(template)
     widths: dict[str, set[int]] = {}
     for stem in stems:
@@ -161,9 +161,10 @@ def pad_template(template: str, stems: Sequence[str]) -> str:
 
 
 def format_view_name(template: str, row: int, col: int, index: int) -> str:
-    """Return the file name of a view by a template.
+    """Return a view's file name, made from a template.
 
-    Raises InputError for a template with positions or a wildcard, which can only be matched.
+    Raises InputError if the template has positions or a wildcard, which can only be matched, or if
+    it does not identify views.
     """
     fields: Mapping[str, int] = {"row": row, "col": col, "index": index}
     if set(_FIELD.findall(template)) & {"x", "y"} or "*" in template:

@@ -1,4 +1,4 @@
-"""Open light fields: find their layout and their views."""
+"""Open light fields: find their layout and views."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts"})
 _QUILT = re.compile(r".*_qs(\d+)x(\d+)(?:a[\d.]+)?", re.IGNORECASE)
 _ESLF = re.compile(r".*(?:_eslf|_qs14x14.*)", re.IGNORECASE)
 LYTRO = (14, 14)  # rows and columns of views in Lytro's lenslet pictures
-_DEFAULT_FRAME_RATE = Fraction(25)  # moments per second of pictures
+_DEFAULT_FRAME_RATE = Fraction(25)  # moments per second if the views are pictures
 
 
 def require_light_field(path: str | Path, settings: GridSettings | None = None) -> LightField:
@@ -47,11 +47,11 @@ def require_light_field(path: str | Path, settings: GridSettings | None = None) 
 
 
 def open_light_field(path: str | Path, settings: GridSettings | None = None) -> LightField | None:
-    """Describe the light field at `path`, None if there is none.
+    """Describe the light field at `path`; return None if there is none.
 
-    The settings take precedence over the sidecar, and both over file names. Raises InputError for
-    files without the layout in the settings, and for inputs that other tools must convert first
-    (Lytro containers, fisheye arrays).
+    The settings take precedence over the sidecar, and both over file names. Raises InputError if
+    the files do not have the layout that the settings or the sidecar describe, or if other tools
+    must convert the input first (Lytro containers, fisheye arrays).
     """
     path = Path(path).absolute()
     refuse_special(path)
@@ -86,7 +86,7 @@ def open_light_field(path: str | Path, settings: GridSettings | None = None) -> 
 
 
 def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
-    """Raise InputError for numbered pictures, with the template that makes views of them."""
+    """Raise InputError, which suggests a template, if one number counts the pictures."""
     if not path.is_dir() or wanted.layout not in (None, "folder") or wanted.template:
         return
 
@@ -96,8 +96,8 @@ def _refuse_counted_views(path: Path, wanted: GridSettings) -> None:
         return
     size = "" if wanted.grid else " --grid ROWSxCOLS"
     raise InputError(
-        f"found pictures in {path} that one number counts, expected views named by row and column, "
-        f"or a template for that number; try --template '{template}'{size}"
+        f"found pictures in {path} with one varying number in their names, expected a row and a "
+        f"column, or a template for that number; try --template '{template}'{size}"
     )
 
 
@@ -107,7 +107,10 @@ def has_layout(settings: GridSettings) -> bool:
 
 
 def refuse_raw(path: Path) -> None:
-    """Raise InputError for a Lytro container; decoding needs the camera's calibration."""
+    """Raise InputError if `path` is a Lytro container, or a folder of them without pictures.
+
+    Decoding them needs the camera's calibration.
+    """
     found = [path] if path.suffix.lower() in RAW else []
     if path.is_dir():
         found = [file for file in path.iterdir() if file.suffix.lower() in RAW]
@@ -124,7 +127,7 @@ def refuse_raw(path: Path) -> None:
 def _find_grid(
     path: Path, wanted: GridSettings, places: grids.GridPositions | None = None
 ) -> Grid | None:
-    """Return the views of a file or folder, None if it is not a light field."""
+    """Return the views in a file or folder; None if it is not a light field."""
     if path.is_file():
         return _read_file_grid(path, wanted)
     if wanted.layout in ("stereo", *PACKED):
@@ -142,7 +145,7 @@ def _find_grid(
 
 
 def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
-    """Return the views of a data set or of sheets, None if the file holds neither."""
+    """Return the views in a data set or in sheets; None if the file contains neither."""
     suffix = path.suffix.lower()
     if suffix in HDF5_SUFFIXES:
         return grids.make_hdf5_grid(path, wanted)
@@ -164,7 +167,10 @@ def _read_file_grid(path: Path, wanted: GridSettings) -> Grid | None:
 
 
 def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
-    """Return the views of sheets; raises InputError if layout or grid is unknown."""
+    """Return the views in sheets.
+
+    Raises InputError if the settings lack the layout or the grid, or if the grid is not positive.
+    """
     layout = wanted.layout
     grid = wanted.grid
     if layout == "stereo":
@@ -176,8 +182,8 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
     if layout is None or grid is None:
         missing = "--layout lenslet, mosaic or quilt" if layout is None else "--grid ROWSxCOLS"
         raise InputError(
-            f"found {path}, but not how its views are arranged, expected {missing}; "
-            "try --layout mosaic --grid 8x8, for example"
+            f"found no arrangement for the views in {path}, expected {missing}; try for example "
+            "--layout mosaic --grid 8x8"
         )
     if min(grid) < 1:
         raise InputError(f"found --grid {grid[0]}x{grid[1]}, expected 1x2 or more; try --grid 8x8")
@@ -187,7 +193,7 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
 
 
 def describe_grid(path: Path, grid: Grid) -> LightField:
-    """Return the recording of a grid of views; raises InputError if their sizes differ."""
+    """Describe the light field with this grid; raises InputError if the sizes of views differ."""
     files = grids.list_files(path, grid)
     first = grids.measure_views(path, grid)
     if grid.views[0].clip is not None:
@@ -195,8 +201,9 @@ def describe_grid(path: Path, grid: Grid) -> LightField:
             found = (view.video.width, view.video.height)
             if found != (first.width, first.height):
                 raise InputError(
-                    f"found {view.video.path} of {found[0]}x{found[1]} beside {first.width}x"
-                    f"{first.height}, expected views of one size; scale or crop them first"
+                    f"found {view.video.path} of {found[0]}x{found[1]} beside a video of "
+                    f"{first.width}x{first.height}, expected views of one size; scale or crop them "
+                    "first"
                 )
 
         source = grid.views[0].clip

@@ -1,8 +1,9 @@
 """Locate the pixels of a view in a sheet: lenslet pictures, mosaics and quilts.
 
-lenslet   pixel (R y + row, C x + col) is pixel (y, x) of view (row, col) (LFReadESLF)
-mosaic    view (row, col) is a tile, row by row from the top left (LFVideo)
-quilt     tiles row by row from the BOTTOM left (Looking Glass)
+lenslet   with R x C views, pixel (R y + row, C x + col) is pixel (y, x) of view (row, col)
+          (LFReadESLF)
+mosaic    each view is a tile; tiles are ordered row by row from the top left (LFVideo)
+quilt     each view is a tile; tiles are ordered row by row from the BOTTOM left (Looking Glass)
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ PACKED = ("lenslet", "mosaic", "quilt")
 
 
 def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Return the height and width of a sheet's views; raises InputError for a remainder."""
+    """Return the height and width of the views in a sheet of height x width pixels.
+
+    `packed` is the number of rows and columns of views. Raises InputError if it does not divide the
+    sheet evenly.
+    """
     rows, cols = packed
     if height % rows or width % cols:
         raise InputError(
@@ -33,9 +38,9 @@ def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) 
 def find_window(
     layout: str, packed: tuple[int, int], size: tuple[int, int], place: tuple[int, int]
 ) -> Window:
-    """Return the rows and columns of the sheet that hold the view at `place` (row, col).
+    """Return the slices of the sheet's pixels that hold the view at `place` (row, col).
 
-    `size` is the height and width of a view.
+    `packed` is the number of rows and columns of views, `size` the height and width of a view.
     """
     rows, cols = packed
     height, width = size
@@ -52,7 +57,7 @@ def find_window(
 def extract_view(
     sheet: Pixels, layout: str, packed: tuple[int, int], place: tuple[int, int]
 ) -> Pixels:
-    """Return a copy of the view at (row, col) of a sheet, H x W x 3."""
+    """Return a copy (H x W x 3) of the view at `place` (row, col) in a sheet."""
     size = divide_sheet(layout, packed, *sheet.shape[:2])
     rows, cols = find_window(layout, packed, size, place)
     view: Any = np.ascontiguousarray(sheet[rows, cols])

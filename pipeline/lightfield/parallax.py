@@ -1,8 +1,8 @@
 """Measure the disparity between views, and check that their grid is right.
 
-The picture shifts along x between neighbours in a row and along y between neighbours in a column,
-by the same amount and in the same direction. It does not if rows and columns are exchanged, or if
-rows are counted from the bottom.
+In a right grid, the picture shifts along x between neighbours in a row and along y between
+neighbours in a column, by the same amount and with the same sign. It does not if rows and columns
+are exchanged, or if rows are counted from the bottom.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.lightfield.reader import ViewReader
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
-LONG_SIDE = 512  # pixels to which views are reduced before they are compared
+LONG_SIDE = 512  # pixels; views are reduced to this longer side before they are compared
 PAIRS = 3  # pairs of views that are compared in each direction
 CLEAR_RATIO = 1.6  # least ratio of the shifts along the two axes for a verdict
 LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts give no verdict
@@ -39,7 +39,7 @@ class Parallax:
 
 
 def measure_parallax(clip: LightField) -> Parallax:
-    """Compare views that are a few steps apart in rows and columns, at the first moment."""
+    """Measure the disparity from views a few steps apart in rows and columns, at moment 0."""
     reader = ViewReader(clip)
     try:
         across = [_measure_flow(reader, *pair) for pair in _choose_pairs(clip, along=1)]
@@ -80,13 +80,16 @@ def measure_parallax(clip: LightField) -> Parallax:
 
 
 def _is_only_numbered(clip: LightField) -> bool:
-    """Return whether cameras form a line only because just their numbers are known."""
+    """Return whether the cameras form a line only because nothing but their numbers is known."""
     grid = clip.grid
     return grid.rows[1] == 1 and "{index" in grid.template
 
 
 def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the frame numbers of two views in a line, and their distance in grid steps."""
+    """Yield the frame numbers of two views from each of a few lines, and their grid distance.
+
+    Lines are rows if `along` is 1, and columns if it is 0.
+    """
     grid = clip.grid
     lines: dict[int, list[tuple[int, int]]] = {}
     for position, view in enumerate(grid.views):
@@ -96,7 +99,7 @@ def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]
     usable = [sorted(line) for line in lines.values() if len(line) > 1]
     usable.sort(key=lambda line: -len(line))
     count = min(PAIRS, len(usable))
-    # lines from the middle, as those at the rim of a Lytro's grid are vignetted
+    # use lines from the middle, because those at the rim of a Lytro's grid are vignetted
     middle = max(0, (len(usable) - count) // 2)
     for line in usable[middle : middle + count]:
         at = max(0, len(line) // 2 - 1)
@@ -106,7 +109,7 @@ def _choose_pairs(clip: LightField, along: int) -> Iterator[tuple[int, int, int]
 
 
 def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]:
-    """Return a reduced grey picture, uint8 H x W, with its contrast stretched to the full range."""
+    """Return a reduced grey picture (uint8 H x W) with its contrast stretched to the full range."""
     plane = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     shrink = max(plane.shape) / long_side
     if shrink > 1:
@@ -119,7 +122,10 @@ def reduce_to_grey(rgb: Pixels, long_side: int = LONG_SIDE) -> NDArray[np.uint8]
 
 
 def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Plane:
-    """Return the shift between two views, H x W x 2 pixels per grid step, NaN without texture."""
+    """Return the shift (H x W x 2) between two reduced views in pixels per grid step.
+
+    The shift is NaN where there is too little texture.
+    """
     a = reduce_to_grey(reader.get(first))
     b = reduce_to_grey(reader.get(second))
     dis: Any = cv2
@@ -139,7 +145,7 @@ def _measure_flow(reader: ViewReader, first: int, second: int, steps: int) -> Pl
 
 
 def _compare_axes(flows: list[Plane]) -> float | None:
-    """Return the logarithm of (shift along x / along y), None if nothing moves."""
+    """Return the logarithm of the shift along x divided by that along y; None if nothing moves."""
     if not flows:
         return None
     x, y = (float(np.mean([np.nanmean(np.abs(f[..., i])) for f in flows])) for i in (0, 1))
@@ -151,7 +157,7 @@ def _compare_axes(flows: list[Plane]) -> float | None:
 def _measure_spread(
     across: list[Plane], down: list[Plane], shrink: float
 ) -> tuple[float, float] | None:
-    """Return the 2nd and 98th percentiles of the shift in pixels of a full-size view."""
+    """Return the 2nd and 98th percentiles of the shift, in pixels of a full-size view per step."""
     parts = [-f[..., 0].ravel() for f in across] + [-f[..., 1].ravel() for f in down]
     if not parts:
         return None
@@ -173,7 +179,7 @@ def _is_mirrored(across: list[Plane], down: list[Plane]) -> bool:
 
 
 def _average_blocks(plane: Plane) -> Plane:
-    """Return means of 6 x 8 blocks, zero where a block has no texture."""
+    """Return the means of 6 x 8 blocks of a plane, which are zero where a block has no texture."""
     known = np.isfinite(plane).astype(np.float32)
     filled = np.nan_to_num(plane)
     total = cv2.resize(filled, (8, 6), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Read views as frames, by number or in order, with only a few of them in memory."""
+"""Read views as frames, by number or in order, with only a few of them in memory at a time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Grid, LightField, View
 
-OPEN_VIDEOS = 2  # decoders to keep open, as references alternate between videos
+OPEN_VIDEOS = 2  # decoders that stay open, because references alternate between videos
 
 
 def index_views(clip: LightField) -> FrameIndex:
-    """Return the numbers of all frames of a light field, and those where decoding can start."""
+    """Return the numbers of all frames of a light field, and of those where decoding can start."""
     count = clip.grid.count
     keys = list(range(count))
     if clip.grid.layout == "video":
@@ -30,7 +30,7 @@ def index_views(clip: LightField) -> FrameIndex:
 
 
 def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
-    """Yield (position, moment) of every frame, view by view or moment by moment."""
+    """Yield the position and moment of every frame, view by view or moment by moment."""
     if by_view:
         for position, view in enumerate(grid.views):
             yield from ((position, moment) for moment in range(view.frames))
@@ -40,7 +40,7 @@ def iterate_frames(grid: Grid, *, by_view: bool) -> Iterator[tuple[int, int]]:
 
 
 class ViewTimes:
-    """The times of views, from the pts of their videos or else from the frame rate."""
+    """The times of views, from the pts of their videos or, for pictures, from the frame rate."""
 
     def __init__(self, clip: LightField) -> None:
         self._grid = clip.grid
@@ -48,7 +48,7 @@ class ViewTimes:
         self._pts: dict[int, Sequence[int]] = {}
 
     def pts(self, view: int, moment: int) -> int:
-        """Return the pts of a view's frame at `moment`, in ticks of the view's own video."""
+        """Return the pts of a view's frame at `moment`, in ticks of its video; `moment` if none."""
         clip = self._grid.views[view].clip
         if clip is None:
             return moment
@@ -57,7 +57,7 @@ class ViewTimes:
         return self._pts[view][moment]
 
     def seconds(self, number: int) -> float:
-        """Return the time in seconds of the frame `number` on its own camera's clock."""
+        """Return the time of frame `number` in seconds on its own camera's clock."""
         view, moment = self._grid.place(number)
         clip = self._grid.views[view].clip
         if clip is not None:
@@ -74,7 +74,7 @@ class ViewTimes:
 
 
 class ViewReader:
-    """A reader of single views by number, with a cache of the last views and of their sheet."""
+    """Reads single views by number, with a cache of the last `cache` views and of their sheet."""
 
     def __init__(self, clip: LightField, cache: int = 1, threads: int = 0) -> None:
         self._clip = clip
@@ -88,7 +88,10 @@ class ViewReader:
         self._child: parent.ChildReader | None = None
 
     def get(self, pts: int) -> Pixels:
-        """Return the view with number `pts`, uint8 or uint16 H x W x 3 RGB; read only."""
+        """Return the view with number `pts` as uint8 or uint16 H x W x 3 RGB; do not modify it.
+
+        Raises StageError if the view has another size than when it was probed.
+        """
         if pts in self._cache:
             self._cache.move_to_end(pts)
             return self._cache[pts]
@@ -100,13 +103,13 @@ class ViewReader:
         if rgb.shape[:2] != (self._clip.height, self._clip.width):
             raise StageError(
                 f"view {pts} of {self._clip.path} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
-                f"{self._clip.width}x{self._clip.height} as probed; the file has changed, run again"
+                f"{self._clip.width}x{self._clip.height} as probed; the file changed, run again"
             )
         self._cache[pts] = rgb
         return rgb
 
     def close(self) -> None:
-        """Close the files and forget the views."""
+        """Close the files and empty the cache."""
         for reader in self._readers.values():
             reader.close()
         self._readers.clear()
@@ -173,7 +176,7 @@ def read_views(
 ) -> Iterator[media.Frame]:
     """Yield the views with start_pts <= number < end_pts in order.
 
-    Reads each camera's video in one pass; `on_error="conceal"` conceals its corrupt frames. See
+    Each camera's video is read in one pass; `on_error="conceal"` conceals its corrupt frames, as in
     `media.read.frames.read_frames`.
     """
     grid = clip.grid

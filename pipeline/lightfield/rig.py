@@ -16,7 +16,10 @@ from pipeline.schema.clip import View
 
 
 def _read_models(path: Path) -> list[dict[str, Any]]:
-    """Return the cameras in DeepView's models.json; none if there is no such file."""
+    """Return the cameras in DeepView's models.json; an empty list if there is no such file.
+
+    Raises InputError if the file is no list of cameras.
+    """
     file = path / "models.json"
     if not file.is_file():
         return []
@@ -31,7 +34,7 @@ def _read_models(path: Path) -> list[dict[str, Any]]:
 
 
 def refuse_fisheye(path: Path) -> None:
-    """Raise InputError for an array whose models.json lists fisheye lenses."""
+    """Raise InputError if the models.json of a camera array lists fisheye lenses."""
     fisheye = [m for m in _read_models(path) if m.get("projection_type") == "fisheye"]
     if fisheye:
         raise InputError(
@@ -46,13 +49,13 @@ def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
 
     poses_bounds.npy has a row of 17 numbers for each camera, in the order of the cameras' names: a
     3 x 5 pose, whose fourth column is the centre, and two bounds (LLFF README). Raises InputError
-    for poses that do not match the views.
+    if the poses do not match the views.
     """
     found = _read_cameras(path, views)
     if found is None:
         return tuple(views)
 
-    # a grid step is the median distance of a camera to its nearest neighbour
+    # a grid step is the median distance between a camera and its nearest neighbour
     flat = _project_to_plane(*found)
     distances = np.linalg.norm(flat[:, None] - flat[None], axis=2)
     np.fill_diagonal(distances, np.inf)
@@ -73,7 +76,10 @@ def add_positions(path: Path, views: Sequence[View]) -> tuple[View, ...]:
 def _read_cameras(
     path: Path, views: Sequence[View]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the cameras' N x 3 centres and N x 2 x 3 right and down vectors, None if unknown."""
+    """Return the centres (N x 3) and the right and down vectors (N x 2 x 3) of the cameras.
+
+    The result is None if the folder has no file of poses.
+    """
     bounds = path / "poses_bounds.npy"
     if bounds.is_file():
         poses = _read_poses(bounds, len(views))
@@ -88,7 +94,7 @@ def _read_cameras(
     try:
         centres = np.asarray([m["position"] for m in found if m is not None], np.float64)
         turns = [np.asarray(m.get("orientation", [0, 0, 0]), np.float64) for m in found if m]
-        # the first two rows of the rotation from world to camera are the camera's right and down
+        # the first two rows of the rotation from world to camera are the right and down vectors
         rows = [cv2.Rodrigues(turn.reshape(3, 1))[0][:2] for turn in turns]
         axes = np.asarray(rows, np.float64).reshape(len(views), 2, 3)
         return centres.reshape(len(views), 3), axes
@@ -101,7 +107,7 @@ def _read_cameras(
 
 
 def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
-    """Return LLFF's poses, N x 3 x 5."""
+    """Return LLFF's poses (N x 3 x 5) for `count` cameras; raises InputError if they differ."""
     try:
         poses = np.load(bounds, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -121,7 +127,7 @@ def _read_poses(bounds: Path, count: int) -> NDArray[np.float64]:
 def _project_to_plane(
     centres: NDArray[np.float64], axes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return N x 2 coordinates along the mean right and down vectors of the cameras."""
+    """Return the centres' coordinates (N x 2) along the cameras' mean right and down vectors."""
     right, below = axes.mean(axis=0)
     right /= max(float(np.linalg.norm(right)), 1e-9)
     below -= (below @ right) * right

@@ -1,4 +1,4 @@
-"""Read and write lightfield.json, which records what a layout cannot express by itself."""
+"""Read and write lightfield.json, which records what a layout alone cannot express."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings
 
 NAME = "lightfield.json"
-_LONGEST_NAME_BYTES = 255  # on all common file systems
-_HIGHEST_FPS = 100_000  # a higher rate must be a mistake
+_LONGEST_NAME_BYTES = 255  # limit of all common file systems
+_HIGHEST_FPS = 100_000  # rates from here on must be a mistake
 
 
 class SidecarView(Model):
@@ -30,7 +30,7 @@ class SidecarView(Model):
     path: str | None = None
     frames: int = 1
     position: tuple[float, float] | None = None
-    """X (columns) and Y (rows) in grid steps."""
+    """X (along columns) and y (along rows) of the camera, in grid steps."""
 
 
 class Sidecar(Model):
@@ -41,7 +41,7 @@ class Sidecar(Model):
     cols: int
     origin: Literal["top-left"] = "top-left"
     first: tuple[int, int] = (0, 0)
-    """Row and column of the top left view."""
+    """Row and column of the top-left view."""
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
     packed: tuple[int, int] | None = None
     """Rows and columns of views in a sheet or data set."""
@@ -65,11 +65,11 @@ class Sidecar(Model):
                 return value
         except ZeroDivisionError:
             pass  # raised below
-        raise ValueError("expected a rate above 0, such as 30000/1001")
+        raise ValueError(f"expected a rate above 0 and below {_HIGHEST_FPS}, such as 30000/1001")
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return the path of a light field's sidecar: in its folder, or beside its file."""
+    """Return the path of a light field's sidecar, which is in its folder or beside its file."""
     if path.is_dir() or not path.suffix:
         return path / NAME
     return path.with_name(f"{path.stem}.{NAME}")
@@ -80,7 +80,7 @@ def make_sidecar(
 ) -> Sidecar:
     """Return the sidecar of the light field at `root`, a folder or a file.
 
-    `given` lists the views (row, column) that were references of a run.
+    `given` holds the (row, column) of the views that were references in a run.
     """
     grid = clip.grid
     first_row, rows = grid.rows
@@ -129,14 +129,17 @@ def write_sidecar(
 ) -> None:
     """Write the sidecar of a light field at `root`, which will be moved to `out`.
 
-    `clip` provides the size of the views, `grid` their places.
+    `clip` provides the size and bit depth of the views, `grid` their places.
     """
     made = clip.model_copy(update={"grid": grid})
     sidecar_path(root).write_text(format_sidecar(make_sidecar(made, out, given)), encoding="utf-8")
 
 
 def publish_sidecar(root: Path, out: Path) -> None:
-    """Move the sidecar of a file next to `out`; a folder's sidecar moves with the folder."""
+    """Move the sidecar beside the file `root` to its place beside `out`.
+
+    The sidecar inside a folder moves with the folder.
+    """
     sidecar = sidecar_path(root)
     if sidecar.parent != root:
         fsync(sidecar)
@@ -144,16 +147,16 @@ def publish_sidecar(root: Path, out: Path) -> None:
 
 
 def format_sidecar(sidecar: Sidecar) -> str:
-    """Return the sidecar as JSON with one line per view."""
+    """Return the sidecar as JSON, with each view on a line of its own."""
     data = json.loads(sidecar.model_dump_json())
     lines = ",\n".join("  " + json.dumps(view) for view in data.pop("views"))
     return json.dumps(data, indent=1)[:-2] + f',\n "views": [\n{lines}\n ]\n}}\n'
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
-    """Return the sidecar of the light field at `path`, None if it has none.
+    """Return the sidecar of the light field at `path`; None if it has none.
 
-    Raises InputError for a sidecar that cannot be parsed.
+    Raises InputError if the sidecar cannot be parsed.
     """
     file = sidecar_path(path)
     if len(os.fsencode(file.name)) > _LONGEST_NAME_BYTES or not file.is_file():
@@ -169,7 +172,10 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 
 def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
-    """Return the settings, with the sidecar's values for those that are None."""
+    """Return the settings, in which the sidecar's values replace None.
+
+    A sidecar with another layout than the settings is ignored.
+    """
     sidecar = read_sidecar(path)
     if sidecar is None or (settings.layout and settings.layout != sidecar.layout):
         return settings
@@ -190,7 +196,7 @@ def complete_settings(path: Path, settings: GridSettings) -> GridSettings:
 
 
 def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
-    """Return whether the sidecar counts a sheet's views through all rows, as a quilt does."""
+    """Return whether the sidecar numbers a sheet's views in one line through all rows."""
     sidecar = read_sidecar(path)
     if sidecar is None or sidecar.packed != packed or packed[0] == 1:
         return False
@@ -198,9 +204,10 @@ def is_in_line(path: Path, packed: tuple[int, int]) -> bool:
 
 
 def list_positions(path: Path, settings: GridSettings) -> dict[str, tuple[int, int]]:
-    """Return the row and column of each file in the sidecar, by the file's stem.
+    """Map the stem of each file in a folder's sidecar to the row and column of its view.
 
-    The result is empty if there is no sidecar, or if the settings differ from it.
+    The result is empty if there is no sidecar for files of views, or if the settings differ from it
+    or state a grid.
     """
     sidecar = read_sidecar(path) if path.is_dir() else None
     if sidecar is None or sidecar.layout not in ("folder", "video"):
@@ -216,7 +223,11 @@ def list_positions(path: Path, settings: GridSettings) -> dict[str, tuple[int, i
 
 
 def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
-    """Return the grid with the numbers, holes and positions from the sidecar."""
+    """Return the grid with the camera positions and the template from the sidecar.
+
+    Views in a sheet or data set also get the sidecar's row and column numbers, and those that are
+    not in the sidecar become holes.
+    """
     packed = grid.packed is not None and grid.layout == sidecar.layout
     row, col = sidecar.first if packed and grid.first == (0, 0) else (0, 0)
     known = {(view.row, view.col): view for view in sidecar.views}
@@ -242,7 +253,7 @@ def apply_sidecar(grid: Grid, sidecar: Sidecar) -> Grid:
 
 
 def read_given_views(path: Path) -> dict[tuple[int, int], None]:
-    """Return the views (row, column) that were references, from the sidecar of `path`."""
+    """Return the (row, column) of the views that the sidecar of `path` marks as references."""
     sidecar = read_sidecar(path)
     views = sidecar.views if sidecar is not None else ()
     return {(view.row, view.col): None for view in views if view.role == "reference"}

@@ -1,4 +1,4 @@
-"""Write views into a layout, one at a time."""
+"""Write the files of an output layout, one view at a time."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.clip import Grid, LightField
 
 IN_MEMORY_BYTES = 256 << 20  # larger sheets are assembled in a file
-# From the PNG specification, sections 5, 11 and 9.
+# From sections 5, 11 and 9 of the PNG specification.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = 2  # RGB
-_FILTER_TYPE = 2  # "up": each byte minus the one above
-_BLOCK_ROWS = 64  # rows that are compressed at a time
+_FILTER_TYPE = 2  # "up": each byte minus the byte above it
+_BLOCK_ROWS = 64  # rows that are compressed at once
 
 
 class Sink(Protocol):
     """An output that views are written to."""
 
     by_view: bool
-    """Whether views are written one after the other, each with all its moments."""
+    """Whether views are written one after another, each with all its moments."""
 
     def write(self, position: int, moment: int, rgb: Pixels) -> None:
-        """Write `views[position]` at `moment`, H x W x 3 RGB."""
+        """Write the view at `position` in the grid's views, at `moment`, from H x W x 3 RGB."""
         ...
 
     def close(self) -> None:
@@ -45,7 +45,8 @@ class Sink(Protocol):
 def open_sink(clip: LightField, grid: Grid, out: Path, root: Path, size: tuple[int, int]) -> Sink:
     """Return the sink for views of `size` (height, width) with the bit depth of `clip`.
 
-    `grid` holds the final names, which are inside `out`; the files are written inside `root`.
+    `grid` holds the final file names, inside `out`; the files are written to the same names inside
+    `root`. A layout with a single file is written to `root` itself.
     """
     bits = 16 if clip.bit_depth > 8 else 8
     if grid.layout == "folder":
@@ -58,7 +59,7 @@ def open_sink(clip: LightField, grid: Grid, out: Path, root: Path, size: tuple[i
 
 
 class FolderSink:
-    """One picture per view and moment."""
+    """Writes one picture per view and moment."""
 
     by_view = False
 
@@ -74,11 +75,11 @@ class FolderSink:
         stills.save_picture(self._root / name, rgb)
 
     def close(self) -> None:
-        """Do nothing, as every picture is complete."""
+        """Do nothing, because every picture is already complete."""
 
 
 class VideoSink:
-    """One lossless video per view."""
+    """Writes one lossless video per view."""
 
     by_view = True
 
@@ -107,7 +108,7 @@ class VideoSink:
 
 
 class DataSetSink:
-    """An HDF5 file."""
+    """Writes all views to one HDF5 file."""
 
     by_view = False
 
@@ -127,7 +128,7 @@ class DataSetSink:
 
 
 class SheetSink:
-    """One picture of all views per moment: lenslet, mosaic or quilt; holes stay black."""
+    """Writes one sheet of all views per moment (lenslet, mosaic or quilt); holes stay black."""
 
     by_view = False
 
@@ -192,7 +193,10 @@ class SheetSink:
 
 
 def save_rows(path: Path, rgb: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as PNG, in blocks, as it may be mapped from a file."""
+    """Write uint8 or uint16 H x W x 3 RGB as PNG, in blocks of rows.
+
+    The pixels may be mapped from a file and larger than the memory.
+    """
     height, width = rgb.shape[:2]
     bits = 8 * rgb.dtype.itemsize
     with path.open("wb") as file:

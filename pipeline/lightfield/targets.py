@@ -14,7 +14,7 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.clip import Grid, LightField, View
 
 _LOSSLESS_SUFFIXES = frozenset({".png", ".ppm", ".tif", ".tiff", ".bmp"})
-# Suffixes of names by which other programs recognise a layout.
+# Endings of file names by which other programs recognise a layout.
 _LAYOUT_MARK = re.compile(r"(_qs\d+x\d+(?:a[\d.]+)?|_eslf)$", re.IGNORECASE)
 
 
@@ -23,8 +23,9 @@ def make_target_grid(
 ) -> Grid:
     """Return the grid of an output at `out`, whose files do not exist yet.
 
-    Without `to`, the output has the input's layout and names, but PNG instead of lossy pictures.
-    `template` renames the files of a folder or of videos.
+    Without `to`, the output has the input's layout and names, but PNG replaces lossy formats.
+    `template` renames the pictures of a folder, or the videos. Raises InputError if the template or
+    the number of frames of a camera does not suit the layout.
     """
     grid = clip.grid
     to = to or grid.layout
@@ -38,9 +39,10 @@ def make_target_grid(
 
 
 def name_target(clip: LightField, to: str | None, mark: str) -> Path:
-    """Return `<stem><mark>` beside the input, named so that other programs know its layout.
+    """Return the path `<stem><mark>` beside the input, with an ending that tells its layout.
 
-    `mark` names the operation, `_x4` for example.
+    Other programs recognise the layout by that ending. `mark` names the operation, for example
+    `_x4`.
     """
     source = Path(clip.path)
     grid = clip.grid
@@ -71,7 +73,7 @@ def name_target(clip: LightField, to: str | None, mark: str) -> Path:
 
 
 def check_target(clip: LightField, to: str | None, out: Path) -> None:
-    """Raise InputError for an output whose suffix does not fit the layout."""
+    """Raise InputError if the output's suffix does not fit its layout, or if h5py is missing."""
     grid = clip.grid
     same = to is None or to == grid.layout
     to = to or grid.layout
@@ -94,7 +96,7 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
             f"try {out.stem}{usual}"
         )
     if to == "h5":
-        hdf5.import_h5py(out)  # fail now, not after the views are enhanced
+        hdf5.import_h5py(out)  # fail now, not after the views have been enhanced
 
 
 def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
@@ -118,7 +120,7 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
 
 
 def _is_one_file(grid: Grid, same: bool) -> bool:
-    """Return whether all sheets of an output are in one file, a picture or a video."""
+    """Return whether an output's sheets are all in one file, a picture or a video."""
     return grid.moments == 1 or (same and grid.has_video_sheets)
 
 
@@ -156,7 +158,7 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
 
 
 class _FileNames:
-    """Names of the views' files: from the user's template, or else like the input's names."""
+    """Names the files of views: from the user's template, or else like the input's files."""
 
     def __init__(self, grid: Grid, user_template: str | None, suffix: str) -> None:
         self._grid = grid
@@ -181,7 +183,7 @@ class _FileNames:
         return names.format_view_name(self.template, row, col, index)
 
     def _find_source(self, view: View) -> str | None:
-        """Return the view's own file in the input, None if it has none."""
+        """Return the view's own file in the input; None if it has none."""
         if self._grid.layout == "video":
             return view.clip.path if view.clip is not None else None
         return view.files[0] if self._grid.layout == "folder" else None
@@ -244,7 +246,10 @@ def _make_sheet_grid(clip: LightField, grid: Grid, to: str) -> Grid:
 
 
 def _pack_views(grid: Grid, fields: dict[str, object]) -> Grid:
-    """Return the grid with all views in one array, in the input's order or row by row."""
+    """Return the grid with all views in one sheet or data set.
+
+    The views keep their arrangement if the layout stays the same; otherwise they are in row order.
+    """
     same = fields["layout"] == grid.layout
     first_row, rows = grid.rows
     first_col, cols = grid.cols

@@ -1,4 +1,4 @@
-"""Find views that show little or nothing, as they are vignetted or masked by alpha."""
+"""Find views that show little or nothing because they are vignetted or masked by alpha."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Validity:
-    """Rows and columns of dark and empty views, at their first moment."""
+    """The rows and columns of the views that are dark or empty at their first moment."""
 
     dark: tuple[Place, ...] = ()
     """Vignetted views, including the empty ones."""
     empty: tuple[Place, ...] = ()
     """Views that are black, or masked by alpha."""
     transparent: bool = False
-    """Whether views have alpha, which marks their valid pixels and is dropped."""
+    """Whether views have an alpha channel, which marks their valid pixels and is dropped."""
 
 
 @sandboxed
 def find_dark_views(clip: LightField) -> Validity:
-    """Return the views that are dark or empty at the first moment."""
+    """Return the views that are dark or empty in the first frame."""
     grid = clip.grid
 
     reader = ViewReader(clip)
@@ -63,7 +63,10 @@ def find_dark_views(clip: LightField) -> Validity:
 
 
 def _find_masked_views(clip: LightField) -> set[Place]:
-    """Return the row and column of views in which most pixels have no weight."""
+    """Return the rows and columns of the views in which half of the pixels or more have weight 0.
+
+    The weight is LFToolbox's, or the alpha channel of pictures.
+    """
     grid = clip.grid
     found: set[Place] = set()
     if grid.layout == "h5":
@@ -94,7 +97,7 @@ def _measure_masked_share(weight: NDArray[np.generic]) -> float:
 
 
 def _read_alpha(file: str) -> NDArray[np.generic] | None:
-    """Return the H x W transparency of a picture, None if it has none."""
+    """Return the alpha channel (H x W) of a picture; None if it has none."""
     if not has_alpha(file):
         return None
 

@@ -1,4 +1,4 @@
-"""Draws pictures of light fields: contact sheets, epipolar pictures, refocusing and disparity."""
+"""Draw contact sheets, epipolar and refocused pictures, disparity maps and sweeps of views."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Grid, LightField
 
-SHEET_WIDTH = 2000  # pixels, at most, of a contact sheet
-EPI_ROW = 6  # pixels per view in an epipolar picture, so that a few views remain visible
-LEVELS = 33  # disparities that are compared
-NEAR = 2  # grid steps to the views that vote for the disparity of the middle view
+SHEET_WIDTH = 2000  # pixels; usual limit to the width of a contact sheet
+EPI_ROW = 6  # rows of pixels per view in an epipolar picture, so that even a few views are visible
+LEVELS = 33  # number of disparities that are compared
+NEAR = 2  # grid steps; distance of the farthest views that are compared with the middle view
 SWEEP_SECONDS = 0.08  # duration of one view in a sweep
 
 Plane = NDArray[np.float32]
 
 
 def find_middle_view(grid: Grid) -> tuple[int, int]:
-    """Return row and column of the view nearest to the middle of the grid."""
+    """Return the row and column of the view nearest to the middle of the grid."""
     top, rows = grid.rows
     left, cols = grid.cols
     at = top + (rows - 1) / 2, left + (cols - 1) / 2
@@ -37,7 +37,10 @@ def find_middle_view(grid: Grid) -> tuple[int, int]:
 
 
 def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
-    """Return all views of the first moment, reduced, each with its row and column."""
+    """Return an RGB picture of all views at the first moment, each with its row and column.
+
+    The views are reduced, and without row and column if they are small.
+    """
     grid = clip.grid
     top, rows = grid.rows
     left, cols = grid.cols
@@ -67,7 +70,7 @@ def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
 def _find_line(clip: LightField, *, row: int | None = None, col: int | None = None) -> list[int]:
     """Return the frame numbers of the views of one row or one column, in order.
 
-    Raises InputError for a line of fewer than two views.
+    Raises InputError if the line has fewer than two views.
     """
     grid = clip.grid
     line = [
@@ -76,23 +79,26 @@ def _find_line(clip: LightField, *, row: int | None = None, col: int | None = No
         if (row is None or view.row == row) and (col is None or view.col == col)
     ]
     if len(line) < 2:
+        name = f"column {col}" if row is None else f"row {row}"
         raise InputError(
-            f"found {len(line)} views in row {row} or column {col} of {clip.path}, expected two or "
-            "more; try another"
+            f"found {len(line)} views in {name} of {clip.path}, expected two or more; try another "
+            "light field"
         )
     return line
 
 
 def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.uint8]:
-    """Return picture line `y` of all views of the middle row, one below the other.
+    """Return pixel row `y` of every view in the middle row of the grid, one below the other.
 
-    Points that move evenly from view to view are straight lines, steeper if farther away.
+    Points that move evenly from view to view form straight lines, which are steeper for points
+    farther away. Raises InputError if the views have no row `y`, or if the middle row of the grid
+    has fewer than two views.
     """
     row, _ = find_middle_view(clip.grid)
     y = clip.height // 2 if y is None else y
     if not 0 <= y < clip.height:
         raise InputError(
-            f"found the line {y} for views {clip.height} high, expected one from 0 to "
+            f"found line {y} for views {clip.height} pixels high, expected one from 0 to "
             f"{clip.height - 1}; try {clip.height // 2}"
         )
 
@@ -105,9 +111,10 @@ def draw_epipolar_picture(clip: LightField, y: int | None = None) -> NDArray[np.
 
 
 def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]]:
-    """Return the mean of all shifted views for each of `alphas`, in pixels per grid step.
+    """Return, for each disparity in `alphas`, the mean of all views shifted by it.
 
-    Points of that disparity are sharp, all others are blurred (shift and add).
+    Disparities are in pixels per grid step. Points with that disparity are sharp, and all others
+    are blurred (shift and add).
     """
     reader = ViewReader(clip)
     try:
@@ -121,7 +128,7 @@ def refocus(clip: LightField, alphas: Sequence[float]) -> list[NDArray[np.uint8]
 def refocus_pictures(
     grid: Grid, pictures: Iterable[NDArray[np.uint8]], alphas: Sequence[float]
 ) -> list[NDArray[np.uint8]]:
-    """Return the mean of all shifted pictures, one for each view, for each of `alphas`."""
+    """Return, for each disparity in `alphas`, the mean of the views' pictures shifted by it."""
     row, col = find_middle_view(grid)
     totals: list[Plane] = []
     for view, picture in zip(grid.views, pictures, strict=True):
@@ -133,7 +140,7 @@ def refocus_pictures(
 
 
 def shift_picture(image: Plane, right: float, down: float) -> Plane:
-    """Return the H x W x 3 picture shifted by `right` and `down` pixels; repeat its edges."""
+    """Return an H x W x 3 or H x W picture shifted right and down by pixels; edges are repeated."""
     move = np.array([[1, 0, right], [0, 1, down]], np.float64)
     size = image.shape[1], image.shape[0]
     moved: Any = cv2.warpAffine(
@@ -145,8 +152,9 @@ def shift_picture(image: Plane, right: float, down: float) -> Plane:
 def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
     """Return the H x W disparity of the middle view, in pixels per grid step.
 
-    Views up to two steps away vote for the shift between `low` and `high` at which they match the
-    middle view. Only the better half of them counts, as the others may be occluded (Vaish 2006).
+    The result is the shift between `low` and `high` at which the views up to two steps away match
+    the middle view best. The cost of a shift is averaged over the half of these views that matches
+    better, because the others may be occluded (Vaish 2006).
     """
     grid = clip.grid
     row, col = find_middle_view(grid)
@@ -173,7 +181,10 @@ def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
 
 
 def _find_lowest(cost: Plane, levels: Plane) -> Plane:
-    """Return the level of the lowest cost (level x H x W) of each pixel, by a parabola."""
+    """Return the level with the lowest cost for each pixel, refined with a parabola.
+
+    `cost` is level x H x W.
+    """
     best = np.clip(cost.argmin(axis=0), 1, len(levels) - 2)
     before, at, after = (
         np.take_along_axis(cost, best[None] + step, axis=0)[0] for step in (-1, 0, 1)
@@ -199,14 +210,14 @@ def colour_disparity(plane: Plane, low: float, high: float) -> NDArray[np.uint8]
 
 
 def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
-    """Yield the views along the middle row and column, there and back, which shows flicker."""
+    """Yield the views along the middle row and column, there and back, to reveal flicker."""
     row, col = find_middle_view(clip.grid)
     path: list[int] = []
     for line in ({"row": row}, {"col": col}):
         try:
             numbers = _find_line(clip, **line)
         except InputError:
-            continue  # the columns of a grid of one row have one view
+            continue  # in a grid with one row, every column has one view
         path += numbers + numbers[-2:0:-1]
 
     reader = ViewReader(clip)
@@ -218,7 +229,7 @@ def iterate_sweep(clip: LightField) -> Iterator[NDArray[np.uint8]]:
 
 
 def save_sweep(clip: LightField, path: Path) -> None:
-    """Write the sweep as .gif or .mp4; raises InputError for another suffix."""
+    """Write the sweep as .gif or .mp4; raises InputError if `path` has another suffix."""
     if path.suffix.lower() == ".gif":
         import imageio.v2 as imageio
 
