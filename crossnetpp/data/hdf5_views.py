@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.data.hdf5_file import ForeignDataError, Hdf5File
 from crossnetpp.data.sample import DataError
 
 
-class Hdf5File:
+class Hdf5Array:
     """A data set of an HDF5 file, opened separately in every process that reads it.
 
     HDF5 does not allow a forked worker to share a handle with its parent.
@@ -32,24 +33,24 @@ class Hdf5File:
 
     def _open(self) -> Any:
         try:
-            import h5py
+            file = Hdf5File(self.path)
         except ImportError as error:
             raise DataError(
                 f"found no h5py, which {self.path} needs; try pip install h5py"
             ) from error
-
-        try:
-            file = h5py.File(self.path, "r")
         except OSError as error:
             raise DataError(
                 f"found no HDF5 file at {self.path}, expected CrossNet's .h5"
             ) from error
 
-        if self.key not in file:
+        try:
+            return file[self.key]
+        except KeyError:
             raise DataError(
                 f"found no '{self.key}' in {self.path}, expected one of {', '.join(file)}"
-            )
-        return file[self.key]
+            ) from None
+        except ForeignDataError as error:
+            raise DataError(str(error)) from error
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the handle, which belongs to this process."""
@@ -59,7 +60,7 @@ class Hdf5File:
 class Hdf5Scene:
     """One light field of an HDF5 file."""
 
-    def __init__(self, file: Hdf5File, number: int, positions: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, file: Hdf5Array, number: int, positions: Sequence[tuple[int, int]]) -> None:
         self.name = f"{file.path}/{file.key}[{number}]"
         self.positions = positions
         self._file = file
@@ -71,12 +72,12 @@ class Hdf5Scene:
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-def open_hdf5(path: Path, key: str) -> tuple[Hdf5File, tuple[int, int, int]]:
+def open_hdf5(path: Path, key: str) -> tuple[Hdf5Array, tuple[int, int, int]]:
     """Return a file and its numbers of scenes, rows and columns.
 
     Raises DataError unless `key` holds N x R x C x 3 x H x W uint8.
     """
-    file = Hdf5File(path, key)
+    file = Hdf5Array(path, key)
     array = file.dataset()
     if array.ndim != 6 or array.shape[3] != 3 or array.dtype != np.uint8:
         raise DataError(

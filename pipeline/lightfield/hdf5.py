@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.data.hdf5_file import ForeignDataError, Hdf5File
 from deploy.distribution import describe_install
 from pipeline.errors import InputError
 from pipeline.lightfield.mat5 import Mat5, is_mat5
+from pipeline.media.container import check_size
 from pipeline.pixels import Pixels, as_pixels
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".mat"})
@@ -31,6 +33,7 @@ WRITTEN = ("img_HR", "trc3hw")
 WRITTEN_MAT = ("LF", "3whcr")
 # Prefixes of CrossNet's other data sets: img_LR_4, img_LR_4_upsample, MDSR_4.
 _SCALED_PREFIXES = ("img_", "MDSR_")
+_MOST_VIEWS = 100_000
 # The first bytes of the user block, which identify MATLAB's own HDF5 files.
 _MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
 _MAT_BLOCK_BYTES = 512
@@ -61,6 +64,22 @@ def import_h5py(path: Path) -> Any:
     return h5py
 
 
+class _Hdf5(Hdf5File):
+    """The data sets of an HDF5 file; raises InputError for those in other files."""
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            return super().__contains__(name)
+        except ForeignDataError as error:
+            raise InputError(str(error)) from error
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return super().__getitem__(name)
+        except ForeignDataError as error:
+            raise InputError(str(error)) from error
+
+
 def open_file(path: Path) -> Any:
     """Open a file as a mapping from names to data sets.
 
@@ -69,9 +88,9 @@ def open_file(path: Path) -> Any:
     if is_mat5(path):
         return Mat5(path)
 
-    h5py = import_h5py(path)
+    import_h5py(path)
     try:
-        return h5py.File(path, "r")
+        return _Hdf5(path)
     except OSError as error:
         raise InputError(
             f"found no HDF5 data in {path}, expected an .h5 or .mat file; copy it again"
@@ -102,6 +121,7 @@ def describe_data_set(
             rows, cols = grid or LUMA_GRID
             width = array.shape[0] // cols
             height = array.shape[1] // rows
+            _check_views(path, rows, cols, (height, width))
             if array.shape != (width * cols, height * rows):
                 raise InputError(
                     f"found '{names[0]}' of {array.shape} in {path}, expected {rows}x{cols} equal "
@@ -138,6 +158,7 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
             "h height, w width, 3 channels)"
         )
 
+    _check_views(path, lengths["r"], lengths["c"], (lengths["h"], lengths["w"]))
     if np.issubdtype(dtype, np.floating):
         middle = {"t": 0, "r": lengths["r"] // 2, "c": lengths["c"] // 2}
         view = np.asarray(array[tuple(middle.get(axis, slice(None)) for axis in axes)])
@@ -150,6 +171,16 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
     bits = 8 if dtype == np.uint8 else 16
     rows, cols, height, width = (lengths[axis] for axis in "rchw")
     return Shape(key, axes, lengths.get("t", 1), rows, cols, height, width, bits)
+
+
+def _check_views(path: Path, rows: int, cols: int, size: tuple[int, int]) -> None:
+    """Raise InputError for more or larger views than any camera has; a header may claim any."""
+    check_size(size[1], size[0], str(path))
+    if not 0 < rows * cols <= _MOST_VIEWS:
+        raise InputError(
+            f"found {rows}x{cols} views in {path}, expected 1 to {_MOST_VIEWS}; pass the order of "
+            "the axes with --axes"
+        )
 
 
 def read_view(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -12,9 +13,12 @@ import scipy.io
 from click.testing import CliRunner
 
 from crossnetpp.data.degradation import degrade
+from crossnetpp.data.hdf5_views import open_hdf5
+from crossnetpp.data.sample import DataError
 from pipeline.cli.main import main
 from pipeline.errors import InputError
 from pipeline.lightfield.opening import open_light_field
+from pipeline.schema.settings import GridSettings
 from pipeline.tools.convert import convert_light_field
 from tests.support import scenes
 from tests.support.scenes import read_views
@@ -134,3 +138,75 @@ def test_without_h5py_an_output_that_needs_it_is_refused_at_once(
     ):
         convert_light_field(str(folder), tmp_path / "out.h5", "h5")
     assert not (tmp_path / "out.h5").exists()
+
+
+SECRET = bytes(range(1, 250)) * 100
+SHAPE = (1, 2, 2, 3, 16, 16)
+
+
+def add_external_storage(file: h5py.File, secret: Path) -> None:
+    storage = [(str(secret), 0, h5py.h5f.UNLIMITED)]
+    file.create_dataset("img_HR", SHAPE, np.uint8, external=storage)
+
+
+def add_external_link(file: h5py.File, secret: Path) -> None:
+    with h5py.File(secret.with_suffix(".h5"), "w") as other:
+        other["hidden"] = np.ones(SHAPE, np.uint8)
+    file["img_HR"] = h5py.ExternalLink(str(secret.with_suffix(".h5")), "/hidden")
+
+
+def add_link_through_group(file: h5py.File, secret: Path) -> None:
+    add_external_link(file, secret)
+    del file["img_HR"]
+    file["group"] = h5py.ExternalLink(str(secret.with_suffix(".h5")), "/")
+    file["img_HR"] = h5py.SoftLink("/group/hidden")
+
+
+def add_virtual_data_set(file: h5py.File, secret: Path) -> None:
+    add_external_link(file, secret)
+    del file["img_HR"]
+    layout = h5py.VirtualLayout(SHAPE, np.uint8)
+    layout[...] = h5py.VirtualSource(str(secret.with_suffix(".h5")), "hidden", SHAPE)
+    file.create_virtual_dataset("img_HR", layout)
+
+
+ADDITIONS = (
+    add_external_storage,
+    add_external_link,
+    add_link_through_group,
+    add_virtual_data_set,
+)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".mat"])
+@pytest.mark.parametrize("add", ADDITIONS)
+def test_data_in_other_files_are_refused(
+    add: Callable[[h5py.File, Path], None], suffix: str, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    path = tmp_path / f"a{suffix}"
+    with h5py.File(path, "w") as file:
+        add(file, secret)
+
+    with pytest.raises(InputError, match="expected a data set whose numbers are in the file"):
+        open_light_field(path)
+    with pytest.raises(DataError, match="expected a data set whose numbers are in the file"):
+        open_hdf5(path, "img_HR")
+
+
+def test_a_data_set_behind_a_linked_group_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        add_link_through_group(file, tmp_path / "secret")
+    with pytest.raises(InputError, match="a link to other data"):
+        open_light_field(path, GridSettings(dataset="group/hidden"))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2, 3, 90000, 90000), (1, 90000, 90000, 3, 8, 8)])
+def test_a_header_that_claims_huge_views_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    # no byte of such a data set is in the file
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("img_HR", shape, np.float32)
+    with pytest.raises(InputError, match="expected"):
+        open_light_field(tmp_path / "a.h5")

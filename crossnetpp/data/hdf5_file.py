@@ -1,0 +1,81 @@
+"""Open HDF5 files from untrusted sources: a data set must lie in the file itself.
+
+HDF5 can store the numbers of a data set in any other file (external storage), take them from data
+sets of other files (virtual data sets), and continue a path in another file (external links).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+_LARGEST_CHUNK_BYTES = 1 << 30  # a chunk is decompressed as a whole
+
+
+class ForeignDataError(ValueError):
+    """A data set lies in other files, or its chunks are too large to read."""
+
+
+class Hdf5File:
+    """The data sets of an HDF5 file by name, like h5py.File, but only those inside the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file. Raises OSError for other files, and ImportError without h5py."""
+        import h5py
+
+        self._path = path
+        self._file = h5py.File(path, "r")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._find(name) is not None
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a data set. Raises KeyError if there is none, or ForeignDataError."""
+        found = self._find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __enter__(self) -> Hdf5File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _find(self, name: str) -> Any:
+        """Return the data set `name`, such as LF or group/LF, or None."""
+        import h5py
+
+        found: Any = self._file
+        for part in name.split("/"):
+            link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+            if link is None:
+                return None
+            if not isinstance(link, h5py.HardLink):
+                raise self._refuse(name, "a link to other data")
+            found = found[part]
+
+        if not isinstance(found, h5py.Dataset):
+            return None
+        if found.id.get_create_plist().get_external_count():
+            raise self._refuse(name, "a data set that is stored in other files")
+        if found.is_virtual:
+            raise self._refuse(name, "a data set that is made of others")
+        if found.chunks and prod(found.chunks) * found.dtype.itemsize > _LARGEST_CHUNK_BYTES:
+            raise self._refuse(name, f"a data set in chunks of {found.chunks} numbers")
+        return found
+
+    def _refuse(self, name: str, what: str) -> ForeignDataError:
+        return ForeignDataError(
+            f"found '{name}' in {self._path}, {what}, expected a data set whose numbers are in "
+            "the file in small chunks; copy it with h5repack or h5py"
+        )
