@@ -1,11 +1,13 @@
-"""Split paths and URLs into parts, and refuse those that a plan cannot store."""
+"""Split paths and URLs into parts, and refuse paths that must not be used."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
@@ -91,6 +93,50 @@ def refuse_special(path: str | Path) -> None:
             f"found a {kind} at {path}, expected a file or a folder; save it to a file first, and "
             "pass that"
         )
+
+
+def own_folder(folder: Path) -> None:
+    """Create a folder for this user alone, or take one that this user made before.
+
+    What is in such a folder is deleted later, so a link to another folder is never followed.
+    Raises InputError for a link, a file or a folder of another user, and OSError if the folder
+    cannot be created.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        return
+
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise InputError(
+            f"found something at {folder} that is no folder ({error.strerror}), expected none or "
+            "a folder of yours; move it away"
+        ) from error
+
+    try:
+        owner = os.fstat(handle).st_uid
+        if owner not in (os.geteuid(), _find_owner_of_new_files(folder)):
+            raise InputError(
+                f"found the folder {folder} of user {owner}, expected none or a folder of yours; "
+                "move it away"
+            )
+        with suppress(OSError):  # some file systems have no modes
+            os.fchmod(handle, stat.S_IRWXU)
+    finally:
+        os.close(handle)
+
+
+def _find_owner_of_new_files(folder: Path) -> int:
+    """Return the user that new files in `folder` belong to, -1 if none can be created.
+
+    Some network drives map all users to one.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_uid
+    except OSError:
+        return -1
 
 
 def is_url(path: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline.errors import InputError
+from pipeline.paths import own_folder
 
 ATTEMPT_PREFIX = "attempt-"  # begins the name of every file that is not committed yet
 _REMOVAL_ATTEMPTS = 6  # a late attempt may add a file while the folder is being deleted
@@ -36,8 +37,10 @@ def fsync_tree(path: Path) -> None:
     fsync(path)
 
 
-def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+def write_atomically(path: Path, text: str | Iterable[str], *, private: bool = False) -> None:
     """Write `text`, or its pieces, to `path`. Readers see the old file or the complete new one.
+
+    Only the user can read a `private` file.
 
     A killed process leaves an unfinished file beside `path`, so write only to folders that the
     next run clears: the run folder, or a `staging_folder`.
@@ -45,6 +48,8 @@ def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     # the temporary name ignores that of `path`, which may already be as long as a name can be
     temporary = path.with_name(f"{ATTEMPT_PREFIX}{uuid.uuid4().hex}")
     try:
+        if private:
+            temporary.touch(mode=0o600, exist_ok=False)
         with temporary.open("w", encoding="utf-8") as file:
             file.writelines([text] if isinstance(text, str) else text)
             file.flush()
@@ -103,7 +108,7 @@ def staging_folder(output: Path) -> Iterator[Path]:
     is writing `output`, and OSError if nothing can be written beside it.
     """
     folder = output.with_name(f".{output.name}.part")
-    folder.mkdir(exist_ok=True)
+    own_folder(folder)
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)

@@ -38,6 +38,7 @@ from pipeline.ledger.run_folder import (
     record_fits,
     run_folder_of,
 )
+from pipeline.paths import own_folder
 from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.plan_file import plan_lines
 
@@ -156,13 +157,15 @@ class Ledger:
                 "or choose another with -o"
             )
         try:
-            self.folder.path.mkdir(exist_ok=True)
+            own_folder(self.folder.path)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise InputError(
                 f"another run is writing {self.output}; wait for it to end, "
                 "or choose another output with -o"
             ) from None
+        except InputError as error:
+            raise InputError(f"cannot write beside the output {self.output}: {error}") from error
         except OSError as error:
             raise InputError(
                 f"cannot write beside the output {self.output}: {error.strerror}; "
@@ -183,16 +186,17 @@ class Ledger:
 
     def _prepare_folder(self) -> None:
         """Leave only segments of this plan in the run folder, and download those of the mirror."""
+        own_folder(self.folder.segments)
         plan_file = self.folder.path / PLAN
         if plan_file.exists():
             self._discard_other_plan()
 
-        self.folder.segments.mkdir(exist_ok=True)
+        own_folder(self.folder.segments)
         for stale in (*self.folder.segments.glob(f"{ATTEMPT_PREFIX}*"), *self._leftovers()):
             remove_path(stale)
 
         if not plan_file.exists():
-            write_atomically(plan_file, plan_lines(self.plan, secrets=True))
+            write_atomically(plan_file, plan_lines(self.plan, secrets=True), private=True)
         if self.folder.mirror and not mirror.claim_mirror(self.folder.mirror, self.plan):
             mirror.pull_segments(self.folder.mirror, self.folder.segments, self.folder.digest)
 

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from deploy.cache import cache_root
 from pipeline.errors import InputError
-from pipeline.paths import is_url, local_path, redact_url, url_name
+from pipeline.paths import is_url, local_path, own_folder, redact_url, url_name
 from pipeline.remote.transfer import RemoteFile, download_file, find_file, list_files
 from pipeline.schema.clip import Recording
 from pipeline.schema.plan import Plan
@@ -74,7 +74,7 @@ def fetch_copy(url: str) -> Path:
 def output_path(url: str) -> Path:
     """Return the local path of an output that will be uploaded to `url`."""
     path = cache_folder() / "outputs" / _digest(url) / url_name(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _own_folders(path.parent)
     return path
 
 
@@ -106,9 +106,10 @@ def release_file(file: Path) -> None:
 def make_scratch_folder() -> Path:
     """Create a folder for this process's segments, and delete those of dead processes."""
     folder = cache_folder() / "scratch"
-    folder.mkdir(exist_ok=True)
+    _own_folders(folder)
     for old in folder.iterdir():
-        if not _is_alive(int(old.name.partition("-")[0])):
+        pid = old.name.partition("-")[0]
+        if pid.isdecimal() and not _is_alive(int(pid)):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folder))
 
@@ -121,11 +122,11 @@ def fetch_recordings(plan: Plan) -> Plan:
 def _copy_to_cache(url: str, members: list[RemoteFile], *, single: bool) -> Path:
     versions = "".join(f"{m.url} {m.size} {m.version}\n" for m in members)
     entry = cache_folder() / "files" / _digest(url + "\n" + versions)
-    entry.mkdir(parents=True, exist_ok=True)
+    _own_folders(entry)
     target = entry / url_name(url)
 
     with FileLock(entry.with_name(f"{entry.name}.lock")):
-        entry.mkdir(exist_ok=True)
+        _own_folders(entry)
         # mark the entry as used before another process can evict it
         (entry / f"{_USER}{os.getpid()}").touch()
         if not target.exists():
@@ -169,8 +170,18 @@ def _make_room(needed: int, *, spare: Path) -> None:
         held -= sizes[entry]
 
 
+def _own_folders(folder: Path) -> None:
+    """Take or create a folder in the cache, and those between; see `own_folder`."""
+    root = cache_folder()
+    for part in reversed(folder.relative_to(root).parents):
+        if part.name:
+            own_folder(root / part)
+    own_folder(folder)
+
+
 def _is_in_use(entry: Path) -> bool:
-    return any(_is_alive(int(u.name.removeprefix(_USER))) for u in entry.glob(f"{_USER}*"))
+    pids = [user.name.removeprefix(_USER) for user in entry.glob(f"{_USER}*")]
+    return any(pid.isdecimal() and _is_alive(int(pid)) for pid in pids)
 
 
 def _is_alive(pid: int) -> bool:

@@ -110,9 +110,16 @@ def _replace_list(place: str, lines: str) -> None:
         else:
             transfer.remove_file(place)
     elif lines:
-        Path(place).write_text(lines, encoding="utf-8")
+        _write_private(Path(place), lines)
     else:
         Path(place).unlink(missing_ok=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only the user can read, as URLs may hold passwords; follow no link."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text, encoding="utf-8")
 
 
 def failed_list_place(manifest: str | None, output: str | None) -> str:
