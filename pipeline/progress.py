@@ -1,10 +1,11 @@
-"""Progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Progress of runs and other long work on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, Protocol, cast
 
 from rich.console import Console
@@ -14,6 +15,8 @@ from crossnetpp.printable import make_printable
 
 _FIRST_LINE_SECONDS = 5.0
 _LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
+
+Count = Callable[[int], None]  # receives the number of items that are done so far
 
 
 class LossyStream:
@@ -66,6 +69,14 @@ class Reporter(Protocol):
     def close(self) -> None:
         """End the display."""
 
+    def step(self, what: str, total: int = 0) -> AbstractContextManager[Count]:
+        """Show `what` is being done while the context is open; `total` is 0 if unknown.
+
+        The function that it yields receives the number of items done. Steps follow each other, and
+        none is open between `start` and `close`.
+        """
+        ...
+
 
 class SilentReporter:
     """A reporter that shows nothing."""
@@ -81,6 +92,14 @@ class SilentReporter:
 
     def close(self) -> None:
         """Do nothing."""
+
+    @contextmanager
+    def step(self, what: str, total: int = 0) -> Iterator[Count]:
+        """Yield a function that ignores its argument."""
+        yield lambda _: None
+
+
+SILENT: Reporter = SilentReporter()
 
 
 def find_bottleneck(busy: dict[str, float]) -> str:
@@ -109,12 +128,17 @@ class Pace:
         elapsed = time.monotonic() - self._start
         return (done - self._first) / elapsed if elapsed > 0 else 0.0
 
-    def describe(self, done: int, busy: dict[str, float]) -> str:
-        """Return fps, time left and the limiting stage in a few words."""
+    def describe_left(self, done: int) -> str:
+        """Return the time left in a few words."""
         fps = self.fps(done)
         left = format_seconds((self.total - done) / fps) if fps > 0 else "?"
+        return f"{left} left"
+
+    def describe(self, done: int, busy: dict[str, float]) -> str:
+        """Return fps, time left and the limiting stage in a few words."""
         stage = find_bottleneck(busy)
-        return f"{fps:.2f} fps, {left} left" + (f", limited by {stage}" if stage else "")
+        limit = f", limited by {stage}" if stage else ""
+        return f"{self.fps(done):.2f} fps, {self.describe_left(done)}{limit}"
 
 
 class LineReporter:
@@ -145,6 +169,23 @@ class LineReporter:
 
     def close(self) -> None:
         """Do nothing: lines need no ending."""
+
+    @contextmanager
+    def step(self, what: str, total: int = 0) -> Iterator[Count]:
+        """Write a line now and then; a step that ends soon writes none."""
+        pace = Pace(total, 0)
+        due = time.monotonic() + _FIRST_LINE_SECONDS
+
+        def count(done: int) -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + _LINE_INTERVAL_SECONDS
+                of = f"/{total}" if total else ""
+                self.note(
+                    f"{what}: {done}{of}" + (f", {pace.describe_left(done)}" if total else "")
+                )
+
+        yield count
 
 
 class BarReporter:
@@ -179,6 +220,24 @@ class BarReporter:
     def close(self) -> None:
         """Stop redrawing the bar."""
         self._progress.stop()
+
+    @contextmanager
+    def step(self, what: str, total: int = 0) -> Iterator[Count]:
+        """Show a bar that vanishes with the end of the step."""
+        pace = Pace(total, 0)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+        )
+        with Progress(*columns, console=self._progress.console, transient=True) as bar:
+            task = bar.add_task(what, total=total or None, state="")
+
+            def count(done: int) -> None:
+                state = f"{done}/{total}, {pace.describe_left(done)}" if total else f"{done}"
+                bar.update(task, completed=done, state=state)
+
+            yield count
 
 
 def make_reporter(*, quiet: bool = False) -> Reporter:

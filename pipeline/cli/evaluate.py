@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, RECORDING, grid_options, make_grid_settings
+from pipeline.cli.options import (
+    JSON_OPTION,
+    QUIET_OPTION,
+    RECORDING,
+    grid_options,
+    make_grid_settings,
+)
 from pipeline.cli.words import print_json, print_text
 
 
@@ -20,19 +26,28 @@ from pipeline.cli.words import print_json, print_text
     "--plan",
     "plan_file",
     metavar="FILE",
-    help="Plan of the run; leaves out the frames that are references themselves.",
+    help="Plan of the run, whose frames that are references themselves are left out; "
+    "default: the .plan.json beside SR, if there is one.",
 )
 @grid_options
 @click.option("--vmaf", is_flag=True, help="Also measure VMAF, by an ffmpeg program with libvmaf.")
+@QUIET_OPTION
 @JSON_OPTION
 def evaluate(
-    result: str, ground_truth: str, plan_file: str | None, vmaf: bool, as_json: bool, **grid: Any
+    result: str,
+    ground_truth: str,
+    plan_file: str | None,
+    vmaf: bool,
+    quiet: bool,
+    as_json: bool,
+    **grid: Any,
 ) -> None:
     """Print PSNR and SSIM of SR against HR, in RGB and luma; frames are matched by time.
 
     Light fields are compared view by view, and their consistency is measured as well.
     """
     from pipeline.measuring.views import LightFieldQuality, format_quality
+    from pipeline.progress import make_reporter
     from pipeline.tools.evaluate import describe_evaluation, evaluate_output
 
     found = evaluate_output(
@@ -41,6 +56,7 @@ def evaluate(
         plan_file=Path(plan_file) if plan_file is not None else None,
         grid=make_grid_settings(grid),
         vmaf=vmaf,
+        progress=make_reporter(quiet=quiet),
     )
     if isinstance(found, LightFieldQuality):
         if as_json:

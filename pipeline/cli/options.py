@@ -23,6 +23,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 JSON_OPTION = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout."
 )
+QUIET_OPTION = click.option("-q", "--quiet", is_flag=True, help="Show no progress on stderr.")
 
 
 class RecordingType(click.Path):
@@ -113,7 +114,7 @@ def run_options(command: Command) -> Command:
             for field in list_options(*OPTION_GROUPS)
             if not field.option.is_planned
         ),
-        click.option("-q", "--quiet", is_flag=True, help="Show no progress on stderr."),
+        QUIET_OPTION,
         JSON_OPTION,
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.options import QUIET_OPTION
 from pipeline.cli.words import print_text
 
 
@@ -17,8 +18,9 @@ from pipeline.cli.words import print_text
 @click.option("--ground-truth", metavar="HR", help="Original recording to measure PSNR and SSIM.")
 @click.option("--plan", metavar="FILE", help="Default: the .plan.json beside OUT.")
 @click.option("--force", is_flag=True, help="Replace an existing report.")
+@QUIET_OPTION
 def report(
-    run: str, page: str | None, ground_truth: str | None, plan: str | None, force: bool
+    run: str, page: str | None, ground_truth: str | None, plan: str | None, force: bool, quiet: bool
 ) -> None:
     """Write one HTML file with pictures and figures of a finished run.
 
@@ -30,7 +32,14 @@ def report(
     target = Path(page) if page else output.with_suffix(".html")
     check_page_path(target, force=force)
 
+    from pipeline.progress import make_reporter
     from pipeline.report.page import write_report  # imports torch
 
-    write_report(output, target, plan_file=Path(plan) if plan else None, ground_truth=ground_truth)
+    write_report(
+        output,
+        target,
+        plan_file=Path(plan) if plan else None,
+        ground_truth=ground_truth,
+        progress=make_reporter(quiet=quiet),
+    )
     print_text(f"{target}")

@@ -107,7 +107,11 @@ def _run_to_file(
 
         progress.note(f"writing {page}")
         write_report(
-            Path(result.output), page, ground_truth=settings.ground_truth, grid_settings=settings
+            Path(result.output),
+            page,
+            ground_truth=settings.ground_truth,
+            grid_settings=settings,
+            progress=progress,
         )
     if as_json:
         print_json(result.model_dump_json())

@@ -51,8 +51,27 @@ def describe_result(result: RunResult) -> str:
         *(f"  note: {note}" for note in result.notes),
     ]
     if result.psnr is not None and result.ssim is not None:
-        lines.append(f"  PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}")
+        lines.append(
+            f"  PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}{_describe_means(result)}"
+        )
     return "\n".join(lines)
+
+
+def _describe_means(result: RunResult) -> str:
+    """Return what plain up-sampling reaches, and which frames the figures leave out."""
+    quality = result.quality
+    if quality is None:
+        return ""
+
+    text = ""
+    if quality.bicubic is not None:
+        text = f" (bicubic {quality.bicubic.psnr:.2f} dB, {quality.bicubic.ssim:.4f})"
+    if quality.left_out:
+        text += (
+            f", means of {quality.frames} frames without the {quality.left_out} that the "
+            "reference provides"
+        )
+    return text
 
 
 def describe_batch(result: BatchResult) -> str:

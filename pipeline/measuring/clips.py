@@ -8,14 +8,19 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from pipeline.errors import PairingError
+from pipeline.measuring.bicubic import open_upsampling
+from pipeline.measuring.means import BicubicQuality, mean_bicubic, mean_psnr, mean_ssim
 from pipeline.media.pictures.numbered import check_comparable
 from pipeline.media.read.frames import Frame, read_frames
-from pipeline.media.read.probe import probe
+from pipeline.media.read.probe import probe, scan
 from pipeline.pixels import match_deeper
+from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.model import Model
+from pipeline.schema.plan import Plan
 
 TOLERANCE = Fraction(1, 1000)  # seconds: Matroska rounds times to milliseconds
 
@@ -39,6 +44,10 @@ class Evaluation(Model):
     worst: WorstFrame
     vmaf: float | None = None
     """Mean VMAF, 0 to 100; None unless --vmaf is set."""
+    left_out: int = Field(default=0, exclude=True)
+    """Number of frames that the means leave out, as the reference provides them."""
+    bicubic: BicubicQuality | None = Field(default=None, exclude=True)
+    """None without a plan, or if its input cannot be read any more."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class FrameQuality:
     ssim: float
     psnr_y: float
     ssim_y: float
+    bicubic: BicubicQuality | None = None
+    """Of plain up-sampling; None without the input."""
 
 
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
@@ -109,22 +120,39 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
 
 
 def measure_frames(
-    sr: str, ground_truth: str, *, skip: frozenset[int] = frozenset()
+    sr: str,
+    ground_truth: str,
+    *,
+    skip: frozenset[int] = frozenset(),
+    plan: Plan | None = None,
 ) -> Iterator[FrameQuality]:
     """Yield the quality of each frame of `sr` whose number is not in `skip`.
 
-    Raises PairingError as `read_pairs` does.
+    With the `plan` of `sr`, it includes that of plain up-sampling. Raises PairingError as
+    `read_pairs` does.
     """
     from crossnetpp.metrics import measure_quality  # imports torch
 
-    for pair in read_pairs(sr, ground_truth):
-        if pair.frame not in skip:
+    with open_upsampling(plan) as upsampling:
+        for pair in read_pairs(sr, ground_truth):
+            if pair.frame in skip:
+                continue
+
             measured = measure_quality(*match_deeper(pair.made, pair.truth))
-            yield FrameQuality(pair.frame, pair.pts, *measured)
+            enlarged = upsampling.get(pair.frame)
+            bicubic = None
+            if enlarged is not None:
+                plain = measure_quality(*match_deeper(enlarged, pair.truth))
+                bicubic = BicubicQuality(psnr=plain.psnr, ssim=plain.ssim)
+            yield FrameQuality(pair.frame, pair.pts, *measured, bicubic=bicubic)
 
 
 def measure_vmaf(
-    sr: str | Path, ground_truth: str | Path, *, skip: frozenset[int] = frozenset()
+    sr: str | Path,
+    ground_truth: str | Path,
+    *,
+    skip: frozenset[int] = frozenset(),
+    progress: Reporter = SILENT,
 ) -> float:
     """Return the mean VMAF of the frames of `sr` that are not in `skip`.
 
@@ -136,15 +164,17 @@ def measure_vmaf(
     clip = probe(str(sr))
     matrix = clip.colour.used_matrix
     with vmaf.Vmaf(vmaf.require_program(), clip.height, clip.width, matrix) as running:
-        for pair in read_pairs(str(sr), str(ground_truth)):
-            running.add(pair.made, pair.truth)
+        with progress.step("measuring VMAF", len(scan(clip, distinct=False).pts)) as count:
+            for done, pair in enumerate(read_pairs(str(sr), str(ground_truth)), start=1):
+                running.add(pair.made, pair.truth)
+                count(done)
         scores = running.scores()
 
     counted = [score for number, score in enumerate(scores) if number not in skip]
     return round(float(np.mean(counted)), 3)
 
 
-def summarise_frames(frames: list[FrameQuality]) -> Evaluation:
+def summarise_frames(frames: list[FrameQuality], *, left_out: int = 0) -> Evaluation:
     """Return the means and the worst frame; raises PairingError for an empty list."""
     if not frames:
         raise PairingError(
@@ -155,16 +185,33 @@ def summarise_frames(frames: list[FrameQuality]) -> Evaluation:
     worst = min(frames, key=lambda f: f.psnr)
     return Evaluation(
         frames=len(frames),
-        psnr=round(float(np.mean([f.psnr for f in frames])), 4),
-        ssim=round(float(np.mean([f.ssim for f in frames])), 5),
-        psnr_y=round(float(np.mean([f.psnr_y for f in frames])), 4),
-        ssim_y=round(float(np.mean([f.ssim_y for f in frames])), 5),
+        psnr=mean_psnr([f.psnr for f in frames]),
+        ssim=mean_ssim([f.ssim for f in frames]),
+        psnr_y=mean_psnr([f.psnr_y for f in frames]),
+        ssim_y=mean_ssim([f.ssim_y for f in frames]),
         worst=WorstFrame(frame=worst.frame, psnr=round(worst.psnr, 4)),
+        left_out=left_out,
+        bicubic=mean_bicubic([f.bicubic for f in frames]),
     )
 
 
 def evaluate(
-    sr: str | Path, ground_truth: str | Path, *, skip: frozenset[int] = frozenset()
+    sr: str | Path,
+    ground_truth: str | Path,
+    *,
+    skip: frozenset[int] = frozenset(),
+    plan: Plan | None = None,
+    progress: Reporter = SILENT,
 ) -> Evaluation:
-    """Return the quality of the recording `sr` against `ground_truth` (paths)."""
-    return summarise_frames(list(measure_frames(str(sr), str(ground_truth), skip=skip)))
+    """Return the quality of the recording `sr` against `ground_truth` (paths).
+
+    The means leave out the frames in `skip`; `plan`, that of `sr`, adds plain up-sampling.
+    """
+    check_comparable(Path(sr), "an evaluation")
+    total = len(scan(probe(str(sr)), distinct=False).pts) - len(skip)
+    frames = []
+    with progress.step("measuring", total) as count:
+        for measured in measure_frames(str(sr), str(ground_truth), skip=skip, plan=plan):
+            frames.append(measured)
+            count(len(frames))
+    return summarise_frames(frames, left_out=len(skip))

@@ -1,37 +1,44 @@
 """Measures enhanced light fields: by view, by distance to the reference, and their consistency.
 
-All means leave out the given views. Consistency has two measures: the PSNR of epipolar pictures
-(column over x for fixed row and y, and row over y), and the difference of a view from its neighbour
-warped onto it by the flow of the ground truth.
+All means leave out the given views, unless the reference provides all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.errors import PairingError
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.parallax import reduce_to_grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.lightfield.sidecar import read_given_views
+from pipeline.measuring.bicubic import Upsampling, open_upsampling
+from pipeline.measuring.consistency import ViewPair, measure_consistency, measure_flicker
+from pipeline.measuring.means import (
+    BicubicQuality,
+    format_bicubic,
+    mean_bicubic,
+    mean_psnr,
+    mean_ssim,
+)
 from pipeline.pairing.given import list_given_moments, list_view_steps
 from pipeline.pixels import match_deeper
-from pipeline.schema.clip import Grid, LightField
+from pipeline.progress import SILENT, Reporter
+from pipeline.schema.clip import LightField
 from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
 
+if TYPE_CHECKING:
+    from crossnetpp.metrics import Quality
+
 # row and column -> grid steps to the reference, None for a given view
 Places = Mapping[tuple[int, int], float | None]
-NEIGHBOURS = 16  # pairs of neighbouring views for the warping error, spread over the grid
-FLOW_TOLERANCE = 0.5  # pixels between the start and the end of the flow there and back
 
 
 class ViewQuality(Model):
@@ -76,40 +83,35 @@ class LightFieldQuality(Model):
     """Largest change (0..255) of a channel's mean error between neighbouring views, given ones
     included: the flicker of a sweep through the views."""
     views: tuple[ViewQuality, ...]
+    left_out: int = Field(default=0, exclude=True)
+    """Number of frames that the means leave out, as the reference provides them."""
+    bicubic: BicubicQuality | None = Field(default=None, exclude=True)
+    """None without a plan, or if its input cannot be read any more."""
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """A result and its ground truth, view by view."""
+class _MeasuredFrame:
+    """One frame of the view at `place` (row, column)."""
 
-    result: LightField
-    truth: LightField
+    place: tuple[int, int]
+    quality: Quality
+    bicubic: BicubicQuality | None
 
-    def grids(self) -> tuple[Grid, Grid]:
-        return self.result.grid, self.truth.grid
 
-    def check(self) -> None:
-        """Raise PairingError if sizes differ, or if a view or frame has no partner."""
-        result, truth = self.grids()
-        if (self.result.width, self.result.height) != (self.truth.width, self.truth.height):
-            raise PairingError(
-                f"found a result of {self.result.width}x{self.result.height} and a ground truth "
-                f"of {self.truth.width}x{self.truth.height}, expected the same size; "
-                "pass the original of the input"
-            )
+@dataclass
+class _MeasuredView:
+    """The measured frames of one view, and of plain up-sampling."""
 
-        for view in result.views:
-            there = truth.at(view.row, view.col)
-            if there is None or truth.views[there].frames < view.frames:
-                raise PairingError(
-                    f"found no view ({view.row}, {view.col}) of {view.frames} frames in "
-                    f"{self.truth.path}, expected all of {self.result.path}; "
-                    "pass the original, cropped in the same way (--crop-grid)"
-                )
+    frames: list[Quality] = field(default_factory=list)
+    bicubic: list[BicubicQuality | None] = field(default_factory=list)
 
 
 def evaluate_light_field(
-    views: LightField, ground_truth: str, plan: Plan | None, grid_settings: GridSettings
+    views: LightField,
+    ground_truth: str,
+    plan: Plan | None,
+    grid_settings: GridSettings,
+    progress: Reporter = SILENT,
 ) -> LightFieldQuality:
     """Return the quality of a light field against the one at `ground_truth`.
 
@@ -122,8 +124,15 @@ def evaluate_light_field(
         )
 
     if plan is None:
-        return evaluate_views(views, truth, read_given_views(Path(views.path)))
-    return evaluate_views(views, truth, list_view_steps(plan), skipped=list_given_moments(plan))
+        return evaluate_views(views, truth, read_given_views(Path(views.path)), progress=progress)
+    return evaluate_views(
+        views,
+        truth,
+        list_view_steps(plan),
+        skipped=list_given_moments(plan),
+        plan=plan,
+        progress=progress,
+    )
 
 
 def evaluate_views(
@@ -133,92 +142,121 @@ def evaluate_views(
     *,
     skipped: Set[tuple[int, int, int]] = frozenset(),
     consistency: bool = True,
+    plan: Plan | None = None,
+    progress: Reporter = SILENT,
 ) -> LightFieldQuality:
     """Return the quality of the light field `result` against `truth`.
 
-    `skipped` are row, column and moment of further frames that no mean includes.
-    Raises PairingError if sizes differ, or if a view or frame has no partner.
+    `places` names the given views. `skipped` are row, column and moment of further frames that no
+    mean includes; if none is left, all are measured. `plan`, that of the result, adds plain
+    up-sampling. Raises PairingError if sizes differ, or if a view or frame has no partner.
     """
-    pair = _Pair(result, truth)
+    pair = ViewPair(result, truth)
     pair.check()
     places = places or {}
 
     given = tuple(place for place, steps in places.items() if steps is None)
-    views = tuple(_measure_views(pair, places, frozenset(given), skipped))
-    if not views:
-        raise PairingError("found given views only, expected one to compare; leave --plan out")
+    compared = _list_compared(result, frozenset(given), skipped)
+    if not compared:
+        given = ()
+        compared = _list_compared(result, frozenset(), frozenset())
 
-    epi, warp, warp_truth = _measure_consistency(pair, given) if consistency else (None, None, None)
+    with open_upsampling(plan) as upsampling, progress.step("measuring", len(compared)) as count:
+        numbers = _number_moments(plan)
+        found: dict[tuple[int, int], _MeasuredView] = {}
+        for done, frame in enumerate(_measure_frames(pair, compared, upsampling, numbers), start=1):
+            view = found.setdefault(frame.place, _MeasuredView())
+            view.frames.append(frame.quality)
+            view.bicubic.append(frame.bicubic)
+            count(done)
+
+    views = tuple(_summarise_view(place, view, places) for place, view in found.items())
+    everything = [quality for view in found.values() for quality in view.frames]
+    epi, warp, warp_truth = measure_consistency(pair, given) if consistency else (None, None, None)
 
     return LightFieldQuality(
-        frames=sum(
-            (v.row, v.col, moment) not in skipped
-            for v in pair.grids()[0].views
-            if (v.row, v.col) not in given
-            for moment in range(v.frames)
-        ),
-        psnr=_mean(views, "psnr"),
-        ssim=_mean(views, "ssim"),
-        psnr_y=_mean(views, "psnr_y"),
-        ssim_y=_mean(views, "ssim_y"),
+        frames=len(compared),
+        psnr=mean_psnr([quality.psnr for quality in everything]),
+        ssim=mean_ssim([quality.ssim for quality in everything]),
+        psnr_y=mean_psnr([quality.psnr_y for quality in everything]),
+        ssim_y=mean_ssim([quality.ssim_y for quality in everything]),
         worst=min(views, key=lambda view: view.psnr),
         given=given,
         by_distance=_group_by_distance(views),
         epi_psnr=epi,
         warp_error=warp,
         warp_error_truth=warp_truth,
-        flicker=_measure_flicker(pair) if consistency else None,
+        flicker=measure_flicker(pair) if consistency else None,
         views=views,
+        left_out=sum(view.frames for view in result.grid.views) - len(compared),
+        bicubic=mean_bicubic([each for view in found.values() for each in view.bicubic]),
     )
 
 
-def _mean(views: tuple[ViewQuality, ...], name: str) -> float:
-    return round(float(np.mean([getattr(view, name) for view in views])), 5)
+def _list_compared(
+    result: LightField, given: Set[tuple[int, int]], skipped: Set[tuple[int, int, int]]
+) -> list[tuple[int, int, int]]:
+    """Return row, column and moment of the frames that the means include."""
+    return [
+        (view.row, view.col, moment)
+        for view in result.grid.views
+        if (view.row, view.col) not in given
+        for moment in range(view.frames)
+        if (view.row, view.col, moment) not in skipped
+    ]
 
 
-def _measure_views(
-    pair: _Pair,
-    places: Places,
-    given: frozenset[tuple[int, int]],
-    skipped: Set[tuple[int, int, int]],
-) -> Iterator[ViewQuality]:
+def _number_moments(plan: Plan | None) -> dict[tuple[int, int, int], int]:
+    """Return the entry of the plan's map for each row, column and moment."""
+    choices = plan.reference_map if plan is not None else ()
+    return {
+        (choice.views.row, choice.views.col, choice.views.moment): number
+        for number, choice in enumerate(choices)
+        if choice.views is not None
+    }
+
+
+def _measure_frames(
+    pair: ViewPair,
+    compared: list[tuple[int, int, int]],
+    upsampling: Upsampling,
+    numbers: Mapping[tuple[int, int, int], int],
+) -> Iterator[_MeasuredFrame]:
     from crossnetpp.metrics import measure_quality  # imports torch
 
     grid, truth_grid = pair.grids()
     results = ViewReader(pair.result)
     truths = ViewReader(pair.truth)
     try:
-        for position, view in enumerate(grid.views):
-            if (view.row, view.col) in given:
-                continue
+        for row, col, moment in compared:
+            made = results.get(grid.number(grid.position(row, col), moment))
+            truth = truths.get(truth_grid.number(truth_grid.position(row, col), moment))
+            quality = measure_quality(*match_deeper(made, truth))
 
-            there = truth_grid.position(view.row, view.col)
-            measured = [
-                measure_quality(
-                    *match_deeper(
-                        results.get(grid.number(position, moment)),
-                        truths.get(truth_grid.number(there, moment)),
-                    )
-                )
-                for moment in range(view.frames)
-                if (view.row, view.col, moment) not in skipped
-            ]
-            if not measured:
-                continue
-
-            psnr, ssim, psnr_y, ssim_y = np.mean(np.asarray(measured), axis=0)
-            yield ViewQuality(
-                row=view.row,
-                col=view.col,
-                steps=places.get((view.row, view.col)),
-                psnr=round(float(psnr), 4),
-                ssim=round(float(ssim), 5),
-                psnr_y=round(float(psnr_y), 4),
-                ssim_y=round(float(ssim_y), 5),
-            )
+            number = numbers.get((row, col, moment))
+            enlarged = upsampling.get(number) if number is not None else None
+            bicubic = None
+            if enlarged is not None:
+                plain = measure_quality(*match_deeper(enlarged, truth))
+                bicubic = BicubicQuality(psnr=plain.psnr, ssim=plain.ssim)
+            yield _MeasuredFrame((row, col), quality, bicubic)
     finally:
         results.close()
         truths.close()
+
+
+def _summarise_view(place: tuple[int, int], view: _MeasuredView, places: Places) -> ViewQuality:
+    """Return the means over the moments of one view."""
+    row, col = place
+    return ViewQuality(
+        row=row,
+        col=col,
+        steps=places.get(place),
+        psnr=mean_psnr([quality.psnr for quality in view.frames]),
+        ssim=mean_ssim([quality.ssim for quality in view.frames]),
+        psnr_y=mean_psnr([quality.psnr_y for quality in view.frames]),
+        ssim_y=mean_ssim([quality.ssim_y for quality in view.frames]),
+    )
 
 
 def _group_by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality, ...]:
@@ -230,128 +268,6 @@ def _group_by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality,
     return tuple(
         DistanceQuality(steps=steps, views=len(psnr), psnr=round(float(np.mean(psnr)), 3))
         for steps, psnr in sorted(near.items())
-    )
-
-
-def _measure_consistency(
-    pair: _Pair, given: tuple[tuple[int, int], ...]
-) -> tuple[float | None, float | None, float | None]:
-    """Return the EPI PSNR, and the warping errors of result and truth, of the first moment."""
-    grid, _ = pair.grids()
-    epis: list[float] = []
-    for along in ("row", "col"):
-        for place in sorted({getattr(view, along) for view in grid.views}):
-            line = [v for v in grid.views if getattr(v, along) == place]
-            line = [v for v in line if (v.row, v.col) not in given]
-            if len(line) > 1:
-                epis += _measure_epi_psnr(
-                    pair, [(v.row, v.col) for v in line], vertical=along == "col"
-                )
-
-    epi = round(float(np.mean(epis)), 4) if epis else None
-    errors = [_measure_warp_errors(pair, a, b) for a, b in _choose_neighbours(grid)]
-    if not errors:
-        return epi, None, None
-
-    result, truth = np.mean(np.asarray(errors), axis=0)
-    return epi, round(float(result), 4), round(float(truth), 4)
-
-
-def _read_views(
-    pair: _Pair, places: list[tuple[int, int]]
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield the views of result and truth at each place, H x W x 3, 0..255."""
-    readers = ViewReader(pair.result), ViewReader(pair.truth)
-    try:
-        for row, col in places:
-            found = []
-            for grid, reader in zip(pair.grids(), readers, strict=True):
-                position = grid.position(row, col)
-                rgb = reader.get(grid.number(position, 0))
-                found.append(rgb.astype(np.float32) * (255 / np.iinfo(rgb.dtype).max))
-            yield found[0], found[1]
-    finally:
-        for reader in readers:
-            reader.close()
-
-
-def _measure_epi_psnr(pair: _Pair, places: list[tuple[int, int]], *, vertical: bool) -> list[float]:
-    """Return the PSNR of each epipolar picture of a line of views, one for every y (or x)."""
-    axis = 0 if vertical else 1
-    total: Any = 0.0
-    for result, truth in _read_views(pair, places):
-        total = total + ((result - truth) ** 2).mean(axis=(axis, 2))
-
-    error = np.maximum(np.asarray(total) / len(places), 1e-3)
-    return [float(value) for value in 10 * np.log10(255**2 / error)]
-
-
-def _measure_flicker(pair: _Pair) -> float | None:
-    """Return the largest change of a channel's mean error between neighbours, 0..255."""
-    grid, _ = pair.grids()
-    places = [(view.row, view.col) for view in grid.views]
-    means = {
-        place: (result - truth).mean(axis=(0, 1))
-        for place, (result, truth) in zip(places, _read_views(pair, places), strict=True)
-    }
-
-    steps = [
-        float(np.abs(means[place] - means[beside]).max())
-        for place in places
-        for beside in ((place[0], place[1] + 1), (place[0] + 1, place[1]))
-        if beside in means
-    ]
-    return round(max(steps), 4) if steps else None
-
-
-def _choose_neighbours(grid: Grid) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Return at most NEIGHBOURS pairs of adjacent views, spread over the grid."""
-    pairs = []
-    for view in grid.views:
-        for row, col in ((view.row, view.col + 1), (view.row + 1, view.col)):
-            if grid.at(row, col) is not None:
-                pairs.append(((view.row, view.col), (row, col)))
-
-    if not pairs:
-        return []
-    return [pairs[i] for i in np.unique(np.linspace(0, len(pairs) - 1, NEIGHBOURS).astype(int))]
-
-
-def _measure_warp_errors(
-    pair: _Pair, first: tuple[int, int], second: tuple[int, int]
-) -> tuple[float, float]:
-    """Return the warping errors of result and truth between two neighbours, 0..255.
-
-    Both are warped by the flow of the truth.
-    """
-    (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
-    planes = [reduce_to_grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]
-
-    opencv: Any = cv2
-    dis = opencv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    there = dis.calc(planes[0], planes[1], None)
-    back = dis.calc(planes[1], planes[0], None)
-
-    # compare only pixels whose flow stays inside the picture and leads back to the start
-    height, width = planes[0].shape
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
-    at = grid + there
-    closes = np.linalg.norm(_sample(back, at) + there, axis=2) < FLOW_TOLERANCE
-    inside = ((at >= 0) & (at <= [width - 1, height - 1])).all(axis=2) & closes
-    if not inside.any():
-        return 0.0, 0.0
-
-    errors = [
-        float(np.abs(_sample(b, at) - a)[inside].mean())
-        for a, b in ((result_a, result_b), (truth_a, truth_b))
-    ]
-    return errors[0], errors[1]
-
-
-def _sample(image: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
-    return cast(
-        "NDArray[np.float32]",
-        cv2.remap(image, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),  # type: ignore[call-overload]
     )
 
 
@@ -369,6 +285,8 @@ def format_quality(found: LightFieldQuality) -> str:
         for near in found.by_distance
     ]
 
+    if found.bicubic is not None:
+        lines.insert(2, f"bicubic  {format_bicubic(found.bicubic)}")
     if found.epi_psnr is not None:
         lines.append(f"EPI   PSNR {found.epi_psnr:.2f} dB")
     if found.warp_error is not None and found.warp_error_truth is not None:

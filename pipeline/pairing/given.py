@@ -120,3 +120,12 @@ def list_given_frames(plan: Plan) -> frozenset[int]:
             and abs(choice.seconds) < SAME_INSTANT
         )
     )
+
+
+def list_left_out(plan: Plan) -> frozenset[int]:
+    """Return the numbers of the frames that every mean of quality leaves out.
+
+    These are the given frames, or none if the reference provides them all.
+    """
+    given = list_given_frames(plan)
+    return given if len(given) < len(plan.reference_map) else frozenset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,16 +16,17 @@ from pipeline.assembly.record import package_versions
 from pipeline.errors import InputError
 from pipeline.ledger.durable import staging_folder, write_atomically
 from pipeline.media.pictures.numbered import check_comparable
+from pipeline.pairing.given import list_left_out
 from pipeline.pixels import Picture
-from pipeline.progress import find_bottleneck
+from pipeline.progress import SILENT, Reporter, find_bottleneck
 from pipeline.report.chart import Chart, Curve, draw_chart
 from pipeline.report.pictures import BUDGET, Window, choose_window, crop_pictures, encode_jpegs
 from pipeline.report.rows import (
     FinishedRun,
     Row,
+    average_figures,
     choose_exhibits,
-    drop_given,
-    mean_figure,
+    measure_all_frames,
     measure_rows,
 )
 from pipeline.report.viewer import BUDGET as VIEWER_BUDGET
@@ -102,7 +103,7 @@ def write_report(
     plan_file: Path | None = None,
     ground_truth: str | None = None,
     grid_settings: GridSettings | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Reporter = SILENT,
 ) -> None:
     """Write the report of a finished run to `page`, atomically.
 
@@ -112,12 +113,14 @@ def write_report(
     check_comparable(output, "a report")
     plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
     with FinishedRun(plan, output, ground_truth, grid_settings) as finished:
-        rows = measure_rows(finished, progress)
+        against_truth = measure_all_frames(finished, progress)
+        rows = measure_rows(finished, against_truth, progress)
+        means = average_figures(rows, against_truth, plan)
         exhibits = _make_exhibits(finished, rows)
         result = finished.result
         viewer = make_viewer(result) if isinstance(result, LightField) else None
 
-    html = render_page(plan, output, rows, exhibits, viewer)
+    html = render_page(plan, output, rows, means, exhibits, viewer)
     try:
         with staging_folder(page) as folder:
             staged = folder / "page.html"
@@ -135,7 +138,12 @@ def _make_printable_value(value: object) -> object:
 
 
 def render_page(
-    plan: Plan, output: Path, rows: list[Row], exhibits: list[Exhibit], viewer: Viewer | None
+    plan: Plan,
+    output: Path,
+    rows: list[Row],
+    means: Mapping[str, float | None],
+    exhibits: list[Exhibit],
+    viewer: Viewer | None,
 ) -> str:
     """Return the page as HTML."""
     environment = Environment(
@@ -160,7 +168,6 @@ def render_page(
 
     record = plan.record
     grid = plan.input.grid if isinstance(plan.input, LightField) else None
-    compared = drop_given(rows, plan)
     stretches = _find_stretches(plan) if grid is None else []
     truth = rows[0].psnr is not None
     return environment.get_template("page.html.j2").render(
@@ -171,9 +178,10 @@ def render_page(
         rows=rows,
         truth=truth,
         exhibits=exhibits,
-        facts=_highlights(compared, record, truth=truth),
-        figures=_summary(compared, truth=truth),
+        facts=_highlights(means, record, truth=truth),
+        figures=_summary(means),
         measured=len(rows),
+        left_out=len(list_left_out(plan)),
         charts=_make_charts(plan, rows, exhibits, truth=truth) if grid is None else [],
         viewer=viewer,
         viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
@@ -232,12 +240,12 @@ def _describe_window(part: Window) -> str:
     )
 
 
-def _summary(rows: list[Row], *, truth: bool) -> list[SummaryRow]:
+def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
     """Return the rows of the table of means, without the figures that no frame has."""
 
     def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> SummaryRow | None:
-        value = mean_figure(rows, ours)
-        other = mean_figure(rows, plain) if plain else None
+        value = means[ours]
+        other = means[plain] if plain else None
         if value is None:
             return None
         bicubic = "" if other is None else format(other, form)
@@ -258,7 +266,7 @@ def _summary(rows: list[Row], *, truth: bool) -> list[SummaryRow]:
             "VMAF",
             "vmaf",
             "bicubic_vmaf",
-            ".1f",
+            ".2f",
             "against the ground truth; higher is better, at most 100",
         ),
         line(
@@ -287,12 +295,14 @@ def _summary(rows: list[Row], *, truth: bool) -> list[SummaryRow]:
     return [line for line in lines if line is not None]
 
 
-def _highlights(rows: list[Row], record: RunRecord | None, *, truth: bool) -> list[Highlight]:
+def _highlights(
+    means: Mapping[str, float | None], record: RunRecord | None, *, truth: bool
+) -> list[Highlight]:
     """Return the figures above the pictures, the most important first."""
 
     def against(name: str, plain: str, form: str, unit: str, what: str) -> Iterator[Highlight]:
-        ours = mean_figure(rows, name)
-        theirs = mean_figure(rows, plain)
+        ours = means[name]
+        theirs = means[plain]
         if ours is not None and theirs is not None:
             both = f"{format(ours, form)} against {format(theirs, form)}"
             yield Highlight(
@@ -303,13 +313,11 @@ def _highlights(rows: list[Row], record: RunRecord | None, *, truth: bool) -> li
     if truth:
         found += against("psnr", "bicubic_psnr", ".2f", " dB", "PSNR")
         found += against("ssim", "bicubic_ssim", ".4f", "", "SSIM")
-        found += against("vmaf", "bicubic_vmaf", ".1f", "", "VMAF")
+        found += against("vmaf", "bicubic_vmaf", ".2f", "", "VMAF")
     else:
-        found.append(
-            Highlight(f"{mean_figure(rows, 'consistency') or 0:.1f} dB", "downscale consistency")
-        )
-        agreement = mean_figure(rows, "agreement")
-        plain = mean_figure(rows, "bicubic_agreement")
+        found.append(Highlight(f"{means['consistency'] or 0:.1f} dB", "downscale consistency"))
+        agreement = means["agreement"]
+        plain = means["bicubic_agreement"]
         if agreement is not None and plain is not None:
             meaning = f"agreement with the reference (bicubic {plain:.2f})"
             found.append(Highlight(f"{agreement:.2f}", meaning))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.measuring.means import mean_psnr, mean_ssim
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, find_program
 from pipeline.pairing.fit import prepare_reference
-from pipeline.pairing.given import list_given_frames
+from pipeline.pairing.given import list_left_out
 from pipeline.pairing.upsample import upsample
-from pipeline.pixels import Picture, to_8_bit
+from pipeline.pixels import Picture, Pixels, match_deeper, to_8_bit
+from pipeline.progress import SILENT, Reporter
 from pipeline.recording import Source, open_frames
 from pipeline.report import without_truth
 from pipeline.report.matching import match_output, match_truth, open_matching
@@ -23,7 +25,9 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
 
-MOST_FRAMES = 240  # frames that are measured; those of longer clips are spread evenly
+# Frames with figures of their own, evenly spread in longer clips. A ground truth is compared with
+# all frames.
+MOST_FRAMES = 240
 MOST_PAIRS = 12  # frames measured by optical flow, which is slower than all other figures
 
 
@@ -62,6 +66,15 @@ class Row:
     def figure(self) -> float:
         """Return the figure that ranks frames: PSNR, or consistency without a ground truth."""
         return self.consistency if self.psnr is None else self.psnr
+
+
+class TruthFigures(NamedTuple):
+    """Quality of one frame against the ground truth, and of plain up-sampling: PSNR in dB."""
+
+    psnr: float
+    ssim: float
+    bicubic_psnr: float
+    bicubic_ssim: float
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,20 @@ class FinishedRun:
             original=None if original is None else to_8_bit(original),
         )
 
+    def measure_against_truth(self, number: int) -> TruthFigures | None:
+        """Return the quality of one frame in its own depth, or None without a ground truth."""
+        if self._original is None or self._partners is None:
+            return None
+        from crossnetpp.metrics import measure_quality  # imports torch
+
+        original: Pixels = self._original.get(self._partners[number])
+        lr = self._lr.get(self.plan.reference_map[number].pts)
+        made = self._sr.get(self._times[number])
+        plain = upsample(lr, self.plan.height, self.plan.width)
+        result = measure_quality(*match_deeper(made, original))
+        bicubic = measure_quality(*match_deeper(plain, original))
+        return TruthFigures(result.psnr, result.ssim, bicubic.psnr, bicubic.ssim)
+
 
 class _VmafPair(NamedTuple):
     """Running measurements of the result and of bicubic up-sampling."""
@@ -158,18 +185,61 @@ def spread_evenly(total: int, most: int) -> list[int]:
     return sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
 
 
+def measure_all_frames(finished: FinishedRun, progress: Reporter = SILENT) -> list[TruthFigures]:
+    """Return the quality of every frame against the ground truth, or [] without one."""
+    if finished.truth is None:
+        return []
+
+    found = []
+    total = len(finished.plan.reference_map)
+    with progress.step("comparing with the ground truth", total) as count:
+        for number in range(total):
+            figures = finished.measure_against_truth(number)
+            assert figures is not None
+            found.append(figures)
+            count(number + 1)
+    return found
+
+
+def average_figures(
+    rows: list[Row], against_truth: Sequence[TruthFigures], plan: Plan
+) -> Mapping[str, float | None]:
+    """Return the mean of every figure without the frames that the reference provides.
+
+    Those against a ground truth are means of all other frames, and equal `pipeline evaluate`'s.
+    """
+    compared = drop_given(rows, plan)
+    means = {name: mean_figure(compared, name) for name in MEASURED}
+    left_out = list_left_out(plan)
+    counted = [each for number, each in enumerate(against_truth) if number not in left_out]
+    if not counted:
+        return means
+    return means | {
+        "psnr": mean_psnr([each.psnr for each in counted]),
+        "ssim": mean_ssim([each.ssim for each in counted]),
+        "bicubic_psnr": mean_psnr([each.bicubic_psnr for each in counted]),
+        "bicubic_ssim": mean_ssim([each.bicubic_ssim for each in counted]),
+    }
+
+
 def measure_rows(
-    finished: FinishedRun, report: Callable[[int, int], None] = lambda done, total: None
+    finished: FinishedRun,
+    against_truth: Sequence[TruthFigures] = (),
+    progress: Reporter = SILENT,
 ) -> list[Row]:
-    """Return the figures of the measured frames; calls `report(done, total)` after each."""
+    """Return the figures of the measured frames.
+
+    `against_truth` has those of every frame that are known already.
+    """
     numbers = spread_evenly(len(finished.plan.reference_map), MOST_FRAMES)
     closely = {numbers[i] for i in spread_evenly(len(numbers), MOST_PAIRS)}
 
     rows = []
-    with _start_vmaf(finished, numbers) as vmaf:
-        for row in _iterate_rows(finished, numbers, closely, vmaf):
+    step = progress.step("measuring frames", len(numbers))
+    with step as count, _start_vmaf(finished, numbers) as vmaf:
+        for row in _iterate_rows(finished, numbers, closely, vmaf, against_truth):
             rows.append(row)
-            report(len(rows), len(numbers))
+            count(len(rows))
         if vmaf is None:
             return rows
         result, bicubic = (each.scores() for each in vmaf)
@@ -199,7 +269,11 @@ def _start_vmaf(finished: FinishedRun, numbers: list[int]) -> Iterator[_VmafPair
 
 
 def _iterate_rows(
-    finished: FinishedRun, numbers: list[int], closely: set[int], vmaf: _VmafPair | None
+    finished: FinishedRun,
+    numbers: list[int],
+    closely: set[int],
+    vmaf: _VmafPair | None,
+    against_truth: Sequence[TruthFigures],
 ) -> Iterator[Row]:
     """Yield the figures of each frame, those of `closely` with optical flow."""
     last_number: int | None = None
@@ -216,22 +290,27 @@ def _iterate_rows(
         if vmaf is not None and pictures.original is not None:
             vmaf.result.add(pictures.result, pictures.original)
             vmaf.bicubic.add(pictures.bicubic, pictures.original)
-        yield _measure_row(finished, number, pictures, before)
+        truth = against_truth[number] if against_truth else finished.measure_against_truth(number)
+        yield _measure_row(finished, number, pictures, before, truth)
 
         last_number = number
         last = pictures
 
 
 def _measure_row(
-    finished: FinishedRun, number: int, pictures: FramePictures, before: FramePictures | None
+    finished: FinishedRun,
+    number: int,
+    pictures: FramePictures,
+    before: FramePictures | None,
+    truth: TruthFigures | None,
 ) -> Row:
     """Return the figures of one frame; `before` is the frame before it, None to skip motion."""
     plan = finished.plan
     choice = plan.reference_map[number]
 
     figures: dict[str, float | None] = {}
-    if pictures.original is not None:
-        figures |= _measure_against_truth(pictures, pictures.original)
+    if truth is not None:
+        figures |= truth._asdict()
     if pictures.reference is not None:
         figures |= _measure_agreement(pictures, pictures.reference)
     if before is not None and choice.pts not in plan.cuts:
@@ -245,19 +324,6 @@ def _measure_row(
         consistency=without_truth.measure_consistency(pictures.result, pictures.lr, plan.scale),
         **figures,
     )
-
-
-def _measure_against_truth(pictures: FramePictures, original: Picture) -> dict[str, float | None]:
-    from crossnetpp.metrics import measure_quality  # imports torch
-
-    result = measure_quality(pictures.result, original)
-    bicubic = measure_quality(pictures.bicubic, original)
-    return {
-        "psnr": result.psnr,
-        "ssim": result.ssim,
-        "bicubic_psnr": bicubic.psnr,
-        "bicubic_ssim": bicubic.ssim,
-    }
 
 
 def _measure_agreement(pictures: FramePictures, reference: Picture) -> dict[str, float | None]:
@@ -280,6 +346,23 @@ def _measure_temporal_errors(before: FramePictures, now: FramePictures) -> dict[
     }
 
 
+# The figures of a row that have means.
+MEASURED = (
+    "borrowed",
+    "consistency",
+    "psnr",
+    "ssim",
+    "bicubic_psnr",
+    "bicubic_ssim",
+    "vmaf",
+    "bicubic_vmaf",
+    "agreement",
+    "bicubic_agreement",
+    "temporal",
+    "bicubic_temporal",
+)
+
+
 def mean_figure(rows: list[Row], name: str) -> float | None:
     """Return the mean of one figure over the rows that have it, or None if no row has it."""
     found = [value for row in rows if (value := getattr(row, name)) is not None]
@@ -288,7 +371,7 @@ def mean_figure(rows: list[Row], name: str) -> float | None:
 
 def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
     """Return the rows without frames that the reference provides, or all rows if none is left."""
-    given = list_given_frames(plan)
+    given = list_left_out(plan)
     return [row for row in rows if row.number not in given] or rows
 
 

@@ -20,7 +20,10 @@ from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import find_stored_plan, run_folder_of
 from pipeline.lightfield.opening import open_light_field
+from pipeline.measuring.clips import Evaluation, evaluate
+from pipeline.measuring.views import LightFieldQuality, evaluate_light_field
 from pipeline.media.read.probe import probe
+from pipeline.pairing.given import list_left_out
 from pipeline.pairing.second_pass import plan_second_pass
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.pictures import check_measurable
@@ -117,7 +120,7 @@ def close_run(
     with closing(opened):
         plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
         opened.published = True
-    return run_result(opened, report.engine, plan_place)
+    return run_result(opened, report.engine, plan_place, progress)
 
 
 def prepare_plan(request: RunRequest) -> Plan:
@@ -209,15 +212,20 @@ def recover_result(request: RunRequest) -> RunResult:
 
     frames_before = len(plan.reference_map)
     opened = OpenRun(request.settings, ledger, start, frames_before=frames_before)
-    return run_result(opened, resumed_report(plan, "inline").engine, locate_plan(ledger))
+    engine = resumed_report(plan, "inline").engine
+    return run_result(opened, engine, locate_plan(ledger), request.progress)
 
 
-def run_result(opened: OpenRun, engine: EngineInfo, plan_place: str) -> RunResult:
+def run_result(
+    opened: OpenRun, engine: EngineInfo, plan_place: str, progress: Reporter
+) -> RunResult:
     """Return the result of a published run, with its quality if there is a ground truth."""
     plan, ledger = opened.plan, opened.ledger
     seconds = time.monotonic() - opened.start
     truth = opened.settings.ground_truth
-    psnr, ssim = _measure_quality(truth, opened.settings, ledger.output, plan)
+    quality = None
+    if truth is not None:
+        quality = _measure_quality(truth, opened.settings, ledger.output, plan, progress)
     frames = len(plan.reference_map)
     return RunResult(
         output=plan.output_url or str(ledger.output),
@@ -232,8 +240,9 @@ def run_result(opened: OpenRun, engine: EngineInfo, plan_place: str) -> RunResul
         resumed_segments=ledger.resumed,
         reference_map=plan_place,
         notes=plan.notes,
-        psnr=psnr,
-        ssim=ssim,
+        psnr=quality.psnr if quality is not None else None,
+        ssim=quality.ssim if quality is not None else None,
+        quality=quality,
     )
 
 
@@ -252,22 +261,14 @@ def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> N
 
 
 def _measure_quality(
-    truth: str | None, layout: GridSettings, output: Path, plan: Plan
-) -> tuple[float | None, float | None]:
-    """Return PSNR in dB and SSIM against the ground truth, None without one."""
-    if truth is None:
-        return None, None
-
+    truth: str, layout: GridSettings, output: Path, plan: Plan, progress: Reporter
+) -> Evaluation | LightFieldQuality:
+    """Return the quality against the ground truth, as `pipeline evaluate` measures it."""
     if isinstance(plan.input, LightField):
-        from pipeline.measuring.views import evaluate_light_field
-
         made = open_light_field(output)
         assert made is not None
-        views = evaluate_light_field(made, truth, plan, layout)
-        return views.psnr, views.ssim
-
-    from pipeline.measuring.clips import evaluate  # imports torch
+        return evaluate_light_field(made, truth, plan, layout, progress)
 
     local = str(fetch_copy(plan.output_url or str(output)))
-    result = evaluate(local, str(fetch_copy(truth)))
-    return result.psnr, result.ssim
+    skip = list_left_out(plan)
+    return evaluate(local, str(fetch_copy(truth)), skip=skip, plan=plan, progress=progress)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
+from pipeline.measuring.clips import Evaluation
+from pipeline.measuring.views import LightFieldQuality
 from pipeline.schema.model import Model
 
 
@@ -28,6 +32,8 @@ class RunResult(Model):
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
     psnr: float | None = None
     ssim: float | None = None
+    quality: Evaluation | LightFieldQuality | None = Field(default=None, exclude=True)
+    """All that was measured against the ground truth; None without one."""
 
 
 class ItemResult(Model):

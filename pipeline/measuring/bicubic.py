@@ -1,0 +1,51 @@
+"""Plain up-sampling of a plan's input, the measure of what a result gained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from pipeline.errors import MediaError
+from pipeline.media.read.probe import fingerprint
+from pipeline.pairing.upsample import upsample
+from pipeline.pixels import Pixels
+from pipeline.recording import Source, open_frames
+from pipeline.schema.plan import Plan
+
+
+class Upsampling:
+    """The frames of a plan's input, enlarged bicubically; no frames without a plan."""
+
+    def __init__(self, plan: Plan | None, source: Source | None) -> None:
+        self._plan = plan
+        self._source = source
+
+    def get(self, number: int) -> Pixels | None:
+        """Return entry `number` of the reference map, H x W x 3, or None if it cannot be read."""
+        if self._plan is None or self._source is None:
+            return None
+        try:
+            lr = self._source.get(self._plan.reference_map[number].pts)
+        except MediaError:
+            return None
+        return upsample(lr, self._plan.height, self._plan.width)
+
+
+@contextmanager
+def open_upsampling(plan: Plan | None) -> Iterator[Upsampling]:
+    """Open the input of a plan, if it is still the file that the plan was made for."""
+    if plan is None or not _is_unchanged(plan):
+        yield Upsampling(None, None)
+        return
+
+    with closing(open_frames(plan.input, cache=2)) as source:
+        yield Upsampling(plan, source)
+
+
+def _is_unchanged(plan: Plan) -> bool:
+    files = [Path(path) for path in plan.input.files or (plan.input.path,)]
+    try:
+        return fingerprint(files) == plan.input.fingerprint
+    except OSError:
+        return False
