@@ -68,7 +68,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "jobs": (
         ("gpu",),
-        ("stress", "bench"),
+        ("stress", "bench", "field_cases"),
         ("quality", "media"),
         ("machine",),
     ),

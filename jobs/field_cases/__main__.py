@@ -1,0 +1,62 @@
+"""Run the cases and print what came out: `python -m jobs.field_cases [NUMBER ...]`.
+
+Exits with status 1 if a result is not the right one. All files are made in temporary folders, by
+the ffmpeg program or from the small recordings in tests/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.field_cases.case import Bench, Case, UnexpectedError
+from jobs.field_cases.recordings import CASES
+from jobs.machine import write_result
+
+
+def run_case(case: Case) -> dict[str, Any]:
+    """Return the number, situation and result of a case."""
+    with tempfile.TemporaryDirectory(prefix="field-case-") as folder:
+        try:
+            found, right = case.check(Bench(Path(folder))), True
+        except UnexpectedError as error:
+            found, right = str(error), False
+    return {
+        "case": case.number,
+        "situation": case.situation,
+        "expected": case.right,
+        "found": found,
+        "right": right,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen cases, or all of them, and store the results of all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="cases, such as B4")
+    chosen = parser.parse_args(arguments).numbers
+    unknown = set(chosen) - {case.number for case in CASES}
+    if unknown:
+        raise SystemExit(f"found {', '.join(sorted(unknown))}, expected numbers such as B4")
+
+    rows = []
+    for case in CASES:
+        if chosen and case.number not in chosen:
+            continue
+        row = run_case(case)
+        rows.append(row)
+        mark = "ok   " if row["right"] else "WRONG"
+        sys.stdout.write(f"{mark} {case.number:4} {case.situation:40} {row['found']}\n")
+        sys.stdout.flush()
+
+    if not chosen:
+        write_result("field_cases", {"cases": rows})
+    return 0 if all(row["right"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A case: how its files are made, the commands that are run, and what must come out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.child_process import child_environment
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+SECONDS = 600.0
+
+
+class UnexpectedError(AssertionError):
+    """Raised by a case for a result other than the right one; the message says which."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One situation."""
+
+    number: str
+    """As in the collection: A1 to A17 for a newcomer's day, B1 to B20 for recordings."""
+    situation: str
+    right: str
+    check: Callable[[Bench], str]
+    """Runs the case, and returns what was seen; raises UnexpectedError if that is not right."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one command."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Both streams."""
+        return self.stdout + self.stderr
+
+    @property
+    def last_line(self) -> str:
+        """The last line on stderr, or on stdout if stderr is empty."""
+        lines = (self.stderr.strip() or self.stdout.strip()).splitlines()
+        return lines[-1] if lines else ""
+
+
+class Bench:
+    """An empty folder in which one case makes its files and runs its commands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def ffmpeg(self, *arguments: str) -> None:
+        """Run the ffmpeg program; raises SystemExit if it is missing."""
+        program = shutil.which("ffmpeg")
+        if program is None:
+            raise SystemExit("found no ffmpeg program, expected one on the PATH; try `make tools`")
+        command = [program, "-y", "-v", "error", *arguments]
+        subprocess.run(command, cwd=self.folder, check=True, stdin=subprocess.DEVNULL)
+
+    def make_reference(self, size: str = "640x360", name: str = "ref.png") -> None:
+        """Write a picture of the test pattern that the recordings show."""
+        self.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}", "-frames:v", "1", name)
+
+    def pipeline(self, *arguments: str) -> Outcome:
+        """Run the program in the folder; a traceback is never right."""
+        environment = {**child_environment(), "NO_COLOR": "1", "COLUMNS": "400"}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(ROOT), environment.get("PYTHONPATH", "")])
+        )
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "pipeline", *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        outcome = Outcome(done.returncode, done.stdout, done.stderr)
+        expect("Traceback" not in outcome.text, f"a traceback: {outcome.last_line}")
+        return outcome
+
+    def enhance(self, source: str, output: str, *more: str, ref: str = "ref.png") -> Outcome:
+        """Run a recording at scale 2 with the bicubic engine, which needs no weights."""
+        options = ("--ref-stream", ref, "--scale", "2", "--engine", "bicubic", "-q")
+        return self.pipeline("run", source, *options, "-o", output, *more)
+
+
+def expect(right: bool, found: str) -> None:
+    """Raise UnexpectedError with what was found instead, unless `right`."""
+    if not right:
+        raise UnexpectedError(found)
+
+
+def expect_done(outcome: Outcome) -> None:
+    """Raise UnexpectedError unless a command succeeded."""
+    expect(outcome.status == 0, f"status {outcome.status}: {outcome.last_line}")
+
+
+def expect_refusal(outcome: Outcome, *words: str) -> None:
+    """Raise UnexpectedError unless a command was refused in one line that contains `words`."""
+    expect(outcome.status == 2, f"status {outcome.status}: {outcome.last_line}")
+    missing = [word for word in words if word not in outcome.last_line]
+    expect(not missing, f"a refusal without {missing}: {outcome.last_line}")
