@@ -125,11 +125,26 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
                 continue
             if stream.type == "data" and "timecode" in stream.metadata and muxer in _TIMECODED:
                 continue
-            if _takes(muxer, stream):
+            if _takes(muxer, stream) and not (
+                muxer in EXACT_MUXERS and clip.container == "asf" and _shares_times(source, stream)
+            ):
                 kept.append(info.index)
             else:
                 lost.append(info)
     return kept, lost
+
+
+def _shares_times(source: InputContainer, stream: Stream) -> bool:
+    """Return whether two packets of a sound have the same time, which MP4 refuses.
+
+    ASF gives all packets of one payload the time of the last.
+    """
+    if stream.type != "audio":
+        return False
+
+    source.seek(0)
+    times = [p.dts for p in source.demux(stream) if p.size and p.dts is not None]
+    return len(set(times)) < len(times)
 
 
 def _takes(muxer: str, stream: Stream) -> bool:

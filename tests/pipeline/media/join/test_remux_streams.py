@@ -138,3 +138,32 @@ def test_a_note_names_pcm_in_mp4_as_unsupported_by_players(tmp_path: Path) -> No
     assert note in container_notes(clip, tmp_path / "out.mp4", FAST)
     assert note.replace(".mp4", ".mov") not in container_notes(clip, tmp_path / "out.mov", FAST)
     assert container_notes(clip, tmp_path / "out.mkv", FAST) == []
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv"])
+def test_sounds_whose_packets_share_times_are_lost_in_mp4_and_noted(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "in.asf"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = container.add_stream("flac", rate=44100)
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts = number
+            container.mux(video.encode(frame.reformat(format="yuv420p")))
+        container.mux(video.encode(None))
+        for block in range(20):
+            wave = np.sin(np.arange(1024) * 0.05 + block) * 8000
+            part = av.AudioFrame.from_ndarray(
+                np.repeat(wave.astype(np.int16)[None], 2, axis=1), format="s16", layout="stereo"
+            )
+            part.rate, part.pts = 44100, 1024 * block
+            container.mux(sound.encode(part))
+        container.mux(sound.encode(None))
+    clip = probe(str(path))
+    out = remake_video(path, tmp_path, name=name)
+    assert find_differences(clip, out) == []
+    notes = " ".join(container_notes(clip, out, FAST))
+    assert ("flac" in notes) == (name != "out.mkv")
