@@ -174,7 +174,7 @@ def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> li
             found.append(Placement(seconds, trust, "numbers in the names are pts", 2))
         for unit, name in ((1000, "milliseconds"), (1, "seconds")):
             seconds = tuple(number / unit for number in numbers)
-            if _is_within(seconds, times):
+            if _is_within(seconds, times) and _are_frames_apart(seconds, times):
                 meaning = f"numbers in the names are {name}"
                 found.append(Placement(seconds, "possible", meaning, 3))
     return found
@@ -211,6 +211,12 @@ def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement
 def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
     """Return whether `seconds` are all inside the recording, or within one second of it."""
     return min(seconds) >= times[0] - 1 and max(seconds) <= times[-1] + 1
+
+
+def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
+    """Return whether all pictures have frames of their own; 1, 2, 3 are no milliseconds."""
+    interval = float(np.median(np.diff(np.asarray(times))))
+    return bool((np.diff(np.sort(np.asarray(seconds))) > interval / 2).all())
 
 
 def choose_placement(

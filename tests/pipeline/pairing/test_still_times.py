@@ -224,3 +224,13 @@ def test_an_edited_plan_keeps_the_times(tmp_path: Path, lr: Path, shown: list[Pi
     again = load_plan(tmp_path / "plan.json")
     assert again.digest() == plan.digest()
     assert {choice.why for choice in again.reference_map} <= {"nearest", "kept"}
+
+
+def test_numbers_that_put_all_pictures_on_one_frame_are_no_milliseconds(
+    shown: list[Picture], tmp_path: Path
+) -> None:
+    # nothing moves, so that likeness refutes no placement
+    lr = write_video(tmp_path / "lr.mkv", [reduce(shown[0])] * 40, rate=RATE)
+    names = (f"promo_15s_{take:04}.png" for take in (1, 2, 3))
+    ref = write_pictures(tmp_path / "ref", dict.fromkeys(names, shown[0]))
+    assert "milliseconds" not in find_source(plan_of(tmp_path, lr, ref))
