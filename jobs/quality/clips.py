@@ -27,7 +27,7 @@ def enhance(lr: Path, ref: Path, folder: Path, engine: str, scale: int) -> Path:
     settings = RunSettings(
         input=str(lr),
         ref_stream=str(ref),
-        output=str(folder / f"{engine}.mp4"),
+        output=str(folder / f"{engine}.mkv"),  # in .mp4 the colours would be 4:2:0
         scale=str(scale),  # type: ignore[arg-type]
         engine=engine,
         runner="inline",
@@ -70,7 +70,7 @@ def evaluate_clip(truth: Path, unrelated: Path, folder: Path, scale: int) -> dic
 
     count = len(list(measure_frames(str(enhance(lr, own, folder, "bicubic", scale)), str(truth))))
     given = frozenset(range(0, count, KEY_FRAME_EVERY))
-    base = measure_enhanced(folder / "bicubic.mp4", truth, given)
+    base = measure_enhanced(folder / "bicubic.mkv", truth, given)
     fast = measure_enhanced(enhance(lr, own, folder, "torch", scale), truth, given)
     misled = measure_enhanced(enhance(lr, other, folder, "torch", scale), truth, given)
 

@@ -25,7 +25,7 @@ from pipeline.pairing.geometry import count_quarter_turns, swap_size
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import intermediate_format, wanted_pictures
 from pipeline.planning.sources import Sources
-from pipeline.schema.clip import LightField, Recording
+from pipeline.schema.clip import LightField, Recording, VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.settings import EncoderSettings, OutputSettings
 
@@ -82,6 +82,7 @@ def choose_target(
         preset=encoder.preset,
         pix_fmt=encoder.pix_fmt,
         quality=encoder.quality,
+        suffix=_named_suffix(output, lr),
     )
     check_encoder(encoding, width, height)
 
@@ -104,6 +105,11 @@ def choose_target(
             notes += container_notes(lr, path, encoding)
 
     return Target(path, pattern, scale, width, height, encoding, tuple(notes))
+
+
+def _named_suffix(output: OutputSettings, lr: Recording) -> str:
+    """Return the suffix of the video to write, "" if the output is no video file."""
+    return Path(output.output or lr.path).suffix.lower() if isinstance(lr, VideoClip) else ""
 
 
 def _output_path(output: OutputSettings, lr: Recording, scale: int, encoding: Encoding) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+from av.codec.codec import Codec
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -43,6 +45,9 @@ VIDEO_SUFFIXES = frozenset({
     ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogg", ".ogv", ".qt", ".rm", ".rmvb",
     ".ts", ".vob", ".webm", ".wmv", ".y4m", ".yuv",
 })  # fmt: skip
+# Subsampling -> chroma samples for each pixel
+_CHROMA = {"4:4:4": Fraction(1), "4:2:2": Fraction(1, 2), "4:2:0": Fraction(1, 4)}
+_PLAYED = {"libx264": "H.264", "libx265": "H.265"}  # encoders for common players
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
@@ -138,6 +143,7 @@ def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
     frame = read_first_frame(clip)
     notes: list[str] = []
     notes += _alpha_notes(clip, encoding)
+    notes += _chroma_notes(clip, encoding)
     if clip.deinterlace != "off":
         notes.append(
             f"the video is interlaced{'' if clip.interlaced else ' (without being tagged)'} and is "
@@ -170,6 +176,43 @@ def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
         f"players assume {guessed.used_matrix}; tag the input first, for example by ffmpeg -i IN "
         "-c copy -bsf:v h264_metadata=matrix_coefficients=6 TAGGED"
     ]
+
+
+def _chroma_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
+    """Return a sentence about chroma that is lost, or that common players cannot show."""
+    made = _find_chroma(encoding.pix_fmt)
+    rgb = clip.colour.used_matrix == "rgb"
+    given = "4:4:4" if rgb else _find_chroma(clip.pix_fmt)
+    if made is None or given is None:
+        return []
+
+    if _CHROMA[made] < _CHROMA[given]:
+        note = f"the colours are stored in {made} instead of {'RGB' if rgb else given}"
+        if encoding.codec in _PLAYED:
+            note += ", which browsers and phones play"
+        if rgb:
+            return [f"{note}; try an output in .mkv to keep RGB"]
+        keep = encoding.pix_fmt.replace(made.replace(":", ""), given.replace(":", ""))
+        formats = [form.name for form in Codec(encoding.codec, "w").video_formats or ()]
+        return [f"{note}; try --pix-fmt {keep} to keep {given}" if keep in formats else note]
+
+    if encoding.codec in _PLAYED and made != "4:2:0":
+        return [
+            f"few browsers and phones play {_PLAYED[encoding.codec]} in {made}; for a copy that "
+            f"they play, try --pix-fmt {encoding.pix_fmt.replace(made.replace(':', ''), '420')}"
+        ]
+    return []
+
+
+def _find_chroma(pix_fmt: str) -> str | None:
+    """Return the subsampling of a pixel format as `4:2:0`, None for grey and unusual formats."""
+    form = VideoFormat(pix_fmt)
+    if form.is_rgb or form.has_palette:
+        return "4:4:4"
+    if len(form.components) < 3:
+        return None
+    share = Fraction(form.chroma_width(16) * form.chroma_height(16), 256)
+    return next((name for name, part in _CHROMA.items() if part == share), None)
 
 
 def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:

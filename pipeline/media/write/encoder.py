@@ -25,6 +25,8 @@ from pipeline.schema.encoders import (
 )
 from pipeline.schema.encoding import Encoding
 
+DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of files for browsers and phones
+
 _AVX512 = 256  # OpenCV's number for the part of AVX-512 that x264 uses
 # x264's AVX-512 code for macroblock trees reads uninitialised memory if a row is not a multiple of
 # 8 macroblocks: the bits change from run to run. Without it they are the same on any processor.
@@ -38,9 +40,12 @@ def choose_encoding(
     preset: str | None = None,
     pix_fmt: str | None = None,
     quality: Quality | None = None,
+    suffix: str = "",
 ) -> Encoding:
     """Choose encoder settings that keep depth and chroma; pictures and RGB become lossless.
 
+    In an output whose `suffix` is that of MP4 or QuickTime, lossy H.264 and H.265 become 4:2:0, as
+    browsers and phones play no other. RGB becomes such a video there, unless a `codec` is chosen.
     Raises InputError if `quality` does not apply to the encoder.
     """
     if codec is None and clip.alpha:
@@ -50,6 +55,8 @@ def choose_encoding(
             # a preset implies x264 or x265, which drop the transparency
             codec = choose_alpha_encoder(clip)
     rgb = isinstance(clip, Stills) or clip.colour.used_matrix == "rgb"
+    if codec is None and isinstance(clip, VideoClip) and rgb and suffix in DELIVERY:
+        codec = "libx264" if clip.bit_depth == 8 else "libx265"
     if codec is None and isinstance(clip, VideoClip) and rgb and clip.sample_aspect_ratio != 1:
         # FFV1 cannot store the aspect ratio; x264 with CRF 0 is lossless, too
         if clip.bit_depth == 8:
@@ -69,7 +76,10 @@ def choose_encoding(
     if preset is None and codec in ("libx264", "libx264rgb", "libx265"):
         preset = "medium"
 
-    pix_fmt = pix_fmt or _default_pix_fmt(clip, codec)
+    if pix_fmt is None:
+        pix_fmt = _default_pix_fmt(clip, codec)
+        if suffix in DELIVERY and codec in ("libx264", "libx265") and crf != 0:
+            pix_fmt = pix_fmt.replace("444", "420").replace("422", "420")
     return Encoding(
         codec=codec,
         crf=crf,
