@@ -44,6 +44,9 @@ class InputError(PipelineError):
 class OutputExistsError(InputError):
     """The output exists and must not be replaced."""
 
+    path: str = ""
+    """The path or URL of the output, if it is that of a run."""
+
 
 class MediaError(InputError):
     """A file cannot be used as video, picture or reference."""
@@ -99,7 +102,9 @@ def describe_os_error(error: OSError) -> PipelineError:
 
 def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsError:
     """Return the error for an output that exists and must not be replaced."""
-    return OutputExistsError(f"{path} already exists; {advice}")
+    error = OutputExistsError(f"{path} already exists; {advice}")
+    error.path = str(path)
+    return error
 
 
 def no_default_output(source: object) -> InputError:

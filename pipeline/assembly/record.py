@@ -45,6 +45,26 @@ def format_command(settings: RunSettings) -> str:
     return shlex.join(words)
 
 
+def read_command(command: str) -> dict[str, str]:
+    """Return the options of a command that `format_command` wrote, by the names of the settings."""
+    spellings = {
+        spelling: field
+        for field in list_options(*OPTION_GROUPS)
+        for spelling in field.flags[-1].split("/")
+    }
+    found = {}
+    words = iter(shlex.split(command)[3:])
+    for word in words:
+        option = spellings.get(word)
+        if option is None:
+            continue
+        if option.kind is bool:
+            found[option.name] = str(word == option.flags[-1].split("/")[0])
+        else:
+            found[option.name] = next(words, "")
+    return found
+
+
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the installed PACKAGES."""
     return {"python": platform.python_version(), **installed_versions(PACKAGES)}

@@ -125,6 +125,10 @@ class Ledger:
         if self.folder.mirror:
             mirror.announce_output(self.folder.mirror, digest)
 
+    def is_announced(self) -> bool:
+        """Return whether the run folder names an output that was about to be published."""
+        return (self.folder.path / PUBLISHING).exists()
+
     def is_published(self) -> bool:
         """Return whether a run of this plan was killed after it had published the output."""
         if self.folder.mirror:

@@ -7,24 +7,26 @@ measures its quality. The caller executes the segments in between.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.protocol import Engine, EngineInfo
 from pipeline.assembly.finish import locate_plan
 from pipeline.assembly.record import format_command, make_record
-from pipeline.errors import PairingError, already_there
+from pipeline.errors import OutputExistsError, PairingError
 from pipeline.execution.runners import ExecutionReport, Runner, count_committed_frames
 from pipeline.interrupt import Interrupts
+from pipeline.ledger import mirror
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.run_folder import find_stored_plan, run_folder_of
+from pipeline.ledger.run_folder import read_stored_plan, run_folder_of
 from pipeline.lightfield.opening import open_light_field
 from pipeline.measuring.clips import Evaluation, evaluate
 from pipeline.measuring.views import LightFieldQuality, evaluate_light_field
 from pipeline.media.read.probe import probe
 from pipeline.pairing.given import list_left_out
 from pipeline.pairing.second_pass import plan_second_pass
+from pipeline.paths import is_url, redact_url
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.pictures import check_measurable
 from pipeline.planning.pinned import pin_plan
@@ -33,6 +35,7 @@ from pipeline.progress import Reporter, SilentReporter, find_bottleneck
 from pipeline.recording import open_recording
 from pipeline.remote.cache import fetch_copy
 from pipeline.remote.run_urls import fetch_inputs, with_urls
+from pipeline.runs.finished import find_finished_plan
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
 from pipeline.schema.clip import LightField
@@ -191,28 +194,59 @@ def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
     return ExecutionReport(runner, engine, {})
 
 
-def recover_result(request: RunRequest) -> RunResult:
-    """Return the result of a run that was killed after it had published its output.
+def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
+    """Return the result of an output that exists, if a run of the same settings finished it.
 
-    Raises OutputExistsError if the output comes from any other run.
+    Such a run may have been killed after it had published its output. Raises `exists` if the output
+    comes from any other run.
     """
     start = time.monotonic()
-    forced = request.settings.model_copy(update={"force": True})
-    plan = prepare_plan(replace(request, settings=forced, progress=SilentReporter()))
-    stored = find_stored_plan(plan)
-    same = stored is not None and stored.digest() == plan.digest()
+    settings = request.settings
+    finished = find_finished_plan(settings, exists.path)
+    unfinished = _find_unfinished_plan(settings, exists.path)
+    remains = not is_url(exists.path) and run_folder_of(Path(exists.path)).exists()
+
+    if unfinished is None and not remains:
+        if finished is None:
+            raise exists
+        return _finished_result(request, Ledger(finished), start)
+
     # without a plan, the folder is a remainder of a run that was killed while deleting it
-    remains = stored is None and run_folder_of(Path(plan.output)).exists()
+    plan = finished
+    if finished is None or (unfinished is not None and unfinished.digest() != finished.digest()):
+        forced = settings.model_copy(update={"force": True})
+        plan = prepare_plan(replace(request, settings=forced, progress=SilentReporter()))
+    assert plan is not None
+    if unfinished is not None and unfinished.digest() != plan.digest():
+        raise exists
 
-    with Ledger(plan) if same or remains else nullcontext() as ledger:
-        if ledger is None or remains or not ledger.is_published():
-            raise already_there(plan.output)
+    with Ledger(plan) as ledger:
+        announced = ledger.is_announced() or bool(plan.output_url)
+        done = ledger.is_published() if announced else finished is not None
+        if not done:
+            raise exists
         ledger.remove_run_folder()
-        ledger.resumed = len(plan.segments)
+    return _finished_result(request, ledger, start)
 
-    frames_before = len(plan.reference_map)
-    opened = OpenRun(request.settings, ledger, start, frames_before=frames_before)
+
+def _find_unfinished_plan(settings: RunSettings, output: str) -> Plan | None:
+    """Return the plan in the run folder of an output, on this machine or at its URL."""
+    if settings.output is not None and is_url(settings.output):
+        return mirror.read_plan(mirror.mirror_url(settings.output))
+    return read_stored_plan(Path(output))
+
+
+def _finished_result(request: RunRequest, ledger: Ledger, start: float) -> RunResult:
+    """Return the result of an output that an earlier run finished."""
+    plan = ledger.plan
+    ledger.resumed = len(plan.segments)
+    place = redact_url(plan.output_url) if plan.output_url else plan.output
+    request.progress.note(f"{place} is finished: nothing was left to run")
+
+    opened = OpenRun(request.settings, ledger, start, frames_before=len(plan.reference_map))
     engine = resumed_report(plan, "inline").engine
+    if plan.record is not None:
+        engine = replace(engine, name=plan.record.engine, device=plan.record.device)
     return run_result(opened, engine, locate_plan(ledger), request.progress)
 
 

@@ -106,8 +106,8 @@ class PooledBatch:
         job = str(number)
         try:
             opened = open_run(request, runner="ray")
-        except OutputExistsError:
-            self._results[number] = finished_item(entry, recover_result(request))
+        except OutputExistsError as error:
+            self._results[number] = finished_item(entry, recover_result(request, error))
             return
 
         self._open[job] = _OpenItem(entry, opened)

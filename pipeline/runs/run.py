@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pipeline.assembly.finish import plan_path
-from pipeline.errors import InputError, Interrupted, OutputExistsError, already_there
+from pipeline.errors import InputError, Interrupted, OutputExistsError
 from pipeline.execution.runners import ExecutionReport, choose_runner, run_inline
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import remove_path
@@ -49,8 +49,8 @@ def _run_twice(request: RunRequest) -> RunResult:
     settings = request.settings
     try:
         plan = pin_plan(make_plan(settings))
-    except OutputExistsError:
-        return _recover_second_pass(request)
+    except OutputExistsError as error:
+        return _recover_second_pass(request, error)
 
     first = first_pass_output(Path(plan.output))
     if not is_first_pass_of(plan_path(first), plan):
@@ -62,10 +62,10 @@ def _run_twice(request: RunRequest) -> RunResult:
     return result
 
 
-def _recover_second_pass(request: RunRequest) -> RunResult:
+def _recover_second_pass(request: RunRequest, exists: OutputExistsError) -> RunResult:
     """Return the result of a second pass that was killed after it had published its output.
 
-    Deletes the first pass of a finished output. Raises OutputExistsError for any other output.
+    Deletes the first pass of a finished output. Raises `exists` for any other output.
     """
     forced = request.settings.model_copy(update={"force": True})
     output = Path(make_plan(forced).output)
@@ -74,8 +74,8 @@ def _recover_second_pass(request: RunRequest) -> RunResult:
     needed = plan_path(first).exists()
     try:
         if not needed:
-            raise already_there(output)
-        result = recover_result(request)
+            raise exists
+        result = recover_result(request, exists)
     except OutputExistsError:
         if not needed or _is_older(plan_path(first), plan_path(output)):
             _remove_first_pass(first)
@@ -112,8 +112,8 @@ def _run_once(request: RunRequest) -> RunResult:
 
             try:
                 opened = open_run(request, runner=runner)
-            except OutputExistsError:
-                return recover_result(request)
+            except OutputExistsError as error:
+                return recover_result(request, error)
 
             with closing(opened):
                 progress.note(f"runner {runner}: {reason}")

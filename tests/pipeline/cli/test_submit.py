@@ -47,7 +47,7 @@ def test_a_job_runs_a_clip_and_its_exit_status_comes_back(
     answer = json.loads(done.stdout)
     assert (answer["output"], answer["frames"]) == (str(tmp_path / "out.mkv"), 40)
     assert "runner ray: the address of a Ray cluster is set" in done.stderr
-    refused = submit(head, *where, *CHOSEN)
+    refused = submit(head, *where, *CHOSEN, "--crf", "30")
     assert refused.returncode == 2
     assert "already exists; try another -o" in refused.stderr.splitlines()[-1]
 

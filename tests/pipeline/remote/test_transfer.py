@@ -75,9 +75,13 @@ def test_everything_at_s3(filled: Store, expected: bytes) -> None:
     assert filled.uploads == []
     assert SECRET not in done.output
     assert SECRET not in filled.objects["bucket/out/big.plan.json"].decode()
-    again = run_command(*ARGUMENTS)
-    assert again.exit_code == 2
-    assert "already exists" in again.stderr
+    again = run_command(*ARGUMENTS, "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["resumed_segments"] == answer["segments"]
+    other = run_command(*ARGUMENTS, "--crf", "30")
+    assert other.exit_code == 2
+    assert "already exists" in other.stderr
+    assert filled.objects["bucket/out/big.mkv"] == expected
 
 
 def test_transient_faults_do_not_fail_a_run(filled: Store, expected: bytes) -> None:

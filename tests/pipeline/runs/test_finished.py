@@ -1,0 +1,151 @@
+"""An output that the same command finished earlier is done; any other is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.assembly.finish import plan_path
+from pipeline.assembly.record import format_command, read_command
+from pipeline.errors import OutputExistsError
+from pipeline.ledger.durable import content_digest
+from pipeline.planning.plan import make_plan
+from pipeline.runs.run import run
+from pipeline.schema.plan_file import save_plan
+from pipeline.schema.settings import RunSettings
+from tests.support.recordings import settings_for, texture, write_video
+from tests.support.scenes import flowers, save_picture
+
+PAIR_FRAMES = 20
+
+
+@pytest.fixture
+def copied(pair: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """Return copies of an input and its reference, which a test may change."""
+    lr, hr = (Path(shutil.copy(path, tmp_path)) for path in pair)
+    return lr, hr
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "frames/%06d.png"])
+def test_the_same_settings_find_their_output_finished(
+    copied: tuple[Path, Path], tmp_path: Path, output: str
+) -> None:
+    out = tmp_path / output
+    video_only = {"preset": None} if "%" in output else {}
+    first = run(settings_for(copied, out, **video_only))
+    before = content_digest(Path(first.output))
+    # defaults, places and names of files are no settings of the output
+    same = {"max_ref_distance": 2, "workers": 3, "sandbox": "off", "crf": None}
+    moved = copied[1].rename(tmp_path / "moved.mkv")
+    again = run(settings_for((copied[0], moved), out, **same, **video_only))
+    assert (again.frames, again.resumed_segments, again.segments) == (20, 2, 2)
+    assert (again.engine, again.device) == (first.engine, first.device)
+    assert content_digest(Path(first.output)) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "one picture", "views"])
+def test_finished_pictures_and_views_are_found(tmp_path: Path, kind: str) -> None:
+    name = "view_{row:02}_{col:02}.png" if kind == "views" else "{row}.png"
+    pair = (tmp_path / "lr", tmp_path / "hr")
+    for row in range(2):
+        for col in range(2):
+            sharp = flowers(row, col)
+            for folder, step in zip(pair, (2, 1), strict=True):
+                save_picture(folder / name.format(row=row, col=col), sharp[::step, ::step])
+    if kind == "one picture":
+        pair = (pair[0] / "0.png", pair[1] / "0.png")
+    out = tmp_path / ("out.png" if kind == "one picture" else "out")
+    chosen = settings_for(pair, out, preset=None)
+    first = run(chosen)
+    assert (first.resumed_segments, run(chosen).resumed_segments) == (0, first.segments)
+    with pytest.raises(OutputExistsError, match="already exists"):
+        run(settings_for(pair, out, preset=None, batch=1))
+
+
+def change_input(lr: Path, hr: Path, out: Path) -> None:
+    write_video(lr, [texture(i + 1, 48, 64) for i in range(PAIR_FRAMES)])
+
+
+def change_reference(lr: Path, hr: Path, out: Path) -> None:
+    write_video(hr, [texture(i + 1, 96, 128) for i in range(PAIR_FRAMES)])
+
+
+def cut_output(lr: Path, hr: Path, out: Path) -> None:
+    times = out.stat()
+    out.write_bytes(out.read_bytes()[: out.stat().st_size // 2])
+    os.utime(out, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def replace_output(lr: Path, hr: Path, out: Path) -> None:
+    out.write_bytes(out.read_bytes())
+
+
+def forget_plan(lr: Path, hr: Path, out: Path) -> None:
+    plan_path(out).unlink()
+
+
+@pytest.mark.parametrize(
+    "spoil", [change_input, change_reference, cut_output, replace_output, forget_plan]
+)
+def test_an_output_of_other_or_damaged_files_is_refused(
+    copied: tuple[Path, Path], tmp_path: Path, spoil: Callable[[Path, Path, Path], None]
+) -> None:
+    out = tmp_path / "out.mkv"
+    run(settings_for(copied, out))
+    spoil(*copied, out)
+    before = content_digest(out)
+    with pytest.raises(OutputExistsError, match="already exists"):
+        run(settings_for(copied, out))
+    assert content_digest(out) == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"crf": 30.0},
+        {"end": 0.4},
+        {"ref_offset": 0.2},
+        {"segment": 5},
+        {"batch": 1},
+        {"preset": None},
+    ],
+)
+def test_an_output_of_other_settings_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path, other: dict[str, object]
+) -> None:
+    out = tmp_path / "out.mkv"
+    run(settings_for(pair, out))
+    with pytest.raises(OutputExistsError, match="already exists"):
+        run(settings_for(pair, out, **other))
+
+
+def test_a_plan_finds_its_output_finished(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    chosen = settings_for(pair, out)
+    save_plan(make_plan(chosen), tmp_path / "plan.json")
+    values: dict[str, object] = {
+        "plan": str(tmp_path / "plan.json"),
+        "segment": 10.0,
+        "preset": None,
+    }
+    run(settings_for(pair, out, **values))
+    assert run(settings_for(pair, out, **values)).resumed_segments == 2
+
+    text = (tmp_path / "plan.json").read_text()
+    (tmp_path / "plan.json").write_text(text.replace('"on_error": "stop"', '"on_error": "conceal"'))
+    with pytest.raises(OutputExistsError, match="already exists"):
+        run(settings_for(pair, out, **values))
+
+
+def test_a_recorded_command_is_read_back() -> None:
+    settings = RunSettings.model_validate(
+        {"input": "a b.mkv", "crf": 18, "force": True, "consistent": False, "start": "0:01"}
+    )
+    assert read_command(format_command(settings)) == {
+        "crf": "18.0", "force": "True", "consistent": "False", "start": "1.0",
+    }  # fmt: skip
