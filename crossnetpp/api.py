@@ -26,21 +26,24 @@ class Enhancer:
 
     @torch.inference_mode()
     def __call__(self, lr: Images, ref: Images) -> Images:
-        """Return `lr` at the size of `ref`, enhanced with its detail.
+        """Return `lr` enlarged to the size of `ref` and enhanced with the detail of `ref`.
 
         Arrays are uint8, uint16 or floating point in 0..1, H x W x 3 or N x H x W x 3 RGB. Tensors
-        are floating point in 0..1, 3 x H x W or N x 3 x H x W. `ref` is 2, 4 or 8 times as large as
-        `lr`. The result has the type and shape of `ref`.
+        are floating point in 0..1, 3 x H x W or N x 3 x H x W. The height and width of `ref` are 2,
+        4 or 8 times those of `lr`. The result has the type and shape of `ref`.
 
-        Raises TypeError if one is an array and the other a tensor, and ValueError for unsupported
-        types, shapes and sizes.
+        Raises TypeError if `lr` and `ref` are not two arrays or two tensors, and ValueError if
+        their types, shapes or sizes are not supported or do not fit together.
         """
         if isinstance(lr, Tensor) != isinstance(ref, Tensor):
-            raise TypeError(f"found {type(lr)} and {type(ref)}, expected two arrays or two tensors")
+            raise TypeError(
+                f"found {type(lr).__name__} and {type(ref).__name__}, expected two arrays or two "
+                "tensors; convert one of them"
+            )
         if lr.dtype != ref.dtype or lr.ndim != ref.ndim:
             raise ValueError(
                 f"found {lr.dtype} {tuple(lr.shape)} and {ref.dtype} {tuple(ref.shape)}, "
-                "expected the same type and number of axes"
+                "expected the same type and number of axes; convert one of them"
             )
 
         lr_planes = self._to_planes(lr)
@@ -49,13 +52,16 @@ class Enhancer:
         return cast(Images, _convert_like(sr, ref))
 
     def _to_planes(self, images: NDArray[Any] | Tensor) -> Tensor:
-        """Return N x 3 x H x W float32 in 0..1 on the device."""
+        """Return `images` as float32 N x 3 x H x W in 0..1 on the device.
+
+        Raises ValueError if their type or shape is not supported.
+        """
         if isinstance(images, Tensor):
             planes = images if images.ndim == 4 else images[None]
             if images.ndim not in (3, 4) or planes.shape[1] != 3 or not planes.is_floating_point():
                 raise ValueError(
-                    f"found a {images.dtype} tensor {tuple(images.shape)}, expected floating point "
-                    "3 x H x W or N x 3 x H x W in 0..1"
+                    f"found a tensor of type {images.dtype} and shape {tuple(images.shape)}, "
+                    "expected 3 x H x W or N x 3 x H x W in floating point from 0 to 1"
                 )
             return planes.to(self.device, torch.float32)
 
@@ -64,8 +70,8 @@ class Enhancer:
         is_supported = is_floating or array.dtype in (np.uint8, np.uint16)
         if array.ndim not in (3, 4) or array.shape[-1] != 3 or not is_supported:
             raise ValueError(
-                f"found a {array.dtype} array {array.shape}, expected uint8, uint16 or floating "
-                "point H x W x 3 or N x H x W x 3"
+                f"found an array of type {array.dtype} and shape {array.shape}, expected H x W x 3 "
+                "or N x H x W x 3 in uint8, uint16 or floating point from 0 to 1"
             )
 
         limit = 1.0 if is_floating else np.iinfo(array.dtype).max
@@ -73,7 +79,7 @@ class Enhancer:
         return torch.from_numpy(np.ascontiguousarray(stack)).permute(0, 3, 1, 2).to(self.device)
 
     def _run(self, lr: Tensor, ref: Tensor, scale: int) -> Tensor:
-        """Return SR in 0..1, without the padding to the network's multiple."""
+        """Pad the pictures to the network's multiple, and return SR in 0..1 without the padding."""
         height, width = ref.shape[-2:]
         multiple = self.network.multiple
         padded_lr = pad_planes(lr, multiple // scale)
@@ -85,14 +91,18 @@ class Enhancer:
 def load(model: str = "fast", *, device: str | torch.device | None = None) -> Enhancer:
     """Load the weights of `model`: the preset `fast`, or the path of a safetensors file.
 
-    `device` defaults to CUDA if available. Raises WeightsError for weights that cannot be used.
+    `device` defaults to CUDA if available. Raises WeightsError if the weights are missing or cannot
+    be used.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Enhancer(load_network(model).to(chosen), chosen)
 
 
 def _find_scale(lr: Tensor, ref: Tensor) -> int:
-    """Return how many times larger `ref` is; raise ValueError unless it is 2, 4 or 8."""
+    """Return by which factor the height and width of `ref` exceed those of `lr`.
+
+    Raises ValueError unless the factor is 2, 4 or 8 and every picture has a reference.
+    """
     height, width = lr.shape[-2:]
     ref_size = tuple(ref.shape[-2:])
     for scale in SCALES:
@@ -100,7 +110,8 @@ def _find_scale(lr: Tensor, ref: Tensor) -> int:
             return scale
     raise ValueError(
         f"found {len(lr)} pictures of {width}x{height} and {len(ref)} references of "
-        f"{ref_size[1]}x{ref_size[0]}, expected as many references, 2, 4 or 8 times as large"
+        f"{ref_size[1]}x{ref_size[0]}, expected one reference for each picture, 2, 4 or 8 times as "
+        "wide and high; resize or crop the references"
     )
 
 

@@ -23,9 +23,9 @@ class WeightsError(Exception):
 
 
 def save_weights(network: Network, preset: str, path: Path) -> None:
-    """Write the weights as float16 safetensors: half the size, with no visible loss.
+    """Write the weights as float16 safetensors, half as large as float32 and visibly as good.
 
-    The metadata hold the preset and the network's configuration as JSON.
+    The file's metadata hold the preset and, as JSON, the network's configuration.
     """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
@@ -36,7 +36,7 @@ def save_weights(network: Network, preset: str, path: Path) -> None:
 
 
 def find_weights(model: str) -> Path:
-    """Return the file of `model`, which is a preset with shipped weights or a path.
+    """Return the weights file of `model`, which is a preset with shipped weights or a path.
 
     Raises WeightsError if there is no such file.
     """
@@ -58,7 +58,7 @@ def find_weights(model: str) -> Path:
 def load_network(model: str) -> Network:
     """Load the network of `model` (a preset or a safetensors file) in float32 for inference.
 
-    Raises WeightsError for files that are missing, damaged or made for another network.
+    Raises WeightsError if the file is missing or damaged, or was made for another network.
     """
     path = find_weights(model)
     try:
@@ -86,9 +86,10 @@ def load_network(model: str) -> Network:
 
 
 def _to_float32(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return weights in float32; raise WeightsError for other types and values not finite.
+    """Return the weights in float32.
 
-    One NaN would make every picture black.
+    Raises WeightsError if a weight has less than 16 bits, is not floating point, or is not finite:
+    a single NaN would make every picture black.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in WEIGHT_TYPES:
@@ -102,25 +103,29 @@ def _to_float32(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     if broken:
         raise WeightsError(
             f"found weights that are not finite in {path} ({_shorten(broken[0])} and "
-            f"{len(broken) - 1} more), expected numbers; train again or use another file"
+            f"{len(broken) - 1} other tensors), expected finite numbers; train again or use "
+            "another file"
         )
     return wide
 
 
 def _describe_mismatch(error: RuntimeError) -> str:
-    """Return the first difference between a file and a network, without PyTorch's headline."""
+    """Return the first mismatch that PyTorch's error lists, without its headline."""
     lines = [line.strip() for line in str(error).splitlines()]
     return _shorten(lines[1] if len(lines) > 1 else lines[0], 200)
 
 
 def _shorten(text: str, most: int = 60) -> str:
-    """Return text from a file as one line of at most `most` characters."""
+    """Return text from a file as a single line of at most `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _build_from_metadata(preset: str, config: str, path: Path) -> Network:
-    """Return an untrained network for the preset and JSON configuration stored in `path`."""
+    """Return an untrained network for the preset and JSON configuration stored in `path`.
+
+    Raises WeightsError if this version has no such preset or cannot build the configuration.
+    """
     if preset not in PRESETS:
         raise WeightsError(
             f"found weights for the network '{_shorten(preset)}' in {path}, expected one of "

@@ -2,10 +2,10 @@
 
     python -m crossnetpp.evaluate --data DATA --out FOLDER
 
-DATA has the layout of training (CONTRIBUTING.md) and includes the val and test splits. FOLDER
+DATA is laid out as for training (CONTRIBUTING.md) and includes the val and test splits. FOLDER
 receives results.md, results.json, cases.jsonl and a contact sheet per scene. A progress bar shows
-the time left. The published networks take far longer than fast: reduce that with --stride, --groups
-or --device cuda.
+the time left. The published networks take far longer than fast; --stride, --groups and --device
+cuda shorten the evaluation.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def evaluate(scenes: list[Scene], methods: list[Method], console: Console) -> li
 
 
 def write_results(report: Report, out: Path) -> None:
-    """Write the tables, the record, the results per picture and the contact sheets to `out`."""
+    """Write the tables, the record, the results of each picture and the contact sheets to `out`."""
     (out / "results.md").write_text(render_markdown(report), encoding="utf-8")
     (out / "results.json").write_text(
         json.dumps(make_record(report), indent=1) + "\n", encoding="utf-8"
@@ -64,7 +64,8 @@ def write_results(report: Report, out: Path) -> None:
 def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
     """Check the arguments, evaluate and write the results.
 
-    Raises EvaluationError for unusable arguments and data, WeightsError for unusable weights.
+    Raises EvaluationError if the arguments or the data cannot be used, and WeightsError if a
+    weights file cannot be used.
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 

@@ -1,4 +1,4 @@
-"""SIFT pairs between HR and REF for the landmark loss (notes 3.4.2).
+"""Pairs of SIFT keypoints in HR and REF, for the landmark loss of CrossNet++.
 
 A pair (p, q) means that HR at p shows the same point as REF at q, so the wanted flow, in the
 convention of `warp`, is V[p] = q - p. Points are (x, y) in pixels; pixel centres are whole numbers.
@@ -21,24 +21,24 @@ from torch import Tensor
 Picture = NDArray[np.uint8]  # uint8 H x W x 3 RGB
 Points = NDArray[np.float32]  # K x 2, (x, y) pixels
 
-# Lowe's ratio test: distance of the best descriptor over that of the second best. At 0.6, on stereo
-# with known disparity (Middlebury's motorcycle), 5 % of the pairs are more than 3 pixels off and
-# none more than 45; at 0.7 some are off by hundreds. The published code uses 0.3, which retains
-# only a third as many pairs.
+# Lowe's ratio test: the distance to the best descriptor, divided by that to the second best. At
+# 0.6, on stereo with known disparity (Middlebury's motorcycle), 5 % of the pairs are more than 3
+# pixels off and none more than 45; at 0.7 some are off by hundreds. The published code uses 0.3,
+# which retains only a third as many pairs.
 MAX_RATIO = 0.6
 MAX_FEATURES = 4000  # strongest keypoints per picture
 PADDED_COUNT = 256  # pairs of a sample after padding
 
 
 class Landmarks(NamedTuple):
-    """Pairs of a sample or, collated, of a batch; padding is not valid."""
+    """Pairs of a sample or, collated, of a batch, padded to M pairs."""
 
     p: Tensor
     """[N x] M x 2 points in HR."""
     q: Tensor
     """[N x] M x 2 points in REF."""
     valid: Tensor
-    """[N x] M, bool."""
+    """[N x] M, False for padding."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ class Matches:
         return Matches(p[inside], q[inside])
 
     def turn(self, height: int, width: int, quarters: int, *, mirror: bool) -> Matches:
-        """Return the pairs of two `height` x `width` pictures after `data.sample.turn_pair`."""
+        """Return the pairs as they lie after `data.sample.turn_pair` turned both pictures.
+
+        `height` and `width` are the pictures' size before that.
+        """
         p = self.p
         q = self.q
         for _ in range(quarters % 4):
@@ -76,7 +79,7 @@ class Matches:
         return Matches(p, q)
 
     def pad(self, count: int = PADDED_COUNT) -> Landmarks:
-        """Return exactly `count` pairs: an even selection of more, or fewer padded with zeros."""
+        """Return exactly `count` pairs: evenly selected if there are more, padded if fewer."""
         chosen = np.arange(len(self))
         if len(self) > count:
             chosen = np.linspace(0, len(self) - 1, count).round().astype(int)
@@ -96,7 +99,7 @@ def _make_point(x: float, y: float) -> Points:
 
 
 def find_matches(target: Picture, reference: Picture, ratio: float = MAX_RATIO) -> Matches:
-    """Return the mutually best SIFT pairs that pass the ratio test; there may be none."""
+    """Return the pairs of keypoints that match each other best and pass the ratio test, if any."""
     p, target_descriptors = _detect_features(target)
     q, reference_descriptors = _detect_features(reference)
     if len(target_descriptors) < 1 or len(reference_descriptors) < 2:
@@ -131,8 +134,8 @@ def _detect_features(image: Picture) -> tuple[Points, NDArray[np.float32]]:
 class LandmarkCache:
     """Cache of SIFT pairs, keyed by the contents of the two pictures.
 
-    The last `capacity` entries stay in memory. A `folder`, if set, stores all of them for other
-    processes and later runs.
+    The last `capacity` entries stay in memory. If `folder` is set, all entries are also stored
+    there for other processes and later runs.
     """
 
     def __init__(self, folder: Path | None = None, capacity: int = 4096) -> None:
@@ -143,7 +146,7 @@ class LandmarkCache:
             folder.mkdir(parents=True, exist_ok=True)
 
     def find_matches(self, target: Picture, reference: Picture) -> Matches:
-        """Return `find_matches(target, reference)`, computed at most once."""
+        """Return `find_matches(target, reference)`, from the cache if possible."""
         key = _hash_pictures(target, reference)
         if key in self._entries:
             return self._entries[key]
@@ -170,14 +173,14 @@ class LandmarkCache:
     def _store(self, key: str, matches: Matches) -> None:
         if self._folder is None:
             return
-        # Processes may compute the same entry at once: each writes its own file and renames it
+        # Two processes may compute the same entry at once, so each writes and renames its own file
         unfinished = self._folder / f".{key}.{os.getpid()}.npy"
         np.save(unfinished, np.stack((matches.p, matches.q)))
         unfinished.replace(self._folder / f"{key}.npy")
 
 
 def _hash_pictures(*pictures: Picture) -> str:
-    """Return a hash of the pictures and the settings that decide which pairs are found."""
+    """Return a hash of the pictures and of the settings that decide which pairs are found."""
     digest = hashlib.blake2b(f"{MAX_RATIO} {MAX_FEATURES}".encode(), digest_size=16)
     for picture in pictures:
         digest.update(str(picture.shape).encode())

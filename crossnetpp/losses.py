@@ -1,4 +1,4 @@
-"""Hybrid loss (notes 3.4): a weighted sum of means, independent of the crop size."""
+"""The hybrid loss of CrossNet++: a weighted sum of means, which do not depend on the crop size."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ class LossWeights:
     """Weights of the loss terms; 0 disables a term."""
 
     warping: float = 0.5
-    """Weight for the reference warped by the final flow (`fast`) or after stage 1 (the paper)."""
+    """Weight of the warping loss, for the reference warped by the final flow (`fast`) or by the
+    flow of stage 1 (published networks)."""
     warping_stage1: float = 0.25
-    """Weight for the reference warped by stage 1, `fast` only."""
+    """Weight of the warping loss for the reference warped by the flow of stage 1, `fast` only."""
     flow: float = 0.004
     """Weight of the flow loss wherever the true flow is known; not part of the paper."""
     landmark: float = 0.0
-    """Weight of half the squared landmark distance in pixels."""
+    """Weight of the landmark loss: half the mean squared distance of landmarks in pixels."""
     squared: float = 0.0
     """Weight of the mean squared error of SR, which PSNR measures; not part of the paper."""
     sr: float = 1.0
+    """Weight of the super-resolution loss."""
 
 
-FLOW_ERROR_LIMIT = 32.0  # pixels of flow error at which the flow loss levels off
+FLOW_ERROR_LIMIT = 32.0  # upper limit of the flow loss in pixels; reached half-way at this error
 
 
 def charbonnier(difference: Tensor) -> Tensor:
-    """Return the mean of sqrt(d^2 + 0.001^2) (notes 3.4.3)."""
+    """Return the mean Charbonnier penalty sqrt(d^2 + 0.001^2) of the elements d of `difference`."""
     return torch.sqrt(difference.square() + 1e-6).mean()
 
 
 def warping_loss(warped: Tensor, target: Tensor) -> Tensor:
-    """Return half the mean squared difference of two N x 3 x H x W images (notes 3.4.1)."""
+    """Return half the mean squared difference between two N x 3 x H x W images."""
     return 0.5 * (warped - target).square().mean()
 
 
 def landmark_loss(flow: Tensor, landmarks: Landmarks) -> Tensor:
-    """Return half the mean squared distance, in pixels, of p + V[p] from q (notes 3.4.2).
+    """Return half the mean squared distance in pixels between p + V[p] and q.
 
-    V is `flow` (N x 2 x H x W pixels), sampled bilinearly. The mean covers all valid pairs of the
-    batch and is 0 if there are none.
+    p and q are the points of `landmarks`, and V is `flow` (N x 2 x H x W pixels), sampled
+    bilinearly. The mean covers all valid pairs of the batch and is 0 if there are none.
     """
     # Squares of large motion overflow float16
     flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
@@ -55,7 +57,7 @@ def landmark_loss(flow: Tensor, landmarks: Landmarks) -> Tensor:
     q = landmarks.q.to(flow)
     valid = landmarks.valid.to(flow.device)
 
-    # 3.4.2, p^ = p + V_1^0[p]
+    # p^ = p + V_1^0[p]
     last = p.new_tensor((flow.shape[-1] - 1, flow.shape[-2] - 1))
     grid = (2 * p / last - 1)[:, None]
     motion = F.grid_sample(flow, grid, padding_mode="border", align_corners=True)[:, :, 0]
@@ -66,9 +68,10 @@ def landmark_loss(flow: Tensor, landmarks: Landmarks) -> Tensor:
 
 
 def flow_loss(flow: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean of d / (1 + d / 32), d being the end-point error where `truth` is not NaN.
+    """Return the mean of d / (1 + d / 32), where d is the end-point error in pixels.
 
-    The saturation keeps motion beyond the network's range from dominating the loss.
+    Pixels whose `truth` is NaN do not count. The saturation keeps motion beyond the network's range
+    from dominating the loss.
     """
     known = ~torch.isnan(truth).any(1, keepdim=True)
     error = torch.where(known, flow - truth, 0.0)
@@ -84,12 +87,12 @@ def hybrid_loss(
     weights: LossWeights,
     landmarks: Landmarks | None = None,
 ) -> dict[str, Tensor]:
-    """Return the loss terms by name and their weighted sum as "total" (notes 3.4).
+    """Return the loss terms by name, and their weighted sum as "total".
 
-    `target` is N x 3 x H x W in 0..1 and `flow` N x 2 x H x W pixels, NaN where unknown. `fast` has
-    its own form of the warping loss. Terms of weight 0 are returned but contribute no gradient.
+    `target` is N x 3 x H x W in 0..1, and `flow` N x 2 x H x W pixels, NaN where unknown. `fast`
+    has its own form of the warping loss. Terms of weight 0 do not contribute to the total.
 
-    Raises ValueError if the landmark loss has a weight and `landmarks` is None.
+    Raises ValueError if the weight of the landmark loss is not 0 and `landmarks` is None.
     """
     terms = {"sr": charbonnier(output.sr - target)}
     if isinstance(output, FastOutput):
@@ -105,8 +108,8 @@ def hybrid_loss(
         terms["landmark"] = landmark_loss(output.flow_stage1, landmarks)
     elif weights.landmark:
         raise ValueError(
-            f"found the weight {weights.landmark} of the landmark loss and no landmarks, "
-            "expected pairs of crossnetpp.landmarks; try the weight 0"
+            f"found the weight {weights.landmark} for the landmark loss but no landmarks, "
+            "expected pairs from crossnetpp.landmarks; try the weight 0"
         )
 
     weight_of = {name: getattr(weights, name) for name in terms}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def processor_name() -> str:
-    """Return the model name of the CPU, or "" where Linux does not publish one.
+    """Return the model name of the CPU from /proc/cpuinfo, or "" if it is not there.
 
-    On Linux, `platform.processor()` does not return it.
+    On Linux, `platform.processor()` does not return the name.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -1,8 +1,8 @@
 """Image quality: PSNR and SSIM on RGB and luma, with data range 1.
 
-SSIM follows Wang et al. 2004: an 11 x 11 Gaussian window of sigma 1.5, averaged over the windows
-that lie completely inside the image. Luma is BT.601 limited range, as in the light-field
-literature.
+SSIM follows Wang et al. 2004: it uses an 11 x 11 Gaussian window of sigma 1.5, and is averaged over
+the windows that lie completely inside the image. Luma is BT.601 in limited range, as in the
+light-field literature.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ class Quality(NamedTuple):
 
 
 def rgb_to_luma_601(rgb: Plane) -> Plane:
-    """Return H x W luma in 16/255..235/255 of H x W x 3 RGB in 0..1."""
+    """Return the BT.601 luma (H x W in 16/255..235/255) of `rgb` (H x W x 3 in 0..1)."""
     return np.asarray(rgb @ _LUMA_601 + np.float32(16 / 255), dtype=np.float32)
 
 
 def psnr(image: Plane, truth: Plane) -> float:
-    """Return the PSNR in dB of arrays in 0..1, at most PSNR_OF_IDENTICAL."""
+    """Return the PSNR in dB between two arrays in 0..1, at most PSNR_OF_IDENTICAL."""
     error = float(np.mean(np.square(image - truth), dtype=np.float64))
     return min(PSNR_OF_IDENTICAL, -10 * float(np.log10(max(error, 1e-30))))
 
 
 def ssim(image: Plane, truth: Plane) -> float:
-    """Return the mean SSIM of H x W or H x W x C arrays in 0..1, at least 11 pixels a side.
+    """Return the mean SSIM between two H x W or H x W x C arrays in 0..1.
 
-    The blurs are separable, which makes it faster on a CPU than the convolution in torchmetrics.
+    H and W are at least 11. The blurs are separable, and therefore faster on a CPU than the
+    convolution in torchmetrics.
     """
     half = _WINDOW // 2
 

@@ -1,4 +1,4 @@
-"""Text for a terminal, without the characters by which a hostile name could control it.
+"""Text for a terminal, without the characters with which a hostile name could control the terminal.
 
 File names, titles, track names and messages from recordings may contain escape sequences that set
 the window's title or clear the screen, and marks that reverse the direction of the text.
@@ -16,12 +16,18 @@ _UNPRINTABLE = re.compile(
 
 
 def make_printable(text: str) -> str:
-    """Return a text with control characters written as `\\x1b`; tabs and newlines stay."""
+    """Return `text` with every unprintable character written as an escape such as `\\x1b`.
+
+    Tabs and newlines are left as they are.
+    """
     return _UNPRINTABLE.sub(_escape, text)
 
 
 def make_printable_json(text: str) -> str:
-    """Return a JSON text with control characters written as `\\u001b`: the same JSON value."""
+    """Return JSON with unprintable characters written as escapes such as `\\u001b`.
+
+    The result has the same JSON value as `text`.
+    """
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -31,8 +37,8 @@ def _escape(found: re.Match[str]) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """A formatter of log records without control characters."""
+    """A formatter that removes control characters from log records."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text."""
+        """Return the record as printable text."""
         return make_printable(super().format(record))

@@ -1,9 +1,9 @@
-"""Train a network as a configuration in `crossnetpp/configs` describes.
+"""Train a network as a configuration describes, such as those in `crossnetpp/configs`.
 
     python -m crossnetpp.train fast --data DATA --out fast.safetensors
     torchrun --nproc-per-node 4 -m crossnetpp.train fast --data DATA --out fast.safetensors
 
-Running the same command again resumes an interrupted run and gives the same numbers.
+The same command resumes an interrupted run, with the numbers of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,10 +31,15 @@ from crossnetpp.training.validation import Validation
 def train(
     config: TrainingConfig, data: Path, out: Path, *, stop_after: int | None = None
 ) -> list[float]:
-    """Run or resume `config` in this process and return the loss of each step.
+    """Run or resume `config` in this process, and return the loss of each step.
 
-    Writes weights to `out` (safetensors) and state, log and TensorBoard files beside it. Raises
-    ConfigError for missing data or the state of another run.
+    Weights are written to `out` (safetensors), and the state, the log and files for TensorBoard
+    beside it.
+
+    Raises ConfigError if data are missing, if `freeze` names no part of the network, or if the
+    state beside `out` belongs to another configuration; DataError if data cannot be used;
+    WeightsError if the weights to start from cannot be used; and ValueError if the processes cannot
+    share a batch equally.
     """
     with join_processes() as process:
         samples = Mixture(
@@ -61,7 +66,10 @@ def train(
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Parse `name=value`, where the value is YAML; raise ConfigError for anything else."""
+    """Return the name and the value of `name=value`, where the value is YAML.
+
+    Raises ConfigError if `text` has another form.
+    """
     name, equals, value = text.partition("=")
     try:
         if not name or not equals:

@@ -1,1 +1,1 @@
-"""Training pairs from photographs, clips, light fields and stereo, and how LR is made from them."""
+"""Training pairs from photographs, clips, light fields and stereo, and their degradation to LR."""

@@ -1,6 +1,6 @@
 """Degradation of HR to LR, the same in training and in `pipeline degrade`.
 
-`simulate_recording` imitates a camera: blur, reduction, noise and JPEG compression.
+`simulate_recording` also imitates a camera, with blur, reduction, noise and JPEG compression.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ PixelType = TypeVar("PixelType", np.uint8, np.uint16)
 def degrade_tensor(hr: Tensor, scale: int, kernel: Kernel = "bicubic") -> Tensor:
     """Return `hr` (N x C x H x W, H and W multiples of `scale`) reduced `scale` times.
 
-    `bicubic` is antialiased (a = -0.5, support widened by `scale`); `area` averages each block.
+    `bicubic` is antialiased (a = -0.5, support widened by `scale`); `area` averages each block of
+    `scale` x `scale` pixels.
     """
     if kernel == "area":
         return F.avg_pool2d(hr, scale)
@@ -33,7 +34,8 @@ def degrade_tensor(hr: Tensor, scale: int, kernel: Kernel = "bicubic") -> Tensor
 def subsample_chroma(lr: Tensor) -> Tensor:
     """Return `lr` (N x 3 x h x w RGB in 0..1, h and w even) after 4:2:0 chroma subsampling.
 
-    BT.601 colour difference planes are averaged over 2 x 2 pixels and upsampled bilinearly.
+    The differences between RGB and BT.601 luma are averaged over 2 x 2 pixels and upsampled
+    bilinearly.
     """
     weights = lr.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     luma = (lr * weights).sum(1, keepdim=True)
@@ -44,7 +46,7 @@ def subsample_chroma(lr: Tensor) -> Tensor:
 def degrade(hr: NDArray[PixelType], scale: int, kernel: Kernel = "bicubic") -> NDArray[PixelType]:
     """Return `hr` (uint8 or uint16 H x W x 3) reduced `scale` times, rounded and clamped once.
 
-    Rows and columns beyond a multiple of `scale` are cropped at the bottom and right.
+    First, the bottom and right of `hr` are cropped to multiples of `scale`.
     """
     lr = _reduce(hr.astype(np.float32), scale, kernel)
     return lr.round().clip(0, np.iinfo(hr.dtype).max).astype(hr.dtype)
@@ -63,14 +65,15 @@ class CameraSettings:
     """Blur, noise and compression of a camera and its encoder."""
 
     blur: tuple[float, float]
-    """Standard deviations of a Gaussian along and across `angle`, LR pixels."""
+    """Standard deviations of a Gaussian along and across `angle`, in LR pixels."""
     angle: float
-    """Direction of the blur, radians."""
+    """Direction of the blur in radians."""
     kernel: Kernel
     read_noise: float
-    """Standard deviation of the noise that is independent of light, 0..1."""
+    """Standard deviation of the noise that does not depend on the light; white is 1."""
     shot_noise: float
-    """Standard deviation of the noise of a white pixel; it grows with the square root of light."""
+    """Standard deviation of the shot noise of a white pixel; it grows with the square root of the
+    light."""
     quality: int
     """JPEG quality, 1..100."""
 
@@ -89,7 +92,10 @@ class CameraSettings:
 
 
 def make_gaussian_kernel(along: float, across: float, angle: float) -> NDArray[np.float32]:
-    """Return a normalised, odd-sized Gaussian with these standard deviations in pixels."""
+    """Return a Gaussian kernel of odd size and sum 1; the standard deviations are in pixels.
+
+    `angle` is the direction of `along`, in radians.
+    """
     radius = max(1, int(np.ceil(3 * max(along, across))))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
     u = x * np.cos(angle) + y * np.sin(angle)
@@ -123,9 +129,9 @@ def simulate_recording(
 ) -> NDArray[np.uint8]:
     """Return `hr` (uint8 H x W x 3 RGB) as an LR camera would record it.
 
-    Applies blur, reduction by `scale`, noise and JPEG in this order. The settings are drawn from
-    `rng` unless `camera` is set; the seed of `rng` decides every bit. Video compression is not
-    simulated, because OpenCV's wheels have no H.264 encoder.
+    Blur, reduction by `scale`, noise and JPEG compression are applied in this order. The settings
+    are drawn from `rng` unless `camera` is set; the seed of `rng` decides every bit. Video
+    compression is not simulated, because OpenCV's wheels have no H.264 encoder.
     """
     settings = camera or CameraSettings.draw(rng)
     along, across = (deviation * scale for deviation in settings.blur)

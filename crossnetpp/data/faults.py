@@ -1,4 +1,4 @@
-"""Faulty references, from which the network learns to borrow only in part or not at all.
+"""Faulty references, which teach the network to borrow only in part or not at all.
 
 Every fault leaves the target unchanged. The flow keeps its values where they are still valid, and
 is NaN elsewhere.
@@ -19,7 +19,7 @@ DISPLACEMENT = 64  # pixels by which a displaced reference is shifted
 
 
 def scale_light(image: NDArray[np.uint8], gain: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return `image` (uint8 H x W x 3) times `gain` (3), clipped at white."""
+    """Return `image` (uint8 H x W x 3) times `gain` (one per channel), clipped at white."""
     return np.asarray(np.clip(image * gain, 0, 255).round(), dtype=np.uint8)
 
 
@@ -30,21 +30,24 @@ def change_exposure(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
 
 
 def change_colour(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with its reference at another white balance, channels up to 40 % apart."""
+    """Return `pair` with its reference at another white balance, whose gains differ by up to 40 %.
+
+    The brightness may change by up to 19 %.
+    """
     gain = np.exp(rng.uniform(-0.17, 0.17, 3))
     return replace(pair, reference=scale_light(pair.reference, gain))
 
 
 def blur_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with its reference blurred by a Gaussian of 0.7 to 3 pixels."""
+    """Return `pair` with its reference blurred by a Gaussian of sigma 0.7 to 3 pixels."""
     blurred = cv2.GaussianBlur(pair.reference, (0, 0), float(rng.uniform(0.7, 3)))
     return replace(pair, reference=np.asarray(blurred, dtype=np.uint8))
 
 
 def hide_part(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with a square of its reference hidden by the reference of `other`.
+    """Return `pair` with a square of its reference replaced by that part of the other reference.
 
-    The square is a sixth to a half of the shorter side.
+    The side of the square is a sixth to a half of the shorter side of the picture.
     """
     height, width = pair.reference.shape[:2]
     top, left = (int(rng.integers(0, length // 2)) for length in (height, width))
@@ -56,21 +59,21 @@ def hide_part(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
         return replace(pair, reference=reference)
 
     x, y = _find_positions(pair.flow)
-    # Two pixels wider, because bicubic resampling of the reference mixes both surfaces there
+    # Two pixels wider, because bicubic resampling mixes both surfaces at the square's border
     behind = (x > left - 2) & (x < left + side + 1) & (y > top - 2) & (y < top + side + 1)
     return Pair(pair.target, reference, _mask_flow(pair.flow, behind))
 
 
 def replace_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with the unrelated reference of `other` and without flow."""
+    """Return `pair` with the unrelated reference of `other`, and without flow."""
     return replace(pair, reference=other.reference, flow=None)
 
 
 def displace_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
     """Return `pair` with its reference shifted by 64 pixels in a random direction.
 
-    Mirrored pixels fill the uncovered rim. The flow follows the shift and is NaN for pixels that
-    left the reference.
+    Mirrored pixels fill the uncovered rim. The flow follows the shift, and is NaN for target pixels
+    that the reference no longer shows.
     """
     angle = rng.uniform(0, 2 * np.pi)
     by_x, by_y = (round(DISPLACEMENT * part) for part in (np.cos(angle), np.sin(angle)))
@@ -97,7 +100,7 @@ def displace_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pai
     return Pair(pair.target, reference, _mask_flow(flow, outside))
 
 
-# Name -> fault; the arguments are a generator, the pair, and another pair of the same size
+# Name -> fault; its arguments are a random generator, the pair, and another pair of the same size
 FAULTS: dict[str, Callable[[np.random.Generator, Pair, Pair], Pair]] = {
     "exposure": change_exposure,
     "colour": change_colour,
@@ -109,12 +112,12 @@ FAULTS: dict[str, Callable[[np.random.Generator, Pair, Pair], Pair]] = {
 
 
 def break_reference(rng: np.random.Generator, pair: Pair, other: Pair) -> Pair:
-    """Return `pair` with one fault, drawn with equal probability."""
+    """Return `pair` with one fault, drawn from FAULTS with equal probability."""
     return list(FAULTS.values())[int(rng.integers(len(FAULTS)))](rng, pair, other)
 
 
 def _find_positions(flow: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return x and y (H x W pixels) of every target pixel in the reference."""
+    """Return the x and the y (each H x W pixels) at which the reference shows each target pixel."""
     y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     return x + flow[..., 0], y + flow[..., 1]
 

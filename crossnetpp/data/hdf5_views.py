@@ -26,7 +26,10 @@ class Hdf5Array:
         self._opened: tuple[int, Any] | None = None
 
     def dataset(self) -> Any:
-        """Return the h5py data set; raise DataError if h5py, the file or the key is missing."""
+        """Return the h5py data set, opened on first use in each process.
+
+        Raises DataError if h5py, the file or the key is missing.
+        """
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), self._open())
         return self._opened[1]
@@ -53,7 +56,7 @@ class Hdf5Array:
             raise DataError(str(error)) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the handle, which belongs to this process."""
+        """Return the state to pickle, without the handle, which belongs to this process."""
         return {"path": self.path, "key": self.key, "_opened": None}
 
 
@@ -67,22 +70,23 @@ class Hdf5Scene:
         self._number = number
 
     def read(self, row: int, col: int, cache: object) -> NDArray[np.uint8]:
-        """Return the view at (row, col), straight from the file."""
+        """Return the view at (row, col), read from the file without the cache."""
         planes: NDArray[np.uint8] = self._file.dataset()[self._number, row, col]
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def open_hdf5(path: Path, key: str) -> tuple[Hdf5Array, tuple[int, int, int]]:
-    """Return a file and its numbers of scenes, rows and columns.
+    """Return an opened data set and its numbers of scenes, rows and columns of views.
 
-    Raises DataError unless `key` holds N x R x C x 3 x H x W uint8.
+    Raises DataError if h5py or the file is missing, if the data lie in other files, or unless `key`
+    holds uint8 N x R x C x 3 x H x W.
     """
     file = Hdf5Array(path, key)
     array = file.dataset()
     if array.ndim != 6 or array.shape[3] != 3 or array.dtype != np.uint8:
         raise DataError(
-            f"found '{key}' of {array.shape} {array.dtype} in {path}, "
-            "expected N x rows x columns x 3 x H x W uint8"
+            f"found '{key}' of shape {array.shape} and type {array.dtype} in {path}, "
+            "expected scenes x rows x columns x 3 x height x width of type uint8"
         )
     count, rows, cols = array.shape[:3]
     return file, (count, rows, cols)

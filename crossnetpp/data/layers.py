@@ -14,7 +14,7 @@ from crossnetpp.data.sample import Pair
 Picture = NDArray[np.uint8]
 Field = NDArray[np.float32]
 
-# A pixel whose cover is between these mixes surfaces and has no single true flow
+# A pixel whose cover lies between these two mixes surfaces and has no single true flow
 OPAQUE = 0.98
 CLEAR = 0.02
 
@@ -23,20 +23,21 @@ INVERSION_STEPS = 6
 
 @dataclass(frozen=True)
 class Layer:
-    """One surface as both views see it; covers are size x size in 0..1."""
+    """One surface as target and reference show it; covers are size x size in 0..1."""
 
     target: Picture
     reference: Picture
     flow: Field
-    """size x size x 2 pixels from target to reference; NaN where unknown."""
+    """Flow from target to reference, size x size x 2 pixels; NaN where unknown."""
     target_cover: Field
     reference_cover: Field
 
 
 def compose_layers(layers: list[Layer]) -> Pair:
-    """Return the pair that `layers` show; they are ordered from far to near, the first opaque.
+    """Return the pair that `layers` compose, ordered from far to near; the first layer is opaque.
 
-    The flow is NaN where surfaces mix and where the reference hides a target pixel.
+    The flow is NaN where surfaces mix and where a nearer surface hides the target's pixel in the
+    reference.
     """
     farthest = layers[0]
     target = farthest.target
@@ -62,7 +63,7 @@ def compose_layers(layers: list[Layer]) -> Pair:
 
 @lru_cache(maxsize=8)
 def make_pixel_grid(size: int) -> tuple[Field, Field]:
-    """Return x and y of size x size pixels; the arrays are shared, so do not write to them."""
+    """Return the x and the y of size x size pixels; the arrays are shared and read-only."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     return x, y
 
@@ -73,7 +74,10 @@ def _blend(below: Picture, above: Picture, cover: Field) -> Picture:
 
 
 def resample_picture(image: Picture, displacement: Field) -> Picture:
-    """Return size x size pixels of `image` at x + `displacement`, relative to its centre."""
+    """Return `image` sampled at x + `displacement` (size x size x 2 pixels).
+
+    The field has the same centre as `image` and may be smaller.
+    """
     x, y = _find_positions(image.shape[0], displacement)
     return np.asarray(
         cv2.remap(image, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101),
@@ -82,21 +86,22 @@ def resample_picture(image: Picture, displacement: Field) -> Picture:
 
 
 def resample_cover(cover: Field, displacement: Field) -> Field:
-    """Resample `cover` like `resample_picture`, but linearly and with 0 outside."""
+    """Return `cover` sampled as by `resample_picture`, but linearly and with 0 outside."""
     x, y = _find_positions(cover.shape[0], displacement)
     return np.asarray(cv2.remap(cover, x, y, cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def find_inside(side: int, displacement: Field) -> NDArray[np.bool_]:
-    """Return a mask of the pixels whose x + `displacement` is inside `side` x `side` pixels."""
+    """Return a mask of the pixels whose x + `displacement` is inside a `side` x `side` picture."""
     x, y = _find_positions(side, displacement)
     return (x >= 0) & (x <= side - 1) & (y >= 0) & (y <= side - 1)
 
 
 def invert_displacement(displacement: Field) -> Field:
-    """Return V with displacement(x + V) + V = 0 by fixed-point iteration.
+    """Return V such that displacement(x + V) + V = 0, found by fixed-point iteration.
 
-    V is NaN where x + V leaves the field and where the field folds.
+    V is NaN where x + V leaves the field and where the iteration does not converge because the
+    field folds.
     """
     size = displacement.shape[0]
     x, y = make_pixel_grid(size)
@@ -122,7 +127,10 @@ def invert_displacement(displacement: Field) -> Field:
 
 
 def _find_positions(side: int, displacement: Field) -> tuple[Field, Field]:
-    """Return x and y in a `side` x `side` picture for a smaller field with the same centre."""
+    """Return the x and the y in a `side` x `side` picture to which `displacement` points.
+
+    The field has the same centre as the picture and may be smaller.
+    """
     size = displacement.shape[0]
     x, y = make_pixel_grid(size)
     margin = (side - size) // 2

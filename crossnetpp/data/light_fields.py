@@ -22,7 +22,7 @@ Picture = NDArray[np.uint8]
 GridPosition = tuple[int, int]  # row and column of a view
 
 LENSLET_VIEWS = 14  # views along each side of a Lytro Illum lenslet picture (Flower)
-CENTRAL_VIEWS = range(3, 11)  # 8 of 14: those at the rim are vignetted (notes, section 4)
+CENTRAL_VIEWS = range(3, 11)  # 8 of 14, as in the paper; the views at the rim are vignetted
 
 # Stems of view files that hold the row, then the column
 ROW_COL_NAMES = (
@@ -71,10 +71,10 @@ class Scene(Protocol):
 
 
 class FolderScene:
-    """A folder with one picture per view; the file names hold row and column."""
+    """A folder with one picture per view, whose file names contain the row and column."""
 
     def __init__(self, folder: Path) -> None:
-        """Find the view files; raise DataError if there are fewer than two."""
+        """Find the view files. Raises DataError if there are fewer than two."""
         self.name = str(folder)
         files = sorted(
             path
@@ -95,7 +95,7 @@ class FolderScene:
 
 
 def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the views whose names follow the first pattern that matches any file."""
+    """Return the files that match the first pattern in ROW_COL_NAMES that any file matches."""
     for pattern in ROW_COL_NAMES:
         found = {
             (int(match[1]), int(match[2])): path
@@ -108,7 +108,7 @@ def _match_row_col_names(files: list[Path]) -> dict[GridPosition, Path]:
 
 
 def _match_numbered_names(files: list[Path]) -> dict[GridPosition, Path]:
-    """Return the views whose names hold one number, arranged in a square grid."""
+    """Return the files whose names contain a single number, arranged in a square grid."""
     found = {int(match[1]): path for path in files if (match := NUMBERED_NAME.fullmatch(path.stem))}
     cols = round(len(found) ** 0.5)
     return {divmod(number, cols): path for number, path in found.items()}
@@ -120,7 +120,7 @@ class LensletScene:
     def __init__(
         self, path: Path, across: int = LENSLET_VIEWS, central: Sequence[int] = CENTRAL_VIEWS
     ) -> None:
-        """Use the views of rows and columns `central`, which become rows and columns from 0."""
+        """Use only the rows and columns in `central`, and count them from 0."""
         self.name = str(path)
         self.positions = _list_positions(len(central), len(central))
         self._path = path
@@ -128,12 +128,15 @@ class LensletScene:
         self._central = central
 
     def read(self, row: int, col: int, cache: PictureCache) -> Picture:
-        """Return the view at (row, col) of the central ones."""
+        """Return the view at (row, col) among the central views."""
         views = cache.get(self._path, self._read_views)
         return np.asarray(views[row, col], dtype=np.uint8)
 
     def _read_views(self, path: Path) -> Picture:
-        """Return only the central views, R x C x H x W x 3, to save memory in the cache."""
+        """Return the central views, R x C x H x W x 3; the others would waste the cache's memory.
+
+        Raises DataError if the picture cannot hold `across` x `across` views.
+        """
         image = read_rgb(path)
         across = self._across
         if image.shape[0] % across or image.shape[1] % across:
@@ -159,7 +162,7 @@ class MosaicScene:
         self._cols = cols
 
     def read(self, row: int, col: int, cache: PictureCache) -> Picture:
-        """Return the tile at (row, col); raise DataError if the tiles are not of equal size."""
+        """Return the view at (row, col). Raises DataError if the views differ in size."""
         image = cache.get(self._path, read_rgb)
         height = image.shape[0] // self._rows
         width = image.shape[1] // self._cols
@@ -175,7 +178,7 @@ class LightFields:
     """Light fields that provide single views and training pairs."""
 
     def __init__(self, scenes: Sequence[Scene], max_bytes: int = 512 << 20) -> None:
-        """Cache up to `max_bytes` of decoded pictures; raise DataError if there is no scene."""
+        """Cache up to `max_bytes` of decoded pictures. Raises DataError if there is no scene."""
         if not scenes:
             raise DataError("found no light field, expected at least one")
         self.scenes = list(scenes)
@@ -193,7 +196,10 @@ class LightFields:
         across: int = LENSLET_VIEWS,
         central: Sequence[int] = CENTRAL_VIEWS,
     ) -> LightFields:
-        """Open lenslet pictures, one per scene: view (row, col) = image[row::14, col::14]."""
+        """Open lenslet pictures, one per scene: view (row, col) is image[row::across, col::across].
+
+        Only the views in `central` are used.
+        """
         return cls([LensletScene(path, across, central) for path in paths])
 
     @classmethod
@@ -203,13 +209,13 @@ class LightFields:
 
     @classmethod
     def from_hdf5(cls, path: Path, key: str = "img_HR") -> LightFields:
-        """Open CrossNet's HDF5 layout: `key` holds N x R x C x 3 x H x W uint8."""
+        """Open a file in CrossNet's HDF5 layout: `key` holds uint8 N x R x C x 3 x H x W."""
         file, (count, rows, cols) = open_hdf5(path, key)
         positions = _list_positions(rows, cols)
         return cls([Hdf5Scene(file, number, positions) for number in range(count)])
 
     def read_view(self, scene: int, row: int, col: int) -> Picture:
-        """Return one view, uint8 H x W x 3 RGB; raise DataError if the scene does not have it."""
+        """Return one view, uint8 H x W x 3 RGB. Raises DataError if the scene does not have it."""
         chosen = self.scenes[scene]
         if (row, col) not in chosen.positions:
             first = chosen.positions[0]
@@ -222,10 +228,9 @@ class LightFields:
     def choose_views(
         self, rng: np.random.Generator, motion: float
     ) -> tuple[int, GridPosition, GridPosition]:
-        """Return a random scene and two different views of it, up to the whole grid apart.
+        """Return the number of a random scene and the positions of two different views in it.
 
-        `motion` in 0..1 limits the distance between them. Every view is drawn, including the last
-        row and column.
+        `motion` in 0..1 limits the distance between the views; at 1 it may span the whole grid.
         """
         number = int(rng.integers(len(self.scenes)))
         positions = self.scenes[number].positions
@@ -237,7 +242,7 @@ class LightFields:
         return number, first, near[int(rng.integers(len(near)))]
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return crops of two views of one scene."""
+        """Return the same crop of two views of one scene."""
         number, first, second = self.choose_views(rng, motion)
         pair = Pair(self.read_view(number, *first), self.read_view(number, *second))
         return crop_pair(rng, pair, size)
@@ -248,5 +253,5 @@ def _list_positions(rows: int, cols: int) -> list[GridPosition]:
 
 
 def _count_steps(first: GridPosition, second: GridPosition) -> int:
-    """Return the grid steps between two views, the larger of rows and columns."""
+    """Return the distance between two views in grid steps: of rows or columns, the larger."""
     return max(abs(first[0] - second[0]), abs(first[1] - second[1]))

@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     flow: Tensor
     """[N x] 2 x H x W pixels, NaN where unknown."""
     landmarks: Landmarks
-    """SIFT pairs; none are valid unless the mixture has a landmark cache."""
+    """SIFT pairs; none is valid unless the mixture has a landmark cache."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MixtureSettings:
     size: int = 160
     """Pixels along each side of a crop."""
     steps: int = 6000
-    """Length of the run, which scales the curriculum."""
+    """Length of the run in steps, which scales the curriculum."""
     batch: int = 4
     """Samples per step, over all processes."""
     fault_rate: float = 0.15
@@ -50,7 +50,7 @@ class MixtureSettings:
     """Motion of the first step, 0..1."""
 
     def __post_init__(self) -> None:
-        """Raise DataError for values out of range."""
+        """Check the settings. Raises DataError if a value is out of range."""
         for name in ("size", "steps", "batch"):
             _check_range(name, getattr(self, name), 1, float("inf"))
         for name in ("fault_rate", "relit_rate", "curriculum", "curriculum_start"):
@@ -58,7 +58,10 @@ class MixtureSettings:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object]) -> MixtureSettings:
-        """Return settings from a YAML mapping; raise DataError for unknown names and bad values."""
+        """Return the settings in a YAML mapping.
+
+        Raises DataError if a name is unknown, or a value has the wrong type or is out of range.
+        """
         known = {field.name: type(field.default) for field in fields(cls)}
         for name, value in mapping.items():
             if name not in known:
@@ -70,7 +73,7 @@ class MixtureSettings:
         return cls(**mapping)  # type: ignore[arg-type]
 
     def motion(self, sample: int) -> float:
-        """Return the stage of the curriculum at sample number `sample`, 0..1."""
+        """Return the stage of the curriculum, 0..1, at the sample of number `sample`."""
         done = sample / (self.batch * self.steps)
         widened = done / self.curriculum if self.curriculum else 1.0
         return min(1.0, self.curriculum_start + (1 - self.curriculum_start) * widened)
@@ -85,8 +88,8 @@ def _check_range(name: str, value: float, least: float, most: float) -> None:
 class Mixture(Dataset[Sample]):
     """The samples of a run; sample k depends only on the seed and k.
 
-    A resumed run therefore continues with the samples of an uninterrupted one, for any number of
-    workers and processes.
+    A resumed run therefore continues with the samples of an uninterrupted one, regardless of the
+    number of workers and processes.
     """
 
     def __init__(
@@ -95,9 +98,9 @@ class Mixture(Dataset[Sample]):
         settings: MixtureSettings,
         landmarks: LandmarkCache | None = None,
     ) -> None:
-        """Mix `sources` by weight; raise DataError if no weight is positive.
+        """Mix `sources` by weight; with `landmarks`, every sample also has SIFT pairs.
 
-        With `landmarks`, every sample also has SIFT pairs.
+        Raises DataError if no weight is positive.
         """
         weights = np.array([weight for weight, _ in sources])
         if not weights.sum() > 0:
@@ -112,7 +115,7 @@ class Mixture(Dataset[Sample]):
         return self.settings.steps * self.settings.batch
 
     def __getitem__(self, number: int) -> Sample:
-        """Return sample `number`; raise IndexError beyond the end of the run."""
+        """Return sample `number`. Raises IndexError if the run has no such sample."""
         if not 0 <= number < len(self):
             raise IndexError(f"sample {number} of {len(self)}")
         return self._to_sample(self.make_pair(number))
@@ -128,7 +131,7 @@ class Mixture(Dataset[Sample]):
             pair = break_reference(rng, pair, self._draw(rng, motion))
 
         if rng.random() < settings.relit_rate:
-            # The same change for both imitates dark and bright scenes and coloured light
+            # Relighting both in the same way imitates dark and bright scenes and coloured light
             gain = np.exp(rng.normal(0, 0.4)) * np.exp(rng.normal(0, 0.1, 3))
             pair = replace(
                 pair,

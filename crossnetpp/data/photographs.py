@@ -1,4 +1,4 @@
-"""Photographs with synthetic parallax: up to four surfaces, each moved by a known field."""
+"""Photographs with synthetic parallax: up to four surfaces, each displaced by a known field."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from crossnetpp.data.layers import (
 )
 from crossnetpp.data.sample import DataError, Pair, draw_crop_origin, read_rgb, shrink_picture
 
-MAX_SHIFT = 36.0  # pixels of common displacement at the end of the curriculum
-MAX_PARALLAX = 30.0  # the same, in pixels between the nearest and the farthest surface
+MAX_SHIFT = 36.0  # largest common shift at the end of the curriculum, in pixels
+MAX_PARALLAX = 30.0  # largest parallax of the nearest surface at that stage, in pixels
 MIN_SIDE = 300  # pixels; smaller photographs are not used
-SMALL_MOTION_SHARE = 0.35  # pairs that move an eighth as far, like neighbouring views and frames
-LARGE_MOTION_SHARE = 0.3  # pairs that move 2.4 times as far, like those of a second camera
+SMALL_MOTION_SHARE = 0.35  # of the pairs; they move an eighth as far, like neighbouring views
+LARGE_MOTION_SHARE = 0.3  # of the pairs; they move 2.4 times as far, like those of two cameras
 CROP_MARGIN = 88  # pixels around a crop that motion can bring into view
 
 
@@ -39,7 +39,10 @@ def _draw_smooth_field(
 
 
 def draw_displacement(rng: np.random.Generator, size: int, motion: float) -> NDArray[np.float32]:
-    """Return size x size x 2 displacements in pixels: shift, rotation, zoom and bending."""
+    """Return random displacements of a camera, with shift, rotation, zoom and bending.
+
+    They are size x size x 2 pixels.
+    """
     x, y = (axis - (size - 1) / 2 for axis in make_pixel_grid(size))
     turning = min(motion, 1.0)
 
@@ -58,9 +61,9 @@ def draw_displacement(rng: np.random.Generator, size: int, motion: float) -> NDA
 
 
 def _draw_cover(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
-    """Return a size x size cover in 0..1 of smooth random shapes with soft edges.
+    """Return a size x size cover in 0..1 that shows smooth random shapes with soft edges.
 
-    The shapes cover a fifth to a half of the area.
+    The shapes fill a fifth to a half of the area.
     """
     knots = int(rng.integers(3, 9))
     noise = cv2.resize(
@@ -76,7 +79,10 @@ class Photographs:
     """Source of pairs with known flow, synthesised from still photographs."""
 
     def __init__(self, paths: list[Path], shrink: tuple[float, ...] = (1.0, 0.6)) -> None:
-        """Read each photograph at each size in `shrink`; raise DataError if all are too small."""
+        """Read the photographs, and scale each by every factor in `shrink`.
+
+        Raises DataError if a photograph cannot be read or if all are too small.
+        """
         self.images = [
             shrink_picture(image, factor)
             for image in map(read_rgb, paths)
@@ -85,18 +91,19 @@ class Photographs:
         ]
         if not self.images:
             raise DataError(
-                f"found no photograph of {MIN_SIDE} pixels along both sides "
-                f"among {len(paths)}; try larger ones"
+                f"found no photograph of at least {MIN_SIDE}x{MIN_SIDE} among {len(paths)}; "
+                "try larger ones"
             )
 
     def _draw_patch(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-        """Return a random square of `size` pixels plus an equal margin on all sides.
+        """Return a random square of `size` x `size` pixels with an equal margin on all sides.
 
-        The margin is CROP_MARGIN, or less in a photograph that is too small for it.
+        The margin is CROP_MARGIN, or less if the photograph is too small for that. Raises DataError
+        if no photograph contains such a square.
         """
         fitting = [image for image in self.images if min(image.shape[:2]) >= size]
         if not fitting:
-            raise DataError(f"found no photograph of {size}x{size}; try smaller crops")
+            raise DataError(f"found no photograph of at least {size}x{size}; try smaller crops")
         image = fitting[int(rng.integers(len(fitting)))]
 
         margin = min(CROP_MARGIN, (min(image.shape[:2]) - size) // 2)
@@ -106,11 +113,11 @@ class Photographs:
         return np.ascontiguousarray(np.rot90(patch, int(rng.integers(4))))
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return a pair in which one side is resampled; half of the pairs show 2 to 4 surfaces.
+        """Return a pair of which one picture is resampled; half of the pairs show 2 to 4 surfaces.
 
         All surfaces share the camera's rotation, zoom and shift. Parallax grows from the farthest
-        surface to the nearest, and each surface bends independently. At `motion` 1, shifts reach 36
-        pixels and parallax 30; some pairs move much less or much more.
+        surface to the nearest, and each nearer surface also bends on its own. At `motion` 1, shifts
+        reach 36 pixels and parallax reaches 30; some pairs move much less or much more.
         """
         kind = rng.random()
         if kind < SMALL_MOTION_SHARE:
@@ -143,7 +150,10 @@ class Photographs:
         swap: bool,
         opaque: bool,
     ) -> Layer:
-        """Return a surface that is resampled in the reference, or in the target if `swap`."""
+        """Return a surface that is displaced in the reference, or in the target if `swap` is True.
+
+        Only an `opaque` surface covers the whole picture.
+        """
         patch = self._draw_patch(rng, size)
         side = patch.shape[0]
         margin = (side - size) // 2
@@ -159,7 +169,7 @@ class Photographs:
             moved_cover = resample_cover(cover, displacement)
 
         if swap:
-            # moved(x) = still(x + displacement), so the flow needs no inverse in this direction
+            # moved(x) = still(x + displacement), so in this direction the flow is the displacement
             known = find_inside(side, displacement)
             flow = np.where(known[..., None], displacement, np.float32(np.nan))
             return Layer(moved, still, flow, moved_cover, still_cover)

@@ -28,12 +28,12 @@ class Clips:
     """Source of pairs of frames of one clip, up to `reach` frames apart."""
 
     def __init__(self, paths: list[Path], reach: int = 15, every: int = 1) -> None:
-        """Decode every `every`-th frame of each clip; raise DataError for a clip without frames."""
+        """Decode every `every`-th frame of each clip. Raises DataError if a clip has no frames."""
         self.clips = [_read_clip(path, every) for path in paths]
         self.reach = reach
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return crops of two frames; `motion` in 0..1 widens the time between them."""
+        """Return the same crop of two frames; `motion` in 0..1 widens the time between them."""
         frames = self.clips[int(rng.integers(len(self.clips)))]
         reach = max(1, round(self.reach * (0.3 + 0.7 * motion)))
         first = int(rng.integers(len(frames)))
@@ -47,7 +47,7 @@ class Views:
     def __init__(self, scenes: list[list[Path]], shrink: tuple[float, ...] = ()) -> None:
         """Read the views of each scene; `shrink` has one factor per scene, by default 1.
 
-        Raises DataError for a scene with fewer than two views.
+        Raises DataError if a scene has fewer than two views or one of them cannot be read.
         """
         self.scenes: list[list[NDArray[np.uint8]]] = []
         for scene, factor in zip(scenes, shrink or (1.0,) * len(scenes), strict=True):
@@ -56,7 +56,7 @@ class Views:
             self.scenes.append([shrink_picture(read_rgb(path), factor) for path in scene])
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return crops of two different views."""
+        """Return the same crop of two different views."""
         views = self.scenes[int(rng.integers(len(self.scenes)))]
         first, second = rng.choice(len(views), 2, replace=False)
         return crop_pair(rng, Pair(views[first], views[second]), size)

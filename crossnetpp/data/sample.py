@@ -1,4 +1,4 @@
-"""Pairs of HR target and reference with known flow, and functions that crop and turn them."""
+"""Pairs of an HR target and a reference, with the flow if it is known; cropping and turning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pair:
     reference: NDArray[np.uint8]
     """uint8 H x W x 3 RGB."""
     flow: NDArray[np.float32] | None = None
-    """H x W x 2 pixels: reference(x + flow(x)) = target(x); NaN where unknown."""
+    """H x W x 2 pixels such that reference(x + flow(x)) = target(x), NaN where unknown; or None."""
 
 
 class PairSource(Protocol):
@@ -38,7 +38,7 @@ class PairSource(Protocol):
 def draw_crop_origin(
     rng: np.random.Generator, height: int, width: int, size: int
 ) -> tuple[int, int]:
-    """Return the random (row, col) of a `size` x `size` window; raise DataError if none fits."""
+    """Return a random (row, col) of a `size` x `size` window. Raises DataError if none fits."""
     if min(height, width) < size:
         raise DataError(
             f"found a picture of {width}x{height}, expected at least {size}x{size}; "
@@ -48,9 +48,9 @@ def draw_crop_origin(
 
 
 def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
-    """Crop the same random `size` x `size` window from everything, then turn and mirror it.
+    """Return the same random `size` x `size` window of everything, randomly turned and mirrored.
 
-    Raises DataError for pictures smaller than the window.
+    Raises DataError if a picture is smaller than the window.
     """
     height = min(pair.target.shape[0], pair.reference.shape[0])
     width = min(pair.target.shape[1], pair.reference.shape[1])
@@ -62,13 +62,16 @@ def crop_pair(rng: np.random.Generator, pair: Pair, size: int) -> Pair:
 
 
 def turn_pair(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
-    """Return `pair` turned `quarters` times by 90 degrees anticlockwise, then mirrored in x."""
+    """Return `pair` turned anticlockwise by `quarters` times 90 degrees.
+
+    If `mirror` is True, it is then mirrored in x.
+    """
     pictures = [np.rot90(picture, quarters) for picture in (pair.target, pair.reference)]
     flow = pair.flow
     if flow is not None:
         flow = np.rot90(flow, quarters)
         for _ in range(quarters % 4):
-            # y points down, so a vector along x turns against y
+            # y points down, so an anticlockwise turn maps +x to -y
             flow = np.stack((flow[..., 1], -flow[..., 0]), axis=-1)
 
     if mirror:
@@ -83,7 +86,7 @@ def turn_pair(pair: Pair, quarters: int, *, mirror: bool) -> Pair:
 
 
 def shrink_picture(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Return `image` (uint8 H x W x 3) with its sides scaled by `factor`, at most 1."""
+    """Return `image` (uint8 H x W x 3) with its sides scaled by `factor`, which is at most 1."""
     if factor == 1.0:
         return image
     height, width = (round(length * factor) for length in image.shape[:2])
@@ -92,7 +95,7 @@ def shrink_picture(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return a picture as uint8 H x W x 3 RGB; raise DataError if it cannot be read."""
+    """Return a picture as uint8 H x W x 3 RGB. Raises DataError if it cannot be read."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f"found no readable picture at {path}, expected a PNG, JPEG or similar")

@@ -1,4 +1,4 @@
-"""Rectified stereo pairs with true disparity d in Middlebury's convention: left x = right x + d."""
+"""Rectified stereo pairs with true disparity d, in Middlebury's convention left x = right x + d."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ TOLERANCE = 1.0
 
 
 def read_disparity(path: Path) -> Disparity:
-    """Return the left picture's disparity from .npz, .npy, .pfm or an integer picture.
+    """Return the left picture's disparity from a .npz, .npy or .pfm file or an integer picture.
 
-    Infinite, zero and negative values become NaN. Raises DataError for unreadable files.
+    Infinite, zero and negative values become NaN. Raises DataError if the file cannot be read or
+    does not hold H x W values.
     """
     try:
         if path.suffix in (".npz", ".npy"):
@@ -40,10 +41,11 @@ def read_disparity(path: Path) -> Disparity:
 def make_flow_pairs(
     left: NDArray[np.uint8], right: NDArray[np.uint8], disparity: Disparity
 ) -> tuple[Pair, Pair]:
-    """Return (left, right) and (right, left) as pairs of target and reference with true flow.
+    """Return two pairs with true flow: one with the left picture as the target, one with the right.
 
-    `disparity` is the left picture's. The flow is NaN where the disparity is unknown and where the
-    reference hides the pixel; flow that points beyond the reference's border is retained.
+    `disparity` is that of the left picture. The flow is NaN where the disparity is unknown and
+    where a nearer surface hides the pixel in the reference. In the first pair, flow that points
+    beyond the reference's border is retained.
     """
     width = disparity.shape[1]
     x = np.arange(width, dtype=np.float32)[None]
@@ -64,7 +66,7 @@ def make_flow_pairs(
 
 
 def _find_nearest(left: Disparity) -> Disparity:
-    """Return the largest disparity that maps onto or next to each right pixel, NaN if none."""
+    """Return the largest disparity that leads to or next to each right pixel; NaN if none does."""
     height, width = left.shape
     rows, cols = np.nonzero(np.isfinite(left))
     disparities = left[rows, cols]
@@ -77,17 +79,17 @@ def _find_nearest(left: Disparity) -> Disparity:
 
 
 def _compute_right_disparity(left: Disparity) -> Disparity:
-    """Return the disparity of each right pixel, which is that of the nearest surface there."""
+    """Return the disparity of the nearest surface at each right pixel; NaN if it is not exact."""
     nearest = _find_nearest(left)
     x = np.arange(left.shape[1], dtype=np.float32)[None]
-    # `nearest` is exact to a pixel only; interpolation in the left picture gives the exact value
+    # `nearest` is only exact to a pixel; interpolation in the left picture gives the exact value
     exact = _interpolate_rows(left, x + _interpolate_rows(left, x + nearest))
     same = np.abs(exact - nearest) < TOLERANCE
     return np.where(same, exact, np.float32(np.nan))
 
 
 def _interpolate_rows(field: Disparity, position: Disparity) -> Disparity:
-    """Interpolate `field` linearly along its rows; NaN outside and next to unknown values."""
+    """Return `field`, interpolated linearly in x at `position`; NaN outside and next to NaN."""
     last = field.shape[1] - 1
     inside = (position >= 0) & (position <= last)
     position = np.where(inside, position, np.float32(0))
@@ -105,7 +107,7 @@ def _make_horizontal_flow(displacement: Disparity) -> NDArray[np.float32]:
 
 
 def shrink_pair(pair: Pair, factor: float) -> Pair:
-    """Return `pair` with its sides scaled by `factor`, at most 1, and its flow in new pixels."""
+    """Return `pair` with its sides scaled by `factor`, at most 1, and flow in the new pixels."""
     target = shrink_picture(pair.target, factor)
     reference = shrink_picture(pair.reference, factor)
     if pair.flow is None:
@@ -125,9 +127,10 @@ class Stereo:
     def __init__(
         self, scenes: list[tuple[Path, Path, Path]], shrink: tuple[float, ...] = (1.0,)
     ) -> None:
-        """Read left, right and disparity of each scene, once per factor in `shrink`.
+        """Read the left picture, the right one and the disparity of each scene, at each size.
 
-        Raises DataError for files that are unreadable or differ in size.
+        The sizes are the factors in `shrink`. Raises DataError if there is no scene, or if the
+        files of a scene cannot be read or differ in size.
         """
         self.pairs: list[tuple[Pair, Pair]] = []
         for scene in scenes:
@@ -147,6 +150,6 @@ class Stereo:
             raise DataError("found no stereo scene, expected left, right and disparity of one")
 
     def draw(self, rng: np.random.Generator, size: int, motion: float) -> Pair:
-        """Return crops of both pictures at one position, with the flow between them."""
+        """Return the same crop of both pictures, with the flow between them."""
         pair = self.pairs[int(rng.integers(len(self.pairs)))][int(rng.integers(2))]
         return crop_pair(rng, pair, size)

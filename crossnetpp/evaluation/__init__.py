@@ -1,1 +1,1 @@
-"""Comparison of methods by the papers' protocol: scenes, methods, tables and contact sheets."""
+"""The comparison of methods by the papers' protocol: scenes, methods, tables, contact sheets."""

@@ -1,6 +1,6 @@
-"""Baseline without training: DIS flow and warped detail, blended where both pictures agree.
+"""Baseline without training: detail warped by DIS flow, blended in where both pictures agree.
 
-Its constants were tuned on the training split (clips crystal and elf, lytro_flowers, aloe).
+The constants were tuned on the training split (clips crystal and elf, lytro_flowers, aloe).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from crossnetpp.evaluation.scenes import Image
 from crossnetpp.networks.resample import blur_like_lr, upsample_bicubic
 
 SIGMA = 5.0  # pixels over which agreement is averaged
-TOLERANCE = 0.4  # error over local contrast at which half of the detail is borrowed
+TOLERANCE = 0.4  # ratio of error to local contrast at which half of the detail is borrowed
 PLAIN_SIGMA = 3.0
 PLAIN_TOLERANCE = 0.04
 
 
 class Borrowed(NamedTuple):
-    """Images H x W x 3 in 0..1, not clamped."""
+    """The result and the warped reference, each H x W x 3 in 0..1 and not clamped."""
 
     sr: Image
     warped: Image
 
 
 def enhance_classical(lr: Image, reference: Image) -> Borrowed:
-    """Return `lr` (h x w x 3) with the detail of `reference` (H x W x 3), both in 0..1.
+    """Return `lr` (h x w x 3), enlarged, with the detail of `reference` (H x W x 3); both in 0..1.
 
-    The flow is no finer than half an LR pixel. The warped reference is blurred on the LR's pixel
-    grid, so that both alias alike.
+    The flow has one vector per half LR pixel. The warped reference is blurred on the LR's pixel
+    grid, so that it aliases like LR_up.
     """
     scale = reference.shape[0] // lr.shape[0]
     lr_up = _apply_to_image(upsample_bicubic, lr, scale)
@@ -48,13 +48,16 @@ def enhance_classical(lr: Image, reference: Image) -> Borrowed:
     # Blend
     error = _local_mean_square(unsharp - lr_up, SIGMA)
     contrast = _local_mean_square(lr_up - _blur(lr_up, 1.5 * scale), SIGMA)
-    # 1e-6 is a quarter of an 8-bit level, below which differences are noise
+    # 1e-6 is the square of a quarter of an 8-bit level, below which differences are noise
     confidence = 1 / (1 + error / (TOLERANCE * contrast + 1e-6))
     return Borrowed(lr_up + confidence[..., None] * (warped - unsharp), warped)
 
 
 def enhance_classical_plain(lr: Image, reference: Image) -> Borrowed:
-    """Return the simplest variant: blur before warping, and one tolerance for all contrasts."""
+    """Return the result of the simplest variant of `enhance_classical`.
+
+    It blurs before warping, and has one tolerance for all contrasts.
+    """
     scale = reference.shape[0] // lr.shape[0]
     lr_up = _apply_to_image(upsample_bicubic, lr, scale)
     unsharp = _apply_to_image(blur_like_lr, reference, scale)
@@ -79,5 +82,5 @@ def _blur(image: Image, sigma: float) -> Image:
 
 
 def _local_mean_square(difference: Image, sigma: float) -> Image:
-    """Return H x W means of squares over the channels and a Gaussian window."""
+    """Return the mean of squares over the channels and a Gaussian window at each pixel, H x W."""
     return _blur(np.square(difference).mean(axis=2), sigma)

@@ -18,7 +18,7 @@ TRUTH = "truth"
 
 
 class Figures(NamedTuple):
-    """Quality of one picture by one method."""
+    """The quality that one method reaches on one picture."""
 
     quality: Quality
     warped: float | None
@@ -26,7 +26,7 @@ class Figures(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Measurements of one case, by method."""
+    """The figures of all methods on one case."""
 
     condition: str
     frame: int
@@ -34,7 +34,7 @@ class Measured(NamedTuple):
 
 
 class ShownCase(NamedTuple):
-    """A case on the contact sheet, with every method's picture."""
+    """A case to show on the contact sheet, with every method's picture."""
 
     case: Case
     pictures: dict[str, Picture]
@@ -50,7 +50,7 @@ class SceneResult:
     scale: int
     measured: list[Measured] = field(default_factory=list)
     warping_errors: dict[str, list[float]] = field(default_factory=dict)
-    """Method, or `truth` -> error of each pair of successive frames, 8-bit levels."""
+    """Method, or `truth` -> error between each two successive frames, in 8-bit levels."""
     shown: list[ShownCase] = field(default_factory=list)
 
     @property
@@ -60,7 +60,7 @@ class SceneResult:
 
     @property
     def conditions(self) -> list[str]:
-        """Conditions in the order of their first cases; numeric ones (distances) sorted."""
+        """Conditions in the order of their first cases, or sorted if all are distances."""
         found = list(dict.fromkeys(m.condition for m in self.measured))
         return sorted(found, key=int) if all(c.isdigit() for c in found) else found
 
@@ -70,7 +70,7 @@ class SceneResult:
 
 
 def measure_scene(scene: Scene, methods: list[Method], advance: Callable[[], None]) -> SceneResult:
-    """Run `methods` on every case and call `advance` after each."""
+    """Run `methods` on every case of `scene`, and call `advance` after each case."""
     result = SceneResult(scene.group, scene.name, scene.split, scene.scale)
     before: tuple[Case, dict[str, Picture]] | None = None
     for case in scene.cases:
@@ -100,7 +100,7 @@ def collect_gains(
     scale: int | None = None,
     condition: str | None = None,
 ) -> list[float]:
-    """Return the PSNR gains (RGB, dB) of `method` over `over`, one per matching case.
+    """Return the PSNR gains (RGB, dB) of `method` over the method `over`, one per matching case.
 
     `group`, `name`, `scale` and `condition` select cases; None matches all.
     """
@@ -114,7 +114,7 @@ def collect_gains(
 
 
 def average_quality(measured: list[Measured], method: str) -> Quality:
-    """Return the means of the per-picture values of `method`."""
+    """Return the mean quality of `method` over the measured pictures."""
     values = np.array([m.figures[method].quality for m in measured])
     return Quality(*(float(v) for v in values.mean(axis=0)))
 

@@ -31,7 +31,8 @@ CLASSICAL_METHODS: dict[str, tuple[Callable[[Image, Image], Borrowed], str]] = {
     ),
     "classical-plain": (
         enhance_classical_plain,
-        "the same, but blurred before it is warped, and with one tolerance for all contrasts",
+        "the same, but the reference is blurred before it is warped, and one tolerance serves all "
+        "contrasts",
     ),
 }
 NETWORKS = tuple(dict.fromkeys((*PRESETS, "crossnet")))
@@ -39,15 +40,15 @@ DEFAULT_METHODS = "bicubic,classical,fast,crossnet,paper"
 
 
 class Enhanced(NamedTuple):
-    """Result of a method, rounded to 8 bits and clamped once."""
+    """The result of a method, clamped and rounded to 8 bits once."""
 
     sr: Picture
     warped: Picture | None = None
-    """The warped reference, if the method has one; for `paper`, that of stage 1."""
+    """The warped reference, if the method warps one; for published networks, that of stage 1."""
 
 
 class MethodInfo(NamedTuple):
-    """Description of a method for the record."""
+    """What results.json records about a method."""
 
     what: str
     weights: str | None = None
@@ -63,7 +64,10 @@ class Method(Protocol):
     about: MethodInfo
 
     def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
-        """Return `lr` (h x w x 3) at the size of `reference` (H x W x 3), an integer multiple."""
+        """Return `lr` (h x w x 3), enhanced to the size of `reference` (H x W x 3).
+
+        H and W are the same integer multiple of h and w.
+        """
         ...
 
 
@@ -74,14 +78,14 @@ class Bicubic:
     about = MethodInfo("bicubic interpolation (a = -0.75)")
 
     def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
-        """Return `lr` upsampled to the size of `reference`."""
+        """Return `lr`, upsampled to the size of `reference`."""
         return Enhanced(
             _to_picture(upsample_bicubic(_to_planes(lr), reference.shape[0] // lr.shape[0]))
         )
 
 
 class ClassicalMethod:
-    """One of CLASSICAL_METHODS."""
+    """One of the methods in CLASSICAL_METHODS."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -89,14 +93,14 @@ class ClassicalMethod:
         self.about = MethodInfo(description)
 
     def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
-        """Return the blend and the warped reference."""
+        """Return `lr` with the detail of `reference`, and the warped reference."""
         sr, warped = self._enhance(as_image(lr), as_image(reference))
         return Enhanced(as_picture(sr), as_picture(warped))
 
 
 @dataclass(frozen=True, eq=False)
 class _PreparedReference:
-    """The latest reference and the network's preparation of it."""
+    """The reference that was used last, and what the network computed from it for one scale."""
 
     reference: Picture
     scale: int
@@ -104,10 +108,10 @@ class _PreparedReference:
 
 
 class TrainedNetwork:
-    """A network in float32; `fast` prepares a reference once for successive cases that share it."""
+    """A network in float32; `fast` prepares a reference only once for successive cases with it."""
 
     def __init__(self, name: str, model: str, device: torch.device) -> None:
-        """Load `model`, a preset or a file; raise WeightsError as load_network does."""
+        """Load `model`, a preset or a file. Raises WeightsError if it cannot be loaded."""
         path = find_weights(model)
         network = load_network(model).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -124,7 +128,7 @@ class TrainedNetwork:
 
     @torch.inference_mode()
     def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
-        """Return the network's picture and its warped reference, without the padding."""
+        """Return the network's result and its warped reference, both without padding."""
         network = self._network
         height, width = reference.shape[:2]
         scale = height // lr.shape[0]
@@ -152,10 +156,10 @@ class TrainedNetwork:
 
 
 def load_methods(names: list[str], device: torch.device) -> tuple[list[Method], dict[str, str]]:
-    """Return the methods in `names`, bicubic always first, and reasons for skipped presets.
+    """Return bicubic and the other methods in `names`, and why some names are skipped.
 
-    Presets without shipped weights are skipped. Raises EvaluationError for names that are neither a
-    method nor a file, and WeightsError for unusable files.
+    Presets without shipped weights are skipped. Raises EvaluationError if a name is neither a
+    method nor a file, and WeightsError if a file cannot be used.
     """
     methods: list[Method] = [Bicubic()]
     skipped: dict[str, str] = {}
@@ -172,7 +176,7 @@ def load_methods(names: list[str], device: torch.device) -> tuple[list[Method], 
                 continue
             methods.append(TrainedNetwork(name, name, device))
         elif Path(name).is_file():
-            # A file's method is named after its stem unless that name is taken
+            # A method from a file has the name of the file without its suffix, unless that is taken
             taken = {method.name for method in methods} | set(names)
             stem = Path(name).stem
             methods.append(TrainedNetwork(name if stem in taken else stem, name, device))
@@ -186,7 +190,7 @@ def load_methods(names: list[str], device: torch.device) -> tuple[list[Method], 
 
 
 def _to_planes(picture: Picture) -> Tensor:
-    """Return 1 x 3 x H x W in 0..1."""
+    """Return a picture as float32 1 x 3 x H x W in 0..1."""
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float().div(255)
 
 

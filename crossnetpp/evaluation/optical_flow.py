@@ -12,9 +12,9 @@ Flow = NDArray[np.float32]  # H x W x 2 pixels, channel 0 = x
 
 
 def estimate_flow(target: Image, source: Image, finest: int = 1) -> Flow:
-    """Return the flow with source(x + flow(x)) = target(x) between H x W x 3 images.
+    """Return the flow for which source(x + flow(x)) = target(x), between H x W x 3 images.
 
-    The search stops at 1/2^`finest` of the size.
+    The search ends at 1/2^`finest` of the images' size.
     """
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(finest)

@@ -42,11 +42,11 @@ class Sampling:
     views: tuple[int, ...] = (1, 3, 5, 7)
     distances: tuple[int, ...] = tuple(range(1, 16))
     starts: int = 4
-    """References of each clip that serve the 15 frames after them."""
+    """Number of references in each clip, each for the 15 frames after it."""
     faults: int = 12
-    """Frames of each clip to measure with each faulty reference."""
+    """Number of frames of each clip to measure with each faulty reference."""
     street: int = 4
-    """Use every `street`-th neighbouring pair of the street walk."""
+    """Use every `street`-th pair of neighbouring photographs from the street walk."""
 
 
 # A few minutes: one interval of each clip
@@ -59,7 +59,7 @@ class DataFolder:
     """Pictures and clips in a data folder; each clip is read once."""
 
     def __init__(self, folder: Path) -> None:
-        """Raise EvaluationError if there is no such folder."""
+        """Use the data in `folder`. Raises EvaluationError if there is no such folder."""
         if not folder.is_dir():
             raise EvaluationError(
                 f"found no folder {folder}, expected one with videos, lightfields and stereo; "
@@ -69,7 +69,11 @@ class DataFolder:
         self._clips: dict[str, list[Picture]] = {}
 
     def read_picture(self, name: str) -> Picture:
-        """Return a picture; raise EvaluationError if it is missing or unreadable."""
+        """Return a picture, uint8 H x W x 3 RGB.
+
+        Raises EvaluationError if the file is missing or not a picture, and DataError if it is
+        damaged.
+        """
         path = self._folder / name
         # Checked first, because OpenCV prints a warning for missing files
         if not (path.is_file() and cv2.haveImageReader(str(path))):
@@ -77,7 +81,7 @@ class DataFolder:
         return read_rgb(path)
 
     def read_clip(self, name: str) -> list[Picture]:
-        """Return all frames of a clip; raise EvaluationError if there are none."""
+        """Return all frames of a clip. Raises EvaluationError if none can be read."""
         if name not in self._clips:
             capture = cv2.VideoCapture(str(self._folder / f"videos/{name}.mp4"))
             frames = []
@@ -89,7 +93,10 @@ class DataFolder:
         return self._clips[name]
 
     def find_names(self, pattern: str) -> list[str]:
-        """Return the sorted matches of `pattern`; raise EvaluationError for fewer than two."""
+        """Return the files that match `pattern`, sorted and relative to the folder.
+
+        Raises EvaluationError if there are fewer than two.
+        """
         names = sorted(str(path.relative_to(self._folder)) for path in self._folder.glob(pattern))
         if len(names) < 2:
             raise self._missing(pattern)
@@ -103,7 +110,7 @@ class DataFolder:
 
 
 def make_light_field_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield the light field at x4 and x8: view (i, i) from view (0, 0)."""
+    """Yield the light field at x4 and x8; view (0, 0) is the reference of view (i, i)."""
     views = {i: data.read_picture(_view_path(i)) for i in (0, *sampling.views)}
     for scale in (4, 8):
         reference = crop_to_multiple(views[0], scale)
@@ -115,7 +122,7 @@ def make_light_field_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Sc
 
 
 def make_clip_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield each clip at x4, every frame from its nearest key frame."""
+    """Yield each clip at x4; the nearest key frame is the reference of every frame."""
     for name, split in CLIPS.items():
         frames = [crop_to_multiple(frame, 4) for frame in data.read_clip(name)]
         cases = []
@@ -128,7 +135,10 @@ def make_clip_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
 
 
 def make_distance_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield each clip at x4, frames at fixed distances after sampled references."""
+    """Yield each clip at x4, with frames at fixed distances after some references.
+
+    Raises EvaluationError if a clip is shorter than the largest distance.
+    """
     for name, split in CLIPS.items():
         frames = [crop_to_multiple(frame, 4) for frame in data.read_clip(name)]
         last = len(frames) - 1 - max(sampling.distances)
@@ -146,7 +156,7 @@ def make_distance_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene
 
 
 def make_stereo_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield the stereo pair at x4, in both directions."""
+    """Yield the stereo pair at x4; each picture is the reference of the other."""
     left, right = (
         crop_to_multiple(data.read_picture(f"stereo/motorcycle_{side}.png"), 4)
         for side in ("left", "right")
@@ -159,7 +169,7 @@ def make_stereo_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
 
 
 def make_street_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield neighbouring photographs of a walk at x4, each from the one before."""
+    """Yield the street walk at x4; each photograph's reference is the one taken before it."""
     names = data.find_names("stereo/lund/*.jpg")
     cases: list[Case] = []
     for before, name in zip(names[:: sampling.street], names[1 :: sampling.street], strict=False):
@@ -169,7 +179,7 @@ def make_street_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
     yield Scene("street", "lund", "val", 4, cases)
 
 
-# Name -> function of a good reference and a picture of another scene that returns a faulty one
+# Name -> function that returns a faulty reference, given a good one and a picture of another scene
 FAULTS: dict[str, Callable[[Picture, Picture], Picture]] = {
     "unrelated": lambda reference, other: _fit_size(other, reference),
     f"exposure x{EXPOSURE}": lambda reference, other: np.asarray(
@@ -183,7 +193,7 @@ FAULTS: dict[str, Callable[[Picture, Picture], Picture]] = {
 
 
 def make_fault_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
-    """Yield scenes at x4 whose references are unrelated, badly exposed, blurred or displaced."""
+    """Yield scenes at x4 whose references are unrelated, dark, blurred or displaced."""
     # A frame of flower, because the black columns of frog and monster would match each other
     other = data.read_clip("flower")[0]
 
@@ -213,7 +223,11 @@ GROUPS: dict[str, Callable[[DataFolder, Sampling], Iterator[Scene]]] = {
 
 
 def load_scenes(data: DataFolder, groups: list[str], sampling: Sampling) -> list[Scene]:
-    """Return the scenes of `groups`; raise EvaluationError for unknown groups and missing data."""
+    """Return the scenes of `groups`.
+
+    Raises EvaluationError if a group is unknown, or if its data are missing or too short, and
+    DataError if a picture is damaged.
+    """
     for group in groups:
         if group not in GROUPS:
             raise EvaluationError(
@@ -224,7 +238,7 @@ def load_scenes(data: DataFolder, groups: list[str], sampling: Sampling) -> list
 
 
 def find_nearest_key(number: int, frames: int) -> tuple[int, int]:
-    """Return the key frame nearest to frame `number` of a clip of `frames`, and its distance."""
+    """Return the key frame nearest to frame `number` in a clip of `frames`, and its distance."""
     last = (frames - 1) // KEY_FRAME_EVERY
     key = min(round(number / KEY_FRAME_EVERY), last) * KEY_FRAME_EVERY
     return key, abs(number - key)
@@ -240,7 +254,10 @@ def _fit_size(picture: Picture, like: Picture) -> Picture:
 
 
 def _make_fault_cases(pairs: list[tuple[Picture, Picture, int]], other: Picture) -> list[Case]:
-    """Return a case per fault of each (truth, reference, number); the last pair is shown."""
+    """Return a case for each (truth, reference, frame number) and fault.
+
+    The cases of the last frame number are shown on the contact sheet.
+    """
     return [
         Case(truth, spoil(reference, other), fault, number, shown=number == pairs[-1][2])
         for truth, reference, number in pairs
@@ -249,7 +266,10 @@ def _make_fault_cases(pairs: list[tuple[Picture, Picture, int]], other: Picture)
 
 
 def _mark_shown(cases: list[Case], conditions: tuple[str, ...]) -> list[Case]:
-    """Mark one case of each of `conditions`, from the middle of the clip, as shown."""
+    """Return `cases`, with one case per condition in `conditions` marked as shown.
+
+    It is the middle one of the cases with that condition.
+    """
     chosen = set()
     for condition in conditions:
         matching = [case for case in cases if case.condition == condition]

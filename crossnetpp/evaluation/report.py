@@ -55,7 +55,10 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 
 def make_record(report: Report) -> dict[str, Any]:
-    """Return results.json: the summary, and means of every scene, condition and method."""
+    """Return the content of results.json.
+
+    It has the summary, and the means for every scene, condition and method.
+    """
     return {
         "command": report.command,
         "machine": report.machine,
@@ -82,7 +85,7 @@ def make_record(report: Report) -> dict[str, Any]:
 
 
 def iterate_case_records(results: list[SceneResult]) -> Iterator[dict[str, Any]]:
-    """Yield the lines of cases.jsonl: one per case, with all methods."""
+    """Yield the lines of cases.jsonl: one for each case, with the figures of all methods."""
     for result in results:
         for m in result.measured:
             figures = {

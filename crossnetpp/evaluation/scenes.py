@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]  # H x W x 3 RGB
-Image = NDArray[np.float32]  # H x W x 3 RGB in 0..1, or one H x W plane of it
+Image = NDArray[np.float32]  # H x W x 3 RGB in 0..1, or H x W for a single plane
 
 
 class EvaluationError(Exception):
@@ -17,18 +17,18 @@ class EvaluationError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A picture with known truth; `degrade` makes its LR when the case is measured."""
+    """A picture to enlarge, given by its ground truth; its LR is made when it is measured."""
 
     truth: Picture
     """Ground truth; height and width are multiples of the scene's scale."""
     reference: Picture
     """As large as `truth`; cases with the same reference share one object."""
     condition: str
-    """Row of the tables: view, distance to the reference in frames, or fault of the reference."""
+    """The row in the tables: a view, a distance to the reference in frames, or a fault."""
     frame: int = 0
     """Frame number in the clip; 0 for other data."""
     shown: bool = False
-    """True if the case is on the contact sheet."""
+    """True to show the case on the contact sheet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Scene:
     scale: int
     cases: list[Case]
     in_order: bool = False
-    """True if cases with successive numbers are successive frames of a clip."""
+    """True if cases with successive frame numbers are successive frames of a clip."""
 
 
 def as_image(picture: Picture) -> Image:

@@ -1,4 +1,4 @@
-"""Contact sheets: the same enlarged crop by every method, with the truth and the reference."""
+"""Contact sheets: one enlarged crop as every method shows it, the truth and the reference."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ GAP = 4  # pixels between tiles
 
 
 def draw_contact_sheet(result: SceneResult) -> Picture:
-    """Return a labelled row for each shown case: all methods, truth and reference."""
+    """Return a picture with a labelled row for each shown case: all methods, truth, reference."""
     rows = [_draw_row(shown, f"{result.name} x{result.scale}") for shown in result.shown]
     return np.concatenate(rows)
 
 
 def write_contact_sheet(result: SceneResult, path: Path) -> None:
-    """Write the contact sheet of a scene as PNG."""
+    """Write the contact sheet of a scene to `path` as PNG."""
     sheet = cv2.cvtColor(draw_contact_sheet(result), cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(path), sheet, (cv2.IMWRITE_PNG_COMPRESSION, 5))
 
 
 def find_most_detailed(truth: Picture, blurred: Picture) -> tuple[slice, slice]:
-    """Return the window of size CROP in which `blurred` (bicubic) differs most from `truth`."""
+    """Return the rows and columns, of size CROP, in which `blurred` differs most from `truth`."""
     height, width = (min(a, b) for a, b in zip(CROP, truth.shape[:2], strict=True))
     lost = np.zeros(truth.shape[:2], np.float32)
     inside = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
@@ -61,7 +61,7 @@ def _draw_row(shown: ShownCase, title: str) -> Picture:
 
 
 def _draw_tile(crop: Picture, label: str) -> Picture:
-    # Repeated pixels show the result without further interpolation
+    # Repeating the pixels shows the result without further interpolation
     large = crop.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
     tile = np.concatenate((_draw_bar(label, large.shape[1]), large))
     return np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)

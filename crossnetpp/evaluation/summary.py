@@ -12,9 +12,9 @@ import numpy as np
 from crossnetpp.evaluation.figures import SceneResult, collect_gains
 from crossnetpp.evaluation.protocol import FAULTS
 
-MIN_LEAD = 1.0  # dB above `classical` in every group
+MIN_LEAD = 1.0  # dB by which a method must exceed `classical` in every group
 
-# dB relative to bicubic with a faulty reference: on average, and for every single picture
+# Smallest gain over bicubic in dB with a faulty reference: on average, and for every picture
 MIN_FAULT_MEAN = -0.05
 MIN_FAULT_WORST = -0.3
 
@@ -27,12 +27,12 @@ SR_LOSS = {"two_stages": "sr_loss"}
 
 @dataclass(frozen=True)
 class Requirement:
-    """A quantity in dB and the minimum that a method must reach."""
+    """A quantity in dB, and the minimum that a method must reach."""
 
     what: str
     least: float
     figure: Callable[[list[SceneResult], str], float | None]
-    """Function of results and method; None if not applicable or not measured."""
+    """Returns the quantity, given the results and a method; None if it was not measured."""
 
 
 class Row(NamedTuple):
@@ -43,12 +43,12 @@ class Row(NamedTuple):
     figures: dict[str, float]
 
     def met(self, method: str) -> bool:
-        """Return True if `method` meets the requirement."""
+        """Return whether `method` meets the requirement."""
         return self.figures[method] >= self.least
 
 
 def summarise_results(results: list[SceneResult], methods: list[str]) -> list[Row]:
-    """Return a row for each requirement that was measured for any method."""
+    """Return a row for each requirement that was measured for at least one of `methods`."""
     rows = []
     for requirement in _list_requirements():
         found = {method: requirement.figure(results, method) for method in methods}
@@ -131,7 +131,7 @@ def _reduce_gains(
 
 
 def _lead_of_second_stage(results: list[SceneResult], method: str) -> float | None:
-    """Return the mean gain in dB of two stages over one at view (7,7)."""
+    """Return the mean gain in dB of two stages over one stage, at view (7,7)."""
     if method not in ONE_STAGE:
         return None
     where = {"over": ONE_STAGE[method], "group": "lightfield", "condition": "(7,7)"}
@@ -139,7 +139,7 @@ def _lead_of_second_stage(results: list[SceneResult], method: str) -> float | No
 
 
 def _lead_of_hybrid_loss(results: list[SceneResult], method: str) -> float | None:
-    """Return how much the hybrid loss improves the PSNR of the warped reference, dB."""
+    """Return how many dB of PSNR the warped reference gains from the hybrid loss."""
     if method not in SR_LOSS:
         return None
     pairs = [

@@ -81,7 +81,7 @@ def _render_conditions(results: list[SceneResult], methods: list[str]) -> str:
 
 
 def _format_gains(measured: list[Measured], methods: list[str]) -> list[str]:
-    """Return the cells of one row: images, PSNR of bicubic, mean (worst) gain of each method."""
+    """Return the cells of a row: number of images, PSNR of bicubic, mean (worst) gains over it."""
     bicubic = np.array([m.figures["bicubic"].quality.psnr for m in measured])
     cells = [str(len(measured)), f"{bicubic.mean():.2f}"]
     for name in methods[1:]:

@@ -1,8 +1,8 @@
 """Temporal consistency: how much the appearance of a point changes from frame to frame.
 
-The warping error of Lai et al. 2018 (Learning Blind Video Temporal Consistency), with the mean
-absolute difference instead of the squared one. The flow is that of the ground truth, so all methods
-are measured with the same motion.
+This is the warping error of Lai et al. 2018 (Learning Blind Video Temporal Consistency), but with
+the mean absolute difference instead of the squared one. The flow is that of the ground truth, so
+all methods are measured with the same motion.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class Motion(NamedTuple):
     """Motion between two successive frames."""
 
     flow: Flow
-    """before(x + flow(x)) = now(x)."""
+    """H x W x 2 pixels such that before(x + flow(x)) = now(x)."""
     seen: NDArray[np.bool_]
     """H x W, True for pixels that are visible in both frames."""
 
 
 def estimate_motion(before: Picture, now: Picture) -> Motion:
-    """Return the motion between two true frames.
+    """Return the motion between two successive frames of the ground truth.
 
-    A pixel counts as occluded if its forward and backward flows do not cancel or lead out of the
-    picture (Sundaram et al. 2010).
+    A pixel counts as occluded if its backward flow leads out of the picture, or is not cancelled by
+    the forward flow (Sundaram et al. 2010).
     """
     first = as_image(before)
     second = as_image(now)
@@ -53,6 +53,9 @@ def estimate_motion(before: Picture, now: Picture) -> Motion:
 
 
 def measure_warping_error(before: Picture, now: Picture, motion: Motion) -> float:
-    """Return the mean absolute difference in 8-bit levels over pixels visible in both frames."""
+    """Return the mean absolute difference between `now` and `before`, warped onto it by `motion`.
+
+    The result is in 8-bit levels and covers the pixels that are visible in both frames.
+    """
     warped = warp_image(before.astype(np.float32), motion.flow)
     return float(np.abs(warped - now)[motion.seen].mean(dtype=np.float64))

@@ -1,1 +1,1 @@
-"""The networks: the published one, the cheaper preset `fast`, and their parts."""
+"""The networks: the published ones, the cheaper `fast`, and their parts."""

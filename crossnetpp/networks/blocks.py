@@ -1,4 +1,4 @@
-"""Padding to whole blocks, and pixel shuffles of channels-last tensors with a single copy."""
+"""Padding to whole blocks, and pixel shuffles that copy channels-last tensors only once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from torch import Tensor
 
 
 def pad_planes(planes: Tensor, multiple: int) -> Tensor:
-    """Return N x C x H x W padded to a multiple by repeating the last row and column."""
+    """Return `planes` (N x C x H x W), padded until H and W are multiples of `multiple`.
+
+    The last row and the last column are repeated.
+    """
     height, width = planes.shape[-2:]
     return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 def split_into_blocks(image: Tensor, size: int) -> Tensor:
-    """Return `F.pixel_unshuffle(image, size)` in channels-last order, with a single copy."""
+    """Return `F.pixel_unshuffle(image, size)` in channels-last order, made with a single copy."""
     batch, channels, height, width = image.shape
     rows = height // size
     cols = width // size
@@ -22,7 +25,10 @@ def split_into_blocks(image: Tensor, size: int) -> Tensor:
 
 
 def merge_blocks(blocks: Tensor, size: int) -> Tensor:
-    """Return `F.pixel_shuffle(blocks, size)`, which copies channels-last tensors twice."""
+    """Return `F.pixel_shuffle(blocks, size)`, made with one copy of channels-last tensors.
+
+    PyTorch's own function copies them twice.
+    """
     batch, channels, rows, cols = blocks.shape
     parts = blocks.permute(0, 2, 3, 1).reshape(batch, rows, cols, -1, size, size)
     image = parts.permute(0, 3, 1, 4, 2, 5)

@@ -10,22 +10,22 @@ from crossnetpp.networks.kernels import is_traced
 
 COSINE_GAIN = 9.0  # scales cosines in -1..1 to the magnitude of other activations
 
-# Neighbours along a row that share one matrix product. It multiplies more pairs than necessary, yet
-# is faster than a loop over shifts, which is bound by memory.
+# Number of neighbours in a row that share one matrix product. The product multiplies more pairs
+# than necessary, yet is faster than a loop over shifts, which is limited by memory bandwidth.
 BLOCK = 8
 
 
 def normalise_features(features: Tensor) -> Tensor:
-    """Return `features` (N x C x H x W) with unit length along C, so that products are cosines."""
+    """Return `features` (N x C x H x W), scaled so that dot products along C are cosines."""
     return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-6)
 
 
 def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
-    """Return N x (2 radius + 1)^2 x H x W cosines of `left` and `right` shifted by up to `radius`.
+    """Return the similarity of every pixel of `left` to the pixels of `right` within `radius`.
 
-    Both inputs are normalised features (N x C x H x W). Channel
-    (dy + radius)(2 radius + 1) + dx + radius compares left(y, x) with right(y + dy, x + dx), which
-    is zero outside the map. The cosines are scaled by COSINE_GAIN.
+    Both inputs are normalised features (N x C x H x W); the result is N x (2 radius + 1)^2 x H x W.
+    Channel (dy + radius)(2 radius + 1) + dx + radius holds the cosine between left(y, x) and
+    right(y + dy, x + dx), times COSINE_GAIN; it is zero where the latter is outside the map.
     """
     if is_traced():
         return correlate_for_export(left, right, radius)
@@ -53,7 +53,10 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
 
 
 def correlate_for_export(left: Tensor, right: Tensor, radius: int) -> Tensor:
-    """Compute `correlate_features` with operations that ONNX supports, for any height and width."""
+    """Return the result of `correlate_features`, computed with operations that ONNX supports.
+
+    The traced operations fit any height and width.
+    """
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1
     overlap = 2 * radius
@@ -75,7 +78,7 @@ def correlate_for_export(left: Tensor, right: Tensor, radius: int) -> Tensor:
     shifted = torch.stack([windows[:, dy : dy + height] for dy in range(reach)], dim=3)
     products = torch.matmul(rows.unsqueeze(3), shifted.transpose(-1, -2))
 
-    # Reshaping to rows that are one longer turns the diagonal band into columns
+    # Reshaping to rows that are longer by one element turns the diagonal band into columns
     flat = F.pad(products.flatten(-2), (0, BLOCK))
     band = flat.reshape(batch, height, blocks, reach, BLOCK, BLOCK + overlap + 1)[..., :reach]
     cosines = band.permute(0, 1, 2, 4, 3, 5).reshape(batch, height, -1, reach * reach)

@@ -4,8 +4,8 @@ Its parts are cheaper forms of the paper's. Stage 1 finds large motion coarse to
 features of a shared encoder, and warps the reference. Stage 2 encodes the warped reference and
 finds the remaining motion. A Lucas-Kanade step with learned trust and variational refinement with
 learned per-pixel weights then bring the flow to sub-pixel accuracy. All flows are joined, so the
-reference is resampled once. Matching compares LR_up with the reference blurred to the same
-sharpness ("unsharp"); the difference between the two is the reference's detail, and
+reference is resampled once. Matching compares LR_up with the "unsharp" reference, which is blurred
+until it is as sharp as LR_up. The reference minus its unsharp version is its detail, and
 
     SR = LR_up + confidence * warped detail + correction * (unsharp - LR_up) + residual.
 
@@ -36,7 +36,7 @@ from crossnetpp.networks.warp import upscale_flow, warp
 
 
 class FastOutput(NamedTuple):
-    """Output of CrossNetFast; every image is N x 3 x H x W in 0..1, `sr` not clamped."""
+    """Output of CrossNetFast; every image is N x 3 x H x W in 0..1 and not clamped."""
 
     sr: Tensor
     lr_up: Tensor
@@ -54,7 +54,7 @@ class FastOutput(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Everything that depends on the reference alone; frames with the same reference share it."""
+    """Everything that depends on the reference alone, shared by the frames that borrow from it."""
 
     ref: Tensor
     """N x 3 x H x W in 0..1."""
@@ -69,7 +69,10 @@ class Prepared(NamedTuple):
 
 
 def init_near_zero(layer: nn.Conv2d) -> None:
-    """Initialise `layer` to outputs near zero: no motion, no residual at first."""
+    """Initialise `layer` so that its outputs are near zero.
+
+    An untrained network then finds almost no motion and adds almost no residual.
+    """
     nn.init.normal_(layer.weight, std=1e-3)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -120,7 +123,7 @@ class FlowHead(nn.Module):
 
 
 class Stage1(nn.Module):
-    """Search for large motion, coarse to fine up to 1/8 size; the range is about 128 pixels."""
+    """Search for large motion, from coarse to fine up to 1/8 size, within about 128 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +132,10 @@ class Stage1(nn.Module):
         self.head8 = FlowHead(3, 56, 64)
 
     def forward(self, lr: tuple[Tensor, ...], ref: tuple[Tensor, ...]) -> Tensor:
-        """Return flow N x 2 x H/8 x W/8 in its own pixels from the features of both images."""
+        """Return the flow between two images, given the features of both.
+
+        It is N x 2 x H/8 x W/8, in pixels of that size.
+        """
         zero = torch.zeros_like(lr[3][:, :2])
         flow = self.head32(lr[3], ref[3], zero)
 
@@ -152,9 +158,10 @@ class Stage2(nn.Module):
     def forward(
         self, encoder: Encoder, lr: tuple[Tensor, ...], warped: Tensor, flow8: Tensor
     ) -> Tensor:
-        """Return the joined flow of both stages, N x 2 x H/2 x W/2 in its own pixels.
+        """Return the joined flow of both stages, N x 2 x H/2 x W/2 in pixels of that size.
 
-        `flow8` is the flow of stage 1 and `warped` the unsharp reference warped by it.
+        `lr` holds the features of LR_up, `flow8` is the flow of stage 1, and `warped` is the
+        unsharp reference, warped by `flow8`.
         """
         f4 = encoder.encode_fine(warped)
         f8 = encoder.level8(f4)
@@ -164,7 +171,7 @@ class Stage2(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Sub-pixel refinement of the flow by Lucas-Kanade steps with learned trust."""
+    """Sub-pixel refinement of the flow with Lucas-Kanade steps and learned trust in each."""
 
     def __init__(self, windows: tuple[int, ...], width: int = 32) -> None:
         super().__init__()
@@ -176,12 +183,12 @@ class Refinement(nn.Module):
         init_near_zero(self.trust)
 
     def forward(self, f4: Tensor, target: Tensor, warped: Tensor) -> Tensor:
-        """Return the correction of the flow, N x 2 x H/2 x W/2 in its own pixels.
+        """Return the correction to add to the flow, N x 2 x H/2 x W/2 in pixels of that size.
 
-        `f4` are LR features at 1/4 size; `target` (LR) and `warped` (equally sharp reference) are
-        luma at 1/2 size.
+        `f4` holds the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the
+        warped reference, equally sharp) are luma, N x 1 x H/2 x W/2.
         """
-        # Gradients flow through the trust in the steps, not through their arithmetic
+        # Gradients flow through the trust in the steps, not through the arithmetic of the steps
         with torch.no_grad():
             steps, evidence = solve_lucas_kanade(target, warped, self.windows)
             inputs = torch.cat((4 * (warped - target), steps, 0.2 * evidence + 1), dim=1)
@@ -196,9 +203,9 @@ class Refinement(nn.Module):
 
 
 class Balance(nn.Module):
-    """Per-pixel weights of brightness, gradient and smoothness in variational refinement."""
+    """Chooses the weights of brightness, gradient and smoothness for the variational refinement."""
 
-    LIMIT = 3.0  # largest logarithm of a weight: a twentieth to twenty times the usual weight
+    LIMIT = 3.0  # largest logarithm of a weight, which allows a twentieth to twenty times the usual
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -209,10 +216,11 @@ class Balance(nn.Module):
     def forward(
         self, f4: Tensor, target: Tensor, warped: Tensor, flow: Tensor, factor: int
     ) -> TermWeights:
-        """Return the weights at the size of `flow`, which is `factor` times that of `f4`.
+        """Return a weight of each term for every pixel of `flow`.
 
-        `f4` are LR features at 1/4 size; `target` (LR) and `warped` (equally sharp reference) are
-        luma at the size of `flow`.
+        `f4` holds the features of LR_up at 1/4 size. `target` (from LR) and `warped` (from the
+        warped reference, equally sharp) are luma. They and `flow` are `factor` times as wide and
+        high as `f4`.
         """
         # Inputs at 1/4 size, relative to their 7 x 7 neighbourhood
         difference = warped - target
@@ -240,8 +248,8 @@ class FusionMaps(NamedTuple):
     correction: Tensor
     """N x 1 x H x W in 0..1: how far to move LR_up towards the unsharp reference.
 
-    Where both show the same, they differ only by information that LR lost, such as the chroma of
-    4:2:0 video.
+    Where both show the same content, they differ only by information that LR lost, such as the
+    chroma of 4:2:0 video.
     """
     residual: Tensor
     """N x 3 x H x W to add to the result."""
@@ -261,7 +269,11 @@ class Fusion(nn.Module):
         init_near_zero(self.leave)
 
     def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> FusionMaps:
-        """Return the maps for LR_up, unsharp reference minus LR_up, and the reference's detail."""
+        """Return the maps, given three N x 3 x H x W images.
+
+        `difference` is the warped unsharp reference minus LR_up, and `detail` the detail of the
+        warped reference.
+        """
         images = torch.cat((lr_up - 0.5, 4 * difference, 4 * detail), dim=1)
         features = self.enter(split_into_blocks(images, 4))
         for block in self.blocks:
@@ -271,16 +283,16 @@ class Fusion(nn.Module):
 
 
 class CrossNetFast(nn.Module):
-    """Network that enhances each LR frame with one reference; all scales share one set of weights.
+    """Network that enhances each LR frame with one reference.
 
-    The scales are x2, x4 and x8.
+    The scales x2, x4 and x8 share one set of weights.
     """
 
     multiple = 32
 
     def __init__(self, config: FastConfig | None = None) -> None:
         super().__init__()
-        # Exporters replace the solver by one that suits their compilers
+        # Exporters replace the solver with one that suits their compilers
         self.solver: Solver = SHIFT_SOLVER
         self.config = config = config or FastConfig()
         self.encoder = Encoder()
@@ -293,12 +305,15 @@ class CrossNetFast(nn.Module):
         self.fusion = Fusion(config.width, config.blocks)
 
     def prepare(self, ref: Tensor, scale: int) -> Prepared:
-        """Compute all that depends on `ref` alone; its H and W must be multiples of 32."""
+        """Return everything that depends on `ref` alone (N x 3 x H x W in 0..1).
+
+        H and W must be multiples of 32.
+        """
         unsharp = blur_like_lr(ref, scale)
         return Prepared(ref, rgb_to_luma(ref), unsharp, self.encoder(unsharp), scale)
 
     def enhance(self, lr: Tensor, prepared: Prepared) -> FastOutput:
-        """Enhance `lr` N x 3 x h x w in 0..1 with the prepared reference of each frame."""
+        """Enhance the frames `lr` (N x 3 x h x w in 0..1), each with its prepared reference."""
         ref, ref_luma, unsharp, f_ref, scale = prepared
         lr_up = upsample_bicubic(lr, scale)
         f_lr = self.encoder(lr_up)
@@ -336,10 +351,10 @@ class CrossNetFast(nn.Module):
     def _refine_variationally(
         self, f4: Tensor, lr_luma: Tensor, flow2: Tensor, ref_luma: Tensor, scale: int
     ) -> Tensor:
-        """Return the final flow (N x 2 x H x W) from `flow2` at 1/2 size.
+        """Return the final flow (N x 2 x H x W), refined from `flow2` at 1/2 size.
 
-        The refinement works at twice the LR's size, because LR has no finer detail, but at most at
-        1/2 of the output size.
+        The refinement works at twice the LR's size, because LR has no finer detail, but at no more
+        than half the output's size.
         """
         to_output = max(2, scale // 2)
         flow = 2 / to_output * F.avg_pool2d(flow2, to_output // 2) if to_output > 2 else flow2
@@ -362,7 +377,7 @@ class CrossNetFast(nn.Module):
         return upscale_flow(flow, to_output)
 
     def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
-        """Enhance `lr` N x 3 x h x w with `ref` N x 3 x H x W, both in 0..1.
+        """Enhance `lr` (N x 3 x h x w) with `ref` (N x 3 x H x W), both in 0..1.
 
         H and W must be multiples of 32.
         """
@@ -370,7 +385,7 @@ class CrossNetFast(nn.Module):
 
 
 def _simulate_lr(ref_luma: Tensor, flow: Tensor, scale: int) -> Tensor:
-    """Return the LR (N x 1 x h x w) that would show the reference warped by `flow`."""
+    """Return the luma (N x 1 x h x w) of the LR that would show the reference warped by `flow`."""
     return reduce_antialiased(warp(ref_luma, flow, mode="bicubic"), scale)
 
 

@@ -1,4 +1,4 @@
-"""The paper's flow estimator: FlowNetS with two more x2 stages, up to full size (notes 3.3.1)."""
+"""The flow estimator of the papers: FlowNetS with two more x2 stages, up to full size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossnetpp.networks.warp import warp
 
 
 class MultiScaleFlow(NamedTuple):
-    """V^3..V^0 (notes 3.3.1), N x 2 x H/2^i x W/2^i in pixels of that scale, channel 0 = x."""
+    """V^3..V^0 of the paper; V^i is N x 2 x H/2^i x W/2^i in pixels of that size, channel 0 = x."""
 
     v3: Tensor
     v2: Tensor
@@ -21,7 +21,7 @@ class MultiScaleFlow(NamedTuple):
 
 
 def join_flows(first: Tensor, second: Tensor) -> Tensor:
-    """Return the flow (N x 2 x H x W pixels) that warps like `first` followed by `second`.
+    """Return the flow (N x 2 x H x W pixels) that equals warping by `first` and then by `second`.
 
     `warp(warp(image, first), second)` at x is the image at x + second(x) + first(x + second(x)).
     """
@@ -90,7 +90,7 @@ class FlowNet(nn.Module):
         )
 
     def forward(self, lr_up: Tensor, ref: Tensor) -> MultiScaleFlow:
-        """Return V^3..V^0 for `lr_up` and `ref`, both N x 3 x H x W in 0..1 (notes 3.3.1)."""
+        """Return V^3..V^0 from `lr_up` to `ref`, both N x 3 x H x W in 0..1."""
         # Contracting path
         c1 = self.conv1(torch.cat((lr_up, ref), dim=1))
         c2 = self.conv2(c1)

@@ -1,7 +1,8 @@
 """Lucas-Kanade steps: sub-pixel corrections of a flow that is already close.
 
-Lucas and Kanade, "An iterative image registration technique", 1981. The method has no weights, so
-its accuracy need not be learned; the network only learns where to trust which step.
+Lucas and Kanade, "An iterative image registration technique with an application to stereo vision",
+1981. The method has no weights, so its accuracy need not be learned; the network only learns which
+step to trust where.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from crossnetpp.networks.kernels import constant_like
 
-# Added to the structure tensor (squared intensity per pixel): no motion without structure
+# Added to the structure tensor (squared intensity per pixel), so that flat areas yield no motion
 DAMPING = 2e-5
 
 # Pixels. A larger step means that the flow is not close and the step is not reliable.
@@ -25,23 +26,24 @@ _BT601 = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Candidates(NamedTuple):
-    """A correction of the flow for each of K windows."""
+    """The corrections of the flow that K window sizes yield."""
 
     steps: Tensor
-    """N x 2 K x H x W pixels: x and y of the first window, then of the next."""
+    """N x 2 K x H x W pixels: x and y for the first window, then for the next."""
     evidence: Tensor
-    """N x K x H x W: logarithm of the structure in the weaker direction of the window."""
+    """N x K x H x W: logarithm of the structure in the direction in which the window has least."""
 
 
 def rgb_to_luma(image: Tensor) -> Tensor:
-    """Return N x 1 x H x W luma (BT.601 weights) of N x 3 x H x W RGB."""
+    """Return the luma (N x 1 x H x W, BT.601 weights) of `image` (N x 3 x H x W RGB)."""
     return (image * constant_like(_BT601, image).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _average_windows(values: Tensor, window: int) -> Tensor:
-    """Return the mean over a square around each pixel, from differences of running sums.
+    """Return the mean of `values` over a square of `window` x `window` pixels around each pixel.
 
-    The cost does not depend on the window, unlike that of avg_pool2d.
+    It is computed from running sums, so its cost does not depend on `window`, unlike that of
+    avg_pool2d.
     """
     half = window // 2
     padded = F.pad(values, (half + 1, half, half + 1, half), mode="replicate")
@@ -52,10 +54,10 @@ def _average_windows(values: Tensor, window: int) -> Tensor:
 
 
 def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...]) -> Candidates:
-    """Return corrections of the flow behind `warped` that align it with `target`.
+    """Return corrections of the flow that `warped` was warped by, which align it with `target`.
 
-    Both are N x 1 x H x W in 0..1 and equally bright. Motion is assumed constant within a square of
-    each size in `windows` (odd, pixels).
+    Both are N x 1 x H x W in 0..1 and equally bright. Each size in `windows` (odd, in pixels)
+    yields one correction, which assumes that motion is constant within a square of that size.
     """
     # Structure tensor
     padded = F.pad(0.5 * (target + warped), (1, 1, 1, 1), mode="replicate")
@@ -73,7 +75,7 @@ def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...])
         yy = yy + DAMPING
         determinant = xx * yy - xy * xy
         steps += [(xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant]
-        # determinant / trace is the smaller eigenvalue to within a factor of 2, without a root
+        # determinant / trace is within a factor of 2 of the smaller eigenvalue and needs no root
         evidence.append(torch.log(determinant / (xx + yy)))
 
     clamped = torch.cat(steps, dim=1).clamp(-MAX_STEP, MAX_STEP)

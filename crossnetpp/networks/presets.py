@@ -17,7 +17,7 @@ def _check_odd(value: int) -> int:
     return value
 
 
-# Bounds far beyond what is useful: a file of weights must not exhaust memory or run for hours
+# Bounds far beyond what is useful, so that a hostile weights file cannot exhaust memory or time
 _Channels = Annotated[int, Field(ge=8, le=512)]
 _Blocks = Annotated[int, Field(ge=0, le=64)]
 _Turns = Annotated[int, Field(ge=0, le=16)]
@@ -30,33 +30,33 @@ class PaperConfig:
     """CrossNet++ as published, with the variants in the papers."""
 
     stages: Literal[1, 2] = 2
-    """Number of flow nets: one (CrossNet), or a second one for the residual motion (CrossNet++)."""
+    """Number of flow nets: 1 (CrossNet), or 2, the second for the residual motion (CrossNet++)."""
     shared_encoder: bool = True
     """True to share one encoder between LR_up and the reference."""
     activation: Activation = "relu"
-    """Activation of encoder and decoder: `relu` in the paper, `selu` in its published code."""
+    """Activation of encoder and decoder: `relu` as in the paper, `selu` as in its code."""
     warping: Literal["feature", "image"] = "feature"
     """Whether the last flow warps the reference's features at four scales, or its picture."""
     upsample: Literal["bicubic", "learned"] = "bicubic"
-    """Input of the encoder: bicubic LR_up, or the output of a single-image network."""
+    """Input of the encoder: bicubic LR_up, or LR_up made by a small single-image network."""
 
 
 @dataclass(frozen=True)
 class FastConfig:
-    """The cheaper network: at most 16 GFLOP at 320 x 512."""
+    """The cheaper network, which needs at most 16 GFLOP per frame of 512x320."""
 
     stages: Literal[1, 2] = 2
-    """1 omits the second search, between LR_up and the warped reference."""
+    """Number of searches for motion; the second is between LR_up and the warped reference."""
     width: _Channels = 64
-    """Channels of the fusion at 1/4 size."""
+    """Number of channels of the fusion, which works at 1/4 size."""
     blocks: _Blocks = 4
-    """Residual blocks of the fusion."""
+    """Number of residual blocks of the fusion."""
     windows: _Windows = (31, 15, 7)
-    """Window sizes of the Lucas-Kanade steps, pixels at 1/2 size; x8 needs the wide ones."""
+    """Window sizes of the Lucas-Kanade steps in pixels at 1/2 size; x8 needs the large ones."""
     refinements: _Turns = 1
     """Number of Lucas-Kanade refinements of the flow."""
     settlings: _Turns = 3
-    """Number of variational refinements of the flow after that."""
+    """Number of variational refinements after the Lucas-Kanade ones."""
 
 
 Config = PaperConfig | FastConfig
@@ -71,14 +71,15 @@ PRESETS: dict[str, Config] = {
 def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config:
     """Return the configuration of `preset`, overridden by `options`.
 
-    Raises KeyError for an unknown preset, and ValueError with one line for options that do not fit.
+    Raises KeyError if the preset is unknown, and ValueError, in one line, if the options do not fit
+    it.
     """
     base = PRESETS[preset]
     defaults = asdict(base)
     for name in options or {}:
         if name not in defaults:
             raise ValueError(
-                f"found the option {name!r} of the network '{preset}', "
+                f"found the option {name!r} for the network '{preset}', "
                 f"expected one of {', '.join(defaults)}"
             )
 
@@ -88,5 +89,5 @@ def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(
-            f"found {where} = {first['input']!r} of the network '{preset}': {first['msg']}"
+            f"found {where} = {first['input']!r} for the network '{preset}': {first['msg']}"
         ) from error

@@ -1,4 +1,4 @@
-"""Resampling between the LR grid and the output grid, by convolutions alone."""
+"""Resampling between the LR grid and the output grid, with convolutions alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _evaluate_keys(distance: NDArray[np.float64], a: float) -> NDArray[np.float6
 
 @lru_cache
 def _make_upsampling_taps(scale: int) -> Kernel:
-    """Return the scale x 5 weights of the 5 nearest LR pixels for each phase of an LR pixel."""
+    """Return the weights of the 5 nearest LR pixels for each of the `scale` phases, scale x 5."""
     position = (np.arange(scale) + 0.5) / scale - 0.5
     distance = position[:, None] - np.arange(-2, 3)
     taps: Kernel = _evaluate_keys(distance, a=-0.75).astype(np.float32)
@@ -50,7 +50,7 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
 
 @lru_cache
 def _make_reduction_kernel(scale: int) -> Kernel:
-    """Return the 4 scale taps of an antialiased bicubic reduction (Keys, a = -0.5), sum 1."""
+    """Return the 4 x scale taps, of sum 1, of an antialiased bicubic reduction (Keys, a = -0.5)."""
     taps = _evaluate_keys((np.arange(4 * scale) + 0.5) / scale - 2, a=-0.5)
     kernel: Kernel = (taps / taps.sum()).astype(np.float32)
     return kernel
@@ -59,15 +59,16 @@ def _make_reduction_kernel(scale: int) -> Kernel:
 def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
     """Return `image` (N x C x H x W) reduced `scale` times by antialiased bicubic filtering.
 
-    At the border the taps inside the image are renormalised, as in image libraries; anything else
-    would look like motion. Two strided convolutions, which every export format supports.
+    At the border, the taps inside the image are renormalised, as in image libraries; anything else
+    would look like motion. The filter is two strided convolutions, which every export format
+    supports.
     """
     batch, channels, height, width = image.shape
     kernel = constant_like(_make_reduction_kernel(scale), image)
     rows = kernel.view(1, 1, -1, 1)
     columns = kernel.view(1, 1, 1, -1)
 
-    # (4 scale taps - scale stride) / 2 on each side align the centres of both grids
+    # (4 scale taps - stride of scale) / 2 on each side aligns the centres of both grids
     pad = 3 * scale // 2
     planes = image.reshape(batch * channels, 1, height, width)
     planes = F.conv2d(planes, rows, stride=(scale, 1), padding=(pad, 0))
@@ -81,7 +82,7 @@ def reduce_antialiased(image: Tensor, scale: int) -> Tensor:
 
 
 def blur_like_lr(image: Tensor, scale: int) -> Tensor:
-    """Return `image` (N x C x H x W) as sharp as LR_up: reduced `scale` times and upsampled again.
+    """Return `image` (N x C x H x W), reduced `scale` times and upsampled again, as is LR_up.
 
     LR pixels alias, so the blur depends on the LR grid: apply it to the warped image, not before
     warping.

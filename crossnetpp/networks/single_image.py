@@ -1,4 +1,4 @@
-"""LR_up = SISR(LR) of the notes (3.3.1): a small learned single-image network of our own."""
+"""A small single-image network of our own, as the paper's LR_up = SISR(LR)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BLOCKS = 5
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions with a skip connection."""
+    """Two convolutions and a skip connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,9 +28,9 @@ class _ResidualBlock(nn.Module):
 
 
 class SingleImage(nn.Module):
-    """Upsampler without a reference, with one set of weights for x2, x4 and x8: 335,187 parameters.
+    """Upsampler without a reference, with 335,187 parameters for x2, x4 and x8 together.
 
-    The same stage doubles features of the LR's size once, twice or three times.
+    The same stage doubles the size of the features once, twice or three times.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class SingleImage(nn.Module):
     def forward(self, lr: Tensor, scale: int) -> Tensor:
         """Return `lr` (N x 3 x h x w in 0..1) upsampled `scale` times, not clamped.
 
-        Raises ValueError for a scale other than 2, 4 and 8.
+        Raises ValueError if the scale is not 2, 4 or 8.
         """
         if scale not in (2, 4, 8):
             raise ValueError(f"found the scale {scale}, expected 2, 4 or 8")

@@ -1,9 +1,10 @@
 """Variational refinement of optical flow.
 
 Brox, Bruhn, Papenberg and Weickert, "High accuracy optical flow estimation based on a theory for
-warping", 2004: brightness and gradient of both pictures agree and the flow is smooth, each with a
-robust penalty. The method has no weights of its own. The network weights the three terms for every
-pixel, so that the flow can ignore occlusions and keep motion edges.
+warping", 2004. Three terms, each with a robust penalty, demand that the brightness of both pictures
+agrees, that their gradients agree, and that the flow is smooth. The method has no weights of its
+own. The network weights the three terms for every pixel, so that the flow can ignore occlusions and
+keep motion edges.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Weights of the three terms for luma in 0..255, as in dense inverse search (2016)
+# Weights of the three terms for luma in 0..255, as in dense inverse search (Kroeger et al. 2016)
 BRIGHTNESS = 5.0
 GRADIENT = 10.0
 SMOOTHNESS = 20.0
@@ -34,7 +35,10 @@ class TermWeights(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A normalised linear equation per pixel in the increment: x du + y dv + constant = 0."""
+    """A normalised linear equation for the increment (du, dv) at each pixel.
+
+    It is x du + y dv + constant = 0.
+    """
 
     x: Tensor
     y: Tensor
@@ -42,7 +46,7 @@ class _Line(NamedTuple):
 
 
 class NormalEquations(NamedTuple):
-    """The symmetric 2 x 2 system of each pixel and its right side, N x 1 x H x W each."""
+    """The symmetric 2 x 2 system of each pixel, and its right side (x, y); N x 1 x H x W each."""
 
     xx: Tensor
     xy: Tensor
@@ -52,7 +56,7 @@ class NormalEquations(NamedTuple):
 
 
 def _linearise(target: Tensor, warped: Tensor, solver: Solver) -> tuple[_Line, tuple[_Line, _Line]]:
-    """Return the linearised constancy of brightness, and of both components of the gradient."""
+    """Return the linearised constancy of the brightness, and of the gradient's two components."""
     mean = 0.5 * (target + warped)
     difference = warped - target
 
@@ -85,7 +89,7 @@ def _make_normal_equations(lines: tuple[_Line, ...]) -> NormalEquations:
 
 
 class Diffusion:
-    """Smoothness of the flow: weights that couple every pixel to its four neighbours."""
+    """The smoothness term: weights that couple every pixel of the flow to its four neighbours."""
 
     def __init__(self, flow: Tensor, weight: Tensor) -> None:
         across = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
@@ -101,7 +105,7 @@ class Diffusion:
 
 
 class InverseBlocks(NamedTuple):
-    """The inverses of each pixel's own 2 x 2 system, symmetric."""
+    """The inverse of each pixel's own 2 x 2 system, which is symmetric."""
 
     on_diagonal: Tensor
     """N x 2 x H x W."""
@@ -110,14 +114,14 @@ class InverseBlocks(NamedTuple):
 
 
 class Coupling(Protocol):
-    """The operations of the linear solver on flows (N x 2 x H x W) that one Diffusion couples."""
+    """The linear solver's operations on flows (N x 2 x H x W), coupled by one Diffusion."""
 
     def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
-        """Return the right side of the linear system, with the smoothness of the flow so far."""
+        """Return the right side of the linear system, which includes the smoothness of `flow`."""
         ...
 
     def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
-        """Return `to` plus the weighted sum of the four neighbours of every pixel of `flow`."""
+        """Return `to` plus, at every pixel, the weighted sum of its four neighbours in `flow`."""
         ...
 
     def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
@@ -133,11 +137,17 @@ class Solver(Protocol):
     """The arithmetic of a variational step: derivatives, and operations of the linear solver."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
-        """Return the derivative of `image` (N x 1 x H x W) along rows, the border repeated."""
+        """Return the central difference in x of `image` (N x 1 x H x W).
+
+        Beyond the image, its border is repeated.
+        """
         ...
 
     def differentiate_y(self, image: Tensor) -> Tensor:
-        """Return the derivative of `image` (N x 1 x H x W) along columns, the border repeated."""
+        """Return the central difference in y of `image` (N x 1 x H x W).
+
+        Beyond the image, its border is repeated.
+        """
         ...
 
     def couple(self, diffusion: Diffusion) -> Coupling:
@@ -146,7 +156,7 @@ class Solver(Protocol):
 
 
 class ShiftCoupling:
-    """Coupling that sums shifted tensors, in fused operations: a step spends most time here."""
+    """Coupling that sums shifted tensors in fused operations, where a step spends most time."""
 
     def __init__(self, diffusion: Diffusion) -> None:
         self._diffusion = diffusion
@@ -157,7 +167,7 @@ class ShiftCoupling:
         return self.add_neighbours(pull, flow)
 
     def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
-        """Return `to` plus the weighted sum of the neighbours; see Coupling."""
+        """Return `to` plus the weighted sum of each pixel's neighbours; see Coupling."""
         diffusion = self._diffusion
         padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
         to = torch.addcmul(to, diffusion.right, padded[..., 1:-1, 2:])
@@ -178,12 +188,12 @@ class ShiftSolver:
     """Solver that sums shifted tensors, the fastest way in PyTorch."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
-        """Return the derivative of `image` along rows; see Solver."""
+        """Return the central difference in x of `image`; see Solver."""
         padded = F.pad(image, (1, 1, 0, 0), mode="replicate")
         return 0.5 * (padded[..., 2:] - padded[..., :-2])
 
     def differentiate_y(self, image: Tensor) -> Tensor:
-        """Return the derivative of `image` along columns; see Solver."""
+        """Return the central difference in y of `image`; see Solver."""
         padded = F.pad(image, (0, 0, 1, 1), mode="replicate")
         return 0.5 * (padded[..., 2:, :] - padded[..., :-2, :])
 
@@ -205,9 +215,9 @@ def _solve_all_pixels(
 ) -> Tensor:
     """Return the increment of `flow` (N x 2 x H x W) that solves the systems of all pixels.
 
-    Jacobi iteration on 2 x 2 blocks with Chebyshev acceleration. It needs only whole-tensor
-    operations, unlike the ordered sweeps of successive over-relaxation, and converges nearly as
-    fast.
+    The method is Jacobi iteration on 2 x 2 blocks with Chebyshev acceleration. It needs only
+    whole-tensor operations, unlike the ordered sweeps of successive over-relaxation, and converges
+    nearly as fast.
     """
     inverse = _invert_blocks(system, diffusion)
     pull = coupling.compute_pull(system, flow)
@@ -237,15 +247,15 @@ def solve_variational_step(
 ) -> Tensor:
     """Return the increment (N x 2 x H x W) of `flow` that aligns `warped` with `target`.
 
-    `target` and `warped` (by `flow`) are N x 1 x H x W luma in 0..1; `flow` is N x 2 x H x W in its
-    own pixels. Gradients reach `weights`, and the flow through its smoothness. All solvers compute
-    the same numbers up to rounding.
+    `target` and `warped`, which was warped by `flow`, are N x 1 x H x W luma in 0..1; `flow` is
+    N x 2 x H x W in pixels of that size. Gradients reach `weights`, and reach `flow` through its
+    smoothness. All solvers compute the same numbers up to rounding.
     """
     brightness, gradients = _linearise(255 * target, 255 * warped, solver)
     brightness_system = _make_normal_equations((brightness,))
     gradient_system = _make_normal_equations(gradients)
 
-    # Robust penalty: a residual counts by its absolute value, so that outliers can remain
+    # Robust penalty: a residual counts with its absolute value, so that outliers can remain
     residual = torch.square(brightness.constant)
     brightness_weight = BRIGHTNESS * weights.brightness * torch.rsqrt(residual + PENALTY_FLOOR)
     residual = torch.square(gradients[0].constant) + torch.square(gradients[1].constant)

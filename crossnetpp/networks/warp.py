@@ -1,7 +1,7 @@
-"""Backward warping by optical flow (notes 3.3.1): `warped(x) = image(x + flow(x))`.
+"""Backward warping by optical flow: `warped(x) = image(x + flow(x))`.
 
-Coordinates stay float32 at every precision: near 1, float16 has steps of 1/2048, which are half a
-pixel of a normalised grid of width 1920.
+Coordinates stay float32 at every precision: near 1, float16 has steps of 1/2048, which is half a
+pixel in a normalised grid of width 1920.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from crossnetpp.networks.kernels import is_traced
 
 
 def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
-    """Sample `image` (N x C x H x W) at x + `flow` (N x 2 x H x W, pixels, channel 0 = x).
+    """Return `image` (N x C x H x W) sampled at x + `flow` (N x 2 x H x W pixels, channel 0 = x).
 
     Coordinates outside the image are clamped to its border.
     """
@@ -27,7 +27,7 @@ def warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def make_grid(flow: Tensor) -> Tensor:
-    """Return the positions (N x H x W x 2) to sample, x and y in -1..1 from border to border."""
+    """Return the positions to sample (N x H x W x 2): x and y, in -1..1 from border to border."""
     height, width = flow.shape[-2:]
     x, y = _make_positions(flow)
     step_x = 2.0 / (width - 1)
@@ -36,7 +36,10 @@ def make_grid(flow: Tensor) -> Tensor:
 
 
 def make_traced_grid(flow: Tensor) -> Tensor:
-    """Return the same as `make_grid`, such that an engine of fixed size precomputes most of it."""
+    """Return the result of `make_grid`, so computed that engines of fixed size can precompute it.
+
+    Only the sum with the flow is left to compute for each frame.
+    """
     x, y = _make_positions(flow)
     positions = torch.stack((torch.zeros_like(y) + x, torch.zeros_like(x) + y), dim=-1)
     # The last positions are width - 1 and height - 1
@@ -45,7 +48,7 @@ def make_traced_grid(flow: Tensor) -> Tensor:
 
 
 def _make_positions(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the columns (W) and the rows (H x 1) of the pixels of `flow`."""
+    """Return the x (W) and the y (H x 1) of the pixels of `flow`."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device, dtype=torch.float32)
     y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
@@ -53,7 +56,10 @@ def _make_positions(flow: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def upscale_flow(flow: Tensor, factor: int) -> Tensor:
-    """Upsample `flow` (N x 2 x h x w, in its own pixels) to a grid `factor` times as fine."""
+    """Return `flow` (N x 2 x h x w) on a grid that is `factor` times as fine.
+
+    Each flow is in pixels of its own grid.
+    """
     # Contiguous, because two channels in channels-last order would take longer
     return factor * F.interpolate(
         flow.contiguous(), scale_factor=float(factor), mode="bilinear", align_corners=False

@@ -1,4 +1,7 @@
-"""Configuration of a training run, read from YAML; file patterns in it are relative to the data."""
+"""The configuration of a training run, read from YAML.
+
+File patterns in it are relative to the folder of the data.
+"""
 
 from __future__ import annotations
 
@@ -33,18 +36,18 @@ class SourceConfig(_Strict):
     weight: Positive = 1.0
     """Share of the samples, relative to the other sources."""
     files: tuple[str, ...]
-    """Glob patterns of files; of folders of views for `light_fields`; for `stereo`, of the left and
-    right pictures and the true disparity, in this order."""
+    """Glob patterns of files; for `light_fields`, of folders of views; for `stereo`, of the left
+    pictures, the right ones and the true disparities, in this order."""
     leave_out: tuple[str, ...] = ()
     """Glob patterns of held-out files."""
     shrink: tuple[Positive, ...] = ()
-    """Factors by which to shrink the scene; it is used once at each size."""
+    """Factors by which to scale the scene, for `views` and `stereo`; each size is used once."""
     reach: int = 15
     """Largest distance in frames between target and reference, for `clips`."""
 
 
 class LossConfig(_Strict):
-    """Weights of the terms of the hybrid loss; super-resolution has weight 1."""
+    """Weights of the terms of the hybrid loss; see LossWeights. Super-resolution has weight 1."""
 
     warping: float = 0.5
     warping_stage1: float = 0.25
@@ -70,9 +73,9 @@ class TrainingConfig(_Strict):
 
     preset: str = "fast"
     network: dict[str, Any] = {}
-    """Options that override the preset's; cannot be combined with `start`."""
+    """Options that override those of the preset; not allowed together with `start`."""
     start: str | None = None
-    """Weights to start from: a preset or a file, which determines the network's options."""
+    """Weights to start from, a preset or a file; they also determine the network's options."""
     freeze: tuple[str, ...] = ()
     """Parts of the network that are not trained, such as `encoder`."""
     steps: Annotated[int, Field(ge=1)]
@@ -81,10 +84,11 @@ class TrainingConfig(_Strict):
     size: Annotated[int, Field(ge=64, multiple_of=64)] = 192
     """Pixels along each side of a crop."""
     scales: tuple[Scale, ...] = (2, 4, 4, 4, 8, 8)
-    """Scales to draw from, one per step."""
+    """Scales from which each step draws one."""
     rate: Positive = 4e-4
-    """Peak learning rate: linear warm-up, then a cosine to 1 %."""
+    """Peak learning rate, reached by linear warm-up; a cosine then lowers the rate to 1 % of it."""
     warm_up: int = 100
+    """Steps of the warm-up."""
     weight_decay: float = 1e-4
     clip_gradient: Positive = 1.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -102,7 +106,7 @@ class TrainingConfig(_Strict):
     curriculum_start: Share = 0.1
     seed: int = 0
     workers: int = 1
-    """Processes that prepare samples."""
+    """Number of processes that prepare samples, for each process that trains."""
     log_every: int = 50
     save_every: int = 250
     loss: LossConfig = LossConfig()
@@ -113,21 +117,22 @@ class TrainingConfig(_Strict):
     def _check_start(self) -> TrainingConfig:
         if self.start and self.network:
             raise ValueError(
-                "options of the network beside weights to start from, expected one of the two"
+                "found both `network` and `start`, expected one of them; weights determine the "
+                "network's options"
             )
         return self
 
     def digest(self) -> str:
-        """Return a hash of the settings that affect the numbers of the run."""
+        """Return a hash of all settings that affect the run's numbers."""
         decisive = self.model_dump_json(exclude={"workers", "log_every", "save_every"})
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
 
 def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
-    """Load the configuration in the file `name`, or the shipped one of that name.
+    """Load the shipped configuration `name`, or else the file `name`.
 
-    Raises ConfigError with one line for missing files and for settings that are missing, unknown or
-    out of range.
+    Raises ConfigError, in one line, if the file is missing or not YAML, or if a setting is missing,
+    unknown or out of range.
     """
     shipped = CONFIG_FOLDER / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)

@@ -1,4 +1,4 @@
-"""Progress of a run: a JSON log that ships with the weights, TensorBoard, and a progress bar."""
+"""The progress of a run: a JSON log beside the weights, TensorBoard, and a progress bar."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Journal:
     """Log of losses, metrics and pictures beside the weights.
 
     Each report appends a line to `OUT.log.jsonl`; a resumed run first drops the lines after the
-    step it resumes from. TensorBoard files go to `OUT.tensorboard/` if that package is installed.
+    step from which it resumes. Files for TensorBoard go to `OUT.tensorboard/` if TensorBoard is
+    installed.
     """
 
     def __init__(self, out: Path, first_step: int, steps: int) -> None:
@@ -78,7 +79,7 @@ class Journal:
         self._since_report.append(losses)
 
     def report_means(self, step: int, figures: dict[str, float]) -> None:
-        """Report `figures` and the means of the losses since the last call.
+        """Report `figures` and the means of the losses collected since the last call.
 
         Means are reported because the losses of a single step depend mostly on its samples.
         """
@@ -112,11 +113,11 @@ def _open_tensorboard(folder: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("TensorBoard is not installed (extra `train`): writing no pictures")
+        log.info("TensorBoard is not installed (extra `train`), so no files are written for it")
         return None
     return SummaryWriter(str(folder), purge_step=first_step or None)
 
 
 def concatenate_pictures(images: list[Tensor]) -> Tensor:
-    """Return 3 x H x W images side by side."""
+    """Return `images` (3 x H x W each) side by side as one picture."""
     return torch.cat(images, dim=-1)

@@ -41,7 +41,10 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 
 
 def degrade_batch(config: TrainingConfig, target: Tensor, step: int) -> Tensor:
-    """Return the 8-bit LR (in 0..1) of `target` N x 3 x H x W at a scale drawn for this step."""
+    """Return the LR of `target` (N x 3 x H x W), at a scale that is drawn for `step`.
+
+    The values are 8-bit levels, scaled to 0..1.
+    """
     # Samples draw from (seed, number); the third number makes this a separate stream
     rng = np.random.default_rng((config.seed, step, 1))
     scale = int(rng.choice(config.scales))
@@ -55,14 +58,14 @@ def degrade_batch(config: TrainingConfig, target: Tensor, step: int) -> Tensor:
 
 
 def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -> Tensor:
-    """Return the LR (in 0..1) of `target` N x 3 x H x W, each picture recorded in its own way."""
+    """Return the LR (in 0..1) of `target` (N x 3 x H x W), each picture with its own camera."""
     pictures = target.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     lr = np.stack([simulate_recording(rng, picture, scale) for picture in pictures])
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
 
 
 def _freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
-    """Exclude `parts` of the network from training; raise ConfigError for an unknown name."""
+    """Exclude `parts` of the network from training. Raises ConfigError if a name is unknown."""
     known = dict(network.named_children())
     for part in parts:
         if part not in known:
@@ -71,7 +74,7 @@ def _freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
 
 
 class Trainer:
-    """A training run in one of its processes."""
+    """A training run, as one of its processes executes it."""
 
     def __init__(
         self,
@@ -81,10 +84,12 @@ class Trainer:
         out: Path,
         process: ProcessGroup,
     ) -> None:
-        """Build or load the network and restore the state beside `out`, if there is one.
+        """Build or load the network, and restore the state beside `out` if there is one.
 
-        `samples` holds `steps * batch` samples; weights go to `out`. Raises ConfigError for the
-        state of another run.
+        `samples` holds `steps * batch` samples; weights go to `out`. Raises ConfigError if `freeze`
+        names no part of the network or the state belongs to another configuration, WeightsError if
+        the weights to start from cannot be used, and KeyError or ValueError if the network cannot
+        be built.
         """
         self.config = config
         self.out = out
@@ -161,16 +166,16 @@ class Trainer:
         return losses
 
     def _batches(self, first: int, last: int) -> Iterator[Sample]:
-        """Return an iterator of batches: this process's share of the samples of each step.
+        """Return an iterator over this process's share of the samples of each step.
 
-        Raises ValueError for a batch that the processes cannot share equally.
+        Raises ValueError if the processes cannot share a batch equally.
         """
         size = self.config.batch
         share, rest = divmod(size, self.process.count)
         if rest:
             raise ValueError(
                 f"found a batch of {size} for {self.process.count} processes, "
-                "expected a multiple of their number"
+                "expected a multiple of their number; try another batch"
             )
         offset = self.process.rank * share
         mine = [step * size + offset + i for step in range(first, last) for i in range(share)]
@@ -218,7 +223,7 @@ class Trainer:
             mean.lerp_(now, 1 - decay)
 
     def _validate(self, journal: Journal, output: Any) -> None:
-        """Validate the averaged weights and save them if they are the best so far."""
+        """Validate the averaged weights, and save them if they are the best so far."""
         if self._validation is None:
             return
 
@@ -236,7 +241,7 @@ class Trainer:
             save_weights(self.average, self.config.preset, self.out)
 
     def _save(self) -> None:
-        """Save the state, and without validation also the averaged weights."""
+        """Save the state, and also the averaged weights if there is no validation."""
         save_state(self._state, self.progress, self.network, self.average, self.optimiser)
         if self._validation is None:
             save_weights(self.average, self.config.preset, self.out)

@@ -1,4 +1,4 @@
-"""Data-parallel training: processes started by torchrun or Ray Train, or just one."""
+"""Data-parallel training in processes that torchrun or Ray Train started, or in a single one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ProcessGroup:
 
     @property
     def leads(self) -> bool:
-        """True for the process that validates, logs and writes files."""
+        """Whether this process validates, logs and writes files; one process does."""
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class ProcessGroup:
 def join_processes() -> Iterator[ProcessGroup]:
     """Join the process group that torchrun's environment describes (WORLD_SIZE and so on).
 
-    An existing group, as under Ray Train, is used and left open.
+    A group that already exists, as under Ray Train, is used and left open.
     """
     owns_group = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_gpu = torch.cuda.is_available()

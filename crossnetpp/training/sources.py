@@ -13,7 +13,10 @@ from crossnetpp.training.config import ConfigError, SourceConfig
 
 
 def find_files(data: Path, config: SourceConfig) -> list[Path]:
-    """Return the files of a source in the order of its patterns; raise ConfigError if none."""
+    """Return the files of a source in the order of its patterns.
+
+    Raises ConfigError if there are none.
+    """
     left_out = {path for pattern in config.leave_out for path in data.glob(pattern)}
     found = [path for pattern in config.files for path in sorted(data.glob(pattern))]
     files = [path for path in found if path not in left_out]
@@ -28,8 +31,9 @@ def find_files(data: Path, config: SourceConfig) -> list[Path]:
 def open_source(data: Path, config: SourceConfig) -> PairSource:
     """Return the source of training pairs that `config` describes.
 
-    Photographs, clips and stereo pictures are read into memory now, other sources when used.
-    Raises ConfigError for missing files and DataError for unusable ones.
+    Photographs, clips, views and stereo pairs are read into memory now; other sources are read when
+    they are used. Raises ConfigError if files are missing or their number does not fit, and
+    DataError if they cannot be used.
     """
     files = find_files(data, config)
     if config.kind == "photographs":
@@ -53,7 +57,7 @@ def _open_hdf5(data: Path, files: list[Path]) -> LightFields:
     if len(files) > 1:
         raise ConfigError(
             f"found {len(files)} files for hdf5 in {data}, expected one; "
-            "try a source of its own for each file"
+            "list each file as a source of its own"
         )
     return LightFields.from_hdf5(files[0])
 
@@ -61,7 +65,7 @@ def _open_hdf5(data: Path, files: list[Path]) -> LightFields:
 def _open_stereo(data: Path, files: list[Path], config: SourceConfig) -> Stereo:
     """Return the scenes in `files`: all left pictures, then all right ones, then all disparities.
 
-    Raises ConfigError unless there are as many of each.
+    Raises ConfigError unless their number is a multiple of three.
     """
     if len(files) % 3:
         raise ConfigError(

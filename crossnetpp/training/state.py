@@ -1,4 +1,4 @@
-"""State of a run on disk, complete enough to resume it exactly.
+"""The state of a run on disk, complete enough to resume the run exactly.
 
 OUT.state/state.json                  step, best gain, name of the tensors' file
 OUT.state/step-00000250.safetensors   weights, their average, the optimiser's moments
@@ -23,15 +23,15 @@ class Progress:
     """Progress of a run."""
 
     digest: str
-    """Digest of the configuration; a run resumes only with the one it started with."""
+    """Digest of the configuration with which the run started, and with which alone it resumes."""
     step: int = 0
     """Completed steps."""
     best: float = -1e9
     """Best validation gain so far in dB."""
     samples: int = 0
-    """Samples used so far."""
+    """Number of samples used so far."""
     seconds: float = 0.0
-    """Training time."""
+    """Training time so far in seconds."""
     loss_scale: float = 65536.0
     """Loss scale of mixed precision on CUDA."""
 
@@ -51,7 +51,7 @@ def save_state(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Write the state such that an interruption leaves either the old or the new one intact."""
+    """Write the state in such a way that an interruption leaves the old or the new one intact."""
     folder.mkdir(parents=True, exist_ok=True)
 
     # Tensors, in a file of their own
@@ -84,7 +84,7 @@ def load_state(
     average: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> Progress | None:
-    """Restore a run from `folder`; return None if it holds no state.
+    """Restore a run from `folder` and return its progress, or None if `folder` holds no state.
 
     Raises ConfigError if the state belongs to another configuration.
     """
@@ -98,7 +98,7 @@ def load_state(
     if progress.digest != digest:
         raise ConfigError(
             f"found the state of a run with another configuration in {folder}; "
-            "try the configuration it started with, or another --out"
+            "try the configuration with which it started, or another --out"
         )
 
     network.load_state_dict(_select_prefix("network.", tensors))
@@ -113,5 +113,5 @@ def load_state(
 
 
 def _select_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names start with `prefix`, without it."""
+    """Return the tensors whose names start with `prefix`, by the rest of their names."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

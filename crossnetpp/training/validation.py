@@ -23,13 +23,13 @@ class ValidationResult:
     """Quality of a network on the held-out pairs."""
 
     gain: float
-    """Mean gain over LR_up in dB PSNR (RGB)."""
+    """Mean PSNR gain over LR_up in dB (RGB)."""
     worst: float
     """Smallest gain of any pair, dB."""
     warped: float
     """Mean PSNR of the warped reference, dB."""
     pictures: dict[str, Tensor]
-    """LR_up, SR, warped reference and truth of the first pair, 3 x H x W each."""
+    """LR_up, SR, warped reference and ground truth of the first pair, 3 x H x W each."""
 
 
 def _compute_psnr(image: Tensor, truth: Tensor) -> float:
@@ -52,7 +52,7 @@ class Validation:
             self._pairs.append((_to_tensor(pair.target), _to_tensor(pair.reference)))
 
     def _cases(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield LR, reference and target of every pair at every scale."""
+        """Yield the LR, the reference and the target of every pair at every scale."""
         for target, reference in self._pairs:
             for scale in self._config.scales:
                 lr = degrade_tensor(target, scale).mul(255).round().clamp(0, 255).div(255)
@@ -60,7 +60,7 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, network: Network, device: torch.device) -> ValidationResult:
-        """Measure `network` in evaluation mode and restore its mode afterwards."""
+        """Measure `network` in evaluation mode, and restore its mode afterwards."""
         was_training = network.training
         network.eval()
 

@@ -246,9 +246,9 @@ def test_invalid_options_are_reported_in_one_line() -> None:
     )
     with pytest.raises(ValueError, match=r"found the option 'stage' .* one of stages, shared_enc"):
         make_config("paper", {"stage": 1})
-    with pytest.raises(ValueError, match=r"found stages = 3 of the network 'paper': .*1 or 2"):
+    with pytest.raises(ValueError, match=r"found stages = 3 for the network 'paper': .*1 or 2"):
         make_config("paper", {"stages": 3})
-    with pytest.raises(ValueError, match="found the option 'warping' of the network 'fast'"):
+    with pytest.raises(ValueError, match="found the option 'warping' for the network 'fast'"):
         make_config("fast", {"warping": "image"})
 
 
