@@ -1,4 +1,4 @@
-"""Open HDF5 files from untrusted sources: a data set must lie in the file itself.
+"""HDF5 files from untrusted sources, whose data sets must be stored in the file itself.
 
 HDF5 can store the numbers of a data set in any other file (external storage), take them from data
 sets of other files (virtual data sets), and continue a path in another file (external links).
@@ -15,14 +15,17 @@ _LARGEST_CHUNK_BYTES = 1 << 30  # a chunk is decompressed as a whole
 
 
 class ForeignDataError(ValueError):
-    """A data set lies in other files, or its chunks are too large to read."""
+    """A data set that is stored in other files, or whose chunks are too large to read."""
 
 
 class Hdf5File:
     """The data sets of an HDF5 file by name, like h5py.File, but only those inside the file."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file. Raises OSError for other files, and ImportError without h5py."""
+        """Open the file.
+
+        Raises OSError if it is missing or not HDF5, and ImportError if h5py is not installed.
+        """
         import h5py
 
         self._path = path
@@ -35,7 +38,11 @@ class Hdf5File:
         return isinstance(name, str) and self._find(name) is not None
 
     def __getitem__(self, name: str) -> Any:
-        """Return a data set. Raises KeyError if there is none, or ForeignDataError."""
+        """Return the data set `name`.
+
+        Raises KeyError if there is none, and ForeignDataError if it is stored in other files or its
+        chunks are too large.
+        """
         found = self._find(name)
         if found is None:
             raise KeyError(name)
@@ -52,7 +59,10 @@ class Hdf5File:
         self._file.close()
 
     def _find(self, name: str) -> Any:
-        """Return the data set `name`, such as LF or group/LF, or None."""
+        """Return the data set `name`, such as LF or group/LF, or None if there is none.
+
+        Raises ForeignDataError if it is stored in other files or its chunks are too large.
+        """
         import h5py
 
         found: Any = self._file
