@@ -1,6 +1,6 @@
-"""Transparency: the straight alpha of decoded frames, and the encoders that preserve it.
+"""Read and write the straight alpha of frames, and choose encoders that preserve it.
 
-The network does not process alpha: it is upsampled plainly and added to the enhanced colours.
+The network does not process alpha, which is upsampled plainly and added to the enhanced colours.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def make_alpha_decoder(clip: Clip, threads: int) -> VideoCodecContext | None:
 def choose_alpha_encoder(clip: VideoClip) -> str | None:
     """Return the default encoder for a recording with transparency.
 
-    Return None if no encoder preserves it: of those, only ProRes in QuickTime stores the aspect
-    ratio of pixels that are not square.
+    The result is None if no encoder preserves both the transparency and the pixel aspect ratio:
+    only ProRes in QuickTime does so for pixels that are not square.
     """
     if clip.sample_aspect_ratio != 1:
         return "prores_ks" if clip.container.startswith("mov") else None
@@ -141,7 +141,7 @@ def opaque_pix_fmt(pix_fmt: str) -> str:
 
 
 def _extended(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
-    """Return a frame with the planes of `frame` and an alpha plane."""
+    """Return a frame in `pix_fmt` with the planes of `frame` and an unset alpha plane."""
     made = VideoFrame(frame.width, frame.height, pix_fmt)
     for source, target in zip(frame.planes, made.planes, strict=False):
         rows: Any = np.frombuffer(source, np.uint8)  # type: ignore[call-overload]

@@ -1,7 +1,8 @@
-"""Conversion between YUV and RGB by a stream's matrix, range and chroma position, with swscale.
+"""Convert between YUV and RGB with swscale, using the stream's matrix, range and chroma location.
 
-PyAV's reformatter cannot set the chroma position, so a filter graph is used. Without a position,
-swscale treats 4:2:0 chroma as centred, half a pixel away from where MPEG-like codecs place it.
+PyAV's reformatter cannot set the chroma location, so a filter graph is used. Without a location,
+swscale treats 4:2:0 chroma as centred, half a pixel away from where MPEG-2 and most later codecs
+place it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MATRICES = {
     4: "bt601",  # FCC differs from BT.601 by less than 1 level
     5: "bt601",
     6: "bt601",
-    7: "bt709",  # SMPTE 240M has no name in the schema; BT.709 is 2 levels off at most
+    7: "bt709",  # SMPTE 240M has no name in the schema; BT.709 differs by at most 2 levels
     9: "bt2020",
     10: "bt2020",
 }
@@ -39,7 +40,7 @@ _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (
 # when the target is planar gbrp. Packed rgb24 is five times slower, so frames are converted to gbrp
 # first. bitexact costs nothing and gives the same bits on every processor of a cluster.
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-# Codecs that cannot signal the position of 4:2:0 chroma, which is left.
+# Codecs that cannot signal the location of 4:2:0 chroma; it is on the left.
 _LEFT_UNSIGNALLED = frozenset({"vp8", "vp9"})
 # Codecs that store gray levels without a tag for their range.
 _FULL_GRAY = frozenset({"rawvideo", "png", "tiff", "bmp", "pgm", "huffyuv", "ffvhuff", "utvideo"})
@@ -62,9 +63,9 @@ def describe_colour(
     primaries: int = _UNSPECIFIED,
     transfer: int = _UNSPECIFIED,
 ) -> Colour:
-    """Return a stream's H.273 tags and its matrix and range, which are guessed if untagged.
+    """Return a stream's H.273 tags, and the matrix and range to use, guessed if it is untagged.
 
-    Raises MediaError for a matrix that is not supported.
+    Raises MediaError if the matrix is not supported.
     """
     if matrix not in _MATRICES and matrix != _UNSPECIFIED and matrix != 3:
         raise MediaError(
@@ -94,7 +95,7 @@ def describe_colour(
 
 
 def output_colour(colour: Colour, pix_fmt: str) -> Colour:
-    """Return the tags and conversion of an output in `pix_fmt` from a clip of `colour`."""
+    """Return the tags and conversion of an output in `pix_fmt` from a clip with `colour`."""
     if is_rgb(pix_fmt):
         return colour.model_copy(
             update={
@@ -110,7 +111,7 @@ def output_colour(colour: Colour, pix_fmt: str) -> Colour:
             update={"matrix": 1, "range": 1, "used_matrix": "bt709", "used_range": "limited"}
         )
     if colour.used_range == "full" and not colour.range:
-        # the format said so, but that of the output does not
+        # the input's pixel format implies full range, but the output's does not
         return colour.model_copy(update={"range": 2})
     return colour
 
@@ -129,7 +130,7 @@ class _Scaler:
         self._graph = Graph()
         self._graph.threads = threads
         # The graph is built for untagged frames, and the tags are removed from every frame. The
-        # steps name the matrix and range, so a stream that changes its tags cannot change them.
+        # steps name the matrix and range, so that a stream whose tags change is converted evenly.
         source = self._graph.add(
             "buffer",
             video_size=f"{frame.width}x{frame.height}",
@@ -160,11 +161,11 @@ def _depth(frame_format: VideoFormat) -> int:
 
 
 class ToRgb:
-    """Convert decoded frames to uint8 (8 bit) or uint16 (more; full scale) H x W x 3 RGB."""
+    """Converts decoded frames to H x W x 3 RGB: uint8 from 8 bits, full-scale uint16 from more."""
 
     def __init__(self, colour: Colour, *, codec: str = "", threads: int = 1) -> None:
         self._colour = colour
-        # the frames of other codecs carry the position
+        # the frames of other codecs carry the location
         self._chroma = ":in_chroma_loc=left" if codec in _LEFT_UNSIGNALLED else ""
         self._threads = threads
         self._scalers: dict[tuple[str, int, int], _Scaler] = {}
@@ -213,7 +214,7 @@ class ToRgb:
 
 
 class FromRgb:
-    """Convert uint8 or uint16 H x W x 3 RGB to frames in an encoder's pixel format."""
+    """Converts uint8 or uint16 H x W x 3 RGB to frames in an encoder's pixel format."""
 
     def __init__(self, colour: Colour, pix_fmt: str, *, threads: int = 1) -> None:
         self._colour = output_colour(colour, pix_fmt)
@@ -223,7 +224,7 @@ class FromRgb:
         self._scalers: dict[tuple[str, int, int], _Scaler] = {}
 
     def __call__(self, rgb: Pixels) -> VideoFrame:
-        """Return an untimed frame, tagged as the output is."""
+        """Return a frame without a time, with the output's colour tags."""
         # From 8 bits to limited range, swscale is exact to half a level. In full range its chroma
         # is half a level too low, and with more bits its white is 4 levels too high, so then the
         # matrix is applied here.
@@ -241,7 +242,7 @@ class FromRgb:
         return frame
 
     def _by_matrix(self, rgb: Pixels) -> VideoFrame:
-        """Return 4:4:4 code values of the output's depth."""
+        """Return a 4:4:4 frame of code values with the output's bit depth."""
         matrix = _rgb_to_codes(self._colour, self._depth)
         matrix[:, :3] /= np.iinfo(rgb.dtype).max
         if self._depth > 8 and rgb.dtype == np.uint8:
@@ -276,7 +277,10 @@ def _packed(rgb: Pixels) -> VideoFrame:
 
 
 def _rgb_to_codes(colour: Colour, depth: int) -> NDArray[np.float64]:
-    """Return the 3 x 4 matrix from RGB of 0..1 to code values of Y'CbCr (H.273, equations 35..)."""
+    """Return the 3 x 4 matrix from RGB in 0..1 to Y'CbCr codes of `depth` bits.
+
+    Sources: H.273, equation 35 and those after it.
+    """
     red, blue = _LUMA_WEIGHTS[colour.used_matrix]
     green = 1 - red - blue
     matrix = np.zeros((3, 4))

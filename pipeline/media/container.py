@@ -1,4 +1,4 @@
-"""Open containers and choose their video stream; errors of libav become the pipeline's own."""
+"""Open containers and choose their video stream; libav's errors become the pipeline's own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DEFAULT_MEGAPIXELS = 256.0
 
 
 def open_input(path: str) -> InputContainer:
-    """Open a video file for reading; raises MediaError if it is not one."""
+    """Open a video file for reading; raises MediaError if that fails."""
     file = Path(path)
     if not file.exists():
         raise MediaError(f"{path} does not exist; expected a video file; check the path")
@@ -80,7 +80,7 @@ def release_memory() -> None:
 
 @lru_cache
 def _trim() -> Any:
-    """Return glibc's malloc_trim, or None with another C library."""
+    """Return glibc's malloc_trim, or None if the C library is another."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
@@ -116,7 +116,7 @@ def frame_pts(frame: VideoFrame) -> int | None:
 
 
 def codec_name(stream: Stream) -> str:
-    """Return the name of the codec (`av1`), not that of its decoder (`libdav1d`)."""
+    """Return the name of the codec (such as `av1`), not of its decoder (such as `libdav1d`)."""
     context = stream.codec_context
     if context is not None:
         return str(context.codec.canonical_name)
@@ -126,7 +126,7 @@ def codec_name(stream: Stream) -> str:
 def demux_packets(
     container: InputContainer, streams: Stream | list[Stream], path: str
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of streams; raises MediaError if the container breaks off."""
+    """Yield the packets of the streams in file order; raises MediaError if the file breaks off."""
     packets = container.demux(streams)
     while True:
         try:
@@ -158,7 +158,7 @@ def decode_first_frame(container: InputContainer, stream: VideoStream, path: str
 
 
 def read_pixel_limit() -> float:
-    """Return how many pixels a picture may have; raises InputError if it is not set to a number."""
+    """Return the number of pixels a frame may have; raises InputError if it is set to no number."""
     text = os.environ.get(MEGAPIXELS_VARIABLE) or str(DEFAULT_MEGAPIXELS)
     try:
         return float(text) * 2**20
@@ -170,7 +170,7 @@ def read_pixel_limit() -> float:
 
 
 def check_size(width: int, height: int, path: str) -> None:
-    """Raise MediaError for a frame size above the limit.
+    """Raise MediaError if a frame size is empty or above the limit.
 
     The header of a crafted file of a hundred bytes may claim any size.
     """
@@ -183,5 +183,5 @@ def check_size(width: int, height: int, path: str) -> None:
     if width * height > limit:
         raise MediaError(
             f"{path} has a frame size of {width}x{height}; expected at most "
-            f"{limit / 2**20:g} megapixels; if you trust it, set {MEGAPIXELS_VARIABLE}"
+            f"{limit / 2**20:g} megapixels; if you trust the file, set {MEGAPIXELS_VARIABLE}"
         )

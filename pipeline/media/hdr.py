@@ -1,4 +1,4 @@
-"""Static HDR metadata: mastering display (SMPTE ST 2086) and content light level (CTA-861.3)."""
+"""Read static HDR metadata: mastering display (SMPTE ST 2086), content light level (CTA-861.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.schema.clip import StaticHdr
 
-# Side data with metadata for each scene, which none of the encoders writes.
+# Kinds of side data with metadata for each scene, which none of the encoders writes.
 DYNAMIC_HDR = frozenset(
     {"DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER"}
 )
@@ -23,7 +23,7 @@ _LUMINANCE = 10000
 
 
 def read_side_data(frame: VideoFrame) -> list[SideData]:
-    """Return the side data of a decoded frame, up to the first of a kind that PyAV cannot name."""
+    """Return a decoded frame's side data, up to the first item of a kind that PyAV cannot name."""
     # `frame.side_data` raises ValueError at a kind that is newer than PyAV's table
     held: Any = SideDataContainer.__new__(SideDataContainer)
     with suppress(ValueError):
@@ -49,7 +49,7 @@ def _is_named(data: SideData) -> bool:
 
 
 def read_static_hdr(frame: VideoFrame) -> StaticHdr | None:
-    """Return a frame's static metadata, or None."""
+    """Return a frame's static HDR metadata; None if it has none."""
     found = {data.type.name: bytes(data) for data in read_side_data(frame)}
     display = ""
     light = None
@@ -63,7 +63,7 @@ def read_static_hdr(frame: VideoFrame) -> StaticHdr | None:
 
 
 def has_dynamic_hdr(frame: VideoFrame) -> bool:
-    """Return whether a frame carries metadata of Dolby Vision or HDR10+."""
+    """Return whether a frame carries dynamic metadata (Dolby Vision, HDR10+ or HDR Vivid)."""
     return any(data.type.name in DYNAMIC_HDR for data in read_side_data(frame))
 
 
@@ -82,7 +82,7 @@ def _display(numbers: Any) -> str:
 
 
 def hdr_x265_params(hdr: StaticHdr | None) -> str:
-    """Return the part of x265-params that holds the metadata."""
+    """Return the part of x265-params that sets the metadata; "" without metadata."""
     if hdr is None:
         return ""
     display = f":master-display={hdr.display}" if hdr.display else ""

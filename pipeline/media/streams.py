@@ -1,4 +1,4 @@
-"""The streams and packets of the input that an output container can hold."""
+"""Select the streams and packets of the input that an output container can hold."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _MUXERS = {
     ".webm": "webm",
     ".ts": "mpegts",
 }
-# QuickTime's text track of chapters, which the muxer writes itself.
+# Codec of QuickTime's text track for chapters, which the muxer writes itself.
 _REMADE = frozenset({"bin_data"})
-# Muxers that write the start of a timecode track from the video's metadata.
+# Muxers that write a timecode from the video's metadata.
 _TIMECODED = EXACT_MUXERS | MATROSKA_MUXERS
 
 
 @dataclass(frozen=True)
 class TimeWindow:
-    """The part of the input that an output covers, in seconds; everything by default."""
+    """The part of the input that an output covers, in seconds; by default all of it."""
 
     start: Fraction | None = None
     end: Fraction | None = None
@@ -54,9 +54,9 @@ class TimeWindow:
 
 
 def choose_muxer(clip: VideoClip, out: Path) -> str:
-    """Return FFmpeg's name of the container for an output's suffix.
+    """Return FFmpeg's name of the muxer for an output's suffix.
 
-    Raises InputError for an unsupported suffix.
+    Raises InputError if the suffix is not supported for this input.
     """
     muxers = dict(_MUXERS)
     if clip.container != "mpegts":
@@ -74,7 +74,7 @@ def choose_muxer(clip: VideoClip, out: Path) -> str:
 def can_hold(muxer: str, encoder: str) -> bool:
     """Return whether a container can hold the video of an encoder."""
     if muxer == "mov" and encoder.startswith("libvpx"):
-        return False  # the muxer fails only when it writes the header
+        return False  # this muxer fails only when it writes the header
     with io.BytesIO() as nowhere:
         container = av.open(nowhere, "w", format=muxer)
         try:
@@ -107,7 +107,10 @@ def add_copied_stream(container: OutputContainer, muxer: str, stream: Stream) ->
 
 
 def _name_layout(copy: AudioStream) -> None:
-    """Name the speakers of a stream from AVI, which stores only their number; MP4 needs names."""
+    """Set a named layout on a mono or stereo stream whose container stored only the count (AVI).
+
+    MP4 needs the name.
+    """
     context = copy.codec_context
     names = {"1 channels": "mono", "2 channels": "stereo"}
     if context.layout.name in names:
@@ -115,7 +118,10 @@ def _name_layout(copy: AudioStream) -> None:
 
 
 def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
-    """Return the indices of the other streams that a container can hold, and those it loses."""
+    """Return the indices of the other streams that a container can hold, and the lost streams.
+
+    Tracks that the muxer writes itself, such as chapters and timecodes, are in neither list.
+    """
     kept: list[int] = []
     lost: list[StreamInfo] = []
     with open_container(clip.path) as source:
@@ -205,7 +211,7 @@ _QUICKTIME = frozenset(_BIBLIOGRAPHIC.values()) | {
 
 
 def muxer_language(muxer: str, language: str) -> str:
-    """Return the code that a muxer writes for `language`, `und` if it has none."""
+    """Return the language code that a muxer writes for `language`; `und` if it has no such code."""
     if muxer != "mov" or language in ("", UNKNOWN_LANGUAGE):
         return language
     known = _BIBLIOGRAPHIC.get(language, language)
@@ -213,6 +219,6 @@ def muxer_language(muxer: str, language: str) -> str:
 
 
 def same_language(one: str, other: str) -> bool:
-    """Return whether two codes mean the same language; "" and `und` both mean unknown."""
+    """Return whether two codes mean the same language; "" and `und` both mean no language."""
     a, b = (_BIBLIOGRAPHIC.get(code, code) or UNKNOWN_LANGUAGE for code in (one, other))
     return a == b

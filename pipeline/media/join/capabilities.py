@@ -29,7 +29,7 @@ from pipeline.media.streams import (
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
-# Encoders that store the sample aspect ratio in their bitstream: PyAV writes no other into
+# Encoders that store the sample aspect ratio in their bitstream: PyAV writes it nowhere else in
 # Matroska and NUT.
 _STORE_ASPECT = frozenset({"libx264", "libx264rgb", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg4"})
 
@@ -38,7 +38,7 @@ _PICTURES = {
     ".png": (16, True), ".tif": (16, True), ".tiff": (16, True), ".webp": (8, True),
     ".jpg": (8, False), ".jpeg": (8, False), ".bmp": (8, False), ".ppm": (16, False),
 }  # fmt: skip
-# Suffixes of videos, by which a user may name an output of pictures.
+# Suffixes of videos, which users may by mistake give to an output of pictures.
 VIDEO_SUFFIXES = frozenset({
     ".3g2", ".3gp", ".264", ".265", ".apng", ".asf", ".av1", ".avi", ".divx", ".dv", ".f4v", ".flv",
     ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov",
@@ -52,7 +52,10 @@ _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
 def default_output_path(clip: Clip, scale: int, encoding: Encoding) -> Path:
-    """Return the path `<stem>_x<scale>` beside the input, in a container that holds the video."""
+    """Return the path `<stem>_x<scale>` beside the input, with the suffix of a fitting container.
+
+    Several pictures get a folder of that name.
+    """
     given = Path(clip.path)
     if isinstance(clip, Stills):
         if given.is_file():
@@ -71,7 +74,11 @@ def default_output_path(clip: Clip, scale: int, encoding: Encoding) -> Path:
 
 
 def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
-    """Raise InputError if the container of `out_path` cannot hold what the encoder writes."""
+    """Raise InputError if `out_path` cannot hold the output of the encoder.
+
+    The container of a video must hold the encoder's packets and, if the clip has them, its
+    transparency and pixel aspect ratio; for pictures, the name and the picture format must fit.
+    """
     if isinstance(clip, Stills):
         _check_picture(clip, out_path)
         return
@@ -101,7 +108,7 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
 
 @sandboxed
 def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]:
-    """Return sentences about what an output's container will round or lose."""
+    """Return notes about what the encoder and the output's container lose or round."""
     if isinstance(clip, Stills):
         return [*_alpha_notes(clip, encoding), *still_notes(clip, out_path)]
     muxer = choose_muxer(clip, out_path)
@@ -139,7 +146,7 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
 
 
 def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
-    """Return sentences about what the encoder loses of the frames, whatever the container."""
+    """Return notes about what is lost or changed in the frames, whatever the container."""
     frame = read_first_frame(clip)
     notes: list[str] = []
     notes += _alpha_notes(clip, encoding)
@@ -164,9 +171,9 @@ def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 
 
 def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
-    """Return a sentence if players will guess a colour matrix other than the input's.
+    """Return a note if players will guess another colour matrix for the output than the input's.
 
-    An output has the tags of the input, or none. Players guess BT.709 from 1280x720 on.
+    The output of an untagged input is untagged, and players guess BT.709 from 1280x720 on.
     """
     guessed = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
     if not isinstance(clip, VideoClip) or guessed.used_matrix == clip.colour.used_matrix:
@@ -229,9 +236,9 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
 
 
 def _check_picture(clip: Clip, out: Path) -> None:
-    """Raise InputError for the name of a video or of one picture for several pictures.
+    """Raise InputError if the output is named like a video, or like one picture for several.
 
-    The format of a single picture must hold its depth and alpha.
+    The format of a single picture must also hold its bit depth and alpha.
     """
     suffix = out.suffix.lower()
     count = len(clip.files)
@@ -265,7 +272,7 @@ def _check_picture(clip: Clip, out: Path) -> None:
 
 
 def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
-    """Return sentences about lost pictures: all but the first of a file, and lossy formats."""
+    """Return notes about files with several pictures, of which one is used, and lossy formats."""
     notes = []
     for file in clip.files:
         if count := stills.count_pictures(file):
@@ -280,7 +287,7 @@ def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
 
 
 def read_first_frame(clip: VideoClip) -> VideoFrame:
-    """Return the first frame of a clip that can be decoded; raises MediaError if there is none."""
+    """Return the first frame of a clip that can be decoded; raises MediaError if none can."""
     with open_container(clip.path) as container:
         stream = container.streams[clip.stream_index]
         assert isinstance(stream, VideoStream)

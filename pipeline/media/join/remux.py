@@ -1,4 +1,4 @@
-"""Join segments by packets, and copy the other streams of the input's container."""
+"""Join segments packet by packet, and copy the other streams of the input's container."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
 _LARGEST_TIMESCALE = 2**31 - 1
-# Container tags that MP4 stores in their usual boxes; others need the key-value box.
+# Container tags that MP4 stores in boxes of their own; others need the key-value box.
 # fmt: off
 _ITUNES_TAGS = frozenset({
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre",
@@ -66,7 +66,7 @@ _ITUNES_TAGS = frozenset({
 
 @dataclass(frozen=True)
 class _Timing:
-    """Times of the joined video: its pts in order, and the frames by which the dts lag behind."""
+    """The times of the joined video: its pts in order, and how many frames the dts lag behind."""
 
     pts: Sequence[int]
     delay: int
@@ -76,11 +76,11 @@ class _Timing:
     """Whether the last packet in decode order is also the last one displayed."""
 
     def dts(self, position: int) -> int:
-        """Return the dts of the packet at `position`: the pts of `delay` frames before it."""
+        """Return the dts of the packet at `position`: the pts of the frame `delay` before it."""
         if position >= self.delay:
             return self.pts[position - self.delay]
         if self.mirrored:
-            # so that the last packet lasts exactly as long as its frame
+            # so that the last packet lasts exactly as long as its frame is shown
             return self.pts[0] - (self.pts[-1] - self.pts[position - 1 - self.delay])
         # before the first pts: even steps, small enough that the last packet has a duration
         even = self.pts[1] - self.pts[0] if len(self.pts) > 1 else 1
@@ -88,14 +88,14 @@ class _Timing:
         return self.pts[0] - (self.delay - position) * max(1, min(even, room))
 
     def duration(self, pts: int) -> int:
-        """Return how many ticks the frame at `pts` is displayed."""
+        """Return for how many ticks the frame at `pts` is displayed."""
         after = bisect_right(self.pts, pts)
         return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
 
     def last_duration(self) -> int:
-        """Return the duration of the last packet that makes the track as long as its frames.
+        """Return the duration of the last packet with which the track lasts as long as its frames.
 
-        MP4 adds up the dts steps, which end before the frames with a variable rate and B-frames.
+        MP4 adds up the dts steps, whose sum is too short with a variable rate and B-frames.
         """
         last = len(self.pts) - 1
         return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
@@ -105,7 +105,11 @@ class _Timing:
 def join_segments(
     clip: Clip, segments: Sequence[str | Path], out: Path, encoding: Encoding
 ) -> None:
-    """Join the segments and the input's other streams into `out`, and overwrite it."""
+    """Join the segments and the input's other streams into `out`, which is overwritten.
+
+    Raises StageError if there are no segments, if they do not fit together, or if `out` cannot be
+    written.
+    """
     files = [Path(segment) for segment in segments]
     if not files:
         raise StageError(
@@ -137,7 +141,7 @@ def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
             exact = packet.pts * packet.time_base / tick
             if exact.denominator != 1:
                 raise StageError(
-                    f"{file} has times between the input's ticks; "
+                    f"{file} has timestamps that are not whole ticks of the input's time base; "
                     "delete the run folder and run again"
                 )
             packet.time_base = clip.time_base
@@ -225,7 +229,7 @@ def _muxer_options(
 ) -> dict[str, str]:
     options = {"fflags": "+bitexact"}
     if muxer in EXACT_MUXERS:
-        # tracks start at times of the movie's clock, which has only milliseconds by default
+        # tracks start at times on the movie's clock, which counts only milliseconds by default
         options["movie_timescale"] = str(_common_scale(clip, streams))
         # this option applies to all video tracks
         videos = [stream for stream in streams if stream.type == "video"]
@@ -241,7 +245,10 @@ def _muxer_options(
 
 
 def _common_scale(clip: VideoClip, streams: list[Stream]) -> int:
-    """Return ticks per second that express the times of all these streams exactly."""
+    """Return the ticks per second that express the times of all these streams exactly.
+
+    If there would be too many for MP4, the clip's own ticks are used.
+    """
     scales = [stream.time_base.denominator for stream in streams if stream.time_base]
     common = math.lcm(clip.time_base.denominator, *scales)
     return common if common <= _LARGEST_TIMESCALE else clip.time_base.denominator
@@ -303,9 +310,9 @@ def _joined(
 
 
 def _lasting(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Give audio packets without a duration the distance to the packet before them.
+    """Give audio packets without a duration the distance from the packet before.
 
-    A track of MP4 ends with its last packet, and demuxers drop a packet without duration.
+    A track in MP4 ends with its last packet, and demuxers drop a packet without a duration.
     """
     times: dict[int, int] = {}
     for packet in copied:
@@ -322,7 +329,7 @@ def _interleave(
     copied: Iterator[Packet[Any]],
     copies: dict[int, Stream],
 ) -> None:
-    """Mux both in the order of decode times, so that the muxer buffers little."""
+    """Mux video and copied packets in order of decode time, so that the muxer buffers little."""
     target.start_encoding()
     clock = Fraction(-1 << 40)
     waiting = next(video, None)
@@ -342,7 +349,10 @@ def _interleave(
 
 
 def still_names(clip: Stills) -> list[str]:
-    """Return the names of the pictures in an output folder: those of the input, as PNG."""
+    """Return the names of the pictures in an output folder: the input's names, ending in .png.
+
+    If two would be the same, all of them are numbered.
+    """
     names = [f"{Path(file).stem}.png" for file in clip.files]
     if len(set(names)) < len(names):
         width = len(str(len(names)))
@@ -366,7 +376,10 @@ def _write_stills(clip: Stills, files: list[Path], out: Path) -> None:
 
 
 def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
-    """Yield the frames of segments: pts in ticks of the clip, and H x W x 3 RGB or x 4 RGBA."""
+    """Yield the pts (in ticks of the clip) and the pixels of each frame in the segments.
+
+    Pixels are uint8 or uint16, H x W x 3 RGB or H x W x 4 RGBA.
+    """
     for file in files:
         with open_container(str(file)) as container:
             first = _first_pts(container)
@@ -377,7 +390,7 @@ def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[i
                 assert stream.time_base is not None
                 pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
                 transparent = has_alpha(frame.format.name)
-                # first, because the conversion removes the frame's tags
+                # read before the conversion, which removes the frame's tags
                 alpha = extract_alpha(frame, deep=clip.bit_depth > 8) if transparent else None
                 rgb = convert(frame)
                 yield int(pts), rgb if alpha is None else make_contiguous(np.dstack([rgb, alpha]))

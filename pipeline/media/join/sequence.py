@@ -1,7 +1,7 @@
-"""Write a video as numbered pictures, losslessly from its segments, and verify them.
+"""Write the frames of segments losslessly as numbered pictures, and verify the pictures.
 
-The pictures are upright, as players show the video. The times and tags that pictures cannot store
-are in `numbered.SIDECAR` beside them.
+The pictures are upright, as players show a video. `numbered.SIDECAR` beside them records the times
+and tags of a video, which pictures cannot store.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
-_UNTAGGED = 2  # code of primaries and transfer
+_UNTAGGED = 2  # H.273's code of unspecified primaries and transfer
 
 
 @sandboxed
 def write_sequence(
     clip: Clip, segments: Sequence[str | Path], out: Path, index: FrameIndex, pattern: str
 ) -> None:
-    """Write the frames of the segments as pictures into the folder `out`, and the sidecar.
+    """Write the frames of the segments as pictures into the folder `out`.
 
-    Raises StageError if the segments do not hold exactly the frames in `index`.
+    A video also gets the sidecar. Raises StageError if the segments do not contain exactly the
+    frames in `index`.
     """
     matrix = _matrix(clip)
     out.mkdir(exist_ok=True)
@@ -63,10 +64,10 @@ def find_differences(
     pattern: str,
     segments: Sequence[str | Path],
 ) -> list[str]:
-    """Return, one per line, how the folder `out` differs from a faithful sequence.
+    """Return the differences between the folder `out` and a faithful sequence, one per item.
 
-    `width` and `height` are the output's before rotation. Every picture is read again; with
-    `segments`, each must have exactly the pixels of its frame in them.
+    `width` and `height` are the output's before rotation. Every picture is read back; with
+    `segments`, each must have exactly the pixels of its frame in the segments.
     """
     matrix = _matrix(clip)
     keeps_alpha = clip.alpha and not _is_exr(pattern)
@@ -79,7 +80,7 @@ def find_differences(
     for name in names:
         frame = next(frames, None)
         if not (out / name).exists():
-            continue  # counted above
+            continue  # already in `found`
         try:
             pixels = load_stored_picture(out / name)
         except (PipelineError, OSError) as error:
@@ -98,9 +99,10 @@ def find_differences(
 
 
 def compare_sequence(clip: Clip, folder: Path) -> list[str]:
-    """Return, one per line, how numbered pictures of any size differ from the video `clip`.
+    """Return the differences between numbered pictures and the video `clip`, one per item.
 
-    Raises MediaError if there is no sidecar beside them.
+    The pictures may be larger than the frames by any whole factor. Raises MediaError if there is no
+    sidecar beside them.
     """
     stored = numbered.read_sequence(folder)
     if stored is None:
@@ -120,7 +122,7 @@ def compare_sequence(clip: Clip, folder: Path) -> list[str]:
 
 @sandboxed
 def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
-    """Return sentences about what numbered pictures lose, and about their orientation."""
+    """Return notes about what numbered pictures lose, and about their orientation."""
     notes = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
         notes.append("transparency is dropped, because EXR is written opaque; try .png or .tif")
@@ -178,7 +180,7 @@ def _video_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 
 
 def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[str]) -> list[str]:
-    """Return what is missing or superfluous in the folder, or wrong in the sidecar."""
+    """Return what is missing from or superfluous in the folder, or wrong in the sidecar."""
     video = isinstance(clip, VideoClip)
     there = {entry.name for entry in out.iterdir()}
     wanted = {*names, *([numbered.SIDECAR] if video else [])}
@@ -229,14 +231,14 @@ def _save(file: Path, pixels: Pixels) -> None:
 
 
 def load_stored_picture(file: Path) -> Pixels:
-    """Read a picture of a sequence as it is stored: uint8 or uint16, H x W x 3 RGB or x 4 RGBA.
+    """Return a picture as stored: uint8 or uint16, H x W x 3 RGB or H x W x 4 RGBA.
 
-    Raises MediaError for any other picture.
+    Raises MediaError if the file cannot be read as such a picture.
     """
     if _is_exr(file.name):
         return exr.load_exr(file)
     try:
-        # not by stills.load_picture, which converts everything to 3 channels
+        # not with stills.load_picture, which converts everything to 3 channels
         stored: Any = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as error:
         raise MediaError(f"{file.name} cannot be read: {error}") from error
@@ -258,10 +260,10 @@ def _matrix(clip: Clip) -> list[int] | None:
 
 
 def turn_upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
-    """Return H x W x channels pixels, rotated and mirrored by a display matrix.
+    """Return pixels (H x W x channels) rotated and mirrored by a display matrix.
 
     The matrix maps (x, y) to (a x + c y, b x + d y) and is stored as a, b, u, c, d, v, x, y, w
-    (ISO/IEC 14496-12, 6.2.2). Rotations by other angles than multiples of 90 degrees are ignored.
+    (ISO/IEC 14496-12, 6.2.2). Rotations that are not multiples of 90 degrees are ignored.
     """
     if matrix is None or not _aligned(matrix):
         return rgb

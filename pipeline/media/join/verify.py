@@ -42,11 +42,11 @@ def find_differences(
     height: int,
     encoding: Encoding | None = None,
 ) -> list[str]:
-    """Return, one per line, how `out` differs from a faithful output.
+    """Return the differences between `out` and a faithful output, one per item.
 
-    `index` lists the frames that it must have. Times are compared as exact seconds, or to within
-    half a tick if the container's ticks cannot express the input's. `encoding`, if known, decides
-    whether the output must be transparent.
+    `index` lists the frames that `out` must have. Times are compared as exact seconds, or to within
+    half a tick if the container's ticks cannot express the input's. `encoding`, if given, decides
+    whether a video must be transparent.
     """
     if isinstance(clip, Stills):
         return _still_differences(clip, index, out, width, height)
@@ -92,7 +92,7 @@ def _picture_differences(clip: Clip, made: Clip, width: int, height: int) -> lis
 
 
 def _meant_range(colour: Colour) -> int:
-    """Return the range tag, or what H.264 and H.265 assume without it."""
+    """Return the range tag or, without a tag, the code of the range that is used."""
     return colour.range or (1 if colour.used_range == "limited" else 2)
 
 
@@ -116,7 +116,7 @@ def _time_differences(
             f"instead of {wanted * clip.time_base} s"
         )
     end, made_end = index.end_pts * clip.time_base, made_index.end_pts * made.time_base
-    # half a tick for the last frame's start; its duration is rounded down when it is read
+    # half a tick for the start of the last frame, and one for its duration, which is rounded down
     allowed = 3 * tolerance
     if isinstance(made, VideoClip) and made.container in _WITHOUT_DURATIONS:
         # the demuxer derives the last duration from the frame rate
@@ -133,7 +133,7 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
     muxer = choose_muxer(clip, Path(made.path))
     kept, _ = split_streams(clip, muxer)
     window = _window(clip, index)
-    # open one after the other, since an hour's MP4 takes 25 MB for its index
+    # open one after the other, because the index of an hour's MP4 takes 25 MB
     with open_container(clip.path) as source:
         promised = len(select_chapters(source, window))
         wanted = _digests(source, kept, window)
@@ -159,7 +159,7 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
 
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
-    """Compare type and language of a copied stream with those of its original."""
+    """Return whether a copied stream has the type and language of its original."""
     return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 
@@ -173,9 +173,10 @@ def _window(clip: Clip, index: FrameIndex) -> TimeWindow:
 def _digests(
     container: InputContainer, indices: list[int], window: TimeWindow
 ) -> list[tuple[int, tuple[str, str], str]]:
-    """Return (index, (type, language), sha256 over all packets or the attachment) of each stream.
+    """Return the index, the (type, language) and the SHA-256 of each stream.
 
-    Audio without any packet in the window is left out, since MP4 does not list an empty track.
+    The digest is over all packets in the window, or over the attachment. Audio without any packet
+    in the window is left out, because MP4 does not list an empty track.
     """
     streams = [container.streams[index] for index in indices]
     digests = {stream.index: hashlib.sha256() for stream in streams}
@@ -188,7 +189,7 @@ def _digests(
         data = bytes(packet)
         silent.discard(packet.stream_index)
         if container.format.name == "mpegts":
-            data = _as_elsewhere(codec_name(packet.stream), data)
+            data = _convert_from_transport_stream(codec_name(packet.stream), data)
         # MP4's muxer fills the time between subtitles with empty ones
         if packet.stream.type != "subtitle" or data != _EMPTY_SUBTITLE:
             digests[packet.stream_index].update(data)
@@ -203,8 +204,8 @@ def _digests(
     ]
 
 
-def _as_elsewhere(codec: str, data: bytes) -> bytes:
-    """Return a packet of a transport stream in the form of other containers."""
+def _convert_from_transport_stream(codec: str, data: bytes) -> bytes:
+    """Return a transport stream's packet in the form in which other containers store it."""
     if codec == "aac":
         return _without_adts(data)
     return _with_lengths(data) if codec in ("h264", "hevc") else data
@@ -213,7 +214,8 @@ def _as_elsewhere(codec: str, data: bytes) -> bytes:
 def _without_adts(data: bytes) -> bytes:
     """Return an AAC frame without the ADTS header of transport streams.
 
-    ISO/IEC 14496-3, 1.A.2: 12 bits of sync, layer 0; two more bytes if a checksum follows.
+    The header begins with 12 sync bits and has layer 0 (ISO/IEC 14496-3, 1.A.2); a checksum makes
+    it two bytes longer.
     """
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return data
@@ -237,7 +239,7 @@ def _still_differences(
     names = still_names(clip)
     files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]
     if out.is_dir() and not any(file.exists() for file in files):
-        files = stills.list_pictures(str(out))  # renumbered in the same order
+        files = stills.list_pictures(str(out))  # the pictures are renumbered in the same order
     found = []
     for file in files:
         try:

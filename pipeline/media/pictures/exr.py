@@ -1,6 +1,6 @@
 """Read and write OpenEXR with FFmpeg: OpenCV lacks it, and imageio would download a library.
 
-Pixels of 8 bits become half, those of 16 bits float, as fractions of the largest value. Neither
+Pixels are stored as fractions of their largest value: 8 bits as half, 16 bits as float. Neither
 conversion loses anything.
 """
 
@@ -31,7 +31,7 @@ _KINDS: dict[str, np.dtype[Any]] = {
 
 
 def save_exr(file: Path, rgb: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as values of 0..1; raises StageError."""
+    """Write uint8 or uint16 H x W x 3 RGB as values in 0..1; raises StageError if FFmpeg fails."""
     height, width = rgb.shape[:2]
     frame = VideoFrame(width, height, "gbrpf32le")
     largest = np.float32(np.iinfo(rgb.dtype).max)
@@ -51,7 +51,10 @@ def save_exr(file: Path, rgb: Pixels) -> None:
 
 
 def load_exr(file: Path) -> Pixels:
-    """Read what `save_exr` writes: uint8 from half, uint16 from float; raises MediaError."""
+    """Read what `save_exr` writes: uint8 from half, uint16 from float, H x W x 3 RGB.
+
+    Raises MediaError if the file is not such a picture.
+    """
     context = av.CodecContext.create("exr", "r")
     assert isinstance(context, VideoCodecContext)
     try:

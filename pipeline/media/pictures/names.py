@@ -1,7 +1,7 @@
-"""What the names of pictures say: times, dates, timecodes and numbers.
+"""Read times, dates, timecodes and numbers from the names of pictures.
 
-A text that all names share says nothing about a single picture, and two pictures do not show the
-same moment. So a reading counts only if it differs between all names.
+What all names share tells nothing about a single picture, and no two pictures show the same moment.
+So a reading counts only if it differs between all names.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _DECIMAL = re.compile(r"(?<![\d.])(\d+\.\d+)(?![\d.])")
 
 @dataclass(frozen=True)
 class Reading:
-    """A quantity that the name of every picture states."""
+    """A quantity that the names of all pictures state."""
 
     kind: Kind
-    """"clock" may be the time of day at which the picture was taken; "date" counts from 1970."""
+    """A "clock" may be the time of day when the picture was taken; a "date" counts from 1970."""
     values: tuple[float, ...]
-    """Seconds of each picture; for a timecode without its frames."""
+    """Each picture's time in seconds; for a timecode, without its frames."""
     frames: tuple[int, ...]
-    """Frames beyond the seconds, for a timecode."""
+    """Each picture's frames beyond the seconds of a timecode; 0 for other kinds."""
     example: str
-    """The text in the first name."""
+    """The text that states the quantity in the first name."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,18 @@ class _Found:
 
 
 def parse_seconds(name: str) -> float | None:
-    """Return the time in a name such as `frame_12.5s`, `t=3.2` or `00-01-02.500`, else None."""
+    """Return the time in seconds in a name such as `frame_12.5s`, `t=3.2` or `00-01-02.500`.
+
+    The result is None for other names.
+    """
     found = read_times([name])
     return found.values[0] if found else None
 
 
 def read_times(names: Sequence[str]) -> Reading | None:
-    """Return the times that all names state beyond doubt, None if they state none.
+    """Return the times that all names state beyond doubt; None if they state none.
 
-    The time beside a date is the time of day, not a time in a recording.
+    A clock time beside a date is the time of day, not a time in a recording.
     """
     bare = [_remove_dates(name) for name in names]
     finders: list[Callable[[str], Iterator[_Found]]] = [_find_assigned, _find_seconds]
@@ -82,14 +85,14 @@ def read_times(names: Sequence[str]) -> Reading | None:
     for find in finders:
         reading = _read("seconds", bare, find)
         if reading is not None:
-            # of two clocks one is probably a date such as 23-11-27
+            # if there are two clocks, one is probably a date such as 23-11-27
             several = find is _find_clocks and len(list(_find_clocks(bare[0]))) > 1
             return None if several else reading
     return None
 
 
 def read_doubtful_times(names: Sequence[str]) -> list[Reading]:
-    """Return what the names state that may be a time in a recording, or may be something else."""
+    """Return the readings that may be times in a recording, but may also be something else."""
     bare = [_remove_dates(name) for name in names]
     dated = bare != list(names)
     readings = [
@@ -105,9 +108,9 @@ def read_doubtful_times(names: Sequence[str]) -> list[Reading]:
 
 
 def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
-    """Return the whole numbers that differ between all names, one tuple for each place in them.
+    """Return the whole numbers that differ between all names: one tuple per place in the names.
 
-    The digits of times and dates are no numbers.
+    The digits of times and dates do not count as numbers.
     """
     plain = [_remove_times(name) for name in names]
     if len({re.sub(r"\d+", "#", name) for name in plain}) != 1:
@@ -120,7 +123,7 @@ def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
 def _read(
     kind: Kind, names: Sequence[str], find: Callable[[str], Iterator[_Found]]
 ) -> Reading | None:
-    """Return the first place in the names at which all of them state something different."""
+    """Return the reading at the first place in the names where no two names state the same."""
     found = [list(find(name)) for name in names]
     for place in range(min(map(len, found), default=0)):
         column = [each[place] for each in found]
@@ -190,7 +193,7 @@ def _find_decimals(name: str) -> Iterator[_Found]:
 
 
 def _find_hours(name: str) -> Iterator[_Found]:
-    """Yield the times of day beside dates, in seconds since midnight."""
+    """Yield each time of day that stands beside a date, in seconds since midnight."""
     for match in _MOMENT.finditer(name):
         digits = re.sub(r"\D", "", match["hour"])
         fraction = int(match["fraction"] or 0) / 1000
@@ -198,7 +201,7 @@ def _find_hours(name: str) -> Iterator[_Found]:
 
 
 def _find_moments(name: str) -> Iterator[_Found]:
-    """Yield dates with times of day, in seconds since 1970."""
+    """Yield each date that has a time of day beside it, in seconds since 1970."""
     for match in _MOMENT.finditer(name):
         digits = re.sub(r"\D", "", match[0])[:14]
         try:

@@ -1,4 +1,4 @@
-"""Numbered pictures in a folder, such as `frames/%06d.png`: their names, and times in a sidecar."""
+"""Numbered pictures in a folder, such as `frames/%06d.png`: their names and their sidecar."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PIECE = re.compile(r"%(?:(%)|(?:0([1-9]))?d)")
 
 
 class PictureSequence(Model):
-    """The times and tags that pictures cannot store; a sidecar file beside them."""
+    """The sidecar beside numbered pictures, with the times and tags that pictures cannot store."""
 
     version: Literal[1] = 1
     pattern: str
@@ -31,16 +31,17 @@ class PictureSequence(Model):
     time_base: Fraction
     """Seconds per tick."""
     pts: tuple[int, ...]
-    """Time of each picture in ticks, in the order of their numbers."""
+    """The time of each picture in ticks, in the order of the pictures' numbers."""
     end_pts: int
     """Time in ticks at which the last picture ends."""
     sample_aspect_ratio: Fraction
-    """Width of a stored pixel over its height."""
+    """The width of a picture's pixel divided by its height."""
     turned: bool
-    """Whether the pictures are upright while the video's frames are stored rotated or mirrored."""
+    """Whether the pictures are upright although the video stores its frames turned or mirrored."""
     primaries: int
-    """Code of ITU-T H.273; 2 if the input is untagged."""
+    """Code from ITU-T H.273; 2 if the input is untagged."""
     transfer: int
+    """Code from ITU-T H.273; 2 if the input is untagged."""
 
     @property
     def times(self) -> tuple[float, ...]:
@@ -54,9 +55,10 @@ class PictureSequence(Model):
 
 
 def split_pattern(output: str) -> tuple[Path, str] | None:
-    """Return folder and pattern of an output such as `frames/%06d.png`, or None for another.
+    """Return the folder and the pattern of an output such as `frames/%06d.png`, else None.
 
-    Raises InputError for an invalid pattern.
+    Raises InputError if the pattern is invalid or names a lossy format, or if the folder is the
+    working directory or contains it.
     """
     path = Path(output)
     suffix = path.suffix.lower()
@@ -75,8 +77,8 @@ def split_pattern(output: str) -> tuple[Path, str] | None:
     folder = path.absolute().parent
     if Path.cwd().is_relative_to(folder.resolve()):
         raise InputError(
-            f"found pictures for the folder {folder}, which is in use, expected a folder of their "
-            f"own; try frames/{path.name}"
+            f"found the folder {folder}, which is in use, for numbered pictures, expected a folder "
+            f"of their own; try frames/{path.name}"
         )
     return folder, path.name
 
@@ -95,7 +97,11 @@ def picture_name(pattern: str, position: int) -> str:
 
 
 def find_foreign_file(folder: Path, pattern: str) -> str | None:
-    """Return the name of an entry in a folder that is not a picture of a sequence, or None."""
+    """Return the name of the first entry in a folder that does not belong to the sequence.
+
+    Only the sidecar and files whose names match `pattern` belong to it. The result is None if there
+    is no other entry.
+    """
     pieces, end = [], 0
     for match in _PIECE.finditer(pattern):
         pieces += [re.escape(pattern[end : match.start()]), "%" if match[1] else r"\d+"]
@@ -109,7 +115,7 @@ def find_foreign_file(folder: Path, pattern: str) -> str | None:
 
 
 def read_sequence(folder: Path) -> PictureSequence | None:
-    """Return the sidecar of numbered pictures, or None if there is none.
+    """Return the sidecar of the numbered pictures in a folder, or None if there is none.
 
     Raises MediaError if it is damaged.
     """
@@ -136,18 +142,21 @@ def read_sequence(folder: Path) -> PictureSequence | None:
 
 
 def check_comparable(folder: Path, what: str) -> None:
-    """Raise InputError for pictures that cannot be compared with frames as they are stored."""
+    """Raise InputError if the pictures in `folder` cannot be compared with frames as stored.
+
+    `what` names the operation that compares them.
+    """
     found = read_sequence(folder) if folder.is_dir() else None
     if found is not None and (found.turned or found.pattern.lower().endswith(".exr")):
         kind = "upright pictures of a turned video" if found.turned else "EXR pictures"
         raise InputError(
-            f"found {kind} in {folder} for {what}, expected PNG or TIFF of a video that is shown "
-            "as it is stored; give an output that is a video"
+            f"found {kind} in {folder} for {what}, expected PNG or TIFF pictures of a video that "
+            "is shown as it is stored; pass an output that is a video"
         )
 
 
 def sequence_times(files: list[Path]) -> tuple[float, ...]:
-    """Return the seconds of pictures that form a complete sequence, else nothing."""
+    """Return the times in seconds of pictures that form a complete sequence, else nothing."""
     if len(files) < 2:
         return ()
     try:

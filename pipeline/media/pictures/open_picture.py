@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.media.colour import make_contiguous
 from pipeline.pixels import Pixels
 
-# check_size rejects pictures that are too large; Pillow would warn first, then raise its own error
+# check_size rejects pictures that are too large; Pillow would first warn, then raise its own error
 Image.MAX_IMAGE_PIXELS = None
 
 # Formats that OpenCV cannot read, or whose orientation it ignores.
@@ -31,7 +31,7 @@ def open_picture(file: str | Path) -> Image.Image:
     except UnidentifiedImageError:
         if not is_picture_container(Path(file)):
             raise
-        # imported only here, since it takes 0.2 s
+        # imported only here, because the import takes 0.2 s
         import pi_heif
 
         pi_heif.register_heif_opener()
@@ -41,7 +41,7 @@ def open_picture(file: str | Path) -> Image.Image:
 def is_picture_container(file: Path) -> bool:
     """Return whether a file is HEIF or AVIF: one picture, often stored as a grid of tiles.
 
-    FFmpeg takes it for a video of the size of one tile.
+    FFmpeg would take such a file for a video with the size of one tile.
     """
     if not file.is_file():
         return False
@@ -51,9 +51,9 @@ def is_picture_container(file: Path) -> bool:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Return how OpenCV's pixels of a picture must be turned: EXIF's orientation, 1 to 8.
+    """Return the EXIF orientation, 1 to 8, by which OpenCV's pixels must be turned.
 
-    OpenCV turns TIFF itself.
+    OpenCV turns TIFF pictures itself.
     """
     return 1 if image.format == "TIFF" else int(image.getexif().get(_ORIENTATION, 1))
 
@@ -61,7 +61,7 @@ def read_orientation(image: Image.Image) -> int:
 def read_upright_size(image: Image.Image) -> tuple[int, int]:
     """Return the width and height of a picture as it is displayed, without decoding it."""
     if image.format == "TIFF":
-        # some versions of Pillow turn the size of TIFF as they open it
+        # some versions of Pillow turn the size of a TIFF picture when they open it
         width, height = (
             int(image.tag_v2[tag])  # type: ignore[attr-defined]
             for tag in (_TIFF_WIDTH, _TIFF_HEIGHT)
@@ -73,7 +73,7 @@ def read_upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def load_with_pillow(file: str | Path, mode: str) -> Pixels:
-    """Return an 8-bit picture in `mode` (RGB or RGBA), uint8 H x W x C, upright.
+    """Return a picture upright in `mode` (RGB or RGBA), as uint8 H x W x C.
 
     Colours are not multiplied by alpha.
     """

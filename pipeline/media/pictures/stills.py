@@ -1,4 +1,4 @@
-"""Still pictures as frames: their files in natural order, times and pixels."""
+"""Still pictures as frames: their files in natural order, their times and their pixels."""
 
 from __future__ import annotations
 
@@ -46,13 +46,16 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def is_pattern(path: str) -> bool:
-    """Return whether a path that does not exist is a glob, or numbered like `frames/%04d.png`."""
+    """Return whether a path does not exist and is a glob, or numbered like `frames/%04d.png`."""
     wild = any(character in path for character in "*?[")
     return not Path(path).exists() and (wild or _NUMBER.search(Path(path).name) is not None)
 
 
 def list_pictures(path: str) -> list[Path]:
-    """Return the pictures of a file, folder, glob or numbered pattern, in natural order."""
+    """Return the pictures in a file, folder, glob or numbered pattern, in natural order.
+
+    Raises MediaError if there are none.
+    """
     given = Path(path)
     if given.is_file():
         return [given]
@@ -74,7 +77,7 @@ def list_pictures(path: str) -> list[Path]:
 
 
 def _list_numbered(pattern: Path) -> list[Path]:
-    """Return the files whose names differ from FFmpeg's pattern in the number alone."""
+    """Return the files whose names match a pattern with a number, such as `frames/%04d.png`."""
     if not pattern.parent.is_dir():
         return []
     pieces = []
@@ -92,7 +95,10 @@ def _escape(text: str) -> str:
 
 
 def read_header(file: Path) -> tuple[int, int, int, float | None]:
-    """Return (width, height, bits per channel, EXIF seconds or None) from the header alone."""
+    """Return (width, height, bits per channel, EXIF time in seconds or None) from the header alone.
+
+    Raises MediaError if the file is not a picture, or too large.
+    """
     if file.stat().st_size == 0:
         raise MediaError(f"{file} is empty; expected a picture; copy it again")
     try:
@@ -130,7 +136,7 @@ def _bits(file: Path, image: Image.Image) -> int:
 
 
 def _largest(file: Path) -> int | None:
-    """Return the value of white in a binary PPM or PGM, or None for other files."""
+    """Return the value of white in a binary PPM or PGM file, or None for other files."""
     with file.open("rb") as stream:
         head = stream.read(512)
     words = re.sub(rb"#[^\n]*\n", b"", head).split(maxsplit=4)
@@ -151,9 +157,10 @@ def _exif_seconds(taken: object, fraction: object) -> float | None:
 
 
 def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
-    """Return the seconds of each file, from EXIF or the names; empty unless all files have one.
+    """Return the time of each file in seconds, from EXIF or the names.
 
-    A time that all files share is no time of a picture.
+    The result is empty unless all files have a time. An EXIF time that all files share does not
+    count, nor does a time in the names that two files share.
     """
     dates = tuple(seconds for seconds in exif if seconds is not None)
     if len(dates) == len(files) and (len(files) == 1 or len(set(dates)) > 1):
@@ -163,7 +170,10 @@ def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, .
 
 
 def load_picture(file: str) -> Pixels:
-    """Read a picture as uint8 or uint16 H x W x 3 RGB, upright; alpha is dropped."""
+    """Read a picture upright as uint8 or uint16 H x W x 3 RGB; alpha is dropped.
+
+    Raises StageError if it cannot be read.
+    """
     try:
         if _multiplied(file):
             return make_contiguous(load_with_pillow(file, "RGBA")[..., :3])
@@ -199,9 +209,9 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
 
 
 def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as a picture in the format of its suffix.
+    """Write uint8 or uint16 H x W x 3 RGB as a picture in the format of the file's suffix.
 
-    `alpha`, H x W of the same type, is its transparency.
+    `alpha` (H x W of the same type) is its transparency. Raises StageError if encoding fails.
     """
     if alpha is not None and file.suffix.lower() in TIFF:
         save_tiff(file, make_contiguous(np.dstack([rgb, alpha])))

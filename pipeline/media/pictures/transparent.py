@@ -1,7 +1,7 @@
-"""Pictures with transparency, read and written without OpenCV's errors.
+"""Read and write transparent pictures without OpenCV's faults.
 
-OpenCV multiplies the colours of 8-bit TIFF by their alpha, does not rotate alpha by EXIF, ignores
-the transparent colour of 16-bit grey, and writes TIFF without declaring the fourth channel.
+OpenCV multiplies the colours of 8-bit TIFF by alpha, does not apply EXIF's orientation to alpha,
+ignores the transparent colour of 16-bit grey, and writes TIFF with an undeclared fourth channel.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def has_alpha(file: str) -> bool:
 
 
 def load_alpha(file: str, rgb: Pixels) -> Plane:
-    """Return the transparency of a picture whose colours are `rgb`: H x W of the same type.
+    """Return the alpha (H x W of the same type) of a picture whose colours are `rgb`.
 
     Raises StageError if the transparency cannot be read.
     """
@@ -52,7 +52,7 @@ def load_alpha(file: str, rgb: Pixels) -> Plane:
 
 
 def _deep_alpha(file: str) -> Plane | None:
-    """Return the alpha of a 16-bit picture, which Pillow would reduce to 8."""
+    """Return the alpha of a 16-bit picture, which Pillow would reduce to 8 bits, or None."""
     stored = cv2.imdecode(np.fromfile(file, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     with open_picture(file) as image:
         orientation = read_orientation(image)
@@ -79,7 +79,7 @@ def _turned(plane: Plane, orientation: int) -> Plane:
 
 
 def save_tiff(file: Path, rgba: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 4 as TIFF whose fourth channel is declared straight alpha.
+    """Write uint8 or uint16 H x W x 4 as TIFF whose fourth channel is declared as straight alpha.
 
     Raises StageError if FFmpeg fails.
     """

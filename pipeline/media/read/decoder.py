@@ -1,4 +1,4 @@
-"""Decode a video from any frame on, with accurate seeking."""
+"""Decode a video from any frame onwards, with accurate seeking."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from pipeline.media.container import (
 from pipeline.media.read.deinterlace import deinterlace_frames
 from pipeline.schema.clip import VideoClip
 
-_FARTHEST_SECONDS = 128  # how far before a frame to search for a key frame
-_LOOK_AHEAD = 16  # frames; no codec reorders frames over a longer distance
+_FARTHEST_SECONDS = 128  # greatest distance before a frame at which a key frame is searched for
+_LOOK_AHEAD = 16  # frames; no codec reorders frames over a greater distance
 
 
 class Decoder:
-    """A source of a clip's unconverted frames in presentation order, without damaged ones."""
+    """Decodes a clip's frames in presentation order, unconverted and without damaged ones."""
 
     def __init__(self, clip: VideoClip, *, threads: int = 0) -> None:
         self._clip = clip
         self._threads = threads
         self.error: str | None = None
-        """The decoder's last error."""
+        """The decoder's last error; None if there was none."""
         self._container, self._stream = self._open()
 
     def close(self) -> None:
@@ -46,7 +46,7 @@ class Decoder:
         release_memory()
 
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (pts, frame) from `back` key frames before the one that `start_pts` needs."""
+        """Yield (pts, frame), beginning `back` key frames before the one that `start_pts` needs."""
         # a deinterlaced frame also needs the frame before it
         early = self._clip.deinterlace != "off"
         decoded = self._decode(start_pts, back + early)
@@ -58,7 +58,10 @@ class Decoder:
         return deinterlace_frames(decoded, self._clip.deinterlace)
 
     def key_before(self, pts: int) -> int | None:
-        """Return the key frame from which `pts` would be decoded; moves this decoder."""
+        """Return the pts of the key frame from which `pts` would be decoded; moves this decoder.
+
+        The result is None if `pts` would be decoded from the start of the file.
+        """
         found = self._find_key(pts)
         return found[1] if found else None
 
@@ -99,21 +102,21 @@ class Decoder:
         return container, stream
 
     def _seek(self, start_pts: int, back: int) -> bool:
-        """Seek to a key frame up to `start_pts`; return False if the file must be reopened."""
+        """Seek to a key frame at or before `start_pts`; return False to reopen the file instead."""
         found = self._find_key(start_pts)
         for _ in range(back):
             found = self._find_key(found[1] - 1) if found else None
         if found is None:
             return False
-        # seek again, as `_find_key` has consumed the packet there
+        # seek again, because `_find_key` has consumed the packet there
         self._container.seek(found[0], stream=self._stream)
         return True
 
     def _find_key(self, pts: int) -> tuple[int, int] | None:
         """Return (time to seek to, pts of the key frame there), or None to decode from the start.
 
-        Demuxers seek by dts, or to the nearest index entry. If that is after the frame, earlier
-        times are tried.
+        Demuxers seek by dts, or to the nearest index entry. If the key frame found is after `pts`,
+        earlier times are tried.
         """
         if self._clip.container in UNTIMED_FORMATS:
             return None
@@ -129,7 +132,7 @@ class Decoder:
         return None
 
     def _landing(self, target: int) -> int | None:
-        """Seek, and return the pts of the key frame there, or None if there is none."""
+        """Seek to `target`, and return the pts of the key frame there, or None if there is none."""
         try:
             self._container.seek(target, stream=self._stream)
             packet = next(self._container.demux(self._stream))
@@ -141,7 +144,7 @@ class Decoder:
 def _shown_in_order(
     decoded: Iterator[tuple[int, VideoFrame]],
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Assign increasing times to frames that arrive in display order."""
+    """Yield frames that arrive in display order with their times sorted."""
     frames: deque[VideoFrame] = deque()
     times: list[int] = []
     for pts, frame in decoded:

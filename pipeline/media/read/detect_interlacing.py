@@ -1,4 +1,4 @@
-"""Detect interlaced recordings by the tag of their first frame or by combed rows."""
+"""Detect interlaced recordings from the tag of their first frame, or from combed rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.schema.clip import Recording, VideoClip
 
 _FRAMES = 40  # number of frames to examine, from the beginning
 _MIN_DECIDED = 8  # frames that idet must classify; it cannot classify frames without motion
-_MIN_AGREEMENT = 0.9  # share of the classified frames that must have the same field first
+_MIN_AGREEMENT = 0.9  # share of the classified frames that must have the same first field
 # Share of moving pixels that must stick out of the rows above and below. Measured on interlaced
 # recordings: 0.11 to 0.19 (0.03 for one of flat shapes); on progressive test patterns that idet
 # misjudges: 0.04.
@@ -42,10 +42,10 @@ def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"])
 
 @sandboxed
 def looks_interlaced(clip: VideoClip) -> bool:
-    """Return whether a clip is interlaced although its frames are tagged as progressive.
+    """Return whether a clip looks interlaced, whatever the tags of its frames.
 
     Careless capture or conversion loses the tag or sets a wrong one. Deinterlacing progressive
-    frames costs detail, so both FFmpeg's idet and the combs of moving pixels must indicate it.
+    frames costs detail, so both FFmpeg's idet and combed moving pixels must indicate interlacing.
     """
     verdicts: Counter[str] = Counter()
     combs: list[float] = []
@@ -71,7 +71,10 @@ def looks_interlaced(clip: VideoClip) -> bool:
 
 
 def _combed(before: NDArray[np.int16], luma: NDArray[np.int16]) -> float | None:
-    """Return the share of moving pixels that stick out of their column; None if no pixel moves."""
+    """Return the share of moving pixels that stick out of the rows above and below.
+
+    The result is None if no pixel moves.
+    """
     moves = np.abs(luma - before) > _STEP
     moving = moves[:-2] & moves[1:-1] & moves[2:]
     if not (count := int(moving.sum())):

@@ -1,9 +1,9 @@
-"""The times of a video's frames: those of its packets or, where packets are not frames, decoded.
+"""Find the times of a video's frames: from packets or, where these are not frames, by decoding.
 
 Demuxing is a hundred times faster than decoding, and in most files a packet is a frame. It is not
-in field-coded H.264 (two packets a frame), in MPEG-4 with frames that are not coded (a packet, but
-no frame), where a recording begins between key frames (packets that nothing can decode), and in raw
-streams, which have no times at all.
+in field-coded H.264 (two packets per frame), in MPEG-4 with frames that are not coded (a packet
+without a frame), and where a recording begins between key frames (packets that cannot be decoded).
+Raw streams have no times at all.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from pipeline.media.container import (
 )
 from pipeline.schema.clip import FrameIndex, VideoClip
 
-# Codecs whose hidden frames have packets of their own: only decoding finds the displayed frames.
+# Codecs whose hidden frames have packets of their own, so that only decoding finds shown frames.
 _HIDES_FRAMES = frozenset({"vp8"})
 
-# Bytes of an MPEG-4 packet that says "not coded": a header of at most 8 bytes, and stuffing.
+# Most bytes of an MPEG-4 packet that says "not coded": a header of up to 8 bytes, and stuffing.
 _NOT_CODED_BYTES = 12
 
 Column = NDArray[np.int64]
@@ -39,14 +39,14 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _Times:
-    """Times of frames or packets in ticks, in the order of the file."""
+    """The times of frames or packets in ticks, in the order of the file."""
 
     pts: array[int] = field(default_factory=lambda: array("q"))
     durations: array[int] = field(default_factory=lambda: array("q"))
     keys: array[int] = field(default_factory=lambda: array("q"))
     sizes: array[int] = field(default_factory=lambda: array("q"))
     starts_at_key: bool = True
-    """Whether the file begins with a key frame and no frame is displayed before it."""
+    """Whether the file begins with a key frame before which no frame is displayed."""
 
     def add(self, pts: int, duration: int | None, size: int, *, key: bool) -> None:
         """Add a frame or packet of `size` bytes; an unknown duration counts as 0."""
@@ -57,23 +57,23 @@ class _Times:
             self.keys.append(pts)
 
     def find_doubled(self) -> int | None:
-        """Return a time that two frames have, or None."""
+        """Return the earliest pts that two frames share, or None."""
         ordered = np.sort(self.pts)
         same = ordered[1:][np.diff(ordered) == 0]
         return int(same[0]) if len(same) else None
 
     def find_step_back(self) -> tuple[int, int] | None:
-        """Return the first pts that is lower than the pts before it, and that one, or None."""
+        """Return the first pts that is lower than the one before it, and the latter, or None."""
         times = _column(self.pts)
         back = np.flatnonzero(np.diff(times) < 0)
         return (int(times[back[0] + 1]), int(times[back[0]])) if len(back) else None
 
 
 def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
-    """List the presentation times of every frame, in ticks.
+    """List the presentation times of all frames, in ticks.
 
-    Raises MediaError for a file without frames or with times that go back. If two frames have the
-    same time, raises MediaError, or counts them once if not `distinct`.
+    Raises MediaError if the file is truncated, has no frames or has times that go back and, if
+    `distinct`, if two frames have the same time; otherwise they count as one.
     """
     packets = _read_packets(clip)
     if packets is not None and not _may_differ_from_frames(clip, packets):
@@ -102,7 +102,7 @@ def _column(times: array[int]) -> Column:
 
 
 def _read_packets(clip: VideoClip) -> _Times | None:
-    """Return the times of the packets, or None if they are not the times of frames."""
+    """Return the times of the packets, or None if these cannot be the times of frames."""
     with open_container(clip.path) as container:
         stream = _find_stream(container, clip)
         _refuse_truncated(stream, clip)
@@ -147,9 +147,9 @@ def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
 
 
 def _may_differ_from_frames(clip: VideoClip, packets: _Times) -> bool:
-    """Return whether a packet may hold no frame, or one that cannot be decoded or comes too late.
+    """Return whether some packets may have no frame of their own, or times may be out of order.
 
-    Decoding then decides.
+    In that case only decoding gives the times of the frames.
     """
     pts = _column(packets.pts)
     if not packets.starts_at_key:
@@ -172,7 +172,7 @@ def _has_half_steps(pts: Column) -> bool:
     return len(steps) > 0 and 0.4 < steps.min() / np.median(steps) < 0.6
 
 
-@lru_cache(maxsize=4)  # planning, joining and verification each need them
+@lru_cache(maxsize=4)  # planning, joining and verification each need the times
 def _decode_times(clip: VideoClip, *, strict: bool) -> _Times:
     """Return the times of the decoded frames in the order of display.
 
@@ -215,10 +215,10 @@ def _refuse_step_back(clip: VideoClip, frames: _Times) -> None:
 
 
 def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
-    """List the decoded frames, and the packets of frames that are lost to damage.
+    """List the decoded frames, and the packets whose frames are lost to damage.
 
     A packet without a frame is no loss if it precedes the first frame that can be displayed, if it
-    is the second field of a frame, or if it says that the frame before it is displayed longer.
+    is the second field of a frame, or if it extends the display of the frame before it.
     """
     if not frames.pts:
         return _make_index(clip, packets, packets)
@@ -237,7 +237,7 @@ def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
 
 
 def _find_second_fields(packets: _Times, frames: _Times, missing: Flags) -> Flags:
-    """Return which packets hold only the second field of the frame that the packet before began."""
+    """Return which packets hold only the second field of the frame in the packet before."""
     pts, durations = _column(packets.pts), _column(packets.durations)
     steps = np.diff(np.sort(_column(frames.pts)))
     frame_duration = float(np.median(steps)) if len(steps) else float("inf")
@@ -255,7 +255,7 @@ def _find_second_fields(packets: _Times, frames: _Times, missing: Flags) -> Flag
 def _make_index(
     clip: VideoClip, frames: _Times, packets: _Times, undecodable: int = 0
 ) -> FrameIndex:
-    """Return the index of `frames`; the last one lasts until the end of the last of `packets`."""
+    """Return the index of `frames`, the last of which lasts until the last of `packets` ends."""
     if not frames.pts:
         raise MediaError(f"{clip.path} holds no frames; expected a video; copy it again")
 
@@ -269,11 +269,11 @@ def _make_index(
 
 
 def _find_last_duration(clip: VideoClip, pts: array[int], shown: int) -> int:
-    """Return the last frame's duration in ticks; `shown` is that of its packets."""
+    """Return the last frame's duration in ticks; `shown` is the duration from its packets."""
     if clip.container in UNTIMED_FORMATS:
         return 1
     if clip.container.startswith("mov") and clip.duration_pts is not None:
-        # MP4's packets last until the next one in decoding order: only the track's length is right
+        # MP4's packets last until the next in decoding order, so only the track's length is right
         end = pts[0] + clip.duration_pts
         if end > pts[-1]:
             return end - pts[-1]

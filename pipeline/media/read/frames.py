@@ -1,4 +1,4 @@
-"""Frames of a clip as RGB: a range of them in order, or single frames for references."""
+"""Read the frames of a clip as RGB: a range of them in order, or single ones for references."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.media.sandbox import parent
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
-_RETRIES = 2  # how many key frames earlier to start if the first frame is not decoded
+_RETRIES = 2  # how many key frames earlier decoding may start if the first frame is missing
 
 _Timed = tuple[int, VideoFrame]
 
@@ -34,7 +34,7 @@ class Frame:
     concealed: bool = False
     """Whether the pixels are those of a neighbour, because the frame itself is corrupt."""
     alpha: Plane | None = None
-    """Straight alpha, H x W of the same type at full scale; None if the clip has none."""
+    """Straight alpha (H x W, same type, full scale); None if the clip has none."""
 
 
 def read_frames(
@@ -48,9 +48,9 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Yield the frames with start_pts <= pts < end_pts in presentation order.
 
-    `expected` lists the pts that must be decoded; a missing one raises StageError or is concealed
-    by the last good frame. `threads` is the decoder's number of threads; with 0, the decoder
-    chooses it.
+    `expected` lists the pts that must be decoded. If one is missing, StageError is raised or, with
+    `on_error="conceal"`, the last good frame (or the next, if there is none) takes its place.
+    `threads` is the decoder's number of threads; with 0, the decoder chooses it.
     """
     if clip.sandbox:
         arguments = {
@@ -94,7 +94,7 @@ def _to_rgb(clip: Clip, convert: ToRgb, frame: VideoFrame, pts: int) -> Pixels:
 
 
 class _Range:
-    """The frames between two times, and the check that all expected ones are decoded."""
+    """Reads the frames in a range of pts, and checks that all expected ones are decoded."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class _Range:
         return after and (self._end is None or pts < self._end)
 
     def frames(self, decoder: Decoder) -> Iterator[Frame]:
-        """Yield the frames; raises StageError naming the first pts that is missing."""
+        """Yield the frames; raises StageError at the first missing one that is not concealed."""
         before, first, rest = self._begin(decoder)
         if before is not None and self._conceal and self._due:
             self._last = self._frame(*before)
@@ -143,9 +143,9 @@ class _Range:
         return Frame(pts, rgb, alpha=alpha)
 
     def _begin(self, decoder: Decoder) -> tuple[_Timed | None, _Timed | None, Iterator[_Timed]]:
-        """Return (last frame before the range, first one in it, the rest).
+        """Return (the last frame before the range, the first frame in it, the frames after that).
 
-        At a key frame of an open group, frames that refer to the group before it are damaged or
+        After the key frame of an open group, frames that refer to the group before are damaged or
         missing. Decoding then starts again from an earlier key frame.
         """
         for back in range(_RETRIES + 1):
@@ -182,9 +182,9 @@ class _Range:
 
 
 class FrameReader:
-    """A reader of single frames by pts, fast in rising order, which caches the last few.
+    """Reads single frames by pts, fast in rising order, and caches the last few.
 
-    With `apart`, it seeks to every frame, so that it need not open the file twice.
+    With `apart`, it seeks to every frame and so need not open the file twice.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class FrameReader:
         """The pts of the last decoded frame."""
 
     def close(self) -> None:
-        """Close the file and forget the frames."""
+        """Close the file and empty the cache."""
         for decoder in (self._decoder, self._finder):
             if decoder is not None:
                 decoder.close()
@@ -215,7 +215,10 @@ class FrameReader:
         self._cache.clear()
 
     def get(self, pts: int) -> Pixels:
-        """Return the frame at exactly `pts` as uint8 or uint16 H x W x 3 RGB; read only."""
+        """Return the frame at exactly `pts` as uint8 or uint16 H x W x 3 RGB; do not modify it.
+
+        Raises StageError if there is no such frame, or if it cannot be decoded.
+        """
         if pts in self._cache:
             self._cache.move_to_end(pts)
             return self._cache[pts]
@@ -255,7 +258,7 @@ class FrameReader:
         )
 
     def _ahead(self, clip: VideoClip, pts: int) -> bool:
-        """Return whether decoding on is cheaper than seeking: no key frame is in between."""
+        """Return whether to decode onwards to `pts` instead of seeking: no key frame is between."""
         if self._apart or self._position is None or pts <= self._position:
             return False
         if self._finder is None:

@@ -1,4 +1,4 @@
-"""The description of a recording (`probe`) and its frame times (`scan`)."""
+"""Describe a recording (`probe`) and list its frame times (`scan`)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _DEFAULT_RATE = Fraction(25)
 
 
 def probe(path: str, *, sandbox: bool = False) -> Clip:
-    """Describe a video file, a still image, a folder of images or a pattern.
+    """Describe a video file, a picture, a folder of pictures or a pattern.
 
-    A pattern is a glob, or numbered like `frames/%04d.png`. Raises MediaError.
-
-    With `sandbox`, child processes with limited resources describe it now and decode it later.
+    A pattern is a glob, or numbered like `frames/%04d.png`. With `sandbox`, child processes with
+    limited resources describe the recording now and decode it later. Raises MediaError if there is
+    no such recording, or if it cannot be read.
     """
     refuse_special(path)
     if sandbox:
@@ -72,7 +72,8 @@ def _probe_stills(path: str) -> Stills:
         if header[:3] != (width, height, bits):
             raise MediaError(
                 f"{file} is {header[0]}x{header[1]} of {header[2]} bits, {files[0].name} is "
-                f"{width}x{height} of {bits} bits; expected one size and depth; move it elsewhere"
+                f"{width}x{height} of {bits} bits; expected one size and bit depth; move it "
+                "elsewhere"
             )
     pix_fmt = "rgb48le" if bits == 16 else "rgb24"
     return Stills(
@@ -96,7 +97,7 @@ def _probe_stills(path: str) -> Stills:
 
 
 def probe_video(path: str) -> VideoClip:
-    """Describe the video stream of a file; raises MediaError."""
+    """Describe the video stream of a file; raises MediaError if none can be decoded."""
     with open_container(path) as container:
         stream = choose_video(container, path)
         context = stream.codec_context
@@ -154,9 +155,10 @@ def probe_video(path: str) -> VideoClip:
 
 @sandboxed
 def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
-    """List the presentation times of every frame of a clip, in ticks.
+    """List the presentation times of all frames of a clip, in ticks.
 
-    Raises MediaError if two frames have the same time; unless `distinct`, they count as one.
+    Raises MediaError if the clip has no frames or its times go back and, if `distinct`, if two
+    frames have the same time; otherwise they count as one.
     """
     if isinstance(clip, Stills):
         count = len(clip.files)

@@ -14,7 +14,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-_NEW_NETWORK = 0x40000000  # flags of unshare
+_NEW_NETWORK = 0x40000000  # this and the next are flags of unshare
 _NEW_USER = 0x10000000
 _NO_NEW_PRIVILEGES = 38  # option of prctl
 
@@ -35,8 +35,8 @@ _NETWORK_VERSION = 4  # the first version that restricts TCP
 
 _PACKAGES = ("crossnetpp", "deploy", "pipeline")
 
-# The parts of the system that Python needs. Not all of /proc: the environment of other processes
-# holds credentials.
+# The parts of the system that Python needs. They do not include all of /proc, because the
+# environments of other processes contain credentials.
 # fmt: off
 _SYSTEM = (
     "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom",
@@ -51,10 +51,10 @@ def limit_memory(memory: int) -> None:
 
 
 def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> None:
-    """Deny access to the network, and to all files but these and those that Python needs.
+    """Deny access to the network, and to all files but the given ones and those that Python needs.
 
-    Call it while the process has a single thread. Files are restricted on Linux 5.13 or later; the
-    steps that a system does not support are skipped.
+    Call it while the process has a single thread. Files are restricted on Linux 5.13 or later;
+    steps that the system does not support are skipped.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not tuple(writable):
@@ -68,9 +68,9 @@ def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> 
 
 
 def list_libraries() -> list[Path]:
-    """Return the folders of Python, of installed packages, of this project and of the system.
+    """Return the folders of Python, installed packages, this project and the system.
 
-    Other folders on the path are left out: that of a script may hold anything.
+    Other folders on Python's path are left out, because the folder of a script may hold anything.
     """
     root = Path(__file__).parents[3]
     folders = {Path(entry).resolve() for entry in sys.path} - {Path.cwd(), Path("/")}

@@ -1,4 +1,4 @@
-"""The sandbox: untrusted recordings are decoded by a child process that can read nothing else.
+"""Decode an untrusted recording in a child process that can read no other data: the sandbox.
 
 A recording that crashes the decoder, hangs it or exhausts its memory ends the child, and the run
 fails with a one-line error. Answers are JSON and pixels, which are validated; nothing that a child
@@ -38,9 +38,9 @@ R = TypeVar("R")
 C = TypeVar("C", bound=RecordingBase)
 
 SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 by default
-GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # memory of a child; 4 by default
-HEAD = struct.Struct(">II")  # precedes each answer: bytes of JSON, bytes of pixels
-_CHILD = "pipeline.sandbox_child"  # above this module, as it imports all readers
+GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # a child's memory; 4 by default
+HEAD = struct.Struct(">II")  # precedes each answer: number of bytes of JSON, and of pixels
+_CHILD = "pipeline.sandbox_child"  # in a layer above this module, because it imports all readers
 _SET_PIPE_SIZE = 1031  # fcntl's F_SETPIPE_SZ
 _PIPE_SIZE = 1 << 20
 _LARGEST_JSON = 1 << 28
@@ -50,7 +50,10 @@ _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
 def sandboxed(
     function: Callable[Concatenate[C, P], R],
 ) -> Callable[Concatenate[C, P], R]:
-    """Run `function` in a child if its clip is sandboxed; arguments and result are sent as JSON."""
+    """Make `function` run in a child if its clip is sandboxed.
+
+    Its arguments and its result are sent as JSON.
+    """
     hints = get_type_hints(function, include_extras=True)
     names = [name for name in hints if name != "return"]
     result: TypeAdapter[R] = TypeAdapter(hints["return"])
@@ -64,7 +67,7 @@ def sandboxed(
             name: TypeAdapter(hints[name]).dump_python(value, mode="json")
             for name, value in given.items()
         }
-        # a child reads whole files, which takes the longer, the larger they are
+        # a child reads whole files, so its time limit grows with their size
         patience = clip.size_bytes / 1e6
         made = call_in_child(name_function(function), arguments, clip.path, patience)
         return result.validate_python(made)
@@ -73,7 +76,7 @@ def sandboxed(
 
 
 def name_function(function: Callable[..., Any]) -> str:
-    """Return the name `module:function` by which a child is requested to call a function."""
+    """Return `module:function`, the name with which a request to a child identifies a function."""
     return f"{function.__module__}:{function.__qualname__}"
 
 
@@ -84,10 +87,10 @@ def call_in_child(
     patience: float = 0.0,
     also: Sequence[Path] = (),
 ) -> Any:
-    """Return the JSON that `module:function` returns for `arguments` in a child.
+    """Call `function` (`module:function`) with `arguments` in a child, and return its JSON.
 
-    The child can read the recording at `path` and the files `also`. `patience` is added to the
-    seconds that it has to answer.
+    The child can read the recording at `path` and the files in `also`. `patience` extends its time
+    limit, in seconds.
     """
     request = {"call": function, "arguments": arguments, "also": [str(file) for file in also]}
     with Child(request, path, patience) as child:
@@ -95,7 +98,7 @@ def call_in_child(
 
 
 def probe_in_child(path: str) -> Clip:
-    """Describe a recording in a child, as `probe` does; its frames are read in children, too."""
+    """Describe a recording with `probe` in a child; its frames will also be read in children."""
     place = Path(path)
     request = {"call": "pipeline.media.read.probe:probe", "arguments": {"path": path}}
     with Child(request, path, 1.0 * len(list(place.iterdir())) if place.is_dir() else 0.0) as child:
@@ -107,7 +110,7 @@ def probe_in_child(path: str) -> Clip:
 def read_frames_in_child(
     clip: Clip, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, Pixels, bool, Plane | None]]:
-    """Yield pts, pixels, whether concealed, and alpha of what `read_frames` yields in a child."""
+    """Yield each frame that `read_frames` yields in a child: pts, RGB, whether concealed, alpha."""
     request = {"frames": arguments, "clip": clip.model_dump(mode="json")}
     with Child(request, clip.path) as child:
         while True:
@@ -120,7 +123,7 @@ def read_frames_in_child(
 
 
 class ChildReader:
-    """A reader of single frames by pts, which one child decodes."""
+    """Reads single frames by pts, all in the same child."""
 
     def __init__(self, clip: Recording) -> None:
         self._clip = clip
@@ -139,7 +142,7 @@ class ChildReader:
 
 
 class Child:
-    """A confined process that answers one request by one or more messages."""
+    """A confined process that answers requests with messages."""
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
         self._path = path
@@ -168,12 +171,12 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        """Kill the process."""
+        """Kill the process, and wait until it has ended."""
         self._process.kill()
         self._process.communicate()
 
     def ask(self, request: Any) -> None:
-        """Send a line of JSON."""
+        """Send a request as a line of JSON."""
         try:
             self._in.write(json.dumps(request).encode() + b"\n")
             self._in.flush()
@@ -183,9 +186,10 @@ class Child:
     def answer(
         self, clip: Recording | None = None, channels: int = 3
     ) -> tuple[dict[str, Any], Pixels | None]:
-        """Return the next message: its JSON, and the pixels of a frame of `clip`, if any.
+        """Return the next message: its JSON and, if any, the pixels of a frame of `clip`.
 
-        Raises the child's error, and MediaError if it died, hung, or sent an invalid answer.
+        Pixels are uint8 or uint16 H x W x `channels`. Raises the error that the child reports, and
+        MediaError if the child died, hung, or sent an invalid answer.
         """
         deadline = time.monotonic() + self._patience
         length, size = HEAD.unpack(self._receive(HEAD.size, deadline))
@@ -211,7 +215,7 @@ class Child:
                 raise MediaError(
                     f"{self._path} occupies the decoder for more than {self._patience:.0f} s; "
                     f"expected an intact file; if you trust it, try --sandbox off, or "
-                    f"set {SECONDS_VARIABLE}"
+                    f"increase {SECONDS_VARIABLE}"
                 )
             chunk = os.readv(self._out, [view[got:]])
             if chunk == 0:
@@ -228,7 +232,7 @@ class Child:
         return MediaError(
             f"{self._path} crashes the decoder ({how}); expected an intact file that needs at most "
             f"{self._gigabytes:g} GB; if you trust it, try --sandbox off, or "
-            f"set {GIGABYTES_VARIABLE}"
+            f"increase {GIGABYTES_VARIABLE}"
         )
 
     def _nonsense(self) -> MediaError:
@@ -250,10 +254,10 @@ def _number(variable: str, usual: float) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a child, without credentials and home folder."""
+    """Return the environment of a child, without credentials and the home folder."""
     known = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", MEGAPIXELS_VARIABLE)
     kept = {name: os.environ[name] for name in known if name in os.environ}
-    # without privileges, only a process with a single thread can leave the network
+    # without privileges, only a process with a single thread can leave the host's network
     kept["OPENBLAS_NUM_THREADS"] = "1"
     return {**kept, **import_variables()}
 

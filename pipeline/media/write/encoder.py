@@ -1,4 +1,4 @@
-"""Encoder settings: which encoder, pixel format and options an output gets."""
+"""Choose and check the encoder, pixel format and options of an output."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ def choose_encoding(
     quality: Quality | None = None,
     suffix: str = "",
 ) -> Encoding:
-    """Choose encoder settings that keep depth and chroma; pictures and RGB become lossless.
+    """Return encoder settings: those given, and defaults for the others.
 
-    In an output whose `suffix` is that of MP4 or QuickTime, lossy H.264 and H.265 become 4:2:0, as
-    browsers and phones play no other. RGB becomes such a video there, unless a `codec` is chosen.
-    Raises InputError if `quality` does not apply to the encoder.
+    The defaults keep the bit depth, chroma subsampling and transparency as far as the encoder
+    allows. Pictures, and RGB with square pixels, are encoded losslessly. If `suffix` is that of MP4
+    or QuickTime, lossy H.264 and H.265 become 4:2:0, because browsers and phones play no other, and
+    so does RGB unless `codec` is given. Raises InputError if `quality` does not apply to the
+    encoder.
     """
     if codec is None and clip.alpha:
         if isinstance(clip, Stills):
@@ -87,7 +89,7 @@ def choose_encoding(
         profile=choose_profile(codec, quality, pix_fmt),
         pix_fmt=pix_fmt,
         hdr=clip.hdr if codec in HDR_ENCODERS else None,
-        # x264's bits depend on its threads, so the plan fixes the number x264 would choose here
+        # x264's bits depend on its threads, so the plan fixes the number that x264 would choose
         threads=min(16, math.ceil((os.cpu_count() or 1) * 1.5)),
     )
 
@@ -115,7 +117,7 @@ def _default_pix_fmt(clip: Clip, codec: str) -> str:
 
 
 def encoder_options(encoding: Encoding) -> dict[str, str]:
-    """Return an encoder's private options: quality, closed groups of pictures, no log output."""
+    """Return an encoder's private options, such as its quality, preset and log level."""
     options: dict[str, str] = {}
     if encoding.crf is not None:
         options[find_quality_option(encoding.codec) or "crf"] = f"{encoding.crf:g}"
@@ -139,7 +141,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
     elif encoding.codec in ("libvpx-vp9", "libaom-av1"):
         options["b"] = "0"
         if encoding.codec == "libvpx-vp9" and encoding.crf == 0:
-            options["lossless"] = "1"  # as CRF 0 is with x264
+            options["lossless"] = "1"  # as CRF 0 means with x264
     elif encoding.codec.endswith("_nvenc"):
         options |= {"rc": "vbr", "b": "0", "forced-idr": "1"}
     return options
@@ -158,7 +160,7 @@ def configure_encoder(
 
 
 def check_encoder(encoding: Encoding, width: int, height: int) -> None:
-    """Open the encoder once; raises InputError if it is unknown or rejects the settings."""
+    """Open the encoder once; raises InputError if it is unknown, or does not accept a setting."""
     check_crf(encoding.codec, encoding.crf)
 
     try:

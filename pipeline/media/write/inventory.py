@@ -1,4 +1,4 @@
-"""The inventory of the FFmpeg libraries behind PyAV: versions, decoders and working encoders."""
+"""Inspect the FFmpeg libraries behind PyAV: versions, decoders and working encoders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.media.write.encoder import check_encoder
 from pipeline.schema.encoding import Encoding
 
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mpeg4", "ffv1")
-# Encoders that `pipeline doctor` tests, with settings to open each of them.
+# Encoders that `pipeline doctor` tests, with settings that should open each of them.
 ENCODERS = {
     "libx264": Encoding(codec="libx264", crf=16, preset="medium", pix_fmt="yuv420p"),
     "libx265": Encoding(codec="libx265", crf=16, preset="medium", pix_fmt="yuv420p10le"),
@@ -29,7 +29,7 @@ def library_versions() -> str:
 
 
 def find_missing_decoders() -> list[str]:
-    """Return the names in DECODERS that are not available."""
+    """Return the names in DECODERS for which no decoder is available."""
     aliases = {"av1": ("av1", "libdav1d", "libaom-av1")}
     return [
         name
@@ -39,7 +39,7 @@ def find_missing_decoders() -> list[str]:
 
 
 def find_refusal(encoder: str) -> str | None:
-    """Open an encoder of ENCODERS at 256 x 256, and return why it fails, or None."""
+    """Open an encoder of ENCODERS at 256 x 256, and return why it fails; None if it works."""
     try:
         check_encoder(ENCODERS[encoder], 256, 256)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Segment files: the encoded frames of one segment, which `join.remux` joins by packets."""
+"""Write segment files, which `join.remux` joins packet by packet, without re-encoding."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ from pipeline.schema.encoding import (
     Encoding,
 )
 
-FIRST_PTS_TAG = "first_pts"  # metadata of a segment file: pts of its first frame, in input ticks
-# Ticks before the first frame of a segment file, more than any encoder reorders: dts start
-# before the first pts, and NUT has no negative times.
+# Metadata of a segment file: the pts of its first frame, in ticks of the input.
+FIRST_PTS_TAG = "first_pts"
+# Ticks before the first frame of a segment file: dts start before the first pts, and NUT has no
+# negative times. No encoder reorders as many frames.
 LEAD = 64
 
 _LARGEST_RATE = 1_000_000
 
 
 class SegmentWriter:
-    """Encode frames (uint8 or uint16 H x W x 3 RGB, or x 4 with alpha) into one segment file.
+    """Encodes frames (uint8 or uint16, H x W x 3 RGB or H x W x 4 RGBA) into one segment file.
 
-    The file is NUT, which supports any time base: times are exact, relative to the `first_pts` tag.
-    NUT cannot hold ProRes and DNxHD, which are written as QuickTime, nor transparency beside the
-    packets, which is written as Matroska with a millisecond for each tick.
+    The file is NUT, which supports any time base, so that times are exact; they are relative to the
+    `first_pts` tag. NUT cannot hold ProRes and DNxHD, which are written as QuickTime, nor
+    transparency beside the packets, which is written as Matroska with a millisecond per tick.
     """
 
     def __init__(
@@ -78,7 +79,10 @@ class SegmentWriter:
         self.close()
 
     def write(self, rgb: Pixels, pts: int) -> None:
-        """Encode one frame at `pts`, in ticks of the clip's time base; pts must increase."""
+        """Encode one frame at `pts`, in ticks of the clip's time base; pts must increase.
+
+        Raises StageError if the frame has the wrong shape, or if the encoder fails.
+        """
         channels = rgb.shape[2] if self._alpha else 3
         if rgb.shape != (self._height, self._width, channels):
             raise StageError(
@@ -112,7 +116,7 @@ class SegmentWriter:
         return add_alpha(frame, alpha, self._encoding.pix_fmt)
 
     def close(self) -> None:
-        """Flush the encoder and force the file onto the disk."""
+        """Flush the encoder and write the file to the disk; raises StageError if that fails."""
         container = self._container
         stream = self._stream
         self._container = None
@@ -170,8 +174,8 @@ class SegmentWriter:
         target = container or self._container
         assert target is not None
         for packet in packets:
-            # Encoders guess dts from frame distances: with a variable rate or few frames they can
-            # be any time, even after the pts. `remux` computes them again.
+            # Encoders guess dts from frame distances: with a variable rate or few frames, dts may
+            # be anything, even after the pts. `remux` computes them again.
             packet.dts = self._count if self._format == "nut" else packet.pts
             if self._format == "matroska":
                 packet.time_base = MATROSKA_TICK

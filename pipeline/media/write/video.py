@@ -1,4 +1,4 @@
-"""Videos that have no source recording: pictures at a constant rate, without other streams."""
+"""Write videos that have no source recording: a constant frame rate, and no other streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.schema.clip import Colour
 
 
 class VideoWriter:
-    """Write RGB frames to a video at a constant rate."""
+    """Writes RGB frames to a video with a constant frame rate."""
 
     def __init__(
         self, path: Path, *, rate: Fraction = Fraction(25), lossless: bool = False
@@ -30,7 +30,10 @@ class VideoWriter:
         self._number = 0
 
     def write(self, rgb: Pixels) -> None:
-        """Append a frame, uint8 or uint16 H x W x 3 RGB; a lossless video keeps all 16 bits."""
+        """Append a frame (uint8 or uint16 H x W x 3 RGB); a lossless video keeps all 16 bits.
+
+        Raises StageError if it cannot be written.
+        """
         try:
             if self._stream is None:
                 self._open(rgb)
