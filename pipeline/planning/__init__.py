@@ -1,1 +1,1 @@
-"""From settings to a plan."""
+"""Make a plan from settings and files."""

@@ -1,4 +1,4 @@
-"""Loads a stored plan, which users may have edited, and checks it against its files."""
+"""Load a stored plan, which users may have edited, and check it against its files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 from pipeline.schema.settings import RunSettings
 
-# Settings that replace a plan's.
+# Settings that replace those of a plan.
 OVERRIDES = ("engine", "model", "batch", "on_error")
 
 # Settings that shaped the plan but cannot be read from it.
 UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace", "quality", "audio")
 
-# Seconds by which a distance must differ from the planned one to count as edited.
+# Seconds; a distance that differs from the planned one by more counts as edited.
 EDITED_SECONDS = 1e-4
 
 
@@ -37,9 +37,10 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     """Load a stored plan, which may have been edited, and check it against its files.
 
     `settings` must name the plan's input. They may change the output, engine, model, batch size and
-    treatment of errors; anything else that contradicts the plan is rejected.
-    Entries of the reference map whose reference was edited are marked "edited". Raises InputError
-    if the plan is invalid or its files have changed.
+    treatment of corrupt frames; others that contradict the plan are rejected, and those that cannot
+    be compared with it are ignored with a note. Entries of the reference map whose reference was
+    edited are marked "edited". Raises InputError if the plan is invalid, its files have changed, or
+    its output cannot be written.
     """
     plan = read_plan(path).model_copy(update={"record": None})
 
@@ -71,9 +72,9 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
 
 
 def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -> dict[str, object]:
-    """Return the plan's fields that the given settings replace.
+    """Return the fields of the plan that the given settings replace, with their new values.
 
-    Raises InputError for settings that contradict the plan.
+    Raises InputError if a setting contradicts the plan.
     """
     decided: dict[str, object] = {
         "scale": str(plan.scale),
@@ -85,7 +86,7 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
         value = given.get(name)
         if value not in ("auto", None, planned):
             raise InputError(
-                f"found {option_name(name)} {value} beside the plan {path}, which has {planned}, "
+                f"found {option_name(name)} {value} for the plan {path}, which has {planned}, "
                 "expected the same; leave it out, or make a new plan"
             )
 
@@ -97,12 +98,12 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
 
 
 def option_name(field: str) -> str:
-    """Return the option of a settings field: `crf` is --crf."""
+    """Return the option for a settings field: --max-ref-distance for `max_ref_distance`."""
     return f"--{field.replace('_', '-')}"
 
 
 def check_fields(plan: Plan, path: str | Path) -> None:
-    """Raise InputError if edits made the sizes, engine, encoder or segments impossible."""
+    """Raise InputError if edits made the size, batch, engine, encoder or segments invalid."""
     size = plan.input.width * plan.scale, plan.input.height * plan.scale
     if (plan.width, plan.height) != size:
         raise InputError(
@@ -126,7 +127,8 @@ def check_fields(plan: Plan, path: str | Path) -> None:
 def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[ReferenceChoice]:
     """Yield the plan's choices, with the edited ones marked.
 
-    Raises InputError if they are not one per frame, or name a reference that does not exist.
+    Raises InputError if there is not one choice per frame, or if a choice names a reference frame
+    that does not exist.
     """
     check_coverage(plan, path)
 
@@ -139,8 +141,8 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
             yield replace(choice, seconds=None, why="edited") if was_edited else choice
         elif choice.ref_pts not in ref_pts:
             raise InputError(
-                f"found ref_pts {choice.ref_pts} for pts {choice.pts} in {path}, expected the "
-                "time of a reference frame or null; see `pipeline probe` of the reference"
+                f"found ref_pts {choice.ref_pts} for pts {choice.pts} in {path}, expected the pts "
+                "of a reference frame, or null; run `pipeline probe` on the reference"
             )
         else:
             yield mark_edited(choice, choice.ref_pts, plan, ref)
@@ -149,7 +151,7 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
 def mark_edited(
     choice: ReferenceChoice, ref_pts: int, plan: Plan, ref: Recording
 ) -> ReferenceChoice:
-    """Return the choice, marked "edited" if its distance is not the one that was planned."""
+    """Return the choice, marked "edited" if its reference is not at the planned distance."""
     if not ref.has_times:
         return choice
 

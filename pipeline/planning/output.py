@@ -1,4 +1,4 @@
-"""Checks before the run that the output's path is free and writable, and its disk large enough."""
+"""Check before a run that the output's path is free and writable, and that its disk has room."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.planning.pictures import check_folder
 from pipeline.schema.clip import Recording, Stills, VideoClip
 from pipeline.schema.settings import OutputSettings
 
-# A lower bound, which suffices to notice a full disk. A video needs twice its size, for its
-# segments and for the joined file.
+# Lower bounds for the space that an output needs, which suffice to notice a full disk. A video
+# needs twice its size: for its segments and for the joined file.
 LEAST_BITS_PER_PIXEL = {"video": 0.04, "stills": 1.0, "views": 1.0}
 
 _MOST_PICTURES = 10**9
@@ -26,9 +26,10 @@ _USUAL_NAME_BYTES = 255  # limit on a name if the file system does not report on
 def check_output(
     output: Path, settings: OutputSettings, lr: Recording, ref: Recording, pictures: str = ""
 ) -> None:
-    """Raise InputError for an output that is an input, exists, or cannot be written.
+    """Raise InputError if the output would replace a recording, exists, or cannot be written.
 
-    `pictures` is the name pattern if `output` is a folder of numbered pictures.
+    An existing output may be replaced with --force. `pictures` is the name pattern if `output` is a
+    folder of numbered pictures.
     """
     _check_name_length(output, pictures)
 
@@ -40,7 +41,7 @@ def check_output(
     for name, path in taken:
         if path and place == _resolve(path):
             raise InputError(
-                f"found the {name} {path} as output, expected another path; try another -o"
+                f"found the {name} {path} as the output, expected another path; try another -o"
             )
         if path and output.is_dir() and _resolve(path).is_relative_to(place):
             raise InputError(
@@ -56,8 +57,8 @@ def check_output(
         check_folder(output, pictures)
     elif output.is_dir() and isinstance(lr, VideoClip):
         raise InputError(
-            f"found the folder {output} as output, expected a file; try {output / 'out.mkv'}, or "
-            "frames/%06d.png for pictures"
+            f"found the folder {output} as the output, expected a file; try {output / 'out.mkv'}, "
+            "or frames/%06d.png for pictures"
         )
     elif output.is_dir() and isinstance(lr, Stills):
         _check_pictures_only(output)
@@ -70,12 +71,12 @@ def check_output(
 
 
 def _resolve(path: str | Path) -> Path:
-    """Return the path with links followed; a link to itself stays as it is."""
+    """Return the path with all links followed; a link to itself stays as it is."""
     return Path(os.path.realpath(path))
 
 
 def _check_name_length(output: Path, pictures: str = "") -> None:
-    """Raise InputError if the names of the output, its run folder or its plan are too long."""
+    """Raise InputError if the name of the output, its run folder or its plan is too long."""
     beside = [output.name, f".{output.name}.run", f"{output.stem}.plan.json"]
     if pictures:
         beside.append(picture_name(pictures, _MOST_PICTURES))
@@ -109,7 +110,7 @@ def check_room(output: Path, lr: Recording, pixels: int) -> None:
 
 
 def _check_pictures_only(folder: Path) -> None:
-    """Raise InputError for a folder with other files than pictures, which would be replaced."""
+    """Raise InputError if a folder that would be replaced contains anything but pictures."""
     for entry in sorted(folder.iterdir()):
         if not entry.is_file() or entry.suffix.lower() not in SUFFIXES:
             raise InputError(
@@ -119,7 +120,10 @@ def _check_pictures_only(folder: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Create a trial folder, because file modes mean little for root and on network drives."""
+    """Raise InputError if a trial folder cannot be created in `folder`.
+
+    File modes would not tell, because they mean little for root and on network drives.
+    """
     try:
         made = tempfile.mkdtemp(prefix=".pipeline-write-test-", dir=folder)
     except OSError as error:

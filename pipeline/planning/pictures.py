@@ -1,4 +1,4 @@
-"""Outputs that are numbered pictures: their name pattern and their folder."""
+"""Check the name pattern and the folder of outputs that are numbered pictures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _VIDEO_ONLY = ("codec", "crf", "quality", "preset", "pix_fmt")
 def wanted_pictures(
     settings: OutputSettings, encoder: EncoderSettings, lr: Recording
 ) -> tuple[Path, str] | None:
-    """Return the folder and name pattern of numbered pictures, or None for another output.
+    """Return the folder and name pattern of numbered pictures, or None for any other output.
 
-    Raises InputError for names and encoder settings that do not suit pictures.
+    Raises InputError if the name or an encoder setting does not suit pictures.
     """
     if settings.output is None or isinstance(lr, LightField):
         return None
@@ -46,7 +46,7 @@ def wanted_pictures(
 
 
 def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
-    """Return the encoding of the segments, which is lossless RGB if the output is pictures."""
+    """Return the clip as which segments are stored: as lossless RGB if the output is pictures."""
     if pictures is None:
         return clip
 
@@ -69,8 +69,8 @@ def replace_output(
         wanted = "a video" if plan.pictures else "pictures"
         planned = "pictures" if plan.pictures else "a video"
         raise InputError(
-            f"found -o {settings.output}, {wanted}, beside a plan for {planned}, expected the "
-            "same; make a new plan"
+            f"found -o {settings.output}, which names {wanted}, for a plan for {planned}, expected "
+            "the same; make a new plan"
         )
     if pictures is None:
         return {"output": str(Path(settings.output).absolute())}
@@ -78,14 +78,17 @@ def replace_output(
     exr = [name.lower().endswith(EXR) for name in (plan.pictures, pictures[1])]
     if plan.input.alpha and exr[0] != exr[1]:
         raise InputError(
-            f"found -o {settings.output} beside a plan for {plan.pictures}, expected the same kind "
-            "of pictures: EXR drops the transparency; make a new plan"
+            f"found -o {settings.output} for a plan for {plan.pictures}, expected the same kind of "
+            "pictures, because EXR drops the transparency; make a new plan"
         )
     return {"output": str(pictures[0]), "pictures": pictures[1]}
 
 
 def check_folder(folder: Path, pattern: str) -> None:
-    """Raise InputError if `folder` exists and holds anything but pictures named `pattern`."""
+    """Raise InputError if `folder` exists and contains files of other names than `pattern`.
+
+    The sidecar of the pictures may be there, too.
+    """
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
@@ -100,7 +103,7 @@ def check_folder(folder: Path, pattern: str) -> None:
 
 
 def check_measurable(plan: Plan) -> None:
-    """Raise InputError for pictures that cannot be compared with a ground truth."""
+    """Raise InputError if the plan's pictures cannot be compared with a ground truth."""
     why = "EXR pictures" if plan.pictures.lower().endswith(EXR) else ""
     if plan.pictures and plan.input.rotation:
         why = f"pictures that are rotated by {plan.input.rotation} degrees"

@@ -1,4 +1,4 @@
-"""Pins a plan: fixes the weights and the number of threads, which decide the bits of its output."""
+"""Pin a plan: fix the weights and the number of threads, which decide the bits of its output."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def pin_plan(plan: Plan) -> Plan:
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
     Both affect the output's bits, but depend on the machine and the time of the run. All workers
-    use the same number of threads, and a resumed run keeps its number, even on a machine with
-    another number of cores. Raises InputError if there are no such weights.
+    use the same number of threads, and a resumed run keeps that number, even on a machine with
+    another number of cores. Raises InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
         plan = plan.model_copy(update=_pin_weights(plan.model))
@@ -32,7 +32,7 @@ def pin_plan(plan: Plan) -> Plan:
 
 
 def _pin_weights(model: str) -> dict[str, str]:
-    """Return the plan's fields that name the weights."""
+    """Return the fields of a plan that identify the weights."""
     from crossnetpp.checkpoint import WeightsError, find_weights  # imports torch
 
     try:
@@ -40,6 +40,6 @@ def _pin_weights(model: str) -> dict[str, str]:
     except WeightsError as error:
         raise InputError(str(error)) from error
 
-    # an absolute path, as an actor's working directory is not the driver's
+    # an absolute path, because an actor's working directory is not the driver's
     name = str(path.absolute()) if Path(model).is_file() else model
     return {"model": name, "model_sha256": sha256(path)}

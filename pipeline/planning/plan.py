@@ -1,4 +1,4 @@
-"""The plan: everything a run does, decided from the files and the settings before it starts."""
+"""Make the plan, which decides everything a run does, from files and settings before it starts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pipeline.schema.settings import EncoderSettings, Layout, RunSettings, ViewS
 def make_plan(settings: RunSettings) -> Plan:
     """Decide the segments, references, encoder and output of a run.
 
-    Deterministic: the same files and settings give the same plan. Raises InputError (or its kinds
-    MediaError and PairingError) for anything that the user has to change.
+    The same files and settings give the same plan. Raises InputError (or its kinds MediaError and
+    PairingError) if the user has to change a setting or a file.
     """
     check_engine(settings.engine)
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
@@ -59,7 +59,7 @@ def make_plan(settings: RunSettings) -> Plan:
 
 
 def check_quality(settings: EncoderSettings) -> None:
-    """Raise InputError if the quality is set both by a number and by a word."""
+    """Raise InputError if the quality is set both as a number and as a word."""
     if settings.crf is not None and settings.quality is not None:
         raise InputError(
             f"found --crf {settings.crf:g} and --quality {settings.quality}, expected one of them; "
@@ -68,7 +68,7 @@ def check_quality(settings: EncoderSettings) -> None:
 
 
 def check_engine(engine: str) -> None:
-    """Raise InputError for the name of an engine that does not exist."""
+    """Raise InputError if there is no engine of this name."""
     if engine not in ENGINES:
         raise InputError(
             f"found the engine '{engine}', expected one of {', '.join(ENGINES)}; try --engine auto"
@@ -82,7 +82,10 @@ def pair_sources(
     size: tuple[int, int],
     to: Layout | None,
 ) -> Paired:
-    """Choose the references of every frame or view; `size` is the output's (height, width)."""
+    """Choose the references of every frame or view; `size` is the output's height and width.
+
+    `to` is the layout of an output light field.
+    """
     if isinstance(sources.lr, LightField):
         return plan_view_references(sources.lr, sources.ref, settings, size, to)
     if isinstance(sources.ref, LightField):
@@ -93,7 +96,7 @@ def pair_sources(
 def cut_source(
     sources: Sources, frames: FrameIndex, seconds: float, to: Layout | None
 ) -> tuple[Segment, ...]:
-    """Cut the input into segments of about `seconds`, or a light field into groups of views."""
+    """Cut a clip into segments of about `seconds`, or a light field as `cut_views` does."""
     if isinstance(sources.lr, LightField):
         return cut_views(sources.lr, seconds, to)
     return cut_segments(frames.pts, frames.keys, frames.end_pts, sources.lr.time_base, seconds)

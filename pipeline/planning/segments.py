@@ -1,4 +1,4 @@
-"""Cutting the LR stream into segments, preferably at key frames."""
+"""Cut the LR recording into segments, preferably at key frames."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pipeline.schema.plan import Segment
 # A segment may be this many times the preferred length if it then ends at a key frame.
 LONGEST = 2
 
-# Views in a segment: enough to share references, few enough that a lost worker costs little.
+# Greatest number of views in a segment: enough to share references, and few enough that a lost
+# worker costs little.
 LARGEST_GROUP = 16
 
 
 def cut_segments(
     pts: Sequence[int], keys: Sequence[int], end_pts: int, time_base: Fraction, seconds: float
 ) -> tuple[Segment, ...]:
-    """Return segments of about `seconds` that cover every frame of `pts` (rising) exactly once.
+    """Return segments of about `seconds` that cover every frame in `pts` (rising) exactly once.
 
-    A segment starts at a key frame if one is near enough. Otherwise the reader has to decode a few
+    A segment starts at a key frame if one is near enough. Otherwise the reader has to decode some
     frames before the segment's first.
     """
     if not pts:
@@ -64,7 +65,10 @@ def _is_frame(pts: Sequence[int], key: int) -> bool:
 
 
 def cut_views(lr: LightField, seconds: float, to: str | None) -> tuple[Segment, ...]:
-    """Return groups of views, or if each view is a video, parts of about `seconds` of each."""
+    """Return segments that are groups of views or, if each view is a video, parts of each view.
+
+    A part lasts about `seconds`.
+    """
     grid = lr.grid
     if is_joined_by_packets(lr, to):
         segments: list[Segment] = []

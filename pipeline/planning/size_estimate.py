@@ -1,4 +1,4 @@
-"""Estimates the output's size from a few frames that are up-sampled bicubically and encoded."""
+"""Estimate the output's size from a few frames that are up-sampled bicubically and encoded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline.schema.clip import VideoClip
 from pipeline.schema.plan import Plan
 
 _SAMPLES = 3
-_PIXELS = 60e6  # of all sample frames together: a few seconds with the usual encoders
-_FEWEST_FRAMES = 4  # in a sample
+_PIXELS = 60e6  # in all sample frames together: a few seconds of work for the usual encoders
+_FEWEST_FRAMES = 4  # fewest and most frames in a sample
 _MOST_FRAMES = 24
 _LONGEST_GROUP = 250  # frames after which encoders insert a key frame
 
 
 class _Sample(NamedTuple):
-    """Mean bytes of the key frames and of the other frames of a sample."""
+    """The mean size in bytes of a sample's key frames, and of its other frames."""
 
     key: float
     other: float

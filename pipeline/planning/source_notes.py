@@ -1,4 +1,4 @@
-"""Notes on what is assumed about the recordings of a run, and what is left out of them."""
+"""Write notes on what a run assumes about its recordings, and on what they lack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.planning.sources import Sources
 from pipeline.schema.clip import FrameIndex, LightField, Recording, Stills, VideoClip
 
-# Suffixes of pictures that are not read.
+# Suffixes of pictures and videos that are not read in a folder of pictures.
 UNREAD = VIDEO_SUFFIXES | {
     ".3fr", ".arw", ".cin", ".cr2", ".cr3", ".dng", ".dpx", ".erf", ".exr", ".hdr", ".heics",
     ".heifs", ".iiq", ".j2k", ".jfif", ".jp2", ".jpe", ".jpf", ".jpx", ".jxl", ".jxr", ".mrw",
@@ -21,13 +21,13 @@ UNREAD = VIDEO_SUFFIXES | {
     ".rw2", ".sgi", ".sr2", ".srw", ".tga", ".wdp", ".x3f",
 }  # fmt: skip
 
-# Seconds, and multiple of the usual interval between frames, from which a gap is noted.
+# A gap is noted if it is at least this many seconds, and this many usual intervals between frames.
 LEAST_GAP = 10.0
 MANY_INTERVALS = 20
 
 
 def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
-    """Return notes on frames that are missing, colours that are assumed, and files left out."""
+    """Return notes on missing frames, assumed colours and unread files; none for light fields."""
     if isinstance(sources.lr, LightField):
         return []
 
@@ -51,7 +51,7 @@ def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
 
 
 def _list_gaps(lr: VideoClip, frames: FrameIndex) -> list[str]:
-    """Return a note on times without frames, which the output keeps."""
+    """Return a note on long gaps without frames, if any, which the output keeps."""
     seconds = [lr.seconds(pts) for pts in frames.pts]
     if len(seconds) < 3:
         return []
@@ -70,7 +70,7 @@ def _list_gaps(lr: VideoClip, frames: FrameIndex) -> list[str]:
 
 
 def _list_unread_files(name: str, clip: Recording) -> list[str]:
-    """Return a note on pictures and videos in a folder of pictures that are not read."""
+    """Return a note, if needed, on the pictures and videos in a folder that are not read."""
     if not isinstance(clip, Stills) or not Path(clip.path).is_dir():
         return []
 

@@ -1,4 +1,4 @@
-"""Opening the recordings of a run: the input and its reference."""
+"""Open the recordings of a run: the input and its reference."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sources:
     lr: Recording
     ref: Recording
     notes: tuple[str, ...] = ()
-    """Sentences about streams of the input that the output leaves out."""
+    """Sentences about the streams of the input that the output leaves out."""
 
 
 def open_sources(
@@ -38,13 +38,12 @@ def open_sources(
 ) -> Sources:
     """Describe the input and its reference.
 
-    Raises InputError if the reference is missing or an option does not suit the input, and
+    Raises InputError if the reference is not given or an option does not suit the input, and
     MediaError if a recording cannot be read.
     """
     if views.ref_stream is None:
         raise InputError(
-            "the reference is missing; expected an HR recording to borrow from; "
-            "pass --ref-stream REF"
+            "no reference is given; expected an HR recording to borrow from; pass --ref-stream REF"
         )
 
     in_sandbox = part.sandbox == "on"
@@ -79,7 +78,10 @@ def drop_audio(lr: Recording) -> tuple[Recording, tuple[str, ...]]:
 
 
 def select_frames(lr: Recording, part: InputSettings) -> FrameIndex:
-    """Return the frames from `part.start` to before `part.end`, seconds on the input's clock."""
+    """Return the index of the frames from `part.start` up to, but not including, `part.end`.
+
+    Both are in seconds on the input's clock. Raises InputError if there is no such frame.
+    """
     index = scan(lr)
     if part.start is None and part.end is None:
         return index
@@ -89,7 +91,7 @@ def select_frames(lr: Recording, part: InputSettings) -> FrameIndex:
     pts = index.pts[first:last]
     if not pts:
         raise InputError(
-            f"found no frame between --start {part.start} and --end {part.end}, expected some "
+            f"found no frame between --start {part.start} and --end {part.end}, expected times "
             f"within {lr.seconds(index.pts[0]):.3f} to "
             f"{float(index.end_pts * lr.time_base):.3f} s; try other times"
         )
@@ -110,7 +112,8 @@ def reopen_sources(
 ) -> Sources:
     """Describe the recordings of a stored plan again, and check that they are the same files.
 
-    `path` is the plan's file, for error messages. Raises InputError if a file has changed.
+    `path` is the plan's file, for error messages. Raises InputError if a file has changed or is
+    missing, or if `part` or `pairing` names another light field than the plan.
     """
     sandbox = part.sandbox if part else "auto"
     lr = _reopen(plan.input, part.input if part else None, sandbox)
@@ -143,12 +146,15 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
 
     if path is not None and Path(path).absolute() != Path(recording.path):
         raise InputError(
-            f"found the light field {path} beside a plan for {recording.path}, expected the same; "
-            "make a new plan"
+            f"found the light field {path} for a plan made for {recording.path}, expected the same "
+            "light field; pass that path, or make a new plan"
         )
     files = [Path(file) for file in recording.files]
     if missing := [file for file in files if not file.is_file()]:
-        raise InputError(f"{missing[0]}, which the plan names, does not exist; make a new plan")
+        raise InputError(
+            f"{missing[0]}, which the plan names, does not exist; expected all files of the plan; "
+            "restore it, or make a new plan"
+        )
 
     updated = recording.model_copy(update={"fingerprint": fingerprint(files)})
     return updated.with_sandbox(in_sandbox)

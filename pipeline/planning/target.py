@@ -1,4 +1,4 @@
-"""The output of a run: its scale, size and encoding, and its file or folder."""
+"""Choose the output of a run: its scale, size, encoding, and file or folder."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from pipeline.schema.settings import EncoderSettings, OutputSettings
 
 SCALES = (2, 4, 8)
 
-# Pixels. An input with a shorter side is too small to align.
+# Shortest side, in pixels, of an input that can be aligned.
 LEAST_SIDE = 16
 
-# Smallest ratio of the reference's size to the input's at which there is detail to borrow.
+# Smallest ratio of the reference's size (side length) to the input's with detail to borrow.
 LEAST_RATIO = 1.3
 
-# Largest ratio of the output's size to the reference's.
+# Largest ratio of the output's size (side length) to the reference's.
 MOST_OVERSIZE = 2.2
 
 
@@ -47,7 +47,7 @@ class Target:
 
     output: Path
     pattern: str
-    """Name pattern if `output` is a folder of numbered pictures, else ""."""
+    """The name pattern if `output` is a folder of numbered pictures, else ""."""
     scale: int
     width: int
     height: int
@@ -57,16 +57,17 @@ class Target:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return (height, width) of the output's frames in pixels."""
+        """The height and width of the output's frames in pixels."""
         return self.height, self.width
 
 
 def choose_target(
     output: OutputSettings, encoder: EncoderSettings, scale: int, sources: Sources, frames: int
 ) -> Target:
-    """Choose the encoder and the place of an output of `frames` frames, and check both.
+    """Choose and check the encoder and the path of an output with `frames` frames.
 
-    Raises InputError if the output cannot be written there or cannot hold what is encoded.
+    Raises InputError if the encoder does not accept its settings, if the output cannot be written
+    at the path, or if its format cannot hold what is encoded.
     """
     lr = sources.lr
     width = lr.width * scale
@@ -124,9 +125,9 @@ def _output_path(output: OutputSettings, lr: Recording, scale: int, encoding: En
 
 
 def choose_scale(lr: Recording, ref: Recording, wanted: str) -> int:
-    """Return 2, 4 or 8: the requested scale, or for "auto" the one nearest to the reference's size.
+    """Return the scale (2, 4 or 8): the wanted one or, for "auto", the one that fits `ref` best.
 
-    Raises PairingError if the reference is too small for it.
+    Raises PairingError if the reference is too small, and InputError if the input is.
     """
     height, width = swap_size(ref, count_quarter_turns(lr, ref))
     across = width / lr.width

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from pipeline.schema.model import Model
 
-# Keys of a recording in a file, in order; all kinds of recordings have all of them.
+# Keys of a recording in a file, in order; every kind of recording has all of them.
 KEYS = (
     "kind", "path", "files", "times", "container", "stream_index", "codec", "pix_fmt", "alpha",
     "bit_depth", "width", "height", "rotation", "sample_aspect_ratio", "time_base", "frame_rate",
@@ -43,7 +43,7 @@ _UNUSED: dict[str, Any] = {
 class Colour(Model):
     """The colour tags of a stream, and the matrix and range that convert it.
 
-    The four tags are the integers of ITU-T H.273 (2 = unspecified).
+    The tags `matrix`, `primaries` and `transfer` are codes from ITU-T H.273 (2 = unspecified).
     """
 
     matrix: int = 2
@@ -54,20 +54,20 @@ class Colour(Model):
     used_matrix: Literal["rgb", "bt601", "bt709", "bt2020"] = "bt709"
     used_range: Literal["limited", "full"] = "limited"
     guessed: bool = False
-    """Whether the matrix or the range was not tagged and is guessed from the height."""
+    """Whether the matrix or the range was not tagged, and so is guessed."""
 
 
 class StaticHdr(Model):
-    """Mastering display and content light level, the same for the whole recording."""
+    """The mastering display and content light level, which apply to the whole recording."""
 
     display: str = ""
     """In x265's notation: G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min) in 0.00002 and 0.0001 cd/m2."""
     light: tuple[int, int] | None = None
-    """Largest and mean content light level, cd/m2."""
+    """Maximum content light level and maximum frame-average light level, in cd/m2."""
 
 
 class StreamInfo(Model):
-    """A stream of the container other than the video: audio, subtitles, attachment or data."""
+    """A stream in the container other than the chosen video: audio, subtitles, data and others."""
 
     index: int
     type: str
@@ -80,7 +80,7 @@ class RecordingBase(Model):
 
     path: str
     files: tuple[str, ...] = ()
-    """Files of stills or views; empty for a video, whose file is `path`."""
+    """The files of stills or views; empty for a video, whose file is `path`."""
     codec: str
     pix_fmt: str
     alpha: bool = False
@@ -102,13 +102,13 @@ class RecordingBase(Model):
     """Whether only child processes with limited resources open and decode the recording."""
     size_bytes: int
     fingerprint: str
-    """sha256 of size, first and last MiB of each file; it differs if the input has changed."""
+    """SHA-256 of the size and the first and last MiB of each file, to detect changes."""
     url: str = ""
-    """URL of a recording that was fetched; `path` is then the copy on this machine."""
+    """URL of a recording that was downloaded; `path` is then the copy on this machine."""
 
     @property
     def has_times(self) -> bool:
-        """Whether the frames' times are known, and not only assumed from a frame rate."""
+        """Whether the frames' times are known, not just assumed from a frame rate."""
         return True
 
     def seconds(self, pts: int) -> float:
@@ -116,15 +116,15 @@ class RecordingBase(Model):
         return float(pts * self.time_base)
 
     def with_sandbox(self, on: bool) -> Self:
-        """Return the recording, and those inside it, with `sandbox` set to `on`."""
+        """Return the recording with `sandbox` set to `on`, as in the recordings inside it."""
         return self.model_copy(update={"sandbox": on})
 
     def with_path(self, path: str) -> Self:
-        """Return the recording at another path, with the files that moved along."""
+        """Return the recording at another path; files inside the old path move along."""
         return self._with_root(self.path, path)
 
     def list_paths(self) -> Iterator[str]:
-        """Yield the path and every file of the recording, and of those inside it."""
+        """Yield the path and every file of the recording, and of the recordings inside it."""
         yield self.path
         yield from self.files
 
@@ -168,18 +168,18 @@ class VideoClip(RecordingBase):
     interlaced: bool = False
     """Whether the first frame is flagged as interlaced."""
     deinterlace: Literal["off", "flagged", "all"] = "off"
-    """Which frames are deinterlaced as they are read."""
+    """Which frames are deinterlaced when they are read."""
     other_streams: tuple[StreamInfo, ...] = ()
-    """Streams to copy into the output: all others of the file, or all but the sound."""
+    """The other streams of the file that are to be copied: all, or all but audio."""
     chapters: int = 0
 
 
 class Stills(RecordingBase):
-    """Still pictures in order: a pts is a position in `files`, a tick is 1 / frame rate."""
+    """Still pictures in order. A pts is a position in `files`; a tick is 1 / frame rate."""
 
     kind: Literal["stills"] = "stills"
     times: tuple[float, ...] = ()
-    """Seconds of each file, from EXIF or the file name; empty when unknown."""
+    """Each file's time in seconds, from the sidecar, EXIF or file names; empty if there is none."""
 
     @property
     def has_times(self) -> bool:
@@ -187,7 +187,7 @@ class Stills(RecordingBase):
         return bool(self.times)
 
     def seconds(self, pts: int) -> float:
-        """Return the time in seconds of the picture `pts`: its own, or else from the frame rate."""
+        """Return the picture's own time in seconds or, if it has none, that from the frame rate."""
         return self.times[pts] if self.times else super().seconds(pts)
 
 
@@ -204,17 +204,17 @@ class View(Model):
     row: int
     col: int
     files: tuple[str, ...] = ()
-    """A picture for every moment; empty for a view in sheets, a data set or a video."""
+    """One picture per moment; empty for a view in sheets, a data set or a video."""
     clip: VideoClip | None = None
-    """The recording of a camera with a video of its own."""
+    """The camera's own video, if it has one."""
     frames: int = 1
     x: float | None = None
-    """Camera centre in grid steps, from names or poses; None = at (col, row)."""
+    """Camera centre (x, y) in grid steps, from names, poses or a sidecar; None = at (col, row)."""
     y: float | None = None
 
     @property
     def video(self) -> VideoClip:
-        """The camera's own video; raises LookupError for a view without one."""
+        """The camera's own video; raises LookupError if the view has none."""
         if self.clip is None:
             raise LookupError(f"view ({self.row}, {self.col}) has no video of its own")
         return self.clip
@@ -229,27 +229,27 @@ class Grid(Model):
 
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
     views: tuple[View, ...]
-    """Views row by row; holes have no entry."""
+    """The views, row by row; holes have no entry."""
     moments: int = 1
     packed: tuple[int, int] | None = None
     """Rows and columns of views in a sheet or data set."""
     first: tuple[int, int] = (0, 0)
-    """Row and column of the first view of a sheet or data set."""
+    """Row and column of the first view in a sheet or data set."""
     line: bool = False
-    """Whether a sheet's views are counted through all rows, as in a quilt."""
+    """Whether a sheet's views are numbered in one line through all rows, as in a quilt."""
     sheets: Clip | None = None
-    """Pictures or a video, each frame of which holds all views of one moment."""
+    """Pictures or a video, of which each frame contains all views of one moment."""
     order: Literal["row,col", "col,row"] = "row,col"
     template: str = ""
-    """Name of a view's file, relative to the layout's folder."""
+    """Template of the names of the views' files."""
     dataset: str = ""
     """Name of the HDF5 data set."""
     axes: str = ""
-    """Axes of the data set: n, t moments, r, c views, h, w pixels, 3 channels."""
+    """Axes of the data set: t moments, r and c views, h and w pixels, 3 channels; or "WH"."""
 
     @property
     def tiling(self) -> tuple[int, int]:
-        """Rows and columns of a sheet or data set; raises LookupError for other layouts."""
+        """Rows and columns of views in a sheet or data set; LookupError for other layouts."""
         if self.packed is None:
             raise LookupError(f"the layout {self.layout} has neither sheets nor a data set")
         return self.packed
@@ -278,7 +278,7 @@ class Grid(Model):
         return moment * len(self.views) + view
 
     def place(self, number: int) -> tuple[int, int]:
-        """Return the view of a frame, as its position in `views`, and the frame's moment."""
+        """Return the position in `views` and the moment of the frame with this number."""
         if self.layout != "video":
             moment, view = divmod(number, len(self.views))
             return view, moment
@@ -290,7 +290,7 @@ class Grid(Model):
         raise IndexError(number)
 
     def at(self, row: int, col: int) -> int | None:
-        """Return the position in `views` of the view at (row, col), None for a hole."""
+        """Return the position in `views` of the view at (row, col); None for a hole."""
         return next((i for i, v in enumerate(self.views) if (v.row, v.col) == (row, col)), None)
 
     def position(self, row: int, col: int) -> int:
@@ -314,13 +314,13 @@ class Grid(Model):
 
 
 class LightField(RecordingBase):
-    """The views of a light field; a pts is the number that `Grid.number` returns."""
+    """The views of a light field; a pts is a frame number as `Grid.number` returns it."""
 
     kind: Literal["views"] = "views"
     grid: Grid
 
     def with_sandbox(self, on: bool) -> Self:
-        """Return the light field, its cameras and its sheets with `sandbox` set to `on`."""
+        """Return the light field, with `sandbox` set to `on` in it, its cameras and its sheets."""
         views = []
         for view in self.grid.views:
             clip = None if view.clip is None else view.clip.with_sandbox(on)
@@ -331,7 +331,7 @@ class LightField(RecordingBase):
         return super().with_sandbox(on).model_copy(update={"grid": grid})
 
     def list_paths(self) -> Iterator[str]:
-        """Yield the path and every file of the views, of the cameras and of the sheets."""
+        """Yield the paths and files of the light field, its views, its cameras and its sheets."""
         yield from super().list_paths()
         for view in self.grid.views:
             yield from view.files
@@ -359,12 +359,12 @@ _RECORDING: TypeAdapter[VideoClip | Stills | LightField] = TypeAdapter(Recording
 
 
 def parse_recording(data: object) -> Recording:
-    """Return the recording that JSON data describe; raises pydantic's ValidationError."""
+    """Return the recording that JSON data describe; raises ValidationError if they are invalid."""
     return _RECORDING.validate_python(data)
 
 
 def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
-    """Return paths with the root `old` replaced, and all others unchanged."""
+    """Return the paths, in which `new` replaces the root `old`; others stay unchanged."""
     inside = f"{old.rstrip('/')}/"
     moved = []
     for path in paths:
@@ -374,7 +374,7 @@ def _replace_root(paths: Iterable[str], old: str, new: str) -> tuple[str, ...]:
 
 
 def pack_ticks(times: Iterable[int]) -> array[int]:
-    """Return times as an array of 8 bytes each, a fifth of the memory of a list."""
+    """Return times as an array with 8 bytes per time, a fifth of the memory of a list."""
     return times if isinstance(times, array) else array("q", times)
 
 
@@ -383,12 +383,12 @@ Ticks = Annotated[Sequence[int], PlainValidator(pack_ticks), PlainSerializer(lis
 
 @dataclass(frozen=True, slots=True)
 class FrameIndex:
-    """Presentation times of every frame of a clip, without pixels."""
+    """The presentation times of all frames of a clip, in ticks."""
 
     pts: Ticks
     keys: Ticks
     """Presentation times of the key frames at which decoding can start."""
     end_pts: int
-    """Presentation end of the last frame (its pts + duration)."""
+    """The end of the last frame (its pts plus its duration)."""
     undecodable: int = 0
-    """How many frames at the beginning of the file refer to frames before it."""
+    """Number of frames at the start of the file that refer to frames before it and are left out."""

@@ -1,4 +1,4 @@
-"""The common names of encoders, and their qualities."""
+"""The common names of encoders, and their quality settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PROFILES = dict(zip(QUALITIES, ("hq", "standard", "lt"), strict=True))
 
 
 class _Scale(NamedTuple):
-    """The constant-quality option of an encoder, its largest value, and the value of each word."""
+    """An encoder's constant-quality option, its largest value, and its value for each word."""
 
     option: str
     largest: int
@@ -52,7 +52,7 @@ _SCALES = {
 
 
 def find_encoder(name: str) -> str:
-    """Return FFmpeg's encoder for a common name: `x265` is libx265."""
+    """Return FFmpeg's name of an encoder for a common name, such as libx265 for `x265`."""
     return _NAMES.get(name.lower(), name)
 
 
@@ -62,9 +62,9 @@ def find_quality_option(codec: str) -> str | None:
 
 
 def choose_crf(codec: str, quality: Quality) -> float | None:
-    """Return the constant quality of a word, or None for an encoder without such an option.
+    """Return the encoder's constant quality for a word; None for ProRes, which has profiles.
 
-    Raises InputError for an encoder that has no values for the words.
+    Raises InputError if the words do not apply to the encoder.
     """
     if codec in _SCALES:
         return _SCALES[codec].words[QUALITIES.index(quality)]
@@ -80,14 +80,14 @@ def choose_crf(codec: str, quality: Quality) -> float | None:
 
 
 def choose_profile(codec: str, quality: Quality | None, pix_fmt: str) -> str | None:
-    """Return the ProRes profile of a word, or None for other encoders."""
+    """Return the ProRes profile for a word; None for other encoders, or without a word."""
     if quality is None or codec != "prores_ks":
         return None
     return "4444" if "444" in pix_fmt else _PROFILES[quality]
 
 
 def check_crf(codec: str, crf: float | None) -> None:
-    """Raise InputError for a constant quality that the encoder would silently clip."""
+    """Raise InputError if the encoder would silently clip the constant quality."""
     scale = _SCALES.get(codec)
     if crf is None or scale is None or 0 <= crf <= scale.largest:
         return

@@ -7,7 +7,7 @@ from pipeline.schema.model import Model
 
 
 class Encoding(Model):
-    """Encoder settings; the same for every segment so that packets can be joined."""
+    """Encoder settings, the same for every segment, so that packets can be joined."""
 
     codec: str = "libx264"
     crf: float | None = 16

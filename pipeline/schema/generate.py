@@ -31,12 +31,12 @@ class RunOptions(TypedDict, total=False):
     """Options of `pipeline run`, with underscores; one that is left out has its default."""
 
 '''
-# Arguments of `enhance` of their own.
+# Options that are positional arguments of `enhance`.
 _POSITIONAL = ("ref_stream", "output")
 
 
 def render_type(kind: Any) -> str:
-    """Return a type as Python source."""
+    """Return the Python source of a type."""
     if kind is type(None):
         return "None"
 
@@ -59,7 +59,7 @@ def write_run_options() -> str:
 
 
 def describe_flags(field: OptionField) -> str:
-    """Return the option as it is typed, with its choices or metavar."""
+    """Return the option as users type it, with its choices or metavar."""
     flags = ", ".join(field.flags)
     values = "|".join(field.choices) or field.option.metavar
     escaped = f"{flags} {values}".replace("|", "\\|") if values else flags
@@ -67,7 +67,7 @@ def describe_flags(field: OptionField) -> str:
 
 
 def write_table() -> str:
-    """Return the table of docs/command-line.md, one part for each section."""
+    """Return the table in docs/command-line.md, with one part per section."""
     fields = list_options(*OPTION_GROUPS)
     parts = []
     for section in SECTIONS:
@@ -82,7 +82,7 @@ def write_table() -> str:
 
 
 def write_page(page: str) -> str:
-    """Return the page of docs with the table between its two marks brought up to date."""
+    """Return the documentation page with an up-to-date table between its two marks."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{write_table()}\n{END}{after}"

@@ -1,4 +1,4 @@
-"""The table of options: every settings field states its own help, section and metavar.
+"""The table of options, for which every settings field states its own help, section and metavar.
 
 The command line, `RunOptions`, the variables PIPELINE_RUN_*, pipeline.toml, the columns of a
 manifest and the table in docs/command-line.md are all derived from it.
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 Section = Literal[
     "Options", "References", "Light fields", "Encoder", "Execution", "Output and logging"
 ]
-# Headings of `pipeline run --help`, in order. The first one needs no heading of its own.
+# Headings of `pipeline run --help`, in order. In the documentation, the first needs no heading.
 SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
@@ -28,7 +28,7 @@ class Option:
     section: Section = "Options"
     metavar: str | None = None
     flags: tuple[str, ...] = ()
-    """Spellings of the option, if they are not just `--field-name`."""
+    """The option's spellings, if it is not just spelled `--field-name`."""
     is_planned: bool = True
     """Whether a plan may depend on it, so that `pipeline plan` has the option too."""
 
@@ -39,39 +39,39 @@ class OptionField:
 
     name: str
     kinds: tuple[Any, ...]
-    """The types of the values that the field accepts, before it parses them."""
+    """The types of the values that the field accepts, before they are parsed."""
     constraints: tuple[Any, ...]
     """Bounds of numbers, such as Ge."""
     option: Option
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Return the option's spellings on the command line."""
+        """The option's spellings on the command line."""
         return self.option.flags or (f"--{self.name.replace('_', '-')}",)
 
     @property
     def kind(self) -> Any:
-        """Return the only type that the option accepts beside None, or str if it has several."""
+        """The type that the option accepts apart from None, or str if it accepts several."""
         kinds = [kind for kind in self.kinds if kind is not type(None)]
         return kinds[0] if len(kinds) == 1 else str
 
     @property
     def choices(self) -> list[str]:
-        """Return the words between which users choose, empty for an option of another kind."""
+        """The words from which users choose; empty for options of other kinds."""
         if get_origin(self.kind) is not Literal:
             return []
         return [word for word in get_args(self.kind) if isinstance(word, str)]
 
 
 def find_option(field: FieldInfo) -> Option | None:
-    """Return the option of a field, or None if users cannot set it by an option."""
+    """Return the option of a field, or None if users cannot set the field with an option."""
     return next((item for item in field.metadata if isinstance(item, Option)), None)
 
 
 def list_kinds(annotation: Any, metadata: tuple[Any, ...] = ()) -> tuple[Any, ...]:
-    """Return the members of an annotation, a union or a single type, without `Annotated`.
+    """Return the member types of an annotation (a union or a single type), without `Annotated`.
 
-    A type that is parsed counts as what its validator accepts.
+    For a type that is parsed, these are the types that its validator accepts.
     """
     for item in metadata:
         if isinstance(item, BeforeValidator):
@@ -87,7 +87,7 @@ def list_kinds(annotation: Any, metadata: tuple[Any, ...] = ()) -> tuple[Any, ..
 
 
 def list_options(*groups: type[BaseModel]) -> list[OptionField]:
-    """Return the options of the groups in order, each field once."""
+    """Return the options of all groups in order, each field only once."""
     found: dict[str, OptionField] = {}
     for group in groups:
         for name, field in group.model_fields.items():

@@ -1,4 +1,4 @@
-"""The parsing and checking of option values."""
+"""Parse and check the values of options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Group = TypeVar("Group", bound=Model)
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds of "12.5", "1:02.5" or "1:00:02"; raise ValueError for anything else."""
+    """Return seconds from text such as "12.5", "1:02.5" or "1:00:02"; else raises ValueError."""
     seconds = 0.0
     for part in text.split(":"):
         seconds = 60 * seconds + float(part)
@@ -22,7 +22,7 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_pair(text: str, separator: str) -> tuple[int, int]:
-    """Return the two integers of "8x8" or "0,3"; raise ValueError for anything else."""
+    """Return the two integers in text such as "8x8" or "0,3"; raises ValueError for other text."""
     parts = text.lower().split(separator)
     if len(parts) != 2 or not all(part.strip().lstrip("-").isdecimal() for part in parts):
         raise ValueError(f"expected two whole numbers such as 8{separator}8")
@@ -30,19 +30,19 @@ def parse_pair(text: str, separator: str) -> tuple[int, int]:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return the two integers of "8x8"; raise ValueError for anything else."""
+    """Return the two integers in text such as "8x8"; raises ValueError for other text."""
     return parse_pair(text, "x")
 
 
 def parse_place(text: str) -> tuple[int, int]:
-    """Return the two integers of "0,3"; raise ValueError for anything else."""
+    """Return the two integers in text such as "0,3"; raises ValueError for other text."""
     return parse_pair(text, ",")
 
 
 def parsed_by(parse: Callable[[str], object], accepted: Any) -> BeforeValidator:
-    """Return the validator that parses text, and passes on any other value.
+    """Return a validator that parses text with `parse`, and passes any other value on.
 
-    `accepted` is the type of the values that callers may pass, text included.
+    `accepted` is the type of the values that callers may pass, including text.
     """
     return BeforeValidator(
         lambda value: parse(value) if isinstance(value, str) else value,
@@ -51,25 +51,25 @@ def parsed_by(parse: Callable[[str], object], accepted: Any) -> BeforeValidator:
 
 
 def joined_by(separator: str) -> PlainSerializer:
-    """Return the serializer that writes a tuple in JSON as users type it."""
+    """Return a serializer that writes a tuple to JSON as users type it."""
 
     def join(value: object) -> object:
-        # in a union with words, those come here too
+        # in a union with words, the words come here, too
         return separator.join(map(str, value)) if isinstance(value, tuple) else value
 
     return PlainSerializer(join, when_used="json")
 
 
 def narrow_settings(settings: Model, group: type[Group]) -> Group:
-    """Return the settings that belong to `group`; those left at their default stay unset."""
+    """Return the settings that belong to `group`; those that are unset stay unset."""
     names = settings.model_fields_set & group.model_fields.keys()
     return group(**{name: getattr(settings, name) for name in names})
 
 
 def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
-    """Return the settings made of option values; None leaves a field at its default.
+    """Return settings made from option values, of which None leaves a field at its default.
 
-    Raises InputError with the name of the invalid option.
+    Raises InputError, which names the option, if a value is invalid.
     """
     changed = {name: value for name, value in values.items() if value is not None}
     try:

@@ -1,4 +1,4 @@
-"""Plans and the records of segments and runs, as they are stored and sent to workers.
+"""Plans, and the records of segments and runs, as they are stored and sent to workers.
 
 Times are integer pts with an exact rational time base (seconds per tick), never floats. Every model
 is frozen and rejects unknown fields, so that a typo in an edited plan is noticed.
@@ -22,11 +22,11 @@ class ReferencePlan(Model):
     clip: Recording
     select: Literal["time", "content", "view"]
     offset: float = 0.0
-    """Seconds to add to reference times to convert them to the input's clock."""
+    """Seconds that are added to reference times to convert them to the input's clock."""
     drift: float = 1.0
     """Factor by which reference times are multiplied before the offset is added."""
     max_distance: float
-    """Largest distance in seconds to a reference that is borrowed from."""
+    """Greatest distance in seconds between a frame and a reference that it borrows from."""
     affine: tuple[float, float, float, float, float, float] | None = None
     """Row-major 2 x 3 map from output pixels to reference pixels; None = plain scaling."""
     match_colour: bool = True
@@ -44,20 +44,20 @@ class Segment(Model):
 
 
 class RunRecord(Model):
-    """Speed, engine and versions of the run that finished an output."""
+    """The speed, engine and versions of the run that finished an output."""
 
     command: str
     seconds: float
     """Wall-clock time from planning to publishing."""
     frames: int
-    """Number of frames that this run enhanced, without resumed ones."""
+    """Number of frames that this run enhanced itself, without those of earlier runs."""
     engine: str
     device: str
     reason: str
     """Why this engine was chosen."""
     runner: str
     busy: dict[str, float]
-    """Busy seconds of each stage, summed over the workers."""
+    """Seconds for which each stage was busy, summed over the workers."""
     versions: dict[str, str]
     machine: str
 
@@ -80,14 +80,14 @@ class Plan(Model):
     engine: str
     model: str
     model_sha256: str = ""
-    """sha256 of the weights, set when a run starts; resuming requires the same weights."""
+    """SHA-256 of the weights, set when a run starts; resuming requires the same weights."""
     batch: int
     encoding: Encoding
     threads: int = 0
     """CPU threads of an engine, on which some kernels' last bits depend; 0 until a run starts."""
     on_error: Literal["stop", "conceal"] = "stop"
     to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None = None
-    """Layout of an output light field; None = as the input."""
+    """Layout of an output light field; None = that of the input."""
     cuts: tuple[int, ...] = ()
     """LR pts of the first frame after each scene cut."""
     segments: tuple[Segment, ...]
@@ -97,12 +97,13 @@ class Plan(Model):
     expected_bytes: int | None = None
     """Estimated size of the video; only in plans made by `pipeline plan`."""
     record: RunRecord | None = None
-    """Only in the plan that is stored beside a finished output."""
+    """Set only in the plan that is stored beside a finished output."""
 
     def digest(self) -> str:
-        """Return the sha256 of everything that decides the output's bits.
+        """Return the SHA-256 of everything that decides the output's bits.
 
-        The output's path, the notes and the record are left out.
+        The output's path and URL, the notes, the size estimate, the record and what depends on the
+        machine are left out.
         """
         # the map is hashed entry by entry, because its whole text may be large
         names = ("output", "output_url", "notes", "expected_bytes", "record", "reference_map")
@@ -117,7 +118,7 @@ class Plan(Model):
 
     @property
     def output_pixels(self) -> int:
-        """Pixels of all output frames together."""
+        """The number of pixels in all output frames together."""
         return self.width * self.height * len(self.reference_map)
 
     def map_recordings(self, change: Callable[[Recording], Recording]) -> Plan:
@@ -127,21 +128,21 @@ class Plan(Model):
 
 
 def _without_machine(recording: Recording) -> Recording:
-    """Return a recording without what differs between machines: the copy's path and the sandbox."""
+    """Return a recording without what differs between machines: a copy's path and the sandbox."""
     plain = recording.with_sandbox(False)
     return plain.with_path(plain.url) if plain.url else plain
 
 
 class SegmentRecord(Model):
-    """Proof that a segment is committed: the content of its file."""
+    """Proof that a segment is committed: a description of its file, with a digest."""
 
     segment: int
     plan: str
-    """Digest of the plan that the segment was made for."""
+    """Digest of the plan for which the segment was made."""
     file: str
     frames: int
     first_pts: int
     last_pts: int
     sha256: str
     concealed: tuple[int, ...] = ()
-    """LR pts of corrupt frames, which were replaced by the frame before them."""
+    """LR pts of corrupt frames, which a neighbouring frame replaces."""

@@ -1,4 +1,4 @@
-"""Plans on disk: readable, editable JSON with one line per reference choice."""
+"""Read and write plans on disk: readable, editable JSON with one line per reference choice."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def dump_plan(plan: Plan) -> str:
 def plan_lines(plan: Plan, *, secrets: bool = False) -> Iterator[str]:
     """Yield the plan as indented JSON, with one line per segment and per reference choice.
 
-    Unless `secrets` is true, user names and queries are removed from its URLs, because everybody
-    who can read the output can read the plan beside it. The text of a long plan is larger than
-    the plan itself, so it is never held as a whole.
+    Unless `secrets` is true, user names, passwords and queries are removed from its URLs, because
+    everybody who can read the output can read the plan beside it. The text of a long plan is larger
+    than the plan itself, so it is never held in memory as a whole.
     """
     data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
     text = json.dumps(data, indent=1)[:-2]
@@ -54,7 +54,7 @@ def _choice_line(line: bytes) -> str:
 
 
 def save_plan(plan: Plan, path: str | Path) -> None:
-    """Write the plan to a file. Raises InputError if the file cannot be written."""
+    """Write the plan to a file; raises InputError if the file cannot be written."""
     try:
         with Path(path).open("w", encoding="utf-8") as file:
             file.writelines(plan_lines(plan))
@@ -66,7 +66,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
 
 def read_plan(path: str | Path) -> Plan:
-    """Return the plan stored in a file. Raises InputError if the file holds no valid plan."""
+    """Return the plan stored in a file; raises InputError if the file contains no valid plan."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -102,7 +102,7 @@ def _name_field(location: Iterable[int | str], text: str) -> str:
 
 
 def _look_up(data: object, part: int | str) -> object:
-    """Return an entry of JSON data, None if it is absent."""
+    """Return an entry of JSON data; None if it is absent."""
     if isinstance(data, dict):
         return data.get(part)
     if isinstance(data, list) and isinstance(part, int) and part < len(data):

@@ -1,4 +1,4 @@
-"""The reference of every LR frame, one entry each, in columns that need 4 MB per hour."""
+"""The reference of every LR frame, stored in columns that need 4 MB per hour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 # Why a frame has its reference, or none:
 # nearest    nearest in time, or on the grid of a light field
 # content    most similar picture
-# kept       the previous frame's reference, as another is hardly better (hysteresis)
+# kept       the previous frame's reference, because no other is clearly better (hysteresis)
 # cut        none: the references in range belong to other scenes
 # too far    none: all are farther away than the greatest distance
 # unlike     none: no picture is similar
@@ -32,7 +32,7 @@ _NO_PTS = -(2**63)  # for None in a column of pts; FFmpeg's AV_NOPTS_VALUE
 
 @dataclass(frozen=True, slots=True)
 class ViewChoice:
-    """The view of a reference choice, and the place of its reference in the grid."""
+    """The view that a reference choice is for, and the position of its reference in the grid."""
 
     row: int
     col: int
@@ -40,12 +40,12 @@ class ViewChoice:
     """Position of the reference in the grid; None without a reference."""
     ref_col: float | None
     steps: float | None
-    """Grid steps between the two."""
+    """Grid steps between the view and its reference."""
     moment: int = 0
     also: tuple[int, ...] = ()
-    """Frames of additional references to fuse with the first, in rising order of distance."""
+    """Frame numbers of further references to fuse with the first, the nearest first."""
     also_steps: tuple[float, ...] = ()
-    """Grid steps to each of these."""
+    """Grid steps to each of these references."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,15 @@ class ReferenceChoice:
     """The reference chosen for one LR frame."""
 
     pts: int
-    """LR presentation time, ticks of the LR time base."""
+    """Presentation time of the LR frame, in ticks of the LR time base."""
     ref_pts: int | None
-    """Reference presentation time, ticks of the reference's time base; None = plain up-sampling."""
+    """Presentation time of the reference, in ticks of its time base; None = plain up-sampling."""
     seconds: float | None
-    """Reference time minus LR time, after offset and drift; None without a reference."""
+    """Reference time minus LR time, after offset and drift; None without reference or times."""
     why: Why
     similarity: float | None = None
     views: ViewChoice | None = None
-    """Light fields only."""
+    """Set only for light fields."""
 
 
 _CHOICE = TypeAdapter(ReferenceChoice)
@@ -97,7 +97,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
 
     @property
     def pts(self) -> Sequence[int]:
-        """LR times of all entries, ticks."""
+        """The LR times of all entries, in ticks."""
         return self._pts
 
     def __len__(self) -> int:
@@ -134,18 +134,18 @@ class ReferenceMap(Sequence[ReferenceChoice]):
         return f"ReferenceMap({list(self)!r})"
 
     def _columns(self) -> tuple[object, ...]:
-        """Return all columns to compare; numbers as bytes, because NaN (for None) is not NaN."""
+        """Return all columns to compare, with numbers as bytes, because NaN (None) is not NaN."""
         numbers = (self._pts, self._ref_pts, self._seconds, self._similarity)
         return (*(column.tobytes() for column in numbers), tuple(self._why), tuple(self._views))
 
     def in_order(self) -> ReferenceMap:
-        """Return the same entries in rising order of LR time."""
+        """Return a map with the same entries in rising order of LR time."""
         if all(a <= b for a, b in pairwise(self._pts)):
             return self
         return ReferenceMap(sorted(self, key=lambda choice: choice.pts))
 
     def between(self, start_pts: int, end_pts: int) -> ReferenceMap:
-        """Return the entries with start_pts <= pts < end_pts of a map in rising order."""
+        """Return the entries with start_pts <= pts < end_pts; the map must be in rising order."""
         return self[bisect_left(self._pts, start_pts) : bisect_left(self._pts, end_pts)]
 
     def lines(self) -> Iterator[bytes]:
@@ -183,4 +183,4 @@ def _from_list(choices: list[ReferenceChoice]) -> ReferenceMap:
     try:
         return ReferenceMap(choices)
     except OverflowError:
-        raise ValueError("a time is beyond 64 bits") from None
+        raise ValueError("a time does not fit in 64 bits") from None

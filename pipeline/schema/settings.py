@@ -18,9 +18,9 @@ from pipeline.schema.parsing import joined_by, parse_place, parse_seconds, parse
 
 Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 
-# Types of option values. Some are parsed from text, and written as that text in JSON.
+# Types of option values. Some are parsed from text, and written to JSON as that text.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-"""A number that a plan's JSON can hold."""
+"""A number that JSON can express."""
 Seconds = Annotated[Finite, parsed_by(parse_seconds, float | str)]
 Pair = tuple[int, int]
 GridSize = Annotated[Pair, parsed_by(parse_size, Pair | str), joined_by("x")]
@@ -149,8 +149,8 @@ class InputSettings(GridSettings):
         Literal["auto", "off", "bwdif"],
         Option("Deinterlace frames that are flagged or comb (auto), none (off), or all (bwdif)."),
     ] = "auto"
-    """"auto" deinterlaces flagged frames if the first frame is flagged, and all frames of an
-    unflagged recording that combs."""
+    """"auto" deinterlaces flagged frames if the first frame is flagged, and all frames of a
+    recording that is not flagged but shows combing."""
     sandbox: Annotated[
         Literal["auto", "on", "off"],
         Option(
@@ -186,8 +186,8 @@ class PairingSettings(Model):
             "SECONDS|auto",
         ),
     ] = None
-    """"auto" estimates offset and drift. None is 0, or "auto" for dated photographs beside a
-    recording without a date."""
+    """"auto" estimates the offset and the drift. None means 0; for photographs with dates and an
+    input without, it means an estimate or, if that fails, a guess."""
     max_ref_distance: Annotated[
         Finite,
         Field(gt=0),
@@ -217,7 +217,7 @@ class ViewSettings(PairingSettings, GridSettings):
             "X,Y",
         ),
     ] = None
-    """May be outside the grid."""
+    """The position may be outside the grid."""
     ref_count: Annotated[
         int,
         Field(ge=1, le=8),
@@ -234,7 +234,7 @@ class ViewSettings(PairingSettings, GridSettings):
 
 
 class EncoderSettings(Model):
-    """How the output is encoded; None means that the encoder's default for the input is used."""
+    """How the output is encoded; None means a default that suits the input."""
 
     codec: Annotated[
         EncoderName | None,
@@ -291,13 +291,13 @@ class ExecutionSettings(Model):
         str | None,
         Option("Use only GPUs of this type, such as H100.", "Execution", "TYPE"),
     ] = None
-    """A GPU type as Ray labels its nodes."""
+    """A GPU type as in Ray's node labels."""
     batch: Annotated[
         int,
         Field(ge=1),
         Option("Frames per call of the network; default 2.", "Execution", "N"),
     ] = 2
-    """Frames per call; on a CPU they run in parallel."""
+    """Frames per call; on a CPU they are processed in parallel."""
     segment: Annotated[
         Finite,
         Field(gt=0),

@@ -230,7 +230,7 @@ def test_the_input_is_not_overwritten_through_links(
     (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
     for out in (lr, tmp_path / "link.mkv", tmp_path / "folder/lr.mkv", tmp_path / "folder/hr.mkv"):
         done = run(lr, "--ref-stream", hr, "-o", out, "--force")
-        assert_refused(done, "as output, expected another path")
+        assert_refused(done, "as the output, expected another path")
     assert (sha256(lr), sha256(hr)) == (sha256(pair[0]), sha256(pair[1]))
 
 

@@ -123,7 +123,7 @@ def test_an_edited_map_is_honoured_and_marked(plan_of: Callable[..., Plan], tmp_
         (lambda d: d["reference_map"].pop(), "does not fit the input's frames"),
         (
             lambda d: d["reference_map"][0].update(ref_pts=123456),
-            "expected the time of a reference",
+            "expected the pts of a reference",
         ),
         (lambda d: d.update(version=9), "invalid plan"),
         (lambda d: d.update(surprise=1), "invalid plan"),
@@ -186,7 +186,7 @@ def test_options_beside_a_plan_are_accepted_or_refused(
     repeated = load_plan(tmp_path / "plan.json", again)
     assert repeated.digest() == plan_of().digest()
     assert any("--segment: ignored, the plan decides" in note for note in repeated.notes)
-    with pytest.raises(InputError, match=r"found --max-ref-distance 1\.0 beside the plan"):
+    with pytest.raises(InputError, match=r"found --max-ref-distance 1\.0 for the plan"):
         load_plan(tmp_path / "plan.json", RunSettings(input=lr, max_ref_distance=1))
 
 
@@ -207,7 +207,7 @@ def test_output_mistakes_are_found_before_anything_runs(
     assert plan_of(output=str(tmp_path / "there.mkv"), force=True)
     with pytest.raises(InputError, match="does not exist; create it first"):
         plan_of(output=str(tmp_path / "missing" / "out.mkv"))
-    with pytest.raises(InputError, match="as output, expected another path"):
+    with pytest.raises(InputError, match="as the output, expected another path"):
         plan_of(output=str(pair[1]), force=True)
 
 
