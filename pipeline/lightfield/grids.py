@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.lightfield import hdf5 as h5
 from pipeline.lightfield import names
-from pipeline.lightfield.packing import divide_sheet
+from pipeline.lightfield.packing import check_count, divide_sheet
 from pipeline.lightfield.rig import add_positions
 from pipeline.media.pictures import stills
 from pipeline.media.read.probe import probe, probe_video, scan
@@ -145,7 +145,9 @@ def _count_columns(path: Path, indices: list[int], wanted: GridSettings) -> int 
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read_string(parameters.read_text(encoding="utf-8", errors="replace"))
-            return parser.getint("extrinsics", "num_cams_x")
+            columns = parser.getint("extrinsics", "num_cams_x")
+            check_count(1, columns, parameters)
+            return columns
         except (configparser.Error, ValueError) as error:
             raise InputError(
                 f"found no num_cams_x in {parameters}, expected HCI's [extrinsics]; "

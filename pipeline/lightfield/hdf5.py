@@ -17,6 +17,7 @@ from crossnetpp.data.hdf5_file import ForeignDataError, Hdf5File
 from deploy.distribution import describe_install
 from pipeline.errors import InputError
 from pipeline.lightfield.mat5 import Mat5, is_mat5
+from pipeline.lightfield.packing import check_count
 from pipeline.media.container import check_size
 from pipeline.pixels import Pixels, as_pixels
 
@@ -33,7 +34,6 @@ WRITTEN = ("img_HR", "trc3hw")
 WRITTEN_MAT = ("LF", "3whcr")
 # Prefixes of CrossNet's other data sets: img_LR_4, img_LR_4_upsample, MDSR_4.
 _SCALED_PREFIXES = ("img_", "MDSR_")
-_MOST_VIEWS = 100_000
 # The first bytes of the user block, which identify MATLAB's own HDF5 files.
 _MAT_HEAD = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
 _MAT_BLOCK_BYTES = 512
@@ -176,11 +176,7 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
 def _check_views(path: Path, rows: int, cols: int, size: tuple[int, int]) -> None:
     """Raise InputError for more or larger views than any camera has; a header may claim any."""
     check_size(size[1], size[0], str(path))
-    if not 0 < rows * cols <= _MOST_VIEWS:
-        raise InputError(
-            f"found {rows}x{cols} views in {path}, expected 1 to {_MOST_VIEWS}; pass the order of "
-            "the axes with --axes"
-        )
+    check_count(rows, cols, path)
 
 
 def read_view(

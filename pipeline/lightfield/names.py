@@ -30,8 +30,15 @@ DEFAULT = "view_{row:02}_{col:02}.png"
 # Share of the grid that files must fill for a folder to be detected as a light field.
 FILLED = 0.6
 
-_FIELD = re.compile(r"\{(row|col|index|x|y)(?::0?\d+)?\}")
-_PATTERNS = {"row": r"\d+", "col": r"\d+", "index": r"\d+", "x": r"-?[\d.]+", "y": r"-?[\d.]+"}
+# A field with the width of its number, which may begin with zeros.
+_FIELD = re.compile(r"\{(row|col|index|x|y)(?::(0?)([0-2]?\d|3[0-2]))?\}")
+_COUNT = r"\d{1,9}"
+_PLACE = r"-?[\d.]{1,20}"
+_PATTERNS = {"row": _COUNT, "col": _COUNT, "index": _COUNT, "x": _PLACE, "y": _PLACE}
+# What separates two fields for certain, so that a name cannot be matched in very many ways.
+_SEPARATOR = re.compile(r"[^\d.*-]")
+_LONGEST = 255
+_MOST_TOGETHER = 2  # fields and wildcards without a separator between them
 
 
 @dataclass(frozen=True)
@@ -50,21 +57,44 @@ def compile_template(template: str) -> re.Pattern[str]:
 
     Raises InputError if the template does not identify views.
     """
-    fields = _FIELD.findall(template)
+    fields = [field[1] for field in _FIELD.finditer(template)]
     if not ({"row", "col"} <= set(fields) or "index" in fields) or len(set(fields)) < len(fields):
         raise InputError(
             f"found the template '{template}', expected {{row}} and {{col}} (or {{index}}) once "
             "each; try 'view_{row:02}_{col:02}'"
         )
 
+    _check_grammar(template)
     pattern = ""
     at = 0
     for field in _FIELD.finditer(template):
-        pattern += re.escape(template[at : field.start()]).replace(r"\*", ".*")
+        pattern += _escape_text(template[at : field.start()])
         pattern += f"(?P<{field[1]}>{_PATTERNS[field[1]]})"
         at = field.end()
 
-    return re.compile(pattern + re.escape(template[at:]).replace(r"\*", ".*"), re.IGNORECASE)
+    return re.compile(pattern + _escape_text(template[at:]), re.IGNORECASE)
+
+
+def _escape_text(text: str) -> str:
+    """Return the regular expression for the text between fields, in which * is a wildcard."""
+    return re.escape(text).replace(r"\*", ".{0,255}")
+
+
+def _check_grammar(template: str) -> None:
+    """Raise InputError for a template that is more than text, fields and a wildcard.
+
+    A template may come from a stranger's sidecar or plan.
+    """
+    text = _FIELD.sub("", template)
+    parts = _SEPARATOR.split(_FIELD.sub("*", template))
+    together = max(part.count("*") for part in parts)
+    is_plain = not set(text) & set("{}/\0") and len(template) <= _LONGEST
+    if not is_plain or text.count("*") > 1 or together > _MOST_TOGETHER:
+        raise InputError(
+            f"found the template '{template}', expected a file's name with fields such as "
+            "{row}, {row:02} and {col}, text between them, and at most one *; try "
+            "'view_{row:02}_{col:02}'"
+        )
 
 
 def match_names(template: str, stems: Sequence[str]) -> dict[str, ViewName]:
@@ -116,7 +146,7 @@ def _guess_from_digits(stems: Sequence[str]) -> str | None:
     skeleton, numbers = max(skeletons.items(), key=lambda item: len(item[1]))
     columns = list(zip(*numbers, strict=True))
     varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
-    if len(varying) != 2 or "{" in skeleton or "*" in skeleton:
+    if len(varying) != 2 or set(skeleton) & set("{}*"):
         return None
 
     parts = skeleton.split("#")
@@ -134,7 +164,7 @@ def guess_counter(stems: Sequence[str]) -> str | None:
 
     columns = list(zip(*(re.findall(r"\d+", stem) for stem in stems), strict=True))
     varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
-    if len(varying) != 1 or "{" in stems[0] or "*" in stems[0]:
+    if len(varying) != 1 or set(stems[0]) & set("{}*"):
         return None
 
     texts = re.split(r"\d+", stems[0])
@@ -167,11 +197,16 @@ def format_view_name(template: str, row: int, col: int, index: int) -> str:
     it does not identify views.
     """
     fields: Mapping[str, int] = {"row": row, "col": col, "index": index}
-    if set(_FIELD.findall(template)) & {"x", "y"} or "*" in template:
+    if {field[1] for field in _FIELD.finditer(template)} & {"x", "y"} or "*" in template:
         raise InputError(
             f"found the template '{template}' for new files, expected only {{row}}, {{col}} or "
             f"{{index}} as fields; try '{DEFAULT}'"
         )
 
     compile_template(template)
-    return template.format_map(fields)
+
+    def put(field: re.Match[str]) -> str:
+        fill = "0" if field[2] else " "
+        return str(fields[field[1]]).rjust(int(field[3] or 0), fill)
+
+    return _FIELD.sub(put, template)

@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.lightfield import grids
 from pipeline.lightfield.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from pipeline.lightfield.names import guess_counter
-from pipeline.lightfield.packing import PACKED
+from pipeline.lightfield.packing import PACKED, check_count
 from pipeline.lightfield.rig import refuse_fisheye
 from pipeline.lightfield.sidecar import (
     apply_sidecar,
@@ -194,6 +194,7 @@ def _read_sheet_grid(path: Path, wanted: GridSettings) -> Grid:
 
 def describe_grid(path: Path, grid: Grid) -> LightField:
     """Describe the light field with this grid; raises InputError if the sizes of views differ."""
+    check_count(grid.rows[1], grid.cols[1], path)
     files = grids.list_files(path, grid)
     first = grids.measure_views(path, grid)
     if grid.views[0].clip is not None:

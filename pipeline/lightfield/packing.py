@@ -18,6 +18,16 @@ from pipeline.pixels import Pixels, as_pixels
 Window = tuple[slice, slice]
 # Layouts with all views of a moment in one sheet.
 PACKED = ("lenslet", "mosaic", "quilt")
+MOST_VIEWS = 100_000  # views of a moment; more must be a mistake in a name, a sidecar or a header
+
+
+def check_count(rows: int, cols: int, path: object) -> None:
+    """Raise InputError for a grid of no views, or of more than any camera has."""
+    if rows < 1 or cols < 1 or rows * cols > MOST_VIEWS:
+        raise InputError(
+            f"found a grid of {rows}x{cols} views in {path}, expected 1 to {MOST_VIEWS} views; "
+            "check the names of the views, lightfield.json and --grid"
+        )
 
 
 def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) -> tuple[int, int]:
@@ -27,6 +37,7 @@ def divide_sheet(layout: str, packed: tuple[int, int], height: int, width: int) 
     sheet evenly.
     """
     rows, cols = packed
+    check_count(rows, cols, f"a {layout}")
     if height % rows or width % cols:
         raise InputError(
             f"found a {layout} of {width}x{height}, expected a width that is a multiple of {cols} "

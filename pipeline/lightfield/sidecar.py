@@ -6,19 +6,24 @@ import json
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import InputError
 from pipeline.ledger.durable import fsync
+from pipeline.lightfield.packing import MOST_VIEWS
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings
+from pipeline.schema.texts import Axes, DataSetName, ViewTemplate
 
 NAME = "lightfield.json"
 _LONGEST_NAME_BYTES = 255  # limit of all common file systems
 _HIGHEST_FPS = 100_000  # rates from here on must be a mistake
+
+
+Count = Annotated[int, Field(ge=1, le=MOST_VIEWS)]
 
 
 class SidecarView(Model):
@@ -37,18 +42,18 @@ class Sidecar(Model):
     """The grid of a light field; rows and columns count from the top left."""
 
     version: Literal[1] = 1
-    rows: int
-    cols: int
+    rows: Count
+    cols: Count
     origin: Literal["top-left"] = "top-left"
     first: tuple[int, int] = (0, 0)
     """Row and column of the top-left view."""
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
-    packed: tuple[int, int] | None = None
+    packed: tuple[Count, Count] | None = None
     """Rows and columns of views in a sheet or data set."""
     order: Literal["row,col", "col,row"] = "row,col"
-    template: str = ""
-    dataset: str = ""
-    axes: str = ""
+    template: ViewTemplate = ""
+    dataset: DataSetName = ""
+    axes: Axes = ""
     moments: int = 1
     fps: str | None = None
     """Moments per second, such as "25" or "30000/1001"; None for a single moment."""

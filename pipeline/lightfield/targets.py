@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -29,10 +30,11 @@ def make_target_grid(
     """
     grid = clip.grid
     to = to or grid.layout
-    if to == "folder":
-        return _make_folder_grid(clip, grid, out, template)
-    if to == "video":
-        return _make_video_grid(clip, grid, out, template)
+    if to in ("folder", "video"):
+        make = _make_folder_grid if to == "folder" else _make_video_grid
+        made = make(clip, grid, out, template)
+        _check_names(made, out)
+        return made
     if to == "h5":
         return _make_data_set_grid(clip, grid, out)
     return _make_sheet_grid(clip, grid, to)
@@ -119,6 +121,23 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
         )
 
 
+def _check_names(grid: Grid, out: Path) -> None:
+    """Raise InputError unless the files of the views are different files inside `out`."""
+    out = Path(os.path.normpath(out))
+    places = [os.path.normpath(file) for view in grid.views for file in view.files]
+    outside = [place for place in places if out not in Path(place).parents]
+    if outside:
+        raise InputError(
+            f"found a view's file that would become {outside[0]}, expected a name inside {out}; "
+            "rename the files of the input, or correct the plan"
+        )
+    if len(set(places)) < len(places):
+        raise InputError(
+            f"found several views that would become the same file in {out}, expected a name for "
+            f"each; rename them with --names '{names.DEFAULT}'"
+        )
+
+
 def _is_one_file(grid: Grid, same: bool) -> bool:
     """Return whether an output's sheets are all in one file, a picture or a video."""
     return grid.moments == 1 or (same and grid.has_video_sheets)
@@ -135,7 +154,7 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
     views = []
     for position, view in enumerate(grid.views):
         if grid.layout == "folder" and template is None:
-            relative = [Path(file).relative_to(clip.path) for file in view.files]
+            relative = [_make_relative(file, clip.path) for file in view.files]
             files = [
                 out / file.with_suffix(_choose_lossless_suffix(file.suffix)) for file in relative
             ]
@@ -155,6 +174,16 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
         order=grid.order,
         template=file_names.template,
     )
+
+
+def _make_relative(file: str, folder: str) -> Path:
+    """Return the path of a view's file in its folder; raises InputError for one outside."""
+    if not Path(file).is_relative_to(folder):
+        raise InputError(
+            f"found the view {file} outside the light field {folder}, expected it inside; make a "
+            "new plan"
+        )
+    return Path(file).relative_to(folder)
 
 
 class _FileNames:

@@ -68,11 +68,14 @@ def has_dynamic_hdr(frame: VideoFrame) -> bool:
 
 
 def _display(numbers: Any) -> str:
-    """Return FFmpeg's AVMasteringDisplayMetadata in x265's notation, or "" if it is incomplete."""
+    """Return FFmpeg's AVMasteringDisplayMetadata in x265's notation, or "" if it is unusable."""
     pairs = zip(numbers[0:20:2], numbers[1:20:2], strict=True)
     values = [Fraction(a, b) if b else Fraction(0) for a, b in pairs]
     if not (numbers[20] and numbers[21]):
         return ""
+    if min(values) < 0 or max(values) * _CHROMATICITY >= 1 << 32:
+        return ""  # damaged
+
     red, green, blue, white = (
         tuple(round(v * _CHROMATICITY) for v in values[i : i + 2]) for i in (0, 2, 4, 6)
     )

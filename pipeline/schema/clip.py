@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from pipeline.schema import texts
 from pipeline.schema.model import Model
 
 # Keys of a recording in a file, in order; every kind of recording has all of them.
@@ -60,9 +61,9 @@ class Colour(Model):
 class StaticHdr(Model):
     """The mastering display and content light level, which apply to the whole recording."""
 
-    display: str = ""
+    display: texts.MasteringDisplay = ""
     """In x265's notation: G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min) in 0.00002 and 0.0001 cd/m2."""
-    light: tuple[int, int] | None = None
+    light: tuple[texts.Luminance, texts.Luminance] | None = None
     """Maximum content light level and maximum frame-average light level, in cd/m2."""
 
 
@@ -78,8 +79,8 @@ class StreamInfo(Model):
 class RecordingBase(Model):
     """The fields that videos, still pictures and light fields share."""
 
-    path: str
-    files: tuple[str, ...] = ()
+    path: texts.PathText
+    files: tuple[texts.PathText, ...] = ()
     """The files of stills or views; empty for a video, whose file is `path`."""
     codec: str
     pix_fmt: str
@@ -203,7 +204,7 @@ class View(Model):
 
     row: int
     col: int
-    files: tuple[str, ...] = ()
+    files: tuple[texts.PathText, ...] = ()
     """One picture per moment; empty for a view in sheets, a data set or a video."""
     clip: VideoClip | None = None
     """The camera's own video, if it has one."""
@@ -240,11 +241,11 @@ class Grid(Model):
     sheets: Clip | None = None
     """Pictures or a video, of which each frame contains all views of one moment."""
     order: Literal["row,col", "col,row"] = "row,col"
-    template: str = ""
+    template: texts.ViewTemplate = ""
     """Template of the names of the views' files."""
-    dataset: str = ""
+    dataset: texts.DataSetName = ""
     """Name of the HDF5 data set."""
-    axes: str = ""
+    axes: texts.Axes = ""
     """Axes of the data set: t moments, r and c views, h and w pixels, 3 channels; or "WH"."""
 
     @property

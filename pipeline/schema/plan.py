@@ -14,6 +14,7 @@ from pipeline.schema.clip import Recording
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
 from pipeline.schema.reference_map import ReferenceMap
+from pipeline.schema.texts import Digest, FileName, PathText, PicturePattern, Word
 
 
 class ReferencePlan(Model):
@@ -68,18 +69,18 @@ class Plan(Model):
     version: Literal[1] = 1
     input: Recording
     reference: ReferencePlan
-    output: str
-    pictures: str = ""
+    output: PathText
+    pictures: PicturePattern = ""
     """Name pattern, such as %06d.png, if `output` is a folder of numbered pictures, else ""."""
-    output_url: str = ""
+    output_url: PathText = ""
     """URL to which the verified `output` is uploaded from the driver's machine; "" for none."""
     scale: Literal[2, 4, 8]
     width: int
     """Output width in stored pixels."""
     height: int
-    engine: str
-    model: str
-    model_sha256: str = ""
+    engine: Word
+    model: PathText
+    model_sha256: Digest = ""
     """SHA-256 of the weights, set when a run starts; resuming requires the same weights."""
     batch: int
     encoding: Encoding
@@ -137,12 +138,12 @@ class SegmentRecord(Model):
     """Proof that a segment is committed: a description of its file, with a digest."""
 
     segment: int
-    plan: str
+    plan: Digest
     """Digest of the plan for which the segment was made."""
-    file: str
+    file: FileName
     frames: int
     first_pts: int
     last_pts: int
-    sha256: str
+    sha256: Digest
     concealed: tuple[int, ...] = ()
     """LR pts of corrupt frames, which a neighbouring frame replaces."""

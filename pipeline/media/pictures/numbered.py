@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipeline.errors import InputError, MediaError
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.schema.model import Model
+from pipeline.schema.texts import PicturePattern
 
 LOSSLESS_SUFFIXES = (".png", ".tif", ".tiff", ".exr")
 FIRST_NUMBER = 1  # number of the first picture, as in FFmpeg
@@ -25,7 +26,7 @@ class PictureSequence(Model):
     """The sidecar beside numbered pictures, with the times and tags that pictures cannot store."""
 
     version: Literal[1] = 1
-    pattern: str
+    pattern: PicturePattern
     """Name of a picture, with a placeholder for its number."""
     first: int = FIRST_NUMBER
     time_base: Fraction

@@ -1,0 +1,64 @@
+"""The texts of plans and sidecars, which strangers may have written: what each may contain."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+# A name of an encoder, a preset, a pixel format, a profile or an engine.
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]*$", max_length=100)]
+
+# A path of this file system, or a URL.
+PathText = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=10_000)]
+
+# The name of a file in a folder that is known otherwise; "" for none.
+FileName = Annotated[
+    str,
+    Field(pattern=r"^(?:|[^./\x00][^/\x00]*|\.[^./\x00][^/\x00]*|\.\.[^/\x00]+)$", max_length=255),
+]
+
+# The name of numbered pictures with one number, such as %06d.png; "" for none.
+PicturePattern = Annotated[
+    str,
+    Field(
+        pattern=(
+            r"^(?:(?:[^/%\x00]|%%)*%(?:0[1-9])?d(?:[^/%\x00]|%%)*"
+            r"\.(?i:png|tif|tiff|exr))?$"
+        ),
+        max_length=255,
+    ),
+]
+
+# The name of the views' files, with the fields that `pipeline.lightfield.names` knows.
+ViewTemplate = Annotated[
+    str,
+    Field(
+        pattern=r"^(?:[^/{}\x00]|\{(?:row|col|index|x|y)(?::0?(?:[0-2]?[0-9]|3[0-2]))?\})*$",
+        max_length=255,
+    ),
+]
+
+# Letters for the axes of an HDF5 data set.
+Axes = Annotated[str, Field(pattern=r"^[ntrchwWH34]*$", max_length=10)]
+
+# The name of an HDF5 data set, with its groups.
+DataSetName = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1000)]
+
+# A SHA-256 digest; "" for none.
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
+
+# The mastering display in x265's notation; "" for none.
+MasteringDisplay = Annotated[
+    str,
+    Field(
+        pattern=(
+            r"^(?:G\([0-9]{1,10},[0-9]{1,10}\)B\([0-9]{1,10},[0-9]{1,10}\)"
+            r"R\([0-9]{1,10},[0-9]{1,10}\)WP\([0-9]{1,10},[0-9]{1,10}\)"
+            r"L\([0-9]{1,10},[0-9]{1,10}\))?$"
+        )
+    ),
+]
+
+# A number of cd/m2.
+Luminance = Annotated[int, Field(ge=0, lt=1 << 32)]
