@@ -11,6 +11,6 @@ from deploy.distribution import DISTRIBUTION
 
 
 def cache_root() -> Path:
-    """Return `$PIPELINE_CACHE`, or by default the program's folder in the user's cache."""
+    """Return `$PIPELINE_CACHE`, or the program's folder in the user's cache if that is not set."""
     folder = os.environ.get("PIPELINE_CACHE")
     return Path(folder) if folder else platformdirs.user_cache_path(DISTRIBUTION)

@@ -1,7 +1,7 @@
-"""What child processes of Python may import: never from the current folder.
+"""Keep Python's child processes from importing anything from the current folder.
 
-`python -m` and `python -c` put the current folder first on the path. In a folder of recordings
-from strangers, a file `json.py` would then run in place of Python's own.
+`python -m` and `python -c` put the current folder first on the import path. In a folder of
+recordings from strangers, a file `json.py` would then run in place of Python's own module.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ ROOT = str(Path(__file__).resolve().parents[1])  # the folder of this project's 
 
 
 def import_path() -> list[str]:
-    """Return this process's path without the current folder and relative entries of PYTHONPATH.
+    """Return this process's import path, without the current folder and other relative entries.
 
-    The folder of this project's packages is always on it.
+    The folder of this project's packages is always on the path.
     """
     given = map(Path, ["", *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    # Python has made them absolute, so their form in sys.path does not show that they were relative
+    # Python has made these absolute, so sys.path does not show which entries were relative
     relative = {entry.resolve() for entry in given if not entry.is_absolute()}
 
     path = []
@@ -31,14 +31,14 @@ def import_path() -> list[str]:
 
 
 def import_variables(path: Sequence[str] | None = None) -> dict[str, str]:
-    """Return the environment variables with which a child imports from `path`, and nothing else.
+    """Return the environment variables that make a child import from `path` and nowhere else.
 
-    The default is `import_path()`.
+    `path` is `import_path()` by default.
     """
     entries = import_path() if path is None else path
     return {"PYTHONPATH": os.pathsep.join(entries), "PYTHONSAFEPATH": "1"}
 
 
 def child_environment(path: Sequence[str] | None = None) -> dict[str, str]:
-    """Return this process's environment with the variables of `import_variables`."""
+    """Return this process's environment variables, with those of `import_variables` added."""
     return {**os.environ, **import_variables(path)}

@@ -1,8 +1,9 @@
-"""The choice behind `--engine auto`: measure the engines that run here, pick the first to end.
+"""The choice behind `--engine auto`: measure the engines that run here, and pick one.
 
-An engine that takes long to load, because it compiles for a size of frames, pays only for many
-frames. The registry keeps speeds and load times for a month. Those measured on a busy machine are
-measured again when it is idle.
+The chosen engine is the one that finishes a run first, loading included. An engine that takes long
+to load, because it compiles for each size of frames, pays only for many frames. The registry keeps
+speeds and load times for a month. Those measured on a busy machine are measured again when it is
+idle.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import JsonObject, Registry
 
-SPEED_MARGIN = 1.05  # an engine must beat PyTorch by this factor, more than measurements vary
+SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; smaller ones may be chance
 FRAMES = 2  # frames per measured call
 SCALE = 4
 TURNS = 3  # measured calls; the best one counts
@@ -29,13 +30,13 @@ _HEIGHT = 320
 _WIDTH = 512
 _SMALL = (128, 192)  # height and width for the published networks, which are slow
 
-# Output pixels for which measuring takes longer than the best engine can save: 100 frames of
-# 320 x 512, or a picture of 16 megapixels
+# For fewer output pixels, measuring takes longer than the best engine can save: 100 frames of
+# 512x320, or a picture of 16 megapixels
 LEAST_PIXELS = 100 * _HEIGHT * _WIDTH
 
-MOST_SPREAD = 0.3  # slowest over fastest turn, minus 1; more means that the machine was busy
+MOST_SPREAD = 0.3  # slowest turn over fastest, minus 1; more means that the machine was busy
 MOST_AGE = 30 * 24 * 3600  # seconds for which measurements are used
-MOST_AGE_IF_BUSY = 3600  # seconds for which those of a busy machine are used when it is idle
+MOST_AGE_IF_BUSY = 3600  # the same for measurements on a busy machine, once it is idle
 
 
 class Choice(NamedTuple):
@@ -64,22 +65,22 @@ def measure_fps(
 
 
 class Measurement(NamedTuple):
-    """What decides when an engine ends."""
+    """The figures from which follows when an engine would finish a run."""
 
     pixels_per_second: float
-    """Output pixels per second, once it is loaded."""
+    """Output pixels per second, once the engine is loaded."""
     fps: float
-    """The same in frames of the measured size."""
+    """The same speed in frames of the measured size per second."""
     load_seconds: float
-    """From nothing to the first result, without the time of the result itself."""
+    """Time to load the engine and get the first result, minus that of an ordinary call."""
     spread: float
-    """Slowest over fastest turn, minus 1."""
+    """Slowest turn over fastest turn, minus 1."""
 
 
 def measure_engine(load: Callable[[], Engine]) -> Measurement:
     """Return the speed and the load time of the engine that `load` returns.
 
-    It is loaded twice, because the first time may include its self-test.
+    The engine is loaded twice, because the first time may include its self-test.
     """
     load()
     start = time.perf_counter()
@@ -102,7 +103,7 @@ def measure_engine(load: Callable[[], Engine]) -> Measurement:
 
 
 def _time_turns(engine: Engine, lr: Pixels, refs: Pixels, turns: int) -> list[float]:
-    """Return the seconds of each of several calls."""
+    """Return the seconds that each of `turns` calls takes."""
     seconds = []
     for _ in range(turns):
         start = time.perf_counter()
@@ -112,12 +113,12 @@ def _time_turns(engine: Engine, lr: Pixels, refs: Pixels, turns: int) -> list[fl
 
 
 def is_machine_busy() -> bool:
-    """Return whether more processes wanted to run in the last minute than there are cores."""
+    """Return whether, over the last minute, more processes wanted to run than there are cores."""
     return os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 def make_sample_frames(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:
-    """Return one LR frame and its reference (`height` x `width`), both repeated `frames` times."""
+    """Return an LR frame and its reference (`height` x `width`), each repeated `frames` times."""
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.random((height, width, 3), dtype=np.float32), (0, 0), 1.0)
     ref = np.asarray(cv2.normalize(noise, noise, 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
@@ -140,14 +141,16 @@ def choose_engine(
     now: Callable[[], float] = time.time,
     is_busy: Callable[[], bool] = is_machine_busy,
 ) -> Choice:
-    """Return the one of `candidates` that first ends `pixels` output pixels on this device.
+    """Return the engine in `candidates` that would finish `pixels` output pixels first here.
 
-    If `pixels` is None, that is the fastest. The registry keeps the measurements, so they are
-    repeated only if they are no longer current or `remeasure` is True. Work that is too small to
-    measure engines for is PyTorch's.
+    If `pixels` is None, return the fastest. The registry keeps the measurements, so they are
+    repeated only if they are no longer current or `remeasure` is True. If there are none and the
+    work is too small to be worth measuring, the choice is PyTorch.
 
     `load` returns an engine that has passed its self-test, or raises EngineError; `notify` receives
     a line before the measurements start; `now` returns seconds since 1970.
+
+    Raises EngineError if none of the engines runs.
     """
     key = {
         "kind": "speed",
@@ -163,8 +166,8 @@ def choose_engine(
 
     def measure() -> tuple[bytes, JsonObject]:
         notify(
-            f"engine auto: measuring {', '.join(candidates)} on this device; the result is kept; "
-            "name one with --engine to skip this"
+            f"engine auto: measuring {', '.join(candidates)} on this device; the result is stored; "
+            "select one with --engine to skip this"
         )
         found: dict[str, Measurement] = {}
         failed: dict[str, str] = {}
@@ -194,7 +197,10 @@ def make_record(
     measured_at: float,
     busy: bool,
 ) -> JsonObject:
-    """Return what the registry keeps of measurements made at `measured_at` (seconds since 1970)."""
+    """Return the record of measurements that the registry stores.
+
+    `measured_at` is in seconds since 1970; `busy` says whether the machine was busy at that time.
+    """
     return {
         "fps": {name: round(each.fps, 3) for name, each in found.items()},
         "pixels_per_second": {name: round(each.pixels_per_second) for name, each in found.items()},
@@ -206,9 +212,9 @@ def make_record(
 
 
 def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
-    """Return whether a record may still be used; `now` is seconds since 1970.
+    """Return whether a record may still be used; `now` is in seconds since 1970.
 
-    Records of earlier versions, without load times, may not.
+    Records by earlier versions, which have no load times, may not.
     """
     if "load_seconds" not in facts:
         return False
@@ -219,9 +225,9 @@ def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
 
 
 def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
-    """Return the engine of a record that is loaded and done with `pixels` output pixels first.
+    """Return the engine in a record that finishes `pixels` output pixels first, loading included.
 
-    PyTorch, if it ends about as early. Raises EngineError if no engine ran.
+    Return PyTorch if it finishes about as early. Raises EngineError if no engine ran.
     """
     fastest = pick_fastest(facts["fps"], facts["failed"])
     seconds = {
@@ -239,9 +245,9 @@ def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
 
 
 def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:
-    """Return the fastest engine, or PyTorch if it is about as fast.
+    """Return the engine with the highest of `speeds`, or PyTorch if it is about as fast.
 
-    Raises EngineError if no engine ran.
+    Raises EngineError, with the reasons in `failed`, if no engine ran.
     """
     if not speeds:
         raise EngineError(

@@ -1,4 +1,4 @@
-"""The name of this distribution, the versions of installed packages, and how to add some."""
+"""The name of this distribution, the versions of installed packages, and how to install more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def installed_version(package: str = DISTRIBUTION) -> str | None:
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed, by name."""
+    """Return the versions of those `packages` that are installed, by name."""
     found = {package: installed_version(package) for package in packages}
     return {package: version for package, version in found.items() if version is not None}
 
@@ -28,7 +28,8 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
 def describe_install(extra: str) -> str:
     """Return the command that adds the packages of `extra` to this installation.
 
-    It names the packages, because this distribution may come from an index, a file or a checkout.
+    The command names the packages themselves, because this distribution may come from an index, a
+    file or a checkout.
     """
     try:
         lines = metadata.requires(DISTRIBUTION) or []
@@ -45,7 +46,7 @@ def describe_install(extra: str) -> str:
 
 
 def _is_of_extra(requirement: Requirement, extra: str) -> bool:
-    """Return whether only installations with `extra` need the package."""
+    """Return whether the requirement holds only for installations with `extra`."""
     marker = requirement.marker
     if marker is None or marker.evaluate({"extra": ""}):
         return False

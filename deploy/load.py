@@ -1,4 +1,4 @@
-"""Load an engine by name; `auto` loads the first to end of those that pass their self-tests."""
+"""Load an engine by name; `auto` loads the one that finishes first and passes its self-test."""
 
 from __future__ import annotations
 
@@ -41,15 +41,16 @@ def load_engine(
     pixels: int | None = None,
     remeasure: bool = False,
 ) -> Engine:
-    """Return the engine `name` (one of ENGINES) with the weights of `model` (fast, paper, a file).
+    """Return the engine `name` (one of ENGINES) with the weights of `model` (a preset or a file).
 
-    `threads` limits the CPU threads of one worker. `notify` receives a line before work that takes
-    long. `auto` returns the engine that first ends `pixels` output pixels, or the fastest for None;
-    if `remeasure` is True, it measures all engines again. An engine that fails its self-test is
-    quarantined and replaced by PyTorch; `info.reason` says so.
+    `threads` limits the number of CPU threads. `notify` receives a line before work that takes
+    long. For `auto`, the result is the engine that would finish `pixels` output pixels first, or
+    the fastest if `pixels` is None; if `remeasure` is True, all engines are measured again. An
+    engine that fails its self-test is quarantined and replaced by PyTorch; `info.reason` says so.
 
-    Raises UnknownEngineError for an unknown name, and EngineError for an engine or weights that do
-    not work on this device.
+    Raises UnknownEngineError if the name is unknown, RegistryError if a selected engine needs the
+    registry and that cannot be used, and EngineError if the engine or the weights do not work on
+    this device.
     """
     if name not in ENGINES:
         raise UnknownEngineError(
@@ -75,7 +76,7 @@ def load_engine(
             raise
         baseline = load_baseline_engine(model, threads=threads)
         baseline.info = replace(
-            baseline.info, reason=f"auto: no measurements can be stored here: {error}"
+            baseline.info, reason=f"auto: measurements cannot be stored: {error}"
         )
         return TilingEngine(baseline)
 
@@ -109,7 +110,7 @@ def list_candidates() -> tuple[str, ...]:
 def create_engine(
     name: str, model: str, threads: int | None, *, reason: str = "requested"
 ) -> Engine:
-    """Return an engine without testing it; raises EngineError if it does not work here."""
+    """Return an engine without testing it. Raises EngineError if it does not work here."""
     if name == "onnx":
         from deploy.engines.onnx_engine import OnnxEngine
 
@@ -138,7 +139,10 @@ def load_tested_engine(
     *,
     reason: str = "requested",
 ) -> Engine:
-    """Return an engine that passes its self-test; raises SelfTestError for one that fails it."""
+    """Return an engine that passes its self-test.
+
+    Raises SelfTestError if it fails the test, and EngineError if it does not work here.
+    """
     from deploy.selftest import load_baseline_engine, require_selftest
 
     engine = create_engine(name, model, threads, reason=reason)
@@ -148,7 +152,10 @@ def load_tested_engine(
 
 
 def load_or_fall_back(name: str, model: str, threads: int | None, registry: Registry) -> Engine:
-    """Return a tested engine, or PyTorch with the reason for the fallback in `info.reason`."""
+    """Return an engine that passes its self-test, or PyTorch in its place.
+
+    `info.reason` of PyTorch then gives the reason.
+    """
     from deploy.selftest import SelfTestError, load_baseline_engine
 
     try:

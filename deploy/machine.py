@@ -1,4 +1,4 @@
-"""Facts about this machine that decide how fast, and how exactly, an engine computes."""
+"""Facts about this machine that determine how fast, and how exactly, an engine computes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the installed libraries that engines run on."""
+    """Return the versions of those libraries on which engines run, if they are installed."""
     return installed_versions(_LIBRARIES)
 
 
 def driver_version() -> str:
-    """Return the version of the NVIDIA driver, or "" without one."""
+    """Return the version of the NVIDIA driver, or "" if there is none."""
     try:
         return Path("/sys/module/nvidia/version").read_text(encoding="utf-8").strip()
     except OSError:
@@ -34,7 +34,7 @@ def driver_version() -> str:
 
 
 def device_facts() -> JsonObject:
-    """Return what affects speed besides the model: processor, cores, GPU, driver, libraries."""
+    """Return what affects the speed besides the model: processor, cores, GPU, driver, libraries."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""

@@ -16,7 +16,10 @@ _MESSAGES = (
 
 
 def available_bytes(device: str) -> int:
-    """Return the free memory of `cpu` or `cuda:N` in bytes, or 0 if it is unknown."""
+    """Return the free memory in bytes of `device`, or 0 if it cannot be determined.
+
+    `device` begins with `cpu` or `cuda:N`.
+    """
     if device.startswith("cuda"):
         import torch
 
@@ -35,7 +38,7 @@ def _available_on_host() -> int:
 
 
 def _available_in_cgroup() -> int:
-    """Return how many more bytes the control group allows (the limit of a container)."""
+    """Return how many more bytes the control group, such as a container's, allows."""
     try:
         limit = (_CGROUP / "memory.max").read_text(encoding="utf-8").strip()
         used = int((_CGROUP / "memory.current").read_text(encoding="utf-8"))
@@ -45,6 +48,6 @@ def _available_in_cgroup() -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether a library's error means that memory ran out."""
+    """Return whether an exception, raised by any library, means that memory ran out."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(message in text for message in _MESSAGES)

@@ -1,12 +1,12 @@
-"""The files made for this machine, in a folder that only its owner can write to.
+"""The registry of files made for this machine, in a folder that only its owner can access.
 
     <root>/key                     32 random bytes that sign the sidecars
     <root>/<digest>.<kind>         an exported graph or an engine's plan
-    <root>/<digest>.json           its sidecar: what it was made from, sha256, figures, signature
+    <root>/<digest>.json           its sidecar: the facts it was made from, sha256, signature
     <root>/<digest>.lock           held while one process makes the file and others wait
 
-A plan is executable code. So the folder has mode 0700, files that belong to other users or that
-have changed since they were written are never read, and files cannot be imported.
+A plan is executable code. Therefore the folder has mode 0700, files that belong to other users or
+were changed after they were written are never used, and files cannot be imported from elsewhere.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ JsonObject = Mapping[str, Any]  # keys, facts and sidecars: names to values that
 
 
 class RegistryError(EngineError):
-    """Raised for a folder or file that is unsafe to use or cannot be written."""
+    """Raised if a folder or file is unsafe to use, quarantined, or cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Entry:
     path: Path
     key: JsonObject
     facts: JsonObject
-    """Figures of self-tests, build time, driver."""
+    """What is known about the file, such as figures of a self-test, or build time and driver."""
 
     def read(self) -> bytes:
-        """Return the content."""
+        """Return the content of the file."""
         return self.path.read_bytes()
 
 
@@ -65,7 +65,7 @@ def _canonical(facts: JsonObject) -> bytes:
 
 
 class Registry:
-    """A folder of signed files, each stored under the facts it was made from."""
+    """A folder of signed files, each stored under a key: the facts from which it was made."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
@@ -75,7 +75,7 @@ class Registry:
             self._secret = self._local_key()
         except OSError as error:
             raise RegistryError(
-                f"cannot use the folder of engines {self.root}: {error.strerror}; "
+                f"cannot use {self.root} as the folder of engines: {error.strerror}; "
                 "set PIPELINE_CACHE to a folder of yours"
             ) from error
 
@@ -84,7 +84,7 @@ class Registry:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise RegistryError(
                 f"found {self.root} owned by user {found.st_uid}, expected a folder of yours; "
-                "set PIPELINE_CACHE to a folder of yours"
+                "set PIPELINE_CACHE to one"
             )
         if stat.S_IMODE(found.st_mode) & 0o077:
             # safe to tighten: nothing in it is read without a valid signature
@@ -111,7 +111,7 @@ class Registry:
         is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
         if not is_ours or stat.S_IMODE(found.st_mode) & 0o077:
             raise RegistryError(
-                f"found {path} readable or owned by others, expected a private file that you own; "
+                f"found {path} readable or owned by others, expected a private file of your own; "
                 f"delete {self.root}"
             )
         return path.read_bytes()
@@ -124,7 +124,7 @@ class Registry:
         return self.root / f"{digest}.json"
 
     def _read_sidecar(self, digest: str) -> dict[str, Any] | None:
-        """Return the sidecar, or None if it is missing, not ours, or modified."""
+        """Return the sidecar of `digest`, or None if it is missing, of another user, or changed."""
         path = self._sidecar_path(digest)
         if not path.exists() or not _is_safe(path):
             return None
@@ -157,7 +157,7 @@ class Registry:
         return str(sidecar.get("quarantined", "")) if sidecar is not None else ""
 
     def quarantine(self, key: JsonObject, reason: str) -> None:
-        """Quarantine the entry for `key` until `get_or_make` is called with `force`."""
+        """Quarantine the entry for `key`, until it is made again with `force` or replaced."""
         self._write_sidecar(key, "", "", {}, quarantined=reason)
 
     def put(self, key: JsonObject, content: bytes, kind: str, facts: JsonObject) -> Entry:
@@ -212,11 +212,13 @@ class Registry:
         force: bool = False,
         is_usable: Callable[[JsonObject], bool] = lambda _: True,
     ) -> Entry:
-        """Return the entry for `key`, calling `make` for its content and facts if there is none.
+        """Return the entry for `key`; if there is none, call `make` for its content and facts.
 
-        One process makes it while others wait. It is also made if `is_usable` returns False for the
-        facts of the one that exists, and always if `force` is True.
-        Raises RegistryError for a quarantined entry, unless `force` is True.
+        While one process makes the entry, others wait for it. The entry is also made if `is_usable`
+        returns False for the facts of the stored one, and always if `force` is True.
+
+        Raises RegistryError if the entry cannot be written, or if it is quarantined and `force` is
+        False.
         """
         found = None if force else self.get(key)
         if found is not None and is_usable(found.facts):
@@ -234,7 +236,10 @@ class Registry:
             return self.put(key, content, kind, facts)
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Yield all sidecars with their `state`: ok, quarantined, damaged, or not ours."""
+        """Yield all sidecars, each with a `state`.
+
+        The state is ok, quarantined, damaged, or that the sidecar is not ours or was changed.
+        """
         for path in sorted(self.root.glob("*.json")):
             sidecar = self._read_sidecar(path.stem)
             if sidecar is None:

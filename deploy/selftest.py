@@ -1,4 +1,4 @@
-"""Compare an engine with the network in PyTorch, on this device, before it is used.
+"""The self-test that compares an engine with PyTorch on this device before the engine is used.
 
 `selftest.png` is a crop of Kodak's photograph 21, released for unrestricted usage.
 """
@@ -17,7 +17,7 @@ from deploy.machine import driver_version, library_versions
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import JsonObject, Registry, RegistryError
 
-# dB that an engine must reach, by its precision, compared with PyTorch in float32
+# Precision of an engine -> PSNR in dB that it must reach, compared with PyTorch in float32
 LOWEST_PSNR = {"fp32": 50.0, "tf32": 50.0, "fp16": 45.0}
 SCALE = 4
 _PHOTOGRAPH = Path(__file__).with_name("selftest.png")
@@ -25,13 +25,15 @@ _PSNR_OF_EQUAL_FRAMES = 99.0  # dB; JSON has no infinity
 
 
 class SelfTestError(EngineError):
-    """Raised for an engine whose results differ from the network's."""
+    """Raised if an engine fails or its results differ from those of PyTorch."""
 
 
 def make_test_pairs() -> Iterator[tuple[Pixels, Pixels]]:
-    """Yield a batch of LR frames and references of noise, and one of a photograph in motion.
+    """Yield LR frames and references: first a batch of noise, then one of a photograph in motion.
 
-    Each holds two frames, uint8, x4, of a size that the engine must pad.
+    Each batch has two uint8 frames, for x4. The engine must pad the batch of noise.
+
+    Raises EngineError if the package lacks the photograph.
     """
     rng = np.random.default_rng(0)
     yield (
@@ -66,7 +68,7 @@ def make_test_pairs() -> Iterator[tuple[Pixels, Pixels]]:
 def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
     """Return the lowest PSNR (dB) between two engines, and the largest difference in levels.
 
-    Raises SelfTestError for frames of another shape or type.
+    Raises SelfTestError if the frames of `engine` have another shape or type.
     """
     psnr = _PSNR_OF_EQUAL_FRAMES
     largest = 0.0
@@ -75,7 +77,8 @@ def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
         actual = engine.enhance(lr, ref)
         if (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
             raise SelfTestError(
-                f"made {actual.dtype} {actual.shape}, expected {expected.dtype} {expected.shape}"
+                f"returned {actual.dtype} {actual.shape}, expected "
+                f"{expected.dtype} {expected.shape}"
             )
 
         difference = np.abs(expected.astype(np.float64) - actual)
@@ -87,7 +90,7 @@ def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
 
 
 def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
-    """Return the engine that all others are compared with: PyTorch, eager, float32."""
+    """Return the engine with which all others are compared: eager PyTorch in float32."""
     from deploy.engines.torch_engine import TorchEngine
 
     return TorchEngine(
@@ -96,7 +99,7 @@ def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
 
 
 def selftest_key(engine: Engine) -> JsonObject:
-    """Return the facts that a self-test depends on; a new driver or library needs a new test."""
+    """Return the facts on which a self-test depends; a new driver or library needs a new test."""
     info = engine.info
     return {
         "kind": "selftest",
@@ -116,10 +119,10 @@ def require_selftest(
     *,
     retest: bool = False,
 ) -> JsonObject:
-    """Return the figures of the engine's self-test, from the registry or by running it now.
+    """Return the figures of the engine's self-test, from the registry or from a test made now.
 
-    Raises SelfTestError for an engine that fails the test, or failed it earlier, and quarantines
-    it.
+    An engine that fails the test is quarantined. Raises SelfTestError if the engine fails the test
+    or failed it earlier, unless `retest` is True, and RegistryError if the registry cannot be used.
     """
     key = selftest_key(engine)
     if not retest and (reason := registry.quarantine_reason(key)):

@@ -1,6 +1,6 @@
-"""Keep an engine within the available memory: first by smaller batches, then by tiles.
+"""Keep an engine within the available memory, first with smaller batches, then with tiles.
 
-A tile is enhanced together with `context` pixels around it. They are cropped afterwards, except
+A tile is enhanced together with `context` pixels around it. These are cropped afterwards, except
 for a narrow seam in which neighbouring tiles fade into each other.
 """
 
@@ -25,23 +25,25 @@ class Span(NamedTuple):
     """The rows, or the columns, of an output frame that one tile covers."""
 
     start: int
+    """First of the enhanced pixels, context included."""
     stop: int
     """End of the enhanced pixels, context included."""
     weights: NDArray[np.float32]
-    """The weight of each of these pixels, 0..1; the weights of all spans sum to 1 everywhere."""
+    """The weight of each of these pixels, 0..1; at every pixel, those of all spans sum to 1."""
 
 
 def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Span]:
     """Return at most `pieces` spans over `length` pixels, with borders at multiples of `multiple`.
 
-    A span without its context is up to `multiple` - 1 pixels longer than an equal share, and the
-    last one takes what remains. Spans have at most three lengths (first, inner and last) if they
-    are longer than their context, and more if the context of several reaches an end.
+    Without its context, a span is up to `multiple` - 1 pixels longer than an equal share, and the
+    last span takes what remains. If spans are longer than their context, they have at most three
+    lengths: that of the first, of all inner ones, and of the last. Otherwise there may be more
+    lengths, because the context of several spans reaches an end.
     """
     step = -(-length // pieces // multiple) * multiple
     borders = [0, *range(step, length, step), length]
 
-    # for each inner border the weight of everything to its right, which rises over the seam
+    # for each inner border, the weight of everything to its right, which rises over the seam
     centres = np.arange(length, dtype=np.float32) + 0.5
     rising = [
         np.clip((centres - border) / (2 * SEAM_PIXELS) + 0.5, 0, 1) for border in borders[1:-1]
@@ -59,10 +61,10 @@ def make_spans(length: int, pieces: int, context: int, multiple: int) -> list[Sp
 
 
 def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple[int, int]:
-    """Return rows and columns such that equal tiles have at most `limit` pixels, context included.
+    """Return how many rows and columns of tiles keep each tile within `limit` pixels.
 
-    The tiles of `make_spans` are not quite equal and may exceed it by a few rows and columns. If
-    even the smallest tiles are larger than the limit, their rows and columns are returned.
+    A tile's context counts. The tiles of `make_spans` are not quite equal and may exceed the limit
+    by a few rows and columns. If even the smallest tiles exceed it, their numbers are returned.
     """
     rows = 1
     cols = 1
@@ -86,7 +88,7 @@ def choose_tile_grid(height: int, width: int, limit: int, context: int) -> tuple
 
 
 class TilingEngine:
-    """An engine that splits calls of another engine so that each fits the device's memory."""
+    """An engine that calls another one with so few pixels that they fit the device's memory."""
 
     def __init__(self, engine: Engine, available: Callable[[str], int] = available_bytes) -> None:
         self.info = engine.info
@@ -94,14 +96,14 @@ class TilingEngine:
 
         free = int(MEMORY_SHARE * available(engine.info.device))
         pixels = free // max(1, engine.info.bytes_per_pixel)
-        # rounded down to a power of two, so that a resumed run mostly uses the same tiles
+        # rounded down to a power of two, so that a resumed run usually has the same tiles
         self.limit = 1 << (pixels.bit_length() - 1) if pixels > 0 else _UNLIMITED
         """Output pixels per call."""
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
         """Return SR frames, computed in parts if memory is short; see Engine.enhance.
 
-        Raises EngineError if not even the smallest part fits.
+        Raises EngineError if not even the smallest part fits into memory.
         """
         done: list[Pixels] = []
         count = 0
@@ -121,7 +123,10 @@ class TilingEngine:
         return done[0] if len(done) == 1 else cast(Pixels, np.concatenate(done))
 
     def _halve_limit(self, shape: tuple[int, ...], error: OutOfMemoryError) -> None:
-        """Halve the limit until frames of `shape` are computed in smaller parts."""
+        """Halve the limit until a batch of `shape` is computed in smaller parts.
+
+        Raises EngineError if it cannot be split further.
+        """
         frames, height, width = shape[:3]
 
         def grid() -> tuple[int, int]:
@@ -134,12 +139,12 @@ class TilingEngine:
 
         if not self.limit:
             raise EngineError(
-                f"{error}; not even the smallest tiles fit: free memory on {self.info.device}, "
+                f"{error}; not even the smallest tiles fit, so free memory on {self.info.device}, "
                 "or try --engine bicubic"
             ) from error
 
     def _enhance_tiled(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return one frame, computed tile by tile."""
+        """Return one SR frame, computed tile by tile."""
         height, width = ref.shape[1:3]
         scale = height // lr.shape[1]
         context = self.info.context

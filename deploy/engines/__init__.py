@@ -1,1 +1,1 @@
-"""One engine for each runtime: PyTorch, ONNX Runtime, OpenVINO, TensorRT and plain bicubic."""
+"""One engine for each runtime (PyTorch, onnxruntime, OpenVINO, TensorRT), and plain bicubic."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Graphs that are kept. A clip has full batches and a shorter last one. A row of tiles has three
+# Number of graphs to keep. A clip has full batches and a shorter last one. A row of tiles has three
 # widths as long as its tiles are wider than their context; rows of another height, and narrower
 # tiles, are captured again in every frame.
 MOST_GRAPHS = 3
@@ -32,7 +32,7 @@ Work = Callable[..., Tensor]
 
 
 class CudaGraph:
-    """The captured work for inputs of fixed sizes."""
+    """A piece of work, captured for inputs of fixed sizes."""
 
     def __init__(self, work: Work, inputs: Sequence[Tensor], pool: _POOL_HANDLE) -> None:
         self._inputs = [tensor.clone() for tensor in inputs]
@@ -45,7 +45,7 @@ class CudaGraph:
         torch.cuda.current_stream().wait_stream(side_stream)
 
         self._graph = torch.cuda.CUDAGraph()
-        # thread_local, so that threads which decode and encode do not break the capture
+        # thread_local, so that threads that decode and encode do not break the capture
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._output = work(*self._inputs)
 
@@ -58,7 +58,7 @@ class CudaGraph:
 
 
 class CudaGraphCache:
-    """The CUDA graphs of one network for the sizes used last, in one memory pool.
+    """The CUDA graphs of one network, for the sizes that were used last, in one memory pool.
 
     The graphs share memory, so the output of one must be read before another one runs.
     """
@@ -69,10 +69,10 @@ class CudaGraphCache:
         self._pool: _POOL_HANDLE | None = None
 
     def run(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Tensor:
-        """Return `work(*inputs)`, captured under `key` in the first call and replayed later.
+        """Return `work(*inputs)`; the first call with `key` captures it, later ones replay it.
 
-        `key` identifies the work and the sizes and types of the inputs. Work that cannot be
-        captured, mostly for lack of memory, runs directly and raises its own errors.
+        `key` identifies the work, and the sizes and types of the inputs. Work that cannot be
+        captured, usually for lack of memory, runs directly and raises its own errors.
         """
         if key in self._uncapturable:
             return work(*inputs)

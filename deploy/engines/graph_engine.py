@@ -24,7 +24,7 @@ from deploy.protocol import (
     pad_to_multiple,
 )
 
-BYTES_PER_PIXEL = 900  # working memory per output pixel of a frame, measured for `fast` on a CPU
+BYTES_PER_PIXEL = 900  # working memory per output pixel of a batch, measured for `fast` on a CPU
 
 
 class _LastReference(NamedTuple):
@@ -67,13 +67,16 @@ class GraphEngine:
         )
 
     def _load_library(self) -> str:
-        """Load the library and return the device; raises EngineError if that fails."""
+        """Load the library and return the device. Raises EngineError if that fails."""
         raise NotImplementedError
 
     def _compile_graphs(
         self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
     ) -> list[RunGraph]:
-        """Return a function for each graph; `size` is None unless `compiles_shapes` is True."""
+        """Return a function that runs each graph, in the order of `graphs`.
+
+        `size` is the height and width of the output, or None unless `compiles_shapes` is True.
+        """
         raise NotImplementedError
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
@@ -86,7 +89,7 @@ class GraphEngine:
                 raise
             raise OutOfMemoryError(
                 f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                f"{ref.shape[2]}x{ref.shape[1]}"
+                f"{ref.shape[2]}x{ref.shape[1]}; try a smaller --batch"
             ) from error
 
     def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:
@@ -110,7 +113,7 @@ class GraphEngine:
         return dict(zip(names, (lr, ref, *prepared), strict=True))
 
     def _prepare(self, runs: list[RunGraph], ref: Pixels, scale: int) -> list[NDArray[Any]]:
-        """Return the tensors computed from one reference, reused if it equals the last one."""
+        """Return the tensors computed from `ref`, or the last ones if `ref` has not changed."""
         if len(self._parts) == 1:
             return []
         last = self._last

@@ -1,4 +1,4 @@
-"""onnxruntime on the CPU, or on a CUDA device if its provider is installed."""
+"""The engine for onnxruntime, on the CPU or, if its CUDA provider is installed, on a GPU."""
 
 from __future__ import annotations
 

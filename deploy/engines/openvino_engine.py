@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU."""
+"""The engine for OpenVINO, on the CPU."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from deploy.protocol import EngineError
 
 
 def import_openvino() -> Any:
-    """Return the package; raises EngineError if it is missing or broken.
+    """Return the package `openvino`. Raises EngineError if it is missing or broken.
 
-    It sends telemetry only from `convert_model`, which is not used here.
+    The package sends telemetry only from `convert_model`, which is not used here.
     """
     try:
         import openvino as ov
@@ -31,9 +31,10 @@ def import_openvino() -> Any:
 
 
 class OpenvinoEngine(GraphEngine):
-    """Run the exported network on OpenVINO, compiled for each size, each frame on one thread.
+    """Run the exported network on OpenVINO, each frame on one thread.
 
-    A graph of a fixed size runs faster than one of dynamic size.
+    The network is compiled for each size, because a graph of fixed size runs faster than one of
+    dynamic size.
     """
 
     name = "openvino"
@@ -73,7 +74,7 @@ class OpenvinoEngine(GraphEngine):
                 },
             )
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO refuses the graph: {error}; try --engine torch") from error
+            raise EngineError(f"OpenVINO rejects the graph: {error}; try --engine torch") from error
 
         # the exporter drops inputs that the outputs do not depend on
         names = set(shapes)
@@ -88,7 +89,10 @@ class OpenvinoEngine(GraphEngine):
 
 
 def _input_shape(name: str, size: tuple[int, int], scale: int) -> list[int | None]:
-    """Return the shape of an input for output frames of `size`, with None for its channels."""
+    """Return the shape of the input `name` for output frames of `size` (height, width).
+
+    Channels that the graph itself determines are None.
+    """
     height, width = size
     if name == "lr":
         return [1, height // scale, width // scale, 3]

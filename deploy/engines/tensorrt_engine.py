@@ -1,4 +1,4 @@
-"""TensorRT, or TensorRT for RTX, on this machine's GPU."""
+"""The engine for TensorRT, or TensorRT for RTX, on this machine's GPU."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ from deploy.trt.stored_plans import get_or_build_plan
 from deploy.trt.transfers import TransferRing
 
 BYTES_PER_PIXEL = 700  # working memory per output pixel, measured for PyTorch on a CPU
-# Sizes that stay ready; each holds memory. A grid of 2 x 2 tiles has up to four sizes; finer ones
-# have more, and then sizes are prepared again in every frame.
+# Number of sizes that stay ready; each holds memory. A grid of 2 x 2 tiles has up to four sizes;
+# finer grids have more, and then sizes are prepared again in every frame.
 MOST_SIZES = 4
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _PreparedSize:
-    """Buffers and programs for one size: frames, height, width, scale and type."""
+    """The buffers and programs for one number of frames, height, width, scale and pixel type."""
 
     ring: TransferRing
     prepare: ProgramRun | None
     frame: ProgramRun
     loaded: list[int | None]
-    """The number of the reference in each position of the batch."""
+    """The number of the reference at each position of the batch, as `_reference_number` counts."""
     prepared: int | None = None
-    """The number of the reference that `prepare` computed last."""
+    """The number of the reference with which `prepare` ran last."""
 
 
 class _SizeKey(NamedTuple):
@@ -66,10 +66,10 @@ def _log_progress(phase: str, done: int, total: int) -> None:
 
 
 class TensorrtEngine:
-    """Run plans built for this GPU, and copy frames while others are computed.
+    """Run plans built for this GPU, and copy some frames while computing others.
 
     Raises EngineError, in one line and before it reads a plan, if the driver, the GPU or TensorRT
-    is missing or broken.
+    is missing or broken, or if the weights cannot be used.
     """
 
     def __init__(
@@ -177,14 +177,17 @@ class TensorrtEngine:
             ready.loaded[position] = number
 
     def _reference_number(self, pixels: Pixels) -> int:
-        """Return the number of a reference: a new one unless it equals the last reference."""
+        """Return the number of a reference, which is a new one unless `pixels` have not changed."""
         if self._reference is None or not np.array_equal(self._reference[1], pixels):
             number = 0 if self._reference is None else self._reference[0] + 1
             self._reference = (number, pixels.copy())
         return self._reference[0]
 
     def _prepare_size(self, key: _SizeKey) -> _PreparedSize:
-        """Return the buffers and programs for a size; drop the least recently used size."""
+        """Return the buffers and programs for a size.
+
+        A new size displaces the least recently used one if there are already enough.
+        """
         if key in self._sizes:
             self._sizes.move_to_end(key)
             return self._sizes[key]

@@ -1,4 +1,4 @@
-"""The network in PyTorch: the engine with which all others are compared."""
+"""The engine for PyTorch, with which all others are compared."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class _LastReference(NamedTuple):
 
 
 def device_name(device: torch.device) -> str:
-    """Return `cpu`, or the CUDA device followed by the name of the GPU."""
+    """Return `cpu`, or the CUDA device followed by the GPU's name."""
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return str(device)
 
 
 class TorchEngine:
-    """Run CrossNet++ eagerly, channels last, with convolutions in float16 on a GPU.
+    """Run the network in eager PyTorch, with channels last and, on a GPU, float16 convolutions.
 
     On a CPU the frames of a batch run in parallel, each on its share of the threads, because
     threads that work on one frame wait for each other.
@@ -90,7 +90,7 @@ class TorchEngine:
                 raise
             raise OutOfMemoryError(
                 f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                f"{width}x{height}"
+                f"{width}x{height}; try a smaller --batch"
             ) from error
 
     def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:
@@ -109,14 +109,14 @@ class TorchEngine:
 
     @torch.inference_mode()
     def _references(self, ref: Pixels, scale: int) -> list[Prepared] | list[Tensor]:
-        """Return the prepared reference of each frame, computed by all threads."""
+        """Return each frame's reference, prepared if the network can, computed by all threads."""
         network = self.network
         if isinstance(network, CrossNetFast):
             return [self._prepare(network, frame, scale) for frame in ref]
         return [self._on_device(frame[None]) for frame in ref]
 
     def _prepare(self, network: CrossNetFast, ref: Pixels, scale: int) -> Prepared:
-        """Prepare one H x W x 3 reference, or reuse the last one if it is equal.
+        """Return what depends on one H x W x 3 reference, or the last result if it has not changed.
 
         References are never prepared in batches, so that reuse does not change the output's bits.
         """
@@ -158,7 +158,10 @@ class TorchEngine:
     def _pixels(
         self, lr: Tensor, references: tuple[Tensor, ...], scale: int, shape: tuple[int, ...]
     ) -> Tensor:
-        """Return SR frames of the type and on the device of `lr`, from the output of `_tensors`."""
+        """Return SR frames, cropped to `shape`, in the type and on the device of `lr`.
+
+        `references` is the output of `_tensors`.
+        """
         network = self.network
         planes = _planes(lr, network.multiple // scale)
         if isinstance(network, CrossNetFast):
@@ -173,13 +176,16 @@ class TorchEngine:
 
 
 def _planes(frames: Tensor, multiple: int) -> Tensor:
-    """Convert uint8 or uint16 N x H x W x 3 to padded float32 N x 3 x H x W in 0..1."""
+    """Return `frames` (uint8 or uint16 N x H x W x 3) as float32 N x 3 x H x W in 0..1, padded."""
     planes = frames.permute(0, 3, 1, 2).float().mul_(1 / torch.iinfo(frames.dtype).max)
     return pad_planes(planes, multiple)
 
 
 def _tensors(references: list[Prepared] | list[Tensor]) -> list[Tensor]:
-    """Return the references of a batch as tensors, one for each field of Prepared, in order."""
+    """Return the references of a batch as tensors: one for each field of Prepared but the scale.
+
+    References that are not prepared become a single tensor.
+    """
     fields = [
         [one.ref, one.luma, one.unsharp, *one.features] if isinstance(one, Prepared) else [one]
         for one in references

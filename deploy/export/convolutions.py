@@ -1,7 +1,7 @@
-"""The arithmetic of `crossnetpp.networks.variational` as convolutions, for compilers that fuse.
+"""The arithmetic of `crossnetpp.networks.variational` as convolutions, for TensorRT.
 
-TensorRT fuses chains of shifts and sums into kernels that compute their common parts repeatedly, so
-that their code grows with every sweep of the solver. A convolution with ones ends such a chain. In
+TensorRT fuses chains of shifts and sums into kernels that compute common parts repeatedly, so that
+their code grows with every sweep of the solver. A convolution with ones ends such a chain. In
 float32, with TF32 off, the results are those of `ShiftSolver` up to rounding.
 """
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from crossnetpp.networks.variational import Diffusion, InverseBlocks, NormalEquations
 
-# row and column in a 3 x 3 kernel of the right, left, lower and upper neighbour
+# row and column of the right, left, lower and upper neighbour in a 3 x 3 kernel
 _NEIGHBOURS = ((1, 2), (1, 0), (2, 1), (0, 1))
 
 
 class ConvolutionCoupling:
-    """Couple flows by convolutions; see `crossnetpp.networks.variational.Coupling`."""
+    """Couple flows with convolutions; see `crossnetpp.networks.variational.Coupling`."""
 
     def __init__(self, diffusion: Diffusion) -> None:
         # convolutions that fetch the 4 neighbours of both channels, add them up, and swap channels
@@ -37,17 +37,17 @@ class ConvolutionCoupling:
         self._total = diffusion.total
 
     def _sum_neighbours(self, flow: Tensor) -> Tensor:
-        # strengths are 0 across the border, so its padding does not matter
+        # strengths are 0 across the border, so the padding does not matter
         fetched = F.conv2d(flow, self._shift, padding=1, groups=2)
         return F.conv2d(fetched * self._strengths, self._add)
 
     def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
-        """Return the right side of the linear system, with the smoothness of the flow so far."""
+        """Return the right side of the linear system, which includes the smoothness of `flow`."""
         pull = self._sum_neighbours(flow) - self._total * flow
         return pull - torch.cat((system.x, system.y), dim=1)
 
     def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
-        """Return `to` plus the weighted sum of the four neighbours of every pixel of `flow`."""
+        """Return `to` plus, at every pixel, the weighted sum of its four neighbours in `flow`."""
         return to + self._sum_neighbours(flow)
 
     def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
@@ -62,15 +62,21 @@ class ConvolutionCoupling:
 
 
 class ConvolutionSolver:
-    """Compute variational steps by convolutions; see `crossnetpp.networks.variational.Solver`."""
+    """Compute variational steps with convolutions; see `crossnetpp.networks.variational.Solver`."""
 
     def differentiate_x(self, image: Tensor) -> Tensor:
-        """Return the derivative of N x 1 x H x W along rows, the border repeated."""
+        """Return the central difference in x of `image` (N x 1 x H x W).
+
+        Beyond the image, its border is repeated.
+        """
         kernel = torch.tensor([-0.5, 0, 0.5], dtype=image.dtype).view(1, 1, 1, 3)
         return F.conv2d(F.pad(image, (1, 1, 0, 0), mode="replicate"), kernel)
 
     def differentiate_y(self, image: Tensor) -> Tensor:
-        """Return the derivative of N x 1 x H x W along columns, the border repeated."""
+        """Return the central difference in y of `image` (N x 1 x H x W).
+
+        Beyond the image, its border is repeated.
+        """
         kernel = torch.tensor([-0.5, 0, 0.5], dtype=image.dtype).view(1, 1, 3, 1)
         return F.conv2d(F.pad(image, (0, 0, 1, 1), mode="replicate"), kernel)
 
@@ -80,7 +86,7 @@ class ConvolutionSolver:
 
 
 def _make_kernel(dtype: torch.dtype, shape: tuple[int, ...], *ones: tuple[int, ...]) -> Tensor:
-    """Return a kernel of zeros with a one at each index of `ones`."""
+    """Return a kernel of zeros that has a one at each index in `ones`."""
     kernel = torch.zeros(shape, dtype=dtype)
     for index in ones:
         kernel[index] = 1

@@ -1,4 +1,4 @@
-"""Constant folding for exported graphs; the tracer spells out the arithmetic of every pad."""
+"""Constant folding for exported graphs, in which the tracer spells out even the sizes of pads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from deploy.export.session import import_onnxruntime
 
 
 def fold_constants(model: bytes) -> bytes:
-    """Return an equivalent ONNX file with fewer nodes, all of them standard operators."""
-    import onnx  # optional, as onnxruntime
+    """Return an equivalent ONNX file with fewer nodes, all of them standard operators.
+
+    Raises EngineError if onnxruntime is missing or broken.
+    """
+    import onnx  # optional, like onnxruntime
 
     ort = import_onnxruntime()
     options = ort.SessionOptions()

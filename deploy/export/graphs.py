@@ -1,7 +1,8 @@
-"""The exported graphs: integer pixels in, integer pixels out, and all numerics in between.
+"""The exported graphs, which take and return integer pixels and contain all numerics.
 
-A reference serves many frames, so `prepare` computes everything that depends on the reference
-alone, and `frame` the rest. A network that cannot be split is one graph, `whole`.
+A reference serves many frames, so the graph `prepare` computes everything that depends on the
+reference alone, and the graph `frame` computes the rest. A network that cannot be split is a single
+graph, `whole`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PixelType = Literal["uint8", "uint16", "int32"]  # int32 replaces uint16 in Tens
 Target = Literal["any", "tensorrt"]  # for TensorRT see deploy/export/convolutions.py
 LEVELS: dict[PixelType, int] = {"uint8": 255, "uint16": 65535, "int32": 65535}
 FEATURES = ("f4", "f8", "f16", "f32")
-PREPARED_TENSORS = ("unsharp", *FEATURES)  # from `prepare` to `frame`, N x C x H/k x W/k float32
+PREPARED_TENSORS = ("unsharp", *FEATURES)  # float32 N x C x H/k x W/k, from `prepare` to `frame`
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class _Graph(nn.Module):
         self._levels = LEVELS[spec.pixels]
 
     def _planes(self, frames: Tensor) -> Tensor:
-        """Convert pixels N x H x W x 3 to float32 N x 3 x H x W in 0..1."""
+        """Return `frames` (pixels, N x H x W x 3) as float32 N x 3 x H x W in 0..1."""
         # to float before the transpose: TensorRT cannot transpose uint8
         return frames.to(torch.float32).permute(0, 3, 1, 2) * (1 / self._levels)
 
     def _pixels(self, planes: Tensor) -> Tensor:
-        """Convert N x 3 x H x W to pixels N x H x W x 3, clamped and rounded."""
+        """Return `planes` (N x 3 x H x W) as pixels, N x H x W x 3, clamped and rounded."""
         levels = (planes.float().clamp(0, 1) * self._levels).round()
         return levels.permute(0, 2, 3, 1).to(getattr(torch, self.spec.pixels))
 
@@ -107,7 +108,8 @@ class _Whole(_Graph):
 def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
     """Return the module to export; `network` is rewritten in place (see `lower_network`).
 
-    Pixels are N x H x W x 3 of `spec.pixels`, H and W multiples of the network's.
+    Pixels are N x H x W x 3 of the type `spec.pixels`. H and W are multiples of
+    `network.multiple`.
     """
     kinds: dict[Part, type[_Graph]] = {"prepare": _Prepare, "frame": _Frame, "whole": _Whole}
     return kinds[spec.part](network, spec).eval()
@@ -116,7 +118,7 @@ def build_graph(network: Network, spec: GraphSpec) -> nn.Module:
 def make_example_inputs(
     network: Network, spec: GraphSpec, batch: int, height: int, width: int
 ) -> Sequence[Tensor]:
-    """Return random inputs of the graph for output frames of `height` x `width`."""
+    """Return random inputs of the graph, for `batch` output frames of `height` x `width`."""
     generator = torch.Generator().manual_seed(height * width)
     dtype = getattr(torch, spec.pixels)
 

@@ -1,7 +1,7 @@
-"""Rewrite a network into layers that engines run fast, without changing its results.
+"""Rewrite a network into layers that engines run fast.
 
-Deconvolutions become convolutions and a pixel shuffle. Convolutions may run in float16, while all
-coordinates, warps and sums between them stay in float32.
+Deconvolutions become convolutions and pixel shuffles, which give the same results. Convolutions may
+run in float16, while all coordinates, warps and sums between them stay in float32.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Precision = Literal["fp32", "fp16"]
 # layers that may run in float16
 HALF_PRECISION_LAYERS = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuffle)
 
-# Convolutions with at most this many outputs compute flows and images, for which float16 is too
-# coarse: at 128 pixels its steps are an eighth of a pixel. (Two channels of a repacked
-# deconvolution count as 8.)
+# Convolutions with at most this many output channels compute flows and images, for which float16 is
+# too coarse: at 128 pixels its steps are an eighth of a pixel. (A repacked deconvolution has four
+# channels for each of its outputs, so one that upsamples a flow has 8.)
 MOST_COORDINATE_CHANNELS = 8
 
 
 class RepackedDeconv(nn.Sequential):
-    """A 4 x 4 deconvolution of stride 2 as a 3 x 3 convolution and a pixel shuffle.
+    """A 4 x 4 deconvolution of stride 2, rewritten as a 3 x 3 convolution and a pixel shuffle.
 
     Output pixel 2 i + a depends on the inputs i - 1 and i through taps 3 and 1 (a = 0), and on i
     and i + 1 through taps 2 and 0 (a = 1), in rows and columns alike.
@@ -34,7 +34,7 @@ class RepackedDeconv(nn.Sequential):
         outputs = deconv.out_channels
         conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=deconv.bias is not None)
 
-        # for each parity of the output: (position in the new kernel, tap of the old one)
+        # parity of the output -> pairs of a position in the new kernel and a tap of the old one
         taps = torch.zeros(outputs, 2, 2, inputs, 3, 3)
         seen = {0: ((0, 3), (1, 1)), 1: ((1, 2), (2, 0))}
         old = deconv.weight.detach().transpose(0, 1)
@@ -51,7 +51,7 @@ class RepackedDeconv(nn.Sequential):
 
 
 def is_repackable(layer: nn.Module) -> bool:
-    """Return whether `layer` is a deconvolution of the kind used in both networks."""
+    """Return whether `layer` is a deconvolution that RepackedDeconv can rewrite."""
     return isinstance(layer, nn.ConvTranspose2d) and (
         layer.kernel_size,
         layer.stride,
@@ -104,7 +104,7 @@ def _replace_layers(module: nn.Module, *, half: bool) -> None:
 def lower_network(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
     """Rewrite `network` in place for export or compilation, and return it.
 
-    With fp16, chains of convolutions and activations run in float16, as long as possible.
+    With fp16, the longest possible chains of convolutions and activations run in float16.
     """
     _replace_layers(network, half=precision == "fp16")
     return network

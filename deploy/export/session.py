@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
-# maps named inputs to the outputs of a graph
+# a function that returns the outputs of a graph for its named inputs
 RunGraph = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
 def import_onnxruntime() -> Any:
-    """Return the package; raises EngineError if it is missing or broken."""
+    """Return the package `onnxruntime`. Raises EngineError if it is missing or broken."""
     try:
         import onnxruntime as ort
     except (ImportError, OSError) as error:
@@ -29,7 +29,10 @@ def import_onnxruntime() -> Any:
 
 
 def create_session(model: bytes, *, threads: int) -> RunGraph:
-    """Return a function that runs an ONNX file; raises EngineError if onnxruntime rejects it."""
+    """Return a function that runs an ONNX file.
+
+    Raises EngineError if onnxruntime is missing or broken, or rejects the file.
+    """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -44,7 +47,7 @@ def create_session(model: bytes, *, threads: int) -> RunGraph:
         session = ort.InferenceSession(model, options, providers=providers)
     except (RuntimeError, ValueError) as error:
         # onnxruntime's own exceptions derive from these
-        raise EngineError(f"onnxruntime refuses the graph: {error}; try --engine torch") from error
+        raise EngineError(f"onnxruntime rejects the graph: {error}; try --engine torch") from error
 
     # the exporter drops inputs that the outputs do not depend on
     names = {node.name for node in session.get_inputs()}
@@ -57,5 +60,8 @@ def create_session(model: bytes, *, threads: int) -> RunGraph:
 
 
 def has_cuda_provider() -> bool:
-    """Return whether onnxruntime can use a CUDA device."""
+    """Return whether onnxruntime has its CUDA provider.
+
+    Raises EngineError if onnxruntime is missing or broken.
+    """
     return CUDA_PROVIDER in import_onnxruntime().get_available_providers()

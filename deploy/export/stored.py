@@ -16,7 +16,7 @@ from deploy.registry import Entry, JsonObject, Registry
 
 
 def load_model_network(model: str) -> Network:
-    """Return the network of `model`; raises EngineError if its weights cannot be used."""
+    """Return the network of `model`. Raises EngineError if its weights cannot be used."""
     try:
         return load_network(model)
     except WeightsError as error:
@@ -30,7 +30,7 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
 
 
 def weights_sha256(model: str) -> str:
-    """Return the digest of the weights of `model`; raises EngineError if there are none."""
+    """Return the sha256 of the weights file of `model`. Raises EngineError if there is none."""
     try:
         path = find_weights(model)
     except WeightsError as error:
@@ -40,7 +40,10 @@ def weights_sha256(model: str) -> str:
 
 
 def graph_key(model: str, spec: GraphSpec) -> JsonObject:
-    """Return everything that determines the bytes of an exported graph."""
+    """Return everything that determines the bytes of the graph exported from `model`.
+
+    Raises EngineError if there are no weights.
+    """
     return {
         "kind": "onnx",
         "weights": weights_sha256(model),
@@ -52,7 +55,10 @@ def graph_key(model: str, spec: GraphSpec) -> JsonObject:
 
 
 def get_or_export_graph(model: str, spec: GraphSpec, registry: Registry | None = None) -> Entry:
-    """Return the ONNX file of `model` from the registry, exporting it if it is missing."""
+    """Return the ONNX file of `model` from the registry, exporting it first if it is missing.
+
+    Raises EngineError if the weights cannot be used, the export fails or the registry is unusable.
+    """
 
     def make() -> tuple[bytes, JsonObject]:
         content, differences = export_checked_graph(load_model_network(model), spec)

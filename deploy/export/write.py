@@ -1,9 +1,9 @@
 """Export networks to ONNX for any batch, height and width, and compare them with PyTorch.
 
-Opset 18, because GridSample's mode is called `linear` from opset 20 on, which TensorRT's parser
-took for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export handles every
-height and width symbolically, which takes far longer for the solver inside `fast`. A trace still
-fits any shape, because the networks use sizes only inside tensor operations.
+The opset is 18, because from opset 20 on GridSample's mode is called `linear`, which TensorRT's
+parser took for nearest (NVIDIA/TensorRT#4646). Graphs are traced, because torch.export handles
+every height and width symbolically, which takes far longer for the solver inside `fast`. A traced
+graph still fits any shape, because the networks use sizes only inside tensor operations.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from deploy.export.session import create_session
 from deploy.protocol import EngineError
 
 OPSET = 18
-EXPORT_VERSION = 2  # counts the changes of this folder that change exported graphs
-EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example: distinct, none 1
+EXPORT_VERSION = 2  # counts the changes to this folder that change exported graphs
+EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example; distinct and above 1
 PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))  # batch, height and width
 LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in levels of 8 bits
 
 
 class ExportError(EngineError):
-    """Raised for a graph that cannot be exported, or that differs from PyTorch."""
+    """Raised if a graph cannot be exported, or if its results differ from PyTorch's."""
 
 
 def _dynamic_axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
@@ -51,15 +51,16 @@ def _dynamic_axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
 def export_graph(network: Network, spec: GraphSpec) -> bytes:
     """Return the ONNX file of `network` for `spec`; its inputs and outputs are pixels.
 
-    Raises ExportError for weights that are not finite and for missing packages.
+    Raises ExportError if weights are not finite or `onnx` is missing, and EngineError if
+    onnxruntime is needed and missing.
     """
     onnx = _import_onnx()
 
     broken = [k for k, v in network.state_dict().items() if not bool(torch.isfinite(v).all())]
     if broken:
         raise ExportError(
-            f"found weights that are not finite ({broken[0]} and {len(broken) - 1} more), "
-            "expected numbers; train again or use another file"
+            f"found weights that are not finite ({broken[0]} and {len(broken) - 1} other tensors), "
+            "expected finite numbers; train again or use another file"
         )
 
     network = copy.deepcopy(network).cpu().float().eval()
@@ -69,7 +70,7 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
     file = io.BytesIO()
 
     with torch.no_grad(), warnings.catch_warnings():
-        # the tracer warns a lot; the comparison with PyTorch at several sizes finds real errors
+        # the tracer warns often; the comparison with PyTorch at several sizes finds real errors
         warnings.simplefilter("ignore")
         torch.onnx.export(
             build_graph(network, traced),
@@ -119,8 +120,9 @@ def _import_onnx() -> Any:
 def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, float]:
     """Compare an exported graph on onnxruntime with `network` at three sizes.
 
-    Returns the largest difference of each output: in levels of 8 bits for `sr`, relative to the
-    largest value for others. Raises ExportError if one exceeds `LARGEST_DIFFERENCE`.
+    Return the largest difference of each output: for `sr` in 8-bit levels, for other outputs
+    relative to their largest value. Raises ExportError if a difference exceeds the limit that
+    follows from `LARGEST_DIFFERENCE`.
     """
     run = create_session(model, threads=1)
     reference = build_graph(copy.deepcopy(network), GraphSpec(spec.part, spec.scale, spec.pixels))
@@ -153,13 +155,16 @@ def _check_differences(worst: Mapping[str, float], spec: GraphSpec) -> None:
     if wrong:
         name, value = max(wrong.items(), key=lambda item: item[1])
         raise ExportError(
-            f"found an exported graph, {spec.name}, that differs from PyTorch by {value:.3g} in "
+            f"found that the exported graph {spec.name} differs from PyTorch by {value:.3g} in "
             f"{name}, expected at most {limit:g}; try --engine torch"
         )
 
 
 def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict[str, float]]:
-    """Return an ONNX file that agrees with `network`, and the difference of each output."""
+    """Return an ONNX file that agrees with `network`, and the difference of each output.
+
+    Raises ExportError if the export fails or the results differ.
+    """
     model = export_graph(network, spec)
     return model, check_parity(network, spec, model)
 
@@ -167,7 +172,10 @@ def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict
 def write_graphs(
     network: Network, specs: list[GraphSpec], folder: Path
 ) -> dict[Path, dict[str, float]]:
-    """Write one checked ONNX file per spec into `folder`; returns their paths and differences."""
+    """Write a checked ONNX file for each spec into `folder`, and return paths and differences.
+
+    Raises ExportError if an export fails or its results differ.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for spec in specs:

@@ -1,1 +1,1 @@
-"""Building, storing and running TensorRT engines."""
+"""Building, storing and running plans with TensorRT."""

@@ -19,11 +19,11 @@ class BuiltPlan(NamedTuple):
 
     plan: bytes
     timing: bytes
-    """The timing cache, or empty."""
+    """The timing cache; empty if none is used."""
 
 
 def ignore_progress(_phase: str, _done: int, _total: int) -> None:
-    """Discard progress."""
+    """Ignore a report of progress."""
 
 
 def build_plan(
@@ -33,10 +33,10 @@ def build_plan(
     timing: bytes | None = None,
     progress: Progress = ignore_progress,
 ) -> BuiltPlan:
-    """Return the plan that TensorRT builds from the ONNX file `graph`.
+    """Return the plan that TensorRT builds from the ONNX file `graph` in a child process.
 
-    Raises TensorrtError if TensorRT rejects the graph or crashes. An interrupt ends the child at
-    once and leaves no files.
+    Raises TensorrtError if TensorRT rejects the graph, crashes or builds nothing. An interrupt ends
+    the child at once and leaves no files.
     """
     with tempfile.TemporaryDirectory(prefix="tensorrt-") as name:
         folder = Path(name)
@@ -48,7 +48,7 @@ def build_plan(
         status = _run(folder, progress)
         if status < 0:
             raise TensorrtError(
-                f"{request.library.name} crashed while it built (signal {-status}); "
+                f"{request.library.name} crashed while building a plan (signal {-status}); "
                 "try --engine torch"
             )
         if (folder / FAILED).exists():
@@ -60,7 +60,10 @@ def build_plan(
                 .strip()
                 .splitlines()
             )
-            raise TensorrtError(f"{request.library.name} built nothing: {(lines or ['?'])[-1]}")
+            reason = lines[-1] if lines else "it gives no reason"
+            raise TensorrtError(
+                f"{request.library.name} built no plan: {reason}; try --engine torch"
+            )
 
         cache = folder / TIMING
         return BuiltPlan(
@@ -96,7 +99,10 @@ def _run(folder: Path, progress: Progress) -> int:
 
 
 def _parse_step(line: str) -> tuple[str, int, int] | None:
-    """Return phase, finished steps and total steps, or None for a line that a library printed."""
+    """Return the phase and its numbers of finished and of all steps.
+
+    Return None if a library printed the line.
+    """
     try:
         phase, done, total = json.loads(line)
         return str(phase), int(done), int(total)

@@ -1,4 +1,4 @@
-"""Build a plan from a graph; `python -m deploy.trt.building FOLDER` runs as a child process."""
+"""Build a plan from a graph, in a child process: `python -m deploy.trt.building FOLDER`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from deploy.trt.library import TensorrtError, TensorrtLibrary
 from deploy.trt.profiles import SizeRange, input_shape
 
-# receives a phase, the number of finished steps, and the total number of steps
+# a function that receives a phase, the number of its finished steps, and that of all its steps
 Progress = Callable[[str, int, int], None]
 
 # files in the folder that parent and child share
@@ -24,7 +24,7 @@ TIMING = "timing"
 REQUEST = "request.json"
 FAILED = "failed.txt"
 
-DEFAULT_WORKSPACE = 1 << 37  # limit in bytes per kernel if no GPU is known; nothing is allocated
+DEFAULT_WORKSPACE = 1 << 37  # bytes that a kernel may use at most, where the GPU is not known
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class BuildRequest:
     scale: int
     sizes: tuple[SizeRange, ...]
     targets: tuple[str, ...] = ()
-    """Compute capabilities such as `sm89`; empty for that of this machine's GPU."""
+    """Compute capabilities such as `sm89`, or none to build for this machine's GPU."""
     workspace: int = DEFAULT_WORKSPACE
     level: int = 3
-    """TensorRT's optimisation level, 0..5."""
+    """TensorRT's optimisation level, from 0 to 5."""
 
     @property
     def library(self) -> TensorrtLibrary:
-        """The TensorRT that builds the plan."""
+        """The installed TensorRT that builds the plan."""
         return TensorrtLibrary(self.module, self.version)
 
     def to_json(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class BuildRequest:
 
     @classmethod
     def from_file(cls, path: Path) -> BuildRequest:
-        """Return the request that the parent process wrote."""
+        """Return the request that the parent process wrote to `path`."""
         fields = json.loads(path.read_text(encoding="utf-8"))
         sizes = tuple(SizeRange.from_json(values) for values in fields.pop("sizes"))
         targets = tuple(fields.pop("targets"))
@@ -77,7 +77,7 @@ class ErrorLog:
         self.messages = messages
 
     def first_error(self) -> str:
-        """Return the first error message, in at most 300 characters; later ones follow from it."""
+        """Return at most 300 characters of the first error message, which caused any later ones."""
         return self.messages[0][:300] if self.messages else "TensorRT gives no reason"
 
 
@@ -105,9 +105,9 @@ def _create_monitor(api: Any, progress: Progress) -> Any:
 def parse_graph(
     library: TensorrtLibrary, graph: bytes, log: ErrorLog | None = None
 ) -> tuple[Any, Any, Any]:
-    """Return the builder, network and parser (which owns the weights) of an ONNX file.
+    """Return a builder, the network in an ONNX file, and the parser, which owns the weights.
 
-    Raises TensorrtError for a graph that the parser rejects, or whose warps it misreads.
+    Raises TensorrtError if the parser rejects the graph or misreads its warps.
     """
     api = library.api
     log = log or ErrorLog(api)
@@ -118,14 +118,14 @@ def parse_graph(
     if not parser.parse(graph):
         errors = [str(parser.get_error(i).desc()) for i in range(parser.num_errors)]
         reason = " ".join((errors[0] if errors else log.first_error()).split())
-        raise TensorrtError(f"{library.name} refuses the graph: {reason[:300]}; try --engine torch")
+        raise TensorrtError(f"{library.name} rejects the graph: {reason[:300]}; try --engine torch")
 
     check_warps(api, network, list_warp_modes(graph))
     return builder, network, parser
 
 
 def list_warp_modes(graph: bytes) -> list[str]:
-    """Return the mode, bilinear or bicubic, of every GridSample of an ONNX file."""
+    """Return the mode, bilinear or bicubic, of every GridSample in an ONNX file."""
     import onnx
 
     nodes = onnx.load_from_string(graph).graph.node
@@ -139,10 +139,10 @@ def list_warp_modes(graph: bytes) -> list[str]:
 
 
 def check_warps(api: Any, network: Any, modes: list[str]) -> list[str]:
-    """Return the interpolation of each warp in TensorRT's network.
+    """Return the interpolation mode of each warp in TensorRT's network.
 
-    Raises TensorrtError if it differs from the graph's `modes`: some parsers replace modes that
-    they do not know by NEAREST (NVIDIA/TensorRT#4646).
+    Raises TensorrtError if the modes are not those of the graph, `modes`: some parsers replace
+    modes that they do not know with NEAREST (NVIDIA/TensorRT#4646).
     """
     known = {"bilinear": api.InterpolationMode.LINEAR, "bicubic": api.InterpolationMode.CUBIC}
     found = []
@@ -196,7 +196,8 @@ def build_in_this_process(
 ) -> tuple[bytes, bytes]:
     """Return a plan and the timing cache, built in this process, which may crash.
 
-    `timing` is the earlier timing cache, or None if none is used. Raises TensorrtError.
+    `timing` is the earlier timing cache, which may be empty, or None to use none. Raises
+    TensorrtError if TensorRT rejects the graph or builds nothing.
     """
     log = ErrorLog(request.library.api)
     builder, network, _parser = parse_graph(request.library, graph, log)
@@ -205,13 +206,18 @@ def build_in_this_process(
 
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise TensorrtError(f"{request.library.name} built nothing: {log.first_error()}")
+        raise TensorrtError(
+            f"{request.library.name} built no plan: {log.first_error()}; try --engine torch"
+        )
     cache = b"" if timing is None else bytes(config.get_timing_cache().serialize())
     return bytes(plan), cache
 
 
 def main(folder: Path) -> int:
-    """Build the request in `folder` and print progress, one JSON list per line."""
+    """Build the plan that is requested in `folder`, and return the exit status.
+
+    Progress is printed as one JSON list per line.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     request = BuildRequest.from_file(folder / REQUEST)
     timing = folder / TIMING
@@ -235,7 +241,7 @@ def main(folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    # the parent holds the other end and never writes, so this returns when the parent ends
+    # the parent holds the other end of the pipe and never writes, so this returns when it ends
     os.read(0, 1)
     os._exit(1)
 

@@ -23,11 +23,11 @@ class Device(Protocol):
     gpu: Gpu
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return uninitialised memory of the device."""
+        """Return uninitialised memory on the device."""
         ...
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return page-locked memory of the host, which the device can copy asynchronously."""
+        """Return page-locked memory on the host, which the device can copy asynchronously."""
         ...
 
     def create_stream(self) -> Stream:
@@ -43,7 +43,7 @@ class Device(Protocol):
         ...
 
     def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
-        """Return a function that replays `work(queue)`, or calls it if it cannot be captured."""
+        """Return a function that replays `work(queue)`, or calls it if capturing it fails."""
         ...
 
     def release_memory(self) -> None:
@@ -52,7 +52,7 @@ class Device(Protocol):
 
 
 class Cuda:
-    """This machine's GPU; raises EngineError, in one line, if there is none."""
+    """A GPU of this machine. Raises EngineError, in one line, if PyTorch cannot use it."""
 
     def __init__(self, index: int = 0) -> None:
         self.gpu = find_gpu(index)
@@ -60,11 +60,11 @@ class Cuda:
         self.name = f"{self._device} {self.gpu.name}"
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return uninitialised memory of the GPU."""
+        """Return uninitialised memory on the GPU."""
         return torch.empty(shape, dtype=dtype, device=self._device)
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return page-locked memory of the host; other memory cannot be copied asynchronously."""
+        """Return page-locked memory on the host; other memory cannot be copied asynchronously."""
         return torch.empty(shape, dtype=dtype, pin_memory=True)
 
     def create_stream(self) -> Stream:
@@ -80,7 +80,10 @@ class Cuda:
         return torch.cuda.stream(stream)
 
     def capture(self, stream: Stream, work: Callable[[int], None]) -> Callable[[], None]:
-        """Return the replay of a CUDA graph of `work`, which must have run once before."""
+        """Return the replay of `work` as a CUDA graph, or a direct call if it cannot be captured.
+
+        `work` must have run once before.
+        """
         stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:

@@ -1,4 +1,4 @@
-"""Facts about the GPU, queried before TensorRT is loaded, which may crash without a driver."""
+"""Facts about the GPU, queried before TensorRT loads, because it may crash without a driver."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from deploy.protocol import EngineError
 
 
 class Gpu(NamedTuple):
-    """The properties of a GPU for which a plan is built."""
+    """The properties of a GPU on which its plans depend."""
 
     name: str
     capability: str
     """For example `sm90`."""
     cuda: int
-    """Major version of the CUDA runtime in PyTorch."""
+    """Major version of the CUDA runtime that comes with PyTorch."""
     memory: int
     """Total memory in bytes."""
 
 
 def find_gpu(index: int = 0) -> Gpu:
-    """Return this machine's GPU; raises EngineError without a driver, GPU, or CUDA in PyTorch."""
+    """Return this machine's GPU number `index`.
+
+    Raises EngineError if there is no driver or no GPU, or if PyTorch cannot use CUDA.
+    """
     try:
         driver: Any = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -33,13 +36,13 @@ def find_gpu(index: int = 0) -> Gpu:
 
     if status := driver.cuInit(0):
         raise EngineError(
-            f"found an NVIDIA driver but no GPU that it can use (error {status}); "
-            "try --engine torch"
+            f"found an NVIDIA driver but no GPU that it can use (error {status}), expected one for "
+            "TensorRT; try --engine torch"
         )
     if torch.version.cuda is None or not torch.cuda.is_available():
         raise EngineError(
-            f"found a GPU but PyTorch {torch.__version__} without CUDA for it; "
-            "install PyTorch with CUDA, or try --engine torch"
+            f"found a GPU that PyTorch {torch.__version__} cannot use, expected PyTorch with CUDA "
+            "for it; install that, or try --engine torch"
         )
 
     properties = torch.cuda.get_device_properties(index)

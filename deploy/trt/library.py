@@ -15,7 +15,7 @@ from deploy.child_process import child_environment, import_path
 from deploy.distribution import describe_install
 from deploy.protocol import EngineError
 
-# modules of TensorRT, the regular one first, because it times kernels on the GPU itself
+# TensorRT's modules; the regular one is first, because it times kernels on the GPU itself
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 OLDEST_VERSION = 10  # the first version with strong typing and `execute_async_v3` on all platforms
 PROBE_TIMEOUT_SECONDS = 120  # loading from a slow shared file system takes long
@@ -29,7 +29,7 @@ print(json.dumps({"version": m.__version__}))
 
 
 class TensorrtError(EngineError):
-    """Raised if TensorRT is missing or broken, or rejects a graph."""
+    """Raised if TensorRT is missing or broken, or if it fails."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,16 @@ class TensorrtLibrary:
 
     @property
     def api(self) -> Any:
-        """The module; raises TensorrtError if this process cannot load it."""
+        """The module. Raises TensorrtError if this process cannot load it."""
         return _import_module(self.module)
 
     def network_flags(self) -> int:
-        """Return the flags of a strongly typed network; version 11 needs none."""
+        """Return the flags that make a network strongly typed; version 11 needs none."""
         flag = getattr(self.api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
         return 0 if flag is None else 1 << int(flag)
 
     def targets(self) -> tuple[str, ...]:
-        """Return the compute capabilities, such as `sm89`, that it can target without a GPU."""
+        """Return the compute capabilities, such as `sm89`, for which it builds without a GPU."""
         known = getattr(self.api, "ComputeCapability", None)
         names = [] if known is None else [n for n in dir(known) if n.startswith("SM")]
         return tuple(name.lower() for name in sorted(names, key=lambda n: int(n[2:])))
@@ -82,9 +82,9 @@ def _load_failure(module: str, reason: str) -> str:
 
 
 def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
-    """Return those of MODULES that are installed, whether they work or not.
+    """Return the modules in MODULES that are installed, whether they work or not.
 
-    If `rtx` is True or False, only TensorRT for RTX or only regular TensorRT is considered.
+    If `rtx` is True, only TensorRT for RTX is considered; if it is False, only regular TensorRT.
     """
     installed = []
     for module in MODULES:
@@ -100,10 +100,10 @@ def list_installed_modules(*, rtx: bool | None = None) -> list[str]:
 
 
 def probe_library(module: str) -> TensorrtLibrary:
-    """Return the library that `module` loads in a child process, so that a crash ends only that.
+    """Return the library in `module`, loaded in a child process so that a crash ends only that.
 
-    The child loads nothing from its working directory. Raises TensorrtError for a module that is
-    broken or too old.
+    The child loads nothing from its working directory. Raises TensorrtError if the module is broken
+    or too old.
     """
     return _probe(module, tuple(import_path()))
 
@@ -124,7 +124,7 @@ def _probe(module: str, path: tuple[str, ...]) -> TensorrtLibrary:
     if child.returncode < 0:
         raise TensorrtError(_load_failure(module, f"it crashes (signal {-child.returncode})"))
     if child.returncode:
-        raise TensorrtError(_load_failure(module, lines[-1] if lines else "it fails"))
+        raise TensorrtError(_load_failure(module, lines[-1] if lines else "no reason given"))
 
     version = str(json.loads(child.stdout.strip().splitlines()[-1])["version"])
     if "rtx" not in module and int(version.split(".")[0]) < OLDEST_VERSION:
@@ -136,10 +136,10 @@ def _probe(module: str, path: tuple[str, ...]) -> TensorrtLibrary:
 
 
 def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
-    """Return the first of MODULES that works.
+    """Return the library in the first of MODULES that works.
 
-    If `rtx` is True or False, only TensorRT for RTX or only regular TensorRT is considered. Raises
-    TensorrtError, in one line, if there is none.
+    If `rtx` is True, only TensorRT for RTX is considered; if it is False, only regular TensorRT.
+    Raises TensorrtError, in one line, if there is none.
     """
     broken = None
     for module in list_installed_modules(rtx=rtx):
@@ -152,4 +152,6 @@ def find_library(*, rtx: bool | None = None) -> TensorrtLibrary:
         raise broken
     how = describe_install("rtx") if rtx else "--engine torch"
     wanted = [module for module in MODULES if rtx is None or rtx == ("rtx" in module)]
-    raise TensorrtError(f"found no TensorRT ({', '.join(wanted)} not installed); try {how}")
+    raise TensorrtError(
+        f"found no TensorRT ({', '.join(wanted)} not installed), expected one; try {how}"
+    )

@@ -1,4 +1,4 @@
-"""The sizes for which a plan is built: TensorRT's optimisation profiles."""
+"""The sizes for which a plan is built, which become TensorRT's optimisation profiles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def frames_at_once(height: int, width: int) -> int:
 
 @dataclass(frozen=True)
 class SizeRange:
-    """The smallest, usual and largest output: frames, height, width."""
+    """The smallest, the usual and the largest output, each as frames, height and width."""
 
     least: Shape
     usual: Shape
@@ -25,7 +25,7 @@ class SizeRange:
 
     @classmethod
     def for_frames(cls, height: int, width: int) -> SizeRange:
-        """Return the range of a plan for frames of a single size; such a plan runs fastest."""
+        """Return the range for frames of a single size; a plan for such a range runs fastest."""
         batch = frames_at_once(height, width)
         return cls(
             least=(1, height, width), usual=(batch, height, width), most=(batch, height, width)
@@ -53,7 +53,7 @@ ANY_SIZE = SizeRange(least=(1, 64, 64), usual=(1, 1088, 1920), most=(MOST_FRAMES
 def input_shape(name: str, declared: Sequence[int], shape: Shape, scale: int) -> tuple[int, ...]:
     """Return the shape of the graph's input `name` for an output of `shape`.
 
-    `declared` is its shape in the graph, -1 for a dynamic axis.
+    `declared` is the input's shape in the graph, with -1 for each dynamic axis.
     """
     batch, height, width = shape
     if name == "lr":
@@ -61,6 +61,6 @@ def input_shape(name: str, declared: Sequence[int], shape: Shape, scale: int) ->
     if name == "ref":
         return batch, height, width, 3
 
-    # features carry their size in their name: f8 has an eighth of the output's
+    # the name of features contains their size: f8 has an eighth of the output's height and width
     divisor = int(name[1:]) if name[1:].isdigit() else 1
     return batch, declared[1], height // divisor, width // divisor

@@ -25,7 +25,10 @@ def _torch_types(api: Any) -> dict[Any, torch.dtype]:
 
 
 class Program:
-    """A deserialised plan. Plans are executable code and must come from the registry only."""
+    """A deserialised plan. Plans are executable code, and must come from the registry only.
+
+    Raises TensorrtError if TensorRT rejects the plan.
+    """
 
     def __init__(self, plan: bytes, library: TensorrtLibrary, device: Device) -> None:
         api = library.api
@@ -33,7 +36,10 @@ class Program:
         self._runtime = api.Runtime(self._log.logger)
         self.engine = self._runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
-            raise TensorrtError(f"{library.name} refuses its own plan: {self._log.first_error()}")
+            raise TensorrtError(
+                f"{library.name} rejects its own plan: {self._log.first_error()}; "
+                "try pipeline engines build, or --engine torch"
+            )
         self.device = device
 
         types = _torch_types(api)
@@ -44,7 +50,10 @@ class Program:
         self.outputs = [n for n in names if n not in self.inputs]
 
     def declared_shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor, -1 for a dynamic axis."""
+        """Return the shape that the plan declares for the tensor `name`.
+
+        Dynamic axes are -1.
+        """
         return tuple(self.engine.get_tensor_shape(name))
 
     def first_error(self) -> str:
@@ -53,7 +62,11 @@ class Program:
 
 
 class ProgramRun:
-    """A program at one size: an execution context, buffers at fixed addresses, and a CUDA graph."""
+    """A program at one size: an execution context, buffers at fixed addresses, and a CUDA graph.
+
+    Raises OutOfMemoryError if the GPU has too little memory, and TensorrtError if the plan does not
+    support the size or fails.
+    """
 
     def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._program = program
@@ -66,10 +79,13 @@ class ProgramRun:
         for name in program.inputs:
             if not context.set_input_shape(name, shapes[name]):
                 raise TensorrtError(
-                    f"the plan does not support {name} of {shapes[name]}: {program.first_error()}"
+                    f"the plan does not support {name} of {shapes[name]}: {program.first_error()}; "
+                    "try --engine torch"
                 )
         if missing := context.infer_shapes():
-            raise TensorrtError(f"the plan does not define the sizes of {', '.join(missing)}")
+            raise TensorrtError(
+                f"the plan does not define the sizes of {', '.join(missing)}; try --engine torch"
+            )
 
         self.tensors: dict[str, Tensor] = {}
         for name in (*program.inputs, *program.outputs):
@@ -82,7 +98,7 @@ class ProgramRun:
         """Queue the work on `stream`: directly in the first call, as a CUDA graph afterwards."""
         device = self._program.device
         if self._replay is None:
-            # lazily loaded kernels cannot be captured, so everything runs once before
+            # lazily loaded kernels cannot be captured, so everything runs once before the capture
             self._work(stream.cuda_stream)
             self._replay = device.capture(stream, self._work)
         else:
@@ -91,4 +107,6 @@ class ProgramRun:
 
     def _work(self, queue: int) -> None:
         if not self._context.execute_async_v3(queue):
-            raise TensorrtError(f"TensorRT failed: {self._program.first_error()}")
+            raise TensorrtError(
+                f"TensorRT failed: {self._program.first_error()}; try --engine torch"
+            )

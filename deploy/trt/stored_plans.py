@@ -1,4 +1,4 @@
-"""Plans in the registry: built once for this GPU, or cross-built for others."""
+"""Plans in the registry, built once for this GPU or cross-built for others."""
 
 from __future__ import annotations
 
@@ -53,10 +53,11 @@ def get_or_build_plan(
     registry: Registry,
     progress: Progress = ignore_progress,
 ) -> Entry:
-    """Return a plan for `gpu` from the registry, building it if it is missing.
+    """Return a plan for `gpu` from the registry, building it first if it is missing.
 
-    For TensorRT for RTX, a cross-built plan for this kind of GPU is also accepted. Raises
-    EngineError.
+    For TensorRT for RTX, a cross-built plan for the GPU's compute capability is also accepted.
+    Raises EngineError if the weights, the registry or TensorRT cannot be used, or if the build
+    fails.
     """
     graph = get_or_export_graph(model, spec, registry).read()
     request = BuildRequest(
@@ -111,7 +112,7 @@ def _timing_key(library: TensorrtLibrary, gpu: Gpu) -> JsonObject:
 def _find_cross_built_plan(
     registry: Registry, key: JsonObject, gpu: Gpu, shape: Shape
 ) -> Entry | None:
-    """Return a cross-built plan for `gpu` and `shape` that otherwise matches `key`."""
+    """Return a cross-built plan that supports `gpu` and `shape` and otherwise matches `key`."""
     expected = _without_gpu(key)
     for entry in registry.entries():
         found = entry["key"]
@@ -130,7 +131,10 @@ def _without_gpu(key: JsonObject) -> JsonObject:
 
 
 def check_targets(targets: Sequence[str], library: TensorrtLibrary) -> tuple[str, ...]:
-    """Return `targets` by their names in TensorRT for RTX, sorted; raises TensorrtError."""
+    """Return `targets` under their names in TensorRT for RTX, sorted.
+
+    Raises TensorrtError if there are none or if one is unknown.
+    """
     known = library.targets()
     requested = {target.strip().lower().replace("sm_", "sm").replace(".", "") for target in targets}
     unknown = sorted(requested - set(known))
@@ -153,7 +157,8 @@ def cross_build_plans(
 ) -> list[Entry]:
     """Build plans of `model` for other GPUs with TensorRT for RTX, each for all `targets`.
 
-    They are stored in a registry in `folder`, by default the user's own. Raises EngineError.
+    They are stored in the registry in `folder`, by default the user's own. Raises EngineError if
+    the weights, the targets, the registry or TensorRT cannot be used, or if a build fails.
     """
     library = find_library(rtx=True)
     checked_targets = check_targets(targets, library)

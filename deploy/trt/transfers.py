@@ -1,7 +1,8 @@
-"""A ring of buffers that copies pixels to and from a device while it computes.
+"""A ring of buffers that copies pixels to and from a device while the device computes.
 
-Each slot has pinned host memory and device memory in both directions. Copies in, work and copies
-out each have a stream, so that one of three slots is filled, one computes and one is emptied.
+Each slot has pinned host memory and device memory for both directions. Copies in, work and copies
+out each have a stream of their own, so that one of the three slots is filled while another one is
+processed and the third is emptied.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from deploy.trt.device import Device
 
 SLOTS = 3
 
-# queues the work for a slice of frames, with their LR pixels and memory for SR on the device
+# a function that queues the work for a slice of frames; it receives the slice, the LR pixels on the
+# device, and memory for SR on the device
 Work = Callable[[slice, Tensor, Tensor], None]
 
 
@@ -33,7 +35,7 @@ class _Slot:
         self.copied_in = device.create_event()
         self.computed = device.create_event()
         self.copied_out = device.create_event()
-        # frames in flight, which must be fetched before the slot is filled again
+        # the frames in flight, which must be fetched before the slot is filled again
         self.frames: slice | None = None
 
 
@@ -51,14 +53,14 @@ class TransferRing:
         """The stream on which the work is queued."""
 
     def run(self, lr: Pixels, sr: Pixels, chunks: Iterator[slice], work: Work) -> None:
-        """Fill `sr` with the results of `work` for `lr`, chunk by chunk."""
+        """Fill `sr` with the results of `work` on `lr`, one chunk of frames after another."""
         try:
             for turn, frames in enumerate(chunks):
                 slot = self._slots[turn % SLOTS]
                 self._fetch(slot, sr)
                 self._send(slot, lr, frames, work)
         finally:
-            # even after a failure, because the next call must not find frames of this one
+            # even after a failure, so that the next call does not find the frames of this one
             for slot in self._slots:
                 self._fetch(slot, sr)
 

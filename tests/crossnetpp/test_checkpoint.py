@@ -60,7 +60,7 @@ def test_one_weight_that_is_not_finite_is_refused(value: str, tmp_path: Path) ->
     save_file(tensors, tmp_path / "w.safetensors", metadata)
     refusal = read_refusal(tmp_path / "w.safetensors")
     assert f"found weights that are not finite in {tmp_path}" in refusal
-    assert f"({name} and 0 more), expected numbers" in refusal
+    assert f"({name} and 0 other tensors), expected finite numbers" in refusal
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_targets_that_do_not_exist_are_refused(tmp_path: Path) -> None:
 def test_an_unreadable_graph_is_an_error_of_one_line() -> None:
     for graph in (b"not a graph", helper_model("NoSuchOperator")):
         with pytest.raises(
-            TensorrtError, match=r"TensorRT for RTX \S+ refuses the graph: "
+            TensorrtError, match=r"TensorRT for RTX \S+ rejects the graph: "
         ) as info:
             parse_graph(find_library(rtx=True), graph)
         assert "\n" not in str(info.value)

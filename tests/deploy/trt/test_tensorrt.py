@@ -180,9 +180,9 @@ def test_old_and_missing_libraries_are_errors_of_one_line(fake: Fake, tmp_path: 
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        ("refuse", "TensorRT 11.4.0.5 refuses the graph: no importer for CumSum; try"),
-        ("nothing", "TensorRT 11.4.0.5 built nothing: no tactic for node 7"),
-        ("crash while building", r"crashed while it built \(signal 6\)"),
+        ("refuse", "TensorRT 11.4.0.5 rejects the graph: no importer for CumSum; try"),
+        ("nothing", "TensorRT 11.4.0.5 built no plan: no tactic for node 7; try"),
+        ("crash while building", r"crashed while building a plan \(signal 6\)"),
     ],
 )
 def test_a_failed_build_is_an_error_of_one_line_and_leaves_nothing(
