@@ -1,1 +1,1 @@
-"""From a plan to committed segments: decode, infer, encode."""
+"""Turn a plan into committed segments: decode, infer, encode."""

@@ -1,4 +1,4 @@
-"""The decode stage: read LR frames and their references, and pair them into batches."""
+"""The decode stage: read LR frames and their references, and combine them into batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ReadFrames = Callable[..., Iterator[Any]]  # the signature of `pipeline.recordin
 
 
 class DecodeStage:
-    """Reads the frames of segments and pairs them with references."""
+    """Reads the frames of segments and pairs them with their references."""
 
     def __init__(
         self,
@@ -69,7 +69,10 @@ class DecodeStage:
         for frame in frames:
             if done == len(expected) or frame.pts != expected[done]:
                 due = "the end" if done == len(expected) else f"pts {expected[done]}"
-                raise StageError(f"got pts {frame.pts} where the plan has {due}; probe the input")
+                raise StageError(
+                    f"found a frame at pts {frame.pts}, expected {due} according to the plan; make "
+                    "a new plan"
+                )
 
             # A full batch leaves only when the next frame has arrived: the encoder commits the
             # segment with its last batch, which must wait until the reader ends without error.
@@ -87,13 +90,13 @@ class DecodeStage:
 
         if not entries or done != segment.frames or done != len(expected):
             raise StageError(
-                f"got {done} frames of {segment.frames}; "
-                "the input may be truncated: try --on-error conceal"
+                f"found {done} frames, expected {segment.frames}; the input may be truncated: try "
+                "--on-error conceal"
             )
         yield _make_batch(task, entries, concealed, last=True)
 
     def _pair_frame(self, choice: ReferenceChoice, lr: Pixels) -> _Entry:
-        """Pair an LR frame with its references; a frame that the reference holds replaces it."""
+        """Pair an LR frame with its references, or with the HR frame that is given for it."""
         pts = choice.pts
         if choice.ref_pts is None:
             return _Entry(pts, lr)
@@ -117,7 +120,7 @@ class DecodeStage:
         return _Entry(pts, lr, references, steps, noise=self._find_noise(numbers, lr))
 
     def _read_reference(self, ref_pts: int) -> Pixels:
-        """Return a frame of the reference, decoded once for consecutive uses."""
+        """Return a frame of the reference, which is decoded only once for consecutive uses."""
         if self._last_reference is None or self._last_reference[0] != ref_pts:
             # free the old frame before decoding the next: an 8K frame takes 100 MB
             self._last_reference = None
@@ -125,7 +128,7 @@ class DecodeStage:
         return self._last_reference[1]
 
     def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
-        """Return a reference at the output's size, matched to the LR frame."""
+        """Return a reference frame at the output's size, matched to the LR frame."""
         reference = self._plan.reference
         return prepare_reference(
             self._read_reference(ref_pts),
@@ -137,13 +140,13 @@ class DecodeStage:
         )
 
     def _find_noise(self, numbers: list[int], lr: Pixels) -> Noise | None:
-        """Return the noise of the worst of several references that `lr` does not show."""
+        """Return the noise that `lr` does not show, of the noisiest of several references."""
         found = [find_excess_noise(self._measure(ref), lr, self._plan.scale) for ref in numbers]
         excess = [noise for noise in found if noise is not None]
         return max(excess, key=lambda noise: noise.coarse, default=None)
 
     def _measure(self, ref_pts: int) -> Noise:
-        """Return the noise of a reference, measured once."""
+        """Return the noise of a reference frame, which is measured only once."""
         if ref_pts not in self._noise:
             reference = self._read_reference(ref_pts)
             step = find_step(self._plan.reference.affine, len(reference), self._plan.height)
@@ -162,7 +165,7 @@ class _Entry:
     given: Pixels | None = None
     alpha: Plane | None = None
     noise: Noise | None = None
-    """Noise of the references that the frame does not show."""
+    """The noise of the references that the LR frame does not show; None if there is little."""
 
 
 def _make_batch(

@@ -1,4 +1,4 @@
-"""The encode stage: write enhanced frames into segment files and commit these."""
+"""The encode stage: write enhanced frames into segment files, and commit the files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EncodeStage:
         self.position = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Encode one H x W x 3 or x 4 frame; a segment's first frame opens its file."""
+        """Encode one H x W x 3 or H x W x 4 frame; a segment's first frame opens its file."""
         self.position.move_to(pts)
         if self._writer is None:
             self._attempt = self._folder.new_attempt(segment)

@@ -1,4 +1,4 @@
-"""Fuse several results for one frame, each borrowed from another reference."""
+"""Fuse several results for one frame, each with detail from a different reference."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 from pipeline.pixels import Pixels, as_pixels
 
 # Chosen on lytro_stegosaurus, x8, where each grid step costs the network half a dB.
-STEP_DECADES = 0.1  # powers of ten by which a reference weighs less for each grid step of distance
+STEP_DECADES = 0.1  # powers of ten by which a reference weighs less per grid step of distance
 SMOOTHING_PIXELS = 3.0  # LR pixels over which errors are averaged before results are compared
-ERROR_FLOOR = 0.004  # full scale = 1; smaller errors are rounding and noise
+ERROR_FLOOR = 0.004  # full scale = 1; smaller errors are taken for rounding and noise
 WEIGHT_POWER = 2.0
 
 
 def fuse_results(lr: Pixels, results: Sequence[Pixels], steps: Sequence[float]) -> Pixels:
-    """Return the mean of H x W x 3 results, weighted by how well each agrees with `lr`.
+    """Return the mean of the results (H x W x 3), weighted by how well they agree with `lr`.
 
     `steps` are the distances to each result's reference in grid steps; near references weigh more.
-
     Each result is reduced to h x w and compared with the LR frame, the only evidence of the true
     scene. Where one result is wrong the others prevail; where all agree, their errors average out.
     """
@@ -46,7 +45,7 @@ def fuse_results(lr: Pixels, results: Sequence[Pixels], steps: Sequence[float]) 
 
 
 def _agreement(lr: Pixels, result: Pixels, limit: float) -> NDArray[np.float32]:
-    """Return float32 h x w weights: a power of the inverse of the smoothed squared error."""
+    """Return weights (float32 h x w): a power of the inverse of the smoothed squared error."""
     reduced = cv2.resize(result, (lr.shape[1], lr.shape[0]), interpolation=cv2.INTER_AREA)
     error = (reduced.astype(np.float32) - lr) / limit
     squared = cv2.GaussianBlur((error**2).mean(axis=2), (0, 0), SMOOTHING_PIXELS)

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from pipeline.pairing.noise import Noise
 from pipeline.pixels import Pixels, as_pixels
 
-# Standard deviations in pixels of the Gaussians between which the bands of detail are.
+# Standard deviations in pixels of the Gaussians that separate the bands of detail.
 _SIGMAS = (0.8, 1.6, 3.2)
-_WINDOW = (7, 7)  # pixels, in which the energy of a band is measured
+_WINDOW = (7, 7)  # pixels; size of the windows in which the energy of a band is measured
 _TINY = 1e-6
 
 Detail = NDArray[np.float32]
 
 
 def remove_noise(sr: Pixels, plain: Pixels, noise: Noise) -> Pixels:
-    """Return `sr` with each band of its detail shrunk by the share of it that noise explains.
+    """Return `sr` with each band of its detail reduced by the share that noise explains.
 
-    `sr` and `plain`, the same frame without a reference, are uint8 or uint16 H x W x 3 RGB. The
-    factor is Wiener's, 1 - noise / energy, in windows of 7 x 7 pixels: edges that are stronger
-    than the noise remain, and where there is only noise, the frame is the plain one.
+    `sr`, and `plain`, the same frame without a reference, are uint8 or uint16 H x W x 3 RGB. The
+    factor is Wiener's, 1 - noise / energy, in windows of 7 x 7 pixels. Edges that are stronger than
+    the noise remain; where there is only noise, the result is the plain frame.
     """
     top = float(np.iinfo(sr.dtype).max)
     detail = sr.astype(np.float32) - plain.astype(np.float32)
@@ -40,7 +40,7 @@ def remove_noise(sr: Pixels, plain: Pixels, noise: Noise) -> Pixels:
 
 
 def _split_bands(detail: Detail) -> list[Detail]:
-    """Return the bands of a picture from fine to coarse; their sum is the picture."""
+    """Return the bands of a picture, from fine to coarse, whose sum is the picture."""
     bands = []
     finer = detail
     for sigma in _SIGMAS:
@@ -52,7 +52,7 @@ def _split_bands(detail: Detail) -> list[Detail]:
 
 @lru_cache(maxsize=1)
 def _band_gains() -> tuple[float, ...]:
-    """Return the energy of each band for white noise of unit energy."""
+    """Return the energy that white noise of unit energy has in each band."""
     impulse = np.zeros((65, 65), np.float32)
     impulse[32, 32] = 1
     return tuple(float(np.square(band).sum()) for band in _split_bands(impulse))

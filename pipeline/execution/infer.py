@@ -20,7 +20,7 @@ Enhance = Callable[[Plan, Engine, Batch], Enhanced]
 
 
 def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-    """Run the network on the paired frames of a batch, and up-sample the others."""
+    """Run the network on the paired frames of a batch; others are given or up-sampled plainly."""
     frames = dict(batch.given)
 
     if batch.ref is not None:
@@ -49,7 +49,7 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
 
 
 def _run_engine(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
-    """Return the engine's SR frames; raise StageError if their shape or type is wrong."""
+    """Return the engine's SR frames; raise StageError if their shape or data type is wrong."""
     sr = engine.enhance(lr, ref)
     if sr.shape != ref.shape or sr.dtype != ref.dtype:
         raise StageError(
@@ -66,7 +66,7 @@ def _fuse_references(engine: Engine, batch: Batch, frames: dict[int, Pixels]) ->
     """
     results = {i: [frames[i]] for i in batch.also}
 
-    # each call of the engine handles the n-th additional reference of all frames that have one
+    # each call of the engine handles the n-th further reference of all frames that have one
     deepest = max((len(references) for references in batch.also.values()), default=0)
     for depth in range(deepest):
         deep = [i for i, references in batch.also.items() if len(references) > depth]

@@ -22,12 +22,12 @@ Runner = Literal["inline", "ray"]
 
 @dataclass(frozen=True)
 class ExecutionReport:
-    """How the segments of one input were run."""
+    """Which runner and engine ran the segments of an input, and how long each stage was busy."""
 
     runner: Runner
     engine: EngineInfo
     busy: dict[str, float]
-    """Busy seconds of each stage, summed over workers; empty if all segments were resumed."""
+    """Busy seconds of each stage, summed over the workers; empty if every segment was resumed."""
 
 
 def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
@@ -41,7 +41,7 @@ def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
-    """Return the runner for `requested` (auto, inline or ray), and the reason as text."""
+    """Return the runner for `requested` (auto, inline or ray), and the reason for the choice."""
     if requested == "inline":
         return "inline", "as requested"
     if requested == "ray":
@@ -64,7 +64,7 @@ def run_inline(
 ) -> ExecutionReport:
     """Run the missing segments in this process.
 
-    Raises the StageError of the first segment that fails; committed segments stay committed.
+    If a segment fails, raises its StageError; committed segments stay committed.
     """
     plan = ledger.plan
     before = count_committed_frames(ledger)

@@ -1,6 +1,6 @@
 """What travels between the stages of a segment: its task, decoded batches and enhanced frames.
 
-`worker.py` connects the stages by queues. Only uint8 and uint16 frames pass through them: a 4K
+`worker.py` connects the stages with queues. Only uint8 and uint16 frames pass through them: a 4K
 frame takes 25 MB as uint8, and would take 100 MB as float32.
 """
 
@@ -21,14 +21,14 @@ from pipeline.schema.reference_map import ReferenceMap
 
 @dataclass(frozen=True)
 class SegmentTask:
-    """A segment and the references chosen for its frames: all that a worker receives."""
+    """A segment and the references chosen for its frames: all that a worker needs to run it."""
 
     segment: Segment
     choices: ReferenceMap
 
 
 def plan_header(plan: Plan) -> Plan:
-    """Return the plan without segments and reference map, which travel in the tasks.
+    """Return the plan without its segments and reference map, which travel in the tasks.
 
     Paths become absolute, because an actor's working directory is not the driver's.
     """
@@ -67,15 +67,15 @@ class Batch:
     ref: Pixels | None
     """M x H x W x 3 RGB references of the paired frames; None if M = 0."""
     given: dict[int, Pixels]
-    """H x W x 3 RGB frames that the reference itself provides, by position; they pass unchanged."""
+    """H x W x 3 RGB frames that the reference provides, by position; they pass unchanged."""
     also: dict[int, list[Pixels]]
     """Further H x W x 3 RGB references of paired frames, by position."""
     steps: dict[int, list[float]]
-    """Distances to all references of those frames, the first included, in grid steps."""
+    """Grid steps to all references of the frames in `also`, including the first, by position."""
     alpha: dict[int, Plane]
-    """h x w transparency of each frame, by position; empty if the output has none."""
+    """Alpha (h x w) of each frame, by position; empty if the output has none."""
     noise: dict[int, Noise]
-    """Noise of a frame's references that must not be borrowed, by position."""
+    """Noise of the frames' references that must not be borrowed, by position."""
     concealed: tuple[int, ...]
     """LR pts of corrupt frames that were replaced."""
     last: bool
@@ -95,13 +95,13 @@ class Enhanced:
 
 
 class StagePosition:
-    """The frame a stage works on and since when, for its error messages and the watchdog."""
+    """The frame that a stage is working on, and since when, for errors and the watchdog."""
 
     def __init__(self) -> None:
         self.pts: int | None = None
         """LR pts of the current frame."""
         self.since = time.monotonic()
-        """When the work on it began, by the monotonic clock."""
+        """Time on the monotonic clock when the work on that frame began."""
 
     def move_to(self, pts: int) -> None:
         """Record that the stage starts the frame at `pts`."""
@@ -110,7 +110,7 @@ class StagePosition:
 
 
 class StageClock:
-    """Busy seconds of each stage, summed from several threads."""
+    """The busy seconds of each stage; several threads may add to them."""
 
     def __init__(self) -> None:
         self._seconds = {"decode": 0.0, "infer": 0.0, "encode": 0.0}

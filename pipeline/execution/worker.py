@@ -1,8 +1,8 @@
 """A worker that runs segments through three threads: decode, infer and encode.
 
 Bounded queues connect the threads. An error travels down the queues in order, so that every
-segment before it is still committed. Every wait also watches the stop event, so that no stage can
-block another one for ever.
+segment before it is still committed. Every wait on a queue also watches the stop event, so that no
+stage can block another forever.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.schema.plan import Plan, SegmentRecord
 logger = logging.getLogger(__name__)
 
 THREAD_PREFIX = "pipeline-"
-DECODE_TIMEOUT_SECONDS = 120.0  # without a frame: PyAV's threads have been seen to hang
+DECODE_TIMEOUT_SECONDS = 120.0  # longest wait for a frame: PyAV's threads sometimes hang
 _POLL_SECONDS = 0.1
 _QUEUE_DEPTH = 2  # batches; enough to overlap the stages, and 100 MB each for four 4K frames
 
@@ -73,7 +73,7 @@ class Channel(Generic[Item]):
 
 @dataclass(frozen=True)
 class Failure:
-    """A segment that failed in a stage; it replaces the segment's remaining batches."""
+    """The failure of a segment in a stage; it replaces the segment's remaining batches."""
 
     task: SegmentTask
     error: StageError
@@ -82,7 +82,7 @@ class Failure:
 def wrap_error(
     stage: str, task: SegmentTask, position: StagePosition, error: Exception
 ) -> StageError:
-    """Return a StageError of one line that names the stage, the segment and the LR pts."""
+    """Return a one-line StageError that names the stage, the segment and the LR pts."""
     place = f"segment {task.segment.index}, LR pts {position.pts}"
     wrapped = StageError(f"{stage}: {place}: {first_line(error)}")
     wrapped.__cause__ = error
@@ -90,7 +90,7 @@ def wrap_error(
 
 
 class Decoder(Protocol):
-    """The interface of `DecodeStage`, in this process or in another one."""
+    """The interface of `DecodeStage`, which may run in this process or in another."""
 
     position: StagePosition
 
@@ -102,7 +102,7 @@ class Decoder(Protocol):
 
 
 class Encoder(Protocol):
-    """The interface of `EncodeStage`, in this process or in another one."""
+    """The interface of `EncodeStage`, which may run in this process or in another."""
 
     position: StagePosition
 
@@ -122,7 +122,7 @@ class Encoder(Protocol):
 class SegmentWorker:
     """Runs segments in order; one is decoded while those before it are enhanced and encoded.
 
-    `stages` and `enhance` replace the decoder, the encoder and the network's step.
+    `stages` replaces the decoder and the encoder, and `enhance` the step between them.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class SegmentWorker:
     ) -> None:
         self.clock = StageClock()
         self.frames_done = 0
-        """Frames encoded so far."""
+        """Number of frames encoded so far."""
         self.folder = folder
         self._plan = plan
         self._engine = engine
@@ -174,11 +174,11 @@ class SegmentWorker:
 
     @property
     def broken(self) -> bool:
-        """Return whether a stage hangs, in which case the worker finishes no more segments."""
+        """Whether the decoder hangs, in which case the worker finishes no more segments."""
         return self._broken is not None
 
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:
-        """Queue a segment; the future yields its record once committed, or raises a StageError."""
+        """Queue a segment; the future returns its record once committed, or raises StageError."""
         future: Future[SegmentRecord] = Future()
         with self._lock:
             if self._broken is not None or self._stop.is_set():
@@ -267,11 +267,14 @@ class SegmentWorker:
                 self._decoder.position.since = time.monotonic()
 
     def _check_decoder(self) -> None:
-        """Fail all segments and stop if the decoder has delivered no frame for too long."""
+        """Fail all segments and stop if the decoder has not advanced for too long."""
         task, position = self._decoding, self._decoder.position
         if task is None or time.monotonic() - position.since < self._decode_timeout:
             return
-        hung = StageError(f"no frame for {self._decode_timeout:g} s; the decoder hangs")
+        hung = StageError(
+            f"found no frame for {self._decode_timeout:g} s, expected the next one: the decoder "
+            "hangs; run the same command again"
+        )
         self._fail_all(wrap_error("decode", task, position, hung))
         self._stop.set()
 

@@ -1,4 +1,4 @@
-"""The Ray actor that runs segments: an engine, and a SegmentWorker for each input."""
+"""The Ray actor that runs segments, with its engines and a SegmentWorker for each input."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ ACCELERATOR_LABEL = "ray.io/accelerator-type"  # Ray's label of a node's GPU typ
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """Everything an actor needs before an input's first segment; no reference map, no pixels."""
+    """Everything an actor needs before the first segment of an input.
+
+    It contains no reference map and no pixels.
+    """
 
     plan: Plan
     """The plan without its segments and reference map."""
     folder: RunFolder
     pixels: int
-    """Output pixels of the whole input, by which `auto` decides."""
+    """Number of output pixels of the whole input, on which the choice of `auto` depends."""
     placement: str = "fused"
-    """`split` runs decode and encode in separate CPU actors."""
+    """`split` runs decoding and encoding in separate CPU actors."""
 
 
 def make_setup(ledger: Ledger, placement: str = "fused") -> WorkerSetup:
-    """Return the setup of actors that run the ledger's segments."""
+    """Return the setup for actors that run the ledger's segments."""
     plan = ledger.plan
     return WorkerSetup(plan_header(plan), ledger.folder, plan.output_pixels, placement)
 
@@ -51,23 +54,23 @@ class ActorPlacement:
     node: str
     host: str
     kind: str
-    """GPU type; "" for a CPU."""
+    """GPU type, or "" if the actor has no GPU."""
     pid: int
 
 
 @dataclass(frozen=True)
 class InputStatus:
-    """Progress of one actor with one input."""
+    """The progress of one actor with one input."""
 
     frames: int
-    """Frames encoded, including those of uncommitted segments."""
+    """Number of encoded frames, including those in uncommitted segments."""
     busy: dict[str, float]
-    """Busy seconds by stage."""
+    """Seconds for which each stage was busy."""
     engine: EngineInfo
 
 
 class SharedEngine:
-    """An engine for the workers of several inputs, which call it one at a time."""
+    """An engine that the workers of several inputs share, and call one at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self.info = engine.info
@@ -75,7 +78,7 @@ class SharedEngine:
         self._lock = threading.Lock()
 
     def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Call `Engine.enhance` as soon as no other worker is calling it."""
+        """Call `Engine.enhance` when no other worker is calling it."""
         with self._lock:
             return self._engine.enhance(lr, ref)
 
@@ -97,13 +100,16 @@ class SegmentActor:
         self._lock = threading.Lock()
 
     def load_engine(self, plan: Plan, pixels: int) -> Engine:
-        """Load the plan's engine for an input of `pixels` output pixels; raises EngineError."""
+        """Load the plan's engine for an input with `pixels` output pixels.
+
+        Raises EngineError if the engine cannot run here.
+        """
         from deploy.load import load_engine  # imports torch, which the driver does not need
 
         return load_engine(plan.engine, model=plan.model, threads=plan.threads, pixels=pixels)
 
     def make_worker(self, setup: WorkerSetup, engine: Engine) -> SegmentWorker:
-        """Return a worker for an input, whose stages run in this actor or in separate ones."""
+        """Return a worker for an input; its decoding and encoding may run in separate actors."""
         folder = local_run_folder(setup.folder)
         if setup.placement != "split":
             return SegmentWorker(fetch_recordings(setup.plan), folder, engine)
@@ -124,7 +130,7 @@ class SegmentActor:
 
     @ray.method(concurrency_group="work")
     def prepare(self, setup: WorkerSetup) -> EngineInfo | PipelineError:
-        """Load the engine; this takes minutes if it has to be built first."""
+        """Load the engine and describe it; this takes minutes if it has to be built first."""
         try:
             with self._lock:
                 return self._shared_engine(setup).info
@@ -156,7 +162,8 @@ class SegmentActor:
         except PipelineError as error:
             with self._lock:
                 if worker and worker.broken and self._workers.get(job) is worker:
-                    del self._workers[job]  # a hung decoder: the next attempt gets new threads
+                    # its decoder hangs: the next attempt gets new threads
+                    del self._workers[job]
 
             # pickling drops the traceback, so a note carries it to the driver
             answer = type(error)(str(error))
@@ -165,7 +172,7 @@ class SegmentActor:
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, InputStatus]:
-        """Return the progress with every open input."""
+        """Return this actor's progress with each open input, and report it as metrics."""
         status = {}
         frames = self._frames_of_closed
         busy = dict(self._busy_of_closed)
@@ -181,7 +188,7 @@ class SegmentActor:
 
     @ray.method(concurrency_group="control")
     def close(self, job: str) -> None:
-        """Stop the worker of an input that has ended."""
+        """Stop the worker of an input that has ended or failed."""
         with self._lock:
             worker = self._workers.pop(job, None)
 

@@ -1,7 +1,7 @@
-"""The actors that a run requests from Ray, and the error if Ray has no place for them.
+"""Describe the actors that a run requests from Ray, and the error if it cannot place them.
 
-Ray's autoscaler acts on requests that wait for a place: it starts nodes for them, and ends nodes
-without actors.
+Ray's autoscaler acts on requests for actors that cannot be placed yet: it starts nodes for them. It
+ends nodes without actors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ray
 
 from pipeline.errors import PipelineError
 
-# Seconds to wait for an actor's place, because Ray waits silently even if there can be none.
+# Seconds to wait until an actor is placed. Ray itself waits silently, even if no node can ever fit.
 PLACEMENT_TIMEOUT_SECONDS = float(os.environ.get("PIPELINE_PLACEMENT_TIMEOUT", "60"))
 
 
@@ -22,18 +22,18 @@ class ActorRequest:
     """The number and kind of actors to request from Ray."""
 
     workers: int | None = None
-    """Maximum number of actors, which may exceed the places of a cluster that can grow; None means
-    one for each GPU, or one for each node of a cluster without GPUs."""
+    """Maximum number of actors, which may exceed what fits a cluster that can grow; None means one
+    per GPU or, for actors without a GPU, one per node."""
     gpu: bool = False
     accelerator: str | None = None
     """GPU type, as in Ray's label `ray.io/accelerator-type`."""
     timeout: float = PLACEMENT_TIMEOUT_SECONDS
-    """Seconds after which an actor without a place counts as late."""
+    """Seconds after which an actor that is not placed counts as late."""
     release_after: float = 30.0
     """Seconds after which an idle actor is ended."""
 
     def max_actors(self) -> int:
-        """Return the maximum number of actors: as requested, else one per GPU or node."""
+        """Return the maximum number of actors: `workers`, or else one per GPU or node."""
         if self.workers:
             return self.workers
         if self.gpu:

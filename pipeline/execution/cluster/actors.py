@@ -1,7 +1,7 @@
-"""The Ray actors of a run: start, place, call, watch, and end them.
+"""Start, place, call, watch and end the Ray actors of a run.
 
-Ray's own retries are off (`max_restarts=0`, `max_task_retries=0`). A segment is committed by its
-record, so repeating an attempt is harmless, and the scheduler decides about it.
+Ray's own retries are off (`max_restarts=0`, `max_task_retries=0`), because the scheduler decides
+whether to repeat an attempt. That is harmless, because a segment counts only by its record.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.progress import Reporter
 logger = logging.getLogger(__name__)
 
 _NODES_INTERVAL_SECONDS = 10.0  # between two counts of the cluster's nodes
-_GRACE_SECONDS = 1.5  # for the actors' last answers
+_GRACE_SECONDS = 1.5  # to wait for the actors' last answers
 _STATUS_INTERVAL_SECONDS = 0.5  # between two requests to one actor; longer with very many actors
 _STATUS_RATE = 200.0  # requests per second to all actors: each takes the driver about 1 ms
 
@@ -44,7 +44,7 @@ class Slot:
     name: str
     actor: Any
     deadline: float
-    """Time after which a missing placement counts as late."""
+    """Time after which the actor counts as late if it is not placed."""
     placement: ActorPlacement | None = None
     ready: bool = False
     used_at: float = 0.0
@@ -52,14 +52,14 @@ class Slot:
     requested_at: float = 0.0
     """Time of the last request for its status."""
     status: dict[str, InputStatus] = field(default_factory=dict)
-    """Last report of the actor, by open input."""
+    """The actor's last report, by input."""
     committed: Counter[str] = field(default_factory=Counter)
-    """Frames of the segments that the actor committed, by input."""
+    """Number of frames in the segments that the actor committed, by input."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an actor under way."""
+    """A call of an actor's method that is under way."""
 
     method: str
     slot: Slot
@@ -67,7 +67,7 @@ class Call:
 
 
 class Actors:
-    """The living actors of a run and the calls under way; the cluster must be connected.
+    """The living actors of a run and the calls under way, on the connected cluster.
 
     `kind` is the class of the actors: SegmentActor or a subclass of it.
     """
@@ -90,11 +90,11 @@ class Actors:
         self._max_actors = 0
         self._counted_at = -_NODES_INTERVAL_SECONDS
         self._late: set[str] = set()
-        """Actors that were reported as waiting for a place."""
+        """Names of the actors that were reported as not placed in time."""
         self._busy_of_ended: dict[str, Counter[str]] = {}
         """Busy seconds of ended actors, by input and stage."""
         self._engines: dict[str, EngineInfo] = {}
-        """Engine of each input that an actor has reported."""
+        """The engine that an actor last reported for each input."""
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -115,7 +115,7 @@ class Actors:
         return self._max_actors
 
     def start_missing(self, wanted: int, blocked: frozenset[str]) -> None:
-        """Start actors until `wanted` exist or the cluster is full; avoid the `blocked` nodes."""
+        """Start actors until there are `wanted` or the maximum; avoid the `blocked` nodes."""
         if time.monotonic() - self._counted_at >= _NODES_INTERVAL_SECONDS:
             self._counted_at = time.monotonic()
             self._max_actors = self.request.max_actors()
@@ -147,12 +147,12 @@ class Actors:
         self.call(slot, "locate")
 
     def call(self, slot: Slot, method: str, *arguments: object, task: Task | None = None) -> None:
-        """Call a method of an actor; `wait` returns the call when it has ended."""
+        """Call a method of an actor; `wait` yields the call when it has ended."""
         ref = getattr(slot.actor, method).remote(*arguments)
         self._calls[ref] = Call(method, slot, task)
 
     def wait(self, timeout: float) -> Iterator[tuple[Call, Any]]:
-        """Yield calls of living actors that have ended, with the reference to the answer."""
+        """Yield the calls that have ended on living actors, with references to their answers."""
         done, _ = ray.wait(list(self._calls), timeout=timeout, fetch_local=False)
         for ref in done:
             call = self._calls.pop(ref)
@@ -165,12 +165,15 @@ class Actors:
         expected = self.request.accelerator
         if expected and placement.kind != expected:
             raise InputError(
-                f"found a {placement.kind or 'CPU'} on {placement.host}, expected {expected}; the "
-                f"node has a wrong label {ACCELERATOR_LABEL}"
+                f"found {placement.kind or 'no GPU'} on {placement.host}, expected {expected}; "
+                f"correct the node's label {ACCELERATOR_LABEL}"
             )
 
     def check_placement(self) -> None:
-        """Report actors that wait for a place too long; raise PipelineError if all do."""
+        """Report actors that are not placed in time; raise PipelineError if none is placed.
+
+        While the cluster starts nodes, the run waits for them instead.
+        """
         now = time.monotonic()
         late = [slot for slot in self if not slot.placement and now > slot.deadline]
         if not late:
@@ -192,7 +195,7 @@ class Actors:
             raise self.request.unplaced_error()
 
     def request_status(self) -> None:
-        """Request the status of ready actors, of each at intervals."""
+        """Request the status of the ready actors whose last request is long enough ago."""
         now = time.monotonic()
         interval = max(_STATUS_INTERVAL_SECONDS, len(self._slots) / _STATUS_RATE)
         under_way = {c.slot.name for c in self._calls.values() if c.method == "status"}
@@ -208,7 +211,7 @@ class Actors:
         self._engines |= {job: report.engine for job, report in status.items()}
 
     def refresh_status(self) -> None:
-        """Wait briefly for a new status of every actor."""
+        """Wait briefly for a new status of every ready actor."""
         requests = {slot.actor.status.remote(): slot for slot in self if slot.ready}
         if not requests:
             return
@@ -219,7 +222,7 @@ class Actors:
                 self.record_status(requests[ref], ray.get(ref))
 
     def count_open_frames(self, job: str) -> int:
-        """Return the number of an input's frames in segments under way on living actors."""
+        """Return how many frames of an input living actors encoded in uncommitted segments."""
         count = 0
         for slot in self:
             if job in slot.status:
@@ -245,12 +248,12 @@ class Actors:
             self._busy_of_ended.setdefault(job, Counter()).update(report.busy)
 
     def end(self, slot: Slot) -> None:
-        """End an actor without work."""
+        """End an actor that has no work."""
         self.bury(slot)
         ray.kill(slot.actor)
 
     def close(self, job: str) -> None:
-        """Make the actors stop the worker of an input that has ended."""
+        """Make the actors stop their workers for an input that has ended."""
         self._busy_of_ended.pop(job, None)
         self._engines.pop(job, None)
         for slot in self:

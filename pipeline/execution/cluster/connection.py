@@ -1,4 +1,4 @@
-"""Connects to a Ray cluster, or starts one on this machine for as long as it is needed."""
+"""Connect to a Ray cluster, or start one on this machine for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for processes of a submitted job
 
-# Only descriptors travel through the object store. By default Ray reserves 30 % of the memory.
+# Little travels through the object store, for which Ray reserves 30 % of the memory by default.
 _OBJECT_STORE_BYTES = 100 * 2**20
 
 
@@ -31,17 +31,18 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 def cluster(
     address: str | None, interrupts: Interrupts, *, workers: int | None = None, log: bool = False
 ) -> Iterator[None]:
-    """Connect to the cluster at `address` or RAY_ADDRESS, else start one on this machine.
+    """Connect to the cluster at `address` or RAY_ADDRESS; without both, start one on this machine.
 
-    `log` forwards the actors' output to stderr. An existing connection is used and stays open.
-    Raises InputError if the cluster cannot be reached, and PipelineError if Ray does not start.
+    The cluster on this machine has room for `workers` actors. `log` forwards the actors' output to
+    stderr. An existing connection is used and stays open. Raises InputError if the cluster at the
+    address cannot be reached, and PipelineError if Ray does not start.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # leave CUDA_VISIBLE_DEVICES alone in actors without a GPU, as future versions of Ray will
+    # in actors without a GPU, leave CUDA_VISIBLE_DEVICES alone, as future versions of Ray will
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-    # Ray reads these when it is imported; set later, they lock this process out of its own cluster
+    # Ray reads these at import; if they were set later, it would refuse this process's connection
     if not address and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
@@ -79,9 +80,9 @@ class _Log(io.TextIOBase):
 def _runtime_env(empty: str) -> dict[str, Any]:
     """Return an environment in which workers import nothing from the driver's current folder.
 
-    Without a working directory of the job, Ray puts that folder first on the workers' path. So the
-    job gets the folder `empty`, unless it was submitted with another one. Workers on this machine
-    still find a checkout that is not installed.
+    If a job has no working directory, Ray puts that folder first on the workers' import path. So
+    the job gets the folder `empty`, unless it was submitted with a working directory. Workers on
+    this machine still find a checkout that is not installed.
     """
     submitted = JOB_VARIABLE in os.environ
     job = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
@@ -89,7 +90,7 @@ def _runtime_env(empty: str) -> dict[str, Any]:
         return {}
     if submitted or ROOT in site.getsitepackages():
         return {"working_dir": empty}
-    # Ray replaces ${PYTHONPATH} by the value on the node
+    # Ray replaces ${PYTHONPATH} with the value on the node
     path = {"PYTHONPATH": f"{ROOT}{os.pathsep}${{PYTHONPATH}}"}
     return {"working_dir": empty, "env_vars": path}
 

@@ -1,4 +1,4 @@
-"""Builds engines on a Ray cluster, once for each kind of GPU, or for the CPU."""
+"""Build engines on a Ray cluster, once for each kind of GPU, or else for the CPU."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from pipeline.execution.cluster.actor import ACCELERATOR_LABEL
 from pipeline.execution.cluster.connection import cluster
 from pipeline.interrupt import Interrupts
 
-BUILD_TIMEOUT_SECONDS = 3600.0  # for one kind; a busy node finishes its other work first
+BUILD_TIMEOUT_SECONDS = 3600.0  # per kind of node; a busy node finishes its other work first
 
 
 class BuiltEngine(NamedTuple):
     """The engine that `auto` chose on one kind of node."""
 
     kind: str
-    """GPU type as Ray labels it, or cpu."""
+    """GPU type as in Ray's node labels, or cpu."""
     host: str
     nodes: int
-    """Number of nodes of this kind; those that do not share PIPELINE_CACHE build their own."""
+    """Number of nodes of this kind; those that do not share PIPELINE_CACHE build engines of their
+    own."""
     info: EngineInfo | str
     """The engine, or the reason why it could not be built."""
 
 
 def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return living nodes by kind; nodes without a GPU count only if no node has one."""
+    """Return the living nodes by kind; nodes without a GPU count only if no node has a GPU."""
     alive = [node for node in nodes if node.get("Alive")]
     kinds: dict[str, list[dict[str, Any]]] = {}
 
@@ -39,9 +40,9 @@ def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
 
 
 def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
-    """Build `auto` for `model` on one node of each kind at the same time, and return the engines.
+    """Build the engine `auto` for `model` on one node of each kind, and return the results.
 
-    Raises PipelineError for a cluster without a node that has a GPU or a CPU.
+    The nodes build at the same time. Raises PipelineError if no node has a GPU or a CPU.
     """
     with Interrupts() as interrupts, cluster(address, interrupts):
         import ray
@@ -72,7 +73,10 @@ def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
 
 
 def _build(model: str) -> EngineInfo | str:
-    """Return the engine that `auto` chooses on this node, or its error, which Ray would wrap."""
+    """Return the engine that `auto` chooses on this node, or the error as text.
+
+    An error is not raised, because Ray would wrap it.
+    """
     from deploy.load import load_engine
 
     try:

@@ -21,7 +21,7 @@ GAUGES = {
 
 
 class ActorMetrics:
-    """Counters of one actor, which grow by the difference between successive totals."""
+    """Counters of one actor, which are raised to the totals that it reports."""
 
     def __init__(self) -> None:
         tags = {"pipeline_stage_seconds": ("stage",)}
@@ -31,7 +31,7 @@ class ActorMetrics:
         self._reported: dict[str, float] = {}
 
     def report(self, frames: int, busy: dict[str, float]) -> None:
-        """Report the total of frames, and of busy seconds by stage."""
+        """Report the total number of frames, and the total busy seconds by stage."""
         self._raise_to("pipeline_frames", "", frames)
         for stage, seconds in busy.items():
             self._raise_to("pipeline_stage_seconds", stage, seconds)

@@ -1,6 +1,6 @@
 """A pool that runs the segments of one or many inputs on Ray actors, as the scheduler decides.
 
-Only descriptors travel between driver and actors.
+Only descriptions of work travel between the driver and the actors, and no pixels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Job:
     ledger: Ledger
     setup: WorkerSetup
     setup_ref: Any
-    """The setup in Ray's object store, which sends it to every node once."""
+    """The setup in Ray's object store, which sends it to each node only once."""
     tasks: dict[int, SegmentTask]
 
 
@@ -82,7 +82,7 @@ class RayPool:
         return self._scheduler.unfinished < 3 * max(1, self.actors.max_actors)
 
     def step(self) -> list[tuple[str, PipelineError | None]]:
-        """Process events briefly; return the inputs that ended, with an error if they failed."""
+        """Process events briefly; return the inputs that ended, each with its error or None."""
         self.actors.start_missing(
             self._scheduler.count_useful_workers(), self._scheduler.blocked_nodes()
         )
@@ -100,11 +100,11 @@ class RayPool:
         return ended
 
     def count_frames(self, job: str) -> int:
-        """Return the number of an input's frames that are committed or under way."""
+        """Return the number of an input's frames that are encoded, committed or not."""
         ledger = self._jobs[job].ledger
         # frames in open segments of a dead actor are lost and do not count
         count = count_committed_frames(ledger) + self.actors.count_open_frames(job)
-        # a segment that two actors run counts twice
+        # while two actors run a segment, its frames count twice
         return min(count, len(ledger.plan.reference_map))
 
     def busy(self, job: str) -> dict[str, float]:
@@ -112,7 +112,7 @@ class RayPool:
         return self.actors.busy(job)
 
     def report(self, job: str) -> ExecutionReport:
-        """Return the report on how the segments of an input were run; call it before `close`."""
+        """Report how the segments of an input were run; call it before `close`."""
         self.actors.refresh_status()
         engine = self.actors.engine(job) or self._engine
         assert engine is not None
@@ -148,7 +148,7 @@ class RayPool:
             self.actors.call(slot, "run", job, entry.setup_ref, task, task=assignment.task)
 
     def _collect(self, call: Call, ref: Any) -> None:
-        """Process the answer of an actor, or its death."""
+        """Process an actor's answer, or its death."""
         slot = call.slot
         try:
             answer = ray.get(ref)
@@ -178,7 +178,7 @@ class RayPool:
             self._scheduler.add_worker(slot.name, kind=placement.kind, node=placement.node)
 
     def _prepare(self, slot: Slot) -> None:
-        """Make a placed actor load the engine, or end it if all inputs have ended."""
+        """Make a placed actor load the engine, or end the actor if all inputs have ended."""
         setup = next((job.setup_ref for job in self._jobs.values()), None)
         if setup is None:
             self.actors.end(slot)
@@ -207,7 +207,7 @@ class RayPool:
             self._commit(job, answer)
 
     def _commit(self, job: str, record: SegmentRecord) -> None:
-        """Add a segment to its ledger; the input ends with its last one."""
+        """Add a segment to its ledger; with the last segment, the input ends."""
         ledger = self._jobs[job].ledger
         ledger.fetch_segment(record.segment)
         if not ledger.folder.record_path(record.segment).exists():
@@ -228,7 +228,7 @@ class RayPool:
         self._ended.append((job, error))
 
     def _replace_dead(self, slot: Slot, error: RayActorError) -> None:
-        """Schedule a dead actor's segments again; the next step starts another actor."""
+        """Queue a dead actor's uncommitted segments again; the next step starts another actor."""
         logger.info("actor on %s died: %s", slot.placement, first_line(error))
         self.actors.bury(slot)
         if not slot.ready:
@@ -252,14 +252,17 @@ class RayPool:
 
         again = len(lost) - len(abandoned)
         self._metrics.count("failures", len(lost))
-        self._progress.note(f"an actor died; another one runs {again} of its segments again")
+        self._progress.note(f"an actor died; {again} of its segments are run again")
 
     def _count_death_while_loading(self, slot: Slot, error: RayActorError) -> None:
-        """Record an actor that died before it was ready; raise StageError after too many."""
+        """Record that an actor died before it was ready; raise StageError if too many did."""
         loading = [s.placement.node for s in self.actors if s.placement and not s.ready]
         node = slot.placement.node if slot.placement else ""
         if self._scheduler.record_unready_death(node, loading, time.monotonic()):
-            raise StageError(f"ray: actors die while loading the engine: {first_line(error)}")
+            raise StageError(
+                f"ray: actors keep dying while loading the engine ({first_line(error)}); expected "
+                "one to become ready; try another --engine, or --runner inline"
+            )
         self._progress.note("an actor died while loading the engine; another one replaces it")
 
     def _deadly_segment_error(self, job: str, index: int, error: RayActorError) -> StageError:
@@ -271,7 +274,7 @@ class RayPool:
         )
 
     def _release_idle(self) -> None:
-        """End actors without further work, so that the autoscaler can end their nodes."""
+        """End actors for which no more work is left, so that the autoscaler can end their nodes."""
         policy = self._scheduler.policy
         now = time.monotonic()
         surplus = len(self.actors) - policy.copies * self._scheduler.unfinished
@@ -310,7 +313,7 @@ def run_on_ray(
     *,
     actor: type[SegmentActor] = SegmentActor,
 ) -> ExecutionReport:
-    """Run the missing segments of one ledger, at least one, on the connected cluster.
+    """Run the missing segments of one ledger on the connected cluster; there must be at least one.
 
     Raises PipelineError if a segment fails; committed segments stay committed.
     """

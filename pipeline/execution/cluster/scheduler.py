@@ -1,8 +1,8 @@
-"""The scheduler, which assigns segments to workers without Ray, a clock or files.
+"""The scheduler, which assigns segments to workers and uses no Ray, clock or files itself.
 
 The caller reports events (a worker joined or left, a segment is done or failed) and their times,
-and calls `decide` for the segments to start. Near the end, idle workers copy segments that would be
-late: such a segment runs twice, and the first commit counts.
+and calls `decide` to get the segments to start. Near the end, idle workers also run segments that
+would be late on their first worker; the first commit counts.
 """
 
 from __future__ import annotations
@@ -14,34 +14,35 @@ from dataclasses import dataclass, field
 
 Task = tuple[str, int]  # an input, and the index of one of its segments
 
-_MIN_HEAP_SIZE = 64  # below it, outdated entries of a heap are not removed
+_MIN_HEAP_SIZE = 64  # below this size, outdated entries of a heap are not removed
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Limits of the scheduler."""
+    """The limits of the scheduler."""
 
     in_flight: int = 2
-    """Segments on one worker: the second is decoded while the first is encoded."""
+    """Segments on one worker at a time: the second is decoded while the first is encoded."""
     attempts: int = 3
     """Failures of one segment, or deaths of its workers, after which it is abandoned."""
     strikes: int = 3
     """Failures on one node without a success in between, after which it gets no more work."""
     notice_seconds: float = 60.0
-    """Time that Ray needs to notice a dead node; until then, it places new workers there."""
+    """Time that Ray needs to notice a dead node; until then, Ray places new workers on it."""
     give_up_seconds: float = 600.0
-    """Time of deaths during loading after which the run ends, even if a new node is loading."""
+    """Time since the first death during loading after which the run ends, even if a worker is
+    loading on a new node."""
     copies: int = 2
-    """Workers on one segment at a time."""
+    """Greatest number of workers that run one segment at a time."""
     copy_gain: float = 0.8
-    """A copy starts if it should need less than this share of the first attempt's time."""
+    """A copy starts if it should need less than this share of the first attempt's time left."""
     overdue: float = 2.0
-    """A segment is a straggler after this multiple of its expected time."""
+    """A segment becomes a straggler after this multiple of its expected time."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A task to start on a worker; attempts count from 1 and include copies."""
+    """A task to start on a worker; attempts are counted from 1 and include copies."""
 
     worker: str
     task: Task
@@ -55,11 +56,11 @@ class _Worker:
     kind: str
     node: str
     running: dict[Task, float] = field(default_factory=dict)
-    """Tasks in the order of their assignment, and the time when each should be done."""
+    """The worker's tasks in the order of assignment, each with the time when it should be done."""
     pace: float | None = None
     """Measured seconds per unit of cost."""
     since: float = 0.0
-    """Time when the worker last finished a task, or got one while idle."""
+    """Time when the worker last finished a task, or received one while idle."""
 
 
 @dataclass
@@ -81,7 +82,7 @@ class _Job:
 
     queue: deque[int]
     served: float
-    """Cost assigned so far; the input with the lowest cost is next."""
+    """Cost assigned so far; the input for which it is lowest is next."""
 
 
 class Scheduler:
@@ -93,9 +94,9 @@ class Scheduler:
         """The segments that are neither done nor dropped."""
         self._jobs: dict[str, _Job] = {}
         self._turns: list[tuple[float, str]] = []
-        """Heap of (served, job); an outdated entry is renewed when it reaches the top."""
+        """Heap of (served, job); an outdated entry is updated when it reaches the top."""
         self._again: list[Task] = []
-        """Tasks to repeat, which go before new ones."""
+        """Tasks to repeat, which are assigned before new ones."""
         self._queued = 0
         self._workers: dict[str, _Worker] = {}
         self._loads: list[dict[str, None]] = [{} for _ in range(self.policy.in_flight + 1)]
@@ -103,10 +104,10 @@ class Scheduler:
         self._late: list[tuple[float, Task, str]] = []
         """Heap of (minus the expected end, task, worker); outdated entries are skipped."""
         self._due: list[tuple[float, Task, str]] = []
-        """Heap of (when it becomes a straggler, task, worker)."""
+        """Heap of (the time when the task becomes a straggler, task, worker)."""
         self._strikes: Counter[str] = Counter()
         self._unready_deaths: list[tuple[float, str]] = []
-        """Times and nodes of deaths before joining, since the run has no worker."""
+        """Times and nodes of workers that died before they joined, since there is no worker."""
         self._paces: dict[str, float] = {}
         """Mean seconds per unit of cost, by kind of worker; "" is the mean of all kinds."""
 
@@ -116,7 +117,7 @@ class Scheduler:
         return len(self._items)
 
     def count_useful_workers(self) -> int:
-        """Return the number of workers that would get a segment, to be requested from Ray."""
+        """Return the number of workers that could each get a segment."""
         return len(self._items)
 
     def tasks_of(self, worker: str) -> list[Task]:
@@ -124,7 +125,7 @@ class Scheduler:
         return list(self._workers[worker].running)
 
     def blocked_nodes(self) -> frozenset[str]:
-        """Return the nodes that get no more work."""
+        """Return the nodes that get no more work because of their failures."""
         bad = {node for node, count in self._strikes.items() if count >= self.policy.strikes}
         if not bad:
             return frozenset()
@@ -134,7 +135,7 @@ class Scheduler:
         return frozenset(bad) if nodes - bad else frozenset()
 
     def add_job(self, job: str, segments: Mapping[int, float]) -> None:
-        """Add an input's segments: index -> cost in frames."""
+        """Add an input; `segments` maps the index of each segment to its cost in frames."""
         # start level with the other inputs, so that their earlier work does not affect the order
         served = min((j.served for j in self._jobs.values() if j.queue), default=0.0)
         self._jobs[job] = _Job(deque(segments), served)
@@ -145,7 +146,7 @@ class Scheduler:
         self._queued += len(segments)
 
     def drop_job(self, job: str) -> None:
-        """Remove an input; its running segments are ignored when they end."""
+        """Remove an input; those of its segments that are running are ignored when they end."""
         entry = self._jobs.pop(job, None)
         if entry is None:
             return
@@ -165,7 +166,8 @@ class Scheduler:
     def remove_worker(self, worker: str, *, blame: bool = True) -> list[Task]:
         """Queue a worker's tasks again, and return those that are abandoned.
 
-        `blame` counts a failure of the tasks and of the node: pass True for a worker that died.
+        With `blame`, this counts as a failure of the tasks and of the node: pass True if the worker
+        died.
         """
         gone = self._workers.pop(worker)
         for load in self._loads:
@@ -186,11 +188,11 @@ class Scheduler:
     def record_unready_death(self, node: str, loading: Iterable[str], now: float) -> bool:
         """Record a worker that died before it joined; return True if the run should give up.
 
-        `node` is where it died, or "" if unknown, and `loading` are the nodes on which other
-        workers load. A dying node kills several workers, and Ray places new ones on it until Ray
-        notices its death, so the run continues until then. It also continues if a worker is ready,
-        or if one loads on a node without deaths; but in the latter case only for a limited time,
-        because an engine that crashes its nodes would get new ones forever.
+        `node` is where it died ("" if it was not placed); `loading` are the nodes on which other
+        workers are loading. A dying node kills several workers, and Ray places new ones on it until
+        Ray notices its death, so the run continues until then. It also continues if a worker is
+        ready, or if one is loading on a node without deaths; but in the latter case only for a
+        limited time, because an engine that crashes its nodes would get new ones forever.
         """
         if node:
             self._strikes[node] += 1
@@ -207,7 +209,7 @@ class Scheduler:
         return enough and not hope and since >= self.policy.notice_seconds
 
     def fail_task(self, worker: str, task: Task) -> bool:
-        """Queue a failed task again for another worker; return True if it is abandoned."""
+        """Queue a failed task again, for another worker; return True if it is abandoned instead."""
         self._release(worker, task)
         item = self._items.get(task)
         if item is None:
@@ -218,7 +220,10 @@ class Scheduler:
         return self._requeue(task, item, blame=True)
 
     def complete_task(self, worker: str, task: Task, now: float) -> bool:
-        """Record a finished task; return False if it was finished or dropped before."""
+        """Record that a worker finished a task; return whether its result is the first.
+
+        It is not if another worker finished the task earlier, or if the task's input was dropped.
+        """
         self._release(worker, task)
         entry = self._workers[worker]
         self._strikes.pop(entry.node, None)
@@ -231,13 +236,13 @@ class Scheduler:
         return True
 
     def decide(self, now: float) -> list[Assignment]:
-        """Return the tasks to start at `now`, which count as started."""
+        """Return the tasks to start at `now`; they count as started."""
         started: list[Assignment] = []
         blocked = self.blocked_nodes()
 
         for load in range(self.policy.in_flight):
             if load and self._queued < len(self._workers):
-                break  # near the end, a segment behind another one would start too late
+                break  # near the end, a segment that waits behind another would start too late
             for worker in list(self._loads[load]):
                 if not self._queued:
                     break
@@ -252,7 +257,7 @@ class Scheduler:
         return started
 
     def _take_next(self, worker: str) -> Task | None:
-        """Remove the next task for a worker from the queues and return it."""
+        """Remove the next task for a worker from the queues and return it, or None."""
         running = self._workers[worker].running
         if any(task in self._items and self._items[task].failures for task in running):
             # a suspect task runs alone, so that no other task is blamed for its failure
@@ -281,7 +286,7 @@ class Scheduler:
         return None
 
     def _start_copies(self, now: float, blocked: frozenset[str]) -> list[Assignment]:
-        """Start tasks on idle workers that other workers would finish too late."""
+        """Start on idle workers copies of tasks that other workers would finish too late."""
         idle = [w for w in self._loads[0] if self._workers[w].node not in blocked]
         started = []
         for worker in sorted(idle, key=lambda name: (self._pace(name) or 0.0, name)):
@@ -292,7 +297,11 @@ class Scheduler:
         return started
 
     def _find_late(self, worker: str, pace: float, now: float) -> Task | None:
-        """Return a straggler, else the last task to end, if `worker` would finish it sooner."""
+        """Return a task that is worth copying to `worker`, or None.
+
+        This is a straggler or, without stragglers, the task expected to end last, if the worker
+        would finish it clearly sooner.
+        """
         while self._due and self._due[0][0] <= now:
             _, task, owner = heapq.heappop(self._due)
             if self._may_copy(task, owner) and worker not in self._items[task].avoid:
@@ -335,7 +344,7 @@ class Scheduler:
         return Assignment(worker, task, item.attempts)
 
     def _remove_outdated(self) -> None:
-        """Shrink heaps that have grown long, so that `decide` never skips thousands of entries."""
+        """Shrink heaps that have grown long, so that `decide` never has to skip many entries."""
         most = 2 * self.policy.in_flight * len(self._workers) + _MIN_HEAP_SIZE
         for heap in (self._late, self._due):
             if len(heap) > most:
@@ -351,7 +360,7 @@ class Scheduler:
         return entry.pace or self._paces.get(entry.kind) or self._paces.get("")
 
     def _measure(self, worker: _Worker, cost: float, now: float) -> None:
-        # the next task in flight has waited for this one, so its time starts now
+        # the worker's next task has waited for this one, so its time starts now
         pace = max(now - worker.since, 1e-9) / max(cost, 1e-9)
         worker.since = now
         worker.pace = pace if worker.pace is None else 0.7 * worker.pace + 0.3 * pace
@@ -371,10 +380,10 @@ class Scheduler:
         self._loads[len(self._workers[worker].running)][worker] = None
 
     def _requeue(self, task: Task, item: _Item, *, blame: bool) -> bool:
-        """Queue a task again unless a copy of it runs; return True if it is abandoned."""
+        """Queue a task again unless a copy of it is running; return True if it is abandoned."""
         item.failures += blame
         if item.on:
-            return False  # its copy still runs
+            return False  # a copy is still running
         if item.failures >= self.policy.attempts:
             del self._items[task]
             return True

@@ -1,6 +1,6 @@
-"""Actors of `--placement split`: CPU actors decode and encode, the GPU actor runs the network.
+"""The actors of `--placement split`: CPU actors decode and encode, and a GPU actor infers.
 
-It suits clusters whose GPU nodes are short of cores or have no hardware encoder. Batches of uint8
+This suits clusters whose GPU nodes are short of cores or have no hardware encoder. Batches of uint8
 or uint16 frames pass through Ray's object store, a few at a time. The two CPU actors belong to the
 GPU actor and end with it.
 """
@@ -25,7 +25,7 @@ from pipeline.pixels import Pixels
 from pipeline.remote.cache import fetch_recordings
 from pipeline.schema.plan import Plan, SegmentRecord
 
-_AHEAD = 2  # batches decoded in advance, and frames waiting to be encoded
+_AHEAD = 2  # batches that are decoded in advance, and frames that may wait to be encoded
 
 
 class DecodeActor:
@@ -38,7 +38,7 @@ class DecodeActor:
         """Return as soon as the actor is placed."""
 
     def batches(self, task: SegmentTask) -> Generator[Batch | StageError]:
-        """Yield the batches of a segment, and an error in place of a batch that fails."""
+        """Yield the batches of a segment; if one fails, yield its error and end."""
         try:
             yield from self._stage.batches(task)
         except Exception as error:  # returned, because Ray wraps raised errors
@@ -57,7 +57,7 @@ class EncodeActor:
         """Return as soon as the actor is placed."""
 
     def write(self, frame: Pixels, pts: int, segment: int) -> StageError | None:
-        """Encode one frame; after an error, skip the segment's frames and return the error."""
+        """Encode one frame; after an error, skip the segment's frames and return that error."""
         if self._failed is None:
             try:
                 self._stage.write(frame, pts, segment)
@@ -85,7 +85,7 @@ class EncodeActor:
 
 
 class RemoteDecode:
-    """The decoder of a SegmentWorker, in a separate actor."""
+    """The decoder of a SegmentWorker that decodes in a separate actor."""
 
     def __init__(self, plan: Plan, *, borrow: bool) -> None:
         self._actor = _start(DecodeActor, plan, borrow)
@@ -109,7 +109,7 @@ class RemoteDecode:
 
 
 class RemoteEncode:
-    """The encoder of a SegmentWorker, in a separate actor."""
+    """The encoder of a SegmentWorker that encodes in a separate actor."""
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._actor = _start(EncodeActor, plan, folder)
@@ -118,7 +118,7 @@ class RemoteEncode:
         self.position = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Send one frame to the actor, and wait while too many are under way."""
+        """Send one frame to the actor, and wait while too many frames are under way."""
         self.position.move_to(pts)
         self._waiting.append(self._actor.write.remote(frame, pts, segment))
         while len(self._waiting) > _AHEAD:
@@ -153,9 +153,9 @@ def _start(kind: type, *arguments: object) -> Any:
         ray.get(actor.ready.remote(), timeout=PLACEMENT_TIMEOUT_SECONDS)
     except GetTimeoutError as error:
         raise StageError(
-            f"--placement split: no CPU for {kind.__name__} within "
-            f"{PLACEMENT_TIMEOUT_SECONDS:g} s, expected two free ones for each GPU; add CPU nodes, "
-            "or use --placement fused"
+            f"--placement split: found no CPU for {kind.__name__} within "
+            f"{PLACEMENT_TIMEOUT_SECONDS:g} s, expected two free CPUs per GPU; add CPU nodes, or "
+            "use --placement fused"
         ) from error
     return actor
 
@@ -165,7 +165,7 @@ def _as_stage_error(error: Exception) -> StageError:
 
 
 def _get(ref: Any) -> Any:
-    """Return an actor's answer; raise the StageError that it returned, or one if the actor died."""
+    """Return an actor's answer; raise StageError if the answer is one, or if the actor died."""
     try:
         answer = ray.get(ref)
     except RayError as error:

@@ -231,10 +231,10 @@ def test_missing_and_surplus_frames_are_noticed(ledger: Ledger) -> None:
         yield from frames[:-1] if drop_last else frames
 
     with worker_for(ledger, read_frames=read_some) as worker:
-        with pytest.raises(StageError, match="where the plan has the end"):
+        with pytest.raises(StageError, match="expected the end according to the plan"):
             worker.submit(short).result(PATIENCE)
         drop_last = True
-        with pytest.raises(StageError, match="got 9 frames of 10"):
+        with pytest.raises(StageError, match="found 9 frames, expected 10"):
             worker.submit(task).result(PATIENCE)
     assert ledger.folder.read_record(1) is None
 

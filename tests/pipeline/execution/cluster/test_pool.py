@@ -142,7 +142,9 @@ def test_split_placement_reports_errors_of_its_actors(plan: Plan) -> None:
     )
     with Ledger(broken) as ledger:
         setup = make_setup(ledger, "split")
-        with pytest.raises(StageError, match=r"^decode: segment \d, LR pts .* got 10 frames of 9"):
+        with pytest.raises(
+            StageError, match=r"^decode: segment \d, LR pts .* found 10 frames, expected 9"
+        ):
             run_on_ray(ledger, setup, SilentReporter(), ActorRequest(workers=1))
 
 
@@ -181,7 +183,7 @@ def test_a_deadly_segment_fails_the_run_after_three_attempts(plan: Plan) -> None
         ):
             run_on_ray(ledger, make_setup(ledger), progress, request, actor=PoisonedActor)
         assert len(progress.notes) == 3
-        assert "runs 0 of its segments again" in progress.notes[-1]
+        assert "0 of its segments are run again" in progress.notes[-1]
         assert ledger.folder.read_record(0) is not None
         assert ledger.folder.read_record(1) is not None
         assert ledger.folder.read_record(2) is None
