@@ -1,1 +1,1 @@
-"""From committed segments to a verified, published output."""
+"""Turn committed segments into a verified, published output."""

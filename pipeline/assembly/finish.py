@@ -1,4 +1,4 @@
-"""From committed segments to the published output: join, verify, publish."""
+"""Turn committed segments into the published output: join, verify, publish."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import dump_plan, plan_lines
 
-_LISTED_DIFFERENCES = 3  # in an error message, which only counts the others
+_LISTED_DIFFERENCES = 3  # that an error message lists; it only counts the others
 
 
 def promised_frames(plan: Plan) -> FrameIndex:
-    """Return the frames that the output must hold, as listed in the plan."""
+    """Return the index of the frames that the output must have, as listed in the plan."""
     return FrameIndex(
         pts=plan.reference_map.in_order().pts,
         keys=[],
@@ -44,7 +44,7 @@ def locate_plan(ledger: Ledger) -> str:
 
 
 def join_segments(plan: Plan, files: list[Path], finished: Path) -> None:
-    """Write the output at `finished` from the segments' files."""
+    """Write the output from the segments' files to `finished`."""
     if isinstance(plan.input, LightField):
         join_views(plan, plan.input, files, finished)
     elif plan.pictures:
@@ -54,7 +54,10 @@ def join_segments(plan: Plan, files: list[Path], finished: Path) -> None:
 
 
 def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]:
-    """Return the differences between the output at `finished` and the plan, one line each."""
+    """Return the differences between the output at `finished` and what the plan promises.
+
+    Each item is one line.
+    """
     if isinstance(plan.input, LightField):
         return find_view_differences(plan, plan.input, finished)
 
@@ -79,12 +82,12 @@ def finish(
     """Join the segments, verify the output and publish it; return the path or URL of its plan.
 
     `make_record` returns the record of the run up to the moment of the call, for the plan beside
-    the output. Nothing appears there before everything is verified, and everything is written in
-    the run folder first. Raises StageError, VerificationError, or InputError for an output that
-    appeared during the run.
+    the output. Everything is first written to the run folder, and nothing appears beside the output
+    before everything is verified. Raises StageError if a step fails, VerificationError if the
+    output differs from the plan, and InputError if an output appeared during the run.
     """
     plan, output = ledger.plan, ledger.output
-    # FFmpeg chooses the container by the suffix
+    # FFmpeg chooses the container from the suffix
     finished = ledger.folder.path / f"assembled{output.suffix}"
     files = ledger.committed_files()
 
@@ -119,7 +122,10 @@ def finish(
 
 
 def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
-    """Publish the output and its plan at a URL; an interrupted upload leaves no output there."""
+    """Publish the plan and the output at a URL; an interrupted upload leaves no output there.
+
+    Raises InputError if an output appeared there during the run.
+    """
     url = plan.output_url
     if not force and transfer.find_file(url) is not None:
         raise InputError(
@@ -133,7 +139,7 @@ def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
 
 @contextmanager
 def _resumable(stage: str) -> Iterator[None]:
-    """Convert unexpected errors into a StageError of one line, which says how to continue."""
+    """Convert unexpected errors into a one-line StageError, which says how to continue."""
     try:
         yield
     except PipelineError:

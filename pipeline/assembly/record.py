@@ -1,4 +1,4 @@
-"""The record of a run, in the plan beside its output: command, speed, versions."""
+"""Make the record of a run for the plan beside its output: command, speed, versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.schema.options import list_options
 from pipeline.schema.plan import RunRecord
 from pipeline.schema.settings import OPTION_GROUPS, RunSettings
 
-# Packages whose versions can change a result or its speed
+# Packages whose versions can affect the result or the speed.
 PACKAGES = (
     DISTRIBUTION,
     "torch",

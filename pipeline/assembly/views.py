@@ -47,7 +47,7 @@ def join_views(plan: Plan, source: LightField, files: Sequence[Path], finished: 
 def _match_cameras(
     plan: Plan, source: Grid, files: Sequence[Path], grid: Grid
 ) -> list[tuple[VideoClip, FrameIndex, list[Path], str]]:
-    """Return each camera's recording, planned frames, segment files and output name."""
+    """Return each camera's recording, index of frames, segment files and output name."""
     cameras = []
     for position, view in enumerate(source.views):
         first = source.number(position, 0)
@@ -63,14 +63,14 @@ def _match_cameras(
 
 
 class _SegmentFrames:
-    """The frames of all segments by number."""
+    """Reads the frames of all segments by number."""
 
     def __init__(self, plan: Plan, files: Sequence[Path]) -> None:
         self._segments = list(zip(plan.segments, files, strict=True))
         self._open: tuple[int, FrameReader, Sequence[int]] | None = None
 
     def get(self, number: int) -> Pixels:
-        """Return the frame with this number, H x W x 3 RGB."""
+        """Return the frame with this number as H x W x 3 RGB."""
         at, (segment, file) = next(
             (i, item)
             for i, item in enumerate(self._segments)
@@ -110,7 +110,7 @@ def _write_frames(
 
 
 class SheetVideo(SheetSink):
-    """A video whose frames hold all views, with the times and the sound of the input."""
+    """Writes a video whose frames contain all views, with the input's times and other streams."""
 
     def __init__(
         self, source: LightField, grid: Grid, out: Path, size: tuple[int, int], bits: int
@@ -131,7 +131,7 @@ class SheetVideo(SheetSink):
         self._writer.write(sheet, self._times.sheet_pts(moment))
 
     def close(self) -> None:
-        """Finish the video and add the other streams of the input."""
+        """Finish the video, and add the other streams of the input."""
         super().close()
         self._writer.close()
         join_segments(self._clip, [self._part], self._out, self._encoding)
@@ -139,9 +139,9 @@ class SheetVideo(SheetSink):
 
 
 def find_view_differences(plan: Plan, source: LightField, finished: Path) -> list[str]:
-    """Return the differences between the light field at `finished` and the plan, one line each.
+    """Return the differences between the light field at `finished` and what the plan promises.
 
-    `source` is the plan's input.
+    Each item is one line. `source` is the plan's input.
     """
     grid = make_target_grid(source, plan.to, Path(plan.output))
     if is_joined_by_packets(source, plan.to):

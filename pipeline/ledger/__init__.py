@@ -1,1 +1,1 @@
-"""The run folder: committed segments, the proof of each, and durable writes."""
+"""The run folder: committed segments, a proof for each of them, and durable writes."""

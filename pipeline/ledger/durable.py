@@ -16,12 +16,12 @@ from filelock import FileLock, Timeout
 from pipeline.errors import InputError
 from pipeline.paths import own_folder
 
-ATTEMPT_PREFIX = "attempt-"  # begins the name of every file that is not committed yet
+ATTEMPT_PREFIX = "attempt-"  # beginning of the name of every file that is not committed yet
 _REMOVAL_ATTEMPTS = 6  # a late attempt may add a file while the folder is being deleted
 
 
 def fsync(path: Path) -> None:
-    """Force a file, or the entries of a folder, onto the disk."""
+    """Write a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -30,7 +30,7 @@ def fsync(path: Path) -> None:
 
 
 def fsync_tree(path: Path) -> None:
-    """Force a file, or a folder with everything below it, onto the disk."""
+    """Write a file, or a folder with everything below it, to the disk."""
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             fsync(file)
@@ -45,7 +45,7 @@ def write_atomically(path: Path, text: str | Iterable[str], *, private: bool = F
     A killed process leaves an unfinished file beside `path`, so write only to folders that the
     next run clears: the run folder, or a `staging_folder`.
     """
-    # the temporary name ignores that of `path`, which may already be as long as a name can be
+    # the temporary name is not made from that of `path`, which may be as long as a name can be
     temporary = path.with_name(f"{ATTEMPT_PREFIX}{uuid.uuid4().hex}")
     try:
         if private:
@@ -96,13 +96,13 @@ def content_digest(path: Path) -> str:
 
 
 def is_empty_folder(path: Path) -> bool:
-    """Return whether `path` is an empty folder, which another folder can replace in one step."""
+    """Return whether `path` is an empty folder, which a folder can replace in one step."""
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 @contextmanager
 def staging_folder(output: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `output` to write it in, and delete the folder afterwards.
+    """Yield an empty folder beside `output` in which to write it, and delete the folder at the end.
 
     The folder of a killed process is cleared and used again. Raises InputError if another process
     is writing `output`, and OSError if nothing can be written beside it.
@@ -136,13 +136,14 @@ def check_free(finished: Path, output: Path, *, force: bool) -> None:
 
 
 def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) -> None:
-    """Rename the finished file or folder to `output`; an old output moves to the folder `spare`.
+    """Rename the finished file or folder to `output`, and delete an old output.
 
+    If one of them is a folder, the old output waits in the folder `spare` until it is deleted.
     Raises InputError if `output` exists and `force` is False.
     """
     check_free(finished, output, force=force)
     if _exists(finished, output) and (output.is_dir() or finished.is_dir()):
-        # A folder cannot be replaced in one step, so the old output waits in the run folder.
+        # a folder cannot be replaced in one step
         replaced = spare / "replaced"
         output.rename(replaced)
         finished.rename(output)
@@ -153,5 +154,5 @@ def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) ->
 
 
 def _exists(finished: Path, output: Path) -> bool:
-    """Return whether something is at `output` that `finished` cannot replace in one step."""
+    """Return whether something other than an empty folder for a folder is at `output`."""
     return os.path.lexists(output) and not (finished.is_dir() and is_empty_folder(output))

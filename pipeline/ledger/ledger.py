@@ -1,16 +1,16 @@
 """The run folder beside the output, which records the committed segments.
 
     .{output name}.run/
-        lock                     held by the run that works here
-        plan.json                the plan that the segments belong to
+        lock                     held by the run that is using the folder
+        plan.json                the plan to which the segments belong
         segments/00003-*.nut     a committed segment, moved into place once it was on disk
         segments/00003.json      its record, which is written last and names the file
         segments/attempt-*       a segment that is not committed
-        publishing.json          the digest of the file that is about to become the output
+        publishing.json          the digest of what is about to become the output
 
-Only a valid record proves that a segment is done: it names the same plan, and a file that exists
-with the recorded SHA-256. Every attempt has a unique name, so two attempts that finish at the same
-time do not interfere.
+Only a valid record proves that a segment is done: one that names the same plan, and a file that
+exists with the recorded SHA-256. Every attempt has a unique name, so two attempts that finish at
+the same time do not interfere.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Ledger:
         url = mirror.mirror_url(plan.output_url) if plan.output_url else ""
         self.folder = RunFolder(run_folder_of(self.output), plan.digest(), url)
         self.note: str | None = None
-        """Message about leftovers that were found and discarded; None if there were none."""
+        """A note about an unfinished run that was discarded, or whose segments were broken."""
         self.records: dict[int, SegmentRecord] = {}
         """Records of the committed segments, by index."""
         self.resumed = 0
@@ -90,7 +90,7 @@ class Ledger:
         self.records[record.segment] = record
 
     def fetch_segment(self, segment: int) -> None:
-        """Download a segment that another machine committed to the mirror."""
+        """If the run has a mirror, download a segment that another machine committed to it."""
         if self.folder.mirror and not self.folder.record_path(segment).exists():
             mirror.pull_segment(
                 self.folder.mirror, segment, self.folder.segments, self.folder.digest
@@ -99,8 +99,7 @@ class Ledger:
     def committed_files(self) -> list[Path]:
         """Return the segment files in presentation order.
 
-        Raises StageError if a segment is missing, or if its file has changed since the commit,
-        which may be hours ago.
+        Raises StageError if a segment is missing, or if its file has changed since the commit.
         """
         if missing := self.pending_segments():
             raise StageError(
@@ -110,7 +109,7 @@ class Ledger:
 
         for segment, record in sorted(self.records.items()):
             file = self.folder.segment_path(record)
-            # Another attempt, equally valid, may have replaced the record on disk in the meantime.
+            # another, equally valid attempt may have replaced the record on disk in the meantime
             if not file.exists() or sha256(file) != record.sha256:
                 raise StageError(
                     f"assemble: the file of segment {segment} changed after it was committed; "
@@ -119,7 +118,10 @@ class Ledger:
         return [self.folder.segment_path(self.records[s.index]) for s in self.plan.segments]
 
     def announce_output(self, finished: Path) -> None:
-        """Store the digest of the output to be published, in case this process dies before that."""
+        """Store the digest of the output just before it is published.
+
+        With it, `is_published` finds out whether a process was killed before or after that.
+        """
         digest = content_digest(finished)
         write_atomically(self.folder.path / PUBLISHING, digest)
         if self.folder.mirror:
@@ -130,7 +132,7 @@ class Ledger:
         return (self.folder.path / PUBLISHING).exists()
 
     def is_published(self) -> bool:
-        """Return whether a run of this plan was killed after it had published the output."""
+        """Return whether a killed run of this plan had already published the output."""
         if self.folder.mirror:
             return mirror.is_published(self.folder.mirror, self.plan.output_url)
 
@@ -189,7 +191,7 @@ class Ledger:
         self.resumed = len(self.records)
 
     def _prepare_folder(self) -> None:
-        """Leave only segments of this plan in the run folder, and download those of the mirror."""
+        """Leave only segments of this plan in the run folder, and download those in the mirror."""
         own_folder(self.folder.segments)
         plan_file = self.folder.path / PLAN
         if plan_file.exists():
@@ -205,7 +207,7 @@ class Ledger:
             mirror.pull_segments(self.folder.mirror, self.folder.segments, self.folder.digest)
 
     def _read_records(self) -> None:
-        """Read the records of the plan's segments, and delete the invalid ones."""
+        """Read the records of the plan's segments, and delete invalid records."""
         broken = 0
         for segment in self.plan.segments:
             record = self.folder.read_record(segment.index)
@@ -236,7 +238,7 @@ class Ledger:
         return [path for path in self.folder.path.iterdir() if path.name not in known]
 
     def _discard_other_plan(self) -> None:
-        """Delete plan and segments of an unfinished run with other settings."""
+        """Delete the plan and the segments of an unfinished run if its plan is another."""
         stored = read_stored_plan(self.output)
         if stored is not None and stored.digest() == self.folder.digest:
             return

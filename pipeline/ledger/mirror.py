@@ -1,8 +1,9 @@
-"""The run folder at a URL: committed segments are uploaded to it and can be downloaded again.
+"""The mirror: a run folder at a URL, to which segments are committed and from which a run resumes.
 
-<folder of OUT>/.<name of OUT>.run/plan.json
-                                   00003-*.nut   a segment, uploaded first and in one piece
-                                   00003.json    its record, which makes the segment count
+<folder of OUT>/.<name of OUT>.run/plan.json         the plan to which the segments belong
+                                   00003-*.nut       a segment, uploaded first and in one piece
+                                   00003.json        its record, which makes the segment count
+                                   publishing.json   the digest of the output to be uploaded
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ def mirror_url(output_url: str) -> str:
 
 
 def push_segment(mirror: str, segment: Path, record: SegmentRecord) -> SegmentRecord:
-    """Upload a committed segment and its record, and return the valid record.
+    """Upload a committed segment and its record, and return the record that is valid.
 
-    If an earlier attempt has stored its record there, that one remains valid and nothing is
-    uploaded.
+    If an earlier attempt has stored its record in the mirror, that record stays valid and nothing
+    is uploaded.
     """
     first = read_record(mirror, record.segment, record.plan)
     if first is not None:
@@ -40,7 +41,7 @@ def push_segment(mirror: str, segment: Path, record: SegmentRecord) -> SegmentRe
 
 
 def read_record(mirror: str, segment: int, digest: str) -> SegmentRecord | None:
-    """Return a segment's record, or None if the mirror has none for the plan of this digest."""
+    """Return a segment's record, or None if the mirror has none for the plan with this digest."""
     content = transfer.read_bytes(_record_url(mirror, segment))
     try:
         record = SegmentRecord.model_validate_json(content or b"")
@@ -55,7 +56,10 @@ def remove_record(mirror: str, segment: int) -> None:
 
 
 def pull_segment(mirror: str, segment: int, segments: Path, digest: str) -> None:
-    """Download a committed segment and its record, which proves whether both are intact."""
+    """Download a committed segment and its record, if the mirror has both.
+
+    The caller checks the segment against the digest in the record.
+    """
     record = read_record(mirror, segment, digest)
     if record is None or "/" in record.file:
         return
@@ -77,7 +81,7 @@ def pull_segments(mirror: str, segments: Path, digest: str) -> None:
 
 
 def claim_mirror(mirror: str, plan: Plan) -> bool:
-    """Make the mirror belong to `plan`; return False if it already did and may have segments."""
+    """Make the mirror belong to `plan`; return False if it already did, with its segments."""
     content = transfer.read_bytes(join_url(mirror, PLAN))
     try:
         if content is not None and Plan.model_validate_json(content).digest() == plan.digest():
@@ -96,7 +100,7 @@ def announce_output(mirror: str, digest: str) -> None:
 
 
 def is_published(mirror: str, output_url: str) -> bool:
-    """Return whether the output is the file that was announced."""
+    """Return whether the file at `output_url` is the announced output."""
     expected = transfer.read_bytes(join_url(mirror, PUBLISHING))
     return expected is not None and transfer.sha256(output_url) == expected.decode()
 
@@ -110,7 +114,10 @@ def read_plan(mirror: str) -> Plan | None:
 
 
 def clear_mirror(mirror: str) -> None:
-    """Delete everything in the mirror, the plan last, since it identifies the rest."""
+    """Delete everything in the mirror.
+
+    The plan and the publishing digest go last, because they identify the rest to a later run.
+    """
     files = sorted(transfer.list_files(mirror), key=lambda f: f.url.endswith((PUBLISHING, PLAN)))
     for file in files:
         transfer.remove_file(file.url)

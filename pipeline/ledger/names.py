@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 PLAN = "plan.json"
-PUBLISHING = "publishing.json"  # digest of the file or folder that is about to become the output
+PUBLISHING = "publishing.json"  # has the digest of what is about to become the output
 RECORDS = "[0-9]*.json"  # pattern of the records of all segments
 
 
 def record_name(segment: int) -> str:
-    """Return the name of the record of a segment."""
+    """Return the name of a segment's record."""
     return f"{segment:05d}.json"

@@ -18,7 +18,7 @@ from pipeline.schema.plan import Plan, Segment, SegmentRecord
 
 @dataclass(frozen=True)
 class WrittenSegment:
-    """The frames that an encoder wrote into a segment's file, before the commit."""
+    """What an encoder wrote into a segment's file, for the record."""
 
     segment: int
     frames: int
@@ -29,17 +29,17 @@ class WrittenSegment:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run: everything a worker needs to commit segments; can be pickled."""
+    """The folder of one run, with everything a worker needs to commit segments; can be pickled."""
 
     path: Path
     digest: str
-    """Digest of the plan that the segments belong to."""
+    """Digest of the plan to which the segments belong."""
     mirror: str = ""
-    """URL of the run folder beside an output at a URL; "" for an output on a file system."""
+    """URL of the run folder if the output is at a URL; "" for an output on a file system."""
 
     @property
     def segments(self) -> Path:
-        """Return the folder of segments and records."""
+        """The folder of segments and records."""
         return self.path / "segments"
 
     def segment_path(self, record: SegmentRecord) -> Path:
@@ -51,14 +51,14 @@ class RunFolder:
         return self.segments / record_name(segment)
 
     def new_attempt(self, segment: int) -> Path:
-        """Return a new, unique path to write a segment to."""
+        """Return a new, unique path for the file of a segment."""
         return self.segments / f"{ATTEMPT_PREFIX}{segment:05d}-{uuid.uuid4().hex}.nut"
 
     def commit(self, attempt: Path, written: WrittenSegment) -> SegmentRecord:
         """Move a finished attempt into place, write its record, and return the record.
 
-        If another attempt was committed in the meantime, discard this one and return the record
-        of the other.
+        If another attempt was committed in the meantime, this one is discarded, and the record of
+        the other is returned.
         """
         first = self.read_record(written.segment)
         if first is not None:
@@ -84,7 +84,7 @@ class RunFolder:
         return mirror.push_segment(self.mirror, target, record) if self.mirror else record
 
     def remove_local_copy(self, segment: int) -> None:
-        """Delete the local files of a segment that is stored at the mirror."""
+        """Delete the local files of a segment that is stored in the mirror."""
         for path in self.segments.glob(f"{segment:05d}*"):
             path.unlink(missing_ok=True)
 
@@ -123,7 +123,7 @@ def read_stored_plan(output: Path) -> Plan | None:
 
 
 def find_stored_plan(plan: Plan) -> Plan | None:
-    """Return the plan of an unfinished run of the same output, on this machine or at its URL."""
+    """Return the plan of an unfinished run of the same output, from its run folder or mirror."""
     stored = read_stored_plan(Path(plan.output))
     if stored is None and plan.output_url:
         return mirror.read_plan(mirror.mirror_url(plan.output_url))
@@ -131,9 +131,9 @@ def find_stored_plan(plan: Plan) -> Plan | None:
 
 
 def local_run_folder(folder: RunFolder) -> RunFolder:
-    """Return `folder`, or a scratch folder of this process if segments are uploaded to a URL.
+    """Return `folder`, or a scratch folder of this process if segments go to a mirror.
 
-    With a mirror, the path of `folder` belongs to the driver and may be on another machine.
+    With a mirror, the path of `folder` is the driver's and may be on another machine.
     """
     if not folder.mirror:
         return folder

@@ -1,1 +1,1 @@
-"""Quality figures of an output against its ground truth."""
+"""Measure the quality of an output against its ground truth."""

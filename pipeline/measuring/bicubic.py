@@ -1,4 +1,4 @@
-"""Plain up-sampling of a plan's input, the measure of what a result gained."""
+"""Up-sample a plan's input plainly, to measure what its result gains over that."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from pipeline.schema.plan import Plan
 
 
 class Upsampling:
-    """The frames of a plan's input, enlarged bicubically; no frames without a plan."""
+    """The frames of a plan's input, enlarged bicubically; there are none without a plan."""
 
     def __init__(self, plan: Plan | None, source: Source | None) -> None:
         self._plan = plan
         self._source = source
 
     def get(self, number: int) -> Pixels | None:
-        """Return entry `number` of the reference map, H x W x 3, or None if it cannot be read."""
+        """Return the frame of entry `number` in the reference map, as H x W x 3 RGB.
+
+        The result is None if there is no such frame, or if it cannot be read.
+        """
         if self._plan is None or self._source is None:
             return None
         try:
@@ -34,7 +37,7 @@ class Upsampling:
 
 @contextmanager
 def open_upsampling(plan: Plan | None) -> Iterator[Upsampling]:
-    """Open the input of a plan, if it is still the file that the plan was made for."""
+    """Open the input of a plan; it yields no frames if its file has changed since planning."""
     if plan is None or not _is_unchanged(plan):
         yield Upsampling(None, None)
         return

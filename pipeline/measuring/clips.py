@@ -1,4 +1,4 @@
-"""Measures a result against its ground truth, frame by frame, matched by presentation time."""
+"""Measure a result against its ground truth, frame by frame, matched by presentation time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan
 
-TOLERANCE = Fraction(1, 1000)  # seconds: Matroska rounds times to milliseconds
+TOLERANCE = Fraction(1, 1000)  # seconds; Matroska rounds times to milliseconds
 
 
 class WorstFrame(Model):
@@ -34,7 +34,10 @@ class WorstFrame(Model):
 
 
 class Evaluation(Model):
-    """Means over the compared frames; PSNR in dB (RGB and BT.601 luma), SSIM with data range 1."""
+    """Means over the compared frames: PSNR in dB and SSIM with data range 1, for RGB and luma.
+
+    `psnr_y` and `ssim_y` are for BT.601 luma.
+    """
 
     frames: int
     psnr: float
@@ -45,14 +48,14 @@ class Evaluation(Model):
     vmaf: float | None = None
     """Mean VMAF, 0 to 100; None unless --vmaf is set."""
     left_out: int = Field(default=0, exclude=True)
-    """Number of frames that the means leave out, as the reference provides them."""
+    """Number of frames that the means leave out, because the reference provides them."""
     bicubic: BicubicQuality | None = Field(default=None, exclude=True)
-    """None without a plan, or if its input cannot be read any more."""
+    """Quality of plain up-sampling; None without a plan, or if its input can no longer be read."""
 
 
 @dataclass(frozen=True)
 class FrameQuality:
-    """Quality of one frame of the result."""
+    """The quality of one frame of the result."""
 
     frame: int
     pts: int
@@ -61,13 +64,13 @@ class FrameQuality:
     psnr_y: float
     ssim_y: float
     bicubic: BicubicQuality | None = None
-    """Of plain up-sampling; None without the input."""
+    """The quality of plain up-sampling; None without the input."""
 
 
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
-    """Return a function that maps a frame to its time in seconds.
+    """Return a function that maps a frame of `clip` to its time in seconds.
 
-    Stills that belong to a video have times of their own.
+    Stills that are compared with a video have times of their own, if known.
     """
     if isinstance(clip, Stills) and clip.times and isinstance(other, VideoClip):
         times = clip.times
@@ -77,7 +80,7 @@ def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
 
 @dataclass(frozen=True)
 class FramePair:
-    """A frame of the result and its ground truth, uint8 or uint16 H x W x 3 RGB each."""
+    """A frame of the result and its ground truth, each uint8 or uint16 H x W x 3 RGB."""
 
     frame: int
     pts: int
@@ -89,7 +92,8 @@ def read_pairs(sr: str, ground_truth: str) -> Iterator[FramePair]:
     """Yield each frame of `sr` with the frame of `ground_truth` at the same time.
 
     A result that covers a part of the ground truth (--start, --end) is compared with that part.
-    Raises PairingError if sizes differ or a frame of the result has no partner.
+    Raises PairingError if the sizes differ or a frame of the result has no partner, and InputError
+    if the result is pictures that cannot be compared with stored frames.
     """
     check_comparable(Path(sr), "an evaluation")
     result = probe(sr)
@@ -128,8 +132,8 @@ def measure_frames(
 ) -> Iterator[FrameQuality]:
     """Yield the quality of each frame of `sr` whose number is not in `skip`.
 
-    With the `plan` of `sr`, it includes that of plain up-sampling. Raises PairingError as
-    `read_pairs` does.
+    With the `plan` of `sr`, the quality of plain up-sampling is included. Raises the errors of
+    `read_pairs`.
     """
     from crossnetpp.metrics import measure_quality  # imports torch
 
@@ -154,10 +158,10 @@ def measure_vmaf(
     skip: frozenset[int] = frozenset(),
     progress: Reporter = SILENT,
 ) -> float:
-    """Return the mean VMAF of the frames of `sr` that are not in `skip`.
+    """Return the mean VMAF of the frames of `sr` whose numbers are not in `skip`.
 
-    VMAF includes motion, so all frames are measured. Raises InputError without a program that
-    measures VMAF, and PairingError as `read_pairs` does.
+    VMAF includes motion, so all frames are measured. Raises InputError if there is no program that
+    measures VMAF or the frames are too small for it, and the errors of `read_pairs`.
     """
     from pipeline.measuring import vmaf
 
@@ -175,7 +179,7 @@ def measure_vmaf(
 
 
 def summarise_frames(frames: list[FrameQuality], *, left_out: int = 0) -> Evaluation:
-    """Return the means and the worst frame; raises PairingError for an empty list."""
+    """Return the means and the worst frame; raises PairingError if the list is empty."""
     if not frames:
         raise PairingError(
             "found no frame to compare, expected at least one; "
@@ -203,9 +207,11 @@ def evaluate(
     plan: Plan | None = None,
     progress: Reporter = SILENT,
 ) -> Evaluation:
-    """Return the quality of the recording `sr` against `ground_truth` (paths).
+    """Return the quality of the recording at `sr` against the one at `ground_truth`.
 
-    The means leave out the frames in `skip`; `plan`, that of `sr`, adds plain up-sampling.
+    The means leave out the frames whose numbers are in `skip`. With the `plan` of `sr`, plain
+    up-sampling is measured, too. Raises PairingError if no frame is left, and the errors of
+    `read_pairs`.
     """
     check_comparable(Path(sr), "an evaluation")
     total = len(scan(probe(str(sr)), distinct=False).pts) - len(skip)

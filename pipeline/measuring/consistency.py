@@ -1,8 +1,8 @@
-"""Measures how well the views of a light field fit each other, with its ground truth.
+"""Measure how well the views of a light field fit each other, using its ground truth.
 
-There are two measures: the PSNR of epipolar pictures (column over x for fixed row and y, and row
-over y), and the difference of a view from its neighbour warped onto it by the flow of the ground
-truth.
+There are three measures: the PSNR of epipolar pictures (column over x for fixed row and y, and row
+over y), the difference between a view and its neighbour warped onto it with the flow of the ground
+truth, and the flicker from view to view.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pipeline.lightfield.parallax import reduce_to_grey
 from pipeline.lightfield.reader import ViewReader
 from pipeline.schema.clip import Grid, LightField
 
-NEIGHBOURS = 16  # pairs of neighbouring views for the warping error, spread over the grid
-FLOW_TOLERANCE = 0.5  # pixels between the start and the end of the flow there and back
+NEIGHBOURS = 16  # greatest number of pairs of neighbouring views for the warping error
+FLOW_TOLERANCE = 0.5  # pixels; greatest distance from its start at which the flow may lead back
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ViewPair:
         return self.result.grid, self.truth.grid
 
     def check(self) -> None:
-        """Raise PairingError if sizes differ, or if a view or frame has no partner."""
+        """Raise PairingError if the sizes differ, or if a view or frame has no partner."""
         result, truth = self.grids()
         if (self.result.width, self.result.height) != (self.truth.width, self.truth.height):
             raise PairingError(
@@ -57,7 +57,11 @@ class ViewPair:
 def measure_consistency(
     pair: ViewPair, given: tuple[tuple[int, int], ...]
 ) -> tuple[float | None, float | None, float | None]:
-    """Return the EPI PSNR, and the warping errors of result and truth, of the first moment."""
+    """Return, for the first moment, the EPI PSNR and the warping errors of result and truth.
+
+    Epipolar pictures leave out the `given` views. Each figure is None if there is nothing to
+    measure.
+    """
     grid, _ = pair.grids()
     epis: list[float] = []
     for along in ("row", "col"):
@@ -81,7 +85,7 @@ def measure_consistency(
 def _read_views(
     pair: ViewPair, places: list[tuple[int, int]]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield the views of result and truth at each place, H x W x 3, 0..255."""
+    """Yield the views of result and truth at each place and moment 0, as H x W x 3 in 0..255."""
     readers = ViewReader(pair.result), ViewReader(pair.truth)
     try:
         for row, col in places:
@@ -99,7 +103,7 @@ def _read_views(
 def _measure_epi_psnr(
     pair: ViewPair, places: list[tuple[int, int]], *, vertical: bool
 ) -> list[float]:
-    """Return the PSNR of each epipolar picture of a line of views, one for every y (or x)."""
+    """Return the PSNR of each epipolar picture of a line of views: one per y, or per x."""
     axis = 0 if vertical else 1
     total: Any = 0.0
     for result, truth in _read_views(pair, places):
@@ -110,7 +114,7 @@ def _measure_epi_psnr(
 
 
 def measure_flicker(pair: ViewPair) -> float | None:
-    """Return the largest change of a channel's mean error between neighbours, 0..255."""
+    """Return the largest change (0..255) of a channel's mean error between neighbouring views."""
     grid, _ = pair.grids()
     places = [(view.row, view.col) for view in grid.views]
     means = {
@@ -143,9 +147,9 @@ def _choose_neighbours(grid: Grid) -> list[tuple[tuple[int, int], tuple[int, int
 def _measure_warp_errors(
     pair: ViewPair, first: tuple[int, int], second: tuple[int, int]
 ) -> tuple[float, float]:
-    """Return the warping errors of result and truth between two neighbours, 0..255.
+    """Return the warping errors (0..255) of result and truth between two neighbouring views.
 
-    Both are warped by the flow of the truth.
+    Both are warped with the flow of the truth.
     """
     (result_a, truth_a), (result_b, truth_b) = _read_views(pair, [first, second])
     planes = [reduce_to_grey(truth.astype(np.uint8), 1 << 16) for truth in (truth_a, truth_b)]

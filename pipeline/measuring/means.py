@@ -1,4 +1,4 @@
-"""The means of quality that every command reports, with one rounding."""
+"""The means of quality that every command reports, all rounded in the same way."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pipeline.schema.model import Model
 
 
 class BicubicQuality(Model):
-    """Means of plain up-sampling over the same frames as those of the result: PSNR in dB."""
+    """The means of plain up-sampling (PSNR in dB), over the same frames as those of the result."""
 
     psnr: float
     ssim: float
 
 
 def mean_psnr(values: Sequence[float]) -> float:
-    """Return the mean PSNR in dB, rounded as everywhere."""
+    """Return the mean PSNR in dB, rounded to 4 decimals."""
     return round(float(np.mean(values)), 4)
 
 
 def mean_ssim(values: Sequence[float]) -> float:
-    """Return the mean SSIM, rounded as everywhere."""
+    """Return the mean SSIM, rounded to 5 decimals."""
     return round(float(np.mean(values)), 5)
 
 
 def mean_bicubic(qualities: Sequence[BicubicQuality | None]) -> BicubicQuality | None:
-    """Return the means, or None if they lack a frame."""
+    """Return the means over all frames, or None if the quality of a frame is missing."""
     found = [each for each in qualities if each is not None]
     if not found or len(found) < len(qualities):
         return None
@@ -37,5 +37,5 @@ def mean_bicubic(qualities: Sequence[BicubicQuality | None]) -> BicubicQuality |
 
 
 def format_bicubic(quality: BicubicQuality) -> str:
-    """Return the figures as they stand beside those of a result."""
+    """Return the figures as text, to be shown beside those of a result."""
     return f"PSNR {quality.psnr:.2f} dB   SSIM {quality.ssim:.4f}"

@@ -1,6 +1,6 @@
-"""Measures enhanced light fields: by view, by distance to the reference, and their consistency.
+"""Measure enhanced light fields: per view, by distance to the reference, and their consistency.
 
-All means leave out the given views, unless the reference provides all of them.
+The means of quality leave out the given views, unless the reference provides all views.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pipeline.schema.settings import GridSettings
 if TYPE_CHECKING:
     from crossnetpp.metrics import Quality
 
-# row and column -> grid steps to the reference, None for a given view
+# (row, column) -> grid steps to the reference, or None for a given view
 Places = Mapping[tuple[int, int], float | None]
 
 
@@ -47,7 +47,7 @@ class ViewQuality(Model):
     row: int
     col: int
     steps: float | None
-    """Distance to the reference in grid steps, or None if unknown."""
+    """Distance to the reference in grid steps; None if it is not known."""
     psnr: float
     ssim: float
     psnr_y: float
@@ -55,7 +55,7 @@ class ViewQuality(Model):
 
 
 class DistanceQuality(Model):
-    """Mean over the views at the same distance, rounded, from their reference."""
+    """The mean PSNR over the views at the same (rounded) distance from their reference."""
 
     steps: float
     views: int
@@ -63,7 +63,7 @@ class DistanceQuality(Model):
 
 
 class LightFieldQuality(Model):
-    """The fields of `evaluate --json` for light fields; means leave out the given views."""
+    """The fields of `evaluate --json` for light fields; means of quality leave out given views."""
 
     frames: int
     psnr: float
@@ -74,24 +74,24 @@ class LightFieldQuality(Model):
     given: tuple[tuple[int, int], ...]
     by_distance: tuple[DistanceQuality, ...]
     epi_psnr: float | None
-    """Mean over horizontal and vertical epipolar pictures."""
+    """Mean PSNR over the horizontal and vertical epipolar pictures."""
     warp_error: float | None
-    """Mean absolute difference (0..255) of neighbouring views warped onto each other."""
+    """Mean absolute difference (0..255) between neighbouring views warped onto each other."""
     warp_error_truth: float | None
-    """The same difference for the ground truth, which flow and noise alone cause."""
+    """The same difference in the ground truth, where only noise and errors of the flow cause it."""
     flicker: float | None
-    """Largest change (0..255) of a channel's mean error between neighbouring views, given ones
-    included: the flicker of a sweep through the views."""
+    """Largest change (0..255) of a channel's mean error between neighbouring views, including given
+    ones: the flicker of a sweep through the views."""
     views: tuple[ViewQuality, ...]
     left_out: int = Field(default=0, exclude=True)
-    """Number of frames that the means leave out, as the reference provides them."""
+    """Number of frames that the means leave out, because the reference provides them."""
     bicubic: BicubicQuality | None = Field(default=None, exclude=True)
-    """None without a plan, or if its input cannot be read any more."""
+    """Quality of plain up-sampling; None without a plan, or if its input can no longer be read."""
 
 
 @dataclass(frozen=True)
 class _MeasuredFrame:
-    """One frame of the view at `place` (row, column)."""
+    """The quality of one frame of the view at `place` (row, column)."""
 
     place: tuple[int, int]
     quality: Quality
@@ -100,7 +100,7 @@ class _MeasuredFrame:
 
 @dataclass
 class _MeasuredView:
-    """The measured frames of one view, and of plain up-sampling."""
+    """The quality of each frame of one view, and of its plain up-sampling."""
 
     frames: list[Quality] = field(default_factory=list)
     bicubic: list[BicubicQuality | None] = field(default_factory=list)
@@ -115,12 +115,15 @@ def evaluate_light_field(
 ) -> LightFieldQuality:
     """Return the quality of a light field against the one at `ground_truth`.
 
-    The plan, or else the sidecar, names the given views, which the means leave out.
+    The plan or, without a plan, the sidecar names the given views, which the means of quality leave
+    out. Raises PairingError if there is no light field at `ground_truth`, or if that does not match
+    the views.
     """
     truth = open_light_field(ground_truth, grid_settings)
     if truth is None:
         raise PairingError(
-            f"found no light field in {ground_truth}, expected the one {views.path} was made from"
+            f"found no light field in {ground_truth}, expected the original of {views.path}; check "
+            "the path, or try --layout and --grid"
         )
 
     if plan is None:
@@ -147,9 +150,10 @@ def evaluate_views(
 ) -> LightFieldQuality:
     """Return the quality of the light field `result` against `truth`.
 
-    `places` names the given views. `skipped` are row, column and moment of further frames that no
-    mean includes; if none is left, all are measured. `plan`, that of the result, adds plain
-    up-sampling. Raises PairingError if sizes differ, or if a view or frame has no partner.
+    `places` names the given views. `skipped` holds the (row, column, moment) of further frames that
+    no mean includes; if no frame is left, all are measured. With the `plan` of the result, plain
+    up-sampling is measured, too. Raises PairingError if the sizes differ, or if a view or frame has
+    no partner.
     """
     pair = ViewPair(result, truth)
     pair.check()
@@ -196,7 +200,7 @@ def evaluate_views(
 def _list_compared(
     result: LightField, given: Set[tuple[int, int]], skipped: Set[tuple[int, int, int]]
 ) -> list[tuple[int, int, int]]:
-    """Return row, column and moment of the frames that the means include."""
+    """Return the (row, column, moment) of the frames that the means include."""
     return [
         (view.row, view.col, moment)
         for view in result.grid.views
@@ -207,7 +211,7 @@ def _list_compared(
 
 
 def _number_moments(plan: Plan | None) -> dict[tuple[int, int, int], int]:
-    """Return the entry of the plan's map for each row, column and moment."""
+    """Map (row, column, moment) to the number of the entry in the plan's reference map."""
     choices = plan.reference_map if plan is not None else ()
     return {
         (choice.views.row, choice.views.col, choice.views.moment): number
@@ -272,7 +276,7 @@ def _group_by_distance(views: tuple[ViewQuality, ...]) -> tuple[DistanceQuality,
 
 
 def format_quality(found: LightFieldQuality) -> str:
-    """Return the figures as text, one line each."""
+    """Return the figures as text, with each on a line of its own."""
     worst = found.worst
     lines = [
         f"{len(found.views)} views, {len(found.given)} given ones left out of the means",

@@ -1,4 +1,4 @@
-"""Measures VMAF (Netflix, model vmaf_v0.6.1) with an `ffmpeg` program that includes libvmaf.
+"""Measure VMAF (Netflix, model vmaf_v0.6.1) with an `ffmpeg` program that includes libvmaf.
 
 PyAV's libraries lack the filter, so this module runs a program. The program reads pairs of
 pictures, one above the other, from a pipe, so that this package decides which frames are compared.
@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, StageError
 from pipeline.pixels import to_8_bit
 
-LEAST_SIDE = 32  # pixels: libvmaf's filters need 17 lines at a quarter of the size
+LEAST_SIDE = 32  # pixels; libvmaf's filters need 17 lines after it reduces the frames
 TIMEOUT_SECONDS = 60  # for listing filters, and for ending after a failure
 
 
 @cache
 def find_program() -> str | None:
-    """Return an `ffmpeg` that measures VMAF, from the PATH or from imageio-ffmpeg, or None."""
+    """Return an `ffmpeg` program with libvmaf, from the PATH or imageio-ffmpeg, or None."""
     found = shutil.which("ffmpeg")
     if found is not None and _has_vmaf(found):
         return found
@@ -69,11 +69,14 @@ class Vmaf:
     """A running measurement: `add` all pairs in presentation order, then call `scores`."""
 
     def __init__(self, ffmpeg: str, height: int, width: int, matrix: str = "bt709") -> None:
-        """Start the program; `matrix` is `Colour.used_matrix` of the recordings."""
+        """Start the program; `matrix` is `Colour.used_matrix` of the recordings.
+
+        Raises InputError if the frames are too small.
+        """
         if min(height, width) < LEAST_SIDE:
             raise InputError(
-                f"found frames of {width}x{height}, expected at least {LEAST_SIDE} pixels each "
-                "way for VMAF; leave --vmaf out"
+                f"found frames of {width}x{height}, expected at least {LEAST_SIDE}x{LEAST_SIDE} "
+                "for VMAF; leave --vmaf out"
             )
         self._shape = (height, width, 3)
         self._scratch = TemporaryDirectory(prefix="vmaf-", ignore_cleanup_errors=True)
@@ -114,7 +117,10 @@ class Vmaf:
         self._scratch.cleanup()
 
     def add(self, made: NDArray[Any], truth: NDArray[Any]) -> None:
-        """Measure `made` against `truth`, uint8 or uint16 H x W x 3 RGB each."""
+        """Measure `made` against `truth`, each uint8 or uint16 H x W x 3 RGB.
+
+        Raises StageError if the program fails.
+        """
         assert self._process.stdin is not None
         try:
             for picture in (made, truth):
@@ -124,7 +130,7 @@ class Vmaf:
             raise self._failure() from None
 
     def scores(self) -> list[float]:
-        """Return the VMAF (0 to 100) of each pair; raises StageError."""
+        """Return the VMAF (0 to 100) of each pair; raises StageError if the program fails."""
         try:
             self._process.communicate()
         except BrokenPipeError:

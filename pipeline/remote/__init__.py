@@ -1,1 +1,1 @@
-"""Recordings and outputs at URLs: transfers, and the local cache of copies."""
+"""Transfer recordings and outputs at URLs, and cache local copies."""

@@ -1,12 +1,13 @@
-"""Local copies of remote files, downloaded once per machine and evicted by least recent use.
+"""Keep local copies of remote files: download once per machine, evict the least recently used.
 
-The folder is $PIPELINE_CACHE (default: ~/.cache/crossnetpp-pipeline), its size $PIPELINE_CACHE_GB:
+The folder is $PIPELINE_CACHE (default: ~/.cache/crossnetpp-pipeline), and the size limit for copies
+is $PIPELINE_CACHE_GB gigabytes:
 
     files/<digest of URL and version>/<name>    a copy, beside a used-by-<pid> for each process
                                                 that uses it
     files/<digest of content>/<name>            what arrived through a pipe, until its run ends
-    outputs/<digest of URL>/<name>              an output before its upload, and its run folder
-    scratch/<pid>-*                             segments of an actor before their upload
+    outputs/<digest of URL>/<name>              an output before its upload, beside its run folder
+    scratch/<pid>-*                             segments of a process before their upload
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _USER = "used-by-"
 
 
 def cache_folder() -> Path:
-    """Return the cache's folder, and create it if it does not exist."""
+    """Return the cache's folder, and create it if needed; raises InputError if that fails."""
     folder = cache_root()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def cache_folder() -> Path:
 
 
 def read_capacity() -> int:
-    """Return how many bytes of copies the cache may hold."""
+    """Return the size limit for copies in bytes; raises InputError if it is set to no number."""
     text = os.environ.get("PIPELINE_CACHE_GB", str(DEFAULT_GB))
     try:
         return int(float(text) * 1e9)
@@ -55,9 +56,10 @@ def read_capacity() -> int:
 
 
 def fetch_copy(url: str) -> Path:
-    """Return a local copy of a file, or of the files directly in a folder.
+    """Return the path of a local copy of the file at a URL, or of the files directly in a folder.
 
-    A path that is no URL is returned unchanged. Raises InputError if nothing is at the URL.
+    If `url` is a local path or file:// URL, its path is returned. Raises InputError if nothing is
+    at the URL, or if it does not fit into the cache.
     """
     if not is_url(url):
         return Path(local_path(url))
@@ -104,7 +106,7 @@ def release_file(file: Path) -> None:
 
 
 def make_scratch_folder() -> Path:
-    """Create a folder for this process's segments, and delete those of dead processes."""
+    """Create a folder for this process's segments, and delete the folders of dead processes."""
     folder = cache_folder() / "scratch"
     _own_folders(folder)
     for old in folder.iterdir():
@@ -115,7 +117,7 @@ def make_scratch_folder() -> Path:
 
 
 def fetch_recordings(plan: Plan) -> Plan:
-    """Return the plan with local copies of the recordings that are at URLs."""
+    """Return the plan, in which local copies replace the recordings that are at URLs."""
     return plan.map_recordings(_fetch_recording)
 
 
@@ -153,8 +155,8 @@ def _make_room(needed: int, *, spare: Path) -> None:
     capacity = read_capacity()
     if needed > capacity:
         raise InputError(
-            f"the download needs {needed / 1e9:.2f} GB, but the cache may hold "
-            f"{capacity / 1e9:.2f} GB; set PIPELINE_CACHE_GB higher"
+            f"the download needs {needed / 1e9:.2f} GB, expected at most the cache's "
+            f"{capacity / 1e9:.2f} GB; increase PIPELINE_CACHE_GB"
         )
 
     entries = [e for e in (cache_folder() / "files").iterdir() if e.is_dir() and e != spare]

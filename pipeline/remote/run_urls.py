@@ -1,4 +1,4 @@
-"""The URLs of a run: replaced by local paths in the settings, and recorded in the plan."""
+"""Replace the URLs in a run's settings with local paths, and record them in its plan."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _READ = ("input", "ref_stream", "plan", "ground_truth")  # settings that name so
 
 
 def fetch_inputs(settings: RunSettings) -> RunSettings:
-    """Download every URL in the settings, and return settings that name local paths only.
+    """Download every input at a URL, and return settings that name only local paths.
 
-    An output at a URL is replaced by a path in the cache. Raises InputError if an input cannot be
-    read or the output cannot be written, and OutputExistsError if the output exists.
+    A path in the cache replaces an output at a URL. Raises InputError if an input cannot be read or
+    the output is not given or cannot be written, and OutputExistsError if the output exists.
     """
     changed: dict[str, object] = {}
     for name in _READ:
@@ -46,9 +46,9 @@ def _local_output(output: str, *, force: bool) -> str:
 
 
 def with_urls(plan: Plan, lr: str, reference: str | None, output: str | None) -> Plan:
-    """Return the plan with the URLs of those recordings, and of the output, that are at URLs.
+    """Return the plan with the URLs among the paths of its recordings and output recorded in it.
 
-    Raises InputError for a folder of pictures as output at a URL.
+    Raises InputError if an output at a URL would not be a video.
     """
     clip = plan.reference.clip
     plan = plan.model_copy(
@@ -64,8 +64,8 @@ def with_urls(plan: Plan, lr: str, reference: str | None, output: str | None) ->
         return plan
     if not isinstance(plan.input, VideoClip) or plan.pictures:
         raise InputError(
-            f"the output {redact_url(output)} would be a folder, expected a video: a folder cannot "
-            "appear at a URL in one step; try a local -o and copy the folder"
+            f"the output {redact_url(output)} would not be a video, expected one, because a folder "
+            "cannot appear at a URL in one step; try a local -o, and copy the output"
         )
     return plan.model_copy(update={"output_url": output})
 

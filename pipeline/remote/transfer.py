@@ -1,6 +1,6 @@
-"""Files at URLs: s3:// and gs:// (by pyarrow), http(s):// (read-only), and fsspec's other schemes.
+"""Read and write files at URLs: s3:// and gs:// (pyarrow), http(s):// (read only), others (fsspec).
 
-Every request is retried with growing pauses. Credentials come from the environment only (for S3:
+Every request is retried with growing pauses. Credentials come only from the environment (for S3:
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and the other variables of Amazon's SDK)
 and never appear in a message.
 """
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 PAUSE = 0.25  # seconds before the second attempt; each further pause is twice as long
-TIMEOUT = float(os.environ.get("PIPELINE_REMOTE_TIMEOUT", "20"))  # seconds to wait for an answer
+TIMEOUT = float(os.environ.get("PIPELINE_REMOTE_TIMEOUT", "20"))  # seconds to wait for S3's answer
 _CHUNK_BYTES = 8 << 20
 _DENIED = re.compile(
     r"ACCESS_DENIED|AccessDenied|Forbidden|\b403\b|\b401\b|InvalidAccessKeyId", re.I
@@ -44,9 +44,9 @@ class RemoteFile:
 
     url: str
     size: int | None
-    """Bytes; None if the server does not report them."""
+    """Size in bytes; None if the server does not report it."""
     version: str
-    """Entity tag or time of the last change, which differ if the content does; "" if unknown."""
+    """Entity tag or time of the last change, to detect changes; "" if there is neither."""
 
 
 @lru_cache(maxsize=16)
@@ -79,7 +79,7 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
         parts = urlsplit(endpoint)
         options = {"endpoint_override": parts.netloc, "scheme": parts.scheme}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    # The SDK makes one attempt only: `retry_request` counts the attempts and logs them.
+    # the SDK makes only one attempt, because `retry_request` counts and logs the attempts
     return ArrowFSWrapper(
         fs.S3FileSystem(
             region=region or ("us-east-1" if endpoint else None),
@@ -93,7 +93,7 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
 
 
 def _resolve(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, and the path of the file in it."""
+    """Return the file system for a URL, and the file's path in it."""
     parts = urlsplit(url)
     scheme = {"s3a": "s3", "gcs": "gs"}.get(parts.scheme, parts.scheme)
     endpoint = ""
@@ -151,7 +151,7 @@ def _client_error() -> type[Exception]:
 
 
 def _redact_reason(message: str) -> str:
-    """Return the first 160 characters of a message, without anything that may be a secret."""
+    """Return the first 160 characters of a message, without assignments that may hold a secret."""
     secret = r"(?i)\w*(key|token|secret|signature|credential)\w*\s*[=:]\s*\S+"
     return re.sub(secret, "...", message)[:160]
 
@@ -176,7 +176,7 @@ def find_file(url: str) -> RemoteFile | None:
 
 
 def list_files(url: str) -> list[RemoteFile]:
-    """Return the files directly in a folder, sorted by name; none if it does not exist."""
+    """Return the files directly in a folder, sorted by name; an empty list if it does not exist."""
     root = url.rstrip("/")
     filesystem, path = _resolve(root)
 
@@ -200,7 +200,7 @@ def list_files(url: str) -> list[RemoteFile]:
 
 
 def glob_urls(pattern: str) -> list[str]:
-    """Return the URLs that match a pattern, sorted."""
+    """Return the URLs that match a glob pattern, sorted."""
     filesystem, path = _resolve(pattern)
     scheme = pattern.partition("://")[0]
     found = retry_request("list", pattern, lambda: sorted(filesystem.glob(path)))
@@ -208,7 +208,10 @@ def glob_urls(pattern: str) -> list[str]:
 
 
 def download_file(found: RemoteFile, target: Path) -> None:
-    """Download a file to `target` and check its size; an interrupted transfer is continued."""
+    """Download a file to `target` and check its size; an interrupted transfer is continued.
+
+    Raises InputError if a file of unreported size is empty.
+    """
     filesystem, path = _resolve(found.url)
     part = target.with_name(f"{target.name}.part")
     part.write_bytes(b"")
@@ -237,7 +240,7 @@ def download_file(found: RemoteFile, target: Path) -> None:
 
 
 def upload_file(source: Path, url: str) -> None:
-    """Upload a file by one PUT or one multipart upload: it appears completely or not at all."""
+    """Upload a file with one PUT or multipart upload, so that it appears whole or not at all."""
     filesystem, path = _resolve(url)
     _check_writable_scheme(url)
 
@@ -309,7 +312,7 @@ def remove_file(url: str) -> None:
 
 
 def remove_folder(url: str) -> None:
-    """Delete an empty folder, for which an object store may hold a marker."""
+    """Delete an empty folder, for which an object store may have a marker."""
     filesystem, path = _resolve(url)
 
     def delete() -> None:
@@ -322,9 +325,9 @@ def remove_folder(url: str) -> None:
 
 
 def check_writable(folder: str) -> None:
-    """Write and delete a small file, so that a read-only location fails now and not after hours.
+    """Write and delete a small file, so that a read-only location fails now and not hours later.
 
-    Raises InputError if the location is read-only.
+    Raises InputError if access is denied, or if the scheme is read-only.
     """
     _check_writable_scheme(folder)
     test = join_url(folder, f".pipeline-write-test-{os.getpid()}-{time.time_ns():x}")
