@@ -152,13 +152,7 @@ def choose_engine(
 
     Raises EngineError if none of the engines runs.
     """
-    key = {
-        "kind": "speed",
-        "weights": weights_sha256(model),
-        "candidates": list(candidates),
-        "threads": threads or 0,
-        **device_facts(),
-    }
+    key = make_key(model, candidates, threads)
     was_busy = is_busy()
 
     def is_usable(facts: JsonObject) -> bool:
@@ -188,6 +182,25 @@ def choose_engine(
     if pixels is None:
         return pick_fastest(facts["fps"], facts["failed"])
     return pick_first_to_end(facts, pixels)
+
+
+def find_record(
+    model: str, candidates: tuple[str, ...], registry: Registry, *, threads: int | None
+) -> JsonObject | None:
+    """Return the stored measurements of `candidates` on this device, or None."""
+    stored = registry.get(make_key(model, candidates, threads))
+    return stored.facts if stored is not None else None
+
+
+def make_key(model: str, candidates: tuple[str, ...], threads: int | None) -> JsonObject:
+    """Return everything that measurements depend on."""
+    return {
+        "kind": "speed",
+        "weights": weights_sha256(model),
+        "candidates": list(candidates),
+        "threads": threads or 0,
+        **device_facts(),
+    }
 
 
 def make_record(

@@ -25,6 +25,7 @@ ALLOWED = {
 # Package -> its folders and modules, row by row. A row may import the rows below it, never its own.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "deploy": (
+        ("speed",),
         ("load",),
         ("selftest",),
         ("engines",),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.options import JSON_OPTION, make_settings, settings_options
-from pipeline.cli.words import describe_plan, print_json, print_text
+from pipeline.cli.words import describe_cost, describe_plan, print_json, print_text
 
 if TYPE_CHECKING:
     from pipeline.schema.settings import RunSettings
@@ -26,6 +26,8 @@ def plan(save: str | None, as_json: bool, **values: Any) -> None:
 
 def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> None:
     """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
+    from deploy.speed import find_speed
+    from pipeline.planning.cost_estimate import estimate_disk, estimate_seconds
     from pipeline.planning.edited_plan import load_plan
     from pipeline.planning.plan import make_plan
     from pipeline.planning.size_estimate import estimate_bytes
@@ -33,12 +35,19 @@ def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> Non
     from pipeline.schema.plan_file import save_plan
 
     with read_piped_settings(settings) as readable:
-        made = load_plan(settings.plan, readable) if settings.plan else make_plan(readable)
-        made = made.model_copy(update={"expected_bytes": estimate_bytes(made)})
+        if settings.plan:
+            made = load_plan(settings.plan, readable)
+        else:
+            made = make_plan(readable, find_speed=find_speed)
+        speed = find_speed(made.engine, made.model, made.output_pixels)
+        seconds = None if speed is None else round(estimate_seconds(made, speed), 1)
+        estimates = {"expected_bytes": estimate_bytes(made), "expected_seconds": seconds}
+        made = made.model_copy(update=estimates)
+        cost = [] if as_json else describe_cost(made, speed, estimate_disk(made))
 
     if save:
         save_plan(made, Path(save))
     if as_json:
         print_json(made.model_dump_json())
     else:
-        print_text(describe_plan(made))
+        print_text(describe_plan(made, cost))

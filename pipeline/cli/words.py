@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ import click
 from crossnetpp.printable import make_printable, make_printable_json
 
 if TYPE_CHECKING:
+    from deploy.speed import Speed
     from pipeline.runs.result import BatchResult, RunResult
     from pipeline.schema.clip import Clip
     from pipeline.schema.plan import Plan
@@ -91,8 +94,38 @@ def describe_batch(result: BatchResult) -> str:
     return "\n".join(lines)
 
 
-def describe_plan(made: Plan) -> str:
-    """Return a plan as a few lines of text, with the number of references for each reason."""
+def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
+    """Return lines with the time of a run and the disk that it needs, in bytes."""
+    from pipeline.progress import format_seconds
+
+    if made.engine == "bicubic":
+        time = "no network runs: it takes as long as decoding and encoding"
+    elif speed is None or made.expected_seconds is None:
+        time = (
+            f"the time is unknown, as no speed of engine {made.engine} is recorded for this "
+            "machine: `pipeline engines build` measures it"
+        )
+    else:
+        fps = speed.pixels_per_second / (made.width * made.height)
+        time = (
+            f"about {format_seconds(made.expected_seconds)} with {speed.engine}, which was "
+            f"measured here ({fps:.3g} frames per second of this size)"
+        )
+
+    folder = Path(made.output).parent
+    free = shutil.disk_usage(folder).free
+    return [
+        time,
+        f"about {disk / 1e6:.3g} MB of disk in {folder} until the output is finished, "
+        f"{free / 1e6:.3g} MB are free",
+    ]
+
+
+def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
+    """Return a plan as a few lines of text, with the number of references for each reason.
+
+    `cost` are further lines about its time and disk.
+    """
     counts = Counter(choice.why for choice in made.reference_map)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     lines = [
@@ -118,6 +151,7 @@ def describe_plan(made: Plan) -> str:
             "estimated from a few enlarged frames"
         )
 
+    lines += [f"  {line}" for line in cost]
     return "\n".join([*lines, *(f"  note: {note}" for note in made.notes)])
 
 

@@ -11,12 +11,13 @@ from pipeline.ledger.run_folder import find_stored_plan
 from pipeline.schema.plan import Plan
 
 
-def pin_plan(plan: Plan) -> Plan:
+def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
     Both affect the output's bits, but depend on the machine and the time of the run. All workers
     use the same number of threads, and a resumed run keeps that number, even on a machine with
-    another number of cores. Raises InputError if the weights cannot be found.
+    another number of cores. With `recut`, it also keeps its segments, which depend on the speed
+    that was known when the run began. Raises InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
         plan = plan.model_copy(update=_pin_weights(plan.model))
@@ -25,8 +26,11 @@ def pin_plan(plan: Plan) -> Plan:
 
     threads = len(os.sched_getaffinity(0))
     stored = find_stored_plan(plan)
-    if stored is not None and stored.model_copy(update={"threads": 0}).digest() == plan.digest():
-        threads = stored.threads
+    if stored is not None:
+        kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
+        if stored.model_copy(update={"threads": 0}).digest() == kept.digest():
+            plan = kept
+            threads = stored.threads
 
     return plan.model_copy(update={"threads": threads})
 

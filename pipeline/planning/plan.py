@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from deploy.names import ENGINES
+from deploy.speed import Speed
 from pipeline.errors import InputError
 from pipeline.pairing.clips import plan_references
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
-from pipeline.planning.segments import cut_segments, cut_views
+from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
 from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
 from pipeline.planning.target import choose_scale, choose_target
@@ -16,11 +19,16 @@ from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.settings import EncoderSettings, Layout, RunSettings, ViewSettings
 
+# Returns the recorded speed of an engine with a model for a number of output pixels, or None.
+FindSpeed = Callable[[str, str, int], Speed | None]
 
-def make_plan(settings: RunSettings) -> Plan:
+
+def make_plan(settings: RunSettings, *, find_speed: FindSpeed | None = None) -> Plan:
     """Decide the segments, references, encoder and output of a run.
 
-    The same files and settings give the same plan. Raises InputError (or its kinds MediaError and
+    The same files, settings and speed give the same plan. The engine's speed only shortens segments
+    that would take long, so that less work is lost when a run is stopped; if it is unknown, or the
+    settings have a length, they stay as they are. Raises InputError (or its kinds MediaError and
     PairingError) if the user has to change a setting or a file.
     """
     check_engine(settings.engine)
@@ -35,7 +43,12 @@ def make_plan(settings: RunSettings) -> Plan:
 
     paired = pair_sources(sources, frames, settings, target.size, settings.to)
 
-    segments = cut_source(sources, frames, settings.segment, settings.to)
+    most = None
+    if find_speed is not None and "segment" not in settings.model_fields_set:
+        pixels = target.size[0] * target.size[1] * len(paired.choices)
+        speed = find_speed(settings.engine, settings.model, pixels)
+        most = limit_frames(paired.choices, target.size, speed)
+    segments = cut_source(sources, frames, settings.segment, settings.to, most)
 
     return Plan(
         input=sources.lr,
@@ -94,9 +107,14 @@ def pair_sources(
 
 
 def cut_source(
-    sources: Sources, frames: FrameIndex, seconds: float, to: Layout | None
+    sources: Sources, frames: FrameIndex, seconds: float, to: Layout | None, most: int | None
 ) -> tuple[Segment, ...]:
-    """Cut a clip into segments of about `seconds`, or a light field as `cut_views` does."""
+    """Cut a clip into segments of about `seconds`, or a light field as `cut_views` does.
+
+    With `most`, they are cut shorter if they held many more frames.
+    """
     if isinstance(sources.lr, LightField):
-        return cut_views(sources.lr, seconds, to)
-    return cut_segments(frames.pts, frames.keys, frames.end_pts, sources.lr.time_base, seconds)
+        return cut_views(sources.lr, seconds, to, most)
+    time_base = sources.lr.time_base
+    shorter = shorten(frames, time_base, seconds, most)
+    return cut_segments(frames.pts, frames.keys, frames.end_pts, time_base, shorter)

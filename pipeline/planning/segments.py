@@ -6,10 +6,12 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 
+from deploy.speed import Speed
 from pipeline.lightfield.intermediate import is_joined_by_packets
 from pipeline.media.read.probe import scan
-from pipeline.schema.clip import LightField
+from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Segment
+from pipeline.schema.reference_map import ReferenceMap
 
 # A segment may be this many times the preferred length if it then ends at a key frame.
 LONGEST = 2
@@ -17,6 +19,32 @@ LONGEST = 2
 # Greatest number of views in a segment: enough to share references, and few enough that a lost
 # worker costs little.
 LARGEST_GROUP = 16
+
+# Work that is lost when a run is stopped, as only whole segments are kept.
+MOST_WORK = 60.0  # seconds
+# Frames that are worth a segment, because each one begins with a key frame.
+FEWEST_FRAMES = 8
+
+
+def count_passes(choices: ReferenceMap) -> int:
+    """Return how often the network runs for these frames: once for each of their references."""
+    return sum(
+        1 + len(choice.views.also if choice.views is not None else ())
+        for choice in choices
+        if choice.ref_pts is not None and not (choice.views is not None and choice.why == "given")
+    )
+
+
+def limit_frames(choices: ReferenceMap, size: tuple[int, int], speed: Speed | None) -> int | None:
+    """Return the frames of MOST_WORK for an engine of this speed, or None if it is unknown.
+
+    `size` is the output's height and width.
+    """
+    passes = count_passes(choices)
+    if speed is None or not passes:
+        return None
+    pixels = size[0] * size[1] * passes / len(choices)
+    return max(FEWEST_FRAMES, round(MOST_WORK * speed.pixels_per_second / pixels))
 
 
 def cut_segments(
@@ -64,10 +92,20 @@ def _is_frame(pts: Sequence[int], key: int) -> bool:
     return at < len(pts) and pts[at] == key
 
 
-def cut_views(lr: LightField, seconds: float, to: str | None) -> tuple[Segment, ...]:
+def shorten(index: FrameIndex, time_base: Fraction, seconds: float, most: int | None) -> float:
+    """Return `seconds`, or fewer if they hold more than `most` frames of a video."""
+    if most is None or not index.pts:
+        return seconds
+    duration = float((index.end_pts - index.pts[0]) * time_base)
+    return min(seconds, most * duration / len(index.pts))
+
+
+def cut_views(
+    lr: LightField, seconds: float, to: str | None, most: int | None = None
+) -> tuple[Segment, ...]:
     """Return segments that are groups of views or, if each view is a video, parts of each view.
 
-    A part lasts about `seconds`.
+    A part lasts about `seconds`. No segment has many more than `most` frames.
     """
     grid = lr.grid
     if is_joined_by_packets(lr, to):
@@ -77,8 +115,9 @@ def cut_views(lr: LightField, seconds: float, to: str | None) -> tuple[Segment, 
             start = grid.number(position, 0)
             last = start + view.frames
             number_at = {pts: start + moment for moment, pts in enumerate(index.pts)}
+            shorter = shorten(index, view.video.time_base, seconds, most)
             for part in cut_segments(
-                index.pts, index.keys, index.end_pts, view.video.time_base, seconds
+                index.pts, index.keys, index.end_pts, view.video.time_base, shorter
             ):
                 segments.append(
                     Segment(
@@ -90,7 +129,8 @@ def cut_views(lr: LightField, seconds: float, to: str | None) -> tuple[Segment, 
                 )
         return tuple(segments)
 
-    group = max(1, min(LARGEST_GROUP, grid.cols[1] if grid.cols[1] > 1 else len(grid.views)))
+    line = grid.cols[1] if grid.cols[1] > 1 else len(grid.views)
+    group = max(1, min(LARGEST_GROUP, line, most or LARGEST_GROUP))
     starts = range(0, grid.count, group)
     return tuple(
         Segment(

@@ -12,10 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.protocol import Engine, EngineInfo
+from deploy.speed import find_speed
 from pipeline.assembly.finish import locate_plan
 from pipeline.assembly.record import format_command, make_record
 from pipeline.errors import OutputExistsError, PairingError
-from pipeline.execution.runners import ExecutionReport, Runner, count_committed_frames
+from pipeline.execution.runners import (
+    ExecutionReport,
+    Runner,
+    choose_runner,
+    count_committed_frames,
+)
 from pipeline.interrupt import Interrupts
 from pipeline.ledger import mirror
 from pipeline.ledger.ledger import Ledger
@@ -130,11 +136,16 @@ def prepare_plan(request: RunRequest) -> Plan:
     """Return the plan of a run with its weights and threads fixed, and report its notes."""
     settings = request.settings
     local = fetch_inputs(settings)
-    plan = load_plan(local.plan, local) if local.plan else make_plan(local)
+    if local.plan:
+        plan = load_plan(local.plan, local)
+    else:
+        # the speed of this device is not that of a cluster
+        runner, _ = choose_runner(settings.runner, settings.address)
+        plan = make_plan(local, find_speed=find_speed if runner == "inline" else None)
     if local.consistent:
         plan = plan_second_pass(plan)
     plan = with_urls(plan, settings.input, settings.ref_stream, settings.output)
-    plan = pin_plan(plan)
+    plan = pin_plan(plan, recut=not local.plan and "segment" not in local.model_fields_set)
     _check_ground_truth(local.ground_truth, local, plan)
 
     for note in plan.notes:
@@ -174,9 +185,18 @@ def describe_interruption(opened: OpenRun | None) -> str:
         return "interrupted before anything was written; run the same command again"
     if opened.published:
         return f"interrupted after {opened.ledger.output} was published; it is complete"
+    kept = len(opened.ledger.records)
+    total = len(opened.plan.segments)
+    if not kept:
+        return (
+            f"interrupted with none of {total} segments finished: nothing is kept; run the same "
+            "command again to start over, with a smaller --segment to lose less"
+        )
+    frames = count_committed_frames(opened.ledger)
     return (
-        f"interrupted with {len(opened.ledger.records)} of {len(opened.plan.segments)} segments "
-        "committed; run the same command again to resume"
+        f"interrupted with {kept} of {total} segments ({frames} of "
+        f"{len(opened.plan.reference_map)} frames), which are kept; "
+        "run the same command again to resume"
     )
 
 
@@ -274,10 +294,7 @@ def run_result(
         resumed_segments=ledger.resumed,
         reference_map=plan_place,
         notes=plan.notes,
-        psnr=quality.psnr if quality is not None else None,
-        ssim=quality.ssim if quality is not None else None,
-        quality=quality,
-    )
+    ).with_quality(quality)
 
 
 def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> None:

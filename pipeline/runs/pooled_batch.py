@@ -75,7 +75,7 @@ class PooledBatch:
                     for job, error in self._pool.step():
                         self._end(job, error)
         except KeyboardInterrupt:
-            interrupted = Interrupted("interrupted; run the same command again to resume")
+            interrupted = Interrupted(self._describe_interruption())
             self._skip_remaining(str(interrupted))
         except PipelineError as error:  # an error of the pool, not of an input
             self._skip_remaining(str(error))
@@ -85,6 +85,17 @@ class PooledBatch:
             for item in self._open.values():
                 item.run.close()
         return [self._results[i] for i in range(len(self._entries))], interrupted
+
+    def _describe_interruption(self) -> str:
+        """Return a line that says what the interrupted inputs keep."""
+        kept = sum(len(item.run.ledger.records) for item in self._open.values())
+        total = sum(len(item.run.plan.segments) for item in self._open.values())
+        if not kept:
+            return "interrupted before a segment was finished; run the same command again"
+        return (
+            f"interrupted with {kept} of {total} segments of the inputs at work, which are kept; "
+            "run the same command again to resume"
+        )
 
     def _start_waiting(self) -> None:
         """Start inputs until the pool has enough segments."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import PrivateAttr
 
 from pipeline.measuring.clips import Evaluation
 from pipeline.measuring.views import LightFieldQuality
@@ -32,8 +32,19 @@ class RunResult(Model):
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
     psnr: float | None = None
     ssim: float | None = None
-    quality: Evaluation | LightFieldQuality | None = Field(default=None, exclude=True)
-    """All that was measured against the ground truth; None without one."""
+    _quality: Evaluation | LightFieldQuality | None = PrivateAttr(default=None)
+
+    @property
+    def quality(self) -> Evaluation | LightFieldQuality | None:
+        """All that was measured against the ground truth; None without one."""
+        return self._quality
+
+    def with_quality(self, quality: Evaluation | LightFieldQuality | None) -> Self:
+        """Return the result with what was measured against the ground truth."""
+        figures = {} if quality is None else {"psnr": quality.psnr, "ssim": quality.ssim}
+        measured = self.model_copy(update=figures)
+        measured._quality = quality
+        return measured
 
 
 class ItemResult(Model):

@@ -97,6 +97,8 @@ class Plan(Model):
     """Sentences about what was assumed, and what the output keeps and loses."""
     expected_bytes: int | None = None
     """Estimated size of the video; only in plans made by `pipeline plan`."""
+    expected_seconds: float | None = None
+    """Estimated time of the run on this machine, if the engine's speed is known; likewise."""
     record: RunRecord | None = None
     """Set only in the plan that is stored beside a finished output."""
 
@@ -107,7 +109,8 @@ class Plan(Model):
         machine are left out.
         """
         # the map is hashed entry by entry, because its whole text may be large
-        names = ("output", "output_url", "notes", "expected_bytes", "record", "reference_map")
+        estimates = ("expected_bytes", "expected_seconds")
+        names = ("output", "output_url", "notes", *estimates, "record", "reference_map")
         left = dict.fromkeys(names, True)
         plain = self.map_recordings(_without_machine)
         guard = {"sandbox": True}

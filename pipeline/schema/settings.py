@@ -301,7 +301,11 @@ class ExecutionSettings(Model):
     segment: Annotated[
         Finite,
         Field(gt=0),
-        Option("Length of a segment; default 10.", "Execution", "SECONDS"),
+        Option(
+            "Length of a segment; default 10, or about a minute of work of a slow engine.",
+            "Execution",
+            "SECONDS",
+        ),
     ] = 10.0
     placement: Annotated[
         Literal["auto", "fused", "split"],

@@ -13,6 +13,7 @@ from deploy.export.lowering import Precision
 from deploy.export.stored import load_model_network
 from deploy.export.write import write_graphs
 from deploy.load import create_engine, load_engine, load_tested_engine
+from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError
 from deploy.registry import Registry
 from deploy.selftest import LOWEST_PSNR, SelfTestError, load_baseline_engine, require_selftest
@@ -71,7 +72,13 @@ def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) 
     """Measure all engines and choose `auto` again; raises InputError for an unusable model."""
     try:
         chosen = load_engine(
-            "auto", model=model, registry=registry, notify=notify, remeasure=True
+            "auto",
+            model=model,
+            # as many as a run has, which looks up the measurements by them
+            threads=device_facts()["cores"],
+            registry=registry,
+            notify=notify,
+            remeasure=True,
         ).info
     except EngineError as error:
         raise InputError(str(error)) from error

@@ -78,8 +78,11 @@ def _build(model: str) -> EngineInfo | str:
     An error is not raised, because Ray would wrap it.
     """
     from deploy.load import load_engine
+    from deploy.machine import device_facts
 
     try:
-        return load_engine("auto", model=model, remeasure=True).info
+        # as many threads as a run on this node has, which looks up the measurements by them
+        threads = device_facts()["cores"]
+        return load_engine("auto", model=model, threads=threads, remeasure=True).info
     except EngineError as error:
         return str(error)

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.planning.segments import cut_segments
+from deploy.speed import Speed
+from pipeline.planning.segments import (
+    FEWEST_FRAMES,
+    LARGEST_GROUP,
+    MOST_WORK,
+    cut_segments,
+    cut_views,
+    limit_frames,
+)
+from pipeline.recording import open_recording
+from pipeline.schema.clip import LightField
+from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from tests.support import scenes
 
 MS = Fraction(1, 1000)
 
@@ -48,3 +61,36 @@ def test_every_frame_is_in_exactly_one_segment(
     assert [len(part) for part in counted] == [s.frames for s in segments]
     assert all(part and part[0] == s.start_pts for part, s in zip(counted, segments, strict=True))
     assert [s.index for s in segments] == list(range(len(segments)))
+
+
+def choices(served: int, plain: int = 0) -> ReferenceMap:
+    """Return a map of frames with a reference, and of frames that are up-sampled plainly."""
+    near = [ReferenceChoice(n, 0, 0.5, "nearest") for n in range(served)]
+    none = [ReferenceChoice(served + n, None, None, "cut") for n in range(plain)]
+    return ReferenceMap([*near, *none])
+
+
+def test_a_slow_engine_gets_a_minute_of_work_in_a_segment() -> None:
+    size = (320, 512)
+    pixels = size[0] * size[1]
+    assert limit_frames(choices(100), size, Speed("torch", 0.5 * pixels, 2.0)) == MOST_WORK * 0.5
+    # frames without a reference cost nothing
+    assert limit_frames(choices(50, 50), size, Speed("torch", 0.5 * pixels, 2.0)) == MOST_WORK
+    assert limit_frames(choices(100), size, Speed("torch", 0.01 * pixels, 2.0)) == FEWEST_FRAMES
+
+
+def test_an_unknown_speed_changes_no_segment() -> None:
+    assert limit_frames(choices(100), (320, 512), None) is None
+    assert limit_frames(choices(0, 100), (320, 512), Speed("torch", 1.0, 0.0)) is None
+
+
+def test_groups_of_views_hold_a_minute_of_work(tmp_path: Path) -> None:
+    for row in range(2):
+        for col in range(10):
+            name = f"view_{row:02}_{col:02}.png"
+            scenes.save_picture(tmp_path / "lf" / name, scenes.flowers(0, 0)[:16, :16])
+    found = open_recording(str(tmp_path / "lf"))
+    assert isinstance(found, LightField)
+    assert [part.frames for part in cut_views(found, 10.0, None)] == [10, 10]
+    assert [part.frames for part in cut_views(found, 10.0, None, most=8)] == [8, 8, 4]
+    assert LARGEST_GROUP > 10

@@ -30,7 +30,6 @@ from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
 from pipeline.schema.plan import Plan
-from pipeline.schema.settings import RunSettings
 from tests.support import ROOT
 from tests.support.recordings import plan_pair, settings_for, texture, write_pair
 
@@ -146,7 +145,7 @@ def test_an_interrupted_run_says_how_to_resume(
 def test_a_signal_before_anything_was_written(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_: RunSettings) -> Plan:
+    def interrupted(*_: object, **options: object) -> Plan:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
         raise AssertionError

@@ -1,0 +1,48 @@
+"""The speed of an engine on this device, as `--engine auto` measured and stored it."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from deploy.protocol import EngineError
+from deploy.registry import Registry, default_root
+
+
+class Speed(NamedTuple):
+    """What decides how long an engine works."""
+
+    engine: str
+    pixels_per_second: float
+    """Output pixels per second, once it is loaded."""
+    load_seconds: float
+
+    def seconds(self, pixels: float) -> float:
+        """Return the time in seconds to load the engine and to make `pixels` output pixels."""
+        return self.load_seconds + pixels / self.pixels_per_second
+
+
+def find_speed(engine: str, model: str, pixels: int) -> Speed | None:
+    """Return the recorded speed of an engine for `pixels` output pixels, or None without a record.
+
+    `auto` stands for the engine that it would choose. Nothing is measured or written.
+    """
+    # importing torch takes seconds, and without any record nothing can be found
+    if engine == "bicubic" or not any(default_root().glob("*.speed")):
+        return None
+
+    from deploy.choice import find_record, is_current, pick_first_to_end
+    from deploy.load import list_candidates
+    from deploy.machine import device_facts
+
+    try:
+        threads = device_facts()["cores"]
+        facts = find_record(model, list_candidates(), Registry(), threads=threads)
+        if facts is None or not is_current(facts, time.time(), busy_now=True):
+            return None
+        name = pick_first_to_end(facts, pixels).name if engine == "auto" else engine
+    except EngineError:
+        return None
+
+    speed = facts["pixels_per_second"].get(name)
+    return Speed(name, speed, facts["load_seconds"][name]) if speed else None

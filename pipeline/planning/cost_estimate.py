@@ -1,0 +1,37 @@
+"""Estimates how long a run will take and how much disk it needs while it runs."""
+
+from __future__ import annotations
+
+import cv2
+
+from deploy.speed import Speed
+from pipeline.pairing.upsample import upsample
+from pipeline.planning.segments import count_passes
+from pipeline.recording import read
+from pipeline.schema.plan import Plan
+
+# The segments and the output that is made of them exist at the same time.
+_COPIES = 2
+
+
+def estimate_seconds(plan: Plan, speed: Speed) -> float:
+    """Return the time in seconds that an engine of this speed needs for the plan's frames.
+
+    Decoding and encoding run beside it, and take longer only with slow encoders.
+    """
+    return speed.seconds(count_passes(plan.reference_map) * plan.width * plan.height)
+
+
+def estimate_disk(plan: Plan) -> int:
+    """Return the approximate number of bytes that a run of the plan occupies before it ends.
+
+    The size of pictures is that of the first frame, enlarged bicubically, as a PNG.
+    """
+    if plan.expected_bytes is not None:
+        return _COPIES * plan.expected_bytes
+
+    first = plan.reference_map.pts[0]
+    frame = next(iter(read(plan.input, first, first + 1, on_error="conceal")))
+    large = upsample(frame.rgb, plan.height, plan.width)
+    _, coded = cv2.imencode(".png", large)
+    return _COPIES * len(coded) * len(plan.reference_map)
