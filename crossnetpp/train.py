@@ -41,6 +41,7 @@ def train(
     WeightsError if the weights to start from cannot be used; and ValueError if the processes cannot
     share a batch equally.
     """
+    _check_out(config, out)
     with join_processes() as process:
         samples = Mixture(
             open_sources(data, config.sources),
@@ -63,6 +64,16 @@ def train(
 
         out.parent.mkdir(parents=True, exist_ok=True)
         return Trainer(config, samples, validation, out, process).run(stop_after=stop_after)
+
+
+def _check_out(config: TrainingConfig, out: Path) -> None:
+    """Raise ConfigError for weights to write that are those to start from."""
+    start = Path(config.start or "")
+    if config.start and start.is_file() and out.exists() and out.samefile(start):
+        raise ConfigError(
+            f"found the weights {start} to start from as those to write, expected another file; "
+            "try another --out"
+        )
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -51,6 +51,28 @@ def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUT
         raise already_there(path, advice)
 
 
+def check_not_read(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise InputError if writing `output` would destroy a file or folder that the command reads.
+
+    Links, hard links and other spellings of a path denote the same file.
+    """
+    place = Path(os.path.realpath(output))
+    for path in inputs:
+        if path is None or is_url(str(path)) or not Path(path).exists():
+            continue
+        read = Path(os.path.realpath(path))
+        if read == place or (place.exists() and place.samefile(read)):
+            raise InputError(
+                f"found the input {path} as the output {output}, expected another path, as an "
+                "input is never replaced; try another name"
+            )
+        if place.is_dir() and place in read.parents:
+            raise InputError(
+                f"found the input {path} in the folder {output}, which would be replaced, "
+                "expected it elsewhere; try another name"
+            )
+
+
 Special = Literal["pipe", "socket", "terminal", "device", "file"]
 
 

@@ -28,6 +28,7 @@ def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> Non
     """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
     from deploy.speed import find_speed
     from pipeline.planning.cost_estimate import estimate_disk, estimate_seconds
+    from pipeline.paths import check_not_read
     from pipeline.planning.edited_plan import load_plan
     from pipeline.planning.plan import make_plan
     from pipeline.planning.size_estimate import estimate_bytes
@@ -46,6 +47,9 @@ def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> Non
         cost = [] if as_json else describe_cost(made, speed, estimate_disk(made))
 
     if save:
+        recordings = (made.input, made.reference.clip)
+        files = [file for recording in recordings for file in recording.list_paths()]
+        check_not_read(save, [*files, settings.ground_truth, settings.plan, settings.model])
         save_plan(made, Path(save))
     if as_json:
         print_json(made.model_dump_json())

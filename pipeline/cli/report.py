@@ -30,7 +30,7 @@ def report(
 
     output = find_output(Path(run))
     target = Path(page) if page else output.with_suffix(".html")
-    check_page_path(target, force=force)
+    check_page_path(target, force=force, read=[output, run, plan, ground_truth])
 
     from pipeline.progress import make_reporter
     from pipeline.report.page import write_report  # imports torch

@@ -53,7 +53,8 @@ def run(
     check_combination(settings, several=several, report=report, dry_run=dry_run, as_json=as_json)
     page = Path(report) if report is not None else None
     if page is not None:
-        check_page_path(page, force=values["force"])
+        read = (settings.ref_stream, settings.ground_truth, settings.plan, settings.model)
+        check_page_path(page, force=values["force"], read=[*inputs, *read])
 
     progress = make_reporter(quiet=quiet)
     if several:

@@ -64,7 +64,7 @@ def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     # the output may differ
     plan = plan.model_copy(update=replace_output(plan, settings, settings))
     output = Path(plan.output)
-    check_output(output, settings, sources.lr, sources.ref, plan.pictures)
+    check_output(output, settings, sources.lr, sources.ref, plan.pictures, [str(path), plan.model])
     if not isinstance(sources.lr, LightField) and not plan.pictures:
         check_container(sources.lr, output, plan.encoding)
     check_room(output, sources.lr, len(plan.reference_map) * plan.width * plan.height)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import InputError, already_there, no_folder
 from pipeline.ledger.durable import is_empty_folder
 from pipeline.media.pictures.numbered import picture_name
 from pipeline.media.pictures.stills import SUFFIXES
+from pipeline.paths import check_not_read
 from pipeline.planning.pictures import check_folder
 from pipeline.schema.clip import Recording, Stills, VideoClip
 from pipeline.schema.settings import OutputSettings
@@ -24,12 +26,17 @@ _USUAL_NAME_BYTES = 255  # limit on a name if the file system does not report on
 
 
 def check_output(
-    output: Path, settings: OutputSettings, lr: Recording, ref: Recording, pictures: str = ""
+    output: Path,
+    settings: OutputSettings,
+    lr: Recording,
+    ref: Recording,
+    pictures: str = "",
+    read: Iterable[str | None] = (),
 ) -> None:
     """Raise InputError if the output would replace a recording, exists, or cannot be written.
 
     An existing output may be replaced with --force. `pictures` is the name pattern if `output` is a
-    folder of numbered pictures.
+    folder of numbered pictures, and `read` lists other files that the run reads.
     """
     _check_name_length(output, pictures)
 
@@ -48,6 +55,8 @@ def check_output(
                 f"found the {name} {path} in the folder {output}, which would be replaced, "
                 "expected it elsewhere; try another -o"
             )
+
+    check_not_read(output, [*lr.list_paths(), *ref.list_paths(), settings.ground_truth, *read])
 
     # something else may be there already
     is_free = not os.path.lexists(output) or bool(pictures and is_empty_folder(output))

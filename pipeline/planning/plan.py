@@ -39,7 +39,7 @@ def make_plan(settings: RunSettings, *, find_speed: FindSpeed | None = None) -> 
     scale = choose_scale(sources.lr, sources.ref, settings.scale)
     frames = select_frames(sources.lr, settings)
 
-    target = choose_target(settings, settings, scale, sources, len(frames.pts))
+    target = choose_target(settings, settings, scale, sources, len(frames.pts), settings.model)
 
     paired = pair_sources(sources, frames, settings, target.size, settings.to)
 

@@ -62,10 +62,16 @@ class Target:
 
 
 def choose_target(
-    output: OutputSettings, encoder: EncoderSettings, scale: int, sources: Sources, frames: int
+    output: OutputSettings,
+    encoder: EncoderSettings,
+    scale: int,
+    sources: Sources,
+    frames: int,
+    model: str | None = None,
 ) -> Target:
     """Choose and check the encoder and the path of an output with `frames` frames.
 
+    `model` is a network's name, or the file of its weights, which the output must not replace.
     Raises InputError if the encoder does not accept its settings, if the output cannot be written
     at the path, or if its format cannot hold what is encoded.
     """
@@ -89,7 +95,7 @@ def choose_target(
 
     # where the output goes
     path, pattern = pictures or (_output_path(output, lr, scale, encoding), "")
-    check_output(path, output, lr, sources.ref, pattern)
+    check_output(path, output, lr, sources.ref, pattern, [model])
     check_room(path, stored if pattern else lr, frames * width * height)
 
     # what it keeps

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.paths import check_new_file, is_url
+from pipeline.paths import check_new_file, check_not_read, is_url
 from pipeline.schema.plan_file import read_plan
 
 SUFFIXES = (".html", ".htm")
 
 
-def check_page_path(page: Path, *, force: bool) -> None:
-    """Raise InputError if the report cannot be written to `page`."""
+def check_page_path(page: Path, *, force: bool, read: Iterable[str | Path | None] = ()) -> None:
+    """Raise InputError if the report cannot be written to `page`, or would replace an input.
+
+    `read` lists the files that the command reads.
+    """
+    check_not_read(page, read)
     if page.suffix.lower() not in SUFFIXES:
         raise InputError(f"found the report {page}, expected a name that ends in .html; rename it")
     if page.is_dir():

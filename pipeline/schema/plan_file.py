@@ -55,6 +55,7 @@ def _choice_line(line: bytes) -> str:
 
 def save_plan(plan: Plan, path: str | Path) -> None:
     """Write the plan to a file; raises InputError if the file cannot be written."""
+    _check_replaceable(Path(path))
     try:
         with Path(path).open("w", encoding="utf-8") as file:
             file.writelines(plan_lines(plan))
@@ -63,6 +64,19 @@ def save_plan(plan: Plan, path: str | Path) -> None:
             f"cannot write the plan to {path} ({error.strerror}); expected a writable folder; "
             "try another --save"
         ) from error
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise InputError for an existing file that is no plan."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(1)
+    if start not in (b"", b"{"):
+        raise InputError(
+            f"found a file at {path} that is no plan, expected a plan or nothing there; try "
+            "another --save"
+        )
 
 
 def read_plan(path: str | Path) -> Plan:

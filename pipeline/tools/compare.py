@@ -19,7 +19,7 @@ from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
-from pipeline.paths import check_new_file
+from pipeline.paths import check_new_file, check_not_read
 from pipeline.pixels import Picture, to_8_bit
 from pipeline.schema.clip import Clip, VideoClip
 
@@ -244,6 +244,7 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
 
     if any(output.resolve() == Path(path).resolve() for path in inputs):
         raise InputError(f"found the input {output} as output, expected another path; change -o")
+    check_not_read(output, inputs)
     check_new_file(output, force=force)
 
     if output.suffix.lower() in VIDEOS and not isinstance(probe(inputs[0]), VideoClip):

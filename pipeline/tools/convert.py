@@ -18,7 +18,7 @@ from pipeline.lightfield.targets import (
     make_target_grid,
     name_target,
 )
-from pipeline.paths import check_new_file
+from pipeline.paths import check_new_file, check_not_read
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings
@@ -88,6 +88,8 @@ def check_output(out: Path, clip: LightField, *, force: bool) -> None:
             "try another -o"
         )
 
+    check_not_read(out, clip.list_paths())
+    check_not_read(sidecar.sidecar_path(out), [sidecar.sidecar_path(Path(clip.path))])
     check_new_file(out, force=force)
 
 

@@ -19,8 +19,8 @@ from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
 from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import SegmentWriter
-from pipeline.paths import check_new_file
-from pipeline.schema.clip import Clip
+from pipeline.paths import check_new_file, check_not_read
+from pipeline.schema.clip import Clip, VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
 
@@ -134,6 +134,11 @@ def _check_arguments(
         )
     if every < 1:
         raise InputError(f"found --every {every}, expected 1 or more; try --every 15")
+    check_not_read(output, clip.list_paths())
+    if output.is_dir() and isinstance(clip, VideoClip):
+        raise InputError(
+            f"found the folder {output} as the output, expected a file; try {output / 'lr.mp4'}"
+        )
     check_new_file(output, force=force)
 
 

@@ -10,7 +10,7 @@ from pipeline.lightfield import view_pictures
 from pipeline.lightfield.opening import require_light_field
 from pipeline.lightfield.parallax import measure_parallax
 from pipeline.media.pictures import stills
-from pipeline.paths import check_new_file
+from pipeline.paths import check_new_file, check_not_read
 from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 
@@ -53,6 +53,7 @@ def write_pictures(
     paths = {name: folder / name for name in names}
 
     for path in paths.values():
+        check_not_read(path, clip.list_paths())
         if path.exists() and not force:
             raise already_there(path)
     if folder.exists() and not folder.is_dir():

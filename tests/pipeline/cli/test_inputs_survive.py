@@ -1,0 +1,112 @@
+"""No command writes over a file that it reads, under whatever name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.paths import check_not_read
+from pipeline.tools.convert import convert_light_field
+from tests.support import scenes
+from tests.support.clips import make_video
+from tests.support.commands import invoke
+
+
+def link(target: Path, name: Path) -> Path:
+    name.symlink_to(target)
+    return name
+
+
+def hard_link(target: Path, name: Path) -> Path:
+    os.link(target, name)
+    return name
+
+
+def respell(target: Path, _: Path) -> Path:
+    return target.parent / "sub" / ".." / target.name
+
+
+NAMES: tuple[Callable[[Path, Path], Path], ...] = (link, hard_link, respell)
+
+COMMANDS = {
+    "run": ["run", "{video}", "--ref-stream", "{other}", "--scale", "2", "-o", "{out}", "--force"],
+    "run of a reference": [
+        *["run", "{other}", "--ref-stream", "{video}", "--scale", "2", "-o", "{out}", "--force"]
+    ],
+    "plan": ["plan", "{video}", "--ref-stream", "{other}", "--scale", "2", "--save", "{out}"],
+    "degrade": ["degrade", "{video}", "--scale", "2", "-o", "{out}", "--force"],
+    "compare": ["compare", "{video}", "{other}", "-o", "{out}", "--force"],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_recording_is_never_the_output(
+    command: str, name: Callable[[Path, Path], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    video = make_video(tmp_path / "a.mp4", pts=[0, 1])
+    other = make_video(tmp_path / "b.mp4", pts=[0, 1])
+    out = name(video, tmp_path / "sub" / "c.mp4")
+    before = video.read_bytes()
+
+    words = [word.format(video=video, other=other, out=out) for word in COMMANDS[command]]
+    result = invoke(*words)
+    assert result.exit_code == 2, result.output
+    assert "expected another path" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert video.read_bytes() == before
+
+
+@pytest.mark.parametrize("read", ["a.html", "--plan"])
+def test_a_report_never_replaces_what_it_reads(read: str, tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
+    page.write_text("precious")
+    arguments = ["report", page] if read == "a.html" else ["report", "b.mp4", "--plan", page]
+    result = invoke(*arguments, "-o", page, "--force")
+    assert result.exit_code == 2
+    assert "an input is never replaced" in result.stderr
+    assert page.read_text() == "precious"
+
+
+def test_a_plan_is_not_saved_over_another_file(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", pts=[0, 1])
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear all")
+    result = invoke("plan", video, "--ref-stream", video, "--scale", "2", "--save", letter)
+    assert result.exit_code == 2
+    assert "that is no plan" in result.stderr
+    assert letter.read_text() == "Dear all"
+
+
+def test_pictures_of_a_light_field_never_replace_its_views(tmp_path: Path) -> None:
+    folder = scenes.write_folder(tmp_path / "views", rows=2, cols=2)
+    (tmp_path / "look").mkdir()
+    view = folder / "view_00_00.png"
+    before = view.read_bytes()
+    os.link(view, tmp_path / "look" / "contact_sheet.png")
+    result = invoke("look", folder, "-o", tmp_path / "look", "--force")
+    assert result.exit_code == 2
+    assert view.read_bytes() == before
+
+
+def test_a_conversion_keeps_the_sidecar_of_its_input(tmp_path: Path) -> None:
+    folder = scenes.write_folder(tmp_path / "views", rows=2, cols=2)
+    mosaic = tmp_path / "m.png"
+    convert_light_field(str(folder), mosaic, "mosaic")
+    before = (tmp_path / "m.lightfield.json").read_bytes()
+    with pytest.raises(InputError, match="an input is never replaced"):
+        convert_light_field(str(mosaic), tmp_path / "m.h5", "h5")
+    assert (tmp_path / "m.lightfield.json").read_bytes() == before
+
+
+def test_a_folder_around_an_input_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.mp4").touch()
+    with pytest.raises(InputError, match="which would be replaced"):
+        check_not_read(tmp_path / "a", [tmp_path / "a" / "b.mp4"])
+    check_not_read(tmp_path / "c", [tmp_path / "a" / "b.mp4", None, "s3://b/c", tmp_path / "no"])
