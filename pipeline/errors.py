@@ -100,6 +100,18 @@ def describe_os_error(error: OSError) -> PipelineError:
     )
 
 
+def as_pipeline_error(error: Exception) -> PipelineError:
+    """Return an error of one input in one line, so that the other inputs of a batch can go on."""
+    if isinstance(error, PipelineError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        return describe_os_error(error)
+    return PipelineError(
+        f"found an error that is not expected ({type(error).__name__}: {first_line(error)}); "
+        "run this input alone to see the traceback, and report it"
+    )
+
+
 def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsError:
     """Return the error for an output that exists and must not be replaced."""
     error = OutputExistsError(f"{path} already exists; {advice}")

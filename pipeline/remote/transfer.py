@@ -35,6 +35,15 @@ _DENIED = re.compile(
 )
 _MISSING = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|does not exist|NO_SUCH_KEY|\b404\b", re.I)
 
+# Stores that need only the URL and the environment. fsspec's other schemes, such as zip, local and
+# github, would read whatever a stranger's list or plan names; ftp and sftp need a password.
+_SCHEMES = frozenset(
+    {
+        *("s3", "gs", "http", "https", "memory"),
+        *("abfs", "abfss", "az", "adl", "oss", "oci", "ocilake", "hf"),
+    }
+)
+
 Answer = TypeVar("Answer")
 
 
@@ -54,6 +63,15 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
     """Return fsspec's file system for a scheme; `endpoint` is the URL of an S3 server, or ""."""
     import fsspec
 
+    if scheme not in _SCHEMES:
+        raise InputError(
+            f"found a {scheme}:// URL, expected one of s3, gs, http, https or file; copy the file"
+        )
+    if scheme not in _SCHEMES:
+        raise InputError(
+            f"found a {scheme}:// URL, expected one of s3, gs, http, https or file; copy the file "
+            "to this machine, and pass its path"
+        )
     if scheme not in ("s3", "gs"):
         try:
             return fsspec.filesystem(scheme)

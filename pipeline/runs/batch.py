@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pipeline.errors import Interrupted, PipelineError
+from pipeline.errors import Interrupted, PipelineError, as_pipeline_error
 from pipeline.execution.cluster.connection import JOB_VARIABLE
 from pipeline.paths import is_url
 from pipeline.progress import Reporter
@@ -20,6 +21,8 @@ from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult, RunResult
 from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
+
+logger = logging.getLogger(__name__)
 
 _FAILED = "pipeline.failed.jsonl"
 RunOne = Callable[[RunSettings, Reporter, RunParts], RunResult]
@@ -52,9 +55,11 @@ def run_all(
             except Interrupted as error:
                 interrupted = error
                 result = failed_item(entry, str(error), "not run")
-            except PipelineError as error:
-                result = failed_item(entry, str(error), "failed")
-                progress.note(f"failed: {' '.join(str(error).split())}")
+            except Exception as error:
+                logger.info("%s failed", entry.settings.input, exc_info=error)
+                reason = str(as_pipeline_error(error))
+                result = failed_item(entry, reason, "failed")
+                progress.note(f"failed: {' '.join(reason.split())}")
         results.append(result)
 
     return batch_result(entries, results, failed_list, start), interrupted

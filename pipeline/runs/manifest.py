@@ -6,6 +6,7 @@ import csv
 import glob
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputError
 from pipeline.media.pictures.stills import SUFFIXES
-from pipeline.paths import is_url, url_name
+from pipeline.paths import describe_special, is_url, url_name
 from pipeline.remote import transfer
 from pipeline.remote.transfer import glob_urls, list_files
 from pipeline.schema.model import Model
 from pipeline.schema.settings import RunSettings
 
+_MOST_BYTES = 256 << 20  # of a list
+_LONGEST_VALUE = 1 << 20  # characters of a value in CSV
+_PROBLEM = " problem"  # key of the reason why a row cannot be run; no setting has such a name
 ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manifest -> setting
 
 
@@ -57,11 +61,15 @@ def make_entries(
     several = len(rows) > 1
     entries = [_make_entry(_merge_row(common, row, several=several)) for row in rows]
 
+    read = {_place(entry.settings.input) for entry in entries if entry.settings}
     outputs: set[str] = set()
     for i, entry in enumerate(entries):
         name = entry.settings.output if entry.settings else None
         if name is not None and name in outputs:
             error = f"found the output {name} twice in the list, expected one for each input"
+            entries[i] = entry.model_copy(update={"settings": None, "error": error})
+        elif name is not None and _place(name) in read:
+            error = f"found the output {name}, which is an input of the list, expected another path"
             entries[i] = entry.model_copy(update={"settings": None, "error": error})
         outputs.add(name or "")
     return tuple(entries)
@@ -73,15 +81,15 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
     Paths in the rows are relative to the file. Raises InputError if it cannot be read.
     """
     try:
-        content = transfer.read_bytes(place) if is_url(place) else Path(place).read_bytes()
+        content = transfer.read_bytes(place) if is_url(place) else _read_list(place)
         text = (content or b"").decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"found no readable list at {place} ({getattr(error, 'strerror', 'not text')}), "
             "expected CSV with a column input, or JSONL; check --manifest"
         ) from error
 
-    rows = _csv_rows(text) if place.lower().endswith(".csv") else _json_rows(text, place)
+    rows = _csv_rows(text, place) if place.lower().endswith(".csv") else _json_rows(text, place)
     if not rows or not all(row.get("input") for row in rows):
         raise InputError(
             f"found {'a line without' if rows else 'no'} input in {place}, expected a column or "
@@ -91,12 +99,38 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
     return [_absolute(row, folder) for row in rows]
 
 
+def _place(path: str) -> str:
+    """Return a path with links followed, or a URL as it is."""
+    return path if is_url(path) else os.path.realpath(path)
+
+
+def _read_list(place: str) -> bytes:
+    """Return the bytes of a list; raises InputError for a device, and for one that is too long."""
+    if describe_special(place) in ("device", "terminal"):
+        raise InputError(f"found the device {place}, expected a list in CSV or JSONL; check it")
+    with Path(place).open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise InputError(
+            f"found a list of more than {_MOST_BYTES >> 20} MiB at {place}, expected a list in "
+            "CSV or JSONL; divide it"
+        )
+    return content
+
+
 def _make_entry(given: dict[str, Any]) -> Entry:
+    problem = given.pop(_PROBLEM, None)
+    texts = [value for value in given.values() if isinstance(value, str)]
+    if problem is None and any("\0" in text for text in texts):
+        problem = "found a NUL in a value, expected names as of files; correct that line"
+    if problem is not None:
+        return Entry(given=given, settings=None, error=problem)
+
     try:
         return Entry(given=given, settings=RunSettings(**given))
     except ValidationError as error:
         first = error.errors()[0]
-        name = first["loc"][0]
+        name = first["loc"][0] if first["loc"] else "the options"
         problem = first["msg"].removeprefix("Value error, ")
         message = f"found {first['input']!r} for {name}, which is not valid: {problem}"
         return Entry(given=given, settings=None, error=message)
@@ -127,20 +161,38 @@ def _merge_row(common: dict[str, Any], row: dict[str, Any], *, several: bool) ->
     return merged
 
 
-def _csv_rows(text: str) -> list[dict[str, Any]]:
-    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    return [_flat({k: v for k, v in row.items() if k and v}) for row in rows]
+def _csv_rows(text: str, place: str) -> list[dict[str, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    csv.field_size_limit(_LONGEST_VALUE)
+    rows = []
+    try:
+        names = [name for name in reader.fieldnames or () if name]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise InputError(
+                f"found the column {repeated[0]} twice in {place}, expected it once; rename one"
+            )
+        for row in reader:
+            flat = _flat({k: v for k, v in row.items() if k and v})
+            if row.get(None):  # DictReader's key for more values
+                flat[_PROBLEM] = f"found more values than columns in line {reader.line_num}"
+            rows.append(flat)
+    except csv.Error as error:
+        raise InputError(
+            f"found no CSV in line {reader.line_num + 1} of {place} ({error}), expected values "
+            "separated by commas; correct that line"
+        ) from error
+    return rows
 
 
 def _json_rows(text: str, place: str) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            row = error.msg
+        except (ValueError, RecursionError):
+            row = None
         if not isinstance(row, dict):
             raise InputError(
                 f"found no JSON object in line {number} of {place}, expected one like "
@@ -156,6 +208,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     if isinstance(options, str):
         # in CSV they share a cell: scale=4 crf=18
         options = dict(part.partition("=")[::2] for part in options.split())
+    if not isinstance(options, dict):
+        options = {_PROBLEM: f"found options {options!r}, expected names and values such as crf"}
     return {ALIASES.get(k, k).replace("-", "_"): v for k, v in (row | options).items()}
 
 

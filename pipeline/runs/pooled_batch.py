@@ -6,13 +6,14 @@ segments to work on.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
-from pipeline.errors import Interrupted, OutputExistsError, PipelineError
+from pipeline.errors import Interrupted, OutputExistsError, PipelineError, as_pipeline_error
 from pipeline.execution.cluster.actor import SegmentActor, make_setup
 from pipeline.execution.cluster.actor_request import request_actors
 from pipeline.execution.cluster.pool import RayPool
@@ -31,6 +32,8 @@ from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult
 from pipeline.schema.settings import ExecutionSettings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -109,7 +112,7 @@ class PooledBatch:
             try:
                 request = RunRequest(entry.settings, self._progress, self._parts)
                 self._start(number, entry, request)
-            except PipelineError as error:
+            except Exception as error:
                 self._fail(number, entry, error)
 
     def _start(self, number: int, entry: Entry, request: RunRequest) -> None:
@@ -145,15 +148,17 @@ class PooledBatch:
                 report = report or resumed_report(opened.plan, "ray")
                 result = close_run(opened, report, self._progress, self._interrupts, self._parts)
             self._results[number] = finished_item(item.entry, result)
-        except PipelineError as failure:
+        except Exception as failure:
             self._fail(number, item.entry, failure)
         except KeyboardInterrupt:
             self._results[number] = failed_item(item.entry, "interrupted", "not run")
             raise
 
-    def _fail(self, number: int, entry: Entry, error: PipelineError) -> None:
-        self._results[number] = failed_item(entry, str(error), "failed")
-        self._progress.note(f"failed: {' '.join(str(error).split())}")
+    def _fail(self, number: int, entry: Entry, error: Exception) -> None:
+        logger.info("input %d failed", number, exc_info=error)
+        reason = str(as_pipeline_error(error))
+        self._results[number] = failed_item(entry, reason, "failed")
+        self._progress.note(f"failed: {' '.join(reason.split())}")
 
     def _skip_remaining(self, reason: str) -> None:
         for number, entry in enumerate(self._entries):

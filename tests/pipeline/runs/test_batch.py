@@ -12,9 +12,12 @@ import pytest
 
 from pipeline.errors import InputError, Interrupted
 from pipeline.ledger.durable import sha256
-from pipeline.progress import SilentReporter
+from pipeline.progress import Reporter, SilentReporter
 from pipeline.runs.batch import failed_list_place, run_all
-from pipeline.runs.manifest import is_batch, make_entries, read_manifest
+from pipeline.runs.manifest import Entry, is_batch, make_entries, read_manifest
+from pipeline.runs.parts import RunParts
+from pipeline.runs.result import RunResult
+from pipeline.schema.settings import RunSettings
 from tests.support.commands import invoke
 
 PAIR_FRAMES = 8
@@ -258,3 +261,72 @@ def test_a_list_of_failures_that_were_made_good_is_done(
     for _ in range(2):
         listed.write_text(kept)
         assert run_command("--manifest", listed).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"input": "/dev/zero"},
+        {"input": "ftp://example.invalid/a.mp4"},
+        {"input": "ftp:///a.mp4"},
+        {"input": "zip://a.mp4"},
+        {"input": "local:///etc/passwd"},
+        {"input": "a\0b.mkv"},
+        {"input": "b" * 5000 + ".mkv"},
+        {"input": ["a.mkv"]},
+        {"input": 5},
+        {"input": "b.mkv", "options": [1]},
+        {"input": "b.mkv", "output": "a.mkv", "force": True},
+    ],
+)
+def test_a_hostile_line_fails_alone_in_one_line(bad: dict[str, object], folder: Path) -> None:
+    before = (folder / "a.mkv").read_bytes()
+    good = {"input": "a.mkv", "reference": "a_hr.mp4", "output": "out/1.mkv", "scale": 2}
+    hostile = {"reference": "b_hr.mp4", "output": "out/2.mkv", **bad}
+    lines = "\r\n".join(map(json.dumps, [hostile, good]))
+    (folder / "list.jsonl").write_bytes(b"\xef\xbb\xbf" + lines.encode() + b"\r\n")
+
+    done = run_command("--manifest", "list.jsonl", "--json")
+    assert done.exit_code == 1
+    items = json.loads(done.stdout)["items"]
+    assert [item["status"] for item in items] == ["failed", "done"]
+    assert items[0]["error"]
+    assert "\n" not in items[0]["error"]
+    assert "not expected" not in items[0]["error"]
+    assert (folder / "a.mkv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("input,input\na.mkv,b.mkv\n", "the column input twice"),
+        (f"input\n{'a' * (2 << 20)}\n", "no CSV in line 2"),
+        (f'{{"input": {"[" * 100000}', "no JSON object in line 1"),
+        (f'{{"input": {"9" * 5000}}}', "no JSON object in line 1"),
+    ],
+)
+def test_a_list_with_hostile_text_is_refused(content: str, message: str, folder: Path) -> None:
+    name = "a.csv" if content.startswith("input") else "a.jsonl"
+    (folder / name).write_text(content)
+    done = run_command("--manifest", name)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_device_is_no_list(folder: Path) -> None:
+    done = run_command("--manifest", "/dev/zero")
+    assert done.exit_code == 2
+    assert "found the device /dev/zero" in done.stderr
+
+
+def test_an_unexpected_error_of_an_input_does_not_stop_the_others(folder: Path) -> None:
+    rows = [{"input": "a.mkv", "ref_stream": "a_hr.mp4", "output": "1.mkv"}] * 2
+    entries = [Entry(given=row, settings=RunSettings(**row)) for row in rows]
+
+    def fail(settings: RunSettings, _: Reporter, __: RunParts) -> RunResult:
+        raise KeyError(settings.input)
+
+    result, _ = run_all(entries, SilentReporter(), "list", run_one=fail)
+    assert [item.status for item in result.items] == ["failed", "failed"]
+    assert "KeyError" in (result.items[0].error or "")
