@@ -27,8 +27,8 @@ def plan(save: str | None, as_json: bool, **values: Any) -> None:
 def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> None:
     """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
     from deploy.speed import find_speed
-    from pipeline.planning.cost_estimate import estimate_disk, estimate_seconds
     from pipeline.paths import check_not_read
+    from pipeline.planning.cost_estimate import estimate_disk, estimate_seconds
     from pipeline.planning.edited_plan import load_plan
     from pipeline.planning.plan import make_plan
     from pipeline.planning.size_estimate import estimate_bytes
