@@ -1,4 +1,4 @@
-"""Write result files, each with a description of the machine that produced it."""
+"""Write result files, each with a description of the machine that produced its figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the processor, its cores, the memory in GB, package versions and the commit."""
+    """Return the processor, the usable cores, the memory in GB, package versions and the commit."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     return {
@@ -25,9 +25,9 @@ def describe_machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(memory / 1e9, 1),
         "python": platform.python_version(),
-        # a remote machine may lack Ray
+        # Ray may be missing on a remote machine
         "versions": installed_versions(("torch", "av", "numpy", "ray")),
-        # a copied checkout has no git history
+        # "" in a copy of the checkout without git history
         "commit": _commit(),
     }
 
@@ -41,7 +41,10 @@ def _commit() -> str:
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Write `result` and the machine's description to jobs/results/<name>.json."""
+    """Write `result` and a description of the machine to jobs/results/<name>.json.
+
+    Return the path of the file.
+    """
     path = RESULTS / f"{name}.json"
     path.write_text(
         json.dumps({"machine": describe_machine(), **result}, indent=1) + "\n", encoding="utf-8"

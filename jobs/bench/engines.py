@@ -2,8 +2,8 @@
 
     python -m jobs.bench.engines [--turns N]
 
-The engines run in turn and the median over the turns is reported, so load on a shared host slows
-all of them alike. Every call gets a new reference, as in a clip with a key frame for every call.
+The engines run in turn, so load on a shared host slows all of them alike, and the median over the
+turns is reported. The four frames of a call share one reference, as in a clip.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from deploy.registry import Registry
 from jobs.machine import write_result
 
 NAMES = ("torch", "onnx", "openvino")
-GFLOP = 15.7  # operations of `fast` per 320 x 512 frame, as counted by a test
+GFLOP = 15.7  # billions of operations of `fast` per frame of 512x320, as a test counts them
 
 
 def measure_matrix_rate() -> float:
-    """Return the GFLOP/s of a 2048 x 2048 float32 matrix product on all cores."""
+    """Return the GFLOP/s of a 2048 x 2048 float32 matrix product on all cores, the best of five."""
     import torch
 
     left = torch.rand(2048, 2048)
@@ -41,7 +41,7 @@ def measure_matrix_rate() -> float:
 def compare_engines(
     engines: dict[str, Engine], height: int, width: int, turns: int
 ) -> dict[str, Any]:
-    """Return each engine's frames per second at one output size, absolute and relative to torch."""
+    """Return each engine's frames per second at one output size, also relative to torch."""
     rates: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(turns):
         for name, engine in engines.items():
@@ -57,7 +57,7 @@ def compare_engines(
 
 
 def load_engines(registry: Registry) -> dict[str, Engine]:
-    """Return the engines that this machine can run; print to stderr why the others cannot."""
+    """Return the engines that run on this machine; print to stderr why other engines do not."""
     engines: dict[str, Engine] = {}
     for name in NAMES:
         try:
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--turns", type=int, default=7, help="runs per engine (default 7)")
+    parser.add_argument("--turns", type=int, default=7, help="calls of each engine (default 7)")
     turns = parser.parse_args().turns
 
     registry = Registry()

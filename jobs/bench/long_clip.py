@@ -1,8 +1,9 @@
 """Run one hour of tiny frames through the pipeline: `python -m jobs.bench.long_clip`.
 
-Prints the number of frames, the number of wrong frame times and the peak memory, for this clip and
-for one a tenth as long. A container's index grows with its frames, so the job also measures how
-much memory the `ffmpeg` program needs to copy the same packets.
+The job prints the number of frames, how many of them have a wrong time or number, and the peak
+memory, for this clip and for one that is a tenth as long. A container's index grows with the number
+of frames, so the job also measures how much memory the `ffmpeg` program needs to copy the input's
+packets.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
-        parser.error("ffmpeg is not on the PATH; install it, then run this again")
+        parser.error("found no ffmpeg program, expected one on the PATH; install it and try again")
 
     figures = [measure_clip(options.minutes * part) for part in (0.1, 1)]
     for figure in figures:
@@ -51,7 +52,7 @@ def main() -> int:
 
 
 def measure_clip(minutes: float) -> dict[str, float]:
-    """Run a clip of `minutes` at 25 frames per second and return its figures."""
+    """Run a clip that is `minutes` long at 25 frames per second, and return its figures."""
     case = Case(container="mp4", frames=round(minutes * 1500), audio=1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -1,9 +1,10 @@
-"""Measure the speed and memory of the pipeline, as ratios measured side by side.
+"""Measure the speed and memory of the pipeline, as ratios of side-by-side measurements.
 
     python -m jobs.bench.pipeline [overhead] [end_to_end] [presets] [memory]
 
-`overhead` and `memory` need the `ffmpeg` program. Rates exclude the start-up time: each command
-runs on a short and on a long clip, and the rate is the extra frames divided by the extra seconds.
+`overhead` and `memory` need the `ffmpeg` program. Frame rates exclude the start-up time: each
+command runs on a short and on a long clip, and the rate is the number of extra frames divided by
+the extra seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CLIP_720P = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 SAMPLE = ROOT / "pipeline" / "samples" / "monster.mp4"
 PIPELINE = [sys.executable, "-m", "pipeline"]
 
-# A forked child starts with its parent's peak memory, so fork from a small process
+# A forked child starts with its parent's peak memory, so the command is forked from a small process
 RUN_AND_WEIGH = """
 import resource, subprocess, sys, time
 start = time.monotonic()
@@ -40,7 +41,7 @@ print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def time_command(command: list[str]) -> tuple[float, int]:
-    """Run a command, and return its wall-clock seconds and its peak memory in kB.
+    """Run a command, and return its wall-clock time in seconds and its peak memory in kB.
 
     Raises SystemExit if the command fails.
     """
@@ -61,20 +62,23 @@ def count_frames(path: Path) -> int:
 
 
 def loop_clip(source: Path, times: int, out: Path) -> Path:
-    """Write `source` to `out` `times` times in a row, copying its packets."""
+    """Write `source`, repeated `times` times, to `out` by copying packets, and return `out`."""
     loop = ["ffmpeg", "-v", "error", "-y", "-stream_loop", str(times - 1), "-i", str(source)]
     subprocess.run([*loop, "-map", "0:v", "-c", "copy", str(out)], check=True)
     return out
 
 
 def run_command(lr: Path, ref: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line of a single-process run."""
+    """Return the command line of a run in a single process, with the options `more`."""
     paths = [*PIPELINE, "run", str(lr), "--ref-stream", str(ref), "-o", str(out)]
     return [*paths, "--runner", "inline", "--quiet", "--force", *more]
 
 
 def measure_overhead(folder: Path) -> dict[str, Any]:
-    """Compare bicubic x2 upscaling of a 720p clip with `ffmpeg` at the same encoder settings."""
+    """Compare the speed of bicubic x2 upscaling with that of `ffmpeg` at equal encoder settings.
+
+    Both enlarge a 720p clip.
+    """
     import cv2
     import imageio.v3 as imageio
 
@@ -120,10 +124,10 @@ def measure_overhead(folder: Path) -> dict[str, Any]:
 
 
 def measure_end_to_end(folder: Path) -> dict[str, Any]:
-    """Compare `fast` in the pipeline with a loop that decodes, infers and encodes in sequence.
+    """Compare the speed of `fast` in the pipeline with that of a loop without overlapping stages.
 
-    Both run three times in turn and the median ratio is reported, because the speed of a shared
-    machine drifts.
+    The loop decodes, infers and encodes in sequence. Both run three times in turn, and the median
+    ratio is reported, because the speed of a shared machine drifts.
     """
     lr, ref = write_lr_and_key_frames(folder)
     count = count_frames(lr)
@@ -148,7 +152,10 @@ def measure_end_to_end(folder: Path) -> dict[str, Any]:
 
 
 def write_lr_and_key_frames(folder: Path) -> tuple[Path, Path]:
-    """Write the bundled clip at a quarter of its size, and every 15th frame of the original."""
+    """Write the bundled clip downscaled by 4, and every 15th frame of the original.
+
+    Return the paths of the two files.
+    """
     from pipeline.tools.degrade import degrade
 
     lr = folder / "lr.mp4"
@@ -159,7 +166,7 @@ def write_lr_and_key_frames(folder: Path) -> tuple[Path, Path]:
 
 
 def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
-    """Return the frames per second of a plain loop with the same weights, in eager PyTorch."""
+    """Return the frames per second of a plain loop that enhances `lr` to `out` in eager PyTorch."""
     import numpy as np
     import torch
 
@@ -197,7 +204,7 @@ def time_plain_loop(lr: Path, ref: Path, out: Path) -> float:
 
 
 def measure_presets(_: Path) -> dict[str, Any]:
-    """Compare the seconds per frame of `fast` and `paper` at 320 x 512 in the torch engine."""
+    """Compare the seconds per frame of `fast` and `paper` at 512x320 in the torch engine."""
     import numpy as np
 
     from crossnetpp.checkpoint import save_weights
@@ -231,7 +238,7 @@ def measure_presets(_: Path) -> dict[str, Any]:
 
 
 def measure_memory(folder: Path) -> dict[str, Any]:
-    """Compare the peak memory on a clip and on one ten times as long, for bicubic and `fast`."""
+    """Compare the peak memory for a clip and for one ten times as long, with bicubic and `fast`."""
     from pipeline.tools.degrade import degrade
 
     # `fast` would take too long on twenty seconds of 720x480, so it gets the clip at 360x240
@@ -270,16 +277,18 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Run the selected parts, and preserve the earlier results of the others."""
+    """Run the selected parts, and preserve the earlier results of all other parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default all")
     chosen = parser.parse_args().parts or list(PARTS)
     if unknown := [name for name in chosen if name not in PARTS]:
-        parser.error(f"unknown part {unknown[0]!r}; expected one of {', '.join(PARTS)}")
+        parser.error(f"found the part {unknown[0]!r}, expected one of {', '.join(PARTS)}")
     if {"overhead", "memory"} & set(chosen) and shutil.which("ffmpeg") is None:
-        parser.error("`overhead` and `memory` need ffmpeg, which is not on the PATH; install it")
+        parser.error(
+            "found no ffmpeg program, which `overhead` and `memory` need on the PATH; install it"
+        )
 
     path = RESULTS / "bench_pipeline.json"
     result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -3,9 +3,9 @@
     python -m jobs.bench.scaling
 
 The engine sleeps instead of computing. That leaves the cores to the pipeline itself, so a two-core
-machine can show how eight GPUs would scale. Every actor gets the same number of equal segments.
-The clock starts when all actors have loaded their engines and stops at the last commit, so it
-includes the time to fill and drain the pipeline.
+machine can show how eight GPUs would scale. There is the same number of equal segments per actor.
+The clock starts when all actors have loaded their engines and stops at the last commit, so the
+measured time includes filling and draining the pipeline.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SleepingEngine(BicubicEngine):
 
 
 class SleepingActor(SegmentActor):
-    """An actor with a sleeping engine, which starts when all actors are ready."""
+    """An actor with a sleeping engine that starts to work when all actors are ready."""
 
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
@@ -77,7 +77,7 @@ def _start_signal(folder: RunFolder) -> Path:
 
 
 def write_pair(folder: Path, frames: int) -> tuple[Path, Path]:
-    """Write `lr.mkv` and `hr.mkv`, a pan over noise at 64 x 48 and at 256 x 192."""
+    """Write a pan over noise to `lr.mkv` (64x48) and `hr.mkv` (256x192), and return the paths."""
     ground = np.random.default_rng(1).integers(0, 255, (24, 64, 3), np.uint8)
     ground = cv2.resize(ground, (512, 192), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     sharp = [np.ascontiguousarray(np.roll(ground, i, axis=1)[:, :256]) for i in range(frames)]
@@ -90,7 +90,7 @@ def write_pair(folder: Path, frames: int) -> tuple[Path, Path]:
 
 
 def make_settings(folder: Path, workers: int) -> RunSettings:
-    """Write the clips of a run with SEGMENTS_PER_ACTOR segments per actor; return its settings."""
+    """Write clips that yield SEGMENTS_PER_ACTOR segments per actor; return the run's settings."""
     lr, hr = write_pair(folder, workers * SEGMENTS_PER_ACTOR * FRAMES_PER_SEGMENT)
     return RunSettings(
         input=str(lr),
@@ -104,7 +104,7 @@ def make_settings(folder: Path, workers: int) -> RunSettings:
 
 
 def measure_rate(folder: Path, workers: int) -> dict[str, Any]:
-    """Return the frames per second with `workers` actors on the connected cluster."""
+    """Return the frames per second, and other figures, with `workers` actors on the cluster."""
     plan = prepare_plan(make_settings(folder, workers), SilentReporter())
     sizes = [segment.frames for segment in plan.segments]
     assert sizes == [FRAMES_PER_SEGMENT] * (workers * SEGMENTS_PER_ACTOR)

@@ -1,1 +1,1 @@
-"""Situations of real people that break tools of this kind, each as a small command with a check."""
+"""Real situations that break tools of this kind, each as a few commands with a check."""

@@ -1,7 +1,7 @@
-"""Run the cases and print what came out: `python -m jobs.field_cases [NUMBER ...]`.
+"""Run the cases and print the result of each: `python -m jobs.field_cases [NUMBER ...]`.
 
-Exits with status 1 if a result is not the right one. All files are made in temporary folders, by
-the ffmpeg program or from the small recordings in tests/data.
+The exit status is 1 if any result is wrong. All files are made in temporary folders, with the
+`ffmpeg` program or from the small recordings in tests/data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jobs.machine import write_result
 
 
 def run_case(case: Case) -> dict[str, Any]:
-    """Return the number, situation and result of a case."""
+    """Run a case, and return its number, its situation, and the expected and the actual result."""
     with tempfile.TemporaryDirectory(prefix="field-case-") as folder:
         try:
             found, right = case.check(Bench(Path(folder))), True
@@ -35,13 +35,16 @@ def run_case(case: Case) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the chosen cases, or all of them, and store the results of all."""
+    """Run the chosen cases, by default all; write jobs/results/field_cases.json if all ran."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="cases, such as B4")
     chosen = parser.parse_args(arguments).numbers
     unknown = set(chosen) - {case.number for case in CASES}
     if unknown:
-        raise SystemExit(f"found {', '.join(sorted(unknown))}, expected numbers such as B4")
+        raise SystemExit(
+            f"found no case {', '.join(sorted(unknown))}, expected numbers such as B4; "
+            "try without a number to run all"
+        )
 
     rows = []
     for case in CASES:

@@ -1,4 +1,4 @@
-"""A case: how its files are made, the commands that are run, and what must come out."""
+"""A case: it makes files, runs commands on them, and checks the results."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ SECONDS = 600.0
 
 
 class UnexpectedError(AssertionError):
-    """Raised by a case for a result other than the right one; the message says which."""
+    """Raised if a case has a result other than the right one; the message describes the result."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One situation."""
+    """One situation, and the check of the right result."""
 
     number: str
-    """As in the collection: A1 to A17 for a newcomer's day, B1 to B20 for recordings."""
+    """A stable number, such as B4; those that begin with B are about recordings."""
     situation: str
     right: str
+    """Description of the right result."""
     check: Callable[[Bench], str]
-    """Runs the case, and returns what was seen; raises UnexpectedError if that is not right."""
+    """Runs the case and returns what was found. Raises UnexpectedError if that is not right."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """Both streams."""
+        """Everything on stdout, followed by everything on stderr."""
         return self.stdout + self.stderr
 
     @property
@@ -60,7 +61,10 @@ class Bench:
         self.folder = folder
 
     def ffmpeg(self, *arguments: str) -> None:
-        """Run the ffmpeg program; raises SystemExit if it is missing."""
+        """Run the `ffmpeg` program in the folder.
+
+        Raises SystemExit if the program is missing, and CalledProcessError if it fails.
+        """
         program = shutil.which("ffmpeg")
         if program is None:
             raise SystemExit("found no ffmpeg program, expected one on the PATH; try `make tools`")
@@ -68,11 +72,14 @@ class Bench:
         subprocess.run(command, cwd=self.folder, check=True, stdin=subprocess.DEVNULL)
 
     def make_reference(self, size: str = "640x360", name: str = "ref.png") -> None:
-        """Write a picture of the test pattern that the recordings show."""
+        """Write a picture of the test pattern that the recordings show, in `size` pixels."""
         self.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}", "-frames:v", "1", name)
 
     def pipeline(self, *arguments: str) -> Outcome:
-        """Run the program in the folder; a traceback is never right."""
+        """Run `pipeline` in the folder, and return the outcome.
+
+        Raises UnexpectedError if the program prints a traceback, which is never right.
+        """
         environment = {**child_environment(), "NO_COLOR": "1", "COLUMNS": "400"}
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(ROOT), environment.get("PYTHONPATH", "")])
@@ -93,24 +100,24 @@ class Bench:
         return outcome
 
     def enhance(self, source: str, output: str, *more: str, ref: str = "ref.png") -> Outcome:
-        """Run a recording at scale 2 with the bicubic engine, which needs no weights."""
+        """Enhance a recording at scale 2 with the bicubic engine, which needs no weights."""
         options = ("--ref-stream", ref, "--scale", "2", "--engine", "bicubic", "-q")
         return self.pipeline("run", source, *options, "-o", output, *more)
 
 
 def expect(right: bool, found: str) -> None:
-    """Raise UnexpectedError with what was found instead, unless `right`."""
+    """Raise UnexpectedError with the message `found` unless `right` is True."""
     if not right:
         raise UnexpectedError(found)
 
 
 def expect_done(outcome: Outcome) -> None:
-    """Raise UnexpectedError unless a command succeeded."""
+    """Raise UnexpectedError unless the command succeeded."""
     expect(outcome.status == 0, f"status {outcome.status}: {outcome.last_line}")
 
 
 def expect_refusal(outcome: Outcome, *words: str) -> None:
-    """Raise UnexpectedError unless a command was refused in one line that contains `words`."""
+    """Raise UnexpectedError unless the command was refused and its last line contains `words`."""
     expect(outcome.status == 2, f"status {outcome.status}: {outcome.last_line}")
     missing = [word for word in words if word not in outcome.last_line]
     expect(not missing, f"a refusal without {missing}: {outcome.last_line}")

@@ -1,4 +1,4 @@
-"""Recordings of real cameras, recorders and editors: cases B1 to B20."""
+"""The cases about recordings by real cameras, recorders and editors, B1 to B17."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A command that measures the GPU of a machine."""
+"""A command that measures this machine's GPU."""

@@ -1,4 +1,4 @@
-"""The cases of `jobs.gpu.check`: `python -m jobs.gpu.cases CASE` runs one and prints JSON lines."""
+"""The cases of `jobs.gpu.check`; `python -m jobs.gpu.cases CASE` runs one and prints JSON lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 Case = dict[str, Any]
-# Floating-point operations per frame; they scale with the number of pixels
+# Billions of floating-point operations per frame of 512x320, in proportion to the number of pixels
 GFLOP_AT_320X512 = {"fast": 15.72, "paper": 374.0}
 
 
@@ -33,7 +33,7 @@ def _try(attempt: Callable[[], None], /, **known: Any) -> None:
 
 
 def measure_ceilings(case: Case) -> None:
-    """Print a description of the device, its matrix product rate and its copy rates."""
+    """Print a description of the GPU, the device's rate of matrix products, and its copy rates."""
     import torch
 
     device = case["device"]
@@ -91,7 +91,7 @@ def _describe_gpu() -> None:
 
 
 def _time_call(work: Callable[[], Any], on_gpu: bool) -> float:
-    """Return the seconds per call: the fastest of three rounds of ten calls."""
+    """Return the seconds per call of `work` in the fastest of three rounds of ten calls."""
     import torch
 
     def wait() -> None:
@@ -182,7 +182,7 @@ def measure_engine(case: Case) -> None:
 
 
 def _compare_recorded(engine: Any, known: dict[str, str]) -> None:
-    """Print whether recorded CUDA graphs change the bits, and the speed with and without them."""
+    """Print whether captured CUDA graphs preserve the bits, and the speed with and without them."""
     from deploy.choice import make_sample_frames, measure_fps
     from deploy.engines.cuda_graph import CudaGraphCache
 
@@ -209,7 +209,7 @@ def _seconds_since(start: float) -> float:
 
 
 def try_rtx(case: Case) -> None:
-    """Print whether TensorRT for RTX builds and runs on this compute capability."""
+    """Print whether TensorRT for RTX builds and runs a plan on this GPU's compute capability."""
 
     def attempt() -> None:
         from deploy.export.graphs import GraphSpec
@@ -239,7 +239,7 @@ def try_rtx(case: Case) -> None:
 
 
 def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
-    """Write `source` `turns` times in a row, a copy every `seconds`; return the file."""
+    """Write `source` again, repeated `turns` times and once every `seconds`; return the path."""
     from pipeline.media.read.frames import read_frames
     from pipeline.media.read.probe import probe
     from pipeline.media.write.encoder import choose_encoding
@@ -256,9 +256,10 @@ def _repeat_clip(source: Path, turns: int, seconds: float) -> Path:
 
 
 def measure_pipeline(case: Case) -> None:
-    """Print the share of the engine's speed that `pipeline run` reaches on the bundled clip, x4.
+    """Print which share of the engine's speed `pipeline run` reaches on the bundled clip at x4.
 
-    The rate is that of a long clip minus a short one, so the start-up time cancels out.
+    The speed is the number of extra frames divided by the extra seconds of a long clip over a short
+    one, so the start-up time cancels out.
     """
     from deploy.choice import measure_fps
     from deploy.load import load_engine

@@ -3,8 +3,8 @@
     python -m jobs.gpu.check [--out FILE.json]          writes jobs/results/gpu_check.json
     python -m jobs.gpu.check --device cpu --quick       everything except CUDA, in a minute or two
 
-Each case runs in a child process that writes one line per measurement. If a case crashes, hangs or
-runs out of time, the reason is recorded and the other cases still run.
+Each case runs in a child process that prints one line per measurement. If a case crashes, hangs or
+runs out of time, the reason is recorded and the remaining cases still run.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from deploy.child_process import child_environment
 from jobs.gpu.cases import CASES, Case
 from jobs.machine import RESULTS, describe_machine
 
-TOTAL_SECONDS = 450.0  # the rest of the 8 minutes is for starting and stopping
-CASE_SECONDS = 150.0  # at most, for one case
-LEAST_SECONDS = 5.0  # a case with less time left is skipped
+TOTAL_SECONDS = 450.0  # limit for all cases; the rest of the 8 minutes is for start and end
+CASE_SECONDS = 150.0  # limit for one case
+LEAST_SECONDS = 5.0  # a case is skipped if less time is left
 ENGINES = ("torch", "torch-fp32", "tensorrt", "tensorrt-rtx", "onnx", "openvino")
 SIZES = ((1088, 1920), (320, 512), (2176, 3840))  # output height and width, most important first
 
@@ -32,7 +32,7 @@ SIZES = ((1088, 1920), (320, 512), (2176, 3840))  # output height and width, mos
 def list_cases(
     engines: tuple[str, ...], models: dict[str, str], *, quick: bool, device: str
 ) -> list[Case]:
-    """Return the cases, the most important first; `models` maps names to weights."""
+    """Return the cases, the most important first; `models` maps names of presets to weights."""
     sizes = ((64, 96),) if quick else SIZES
     batches = (1, 2) if quick else (1, 2, 4, 8)
     common: Case = {"device": device, "quick": quick, "sizes": sizes, "batches": batches}
@@ -53,7 +53,7 @@ def case_name(case: Case) -> str:
 
 
 def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
-    """Run one case in a child process for at most `seconds`; return its results and any failure."""
+    """Run a case in a child process for at most `seconds`; return its results and any failure."""
     if seconds < LEAST_SECONDS:
         return {"case": case_name(case), "lines": [], "failed": "skipped: no time left"}
 
@@ -95,7 +95,7 @@ def run_case(case: Case, seconds: float, folder: Path) -> dict[str, Any]:
 
 
 def format_table(results: list[dict[str, Any]]) -> str:
-    """Return the speeds as a Markdown table, followed by a list of all other lines and failures."""
+    """Return the speeds as a Markdown table, and all other lines and the failures as a list."""
     rows = [
         "| model | engine | output | batch | fps | ms per frame | of the matrix ceiling |",
         "|---|---|---|---|---|---|---|",
@@ -119,7 +119,7 @@ def format_table(results: list[dict[str, Any]]) -> str:
 
 
 def add_shares(results: list[dict[str, Any]]) -> None:
-    """Add `of_ceiling` to every speed: its share of the measured matrix product rate."""
+    """Add `of_ceiling` to every speed: which share it is of the measured matrix product rate."""
     rates = [line for result in results for line in result["lines"] if "matrix_tflops" in line]
     ceilings = {line["precision"]: line["matrix_tflops"] for line in rates}
 
@@ -175,9 +175,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _weights(model: str, folder: Path) -> str:
-    """Return the name of the shipped weights, or a file of random weights if none are shipped.
+    """Return `model` if its weights are shipped, or else a new file with random weights.
 
-    Speed does not depend on the weights.
+    The speed does not depend on the weights.
     """
     from crossnetpp.checkpoint import WeightsError, find_weights, save_weights
     from crossnetpp.networks.build import build_network

@@ -1,1 +1,1 @@
-"""Generated recordings that cover the media formats, and the matrices that check them."""
+"""Generated recordings that cover the supported media formats, and jobs that check the outputs."""

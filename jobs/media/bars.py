@@ -1,7 +1,8 @@
-"""Draw and read test pictures that carry their frame number and colours of known code values.
+"""Draw and read test pictures that show their frame number and colours of known code values.
 
-The upper half shows eight colour bars, the lower half the frame number in binary; each bar is CELL
-pixels wide. The code values come from the equations in H.273, not from the pipeline's own code.
+The upper half shows eight colour bars, and the lower half the frame number as eight binary digits;
+each bar and digit is CELL pixels wide. The code values come from the equations in H.273, not from
+the pipeline's own code.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ WIDTH = 8 * CELL
 HEIGHT = 6 * CELL
 # The weights of red and blue in luma
 _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-# R'G'B' of the bars, inside every gamut and range
+# R'G'B' of the bars, which every gamut and range contains
 COLOURS = np.array(
     [
         [0.9, 0.9, 0.9],
@@ -36,7 +37,7 @@ COLOURS = np.array(
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """The coding of pictures: pixel format, size, matrix (bt601...), full or limited range."""
+    """The coding of pictures: pixel format, size, matrix (as in _LUMA), full or limited range."""
 
     pix_fmt: str
     width: int
@@ -46,14 +47,14 @@ class PictureFormat:
 
     @property
     def depth(self) -> int:
-        """Return the bits per component."""
+        """The bit depth, in bits per component."""
         return max(c.bits for c in VideoFormat(self.pix_fmt).components)
 
 
 def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.float64]:
-    """Return the unrounded Y'CbCr or RGB code values of R'G'B' colours in 0..1 (last axis 3).
+    """Return the unrounded Y'CbCr or RGB code values of `rgb`: R'G'B' in 0..1, with last axis 3.
 
-    Uses the equations of H.273, from 20 on (full range) and from 26 on (limited range).
+    They follow from the equations of H.273, from 20 on (full range) and from 26 on (limited range).
     """
     most = 2**form.depth - 1
     if VideoFormat(form.pix_fmt).is_rgb:
@@ -74,7 +75,7 @@ def encode_colours(rgb: NDArray[np.float64], form: PictureFormat) -> NDArray[np.
 
 
 def draw_picture(number: int, form: PictureFormat) -> VideoFrame:
-    """Return the picture of frame `number` (0 to 255)."""
+    """Return the picture for frame `number` (0 to 255)."""
     rgb = np.empty((form.height, form.width, 3))
     column = np.minimum(np.arange(form.width) // CELL, 7)
     rgb[: HEIGHT // 2] = COLOURS[column]
@@ -112,7 +113,10 @@ class Reading:
 
 
 def read_picture(frame: VideoFrame, scale: int = 1) -> Reading:
-    """Read a picture that was enlarged by `scale`; a grey picture has one component."""
+    """Return what a picture shows that was enlarged by `scale`.
+
+    The bars of a grey picture have a single component.
+    """
     layers = _layers(frame)
     bits = _cells(layers[0], frame, scale, row=4.5)
     bars = np.stack([_cells(layer, frame, scale, row=1.5) for layer in layers], axis=-1)
@@ -139,7 +143,7 @@ def _layers(frame: VideoFrame) -> list[NDArray[np.float64]]:
 def _cells(
     layer: NDArray[np.float64], frame: VideoFrame, scale: int, row: float
 ) -> NDArray[np.float64]:
-    """Return the mean at the centre of each of the eight cells; `row` is their height in cells."""
+    """Return the mean at the centre of each of eight cells; their centres are `row` cells down."""
     down = layer.shape[0] / frame.height
     across = layer.shape[1] / frame.width
     y = round(row * CELL * scale * down)

@@ -1,4 +1,4 @@
-"""Runs by `--engine bicubic` at twice the size, which test everything except the network."""
+"""Runs with `--engine bicubic` at scale 2, which test everything except the network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCALE = 2
 def run_bicubic(source: Path, reference: Path, output: Path, **options: Any) -> RunResult:
     """Enhance `source` to `output` in this process; `options` are further fields of RunSettings.
 
-    Raises PipelineError as `run` does.
+    Raises PipelineError if the run is refused or fails.
     """
     settings = RunSettings(
         input=str(source),

@@ -10,7 +10,7 @@ import numpy as np
 
 from jobs.media.bars import HEIGHT, WIDTH
 
-# Container -> pixel kind -> encoder of its clips, always lossless
+# Container -> kind of pixels -> encoder of the recordings, always lossless
 _CODECS = {
     "mp4": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "libx264rgb"},
     "mov": {"8": "libx264", "10": "libx265", "gray": "libx264", "rgb": "png"},
@@ -42,7 +42,7 @@ class Case:
 
     container: str = "mkv"
     target: str = "same"
-    """Either `same` or the suffix of another container."""
+    """Container of the output: `same`, or the suffix of another one."""
     rate: str = "constant"
     start: str = "zero"
     groups: str = "b-frames"
@@ -55,7 +55,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Return the properties that differ from those of a plain recording, as text."""
+        """The container, and all properties that differ from those of a plain recording."""
         plain = Case()
         words = [str(self.container)]
         for field in fields(self)[1:]:
@@ -66,29 +66,29 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """Return the pixel kind, which determines the encoder."""
+        """The kind of pixels, which determines the encoder."""
         if self.pixels in ("gray", "rgb"):
             return self.pixels
         return "10" if "10" in self.pixels else "8"
 
     @property
     def codec(self) -> str:
-        """Return the encoder of the recording."""
+        """The encoder of the recording."""
         return _CODECS[self.container][self.kind]
 
     @property
     def pix_fmt(self) -> str:
-        """Return the pixel format of the recording."""
+        """The pixel format of the recording."""
         return _RGB[self.codec] if self.pixels == "rgb" else self.pixels
 
     @property
     def width_height(self) -> tuple[int, int]:
-        """Return the size of the recording in pixels."""
+        """The width and the height of the recording in pixels."""
         return (WIDTH + 1, HEIGHT + 1) if self.shape == "odd" else (WIDTH, HEIGHT)
 
     @property
     def suffix(self) -> str:
-        """Return the suffix of the output."""
+        """The suffix of the output."""
         if self.target != "same":
             return f".{self.target}"
         return ".mkv" if self.container == "avi" else f".{self.container}"
@@ -143,7 +143,7 @@ def is_possible(case: Case) -> bool:
 
 
 def cover_pairs(count: int, seed: int = 1) -> list[Case]:
-    """Return `count` distinct possible cases, drawn to cover every pair of values early on."""
+    """Return `count` distinct cases, so drawn that the first ones cover most pairs of values."""
     random = np.random.default_rng(seed)
     seen: set[tuple[object, ...]] = set()
     chosen: dict[Case, None] = {}

@@ -1,4 +1,4 @@
-"""Write the recording of a case: bars as pictures, tones as sound and any extra stream."""
+"""Write the recording of a case, with bars as pictures, tones as sound, and any extra stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from av.stream import Disposition, Stream
 from jobs.media import bars
 from jobs.media.cases import Case
 
-# Matrix, range, primaries and transfer of H.273
+# Matrix, range, primaries and transfer, as in H.273 except for the range, which is FFmpeg's code
 _TAGS = {
     "bt601 limited": (6, 1, 6, 6), "bt601 full": (6, 2, 6, 6),
     "bt709 limited": (1, 1, 1, 1), "bt709 full": (1, 2, 1, 1),
@@ -43,7 +43,7 @@ def picture_format(case: Case) -> bars.PictureFormat:
 
 
 def choose_times(case: Case) -> tuple[Fraction, list[int]]:
-    """Return the time base, and the pts of every frame followed by the end of the last one."""
+    """Return the time base and a list with the pts of every frame and the end of the last frame."""
     base = Fraction(1, 90000 if case.container == "ts" else 1000)
     if case.rate == "ntsc":
         base = Fraction(1001, 30000) if case.container == "avi" else Fraction(1, 30000)
@@ -64,7 +64,7 @@ def choose_times(case: Case) -> tuple[Fraction, list[int]]:
 
 
 def write_clip(case: Case, folder: Path) -> Path:
-    """Encode the case's recording losslessly to `folder/in.<container>`."""
+    """Encode the case's recording losslessly to `folder/in.<container>`, and return the path."""
     path = folder / f"in.{case.container}"
     base, pts = choose_times(case)
     with av.open(str(path), "w", container_options=_container_options(case, base)) as container:
@@ -190,7 +190,10 @@ def _encode_tone(stream: Any, first: Fraction, end: Fraction) -> list[Any]:
 
 
 def _add_extra(container: OutputContainer, case: Case) -> Any:
-    """Add the stream of `case.extra`; return a function that maps the start time to its packets."""
+    """Add the stream that `case.extra` names to the container.
+
+    Return a function that returns the stream's packets, given the start time.
+    """
     codecs = {
         "text": {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"},
         "bitmap": {"mp4": "dvd_subtitle", "mkv": "hdmv_pgs_subtitle", "ts": "dvb_subtitle"},

@@ -1,4 +1,4 @@
-"""Compare the output of a case with its recording, both read without the pipeline's own code."""
+"""Compare the output of a case with its recording, reading both without the pipeline's own code."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from jobs.media.cases import Case
 from pipeline.errors import PipelineError
 
 _ART = Disposition.attached_pic | Disposition.timed_thumbnails
-_LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> code values by which a colour bar may differ
+_LEVELS = {8: 1.0, 10: 2.0}  # bit depth -> number of code values by which a colour bar may differ
 
 
 @dataclass
 class Result:
-    """The result of a case; without faults or a refusal, everything was preserved or noted."""
+    """The result of a case. Without a fault or a refusal, everything was preserved or noted."""
 
     case: Case
     faults: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Result:
 
     @property
     def outcome(self) -> str:
-        """Return `kept`, `noted` (a note lists the loss), `refused` or `FAULT`."""
+        """Either `kept`, `noted` (a note states what was lost), `refused` or `FAULT`."""
         if self.faults:
             return "FAULT"
         if self.refusal:
@@ -57,7 +57,7 @@ class Contents:
     tags: dict[str, Any]
     chapters: list[tuple[Fraction, Fraction, str]]
     others: dict[int, tuple[str, str, str]]
-    """Stream index -> type, language, sha256 over its packets."""
+    """Stream index -> type, language, and sha256 of all its packets."""
 
 
 def check_case(case: Case, folder: Path) -> Result:
@@ -96,7 +96,7 @@ def check_case(case: Case, folder: Path) -> Result:
 
 
 def _near_lossless(case: Case) -> dict[str, Any]:
-    """Return encoder settings so close to lossless that quantisation does not matter."""
+    """Return encoder settings that are nearly lossless, so that quantisation does not matter."""
     if case.suffix == ".webm":
         return {"codec": "libvpx-vp9", "crf": 0}
     if case.pixels == "rgb":
@@ -107,7 +107,7 @@ def _near_lossless(case: Case) -> dict[str, Any]:
 
 
 def read_contents(path: Path, scale: int = 1) -> Contents:
-    """Read a recording of colour bars that was enlarged by `scale`."""
+    """Return the contents of a recording of colour bars that was enlarged by `scale`."""
     with av.open(str(path)) as file:
         videos = [s for s in file.streams.video if not s.disposition & _ART]
         video = videos[0]
@@ -171,7 +171,7 @@ def _language(stream: Any) -> str:
 
 
 def _is_made_by_muxer(stream: Any) -> bool:
-    """Return whether the muxer generated the stream from metadata (timecode or chapter titles)."""
+    """Return whether the muxer made the stream from metadata (a timecode or chapter titles)."""
     return "timecode" in stream.metadata or getattr(stream, "name", "") == "bin_data"
 
 
@@ -184,7 +184,10 @@ def _display_matrix(frame: Any) -> list[int] | None:
 
 
 def _digest_packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[str, str, str]]]:
-    """Return the end of the last frame, and type, language and digest of every other stream."""
+    """Return the end of the last frame, and the type, language and digest of the other streams.
+
+    `video` is the index of the video stream.
+    """
     end = Fraction(-1)
     shown: list[tuple[Fraction, Fraction]] = []
     with av.open(str(path)) as file:
@@ -216,7 +219,7 @@ def _digest_packets(path: Path, video: int) -> tuple[Fraction, dict[int, tuple[s
 
 
 def compare_contents(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
-    """Return every difference between `made` and `source` that no note mentions."""
+    """Return every difference between the output, `made`, and `source` that no note mentions."""
     faults = []
     rounding = any("rounded" in note for note in notes)
     slack = made.half_tick if rounding else Fraction(0)

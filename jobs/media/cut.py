@@ -11,14 +11,15 @@ from av.container import InputContainer, OutputContainer
 CONTAINERS = ("mp4", "matroska", "mpegts", "flv", "mov", "nut")  # FFmpeg's muxer names
 LEAST_FRAMES = 3
 MOST_FRAMES = 8
-PIXELS = 800_000  # limit for all copied frames together, unless that is less than LEAST_FRAMES
+PIXELS = 800_000  # limit for all copied frames together, except that LEAST_FRAMES are always copied
 LARGEST_FRAME = 1_000_000  # pixels; larger frames would take seconds to enhance
 
 
 def cut_beginnings(path: Path) -> list[bytes]:
-    """Return the first frames of a recording, with their sound, in each container.
+    """Return the beginning of a recording, with its sound, as a file in each of CONTAINERS.
 
-    Containers that cannot hold them are skipped.
+    Containers that cannot hold the streams are skipped. A recording whose frames are larger than
+    LARGEST_FRAME yields none.
     """
     with av.open(str(path)) as container:
         video = container.streams.video[0]
@@ -37,9 +38,9 @@ def cut_beginnings(path: Path) -> list[bytes]:
 
 
 def cut_beginning(path: Path, frames: int, container: str) -> bytes:
-    """Return the first `frames` packets of the video, with their sound, in a container.
+    """Return a file that holds the first `frames` packets of the video, and sound up to there.
 
-    Raises PyAV's errors if the container cannot hold them.
+    Raises FFmpegError or ValueError if the container cannot hold the streams.
     """
     written = io.BytesIO()
     with av.open(str(path)) as source, av.open(written, "w", format=container) as target:

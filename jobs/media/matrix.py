@@ -1,7 +1,8 @@
 """Run the matrix of media cases and print the result of each: `python -m jobs.media.matrix`.
 
-`--odd FOLDER` first checks the odd files of other projects in that folder. A run of all cases
-writes jobs/results/media_matrix.json: the machine, the counts, and the cases that lose something.
+`--odd FOLDER` first checks the odd files from other projects in that folder. A run of all cases
+writes jobs/results/media_matrix.json, with the machine, the counts, and the cases that lose
+something.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def main() -> int:
 
 
 def list_outcomes(results: list[Result]) -> list[dict[str, Any]]:
-    """Return each case with its outcome, notes and faults."""
+    """Return a record of each result: the case, its outcome, notes and faults."""
     return [
         {"case": asdict(r.case), "outcome": r.outcome, "notes": r.notes, "faults": r.faults}
         for r in results
@@ -91,7 +92,7 @@ def list_outcomes(results: list[Result]) -> list[dict[str, Any]]:
 
 
 def print_line(text: str) -> None:
-    """Print a line and flush it."""
+    """Print a line and flush stdout."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

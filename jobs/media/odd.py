@@ -1,4 +1,4 @@
-"""Odd files of other projects, and the expected result of each."""
+"""Odd files from other projects, and the expected result of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXPECTED = {
 
 
 class OddResult(NamedTuple):
-    """The result of one file."""
+    """The result of enhancing one file."""
 
     name: str
     outcome: str
@@ -42,9 +42,9 @@ class OddResult(NamedTuple):
 
 
 def check_file(path: Path, *, end: float | None = None) -> OddResult:
-    """Enhance one file with `--engine bicubic --scale 2`, and compare the output with it.
+    """Enhance a file with `--engine bicubic --scale 2`, and compare the output with the file.
 
-    If `end` (in seconds) is set, enhance only the part before it and compare nothing.
+    If `end` is set, enhance only the part before that time in seconds, and compare nothing.
     """
     expected = EXPECTED.get(path.name, "")
     with tempfile.TemporaryDirectory() as scratch:
@@ -52,7 +52,7 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
         # WebM cannot hold the libx264 stream of the output, and AVI is no output format
         suffix = ".mkv" if path.suffix in (".webm", ".avi") else path.suffix
         output = folder / f"out{suffix}"
-        # A preset implies an encoder that drops the transparency of WebM files
+        # A preset would select an encoder that drops the transparency of WebM files
         preset = None if path.suffix == ".webm" else "ultrafast"
         reference = _write_reference(path, folder)
         try:
@@ -73,7 +73,10 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
 
 
 def _write_reference(path: Path, folder: Path) -> Path:
-    """Write a black picture of twice the file's size, which the bicubic engine ignores."""
+    """Write a black picture, twice as wide and high as the file's, and return its path.
+
+    The bicubic engine ignores it.
+    """
     try:
         clip = probe(str(path))
         size = (2 * clip.height, 2 * clip.width)
@@ -93,6 +96,7 @@ def check_folder(folder: Path) -> Iterator[OddResult]:
     paths = [path for path in sorted(folder.iterdir()) if path.name in EXPECTED]
     if not paths:
         raise SystemExit(
-            f"{folder} has none of the odd files; expected some of those in jobs/media/odd.py"
+            f"found none of the odd files in {folder}, expected some of those that "
+            "jobs/media/odd.py lists; see tests/data/SOURCES.md"
         )
     yield from map(check_file, paths)

@@ -1,9 +1,9 @@
 """Test all kinds of sound and subtitles in every container: `python -m jobs.media.sound_matrix`.
 
 The `ffmpeg` program writes half a second of video and one other stream to each container that can
-hold them. The bicubic engine then enhances the whole recording and a part of it into each output
-container. A stream passes if ffmpeg and ffprobe find its times, samples and text unchanged, or if a
-note says that it was lost.
+hold them. The pipeline then enhances the whole recording and a part of it, with the bicubic engine,
+into each output container. A stream passes if ffmpeg and ffprobe find its times, samples and text
+unchanged, or if a note states that it was lost.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ SOUNDS = (
 )  # fmt: skip
 TEXTS = ("srt", "ass", "mov_text", "webvtt")
 OUTPUTS = {"mkv": "libx264", "mp4": "libx264", "mov": "libx264", "webm": "libvpx-vp9"}
-PART_SECONDS = (0.12, 0.37)  # start and end after the first frame, both in the middle of a packet
+PART_SECONDS = (0.12, 0.37)  # start and end of a part after the first frame, both within a packet
 ROUNDING_SECONDS = 0.0011  # Matroska counts milliseconds
 EDGE_BYTES = 2 * 4096  # tolerance at either end, 85 ms of samples
 _SUBTITLES = "1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:00:00,400 --> 00:00:00,450\nyou\n"
 
 
 class Outcome(NamedTuple):
-    """The result of one stream in one output."""
+    """The result for one stream in one output."""
 
     name: str
     outcome: str
@@ -93,7 +93,10 @@ def check_all(only: str = "") -> Iterator[Outcome]:
 
 
 def _write_source(path: Path, codec: str) -> bool:
-    """Write a recording with one other stream; return False if FFmpeg cannot write or read it."""
+    """Write a recording with video and a stream by `codec`.
+
+    Return False if FFmpeg cannot write or read it.
+    """
     texts = path.with_name("texts.srt")
     texts.write_text(_SUBTITLES, encoding="utf-8")
     command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=s=48x32:r=25:d=0.5"]
@@ -120,7 +123,7 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
     codec = OUTPUTS[out.suffix[1:]]
     preset = "ultrafast" if out.suffix != ".webm" else None
     try:
-        # The run itself compares the packets, so a part needs no further check
+        # The run itself compares the packets, so for a part no further check is made
         notes = run_bicubic(
             source, source, out, codec=codec, preset=preset, force=True, **window
         ).notes
@@ -134,11 +137,11 @@ def _check_output(source: Path, out: Path, *, whole: bool) -> tuple[str, str]:
 
 
 def _find_fault(source: Path, out: Path) -> str:
-    """Return how the sound or subtitle of an output differs from that of its source, or ""."""
+    """Return how the sound or the subtitles of an output differ from those of its source, or ""."""
     times = _packet_times(source)
     found = _packet_times(out)
     if len(times) != len(found):
-        return f"{len(found)} packets of {len(times)}"
+        return f"{len(found)} packets, expected {len(times)}"
     late = max(abs(a - b) for a, b in zip(times, found, strict=True))
     if late > ROUNDING_SECONDS:
         return f"the time of a packet is {late:.4f} s off"
@@ -146,7 +149,7 @@ def _find_fault(source: Path, out: Path) -> str:
     if texts := _decode(source, "0:s"):
         return "" if _decode(out, "0:s") == texts else "the subtitles differ"
     if _sound_codec(source) != _sound_codec(out):
-        # FFmpeg reads MP2 in MP4 as MP3, and versions before 6 do not recognise 24-bit PCM there.
+        # FFmpeg reads MP2 in MP4 as MP3, and versions before 6 do not recognise 24-bit PCM in MP4.
         # The run has already verified that the packets are equal.
         return ""
 
@@ -164,10 +167,10 @@ def _sound_codec(path: Path) -> str:
 
 
 def _packet_times(path: Path) -> list[float]:
-    """Return the times in seconds of the packets of all streams except the first."""
+    """Return the times in seconds of all packets that do not belong to the first stream."""
     options = ["-show_entries", "packet=stream_index,pts_time", "-of", "csv=p=0"]
     rows = [line.split(",")[:2] for line in _ask_ffprobe(path, options).split()]
-    # MP4 fills the gaps between subtitles with empty ones, which have no time
+    # MP4 fills the gaps between subtitles with empty packets, which have no time
     return sorted(float(time) for index, time in rows if index != "0" and time != "N/A")
 
 
@@ -177,7 +180,7 @@ def _ask_ffprobe(path: Path, options: list[str]) -> str:
 
 
 def _decode(path: Path, streams: str) -> bytes:
-    """Return the streams decoded by FFmpeg: subtitles as SRT, sound and video as raw data."""
+    """Return `streams` as FFmpeg decodes them, subtitles to SRT, sound and video to raw data."""
     form = {"0:s": ["-f", "srt"], "0:a": ["-f", "s16le"], "0:v": ["-f", "rawvideo"]}[streams]
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", streams, *form, "-"]
     ended = call(command, capture_output=True)

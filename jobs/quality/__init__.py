@@ -1,1 +1,1 @@
-"""Quality of whole runs on real clips and light fields, against known ground truth."""
+"""The quality of whole runs on real clips and light fields, measured against the ground truth."""

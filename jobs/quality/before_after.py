@@ -3,8 +3,8 @@
     python -m jobs.quality.before_after
 
 The picture shows two details of a frame half-way between two key frames, which is the hardest case.
-The same frame is measured, and so are the means of the demo; `jobs/results/before_after.json`
-holds the figures.
+The job also measures that frame, and the mean quality of the demo's clips, and writes the figures
+to `jobs/results/before_after.json`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from pipeline.tools.demo import SAMPLE
 
 ROOT = Path(__file__).parents[2]
 FRAME = 22  # 7 frames after one key frame, 8 before the next
-DETAILS = ((368, 236), (62, 528))  # (row, col) of the upper left corners
+DETAILS = ((368, 236), (62, 528))  # (row, col) of the details' upper left corners
 DETAIL_HEIGHT = 104
 DETAIL_WIDTH = 156
 ZOOM = 3
 GAP = 6  # pixels between the details
-HEADING = 40  # height in pixels
+HEADING = 40  # height of a heading in pixels
 JPEG_QUALITY = 88
 # Name in the result file -> clip in the folder of the demo
 METHODS = {"bicubic": "bicubic.mp4", "fast": "auto.mp4"}
@@ -57,14 +57,17 @@ def read_frame(path: Path, number: int) -> Picture:
     for index, frame in enumerate(read_frames(probe(str(path)))):
         if index == number:
             return np.asarray(frame.rgb, dtype=np.uint8)
-    raise SystemExit(f"{path} has no frame {number}; run `pipeline demo` again")
+    raise SystemExit(f"found no frame {number} in {path}, expected one; run `pipeline demo` again")
 
 
 def read_shown_frames(demo: Path) -> ShownFrames:
-    """Return the frame that the picture shows, from the clips in the folder `demo`."""
+    """Return the frame that the picture shows, from the original and the clips in `demo`."""
     missing = [name for name in METHODS.values() if not (demo / name).exists()]
     if missing:
-        raise SystemExit(f"{demo} has no {missing[0]}; run `pipeline demo -o {demo}` first")
+        raise SystemExit(
+            f"found no {missing[0]} in {demo}, expected the clips of the demo; "
+            f"run `pipeline demo -o {demo}` first"
+        )
 
     return ShownFrames(
         bicubic=read_frame(demo / METHODS["bicubic"], FRAME),
@@ -74,7 +77,7 @@ def read_shown_frames(demo: Path) -> ShownFrames:
 
 
 def make_column(frame: Picture, heading: str) -> Picture:
-    """Return the details of a frame, enlarged without smoothing, below a heading."""
+    """Return the details of a frame, enlarged without smoothing, with `heading` above them."""
     width = DETAIL_WIDTH * ZOOM
     gap = np.full((GAP, width, 3), 255, np.uint8)
     band = np.full((HEADING, width, 3), 255, np.uint8)
@@ -99,7 +102,7 @@ def make_picture(shown: ShownFrames) -> Picture:
 
 
 def measure_shown_frames(shown: ShownFrames) -> dict[str, Any]:
-    """Return PSNR in dB and SSIM (RGB, whole frame) of both methods."""
+    """Return the PSNR in dB and the SSIM of both methods, on RGB and the whole frame."""
     pictures = {"bicubic": shown.bicubic, "fast": shown.fast}
     figures: dict[str, Any] = {"frame": FRAME}
     for name, picture in pictures.items():
@@ -109,7 +112,10 @@ def measure_shown_frames(shown: ShownFrames) -> dict[str, Any]:
 
 
 def measure_demo(demo: Path) -> dict[str, Any]:
-    """Return the means and the worst frame of both methods, without the key frames."""
+    """Return the mean PSNR in dB and SSIM of both methods, and the PSNR of their worst frames.
+
+    The key frames are excluded. The last entry is plain up-sampling that was not encoded.
+    """
     figures: dict[str, Any] = {}
     for name, file in METHODS.items():
         clip = demo / file
@@ -129,7 +135,10 @@ def measure_demo(demo: Path) -> dict[str, Any]:
 
 
 def measure_plain_upsampling(lr: Path, given: frozenset[int]) -> float:
-    """Return the mean PSNR in dB of up-sampling that no encoder has touched, as reports show it."""
+    """Return the mean PSNR in dB of plain up-sampling that was not encoded, as in reports.
+
+    The frames whose numbers are `given`, the key frames, are excluded.
+    """
     pairs = zip(read_frames(probe(str(lr))), read_frames(probe(str(SAMPLE))), strict=True)
     found = []
     for number, (small, truth) in enumerate(pairs):

@@ -1,9 +1,10 @@
-"""Measure the quality of clips with known ground truth, with a key frame every 15 frames.
+"""Measure the quality of enhanced clips with a key frame every 15 frames.
 
     python -m jobs.quality.clips monster.mp4 flower.mp4
 
-Each clip is downscaled, then enhanced three times: from its own key frames, from the key frames of
-the next clip (which must do no harm) and by bicubic upscaling. The means exclude the key frames.
+Each clip is downscaled, then enhanced three times: with its own key frames, with the key frames of
+the next clip (which must do no harm) and by bicubic upscaling. The clip itself is the ground truth.
+The means exclude the key frames.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def measure_enhanced(result: Path, truth: Path, given: frozenset[int]) -> list[F
 def compare_frames(
     name: str, frames: list[FrameQuality], base: list[FrameQuality]
 ) -> dict[str, Any]:
-    """Return the means of `frames`, and their mean and smallest gain over `base` in dB."""
+    """Return the means of `frames`, and their mean and smallest PSNR gain over `base` in dB.
+
+    `name` describes the reference.
+    """
     gains = [a.psnr - b.psnr for a, b in zip(frames, base, strict=True)]
     means = summarise_frames(frames)
 
@@ -60,7 +64,7 @@ def compare_frames(
 
 
 def evaluate_clip(truth: Path, unrelated: Path, folder: Path, scale: int) -> dict[str, Any]:
-    """Return the figures of one clip; `unrelated` is an HR clip of another scene."""
+    """Return the figures of the clip `truth`; `unrelated` is an HR clip of another scene."""
     lr = folder / "lr.mp4"
     own = folder / "own.mp4"
     other = folder / "other.mp4"

@@ -1,9 +1,10 @@
-"""Measure that a faulty reference does no harm: noise, grain, compression, text, a watermark.
+"""Measure the gain with a faulty reference: noise, grain, compression, text or a watermark.
 
     python -m jobs.quality.faulty_references
 
-The bundled clip is reduced by pixel means. Its first frame, with a fault, is the only reference of
-the frames after it. Every frame is compared with plain up-sampling: no gain may be below zero.
+The bundled clip is reduced by averaging pixels. Its first frame, with a fault, is the only
+reference. Every fourth frame is compared with plain up-sampling; the reference does no harm if no
+gain is below zero.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ Fault = Callable[[Picture], Picture]
 
 
 def add_noise(level: float, blur: float = 0.0) -> Fault:
-    """Return a fault that adds noise to each channel, or blurred grain, equal in all of them."""
+    """Return a fault that adds noise with a standard deviation of `level` 8-bit levels.
+
+    Without `blur`, the noise of each channel is independent. With it, the noise is grain: blurred
+    by a Gaussian of sigma `blur` pixels, and equal in all channels.
+    """
 
     def apply(picture: Picture) -> Picture:
         noise = np.random.default_rng(1).normal(0, 1, picture.shape)
@@ -48,7 +53,7 @@ def add_noise(level: float, blur: float = 0.0) -> Fault:
 
 
 def compress(quality: int) -> Fault:
-    """Return a fault that compresses as JPEG."""
+    """Return a fault that compresses the picture as JPEG of `quality`."""
 
     def apply(picture: Picture) -> Picture:
         data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
@@ -58,7 +63,7 @@ def compress(quality: int) -> Fault:
 
 
 def write_text(opacity: float) -> Fault:
-    """Return a fault that writes white text over the picture."""
+    """Return a fault that writes white text over the picture, at `opacity` in 0..1."""
 
     def apply(picture: Picture) -> Picture:
         over = picture.copy()
@@ -82,7 +87,10 @@ FAULTS: dict[str, Fault] = {
 
 
 def read_clip(frames: int, size: tuple[int, int] | None) -> list[Picture]:
-    """Return the first frames of the bundled clip, or their upper left part of (rows, columns)."""
+    """Return the first `frames` frames of the bundled clip.
+
+    If `size` (rows, columns) is set, return only that upper left part of each.
+    """
     found = []
     for frame in read_frames(probe(str(SAMPLE))):
         rows, cols = size or frame.rgb.shape[:2]
@@ -93,13 +101,16 @@ def read_clip(frames: int, size: tuple[int, int] | None) -> list[Picture]:
 
 
 def reduce_picture(picture: Picture) -> Picture:
-    """Return a picture of the means of SCALE x SCALE pixels."""
+    """Return `picture` reduced SCALE times, by averaging SCALE x SCALE pixels."""
     size = (picture.shape[1] // SCALE, picture.shape[0] // SCALE)
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def measure_fault(truth: list[Picture], fault: Fault, engine: str) -> Iterator[tuple[float, float]]:
-    """Yield the PSNR of plain up-sampling and of the result, in dB, of every measured frame."""
+    """Yield the PSNR in dB of plain up-sampling and of the result, for every measured frame.
+
+    The reference is the first frame of `truth`, with the fault.
+    """
     with tempfile.TemporaryDirectory() as folder:
         lr = Path(folder) / "lr"
         lr.mkdir()
@@ -124,7 +135,7 @@ def measure_faults(
     size: tuple[int, int] | None = None,
     faults: dict[str, Fault] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row of figures for every fault, by default those in FAULTS."""
+    """Yield a row of figures for each of `faults`, by default FAULTS."""
     truth = read_clip(frames, size)
     for name, fault in (faults or FAULTS).items():
         pairs = list(measure_fault(truth, fault, engine))
@@ -139,7 +150,7 @@ def measure_faults(
 
 
 def main() -> None:
-    """Write the figures."""
+    """Measure all faults, and write jobs/results/faulty_references.json."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

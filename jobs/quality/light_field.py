@@ -1,10 +1,10 @@
-"""Measure the quality of a light field with known ground truth, by view and by distance.
+"""Measure the quality of an enhanced light field, by view and by distance to the HR views.
 
     python -m jobs.quality.light_field DATA/lightfields/lytro_stegosaurus
 
-The central 8 x 8 views are downscaled (x8, antialiased bicubic). They are then enhanced
-in four ways: by bicubic upscaling, from the HR view (0, 0), from the nearer of (0, 0) and (7, 7),
-and from both of these fused. The means exclude the HR views.
+The central 8 x 8 views are downscaled by 8 (antialiased bicubic) and enhanced in four ways: by
+bicubic upscaling, with the HR view (0, 0), with the nearer of (0, 0) and (7, 7), and with both of
+these fused. The original views are the ground truth. The means exclude the HR views.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ CASES = {
 
 
 def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -> None:
-    """Write the folders `hr` (the ground truth), `lr`, `refs1` and `refs2` (the HR views).
+    """Write the views of `source` to folders in `folder`, cropped to multiples of 8 pixels.
 
-    The views are cropped to multiples of 8 pixels.
+    `hr` is the ground truth, `lr` the input, and `refs1` and `refs2` have one and two HR views.
+    `crop` limits them to the central rows and columns.
     """
     clip = open_light_field(source, GridSettings(crop_grid=crop))
     assert clip is not None
@@ -64,7 +65,10 @@ def write_views(source: Path, folder: Path, scale: int, crop: tuple[int, int]) -
 def enhance(
     folder: Path, engine: str, references: int, fused: int, *, consistent: bool = False
 ) -> LightFieldQuality:
-    """Run the pipeline on the views in `folder`, and measure the result."""
+    """Run the pipeline on the views in `folder`, and return the quality of the result.
+
+    It has `references` HR views, of which it fuses `fused` for each view.
+    """
     out = folder / "out"
     settings = RunSettings(
         input=str(folder / "lr"),
@@ -107,7 +111,7 @@ def summarise_quality(found: LightFieldQuality) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Evaluate one light field."""
+    """Measure one light field, and write jobs/results/NAME.json."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

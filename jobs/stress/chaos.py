@@ -2,11 +2,12 @@
 
     python -m jobs.stress.chaos --runs 30 [--seed 1]
 
-A local cluster of three raylets enhances one clip again and again. Every run kills something with
-SIGKILL: an actor while it decodes or infers, just before or just after it commits; a whole raylet;
-or the driver while it plans, waits for segments or publishes, after which it is started again. The
-output must have the same bits as the undisturbed one and every frame of the input exactly once. A
-run must leave behind no process, and no file beside the output, in the cache or in TMPDIR.
+A local cluster of three raylets enhances one clip again and again. In every run, the job kills
+something with SIGKILL: an actor while it decodes or infers, or just before or after it commits; a
+whole raylet; or the driver while it plans, waits for segments or publishes, after which the driver
+is started again. The output must have the same bits as that of the undisturbed run, and every frame
+of the input exactly once. A run must leave behind no process, and no file beside the output, in the
+cache or in TMPDIR.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CLIP = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 EVENTS = ("decode", "infer", "before commit", "after commit", "raylet", "driver")
 PHASES = ("planning", "segments", "publishing")  # of a driver's run
 OBJECT_STORE_BYTES = 80 * 2**20  # on each node
-MARK = "PIPELINE_CHAOS_MARK"  # set for the cluster's processes, to a random value
+MARK = "PIPELINE_CHAOS_MARK"  # environment variable that marks the cluster's processes
 # Ray's own processes, which live as long as the cluster
 SERVICES = re.compile(
     r"/raylet/raylet|gcs_server|ray::IDLE|ray::\w+Agent|default_worker\.py|dashboard|log_monitor|"
@@ -52,9 +53,9 @@ class Outcome:
     event: str
     seed: int
     struck: bool
-    """Whether an actor was killed and the driver reported it, or the driver was killed."""
+    """Whether an actor was killed and the driver reported this, or the driver was killed."""
     moment: str
-    """The moment of the kill, as chosen by the seed."""
+    """The moment of the kill, which the seed determines."""
     was_complete: bool
     """Whether the first driver had already published, so the second one refused to run."""
     exit_status: int
@@ -62,23 +63,23 @@ class Outcome:
     lost: int
     """Number of input frames missing from the output."""
     doubled: int
-    """Number of output frames that are repeated or not in the input."""
+    """Number of output frames that are repetitions or are not in the input."""
     left: tuple[str, ...]
     """Files and processes left behind."""
     seconds: float
     error_line: str = ""
-    """Last line on stderr of a run that failed."""
+    """The last line on stderr if the run failed."""
 
     @property
     def good(self) -> bool:
-        """Whether the run finished with the same bits, and lost and left behind nothing."""
+        """Whether the output has the same bits, and nothing was lost, repeated or left behind."""
         failed = self.exit_status and not self.was_complete
         return self.same_bits and not (failed or self.lost or self.doubled or self.left)
 
 
 @contextlib.contextmanager
 def start_cluster(folder: Path) -> Iterator[Any]:
-    """Start a head without CPUs and two nodes with two CPUs each; stop them after the block."""
+    """Start a head without CPUs and two nodes with two CPUs each, and stop them after the block."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -117,14 +118,14 @@ class Chaos:
         self.before = self.list_files()
 
     def run_undisturbed(self) -> Path:
-        """Run undisturbed in a single process, and return the output, which all runs must match."""
+        """Run undisturbed in a single process; return the output, whose bits all runs must have."""
         output = self.folder / "expected.mkv"
         command = [sys.executable, "-m", "pipeline", *self.arguments, "-o", str(output)]
         subprocess.run([*command, "--runner", "inline", "-q"], check=True, capture_output=True)
         return output
 
     def run(self, event: str, seed: int) -> Outcome:
-        """Run once, and cause `event` at a moment drawn from `seed`."""
+        """Run once, cause `event` at a moment drawn from `seed`, and return the outcome."""
         chance = random.Random(seed)
         run_folder = self.folder / f"run{seed}"
         run_folder.mkdir()
@@ -171,7 +172,10 @@ class Chaos:
         return (event, str(call), str(marker)), f"call {call} of an actor"
 
     def start_driver(self, output: Path, program: str, *order: str) -> subprocess.Popen[str]:
-        """Start `pipeline run` on the cluster, or another module with the same command line."""
+        """Start the module `program` on the cluster, with the arguments of `pipeline run`.
+
+        `order` comes before those arguments.
+        """
         command = [sys.executable, "-m", program, *order, *self.arguments, "-o", str(output)]
         command += ["--address", self.cluster.address, "--workers", "2"]
         pipe = subprocess.PIPE
@@ -180,9 +184,9 @@ class Chaos:
     def kill_raylet(
         self, process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
     ) -> str:
-        """Kill a node and its processes while segments are in progress; return the moment.
+        """Kill a node and its processes while segments are in progress, and start a new node.
 
-        A new node replaces it.
+        Return the moment.
         """
         from pipeline.ledger.run_folder import run_folder_of
 
@@ -199,7 +203,7 @@ class Chaos:
         return f"{delay:.2f} s after the first segment was begun"
 
     def find_busy_nodes(self) -> list[Any]:
-        """Return the nodes that have an actor, or all nodes if none has one."""
+        """Return the nodes on which an actor runs, or all nodes if there is no actor."""
         lines = list_processes()
         parents = {_parent_of(int(line.split()[0])) for line in lines if "SegmentActor" in line}
         nodes = sorted(self.cluster.worker_nodes, key=str)
@@ -250,7 +254,7 @@ class Chaos:
             time.sleep(0.2)
 
     def list_files(self) -> set[str]:
-        """Return the paths in the cache and in TMPDIR."""
+        """Return the paths of all files and folders in the cache and in TMPDIR."""
         places = (self.folder / "tmp", self.folder / "cache")
         return {str(p.relative_to(self.folder)) for place in places for p in place.rglob("*")}
 
@@ -269,7 +273,7 @@ def digest_file(path: Path) -> str:
 
 
 def count_frame_times(path: Path) -> Counter[float]:
-    """Return how often each frame time, in seconds, occurs in a video."""
+    """Return how often each frame time, in seconds to two decimals, occurs in a video."""
     from pipeline.media.read.probe import probe, scan
 
     clip = probe(str(path))
@@ -277,7 +281,7 @@ def count_frame_times(path: Path) -> Counter[float]:
 
 
 def list_processes() -> list[str]:
-    """Return the living descendants of the cluster and of the drivers, except Ray's services."""
+    """Return the running processes of the cluster and of the drivers, except Ray's services."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -303,7 +307,7 @@ def _is_ours(entry: Path) -> bool:
 
 
 def write_pair(folder: Path) -> tuple[Path, Path]:
-    """Write a small LR clip and its HR reference."""
+    """Write a small LR clip and its HR reference, and return their paths."""
     lr, hr = folder / "lr.mkv", folder / "hr.mkv"
     degrade = [sys.executable, "-m", "pipeline", "degrade", str(CLIP)]
     for scale, out in (("8", lr), ("4", hr)):

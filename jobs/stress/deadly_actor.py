@@ -38,7 +38,7 @@ class KillSwitch:
         self._marker = marker
 
     def reach(self, event: str) -> None:
-        """Count the call if `event` is the chosen stage, and kill the process if it is the last."""
+        """Count the call if `event` is the chosen one, and kill the process at the chosen call."""
         if event != self._event:
             return
         self._left -= 1
@@ -66,7 +66,7 @@ class DeadlyFolder(RunFolder):
 
 
 class DeadlyDecodeStage(DecodeStage):
-    """A decode stage that can kill the process before a batch."""
+    """A decode stage that can kill the process before it passes on a batch."""
 
     kill_switch: KillSwitch
 

@@ -1,11 +1,12 @@
 """Feed damaged recordings to the reader: `python -m jobs.stress.fuzz_media --seconds 60 --seed 1`.
 
-A child process with limits on memory and time probes, scans and decodes every input. With --runs it
-enhances the first frames of each recording instead, with the recording as its own reference, and
-starts with the undamaged recordings. An input passes if it yields frames or a verified output, or
-if one of the pipeline's own errors refuses it without leaving an output. A crash, a hang, any other
-exception or an output that differs is a failure, and --keep saves the input. With --trace, strace
-records the opened files; opening one that is neither the input nor a library is also a failure.
+A child process with limits on memory and time probes, scans and decodes every input. With --runs,
+the child enhances the first frames of each recording instead, with the recording as its own
+reference, and begins with undamaged recordings. An input passes if it yields frames or a verified
+output, or if one of the pipeline's own errors refuses it and no output is left. A crash, a hang,
+any other exception or an output that differs from the input is a failure, and --keep saves the
+input. With --trace, strace records the opened files; opening a file that is neither the input nor a
+library is also a failure.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from jobs.media.cut import cut_beginnings
 SAMPLES = Path(__file__).parents[2] / "tests" / "data"
 SECONDS_PER_INPUT = 60.0
 MEMORY_BYTES = 4 << 30  # address space of the child process
-FRAMES = 5  # maximum number decoded per input
+FRAMES = 5  # maximum number of frames to decode per input
 SCRATCH = "fuzz-"  # prefix of the temporary folders
 INPUTS_PER_SEED = 1_000_000
 _HOSTILE_NUMBERS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, 0x10000)
@@ -41,7 +42,7 @@ _BOXES = (b"stts", b"ctts", b"stsz", b"stco", b"elst", b"tkhd", b"mdhd", b"stsd"
 
 
 def list_samples() -> list[Path]:
-    """Return the small real recordings of the repository."""
+    """Return the paths of the small real recordings in the repository."""
     found = [p for p in sorted(SAMPLES.rglob("*")) if p.suffix in (".mp4", ".webm")]
     return [path for path in found if path.stat().st_size < 1 << 20]
 
@@ -86,7 +87,7 @@ def damage_sample(seed: int, originals: list[bytes]) -> bytes:
 def read_file(path: str) -> str:
     """Read a file as a run would, and return a description of the result.
 
-    Any exception other than PipelineError is a bug in the pipeline.
+    Exceptions other than PipelineError are raised, because they are bugs in the pipeline.
     """
     from pipeline.errors import PipelineError
     from pipeline.media.join.capabilities import container_notes
@@ -111,7 +112,10 @@ def read_file(path: str) -> str:
 
 
 def enhance_file(path: str) -> str:
-    """Enhance a file with itself as the reference; return a description as `read_file` does."""
+    """Enhance a file with itself as the reference, and return a description of the result.
+
+    Exceptions other than PipelineError are raised, as by `read_file`.
+    """
     from jobs.media.bicubic_run import run_bicubic
     from pipeline.errors import PipelineError
     from pipeline.media.join.verify import find_differences
@@ -133,7 +137,7 @@ def enhance_file(path: str) -> str:
 
 
 def serve_as_child(act: Callable[[str], str]) -> None:
-    """Read paths from stdin and write each result to stdout, one line of JSON each."""
+    """Read paths from stdin and write the results of `act` to stdout, each as a line of JSON."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
@@ -165,7 +169,7 @@ class Child:
             self._command = [*trace_command(trace), *self._command]
 
     def read(self, path: Path) -> str:
-        """Return the child's result for a file, or `CRASH status` or `HANG` if it gave none."""
+        """Return the child's result for a file, or `CRASH status` or `HANG` if there is none."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command,
@@ -189,7 +193,7 @@ class Child:
         return f"CRASH {process.returncode}" if ready else "HANG"
 
     def close(self) -> None:
-        """Kill the process."""
+        """Kill the child process, if there is one."""
         process = self._process
         self._process = None
         if process is not None:
@@ -198,7 +202,7 @@ class Child:
 
 
 def trace_command(trace: Path) -> list[str]:
-    """Return the strace command that records the files a program opens in `trace`."""
+    """Return the strace command that writes to `trace` which files a program opens."""
     options = ["-f", "-A", "-qq", "--seccomp-bpf", "-s", "4096"]
     return ["strace", *options, "-e", "trace=open,openat,openat2,connect", "-o", str(trace)]
 
@@ -234,7 +238,10 @@ def fuzz(
     runs: bool = False,
     trace: Path | None = None,
 ) -> Iterator[tuple[int, str]]:
-    """Yield the number and result of each input, for at most `seconds` and `count` inputs."""
+    """Yield the number and the result of each input, for at most `seconds` and `count` inputs.
+
+    `keep` is a folder for the inputs that fail. See the module for `runs` and `trace`.
+    """
     originals = [path.read_bytes() for path in list_samples()]
     if runs:  # whole recordings would take seconds each
         originals = [data for path in list_samples() for data in cut_beginnings(path)]

@@ -1,10 +1,10 @@
-"""Simulate the scheduler with many workers: makespan, wasted work and CPU time of the driver.
+"""Simulate many workers to measure the scheduler's makespan, wasted work and CPU time.
 
     python -m jobs.stress.simulate [--workers 1000] [--segments 100000]
 
 Time is simulated; the scheduler is the real one. Workers have three speeds. A segment takes its
-cost divided by its worker's speed, times a random factor; one in a thousand takes ten times as
-long. With deaths, 1 % of the workers die per minute and each is replaced after a minute. With a
+cost divided by its worker's speed, times a random factor; one segment in a thousand takes ten times
+as long. With deaths, 1 % of the workers die per minute, and each is replaced after a minute. With a
 restart, the driver starts again half-way and knows only which segments are committed. The lower
 bound is the total work divided by the total speed, without deaths, as if segments were divisible.
 """
@@ -22,7 +22,7 @@ from jobs.machine import write_result
 from pipeline.execution.cluster.scheduler import Policy, Scheduler, Task
 
 KINDS = {"H100": 1.0, "L40S": 0.5, "L4": 0.25}  # relative speeds
-SECONDS_PER_COST = 6.0  # of an H100 for a segment of cost 1
+SECONDS_PER_COST = 6.0  # time that an H100 takes for a segment of cost 1
 
 
 @dataclass
@@ -33,11 +33,11 @@ class World:
     segments: int = 100_000
     inputs: int = 50
     spread: float = 0.1
-    """Standard deviation of a segment's time, as a fraction of it."""
+    """Standard deviation of a segment's time, as a fraction of that time."""
     stragglers: float = 0.001
     """Fraction of the segments that take ten times as long."""
     deaths: float = 0.0
-    """Fraction of the workers that die per minute."""
+    """Fraction of the workers that die each minute."""
     replacement: float = 60.0
     """Seconds until a dead worker is replaced."""
     restart: bool = False
@@ -61,11 +61,11 @@ class Outcome:
     events: int
     cpu_ms_per_event: float
     slowest_event_ms: float
-    """CPU time of the slowest event; a restart is slow because it adds all open segments."""
+    """CPU time of the slowest event; a restart is slow, because it adds all open segments."""
 
     @property
     def over(self) -> float:
-        """Return the excess over the lower bound, as a fraction of it."""
+        """The excess of the makespan over the lower bound, as a fraction of the bound."""
         return self.makespan / self.bound - 1
 
 
@@ -101,7 +101,7 @@ class Simulation:
         self.slowest = 0.0
 
     def run(self) -> Outcome:
-        """Simulate until all segments are committed."""
+        """Simulate until all segments are committed, and return the outcome."""
         world = self.world
         self.add_open_segments()
         kinds = list(KINDS)
@@ -137,7 +137,7 @@ class Simulation:
         return sum(kinds[i % 3] for i in range(self.world.workers))
 
     def death_rate(self) -> float:
-        """Return the number of deaths per second."""
+        """Return the expected number of deaths per second."""
         return self.world.deaths * self.world.workers / 60
 
     def new_name(self) -> str:
@@ -230,7 +230,7 @@ class Simulation:
         self.push_event(now + self.random.expovariate(self.death_rate()), "death", "")
 
     def restart_driver(self, now: float) -> None:
-        """Replace the scheduler; the workers stop with the old driver and join again at once."""
+        """Replace the scheduler; the workers stop with the old driver and rejoin at once."""
         self.scheduler = Scheduler(self.policy)
         for worker in list(self.queues):
             self.stop_worker(now, worker)
@@ -240,7 +240,7 @@ class Simulation:
 
 
 def main() -> None:
-    """Simulate with and without deaths, and write jobs/results/simulate.json."""
+    """Simulate without deaths, with them, and with a restart; write jobs/results/simulate.json."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
