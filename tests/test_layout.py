@@ -56,7 +56,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pictures",),
         ("sandbox",),
         ("streams",),
-        ("alpha", "hdr"),
+        ("alpha", "hdr", "subtitles"),
         ("colour",),
         ("container",),
     ),

@@ -58,6 +58,8 @@ class Contents:
     chapters: list[tuple[Fraction, Fraction, str]]
     others: dict[int, tuple[str, str, str]]
     """Stream index -> type, language, and sha256 of all its packets."""
+    texts: dict[int, list[tuple[int, str]]]
+    """Stream index -> start in milliseconds and text of each subtitle of text."""
 
 
 def check_case(case: Case, folder: Path) -> Result:
@@ -162,7 +164,23 @@ def read_contents(path: Path, scale: int = 1) -> Contents:
         tags=tags,
         chapters=chapters,
         others=others,
+        texts=_read_texts(path),
     )
+
+
+def _read_texts(path: Path) -> dict[int, list[tuple[int, str]]]:
+    texts: dict[int, list[tuple[int, str]]] = {}
+    with av.open(str(path)) as file:
+        streams = list(file.streams.subtitles)
+        for packet in file.demux(streams) if streams else []:
+            if packet.pts is None:
+                continue
+            found = packet.stream.codec_context.decode2(packet)
+            lines = [r.dialogue.decode() for r in found or () if hasattr(r, "dialogue")]
+            if lines:
+                start = round(packet.pts * packet.time_base * 1000)
+                texts.setdefault(packet.stream_index, []).append((start, "\n".join(lines)))
+    return texts
 
 
 def _language(stream: Any) -> str:
@@ -275,12 +293,36 @@ def _colour_faults(source: Contents, made: Contents) -> list[str]:
     return [f"colour bars are {worst:.2f} levels off, at most {most:g}"] if worst > most else []
 
 
+def _text_faults(
+    source: Contents, made: Contents, index: int, left: list[tuple[str, str, str]]
+) -> list[str]:
+    """Compare the text of a converted stream, and take the new stream out of `left`."""
+    kind = source.others[index][:2]
+    texts = source.texts.get(index, [])
+    for number, stream in made.others.items():
+        if stream in left and stream[:2] == kind:
+            left.remove(stream)
+            same = _same_text(made.texts.get(number, []), texts)
+            return [] if same else [f"the text of stream {index} differs"]
+    return [f"stream {index}, {' '.join(kind)}, is noted as converted but is not there"]
+
+
+def _same_text(made: list[tuple[int, str]], texts: list[tuple[int, str]]) -> bool:
+    return len(made) == len(texts) and all(
+        abs(start - expected) <= 1 and text == words
+        for (start, text), (expected, words) in zip(made, texts, strict=True)
+    )
+
+
 def _stream_faults(source: Contents, made: Contents, notes: tuple[str, ...]) -> list[str]:
     faults = []
     left = list(made.others.values())
     for index, stream in source.others.items():
-        noted = any(note.startswith(f"stream {index},") for note in notes)
-        if stream in left:
+        own = [note for note in notes if note.startswith(f"stream {index},")]
+        noted = bool(own)
+        if any(" becomes " in note and "cannot hold" in note for note in own):
+            faults += _text_faults(source, made, index, left)
+        elif stream in left:
             left.remove(stream)
             if noted:
                 faults.append(f"stream {index}, {stream[0]}, is noted as lost but is there")

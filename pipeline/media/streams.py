@@ -17,6 +17,7 @@ from av.stream import Stream
 
 from pipeline.errors import InputError
 from pipeline.media.container import MEDIA_ERRORS, demux_packets, is_cover, open_container
+from pipeline.media.subtitles import find_text_form
 from pipeline.schema.clip import StreamInfo, VideoClip
 
 if TYPE_CHECKING:
@@ -98,12 +99,24 @@ def add_copied_stream(container: OutputContainer, muxer: str, stream: Stream) ->
         return None
     if isinstance(copy, AudioStream) and muxer in EXACT_MUXERS:
         _name_layout(copy)
+    _describe_copy(copy, muxer, stream)
+    return copy
+
+
+def add_text_stream(container: OutputContainer, muxer: str, stream: Stream, form: str) -> Stream:
+    """Add a stream for subtitles that are converted to the codec `form`."""
+    copy = container.add_stream(form)
+    copy.time_base = stream.time_base
+    _describe_copy(copy, muxer, stream)
+    return copy
+
+
+def _describe_copy(copy: Stream, muxer: str, stream: Stream) -> None:
     copy.metadata.update(stream.metadata)
     language = stream.metadata.get("language")
     if language:
         copy.metadata["language"] = muxer_language(muxer, language)
     copy.disposition = stream.disposition
-    return copy
 
 
 def _name_layout(copy: AudioStream) -> None:
@@ -117,10 +130,25 @@ def _name_layout(copy: AudioStream) -> None:
         context.layout = names[context.layout.name]
 
 
+def list_text_forms(clip: VideoClip, muxer: str) -> dict[int, str]:
+    """Return the streams of text that a container holds only in another form, with its codec."""
+    forms: dict[int, str] = {}
+    texts = [info.index for info in clip.other_streams if info.type == "subtitle"]
+    if not texts:
+        return forms
+    with open_container(clip.path) as source:
+        for index in texts:
+            form = find_text_form(muxer, source.streams[index])
+            if form is not None and not _takes(muxer, source.streams[index]):
+                forms[index] = form
+    return forms
+
+
 def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
     """Return the indices of the other streams that a container can hold, and the lost streams.
 
     Tracks that the muxer writes itself, such as chapters and timecodes, are in neither list.
+    Subtitles of `list_text_forms` count as held.
     """
     kept: list[int] = []
     lost: list[StreamInfo] = []
@@ -131,8 +159,13 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
                 continue
             if stream.type == "data" and "timecode" in stream.metadata and muxer in _TIMECODED:
                 continue
-            if _takes(muxer, stream) and not (
-                muxer in EXACT_MUXERS and clip.container == "asf" and _shares_times(source, stream)
+            if find_text_form(muxer, stream) is not None or (
+                _takes(muxer, stream)
+                and not (
+                    muxer in EXACT_MUXERS
+                    and clip.container == "asf"
+                    and _shares_times(source, stream)
+                )
             ):
                 kept.append(info.index)
             else:

@@ -22,6 +22,7 @@ from pipeline.media.streams import (
     MATROSKA_MUXERS,
     can_hold,
     choose_muxer,
+    list_text_forms,
     muxer_language,
     same_language,
     split_streams,
@@ -135,6 +136,15 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
             notes.append(
                 f"stream {info.index} is {info.codec}, which few players support in "
                 f"{out_path.suffix}; try .mov or .mkv"
+            )
+    forms = list_text_forms(clip, muxer)
+    for info in clip.other_streams:
+        if info.index in forms:
+            language = f" ({info.language})" if info.language else ""
+            notes.append(
+                f"stream {info.index}, {info.type} {info.codec}{language}, becomes "
+                f"{forms[info.index]}, as {out_path.suffix} cannot hold {info.codec}; bold, italic "
+                "and underlined text is kept, other styles and places are dropped"
             )
     for info in lost:
         language = f" ({info.language})" if info.language else ""

@@ -17,6 +17,7 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
+from av.subtitles.codeccontext import SubtitleCodecContext
 from av.video.stream import VideoStream
 
 from pipeline.errors import StageError, first_line
@@ -40,11 +41,14 @@ from pipeline.media.streams import (
     MATROSKA_MUXERS,
     TimeWindow,
     add_copied_stream,
+    add_text_stream,
     choose_muxer,
+    list_text_forms,
     select_chapters,
     select_packets,
     split_streams,
 )
+from pipeline.media.subtitles import TextConverter, move_packets
 from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Stills, VideoClip
@@ -205,10 +209,17 @@ def _write_video(
         )
         video: VideoStream | None = None
         copies: dict[int, Stream] = {}
+        converters: dict[int, TextConverter] = {}
+        forms = list_text_forms(clip, muxer)
         kept = split_streams(clip, muxer)[0]
         for stream in source.streams:
             if stream.index == clip.stream_index:
                 video = _add_video(target, template.streams.video[0], clip, encoding, stream)
+            elif stream.index in forms:
+                text = add_text_stream(target, muxer, stream, forms[stream.index])
+                assert isinstance(text.codec_context, SubtitleCodecContext)
+                converters[stream.index] = TextConverter(stream, text.codec_context)
+                copies[stream.index] = text
             elif stream.index in kept:
                 copy = add_copied_stream(target, muxer, stream)
                 assert copy is not None
@@ -221,7 +232,7 @@ def _write_video(
         copied = select_packets(source, carried, timing.window)
         if muxer in EXACT_MUXERS:
             copied = _lasting(copied)
-        _interleave(target, joined, copied, copies)
+        _interleave(target, joined, move_packets(copied, copies, converters))
 
 
 def _muxer_options(
@@ -324,10 +335,7 @@ def _lasting(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
 
 
 def _interleave(
-    target: OutputContainer,
-    video: Iterator[Packet[Any]],
-    copied: Iterator[Packet[Any]],
-    copies: dict[int, Stream],
+    target: OutputContainer, video: Iterator[Packet[Any]], copied: Iterator[Packet[Any]]
 ) -> None:
     """Mux video and copied packets in order of decode time, so that the muxer buffers little."""
     target.start_encoding()
@@ -341,7 +349,6 @@ def _interleave(
                 break
             target.mux(waiting)
             waiting = next(video, None)
-        packet.stream = copies[packet.stream_index]
         target.mux(packet)
     while waiting is not None:
         target.mux(waiting)

@@ -20,17 +20,20 @@ from pipeline.media.streams import (
     UNKNOWN_LANGUAGE,
     TimeWindow,
     choose_muxer,
+    list_text_forms,
     muxer_language,
     same_language,
     select_chapters,
     select_packets,
     split_streams,
 )
+from pipeline.media.subtitles import Cue, convert_packets, make_encoder
 from pipeline.schema.clip import Clip, Colour, FrameIndex, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
 _WITHOUT_DURATIONS = frozenset({"mpegts"})
 _EMPTY_SUBTITLE = b"\0\0"
+_TEXT_TICK = Fraction(1, 1000)  # seconds
 
 
 @sandboxed
@@ -151,11 +154,54 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
         listed = ", ".join(" ".join(kind) for _, kind, _ in got) or "none"
         expected = ", ".join(" ".join(kind) for _, kind, _ in wanted) or "none"
         return [f"its other streams are {listed}; expected {expected}"]
-    return [
+
+    forms = list_text_forms(clip, muxer)
+    different = [
         f"the packets of {' '.join(kind)} (stream {number}) differ from the input's"
         for (number, kind, digest), (_, _, other) in zip(wanted, got, strict=True)
-        if digest != other
+        if number not in forms and digest != other
     ]
+    for (number, kind, _), (made_number, _, _) in zip(wanted, got, strict=True):
+        if number in forms:
+            with open_container(clip.path) as source:
+                promised_text = _convert_text(source, number, forms[number], window)
+            with open_container(made.path) as output:
+                text = _read_text(output, made_number)
+            if not _same_text(text, promised_text):
+                different.append(
+                    f"the text of {' '.join(kind)} (stream {number}) differs from the input's"
+                )
+    return different
+
+
+def _convert_text(
+    container: InputContainer, index: int, form: str, window: TimeWindow
+) -> list[Cue]:
+    """Return the subtitles of a stream in the form that the output must have."""
+    stream = container.streams[index]
+    packets = select_packets(container, [stream], window)
+    return list(convert_packets(packets, stream, make_encoder(form)))
+
+
+def _read_text(container: InputContainer, index: int) -> list[Cue]:
+    """Return the packets of an output's subtitles, without MP4's empty ones."""
+    cues = []
+    for packet in select_packets(container, [container.streams[index]], TimeWindow()):
+        if packet.pts is not None and bytes(packet) != _EMPTY_SUBTITLE:
+            start = packet.pts * packet.time_base
+            end = start + (packet.duration or 0) * packet.time_base
+            cues.append(Cue(start, end, bytes(packet)))
+    return cues
+
+
+def _same_text(made: list[Cue], promised: list[Cue]) -> bool:
+    """Return whether subtitles have the same text, and the same times to the millisecond."""
+    return len(made) == len(promised) and all(
+        a.data == b.data
+        and abs(a.start - b.start) <= _TEXT_TICK
+        and abs(a.end - b.end) <= 2 * _TEXT_TICK
+        for a, b in zip(made, promised, strict=True)
+    )
 
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
