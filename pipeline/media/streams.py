@@ -213,6 +213,20 @@ def select_packets(
             yield packet
 
 
+def fill_durations(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Give audio packets without a duration the distance from the packet before.
+
+    A track in MP4 ends with its last packet, and demuxers drop a packet without a duration.
+    """
+    times: dict[int, int] = {}
+    for packet in copied:
+        if packet.stream.type == "audio" and packet.dts is not None:
+            before = times.get(packet.stream_index, packet.dts)
+            packet.duration = packet.duration or max(1, packet.dts - before)
+            times[packet.stream_index] = packet.dts
+        yield packet
+
+
 def select_chapters(container: InputContainer, window: TimeWindow) -> list[Chapter]:
     """Return the chapters that overlap the window."""
     found = []

@@ -43,6 +43,7 @@ from pipeline.media.streams import (
     add_copied_stream,
     add_text_stream,
     choose_muxer,
+    fill_durations,
     list_text_forms,
     select_chapters,
     select_packets,
@@ -231,7 +232,7 @@ def _write_video(
         joined = _joined(clip, files, timing, video, stretch=muxer in EXACT_MUXERS)
         copied = select_packets(source, carried, timing.window)
         if muxer in EXACT_MUXERS:
-            copied = _lasting(copied)
+            copied = fill_durations(copied)
         _interleave(target, joined, move_packets(copied, copies, converters))
 
 
@@ -318,20 +319,6 @@ def _joined(
             if stretch and position == len(timing.pts):
                 packet.duration = timing.last_duration()
             yield packet
-
-
-def _lasting(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Give audio packets without a duration the distance from the packet before.
-
-    A track in MP4 ends with its last packet, and demuxers drop a packet without a duration.
-    """
-    times: dict[int, int] = {}
-    for packet in copied:
-        if packet.stream.type == "audio" and packet.dts is not None:
-            before = times.get(packet.stream_index, packet.dts)
-            packet.duration = packet.duration or max(1, packet.dts - before)
-            times[packet.stream_index] = packet.dts
-        yield packet
 
 
 def _interleave(
