@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,36 @@ FILE_NAME = "pipeline.toml"
 VARIABLE_PREFIX = "PIPELINE"  # of PIPELINE_<COMMAND>_<OPTION>
 SHARED_TABLES = {"plan": "run"}  # command -> another command whose defaults it shares
 
+# Options that a file found in the current folder must not set, as that folder may be a stranger's:
+# they decide what is replaced, where something is written or computed, and what is trusted.
+DANGEROUS = frozenset(
+    {
+        *("force", "output", "out", "report", "save", "contact_sheet", "sandbox", "plan"),
+        *("manifest", "address", "runner", "installed", "stop", "data", "set", "model"),
+    }
+)
+
 Defaults = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ConfigurationFile:
+    """A file of defaults, and whether the user chose it."""
+
+    path: Path
+    is_chosen: bool
+    """Whether the user named the file, or it is in the user's own folder."""
 
 
 class Configuration:
     """The defaults in a file, for one command at a time; every name in it is checked."""
 
-    def __init__(self, path: Path, commands: list[str]) -> None:
+    def __init__(self, file: ConfigurationFile, commands: list[str]) -> None:
+        path = file.path
         self._path = path
+        self._is_chosen = file.is_chosen
         self._tables = read_tables(path)
+        self._names: dict[str, str] = {}  # of parameters, as the file spells them
         for table in self._tables:
             if table not in commands:
                 raise InputError(
@@ -57,6 +79,13 @@ class Configuration:
             inherited = self._read_table(shared, load(shared))
             defaults = {key: value for key, value in inherited.items() if key in own} | defaults
         return defaults
+
+    def describe_use(self, defaults: Defaults) -> str | None:
+        """Return a note about the defaults that a file sets which the user did not choose."""
+        if self._is_chosen or not defaults:
+            return None
+        names = sorted(self._names[name] for name in defaults)
+        return f"{self._path} in this folder sets {', '.join(names)}"
 
     def _read_table(self, name: str, command: click.Command) -> Defaults:
         """Return the table of a command by parameter name."""
@@ -82,6 +111,13 @@ class Configuration:
                     f"found {key} = {value!r} under [{name}] in {self._path}, expected one value; "
                     "write it as on the command line"
                 )
+            if not self._is_chosen and key.replace("-", "_") in DANGEROUS:
+                raise InputError(
+                    f"found {key} under [{name}] in {self._path} of this folder, expected it on "
+                    f"the command line or in a file that you name; pass --config {self._path} if "
+                    "the file is yours"
+                )
+            self._names[parameter_name] = key
             # as text, so that the option parses and checks it
             defaults[parameter_name] = value if isinstance(value, bool) else str(value)
         return defaults
@@ -111,9 +147,12 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
     return data
 
 
-def find_configuration(path: str | None) -> Path | None:
+def find_configuration(path: str | None) -> ConfigurationFile | None:
     """Return the file to read: `path`, else ./pipeline.toml if it exists, else None."""
     if path:
-        return Path(path)
+        return ConfigurationFile(Path(path), is_chosen=True)
+
     local = Path(FILE_NAME)
-    return local if local.is_file() else None
+    if not local.is_file():
+        return None
+    return ConfigurationFile(local, is_chosen=Path.cwd() == Path.home())

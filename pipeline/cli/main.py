@@ -95,6 +95,8 @@ class LazyGroup(click.Group):
                 command, lambda other: self._load_command(ctx, other)
             )
             ctx.default_map = {name: defaults}
+            if note := configuration.describe_use(defaults):
+                print_text(f"note: {note}", err=True)
         return name, command, rest
 
     def _load_command(self, ctx: click.Context, name: str) -> click.Command:

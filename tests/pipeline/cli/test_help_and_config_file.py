@@ -103,10 +103,10 @@ def test_command_line_wins_over_variable_over_file_over_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert crf_of(pair) == 16
-    (tmp_path / "pipeline.toml").write_text("[run]\ncrf = 20\nbatch = 3\nforce = true\n")
+    (tmp_path / "pipeline.toml").write_text("[run]\ncrf = 20\nbatch = 3\n")
     assert crf_of(pair) == 20
     other = tmp_path / "other.toml"
-    other.write_text("[run]\ncrf = 21\n[plan]\ncrf = 22\n")
+    other.write_text("[run]\ncrf = 21\nforce = true\n[plan]\ncrf = 22\n")
     assert crf_of(pair, env={"PIPELINE_CONFIG": str(other)}) == 22
     assert crf_of(pair, "--config", other) == 22
     assert crf_of(pair, env={"PIPELINE_RUN_CRF": "23"}) == 23
@@ -134,6 +134,41 @@ def test_a_wrong_configuration_is_one_line(
     assert result.exit_code == 2
     assert words in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "force = true",
+        'output = "/home/me/precious.mkv"',
+        'sandbox = "off"',
+        'address = "ray://evil:10001"',
+        'plan = "evil.json"',
+        'model = "evil.safetensors"',
+    ],
+)
+def test_a_file_of_a_strangers_folder_sets_nothing_dangerous(
+    line: str, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.toml").write_text(f"[run]\ncrf = 20\n{line}\n")
+    result = invoke("run", pair[0], "--ref-stream", pair[1], "-o", tmp_path / "o.mkv")
+    assert result.exit_code == 2
+    assert "pass --config pipeline.toml if the file is yours" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "o.mkv").exists()
+
+
+def test_a_file_that_was_found_is_named_with_its_options(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.toml").write_text("[run]\ncrf = 20\nbatch = 3\n[probe]\njson = true\n")
+    arguments = ("plan", pair[0], "--ref-stream", pair[1], "-o", tmp_path / "o.mkv", "--json")
+    note = "note: pipeline.toml in this folder sets batch, crf\n"
+    assert invoke(*arguments).stderr == note
+    assert invoke("--config", "pipeline.toml", *arguments).stderr == ""
+    assert "sets json\n" in invoke("probe", pair[0]).stderr
 
 
 def test_a_missing_configuration_is_one_line(tmp_path: Path) -> None:
