@@ -1,18 +1,38 @@
-"""The name of this machine's processor."""
+"""The system and the processor of this machine."""
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
 from pathlib import Path
 
 
+def system_name() -> str:
+    """Return the name of the operating system as people write it."""
+    return {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}.get(sys.platform, sys.platform)
+
+
+def is_linux() -> bool:
+    """Return whether this is Linux, the only system with a sandbox and with runs on Ray."""
+    return sys.platform == "linux"
+
+
 def processor_name() -> str:
-    """Return the model name of the CPU from /proc/cpuinfo, or "" if it is not there.
+    """Return the model name of the CPU, or "" if the system does not publish one.
 
     On Linux, `platform.processor()` does not return the name.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return ""
+        return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "")
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use; outside Linux, of all cores."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -16,6 +16,7 @@ from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
+import psutil
 
 from deploy.export.stored import weights_sha256
 from deploy.machine import device_facts
@@ -114,7 +115,7 @@ def _time_turns(engine: Engine, lr: Pixels, refs: Pixels, turns: int) -> list[fl
 
 def is_machine_busy() -> bool:
     """Return whether, over the last minute, more processes wanted to run than there are cores."""
-    return os.getloadavg()[0] > (os.cpu_count() or 1)
+    return bool(psutil.getloadavg()[0] > (os.cpu_count() or 1))
 
 
 def make_sample_frames(height: int, width: int, frames: int) -> tuple[Pixels, Pixels]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
+
 _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED = 2**62  # bytes
 _MESSAGES = (
@@ -16,25 +18,16 @@ _MESSAGES = (
 
 
 def available_bytes(device: str) -> int:
-    """Return the free memory in bytes of `device`, or 0 if it cannot be determined.
+    """Return the free memory in bytes of `device`, which begins with `cpu`, `cuda:N` or `mps`.
 
-    `device` begins with `cpu` or `cuda:N`.
+    An Apple GPU (`mps`) shares the memory of the CPU.
     """
     if device.startswith("cuda"):
         import torch
 
         free, _ = torch.cuda.mem_get_info(device.split()[0])
         return int(free)
-    return min(_available_on_host(), _available_in_cgroup())
-
-
-def _available_on_host() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    kilobytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    return next(kilobytes, 0) * 1024
+    return min(int(psutil.virtual_memory().available), _available_in_cgroup())
 
 
 def _available_in_cgroup() -> int:

@@ -7,6 +7,7 @@
 
 A plan is executable code. Therefore the folder has mode 0700, files that belong to other users or
 were changed after they were written are never used, and files cannot be imported from elsewhere.
+On Windows, whose files have no such modes, the folder is as private as the user's profile.
 """
 
 from __future__ import annotations
@@ -81,12 +82,12 @@ class Registry:
 
     def _check_folder(self) -> None:
         found = self.root.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        if not stat.S_ISDIR(found.st_mode) or not _is_own(found):
             raise RegistryError(
                 f"found {self.root} owned by user {found.st_uid}, expected a folder of yours; "
                 "set PIPELINE_CACHE to one"
             )
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        if _permissions(found) & 0o077:
             # safe to tighten: nothing in it is read without a valid signature
             self.root.chmod(0o700)
 
@@ -94,22 +95,14 @@ class Registry:
         """Return the key that signs the sidecars, creating it on first use."""
         path = self.root / "key"
         if not path.exists():
-            handle, partial = tempfile.mkstemp(dir=self.root)
-            with os.fdopen(handle, "wb") as file:
-                file.write(secrets.token_bytes(32))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                # unlike a rename, a link fails if another process was faster
-                os.link(partial, path)
-            except FileExistsError:
-                pass
-            finally:
-                Path(partial).unlink()
+            with FileLock(self.root / "key.lock", mode=0o600):
+                # another process may have made it while this one waited for the lock
+                if not path.exists():
+                    self._write_atomically(path, secrets.token_bytes(32))
 
         found = path.lstat()
-        is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
-        if not is_ours or stat.S_IMODE(found.st_mode) & 0o077:
+        is_ours = stat.S_ISREG(found.st_mode) and _is_own(found)
+        if not is_ours or _permissions(found) & 0o077:
             raise RegistryError(
                 f"found {path} readable or owned by others, expected a private file of your own; "
                 f"delete {self.root}"
@@ -254,8 +247,14 @@ class Registry:
 def _is_safe(path: Path) -> bool:
     """Return whether `path` is a regular file of this user that others cannot write to."""
     found = path.lstat()
-    return (
-        stat.S_ISREG(found.st_mode)
-        and found.st_uid == os.getuid()
-        and not stat.S_IMODE(found.st_mode) & 0o022
-    )
+    return stat.S_ISREG(found.st_mode) and _is_own(found) and not _permissions(found) & 0o022
+
+
+def _is_own(found: os.stat_result) -> bool:
+    """Return whether a file belongs to this user, True on systems whose files have no user."""
+    return not hasattr(os, "getuid") or found.st_uid == os.getuid()
+
+
+def _permissions(found: os.stat_result) -> int:
+    """Return the permission bits of a file, 0 on systems that protect files otherwise."""
+    return stat.S_IMODE(found.st_mode) if hasattr(os, "getuid") else 0

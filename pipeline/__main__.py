@@ -12,7 +12,9 @@ import sys
 def leave_current_folder() -> None:
     """Remove the current folder from the path, unless it is the checkout that runs."""
     # pathlib and os.path would be imported from the current folder, too
-    if not sys.flags.safe_path and __file__ != f"{sys.path[0]}/pipeline/__main__.py":
+    separator = "\\" if sys.platform == "win32" else "/"
+    own = separator.join((sys.path[0], "pipeline", "__main__.py"))
+    if not sys.flags.safe_path and __file__ != own:
         del sys.path[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -35,7 +36,7 @@ def check_encodable(words: Iterable[str]) -> None:
 def check_paths(paths: Iterable[str | None]) -> None:
     """Raise InputError for paths with a name that is too long for any file system."""
     for path in paths:
-        longest = max(map(len, os.fsencode(path or "").split(b"/")))
+        longest = max((len(os.fsencode(part)) for part in Path(path or "").parts), default=0)
         if longest > _LONGEST_NAME_BYTES and path and "://" not in path:
             raise InputError(
                 f"found {path[:40]}..., a name of {longest} bytes, expected at most "
@@ -168,7 +169,11 @@ def is_url(path: str) -> bool:
 
 def local_path(path: str) -> str:
     """Return the path of a file:// URL, or any other path or URL unchanged."""
-    return urlsplit(path).path if path.startswith("file://") else path
+    if not path.startswith("file://"):
+        return path
+    place = urlsplit(path).path
+    # file:///C:/folder names the drive after a slash
+    return place[1:] if re.match("/[A-Za-z]:", place) and sys.platform == "win32" else place
 
 
 def join_url(url: str, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.machine import count_cores
 from deploy.export.graphs import GraphSpec, PixelType, list_parts
 from deploy.export.session import RunGraph
 from deploy.export.stored import get_or_export_graph, load_model_network
@@ -48,7 +48,7 @@ class GraphEngine:
         device = self._load_library()
         network = load_model_network(model)
         self._model = model
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or count_cores()
         self._parts = list_parts(network)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"{self.name}-engine")
         self._graphs: dict[tuple[int, str], list[bytes]] = {}

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from crossnetpp.machine import is_linux, system_name
 from deploy.protocol import Engine, EngineInfo
+from pipeline.errors import InputError
 from pipeline.execution.infer import Enhance, enhance_batch
 from pipeline.execution.task import plan_header, tasks_for
 from pipeline.execution.worker import SegmentWorker
@@ -41,17 +43,29 @@ def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
-    """Return the runner for `requested` (auto, inline or ray), and the reason for the choice."""
+    """Return the runner for `requested` (auto, inline or ray), and the reason for the choice.
+
+    Raises InputError for Ray on systems other than Linux.
+    """
     if requested == "inline":
         return "inline", "as requested"
     if requested == "ray":
+        _require_linux("--runner ray")
         return "ray", "as requested"
 
     if address or os.environ.get("RAY_ADDRESS"):
+        _require_linux("the address of a Ray cluster")
         return "ray", "the address of a Ray cluster is set"
     if (count := count_gpus()) > 1:
         return "ray", f"{count} GPUs"
     return "inline", "one device"
+
+
+def _require_linux(found: str) -> None:
+    if not is_linux():
+        raise InputError(
+            f"found {found} on {system_name()}, expected Linux for runs on Ray; try --runner inline"
+        )
 
 
 def count_committed_frames(ledger: Ledger) -> int:

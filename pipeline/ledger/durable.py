@@ -6,23 +6,30 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from pipeline.errors import InputError
 from pipeline.paths import own_folder
 
 ATTEMPT_PREFIX = "attempt-"  # beginning of the name of every file that is not committed yet
+ON_WINDOWS = sys.platform == "win32"
 _REMOVAL_ATTEMPTS = 6  # a late attempt may add a file while the folder is being deleted
 
 
 def fsync(path: Path) -> None:
-    """Write a file, or the entries of a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Write a file, or the entries of a folder, to the disk.
+
+    Windows writes the entries of folders by itself, and flushes only files that are open to write.
+    """
+    if ON_WINDOWS and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if ON_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -50,7 +57,7 @@ def write_atomically(path: Path, text: str | Iterable[str], *, private: bool = F
     try:
         if private:
             temporary.touch(mode=0o600, exist_ok=False)
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
@@ -79,6 +86,19 @@ def remove_folder(path: Path) -> None:
                 raise
 
 
+def release_lock(lock: BaseFileLock) -> None:
+    """Release a lock. On Windows, also delete the folder of its file if nothing else is in it.
+
+    Windows cannot delete the file while it is locked, so a folder that is deleted keeps it.
+    """
+    lock.release()
+    if ON_WINDOWS:
+        file = Path(lock.lock_file)
+        with suppress(OSError):  # another process holds the lock again, or the folder is not empty
+            file.unlink(missing_ok=True)
+            file.parent.rmdir()
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 digest of a file in hexadecimal."""
     with path.open("rb") as file:
@@ -96,7 +116,7 @@ def content_digest(path: Path) -> str:
 
 
 def is_empty_folder(path: Path) -> bool:
-    """Return whether `path` is an empty folder, which a folder can replace in one step."""
+    """Return whether `path` is an empty folder, which a folder can replace."""
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
@@ -124,7 +144,7 @@ def staging_folder(output: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+        release_lock(lock)
 
 
 def check_free(finished: Path, output: Path, *, force: bool) -> None:
@@ -149,6 +169,8 @@ def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) ->
         finished.rename(output)
         remove_path(replaced)
     else:
+        if finished.is_dir() and is_empty_folder(output):
+            output.rmdir()  # Windows replaces no folder, not even an empty one
         finished.replace(output)
     fsync(output.parent)
 

@@ -25,7 +25,9 @@ from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.ledger import mirror
 from pipeline.ledger.durable import (
     ATTEMPT_PREFIX,
+    ON_WINDOWS,
     content_digest,
+    release_lock,
     remove_folder,
     remove_path,
     sha256,
@@ -64,7 +66,7 @@ class Ledger:
         try:
             self._open()
         except BaseException:
-            self._lock.release()
+            release_lock(self._lock)
             raise
         return self
 
@@ -79,7 +81,7 @@ class Ledger:
             if self.folder.path.exists() and not any(self.folder.segments.glob(RECORDS)):
                 self.remove_run_folder()
         finally:
-            self._lock.release()
+            release_lock(self._lock)
 
     def pending_segments(self) -> list[int]:
         """Return the indices of the segments that are not committed, in order."""
@@ -151,7 +153,9 @@ class Ledger:
         for path in self._leftovers():
             remove_path(path)
         (self.folder.path / PUBLISHING).unlink(missing_ok=True)
-        remove_folder(self.folder.path)
+        (self.folder.path / PLAN).unlink(missing_ok=True)
+        if not ON_WINDOWS:  # where `release_lock` deletes the folder
+            remove_folder(self.folder.path)
 
         if self.folder.mirror:
             mirror.clear_mirror(self.folder.mirror)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -81,6 +82,8 @@ def release_memory() -> None:
 @lru_cache
 def _trim() -> Any:
     """Return glibc's malloc_trim, or None if the C library is another."""
+    if sys.platform != "linux":
+        return None
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
@@ -52,6 +51,7 @@ class Thumbnails:
         try:
             if self._file is None:
                 self._file = self._open_file()
+            self._file.seek(self._count * _ROW)
             written = self._file.write(picture.tobytes())
         except OSError as error:
             raise self._make_error(error.strerror or str(error)) from None
@@ -76,7 +76,8 @@ class Thumbnails:
             np.split(wanted, breaks), np.split(found, breaks), strict=True
         ):  # adjacent pictures are read at once
             if len(run) and self._file is not None:
-                data = os.pread(self._file.fileno(), len(run) * _ROW, int(run[0]) * _ROW)
+                self._file.seek(int(run[0]) * _ROW)
+                data = self._file.read(len(run) * _ROW)
                 place[:] = np.frombuffer(data, np.float16).reshape(-1, _LENGTH)
         return found
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from crossnetpp.machine import count_cores
 from pipeline.errors import InputError
 from pipeline.ledger.durable import sha256
 from pipeline.ledger.run_folder import find_stored_plan
@@ -24,7 +24,7 @@ def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
     if plan.threads:
         return plan
 
-    threads = len(os.sched_getaffinity(0))
+    threads = count_cores()
     stored = find_stored_plan(plan)
     if stored is not None:
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan

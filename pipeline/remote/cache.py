@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import psutil
 from filelock import FileLock
 
 from deploy.cache import cache_root
@@ -187,7 +188,7 @@ def _is_in_use(entry: Path) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    return bool(psutil.pid_exists(pid))
 
 
 def _size(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crossnetpp.machine import is_linux
 from pipeline.errors import InputError, already_there, no_default_output
 from pipeline.paths import is_url, local_path, redact_url
 from pipeline.remote import cache, transfer
@@ -23,7 +24,7 @@ def fetch_inputs(settings: RunSettings) -> RunSettings:
         value = getattr(settings, name)
         if value and "://" in value:
             changed[name] = str(cache.fetch_copy(value))
-    if changed and settings.sandbox == "auto":
+    if changed and settings.sandbox == "auto" and is_linux():
         changed["sandbox"] = "on"  # downloaded files are not trusted
 
     output = settings.output
@@ -34,6 +35,14 @@ def fetch_inputs(settings: RunSettings) -> RunSettings:
 
     changed = {name: value for name, value in changed.items() if value != getattr(settings, name)}
     return settings.model_copy(update=changed) if changed else settings
+
+
+def describe_confinement(settings: RunSettings) -> str:
+    """Return a note if recordings from URLs are opened without the sandbox, else ""."""
+    fetched = any("://" in (getattr(settings, name) or "") for name in _READ)
+    if not fetched or settings.sandbox != "auto" or is_linux():
+        return ""
+    return "recordings from URLs are opened in this process: the sandbox needs Linux"
 
 
 def _local_output(output: str, *, force: bool) -> str:

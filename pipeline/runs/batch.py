@@ -134,14 +134,15 @@ def failed_list_place(manifest: str | None, output: str | None) -> str:
     this process is part of a Ray job; else in the working directory.
     """
     if manifest is not None:
-        place = manifest if is_url(manifest) else str(Path(manifest).absolute())
+        place = manifest if is_url(manifest) else Path(manifest).absolute().as_posix()
         folder, _, name = place.rpartition("/")
         stem = name.removesuffix(PurePosixPath(name).suffix).removesuffix(".failed")
         return f"{folder}/{stem}.failed.jsonl"
 
-    folder = (output or "").partition("{stem}")[0].rpartition("/")[0]
+    before = (output or "").partition("{stem}")[0]
     if output and is_url(output):
-        return f"{folder}/{_FAILED}"
+        return f"{before.rpartition('/')[0]}/{_FAILED}"
     if output and JOB_VARIABLE in os.environ:
-        return str((Path(output) if Path(output).is_dir() else Path(folder)).absolute() / _FAILED)
+        beside = Path(output) if Path(output).is_dir() else Path(f"{before}_").parent
+        return str(beside.absolute() / _FAILED)
     return str(Path(_FAILED).absolute())

@@ -40,7 +40,7 @@ from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter, SilentReporter, find_bottleneck
 from pipeline.recording import open_recording
 from pipeline.remote.cache import fetch_copy
-from pipeline.remote.run_urls import fetch_inputs, with_urls
+from pipeline.remote.run_urls import describe_confinement, fetch_inputs, with_urls
 from pipeline.runs.finished import find_finished_plan
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
@@ -148,8 +148,9 @@ def prepare_plan(request: RunRequest) -> Plan:
     plan = pin_plan(plan, recut=not local.plan and "segment" not in local.model_fields_set)
     _check_ground_truth(local.ground_truth, local, plan)
 
-    for note in plan.notes:
-        request.progress.note(note)
+    for note in (describe_confinement(settings), *plan.notes):
+        if note:
+            request.progress.note(note)
     return plan
 
 

@@ -219,7 +219,7 @@ def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
     paths = {
         key: f"{folder}/{row[key]}"
         for key in names
-        if row.get(key) and "://" not in str(row[key]) and not str(row[key]).startswith("/")
+        if row.get(key) and "://" not in str(row[key]) and not Path(str(row[key])).is_absolute()
     }
     return row | paths
 

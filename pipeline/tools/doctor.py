@@ -21,6 +21,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from crossnetpp.machine import is_linux, system_name
 from deploy.distribution import DISTRIBUTION, describe_install, installed_version
 from deploy.machine import driver_version
 from pipeline.errors import InputError, first_line
@@ -66,7 +67,7 @@ def _import_or_reason(name: str) -> ModuleType | str:
 
 def check_python() -> Iterator[Check]:
     """Check the interpreter."""
-    found = f"{platform.python_version()} ({sys.executable})"
+    found = f"{platform.python_version()} on {system_name()} ({sys.executable})"
     if sys.maxsize < 2**32:
         yield _fail("Python", f"{found}, 32 bit", "install a 64-bit Python 3.11 or newer")
     else:
@@ -104,6 +105,15 @@ def check_packages() -> Iterator[Check]:
     else:
         found = f"{DISTRIBUTION} {installed_version()} and {satisfied} required packages"
         yield _ok("packages", found)
+
+
+def check_sandbox() -> Iterator[Check]:
+    """Check whether recordings can be opened in confined processes."""
+    if is_linux():
+        yield _ok("sandbox", "recordings from URLs are opened in confined processes")
+    else:
+        advice = "download only recordings that you trust; the sandbox needs Linux"
+        yield _warn("sandbox", f"none on {system_name()}", advice)
 
 
 def check_media() -> Iterator[Check]:
@@ -174,6 +184,8 @@ def check_torch() -> Iterator[Check]:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         yield _ok("GPU", f"{', '.join(names)}; driver {driver or 'unknown'}")
+    elif torch.backends.mps.is_available():
+        yield _ok("GPU", "Apple GPU (mps)")
     elif driver:
         found = f"driver {driver}, but PyTorch {torch.__version__} does not see a GPU"
         advice = "install a CUDA build of torch for this driver, and check CUDA_VISIBLE_DEVICES"
@@ -207,6 +219,11 @@ def check_tensorrt() -> Iterator[Check]:
 
 def check_ray() -> Iterator[Check]:
     """Check Ray and the shared memory that it uses."""
+    if not is_linux():
+        advice = "needed for several devices and clusters only, on Linux"
+        yield _warn("Ray", f"not used on {system_name()}; --runner inline works", advice)
+        return
+
     ray = _import_or_reason("ray")
     if isinstance(ray, str):
         advice = "needed for several devices only; pip install --force-reinstall 'ray[default]'"
@@ -286,6 +303,7 @@ def check_programs() -> Iterator[Check]:
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     check_python,
     check_packages,
+    check_sandbox,
     check_media,
     check_torch,
     check_tensorrt,

@@ -1,4 +1,4 @@
-"""Confine this process to what it needs to read a recording (Linux; best effort elsewhere).
+"""Confine this process to what it needs to read a recording, on Linux.
 
 Sources: `setrlimit(2)`, `unshare(2)`, and the kernel's description of Landlock (`landlock(7)`).
 """
@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import struct
 import sys
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from crossnetpp.machine import is_linux, system_name
+from pipeline.errors import InputError
+
 _NEW_NETWORK = 0x40000000  # this and the next are flags of unshare
 _NEW_USER = 0x10000000
 _NO_NEW_PRIVILEGES = 38  # option of prctl
+
+_SET_PIPE_SIZE = 1031  # fcntl's F_SETPIPE_SZ
+_PIPE_SIZE = 1 << 20
 
 # Numbers of Landlock's system calls, the same on every processor.
 _CREATE = 444
@@ -45,8 +50,26 @@ _SYSTEM = (
 # fmt: on
 
 
+def require_linux() -> None:
+    """Raise InputError on systems where processes cannot be confined."""
+    if not is_linux():
+        raise InputError(
+            f"found {system_name()}, expected Linux for confined child processes; "
+            "if you trust the recordings, try --sandbox off"
+        )
+
+
+def enlarge_pipe(handle: int) -> None:
+    """Let a pipe hold a good part of a frame, so that the processes at its ends wait less."""
+    import fcntl
+
+    fcntl.fcntl(handle, _SET_PIPE_SIZE, _PIPE_SIZE)
+
+
 def limit_memory(memory: int) -> None:
     """Limit the address space of this process to `memory` bytes."""
+    import resource
+
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
@@ -56,11 +79,11 @@ def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> 
     Call it while the process has a single thread. Files are restricted on Linux 5.13 or later;
     steps that the system does not support are skipped.
     """
+    import resource
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not tuple(writable):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    if sys.platform != "linux":
-        return
     libc = ctypes.CDLL(None, use_errno=True)
     # not for root, which could no longer read other users' files in its own user namespace
     libc.unshare(_NEW_NETWORK | (0 if os.geteuid() == 0 else _NEW_USER))

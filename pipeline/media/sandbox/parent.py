@@ -7,7 +7,6 @@ sends is executed.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import math
@@ -30,6 +29,7 @@ from pipeline.errors import InputError, MediaError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEGAPIXELS_VARIABLE
+from pipeline.media.sandbox.confine import enlarge_pipe, require_linux
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Recording, RecordingBase
 
@@ -41,8 +41,6 @@ SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 
 GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # a child's memory; 4 by default
 HEAD = struct.Struct(">II")  # precedes each answer: number of bytes of JSON, and of pixels
 _CHILD = "pipeline.sandbox_child"  # in a layer above this module, because it imports all readers
-_SET_PIPE_SIZE = 1031  # fcntl's F_SETPIPE_SZ
-_PIPE_SIZE = 1 << 20
 _LARGEST_JSON = 1 << 28
 _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
 
@@ -142,9 +140,13 @@ class ChildReader:
 
 
 class Child:
-    """A confined process that answers requests with messages."""
+    """A confined process that answers requests with messages.
+
+    Raises InputError on systems other than Linux, where processes cannot be confined.
+    """
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
+        require_linux()
         self._path = path
         self._patience = _number(SECONDS_VARIABLE, 60.0) + patience
         self._gigabytes = _number(GIGABYTES_VARIABLE, 4.0)
@@ -160,8 +162,7 @@ class Child:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout.fileno()
-        if sys.platform == "linux":
-            fcntl.fcntl(self._out, _SET_PIPE_SIZE, _PIPE_SIZE)
+        enlarge_pipe(self._out)
         self.ask({**request, "memory": int(self._gigabytes * 1e9), "path": path})
 
     def __enter__(self) -> Child:
