@@ -61,12 +61,12 @@ def load_engine(
 
     # importing torch takes seconds, and the bicubic engine does not need it
     from deploy.choice import choose_engine
-    from deploy.selftest import load_baseline_engine
+    from deploy.selftest import is_baseline, load_baseline_engine
 
     if name == "torch":
         engine = create_engine(name, model, threads)
         # the baseline of the self-test needs no test and no registry
-        if engine.info.precision == "fp32":
+        if is_baseline(engine.info):
             return TilingEngine(engine)
 
     try:
@@ -83,19 +83,22 @@ def load_engine(
     if name != "auto":
         return TilingEngine(load_or_fall_back(name, model, threads, registry))
 
+    def load(each: str, reason: str = "requested") -> Engine:
+        # PyTorch always runs, if need be where it needs no self-test
+        make = load_or_fall_back if each == "torch" else load_tested_engine
+        return make(each, model, threads, registry, reason=reason)
+
     choice = choose_engine(
         model,
         list_candidates(),
-        lambda each: load_tested_engine(each, model, threads, registry),
+        load,
         registry,
         threads=threads,
         notify=notify,
         pixels=pixels,
         remeasure=remeasure,
     )
-    return TilingEngine(
-        load_tested_engine(choice.name, model, threads, registry, reason=choice.why)
-    )
+    return TilingEngine(load(choice.name, choice.why))
 
 
 def list_candidates() -> tuple[str, ...]:
@@ -143,15 +146,22 @@ def load_tested_engine(
 
     Raises SelfTestError if it fails the test, and EngineError if it does not work here.
     """
-    from deploy.selftest import load_baseline_engine, require_selftest
+    from deploy.selftest import is_baseline, load_baseline_engine, require_selftest
 
     engine = create_engine(name, model, threads, reason=reason)
-    if (name, engine.info.precision) != ("torch", "fp32"):
+    if not is_baseline(engine.info):
         require_selftest(engine, registry, lambda: load_baseline_engine(model, threads=threads))
     return engine
 
 
-def load_or_fall_back(name: str, model: str, threads: int | None, registry: Registry) -> Engine:
+def load_or_fall_back(
+    name: str,
+    model: str,
+    threads: int | None,
+    registry: Registry,
+    *,
+    reason: str = "requested",
+) -> Engine:
     """Return an engine that passes its self-test, or PyTorch in its place.
 
     `info.reason` of PyTorch then gives the reason.
@@ -159,9 +169,9 @@ def load_or_fall_back(name: str, model: str, threads: int | None, registry: Regi
     from deploy.selftest import SelfTestError, load_baseline_engine
 
     try:
-        return load_tested_engine(name, model, threads, registry)
+        return load_tested_engine(name, model, threads, registry, reason=reason)
     except SelfTestError as error:
         baseline = load_baseline_engine(model, threads=threads)
-        reason = f"{name} {error}; torch fp32 runs instead"
-        baseline.info = replace(baseline.info, reason=reason)
+        why = f"{name} {error}; torch fp32 runs instead"
+        baseline.info = replace(baseline.info, reason=why)
         return baseline

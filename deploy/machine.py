@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from crossnetpp.machine import processor_name
+from crossnetpp.machine import count_cores, processor_name
 from deploy.distribution import installed_versions
 from deploy.registry import JsonObject
 
@@ -37,11 +36,14 @@ def device_facts() -> JsonObject:
     """Return what affects the speed besides the model: processor, cores, GPU, driver, libraries."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    from deploy.device import choose_device
+
+    device = choose_device().type
+    gpu = torch.cuda.get_device_name() if device == "cuda" else ""
     return {
         "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "gpu": gpu,
+        "cores": count_cores(),
+        "gpu": "" if device == "cpu" else gpu or device,
         "driver": driver_version() if gpu else "",
         "versions": library_versions(),
     }

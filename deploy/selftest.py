@@ -14,7 +14,7 @@ import numpy as np
 
 from deploy.export.stored import weights_sha256
 from deploy.machine import driver_version, library_versions
-from deploy.protocol import Engine, EngineError, Pixels
+from deploy.protocol import Engine, EngineError, EngineInfo, Pixels
 from deploy.registry import JsonObject, Registry, RegistryError
 
 # Precision of an engine -> PSNR in dB that it must reach, compared with PyTorch in float32
@@ -91,11 +91,24 @@ def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
 
 def load_baseline_engine(model: str, *, threads: int | None = None) -> Engine:
     """Return the engine with which all others are compared: eager PyTorch in float32."""
+    from deploy.device import choose_baseline_device
     from deploy.engines.torch_engine import TorchEngine
 
     return TorchEngine(
-        model, threads=threads, reason="baseline of the self-tests", precision="fp32"
+        model,
+        threads=threads,
+        reason="baseline of the self-tests",
+        precision="fp32",
+        device=choose_baseline_device(),
     )
+
+
+def is_baseline(info: EngineInfo) -> bool:
+    """Return whether an engine is like the baseline, so that a self-test would prove nothing."""
+    from deploy.device import BASELINE_DEVICES
+
+    is_plain = (info.name, info.precision) == ("torch", "fp32")
+    return is_plain and info.device.startswith(BASELINE_DEVICES)
 
 
 def selftest_key(engine: Engine) -> JsonObject:

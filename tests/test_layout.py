@@ -32,7 +32,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("trt", "choice"),
         ("export", "machine"),
         ("registry", "tiling"),
-        ("protocol", "memory", "cache"),
+        ("protocol", "memory", "cache", "device"),
         ("distribution", "names", "child_process"),
     ),
     "pipeline": (

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast, Prepared
+from deploy.device import BASELINE_DEVICES, choose_device
 from deploy.engines.cuda_graph import CudaGraphCache
 from deploy.export.lowering import Precision, lower_network
 from deploy.export.stored import load_model_network
 from deploy.memory import is_out_of_memory
-from deploy.protocol import CONTEXT, EngineInfo, OutOfMemoryError, Pixels, find_scale
+from deploy.protocol import CONTEXT, EngineError, EngineInfo, OutOfMemoryError, Pixels, find_scale
 
+UINT16_DEVICES = ("cuda", "cpu")
 MEASURED_BYTES_PER_PIXEL = 700  # growth of the process per output pixel of a batch, `fast`, CPU
 
 
@@ -36,7 +38,7 @@ def device_name(device: torch.device) -> str:
 
 
 class TorchEngine:
-    """Run the network in eager PyTorch, with channels last and, on a GPU, float16 convolutions.
+    """Run the network in eager PyTorch, with channels last and, on an NVIDIA GPU, float16 convolutions.
 
     On a CPU the frames of a batch run in parallel, each on its share of the threads, because
     threads that work on one frame wait for each other.
@@ -49,9 +51,10 @@ class TorchEngine:
         threads: int | None = None,
         reason: str = "requested",
         precision: Precision | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        on_gpu = torch.cuda.is_available()
-        self.device = torch.device("cuda" if on_gpu else "cpu")
+        self.device = device or choose_device()
+        on_gpu = self.device.type == "cuda"
         precision = precision or ("fp16" if on_gpu else "fp32")
         network = load_model_network(model)
         if precision == "fp16":
@@ -87,7 +90,13 @@ class TorchEngine:
             return self._enhance(lr, ref, scale)
         except RuntimeError as error:  # torch.OutOfMemoryError only on a GPU
             if not is_out_of_memory(error):
-                raise
+                if self.device.type in BASELINE_DEVICES:
+                    raise
+                # PyTorch lacks some operations on other devices
+                raise EngineError(
+                    f"cannot run on {self.info.device} ({str(error).splitlines()[0]}); "
+                    "try --engine onnx"
+                ) from error
             raise OutOfMemoryError(
                 f"found too little memory on {self.info.device} for {len(lr)} frames of "
                 f"{width}x{height}; try a smaller --batch"
@@ -128,7 +137,14 @@ class TorchEngine:
         return prepared
 
     def _on_device(self, frames: Pixels) -> Tensor:
-        return _planes(torch.from_numpy(frames).to(self.device), self.network.multiple)
+        largest = np.iinfo(frames.dtype).max
+        return _planes(self._move(frames), self.network.multiple, largest)
+
+    def _move(self, frames: Pixels) -> Tensor:
+        """Return frames on the device, as int32 if it does not have their type."""
+        if frames.dtype == np.uint16 and self.device.type not in UINT16_DEVICES:
+            return torch.from_numpy(frames.astype(np.int32)).to(self.device)
+        return torch.from_numpy(frames).to(self.device)
 
     @torch.inference_mode()
     def _run(
@@ -143,41 +159,46 @@ class TorchEngine:
         torch.set_num_threads(threads)
 
         def work(pixels: Tensor, *tensors: Tensor) -> Tensor:
-            return self._pixels(pixels, tensors, scale, shape)
+            return self._pixels(pixels, tensors, scale, shape, np.iinfo(lr.dtype).max)
 
-        inputs = (torch.from_numpy(lr).to(self.device), *_tensors(references))
+        inputs = (self._move(lr), *_tensors(references))
         if self.cuda_graphs is None:
             sr = work(*inputs)
         else:
             sr = self.cuda_graphs.run((lr.shape, lr.dtype.str, scale, shape), work, inputs)
         if not sr.is_cuda:
-            return cast(Pixels, sr.numpy())
+            return cast(Pixels, sr.cpu().numpy().astype(lr.dtype, copy=False))
         # page-locked, because other memory is copied through a buffer of the driver
         return cast(Pixels, torch.empty_like(sr, device="cpu", pin_memory=True).copy_(sr).numpy())
 
     def _pixels(
-        self, lr: Tensor, references: tuple[Tensor, ...], scale: int, shape: tuple[int, ...]
+        self,
+        lr: Tensor,
+        references: tuple[Tensor, ...],
+        scale: int,
+        shape: tuple[int, ...],
+        largest: int,
     ) -> Tensor:
         """Return SR frames, cropped to `shape`, in the type and on the device of `lr`.
 
-        `references` is the output of `_tensors`.
+        `references` is the output of `_tensors`, and `largest` the level of white.
         """
         network = self.network
-        planes = _planes(lr, network.multiple // scale)
+        planes = _planes(lr, network.multiple // scale, largest)
         if isinstance(network, CrossNetFast):
             ref, luma, unsharp, *features = references
             prepared = Prepared(ref, luma, unsharp, tuple(features), scale)
             sr = network.enhance(planes, prepared).sr
         else:
             sr = network(planes, *references).sr
-        sr = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(torch.iinfo(lr.dtype).max).round_()
+        sr = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(largest).round_()
         # torch converts to uint16 but has no arithmetic on it
         return sr.permute(0, 2, 3, 1).to(lr.dtype).contiguous()
 
 
-def _planes(frames: Tensor, multiple: int) -> Tensor:
-    """Return `frames` (uint8 or uint16 N x H x W x 3) as float32 N x 3 x H x W in 0..1, padded."""
-    planes = frames.permute(0, 3, 1, 2).float().mul_(1 / torch.iinfo(frames.dtype).max)
+def _planes(frames: Tensor, multiple: int, largest: int) -> Tensor:
+    """Convert N x H x W x 3 in 0..largest to padded float32 N x 3 x H x W in 0..1."""
+    planes = frames.permute(0, 3, 1, 2).float().mul_(1 / largest)
     return pad_planes(planes, multiple)
 
 

@@ -1,0 +1,20 @@
+"""The device on which PyTorch runs the networks."""
+
+from __future__ import annotations
+
+import torch
+
+# Whose results in float32 are the baseline of the self-tests; engines on others must pass them.
+BASELINE_DEVICES = ("cuda", "cpu")
+
+
+def choose_device() -> torch.device:
+    """Return an NVIDIA GPU, else an Apple GPU (`mps`), else the CPU."""
+    if not torch.cuda.is_available() and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return choose_baseline_device()
+
+
+def choose_baseline_device() -> torch.device:
+    """Return the device of the baseline: an NVIDIA GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
