@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pipeline.errors import REPLACE_OUTPUT, InputError, already_there, no_folder
 
 _LONGEST_NAME_BYTES = 255  # on all common file systems
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT of Windows
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\]')  # in names of files
 _STDIN = frozenset({"-", "/dev/stdin"})
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,9})")
 
@@ -129,13 +131,13 @@ def own_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700)
         return
 
+    if not hasattr(os, "geteuid"):
+        _check_is_folder(folder)
+        return
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise InputError(
-            f"found something at {folder} that is no folder ({error.strerror}), expected none or "
-            "a folder of yours; move it away"
-        ) from error
+        raise _not_a_folder(folder, error.strerror or str(error)) from error
 
     try:
         owner = os.fstat(handle).st_uid
@@ -148,6 +150,23 @@ def own_folder(folder: Path) -> None:
             os.fchmod(handle, stat.S_IRWXU)
     finally:
         os.close(handle)
+
+
+def _check_is_folder(folder: Path) -> None:
+    """Raise InputError for a file or a link, on Windows, whose folders have neither modes nor ids.
+
+    A junction is a link that has the mode of a folder.
+    """
+    found: Any = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION:
+        raise _not_a_folder(folder, "a file or a link")
+
+
+def _not_a_folder(folder: Path, what: str) -> InputError:
+    return InputError(
+        f"found something at {folder} that is no folder ({what}), expected none or a folder of "
+        "yours; move it away"
+    )
 
 
 def _find_owner_of_new_files(folder: Path) -> int:
@@ -182,8 +201,9 @@ def join_url(url: str, name: str) -> str:
 
 
 def url_name(url: str) -> str:
-    """Return the last part of a URL's path."""
-    return PurePosixPath(urlsplit(url).path).name or urlsplit(url).netloc
+    """Return the last part of a URL's path, as a name that this system's files may have."""
+    name = PurePosixPath(urlsplit(url).path).name or urlsplit(url).netloc
+    return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name
 
 
 def redact_url(url: str) -> str:

@@ -139,3 +139,12 @@ def test_the_drive_in_a_file_url_is_not_below_the_root(monkeypatch: pytest.Monke
     assert local_path("file:///C:/a.mp4") == "/C:/a.mp4"
     monkeypatch.setattr(sys, "platform", "win32")
     assert local_path("file:///C:/a.mp4") == "C:/a.mp4"
+
+
+def test_a_link_is_not_taken_for_a_folder_of_the_run(folder: Path) -> None:
+    (folder / "other").mkdir()
+    (folder / ".out.mkv.run").symlink_to(folder / "other")
+    given = ("run", "lr.mkv", "--ref-stream", "hr.mkv", "--engine", "bicubic", "-o", "out.mkv")
+    done = run_elsewhere("win32", f"{CALL}call(*{given})", folder)
+    assert done.returncode == 2
+    assert "no folder (a file or a link), expected none or a folder of yours" in done.stderr

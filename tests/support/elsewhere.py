@@ -30,7 +30,17 @@ LINUX_FUNCTIONS = (
 POSIX_FUNCTIONS = (
     *("getuid", "geteuid", "getgid", "fork", "pread", "pwrite", "readv", "mkfifo", "chown"),
     *("killpg", "getpgid", "setsid", "uname", "getloadavg", "sysconf", "statvfs", "sendfile"),
-    *("nice", "sync", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "WNOHANG"),
+    *(
+        "nice",
+        "sync",
+        "fchmod",
+        "fchown",
+        "O_DIRECTORY",
+        "O_NOFOLLOW",
+        "O_CLOEXEC",
+        "O_NONBLOCK",
+        "WNOHANG",
+    ),
 )
 SIGNALS = (
     *("SIGHUP", "SIGKILL", "SIGPIPE", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGSTOP", "SIGCONT"),
