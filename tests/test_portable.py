@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.paths import local_path
+from pipeline.paths import local_path, url_name
 from pipeline.remote import cache
 from pipeline.remote.run_urls import describe_confinement, fetch_inputs
 from pipeline.schema.settings import RunSettings
@@ -133,6 +133,12 @@ def test_recordings_from_urls_are_confined_where_that_is_possible(
     given = RunSettings(input="https://host/lr.mp4", output=str(tmp_path / "out.mp4"))
     assert fetch_inputs(given).sandbox == sandbox
     assert ("the sandbox needs Linux" in describe_confinement(given)) == (sandbox == "auto")
+
+
+def test_a_copy_of_a_url_has_a_name_that_windows_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert url_name("https://host/a:b.mp4") == "a:b.mp4"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert url_name("https://host/a:b.mp4") == "a_b.mp4"
 
 
 def test_the_drive_in_a_file_url_is_not_below_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
