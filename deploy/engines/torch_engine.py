@@ -38,7 +38,7 @@ def device_name(device: torch.device) -> str:
 
 
 class TorchEngine:
-    """Run the network in eager PyTorch, with channels last and, on an NVIDIA GPU, float16 convolutions.
+    """Run the network in eager PyTorch, channels last, with float16 convolutions on NVIDIA GPUs.
 
     On a CPU the frames of a batch run in parallel, each on its share of the threads, because
     threads that work on one frame wait for each other.
