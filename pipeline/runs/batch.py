@@ -1,4 +1,4 @@
-"""Many inputs, one after the other: a result for each, and a list of those to run again."""
+"""Run many inputs, one after the other, with a result for each and a list of those to run again."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def run_all(
     *,
     run_one: RunOne = run,
 ) -> tuple[BatchResult, Interrupted | None]:
-    """Run one input after the other; a failed input does not stop the others, but a signal does.
+    """Run one input after the other; a failed input does not stop the batch, but a signal does.
 
-    `failed_list` is the path or URL of the list of inputs to run again.
+    `failed_list` is the path or URL of the list of inputs to run again. After a signal, the results
+    are returned together with the Interrupted to raise.
     """
     start = time.monotonic()
     results: list[ItemResult] = []
@@ -83,7 +84,7 @@ def failed_item(
 def batch_result(
     entries: Sequence[Entry], results: Sequence[ItemResult], failed_list: str, start: float
 ) -> BatchResult:
-    """Return the totals over all inputs, and write the list of those that are not done."""
+    """Return the totals over all inputs, and write the list of inputs that are not done."""
     again = [
         entry.given
         for entry, result in zip(entries, results, strict=True)
@@ -108,7 +109,7 @@ def batch_result(
 
 
 def _replace_list(place: str, lines: str) -> None:
-    """Write the list, or delete the list of an earlier run if all inputs are done."""
+    """Write the list or, if all inputs are done, delete the list of an earlier run."""
     if is_url(place):
         if lines:
             transfer.write_bytes(place, lines.encode())
@@ -121,17 +122,20 @@ def _replace_list(place: str, lines: str) -> None:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only the user can read, as URLs may hold passwords; follow no link."""
+    """Write a file that only its owner can read, because URLs may contain passwords.
+
+    A link at `path` is replaced, not followed.
+    """
     path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(text, encoding="utf-8")
 
 
 def failed_list_place(manifest: str | None, output: str | None) -> str:
-    """Return the path or URL of the list of failures, where the user will look for it.
+    """Return the path or URL of the list of failures.
 
-    It is beside the manifest; without one, in the folder of the outputs if that is at a URL or if
-    this process is part of a Ray job; else in the working directory.
+    With a manifest, the list is beside it. Otherwise it is in the folder of the outputs if that is
+    at a URL or this process is part of a Ray job, and else in the working directory.
     """
     if manifest is not None:
         place = manifest if is_url(manifest) else Path(manifest).absolute().as_posix()

@@ -1,4 +1,4 @@
-"""The beginning and the end of every run, inline or on Ray, of one input or of a batch.
+"""Begin and end every run, whether inline or on Ray, of one input or in a batch.
 
 `open_run` plans and opens the run folder; `close_run` publishes the output, records the run and
 measures its quality. The caller executes the segments in between.
@@ -60,16 +60,16 @@ class RunRequest:
 
 @dataclass
 class OpenRun:
-    """An input whose run folder is open and locked, until `close`."""
+    """An input whose run folder is open and locked until `close`."""
 
     settings: RunSettings
     ledger: Ledger
     start: float
-    """When the run began, by the monotonic clock."""
+    """Time on the monotonic clock when the run began."""
     frames_before: int
     """Number of frames that were committed before this run."""
     engine: Engine | None = None
-    """The engine of a run in this process."""
+    """The engine, if the run is in this process."""
     published: bool = False
     contexts: ExitStack = field(default_factory=ExitStack)
     """The open run folder."""
@@ -87,7 +87,8 @@ class OpenRun:
 def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
     """Plan a run, load its engine if it runs in this process, and open its run folder.
 
-    Raises OutputExistsError if the output exists, and other InputErrors before anything is written.
+    Before anything is written, raises OutputExistsError if the output exists, and other InputErrors
+    if the user has to change something.
     """
     start = time.monotonic()
     plan = prepare_plan(request)
@@ -108,7 +109,7 @@ def close_run(
     interrupts: Interrupts,
     parts: RunParts,
 ) -> RunResult:
-    """Publish the output of a run whose segments are committed with its record, and measure it.
+    """Publish the output and the record of a run whose segments are committed, and measure it.
 
     Raises StageError, VerificationError or InputError if the output cannot be published.
     """
@@ -133,7 +134,10 @@ def close_run(
 
 
 def prepare_plan(request: RunRequest) -> Plan:
-    """Return the plan of a run with its weights and threads fixed, and report its notes."""
+    """Return the plan of a run, with its weights and threads fixed, and report its notes.
+
+    Raises InputError if the user has to change something.
+    """
     settings = request.settings
     local = fetch_inputs(settings)
     if local.plan:
@@ -155,7 +159,7 @@ def prepare_plan(request: RunRequest) -> Plan:
 
 
 def report_resumed(ledger: Ledger, progress: Reporter) -> None:
-    """Report the segments of an earlier run that were found in the run folder."""
+    """Report what was found of an earlier run in the run folder."""
     if ledger.note:
         progress.note(ledger.note)
     if ledger.resumed:
@@ -164,9 +168,9 @@ def report_resumed(ledger: Ledger, progress: Reporter) -> None:
 
 
 def describe_execution(report: ExecutionReport, *, auto_placement: bool = False) -> str:
-    """Return a line with the engine, the busy time of each stage and the limiting stage.
+    """Return a line that names the engine, the busy time of each stage and the limiting stage.
 
-    With `auto_placement`, it suggests `--placement split` for a GPU that waits for other stages.
+    With `auto_placement`, it suggests `--placement split` if a GPU waits for the other stages.
     """
     engine, busy = report.engine, report.busy
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in busy.items())
@@ -216,9 +220,9 @@ def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
 
 
 def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
-    """Return the result of an output that exists, if a run of the same settings finished it.
+    """Return the result for an output that exists, if a run with the same settings finished it.
 
-    Such a run may have been killed after it had published its output. Raises `exists` if the output
+    That run may have been killed after it had published its output. Raises `exists` if the output
     comes from any other run.
     """
     start = time.monotonic()
@@ -232,7 +236,7 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
             raise exists
         return _finished_result(request, Ledger(finished), start)
 
-    # without a plan, the folder is a remainder of a run that was killed while deleting it
+    # without a plan, the folder was left by a run that was killed while it deleted the folder
     plan = finished
     if finished is None or (unfinished is not None and unfinished.digest() != finished.digest()):
         forced = settings.model_copy(update={"force": True})
@@ -251,14 +255,14 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
 
 
 def _find_unfinished_plan(settings: RunSettings, output: str) -> Plan | None:
-    """Return the plan in the run folder of an output, on this machine or at its URL."""
+    """Return the plan in the run folder of an output, on this machine or at a URL, or None."""
     if settings.output is not None and is_url(settings.output):
         return mirror.read_plan(mirror.mirror_url(settings.output))
     return read_stored_plan(Path(output))
 
 
 def _finished_result(request: RunRequest, ledger: Ledger, start: float) -> RunResult:
-    """Return the result of an output that an earlier run finished."""
+    """Return the result for an output that an earlier run finished."""
     plan = ledger.plan
     ledger.resumed = len(plan.segments)
     place = redact_url(plan.output_url) if plan.output_url else plan.output
@@ -299,7 +303,7 @@ def run_result(
 
 
 def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> None:
-    """Raise PairingError for a ground truth of another size, before hours of work."""
+    """Raise an InputError before hours of work if the output cannot be compared with the truth."""
     if path is None:
         return
 
@@ -308,14 +312,14 @@ def _check_ground_truth(path: str | None, layout: GridSettings, plan: Plan) -> N
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
             f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
-            f"{plan.width}x{plan.height}; pass the original that the input was made from"
+            f"{plan.width}x{plan.height}; pass the original from which the input was made"
         )
 
 
 def _measure_quality(
     truth: str, layout: GridSettings, output: Path, plan: Plan, progress: Reporter
 ) -> Evaluation | LightFieldQuality:
-    """Return the quality against the ground truth, as `pipeline evaluate` measures it."""
+    """Return the quality of `output` against the ground truth, as `pipeline evaluate` does."""
     if isinstance(plan.input, LightField):
         made = open_light_field(output)
         assert made is not None

@@ -1,8 +1,8 @@
-"""Find out whether an output that exists is what a run would make, without planning it again.
+"""Find out whether an existing output is what a run would make, without planning it again.
 
 The plan beside a finished output records the command that made it. The output counts as made by
 the same run if the settings, the recordings and the weights are the same, and if it still passes
-the verification.
+verification.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import OPTION_GROUPS, RunSettings
 
-# Settings that change where or how a run executes but not its output, and those that are compared
-# by the content of their files.
+# Settings that change where or how a run executes but not its output, and settings whose files are
+# compared by content instead.
 _UNCOMPARED = frozenset(
     {
         "output", "force", "ground_truth", "ref_stream", "plan", "model", "sandbox", "runner",
@@ -36,10 +36,10 @@ _UNCOMPARED = frozenset(
 
 
 def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
-    """Return the plan of an output if a run of these settings finished it, else None.
+    """Return the plan of an output if a run with these settings finished it, else None.
 
-    `output` is a path. If the settings name a URL instead, the output there is not verified again,
-    because it appeared whole.
+    `output` is a local path. If the settings name a URL instead, the output at the URL is not
+    verified again, because an upload appears only as a whole.
     """
     at_url = settings.output is not None and is_url(settings.output)
     try:
@@ -49,7 +49,7 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
         local = fetch_inputs(settings.model_copy(update={"force": True}))
         current = _with_current_files(stored, settings, local)
     except (InputError, OSError):
-        return None  # a recording or the weights are gone, or are others now
+        return None  # a recording or the weights are gone or have changed
     if current is None:
         return None
 
@@ -64,16 +64,16 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
 
 
 def _read_local_plan(output: Path) -> Plan | None:
-    """Return the plan beside an output, None if it belongs to another or changed output."""
+    """Return the plan beside an output; None if it belongs to another output or a changed one."""
     plan = plan_path(output)
     if not plan.is_file():
         return None
 
     stored = read_plan(plan)
-    # out.mkv and out.mp4 have their plans in one place
+    # the plans of out.mkv and out.mp4 have the same path
     if Path(stored.output).name != output.name:
         return None
-    # an output is older than its plan; one that somebody has replaced is not
+    # an output is older than its plan, unless somebody has replaced the output
     if output.is_file() and output.stat().st_mtime_ns > plan.stat().st_mtime_ns:
         return None
     return stored
@@ -89,9 +89,9 @@ def _read_url_plan(settings: RunSettings) -> Plan | None:
 
 
 def _with_current_files(stored: Plan, settings: RunSettings, local: RunSettings) -> Plan | None:
-    """Return the stored plan with the recordings as they are now, None if the settings differ.
+    """Return the stored plan with the recordings as they are now; None if the settings differ.
 
-    `local` are the settings with local paths. Raises InputError for recordings that have changed.
+    `local` is the settings with local paths. Raises InputError if a recording has changed.
     """
     assert stored.record is not None
     if local.plan is not None:
@@ -110,7 +110,7 @@ def _with_current_files(stored: Plan, settings: RunSettings, local: RunSettings)
 
 
 def _is_same_command(command: str, settings: RunSettings) -> bool:
-    """Return whether a recorded command has the same settings, explicitly or by default."""
+    """Return whether a recorded command has the same settings, given or by default."""
     if settings.consistent:
         return False  # the references of a second pass no longer exist
     there = read_command(command)

@@ -1,4 +1,4 @@
-"""The inputs of a batch: several paths, a glob, or a manifest in CSV or JSONL."""
+"""List the inputs of a batch from several paths, a glob, or a manifest in CSV or JSONL."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manife
 
 
 class Entry(Model):
-    """One input of a batch: its settings, or the error in them."""
+    """One input of a batch, with its settings or the error in them."""
 
     given: dict[str, Any]
-    """The values from the list, to be written to the list of failures."""
+    """The values as given, which are written to the list of failures."""
     settings: RunSettings | None
     error: str | None = None
 
 
 def is_batch(inputs: tuple[str, ...], manifest: str | None) -> bool:
-    """Return whether the arguments denote many inputs: a list, several, or a glob of videos."""
+    """Return whether the arguments denote a batch: a manifest, several paths, a glob of videos."""
     return manifest is not None or len(inputs) > 1 or any(_is_glob(name) for name in inputs)
 
 
 def make_entries(
     inputs: tuple[str, ...], manifest: str | None, common: dict[str, Any]
 ) -> tuple[Entry, ...]:
-    """Return the inputs to run; the settings of a line override the `common` ones.
+    """Return the inputs to run; the settings in a line of the manifest override the `common` ones.
 
-    Raises InputError for a list that cannot be read. An invalid line becomes an entry with an
-    error.
+    An invalid line becomes an entry with an error. Raises InputError if the manifest cannot be
+    read, if there is no input, or if the common output does not suit several inputs.
     """
     rows = [{"input": name} for name in _expand(inputs)]
     if manifest is not None:
@@ -66,7 +66,7 @@ def make_entries(
     for i, entry in enumerate(entries):
         name = entry.settings.output if entry.settings else None
         if name is not None and name in outputs:
-            error = f"found the output {name} twice in the list, expected one for each input"
+            error = f"found the output {name} twice, expected a different one for each input"
             entries[i] = entry.model_copy(update={"settings": None, "error": error})
         elif name is not None and _place(name) in read:
             error = f"found the output {name}, which is an input of the list, expected another path"
@@ -76,9 +76,10 @@ def make_entries(
 
 
 def read_manifest(place: str) -> list[dict[str, Any]]:
-    """Return the rows of a CSV or JSONL file, given as a path or a URL.
+    """Return the rows of a CSV or JSONL file at a path or URL, with the settings' names as keys.
 
-    Paths in the rows are relative to the file. Raises InputError if it cannot be read.
+    Relative paths in the rows start at the file's folder. Raises InputError if the file cannot be
+    read, or if a row has no input.
     """
     try:
         content = transfer.read_bytes(place) if is_url(place) else _read_list(place)
@@ -137,9 +138,9 @@ def _make_entry(given: dict[str, Any]) -> Entry:
 
 
 def _merge_row(common: dict[str, Any], row: dict[str, Any], *, several: bool) -> dict[str, Any]:
-    """Return the common settings overridden by a row, with {stem} filled in.
+    """Return the common settings, overridden by those of a row, with {stem} filled in.
 
-    For several inputs, the common output is a folder.
+    For several inputs, the common output must be a folder or contain {stem}.
     """
     merged = common | row
     stem = Path(str(row["input"])).stem
@@ -203,10 +204,10 @@ def _json_rows(text: str, place: str) -> list[dict[str, Any]]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with its `options` as additional keys, and with the settings' names as keys."""
+    """Return a row in which `options` are keys like all others, and keys are settings' names."""
     options: Any = row.pop("options", None) or {}
     if isinstance(options, str):
-        # in CSV they share a cell: scale=4 crf=18
+        # in CSV, all options share one cell: scale=4 crf=18
         options = dict(part.partition("=")[::2] for part in options.split())
     if not isinstance(options, dict):
         options = {_PROBLEM: f"found options {options!r}, expected names and values such as crf"}
@@ -214,7 +215,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Return a row whose relative paths start at `folder`."""
+    """Return a row in which paths relative to `folder` are absolute."""
     names = ("input", "ref_stream", "output", "plan", "ground_truth")
     paths = {
         key: f"{folder}/{row[key]}"
@@ -227,7 +228,7 @@ def _absolute(row: dict[str, Any], folder: str) -> dict[str, Any]:
 def _is_glob(name: str) -> bool:
     """Return whether `name` is a glob of videos, or the URL of a folder of videos.
 
-    Pictures are one recording, whether in a glob or in a folder.
+    Pictures form one recording, whether they are in a glob or in a folder.
     """
     if is_url(name) and name.endswith("/"):
         found = list_files(name)

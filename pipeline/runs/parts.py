@@ -1,4 +1,4 @@
-"""The parts of a run that callers can replace, such as the engines it loads."""
+"""The parts of a run that callers can replace, such as the engine that it loads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pipeline.execution.cluster.actor import SegmentActor
 
 
-FAR_LARGER = 4  # times the pixels of an earlier input; `auto` may then prefer another engine
+# An input with this many times the pixels of an earlier one may deserve another choice of `auto`.
+FAR_LARGER = 4
 
 
 class Finish(Protocol):
@@ -36,7 +37,7 @@ class Finish(Protocol):
 
 
 class EngineCache:
-    """The last engine that was loaded in this process: the inputs of a batch mostly share it."""
+    """Keeps the last engine that was loaded in this process, which the inputs of a batch share."""
 
     def __init__(self) -> None:
         self._key: tuple[str, str, str, int] | None = None
@@ -46,8 +47,8 @@ class EngineCache:
     def load(self, plan: Plan, notify: Callable[[str], None]) -> Engine:
         """Return the plan's engine; raises InputError if it cannot be loaded.
 
-        `auto` is decided again for an input that is far larger than the one it was decided for.
-        `notify` receives a line before work that takes long.
+        `auto` is decided again if the input is far larger than the one for which it was decided.
+        `notify` receives a line before anything that takes long.
         """
         key = plan.engine, plan.model, plan.model_sha256, plan.threads
         pixels = plan.output_pixels
@@ -76,13 +77,13 @@ class EngineCache:
 
 @dataclass(frozen=True)
 class RunParts:
-    """The replaceable parts of runs, which runs of the same process can share."""
+    """The replaceable parts of runs, which runs in the same process can share."""
 
     engines: EngineCache = field(default_factory=EngineCache)
-    """Engines of runs in this process."""
+    """Loads the engines of runs in this process."""
     enhance: Enhance = enhance_batch
-    """The network's step of runs in this process."""
+    """The step that enhances a batch of frames, for runs in this process."""
     finish: Finish = finish
     """The step that joins, verifies and publishes the output."""
     actor: type[SegmentActor] | None = None
-    """Class of the actors of runs on Ray; None = SegmentActor."""
+    """The class of the actors for runs on Ray; None = SegmentActor."""

@@ -1,6 +1,6 @@
-"""A batch on one pool of Ray actors: segments of small inputs fill the gaps that large ones leave.
+"""Run a batch on one pool of Ray actors, where small inputs fill the gaps that large ones leave.
 
-The driver plans, joins and publishes between two steps of the pool. Meanwhile every actor has two
+The driver plans, joins and publishes between steps of the pool. Meanwhile every actor has up to two
 segments to work on.
 """
 
@@ -45,9 +45,9 @@ class _OpenItem:
 
 
 class PooledBatch:
-    """The waiting, open and ended inputs of a batch; the cluster must be connected.
+    """Runs the inputs of a batch on the connected cluster.
 
-    `settings` holds the options that all inputs share.
+    `settings` has the options that all inputs share.
     """
 
     def __init__(
@@ -69,7 +69,10 @@ class PooledBatch:
         self._results: dict[int, ItemResult] = {}
 
     def run(self) -> tuple[list[ItemResult], Interrupted | None]:
-        """Run all inputs; a failed input does not stop the others, but a signal does."""
+        """Run all inputs; a failed input does not stop the batch, but a signal does.
+
+        After a signal, the results are returned together with the Interrupted to raise.
+        """
         interrupted: Interrupted | None = None
         try:
             while self._waiting or self._open:
@@ -101,7 +104,7 @@ class PooledBatch:
         )
 
     def _start_waiting(self) -> None:
-        """Start inputs until the pool has enough segments."""
+        """Start waiting inputs until the pool has enough segments."""
         while self._waiting and (self._pool is None or self._pool.has_room()):
             number, entry = self._waiting.popleft()
             if entry.settings is None:
@@ -116,7 +119,7 @@ class PooledBatch:
                 self._fail(number, entry, error)
 
     def _start(self, number: int, entry: Entry, request: RunRequest) -> None:
-        """Open an input and add it to the pool, or end it if all its segments are committed."""
+        """Open an input and add it to the pool, or end it if nothing is left to run."""
         job = str(number)
         try:
             opened = open_run(request, runner="ray")
@@ -173,7 +176,10 @@ def run_pooled(
     failed_list: str,
     parts: RunParts | None = None,
 ) -> tuple[BatchResult, Interrupted | None]:
-    """Run all inputs on one Ray cluster, chosen by the `settings` that they share."""
+    """Run all inputs on one Ray cluster, which the shared `settings` choose.
+
+    `failed_list` is the path or URL of the list of inputs to run again.
+    """
     from pipeline.execution.cluster.connection import cluster
 
     start = time.monotonic()

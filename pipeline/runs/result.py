@@ -1,4 +1,4 @@
-"""Results of runs and batches: the fields of `pipeline run --json`."""
+"""The results of runs and batches, which are the fields of `pipeline run --json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RunResult(Model):
     seconds: float
     """Wall-clock time of this run, from planning to publishing."""
     fps: float
-    """Frames enhanced by this run (not the resumed ones) per second of its time."""
+    """Frames that this run enhanced (without resumed ones), per second of its time."""
     engine: str
     device: str
     model: str
@@ -27,7 +27,7 @@ class RunResult(Model):
     segments: int
     resumed_segments: int
     reference_map: str
-    """Path or URL of the plan with its reference map, beside the output."""
+    """Path or URL of the plan beside the output, which contains the reference map."""
     notes: tuple[str, ...] = ()
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
     psnr: float | None = None
@@ -36,11 +36,11 @@ class RunResult(Model):
 
     @property
     def quality(self) -> Evaluation | LightFieldQuality | None:
-        """All that was measured against the ground truth; None without one."""
+        """Everything that was measured against the ground truth; None without one."""
         return self._quality
 
     def with_quality(self, quality: Evaluation | LightFieldQuality | None) -> Self:
-        """Return the result with what was measured against the ground truth."""
+        """Return a copy with what was measured against the ground truth."""
         figures = {} if quality is None else {"psnr": quality.psnr, "ssim": quality.ssim}
         measured = self.model_copy(update=figures)
         measured._quality = quality
@@ -67,6 +67,6 @@ class BatchResult(Model):
     frames: int
     seconds: float
     failed_list: str | None
-    """File for `--manifest` that lists the inputs that are not done.
+    """Path or URL of a file for `--manifest` that lists the inputs that are not done.
 
     None if all are done, or if the file could not be written."""

@@ -1,4 +1,4 @@
-"""One run from settings to result: plan, execute, assemble, verify, publish, measure."""
+"""Run one input from settings to result: plan, execute, assemble, verify, publish, measure."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def run(
 ) -> RunResult:
     """Enhance one input and return the result.
 
-    `parts` shares engines between runs and replaces parts of the run. Raises PipelineError;
-    committed segments stay committed, and the next run of the same settings resumes.
+    `parts` shares engines between runs and replaces parts of the run. Raises PipelineError if the
+    run fails or is interrupted; committed segments stay committed, and the next run with the same
+    settings resumes.
     """
     progress = progress or SilentReporter()
     parts = parts or RunParts()
@@ -45,7 +46,7 @@ def run(
 
 
 def _run_twice(request: RunRequest) -> RunResult:
-    """Run the first pass over a light field unless it is finished, then the second."""
+    """Run the first pass over a light field unless it is finished, and then the second."""
     settings = request.settings
     try:
         plan = pin_plan(make_plan(settings))
@@ -65,7 +66,7 @@ def _run_twice(request: RunRequest) -> RunResult:
 def _recover_second_pass(request: RunRequest, exists: OutputExistsError) -> RunResult:
     """Return the result of a second pass that was killed after it had published its output.
 
-    Deletes the first pass of a finished output. Raises `exists` for any other output.
+    The first pass of a finished output is deleted. Raises `exists` if the output is any other.
     """
     forced = request.settings.model_copy(update={"force": True})
     output = Path(make_plan(forced).output)
@@ -86,7 +87,7 @@ def _recover_second_pass(request: RunRequest, exists: OutputExistsError) -> RunR
 
 
 def _is_older(plan_file: Path, other: Path) -> bool:
-    """Return whether the first plan was written before the other, if that exists."""
+    """Return whether the other plan exists, and `plan_file` was not written after it."""
     return other.exists() and plan_file.stat().st_mtime <= other.stat().st_mtime
 
 
@@ -97,7 +98,7 @@ def _remove_first_pass(first: Path) -> None:
 
 
 def _run_once(request: RunRequest) -> RunResult:
-    """Run, and turn a signal into an error that says how to continue."""
+    """Run the request, and turn a signal into an error that says how to continue."""
     settings = request.settings
     progress = request.progress
     opened: OpenRun | None = None
@@ -130,7 +131,7 @@ def _run_once(request: RunRequest) -> RunResult:
 def _execute(
     opened: OpenRun, progress: Reporter, interrupts: Interrupts, parts: RunParts
 ) -> ExecutionReport:
-    """Run the missing segments, in this process if the run has an engine, else on Ray."""
+    """Run the missing segments: in this process if the run has an engine, else on Ray."""
     if opened.engine is not None:
         return run_inline(opened.ledger, opened.engine, progress, enhance=parts.enhance)
 

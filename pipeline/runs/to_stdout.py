@@ -1,4 +1,4 @@
-"""`-o -`: write the finished output to stdout, for another program."""
+"""Write the finished output to stdout for another program (`-o -`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
     """Call `run` with the path of an output, and copy the verified output to `stdout`.
 
     A video is written as Matroska, which a program can read while it arrives, and a picture as PNG.
-    Raises InputError for a terminal and for inputs whose output is a folder, and StageError if the
+    Raises InputError if stdout is a terminal or the output would be a folder, and StageError if the
     reading program ends early.
     """
     source = Path(lr)
@@ -47,6 +47,7 @@ def run_to_stdout(stdout: BinaryIO, lr: str, run: Callable[[str], RunResult]) ->
             # keep the interpreter from flushing the broken pipe when it ends
             sys.stdout = None
             raise StageError(
-                "publish: the program that reads stdout ended early, expected it to read everything"
+                "publish: the program that reads stdout ended before it had read everything, "
+                "expected it to read to the end; try -o FILE"
             ) from None
     return result.model_copy(update={"output": STDOUT, "reference_map": ""})

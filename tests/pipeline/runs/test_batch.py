@@ -142,7 +142,7 @@ def test_a_wrong_line_fails_alone(folder: Path) -> None:
     done = run_command("--manifest", "list.jsonl", "--json")
     items = json.loads(done.stdout)["items"]
     assert [item["status"] for item in items] == ["done", "failed", "failed", "failed", "done"]
-    assert "twice in the list" in items[1]["error"]
+    assert "twice, expected a different one" in items[1]["error"]
     assert "'3' for scale" in items[2]["error"]
     assert "sclae" in items[3]["error"]
     assert (folder / "list.failed.jsonl").exists()

@@ -55,8 +55,8 @@ def test_a_reader_that_ends_early_is_reported_in_one_line() -> None:
         message = child.stderr.read().decode()
         assert child.wait() == 1
     assert message == (
-        "error: publish: the program that reads stdout ended early, expected it to read "
-        "everything\n"
+        "error: publish: the program that reads stdout ended before it had read everything, "
+        "expected it to read to the end; try -o FILE\n"
     )
 
 
