@@ -1,1 +1,1 @@
-"""The commands other than runs: comparing, converting, checking, submitting and more."""
+"""What the other commands do: compare, convert, check, submit and more."""

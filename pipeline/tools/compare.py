@@ -1,4 +1,4 @@
-"""Writes two or three recordings, with labels, into one clip, GIF or picture."""
+"""Write two or three recordings, with labels, into one clip, GIF or picture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.schema.clip import Clip, VideoClip
 Mode = Literal["side", "wipe", "difference"]
 
 TOLERANCE = 0.51  # share of a frame's duration by which the times of recordings may differ
-SWEEP = 4.0  # seconds in which the divider of a wipe moves to the right and back
+SWEEP = 4.0  # seconds in which a wipe's divider moves to the right and back
 GAIN = 8  # amplification of differences, which are shown around grey
 MOST_GIF_FRAMES = 300
 VIDEOS = (".mp4", ".mov", ".mkv", ".m4v")
@@ -34,7 +34,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def draw_label(picture: Picture, text: str) -> Picture:
-    """Return the picture with `text` in its lower left corner."""
+    """Return the picture with `text` in its bottom-left corner."""
     picture = np.ascontiguousarray(picture)
     size = max(0.35, min(0.6, picture.shape[1] / 700))
     at = (10, picture.shape[0] - 12)
@@ -50,7 +50,7 @@ def draw_label(picture: Picture, text: str) -> Picture:
 def compose_frame(
     pictures: list[Picture], labels: list[str], mode: Mode, divider: float
 ) -> Picture:
-    """Return two or three pictures of equal size as one; a wipe is divided at `divider`, 0..1."""
+    """Return two or three pictures of equal size in one; a wipe is divided at `divider` (0..1)."""
     if mode == "wipe":
         left, right = (
             draw_label(p.copy(), t) for p, t in zip(pictures[:2], labels[:2], strict=True)
@@ -71,15 +71,16 @@ def compose_frame(
 
 
 def draw_difference(first: Picture, second: Picture) -> Picture:
-    """Return the difference of two pictures, amplified GAIN times, on grey."""
+    """Return the difference of two pictures, amplified by GAIN, around grey."""
     away = first.astype(np.int16) - second.astype(np.int16)
     return np.asarray(np.clip(128 + GAIN * away, 0, 255), np.uint8)
 
 
 def read_together(clips: list[Clip]) -> Iterator[tuple[int, list[Picture]]]:
-    """Yield (pts of the first clip, frames of all clips at that time), all of the largest size.
+    """Yield the pts of each frame of the first clip, with the frames of all clips at that time.
 
-    Raises PairingError if a clip has no frame at the time of one of the first clip.
+    All frames are enlarged to the greatest height and width of the clips. Raises PairingError if a
+    clip has no frame at the time of one of the first clip's frames.
     """
     height = max(_upright_size(clip)[0] for clip in clips)
     width = max(_upright_size(clip)[1] for clip in clips)
@@ -104,7 +105,7 @@ class _TimedReader:
         self._next: Frame | None = next(self._frames, None)
 
     def at(self, seconds: float) -> Frame:
-        """Return the frame nearest in time; raises PairingError if none is near enough."""
+        """Return the frame nearest to `seconds`; raises PairingError if none is near enough."""
         clip = self._clip
         while (
             self._now is not None
@@ -125,7 +126,7 @@ class _TimedReader:
 
 
 def _upright_size(clip: Clip) -> tuple[int, int]:
-    """Return height and width of the clip after its rotation."""
+    """Return the height and width of the clip's frames after rotation."""
     size = clip.height, clip.width
     return size if clip.rotation % 180 == 0 else (size[1], size[0])
 
@@ -143,11 +144,11 @@ def _fit_picture(frame: Frame, clip: Clip, height: int, width: int) -> Picture:
 def write_comparison(
     inputs: list[str], output: Path, *, mode: Mode, labels: list[str], at: float | None = None
 ) -> int:
-    """Write the comparison of `inputs` to `output` and return its number of frames.
+    """Write the comparison of `inputs` to `output`, and return its number of frames.
 
-    The suffix chooses a video with the times and the sound of the first recording, a GIF, or one
-    picture of the frame at `at` seconds. Raises PairingError if the times of the recordings
-    differ, and InputError if a GIF would be too long.
+    The suffix of `output` chooses a video with the times and the sound of the first recording, a
+    GIF, or one picture of the frame at `at` seconds. Raises PairingError if the times of the
+    recordings differ, and InputError if a GIF would be too long.
     """
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
@@ -171,7 +172,7 @@ def write_comparison(
 
 
 def _divider_at(seconds: float) -> float:
-    """Return the position, 0..1, of the divider of a wipe."""
+    """Return the position (0..1) of a wipe's divider at a time."""
     return 0.5 - 0.45 * math.cos(2 * math.pi * seconds / SWEEP)
 
 
@@ -236,14 +237,17 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
             "try `pipeline compare A B -o side.mp4`"
         )
     if mode != "side" and len(inputs) != 2:
-        raise InputError(f"found three recordings for --mode {mode}, expected two; try side")
+        raise InputError(f"found three recordings for --mode {mode}, expected two; try --mode side")
     if output.suffix.lower() not in (*VIDEOS, *PICTURES, ".gif"):
         raise InputError(
-            f"found {output} as output, expected .mp4, .mkv, .mov, .gif, .png or .jpg; try side.mp4"
+            f"found {output} as the output, expected a name that ends in .mp4, .mkv, .mov, .gif, "
+            ".png or .jpg; try side.mp4"
         )
 
     if any(output.resolve() == Path(path).resolve() for path in inputs):
-        raise InputError(f"found the input {output} as output, expected another path; change -o")
+        raise InputError(
+            f"found the input {output} as the output, expected another path; change -o"
+        )
     check_not_read(output, inputs)
     check_new_file(output, force=force)
 
@@ -264,7 +268,7 @@ def make_labels(inputs: tuple[str, ...], text: str | None) -> list[str]:
         if len(labels) != len(inputs):
             raise InputError(
                 f"found {len(labels)} labels for {len(inputs)} recordings, expected one for each; "
-                "separate them by commas"
+                "separate them with commas"
             )
         return labels
 

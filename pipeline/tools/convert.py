@@ -1,4 +1,4 @@
-"""Converts light fields from one layout to another, without loss."""
+"""Convert light fields from one layout to another without loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.schema.settings import GridSettings
 
 
 class ConversionResult(Model):
-    """The light field that was written: the fields of `--json`."""
+    """The light field that was written; the fields of `pipeline convert --json`."""
 
     output: str
     layout: str
@@ -48,7 +48,7 @@ def convert_light_field(
     """Write the light field `source` in the layout `to`, read it back and compare all views.
 
     `template` names the files of folders and videos. Raises InputError if `source` is no light
-    field or `output` exists.
+    field or `output` cannot be written, and VerificationError if a view differs.
     """
     clip = require_light_field(source, grid_settings)
     out = (output or name_target(clip, to, f"_{to}")).absolute()
@@ -78,10 +78,12 @@ def convert_light_field(
 
 
 def check_output(out: Path, clip: LightField, *, force: bool) -> None:
-    """Raise InputError if the output is an input, exists, or is in a folder that is missing."""
+    """Raise InputError if the output would replace the input, exists, or has no folder to be in."""
     taken = {Path(clip.path).resolve(), *(Path(file).resolve() for file in clip.files)}
     if out.resolve() in taken:
-        raise InputError(f"found the input {clip.path} as output, expected another; try another -o")
+        raise InputError(
+            f"found the input {clip.path} as the output, expected another path; try another -o"
+        )
     if any(out.resolve() in path.parents for path in taken):
         raise InputError(
             f"found the output {out} around the input {clip.path}, expected it elsewhere; "
@@ -94,7 +96,10 @@ def check_output(out: Path, clip: LightField, *, force: bool) -> None:
 
 
 def copy_views(clip: LightField, grid: Grid, out: Path, root: Path) -> None:
-    """Write all views of `clip` at `root` in the layout of `grid`, with a sidecar."""
+    """Write all views of `clip` to `root` in the layout of `grid`, with a sidecar.
+
+    `out` is the path to which the output will be moved.
+    """
     reader = ViewReader(clip)
     sink = open_sink(clip, grid, out, root, (clip.height, clip.width))
     try:
@@ -107,7 +112,7 @@ def copy_views(clip: LightField, grid: Grid, out: Path, root: Path) -> None:
 
 
 def check_copy(clip: LightField, root: Path) -> None:
-    """Read the output back and compare every view; raises VerificationError."""
+    """Read the output back and compare every view; raises VerificationError if one differs."""
     made = open_light_field(root)
     if made is None:
         raise VerificationError(f"the output {root} cannot be read back as a light field")

@@ -1,4 +1,4 @@
-"""Makes test inputs from an HR recording: a low-resolution copy, or sparse key frames."""
+"""Make test inputs from an HR recording: a low-resolution copy, or sparse key frames."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
 
 Kernel = Literal["bicubic", "area"]
-MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its number in H.273
+MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its code in H.273
 
 
 class DegradeResult(Model):
-    """The recording that was written: the fields of `--json`."""
+    """The recording that was written; the fields of `pipeline degrade --json`."""
 
     output: str
     frames: int
@@ -51,10 +51,10 @@ def degrade(
     pix_fmt: str | None = None,
     force: bool = False,
 ) -> DegradeResult:
-    """Write every `every`-th frame of `source`, reduced `scale` times, to `output`.
+    """Write every `every`-th frame of `source`, downscaled by a factor of `scale`, to `output`.
 
-    By default the copy is encoded without loss and without chroma subsampling, so that the kernel
-    is the only loss. Times stay the same. Raises InputError for unusable arguments.
+    By default, the copy is encoded losslessly and without chroma subsampling, so that only the
+    kernel loses detail. Timestamps are unchanged. Raises InputError for invalid arguments.
     """
     clip = probe(source)
     width = clip.width // scale
@@ -89,7 +89,7 @@ def degrade(
 
 
 def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
-    """Return the clip, with its matrix tagged if the smaller size suggests another one."""
+    """Return the clip, with its matrix tagged if the smaller size would suggest another."""
     colour = clip.colour
     if not colour.guessed or colour.matrix in (1, 6):
         return clip
@@ -103,7 +103,7 @@ def _tag_matrix(clip: Clip, width: int, height: int) -> Clip:
 
 
 def _copy_sidecar(source: Path, finished: Path, width: int, height: int) -> None:
-    """Copy the sidecar of a folder of views, because names alone do not define their order."""
+    """Copy the sidecar of a folder of views, because file names alone do not define their order."""
     source_sidecar = sidecar.sidecar_path(source)
     if finished.is_dir() and source.is_dir() and source_sidecar.is_file():
         grid = sidecar.Sidecar.model_validate_json(source_sidecar.read_bytes())
@@ -126,7 +126,7 @@ def _choose_lossless_encoding(
 def _check_arguments(
     clip: Clip, output: Path, width: int, height: int, scale: int, every: int, force: bool
 ) -> None:
-    """Raise InputError for a size, an interval or an output that cannot be used."""
+    """Raise InputError if the size, the interval or the output cannot be used."""
     if min(width, height) < 16:
         raise InputError(
             f"found {clip.path} of {clip.width}x{clip.height}, expected at least "

@@ -1,4 +1,4 @@
-"""The complete workflow on a bundled real clip with known truth, with pictures and one table."""
+"""Show the complete workflow on a bundled real clip with a known truth, in pictures and a table."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parents[1] / "samples" / "monster.mp4"
 SCALE = 4
 KEY_FRAME_EVERY = 15
-ZOOM = 3  # magnification of the detail in the picture
+ZOOM = 3  # magnification of the details in the picture
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A method that restores the clip's size, and its result."""
+    """A method that restores the clip's size, with its result and the quality of its frames."""
 
     name: str
     result: RunResult
@@ -60,7 +60,7 @@ def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Run
 
 
 def run_contender(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> Contender:
-    """Enhance `lr` with `engine` and measure the frames that are not references themselves."""
+    """Enhance `lr` with `engine`, and measure the frames that are not references themselves."""
     result = _enhance(lr, ref, folder, engine, quiet)
     plan = load_plan(result.reference_map)
     frames = list(measure_frames(result.output, str(SAMPLE), skip=list_given_frames(plan)))
@@ -80,10 +80,10 @@ class Demonstration:
 
 
 def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
-    """Shrink the sample, enhance it with every 15th frame, and compare; all files are in `folder`.
+    """Reduce the sample, enhance it with every 15th frame as a reference, and compare the results.
 
-    Raises OutputExistsError if the folder exists, unless `force` replaces it, and InputError for
-    a file of that name.
+    All files are written to `folder`. Raises OutputExistsError if the folder exists, unless `force`
+    replaces it, and InputError if it is a file.
     """
     if folder.exists() and not force:
         raise already_there(folder)
@@ -98,7 +98,7 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
     keys = degrade(str(SAMPLE), ref, scale=1, every=KEY_FRAME_EVERY)
     contenders = [run_contender(lr, ref, folder, engine, quiet) for engine in ("bicubic", "auto")]
 
-    # half-way between two key frames, where borrowing is hardest
+    # halfway between two key frames, where borrowing is hardest
     middle = KEY_FRAME_EVERY // 2
     plain, enhanced = (decode_video(Path(each.result.output)) for each in contenders)
     columns = {
@@ -127,14 +127,14 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
 
 
 def decode_video(path: Path) -> list[NDArray[np.uint8]]:
-    """Return all frames of a short clip, uint8 H x W x 3."""
+    """Return all frames of a short clip as uint8 H x W x 3 RGB."""
     return [np.asarray(frame.rgb, dtype=np.uint8) for frame in read_frames(probe(str(path)))]
 
 
 def _worst_window(
     bicubic: NDArray[np.uint8], truth: NDArray[np.uint8], side: int
 ) -> tuple[int, int]:
-    """Return row and column of the window in which bicubic up-sampling lost most detail."""
+    """Return the row and column of the window in which bicubic up-sampling lost most detail."""
     lost = cv2.absdiff(bicubic, truth).astype(np.float32).mean(axis=2)
     energy = cv2.boxFilter(lost, -1, (side, side))
 
@@ -145,7 +145,7 @@ def _worst_window(
 
 
 def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
-    """Write whole frames above enlarged details, one labelled column for each entry."""
+    """Write a picture with a labelled column per entry: a whole frame above an enlarged detail."""
     pictures = list(columns.values())
     bicubic, truth = pictures[0], pictures[-1]
     side = min(truth.shape[1] // ZOOM, truth.shape[0])
@@ -162,7 +162,7 @@ def write_picture(columns: dict[str, NDArray[np.uint8]], path: Path) -> None:
 
 
 def write_clip(left: list[NDArray[np.uint8]], right: list[NDArray[np.uint8]], path: Path) -> None:
-    """Write two equally long clips side by side, with the sample's times and sound."""
+    """Write two equally long clips side by side, with the times and the sound of the sample."""
     clip = probe(str(SAMPLE))
     encoding = choose_encoding(clip)
     height, width = left[0].shape[:2]

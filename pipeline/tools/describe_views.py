@@ -1,4 +1,4 @@
-"""Describes light fields for `pipeline probe`."""
+"""Describe light fields for `pipeline probe`, and their references for `pipeline plan`."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan
 
-_LISTED = 8  # views or references that are listed in words
+_LISTED = 8  # greatest number of views or references that the text lists
 
 
 class LightFieldDescription(Model):
-    """Description of a light field: the fields of `--json`."""
+    """The description of a light field; the fields of `pipeline probe --json`."""
 
     path: str
     layout: str
     rows: int
     cols: int
     first: tuple[int, int]
-    """Row and column of the top left view."""
+    """Row and column of the top-left view."""
     views: int
     holes: tuple[tuple[int, int], ...]
     moments: int
     frames: tuple[int, int]
-    """Smallest and largest number of frames of a view."""
+    """Smallest and largest number of frames in a view."""
     width: int
     height: int
     bits: int
     template: str
     order: str
     positions: bool
-    """Whether camera centres are known."""
+    """Whether the camera centres are known."""
     disparity: tuple[float, float] | None
-    """Range of shifts to the left (or up) in pixels per grid step, without outliers."""
+    """Smallest and largest shift to the left (or up) in pixels per grid step, without outliers."""
     check: Verdict
-    """Whether views shift in the direction of rows and columns."""
+    """Whether views shift along the rows and columns of the grid."""
     advice: str
     dark: tuple[tuple[int, int], ...]
-    """Views that are vignetted, the empty ones included."""
+    """Vignetted views, including the empty ones."""
     empty: tuple[tuple[int, int], ...]
     """Views that are black, or masked by alpha."""
 
 
 def describe_light_field(clip: LightField) -> LightFieldDescription:
-    """Return the description of a light field; estimates shifts from a few views."""
+    """Return the description of a light field, with shifts estimated from a few views."""
     grid = clip.grid
     parallax = measure_parallax(clip)
     found = find_dark_views(clip)
@@ -75,7 +75,7 @@ def describe_light_field(clip: LightField) -> LightFieldDescription:
 
 
 def format_description(found: LightFieldDescription) -> str:
-    """Return the description as text, one line each."""
+    """Return the description as several lines of text."""
     row, col = found.first
     frames = f"{found.frames[0]}" + (f" to {found.frames[1]}" if len(set(found.frames)) > 1 else "")
     lines = [
@@ -113,7 +113,7 @@ def format_description(found: LightFieldDescription) -> str:
 
 
 def format_references(plan: Plan) -> list[str]:
-    """Return one line for each reference: the number of frames it serves, and their distances."""
+    """Return a line per reference view: how many frames it serves, and from what distance."""
     served: dict[tuple[float, float], list[float]] = {}
     for choice in plan.reference_map:
         views = choice.views

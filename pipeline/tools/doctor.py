@@ -1,4 +1,4 @@
-"""The checks of `pipeline doctor`: what works on this machine, what is missing, and the remedy.
+"""Check for `pipeline doctor` what works on this machine, what is missing, and what to do.
 
 ok      works
 warn    a run works without it; the advice states what is lost and how to get it
@@ -29,9 +29,9 @@ from pipeline.schema.model import Model
 
 Status = Literal["ok", "warn", "fail"]
 
-LEAST_DISK = 1e9  # bytes free; runs fail below
-GOOD_DISK = 10e9  # bytes free; runs on long clips are likely to fail below
-GOOD_SHARED_MEMORY = 1e9  # bytes of /dev/shm; Ray spills to disk below, containers often have 64 MB
+LEAST_DISK = 1e9  # bytes; with less free space, runs fail
+GOOD_DISK = 10e9  # bytes; with less free space, runs on long clips are likely to fail
+GOOD_SHARED_MEMORY = 1e9  # bytes of /dev/shm; with less (containers: 64 MB), Ray spills to disk
 
 
 class Check(Model):
@@ -57,7 +57,7 @@ def _fail(name: str, found: str, advice: str) -> Check:
 
 
 def _import_or_reason(name: str) -> ModuleType | str:
-    """Return the module, or the reason in one line why it cannot be imported."""
+    """Return the module, or one line that says why it cannot be imported."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
@@ -75,7 +75,7 @@ def check_python() -> Iterator[Check]:
 
 
 def check_packages() -> Iterator[Check]:
-    """Compare the installed packages with the requirements of this version."""
+    """Check the installed packages against the requirements of this version."""
     try:
         requirements = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
@@ -100,7 +100,7 @@ def check_packages() -> Iterator[Check]:
         wanted.append(f"'{requirement}'")
 
     if problems:
-        # the packages and not this distribution, which may come from a checkout or a file
+        # install the packages, not this distribution, which may come from a checkout or a file
         yield _fail("packages", "; ".join(problems), f"pip install {' '.join(wanted)}")
     else:
         found = f"{DISTRIBUTION} {installed_version()} and {satisfied} required packages"
@@ -117,7 +117,7 @@ def check_sandbox() -> Iterator[Check]:
 
 
 def check_media() -> Iterator[Check]:
-    """Check PyAV: its libraries, its decoders, and its encoders by opening each."""
+    """Check PyAV's libraries and decoders, and open each of its encoders."""
     av = _import_or_reason("av")
     if isinstance(av, str):
         yield _fail("FFmpeg libraries", av, "pip install --force-reinstall av")
@@ -150,7 +150,7 @@ def check_media() -> Iterator[Check]:
 
 
 def _check_encoders(reasons: dict[str, str | None]) -> Check:
-    """Judge the encoders; `reasons` states why each cannot be opened, None if it can."""
+    """Return the check of the encoders; `reasons` says why each cannot be opened, or None."""
     opened = [name for name, reason in reasons.items() if reason is None]
     missing = [name for name in reasons if name not in opened and not name.endswith("_nvenc")]
     if not {"libx264", "ffv1"} & set(opened):
@@ -196,7 +196,7 @@ def check_torch() -> Iterator[Check]:
 
 
 def check_tensorrt() -> Iterator[Check]:
-    """Import TensorRT in a child process, as a broken one may end its process."""
+    """Import TensorRT in a child process, because a broken library may end its process."""
     from deploy.trt.library import TensorrtError, list_installed_modules, probe_library
 
     installed = list_installed_modules()
@@ -226,7 +226,7 @@ def check_ray() -> Iterator[Check]:
 
     ray = _import_or_reason("ray")
     if isinstance(ray, str):
-        advice = "needed for several devices only; pip install --force-reinstall 'ray[default]'"
+        advice = "needed only for several devices; pip install --force-reinstall 'ray[default]'"
         yield _warn("Ray", f"{ray}; --runner inline works", advice)
         return
 
@@ -242,7 +242,7 @@ def check_ray() -> Iterator[Check]:
 
 
 def check_disk() -> Iterator[Check]:
-    """Check that the folders a run writes to are writable and have free space."""
+    """Check that the folders to which a run writes are writable and have free space."""
     for name, folder in (("disk", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(folder).free
         found = f"{free / 1e9:.1f} GB free in {folder}"

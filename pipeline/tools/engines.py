@@ -1,4 +1,4 @@
-"""Builds, self-tests and timings of engines, plans for other cards, and exported graphs."""
+"""Build, test and time engines, build plans for other cards, and export graphs."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def open_registry() -> Registry:
 def retest_engines(
     model: str, names: Sequence[str], registry: Registry, *, optional: bool
 ) -> Iterator[Outcome]:
-    """Test engines against PyTorch again; those that pass leave quarantine.
+    """Test engines against PyTorch again; engines that pass leave quarantine.
 
-    Engines that cannot be loaded are reported if they are `optional`, else raise InputError.
+    If the engines are `optional`, those that cannot be loaded are reported; otherwise InputError
+    is raised.
     """
     for name in names:
         try:
@@ -69,7 +70,7 @@ def retest_engines(
 
 
 def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) -> Outcome:
-    """Measure all engines and choose `auto` again; raises InputError for an unusable model."""
+    """Measure all engines, and choose `auto` again; raises InputError if the model is unusable."""
     try:
         chosen = load_engine(
             "auto",
@@ -86,7 +87,7 @@ def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) 
 
 
 def build_on_every_kind(model: str, address: str | None) -> Iterator[Outcome]:
-    """Build and choose engines on one node of each kind of GPU of a Ray cluster."""
+    """Build and choose engines on one node for each kind of GPU in a Ray cluster."""
     from pipeline.execution.cluster.engines import build_on_cluster  # imports ray
 
     for built in build_on_cluster(model, address):
@@ -102,7 +103,7 @@ def export_network(
 ) -> Iterator[Outcome]:
     """Write the ONNX files of a network into the folder `out`, and compare them with PyTorch.
 
-    Raises InputError for a model that cannot be exported, or a folder that cannot be written.
+    Raises InputError if the model cannot be exported, or if the folder cannot be written.
     """
     try:
         network = load_model_network(model)
@@ -122,7 +123,7 @@ def cross_build(
 ) -> Iterator[Outcome]:
     """Build TensorRT plans for RTX cards that are not in this machine, such as sm89 and sm120.
 
-    Raises InputError for an unknown target or model, or without TensorRT for RTX.
+    Raises InputError if a target or the model is unknown, or if TensorRT for RTX is not installed.
     """
     try:
         check_targets(targets, find_library(rtx=True))
@@ -145,7 +146,10 @@ def cross_build(
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return the height and width of "320x512"; raises InputError unless engines can time it."""
+    """Return the height and width from text such as "320x512".
+
+    Raises InputError if engines cannot be timed at that size.
+    """
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
@@ -161,7 +165,7 @@ def parse_size(text: str) -> tuple[int, int]:
 def time_engines(
     model: str, names: Sequence[str], size: tuple[int, int], *, frames: int, turns: int
 ) -> list[dict[str, Any]]:
-    """Return a row for each engine: its best speed in frames per second, or why it failed.
+    """Return a row for each engine, with its best speed in frames per second, or why it failed.
 
     The engines take turns, so that a busy moment of the machine affects all of them.
     """
@@ -188,7 +192,7 @@ def time_engines(
 
 
 def format_timings(rows: list[dict[str, Any]]) -> str:
-    """Return the rows of `time_engines` as a table in Markdown."""
+    """Return the rows from `time_engines` as a table in Markdown."""
     torch = next((row["fps"] for row in rows if row["engine"] == "torch" and "fps" in row), None)
     lines = [
         "| engine | device | precision | frames per second | ms per frame | of torch |",

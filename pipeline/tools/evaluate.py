@@ -1,4 +1,4 @@
-"""The quality of a finished output, a clip or a light field, against its ground truth."""
+"""Measure the quality of a finished output, a clip or a light field, against its ground truth."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def evaluate_output(
     vmaf: bool = False,
     progress: Reporter = SILENT,
 ) -> Evaluation | LightFieldQuality:
-    """Return the quality of `result` against `ground_truth`, both paths.
+    """Return the quality of the recording at `result` against the one at `ground_truth`.
 
-    Frames that the plan lists as references themselves are left out, unless all are; without
-    `plan_file`, the plan beside the result is read. Raises InputError if the recordings or the plan
-    cannot be read, or if `vmaf` is not available.
+    Frames that the reference provides according to the plan are left out, unless it provides all;
+    without `plan_file`, the plan beside the result is read. Raises InputError if the recordings or
+    the plan cannot be read or do not match, or if VMAF cannot be measured.
     """
     check_comparable(Path(result), "an evaluation")
     grid = grid or GridSettings()
     views = open_light_field(result, grid)
     if views is not None and vmaf:
         raise InputError(
-            f"found the light field {result} with --vmaf, expected a video, as VMAF measures "
-            "motion; leave it out"
+            f"found --vmaf for the light field {result}, expected a video, because VMAF measures "
+            "motion; leave --vmaf out"
         )
 
     if plan_file is None:
@@ -53,7 +53,7 @@ def evaluate_output(
         return evaluate_light_field(views, ground_truth, plan, grid, progress)
 
     if vmaf:
-        require_program()  # fails early, before the frames are measured for a long time
+        require_program()  # fail now, not after all frames have been measured
     skip = list_left_out(plan) if plan is not None else frozenset()
     evaluation = evaluate(result, ground_truth, skip=skip, plan=plan, progress=progress)
     if not vmaf:
@@ -63,7 +63,7 @@ def evaluate_output(
 
 
 def find_plan_beside(path: str, result: Recording) -> Plan | None:
-    """Return the plan of the run that made `result`, at `path`, or None if none fits."""
+    """Return the plan beside `path` if it fits the recording `result` at that path, else None."""
     file = plan_path(Path(path))
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Writes the pictures of `pipeline look` for a light field."""
+"""Write the pictures of a light field for `pipeline look`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.paths import check_new_file, check_not_read
 from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 
-MARGIN = 0.2  # share of the disparity range that is searched beyond each end
+MARGIN = 0.2  # share of the disparity range by which the search extends beyond each end
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def write_pictures(
 ) -> list[Path]:
     """Write the pictures and return their paths.
 
-    Raises InputError if `source` is no light field, or if one of the pictures exists.
+    Raises InputError if `source` is no light field, if one of the pictures exists, or if an option
+    does not suit the views.
     """
     clip = require_light_field(source, grid_settings)
 
@@ -59,7 +60,7 @@ def write_pictures(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
 
-    # reject a line outside the views before anything is written
+    # reject a line that is not in the views before anything is written
     epi = view_pictures.draw_epipolar_picture(clip, options.line) if options.epi else None
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,9 +85,9 @@ def write_pictures(
 
 
 def parse_disparities(text: str | None) -> tuple[float, ...]:
-    """Return the disparities of "-0.5,0,0.5" in pixels per step, an empty tuple for None.
+    """Return the disparities in text such as "-0.5,0,0.5", in pixels per step.
 
-    Raises InputError for anything else.
+    The result is empty without text. Raises InputError if the text contains anything else.
     """
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
@@ -97,7 +98,10 @@ def parse_disparities(text: str | None) -> tuple[float, ...]:
 
 
 def save_contact_sheet(clip: LightField, file: Path) -> None:
-    """Write all views of the first moment as one picture; raises InputError if the file exists."""
+    """Write all views at the first moment in one picture.
+
+    Raises InputError if the file exists, or if its suffix is not that of a picture.
+    """
     if file.suffix.lower() not in stills.SUFFIXES:
         raise InputError(f"found {file} for a contact sheet, expected a picture; try sheet.png")
     check_new_file(file, advice="try another --contact-sheet")

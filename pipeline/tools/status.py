@@ -1,4 +1,4 @@
-"""The progress of a running or stopped run, read from its run folder alone."""
+"""Read the progress of a running or stopped run from its run folder alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.remote import transfer
 from pipeline.schema.model import Model
 from pipeline.schema.plan import Plan, SegmentRecord
 
-_LISTED = 8  # missing segments that are listed in the text
+_LISTED = 8  # greatest number of missing segments that the text lists
 
 
 class RunStatus(Model):
@@ -26,7 +26,7 @@ class RunStatus(Model):
 
     output: str
     state: Literal["running", "stopped", "done", "unknown"]
-    """State of the run; unknown if its run folder is at a URL, which has no lock."""
+    """The state is unknown if the run folder is at a URL, where it has no lock."""
     frames: int
     frames_done: int
     segments: int
@@ -38,11 +38,11 @@ class RunStatus(Model):
     last_commit: float | None
     """Seconds since the last commit."""
     seconds_left: float | None
-    """Estimated from the pace of the commits, while the run is running."""
+    """Estimate from the pace of the commits; None unless the run is running."""
 
 
 def read_status(run: str) -> RunStatus:
-    """Return the state of a run from its output or its run folder, a path or URL.
+    """Return the state of the run with this output or run folder, which is a path or URL.
 
     Raises InputError if there is no such run.
     """
@@ -69,7 +69,7 @@ def read_status(run: str) -> RunStatus:
             records.append(SegmentRecord.model_validate_json(file.read_text(encoding="utf-8")))
             times.append(file.stat().st_mtime)
         except (FileNotFoundError, ValueError):
-            continue  # the run has just finished, or the record is broken and will be redone
+            continue  # the run has just finished, or the record is broken
 
     attempts = len(list((folder / "segments").glob("attempt-*.nut")))
     state: Literal["running", "stopped"] = "running" if _is_locked(folder / "lock") else "stopped"
@@ -97,7 +97,7 @@ def _summarise(
     attempts: int,
     state: Literal["running", "stopped", "unknown"],
 ) -> RunStatus:
-    """Return the status from the committed records; `times` is when each was committed."""
+    """Return the status from the committed records and the times at which they were committed."""
     by_segment = {record.segment: record for record in records}
     missing = tuple(s.index for s in plan.segments if s.index not in by_segment)
     done = sum(record.frames for record in by_segment.values())
@@ -105,7 +105,7 @@ def _summarise(
 
     seconds_left = None
     if state == "running" and len(times) > 1 and max(times) > min(times):
-        # the frames of the first commit were made before the first of these times
+        # the frames of the first commit were made before the first of the times
         pace = (done - records[0].frames) / (max(times) - min(times))
         seconds_left = round((frames - done) / pace, 1) if pace > 0 else None
 
@@ -124,7 +124,7 @@ def _summarise(
 
 
 def _finished(output: str) -> RunStatus:
-    """Return the status of an output without a run folder."""
+    """Return the status of a finished output, which has no run folder."""
     return RunStatus(
         output=output,
         state="done",

@@ -1,7 +1,7 @@
-"""Starts, follows and stops jobs of `pipeline run` on a Ray cluster.
+"""Start, follow and stop jobs that run `pipeline run` on a Ray cluster.
 
-Only code is uploaded: the three packages with the weights that belong to them, and no other file
-in or beside them. INPUT, REF and OUT must be URLs, or paths that exist on the cluster.
+Only the three packages with the weights that belong to them are uploaded, and no other file in or
+beside them. INPUT, REF and OUT must be URLs, or paths that exist on the cluster.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pipeline.errors import InputError, Interrupted, PipelineError, first_line
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-# Files of each package that are uploaded, in the notation of .gitignore. The weights take 3 MB.
+# Files in each package that are uploaded, in the notation of .gitignore. The weights take 3 MB.
 UPLOADED = (
     *("*.py", "py.typed", "*.yaml", "/report/template/**", "/selftest.png"),
     "/weights/*.safetensors",
 )
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-AGENT_TIMEOUT_SECONDS = 60.0  # for a starting cluster to accept a job
+AGENT_TIMEOUT_SECONDS = 60.0  # longest wait until a starting cluster accepts a job
 POLL_SECONDS = 0.5
 
 _LONGEST_REASON = 300  # characters; the dashboard may answer with a whole web page
 _NO_AGENT = "No available agent"
 _FINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
-# Begins the log's last line, which carries the exit status: Ray reports 1 for every failure.
+# Beginning of the log's last line, which carries the exit status: Ray reports 1 for any failure.
 _EXIT_STATUS_MARK = "PIPELINE_EXIT_STATUS"
 
 
@@ -44,7 +44,7 @@ def runtime_env() -> dict[str, Any]:
 
 
 def connect_client(address: str | None) -> JobSubmissionClient:
-    """Return a client of the cluster's job server; raises InputError if there is none."""
+    """Return a client of the cluster's job server; raises InputError if it cannot be reached."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
@@ -64,7 +64,7 @@ def connect_client(address: str | None) -> JobSubmissionClient:
 def submit_job(
     client: JobSubmissionClient, arguments: tuple[str, ...], *, installed: bool = False
 ) -> str:
-    """Start a job of `pipeline run ARGUMENTS` and return its name.
+    """Start a job that runs `pipeline run ARGUMENTS`, and return its name.
 
     With `installed`, the package is already on the cluster and nothing is uploaded. Raises
     PipelineError if the cluster rejects the job.
@@ -83,7 +83,8 @@ def submit_job(
             # a head node answers before its agent, which starts the jobs, is ready
             if _NO_AGENT not in str(error) or time.monotonic() > deadline:
                 raise PipelineError(
-                    f"the cluster refused the job: {_short_reason(error)}"
+                    f"the cluster rejects the job ({_short_reason(error)}), expected it to start; "
+                    "check the cluster with `ray status`"
                 ) from error
         time.sleep(POLL_SECONDS)
 
@@ -91,7 +92,8 @@ def submit_job(
 def follow_job(client: JobSubmissionClient, job: str, show: Callable[[str], None]) -> None:
     """Pass every line of a job's output to `show` until the job ends.
 
-    Raises PipelineError with the job's exit status unless the job succeeds.
+    Raises PipelineError with the job's exit status if the job does not succeed, and Interrupted if
+    the user stops following it.
     """
     status = 0
     last_line = ""
@@ -122,7 +124,7 @@ def follow_job(client: JobSubmissionClient, job: str, show: Callable[[str], None
 
 
 def stop_job(client: JobSubmissionClient, job: str) -> str:
-    """Stop a job and return its final state; committed segments stay.
+    """Stop a job, and return its final state; committed segments stay committed.
 
     Raises InputError if the job is not running.
     """
@@ -132,7 +134,7 @@ def stop_job(client: JobSubmissionClient, job: str) -> str:
 
 
 def _read_log(client: JobSubmissionClient, job: str, show: Callable[[str], None]) -> Iterator[str]:
-    """Yield the job's output in chunks of lines, as it is written."""
+    """Yield the job's output in chunks of lines while it is written."""
     find_job(client, job)
     logs: Any = client.tail_job_logs(job)  # an asynchronous generator
     loop = asyncio.new_event_loop()
@@ -151,7 +153,11 @@ def _read_log(client: JobSubmissionClient, job: str, show: Callable[[str], None]
 
 
 def find_job(client: JobSubmissionClient, job: str) -> Any:
-    """Return Ray's JobInfo of a job; raises InputError if there is no such job."""
+    """Return Ray's JobInfo for a job.
+
+    Raises InputError if there is no such job or access is denied, and PipelineError if the
+    connection is lost.
+    """
     from ray.exceptions import RayError
 
     try:
@@ -174,7 +180,7 @@ def find_job(client: JobSubmissionClient, job: str) -> Any:
 
 
 def wait_for_job(client: JobSubmissionClient, job: str) -> Any:
-    """Return Ray's JobInfo of a job after it has ended."""
+    """Return Ray's JobInfo for a job after the job has ended; raises the errors of `find_job`."""
     while (info := find_job(client, job)).status.value not in _FINAL_STATES:
         time.sleep(POLL_SECONDS)
     return info

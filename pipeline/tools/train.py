@@ -1,4 +1,4 @@
-"""Trains a network in this process, or in several processes of Ray Train."""
+"""Train a network in this process, or in several processes with Ray Train."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def train_network(
     workers: int = 1,
     address: str | None = None,
 ) -> None:
-    """Train the network of a YAML file, or of a shipped configuration, and write its weights.
+    """Train the network in a YAML file, or in a shipped configuration, and write its weights.
 
-    `overrides` are NAME=VALUE pairs that replace lines of the file. More than one worker, or an
-    address, trains on Ray. Raises InputError for an invalid configuration, data or weights.
+    `overrides` are NAME=VALUE pairs that replace lines of the file. With several workers or an
+    address, Ray is used. Raises InputError if the configuration, the data or the weights are
+    invalid, or if Ray Train is needed but not installed.
     """
     try:
         settings = load_config(config, dict(parse_setting(text) for text in overrides))
@@ -43,7 +44,10 @@ def train_network(
 def train_on_ray(
     config: TrainingConfig, data: Path, out: Path, workers: int, address: str | None
 ) -> None:
-    """Train in one process per worker, each on its own GPU if the cluster has enough of them."""
+    """Train in one process per worker, each on a GPU of its own if the cluster has enough GPUs.
+
+    Raises PipelineError if training fails.
+    """
     if config.batch % workers:
         raise InputError(
             f"found a batch of {config.batch} for {workers} workers, expected a multiple; "
@@ -58,7 +62,7 @@ def train_on_ray(
             from ray.train.torch import TorchTrainer
         except ImportError as error:
             raise InputError(
-                "Ray Train is not installed, which --workers and --address need; "
+                "found no Ray Train, which --workers and --address need; "
                 f"try {describe_install('train')}"
             ) from error
 

@@ -1,4 +1,4 @@
-"""Comparison of a finished output with the recording that it was made from."""
+"""Compare a finished output with the recording from which it was made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Verification(Model):
 def verify_output(source: str, output: str) -> Verification:
     """Compare the frames, times, size, tags and copied streams of `output` with its `source`.
 
-    Raises MediaError if one of them cannot be read, and InputError for pictures of a video.
+    Raises MediaError if one of them cannot be read, and InputError if the source is a video and the
+    output is pictures without a sidecar.
     """
     clip = probe(source)
     if (
@@ -39,8 +40,8 @@ def verify_output(source: str, output: str) -> Verification:
     made = probe(output)
     if isinstance(clip, VideoClip) and isinstance(made, Stills):
         raise InputError(
-            f"found still pictures in {output}, expected a video, as {source} is one; try the "
-            "output of a run on it"
+            f"found still pictures in {output}, expected a video like {source}; pass the output "
+            "of a run on it"
         )
     scale = max(1, round(made.width / clip.width))
     size = (clip.width * scale, clip.height * scale)

@@ -1,4 +1,4 @@
-"""The versions that determine results: this package, its revision, and its libraries."""
+"""Describe the versions that determine results: of this package and of its libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIBRARIES = ("torch", "av", "ray", "onnxruntime", "openvino", "tensorrt")
 
 
 def describe_versions() -> str:
-    """Return one line each for this package, Python and the libraries."""
+    """Return the versions of this package, Python and the libraries, each on a line of its own."""
     version = installed_version() or "not installed"
     revision = find_revision()
     lines = [
@@ -26,7 +26,7 @@ def describe_versions() -> str:
 
 
 def find_revision() -> str:
-    """Return the git revision if the package runs from a checkout, else ""."""
+    """Return the git revision if the package runs from a checkout, else an empty string."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""

@@ -72,7 +72,7 @@ MISTAKES = {
     "unknown kind": (["{lr}", "{hr}", "-o", "{t}/a.xyz"], "expected .mp4"),
     "labels": (["{lr}", "{hr}", "--labels", "a,b,c", "-o", "{t}/a.mp4"], "3 labels"),
     "missing": (["{lr}", "{t}/none.mkv", "-o", "{t}/a.mp4"], "does not exist"),
-    "input is output": (["{lr}", "{hr}", "--force", "-o", "{hr}"], "as output"),
+    "input is output": (["{lr}", "{hr}", "--force", "-o", "{hr}"], "as the output"),
     "there already": (["{lr}", "{hr}", "-o", "{t}/there.png"], "already exists"),
     "no folder": (["{lr}", "{hr}", "-o", "{t}/no/a.png"], "does not exist; create it first"),
     "pictures": (["{photo}", "{photo}", "-o", "{t}/a.mp4"], "try a .gif"),
