@@ -1,4 +1,4 @@
-"""Curves over time, as data for uPlot and as SVG for readers without JavaScript."""
+"""Draw curves over time, as data for uPlot and as SVG for readers without JavaScript."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 WIDTH = 960
 HEIGHT = 200
 
-# margins, which show the numbers of the axes
+# Margins, in which the numbers of the axes are shown.
 LEFT = 56
 RIGHT = 12
 TOP = 12
@@ -21,7 +21,7 @@ BOTTOM = 28
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart; None is a gap."""
+    """One line in a chart, in which None is a gap."""
 
     name: str
     style: str
@@ -38,18 +38,18 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing in units of WIDTH x HEIGHT."""
+    """A drawing in units in which it is WIDTH x HEIGHT."""
 
     title: str
     unit: str
     lines: list[tuple[str, str, list[str]]]
-    """Name, style and SVG point lists; each gap starts a new list."""
+    """The name, style and SVG point lists of each curve; every gap starts a new list."""
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     switches: list[float]
     marks: list[Tick]
     data: Markup
-    """The chart as JSON: frames and curves, and times, switches and marks in seconds."""
+    """The chart as JSON: its frames and curves, and its times, switches and marks in seconds."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -60,7 +60,7 @@ class Chart:
 
 
 def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers in low..high, in steps of 1, 2 or 5 times 10^n."""
+    """Return about `count` round numbers from low to high, in steps of 1, 2 or 5 times 10^n."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return [low]
@@ -85,7 +85,8 @@ def draw_chart(
 ) -> Chart:
     """Return a chart of `curves` over `times` in seconds, with a vertical line at each switch.
 
-    The chart shows figures with `digits` decimal places, and the numbers of their `frames`.
+    Figures are shown with `digits` decimal places, and with the numbers of their `frames`. `marks`
+    maps times to labels.
     """
     known = [value for curve in curves for value in curve.values if value is not None]
     low = min(known, default=0.0)
@@ -148,14 +149,14 @@ def _chart_data(
         "switches": [round(t, 4) for t in switches],
         "marks": [round(t, 4) for t in marks],
     }
-    # only numbers and our own names, no text of the user
+    # only numbers and our own names, and no text from users
     return Markup(json.dumps(data, separators=(",", ":")))
 
 
 def _polylines(
     xs: list[float], values: list[float | None], y: Callable[[float], float]
 ) -> list[str]:
-    """Return the SVG point lists of a curve, one for each piece between gaps."""
+    """Return the SVG point lists of a curve, one per piece between gaps."""
     pieces: list[list[str]] = [[]]
     for at, value in zip(xs, values, strict=True):
         if value is None:

@@ -1,4 +1,4 @@
-"""Quick checks that a report can be written, made before hours of work."""
+"""Check quickly, before hours of work, that a report can be written."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def check_reportable(recordings: tuple[str | None, ...], output: str | None) -> 
     remote = next((path for path in (*recordings, output) if path and is_url(path)), None)
     if remote is not None:
         raise InputError(
-            f"found {remote} for a run with --report, expected local files: there are no reports "
-            "on URLs; leave --report out"
+            f"found {remote} for a run with --report, expected local files, because reports cannot "
+            "be about files at URLs; leave --report out"
         )
     if output is not None and Path(output).suffix.lower() == ".exr":
         raise InputError(
-            f"found {output} for a run with --report, expected PNG or TIFF: a report cannot show "
-            "EXR pictures; leave --report out"
+            f"found {output} for a run with --report, expected PNG or TIFF, because a report "
+            "cannot show EXR pictures; leave --report out"
         )
 
 
 def find_output(run: Path) -> Path:
-    """Return the output of a run from the path of the output itself or of its plan."""
+    """Return the output of a run, of which `run` is the output itself or its plan."""
     if not run.name.endswith(".plan.json"):
         return run
 

@@ -1,4 +1,4 @@
-"""Finds the frames of an output and its ground truth that belong to a plan's reference map."""
+"""Match the frames of an output and its ground truth with the entries of a plan's reference map."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import GridSettings
 
-TOLERANCE = 1e-3  # seconds between the times of output and ground truth
+TOLERANCE = 1e-3  # seconds by which the times of output and ground truth may differ
 
 
 def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = None) -> Recording:
-    """Open an output or a ground truth as a recording of the same type as the plan's input."""
+    """Open an output or a ground truth as a recording of the same kind as the plan's input.
+
+    Raises InputError if it is no such recording.
+    """
     if not isinstance(plan.input, LightField):
         return probe(path)
 
@@ -32,7 +35,10 @@ def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = No
 
 
 def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
-    """Return the pts of the result for every entry of the plan's map; raises InputError."""
+    """Return the pts of the result for every entry of the plan's reference map.
+
+    Raises InputError if the result is not the output of the plan.
+    """
     if (result.width, result.height) != (plan.width, plan.height):
         raise InputError(
             f"found {result.width}x{result.height} in {output}, expected the plan's "
@@ -44,14 +50,17 @@ def match_output(plan: Plan, result: Recording, output: Path) -> Sequence[int]:
     times = scan(result).pts
     if len(times) != len(plan.reference_map):
         raise InputError(
-            f"found {len(times)} frames in {output}, expected the {len(plan.reference_map)} of "
-            "its plan; pass the output of this plan"
+            f"found {len(times)} frames in {output}, expected the plan's "
+            f"{len(plan.reference_map)}; pass the output of this plan"
         )
     return times
 
 
 def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Recording) -> list[int]:
-    """Return the pts of the ground truth for every entry of the map; raises PairingError."""
+    """Return the pts of the ground truth for every entry of the plan's reference map.
+
+    `times` are the pts of the result. Raises PairingError if the ground truth does not match.
+    """
     if (truth.width, truth.height) != (plan.width, plan.height):
         raise PairingError(
             f"found a ground truth of {truth.width}x{truth.height}, expected the output's "
@@ -76,7 +85,10 @@ def match_truth(plan: Plan, result: Recording, times: Sequence[int], truth: Reco
 
 
 def _match_views(plan: Plan, other: LightField) -> list[int]:
-    """Return the frame number in `other` for every entry of the map; raises PairingError."""
+    """Return the frame number in `other` for every entry of the plan's reference map.
+
+    Raises PairingError if a view or frame is missing.
+    """
     grid = other.grid
     found = []
     for choice in plan.reference_map:

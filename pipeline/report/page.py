@@ -1,4 +1,4 @@
-"""Renders the figures and pictures of a finished run as one HTML file that loads nothing."""
+"""Render the figures and pictures of a finished run as one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST_SWITCHES = 120  # more vertical lines would cover the curves of a chart
 
 @dataclass(frozen=True)
 class Image:
-    """A picture in the page, as a data address."""
+    """A picture in the page, as a data URL."""
 
     kind: str
     caption: str
@@ -57,7 +57,7 @@ class Exhibit:
     why: str
     images: list[Image]
     part: str
-    """Description of the part that is shown; "" for the whole frame."""
+    """A description of the part that is shown; "" for the whole frame."""
     height: int
     width: int
 
@@ -75,7 +75,7 @@ class Stretch:
     farthest: float | None
     why: str
     nearness: float
-    """1 for no distance to the reference, 0 for the largest distance of all stretches."""
+    """1 for no distance to the reference, 0 for the greatest distance of all stretches."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Highlight:
-    """A figure above the pictures, formatted."""
+    """A formatted figure that is shown above the pictures."""
 
     value: str
     meaning: str
@@ -105,10 +105,11 @@ def write_report(
     grid_settings: GridSettings | None = None,
     progress: Reporter = SILENT,
 ) -> None:
-    """Write the report of a finished run to `page`, atomically.
+    """Write the report on a finished run to `page` atomically.
 
-    `grid_settings` describes the layout of a light field's ground truth if its names do not.
-    Raises InputError if output, plan and ground truth do not belong together.
+    `grid_settings` describes the layout of a light field's ground truth if its names do not. Raises
+    InputError if the output, the plan and the ground truth do not belong together, or if the page
+    cannot be written.
     """
     check_comparable(output, "a report")
     plan = read_plan(plan_file or output.with_name(f"{output.stem}.plan.json"))
@@ -133,7 +134,7 @@ def write_report(
 
 
 def _make_printable_value(value: object) -> object:
-    """Return the value of an expression in the template without control characters."""
+    """Return the value of an expression in the template, without control characters."""
     return make_printable(value) if type(value) is str else value
 
 
@@ -145,7 +146,7 @@ def render_page(
     exhibits: list[Exhibit],
     viewer: Viewer | None,
 ) -> str:
-    """Return the page as HTML."""
+    """Return the HTML of the page."""
     environment = Environment(
         loader=PackageLoader("pipeline.report", "template"),
         autoescape=True,
@@ -158,11 +159,11 @@ def render_page(
     assert loader is not None
 
     def inline(name: str) -> Markup:
-        # our own files, without any text of the user
+        # our own files, which contain no text from users
         return Markup(loader.get_source(environment, name)[0])
 
     def vendored(name: str, licence: str) -> Markup:
-        # without the banner, whose address would look as if the page loaded something
+        # leave out the banner, whose URL would look as if the page loaded something
         code = re.sub(r"^/\*!.*?\*/", "", inline(name), flags=re.DOTALL)
         return Markup(f"/* {Path(name).name}\n{inline(licence)}*/\n{code}")
 
@@ -196,7 +197,7 @@ def render_page(
 
 
 def _make_exhibits(finished: FinishedRun, rows: list[Row]) -> list[Exhibit]:
-    """Return the frames to show, with pictures that fit into the budget of the page."""
+    """Return the frames to show, with pictures that fit the size budget of the page."""
     by_number = {row.number: row for row in rows}
     aspect = finished.result.sample_aspect_ratio
     rotation = finished.result.rotation
@@ -241,7 +242,7 @@ def _describe_window(part: Window) -> str:
 
 
 def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
-    """Return the rows of the table of means, without the figures that no frame has."""
+    """Return the rows of the table of means, without figures that no frame has."""
 
     def line(name: str, ours: str, plain: str | None, form: str, meaning: str) -> SummaryRow | None:
         value = means[ours]
@@ -298,7 +299,7 @@ def _summary(means: Mapping[str, float | None]) -> list[SummaryRow]:
 def _highlights(
     means: Mapping[str, float | None], record: RunRecord | None, *, truth: bool
 ) -> list[Highlight]:
-    """Return the figures above the pictures, the most important first."""
+    """Return the figures that are shown above the pictures, the most important first."""
 
     def against(name: str, plain: str, form: str, unit: str, what: str) -> Iterator[Highlight]:
         ours = means[name]
@@ -331,7 +332,7 @@ def _highlights(
 def _make_charts(
     plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool
 ) -> list[Chart]:
-    """Return the charts of a clip: its quality and what was borrowed, over time."""
+    """Return the charts for a clip: its quality over time, and how much was borrowed."""
     times = [row.seconds for row in rows]
     switches = [stretch.begin for stretch in _find_stretches(plan)][1:]
     marks = {exhibit.row.seconds: exhibit.why for exhibit in exhibits}
@@ -363,7 +364,7 @@ def _make_charts(
 
 
 def _find_stretches(plan: Plan) -> list[Stretch]:
-    """Return the stretches of a plan's reference map, in order."""
+    """Return the stretches in a plan's reference map, in order."""
     found = []
     numbered = enumerate(plan.reference_map)
     most = max((abs(c.seconds) for c in plan.reference_map if c.seconds is not None), default=0.0)

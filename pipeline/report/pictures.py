@@ -1,4 +1,4 @@
-"""Pictures of the page: windows, heat maps, and JPEG data addresses that fit into an e-mail."""
+"""Make the pictures in the page: windows, heat maps, and JPEG data URLs that fit in an e-mail."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.pixels import Picture
 from pipeline.report.rows import FramePictures
 from pipeline.report.without_truth import measure_borrowing
 
-# The page shows a window of this size of larger frames: reduced ones would hide the added detail.
+# Of larger frames, the page shows a window of this size: reducing them would hide the added detail.
 MOST_HEIGHT = 720
 MOST_WIDTH = 1280
-HOTTEST = 16.0  # 8-bit levels at the bright end of the heat map
-BUDGET = 10_000_000  # bytes of all pictures, in base64; the page stays under 15 MB
+HOTTEST = 16.0  # difference in 8-bit levels at the bright end of the heat map
+BUDGET = 10_000_000  # bytes of all pictures in base64, so that the page stays below 15 MB
 QUALITIES = (92, 85, 75, 60, 45)  # tried in turn until the JPEGs fit into the budget
 
 
@@ -40,7 +40,7 @@ class CaptionedPicture:
 
 
 def choose_window(pictures: FramePictures) -> Window:
-    """Return the window to show: all of a small frame, else where most detail was borrowed."""
+    """Return the window to show: a small frame as a whole, else where most was borrowed."""
     height, width = pictures.result.shape[:2]
     tall = min(height, MOST_HEIGHT)
     wide = min(width, MOST_WIDTH)
@@ -90,7 +90,10 @@ def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> lis
 
 
 def encode_jpegs(pictures: list[Picture], budget: int = BUDGET) -> list[str]:
-    """Return data addresses of JPEGs, in the best quality of QUALITIES that fits `budget` bytes."""
+    """Return data URLs of JPEGs, in the best of QUALITIES with which they fit `budget` bytes.
+
+    If they fit in none, the lowest is used.
+    """
     found: list[str] = []
     for grade in QUALITIES:
         found = [_jpeg(picture, grade) for picture in pictures]
@@ -100,7 +103,7 @@ def encode_jpegs(pictures: list[Picture], budget: int = BUDGET) -> list[str]:
 
 
 def _jpeg(picture: Picture, grade: int) -> str:
-    # full chroma, as a reference often adds detail in colour
+    # full chroma, because a reference often adds detail in colour
     chroma = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     settings = [cv2.IMWRITE_JPEG_QUALITY, grade, cv2.IMWRITE_JPEG_OPTIMIZE, 1, *chroma]
     done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)

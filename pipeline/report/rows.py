@@ -1,4 +1,4 @@
-"""Measures the frames of a finished run against its input, references and ground truth."""
+"""Measure the frames of a finished run against its input, references and ground truth."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.reference_map import ReferenceChoice
 from pipeline.schema.settings import GridSettings
 
-# Frames with figures of their own, evenly spread in longer clips. A ground truth is compared with
-# all frames.
+# Greatest number of frames with figures of their own, evenly spread in longer clips. A ground truth
+# is compared with all frames.
 MOST_FRAMES = 240
-MOST_PAIRS = 12  # frames measured by optical flow, which is slower than all other figures
+MOST_PAIRS = 12  # frames measured with optical flow, which is slower than all other figures
 
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one frame, in dB, 8-bit levels and seconds; None where not measured."""
+    """The figures of one frame, in dB, 8-bit levels and seconds; None if not measured."""
 
     number: int
     seconds: float
     choice: ReferenceChoice
     borrowed: float
-    """Mean difference from plain up-sampling, 8-bit levels."""
+    """Mean difference from plain up-sampling, in 8-bit levels."""
     consistency: float
-    """PSNR in dB of the result, reduced again, against the input."""
+    """PSNR in dB of the result, downscaled again, against the input."""
     psnr: float | None = None
     ssim: float | None = None
     bicubic_psnr: float | None = None
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Return the name of the frame or view in the page."""
+        """The name of the frame or view in the page."""
         view = self.choice.views
         if view is None:
             return f"Frame {self.number}"
@@ -64,12 +64,12 @@ class Row:
 
     @property
     def figure(self) -> float:
-        """Return the figure that ranks frames: PSNR, or consistency without a ground truth."""
+        """The figure that ranks frames: PSNR or, without a ground truth, consistency."""
         return self.consistency if self.psnr is None else self.psnr
 
 
 class TruthFigures(NamedTuple):
-    """Quality of one frame against the ground truth, and of plain up-sampling: PSNR in dB."""
+    """The quality of one frame and its plain up-sampling against the ground truth; PSNR in dB."""
 
     psnr: float
     ssim: float
@@ -79,7 +79,7 @@ class TruthFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class FramePictures:
-    """One frame in all versions: uint8 H x W x 3 RGB, and the input h x w x 3."""
+    """All versions of one frame: uint8 H x W x 3 RGB, and h x w x 3 for the input."""
 
     lr: Picture
     bicubic: Picture
@@ -91,7 +91,8 @@ class FramePictures:
 class FinishedRun:
     """The open recordings of a finished run: input, reference, output and ground truth.
 
-    A context manager, which closes them.
+    It is a context manager, which closes them. Raises InputError or PairingError if they do not
+    belong to the plan.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class FinishedRun:
         self._stack = ExitStack()
         self._lr = self._open(plan.input)
         self._reference = self._open(plan.reference.clip)
-        # the second pass of a light field deletes the first one, its reference
+        # the second pass over a light field deletes its reference, the first pass
         reference = plan.reference.clip
         self._has_reference = not isinstance(reference, LightField) or Path(reference.path).exists()
         self._sr = self._open(self.result)
@@ -128,7 +129,7 @@ class FinishedRun:
         self._stack.close()
 
     def read_pictures(self, number: int, *, reference: bool = True) -> FramePictures:
-        """Return one frame in all versions, as 8-bit pixels."""
+        """Return all versions of one frame as 8-bit pixels; the reference only if `reference`."""
         choice = self.plan.reference_map[number]
         lr = self._lr.get(choice.pts)
 
@@ -157,7 +158,7 @@ class FinishedRun:
         )
 
     def measure_against_truth(self, number: int) -> TruthFigures | None:
-        """Return the quality of one frame in its own depth, or None without a ground truth."""
+        """Return the quality of one frame at its own bit depth, or None without a ground truth."""
         if self._original is None or self._partners is None:
             return None
         from crossnetpp.metrics import measure_quality  # imports torch
@@ -172,21 +173,21 @@ class FinishedRun:
 
 
 class _VmafPair(NamedTuple):
-    """Running measurements of the result and of bicubic up-sampling."""
+    """The running measurements of the result and of bicubic up-sampling."""
 
     result: Vmaf
     bicubic: Vmaf
 
 
 def spread_evenly(total: int, most: int) -> list[int]:
-    """Return at most `most` of the numbers 0..total-1, evenly spread, with both ends."""
+    """Return at most `most` of the numbers 0 to total - 1, evenly spread with both ends."""
     if total <= most:
         return list(range(total))
     return sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
 
 
 def measure_all_frames(finished: FinishedRun, progress: Reporter = SILENT) -> list[TruthFigures]:
-    """Return the quality of every frame against the ground truth, or [] without one."""
+    """Return the quality of every frame against the ground truth; an empty list without one."""
     if finished.truth is None:
         return []
 
@@ -204,9 +205,9 @@ def measure_all_frames(finished: FinishedRun, progress: Reporter = SILENT) -> li
 def average_figures(
     rows: list[Row], against_truth: Sequence[TruthFigures], plan: Plan
 ) -> Mapping[str, float | None]:
-    """Return the mean of every figure without the frames that the reference provides.
+    """Return the mean of every figure, without the frames that the reference provides.
 
-    Those against a ground truth are means of all other frames, and equal `pipeline evaluate`'s.
+    Means of figures against a ground truth are over all other frames, as in `pipeline evaluate`.
     """
     compared = drop_given(rows, plan)
     means = {name: mean_figure(compared, name) for name in MEASURED}
@@ -229,7 +230,7 @@ def measure_rows(
 ) -> list[Row]:
     """Return the figures of the measured frames.
 
-    `against_truth` has those of every frame that are known already.
+    `against_truth` has the quality of every frame against the ground truth, if already measured.
     """
     numbers = spread_evenly(len(finished.plan.reference_map), MOST_FRAMES)
     closely = {numbers[i] for i in spread_evenly(len(numbers), MOST_PAIRS)}
@@ -275,7 +276,7 @@ def _iterate_rows(
     vmaf: _VmafPair | None,
     against_truth: Sequence[TruthFigures],
 ) -> Iterator[Row]:
-    """Yield the figures of each frame, those of `closely` with optical flow."""
+    """Yield the figures of each frame; frames in `closely` also get those from optical flow."""
     last_number: int | None = None
     last: FramePictures | None = None
     for number in numbers:
@@ -304,7 +305,7 @@ def _measure_row(
     before: FramePictures | None,
     truth: TruthFigures | None,
 ) -> Row:
-    """Return the figures of one frame; `before` is the frame before it, None to skip motion."""
+    """Return the figures of one frame; `before` is the frame before it, or None to skip motion."""
     plan = finished.plan
     choice = plan.reference_map[number]
 
@@ -346,7 +347,7 @@ def _measure_temporal_errors(before: FramePictures, now: FramePictures) -> dict[
     }
 
 
-# The figures of a row that have means.
+# The figures in a row of which means are taken.
 MEASURED = (
     "borrowed",
     "consistency",
@@ -364,7 +365,7 @@ MEASURED = (
 
 
 def mean_figure(rows: list[Row], name: str) -> float | None:
-    """Return the mean of one figure over the rows that have it, or None if no row has it."""
+    """Return the mean of a figure over the rows that have it, or None if no row has it."""
     found = [value for row in rows if (value := getattr(row, name)) is not None]
     return float(np.mean(found)) if found else None
 
@@ -376,7 +377,7 @@ def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
 
 
 def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
-    """Return the numbers of the frames to show, with the reasons, most interesting first."""
+    """Return the numbers of the frames to show with the reasons, the most interesting first."""
     candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
     picks = {
         "median": candidates[len(candidates) // 2],

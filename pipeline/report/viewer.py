@@ -1,4 +1,4 @@
-"""Light fields in the report: views to drag through, refocused pictures, and a table of views."""
+"""Show light fields in the report: views to drag through, refocused pictures, a table of views."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from pipeline.report.rows import Row, mean_figure
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.reference_map import ViewChoice
 
-MOST_PIXELS = 16e6  # of all views together; larger ones are reduced
+MOST_PIXELS = 16e6  # in all views together; larger views are reduced
 MOST_WIDTH = 960
-BUDGET = 4_000_000  # bytes of the viewer's pictures, in base64
+BUDGET = 4_000_000  # bytes of the viewer's pictures in base64
 FOCUS_STEPS = 9
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """The data of the viewer, and the pictures that replace it without JavaScript."""
+    """The data for the viewer, and the pictures that replace it if there is no JavaScript."""
 
     data: Markup
-    """JSON: rows, cols, first, start, width, height, views, focus."""
+    """JSON with the keys rows, cols, first, start, width, height, views and focus."""
     rows: int
     cols: int
     height: int
@@ -39,12 +39,13 @@ class Viewer:
     shrunk: bool
     middle: str
     focused: list[tuple[str, str]]
-    """Captions and addresses of three pictures: refocused near, in the middle, and far."""
+    """The captions and data URLs of three pictures, focused from the lowest to the highest
+    disparity."""
     epi: str
     low: float
-    """Lowest disparity of the focus, in output pixels per grid step."""
+    """Lowest disparity on which the viewer can focus, in output pixels per grid step."""
     high: float
-    """Highest disparity of the focus."""
+    """Highest disparity on which the viewer can focus."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Cell:
 
     row: Row
     share: float
-    """Figure on a scale from 0 (lowest of all views) to 1 (highest)."""
+    """The view's figure on a scale from 0 (lowest of all views) to 1 (highest)."""
     served: str
-    """Position of the reference view that serves it, "given", or "none"."""
+    """Position of the reference view that serves the view, "given", or "none"."""
 
 
 def make_viewer(clip: LightField) -> Viewer:
-    """Return the viewer of the first moment of the output."""
+    """Return the viewer for the output's first moment."""
     grid = clip.grid
     factor = min(
         1.0,
@@ -103,7 +104,7 @@ def make_viewer(clip: LightField) -> Viewer:
     ends = (0, FOCUS_STEPS // 2, FOCUS_STEPS - 1)
     at = grid.position(*centre)
     return Viewer(
-        # only numbers and base64, no text of the user
+        # only numbers and base64, and no text from users
         data=Markup(json.dumps(data, separators=(",", ":"))),
         rows=grid.rows[1],
         cols=grid.cols[1],
@@ -119,7 +120,7 @@ def make_viewer(clip: LightField) -> Viewer:
 
 
 def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
-    """Return the 8-bit views of the first moment, reduced to `size` (width, height)."""
+    """Return the 8-bit views at the first moment, reduced to `size` (width, height)."""
     reader = open_frames(clip)
     try:
         pictures = []
@@ -135,7 +136,7 @@ def _read_views(clip: LightField, size: tuple[int, int]) -> list[Picture]:
 
 
 def make_table(grid: Grid, rows: list[Row]) -> list[list[Cell | None]]:
-    """Return the views of the first moment, row by row of the grid, with None for each hole."""
+    """Return the cells of the views at the first moment in rows of the grid; None for a hole."""
     figures = [row.figure for row in rows if row.choice.why != "given"]
     low = min(figures, default=0.0)
     high = max(figures, default=1.0)

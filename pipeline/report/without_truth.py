@@ -1,6 +1,6 @@
-"""Measures quality without a ground truth, from input, reference and result alone.
+"""Measure quality without a ground truth, from the input, the reference and the result alone.
 
-No figure replaces a ground truth; `docs/quality.md` describes the limits of each.
+None of the figures replaces a ground truth; `docs/quality.md` describes the limits of each.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from crossnetpp.evaluation.temporal import Motion, estimate_motion, measure_warp
 from crossnetpp.metrics import psnr
 from pipeline.pixels import Picture
 
-LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; flatter pictures have no detail
+LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; pictures with less have no detail
 
 
 def measure_consistency(result: Picture, lr: Picture, scale: int) -> float:
-    """Return the PSNR in dB of `result`, reduced `scale` times as `degrade` does, against `lr`.
+    """Return the PSNR in dB of `result`, downscaled like in `degrade`, against `lr`.
 
     A low value means that the result shows something that the input does not. A blurred result can
-    score high.
+    score high, too.
     """
     again = degrade(result, scale)
     return psnr(_unit(again), _unit(lr))
 
 
 def measure_borrowing(result: Picture, bicubic: Picture) -> NDArray[np.float32]:
-    """Return the H x W distance of `result` from plain up-sampling: 8-bit levels, mean of RGB."""
+    """Return the difference (H x W, mean of RGB, in 8-bit levels) from plain up-sampling."""
     away = np.abs(result.astype(np.float32) - bicubic.astype(np.float32))
     return np.asarray(away.mean(axis=2), np.float32)
 
 
 class WarpedReference(NamedTuple):
-    """A reference, warped onto a frame."""
+    """A reference that is warped onto a frame."""
 
     reference: NDArray[np.float32]
-    """H x W x 3 in 8-bit levels, moved by optical flow."""
+    """H x W x 3 in 8-bit levels, moved with optical flow."""
     seen: NDArray[np.bool_]
     """H x W, True where both pictures show the same point."""
 
@@ -48,7 +48,7 @@ class WarpedReference(NamedTuple):
 def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
     """Warp `reference` onto the frame whose plain up-sampling is `bicubic`.
 
-    The flow is estimated between these two, independent of the network's own alignment.
+    The flow is estimated between these two, independently of the network's own alignment.
     """
     # the flow maps each pixel of the frame to the reference
     found = estimate_motion(reference, bicubic)
@@ -56,10 +56,10 @@ def warp_reference(reference: Picture, bicubic: Picture) -> WarpedReference:
 
 
 def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
-    """Return the correlation, -1..1, of the fine detail of `picture` and the warped reference.
+    """Return the correlation (-1..1) between the fine detail of `picture` and the warped reference.
 
-    Fine detail is the difference from a Gaussian blur of 2 pixels. Only pixels that both show
-    count. Returns None if there are none, or if a picture has no detail.
+    Fine detail is the difference from a Gaussian blur of 2 pixels. Only pixels that both pictures
+    show count. The result is None if there are none, or if one of the pictures has no detail.
     """
     images = (picture.astype(np.float32), moved.reference)
     ours, theirs = (_detail(image)[moved.seen] for image in images)
@@ -69,15 +69,15 @@ def measure_agreement(picture: Picture, moved: WarpedReference) -> float | None:
 
 
 def estimate_input_motion(bicubic_before: Picture, bicubic_now: Picture) -> Motion:
-    """Return the motion between two frames, estimated on the input and not on a result."""
+    """Return the motion between two frames, estimated from the input and not from a result."""
     return estimate_motion(bicubic_before, bicubic_now)
 
 
 def measure_temporal_error(before: Picture, now: Picture, moved: Motion) -> float:
-    """Return the mean difference, in 8-bit levels, of a frame and its predecessor warped onto it.
+    """Return the mean difference, in 8-bit levels, of a frame from the one before warped onto it.
 
     Lower is steadier. The figure includes flicker, but also detail that the flow does not follow,
-    so compare it with the figure of plain up-sampling, which has no added detail.
+    so compare it with the figure for plain up-sampling, which has no added detail.
     """
     return measure_warping_error(before, now, moved)
 
