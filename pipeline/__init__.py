@@ -43,7 +43,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: the command line and every worker import this package.
+    # loaded on first use, because the command line and every worker import this package
     if name in __all__:
         return getattr(importlib.import_module(_MODULES.get(name, "pipeline.errors")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,16 +1,16 @@
 """`python -m pipeline` is the command `pipeline`.
 
-`python -m` puts the current folder first on the path, where a file `json.py` would replace Python's
-own. The folder is removed below, before the command is imported. But Python has found `pipeline`
-itself and what it imports first by then, so use the command `pipeline`, or `python -P -m pipeline`,
-in a folder whose Python files you do not trust.
+`python -m` puts the current folder first on the import path, so that a file `json.py` in it would
+replace Python's own. The folder is removed below, before the command is imported. By then, however,
+Python has already found `pipeline` and what it imports first. So use the command `pipeline`, or
+`python -P -m pipeline`, in a folder whose Python files you do not trust.
 """
 
 import sys
 
 
 def leave_current_folder() -> None:
-    """Remove the current folder from the path, unless it is the checkout that runs."""
+    """Remove the current folder from the import path, unless it contains this package."""
     # pathlib and os.path would be imported from the current folder, too
     separator = "\\" if sys.platform == "win32" else "/"
     own = separator.join((sys.path[0], "pipeline", "__main__.py"))

@@ -1,4 +1,4 @@
-"""The public functions: enhance a file into a file, or iterate over enhanced frames."""
+"""The public functions: enhance one file to another, or iterate over enhanced frames."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class SRFrame:
     rgb: Pixels
     """uint8 or uint16 H x W x 3 RGB."""
     reference: float | None
-    """Distance in seconds to the reference of this frame, positive if the reference is later.
+    """Distance in seconds to the frame's reference, positive if the reference is later.
 
-    None if the frame has no reference and is up-sampled."""
+    None if the frame has no reference and is up-sampled plainly, or if references have no times."""
 
 
 def enhance(
@@ -57,8 +57,9 @@ def enhance(
 ) -> RunResult:
     """Enhance a recording with an HR reference, as `pipeline run` does.
 
-    `options` are those of the command, with underscores: scale=4, engine="torch", crf=18,
-    ground_truth="hr.mp4", force=True. Raises a subclass of PipelineError (`pipeline.errors`).
+    `options` are the options of the command, with underscores: scale=4, engine="torch", crf=18,
+    ground_truth="hr.mp4", force=True. Raises PipelineError, or one of its kinds in
+    `pipeline.errors`, if the run fails.
     """
     return run(_settings(source, reference, output, options), progress)
 
@@ -68,10 +69,11 @@ def enhanced_frames(
 ) -> Iterator[SRFrame]:
     """Yield the enhanced frames in presentation order, without encoding anything.
 
-    Holds only a few frames in memory. `options` are those of `enhance`. Raises PipelineError.
+    Only a few frames are in memory at a time. `options` are as for `enhance`. Raises PipelineError,
+    or one of its kinds, if the frames cannot be enhanced.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
-        # A plan needs an output, but nothing is written there.
+        # a plan needs an output, but nothing is written to it
         given = _settings(source, reference, Path(folder) / "frames.mkv", options)
         with read_piped_settings(given) as settings:
             yield from _enhance_frames(pin_plan(make_plan(settings)))

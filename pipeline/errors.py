@@ -1,4 +1,4 @@
-"""Errors that users meet, and the exit status of the command line for each of them.
+"""The errors that users meet, with the exit status of the command line for each of them.
 
     PipelineError               1   the run failed
     ├── InputError              2   an argument or a file is wrong; nothing was written
@@ -9,18 +9,18 @@
     ├── VerificationError       1   the finished file differs from its plan
     └── Interrupted           130   stopped by the user; the same command resumes the run
 
-A message is one line: what was found, what was expected, one thing to try.
+A message is one line: what was found, what was expected, and one thing to try.
 """
 
 from __future__ import annotations
 
 import errno
 
-# The advice for an output that exists.
+# Advice if an output exists.
 REPLACE_OUTPUT = "try another -o, or --force to replace it"
 
 
-# Failed calls of the operating system that another path, or other permissions, would avoid.
+# Errors of the operating system that another path or other permissions would avoid.
 _WRONG_PATH = frozenset(
     {
         *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
@@ -45,7 +45,7 @@ class OutputExistsError(InputError):
     """The output exists and must not be replaced."""
 
     path: str = ""
-    """The path or URL of the output, if it is that of a run."""
+    """The path or URL of the output."""
 
 
 class MediaError(InputError):
@@ -86,7 +86,7 @@ def _message_lines(error: BaseException) -> list[str]:
 
 
 def describe_os_error(error: OSError) -> PipelineError:
-    """Return the error for a failed call of the operating system, such as a full disk."""
+    """Return the error for users for an error of the operating system, such as a full disk."""
     place = f" at {error.filename}" if error.filename else ""
     reason = error.strerror or type(error).__name__
     if error.errno in _WRONG_PATH:
@@ -120,7 +120,7 @@ def already_there(path: object, advice: str = REPLACE_OUTPUT) -> OutputExistsErr
 
 
 def no_default_output(source: object) -> InputError:
-    """Return the error for an input beside which no output can be placed."""
+    """Return the error for an input that has no folder in which to place the output."""
     return InputError(
         f"found no output for the input {source}, expected one, because its folder cannot hold the "
         "output; try -o OUT"
@@ -128,5 +128,5 @@ def no_default_output(source: object) -> InputError:
 
 
 def no_folder(folder: object) -> InputError:
-    """Return the error for an output in a folder that does not exist."""
+    """Return the error for an output whose folder does not exist."""
     return InputError(f"expected the folder {folder}, which does not exist; create it first")

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as one KeyboardInterrupt in the main thread, so that a run can clean up."""
+"""Turn SIGINT and SIGTERM into one KeyboardInterrupt, so that a run can clean up."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """A context in which only the first SIGINT or SIGTERM raises KeyboardInterrupt.
+    """A context in which the first SIGINT or SIGTERM raises KeyboardInterrupt, and no other does.
 
-    It has no effect outside the main thread, where Python delivers no signals.
+    It has no effect outside the main thread, because Python delivers signals only there.
     """
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ class Interrupts:
         self._before = {}
 
     def install(self) -> None:
-        """Install the handlers (again), since `ray.init` replaces that of SIGTERM."""
+        """Install the handlers; needed again after `ray.init`, which replaces that of SIGTERM."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 signal.signal(number, self._handle)
 
     @contextmanager
     def defer(self) -> Iterator[None]:
-        """Defer signals to the end of this block, so that they cannot interrupt publishing."""
+        """Defer signals to the end of the block, so that they cannot interrupt publishing."""
         self._deferring = True
         try:
             yield

@@ -1,4 +1,4 @@
-"""Split paths and URLs into parts, and refuse paths that must not be used."""
+"""Split paths and URLs into parts, and refuse paths that cannot be used."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import REPLACE_OUTPUT, InputError, already_there, no_folder
 
-_LONGEST_NAME_BYTES = 255  # on all common file systems
+_LONGEST_NAME_BYTES = 255  # limit of all common file systems
 _JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT of Windows
-_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\]')  # in names of files
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\]')  # characters that names of files cannot have there
 _STDIN = frozenset({"-", "/dev/stdin"})
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,9})")
 
 
 def check_encodable(words: Iterable[str]) -> None:
-    """Raise InputError for names that are not UTF-8, which a plan's JSON cannot store."""
+    """Raise InputError if a name is not UTF-8, because a plan's JSON cannot store it."""
     for word in words:
         try:
             word.encode()
         except UnicodeEncodeError:
             shown = os.fsencode(word).decode(errors="backslashreplace")
             raise InputError(
-                f"found the name {shown}, which is not UTF-8, expected UTF-8, as a plan cannot "
-                "store other names; rename the file, or pass a link to it"
+                f"found the name {shown}, which is not UTF-8, expected UTF-8, because a plan "
+                "cannot store other names; rename the file, or pass a link to it"
             ) from None
 
 
 def check_paths(paths: Iterable[str | None]) -> None:
-    """Raise InputError for paths with a name that is too long for any file system."""
+    """Raise InputError if a part of a path is longer than common file systems allow."""
     for path in paths:
         longest = max((len(os.fsencode(part)) for part in Path(path or "").parts), default=0)
         if longest > _LONGEST_NAME_BYTES and path and "://" not in path:
@@ -47,7 +47,7 @@ def check_paths(paths: Iterable[str | None]) -> None:
 
 
 def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUTPUT) -> None:
-    """Raise InputError if the file's folder is missing, or if it exists and `force` is false."""
+    """Raise InputError if the file's folder is missing, or if the file exists, unless `force`."""
     if not path.absolute().parent.is_dir():
         raise no_folder(path.parent)
     if path.exists() and not force:
@@ -80,7 +80,7 @@ Special = Literal["pipe", "socket", "terminal", "device", "file"]
 
 
 def find_descriptor(path: str) -> int | None:
-    """Return the open file of this process that `path` denotes; `-` is standard input."""
+    """Return the descriptor of this process that `path` denotes, or None; `-` is standard input."""
     if path in _STDIN:
         return 0
     match = _DESCRIPTOR.fullmatch(path)
@@ -88,7 +88,7 @@ def find_descriptor(path: str) -> int | None:
 
 
 def describe_special(path: str) -> Special | None:
-    """Return what `path` denotes if a program cannot open it many times, None for ordinary files.
+    """Return what `path` denotes if it cannot be opened repeatedly; None for ordinary files.
 
     "file" is a file behind a descriptor of this process, which its children may not have.
     """
@@ -111,7 +111,7 @@ def describe_special(path: str) -> Special | None:
 
 
 def refuse_special(path: str | Path) -> None:
-    """Raise InputError for a pipe, a socket or a device where only a file or folder will do."""
+    """Raise InputError if `path` is a pipe, a socket or a device, and not a file or a folder."""
     kind = describe_special(str(path))
     if kind not in (None, "file"):
         raise InputError(
@@ -121,11 +121,11 @@ def refuse_special(path: str | Path) -> None:
 
 
 def own_folder(folder: Path) -> None:
-    """Create a folder for this user alone, or take one that this user made before.
+    """Create a folder that only this user can access, or take over one that this user made.
 
-    What is in such a folder is deleted later, so a link to another folder is never followed.
-    Raises InputError for a link, a file or a folder of another user, and OSError if the folder
-    cannot be created.
+    What is in such a folder is deleted later, so a link to another folder is never followed. Raises
+    InputError if there is a link, a file or another user's folder at the path, and OSError if the
+    folder cannot be created.
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -153,7 +153,7 @@ def own_folder(folder: Path) -> None:
 
 
 def _check_is_folder(folder: Path) -> None:
-    """Raise InputError for a file or a link, on Windows, whose folders have neither modes nor ids.
+    """Raise InputError if `folder` is a file or link, on Windows, which has no modes or user ids.
 
     A junction is a link that has the mode of a folder.
     """
@@ -170,7 +170,7 @@ def _not_a_folder(folder: Path, what: str) -> InputError:
 
 
 def _find_owner_of_new_files(folder: Path) -> int:
-    """Return the user that new files in `folder` belong to, -1 if none can be created.
+    """Return the user who owns new files in `folder`, or -1 if none can be created.
 
     Some network drives map all users to one.
     """
@@ -207,11 +207,11 @@ def url_name(url: str) -> str:
 
 
 def redact_url(url: str) -> str:
-    """Return a URL without user, password and query, to show or log it."""
+    """Return a URL without its user, password and query, so that it can be shown or logged."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def redact_text(text: str) -> str:
-    """Return a text with every URL redacted; see `redact_url`."""
+    """Return a text in which every URL is redacted as `redact_url` does."""
     return re.sub(r"""\b\w+://[^\s"'\\]+""", lambda found: redact_url(found[0]), text)

@@ -1,4 +1,4 @@
-"""Frames as arrays: their types, and the one conversion between 8 and 16 bits."""
+"""The types of frames as arrays, and the one conversion between 8 and 16 bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
     "to_16_bit",
 ]
 
-Picture = NDArray[np.uint8]  # H x W x 3 RGB, to be shown
+Picture = NDArray[np.uint8]  # H x W x 3 RGB, for display
 
 _FULL_SCALE = 257  # 65535 / 255
 
@@ -31,30 +31,30 @@ def as_pixels(array: NDArray[Any]) -> Pixels:
 
 
 def to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return 8 or 16-bit pixels as 8-bit pixels, rounded to the nearest level."""
+    """Return 8- or 16-bit pixels as 8-bit pixels, rounded to the nearest level."""
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
     return np.asarray((pixels.astype(np.uint32) + 128) // _FULL_SCALE, np.uint8)
 
 
 def to_16_bit(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return 8 or 16-bit pixels as 16-bit pixels: 255 becomes 65535."""
+    """Return 8- or 16-bit pixels as 16-bit pixels, of which 65535 corresponds to 255."""
     if pixels.dtype == np.uint16:
         return np.asarray(pixels, np.uint16)
     return np.asarray(pixels.astype(np.uint16) * _FULL_SCALE, np.uint16)
 
 
 def match_depth(pixels: Pixels, like: Pixels) -> Pixels:
-    """Return `pixels` in the depth of `like`."""
+    """Return `pixels` with the bit depth of `like`."""
     return to_16_bit(pixels) if like.dtype == np.uint16 else to_8_bit(pixels)
 
 
 def match_deeper(first: Pixels, second: Pixels) -> tuple[Pixels, Pixels]:
-    """Return two pictures in the depth of the deeper one."""
+    """Return two pictures with the greater bit depth of the two."""
     deeper = first if first.itemsize > second.itemsize else second
     return match_depth(first, deeper), match_depth(second, deeper)
 
 
 def high_byte(pixels: Pixels) -> NDArray[np.uint8]:
-    """Return 8 or 16-bit pixels as 8-bit pixels, cut off: plans depend on the bits of this."""
+    """Return 8- or 16-bit pixels as truncated 8-bit pixels, on whose exact bits plans depend."""
     return np.asarray(pixels >> 8 if pixels.dtype == np.uint16 else pixels, np.uint8)

@@ -1,4 +1,4 @@
-"""Progress of runs and other long work on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Show the progress of long work on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from crossnetpp.printable import make_printable
 _FIRST_LINE_SECONDS = 5.0
 _LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
 
-Count = Callable[[int], None]  # receives the number of items that are done so far
+Count = Callable[[int], None]  # receives the number of items done so far
 
 
 class LossyStream:
-    """A text stream that drops what cannot be written, as progress must not end a run."""
+    """A text stream that drops what cannot be written, because progress must not end a run."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         self._stream = stream
 
     @property
     def encoding(self) -> str:
-        """Return the encoding of the stream."""
+        """The encoding of the stream."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
@@ -41,14 +41,14 @@ class LossyStream:
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        """Write a text, or drop it."""
+        """Write text, or drop it."""
         with suppress(OSError, ValueError):
             if self._stream is not None:
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, or drop it."""
+        """Write buffered text, or drop it."""
         with suppress(OSError, ValueError):
             if self._stream is not None:
                 self._stream.flush()
@@ -61,19 +61,19 @@ class Reporter(Protocol):
         """Report a message once."""
 
     def start(self, total: int, done: int) -> None:
-        """Start the display with `done` of `total` frames already committed."""
+        """Start the display, with `done` of `total` frames already committed."""
 
     def update(self, done: int, busy: dict[str, float]) -> None:
-        """Report the frames done so far and the busy seconds of each stage."""
+        """Report the number of frames done so far, and the busy seconds of each stage."""
 
     def close(self) -> None:
         """End the display."""
 
     def step(self, what: str, total: int = 0) -> AbstractContextManager[Count]:
-        """Show `what` is being done while the context is open; `total` is 0 if unknown.
+        """Show `what` is being done while the context is open; `total` is 0 if it is not known.
 
-        The function that it yields receives the number of items done. Steps follow each other, and
-        none is open between `start` and `close`.
+        The context yields a function that receives the number of items done so far. Steps follow
+        each other, and none is open between `start` and `close`.
         """
         ...
 
@@ -116,7 +116,7 @@ def format_seconds(seconds: float) -> str:
 
 
 class Pace:
-    """Frames per second and time left, measured from the start of this run."""
+    """The frames per second and the time left, measured since this object was made."""
 
     def __init__(self, total: int, done: int) -> None:
         self.total = total
@@ -129,13 +129,13 @@ class Pace:
         return (done - self._first) / elapsed if elapsed > 0 else 0.0
 
     def describe_left(self, done: int) -> str:
-        """Return the time left in a few words."""
+        """Return the time left as text."""
         fps = self.fps(done)
         left = format_seconds((self.total - done) / fps) if fps > 0 else "?"
         return f"{left} left"
 
     def describe(self, done: int, busy: dict[str, float]) -> str:
-        """Return fps, time left and the limiting stage in a few words."""
+        """Return the frames per second, the time left and the limiting stage as text."""
         stage = find_bottleneck(busy)
         limit = f", limited by {stage}" if stage else ""
         return f"{self.fps(done):.2f} fps, {self.describe_left(done)}{limit}"
@@ -172,7 +172,7 @@ class LineReporter:
 
     @contextmanager
     def step(self, what: str, total: int = 0) -> Iterator[Count]:
-        """Write a line now and then; a step that ends soon writes none."""
+        """Write a line now and then; a short step writes none."""
         pace = Pace(total, 0)
         due = time.monotonic() + _FIRST_LINE_SECONDS
 
@@ -223,7 +223,7 @@ class BarReporter:
 
     @contextmanager
     def step(self, what: str, total: int = 0) -> Iterator[Count]:
-        """Show a bar that vanishes with the end of the step."""
+        """Show a bar that vanishes at the end of the step."""
         pace = Pace(total, 0)
         columns = (
             TextColumn("{task.description}"),

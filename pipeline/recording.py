@@ -23,18 +23,18 @@ from pipeline.schema.settings import GridSettings
 
 R = TypeVar("R", bound=RecordingBase)
 
-_SECONDS_PER_FILE = 0.1  # added to a child's time limit for each file of a folder
+_SECONDS_PER_FILE = 0.1  # added to a child's time limit for each file in a folder
 
 
 class Source(Protocol):
-    """Single frames by pts."""
+    """A reader of single frames by pts."""
 
     def get(self, pts: int) -> Pixels:
-        """Return the frame at exactly `pts` as uint8 or uint16 H x W x 3 RGB; read only."""
+        """Return the frame at exactly `pts` as uint8 or uint16 H x W x 3 RGB; do not modify it."""
         ...
 
     def close(self) -> None:
-        """Close the files and forget the frames."""
+        """Close the files and empty the cache."""
         ...
 
 
@@ -43,8 +43,9 @@ def open_recording(
 ) -> Recording:
     """Describe the recording at `path`: a light field, or else a video or stills.
 
-    With `sandbox`, child processes with limited resources open it now and decode it later. Raises
-    InputError if the files do not have the `layout`, and MediaError if they cannot be read.
+    With `sandbox`, child processes with limited resources open the recording now and decode it
+    later. Raises InputError if the files do not have the `layout`, and MediaError if they cannot be
+    read.
     """
     found = find_light_field(path, layout, sandbox=sandbox)
     return found or probe(str(Path(path).absolute()), sandbox=sandbox)
@@ -53,7 +54,10 @@ def open_recording(
 def find_light_field(
     path: str, layout: GridSettings | None = None, *, sandbox: bool = False
 ) -> LightField | None:
-    """Describe the light field at `path`, None if there is none; see `open_light_field`."""
+    """Describe the light field at `path`, or return None, as `open_light_field` does.
+
+    With `sandbox`, child processes open it now and decode it later.
+    """
     if not sandbox:
         return open_light_field(path, layout)
 
@@ -64,7 +68,7 @@ def find_light_field(
 
 
 def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> Any:
-    """Call `module:function` on `path` in a child; return the JSON of the recording it finds."""
+    """Call `function` (`module:function`) on `path` in a child, and return its result as JSON."""
     whole = Path(path).absolute()
     count = sum(1 for _ in whole.rglob("*")) if whole.is_dir() else 1
     return call_in_child(
@@ -77,10 +81,10 @@ def describe_in_child(function: str, path: str, arguments: dict[str, Any]) -> An
 
 
 def confine_recording(recording: R, path: str) -> R:
-    """Return a recording that a child described, for children alone to open.
+    """Return a recording that a child described, so that only children will open it.
 
-    Raises MediaError for files that are neither `path` nor inside it: a child may have been taken
-    over by a crafted file, and must not choose which files are opened later.
+    Raises MediaError if it names a file that is neither `path` nor inside it: a crafted file may
+    have taken over the child, which must not choose the files that are opened later.
     """
     whole = Path(path).absolute()
     for file in recording.list_paths():
@@ -93,7 +97,7 @@ def confine_recording(recording: R, path: str) -> R:
 
 
 def check_recording(recording: Recording) -> None:
-    """Raise InputError for a recording with a file or folder whose name is not UTF-8."""
+    """Raise InputError if a file or folder of the recording has a name that is not UTF-8."""
     check_encodable(recording.list_paths())
 
 
@@ -102,7 +106,7 @@ def open_frames(
 ) -> Source:
     """Return a reader of single frames that caches the last `cache` of them.
 
-    `apart` means that the frames are far from each other: the reader seeks each one directly.
+    `apart` means that the wanted frames are far from each other, so that the reader seeks each one.
     """
     if isinstance(recording, LightField):
         return ViewReader(recording, cache=cache, threads=threads)
@@ -118,7 +122,7 @@ def read(
     threads: int = 0,
     expected: Sequence[int] | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames with start_pts <= pts < end_pts in order; see `frames.read_frames`."""
+    """Yield the frames with start_pts <= pts < end_pts in order, as `frames.read_frames` does."""
     if isinstance(recording, LightField):
         return read_views(
             recording, start_pts, end_pts, on_error=on_error, threads=threads, expected=expected
@@ -129,7 +133,7 @@ def read(
 
 
 def scan(recording: Recording, *, distinct: bool = True) -> FrameIndex:
-    """List the pts of every frame of a recording; see `media.read.probe.scan`."""
+    """List the pts of all frames of a recording, as `media.read.probe.scan` does."""
     if isinstance(recording, LightField):
         return index_views(recording)
     return scan_clip(recording, distinct=distinct)

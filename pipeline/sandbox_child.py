@@ -1,7 +1,7 @@
-"""The child process of the sandbox, which reads one recording for a parent that does not trust it.
+"""The child process of the sandbox, which reads a recording that its parent does not trust.
 
-`pipeline/media/sandbox/parent.py` starts it as a module. The first line of stdin is the request.
-Each answer on stdout is a `parent.HEAD`, JSON, and the pixels of a frame, if any.
+`pipeline/media/sandbox/parent.py` starts it as a module. The first line on stdin is the request.
+Each answer on stdout is a `parent.HEAD`, JSON and, if any, the pixels of a frame.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD, name_functio
 from pipeline.pairing.reference_views import find_hr_views
 from pipeline.schema.clip import LightField, Recording, parse_recording
 
-_THREADS = 4  # most threads of the decoder: each holds frames, and memory is limited
+_THREADS = 4  # most threads of the decoder, because each holds frames and memory is limited
 
-# What a function may do with its argument `out`, apart from reading the recording.
+# What a function may do with the path in its argument `out`, apart from reading the recording.
 Right = Literal["nothing", "read out", "write beside out"]
 RIGHTS: dict[Callable[..., Any], Right] = {
     probe.probe: "nothing",
@@ -60,7 +60,7 @@ def main() -> int:
     """Answer the request on stdin, and exit when the parent does."""
     requests = sys.stdin.buffer
     request = json.loads(requests.readline())
-    # libraries that print to stdout must not disturb the answers
+    # what libraries print to stdout must not get into the answers
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
@@ -77,7 +77,7 @@ def main() -> int:
     except MemoryError:
         _refuse(answers, MediaError(_too_large(request)))
     except PipelineError as error:
-        # FFmpeg reports a lack of memory as an error of the file
+        # FFmpeg reports a lack of memory as an error in the file
         out_of_memory = os.strerror(errno.ENOMEM) in str(error)
         _refuse(answers, MediaError(_too_large(request)) if out_of_memory else error)
     except BrokenPipeError:
@@ -117,7 +117,7 @@ def _find_function(name: str) -> Callable[..., Any]:
 
 
 def _end_with(requests: BinaryIO, memory: int) -> None:
-    """Start a thread that exits when the parent does, then limit the memory."""
+    """Start a thread that ends this process when the parent ends, then limit the memory."""
 
     def watch() -> None:
         # the parent writes nothing more, so this returns when it closes its end
@@ -129,7 +129,7 @@ def _end_with(requests: BinaryIO, memory: int) -> None:
 
 
 def _call(name: str, arguments: dict[str, Any]) -> Any:
-    """Return the JSON of what a function returns for arguments in JSON."""
+    """Call a function with arguments from JSON, and return its result as JSON."""
     function = _find_function(name)
     hints = get_type_hints(function, include_extras=True)
     values = {key: TypeAdapter(hints[key]).validate_python(arguments[key]) for key in arguments}
@@ -192,7 +192,7 @@ def _send(answers: BinaryIO, header: dict[str, Any], pixels: memoryview | bytes 
 def _too_large(request: dict[str, Any]) -> str:
     return (
         f"{request['path']} needs more than {request['memory'] / 1e9:g} GB to decode; expected "
-        f"less; if you trust it, try --sandbox off, or set {GIGABYTES_VARIABLE}"
+        f"less; if you trust it, try --sandbox off, or increase {GIGABYTES_VARIABLE}"
     )
 
 

@@ -1,1 +1,1 @@
-"""The command line: a module for each command parses options, calls the library and prints."""
+"""The command line: the module of a command parses options, calls the library and prints."""

@@ -1,4 +1,4 @@
-"""`pipeline completion`: print a script for the shell."""
+"""`pipeline completion`: print a completion script for a shell."""
 
 from __future__ import annotations
 

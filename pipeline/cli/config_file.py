@@ -1,4 +1,4 @@
-"""Defaults of options from a file, `pipeline.toml`, with one table for each command.
+"""Read defaults of options from a file, `pipeline.toml`, with one table per command.
 
     [run]
     codec = "libx265"
@@ -23,11 +23,11 @@ from pipeline.cli.help import suggest
 from pipeline.errors import InputError
 
 FILE_NAME = "pipeline.toml"
-VARIABLE_PREFIX = "PIPELINE"  # of PIPELINE_<COMMAND>_<OPTION>
+VARIABLE_PREFIX = "PIPELINE"  # prefix of the variables PIPELINE_<COMMAND>_<OPTION>
 SHARED_TABLES = {"plan": "run"}  # command -> another command whose defaults it shares
 
-# Options that a file found in the current folder must not set, as that folder may be a stranger's:
-# they decide what is replaced, where something is written or computed, and what is trusted.
+# Options that a file in the current folder must not set, because the folder may be a stranger's.
+# They decide what is replaced, where something is written or computed, and what is trusted.
 DANGEROUS = frozenset(
     {
         *("force", "output", "out", "report", "save", "contact_sheet", "sandbox", "plan"),
@@ -44,11 +44,11 @@ class ConfigurationFile:
 
     path: Path
     is_chosen: bool
-    """Whether the user named the file, or it is in the user's own folder."""
+    """Whether the user named the file, or the file is in the user's home folder."""
 
 
 class Configuration:
-    """The defaults in a file, for one command at a time; every name in it is checked."""
+    """The defaults in a file. Raises InputError if the file is invalid or names no command."""
 
     def __init__(self, file: ConfigurationFile, commands: list[str]) -> None:
         path = file.path
@@ -66,9 +66,9 @@ class Configuration:
     def find_defaults(
         self, command: click.Command, load: Callable[[str], click.Command]
     ) -> Defaults:
-        """Return the defaults of a command by parameter name; `load` returns another command.
+        """Return a command's defaults by parameter name; `load` returns a command with a name.
 
-        Raises InputError for an option that the command does not have.
+        Raises InputError if the file sets an option that the command does not have.
         """
         name = command.name or ""
         defaults = self._read_table(name, command)
@@ -81,15 +81,15 @@ class Configuration:
         return defaults
 
     def describe_use(self, defaults: Defaults) -> str | None:
-        """Return a note about the defaults that a file sets which the user did not choose."""
+        """Return a note about the defaults if the user did not choose the file, else None."""
         if self._is_chosen or not defaults:
             return None
         names = sorted(self._names[name] for name in defaults)
         return f"{self._path} in this folder sets {', '.join(names)}"
 
     def _read_table(self, name: str, command: click.Command) -> Defaults:
-        """Return the table of a command by parameter name."""
-        # as spelled on the command line: the parameter of --json has another name
+        """Return the table for a command, with parameter names as keys."""
+        # keys are spelled as on the command line: the parameter of --json has another name
         parameters = {
             flag.removeprefix("--").replace("-", "_"): parameter.name
             for parameter in command.params
@@ -118,13 +118,13 @@ class Configuration:
                     "the file is yours"
                 )
             self._names[parameter_name] = key
-            # as text, so that the option parses and checks it
+            # pass text, so that the option parses and checks it
             defaults[parameter_name] = value if isinstance(value, bool) else str(value)
         return defaults
 
 
 def read_tables(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the tables of a file; raises InputError if it contains anything else."""
+    """Return the tables in a TOML file; raises InputError if it contains anything else."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -148,7 +148,7 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def find_configuration(path: str | None) -> ConfigurationFile | None:
-    """Return the file to read: `path`, else ./pipeline.toml if it exists, else None."""
+    """Return the file to read: `path` or, if that is not given, ./pipeline.toml, or None."""
     if path:
         return ConfigurationFile(Path(path), is_chosen=True)
 

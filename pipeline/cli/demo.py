@@ -35,7 +35,7 @@ def demo(folder: Path, force: bool, quiet: bool) -> None:
 
 
 def print_table(demonstration: Demonstration) -> None:
-    """Print a row of figures for each contender."""
+    """Print a table with a row of figures for each contender."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""The help pages: commands in groups, options in sections, examples, and suggestions for typos."""
+"""Write help pages: commands in groups, options in sections, examples, suggestions for typos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import click
 
-# Heading -> commands. A command that no group names is listed under the last heading.
+# Heading -> commands. Commands that are in no group are listed under the last heading.
 GROUPS = {
     "Enhance": ("run", "plan", "submit", "status"),
     "Inspect": ("report", "compare", "look", "evaluate", "verify", "probe"),
@@ -15,7 +15,7 @@ GROUPS = {
     "Get started": ("demo", "doctor", "completion"),
 }
 
-# Command -> command lines shown below its options.
+# Command -> command lines that are shown below its options.
 EXAMPLES = {
     "run": (
         "pipeline run input.mp4 --ref-stream keys.mp4",
@@ -38,7 +38,7 @@ EXAMPLES = {
     "completion": ('eval "$(pipeline completion bash)"',),
 }
 
-# Commands with fewer options are not divided into sections.
+# Greatest number of options that a command shows without dividing them into sections.
 FEW_OPTIONS = 12
 
 # Parameters under "Output and logging" that are not settings of a run.
@@ -46,7 +46,7 @@ REPORTING = frozenset({"report", "as_json", "quiet", "verbose", "debug", "dry_ru
 
 
 def group_commands(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the commands under each heading; each of `names` appears once."""
+    """Return the commands under each heading; each command in `names` appears once."""
     names = list(names)
     groups = {heading: [n for n in wanted if n in names] for heading, wanted in GROUPS.items()}
 
@@ -71,7 +71,7 @@ def sections_of(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 class CommandWithSections(click.Command):
-    """A command whose help shows its options in sections, and examples."""
+    """A command whose help shows its options in sections, followed by examples."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, under several headings if there are many."""
@@ -99,7 +99,7 @@ class CommandWithSections(click.Command):
 
 
 def with_sections(command: click.Command) -> click.Command:
-    """Return the command with sections and examples; a group of commands is returned as it is."""
+    """Return the command with sections and examples; a group of commands stays as it is."""
     if type(command) is not click.Command:
         return command
     return CommandWithSections(

@@ -1,4 +1,4 @@
-"""`pipeline convert` and `pipeline look`: light fields in other layouts, and as pictures."""
+"""`pipeline convert` and `pipeline look`: convert light fields, and show them in pictures."""
 
 from __future__ import annotations
 

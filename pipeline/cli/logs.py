@@ -1,6 +1,6 @@
-"""Log lines on stderr: JSON objects for PIPELINE_LOG=json, plain lines for PIPELINE_LOG=text.
+"""Write log lines to stderr: JSON objects with PIPELINE_LOG=json, text with PIPELINE_LOG=text.
 
-JSON lines carry the run, segment, attempt and node that they concern under keys of their own.
+JSON objects have keys for the run, segment, attempt and node that they concern.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging(form: str | None = None) -> None:
-    """Send the package's log lines to stderr as json or text, by default as PIPELINE_LOG says.
+    """Write the package's log lines to stderr in `form`, "json" or "text"; default: PIPELINE_LOG.
 
     Do nothing if neither is set.
     """

@@ -27,7 +27,7 @@ from pipeline.cli.words import print_text
 from pipeline.errors import Interrupted, PipelineError, describe_os_error
 from pipeline.paths import check_encodable
 
-# Command -> (module and name of its click command, one line of help).
+# Command -> (module and name of its click command, its line in the help).
 COMMANDS = {
     "run": ("pipeline.cli.run:run", "Enhance a recording with its high-resolution reference."),
     "submit": ("pipeline.cli.submit:submit", "Do `run` on a Ray cluster."),
@@ -83,7 +83,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command and its defaults, or suggest commands with a similar name."""
+        """Find a command and its defaults, or suggest commands with similar names."""
         check_encodable([*args, str(Path.cwd())])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'{suggest(args[0], COMMANDS)}")
@@ -105,7 +105,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the tables of commands without importing any."""
+        """Write the tables of commands without importing any of them."""
         for heading, names in group_commands(COMMANDS).items():
             with formatter.section(heading):
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
@@ -117,12 +117,12 @@ class LazyGroup(click.Group):
         return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments of the group; a message about them is printable."""
+        """Parse the arguments of the group; messages about them are made printable."""
         with printable_usage_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the subcommand; a PipelineError becomes one line on stderr and an exit status."""
+        """Run the subcommand; errors for users become one line on stderr and an exit status."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
 
@@ -133,7 +133,7 @@ class LazyGroup(click.Group):
             with printable_usage_errors():
                 return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # the reader of stdout has left, which click handles
+            raise  # click handles a reader of stdout that has ended
         except KeyboardInterrupt:
             error: PipelineError = Interrupted("interrupted; run the same command again")
         except PipelineError as raised:
@@ -154,7 +154,7 @@ class LazyGroup(click.Group):
 
 @contextmanager
 def printable_usage_errors() -> Iterator[None]:
-    """Make the message of a UsageError printable, as it quotes arguments."""
+    """Make the messages of UsageErrors printable, because they quote arguments."""
     try:
         yield
     except click.UsageError as error:
@@ -175,8 +175,8 @@ def print_traceback(
 def open_closed_streams() -> None:
     """Open the null device in place of closed standard streams.
 
-    Otherwise the next file that is opened would get the number of a standard stream, and what
-    libraries print would be written into that file.
+    Otherwise the next file to be opened would get the number of a standard stream, and libraries
+    would print into that file.
     """
     for number in range(3):
         try:
@@ -239,8 +239,8 @@ def _exit_during_native_code(error: PipelineError) -> None:
     """End the process at once if the interpreter's own shutdown may crash.
 
     That is the case while a stage is inside native code, which cannot be stopped and would return
-    into an interpreter that is shutting down, and after `ray.init` was interrupted (segmentation
-    faults have been seen). All cleanup has been done by then.
+    to an interpreter that is shutting down, and after an interruption with Ray, which may cause
+    segmentation faults. All cleanup has been done by then.
     """
     running = any(thread.name.startswith("pipeline-") for thread in threading.enumerate())
     if running or (isinstance(error, Interrupted) and "ray" in sys.modules):

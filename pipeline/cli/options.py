@@ -1,6 +1,6 @@
-"""Click options made from the table of options in `pipeline.schema.settings`.
+"""Make click options from the table of options in `pipeline.schema.settings`.
 
-The settings, and pydantic with them, are imported only for commands that have such options.
+The settings, and with them pydantic, are imported only for commands that have such options.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ QUIET_OPTION = click.option("-q", "--quiet", is_flag=True, help="Show no progres
 
 
 class RecordingType(click.Path):
-    """A recording to read; a pipe is copied to a file for as long as the command runs."""
+    """The path of a recording to read; a pipe is copied to a file while the command runs."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
-        """Return the path, or that of the copy."""
+        """Return the path, or the path of the copy."""
         if ctx is None or ctx.resilient_parsing or describe_special(str(value)) is None:
             return super().convert(value, param, ctx)
 
@@ -59,7 +59,7 @@ def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[
 
 
 def click_option(field: OptionField) -> Callable[[Command], Command]:
-    """Return the decorator that adds the option of `field` to a command."""
+    """Return the decorator that adds the option for `field` to a command."""
     if field.kind is bool:
         is_pair = "/" in field.flags[0]
         # None, not False, so that a manifest or a file may still set a pair of flags
@@ -125,7 +125,7 @@ def run_options(command: Command) -> Command:
 
 
 def make_settings(values: dict[str, Any]) -> RunSettings:
-    """Return the settings of a run from option values; None leaves a default."""
+    """Return the settings of a run from option values, of which None leaves a default."""
     from pipeline.schema.parsing import check_settings
     from pipeline.schema.settings import RunSettings
 
@@ -133,7 +133,7 @@ def make_settings(values: dict[str, Any]) -> RunSettings:
 
 
 def make_grid_settings(values: dict[str, Any]) -> GridSettings:
-    """Return the settings of a light field's grid from option values; None leaves a default."""
+    """Return the settings of a grid from option values, of which None leaves a default."""
     from pipeline.schema.parsing import check_settings
     from pipeline.schema.settings import GridSettings
 

@@ -74,7 +74,7 @@ def run(
 def check_combination(
     settings: RunSettings, *, several: bool, report: str | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Raise UsageError or InputError for options that exclude each other; open no file."""
+    """Raise UsageError or InputError if options exclude each other; no file is opened."""
     if several and report is not None:
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
     if several and dry_run:
@@ -91,7 +91,7 @@ def check_combination(
 
 
 def _find_parts() -> RunParts | None:
-    """Return the parts of runs that a program passed as `main(obj=RunParts(...))`."""
+    """Return the parts of runs that a program passed with `main(obj=RunParts(...))`, or None."""
     from pipeline.runs.parts import RunParts
 
     return click.get_current_context().find_object(RunParts)
@@ -144,7 +144,7 @@ def _run_batch(
     from pipeline.runs.batch import failed_list_place, run_all
     from pipeline.runs.manifest import make_entries
 
-    # `is not False`, as --crf 0 equals False and must stay
+    # `is not False`, because --crf 0 equals False and must stay
     common = {k: v for k, v in values.items() if v is not None and v is not False}
     entries = make_entries(inputs, manifest, common)
     failed_list = failed_list_place(manifest, common.get("output"))

@@ -60,7 +60,7 @@ def submit(
 
 
 def check_arguments(arguments: tuple[str, ...]) -> None:
-    """Reject arguments that `pipeline run` would reject, before the job is submitted."""
+    """Raise UsageError or InputError, before a job is submitted, if `pipeline run` would."""
     from pipeline.cli.options import make_settings
     from pipeline.cli.run import check_combination, run
     from pipeline.schema.settings import RunSettings
@@ -73,7 +73,7 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
             "--help cannot be submitted, expected the arguments of a run; see `pipeline run --help`"
         ) from None
     if not values["inputs"] and not values["manifest"]:
-        raise InputError("INPUT is missing, expected at least one; see `pipeline run --help`")
+        raise InputError("found no INPUT, expected at least one; see `pipeline run --help`")
 
     chosen = {name: value for name, value in values.items() if name in RunSettings.model_fields}
     inputs = values["inputs"]
@@ -87,7 +87,7 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
 
 
 def _print_line(line: str) -> None:
-    # the one JSON object of --json is the run's result, everything else is progress
+    # the one JSON object of --json is the run's result; everything else is progress
     if line.startswith("{"):
         print_json(line, end="")
     else:

@@ -1,4 +1,4 @@
-"""Results as plain text, and the one way in which commands print."""
+"""Describe results as plain text, and print everything that commands print."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def print_text(
     text: object, *, err: bool = False, label: str = "", colour: str = "", end: str = "\n"
 ) -> None:
-    """Print a line, or several, without control characters; `label` precedes it in `colour`.
+    """Print text without control characters, after `label` in `colour`.
 
-    A line for stderr is dropped if nothing can be written there.
+    Text for stderr is dropped if stderr cannot be written.
     """
     start = click.style(make_printable(label), fg=colour) if label else ""
     line = start + make_printable(str(text)) + end
@@ -38,7 +38,7 @@ def print_text(
 
 
 def print_json(text: str, *, end: str = "\n") -> None:
-    """Print a JSON text on one line; its value stays exact."""
+    """Print JSON text on one line, without control characters; its value stays exact."""
     click.echo(make_printable_json(text) + end, nl=False)
 
 
@@ -61,7 +61,7 @@ def describe_result(result: RunResult) -> str:
 
 
 def _describe_means(result: RunResult) -> str:
-    """Return what plain up-sampling reaches, and which frames the figures leave out."""
+    """Return the figures of plain up-sampling, and what the means leave out, as text."""
     quality = result.quality
     if quality is None:
         return ""
