@@ -101,7 +101,7 @@ def describe_os_error(error: OSError) -> PipelineError:
 
 
 def as_pipeline_error(error: Exception) -> PipelineError:
-    """Return an error of one input in one line, so that the other inputs of a batch can go on."""
+    """Describe an unexpected error in one line, so that a batch can go on with its other inputs."""
     if isinstance(error, PipelineError):
         return error
     if isinstance(error, OSError) and error.errno is not None:

@@ -57,7 +57,7 @@ def check_new_file(path: Path, *, force: bool = False, advice: str = REPLACE_OUT
 def check_not_read(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
     """Raise InputError if writing `output` would destroy a file or folder that the command reads.
 
-    Links, hard links and other spellings of a path denote the same file.
+    Links, hard links and other spellings of a path count as the same file.
     """
     place = Path(os.path.realpath(output))
     for path in inputs:
@@ -66,7 +66,7 @@ def check_not_read(output: str | Path, inputs: Iterable[str | Path | None]) -> N
         read = Path(os.path.realpath(path))
         if read == place or (place.exists() and place.samefile(read)):
             raise InputError(
-                f"found the input {path} as the output {output}, expected another path, as an "
+                f"found the input {path} as the output {output}, expected another path, because an "
                 "input is never replaced; try another name"
             )
         if place.is_dir() and place in read.parents:
@@ -146,7 +146,7 @@ def own_folder(folder: Path) -> None:
                 f"found the folder {folder} of user {owner}, expected none or a folder of yours; "
                 "move it away"
             )
-        with suppress(OSError):  # some file systems have no modes
+        with suppress(OSError):  # some file systems do not support modes
             os.fchmod(handle, stat.S_IRWXU)
     finally:
         os.close(handle)
@@ -191,7 +191,7 @@ def local_path(path: str) -> str:
     if not path.startswith("file://"):
         return path
     place = urlsplit(path).path
-    # file:///C:/folder names the drive after a slash
+    # in file:///C:/folder, the drive follows a slash
     return place[1:] if re.match("/[A-Za-z]:", place) and sys.platform == "win32" else place
 
 
@@ -201,7 +201,7 @@ def join_url(url: str, name: str) -> str:
 
 
 def url_name(url: str) -> str:
-    """Return the last part of a URL's path, as a name that this system's files may have."""
+    """Return the last part of a URL's path, as a name that a file can have on this system."""
     name = PurePosixPath(urlsplit(url).path).name or urlsplit(url).netloc
     return _NOT_ON_WINDOWS.sub("_", name) if sys.platform == "win32" else name
 

@@ -46,7 +46,7 @@ def format_command(settings: RunSettings) -> str:
 
 
 def read_command(command: str) -> dict[str, str]:
-    """Return the options of a command that `format_command` wrote, by the names of the settings."""
+    """Map the names of settings to the values of the options in a command from `format_command`."""
     spellings = {
         spelling: field
         for field in list_options(*OPTION_GROUPS)

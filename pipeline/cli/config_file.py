@@ -55,7 +55,7 @@ class Configuration:
         self._path = path
         self._is_chosen = file.is_chosen
         self._tables = read_tables(path)
-        self._names: dict[str, str] = {}  # of parameters, as the file spells them
+        self._names: dict[str, str] = {}  # parameter -> its name as the file spells it
         for table in self._tables:
             if table not in commands:
                 raise InputError(

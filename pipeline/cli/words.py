@@ -95,7 +95,7 @@ def describe_batch(result: BatchResult) -> str:
 
 
 def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
-    """Return lines with the time of a run and the disk that it needs, in bytes."""
+    """Return lines of text with the estimated time of a run, and the disk space that it needs."""
     from pipeline.progress import format_seconds
 
     if made.engine == "bicubic":

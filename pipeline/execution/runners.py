@@ -45,7 +45,7 @@ def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
 def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
     """Return the runner for `requested` (auto, inline or ray), and the reason for the choice.
 
-    Raises InputError for Ray on systems other than Linux.
+    Raises InputError if the choice is Ray on a system other than Linux.
     """
     if requested == "inline":
         return "inline", "as requested"

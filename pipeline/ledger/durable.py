@@ -25,7 +25,8 @@ _REMOVAL_ATTEMPTS = 6  # a late attempt may add a file while the folder is being
 def fsync(path: Path) -> None:
     """Write a file, or the entries of a folder, to the disk.
 
-    Windows writes the entries of folders by itself, and flushes only files that are open to write.
+    Windows writes the entries of folders by itself, and flushes only files that are open for
+    writing.
     """
     if ON_WINDOWS and path.is_dir():
         return
@@ -47,7 +48,7 @@ def fsync_tree(path: Path) -> None:
 def write_atomically(path: Path, text: str | Iterable[str], *, private: bool = False) -> None:
     """Write `text`, or its pieces, to `path`. Readers see the old file or the complete new one.
 
-    Only the user can read a `private` file.
+    Only its owner can read a `private` file.
 
     A killed process leaves an unfinished file beside `path`, so write only to folders that the
     next run clears: the run folder, or a `staging_folder`.
@@ -87,14 +88,14 @@ def remove_folder(path: Path) -> None:
 
 
 def release_lock(lock: BaseFileLock) -> None:
-    """Release a lock. On Windows, also delete the folder of its file if nothing else is in it.
+    """Release a lock. On Windows, also delete the lock's folder if nothing else is in it.
 
-    Windows cannot delete the file while it is locked, so a folder that is deleted keeps it.
+    Windows cannot delete a locked file, so until then a folder to be deleted still contains it.
     """
     lock.release()
     if ON_WINDOWS:
         file = Path(lock.lock_file)
-        with suppress(OSError):  # another process holds the lock again, or the folder is not empty
+        with suppress(OSError):  # another process has the lock by now, or the folder is not empty
             file.unlink(missing_ok=True)
             file.parent.rmdir()
 
@@ -170,7 +171,7 @@ def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) ->
         remove_path(replaced)
     else:
         if finished.is_dir() and is_empty_folder(output):
-            output.rmdir()  # Windows replaces no folder, not even an empty one
+            output.rmdir()  # Windows cannot replace a folder, not even an empty one
         finished.replace(output)
     fsync(output.parent)
 

@@ -130,7 +130,7 @@ class Ledger:
             mirror.announce_output(self.folder.mirror, digest)
 
     def is_announced(self) -> bool:
-        """Return whether the run folder names an output that was about to be published."""
+        """Return whether the run folder has the digest of an output to be published."""
         return (self.folder.path / PUBLISHING).exists()
 
     def is_published(self) -> bool:

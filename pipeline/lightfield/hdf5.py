@@ -65,7 +65,7 @@ def import_h5py(path: Path) -> Any:
 
 
 class _Hdf5(Hdf5File):
-    """The data sets of an HDF5 file; raises InputError for those in other files."""
+    """The data sets in an HDF5 file; raises InputError if one refers to other files."""
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -174,7 +174,10 @@ def _make_shape(path: Path, key: str, axes: str, array: Any) -> Shape:
 
 
 def _check_views(path: Path, rows: int, cols: int, size: tuple[int, int]) -> None:
-    """Raise InputError for more or larger views than any camera has; a header may claim any."""
+    """Raise InputError if there are more or larger views than any camera has.
+
+    A crafted header may claim any number and size.
+    """
     check_size(size[1], size[0], str(path))
     check_count(rows, cols, path)
 

@@ -30,12 +30,12 @@ DEFAULT = "view_{row:02}_{col:02}.png"
 # Share of the grid that files must fill for a folder to be detected as a light field.
 FILLED = 0.6
 
-# A field with the width of its number, which may begin with zeros.
+# A field, perhaps with the width of its number, which zeros may pad.
 _FIELD = re.compile(r"\{(row|col|index|x|y)(?::(0?)([0-2]?\d|3[0-2]))?\}")
 _COUNT = r"\d{1,9}"
 _PLACE = r"-?[\d.]{1,20}"
 _PATTERNS = {"row": _COUNT, "col": _COUNT, "index": _COUNT, "x": _PLACE, "y": _PLACE}
-# What separates two fields for certain, so that a name cannot be matched in very many ways.
+# Characters that surely separate two fields; without them, a name could match in very many ways.
 _SEPARATOR = re.compile(r"[^\d.*-]")
 _LONGEST = 255
 _MOST_TOGETHER = 2  # fields and wildcards without a separator between them
@@ -76,14 +76,14 @@ def compile_template(template: str) -> re.Pattern[str]:
 
 
 def _escape_text(text: str) -> str:
-    """Return the regular expression for the text between fields, in which * is a wildcard."""
+    """Return the regular expression for text between fields, in which * is a wildcard."""
     return re.escape(text).replace(r"\*", ".{0,255}")
 
 
 def _check_grammar(template: str) -> None:
-    """Raise InputError for a template that is more than text, fields and a wildcard.
+    """Raise InputError if a template has more than text, fields and one wildcard.
 
-    A template may come from a stranger's sidecar or plan.
+    Templates may come from a stranger's sidecar or plan.
     """
     text = _FIELD.sub("", template)
     parts = _SEPARATOR.split(_FIELD.sub("*", template))

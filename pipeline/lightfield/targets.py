@@ -122,7 +122,7 @@ def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:
 
 
 def _check_names(grid: Grid, out: Path) -> None:
-    """Raise InputError unless the files of the views are different files inside `out`."""
+    """Raise InputError unless the views' files are all different and inside `out`."""
     out = Path(os.path.normpath(out))
     places = [os.path.normpath(file) for view in grid.views for file in view.files]
     outside = [place for place in places if out not in Path(place).parents]
@@ -177,7 +177,7 @@ def _make_folder_grid(clip: LightField, grid: Grid, out: Path, template: str | N
 
 
 def _make_relative(file: str, folder: str) -> Path:
-    """Return the path of a view's file in its folder; raises InputError for one outside."""
+    """Return a view's file relative to its folder; raises InputError if it is outside."""
     if not Path(file).is_relative_to(folder):
         raise InputError(
             f"found the view {file} outside the light field {folder}, expected it inside; make a "

@@ -68,7 +68,7 @@ def has_dynamic_hdr(frame: VideoFrame) -> bool:
 
 
 def _display(numbers: Any) -> str:
-    """Return FFmpeg's AVMasteringDisplayMetadata in x265's notation, or "" if it is unusable."""
+    """Return FFmpeg's AVMasteringDisplayMetadata in x265's notation; "" if it is unusable."""
     pairs = zip(numbers[0:20:2], numbers[1:20:2], strict=True)
     values = [Fraction(a, b) if b else Fraction(0) for a, b in pairs]
     if not (numbers[20] and numbers[21]):

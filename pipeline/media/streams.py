@@ -131,7 +131,7 @@ def _name_layout(copy: AudioStream) -> None:
 
 
 def list_text_forms(clip: VideoClip, muxer: str) -> dict[int, str]:
-    """Return the streams of text that a container holds only in another form, with its codec."""
+    """Return the text streams that a container can hold only in another form, with that codec."""
     forms: dict[int, str] = {}
     texts = [info.index for info in clip.other_streams if info.type == "subtitle"]
     if not texts:
@@ -148,7 +148,7 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
     """Return the indices of the other streams that a container can hold, and the lost streams.
 
     Tracks that the muxer writes itself, such as chapters and timecodes, are in neither list.
-    Subtitles of `list_text_forms` count as held.
+    Subtitles in `list_text_forms` count as streams that it can hold.
     """
     kept: list[int] = []
     lost: list[StreamInfo] = []
@@ -174,9 +174,9 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
 
 
 def _shares_times(source: InputContainer, stream: Stream) -> bool:
-    """Return whether two packets of a sound have the same time, which MP4 refuses.
+    """Return whether two packets in an audio stream have the same time, which MP4 refuses.
 
-    ASF gives all packets of one payload the time of the last.
+    ASF gives all packets in a payload the time of the last one.
     """
     if stream.type != "audio":
         return False

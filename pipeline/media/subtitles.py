@@ -1,7 +1,7 @@
-"""Text subtitles in the form of another container, converted by FFmpeg's own decoders and encoders.
+"""Convert text subtitles to the form of another container with FFmpeg's decoders and encoders.
 
-MP4 and QuickTime show one subtitle at a time, so those that overlap are divided there: while two
-are visible, one subtitle holds the lines of both.
+MP4 and QuickTime show one subtitle at a time, so overlapping subtitles are divided there: while two
+are visible, one subtitle contains the lines of both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 from pipeline.media.container import MEDIA_ERRORS, codec_name
 
 _TEXTS = frozenset({"mov_text", "subrip", "ass", "ssa", "webvtt", "text"})
-# Muxer -> the form of text subtitles that its container can hold.
+# Muxer -> the codec of the text subtitles that its container can hold.
 _FORMS = {
     "matroska": "subrip",
     "webm": "webvtt",
@@ -31,7 +31,7 @@ _FORMS = {
 }
 _ONE_AT_A_TIME = frozenset({"mov_text"})
 
-_FIELDS = 8  # of a line of ASS before its text
+_FIELDS = 8  # number of fields before the text in a line of ASS
 _DRAWING = re.compile(rb"\{[^}]*\\p[1-9][^}]*\}[^{]*")  # vector graphics
 _OVERRIDE = re.compile(rb"\{[^}]*\}")
 _KEPT = re.compile(rb"\\(?:[ibu]\d*|r[^\\}]*)(?=[\\}])")  # italic, bold, underlined, plain
@@ -41,7 +41,7 @@ _NO_TAG = re.compile(rb"<(?!/?[biu]>)")
 
 @dataclass(frozen=True)
 class Cue:
-    """A converted subtitle; the times are seconds."""
+    """A converted subtitle, with times in seconds."""
 
     start: Fraction
     end: Fraction
@@ -50,7 +50,7 @@ class Cue:
 
 @dataclass(frozen=True)
 class _Lines:
-    """The text of a subtitle in ASS, and its times in seconds."""
+    """The text of a subtitle as ASS, with times in seconds."""
 
     start: Fraction
     end: Fraction
@@ -58,7 +58,7 @@ class _Lines:
 
 
 def find_text_form(muxer: str, stream: Stream) -> str | None:
-    """Return the codec to which a container's subtitles are converted, None if they cannot be."""
+    """Return the codec to which a stream is converted for a muxer; None if it cannot be."""
     if stream.type != "subtitle" or codec_name(stream) not in _TEXTS:
         return None
     # versions of PyAV before 17 cannot encode subtitles
@@ -73,7 +73,7 @@ def make_encoder(form: str) -> SubtitleCodecContext:
 
 
 class TextConverter:
-    """Converts the packets of one stream of subtitles in the order of their times."""
+    """Converts the packets of one subtitle stream, which must arrive in order of time."""
 
     def __init__(self, stream: Stream, encoder: SubtitleCodecContext) -> None:
         decoder = stream.codec_context
@@ -88,7 +88,7 @@ class TextConverter:
         self._time = Fraction(0)
 
     def feed(self, packet: Packet[Any]) -> list[Cue]:
-        """Return the subtitles that are complete once `packet` is known."""
+        """Add a packet, and return the subtitles that are complete with it."""
         lines = self._decode(packet)
         if lines is None:
             return []
@@ -105,7 +105,7 @@ class TextConverter:
         return self._advance(None)
 
     def _advance(self, until: Fraction | None) -> list[Cue]:
-        """Return the subtitles from the last known time to `until`, None for the end of all."""
+        """Return the subtitles from the current time to `until`; None means the end of the last."""
         cues: list[Cue] = []
         while True:
             self._visible = [lines for lines in self._visible if lines.end > self._time]
@@ -121,7 +121,7 @@ class TextConverter:
             self._time = end
 
     def _decode(self, packet: Packet[Any]) -> _Lines | None:
-        """Return the text of a packet, None if it has none or is damaged."""
+        """Return the text in a packet; None if it has none or is damaged."""
         if packet.pts is None:
             return None
         try:
@@ -153,7 +153,7 @@ class TextConverter:
 def convert_packets(
     packets: Iterable[Packet[Any]], stream: Stream, encoder: SubtitleCodecContext
 ) -> Iterator[Cue]:
-    """Yield the packets of `stream` as an open encoder writes them."""
+    """Yield the packets of `stream`, converted with an encoder that is opened here."""
     converter = TextConverter(stream, encoder)
     encoder.time_base = Fraction(1, 1000)
     encoder.open(strict=False)
@@ -167,7 +167,7 @@ def move_packets(
     copies: Mapping[int, Stream],
     converters: Mapping[int, TextConverter],
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of the output's streams: copied, or converted to another form of text."""
+    """Yield the packets for the output's streams, copied or converted to another form of text."""
     bases: dict[int, Fraction] = {}
     for packet in packets:
         index = packet.stream_index
@@ -195,7 +195,7 @@ def _make_packet(cue: Cue, stream: Stream, time_base: Fraction) -> Packet[Any]:
 
 
 def _read_text(line: AssSubtitle) -> bytes:
-    """Return the text of a line of ASS without drawings, and with those styles that are kept."""
+    """Return the text in a line of ASS, without drawings and with only the styles that are kept."""
     text = _DRAWING.sub(b"", line.ass.split(b",", _FIELDS)[-1])
     return _OVERRIDE.sub(_keep_styles, text)
 

@@ -214,7 +214,7 @@ def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
 
 
 def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
-    """Return whether all pictures have frames of their own; 1, 2, 3 are no milliseconds."""
+    """Return whether every picture has a frame of its own, unlike at 1, 2 and 3 milliseconds."""
     interval = float(np.median(np.diff(np.asarray(times))))
     return bool((np.diff(np.sort(np.asarray(seconds))) > interval / 2).all())
 

@@ -1,4 +1,4 @@
-"""Estimates how long a run will take and how much disk it needs while it runs."""
+"""Estimate how long a run will take, and how much disk space it needs meanwhile."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pipeline.planning.segments import count_passes
 from pipeline.recording import read
 from pipeline.schema.plan import Plan
 
-# The segments and the output that is made of them exist at the same time.
+# The segments and the output that is made from them exist at the same time.
 _COPIES = 2
 
 
 def estimate_seconds(plan: Plan, speed: Speed) -> float:
-    """Return the time in seconds that an engine of this speed needs for the plan's frames.
+    """Return the seconds that an engine with this speed needs for the plan's frames.
 
-    Decoding and encoding run beside it, and take longer only with slow encoders.
+    Decoding and encoding run at the same time, and take longer only with slow encoders.
     """
     return speed.seconds(count_passes(plan.reference_map) * plan.width * plan.height)
 
@@ -25,7 +25,7 @@ def estimate_seconds(plan: Plan, speed: Speed) -> float:
 def estimate_disk(plan: Plan) -> int:
     """Return the approximate number of bytes that a run of the plan occupies before it ends.
 
-    The size of pictures is that of the first frame, enlarged bicubically, as a PNG.
+    Pictures are assumed to be as large as a PNG of the first frame, enlarged bicubically.
     """
     if plan.expected_bytes is not None:
         return _COPIES * plan.expected_bytes

@@ -19,7 +19,7 @@ from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.settings import EncoderSettings, Layout, RunSettings, ViewSettings
 
-# Returns the recorded speed of an engine with a model for a number of output pixels, or None.
+# (engine, model, output pixels) -> the recorded speed, or None.
 FindSpeed = Callable[[str, str, int], Speed | None]
 
 
@@ -111,7 +111,7 @@ def cut_source(
 ) -> tuple[Segment, ...]:
     """Cut a clip into segments of about `seconds`, or a light field as `cut_views` does.
 
-    With `most`, they are cut shorter if they held many more frames.
+    If `most` is given, segments that would have many more frames are cut shorter.
     """
     if isinstance(sources.lr, LightField):
         return cut_views(sources.lr, seconds, to, most)

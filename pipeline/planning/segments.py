@@ -20,14 +20,14 @@ LONGEST = 2
 # worker costs little.
 LARGEST_GROUP = 16
 
-# Work that is lost when a run is stopped, as only whole segments are kept.
-MOST_WORK = 60.0  # seconds
-# Frames that are worth a segment, because each one begins with a key frame.
+# Most seconds of work that are lost if a run is stopped, because only whole segments are kept.
+MOST_WORK = 60.0
+# Fewest frames that are worth a segment, because every segment begins with a key frame.
 FEWEST_FRAMES = 8
 
 
 def count_passes(choices: ReferenceMap) -> int:
-    """Return how often the network runs for these frames: once for each of their references."""
+    """Return how often the network runs for these frames: once for each reference of each frame."""
     return sum(
         1 + len(choice.views.also if choice.views is not None else ())
         for choice in choices
@@ -36,9 +36,10 @@ def count_passes(choices: ReferenceMap) -> int:
 
 
 def limit_frames(choices: ReferenceMap, size: tuple[int, int], speed: Speed | None) -> int | None:
-    """Return the frames of MOST_WORK for an engine of this speed, or None if it is unknown.
+    """Return how many frames an engine with this speed enhances in MOST_WORK seconds.
 
-    `size` is the output's height and width.
+    `size` is the output's height and width. The result is at least FEWEST_FRAMES, or None if the
+    speed is not known or the network has nothing to do.
     """
     passes = count_passes(choices)
     if speed is None or not passes:
@@ -93,7 +94,7 @@ def _is_frame(pts: Sequence[int], key: int) -> bool:
 
 
 def shorten(index: FrameIndex, time_base: Fraction, seconds: float, most: int | None) -> float:
-    """Return `seconds`, or fewer if they hold more than `most` frames of a video."""
+    """Return `seconds`, or less if a video has more than `most` frames in that time."""
     if most is None or not index.pts:
         return seconds
     duration = float((index.end_pts - index.pts[0]) * time_base)

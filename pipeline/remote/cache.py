@@ -82,7 +82,7 @@ def output_path(url: str) -> Path:
 
 
 def keep_file(file: Path, digest: str, name: str) -> Path:
-    """Move a file of this machine into the cache; files with the same digest have one path."""
+    """Move a local file into the cache, and return its path, which depends on digest and name."""
     entry = cache_folder() / "files" / digest[:32]
     entry.mkdir(parents=True, exist_ok=True)
     target = entry / name
@@ -96,7 +96,7 @@ def keep_file(file: Path, digest: str, name: str) -> Path:
 
 
 def release_file(file: Path) -> None:
-    """Delete a file from `keep_file`, unless another process uses it."""
+    """Delete a file that `keep_file` returned, unless another process uses it."""
     entry = file.parent
     lock = entry.with_name(f"{entry.name}.lock")
     with FileLock(lock):
@@ -174,7 +174,7 @@ def _make_room(needed: int, *, spare: Path) -> None:
 
 
 def _own_folders(folder: Path) -> None:
-    """Take or create a folder in the cache, and those between; see `own_folder`."""
+    """Take over or create a folder in the cache and its parents there, as `own_folder` does."""
     root = cache_folder()
     for part in reversed(folder.relative_to(root).parents):
         if part.name:

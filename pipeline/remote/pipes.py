@@ -1,7 +1,7 @@
-"""Recordings that arrive through a pipe, a socket or standard input, copied to files.
+"""Copy recordings that arrive through a pipe, a socket or standard input to files.
 
-They can be read only once, and a run reads its recordings several times. The copy's path depends on
-the content alone, so that a run which was interrupted is resumed by the same pipe.
+Such a recording can be read only once, but a run reads its recordings several times. The copy's
+path depends on its content, so that passing the same content again resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from pipeline.schema.settings import RunSettings
 
 _READ = ("input", "ref_stream", "ground_truth")  # settings that name a recording
 _CHUNK = 1 << 20  # bytes
-_LEAST_FREE = 64 << 20  # bytes of the disk that a pipe must leave free
-_HEAD = 16  # bytes
+_LEAST_FREE = 64 << 20  # bytes that a copy must leave free on the disk
+_HEAD = 16  # bytes at the beginning of a recording that identify its format
 
-# First bytes -> suffix, for programs that recognize recordings by their names.
+# First bytes -> suffix, for readers that recognize recordings by their names.
 _SUFFIXES = (
     (b"\x89PNG", ".png"),
     (b"\xff\xd8\xff", ".jpg"),
@@ -43,9 +43,10 @@ _SUFFIXES = (
 def read_piped_settings(
     settings: RunSettings, note: Callable[[str], None] | None = None
 ) -> Iterator[RunSettings]:
-    """Yield the settings with copies of the recordings that are pipes; delete them at the end.
+    """Yield the settings with copies in place of recordings that are pipes.
 
-    Raises InputError for what cannot be copied, and for an input that is a pipe without an output.
+    The copies are deleted at the end of the block. Raises InputError if a recording cannot be
+    copied, or if the input is a pipe and no output is given.
     """
     given = {name: value for name in _READ if (value := getattr(settings, name))}
     piped = {name: value for name, value in given.items() if describe_special(value)}
@@ -61,9 +62,9 @@ def read_piped_settings(
 def read_pipes(
     paths: Collection[str], note: Callable[[str], None] | None = None
 ) -> Iterator[dict[str, Path]]:
-    """Yield the path of a file for each pipe, socket or `-`; the copies exist inside this block.
+    """Yield the path of a file for each pipe, socket or `-`; copies are deleted after the block.
 
-    Raises InputError for a terminal, a device, an empty pipe and a full disk.
+    Raises InputError if one is a terminal, a device or empty, or if the disk is full.
     """
     if not paths:
         yield {}
@@ -89,7 +90,7 @@ def read_pipes(
 
 
 def _find_file(path: str) -> Path | None:
-    """Return the file to which standard input or a descriptor is redirected, None for a pipe."""
+    """Return the file from which standard input or a descriptor reads; None for a pipe."""
     if describe_special(path) != "file":
         return None
     descriptor = find_descriptor(path)
@@ -100,7 +101,7 @@ def _find_file(path: str) -> Path | None:
 
 
 def _refuse_endless(path: str) -> None:
-    """Raise InputError for what never ends, such as a terminal or a camera."""
+    """Raise InputError if `path` is something that never ends, such as a terminal or a camera."""
     kind = describe_special(path)
     if kind in ("terminal", "device"):
         raise InputError(
@@ -110,7 +111,10 @@ def _refuse_endless(path: str) -> None:
 
 
 def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """Copy pipes side by side, since one program may write to several of them in turns."""
+    """Copy pipes at the same time, because one program may write to several of them in turns.
+
+    Yield each pipe with its copy.
+    """
     folder = make_scratch_folder()
     results: queue.Queue[tuple[str, Path | BaseException]] = queue.Queue()
 
@@ -134,7 +138,7 @@ def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _copy_pipe(path: str, part: Path) -> Path:
-    """Read a pipe to its end and return the copy, which has the suffix of its format."""
+    """Read a pipe to its end, and return the copy, whose suffix is that of its format."""
     digest = hashlib.sha256()
     head = b""
     try:
@@ -164,16 +168,16 @@ def _copy_pipe(path: str, part: Path) -> Path:
 
 
 def _open_pipe(path: str) -> BinaryIO:
-    """Open a pipe to read it in pieces as they arrive."""
+    """Open a pipe for reading."""
     descriptor = find_descriptor(path)
     if descriptor is not None:
-        # a socket can only be read through the descriptor that this process has
+        # a socket can be read only through this process's own descriptor
         return os.fdopen(os.dup(descriptor), "rb")
     return Path(path).open("rb")
 
 
 def _name_copy(path: str, head: bytes) -> str:
-    """Return the name of a pipe's copy, which begins with `head`."""
+    """Return the name for the copy of a pipe whose first bytes are `head`."""
     given = Path(_name(path))
     stem = "stdin" if find_descriptor(path) == 0 else given.stem
     suffix = next((end for start, end in _SUFFIXES if head.startswith(start)), given.suffix)

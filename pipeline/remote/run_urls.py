@@ -38,7 +38,7 @@ def fetch_inputs(settings: RunSettings) -> RunSettings:
 
 
 def describe_confinement(settings: RunSettings) -> str:
-    """Return a note if recordings from URLs are opened without the sandbox, else ""."""
+    """Return a note if recordings from URLs are opened outside the sandbox, else ""."""
     fetched = any("://" in (getattr(settings, name) or "") for name in _READ)
     if not fetched or settings.sandbox != "auto" or is_linux():
         return ""

@@ -143,7 +143,7 @@ def prepare_plan(request: RunRequest) -> Plan:
     if local.plan:
         plan = load_plan(local.plan, local)
     else:
-        # the speed of this device is not that of a cluster
+        # this device's speed says nothing about a cluster's
         runner, _ = choose_runner(settings.runner, settings.address)
         plan = make_plan(local, find_speed=find_speed if runner == "inline" else None)
     if local.consistent:

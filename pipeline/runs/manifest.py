@@ -21,8 +21,8 @@ from pipeline.remote.transfer import glob_urls, list_files
 from pipeline.schema.model import Model
 from pipeline.schema.settings import RunSettings
 
-_MOST_BYTES = 256 << 20  # of a list
-_LONGEST_VALUE = 1 << 20  # characters of a value in CSV
+_MOST_BYTES = 256 << 20  # greatest size of a list in bytes
+_LONGEST_VALUE = 1 << 20  # greatest number of characters in a value in CSV
 _PROBLEM = " problem"  # key of the reason why a row cannot be run; no setting has such a name
 ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manifest -> setting
 
@@ -101,12 +101,12 @@ def read_manifest(place: str) -> list[dict[str, Any]]:
 
 
 def _place(path: str) -> str:
-    """Return a path with links followed, or a URL as it is."""
+    """Return a path with all links followed; a URL is returned unchanged."""
     return path if is_url(path) else os.path.realpath(path)
 
 
 def _read_list(place: str) -> bytes:
-    """Return the bytes of a list; raises InputError for a device, and for one that is too long."""
+    """Return the bytes of a list; raises InputError if it is a device, or too long."""
     if describe_special(place) in ("device", "terminal"):
         raise InputError(f"found the device {place}, expected a list in CSV or JSONL; check it")
     with Path(place).open("rb") as file:
@@ -174,7 +174,7 @@ def _csv_rows(text: str, place: str) -> list[dict[str, Any]]:
             )
         for row in reader:
             flat = _flat({k: v for k, v in row.items() if k and v})
-            if row.get(None):  # DictReader's key for more values
+            if row.get(None):  # DictReader's key for surplus values
                 flat[_PROBLEM] = f"found more values than columns in line {reader.line_num}"
             rows.append(flat)
     except csv.Error as error:

@@ -93,7 +93,7 @@ class PooledBatch:
         return [self._results[i] for i in range(len(self._entries))], interrupted
 
     def _describe_interruption(self) -> str:
-        """Return a line that says what the interrupted inputs keep."""
+        """Return a line that says which work on the interrupted inputs is kept."""
         kept = sum(len(item.run.ledger.records) for item in self._open.values())
         total = sum(len(item.run.plan.segments) for item in self._open.values())
         if not kept:

@@ -117,7 +117,7 @@ class RecordingBase(Model):
         return float(pts * self.time_base)
 
     def with_sandbox(self, on: bool) -> Self:
-        """Return the recording with `sandbox` set to `on`, as in the recordings inside it."""
+        """Return the recording, and any recordings inside it, with `sandbox` set to `on`."""
         return self.model_copy(update={"sandbox": on})
 
     def with_path(self, path: str) -> Self:

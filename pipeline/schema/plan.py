@@ -98,7 +98,8 @@ class Plan(Model):
     expected_bytes: int | None = None
     """Estimated size of the video; only in plans made by `pipeline plan`."""
     expected_seconds: float | None = None
-    """Estimated time of the run on this machine, if the engine's speed is known; likewise."""
+    """Estimated seconds of the run on this machine, if the engine's speed is known; only in plans
+    made by `pipeline plan`."""
     record: RunRecord | None = None
     """Set only in the plan that is stored beside a finished output."""
 

@@ -67,7 +67,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise InputError for an existing file that is no plan."""
+    """Raise InputError if a file exists at `path` and is no plan."""
     if not path.is_file():
         return
     with path.open("rb") as file:

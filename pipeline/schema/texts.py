@@ -1,4 +1,7 @@
-"""The texts of plans and sidecars, which strangers may have written: what each may contain."""
+"""The types of texts in plans and sidecars, which strangers may have written.
+
+Each type limits what its text may contain.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-# A name of an encoder, a preset, a pixel format, a profile or an engine.
+# The name of an encoder, a preset, a pixel format, a profile or an engine.
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]*$", max_length=100)]
 
-# A path of this file system, or a URL.
+# A path on this file system, or a URL.
 PathText = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=10_000)]
 
-# The name of a file in a folder that is known otherwise; "" for none.
+# The name of a file without its folder; "" for none.
 FileName = Annotated[
     str,
     Field(pattern=r"^(?:|[^./\x00][^/\x00]*|\.[^./\x00][^/\x00]*|\.\.[^/\x00]+)$", max_length=255),
 ]
 
-# The name of numbered pictures with one number, such as %06d.png; "" for none.
+# The pattern of the names of numbered pictures, such as %06d.png; "" for none.
 PicturePattern = Annotated[
     str,
     Field(
@@ -30,7 +33,7 @@ PicturePattern = Annotated[
     ),
 ]
 
-# The name of the views' files, with the fields that `pipeline.lightfield.names` knows.
+# The template of the names of views, with the fields that `pipeline.lightfield.names` knows.
 ViewTemplate = Annotated[
     str,
     Field(
@@ -39,16 +42,16 @@ ViewTemplate = Annotated[
     ),
 ]
 
-# Letters for the axes of an HDF5 data set.
+# The letters that name the axes of an HDF5 data set.
 Axes = Annotated[str, Field(pattern=r"^[ntrchwWH34]*$", max_length=10)]
 
-# The name of an HDF5 data set, with its groups.
+# The name of an HDF5 data set, including its groups.
 DataSetName = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1000)]
 
 # A SHA-256 digest; "" for none.
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
 
-# The mastering display in x265's notation; "" for none.
+# A mastering display in x265's notation; "" for none.
 MasteringDisplay = Annotated[
     str,
     Field(
@@ -60,5 +63,5 @@ MasteringDisplay = Annotated[
     ),
 ]
 
-# A number of cd/m2.
+# A luminance in cd/m2.
 Luminance = Annotated[int, Field(ge=0, lt=1 << 32)]

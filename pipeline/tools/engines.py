@@ -75,7 +75,7 @@ def choose_again(model: str, registry: Registry, notify: Callable[[str], None]) 
         chosen = load_engine(
             "auto",
             model=model,
-            # as many as a run has, which looks up the measurements by them
+            # the number of threads in a run, which finds the measurements by that number
             threads=device_facts()["cores"],
             registry=registry,
             notify=notify,

@@ -81,7 +81,7 @@ def _build(model: str) -> EngineInfo | str:
     from deploy.machine import device_facts
 
     try:
-        # as many threads as a run on this node has, which looks up the measurements by them
+        # the number of threads in a run on this node, which finds the measurements by that number
         threads = device_facts()["cores"]
         return load_engine("auto", model=model, threads=threads, remeasure=True).info
     except EngineError as error:

@@ -46,7 +46,7 @@ VIDEO_SUFFIXES = frozenset({
     ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogg", ".ogv", ".qt", ".rm", ".rmvb",
     ".ts", ".vob", ".webm", ".wmv", ".y4m", ".yuv",
 })  # fmt: skip
-# Subsampling -> chroma samples for each pixel
+# Subsampling -> chroma samples per pixel.
 _CHROMA = {"4:4:4": Fraction(1), "4:2:2": Fraction(1, 2), "4:2:0": Fraction(1, 4)}
 _PLAYED = {"libx264": "H.264", "libx265": "H.265"}  # encoders for common players
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
@@ -196,7 +196,7 @@ def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
 
 
 def _chroma_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
-    """Return a sentence about chroma that is lost, or that common players cannot show."""
+    """Return a note if chroma is lost, or if common players cannot play the output's chroma."""
     made = _find_chroma(encoding.pix_fmt)
     rgb = clip.colour.used_matrix == "rgb"
     given = "4:4:4" if rgb else _find_chroma(clip.pix_fmt)
@@ -222,7 +222,7 @@ def _chroma_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 
 
 def _find_chroma(pix_fmt: str) -> str | None:
-    """Return the subsampling of a pixel format as `4:2:0`, None for grey and unusual formats."""
+    """Return the subsampling of a pixel format, such as `4:2:0`; None for grey and unusual ones."""
     form = VideoFormat(pix_fmt)
     if form.is_rgb or form.has_palette:
         return "4:4:4"

@@ -33,7 +33,7 @@ from pipeline.schema.encoding import Encoding
 
 _WITHOUT_DURATIONS = frozenset({"mpegts"})
 _EMPTY_SUBTITLE = b"\0\0"
-_TEXT_TICK = Fraction(1, 1000)  # seconds
+_TEXT_TICK = Fraction(1, 1000)  # seconds; precision with which times of text are compared
 
 
 @sandboxed
@@ -177,14 +177,14 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
 def _convert_text(
     container: InputContainer, index: int, form: str, window: TimeWindow
 ) -> list[Cue]:
-    """Return the subtitles of a stream in the form that the output must have."""
+    """Return the subtitles of a stream in the form in which the output must have them."""
     stream = container.streams[index]
     packets = select_packets(container, [stream], window)
     return list(convert_packets(packets, stream, make_encoder(form)))
 
 
 def _read_text(container: InputContainer, index: int) -> list[Cue]:
-    """Return the packets of an output's subtitles, without MP4's empty ones."""
+    """Return the packets of an output's subtitles, without the empty ones of MP4."""
     cues = []
     for packet in select_packets(container, [container.streams[index]], TimeWindow()):
         if packet.pts is not None and bytes(packet) != _EMPTY_SUBTITLE:

@@ -51,7 +51,7 @@ _SYSTEM = (
 
 
 def require_linux() -> None:
-    """Raise InputError on systems where processes cannot be confined."""
+    """Raise InputError if this system cannot confine processes."""
     if not is_linux():
         raise InputError(
             f"found {system_name()}, expected Linux for confined child processes; "
@@ -60,7 +60,7 @@ def require_linux() -> None:
 
 
 def enlarge_pipe(handle: int) -> None:
-    """Let a pipe hold a good part of a frame, so that the processes at its ends wait less."""
+    """Make a pipe hold a good part of a frame, so that the processes at its ends wait less."""
     import fcntl
 
     fcntl.fcntl(handle, _SET_PIPE_SIZE, _PIPE_SIZE)

@@ -142,7 +142,7 @@ class ChildReader:
 class Child:
     """A confined process that answers requests with messages.
 
-    Raises InputError on systems other than Linux, where processes cannot be confined.
+    Raises InputError if this system cannot confine processes.
     """
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:

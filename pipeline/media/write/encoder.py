@@ -25,7 +25,7 @@ from pipeline.schema.encoders import (
 )
 from pipeline.schema.encoding import Encoding
 
-DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of files for browsers and phones
+DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of videos for browsers and phones
 
 _AVX512 = 256  # OpenCV's number for the part of AVX-512 that x264 uses
 # x264's AVX-512 code for macroblock trees reads uninitialised memory if a row is not a multiple of
