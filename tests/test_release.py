@@ -1,13 +1,17 @@
-"""The wheel holds every file that the three packages need, and nothing else of the checkout.
+"""The wheel holds every file that the three packages need, nothing else, and works alone.
 
 The tests build a wheel from the working tree. `make release-check` names the wheel that it built
 in RELEASE_WHEEL, and the tests look into that one.
+
+The wheel is installed into an environment outside the checkout that has the default dependencies
+and no others. They are links to those of this environment, so nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import ast
 import email
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +28,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support import ROOT
+from tests.support.environments import Environment, find_closure
+from tests.support.recordings import texture, write_video
 
 PACKAGES = ("crossnetpp", "deploy", "pipeline")
 BUILD_FILES = ("pyproject.toml", "VERSION", "README.md", "LICENSE", "MANIFEST.in")
@@ -39,6 +45,11 @@ DATA = {
     "pipeline/report/template/uplot/LICENSE",
     "pipeline/report/template/uplot/uPlot.iife.min.js",
 }
+# Packages of extras, of which none may be in the environment with the default dependencies.
+OPTIONAL = (
+    *("onnx", "onnxruntime", "openvino", "tensorrt_rtx", "h5py", "scipy", "imageio_ffmpeg"),
+    *("pyarrow", "boto3", "tensorboard", "torchmetrics", "pytest"),
+)
 BROUGHT_ALONG = {"markupsafe", "pydantic-core"}  # parts of jinja2 and pydantic
 
 
@@ -167,3 +178,64 @@ def test_the_images_copy_the_files_that_a_build_reads(name: str) -> None:
     lines = (ROOT / "jobs" / "cluster" / "docker" / f"{name}.Dockerfile").read_text().splitlines()
     copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
     assert {"pyproject.toml", "VERSION", "README.md", "LICENSE", *PACKAGES} <= copied
+
+
+@pytest.fixture(scope="module")
+def default_environment(
+    wheel: Path, metadata: Message, tmp_path_factory: pytest.TempPathFactory
+) -> Environment:
+    """Return an environment with the wheel, its default dependencies, and a short sample."""
+    required = [Requirement(line) for line in metadata.get_all("Requires-Dist") or ()]
+    environment = Environment(
+        tmp_path_factory.mktemp("default") / "env", find_closure(required).values()
+    )
+    environment.install(wheel)
+    # 17 frames of 256x160 in place of 61 larger ones; the demo makes two key frames of them
+    sample = environment.packages / "pipeline" / "samples" / "monster.mp4"
+    write_video(sample, [texture(i, 160, 256) for i in range(17)])
+    return environment
+
+
+def test_a_default_installation_has_no_package_of_an_extra(
+    default_environment: Environment, tmp_path: Path
+) -> None:
+    code = """
+import importlib.util, sys
+for name in sys.argv[1:]:
+    if importlib.util.find_spec(name):
+        print(name)
+"""
+    done = default_environment.run(tmp_path, tmp_path, "python", "-c", code, *OPTIONAL)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_a_default_installation_works(default_environment: Environment, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folder = tmp_path / "folder"
+    home.mkdir()
+    folder.mkdir()
+
+    def call(*arguments: str) -> str:
+        done = default_environment.run(folder, home, "pipeline", *arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    version = (ROOT / "VERSION").read_text().strip()
+    assert version in call("--version")
+    doctor = {check["name"]: check for check in json.loads(call("doctor", "--json"))["checks"]}
+    assert doctor["packages"]["status"] == "ok"
+    assert doctor["packages"]["found"].startswith(f"crossnetpp-pipeline {version} and ")
+
+    assert "CrossNet++ fast" in call("demo")
+    given = ("demo-output/lr.mp4", "--ref-stream", "demo-output/ref.mp4", "--end", "0.1")
+    call("plan", *given)
+    call("run", *given, "-q", "-o", "out.mp4")
+    assert (folder / "out.mp4").is_file()
+
+    small = ("--size", "64x64", "--frames", "1", "--turns", "1")
+    rows = json.loads(call("engines", "bench", *small, "--json"))["engines"]
+    speeds = {row["engine"]: row.get("fps", 0) for row in rows}
+    assert speeds["torch"] > 0
+    reasons = {row["engine"]: row["failed"] for row in rows if "failed" in row}
+    assert "pip install 'onnx" in reasons["onnx"]
