@@ -22,6 +22,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from crossnetpp.machine import is_linux, system_name
+from deploy.child_process import ROOT
 from deploy.distribution import DISTRIBUTION, describe_install, installed_version
 from deploy.machine import driver_version
 from pipeline.errors import InputError, first_line
@@ -79,7 +80,7 @@ def check_packages() -> Iterator[Check]:
     try:
         requirements = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        yield _warn("packages", "run from source, not installed", "pip install -e .")
+        yield _warn("packages", "run from source, not installed", f"pip install -e '{ROOT}'")
         return
 
     problems = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -62,6 +63,41 @@ def test_a_checkout_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(metadata, "requires", raise_not_found)
     assert describe_install("s3") == f"pip install '{ROOT}[s3]'"
+
+
+# Text that a user may read: pages, messages and their sources
+SUFFIXES = {".md", ".py", ".yaml", ".yml", ".j2", ".sh", ".toml", ".Dockerfile"}
+FOLDERS = ("crossnetpp", "deploy", "docs", "examples", "jobs", "pipeline")
+FROM_AN_INDEX = re.compile(
+    r"(install|add|uvx|pipx run)\s+(-\S+\s+(\S+\s+)?)*[\"'`]?crossnetpp[-_]pipeline"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install crossnetpp-pipeline",
+        "`pip install --upgrade 'crossnetpp-pipeline[onnx]'`",
+        "pip install -c\nconstraints.txt crossnetpp-pipeline",
+        "uv add crossnetpp_pipeline",
+    ],
+)
+def test_installing_from_an_index_is_recognised(text: str) -> None:
+    assert FROM_AN_INDEX.search(text)
+    assert not FROM_AN_INDEX.search("pip install -c constraints.txt '.[onnx]'")
+
+
+def test_no_text_installs_this_project_from_an_index() -> None:
+    # it is on none, so that somebody else could take the name
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
+    files = [path for path in (*files, *ROOT.glob("*")) if path.suffix in SUFFIXES]
+    wrong = [
+        path.relative_to(ROOT).as_posix()
+        for path in (*files, ROOT / "Makefile")
+        if FROM_AN_INDEX.search(path.read_text(encoding="utf-8"))
+    ]
+    assert len(files) > 200
+    assert wrong == []
 
 
 def test_auto_runs_the_network_without_optional_packages(tmp_path: Path) -> None:
