@@ -22,6 +22,7 @@ from crossnetpp.data.sample import DataError
 from crossnetpp.landmarks import LandmarkCache
 from crossnetpp.printable import PrintableFormatter, make_printable
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
+from crossnetpp.training.journal import Show
 from crossnetpp.training.loop import Trainer
 from crossnetpp.training.parallel import join_processes
 from crossnetpp.training.sources import open_sources
@@ -29,12 +30,18 @@ from crossnetpp.training.validation import Validation
 
 
 def train(
-    config: TrainingConfig, data: Path, out: Path, *, stop_after: int | None = None
+    config: TrainingConfig,
+    data: Path,
+    out: Path,
+    *,
+    stop_after: int | None = None,
+    show: Show | None = None,
 ) -> list[float]:
     """Run or resume `config` in this process, and return the loss of each step.
 
     Weights are written to `out` (safetensors), and the state, the log and files for TensorBoard
-    beside it.
+    beside it. `show` receives the progress, which otherwise is a bar on a terminal and log lines
+    elsewhere.
 
     Raises ConfigError if data are missing, if `freeze` names no part of the network, or if the
     state beside `out` belongs to another configuration; DataError if data cannot be used;
@@ -63,7 +70,9 @@ def train(
             validation = Validation(config.validation, open_sources(data, held_out))
 
         out.parent.mkdir(parents=True, exist_ok=True)
-        return Trainer(config, samples, validation, out, process).run(stop_after=stop_after)
+        return Trainer(config, samples, validation, out, process).run(
+            stop_after=stop_after, show=show
+        )
 
 
 def _check_out(config: TrainingConfig, out: Path) -> None:

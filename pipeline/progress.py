@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, Protocol, cast
 
@@ -16,7 +16,12 @@ from crossnetpp.printable import make_printable
 _FIRST_LINE_SECONDS = 5.0
 _LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
 
-Count = Callable[[int], None]  # receives the number of items done so far
+
+class Count(Protocol):
+    """The receiver of the progress of one step."""
+
+    def __call__(self, done: int, detail: str = "") -> None:
+        """Report the number of items that are done so far, and a few words about them."""
 
 
 class LossyStream:
@@ -69,11 +74,12 @@ class Reporter(Protocol):
     def close(self) -> None:
         """End the display."""
 
-    def step(self, what: str, total: int = 0) -> AbstractContextManager[Count]:
-        """Show `what` is being done while the context is open; `total` is 0 if it is not known.
+    def step(self, what: str, total: int = 0, done: int = 0) -> AbstractContextManager[Count]:
+        """Show that `what` is at work while the context is open.
 
-        The context yields a function that receives the number of items done so far. Steps follow
-        each other, and none is open between `start` and `close`.
+        `total` is its number of items, 0 if unknown, of which `done` were done before. The receiver
+        that it yields takes further progress. Only one step is open at a time, and none between
+        `start` and `close`.
         """
         ...
 
@@ -94,9 +100,13 @@ class SilentReporter:
         """Do nothing."""
 
     @contextmanager
-    def step(self, what: str, total: int = 0) -> Iterator[Count]:
-        """Yield a function that ignores its argument."""
-        yield lambda _: None
+    def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
+        """Yield a receiver that ignores the progress."""
+
+        def ignore(done: int, detail: str = "") -> None:
+            pass
+
+        yield ignore
 
 
 SILENT: Reporter = SilentReporter()
@@ -144,7 +154,11 @@ class Pace:
 class LineReporter:
     """A reporter that writes a plain line now and then, for logs and pipes."""
 
-    def __init__(self, stream: IO[str] | None = None) -> None:
+    def __init__(
+        self, stream: IO[str] | None = None, *, first_seconds: float = _FIRST_LINE_SECONDS
+    ) -> None:
+        """Write to `stream`, from `first_seconds` after the start of a step on."""
+        self._first_seconds = first_seconds
         self._stream = LossyStream(stream or sys.stderr)
         self._pace = Pace(0, 0)
         self._next = 0.0
@@ -157,7 +171,7 @@ class LineReporter:
     def start(self, total: int, done: int) -> None:
         """Write the number of frames."""
         self._pace = Pace(total, done)
-        self._next = time.monotonic() + _FIRST_LINE_SECONDS
+        self._next = time.monotonic() + self._first_seconds
         resumed = f", {done} already done" if done else ""
         self.note(f"{total} frames{resumed}")
 
@@ -171,21 +185,24 @@ class LineReporter:
         """Do nothing: lines need no ending."""
 
     @contextmanager
-    def step(self, what: str, total: int = 0) -> Iterator[Count]:
-        """Write a line now and then; a short step writes none."""
-        pace = Pace(total, 0)
-        due = time.monotonic() + _FIRST_LINE_SECONDS
+    def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
+        """Write a line now and then; a step that ends soon writes none."""
+        pace = Pace(total, done)
+        due = time.monotonic() + self._first_seconds
 
-        def count(done: int) -> None:
+        def count(done: int, detail: str = "") -> None:
             nonlocal due
             if time.monotonic() >= due:
                 due = time.monotonic() + _LINE_INTERVAL_SECONDS
-                of = f"/{total}" if total else ""
-                self.note(
-                    f"{what}: {done}{of}" + (f", {pace.describe_left(done)}" if total else "")
-                )
+                self.note(f"{what}: {_describe_step(pace, done, detail)}")
 
         yield count
+
+
+def _describe_step(pace: Pace, done: int, detail: str) -> str:
+    """Return how far a step is, in a few words."""
+    state = f"{done}/{pace.total}, {pace.describe_left(done)}" if pace.total else f"{done}"
+    return f"{state}, {detail}" if detail else state
 
 
 class BarReporter:
@@ -222,20 +239,19 @@ class BarReporter:
         self._progress.stop()
 
     @contextmanager
-    def step(self, what: str, total: int = 0) -> Iterator[Count]:
-        """Show a bar that vanishes at the end of the step."""
-        pace = Pace(total, 0)
+    def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
+        """Show a bar that vanishes with the end of the step."""
+        pace = Pace(total, done)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
         )
         with Progress(*columns, console=self._progress.console, transient=True) as bar:
-            task = bar.add_task(what, total=total or None, state="")
+            task = bar.add_task(what, total=total or None, completed=done, state="")
 
-            def count(done: int) -> None:
-                state = f"{done}/{total}, {pace.describe_left(done)}" if total else f"{done}"
-                bar.update(task, completed=done, state=state)
+            def count(done: int, detail: str = "") -> None:
+                bar.update(task, completed=done, state=_describe_step(pace, done, detail))
 
             yield count
 

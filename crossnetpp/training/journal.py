@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
@@ -23,6 +24,9 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+# Receives the number of finished steps, and the latest figures as text.
+Show = Callable[[int, str], None]
+
 
 class Journal:
     """Log of losses, metrics and pictures beside the weights.
@@ -32,7 +36,8 @@ class Journal:
     installed.
     """
 
-    def __init__(self, out: Path, first_step: int, steps: int) -> None:
+    def __init__(self, out: Path, first_step: int, steps: int, show: Show | None = None) -> None:
+        """Begin or continue the log beside `out`; `show` replaces the bar and the log lines."""
         # Log
         self._path = out.with_suffix(".log.jsonl")
         earlier: list[str] = []
@@ -55,12 +60,16 @@ class Journal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[summary]}"),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=show is not None or not self._console.is_terminal,
         )
         self._task = self._bar.add_task("training", total=steps, completed=first_step, summary="")
+        self._show = show
+        self._step = first_step
+        self._summary = ""
 
     def __enter__(self) -> Journal:
         self._bar.start()
+        self._show_state()
         return self
 
     def __exit__(
@@ -76,6 +85,8 @@ class Journal:
     def advance(self, step: int, losses: dict[str, float]) -> None:
         """Move the progress bar and collect the `losses` of `step` for the next report."""
         self._bar.update(self._task, completed=step)
+        self._step = step
+        self._show_state()
         self._since_report.append(losses)
 
     def report_means(self, step: int, figures: dict[str, float]) -> None:
@@ -95,12 +106,18 @@ class Journal:
 
         summary = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self._bar.update(self._task, summary=summary)
-        if not self._console.is_terminal:
+        self._summary = summary
+        self._show_state()
+        if self._show is None and not self._console.is_terminal:
             log.info("step %d: %s", step, summary)
 
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
+
+    def _show_state(self) -> None:
+        if self._show is not None:
+            self._show(self._step, self._summary)
 
     def add_picture(self, step: int, name: str, image: Tensor) -> None:
         """Add `image` (3 x H x W in 0..1) to TensorBoard."""

@@ -27,7 +27,7 @@ from crossnetpp.losses import LossWeights, hybrid_loss
 from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.fast import CrossNetFast, FastOutput
 from crossnetpp.training.config import ConfigError, TrainingConfig
-from crossnetpp.training.journal import Journal, concatenate_pictures
+from crossnetpp.training.journal import Journal, Show, concatenate_pictures
 from crossnetpp.training.parallel import ProcessGroup
 from crossnetpp.training.state import Progress, load_state, save_state
 from crossnetpp.training.validation import Validation
@@ -125,8 +125,11 @@ class Trainer:
             enabled=config.amp and process.device.type == "cuda",
         )
 
-    def run(self, *, stop_after: int | None = None) -> list[float]:
-        """Train to the end, or to step `stop_after`, and return the loss of each step."""
+    def run(self, *, stop_after: int | None = None, show: Show | None = None) -> list[float]:
+        """Train to the end, or to step `stop_after`, and return the loss of each step.
+
+        `show` receives the progress of the leading process, which otherwise draws a bar.
+        """
         config = self.config
         first = self.progress.step
         last = min(config.steps, stop_after or config.steps)
@@ -140,7 +143,8 @@ class Trainer:
 
         started = time.monotonic()
         seconds_before = self.progress.seconds
-        with Journal(self.out, first, config.steps) as journal:
+        show = show if self.process.leads else None
+        with Journal(self.out, first, config.steps, show) as journal:
             for step, batch in zip(range(first, last), self._batches(first, last), strict=True):
                 terms, output = self._step(forward, batch, step)
                 losses.append(terms["total"])

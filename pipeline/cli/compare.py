@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import RECORDING
+from pipeline.cli.options import QUIET_OPTION, RECORDING
 from pipeline.cli.words import print_text
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     "--at", type=float, metavar="SECONDS", help="Time of the frame in a picture; default: first."
 )
 @click.option("--force", is_flag=True, help="Replace an existing output.")
+@QUIET_OPTION
 def compare(
     inputs: tuple[str, ...],
     output: Path,
@@ -43,16 +44,23 @@ def compare(
     labels: str | None,
     at: float | None,
     force: bool,
+    quiet: bool,
 ) -> None:
     """Show two or three recordings in one clip, frame by frame at the times of A.
 
     Smaller recordings are enlarged bicubically, so that an input can be compared with its result.
     A video has the sound of A.
     """
+    from pipeline.progress import make_reporter
     from pipeline.tools.compare import check_comparison, make_labels, write_comparison
 
     check_comparison(inputs, output, mode, force=force)
     count = write_comparison(
-        list(inputs), output, mode=mode, labels=make_labels(inputs, labels), at=at
+        list(inputs),
+        output,
+        mode=mode,
+        labels=make_labels(inputs, labels),
+        at=at,
+        progress=make_reporter(quiet=quiet),
     )
     print_text(f"{output}: {count} frame{'s' if count > 1 else ''}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, RECORDING
+from pipeline.cli.options import JSON_OPTION, QUIET_OPTION, RECORDING
 from pipeline.cli.words import print_json, print_text
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--crf", type=float, help="Quality of the encoder; default 0, lossless.")
 @click.option("--pix-fmt", help="Default: the source's depth, without chroma subsampling.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
+@QUIET_OPTION
 @JSON_OPTION
 def degrade(
     source: str,
@@ -53,9 +54,11 @@ def degrade(
     crf: float | None,
     pix_fmt: str | None,
     force: bool,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Make a low-resolution copy of HR, for tests with a known ground truth."""
+    from pipeline.progress import make_reporter
     from pipeline.tools.degrade import degrade as write_copy
 
     made = write_copy(
@@ -68,6 +71,7 @@ def degrade(
         crf=crf,
         pix_fmt=pix_fmt,
         force=force,
+        progress=make_reporter(quiet=quiet),
     )
     if as_json:
         print_json(made.model_dump_json())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deploy.names import NETWORK_ENGINES
-from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.options import JSON_OPTION, QUIET_OPTION
 from pipeline.cli.words import print_json, print_text
 
 if TYPE_CHECKING:
@@ -171,16 +171,29 @@ def list_entries(as_json: bool) -> None:
 @click.option(
     "--turns", type=click.IntRange(1), default=5, show_default=True, help="Calls; the best counts."
 )
+@QUIET_OPTION
 @JSON_OPTION
 def bench(
-    model: str, names: tuple[str, ...], size: str, frames: int, turns: int, as_json: bool
+    model: str,
+    names: tuple[str, ...],
+    size: str,
+    frames: int,
+    turns: int,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Time engines side by side: frames per second of the network alone, and ratios to torch."""
+    from pipeline.progress import make_reporter
     from pipeline.tools.engines import format_timings, parse_size, time_engines
 
     height, width = parse_size(size)
     rows = time_engines(
-        model, names or NETWORK_ENGINES, (height, width), frames=frames, turns=turns
+        model,
+        names or NETWORK_ENGINES,
+        (height, width),
+        frames=frames,
+        turns=turns,
+        progress=make_reporter(quiet=quiet),
     )
     if as_json:
         print_json(json.dumps({"model": model, "size": [height, width], "engines": rows}))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, make_settings, settings_options
+from pipeline.cli.options import JSON_OPTION, QUIET_OPTION, make_settings, settings_options
 from pipeline.cli.words import describe_cost, describe_plan, print_json, print_text
 
 if TYPE_CHECKING:
+    from pipeline.progress import Reporter
     from pipeline.schema.settings import RunSettings
 
 
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
 @click.argument("input", metavar="INPUT")
 @settings_options
 @click.option("--save", metavar="FILE", help="Write the plan to a file, to edit and run it.")
+@QUIET_OPTION
 @JSON_OPTION
-def plan(save: str | None, as_json: bool, **values: Any) -> None:
+def plan(save: str | None, quiet: bool, as_json: bool, **values: Any) -> None:
     """Show what a run with the same arguments would do: references, output, losses."""
-    print_plan(make_settings(values), save=save, as_json=as_json)
+    from pipeline.progress import make_reporter
+
+    progress = make_reporter(quiet=quiet)
+    print_plan(make_settings(values), progress, save=save, as_json=as_json)
 
 
-def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> None:
+def print_plan(
+    settings: RunSettings, progress: Reporter, *, save: str | None, as_json: bool
+) -> None:
     """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
     from deploy.speed import find_speed
     from pipeline.paths import check_not_read
@@ -39,12 +46,13 @@ def print_plan(settings: RunSettings, *, save: str | None, as_json: bool) -> Non
         if settings.plan:
             made = load_plan(settings.plan, readable)
         else:
-            made = make_plan(readable, find_speed=find_speed)
-        speed = find_speed(made.engine, made.model, made.output_pixels)
-        seconds = None if speed is None else round(estimate_seconds(made, speed), 1)
-        estimates = {"expected_bytes": estimate_bytes(made), "expected_seconds": seconds}
-        made = made.model_copy(update=estimates)
-        cost = [] if as_json else describe_cost(made, speed, estimate_disk(made))
+            made = make_plan(readable, progress, find_speed=find_speed)
+        with progress.step("estimating time and size"):
+            speed = find_speed(made.engine, made.model, made.output_pixels)
+            seconds = None if speed is None else round(estimate_seconds(made, speed), 1)
+            estimates = {"expected_bytes": estimate_bytes(made), "expected_seconds": seconds}
+            made = made.model_copy(update=estimates)
+            cost = [] if as_json else describe_cost(made, speed, estimate_disk(made))
 
     if save:
         recordings = (made.input, made.reference.clip)

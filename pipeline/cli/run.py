@@ -61,7 +61,7 @@ def run(
         _run_batch(inputs, manifest, values, settings, progress, as_json=as_json)
         return
     if dry_run:
-        print_plan(settings, save=None, as_json=as_json)
+        print_plan(settings, progress, save=None, as_json=as_json)
         return
 
     with read_piped_settings(settings, progress.note) as readable:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.options import QUIET_OPTION
 from pipeline.cli.words import print_text
 
 
@@ -36,6 +37,7 @@ from pipeline.cli.words import print_text
     help="Number of Ray Train processes.",
 )
 @click.option("--address", metavar="ADDR", help="Ray cluster to train on.")
+@QUIET_OPTION
 def train(
     config: str,
     data: Path,
@@ -43,6 +45,7 @@ def train(
     overrides: tuple[str, ...],
     workers: int,
     address: str | None,
+    quiet: bool,
 ) -> None:
     """Train a network as CONFIG describes: a YAML file, or a shipped configuration (fast).
 
@@ -50,5 +53,5 @@ def train(
     """
     from pipeline.tools.train import train_network
 
-    train_network(config, data, out, overrides, workers=workers, address=address)
+    train_network(config, data, out, overrides, workers=workers, address=address, quiet=quiet)
     print_text(out)

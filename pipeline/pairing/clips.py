@@ -31,6 +31,7 @@ from pipeline.pairing.geometry import count_quarter_turns
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.still_times import choose_placement, list_placements, name_source
 from pipeline.pairing.thumbnails import correlate_thumbnails
+from pipeline.progress import SILENT, Reporter
 from pipeline.recording import read, scan
 from pipeline.schema.clip import Clip, FrameIndex, Stills, VideoClip, pack_ticks
 from pipeline.schema.plan import ReferencePlan
@@ -41,7 +42,12 @@ FAR = 1.0  # seconds beyond which a note reports a reference as far away
 
 
 def plan_references(
-    lr: Clip, index: FrameIndex, ref: Clip, settings: PairingSettings, size: tuple[int, int]
+    lr: Clip,
+    index: FrameIndex,
+    ref: Clip,
+    settings: PairingSettings,
+    size: tuple[int, int],
+    progress: Reporter = SILENT,
 ) -> Paired:
     """Choose a reference for every frame of `index`; `size` is the output's height and width.
 
@@ -51,7 +57,7 @@ def plan_references(
     be found, or if no reference is near the input in time.
     """
     turns = count_quarter_turns(lr, ref)
-    seen = _look_at_both(lr, index, ref, settings, turns)
+    seen = _look_at_both(lr, index, ref, settings, turns, progress)
     ref, lr_look, ref_look = seen.ref, seen.lr_look, seen.ref_look
     timed = _is_timed(ref)
     select = _choose_selection(settings, timed)
@@ -63,9 +69,10 @@ def plan_references(
             "copy it again"
         )
 
-    clock = (
-        align_clocks(lr, lr_look, ref, ref_look, settings) if timed else ReferenceClock(0.0, 1.0)
-    )
+    clock = ReferenceClock(0.0, 1.0)
+    if timed:
+        with progress.step("aligning the clocks"):
+            clock = align_clocks(lr, lr_look, ref, ref_look, settings)
     at = [ref.seconds(pts) * clock.drift + clock.offset if timed else 0.0 for pts in ref_pts]
     order = np.argsort(at, kind="stable")
     references = References(
@@ -89,7 +96,8 @@ def plan_references(
             index.pts, lr_seconds, references, rules, similarity, timed=timed
         )
 
-    affine, view_notes = choose_map(lr, ref, _pick_closest_pairs(choices), size, turns=turns)
+    with progress.step("comparing the reference with the input"):
+        affine, view_notes = choose_map(lr, ref, _pick_closest_pairs(choices), size, turns=turns)
     reference = ReferencePlan(
         clip=ref,
         select=select,
@@ -116,7 +124,12 @@ class _Seen:
 
 
 def _look_at_both(
-    lr: Clip, index: FrameIndex, ref: Clip, settings: PairingSettings, turns: int
+    lr: Clip,
+    index: FrameIndex,
+    ref: Clip,
+    settings: PairingSettings,
+    turns: int,
+    progress: Reporter,
 ) -> _Seen:
     """Survey the input and, if needed, the reference, and find the times of reference pictures."""
     placements = list_placements(lr, ref)
@@ -130,14 +143,19 @@ def _look_at_both(
     if timed or known:
         compared = compared or needs_estimated_offset(lr, ref, settings)
 
-    lr_look = survey_frames(
-        read(lr, index.pts[0], index.end_pts, on_error="conceal"),
-        cuts=timed or bool(placements),
-        thumbnails=compared,
-    )
-    ref_look = (
-        survey_frames(read(ref, on_error="conceal"), cuts=False, turns=turns) if compared else None
-    )
+    with progress.step("looking for scene cuts", len(index.pts)) as count:
+        lr_look = survey_frames(
+            read(lr, index.pts[0], index.end_pts, on_error="conceal"),
+            cuts=timed or bool(placements),
+            thumbnails=compared,
+            count=count,
+        )
+    ref_look = None
+    if compared:
+        with progress.step("looking at the reference") as count:
+            ref_look = survey_frames(
+                read(ref, on_error="conceal"), cuts=False, turns=turns, count=count
+            )
 
     source = name_source(ref)
     placement = choose_placement(placements, lr, lr_look, ref_look)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -39,11 +39,17 @@ class Survey:
 
 
 def survey_frames(
-    frames: Iterable[Frame], *, cuts: bool, thumbnails: bool = True, turns: int = 0
+    frames: Iterable[Frame],
+    *,
+    cuts: bool,
+    thumbnails: bool = True,
+    turns: int = 0,
+    count: Callable[[int], None] = lambda done: None,
 ) -> Survey:
     """Return the pts of `frames` and, if requested, their thumbnails and scene cuts.
 
-    Frames are first turned counter-clockwise by `turns` quarter turns.
+    Frames are first turned counter-clockwise by `turns` quarter turns. `count` receives the number
+    of frames so far.
     """
     finder = _CutFinder() if cuts else None
     pts = array("q")
@@ -56,6 +62,7 @@ def survey_frames(
             kept.add(picture)
         if finder is not None:
             finder.add(small, picture)
+        count(len(pts))
     found = [pts[number] for number in finder.cuts()] if finder is not None else []
     return Survey(pts, kept, tuple(found))
 

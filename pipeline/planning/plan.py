@@ -15,6 +15,7 @@ from pipeline.planning.segments import cut_segments, cut_views, limit_frames, sh
 from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
 from pipeline.planning.target import choose_scale, choose_target
+from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.settings import EncoderSettings, Layout, RunSettings, ViewSettings
@@ -23,7 +24,9 @@ from pipeline.schema.settings import EncoderSettings, Layout, RunSettings, ViewS
 FindSpeed = Callable[[str, str, int], Speed | None]
 
 
-def make_plan(settings: RunSettings, *, find_speed: FindSpeed | None = None) -> Plan:
+def make_plan(
+    settings: RunSettings, progress: Reporter = SILENT, *, find_speed: FindSpeed | None = None
+) -> Plan:
     """Decide the segments, references, encoder and output of a run.
 
     The same files, settings and speed give the same plan. The engine's speed only shortens segments
@@ -35,13 +38,14 @@ def make_plan(settings: RunSettings, *, find_speed: FindSpeed | None = None) -> 
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
     check_quality(settings)
 
-    sources = open_sources(settings, settings, settings, settings)
-    scale = choose_scale(sources.lr, sources.ref, settings.scale)
-    frames = select_frames(sources.lr, settings)
+    with progress.step("opening the recordings"):
+        sources = open_sources(settings, settings, settings, settings)
+        scale = choose_scale(sources.lr, sources.ref, settings.scale)
+        frames = select_frames(sources.lr, settings)
 
     target = choose_target(settings, settings, scale, sources, len(frames.pts), settings.model)
 
-    paired = pair_sources(sources, frames, settings, target.size, settings.to)
+    paired = pair_sources(sources, frames, settings, target.size, settings.to, progress)
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:
@@ -94,16 +98,18 @@ def pair_sources(
     settings: ViewSettings,
     size: tuple[int, int],
     to: Layout | None,
+    progress: Reporter = SILENT,
 ) -> Paired:
     """Choose the references of every frame or view; `size` is the output's height and width.
 
     `to` is the layout of an output light field.
     """
     if isinstance(sources.lr, LightField):
-        return plan_view_references(sources.lr, sources.ref, settings, size, to)
+        with progress.step("choosing the reference of every view"):
+            return plan_view_references(sources.lr, sources.ref, settings, size, to)
     if isinstance(sources.ref, LightField):
         raise TypeError("a light field cannot be the reference of a clip")
-    return plan_references(sources.lr, frames, sources.ref, settings, size)
+    return plan_references(sources.lr, frames, sources.ref, settings, size, progress)
 
 
 def cut_source(

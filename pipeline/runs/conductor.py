@@ -93,7 +93,10 @@ def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
     start = time.monotonic()
     plan = prepare_plan(request)
     progress = request.progress
-    engine = request.parts.engines.load(plan, progress.note) if runner == "inline" else None
+    engine = None
+    if runner == "inline":
+        with progress.step("loading the engine"):
+            engine = request.parts.engines.load(plan, progress.note)
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(plan))
@@ -127,7 +130,7 @@ def close_run(
             seconds=time.monotonic() - opened.start,
         )
 
-    with closing(opened):
+    with closing(opened), progress.step("joining the segments and verifying the output"):
         plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
         opened.published = True
     return run_result(opened, report.engine, plan_place, progress)
@@ -139,13 +142,15 @@ def prepare_plan(request: RunRequest) -> Plan:
     Raises InputError if the user has to change something.
     """
     settings = request.settings
-    local = fetch_inputs(settings)
+    with request.progress.step("fetching the recordings"):
+        local = fetch_inputs(settings)
     if local.plan:
         plan = load_plan(local.plan, local)
     else:
         # this device's speed says nothing about a cluster's
         runner, _ = choose_runner(settings.runner, settings.address)
-        plan = make_plan(local, find_speed=find_speed if runner == "inline" else None)
+        speeds = find_speed if runner == "inline" else None
+        plan = make_plan(local, request.progress, find_speed=speeds)
     if local.consistent:
         plan = plan_second_pass(plan)
     plan = with_urls(plan, settings.input, settings.ref_stream, settings.output)

@@ -16,11 +16,12 @@ from pipeline.ledger.durable import staging_folder
 from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import join_segments
 from pipeline.media.read.frames import Frame, read_frames
-from pipeline.media.read.probe import probe
+from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.paths import check_new_file, check_not_read
 from pipeline.pixels import Picture, to_8_bit
+from pipeline.progress import SILENT, Count, Reporter
 from pipeline.schema.clip import Clip, VideoClip
 
 Mode = Literal["side", "wipe", "difference"]
@@ -142,7 +143,13 @@ def _fit_picture(frame: Frame, clip: Clip, height: int, width: int) -> Picture:
 
 
 def write_comparison(
-    inputs: list[str], output: Path, *, mode: Mode, labels: list[str], at: float | None = None
+    inputs: list[str],
+    output: Path,
+    *,
+    mode: Mode,
+    labels: list[str],
+    at: float | None = None,
+    progress: Reporter = SILENT,
 ) -> int:
     """Write the comparison of `inputs` to `output`, and return its number of frames.
 
@@ -153,13 +160,20 @@ def write_comparison(
     clips = [probe(path) for path in inputs]
     suffix = output.suffix.lower()
     first = clips[0]
-    frames = (
-        (pts, compose_frame(pictures, labels, mode, _divider_at(first.seconds(pts))))
-        for pts, pictures in read_together(clips)
-    )
+    times = scan(first, distinct=False).pts
+    total = len(times)
+    if suffix in PICTURES:
+        # reading stops at the chosen frame
+        total = 1 if at is None else sum(first.seconds(pts) <= at for pts in times)
+
+    def compose(count: Count) -> Iterator[tuple[int, Picture]]:
+        for done, (pts, pictures) in enumerate(read_together(clips), start=1):
+            yield pts, compose_frame(pictures, labels, mode, _divider_at(first.seconds(pts)))
+            count(done)
 
     # make the file in a folder of its own, so that a failure leaves nothing behind
-    with staging_folder(output) as work:
+    with progress.step("composing", total) as counter, staging_folder(output) as work:
+        frames = compose(counter)
         made = work / f"made{suffix}"
         if suffix in PICTURES:
             count = _write_picture(frames, first, made, at)

@@ -16,10 +16,11 @@ from pipeline.media.colour import describe_colour
 from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import join_segments
 from pipeline.media.read.frames import Frame, read_frames
-from pipeline.media.read.probe import probe
+from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.paths import check_new_file, check_not_read
+from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import Clip, VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
@@ -50,6 +51,7 @@ def degrade(
     crf: float | None = None,
     pix_fmt: str | None = None,
     force: bool = False,
+    progress: Reporter = SILENT,
 ) -> DegradeResult:
     """Write every `every`-th frame of `source`, downscaled by a factor of `scale`, to `output`.
 
@@ -69,10 +71,13 @@ def degrade(
     with staging_folder(output) as work:
         segment = work / "00000.nut"
         frames = 0
-        with SegmentWriter(str(segment), clip, encoding, width, height) as writer:
+        total = len(scan(clip, distinct=False).pts)
+        step = progress.step("reducing", -(-total // every))
+        with step as count, SegmentWriter(str(segment), clip, encoding, width, height) as writer:
             for frame in _select_every(read_frames(clip), every):
                 writer.write(_reduce(frame, scale, kernel), frame.pts)
                 frames += 1
+                count(frames)
 
         finished = work / f"finished{output.suffix}"
         join_segments(clip, [segment], finished, encoding)

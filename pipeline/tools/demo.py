@@ -21,6 +21,7 @@ from pipeline.media.write.encoder import choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pairing.given import list_given_frames
 from pipeline.planning.edited_plan import load_plan
+from pipeline.progress import make_reporter
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.compare import draw_label
 from pipeline.tools.degrade import degrade
@@ -44,7 +45,6 @@ class Contender:
 
 
 def _enhance(lr: Path, ref: Path, folder: Path, engine: str, quiet: bool) -> RunResult:
-    from pipeline.progress import make_reporter
     from pipeline.runs.run import run
 
     settings = RunSettings(
@@ -94,8 +94,9 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
 
     lr = folder / "lr.mp4"
     ref = folder / "ref.mp4"
-    degrade(str(SAMPLE), lr, scale=SCALE)
-    keys = degrade(str(SAMPLE), ref, scale=1, every=KEY_FRAME_EVERY)
+    progress = make_reporter(quiet=quiet)
+    degrade(str(SAMPLE), lr, scale=SCALE, progress=progress)
+    keys = degrade(str(SAMPLE), ref, scale=1, every=KEY_FRAME_EVERY, progress=progress)
     contenders = [run_contender(lr, ref, folder, engine, quiet) for engine in ("bicubic", "auto")]
 
     # halfway between two key frames, where borrowing is hardest
@@ -115,7 +116,9 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
     from pipeline.report.page import write_report  # imports torch
 
     report = folder / "report.html"
-    write_report(Path(contenders[1].result.output), report, ground_truth=str(SAMPLE))
+    write_report(
+        Path(contenders[1].result.output), report, ground_truth=str(SAMPLE), progress=progress
+    )
 
     return Demonstration(
         contenders=contenders,

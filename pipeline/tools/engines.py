@@ -20,6 +20,7 @@ from deploy.selftest import LOWEST_PSNR, SelfTestError, load_baseline_engine, re
 from deploy.trt.library import find_library
 from deploy.trt.stored_plans import check_targets, cross_build_plans
 from pipeline.errors import InputError
+from pipeline.progress import SILENT, Reporter
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,13 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def time_engines(
-    model: str, names: Sequence[str], size: tuple[int, int], *, frames: int, turns: int
+    model: str,
+    names: Sequence[str],
+    size: tuple[int, int],
+    *,
+    frames: int,
+    turns: int,
+    progress: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
     """Return a row for each engine, with its best speed in frames per second, or why it failed.
 
@@ -172,18 +179,22 @@ def time_engines(
     registry = open_registry()
     engines: dict[str, Engine] = {}
     rows: dict[str, dict[str, Any]] = {name: {"engine": name} for name in names}
-    for name in names:
-        try:
-            engines[name] = load_tested_engine(name, model, None, registry)
-        except EngineError as error:
-            rows[name]["failed"] = str(error)
+    with progress.step("loading engines", len(names)) as count:
+        for done, name in enumerate(names, start=1):
+            try:
+                engines[name] = load_tested_engine(name, model, None, registry)
+            except EngineError as error:
+                rows[name]["failed"] = str(error)
+            count(done)
 
     height, width = size
     best = dict.fromkeys(engines, 0.0)
-    for _ in range(turns):
-        for name, engine in engines.items():
-            fps = measure_fps(engine, height=height, width=width, frames=frames, turns=1)
-            best[name] = max(best[name], fps)
+    with progress.step("timing engines", turns * len(engines)) as count:
+        for turn in range(turns):
+            for number, (name, engine) in enumerate(engines.items(), start=1):
+                fps = measure_fps(engine, height=height, width=width, frames=frames, turns=1)
+                best[name] = max(best[name], fps)
+                count(turn * len(engines) + number, name)
 
     for name, engine in engines.items():
         info = engine.info

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from crossnetpp.checkpoint import WeightsError
 from crossnetpp.data.sample import DataError
 from crossnetpp.train import parse_setting, train
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
+from crossnetpp.training.journal import Show
 from deploy.distribution import describe_install
 from pipeline.errors import InputError, PipelineError, last_line
 from pipeline.execution.cluster.connection import cluster
 from pipeline.interrupt import Interrupts
+from pipeline.progress import Count, Reporter, make_reporter
 
 
 def train_network(
@@ -24,6 +27,7 @@ def train_network(
     *,
     workers: int = 1,
     address: str | None = None,
+    quiet: bool = False,
 ) -> None:
     """Train the network in a YAML file, or in a shipped configuration, and write its weights.
 
@@ -34,15 +38,41 @@ def train_network(
     try:
         settings = load_config(config, dict(parse_setting(text) for text in overrides))
         if workers == 1 and address is None:
-            train(settings, data, out)
+            with show_training(make_reporter(quiet=quiet), settings.steps) as show:
+                train(settings, data, out, show=show)
         else:
-            train_on_ray(settings, data.absolute(), out.absolute(), workers, address)
+            places = data.absolute(), out.absolute()
+            train_on_ray(settings, *places, workers, address, quiet=quiet)
     except (ConfigError, DataError, WeightsError) as error:
         raise InputError(str(error)) from error
 
 
+@contextmanager
+def show_training(progress: Reporter, steps: int) -> Iterator[Show]:
+    """Yield a receiver of a training run's progress, which may begin with later steps."""
+    with ExitStack() as stack:
+        opening = stack.enter_context(ExitStack())
+        opening.enter_context(progress.step("opening the training data"))
+        count: Count | None = None
+
+        def show(done: int, figures: str) -> None:
+            nonlocal count
+            if count is None:
+                opening.close()
+                count = stack.enter_context(progress.step("training", steps, done))
+            count(done, figures)
+
+        yield show
+
+
 def train_on_ray(
-    config: TrainingConfig, data: Path, out: Path, workers: int, address: str | None
+    config: TrainingConfig,
+    data: Path,
+    out: Path,
+    workers: int,
+    address: str | None,
+    *,
+    quiet: bool,
 ) -> None:
     """Train in one process per worker, each on a GPU of its own if the cluster has enough GPUs.
 
@@ -71,7 +101,12 @@ def train_on_ray(
 
         trainer = TorchTrainer(
             _train_in_worker,
-            train_loop_config={"config": config.model_dump(), "data": str(data), "out": str(out)},
+            train_loop_config={
+                "config": config.model_dump(),
+                "data": str(data),
+                "out": str(out),
+                "quiet": quiet,
+            },
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
             run_config=RunConfig(name=out.stem, storage_path=str(out.parent)),
         )
@@ -85,4 +120,7 @@ def train_on_ray(
 def _train_in_worker(loop_config: dict[str, Any]) -> None:
     """Train in a process of Ray Train, which has already joined the process group."""
     config = TrainingConfig.model_validate(loop_config["config"])
-    train(config, Path(loop_config["data"]), Path(loop_config["out"]))
+    # Ray prints the lines of the workers, of which the first one reports
+    progress = make_reporter(quiet=loop_config["quiet"])
+    with show_training(progress, config.steps) as show:
+        train(config, Path(loop_config["data"]), Path(loop_config["out"]), show=show)
