@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deploy.names import NETWORK_ENGINES
-from pipeline.cli.options import JSON_OPTION, QUIET_OPTION
+from pipeline.cli.options import JSON_OPTION, QUIET_OPTION, PathOrWord
 from pipeline.cli.words import print_json, print_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from pipeline.tools.engines import Outcome
 
 _MODEL_OPTION = click.option(
-    "--model", default="fast", show_default=True, help="fast, paper, or a file of weights."
+    "--model",
+    default="fast",
+    show_default=True,
+    type=PathOrWord(("fast", "paper")),
+    help="fast, paper, or a file of weights.",
 )
 _ENGINE_OPTION = click.option(
     "--engine",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import (
+    FILE,
     JSON_OPTION,
     QUIET_OPTION,
     RECORDING,
@@ -26,6 +27,7 @@ from pipeline.cli.words import print_json, print_text
     "--plan",
     "plan_file",
     metavar="FILE",
+    type=FILE,
     help="Plan of the run, whose frames that are references themselves are left out; "
     "default: the .plan.json beside SR, if there is one.",
 )

@@ -7,13 +7,13 @@ from typing import Any, get_args
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, grid_options, make_grid_settings
+from pipeline.cli.options import FILE, JSON_OPTION, grid_options, make_grid_settings
 from pipeline.cli.words import print_json, print_text
 from pipeline.schema.settings import Layout
 
 
 @click.command()
-@click.argument("source", metavar="LF")
+@click.argument("source", metavar="LF", type=FILE)
 @click.option(
     "--to", required=True, type=click.Choice(get_args(Layout)), help="Layout of the output."
 )
@@ -58,7 +58,7 @@ def convert(
 
 
 @click.command()
-@click.argument("source", metavar="LF")
+@click.argument("source", metavar="LF", type=FILE)
 @click.option(
     "-o",
     "--output",

@@ -260,6 +260,7 @@ def _exit_during_native_code(error: PipelineError) -> None:
 @click.option(
     "--config",
     metavar="FILE",
+    type=click.Path(),
     expose_value=False,
     is_eager=True,
     callback=_find_config,

@@ -5,12 +5,14 @@ The settings, and with them pydantic, are imported only for commands that have s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 import click
+from click.shell_completion import CompletionItem
 
+from deploy.names import ENGINES
 from pipeline.errors import PipelineError
 from pipeline.paths import describe_special
 
@@ -26,29 +28,81 @@ JSON_OPTION = click.option(
 QUIET_OPTION = click.option("-q", "--quiet", is_flag=True, help="Show no progress on stderr.")
 
 
-class RecordingType(click.Path):
+# Option -> words that a shell suggests, beside others that the option accepts.
+_SUGGESTED = {
+    "codec": ("x264", "x265", "av1", "prores", "ffv1", "libvpx-vp9"),
+    "engine": ENGINES,
+    "model": ("fast", "paper"),
+    "pix_fmt": ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
+    "preset": ("ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"),
+    "ref_offset": ("auto",),
+    "ref_view": ("center",),
+}
+
+
+class PathOrWord(click.Path):
+    """A file, or one of a few words; a shell suggests both."""
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.name = "text"
+        self._words = tuple(words)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is; the command checks the file."""
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the words that begin with `incomplete`, or else files."""
+        words = [word for word in self._words if word.startswith(incomplete)]
+        files = [] if words and incomplete else super().shell_complete(ctx, param, incomplete)
+        return [*map(CompletionItem, words), *files]
+
+
+class RecordingType(PathOrWord):
     """The path of a recording to read; a pipe is copied to a file while the command runs."""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | bytes | os.PathLike[str]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the path, or the path of the copy."""
-        if ctx is None or ctx.resilient_parsing or describe_special(str(value)) is None:
-            return super().convert(value, param, ctx)
+        path = super().convert(value, param, ctx)
+        if ctx is None or ctx.resilient_parsing or describe_special(path) is None:
+            return path
 
         from pipeline.remote.pipes import read_pipes
 
         try:
-            return ctx.with_resource(read_pipes([str(value)]))[str(value)].as_posix()
+            return ctx.with_resource(read_pipes([path]))[path].as_posix()
         except PipelineError as error:
             raise click.UsageError(str(error), ctx) from error
 
 
+FILE = PathOrWord()
 RECORDING = RecordingType()
 
 
-def click_type(field: OptionField) -> click.Choice[str] | click.IntRange | type[float] | None:
+def complete_words(
+    words: Iterable[str],
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return a function that suggests those of the words that begin with what was typed."""
+    known = tuple(words)
+
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in known if word.startswith(incomplete)]
+
+    return complete
+
+
+def is_path(field: OptionField) -> bool:
+    """Return whether an option names a file."""
+    return any(get_origin(kind) is PathLike for kind in field.kinds)
+
+
+def click_type(field: OptionField) -> click.ParamType[Any] | type[float] | None:
     """Return the click type that checks a value, or None if the settings parse the text."""
+    if is_path(field):
+        return PathOrWord(_SUGGESTED.get(field.name, ()))
     if field.choices:
         return click.Choice(field.choices)
     if field.kind is int:
@@ -67,12 +121,14 @@ def click_option(field: OptionField) -> Callable[[Command], Command]:
         return click.option(
             *field.flags, field.name, is_flag=True, default=default, help=field.option.help
         )
+    words = () if is_path(field) else _SUGGESTED.get(field.name, ())
     return click.option(
         *field.flags,
         field.name,
         type=click_type(field),
         metavar=field.option.metavar,
         help=field.option.help,
+        shell_complete=complete_words(words) if words and not field.choices else None,
     )
 
 
@@ -107,8 +163,13 @@ def run_options(command: Command) -> Command:
 
     # options of `run` that do not change its plan
     own = (
-        click.argument("inputs", metavar="INPUT...", nargs=-1),
-        click.option("--manifest", metavar="FILE", help="CSV or JSONL file that lists the inputs."),
+        click.argument("inputs", metavar="INPUT...", nargs=-1, type=FILE),
+        click.option(
+            "--manifest",
+            metavar="FILE",
+            type=FILE,
+            help="CSV or JSONL file that lists the inputs.",
+        ),
         *(
             click_option(field)
             for field in list_options(*OPTION_GROUPS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, QUIET_OPTION, make_settings, settings_options
+from pipeline.cli.options import FILE, JSON_OPTION, QUIET_OPTION, make_settings, settings_options
 from pipeline.cli.words import describe_cost, describe_plan, print_json, print_text
 
 if TYPE_CHECKING:
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("input", metavar="INPUT")
+@click.argument("input", metavar="INPUT", type=FILE)
 @settings_options
-@click.option("--save", metavar="FILE", help="Write the plan to a file, to edit and run it.")
+@click.option(
+    "--save", metavar="FILE", type=FILE, help="Write the plan to a file, to edit and run it."
+)
 @QUIET_OPTION
 @JSON_OPTION
 def plan(save: str | None, quiet: bool, as_json: bool, **values: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, RECORDING, grid_options, make_grid_settings
+from pipeline.cli.options import FILE, JSON_OPTION, RECORDING, grid_options, make_grid_settings
 from pipeline.cli.words import describe_clip, print_json, print_text
 from pipeline.errors import InputError
 
@@ -15,7 +15,9 @@ from pipeline.errors import InputError
 @click.command()
 @click.argument("path", metavar="PATH", type=RECORDING)
 @grid_options
-@click.option("--contact-sheet", metavar="FILE", help="Light field: write all views as a picture.")
+@click.option(
+    "--contact-sheet", metavar="FILE", type=FILE, help="Light field: write all views as a picture."
+)
 @JSON_OPTION
 def probe(path: str, contact_sheet: str | None, as_json: bool, **grid: Any) -> None:
     """Describe a video, a picture, a folder of pictures or a light field."""

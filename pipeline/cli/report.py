@@ -6,17 +6,24 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import QUIET_OPTION
+from pipeline.cli.options import FILE, QUIET_OPTION
 from pipeline.cli.words import print_text
 
 
 @click.command()
-@click.argument("run", metavar="OUT")
+@click.argument("run", metavar="OUT", type=FILE)
 @click.option(
-    "-o", "--output", "page", metavar="FILE.html", help="Default: OUT with the suffix .html."
+    "-o",
+    "--output",
+    "page",
+    metavar="FILE.html",
+    type=FILE,
+    help="Default: OUT with the suffix .html.",
 )
-@click.option("--ground-truth", metavar="HR", help="Original recording to measure PSNR and SSIM.")
-@click.option("--plan", metavar="FILE", help="Default: the .plan.json beside OUT.")
+@click.option(
+    "--ground-truth", metavar="HR", type=FILE, help="Original recording to measure PSNR and SSIM."
+)
+@click.option("--plan", metavar="FILE", type=FILE, help="Default: the .plan.json beside OUT.")
 @click.option("--force", is_flag=True, help="Replace an existing report.")
 @QUIET_OPTION
 def report(

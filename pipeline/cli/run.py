@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import make_settings, run_options
+from pipeline.cli.options import FILE, make_settings, run_options
 from pipeline.cli.plan import print_plan
 from pipeline.cli.words import describe_batch, describe_result, print_json, print_text
 from pipeline.errors import PipelineError
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @run_options
-@click.option("--report", metavar="FILE.html", help="Write a report with pictures and figures.")
+@click.option(
+    "--report", metavar="FILE.html", type=FILE, help="Write a report with pictures and figures."
+)
 @click.option("--dry-run", is_flag=True, help="Only show the plan, like `pipeline plan`.")
 def run(
     inputs: tuple[str, ...],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.options import FILE, JSON_OPTION
 from pipeline.cli.words import print_json, print_text
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", type=FILE)
 @JSON_OPTION
 def status(run: str, as_json: bool) -> None:
     """Show the progress of a run; RUN is its output, a path or URL."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pipeline.cli.options import FILE
 from pipeline.cli.words import print_json, print_text
 from pipeline.errors import InputError
 
@@ -17,7 +18,13 @@ from pipeline.errors import InputError
 @click.option(
     "--installed", is_flag=True, help="Upload no code: the package is installed on the cluster."
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[INPUT... OPTIONS OF RUN]")
+@click.argument(
+    "arguments",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    shell_complete=FILE.shell_complete,
+    metavar="[INPUT... OPTIONS OF RUN]",
+)
 def submit(
     address: str | None,
     no_wait: bool,

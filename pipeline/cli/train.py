@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import QUIET_OPTION
+from pipeline.cli.options import FILE, QUIET_OPTION
 from pipeline.cli.words import print_text
 
 
 @click.command()
-@click.argument("config", metavar="CONFIG")
+@click.argument("config", metavar="CONFIG", type=FILE)
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="Folder of the training data."
 )

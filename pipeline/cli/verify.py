@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from pipeline.cli.options import JSON_OPTION
+from pipeline.cli.options import FILE, JSON_OPTION
 from pipeline.cli.words import print_json, print_text
 
 
 @click.command()
-@click.argument("source", metavar="IN")
-@click.argument("output", metavar="OUT")
+@click.argument("source", metavar="IN", type=FILE)
+@click.argument("output", metavar="OUT", type=FILE)
 @JSON_OPTION
 @click.pass_context
 def verify(context: click.Context, source: str, output: str, as_json: bool) -> None:
