@@ -168,10 +168,13 @@ def read_contents(path: Path, scale: int = 1) -> Contents:
     )
 
 
+_TEXT_DECODERS = frozenset({"mov_text", "srt", "subrip", "ass", "ssa", "webvtt", "text"})
+
+
 def _read_texts(path: Path) -> dict[int, list[tuple[int, str]]]:
     texts: dict[int, list[tuple[int, str]]] = {}
     with av.open(str(path)) as file:
-        streams = list(file.streams.subtitles)
+        streams = [s for s in file.streams.subtitles if s.codec_context.name in _TEXT_DECODERS]
         for packet in file.demux(streams) if streams else []:
             if packet.pts is None:
                 continue

@@ -20,6 +20,7 @@ from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import LightField
 
 LONG_SIDE = 512  # pixels; views are reduced to this longer side before they are compared
+LEAST_SIDE = 16  # pixels; smaller views show no more than their rims
 PAIRS = 3  # pairs of views that are compared in each direction
 CLEAR_RATIO = 1.6  # least ratio of the shifts along the two axes for a verdict
 LEAST_SHIFT = 0.05  # pixels per grid step; smaller shifts give no verdict
@@ -39,7 +40,14 @@ class Parallax:
 
 
 def measure_parallax(clip: LightField) -> Parallax:
-    """Measure the disparity from views a few steps apart in rows and columns, at moment 0."""
+    """Measure the disparity from views a few steps apart in rows and columns, at moment 0.
+
+    It is unknown if the views are too small, or too narrow once they are reduced.
+    """
+    shrink = max(1.0, max(clip.width, clip.height) / LONG_SIDE)
+    if min(clip.width, clip.height) / shrink < LEAST_SIDE:
+        return Parallax("unclear", None)
+
     reader = ViewReader(clip)
     try:
         across = [_measure_flow(reader, *pair) for pair in _choose_pairs(clip, along=1)]
@@ -47,7 +55,6 @@ def measure_parallax(clip: LightField) -> Parallax:
     finally:
         reader.close()
 
-    shrink = max(1.0, max(clip.width, clip.height) / LONG_SIDE)
     sideways = _compare_axes(across)
     downward = _compare_axes(down)
     votes = [vote for vote in (sideways, -downward if downward else None) if vote is not None]
@@ -163,7 +170,8 @@ def _measure_spread(
         return None
 
     low, high = np.nanpercentile(np.concatenate(parts), [2, 98]) * shrink
-    return round(float(low), 2), round(float(high), 2)
+    # adding zero turns -0.0 into 0.0
+    return round(float(low), 2) + 0.0, round(float(high), 2) + 0.0
 
 
 def _is_mirrored(across: list[Plane], down: list[Plane]) -> bool:

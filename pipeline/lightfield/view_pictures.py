@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.lightfield.reader import ViewReader
+from pipeline.media.pictures.label import draw_text
 from pipeline.media.write.video import VideoWriter
 from pipeline.pixels import Pixels, high_byte
 from pipeline.schema.clip import Grid, LightField
@@ -52,12 +53,11 @@ def draw_contact_sheet(clip: LightField) -> NDArray[np.uint8]:
     try:
         for position, view in enumerate(grid.views):
             rgb = high_byte(reader.get(grid.number(position, 0)))
-            small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+            small = np.asarray(
+                cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+            )
             if width >= 60:
-                at = 3, height - 4
-                for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-                    font = cv2.FONT_HERSHEY_SIMPLEX
-                    cv2.putText(small, f"{view.row},{view.col}", at, font, 0.4, colour, thick)
+                draw_text(small, f"{view.row},{view.col}", (3, height - 4), 0.4)
 
             row = (view.row - top) * height
             col = (view.col - left) * width

@@ -15,6 +15,7 @@ from pipeline.errors import InputError, PairingError
 from pipeline.ledger.durable import staging_folder
 from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import join_segments
+from pipeline.media.pictures.label import draw_text
 from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.encoder import choose_encoding
@@ -38,13 +39,7 @@ def draw_label(picture: Picture, text: str) -> Picture:
     """Return the picture with `text` in its bottom-left corner."""
     picture = np.ascontiguousarray(picture)
     size = max(0.35, min(0.6, picture.shape[1] / 700))
-    at = (10, picture.shape[0] - 12)
-
-    # white text on a black outline is readable on any picture
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(
-            picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA
-        )
+    draw_text(picture, text, (10, picture.shape[0] - 12), size)
     return picture
 
 

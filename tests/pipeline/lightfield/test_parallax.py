@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.lightfield.opening import open_light_field
-from pipeline.lightfield.parallax import measure_parallax
+from pipeline.lightfield.parallax import Parallax, measure_parallax
 from pipeline.schema.settings import GridSettings
 from tests.support import scenes
 
@@ -48,3 +50,17 @@ def test_rows_from_the_bottom_are_detected(tmp_path: Path) -> None:
     clip = open_light_field(tmp_path)
     assert clip is not None
     assert measure_parallax(clip).verdict == "upside down"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (8, 8), (3, 40), (40, 15), (2000, 20)])
+def test_views_without_room_have_no_disparity(tmp_path: Path, width: int, height: int) -> None:
+    random = np.random.default_rng(3)
+    ground = random.integers(0, 255, (height + 4, width + 4, 3)).astype(np.uint8)
+    for row in range(2):
+        for column in range(2):
+            view = ground[row : row + height, column : column + width]
+            cv2.imwrite(str(tmp_path / f"view_{row:02}_{column:02}.png"), view)
+    clip = open_light_field(tmp_path)
+    assert clip is not None
+    assert measure_parallax(clip) == Parallax("unclear", None)

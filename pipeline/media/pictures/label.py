@@ -1,0 +1,23 @@
+"""Text on pictures: white with a thin black outline, which is readable on any picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_OUTLINE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # two pixels on each side
+
+
+def draw_text(picture: NDArray[np.uint8], text: str, place: tuple[int, int], size: float) -> None:
+    """Draw text on a uint8 H x W x 3 picture.
+
+    `place` is the column and row of the lower left corner of the text, `size` OpenCV's scale.
+    """
+    letters = np.zeros(picture.shape[:2], np.uint8)
+    # a thicker text is no outline in OpenCV 5, where its letters are wider
+    cv2.putText(letters, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255,), 1, cv2.LINE_AA)
+
+    white = letters[..., None] / np.float32(255)
+    black = cv2.dilate(letters, _OUTLINE)[..., None] / np.float32(255)
+    picture[:] = np.rint(picture * (1 - black) * (1 - white) + 255 * white).astype(np.uint8)
