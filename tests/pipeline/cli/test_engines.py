@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy.engines.onnx_engine import OnnxEngine
+from deploy.protocol import Engine, EngineError
+from deploy.registry import Registry
 from pipeline.cli.main import main
+from pipeline.errors import InputError
+from pipeline.tools import engines as tools
 
 
 def engines(*arguments: object) -> Result:
@@ -81,3 +86,19 @@ def test_tensorrt_without_a_driver_is_refused_in_one_line() -> None:
     assert done.exit_code == 2
     assert done.stderr.startswith("error: found no NVIDIA driver")
     assert done.stderr.count("\n") == 1
+
+
+def test_build_times_engines_with_the_threads_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def load(name: str, **options: object) -> Engine:
+        measured.append((name, options["threads"]))
+        raise EngineError("stop here")
+
+    monkeypatch.setattr(tools, "load_engine", load)
+    with pytest.raises(InputError, match="stop here"):
+        tools.choose_again("fast", Registry(tmp_path), print)
+    # a run looks the measurements up by the number of threads in its plan
+    assert measured == [("auto", len(os.sched_getaffinity(0)))]
