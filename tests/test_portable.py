@@ -5,6 +5,7 @@ The processes of these tests hide what those systems lack, see `tests/support/el
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,14 @@ call("run", *given, "-o", "one", "--force")
     assert len(list((tmp_path / "one").glob("*.png"))) == 64
     made = {path.name for path in tmp_path.iterdir() if path.name.startswith(".")}
     assert made == set()
+
+
+def test_names_in_other_scripts_are_printed_in_any_encoding(folder: Path) -> None:
+    (folder / "lr.mkv").rename(folder / "日本.mkv")
+    code = f"{CALL}call('probe', '日本.mkv', '--json')"
+    done = run_elsewhere("win32", code, folder, {"PYTHONIOENCODING": "cp1252"})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["path"] == "日本.mkv"
 
 
 def test_engines_are_measured_and_stored(system: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import threading
@@ -113,6 +114,7 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line; see `click.Command.main`."""
         open_closed_streams()
+        escape_unknown_characters()
         sys.excepthook = print_traceback
         return super().main(*args, **kwargs)
 
@@ -186,6 +188,15 @@ def open_closed_streams() -> None:
             os.set_inheritable(null, True)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def escape_unknown_characters() -> None:
+    """Let standard output escape characters that its encoding lacks, as standard error does.
+
+    A file or pipe on Windows has the encoding of the region, which lacks most scripts.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _debug_option() -> click.Option:
