@@ -190,9 +190,9 @@ def default_environment(
         tmp_path_factory.mktemp("default") / "env", find_closure(required).values()
     )
     environment.install(wheel)
-    # 17 frames of 256x160 in place of 61 larger ones; the demo makes two key frames of them
+    # 8 frames of 192x128 in place of 61 larger ones; the first is the demo's key frame
     sample = environment.packages / "pipeline" / "samples" / "monster.mp4"
-    write_video(sample, [texture(i, 160, 256) for i in range(17)])
+    write_video(sample, [texture(i, 128, 192) for i in range(8)])
     return environment
 
 
