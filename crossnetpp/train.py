@@ -21,7 +21,7 @@ from crossnetpp.data.mixture import Mixture, MixtureSettings
 from crossnetpp.data.sample import DataError
 from crossnetpp.landmarks import LandmarkCache
 from crossnetpp.printable import PrintableFormatter, make_printable
-from crossnetpp.training.config import ConfigError, TrainingConfig, load_config
+from crossnetpp.training.config import ConfigError, TrainingConfig, load_config, load_yaml
 from crossnetpp.training.journal import Show
 from crossnetpp.training.loop import Trainer
 from crossnetpp.training.parallel import join_processes
@@ -94,8 +94,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     try:
         if not name or not equals:
             raise ConfigError(f"found --set {text}, expected NAME=VALUE, for example steps=200")
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return name, load_yaml(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise ConfigError(f"found --set {text}, expected a value in YAML: {first}") from error
 

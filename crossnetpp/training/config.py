@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
 
 Scale = Literal[2, 4, 8]
+_MOST_VALUES = 100_000  # of a configuration
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -128,6 +129,26 @@ class TrainingConfig(_Strict):
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
 
+def load_yaml(text: str) -> Any:
+    """Return plain data; raises YAMLError, ValueError or RecursionError for anything else.
+
+    Aliases (*name) may repeat values, but not so often that a short text fills the memory.
+    """
+    content = yaml.safe_load(text)
+    count = 0
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError(f"found more than {_MOST_VALUES} values, expected fewer")
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
+    return content
+
+
 def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
     """Load the shipped configuration `name`, or else the file `name`.
 
@@ -137,17 +158,19 @@ def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
     shipped = CONFIG_FOLDER / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.glob("*.yaml")))
         raise ConfigError(f"found no configuration '{name}', expected a file or {known}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"found no YAML in {path}: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"found no settings in {path}, expected lines such as 'steps: 8500'")
 
     try:
-        return TrainingConfig.model_validate({**content, **(overrides or {})})
+        return TrainingConfig.model_validate(
+            {str(k): v for k, v in content.items()} | (overrides or {})
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

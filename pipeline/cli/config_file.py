@@ -21,6 +21,7 @@ import click
 
 from pipeline.cli.help import suggest
 from pipeline.errors import InputError
+from pipeline.paths import describe_special
 
 FILE_NAME = "pipeline.toml"
 VARIABLE_PREFIX = "PIPELINE"  # prefix of the variables PIPELINE_<COMMAND>_<OPTION>
@@ -125,6 +126,8 @@ class Configuration:
 
 def read_tables(path: Path) -> dict[str, dict[str, Any]]:
     """Return the tables in a TOML file; raises InputError if it contains anything else."""
+    if describe_special(str(path)) in ("device", "terminal"):
+        raise InputError(f"found the device {path}, expected a TOML file; check --config")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -132,7 +135,7 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
             f"found no readable configuration at {path} ({error.strerror}), expected a TOML file; "
             "check --config or PIPELINE_CONFIG"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"found no TOML in {path} ({error}), expected lines such as crf = 18 under [run]; "
             "correct that line"

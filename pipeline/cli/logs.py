@@ -11,6 +11,7 @@ import os
 import time
 
 from crossnetpp.printable import PrintableFormatter
+from pipeline.errors import InputError
 
 KEYS = ("run", "segment", "attempt", "node")
 
@@ -41,6 +42,9 @@ def configure_logging(form: str | None = None) -> None:
     form = form or os.environ.get("PIPELINE_LOG")
     if not form:
         return
+
+    if form not in ("json", "text"):
+        raise InputError(f"found PIPELINE_LOG={form}, expected json or text; try text")
 
     plain = PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler = logging.StreamHandler()

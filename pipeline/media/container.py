@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import InputError, MediaError, first_line
+from pipeline.errors import MediaError, first_line
+from pipeline.schema.parsing import read_number_variable
 
 # PyAV's errors on files it cannot use. ValueError and OSError come from its argument checks.
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
@@ -162,14 +162,7 @@ def decode_first_frame(container: InputContainer, stream: VideoStream, path: str
 
 def read_pixel_limit() -> float:
     """Return the number of pixels a frame may have; raises InputError if it is set to no number."""
-    text = os.environ.get(MEGAPIXELS_VARIABLE) or str(DEFAULT_MEGAPIXELS)
-    try:
-        return float(text) * 2**20
-    except ValueError:
-        raise InputError(
-            f"{MEGAPIXELS_VARIABLE} is {text}, expected a number of megapixels; "
-            f"try {DEFAULT_MEGAPIXELS:g}"
-        ) from None
+    return read_number_variable(MEGAPIXELS_VARIABLE, DEFAULT_MEGAPIXELS, "megapixels") * 2**20
 
 
 def check_size(width: int, height: int, path: str) -> None:

@@ -26,6 +26,7 @@ from pipeline.errors import InputError
 from pipeline.paths import is_url, local_path, own_folder, redact_url, url_name
 from pipeline.remote.transfer import RemoteFile, download_file, find_file, list_files
 from pipeline.schema.clip import Recording
+from pipeline.schema.parsing import read_number_variable
 from pipeline.schema.plan import Plan
 
 DEFAULT_GB = 50.0
@@ -47,13 +48,7 @@ def cache_folder() -> Path:
 
 def read_capacity() -> int:
     """Return the size limit for copies in bytes; raises InputError if it is set to no number."""
-    text = os.environ.get("PIPELINE_CACHE_GB", str(DEFAULT_GB))
-    try:
-        return int(float(text) * 1e9)
-    except ValueError:
-        raise InputError(
-            f"PIPELINE_CACHE_GB is {text}, expected a number of gigabytes; try {DEFAULT_GB:g}"
-        ) from None
+    return int(read_number_variable("PIPELINE_CACHE_GB", DEFAULT_GB, "gigabytes") * 1e9)
 
 
 def fetch_copy(url: str) -> Path:

@@ -23,12 +23,13 @@ from urllib.parse import urlsplit
 from deploy.distribution import describe_install
 from pipeline.errors import InputError, PipelineError, first_line
 from pipeline.paths import join_url, redact_url, url_name
+from pipeline.schema.parsing import read_number_variable
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 PAUSE = 0.25  # seconds before the second attempt; each further pause is twice as long
-TIMEOUT = float(os.environ.get("PIPELINE_REMOTE_TIMEOUT", "20"))  # seconds to wait for S3's answer
+TIMEOUT = read_number_variable("PIPELINE_REMOTE_TIMEOUT", 20.0, "seconds")  # for S3's answer
 _CHUNK_BYTES = 8 << 20
 _DENIED = re.compile(
     r"ACCESS_DENIED|AccessDenied|Forbidden|\b403\b|\b401\b|InvalidAccessKeyId", re.I

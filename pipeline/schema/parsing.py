@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +21,18 @@ def parse_seconds(text: str) -> float:
     for part in text.split(":"):
         seconds = 60 * seconds + float(part)
     return seconds
+
+
+def read_number_variable(name: str, default: float, unit: str) -> float:
+    """Return the number above 0 in an environment variable; raises InputError for anything else."""
+    text = os.environ.get(name) or f"{default:g}"
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise InputError(f"{name} is {text}, expected a number of {unit} above 0; try {default:g}")
+    return value
 
 
 def parse_pair(text: str, separator: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,38 @@ def test_yaml_that_names_objects_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         parse_setting(f"steps=!!python/object/apply:os.mkdir ['{trace}']")
     assert not trace.exists()
+
+
+ALIASES = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "steps: 2020-99-99\n",
+        f"steps: {'9' * 5000}\n",
+        f"steps: {'[' * 3000}{']' * 3000}\n",
+        "steps: &a [*a]\n",
+        ALIASES,
+        "5: a\n",
+        "steps: .nan\n",
+        "a: \0\n",
+        bytes(range(256)),
+        "steps: 1\n".encode("utf-16"),
+    ],
+)
+def test_odd_yaml_is_refused_in_one_line(content: str | bytes, tmp_path: Path) -> None:
+    data = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "run.yaml").write_bytes(data)
+    with pytest.raises(ConfigError) as refused:
+        load_config(str(tmp_path / "run.yaml"), {})
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["2020-99-99", "9" * 5000, "[" * 3000])
+def test_odd_settings_are_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="found --set"):
+        parse_setting(f"steps={value}")

@@ -6,15 +6,15 @@ ends nodes without actors.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import ray
 
 from pipeline.errors import PipelineError
+from pipeline.schema.parsing import read_number_variable
 
 # Seconds to wait until an actor is placed. Ray itself waits silently, even if no node can ever fit.
-PLACEMENT_TIMEOUT_SECONDS = float(os.environ.get("PIPELINE_PLACEMENT_TIMEOUT", "60"))
+PLACEMENT_TIMEOUT_SECONDS = read_number_variable("PIPELINE_PLACEMENT_TIMEOUT", 60.0, "seconds")
 
 
 @dataclass(frozen=True)

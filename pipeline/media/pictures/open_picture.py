@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pipeline.errors import MediaError, first_line
 from pipeline.media.colour import make_contiguous
 from pipeline.pixels import Pixels
 
@@ -16,6 +21,9 @@ Image.MAX_IMAGE_PIXELS = None
 # Formats that OpenCV cannot read, or whose orientation it ignores.
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 
+# What Pillow raises, besides its own errors, for pictures that are damaged or too large inside.
+_DAMAGES = (ValueError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
+
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
@@ -24,8 +32,24 @@ _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif"})
 
 
-def open_picture(file: str | Path) -> Image.Image:
-    """Open a picture; raises what `PIL.Image.open` raises."""
+@contextmanager
+def open_picture(file: str | Path) -> Iterator[Image.Image]:
+    """Open a picture, and close it at the end of the block.
+
+    Raises what `PIL.Image.open` raises, and MediaError for damaged pictures of which Pillow finds
+    more than it accepts (texts of many megabytes), or less than it needs.
+    """
+    try:
+        with _open(file) as image:
+            yield image
+    except _DAMAGES as error:
+        raise MediaError(
+            f"{file} cannot be read as a picture ({first_line(error)}); expected an intact picture "
+            "without large texts in it; save it again"
+        ) from error
+
+
+def _open(file: str | Path) -> Image.Image:
     try:
         return Image.open(file)
     except UnidentifiedImageError:

@@ -103,8 +103,8 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
         raise MediaError(f"{file} is empty; expected a picture; copy it again")
     try:
         with open_picture(file) as image:
+            check_size(*image.size, str(file))  # first: Pillow decodes a PNG to find its EXIF
             width, height = read_upright_size(image)
-            check_size(width, height, str(file))
             bits = _bits(file, image)
             taken = image.getexif().get_ifd(_EXIF_IFD)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import select
 import struct
@@ -25,13 +24,14 @@ from pydantic import TypeAdapter
 
 from deploy.child_process import import_variables
 from pipeline import errors
-from pipeline.errors import InputError, MediaError
+from pipeline.errors import MediaError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEGAPIXELS_VARIABLE
 from pipeline.media.sandbox.confine import enlarge_pipe, require_linux
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Recording, RecordingBase
+from pipeline.schema.parsing import read_number_variable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -148,8 +148,8 @@ class Child:
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
         require_linux()
         self._path = path
-        self._patience = _number(SECONDS_VARIABLE, 60.0) + patience
-        self._gigabytes = _number(GIGABYTES_VARIABLE, 4.0)
+        self._patience = read_number_variable(SECONDS_VARIABLE, 60.0, "seconds") + patience
+        self._gigabytes = read_number_variable(GIGABYTES_VARIABLE, 4.0, "gigabytes")
         self._process = subprocess.Popen(
             [sys.executable, "-m", _CHILD],
             stdin=subprocess.PIPE,
@@ -241,17 +241,6 @@ class Child:
             f"{self._path} makes the decoder send invalid answers; expected an intact file; do not "
             "open it with other programs"
         )
-
-
-def _number(variable: str, usual: float) -> float:
-    text = os.environ.get(variable) or str(usual)
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not number > 0:
-        raise InputError(f"{variable} is {text}, expected a number above 0; try {usual:g}")
-    return number
 
 
 def _environment() -> dict[str, str]:

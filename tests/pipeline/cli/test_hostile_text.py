@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -70,3 +71,36 @@ def test_a_run_ends_well_if_its_progress_cannot_be_written(stderr: str, tmp_path
     done = run_in_shell(f"set -o pipefail; {{ {command} {stderr}; }} 3>&1", tmp_path)
     assert done.returncode == 0, done
     assert (tmp_path / "out.mkv").is_file(), done
+
+
+def test_a_deleted_current_folder_is_one_line(tmp_path: Path) -> None:
+    done = run_in_shell("mkdir gone && cd gone && rmdir ../gone && pipeline probe a.mp4", tmp_path)
+    assert done.returncode == 2
+    assert "No such file or directory" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_without_permissions_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # root may read any folder, so the call itself has to fail
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    result = invoke("probe", tmp_path)
+    assert result.exit_code == 2
+    assert f"found 'Permission denied' at {tmp_path}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_unknown_kind_of_log_is_refused() -> None:
+    result = invoke("probe", "a.mp4", env={"PIPELINE_LOG": "weird"})
+    assert result.exit_code == 2
+    assert "expected json or text" in result.stderr
+
+
+def test_a_configuration_that_never_ends_is_refused() -> None:
+    result = invoke("--config", "/dev/zero", "probe", "a.mp4")
+    assert result.exit_code == 2
+    assert "found the device /dev/zero" in result.stderr
