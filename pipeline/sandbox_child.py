@@ -29,6 +29,7 @@ from pipeline.media.pictures import stills
 from pipeline.media.read import probe
 from pipeline.media.read.detect_interlacing import looks_interlaced
 from pipeline.media.read.frames import FrameReader, read_frames
+from pipeline.media.read.sound import read_loudness
 from pipeline.media.sandbox.confine import confine_process, limit_memory
 from pipeline.media.sandbox.parent import GIGABYTES_VARIABLE, HEAD, name_function
 from pipeline.pairing.reference_views import find_hr_views
@@ -42,6 +43,7 @@ RIGHTS: dict[Callable[..., Any], Right] = {
     probe.probe: "nothing",
     probe.scan: "nothing",
     looks_interlaced: "nothing",
+    read_loudness: "nothing",
     open_light_field: "nothing",
     find_dark_views: "nothing",
     find_hr_views: "nothing",

@@ -23,6 +23,7 @@ from pipeline.pairing.clock import (
     ReferenceClock,
     align_clocks,
     check_shared_time,
+    compare_sound,
     needs_estimated_offset,
 )
 from pipeline.pairing.cuts import Survey, survey_frames
@@ -72,7 +73,7 @@ def plan_references(
     clock = ReferenceClock(0.0, 1.0)
     if timed:
         with progress.step("aligning the clocks"):
-            clock = align_clocks(lr, lr_look, ref, ref_look, settings)
+            clock = align_clocks(lr, seen.lr_whole, ref, ref_look, settings, seen.heard)
     at = [ref.seconds(pts) * clock.drift + clock.offset if timed else 0.0 for pts in ref_pts]
     order = np.argsort(at, kind="stable")
     references = References(
@@ -119,6 +120,10 @@ class _Seen:
     lr_look: Survey
     ref_look: Survey | None
     """None if no decision needs the pictures of the reference."""
+    lr_whole: Survey
+    """The whole input if the offset is estimated, else the part that is enhanced."""
+    heard: tuple[float, float] | None
+    """Offset and drift of the sound tracks, None if they were not compared or do not match."""
     source: str
     """Where the times of several pictures come from; empty for other references."""
 
@@ -140,8 +145,11 @@ def _look_at_both(
     known = any(placement.trust == "certain" for placement in placements)
     unknown = not known and (bool(placements) or not timed)
     compared = settings.select == "content" or unknown
-    if timed or known:
-        compared = compared or needs_estimated_offset(lr, ref, settings)
+    heard: tuple[float, float] | None = None
+    if (timed or known) and needs_estimated_offset(lr, ref, settings):
+        with progress.step("comparing the sound"):
+            heard = compare_sound(lr, ref, settings)
+        compared = compared or heard is None
 
     with progress.step("looking for scene cuts", len(index.pts)) as count:
         lr_look = survey_frames(
@@ -157,6 +165,13 @@ def _look_at_both(
                 read(ref, on_error="conceal"), cuts=False, turns=turns, count=count
             )
 
+    lr_whole = lr_look
+    if compared and heard is None and settings.ref_offset == "auto" and _is_part(lr, index):
+        # a part may be too short to stand out
+        with progress.step("looking at the whole input") as count:
+            frames = read(lr, on_error="conceal")
+            lr_whole = survey_frames(frames, cuts=False, count=count)
+
     source = name_source(ref)
     placement = choose_placement(placements, lr, lr_look, ref_look)
     if placement is not None:
@@ -167,7 +182,11 @@ def _look_at_both(
 
     if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
         source = "their names state no times; matched by likeness"
-    return _Seen(ref, lr_look, ref_look, source or "")
+    return _Seen(ref, lr_look, ref_look, lr_whole, heard, source or "")
+
+
+def _is_part(lr: Clip, index: FrameIndex) -> bool:
+    return len(index.pts) < len(scan(lr).pts)
 
 
 def _is_timed(ref: Clip) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import PairingError
+from pipeline.media.read.sound import read_loudness
 from pipeline.pairing.cuts import Survey
-from pipeline.pairing.offset import estimate_offset
+from pipeline.pairing.offset import estimate_offset, estimate_sound_offset
 from pipeline.schema.clip import Clip, Stills
 from pipeline.schema.settings import PairingSettings
 
@@ -49,17 +50,22 @@ def align_clocks(
     ref: Clip,
     ref_look: Survey | None,
     settings: PairingSettings,
+    heard: tuple[float, float] | None = None,
 ) -> ReferenceClock:
     """Return the offset and drift: from the settings, estimated, or guessed for photographs.
 
-    If only the reference has calendar times, they are counted from its first photograph. Raises
-    PairingError if the settings require an estimate and no offset stands out.
+    `heard` is the offset and drift of the sound tracks, if they match. If only the reference has
+    calendar times, they are counted from its first photograph. Raises PairingError if the settings
+    require an estimate and no offset stands out.
     """
     first = _find_calendar_start(lr, ref)
     start = 0.0 if first is None else -first
     if not needs_estimated_offset(lr, ref, settings):
         given = settings.ref_offset if isinstance(settings.ref_offset, float) else 0.0
         return ReferenceClock(given + start, 1.0, _write_shift_notes(given, 1.0))
+    if heard is not None:
+        offset = round(heard[0], 6)
+        return ReferenceClock(offset, heard[1], _write_shift_notes(offset, heard[1], "the sound"))
     assert ref_look is not None
     order = sorted(range(len(ref_look.pts)), key=lambda i: ref.seconds(ref_look.pts[i]))
     try:
@@ -78,14 +84,26 @@ def align_clocks(
         )
         return ReferenceClock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
     offset = round(offset, 6)
-    return ReferenceClock(offset + start * drift, drift, _write_shift_notes(offset, drift))
+    notes = _write_shift_notes(offset, drift, "the pictures")
+    return ReferenceClock(offset + start * drift, drift, notes)
 
 
-def _write_shift_notes(offset: float, drift: float) -> tuple[str, ...]:
+def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[str, ...]:
+    """Return a note about the offset; `source` is what an estimate is based on."""
     if not offset and drift == 1.0:
         return ()
     stretched = f" and stretched by {drift:.6f}" if drift != 1.0 else ""
-    return (f"reference times are shifted by {offset:+.3f} s{stretched}",)
+    found = f", as {source} of both recordings match there" if source else ""
+    return (f"reference times are shifted by {offset:+.3f} s{stretched}{found}",)
+
+
+def compare_sound(lr: Clip, ref: Clip, settings: PairingSettings) -> tuple[float, float] | None:
+    """Return the offset and drift of the sound tracks if --ref-offset is auto and they match."""
+    if settings.ref_offset != "auto":
+        return None
+    ours = read_loudness(lr)
+    theirs = read_loudness(ref) if ours is not None else None
+    return None if ours is None or theirs is None else estimate_sound_offset(ours, theirs)
 
 
 def check_shared_time(

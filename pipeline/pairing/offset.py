@@ -1,4 +1,4 @@
-"""Estimate the offset and drift between two recordings from their pictures."""
+"""Estimate the offset and drift between two recordings from their sound or pictures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
+from pipeline.media.read.sound import LEVELS_PER_SECOND, Loudness
 from pipeline.pairing.thumbnails import AnyThumbnails
 
 Numbers = NDArray[np.float64]
@@ -27,6 +28,11 @@ LEAST_MOTION = 0.65
 LEAST_LOOKS = 0.5
 # Least lead of the best offset's correlation over that of any offset more than half a second away.
 LEAST_LEAD = 0.05
+# Least correlation of the onsets of two sound tracks, and its lead over other offsets.
+LEAST_SOUND = 0.3
+LEAST_SOUND_LEAD = 0.15
+LEAST_SOUND_SECONDS = 2
+SILENCE = 1e-9  # mean square of samples between -1 and 1, which is -90 dB
 MOST_DRIFT = 0.02
 MOST_KEYS = 300
 MOST_FRAMES = 3000  # frames that the coarse search uses; the fine search uses all
@@ -79,30 +85,75 @@ def _match_motion(
     """
     ours = _measure_motion(lr, times, step)
     theirs = _measure_motion(ref, at, step)
+    start = (float(times[0]), float(at[0]))
+    return _match_series(ours, theirs, step, start, LEAST_MOTION)
+
+
+def estimate_sound_offset(lr: Loudness, ref: Loudness) -> tuple[float, float] | None:
+    """Return the offset and drift of two sound tracks; None if no match is certain.
+
+    They are matched by the moments at which they become louder, which another place of the
+    microphone and another level hardly change.
+    """
+    ours = _find_onsets(lr)
+    theirs = _find_onsets(ref)
+    if min(len(ours), len(theirs)) < LEAST_SOUND_SECONDS * LEVELS_PER_SECOND:
+        return None
+    return _match_series(
+        ours, theirs, 1 / LEVELS_PER_SECOND, (lr.start, ref.start), LEAST_SOUND, LEAST_SOUND_LEAD
+    )
+
+
+def _find_onsets(sound: Loudness) -> Numbers:
+    """Return how much louder each window is than the one before, minus the mean; empty if silent.
+
+    Loudness is the logarithm of the energy above the background.
+    """
+    levels = np.asarray(sound.levels, np.float64)
+    if not len(levels) or levels.max() < SILENCE:
+        return np.zeros(0)
+    floor = max(float(np.percentile(levels, 20)), SILENCE)
+    loud = np.log(levels + floor)
+    rise = np.maximum(np.diff(np.convolve(loud, np.ones(3) / 3, "same"), prepend=loud[0]), 0.0)
+    return np.asarray(rise - rise.mean(), np.float64)
+
+
+def _match_series(
+    ours: Numbers,
+    theirs: Numbers,
+    step: float,
+    start: tuple[float, float],
+    least_score: float,
+    least_lead: float = LEAST_LEAD,
+) -> tuple[float, float] | None:
+    """Return the offset and drift of two series that begin at `start`; None if none is certain."""
+
+    def is_sure(match: _Match, samples: int) -> bool:
+        return _is_sure(match, samples, least_score, least_lead)
+
     shorter = min(len(ours), len(theirs))
     if shorter < LEAST_SAMPLES:
         return None
     if shorter * step <= 2 * BLOCK:
-        match = _correlate_series(ours, theirs, step, round(LEAST_SHARE * shorter))
-        if not _is_sure(match, round(LEAST_SHARE * shorter)):
-            return None
-        return times[0] - at[0] + match.shift, 1.0
+        least = round(LEAST_SHARE * shorter)
+        match = _correlate_series(ours, theirs, step, least)
+        return (start[0] - start[1] + match.shift, 1.0) if is_sure(match, least) else None
 
     turned = len(theirs) > len(ours)
     whole, cut = (theirs, ours) if turned else (ours, theirs)
     length = round(BLOCK / step)
     starts = np.unique(np.linspace(0, len(cut) - length, MOST_BLOCKS).astype(int))
     points = []
-    for start in starts:
-        match = _correlate_series(whole, cut[start : start + length], step, length)
-        if _is_sure(match, length):
-            middle = (start + length / 2) * step
-            points.append((middle, middle - start * step + match.shift))
+    for first in starts:
+        match = _correlate_series(whole, cut[first : first + length], step, length)
+        if is_sure(match, length):
+            middle = (first + length / 2) * step
+            points.append((middle, middle - first * step + match.shift))
     if turned:
         points = [(y, x) for x, y in points]
     if len(points) < 3:
         return None
-    return _fit_line(np.array(points) + np.array([at[0], times[0]]))
+    return _fit_line(np.array(points) + np.array([start[1], start[0]]))
 
 
 def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers:
@@ -163,10 +214,10 @@ def _find_peak(scores: Numbers, shifts: Numbers, step: float, *, near: float = 0
     return _Match(float(shifts[best]) + fraction * step, float(scores[best]), lead)
 
 
-def _is_sure(match: _Match, samples: int) -> bool:
+def _is_sure(match: _Match, samples: int, least_score: float, least_lead: float) -> bool:
     # correlation that the best of many shifts of pure noise reaches
     chance = 4.5 / float(np.sqrt(max(samples, 1)))
-    return match.score >= max(LEAST_MOTION, min(chance, 0.9)) and match.lead >= LEAST_LEAD
+    return match.score >= max(least_score, min(chance, 0.9)) and match.lead >= least_lead
 
 
 def _fit_line(points: Numbers) -> tuple[float, float] | None:
