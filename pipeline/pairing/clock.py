@@ -65,7 +65,8 @@ def align_clocks(
         return ReferenceClock(given + start, 1.0, _write_shift_notes(given, 1.0))
     if heard is not None:
         offset = round(heard[0], 6)
-        return ReferenceClock(offset, heard[1], _write_shift_notes(offset, heard[1], "the sound"))
+        notes = _write_shift_notes(offset, heard[1], "the sound of both recordings matches")
+        return ReferenceClock(offset, heard[1], notes)
     assert ref_look is not None
     order = sorted(range(len(ref_look.pts)), key=lambda i: ref.seconds(ref_look.pts[i]))
     try:
@@ -84,7 +85,7 @@ def align_clocks(
         )
         return ReferenceClock(start + lr.seconds(lr_look.pts[0]), 1.0, (guess,))
     offset = round(offset, 6)
-    notes = _write_shift_notes(offset, drift, "the pictures")
+    notes = _write_shift_notes(offset, drift, "the pictures of both recordings match")
     return ReferenceClock(offset + start * drift, drift, notes)
 
 
@@ -93,7 +94,7 @@ def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[s
     if not offset and drift == 1.0:
         return ()
     stretched = f" and stretched by {drift:.6f}" if drift != 1.0 else ""
-    found = f", as {source} of both recordings match there" if source else ""
+    found = f", as {source} there" if source else ""
     return (f"reference times are shifted by {offset:+.3f} s{stretched}{found}",)
 
 

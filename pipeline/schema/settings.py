@@ -181,7 +181,7 @@ class PairingSettings(Model):
     ref_offset: Annotated[
         Finite | Literal["auto"] | None,
         Option(
-            "Seconds to add to the times of REF; auto estimates them from the pictures.",
+            "Seconds to add to the times of REF; auto estimates them from sound or pictures.",
             "References",
             "SECONDS|auto",
         ),

@@ -137,7 +137,7 @@ def test_unrelated_key_frames_have_no_offset(
 
 
 def test_one_picture_has_no_offset(monster: list[np.ndarray]) -> None:
-    with pytest.raises(PairingError, match="single picture"):
+    with pytest.raises(PairingError, match="fewer than two pictures"):
         estimate_offset(
             stack_thumbnails(monster), list_times(60), stack_thumbnails(monster[:1]), [0.0]
         )
