@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.field_cases import getting_in, recordings
 from jobs.field_cases.case import Bench, Case, UnexpectedError
-from jobs.field_cases.recordings import CASES
 from jobs.machine import write_result
+
+CASES = (*getting_in.CASES, *recordings.CASES)
 
 
 def run_case(case: Case) -> dict[str, Any]:

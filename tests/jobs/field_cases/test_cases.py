@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.field_cases.__main__ import main
+from jobs.field_cases.__main__ import CASES, main
 from jobs.field_cases.case import Bench, Case, UnexpectedError
-from jobs.field_cases.recordings import CASES
 from tests.support.programs import needs
 
 pytestmark = needs("ffmpeg")
