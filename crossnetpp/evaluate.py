@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from crossnetpp.checkpoint import WeightsError
+from crossnetpp.data.sample import DataError
 from crossnetpp.evaluation.figures import SceneResult, measure_scene
 from crossnetpp.evaluation.methods import DEFAULT_METHODS, Method, load_methods
 from crossnetpp.evaluation.protocol import GROUPS, QUICK, DataFolder, Sampling, load_scenes
@@ -135,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         run_evaluation(arguments, _format_command(arguments))
-    except (EvaluationError, WeightsError) as error:
+    except (DataError, EvaluationError, WeightsError) as error:
         sys.stderr.write(f"{make_printable(str(error))}\n")
         return 2
     return 0

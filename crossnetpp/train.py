@@ -43,10 +43,9 @@ def train(
     beside it. `show` receives the progress, which otherwise is a bar on a terminal and log lines
     elsewhere.
 
-    Raises ConfigError if data are missing, if `freeze` names no part of the network, or if the
-    state beside `out` belongs to another configuration; DataError if data cannot be used;
-    WeightsError if the weights to start from cannot be used; and ValueError if the processes cannot
-    share a batch equally.
+    Raises ConfigError if data are missing, if `freeze` names no part of the network, if the state
+    beside `out` belongs to another configuration, or if the processes cannot share a batch equally;
+    DataError if data cannot be used; and WeightsError if the weights to start from cannot be used.
     """
     _check_out(config, out)
     with join_processes() as process:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from crossnetpp.networks.presets import PRESETS, make_config
+
 CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
 
 Scale = Literal[2, 4, 8]
@@ -121,6 +123,11 @@ class TrainingConfig(_Strict):
                 "found both `network` and `start`, expected one of them; weights determine the "
                 "network's options"
             )
+        if self.preset not in PRESETS:
+            raise ValueError(
+                f"found the preset {self.preset!r}, expected one of {', '.join(PRESETS)}"
+            )
+        make_config(self.preset, self.network)
         return self
 
     def digest(self) -> str:

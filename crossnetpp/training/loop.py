@@ -87,9 +87,8 @@ class Trainer:
         """Build or load the network, and restore the state beside `out` if there is one.
 
         `samples` holds `steps * batch` samples; weights go to `out`. Raises ConfigError if `freeze`
-        names no part of the network or the state belongs to another configuration, WeightsError if
-        the weights to start from cannot be used, and KeyError or ValueError if the network cannot
-        be built.
+        names no part of the network or the state belongs to another configuration, and WeightsError
+        if the weights to start from cannot be used.
         """
         self.config = config
         self.out = out
@@ -172,12 +171,12 @@ class Trainer:
     def _batches(self, first: int, last: int) -> Iterator[Sample]:
         """Return an iterator over this process's share of the samples of each step.
 
-        Raises ValueError if the processes cannot share a batch equally.
+        Raises ConfigError if the processes cannot share a batch equally.
         """
         size = self.config.batch
         share, rest = divmod(size, self.process.count)
         if rest:
-            raise ValueError(
+            raise ConfigError(
                 f"found a batch of {size} for {self.process.count} processes, "
                 "expected a multiple of their number; try another batch"
             )

@@ -189,7 +189,7 @@ def test_options_of_the_network_are_trained_and_saved(tmp_path: Path) -> None:
     network = load_network(str(out))
     assert isinstance(network, CrossNetFast)
     assert network.stage2 is None
-    with pytest.raises(ValueError, match="expected one of the two"):
+    with pytest.raises(ValueError, match="expected one of them"):
         make_config(start="fast", network={"stages": 1})
 
 
@@ -236,6 +236,9 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
         ("steps: 5\nsources: []\nlearning: 3\n", "learning"),
         ("steps: 0\nsources: []\n", "steps"),
         ("steps: 5\nsize: 100\nsources: []\n", "size"),
+        ("steps: 5\npreset: huge\nsources: []\n", "expected one of .*fast"),
+        ("steps: 5\nnetwork: {stagez: 1}\nsources: []\n", "stagez"),
+        ("steps: 5\nnetwork: {stages: 9}\nsources: []\n", "stages"),
         ("- 1\n", "expected lines such as"),
         ("steps: [1\n", "no YAML"),
     ],
