@@ -162,9 +162,9 @@ def load_or_fall_back(
     *,
     reason: str = "requested",
 ) -> Engine:
-    """Return an engine that passes its self-test, or PyTorch in its place.
+    """Return an engine that passes its self-test, or the PyTorch engine in its place.
 
-    `info.reason` of PyTorch then gives the reason.
+    The `info.reason` of the latter says why.
     """
     from deploy.selftest import SelfTestError, load_baseline_engine
 

@@ -164,7 +164,7 @@ def _check_is_folder(folder: Path) -> None:
 
 def _not_a_folder(folder: Path, what: str) -> InputError:
     return InputError(
-        f"found something at {folder} that is no folder ({what}), expected none or a folder of "
+        f"found something at {folder} that is not a folder ({what}), expected none or a folder of "
         "yours; move it away"
     )
 

@@ -26,7 +26,7 @@ _BT601 = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Candidates(NamedTuple):
-    """The corrections of the flow that K window sizes yield."""
+    """The corrections to the flow that K window sizes yield."""
 
     steps: Tensor
     """N x 2 K x H x W pixels: x and y for the first window, then for the next."""

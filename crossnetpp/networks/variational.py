@@ -46,7 +46,7 @@ class _Line(NamedTuple):
 
 
 class NormalEquations(NamedTuple):
-    """The symmetric 2 x 2 system of each pixel, and its right side (x, y); N x 1 x H x W each."""
+    """Each pixel's symmetric 2 x 2 system and right-hand side (x, y), N x 1 x H x W each."""
 
     xx: Tensor
     xy: Tensor
@@ -117,7 +117,7 @@ class Coupling(Protocol):
     """The linear solver's operations on flows (N x 2 x H x W), coupled by one Diffusion."""
 
     def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
-        """Return the right side of the linear system, which includes the smoothness of `flow`."""
+        """Return the linear system's right-hand side, including the smoothness term of `flow`."""
         ...
 
     def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class ShiftCoupling:
         self._diffusion = diffusion
 
     def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
-        """Return the right side of the linear system; see Coupling."""
+        """Return the right-hand side of the linear system; see Coupling."""
         pull = -self._diffusion.total * flow - torch.cat((system.x, system.y), dim=1)
         return self.add_neighbours(pull, flow)
 
@@ -176,7 +176,7 @@ class ShiftCoupling:
         return torch.addcmul(to, diffusion.above, padded[..., :-2, 1:-1])
 
     def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
-        """Return the product of each pixel's inverse and its right side; see Coupling."""
+        """Return the product of each pixel's inverse and its right-hand side; see Coupling."""
         return torch.addcmul(inverse.on_diagonal * right, inverse.off_diagonal, right.flip(1))
 
     def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:

@@ -170,7 +170,7 @@ def load_config(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
         known = ", ".join(sorted(file.stem for file in CONFIG_FOLDER.glob("*.yaml")))
         raise ConfigError(f"found no configuration '{name}', expected a file or {known}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"found no YAML in {path}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"found no settings in {path}, expected lines such as 'steps: 8500'")
 

@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,9 @@ class Trainer:
 
         started = time.monotonic()
         seconds_before = self.progress.seconds
-        show = show if self.process.leads else None
-        with Journal(self.out, first, config.steps, show) as journal:
+        # another process would drop lines that the leading one has written
+        journal = Journal(self.out, first, config.steps, show) if self.process.leads else None
+        with journal or nullcontext():
             for step, batch in zip(range(first, last), self._batches(first, last), strict=True):
                 terms, output = self._step(forward, batch, step)
                 losses.append(terms["total"])
@@ -156,7 +158,7 @@ class Trainer:
                     seconds=seconds_before + time.monotonic() - started,
                     loss_scale=self._scaler.get_scale(),
                 )
-                if not self.process.leads:
+                if journal is None:
                     continue
 
                 journal.advance(done, terms)

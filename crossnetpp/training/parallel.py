@@ -22,7 +22,7 @@ class ProcessGroup:
 
     @property
     def leads(self) -> bool:
-        """Whether this process validates, logs and writes files; one process does."""
+        """Whether this is the one process that validates, logs and saves weights."""
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class TorchEngine:
         return [self._on_device(frame[None]) for frame in ref]
 
     def _prepare(self, network: CrossNetFast, ref: Pixels, scale: int) -> Prepared:
-        """Return what depends on one H x W x 3 reference, or the last result if it has not changed.
+        """Return the tensors computed from one H x W x 3 reference, the last ones if possible.
 
         References are never prepared in batches, so that reuse does not change the output's bits.
         """

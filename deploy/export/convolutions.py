@@ -42,7 +42,7 @@ class ConvolutionCoupling:
         return F.conv2d(fetched * self._strengths, self._add)
 
     def compute_pull(self, system: NormalEquations, flow: Tensor) -> Tensor:
-        """Return the right side of the linear system, which includes the smoothness of `flow`."""
+        """Return the linear system's right-hand side, including the smoothness term of `flow`."""
         pull = self._sum_neighbours(flow) - self._total * flow
         return pull - torch.cat((system.x, system.y), dim=1)
 

@@ -172,9 +172,10 @@ def export_checked_graph(network: Network, spec: GraphSpec) -> tuple[bytes, dict
 def write_graphs(
     network: Network, specs: list[GraphSpec], folder: Path
 ) -> dict[Path, dict[str, float]]:
-    """Write a checked ONNX file for each spec into `folder`, and return paths and differences.
+    """Write a checked ONNX file for each spec into `folder`.
 
-    Raises ExportError if an export fails or its results differ.
+    Return each file's path with its largest differences from `network`. Raises ExportError if an
+    export fails or differs too much from `network`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}

@@ -49,7 +49,7 @@ def check_file(path: Path, *, end: float | None = None) -> OddResult:
     expected = EXPECTED.get(path.name, "")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        # WebM cannot hold the libx264 stream of the output, and AVI is no output format
+        # WebM cannot hold the libx264 stream of the output, and AVI is not an output format
         suffix = ".mkv" if path.suffix in (".webm", ".avi") else path.suffix
         output = folder / f"out{suffix}"
         # A preset would select an encoder that drops the transparency of WebM files

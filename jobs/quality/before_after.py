@@ -102,7 +102,7 @@ def make_picture(shown: ShownFrames) -> Picture:
 
 
 def measure_shown_frames(shown: ShownFrames) -> dict[str, Any]:
-    """Return the PSNR in dB and the SSIM of both methods, on RGB and the whole frame."""
+    """Return the PSNR in dB and the SSIM of both methods, in RGB over the whole frame."""
     pictures = {"bicubic": shown.bicubic, "fast": shown.fast}
     figures: dict[str, Any] = {"frame": FRAME}
     for name, picture in pictures.items():

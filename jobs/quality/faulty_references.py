@@ -53,7 +53,7 @@ def add_noise(level: float, blur: float = 0.0) -> Fault:
 
 
 def compress(quality: int) -> Fault:
-    """Return a fault that compresses the picture as JPEG of `quality`."""
+    """Return a fault that compresses the picture as a JPEG with the given `quality`."""
 
     def apply(picture: Picture) -> Picture:
         data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]

@@ -114,7 +114,7 @@ def read_file(path: str) -> str:
 def enhance_file(path: str) -> str:
     """Enhance a file with itself as the reference, and return a description of the result.
 
-    Exceptions other than PipelineError are raised, as by `read_file`.
+    Exceptions other than PipelineError propagate, as they do from `read_file`.
     """
     from jobs.media.bicubic_run import run_bicubic
     from pipeline.errors import PipelineError

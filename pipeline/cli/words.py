@@ -122,9 +122,9 @@ def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
 
 
 def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
-    """Return a plan as a few lines of text, with the number of references for each reason.
+    """Return a plan as a few lines of text, with the number of frames for each reason.
 
-    `cost` are further lines about its time and disk.
+    `cost` contains further lines, about its running time and disk space.
     """
     counts = Counter(choice.why for choice in made.reference_map)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

@@ -92,7 +92,7 @@ class Ledger:
         self.records[record.segment] = record
 
     def fetch_segment(self, segment: int) -> None:
-        """If the run has a mirror, download a segment that another machine committed to it."""
+        """If the run has a mirror, download a segment that another process committed to it."""
         if self.folder.mirror and not self.folder.record_path(segment).exists():
             mirror.pull_segment(
                 self.folder.mirror, segment, self.folder.segments, self.folder.digest
@@ -242,7 +242,7 @@ class Ledger:
         return [path for path in self.folder.path.iterdir() if path.name not in known]
 
     def _discard_other_plan(self) -> None:
-        """Delete the plan and the segments of an unfinished run if its plan is another."""
+        """Delete the plan and the segments of an unfinished run unless its plan is this one."""
         stored = read_stored_plan(self.output)
         if stored is not None and stored.digest() == self.folder.digest:
             return

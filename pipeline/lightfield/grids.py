@@ -169,7 +169,7 @@ def _check_places(path: Path, views: Sequence[View]) -> None:
 
 
 def _is_plausible(views: Sequence[View], *, known_name: bool) -> bool:
-    """Return whether the numbers in the names form a grid, unlike minutes and seconds."""
+    """Return whether the numbers in the file names form a grid; those of timestamps do not."""
     rows = {view.row for view in views}
     cols = {view.col for view in views}
     filled = len(views) >= names.FILLED * (max(rows) - min(rows) + 1) * (max(cols) - min(cols) + 1)

@@ -91,7 +91,7 @@ def _check_grammar(template: str) -> None:
     is_plain = not set(text) & set("{}/\0") and len(template) <= _LONGEST
     if not is_plain or text.count("*") > 1 or together > _MOST_TOGETHER:
         raise InputError(
-            f"found the template '{template}', expected a file's name with fields such as "
+            f"found the template '{template}', expected a file name with fields such as "
             "{row}, {row:02} and {col}, text between them, and at most one *; try "
             "'view_{row:02}_{col:02}'"
         )

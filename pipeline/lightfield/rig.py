@@ -18,7 +18,7 @@ from pipeline.schema.clip import View
 def _read_models(path: Path) -> list[dict[str, Any]]:
     """Return the cameras in DeepView's models.json; an empty list if there is no such file.
 
-    Raises InputError if the file is no list of cameras.
+    Raises InputError if the file is not a list of cameras.
     """
     file = path / "models.json"
     if not file.is_file():

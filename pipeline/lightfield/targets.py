@@ -225,8 +225,8 @@ def _name_moment_folder(moment: int, moments: int) -> str:
 def _check_frame_count(grid: Grid, position: int) -> None:
     if grid.views[position].frames != grid.moments:
         raise InputError(
-            f"found {grid.views[position].frames} frames in the camera at "
-            f"({grid.views[position].row}, {grid.views[position].col}) and {grid.moments} in "
+            f"found {grid.views[position].frames} frames from the camera at "
+            f"({grid.views[position].row}, {grid.views[position].col}) and {grid.moments} from "
             "another, expected the same number from all cameras for this layout; try --to video"
         )
 

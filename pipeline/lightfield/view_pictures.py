@@ -183,7 +183,7 @@ def estimate_disparity(clip: LightField, low: float, high: float) -> Plane:
 def _find_lowest(cost: Plane, levels: Plane) -> Plane:
     """Return the level with the lowest cost for each pixel, refined with a parabola.
 
-    `cost` is level x H x W.
+    `cost` is level x H x W. A minimum at either end is moved inwards by half a level.
     """
     best = np.clip(cost.argmin(axis=0), 1, len(levels) - 2)
     before, at, after = (

@@ -70,7 +70,7 @@ class FrameQuality:
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
     """Return a function that maps a frame of `clip` to its time in seconds.
 
-    Stills that are compared with a video have times of their own, if known.
+    When stills are compared with a video, their own times are used if they are known.
     """
     if isinstance(clip, Stills) and clip.times and isinstance(other, VideoClip):
         times = clip.times

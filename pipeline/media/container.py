@@ -161,7 +161,7 @@ def decode_first_frame(container: InputContainer, stream: VideoStream, path: str
 
 
 def read_pixel_limit() -> float:
-    """Return the number of pixels a frame may have; raises InputError if it is set to no number."""
+    """Return the number of pixels a frame may have. Raises InputError if it is not a number."""
     return read_number_variable(MEGAPIXELS_VARIABLE, DEFAULT_MEGAPIXELS, "megapixels") * 2**20
 
 

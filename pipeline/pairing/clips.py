@@ -181,7 +181,7 @@ def _look_at_both(
         lr_look = replace(lr_look, cuts=())  # pictures without times are on no side of a cut
 
     if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
-        source = "their names state no times; matched by likeness"
+        source = "their names state no times; matched by content"
     return _Seen(ref, lr_look, ref_look, lr_whole, heard, source or "")
 
 

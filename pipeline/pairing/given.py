@@ -108,7 +108,10 @@ def list_given_moments(plan: Plan) -> frozenset[tuple[int, int, int]]:
 
 
 def list_given_frames(plan: Plan) -> frozenset[int]:
-    """Return the numbers of the frames whose reference is their own HR original."""
+    """Return the numbers of the given frames.
+
+    In a video, these are all frames with a reference of the same time.
+    """
     return frozenset(
         number
         for number, choice in enumerate(plan.reference_map)

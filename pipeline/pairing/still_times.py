@@ -222,9 +222,9 @@ def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
 def choose_placement(
     placements: Sequence[Placement], lr: Clip, lr_look: Survey, ref_look: Survey | None
 ) -> Placement | None:
-    """Return the placement that holds; None if pictures must be matched to frames by likeness.
+    """Return the placement that holds; None if pictures must be matched by their content.
 
-    Without `ref_look`, only a certain placement holds.
+    Without `ref_look`, only a placement whose trust is `certain` holds.
     """
     certain = next((each for each in placements if each.trust == "certain"), None)
     if certain is not None or ref_look is None:

@@ -16,7 +16,7 @@ def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
 
     Both affect the output's bits, but depend on the machine and the time of the run. All workers
     use the same number of threads, and a resumed run keeps that number, even on a machine with
-    another number of cores. With `recut`, it also keeps its segments, which depend on the speed
+    a different number of cores. With `recut`, it also keeps its segments, which depend on the speed
     that was known when the run began. Raises InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":

@@ -115,7 +115,7 @@ def choose_target(
 
 
 def _named_suffix(output: OutputSettings, lr: Recording) -> str:
-    """Return the suffix of the video to write; "" if the output is no video file."""
+    """Return the suffix of the video to write; "" if the output is not a video file."""
     return Path(output.output or lr.path).suffix.lower() if isinstance(lr, VideoClip) else ""
 
 

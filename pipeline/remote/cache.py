@@ -47,7 +47,7 @@ def cache_folder() -> Path:
 
 
 def read_capacity() -> int:
-    """Return the size limit for copies in bytes; raises InputError if it is set to no number."""
+    """Return the size limit for copies in bytes. Raises InputError if it is not a number."""
     return int(read_number_variable("PIPELINE_CACHE_GB", DEFAULT_GB, "gigabytes") * 1e9)
 
 

@@ -1,1 +1,1 @@
-"""The HTML report on a finished run: one page that loads nothing."""
+"""The HTML report on a finished run: one self-contained page."""

@@ -20,7 +20,7 @@ TOLERANCE = 1e-3  # seconds by which the times of output and ground truth may di
 def open_matching(plan: Plan, path: str, grid_settings: GridSettings | None = None) -> Recording:
     """Open an output or a ground truth as a recording of the same kind as the plan's input.
 
-    Raises InputError if it is no such recording.
+    Raises InputError if it is not such a recording.
     """
     if not isinstance(plan.input, LightField):
         return probe(path)

@@ -1,4 +1,4 @@
-"""Render the figures and pictures of a finished run as one HTML file that loads nothing."""
+"""Render the figures and pictures of a finished run as one self-contained HTML file."""
 
 from __future__ import annotations
 

@@ -276,7 +276,7 @@ def _iterate_rows(
     vmaf: _VmafPair | None,
     against_truth: Sequence[TruthFigures],
 ) -> Iterator[Row]:
-    """Yield the figures of each frame; frames in `closely` also get those from optical flow."""
+    """Yield the metrics of each frame; those in `closely` also get metrics from optical flow."""
     last_number: int | None = None
     last: FramePictures | None = None
     for number in numbers:

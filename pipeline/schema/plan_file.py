@@ -67,14 +67,14 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise InputError if a file exists at `path` and is no plan."""
+    """Raise InputError if a file exists at `path` and is not a plan."""
     if not path.is_file():
         return
     with path.open("rb") as file:
         start = file.read(1)
     if start not in (b"", b"{"):
         raise InputError(
-            f"found a file at {path} that is no plan, expected a plan or nothing there; try "
+            f"found a file at {path} that is not a plan, expected a plan or nothing there; try "
             "another --save"
         )
 
@@ -103,7 +103,7 @@ def read_plan(path: str | Path) -> Plan:
 def _name_field(location: Iterable[int | str], text: str) -> str:
     """Return the place of an error in a plan's JSON, such as "input.width".
 
-    Pydantic's location also names the kind of a recording, which is no key: "input.video.width".
+    Pydantic's location also names the kind of a recording, which is not a key: "input.video.width".
     """
     parts = []
     inside = from_json(text)

@@ -249,8 +249,8 @@ def check_comparison(inputs: tuple[str, ...], output: Path, mode: Mode, *, force
         raise InputError(f"found three recordings for --mode {mode}, expected two; try --mode side")
     if output.suffix.lower() not in (*VIDEOS, *PICTURES, ".gif"):
         raise InputError(
-            f"found {output} as the output, expected .mp4, .mkv, .mov, .gif, .png or .jpg; try "
-            "side.mp4"
+            f"found {output} as the output, expected a name that ends in "
+            f"{', '.join((*VIDEOS, *PICTURES))} or .gif; try side.mp4"
         )
 
     if any(output.resolve() == Path(path).resolve() for path in inputs):

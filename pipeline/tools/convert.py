@@ -47,7 +47,7 @@ def convert_light_field(
 ) -> ConversionResult:
     """Write the light field `source` in the layout `to`, read it back and compare all views.
 
-    `template` names the files of folders and videos. Raises InputError if `source` is no light
+    `template` names the files of folders and videos. Raises InputError if `source` is not a light
     field or `output` cannot be written, and VerificationError if a view differs.
     """
     clip = require_light_field(source, grid_settings)

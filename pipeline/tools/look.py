@@ -38,8 +38,8 @@ def write_pictures(
 ) -> list[Path]:
     """Write the pictures and return their paths.
 
-    Raises InputError if `source` is no light field, if one of the pictures exists, or if an option
-    does not suit the views.
+    Raises InputError if `source` is not a light field, if one of the pictures exists, or if an
+    option does not suit the views.
     """
     clip = require_light_field(source, grid_settings)
 

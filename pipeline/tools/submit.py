@@ -56,8 +56,8 @@ def connect_client(address: str | None) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise InputError(
-            f"found no Ray cluster at {address} ({_short_reason(error)}), expected its dashboard; "
-            "check --address and RAY_AUTH_TOKEN"
+            f"found no Ray cluster at {address} ({_short_reason(error)}), expected the address of "
+            "a Ray dashboard; check --address and RAY_AUTH_TOKEN"
         ) from error
 
 

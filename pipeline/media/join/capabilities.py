@@ -102,8 +102,9 @@ def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
     )
     if clip.sample_aspect_ratio != 1 and not keeps_aspect:
         raise InputError(
-            f"{encoding.codec} cannot store the pixel aspect ratio {clip.sample_aspect_ratio}; "
-            f"expected one of {', '.join(sorted(_STORE_ASPECT))}; try --codec libx264"
+            f"{encoding.codec} in {out_path.suffix} cannot store the pixel aspect ratio "
+            f"{clip.sample_aspect_ratio}; expected one of the encoders "
+            f"{', '.join(sorted(_STORE_ASPECT))}, or prores in .mov or .mp4; try --codec libx264"
         )
 
 

@@ -149,8 +149,8 @@ def _video_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
     )
     if matrix is not None and not _aligned(matrix):
         notes.append(
-            "players rotate the video by an angle that is no multiple of 90 degrees; the pictures "
-            "are not rotated"
+            "players rotate the video by an angle that is not a multiple of 90 degrees; the "
+            "pictures are not rotated"
         )
     elif matrix is not None and _turns(matrix):
         notes.append("players rotate or mirror the video; the pictures are written upright")

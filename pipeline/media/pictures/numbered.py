@@ -101,7 +101,7 @@ def find_foreign_file(folder: Path, pattern: str) -> str | None:
     """Return the name of the first entry in a folder that does not belong to the sequence.
 
     Only the sidecar and files whose names match `pattern` belong to it. The result is None if there
-    is no other entry.
+    is nothing else.
     """
     pieces, end = [], 0
     for match in _PIECE.finditer(pattern):
@@ -149,10 +149,10 @@ def check_comparable(folder: Path, what: str) -> None:
     """
     found = read_sequence(folder) if folder.is_dir() else None
     if found is not None and (found.turned or found.pattern.lower().endswith(".exr")):
-        kind = "upright pictures of a turned video" if found.turned else "EXR pictures"
+        kind = "upright pictures of a rotated or mirrored video" if found.turned else "EXR pictures"
         raise InputError(
-            f"found {kind} in {folder} for {what}, expected PNG or TIFF pictures of a video that "
-            "is shown as it is stored; pass an output that is a video"
+            f"found {kind} in {folder} for {what}, expected PNG or TIFF pictures of a video "
+            "stored without rotation or mirroring; pass a video as the output"
         )
 
 

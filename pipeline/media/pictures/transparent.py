@@ -1,6 +1,6 @@
 """Read and write transparent pictures without OpenCV's faults.
 
-OpenCV multiplies the colours of 8-bit TIFF by alpha, does not apply EXIF's orientation to alpha,
+OpenCV multiplies the colours of 8-bit TIFF by alpha, does not apply the EXIF orientation to alpha,
 ignores the transparent colour of 16-bit grey, and writes TIFF with an undeclared fourth channel.
 """
 

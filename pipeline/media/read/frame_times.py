@@ -174,7 +174,7 @@ def _has_half_steps(pts: Column) -> bool:
 
 @lru_cache(maxsize=4)  # planning, joining and verification each need the times
 def _decode_times(clip: VideoClip, *, strict: bool) -> _Times:
-    """Return the times of the decoded frames in the order of display.
+    """Return the times of the decoded frames in presentation order.
 
     Raises MediaError if `strict` and a packet cannot be decoded.
     """
@@ -217,8 +217,8 @@ def _refuse_step_back(clip: VideoClip, frames: _Times) -> None:
 def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
     """List the decoded frames, and the packets whose frames are lost to damage.
 
-    A packet without a frame is no loss if it precedes the first frame that can be displayed, if it
-    is the second field of a frame, or if it extends the display of the frame before it.
+    A packet without a frame is not a loss if it precedes the first frame that can be displayed, if
+    it is the second field of a frame, or if it extends the display of the frame before it.
     """
     if not frames.pts:
         return _make_index(clip, packets, packets)

@@ -214,7 +214,7 @@ class Child:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._out], [], [], left)[0]:
                 raise MediaError(
-                    f"{self._path} occupies the decoder for more than {self._patience:.0f} s; "
+                    f"{self._path} kept the decoder busy for more than {self._patience:.0f} s; "
                     f"expected an intact file; if you trust it, try --sandbox off, or "
                     f"increase {SECONDS_VARIABLE}"
                 )

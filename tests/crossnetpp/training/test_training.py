@@ -240,7 +240,7 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
         ("steps: 5\nnetwork: {stagez: 1}\nsources: []\n", "stagez"),
         ("steps: 5\nnetwork: {stages: 9}\nsources: []\n", "stages"),
         ("- 1\n", "expected lines such as"),
-        ("steps: [1\n", "no YAML"),
+        ("steps: [1\n", "is not valid YAML"),
     ],
 )
 def test_an_invalid_configuration_is_reported_in_one_line(

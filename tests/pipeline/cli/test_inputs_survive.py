@@ -79,7 +79,7 @@ def test_a_plan_is_not_saved_over_another_file(tmp_path: Path) -> None:
     letter.write_text("Dear all")
     result = invoke("plan", video, "--ref-stream", video, "--scale", "2", "--save", letter)
     assert result.exit_code == 2
-    assert "that is no plan" in result.stderr
+    assert "that is not a plan" in result.stderr
     assert letter.read_text() == "Dear all"
 
 

@@ -102,7 +102,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    with pytest.raises(InputError, match="that is no folder"):
+    with pytest.raises(InputError, match="that is not a folder"):
         own_folder(tmp_path / "a")
 
 

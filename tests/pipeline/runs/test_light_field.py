@@ -341,7 +341,7 @@ def test_cameras_of_unequal_length_have_no_other_layout(tmp_path: Path) -> None:
         options = ("--ref-view", "0,0", "--to", to, "-o", tmp_path / name)
         refused = run(tmp_path / "rig", "--ref-stream", picture, *options)
         assert refused.exit_code == 2, refused.output
-        assert "found 2 frames in the camera at (0, 1)" in refused.stderr
+        assert "found 2 frames from the camera at (0, 1)" in refused.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"rig", "hr.png"}
 
 

@@ -170,7 +170,7 @@ def test_a_turned_phone_video_is_upright_as_in_opencv(tmp_path: Path) -> None:
         assert np.abs(picture.astype(int) - bgr).mean() < 2
     size = whole.width, whole.height
     assert sequence.find_differences(whole, short, out, *size, "%d.png", [segment]) == []
-    with pytest.raises(InputError, match="upright pictures of a turned video"):
+    with pytest.raises(InputError, match="upright pictures of a rotated or mirrored video"):
         numbered.check_comparable(out, "a report")
 
 
