@@ -20,9 +20,11 @@ from pipeline.pixels import Pixels
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter
+from pipeline.recording import open_recording
 from pipeline.remote.pipes import read_piped_settings
 from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
+from pipeline.schema.clip import Stills
 from pipeline.schema.parsing import check_settings
 from pipeline.schema.plan import Plan
 from pipeline.schema.run_options import RunOptions
@@ -73,10 +75,20 @@ def enhanced_frames(
     or one of its kinds, if the frames cannot be enhanced.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
-        # a plan needs an output, but nothing is written to it
-        given = _settings(source, reference, Path(folder) / "frames.mkv", options)
+        given = _settings(source, reference, None, options)
         with read_piped_settings(given) as settings:
-            yield from _enhance_frames(pin_plan(make_plan(settings)))
+            # a plan needs an output, but nothing is written to it
+            output = str(Path(folder) / _name_output(settings))
+            named = settings.model_copy(update={"output": output})
+            yield from _enhance_frames(pin_plan(make_plan(named)))
+
+
+def _name_output(settings: RunSettings) -> str:
+    """Return a name of the kind that suits the input: of a video, a picture or a folder."""
+    lr = open_recording(settings.input, settings, sandbox=settings.sandbox == "on")
+    if not isinstance(lr, Stills):
+        return "frames.mkv"
+    return "frames" if Path(lr.path).is_dir() or len(lr.files) > 1 else "frames.png"
 
 
 def _enhance_frames(plan: Plan) -> Iterator[SRFrame]:

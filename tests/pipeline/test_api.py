@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -113,3 +114,15 @@ def test_exported_members() -> None:
 def test_an_unknown_member_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'warp'"):
         _ = pipeline.warp
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_frames_of_pictures_are_enhanced(tmp_path: Path, count: int) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    for number in range(count):
+        cv2.imwrite(str(small / f"{number}.png"), np.full((48, 64, 3), 40 * number, np.uint8))
+    cv2.imwrite(str(tmp_path / "ref.png"), np.zeros((96, 128, 3), np.uint8))
+    given = small if count > 1 else small / "0.png"
+    frames = list(pipeline.enhanced_frames(given, tmp_path / "ref.png", engine="bicubic"))
+    assert [frame.rgb.shape for frame in frames] == [(96, 128, 3)] * count

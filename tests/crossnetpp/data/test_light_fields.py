@@ -235,7 +235,8 @@ def test_unreadable_files_are_reported_in_one_line(
         "no 'img_SR'.*img_HR, img_LR_4", lambda: LightFields.from_hdf5(path, key="img_SR")
     )
     check_refused(
-        r"\(3, 4\) float64.*expected N x rows", lambda: LightFields.from_hdf5(path, key="index")
+        r"\(3, 4\) and type float64.*expected scenes x rows",
+        lambda: LightFields.from_hdf5(path, key="index"),
     )
     check_refused(
         "expected at least 96x96", lambda: open_mosaic(views, tmp_path).draw(make_rng(), 96, 1.0)

@@ -43,8 +43,16 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("command", COMMANDS)
+# `run` replaces a hard link by renaming, which leaves the recording: tests/pipeline/test_paths.py
+REFUSED = [
+    (command, name)
+    for command in COMMANDS
+    for name in NAMES
+    if name is not hard_link or not command.startswith("run")
+]
+
+
+@pytest.mark.parametrize(("command", "name"), REFUSED)
 def test_a_recording_is_never_the_output(
     command: str, name: Callable[[Path, Path], Path], tmp_path: Path
 ) -> None:

@@ -88,10 +88,10 @@ def test_no_space_at_each_write_after_the_segments(
 ) -> None:
     ends = {"record": "00003.json", "announce": "publishing.json", "plan": "assembled.plan.json"}
 
-    def full(path: Path, text: str) -> None:
+    def full(path: Path, text: str, *, private: bool = False) -> None:
         if path.name == ends.get(place):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_atomically(path, text)
+        write_atomically(path, text, private=private)
 
     def unsynced(path: Path) -> None:
         if place == "sync":
