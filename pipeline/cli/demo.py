@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for clips and pictures.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing folder.")
+@click.option("--force", is_flag=True, help="Replace the files of an earlier demo.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress on stderr.")
 def demo(folder: Path, force: bool, quiet: bool) -> None:
     """Shrink a bundled clip, keep every 15th frame as a reference, restore it, and compare."""

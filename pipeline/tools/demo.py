@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +31,11 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parents[1] / "samples" / "monster.mp4"
 SCALE = 4
 KEY_FRAME_EVERY = 15
+# All files of a demo.
+FILES = (
+    *("lr.mp4", "ref.mp4", "compare.png", "compare.mp4", "report.html"),
+    *("bicubic.mp4", "bicubic.plan.json", "auto.mp4", "auto.plan.json"),
+)
 ZOOM = 3  # magnification of the details in the picture
 
 
@@ -83,14 +87,13 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
     """Reduce the sample, enhance it with every 15th frame as a reference, and compare the results.
 
     All files are written to `folder`. Raises OutputExistsError if the folder exists, unless `force`
-    replaces it, and InputError if it is a file.
+    replaces an earlier demo in it, and InputError if it is a file. Other files in it are kept.
     """
     if folder.exists() and not force:
         raise already_there(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"found the file {folder}, expected a folder or none; try another -o")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    clear_folder(folder)
 
     lr = folder / "lr.mp4"
     ref = folder / "ref.mp4"
@@ -127,6 +130,13 @@ def make_demo(folder: Path, *, force: bool, quiet: bool) -> Demonstration:
         picture=picture,
         clip=clip,
     )
+
+
+def clear_folder(folder: Path) -> None:
+    """Create a folder, or delete the files of an earlier demo in it and nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def decode_video(path: Path) -> list[NDArray[np.uint8]]:

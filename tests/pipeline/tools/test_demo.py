@@ -9,6 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from pipeline.cli.main import main
+from pipeline.tools.demo import FILES, clear_folder
 
 
 def test_an_existing_folder_is_refused_without_torch(tmp_path: Path) -> None:
@@ -36,3 +37,12 @@ def test_a_file_is_not_replaced_by_the_folder(tmp_path: Path) -> None:
     assert refused.exit_code == 2, (refused.output, refused.exception)
     assert "expected a folder or none; try another -o" in refused.stderr
     assert file.read_text() == "keep"
+
+
+def test_force_deletes_nothing_but_an_earlier_demo(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    kept = [tmp_path / "photographs" / "a.jpg", tmp_path / "mine.mp4", tmp_path / ".profile"]
+    for file in [*kept, *(tmp_path / name for name in FILES)]:
+        file.write_text("keep")
+    clear_folder(tmp_path)
+    assert sorted(file for file in tmp_path.rglob("*") if file.is_file()) == sorted(kept)
