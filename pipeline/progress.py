@@ -182,7 +182,7 @@ class LineReporter:
             self.note(f"{done}/{self._pace.total} frames, {self._pace.describe(done, busy)}")
 
     def close(self) -> None:
-        """Do nothing: lines need no ending."""
+        """Do nothing: plain lines leave no display to close."""
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:

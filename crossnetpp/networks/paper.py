@@ -74,7 +74,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The fusion decoder: a path from scale 3 up, as in a U-Net, followed by post-fusion."""
+    """The fusion decoder: from scale 3 to full resolution, as in a U-Net, then post-fusion."""
 
     def __init__(self, activation: Activation = "relu") -> None:
         super().__init__()

@@ -65,7 +65,7 @@ def _open_hdf5(data: Path, files: list[Path]) -> LightFields:
 def _open_stereo(data: Path, files: list[Path], config: SourceConfig) -> Stereo:
     """Return the scenes in `files`: all left pictures, then all right ones, then all disparities.
 
-    Raises ConfigError unless their number is a multiple of three.
+    Raises ConfigError unless the number of files is a multiple of three.
     """
     if len(files) % 3:
         raise ConfigError(

@@ -30,7 +30,7 @@ PREPARED_TENSORS = ("unsharp", *FEATURES)  # float32 N x C x H/k x W/k, from `pr
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """Everything that determines the bytes of an exported graph, apart from the weights."""
+    """The options of an exported graph: part, scale, type of pixels, precision and target."""
 
     part: Part
     scale: int

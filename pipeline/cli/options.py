@@ -186,7 +186,7 @@ def run_options(command: Command) -> Command:
 
 
 def make_settings(values: dict[str, Any]) -> RunSettings:
-    """Return the settings of a run from option values, of which None leaves a default."""
+    """Return the settings of a run from option values; None leaves a field at its default."""
     from pipeline.schema.parsing import check_settings
     from pipeline.schema.settings import RunSettings
 
@@ -194,7 +194,7 @@ def make_settings(values: dict[str, Any]) -> RunSettings:
 
 
 def make_grid_settings(values: dict[str, Any]) -> GridSettings:
-    """Return the settings of a grid from option values, of which None leaves a default."""
+    """Return the settings of a grid from option values; None leaves a field at its default."""
     from pipeline.schema.parsing import check_settings
     from pipeline.schema.settings import GridSettings
 

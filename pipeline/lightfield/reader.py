@@ -48,7 +48,10 @@ class ViewTimes:
         self._pts: dict[int, Sequence[int]] = {}
 
     def pts(self, view: int, moment: int) -> int:
-        """Return the pts of a view's frame at `moment`, in ticks of its video; `moment` if none."""
+        """Return the pts of a view's frame at `moment`, in ticks of its video.
+
+        Return `moment` itself if the view has no video.
+        """
         clip = self._grid.views[view].clip
         if clip is None:
             return moment

@@ -132,7 +132,7 @@ def measure_frames(
 ) -> Iterator[FrameQuality]:
     """Yield the quality of each frame of `sr` whose number is not in `skip`.
 
-    With the `plan` of `sr`, the quality of plain up-sampling is included. Raises the errors of
+    With the `plan` of `sr`, the quality of plain up-sampling is included. Raises the same errors as
     `read_pairs`.
     """
     from crossnetpp.metrics import measure_quality  # imports torch
@@ -161,7 +161,7 @@ def measure_vmaf(
     """Return the mean VMAF of the frames of `sr` whose numbers are not in `skip`.
 
     VMAF includes motion, so all frames are measured. Raises InputError if there is no program that
-    measures VMAF or the frames are too small for it, and the errors of `read_pairs`.
+    measures VMAF or the frames are too small for it, and the same errors as `read_pairs`.
     """
     from pipeline.measuring import vmaf
 
@@ -210,7 +210,7 @@ def evaluate(
     """Return the quality of the recording at `sr` against the one at `ground_truth`.
 
     The means leave out the frames whose numbers are in `skip`. With the `plan` of `sr`, plain
-    up-sampling is measured, too. Raises PairingError if no frame is left, and the errors of
+    up-sampling is measured, too. Raises PairingError if no frame is left, and the same errors as
     `read_pairs`.
     """
     check_comparable(Path(sr), "an evaluation")

@@ -86,8 +86,9 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
         value = given.get(name)
         if value not in ("auto", None, planned):
             raise InputError(
-                f"found {option_name(name)} {value} for the plan {path}, which has {planned}, "
-                "expected the same; leave it out, or make a new plan"
+                f"found {option_name(name)} {value} for the plan {path}, which has "
+                f"{'none' if planned is None else planned}, expected the same; leave it out, or "
+                "make a new plan"
             )
 
     ignored = [option_name(name) for name in UNCOMPARED if name in given]

@@ -138,7 +138,7 @@ def _check_writable(folder: Path) -> None:
         made = tempfile.mkdtemp(prefix=".pipeline-write-test-", dir=folder)
     except OSError as error:
         raise InputError(
-            f"cannot write in {folder} ({error.strerror}); expected a writable folder; "
+            f"cannot write to {folder} ({error.strerror}); expected a writable folder; "
             "try another -o"
         ) from error
     Path(made).rmdir()

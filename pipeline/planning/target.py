@@ -71,9 +71,9 @@ def choose_target(
 ) -> Target:
     """Choose and check the encoder and the path of an output with `frames` frames.
 
-    `model` is a network's name, or the file of its weights, which the output must not replace.
+    `model` is a network's name, or the path of its weights file, which the output must not replace.
     Raises InputError if the encoder does not accept its settings, if the output cannot be written
-    at the path, or if its format cannot hold what is encoded.
+    to the path, or if its format cannot hold what is encoded.
     """
     lr = sources.lr
     width = lr.width * scale

@@ -188,7 +188,7 @@ class Stills(RecordingBase):
         return bool(self.times)
 
     def seconds(self, pts: int) -> float:
-        """Return the picture's own time in seconds or, if it has none, that from the frame rate."""
+        """Return the picture's own time in seconds, or the one that the frame rate implies."""
         return self.times[pts] if self.times else super().seconds(pts)
 
 

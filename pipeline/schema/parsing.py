@@ -81,7 +81,7 @@ def narrow_settings(settings: Model, group: type[Group]) -> Group:
 
 
 def check_settings(group: type[Group], values: dict[str, Any]) -> Group:
-    """Return settings made from option values, of which None leaves a field at its default.
+    """Return settings made from option values; None leaves a field at its default.
 
     Raises InputError, which names the option, if a value is invalid.
     """

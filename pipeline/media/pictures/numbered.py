@@ -78,8 +78,8 @@ def split_pattern(output: str) -> tuple[Path, str] | None:
     folder = path.absolute().parent
     if Path.cwd().is_relative_to(folder.resolve()):
         raise InputError(
-            f"found the folder {folder}, which is in use, for numbered pictures, expected a folder "
-            f"of their own; try frames/{path.name}"
+            f"found {folder} for numbered pictures, which is or contains the current folder, "
+            f"expected a separate folder; try frames/{path.name}"
         )
     return folder, path.name
 
