@@ -28,7 +28,7 @@ from pipeline.schema.clip import Stills
 from pipeline.schema.parsing import check_settings
 from pipeline.schema.plan import Plan
 from pipeline.schema.run_options import RunOptions
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import InputSettings, RunSettings
 
 AnyPath = str | PathLike[str]
 
@@ -76,14 +76,14 @@ def enhanced_frames(
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
         given = _settings(source, reference, None, options)
-        with read_piped_settings(given) as settings:
+        with read_piped_settings(given, given.output) as settings:
             # a plan needs an output, but nothing is written to it
             output = str(Path(folder) / _name_output(settings))
             named = settings.model_copy(update={"output": output})
             yield from _enhance_frames(pin_plan(make_plan(named)))
 
 
-def _name_output(settings: RunSettings) -> str:
+def _name_output(settings: InputSettings) -> str:
     """Return a name of the kind that suits the input: of a video, a picture or a folder."""
     lr = open_recording(settings.input, settings, sandbox=settings.sandbox == "on")
     if not isinstance(lr, Stills):

@@ -140,7 +140,7 @@ def test_recordings_from_urls_are_confined_where_that_is_possible(
     monkeypatch.setattr(cache, "fetch_copy", lambda _: tmp_path / "lr.mp4")
     monkeypatch.setattr(sys, "platform", platform)
     given = RunSettings(input="https://host/lr.mp4", output=str(tmp_path / "out.mp4"))
-    assert fetch_inputs(given).sandbox == sandbox
+    assert fetch_inputs(given, given).sandbox == sandbox
     assert ("the sandbox needs Linux" in describe_confinement(given)) == (sandbox == "auto")
 
 
@@ -162,4 +162,4 @@ def test_a_link_is_not_taken_for_a_folder_of_the_run(folder: Path) -> None:
     given = ("run", "lr.mkv", "--ref-stream", "hr.mkv", "--engine", "bicubic", "-o", "out.mkv")
     done = run_elsewhere("win32", f"{CALL}call(*{given})", folder)
     assert done.returncode == 2
-    assert "no folder (a file or a link), expected none or a folder of yours" in done.stderr
+    assert "not a folder (a file or a link), expected none or a folder of yours" in done.stderr

@@ -10,7 +10,7 @@ from deploy.distribution import DISTRIBUTION, installed_versions
 from deploy.protocol import EngineInfo
 from pipeline.schema.options import list_options
 from pipeline.schema.plan import RunRecord
-from pipeline.schema.settings import OPTION_GROUPS, RunSettings
+from pipeline.schema.settings import OPTION_GROUPS, InputSettings
 
 # Packages whose versions can affect the result or the speed.
 PACKAGES = (
@@ -26,8 +26,8 @@ PACKAGES = (
 )
 
 
-def format_command(settings: RunSettings) -> str:
-    """Return the command line of a run with these settings."""
+def format_command(settings: InputSettings) -> str:
+    """Return the command line of a run with these settings, of whatever groups they are."""
     values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     words = ["pipeline", "run", settings.input]
     for field in sorted(list_options(*OPTION_GROUPS), key=attrgetter("name")):

@@ -44,7 +44,7 @@ def print_plan(
     from pipeline.remote.pipes import read_piped_settings
     from pipeline.schema.plan_file import save_plan
 
-    with read_piped_settings(settings) as readable:
+    with read_piped_settings(settings, settings.output) as readable:
         if settings.plan:
             made = load_plan(settings.plan, readable)
         else:

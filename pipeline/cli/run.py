@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.progress import Reporter
     from pipeline.runs.parts import RunParts
     from pipeline.runs.result import RunResult
-    from pipeline.schema.settings import RunSettings
+    from pipeline.schema.settings import ExecutionSettings, GridSettings
 
 
 @click.command()
@@ -47,12 +47,21 @@ def run(
     from pipeline.remote.pipes import read_piped_settings
     from pipeline.report.checks import check_page_path
     from pipeline.runs.manifest import is_batch
+    from pipeline.runs.run import run as run_once
+    from pipeline.runs.to_stdout import run_to_stdout
 
     if not inputs and manifest is None:
         raise click.UsageError("Missing argument 'INPUT...'.")
     several = is_batch(inputs, manifest)
     settings = make_settings(values | {"input": inputs[0] if inputs else "-"})
-    check_combination(settings, several=several, report=report, dry_run=dry_run, as_json=as_json)
+    check_combination(
+        (settings.input, settings.ref_stream),
+        settings.output,
+        several=several,
+        report=report,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
     page = Path(report) if report is not None else None
     if page is not None:
         read = (settings.ref_stream, settings.ground_truth, settings.plan, settings.model)
@@ -66,17 +75,38 @@ def run(
         print_plan(settings, progress, save=None, as_json=as_json)
         return
 
-    with read_piped_settings(settings, progress.note) as readable:
+    with read_piped_settings(settings, settings.output, progress.note) as readable:
+
+        def run_to(out: str | None) -> RunResult:
+            return run_once(readable.model_copy(update={"output": out}), progress, _find_parts())
+
         if readable.output == "-":
-            _run_to_stdout(readable, progress)
+            result = run_to_stdout(sys.stdout.buffer, readable.input, run_to)
+            progress.note(describe_result(result))
+            return
+
+        result = run_once(readable, progress, _find_parts())
+        if page is not None:
+            _write_report(result, page, readable.ground_truth, readable, progress)
+        if as_json:
+            print_json(result.model_dump_json())
         else:
-            _run_to_file(readable, page, progress, as_json=as_json)
+            print_text(describe_result(result))
 
 
 def check_combination(
-    settings: RunSettings, *, several: bool, report: str | None, dry_run: bool, as_json: bool
+    read: tuple[str | None, ...],
+    output: str | None,
+    *,
+    several: bool,
+    report: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Raise UsageError or InputError if options exclude each other; no file is opened."""
+    """Raise UsageError or InputError if options exclude each other; no file is opened.
+
+    `read` names the recordings that the run reads.
+    """
     if several and report is not None:
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
     if several and dry_run:
@@ -87,8 +117,8 @@ def check_combination(
     if report is not None:
         from pipeline.report.checks import check_reportable
 
-        check_reportable((settings.input, settings.ref_stream), settings.output)
-    if settings.output == "-" and (as_json or report is not None):
+        check_reportable(read, output)
+    if output == "-" and (as_json or report is not None):
         raise click.UsageError("-o - cannot be combined with --json or --report.")
 
 
@@ -99,45 +129,30 @@ def _find_parts() -> RunParts | None:
     return click.get_current_context().find_object(RunParts)
 
 
-def _run_to_file(
-    settings: RunSettings, page: Path | None, progress: Reporter, *, as_json: bool
+def _write_report(
+    result: RunResult,
+    page: Path,
+    ground_truth: str | None,
+    grid_settings: GridSettings,
+    progress: Reporter,
 ) -> None:
-    from pipeline.runs.run import run as run_once
+    from pipeline.report.page import write_report  # imports torch
 
-    result = run_once(settings, progress, _find_parts())
-    if page is not None:
-        from pipeline.report.page import write_report  # imports torch
-
-        progress.note(f"writing {page}")
-        write_report(
-            Path(result.output),
-            page,
-            ground_truth=settings.ground_truth,
-            grid_settings=settings,
-            progress=progress,
-        )
-    if as_json:
-        print_json(result.model_dump_json())
-    else:
-        print_text(describe_result(result))
-
-
-def _run_to_stdout(settings: RunSettings, progress: Reporter) -> None:
-    from pipeline.runs.run import run as run_once
-    from pipeline.runs.to_stdout import run_to_stdout
-
-    def run_to(out: str) -> RunResult:
-        return run_once(settings.model_copy(update={"output": out}), progress, _find_parts())
-
-    result = run_to_stdout(sys.stdout.buffer, settings.input, run_to)
-    progress.note(describe_result(result))
+    progress.note(f"writing {page}")
+    write_report(
+        Path(result.output),
+        page,
+        ground_truth=ground_truth,
+        grid_settings=grid_settings,
+        progress=progress,
+    )
 
 
 def _run_batch(
     inputs: tuple[str, ...],
     manifest: str | None,
     values: dict[str, Any],
-    settings: RunSettings,
+    settings: ExecutionSettings,
     progress: Reporter,
     *,
     as_json: bool,

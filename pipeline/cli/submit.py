@@ -84,8 +84,10 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
 
     chosen = {name: value for name, value in values.items() if name in RunSettings.model_fields}
     inputs = values["inputs"]
+    settings = make_settings(chosen | {"input": inputs[0] if inputs else "-"})
     check_combination(
-        make_settings(chosen | {"input": inputs[0] if inputs else "-"}),
+        (settings.input, settings.ref_stream),
+        settings.output,
         several=values["manifest"] is not None or len(inputs) > 1,
         report=values["report"],
         dry_run=values["dry_run"],

@@ -126,6 +126,8 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
 
     `cost` contains further lines, about its running time and disk space.
     """
+    from pipeline.schema.clip import LightField
+
     counts = Counter(choice.why for choice in made.reference_map)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     lines = [
@@ -137,7 +139,7 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
         f"  references by {made.reference.select}: {reasons}",
     ]
 
-    if made.input.kind == "views":
+    if isinstance(made.input, LightField):
         from pipeline.tools.describe_views import format_references
 
         lines += [f"  {line}" for line in format_references(made)]
@@ -157,6 +159,8 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
 
 def describe_clip(clip: Clip) -> str:
     """Return a recording as a few lines of text: format, size, rate, colour and other streams."""
+    from pipeline.schema.clip import VideoClip
+
     rate = f"{float(clip.frame_rate):.3f} fps" if clip.frame_rate else "no constant rate"
     guessed = " (guessed)" if clip.colour.guessed else ""
     lines = [
@@ -169,7 +173,6 @@ def describe_clip(clip: Clip) -> str:
 
     if clip.files:
         lines.append(f"  {len(clip.files)} files")
-    others = clip.other_streams if clip.kind == "video" else ()
-    for stream in others:
+    for stream in clip.other_streams if isinstance(clip, VideoClip) else ():
         lines.append(f"  stream {stream.index}: {stream.type} {stream.codec} {stream.language}")
     return "\n".join(lines)

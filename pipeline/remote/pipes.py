@@ -14,12 +14,14 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pipeline.errors import InputError, no_default_output
 from pipeline.paths import describe_special, find_descriptor
 from pipeline.remote.cache import keep_file, make_scratch_folder, release_file
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import InputSettings
+
+Settings = TypeVar("Settings", bound=InputSettings)
 
 _READ = ("input", "ref_stream", "ground_truth")  # settings that name a recording
 _CHUNK = 1 << 20  # bytes
@@ -41,16 +43,16 @@ _SUFFIXES = (
 
 @contextmanager
 def read_piped_settings(
-    settings: RunSettings, note: Callable[[str], None] | None = None
-) -> Iterator[RunSettings]:
+    settings: Settings, output: str | None, note: Callable[[str], None] | None = None
+) -> Iterator[Settings]:
     """Yield the settings with copies in place of recordings that are pipes.
 
     The copies are deleted at the end of the block. Raises InputError if a recording cannot be
-    copied, or if the input is a pipe and no output is given.
+    copied, or if the input is a pipe and no `output` is given.
     """
-    given = {name: value for name in _READ if (value := getattr(settings, name))}
+    given = {name: value for name in _READ if (value := getattr(settings, name, None))}
     piped = {name: value for name, value in given.items() if describe_special(value)}
-    if "input" in piped and settings.output is None:
+    if "input" in piped and output is None:
         raise no_default_output(_name(settings.input))
 
     with read_pipes(piped.values(), note) as copies:

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from crossnetpp.machine import is_linux
 from pipeline.errors import InputError, already_there, no_default_output
 from pipeline.paths import is_url, local_path, redact_url
 from pipeline.remote import cache, transfer
 from pipeline.schema.clip import Recording, VideoClip
 from pipeline.schema.plan import Plan
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import InputSettings, OutputSettings
+
+Settings = TypeVar("Settings", bound=InputSettings)
 
 _READ = ("input", "ref_stream", "plan", "ground_truth")  # settings that name something to read
 
 
-def fetch_inputs(settings: RunSettings) -> RunSettings:
+def fetch_inputs(settings: Settings, target: OutputSettings) -> Settings:
     """Download every input at a URL, and return settings that name only local paths.
 
-    A path in the cache replaces an output at a URL. Raises InputError if an input cannot be read or
-    the output is not given or cannot be written, and OutputExistsError if the output exists.
+    A path in the cache replaces the output of `target` if that is at a URL. Raises InputError if an
+    input cannot be read or the output is not given or cannot be written, and OutputExistsError if
+    the output exists.
     """
     changed: dict[str, object] = {}
     for name in _READ:
-        value = getattr(settings, name)
+        value = getattr(settings, name, None)
         if value and "://" in value:
             changed[name] = str(cache.fetch_copy(value))
     if changed and settings.sandbox == "auto" and is_linux():
         changed["sandbox"] = "on"  # downloaded files are not trusted
 
-    output = settings.output
+    output = target.output
     if output is None and is_url(settings.input):
         raise no_default_output(redact_url(settings.input))
     if output is not None:
-        changed["output"] = _local_output(output, force=settings.force)
+        changed["output"] = _local_output(output, force=target.force)
 
     changed = {name: value for name, value in changed.items() if value != getattr(settings, name)}
     return settings.model_copy(update=changed) if changed else settings
 
 
-def describe_confinement(settings: RunSettings) -> str:
+def describe_confinement(settings: InputSettings) -> str:
     """Return a note if recordings from URLs are opened outside the sandbox, else ""."""
-    fetched = any("://" in (getattr(settings, name) or "") for name in _READ)
+    fetched = any("://" in (getattr(settings, name, None) or "") for name in _READ)
     if not fetched or settings.sandbox != "auto" or is_linux():
         return ""
     return "recordings from URLs are opened in this process: the sandbox needs Linux"

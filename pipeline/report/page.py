@@ -169,7 +169,8 @@ def render_page(
 
     record = plan.record
     grid = plan.input.grid if isinstance(plan.input, LightField) else None
-    stretches = _find_stretches(plan) if grid is None else []
+    is_clip = not isinstance(plan.input, LightField)
+    stretches = _find_stretches(plan) if is_clip else []
     truth = rows[0].psnr is not None
     return environment.get_template("page.html.j2").render(
         inline=inline,
@@ -183,7 +184,7 @@ def render_page(
         figures=_summary(means),
         measured=len(rows),
         left_out=len(list_left_out(plan)),
-        charts=_make_charts(plan, rows, exhibits, truth=truth) if grid is None else [],
+        charts=_make_charts(plan, rows, exhibits, truth=truth) if is_clip else [],
         viewer=viewer,
         viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
         table=make_table(grid, rows) if grid is not None else [],

@@ -143,7 +143,7 @@ def prepare_plan(request: RunRequest) -> Plan:
     """
     settings = request.settings
     with request.progress.step("fetching the recordings"):
-        local = fetch_inputs(settings)
+        local = fetch_inputs(settings, settings)
     if local.plan:
         plan = load_plan(local.plan, local)
     else:
@@ -233,7 +233,7 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
     start = time.monotonic()
     settings = request.settings
     finished = find_finished_plan(settings, exists.path)
-    unfinished = _find_unfinished_plan(settings, exists.path)
+    unfinished = _find_unfinished_plan(settings.output, exists.path)
     remains = not is_url(exists.path) and run_folder_of(Path(exists.path)).exists()
 
     if unfinished is None and not remains:
@@ -259,10 +259,13 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
     return _finished_result(request, ledger, start)
 
 
-def _find_unfinished_plan(settings: RunSettings, output: str) -> Plan | None:
-    """Return the plan in the run folder of an output, on this machine or at a URL, or None."""
-    if settings.output is not None and is_url(settings.output):
-        return mirror.read_plan(mirror.mirror_url(settings.output))
+def _find_unfinished_plan(named: str | None, output: str) -> Plan | None:
+    """Return the plan in the run folder of an output, or None.
+
+    `named` is the output as the user named it, which may be a URL, and `output` its local path.
+    """
+    if named is not None and is_url(named):
+        return mirror.read_plan(mirror.mirror_url(named))
     return read_stored_plan(Path(output))
 
 

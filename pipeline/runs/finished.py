@@ -23,7 +23,7 @@ from pipeline.remote.run_urls import fetch_inputs, with_urls
 from pipeline.schema.options import list_options
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
-from pipeline.schema.settings import OPTION_GROUPS, RunSettings
+from pipeline.schema.settings import OPTION_GROUPS, InputSettings, PairingSettings, RunSettings
 
 # Settings that change where or how a run executes but not its output, and settings whose files are
 # compared by content instead.
@@ -41,19 +41,28 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
     `output` is a local path. If the settings name a URL instead, the output at the URL is not
     verified again, because an upload appears only as a whole.
     """
-    at_url = settings.output is not None and is_url(settings.output)
+    url = settings.output if settings.output is not None and is_url(settings.output) else None
     try:
-        stored = _read_url_plan(settings) if at_url else _read_local_plan(Path(output))
+        stored = _read_url_plan(url) if url is not None else _read_local_plan(Path(output))
         if stored is None or stored.record is None:
             return None
-        local = fetch_inputs(settings.model_copy(update={"force": True}))
-        current = _with_current_files(stored, settings, local)
+
+        forced = settings.model_copy(update={"force": True})
+        local = fetch_inputs(forced, forced)
+        if local.plan is not None:
+            planned = load_plan(local.plan, local)
+            planned = with_urls(planned, settings.input, settings.ref_stream, settings.output)
+            current = _match_edited_plan(stored, planned)
+        elif _is_same_command(stored.record.command, format_command(settings)):
+            current = _reopen_recordings(stored, local, local, local.model)
+        else:
+            current = None
     except (InputError, OSError):
         return None  # a recording or the weights are gone or have changed
     if current is None:
         return None
 
-    if at_url:
+    if url is not None:
         current = current.model_copy(update={"output": local.output})
         return with_urls(current, settings.input, settings.ref_stream, settings.output)
     current = current.model_copy(update={"output": output})
@@ -79,8 +88,8 @@ def _read_local_plan(output: Path) -> Plan | None:
     return stored
 
 
-def _read_url_plan(settings: RunSettings) -> Plan | None:
-    folder, _, name = str(settings.output).rpartition("/")
+def _read_url_plan(url: str) -> Plan | None:
+    folder, _, name = url.rpartition("/")
     content = transfer.read_bytes(join_url(folder, plan_path(Path(name)).name))
     try:
         return Plan.model_validate_json(content or b"")
@@ -88,37 +97,35 @@ def _read_url_plan(settings: RunSettings) -> Plan | None:
         return None
 
 
-def _with_current_files(stored: Plan, settings: RunSettings, local: RunSettings) -> Plan | None:
-    """Return the stored plan with the recordings as they are now; None if the settings differ.
+def _match_edited_plan(stored: Plan, planned: Plan) -> Plan | None:
+    """Return an edited plan as it would run; None if the stored one differs from it."""
+    pinned = pin_plan(planned.model_copy(update={"threads": stored.threads}))
+    return pinned if pinned.digest() == stored.digest() else None
 
-    `local` is the settings with local paths. Raises InputError if a recording has changed.
+
+def _reopen_recordings(
+    stored: Plan, part: InputSettings, pairing: PairingSettings, model: str
+) -> Plan | None:
+    """Return the stored plan with the recordings as they are now; None if the weights differ.
+
+    Raises InputError if a recording has changed.
     """
-    assert stored.record is not None
-    if local.plan is not None:
-        planned = load_plan(local.plan, local.model_copy(update={"force": True}))
-        planned = with_urls(planned, settings.input, settings.ref_stream, settings.output)
-        planned = pin_plan(planned.model_copy(update={"threads": stored.threads}))
-        return planned if planned.digest() == stored.digest() else None
-
-    if not _is_same_command(stored.record.command, settings):
-        return None
-    sources = reopen_sources(stored, "beside the output", local, local)
+    sources = reopen_sources(stored, "beside the output", part, pairing)
     reference = stored.reference.model_copy(update={"clip": sources.ref})
     current = stored.model_copy(update={"input": sources.lr, "reference": reference})
-    pinned = pin_plan(current.model_copy(update={"model": local.model}))
+    pinned = pin_plan(current.model_copy(update={"model": model}))
     return current if pinned.model_sha256 == stored.model_sha256 else None
 
 
-def _is_same_command(command: str, settings: RunSettings) -> bool:
-    """Return whether a recorded command has the same settings, given or by default."""
-    if settings.consistent:
+def _is_same_command(recorded: str, command: str) -> bool:
+    """Return whether two commands have the same settings, given or by default."""
+    there, here = read_command(recorded), read_command(command)
+    if "consistent" in here or "plan" in there:
         return False  # the references of a second pass no longer exist
-    there = read_command(command)
-    here = read_command(format_command(settings))
     for field in list_options(*OPTION_GROUPS):
         if field.name in _UNCOMPARED:
             continue
         default = str(RunSettings.model_fields[field.name].default)
         if there.get(field.name, default) != here.get(field.name, default):
             return False
-    return "plan" not in there
+    return True

@@ -40,7 +40,7 @@ def run(
     """
     progress = progress or SilentReporter()
     parts = parts or RunParts()
-    with read_piped_settings(settings, progress.note) as readable:
+    with read_piped_settings(settings, settings.output, progress.note) as readable:
         request = RunRequest(readable, progress, parts)
         return _run_twice(request) if settings.consistent else _run_once(request)
 
