@@ -76,7 +76,7 @@ def enhanced_frames(
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
         given = _settings(source, reference, None, options)
-        with read_piped_settings(given, given.output) as settings:
+        with read_piped_settings(given, folder) as settings:
             # a plan needs an output, but nothing is written to it
             output = str(Path(folder) / _name_output(settings))
             named = settings.model_copy(update={"output": output})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
 import os
@@ -114,6 +115,7 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line; see `click.Command.main`."""
         open_closed_streams()
+        atexit.register(discard_unwritten_lines)
         escape_unknown_characters()
         sys.excepthook = print_traceback
         return super().main(*args, **kwargs)
@@ -188,6 +190,14 @@ def open_closed_streams() -> None:
             os.set_inheritable(null, True)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def discard_unwritten_lines() -> None:
+    """Discard text that standard error cannot take, which would end the program with status 120."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def escape_unknown_characters() -> None:

@@ -25,12 +25,14 @@ def run_in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]
     code = "from pipeline.cli.main import main; main()"
     pipeline = shlex.join([sys.executable, "-c", code])
     root = str(Path(__file__).parents[3])
+    environment = {**os.environ, "PYTHONPATH": root}
+    environment.pop("PYTHONUNBUFFERED", None)  # it would hide text that cannot be written
     return subprocess.run(
         ["bash", "-c", f'pipeline() {{ {pipeline} "$@"; }}; {command}'],
         capture_output=True,
         text=True,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": root},
+        env=environment,
         timeout=120,
         check=False,
     )
@@ -71,6 +73,15 @@ def test_a_run_ends_well_if_its_progress_cannot_be_written(stderr: str, tmp_path
     done = run_in_shell(f"set -o pipefail; {{ {command} {stderr}; }} 3>&1", tmp_path)
     assert done.returncode == 0, done
     assert (tmp_path / "out.mkv").is_file(), done
+
+
+def test_text_that_standard_error_cannot_take_changes_no_status(tmp_path: Path) -> None:
+    code = (
+        "import atexit, sys; from pipeline.cli.main import discard_unwritten_lines; "
+        "atexit.register(discard_unwritten_lines); sys.stderr.buffer.write(b'a line')"
+    )
+    command = f"{shlex.join([sys.executable, '-c', code])} 2>/dev/full"
+    assert run_in_shell(command, tmp_path).returncode == 0
 
 
 def test_a_deleted_current_folder_is_one_line(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_wipe_shows_the_first_on_the_left() -> None:
 MISTAKES = {
     "one recording": (["{lr}", "-o", "{t}/a.mp4"], "two or three"),
     "three for a wipe": (["{lr}", "{hr}", "{hr}", "--mode", "wipe", "-o", "{t}/a.mp4"], "two"),
-    "unknown kind": (["{lr}", "{hr}", "-o", "{t}/a.xyz"], "expected .mp4"),
+    "unknown kind": (["{lr}", "{hr}", "-o", "{t}/a.xyz"], "expected a name that ends in .mp4"),
     "labels": (["{lr}", "{hr}", "--labels", "a,b,c", "-o", "{t}/a.mp4"], "3 labels"),
     "missing": (["{lr}", "{t}/none.mkv", "-o", "{t}/a.mp4"], "does not exist"),
     "input is output": (["{lr}", "{hr}", "--force", "-o", "{hr}"], "as the output"),
