@@ -40,7 +40,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("tools", "api"),
         ("runs", "report"),
         ("planning", "execution", "assembly", "measuring"),
-        ("sandbox_child",),
+        ("confined",),
         ("pairing",),
         ("recording",),
         ("lightfield",),

@@ -40,7 +40,7 @@ C = TypeVar("C", bound=RecordingBase)
 SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 by default
 GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # a child's memory; 4 by default
 HEAD = struct.Struct(">II")  # precedes each answer: number of bytes of JSON, and of pixels
-_CHILD = "pipeline.sandbox_child"  # in a layer above this module, because it imports all readers
+_CHILD = "pipeline.confined.child"  # in a layer above this module, because it imports all readers
 _LARGEST_JSON = 1 << 28
 _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.confined.child import RIGHTS
 from pipeline.media.sandbox.parent import name_function
-from pipeline.sandbox_child import RIGHTS
 from tests.support import ROOT
 
 # without the command line, which names its commands in the same form

@@ -242,7 +242,7 @@ def test_the_current_folder_and_that_of_a_script_cannot_be_read(tmp_path: Path) 
 _LIBRARIES = """
 import os, sys
 from pathlib import Path
-import pipeline.sandbox_child
+import pipeline.confined.child
 from pipeline.media.sandbox.confine import list_libraries
 os.chdir(sys.argv[1])
 sys.path[:0] = ["", sys.argv[1], "/", sys.argv[2]]

@@ -1,0 +1,1 @@
+"""The program of the sandbox's child process, which opens untrusted recordings."""
