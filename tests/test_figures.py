@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobs.field_cases.__main__ import CASES
 from jobs.quality.before_after import FRAME
 from tests.support import ROOT
 
@@ -133,3 +134,10 @@ def test_the_pages_quote_the_faulty_references() -> None:
     for row in read_result("faulty_references.json")["rows"]:
         assert f"| {row['gain']:+.2f} | {row['worst']:+.2f} |" in page
         assert row["worst"] >= 0
+
+
+def test_every_case_was_recorded_and_came_out_right() -> None:
+    cases = read_result("field_cases.json")["cases"]
+    assert [case["case"] for case in cases] == [case.number for case in CASES]
+    assert [case["case"] for case in cases if not case["right"]] == []
+    assert f"makes the files of {len(cases)} situations" in read_page("docs/formats.md")

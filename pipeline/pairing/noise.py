@@ -69,6 +69,10 @@ def find_excess_noise(noise: Noise, lr: Pixels, scale: int) -> Noise | None:
     The result is None if that part is small, or if the LR picture is too small to measure. `lr` is
     uint8 or uint16 h x w x 3 RGB; `scale` is the output's scale.
     """
+    # most references have none, and no frame need be measured for them
+    if noise.fine < _LEAST_FINE and noise.coarse < _LEAST_COARSE:
+        return None
+
     texture = _measure_flattest(_read_luma(lr))
     if texture is None:
         return None

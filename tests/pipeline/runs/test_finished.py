@@ -63,6 +63,10 @@ def test_finished_pictures_and_views_are_found(tmp_path: Path, kind: str) -> Non
     chosen = settings_for(pair, out, preset=None)
     first = run(chosen)
     assert (first.resumed_segments, run(chosen).resumed_segments) == (0, first.segments)
+    if kind == "views":
+        # the default, given explicitly
+        plain = settings_for(pair, out, preset=None, consistent=False)
+        assert run(plain).resumed_segments == first.segments
     with pytest.raises(OutputExistsError, match="already exists"):
         run(settings_for(pair, out, preset=None, batch=1))
 
