@@ -248,14 +248,15 @@ def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:
         name: facts["load_seconds"][name] + pixels / speed
         for name, speed in facts["pixels_per_second"].items()
     }
-    name = min(seconds, key=lambda each: seconds[each])
-    if "torch" in seconds and seconds["torch"] < SPEED_MARGIN * seconds[name]:
-        name = "torch"
+    first = min(seconds, key=lambda each: seconds[each])
+    is_close = "torch" in seconds and seconds["torch"] < SPEED_MARGIN * seconds[first]
+    name = "torch" if is_close else first
 
     if name == fastest.name:
         return fastest
     loads = f"{fastest.name} takes {facts['load_seconds'][fastest.name]:.3g} s to load"
-    return Choice(name, f"{fastest.why}; {loads}, so {name} ends first")
+    ends = "ends first" if name == first else "ends about as early"
+    return Choice(name, f"{fastest.why}; {loads}, so {name} {ends}")
 
 
 def pick_fastest(speeds: Mapping[str, float], failed: Mapping[str, str]) -> Choice:

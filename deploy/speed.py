@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from crossnetpp.machine import count_cores
 from deploy.protocol import EngineError
 from deploy.registry import Registry, default_root
 
@@ -33,11 +34,9 @@ def find_speed(engine: str, model: str, pixels: int) -> Speed | None:
 
     from deploy.choice import find_record, is_current, pick_first_to_end
     from deploy.load import list_candidates
-    from deploy.machine import device_facts
 
     try:
-        threads = device_facts()["cores"]
-        facts = find_record(model, list_candidates(), Registry(), threads=threads)
+        facts = find_record(model, list_candidates(), Registry(), threads=count_cores())
         if facts is None or not is_current(facts, time.time(), busy_now=True):
             return None
         name = pick_first_to_end(facts, pixels).name if engine == "auto" else engine

@@ -66,7 +66,7 @@ class Hdf5File:
         import h5py
 
         found: Any = self._file
-        for part in name.split("/"):
+        for part in filter(None, name.split("/")):
             link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
             if link is None:
                 return None

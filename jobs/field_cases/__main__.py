@@ -7,6 +7,7 @@ The exit status is 1 if any result is wrong. All files are made in temporary fol
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from jobs.field_cases import getting_in, recordings
 from jobs.field_cases.case import Bench, Case, UnexpectedError
 from jobs.machine import write_result
+from pipeline.errors import PipelineError
 
 CASES = (*getting_in.CASES, *recordings.CASES)
 
@@ -27,6 +29,9 @@ def run_case(case: Case) -> dict[str, Any]:
             found, right = case.check(Bench(Path(folder))), True
         except UnexpectedError as error:
             found, right = str(error), False
+        except (PipelineError, subprocess.SubprocessError, OSError) as error:
+            # the other cases still run
+            found, right = f"{type(error).__name__}: {error}".splitlines()[0], False
     return {
         "case": case.number,
         "situation": case.situation,

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.child_process import child_environment
-
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
 SECONDS = 600.0
@@ -80,10 +78,9 @@ class Bench:
 
         Raises UnexpectedError if the program prints a traceback, which is never right.
         """
-        environment = {**child_environment(), "NO_COLOR": "1", "COLUMNS": "400"}
-        environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [str(ROOT), environment.get("PYTHONPATH", "")])
-        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "400"}
+        # the program's own children would inherit it, and must be safe without it
+        environment.pop("PYTHONSAFEPATH", None)
         done = subprocess.run(
             [sys.executable, "-P", "-m", "pipeline", *arguments],
             cwd=self.folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -201,10 +202,15 @@ def test_a_confined_process_reaches_no_other_file_and_no_network(tmp_path: Path)
         command = [sys.executable, "-c", _ESCAPES, str(inside), str(outside), port]
         made = subprocess.run(command, capture_output=True, text=True, check=True)
     escaped = made.stdout.strip()
-    if escaped == "list a folder,read a file":
+    if escaped == "list a folder,read a file" and not has_landlock():
         pytest.skip("this kernel has no Landlock")
     assert escaped == ""
     assert inside.read_bytes() == b"x"
+
+
+def has_landlock() -> bool:
+    """Return whether the kernel has Landlock: landlock_create_ruleset(NULL, 0, VERSION)."""
+    return int(ctypes.CDLL(None).syscall(444, None, 0, 1)) >= 1
 
 
 _READS_ANYTHING = """
@@ -234,7 +240,7 @@ def test_the_current_folder_and_that_of_a_script_cannot_be_read(tmp_path: Path) 
 
     command = [sys.executable, "-c", _READS_ANYTHING, *map(str, folders)]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
-    if made.stdout.split() == ["read", "read"]:
+    if not has_landlock():
         pytest.skip("this kernel has no Landlock")
     assert made.stdout == ""
 
