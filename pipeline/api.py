@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import plan_header, tasks_for
+from pipeline.lightfield.targets import name_target
 from pipeline.pixels import Pixels
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
@@ -24,7 +25,7 @@ from pipeline.recording import open_recording
 from pipeline.remote.pipes import read_piped_settings
 from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
-from pipeline.schema.clip import Stills
+from pipeline.schema.clip import LightField, Stills
 from pipeline.schema.parsing import check_settings
 from pipeline.schema.plan import Plan
 from pipeline.schema.run_options import RunOptions
@@ -86,6 +87,8 @@ def enhanced_frames(
 def _name_output(settings: InputSettings) -> str:
     """Return a name of the kind that suits the input: of a video, a picture or a folder."""
     lr = open_recording(settings.input, settings, sandbox=settings.sandbox == "on")
+    if isinstance(lr, LightField):
+        return name_target(lr, None, "_x").name
     if not isinstance(lr, Stills):
         return "frames.mkv"
     return "frames" if Path(lr.path).is_dir() or len(lr.files) > 1 else "frames.png"

@@ -141,7 +141,7 @@ def own_folder(folder: Path) -> None:
 
     try:
         owner = os.fstat(handle).st_uid
-        if owner not in (os.geteuid(), _find_owner_of_new_files(folder)):
+        if owner != os.geteuid() and owner != _find_owner_of_new_files(folder):
             raise InputError(
                 f"found the folder {folder} of user {owner}, expected none or a folder of yours; "
                 "move it away"

@@ -237,6 +237,10 @@ class BarReporter:
     def close(self) -> None:
         """Stop redrawing the bar."""
         self._progress.stop()
+        if self._task is not None:
+            # the next bar, of a batch or of a second pass, is drawn alone
+            self._progress.remove_task(self._task)
+            self._task = None
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -141,9 +142,8 @@ class DecodeStage:
 
     def _find_noise(self, numbers: list[int], lr: Pixels) -> Noise | None:
         """Return the noise that `lr` does not show, of the noisiest of several references."""
-        found = [find_excess_noise(self._measure(ref), lr, self._plan.scale) for ref in numbers]
-        excess = [noise for noise in found if noise is not None]
-        return max(excess, key=lambda noise: noise.coarse, default=None)
+        noisiest = max((self._measure(ref) for ref in numbers), key=attrgetter("coarse"))
+        return find_excess_noise(noisiest, lr, self._plan.scale)
 
     def _measure(self, ref_pts: int) -> Noise:
         """Return the noise of a reference frame, which is measured only once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import cv2
@@ -39,15 +40,14 @@ def remove_noise(sr: Pixels, plain: Pixels, noise: Noise) -> Pixels:
     return as_pixels(np.clip(np.rint(plain + kept), 0, top).astype(sr.dtype))
 
 
-def _split_bands(detail: Detail) -> list[Detail]:
-    """Return the bands of a picture, from fine to coarse, whose sum is the picture."""
-    bands = []
+def _split_bands(detail: Detail) -> Iterator[Detail]:
+    """Yield the bands of a picture, from fine to coarse, whose sum is the picture."""
     finer = detail
     for sigma in _SIGMAS:
         coarser = np.asarray(cv2.GaussianBlur(detail, (0, 0), sigma), np.float32)
-        bands.append(finer - coarser)
+        yield finer - coarser
         finer = coarser
-    return [*bands, finer]
+    yield finer
 
 
 @lru_cache(maxsize=1)

@@ -164,7 +164,7 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
                 and not (
                     muxer in EXACT_MUXERS
                     and clip.container == "asf"
-                    and _shares_times(source, stream)
+                    and _shares_times(source, stream, clip.path)
                 )
             ):
                 kept.append(info.index)
@@ -173,17 +173,23 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
     return kept, lost
 
 
-def _shares_times(source: InputContainer, stream: Stream) -> bool:
+def _shares_times(source: InputContainer, stream: Stream, path: str) -> bool:
     """Return whether two packets in an audio stream have the same time, which MP4 refuses.
 
-    ASF gives all packets in a payload the time of the last one.
+    ASF gives all packets in a payload the time of the last one. Raises MediaError if the container
+    breaks off.
     """
     if stream.type != "audio":
         return False
 
     source.seek(0)
-    times = [p.dts for p in source.demux(stream) if p.size and p.dts is not None]
-    return len(set(times)) < len(times)
+    times: set[int] = set()
+    for packet in demux_packets(source, stream, path):
+        if packet.size and packet.dts is not None:
+            if packet.dts in times:
+                return True
+            times.add(packet.dts)
+    return False
 
 
 def _takes(muxer: str, stream: Stream) -> bool:

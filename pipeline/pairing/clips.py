@@ -186,7 +186,7 @@ def _look_at_both(
 
 
 def _is_part(lr: Clip, index: FrameIndex) -> bool:
-    return len(index.pts) < len(scan(lr).pts)
+    return len(index.pts) < len(scan(lr, distinct=False).pts)
 
 
 def _is_timed(ref: Clip) -> bool:

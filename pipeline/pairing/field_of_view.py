@@ -50,7 +50,7 @@ def choose_map(
     quarter turns.
     """
     height, width = swap_size(ref, turns)
-    pictures = _read_pairs(lr, ref, pairs, turns)
+    pictures = _read_pairs(lr, ref, pairs, turns) if pairs else []
     affine = estimate_field_of_view(pictures, *size) if pictures else None
     notes = []
     if affine is not None:

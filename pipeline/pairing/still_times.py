@@ -227,7 +227,7 @@ def choose_placement(
     Without `ref_look`, only a placement whose trust is `certain` holds.
     """
     certain = next((each for each in placements if each.trust == "certain"), None)
-    if certain is not None or ref_look is None:
+    if certain is not None or ref_look is None or not (lr_look.pts and ref_look.pts):
         return certain
 
     looks = _Looks(lr, lr_look, ref_look)
@@ -266,11 +266,10 @@ class _Looks:
         rows = np.unique(np.linspace(0, count - 1, min(count, MOST_COMPARED)).astype(np.int64))
         self._pictures = [ref_look.pts[row] for row in rows]
         self._times = [lr.seconds(pts) for pts in lr_look.pts]
+        pictures = ref_look.thumbnails[rows]
         parts = [
-            correlate_thumbnails(
-                ref_look.thumbnails[rows], lr_look.thumbnails[first : first + 4096]
-            )
-            for first in range(0, len(self._times), 4096)
+            correlate_thumbnails(pictures, lr_look.thumbnails[first : first + _BLOCK])
+            for first in range(0, len(self._times), _BLOCK)
         ]
         self._likeness: NDArray[np.float32] = np.concatenate(parts, axis=1)
 

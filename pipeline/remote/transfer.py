@@ -66,10 +66,6 @@ def _filesystem(scheme: str, endpoint: str) -> Any:
 
     if scheme not in _SCHEMES:
         raise InputError(
-            f"found a {scheme}:// URL, expected one of s3, gs, http, https or file; copy the file"
-        )
-    if scheme not in _SCHEMES:
-        raise InputError(
             f"found a {scheme}:// URL, expected one of s3, gs, http, https or file; copy the file "
             "to this machine, and pass its path"
         )
@@ -187,11 +183,15 @@ def find_file(url: str) -> RemoteFile | None:
             return None
         if info.get("type") == "directory":
             return None
-        keys = ("ETag", "etag", "mtime", "last_modified", "created")
-        version = next((str(info[key]) for key in keys if info.get(key)), "")
-        return RemoteFile(url, info.get("size"), version)
+        return RemoteFile(url, info.get("size"), _read_version(info))
 
     return retry_request("look at", url, get_info)
+
+
+def _read_version(info: dict[str, Any]) -> str:
+    """Return what tells versions of a file apart, under the name that its store uses, or ""."""
+    keys = ("ETag", "etag", "mtime", "last_modified", "created")
+    return next((str(info[key]) for key in keys if info.get(key)), "")
 
 
 def list_files(url: str) -> list[RemoteFile]:
@@ -210,7 +210,7 @@ def list_files(url: str) -> list[RemoteFile]:
             RemoteFile(
                 join_url(root, url_name("x://" + str(file["name"]))),
                 file["size"],
-                str(file.get("mtime", "")),
+                _read_version(file),
             )
             for file in files
         ]

@@ -91,7 +91,7 @@ def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
     if the user has to change something.
     """
     start = time.monotonic()
-    plan = prepare_plan(request)
+    plan = prepare_plan(request, runner)
     progress = request.progress
     engine = None
     if runner == "inline":
@@ -136,7 +136,7 @@ def close_run(
     return run_result(opened, report.engine, plan_place, progress)
 
 
-def prepare_plan(request: RunRequest) -> Plan:
+def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
     """Return the plan of a run, with its weights and threads fixed, and report its notes.
 
     Raises InputError if the user has to change something.
@@ -148,7 +148,6 @@ def prepare_plan(request: RunRequest) -> Plan:
         plan = load_plan(local.plan, local)
     else:
         # this device's speed says nothing about a cluster's
-        runner, _ = choose_runner(settings.runner, settings.address)
         speeds = find_speed if runner == "inline" else None
         plan = make_plan(local, request.progress, find_speed=speeds)
     if local.consistent:
@@ -245,7 +244,8 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
     plan = finished
     if finished is None or (unfinished is not None and unfinished.digest() != finished.digest()):
         forced = settings.model_copy(update={"force": True})
-        plan = prepare_plan(replace(request, settings=forced, progress=SilentReporter()))
+        runner, _ = choose_runner(settings.runner, settings.address)
+        plan = prepare_plan(replace(request, settings=forced, progress=SilentReporter()), runner)
     assert plan is not None
     if unfinished is not None and unfinished.digest() != plan.digest():
         raise exists

@@ -132,12 +132,21 @@ class PooledBatch:
             self._end(job, None)
             return
 
+        try:
+            self._add_to_pool(job, opened, request.settings.placement)
+        except Exception:
+            # it would count as open for ever
+            self._open.pop(job).run.close()
+            raise
+
+    def _add_to_pool(self, job: str, opened: OpenRun, placement: str) -> None:
+        """Add an open run to the pool, which the first one creates."""
         if self._pool is None:
             shared = self._settings
             actors = request_actors(opened.plan.engine, shared.workers, shared.accelerator)
             actor = self._parts.actor or SegmentActor
             self._pool = RayPool(actors, self._progress, actor=actor)
-        self._pool.add(job, opened.ledger, make_setup(opened.ledger, request.settings.placement))
+        self._pool.add(job, opened.ledger, make_setup(opened.ledger, placement))
 
     def _end(self, job: str, error: PipelineError | None) -> None:
         """Publish an input whose segments are committed, or record why it failed."""

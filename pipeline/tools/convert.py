@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError, VerificationError
-from pipeline.ledger.durable import fsync_tree, publish_output, staging_folder
+from pipeline.ledger.durable import check_free, fsync_tree, publish_output, staging_folder
 from pipeline.lightfield import sidecar
 from pipeline.lightfield.opening import open_light_field, require_light_field
 from pipeline.lightfield.reader import ViewReader, iterate_frames
@@ -63,6 +63,7 @@ def convert_light_field(
         copy_views(clip, grid, out, root)
         check_copy(clip, root)
         fsync_tree(root)
+        check_free(root, out, force=force)
         sidecar.publish_sidecar(root, out)
         publish_output(root, out, work, force=force)
 

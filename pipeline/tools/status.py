@@ -106,7 +106,8 @@ def _summarise(
     seconds_left = None
     if state == "running" and len(times) > 1 and max(times) > min(times):
         # the frames of the first commit were made before the first of the times
-        pace = (done - records[0].frames) / (max(times) - min(times))
+        first = records[times.index(min(times))]
+        pace = (done - first.frames) / (max(times) - min(times))
         seconds_left = round((frames - done) / pace, 1) if pace > 0 else None
 
     return RunStatus(

@@ -16,7 +16,7 @@ from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.schema.run_options import RunOptions
 from pipeline.schema.settings import RunSettings
-from tests.support import ROOT
+from tests.support import ROOT, scenes
 
 PAIR_FRAMES = 12
 
@@ -126,3 +126,14 @@ def test_frames_of_pictures_are_enhanced(tmp_path: Path, count: int) -> None:
     given = small if count > 1 else small / "0.png"
     frames = list(pipeline.enhanced_frames(given, tmp_path / "ref.png", engine="bicubic"))
     assert [frame.rgb.shape for frame in frames] == [(96, 128, 3)] * count
+
+
+def test_frames_of_a_light_field_are_enhanced(tmp_path: Path) -> None:
+    for row in range(2):
+        for col in range(2):
+            sharp = scenes.flowers(row, col)
+            name = f"view_{row:02}_{col:02}.png"
+            scenes.save_picture(tmp_path / "lr" / name, sharp[::2, ::2])
+            scenes.save_picture(tmp_path / "hr" / name, sharp)
+    frames = list(pipeline.enhanced_frames(tmp_path / "lr", tmp_path / "hr", engine="bicubic"))
+    assert [frame.rgb.shape for frame in frames] == [scenes.flowers(0, 0).shape] * 4

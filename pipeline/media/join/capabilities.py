@@ -212,7 +212,9 @@ def _chroma_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
             return [f"{note}; try an output in .mkv to keep RGB"]
         keep = encoding.pix_fmt.replace(made.replace(":", ""), given.replace(":", ""))
         formats = [form.name for form in Codec(encoding.codec, "w").video_formats or ()]
-        return [f"{note}; try --pix-fmt {keep} to keep {given}" if keep in formats else note]
+        # the names of semi-planar formats, such as nv12, do not contain their chroma
+        keeps = keep != encoding.pix_fmt and keep in formats
+        return [f"{note}; try --pix-fmt {keep} to keep {given}" if keeps else note]
 
     if encoding.codec in _PLAYED and made != "4:2:0":
         return [

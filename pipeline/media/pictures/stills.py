@@ -182,7 +182,7 @@ def load_picture(file: str) -> Pixels:
         data = np.fromfile(file, dtype=np.uint8)
         # COLOR | ANYDEPTH keeps 16 bits, turns grey into RGB, drops alpha, applies the orientation
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
-    except (OSError, cv2.error) as error:
+    except (OSError, cv2.error, MediaError) as error:
         raise StageError(f"{file} cannot be read: {error}") from error
     if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
         raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")

@@ -106,7 +106,8 @@ def probe_video(path: str) -> VideoClip:
         pix_fmt = stored_pix_fmt(stream, context.pix_fmt or frame.format.name)
         frame_rate = stream.average_rate or stream.guessed_rate
         time_base = stream.time_base
-        if container.format.name in UNTIMED_FORMATS:
+        is_untimed = container.format.name in UNTIMED_FORMATS
+        if is_untimed:
             time_base = 1 / (frame_rate or _DEFAULT_RATE)
         assert time_base is not None
         width, height = context.width, context.height
@@ -124,7 +125,7 @@ def probe_video(path: str) -> VideoClip:
             sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
             time_base=time_base,
             frame_rate=frame_rate,
-            duration_pts=stream.duration,
+            duration_pts=None if is_untimed else stream.duration,
             colour=describe_colour(
                 pix_fmt,
                 width,

@@ -163,3 +163,21 @@ def test_loudness_follows_the_times_of_the_track(tmp_path: Path) -> None:
     assert confined is not None
     assert confined.levels == pytest.approx(whole.levels)
     assert read_loudness(probe(str(record(tmp_path / "b.mkv", None, 0, 5, (64, 48))))) is None
+
+
+def make_loudness(seed: int, first: int, windows: int) -> Loudness:
+    """Return a part of the loudness of a soft, steady sound, 100 windows a second."""
+    random = np.random.default_rng(seed)
+    steady = np.exp(0.2 * random.normal(0, 1, 4000)) * 1e-4
+    levels = np.convolve(steady, np.ones(5) / 5, "same")[first : first + windows]
+    return Loudness(0.0, levels.tolist())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_ends_of_a_recording_are_no_moments_in_common(seed: int) -> None:
+    one, other = make_loudness(seed, 500, 1500), make_loudness(seed + 100, 500, 1500)
+    assert estimate_sound_offset(one, other) is None
+
+    found = estimate_sound_offset(one, make_loudness(seed, 650, 1500))
+    assert found is not None
+    assert found[0] == pytest.approx(1.5, abs=0.02)
