@@ -71,7 +71,7 @@ def check_output(
             "or frames/%06d.png for pictures"
         )
     elif output.is_dir() and isinstance(lr, Stills):
-        _check_pictures_only(output)
+        check_pictures_only(output)
 
     # the folder must exist and be writable
     folder = output.parent
@@ -119,9 +119,14 @@ def check_room(output: Path, lr: Recording, pixels: int) -> None:
         )
 
 
-def _check_pictures_only(folder: Path) -> None:
-    """Raise InputError if a folder that would be replaced contains anything but pictures."""
+def check_pictures_only(folder: Path, also: frozenset[str] = frozenset()) -> None:
+    """Raise InputError if a folder that would be replaced contains anything but pictures.
+
+    `also` names other files that it may contain.
+    """
     for entry in sorted(folder.iterdir()):
+        if entry.name in also:
+            continue
         if not entry.is_file() or entry.suffix.lower() not in SUFFIXES:
             raise InputError(
                 f"found {entry.name} in {folder}, which would be replaced, expected only "

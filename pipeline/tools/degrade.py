@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.ledger.durable import staging_folder
+from pipeline.ledger.durable import publish_output, staging_folder
 from pipeline.lightfield import sidecar
 from pipeline.media.colour import describe_colour
 from pipeline.media.join.capabilities import check_container
@@ -20,6 +19,7 @@ from pipeline.media.read.probe import probe, scan
 from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.paths import check_new_file, check_not_read
+from pipeline.planning.output import check_pictures_only
 from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import Clip, VideoClip
 from pipeline.schema.encoding import Encoding
@@ -84,9 +84,7 @@ def degrade(
         if every == 1:
             _copy_sidecar(Path(source), finished, width, height)
 
-        if force and output.is_dir():
-            shutil.rmtree(output)
-        finished.replace(output)
+        publish_output(finished, output, work, force=force)
 
     return DegradeResult(
         output=str(output), frames=frames, width=width, height=height, scale=scale, kernel=kernel
@@ -145,6 +143,8 @@ def _check_arguments(
             f"found the folder {output} as the output, expected a file; try {output / 'lr.mp4'}"
         )
     check_new_file(output, force=force)
+    if output.is_dir():
+        check_pictures_only(output, also=frozenset({sidecar.NAME}))
 
 
 def _select_every(frames: Iterator[Frame], every: int) -> Iterator[Frame]:
