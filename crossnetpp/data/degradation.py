@@ -48,11 +48,15 @@ def degrade(hr: NDArray[PixelType], scale: int, kernel: Kernel = "bicubic") -> N
 
     First, the bottom and right of `hr` are cropped to multiples of `scale`.
     """
-    lr = _reduce(hr.astype(np.float32), scale, kernel)
+    lr = reduce_levels(hr.astype(np.float32), scale, kernel)
     return lr.round().clip(0, np.iinfo(hr.dtype).max).astype(hr.dtype)
 
 
-def _reduce(hr: NDArray[np.float32], scale: int, kernel: Kernel) -> NDArray[np.float32]:
+def reduce_levels(hr: NDArray[np.float32], scale: int, kernel: Kernel) -> NDArray[np.float32]:
+    """Return `hr` (H x W x 3) reduced `scale` times, not rounded.
+
+    First, the bottom and right of `hr` are cropped to multiples of `scale`.
+    """
     height = hr.shape[0] // scale * scale
     width = hr.shape[1] // scale * scale
     planes = torch.from_numpy(hr[:height, :width]).permute(2, 0, 1)[None]
@@ -130,15 +134,15 @@ def simulate_recording(
     """Return `hr` (uint8 H x W x 3 RGB) as an LR camera would record it.
 
     Blur, reduction by `scale`, noise and JPEG compression are applied in this order. The settings
-    are drawn from `rng` unless `camera` is set; the seed of `rng` decides every bit. Video
-    compression is not simulated, because OpenCV's wheels have no H.264 encoder.
+    are drawn from `rng` unless `camera` is set; the seed of `rng` decides every bit.
+    `crossnetpp.data.recorder` records whole clips with a video encoder.
     """
     settings = camera or CameraSettings.draw(rng)
     along, across = (deviation * scale for deviation in settings.blur)
     kernel = make_gaussian_kernel(along, across, settings.angle)
     blurred = cv2.filter2D(hr.astype(np.float32) / 255, -1, kernel)
 
-    reduced = _reduce(np.asarray(blurred, np.float32), scale, settings.kernel)
+    reduced = reduce_levels(np.asarray(blurred, np.float32), scale, settings.kernel)
     noisy = add_noise(rng, reduced, settings.read_noise, settings.shot_noise)
     lr = np.asarray((noisy * 255).round().clip(0, 255), dtype=np.uint8)
     return compress_jpeg(lr, settings.quality)
