@@ -3,6 +3,7 @@
     PipelineError               1   the run failed
     ├── InputError              2   an argument or a file is wrong; nothing was written
     │   ├── OutputExistsError   2   the output exists
+    │   ├── ChangedInputError   2   an input or a reference changed during the run
     │   ├── MediaError          2   a file cannot be used as it is
     │   └── PairingError        2   input and reference do not belong together
     ├── StageError              1   decode, infer, encode or assemble failed on good input
@@ -46,6 +47,10 @@ class OutputExistsError(InputError):
 
     path: str = ""
     """The path or URL of the output."""
+
+
+class ChangedInputError(InputError):
+    """A recording changed after it was planned, so its frames would not belong together."""
 
 
 class MediaError(InputError):

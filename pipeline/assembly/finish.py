@@ -13,6 +13,7 @@ from pipeline.ledger.durable import check_free, fsync_tree, publish_output, writ
 from pipeline.ledger.ledger import Ledger
 from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.join import remux, sequence, verify
+from pipeline.media.read.identity import UnchangedSources
 from pipeline.paths import join_url, redact_url
 from pipeline.remote import transfer
 from pipeline.schema.clip import FrameIndex, LightField
@@ -84,17 +85,23 @@ def finish(
     `make_record` returns the record of the run up to the moment of the call, for the plan beside
     the output. Everything is first written to the run folder, and nothing appears beside the output
     before everything is verified. Raises StageError if a step fails, VerificationError if the
-    output differs from the plan, and InputError if an output appeared during the run.
+    output differs from the plan, ChangedInputError if a recording is not the planned one, and
+    InputError if an output appeared during the run.
     """
     plan, output = ledger.plan, ledger.output
     # FFmpeg chooses the container from the suffix
     finished = ledger.folder.path / f"assembled{output.suffix}"
     files = ledger.committed_files()
+    sources = UnchangedSources(plan)
+    sources.check()  # the sound and other streams are copied from the input
 
-    with _resumable("assemble"):
-        join(plan, files, finished)
-    with _resumable("verify"):
-        found = compare(plan, files, finished)
+    try:
+        with _resumable("assemble"):
+            join(plan, files, finished)
+        with _resumable("verify"):
+            found = compare(plan, files, finished)
+    finally:
+        sources.check()
     if found:
         listed = "; ".join(found[:_LISTED_DIFFERENCES])
         rest = len(found) - _LISTED_DIFFERENCES

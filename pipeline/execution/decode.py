@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.errors import StageError
 from pipeline.execution.task import Batch, SegmentTask, StagePosition
 from pipeline.media.alpha import Plane, keeps_alpha
+from pipeline.media.read.identity import UnchangedSources
 from pipeline.pairing.fit import prepare_reference
 from pipeline.pairing.noise import Noise, find_excess_noise, find_step, measure_noise
 from pipeline.pixels import Pixels, as_pixels, match_depth
@@ -38,6 +39,7 @@ class DecodeStage:
         self._threads = threads
         self._read_frames = read_frames
         self._keeps_alpha = keeps_alpha(plan.encoding.codec, plan.encoding.pix_fmt)
+        self._sources = UnchangedSources(plan)
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
         self._last_reference: tuple[int, Pixels] | None = None
         self._noise: dict[int, Noise] = {}
@@ -50,8 +52,17 @@ class DecodeStage:
     def batches(self, task: SegmentTask) -> Generator[Batch]:
         """Yield the segment's frames in batches of at most `plan.batch`.
 
-        Raises StageError if the frames of the input are not those in the plan.
+        Raises StageError if the frames of the input are not those in the plan, and
+        ChangedInputError if the input or the reference changed since it was planned.
         """
+        self._sources.check()
+        try:
+            yield from self._read_batches(task)
+        except Exception:
+            self._sources.check()  # a changed file explains any other error
+            raise
+
+    def _read_batches(self, task: SegmentTask) -> Generator[Batch]:
         plan, segment = self._plan, task.segment
         expected = [choice.pts for choice in task.choices]
         self.position.move_to(expected[0] if expected else segment.start_pts)
@@ -94,6 +105,8 @@ class DecodeStage:
                 f"found {done} frames, expected {segment.frames}; the input may be truncated: try "
                 "--on-error conceal"
             )
+        # the encoder commits the segment with this batch
+        self._sources.check()
         yield _make_batch(task, entries, concealed, last=True)
 
     def _pair_frame(self, choice: ReferenceChoice, lr: Pixels) -> _Entry:

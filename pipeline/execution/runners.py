@@ -78,7 +78,7 @@ def run_inline(
 ) -> ExecutionReport:
     """Run the missing segments in this process.
 
-    If a segment fails, raises its StageError; committed segments stay committed.
+    If a segment fails, raises its PipelineError; committed segments stay committed.
     """
     plan = ledger.plan
     before = count_committed_frames(ledger)

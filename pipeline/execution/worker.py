@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from deploy.protocol import Engine
-from pipeline.errors import StageError, first_line
+from pipeline.errors import ChangedInputError, PipelineError, StageError, first_line
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
 from pipeline.execution.infer import Enhance, enhance_batch
@@ -76,13 +76,18 @@ class Failure:
     """The failure of a segment in a stage; it replaces the segment's remaining batches."""
 
     task: SegmentTask
-    error: StageError
+    error: PipelineError
 
 
 def wrap_error(
     stage: str, task: SegmentTask, position: StagePosition, error: Exception
-) -> StageError:
-    """Return a one-line StageError that names the stage, the segment and the LR pts."""
+) -> PipelineError:
+    """Return a one-line StageError that names the stage, the segment and the LR pts.
+
+    If a recording changed, no stage failed, and the error is returned as it is.
+    """
+    if isinstance(error, ChangedInputError):
+        return error
     place = f"segment {task.segment.index}, LR pts {position.pts}"
     wrapped = StageError(f"{stage}: {place}: {first_line(error)}")
     wrapped.__cause__ = error
@@ -146,7 +151,7 @@ class SegmentWorker:
 
         self._stop = threading.Event()
         self._futures: dict[int, Future[SegmentRecord]] = {}
-        self._broken: StageError | None = None
+        self._broken: PipelineError | None = None
         self._lock = threading.Lock()
 
         self._tasks: queue.SimpleQueue[SegmentTask | None] = queue.SimpleQueue()
@@ -178,7 +183,7 @@ class SegmentWorker:
         return self._broken is not None
 
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:
-        """Queue a segment; the future returns its record once committed, or raises StageError."""
+        """Queue a segment; the future returns its record once committed, or raises its error."""
         future: Future[SegmentRecord] = Future()
         with self._lock:
             if self._broken is not None or self._stop.is_set():
@@ -214,17 +219,17 @@ class SegmentWorker:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _resolve(self, task: SegmentTask, outcome: SegmentRecord | StageError) -> None:
+    def _resolve(self, task: SegmentTask, outcome: SegmentRecord | PipelineError) -> None:
         with self._lock:
             future = self._futures.pop(task.segment.index, None)
         if future is None:  # the worker was stopped
             return
-        if isinstance(outcome, StageError):
+        if isinstance(outcome, PipelineError):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
 
-    def _fail_all(self, error: StageError) -> None:
+    def _fail_all(self, error: PipelineError) -> None:
         with self._lock:
             self._broken = error
             futures = list(self._futures.values())

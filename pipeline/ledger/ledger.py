@@ -242,9 +242,15 @@ class Ledger:
         return [path for path in self.folder.path.iterdir() if path.name not in known]
 
     def _discard_other_plan(self) -> None:
-        """Delete the plan and the segments of an unfinished run unless its plan is this one."""
+        """Delete the segments of an unfinished run unless its plan is this one.
+
+        Delete its plan, too, unless the recordings are where it says.
+        """
         stored = read_stored_plan(self.output)
         if stored is not None and stored.digest() == self.folder.digest:
+            here = (self.plan.input, self.plan.reference.clip)
+            if (stored.input, stored.reference.clip) != here:
+                (self.folder.path / PLAN).unlink()
             return
 
         done = len(list(self.folder.segments.glob(RECORDS)))
@@ -253,6 +259,15 @@ class Ledger:
         (self.folder.path / PUBLISHING).unlink(missing_ok=True)
         (self.folder.path / PLAN).unlink()
         self.note = (
-            f"an unfinished run of {self.output.name} with other settings was discarded "
-            f"({done} segments)"
+            f"an unfinished run of {self.output.name} {_describe_difference(stored, self.plan)} "
+            f"was discarded ({done} segments)"
         )
+
+
+def _describe_difference(stored: Plan | None, plan: Plan) -> str:
+    """Return in what an unfinished run differs from this one: a recording, or else the settings."""
+    if stored is not None and stored.input.fingerprint != plan.input.fingerprint:
+        return "with another content of the input"
+    if stored is not None and stored.reference.clip.fingerprint != plan.reference.clip.fingerprint:
+        return "with another content of the reference"
+    return "with other settings"

@@ -20,7 +20,7 @@ from pipeline.lightfield.sidecar import (
     read_sidecar,
 )
 from pipeline.media.pictures import stills
-from pipeline.media.read.probe import fingerprint
+from pipeline.media.read.identity import fingerprint
 from pipeline.paths import refuse_special
 from pipeline.schema.clip import Colour, Grid, LightField
 from pipeline.schema.settings import GridSettings

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from pipeline.errors import MediaError
-from pipeline.media.read.probe import fingerprint
+from pipeline.media.read.identity import fingerprint, list_files
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels
 from pipeline.recording import Source, open_frames
@@ -47,8 +46,7 @@ def open_upsampling(plan: Plan | None) -> Iterator[Upsampling]:
 
 
 def _is_unchanged(plan: Plan) -> bool:
-    files = [Path(path) for path in plan.input.files or (plan.input.path,)]
     try:
-        return fingerprint(files) == plan.input.fingerprint
+        return fingerprint(list_files(plan.input)) == plan.input.fingerprint
     except OSError:
         return False

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.media.read.detect_interlacing import choose_deinterlacing
-from pipeline.media.read.probe import fingerprint, probe
+from pipeline.media.read.identity import fingerprint, list_files
+from pipeline.media.read.probe import probe
 from pipeline.pairing.reference_views import open_reference
 from pipeline.pairing.views import check_view_options
 from pipeline.recording import check_recording, open_recording, scan
@@ -149,7 +150,7 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
             f"found the light field {path} for a plan made for {recording.path}, expected the same "
             "light field; pass that path, or make a new plan"
         )
-    files = [Path(file) for file in recording.files]
+    files = list_files(recording)
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(
             f"{missing[0]}, which the plan names, does not exist; expected all files of the plan; "

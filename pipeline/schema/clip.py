@@ -103,7 +103,7 @@ class RecordingBase(Model):
     """Whether only child processes with limited resources open and decode the recording."""
     size_bytes: int
     fingerprint: str
-    """SHA-256 of the size and the first and last MiB of each file, to detect changes."""
+    """SHA-256 of the size and content of each file, or of blocks of it, to detect changes."""
     url: str = ""
     """URL of a recording that was downloaded; `path` is then the copy on this machine."""
 

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.schema.clip import Recording
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
 from pipeline.schema.reference_map import ReferenceMap
 from pipeline.schema.texts import Digest, FileName, PathText, PicturePattern, Word
+
+# The keys of a recording that depend on the machine.
+_FILES: dict[str, Any] = {"path": True, "files": True, "sandbox": True}
+_PLACES = {
+    **_FILES,
+    "grid": {"views": {"__all__": {"files": True, "clip": _FILES}}, "sheets": _FILES},
+}
 
 
 class ReferencePlan(Model):
@@ -107,15 +114,15 @@ class Plan(Model):
         """Return the SHA-256 of everything that decides the output's bits.
 
         The output's path and URL, the notes, the size estimate, the record and what depends on the
-        machine are left out.
+        machine are left out. Fingerprints stand for the recordings' files, which may be moved.
         """
         # the map is hashed entry by entry, because its whole text may be large
         estimates = ("expected_bytes", "expected_seconds")
         names = ("output", "output_url", "notes", *estimates, "record", "reference_map")
         left = dict.fromkeys(names, True)
-        plain = self.map_recordings(_without_machine)
-        guard = {"sandbox": True}
-        text = plain.model_dump_json(exclude={**left, "input": guard, "reference": {"clip": guard}})
+        plain = self.map_recordings(lambda recording: recording.with_sandbox(False))
+        places = {"input": _PLACES, "reference": {"clip": _PLACES}}
+        text = plain.model_dump_json(exclude={**left, **places})
         digest = hashlib.sha256(text.encode())
         for line in self.reference_map.lines():
             digest.update(line)
@@ -130,12 +137,6 @@ class Plan(Model):
         """Return the plan with `change` applied to the input and the reference."""
         reference = self.reference.model_copy(update={"clip": change(self.reference.clip)})
         return self.model_copy(update={"input": change(self.input), "reference": reference})
-
-
-def _without_machine(recording: Recording) -> Recording:
-    """Return a recording without what differs between machines: a copy's path and the sandbox."""
-    plain = recording.with_sandbox(False)
-    return plain.with_path(plain.url) if plain.url else plain
 
 
 class SegmentRecord(Model):

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from pipeline.errors import StageError, first_line
+from pipeline.errors import ChangedInputError, PipelineError, StageError, first_line
 from pipeline.execution.cluster.actor_request import PLACEMENT_TIMEOUT_SECONDS
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.encode import EncodeStage
@@ -37,7 +37,7 @@ class DecodeActor:
     def ready(self) -> None:
         """Return as soon as the actor is placed."""
 
-    def batches(self, task: SegmentTask) -> Generator[Batch | StageError]:
+    def batches(self, task: SegmentTask) -> Generator[Batch | PipelineError]:
         """Yield the batches of a segment; if one fails, yield its error and end."""
         try:
             yield from self._stage.batches(task)
@@ -51,12 +51,12 @@ class EncodeActor:
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._folder = local_run_folder(folder)
         self._stage = EncodeStage(fetch_recordings(plan), self._folder)
-        self._failed: StageError | None = None
+        self._failed: PipelineError | None = None
 
     def ready(self) -> None:
         """Return as soon as the actor is placed."""
 
-    def write(self, frame: Pixels, pts: int, segment: int) -> StageError | None:
+    def write(self, frame: Pixels, pts: int, segment: int) -> PipelineError | None:
         """Encode one frame; after an error, skip the segment's frames and return that error."""
         if self._failed is None:
             try:
@@ -65,7 +65,9 @@ class EncodeActor:
                 self._failed = _as_stage_error(error)
         return self._failed
 
-    def finish(self, task: SegmentTask, concealed: tuple[int, ...]) -> SegmentRecord | StageError:
+    def finish(
+        self, task: SegmentTask, concealed: tuple[int, ...]
+    ) -> SegmentRecord | PipelineError:
         """Commit the segment and return its record, or the error."""
         if self._failed is not None:
             return self._failed
@@ -160,16 +162,18 @@ def _start(kind: type, *arguments: object) -> Any:
     return actor
 
 
-def _as_stage_error(error: Exception) -> StageError:
+def _as_stage_error(error: Exception) -> PipelineError:
+    if isinstance(error, ChangedInputError):
+        return error
     return StageError(str(error) or type(error).__name__)
 
 
 def _get(ref: Any) -> Any:
-    """Return an actor's answer; raise StageError if the answer is one, or if the actor died."""
+    """Return an actor's answer; raise it if it is an error, or StageError if the actor died."""
     try:
         answer = ray.get(ref)
     except RayError as error:
         raise StageError(f"an actor of --placement split died: {first_line(error)}") from error
-    if isinstance(answer, StageError):
+    if isinstance(answer, PipelineError):
         raise answer
     return answer

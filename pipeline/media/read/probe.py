@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,11 +20,11 @@ from pipeline.media.hdr import read_static_hdr
 from pipeline.media.pictures import numbered, stills, transparent
 from pipeline.media.pictures.open_picture import is_picture_container
 from pipeline.media.read.frame_times import index_frames
+from pipeline.media.read.identity import fingerprint
 from pipeline.media.sandbox.parent import probe_in_child, sandboxed
 from pipeline.paths import refuse_special
 from pipeline.schema.clip import Clip, FrameIndex, Stills, StreamInfo, VideoClip
 
-_MEBIBYTE = 1 << 20
 _DEFAULT_RATE = Fraction(25)
 
 
@@ -49,19 +48,6 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
     if given.suffix.lower() in stills.SUFFIXES or is_picture_container(given):
         return _probe_stills(path)
     return probe_video(path)
-
-
-def fingerprint(files: list[Path]) -> str:
-    """Return a SHA-256 over the size and the first and last MiB of each file, to detect changes."""
-    digest = hashlib.sha256()
-    for file in files:
-        size = file.stat().st_size
-        digest.update(f"{size}\n".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(_MEBIBYTE))
-            stream.seek(max(0, size - _MEBIBYTE))
-            digest.update(stream.read(_MEBIBYTE))
-    return digest.hexdigest()
 
 
 def _probe_stills(path: str) -> Stills:

@@ -137,32 +137,32 @@ def make_plan(recording: Recording) -> Plan:
         (
             VIDEO,
             "0e21b7d1be6548c0d040e8960629d9ac2c8a0bef58ed8b4b075fa8092cfd7513",
-            "447fdb689a6385c077d64a8762ca3175b0ab8cfae6236f6d0a09a3d797034aee",
+            "282acf91578b0dda0fcd498b3a3bc9697dc278b1b52549eed502fb1db81f39b6",
         ),
         (
             STILLS,
             "cab6e88551df6bb957ac2ba7569db3d8e8662e645dcc864311edd023c2e650b4",
-            "6417d90a71accfa302d9023c6004a0d22c8d2853c237db2e69b00d57ec0f9313",
+            "73d950414c2bb986631926ec13b55455f5a1bf105831bf4e6bd32677e3324c57",
         ),
         (
             VIEWS,
             "bb41ab96024fbb6f4d33119dc3bb25e9a3e654d25f5e947b823bf1fdb03df67d",
-            "310d4183d61267a8d258839175beb02310f6dde3d66af891643cd5ae72e9160d",
+            "fc8e53a7d4df9bf03918eaff0520939f3de1db5460818f69b12a215825324a7b",
         ),
         (
             CAMERAS,
             "cc69eac813413762815a157c8062ef7e6a2413b9e806f9ea682ce51710e904a8",
-            "2609ec12197bc079f59f4741908a303eb6fb73a086e776f0fbec7afe8f4c64e7",
+            "99cdc87b4b0b7c2b9fdd8a6d9ff17056dc1aba55eafb7d69634d968eb6077c0d",
         ),
         (
             SHEETS,
             "443ebd73fd6e79023c068ede9a38510635097dc3c1072150203ee8f71d4e0c10",
-            "f474933db6b32fcb8ac99d1c76f3b3530e5028fe2d4f8bef9cfb22092686fdbc",
+            "857f5444208f1b6f0ccb9ec76c5f2569dae1809debbc92d83facf08898e85cab",
         ),
         (
             FETCHED,
             "bd415419ea55a84f23ce1ade12bdab96f6c552678823756ac9a8064d5d302f0a",
-            "258b5cae6d3cd8774f7938f95f7205b310d55c3a186db7f1a8e5ff4ffb9a8349",
+            "08e01d065dfce278117c13ef8d3df0e0e3372518c4162ad69aca51482078fb63",
         ),
     ],
     ids=["video", "stills", "folder of views", "cameras", "sheets", "fetched"],
@@ -172,3 +172,15 @@ def test_digests_are_those_of_stored_runs(
 ) -> None:
     assert hashlib.sha256(recording.model_dump_json().encode()).hexdigest() == digest
     assert make_plan(recording).digest() == plan_digest
+
+
+@pytest.mark.parametrize("recording", [VIDEO, STILLS, VIEWS, CAMERAS, SHEETS])
+def test_a_moved_recording_has_the_same_plan_and_a_changed_one_another(
+    recording: Recording,
+) -> None:
+    moved = recording.with_path(recording.path.replace("/data", "/mnt/archive"))
+    assert moved.path != recording.path
+    assert make_plan(moved).digest() == make_plan(recording).digest()
+
+    changed = recording.model_copy(update={"fingerprint": "4567ef01"})
+    assert make_plan(changed).digest() != make_plan(recording).digest()

@@ -1,0 +1,107 @@
+"""Notice that the files of a recording changed since they were planned.
+
+The fingerprint in a plan depends on content alone, so a copied or moved recording is the same.
+During a run, a file whose inode, size and times stay as they are is not read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.errors import ChangedInputError
+from pipeline.paths import redact_url
+from pipeline.schema.clip import RecordingBase
+from pipeline.schema.plan import Plan
+
+_MEBIBYTE = 1 << 20
+_BLOCK = 1 << 18  # bytes
+_MOST_WHOLE = 64 * _MEBIBYTE  # bytes of a single file that are read completely
+_LEAST_WHOLE = 2 * _MEBIBYTE  # the same for each of very many files
+_MOST_BLOCKS = 64  # of a larger file
+_FEWEST_BLOCKS = 8  # of each of very many larger files
+
+# Device, inode, size, and the times in ns of the last change of content and of the file itself.
+Status = tuple[int, int, int, int, int]
+
+
+def fingerprint(files: Sequence[Path]) -> str:
+    """Return a SHA-256 over the size and content of each file, to detect changes.
+
+    A file of up to 64 MiB counts completely, a larger one by 64 blocks that are spread over it. If
+    there are many files, less is read of each, but never less than 2 MiB.
+    """
+    count = max(1, len(files))
+    whole = max(_LEAST_WHOLE, _MOST_WHOLE // count)
+    blocks = max(_FEWEST_BLOCKS, _MOST_BLOCKS // count)
+
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{size}\n".encode())
+        with file.open("rb") as stream:
+            for start in _block_starts(size, whole, blocks):
+                stream.seek(start)
+                digest.update(stream.read(_BLOCK))
+    return digest.hexdigest()
+
+
+def _block_starts(size: int, whole: int, blocks: int) -> Iterator[int]:
+    """Yield the positions of all blocks of a file, or of some from its beginning to its end."""
+    if size <= whole:
+        yield from range(0, size, _BLOCK)
+    else:
+        yield from (number * (size - _BLOCK) // (blocks - 1) for number in range(blocks))
+
+
+def list_files(recording: RecordingBase) -> list[Path]:
+    """Return the files that a recording's fingerprint covers, in its order."""
+    return [Path(file) for file in recording.files or (recording.path,)]
+
+
+class UnchangedSources:
+    """Checks that the input and the reference of a plan are the files that were planned."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._sources = {"input": plan.input, "reference": plan.reference.clip}
+        self._known: dict[str, list[Status]] = {}
+        """The state of each recording's files when its fingerprint was last compared."""
+
+    def check(self) -> None:
+        """Raise ChangedInputError if the content of a recording is not the planned one."""
+        for role, recording in self._sources.items():
+            try:
+                self._check(role, recording)
+            except OSError as error:
+                raise ChangedInputError(
+                    f"found '{error.strerror}' at the {role} {error.filename}, expected a file "
+                    "that stays until the run ends; restore it, and run the same command again"
+                ) from error
+
+    def _check(self, role: str, recording: RecordingBase) -> None:
+        files = list_files(recording)
+        status = [_read_status(file) for file in files]
+        if status == self._known.get(role):
+            return
+
+        # the state is read before the content, so that a change in between is noticed next time
+        if fingerprint(files) != recording.fingerprint:
+            place = redact_url(recording.url) if recording.url else recording.path
+            raise ChangedInputError(
+                f"found another content in the {role} {place} than when it was planned, expected "
+                "a file that stays as it is until the run ends; run the same command again when "
+                "nothing writes to it"
+            )
+        self._known[role] = status
+
+
+def _read_status(file: Path) -> Status:
+    status = file.stat()
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
