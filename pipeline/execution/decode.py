@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import StageError
-from pipeline.execution.task import Batch, SegmentTask, StagePosition
+from pipeline.execution.fusion import FRAME_DECADES, STEP_DECADES, weigh_references
+from pipeline.execution.task import Batch, ReferenceGroup, SegmentTask, StagePosition
 from pipeline.media.alpha import Plane, keeps_alpha
 from pipeline.media.read.identity import UnchangedSources
 from pipeline.pairing.fit import prepare_reference
@@ -41,7 +43,7 @@ class DecodeStage:
         self._keeps_alpha = keeps_alpha(plan.encoding.codec, plan.encoding.pix_fmt)
         self._sources = UnchangedSources(plan)
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
-        self._last_reference: tuple[int, Pixels] | None = None
+        self._kept: dict[int, Pixels] = {}
         self._noise: dict[int, Noise] = {}
         self.position = StagePosition()
 
@@ -67,6 +69,7 @@ class DecodeStage:
         expected = [choice.pts for choice in task.choices]
         self.position.move_to(expected[0] if expected else segment.start_pts)
 
+        interval = _find_interval(plan, expected)
         entries: list[_Entry] = []
         concealed: list[int] = []
         done = 0
@@ -94,7 +97,8 @@ class DecodeStage:
                 concealed = []
 
             alpha = frame.alpha if self._keeps_alpha else None
-            entries.append(replace(self._pair_frame(task.choices[done], frame.rgb), alpha=alpha))
+            entry = self._pair_frame(task.choices[done], frame.rgb, interval)
+            entries.append(replace(entry, alpha=alpha))
             if frame.concealed:
                 concealed.append(frame.pts)
             done += 1
@@ -109,43 +113,47 @@ class DecodeStage:
         self._sources.check()
         yield _make_batch(task, entries, concealed, last=True)
 
-    def _pair_frame(self, choice: ReferenceChoice, lr: Pixels) -> _Entry:
-        """Pair an LR frame with its references, or with the HR frame that is given for it."""
+    def _pair_frame(self, choice: ReferenceChoice, lr: Pixels, interval: float) -> _Entry:
+        """Pair an LR frame with its references, or with the HR frame that is given for it.
+
+        `interval` is the time between two LR frames in seconds.
+        """
         pts = choice.pts
         if choice.ref_pts is None:
             return _Entry(pts, lr)
 
         plan = self._plan
         if choice.why == "given":
-            given = match_depth(self._read_reference(choice.ref_pts), lr)
+            given = match_depth(self._read_references([choice.ref_pts])[0], lr)
             if given.shape[:2] == (plan.height, plan.width):
                 return _Entry(pts, lr, given=given)
 
         if not self._borrow:
             return _Entry(pts, lr)
-        if choice.views is None:
-            reference = self._fit_reference(choice.ref_pts, lr)
-            noise = self._find_noise([choice.ref_pts], lr)
-            return _Entry(pts, lr, [reference], noise=noise)
+        numbers = [choice.ref_pts, *choice.further]
+        pictures = self._read_references(numbers)
+        return _Entry(
+            pts,
+            lr,
+            [self._fit_reference(picture, lr) for picture in pictures],
+            _weigh_choice(choice, plan.reference.select, interval),
+            noise=self._find_noise(numbers, lr),
+        )
 
-        numbers = [choice.ref_pts, *choice.views.also]
-        steps = [choice.views.steps or 0.0, *choice.views.also_steps]
-        references = [self._fit_reference(ref, lr) for ref in numbers]
-        return _Entry(pts, lr, references, steps, noise=self._find_noise(numbers, lr))
+    def _read_references(self, numbers: list[int]) -> list[Pixels]:
+        """Return frames of the reference; those of the frame before are not decoded again."""
+        # free the others before decoding the next: an 8K frame takes 100 MB
+        self._kept = {ref: self._kept[ref] for ref in numbers if ref in self._kept}
+        # a video is read fastest in rising order
+        for ref in sorted(set(numbers) - self._kept.keys()):
+            self._kept[ref] = self._references.get(ref)
+        return [self._kept[ref] for ref in numbers]
 
-    def _read_reference(self, ref_pts: int) -> Pixels:
-        """Return a frame of the reference, which is decoded only once for consecutive uses."""
-        if self._last_reference is None or self._last_reference[0] != ref_pts:
-            # free the old frame before decoding the next: an 8K frame takes 100 MB
-            self._last_reference = None
-            self._last_reference = (ref_pts, self._references.get(ref_pts))
-        return self._last_reference[1]
-
-    def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
+    def _fit_reference(self, picture: Pixels, lr: Pixels) -> Pixels:
         """Return a reference frame at the output's size, matched to the LR frame."""
         reference = self._plan.reference
         return prepare_reference(
-            self._read_reference(ref_pts),
+            picture,
             lr,
             self._plan.height,
             self._plan.width,
@@ -159,9 +167,9 @@ class DecodeStage:
         return find_excess_noise(noisiest, lr, self._plan.scale)
 
     def _measure(self, ref_pts: int) -> Noise:
-        """Return the noise of a reference frame, which is measured only once."""
+        """Return the noise of a reference frame in use, which is measured only once."""
         if ref_pts not in self._noise:
-            reference = self._read_reference(ref_pts)
+            reference = self._kept[ref_pts]
             step = find_step(self._plan.reference.affine, len(reference), self._plan.height)
             self._noise[ref_pts] = measure_noise(reference, step)
         return self._noise[ref_pts]
@@ -169,34 +177,76 @@ class DecodeStage:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A decoded frame and its references, the nearest first."""
+    """A decoded frame and its references, the best first."""
 
     pts: int
     lr: Pixels
     references: list[Pixels] = field(default_factory=list)
-    steps: list[float] = field(default_factory=list)
+    weights: NDArray[np.float32] | None = None
+    """The weight of each reference; None without any."""
     given: Pixels | None = None
     alpha: Plane | None = None
     noise: Noise | None = None
     """The noise of the references that the LR frame does not show; None if there is little."""
 
 
+def _find_interval(plan: Plan, pts: Sequence[int]) -> float:
+    """Return the mean time between two LR frames in seconds, from the `pts` of a segment if needed.
+
+    It depends on the plan alone, and so do the weights of references.
+    """
+    if plan.input.frame_rate:
+        return float(1 / plan.input.frame_rate)
+    if len(pts) < 2:
+        return 1.0
+    return float((pts[-1] - pts[0]) * plan.input.time_base) / (len(pts) - 1)
+
+
+def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDArray[np.float32]:
+    """Return the weight of each reference of a frame by its distance in grid steps or frames."""
+    if choice.views is not None:
+        steps = [choice.views.steps or 0.0, *choice.views.also_steps]
+        return weigh_references(steps, STEP_DECADES)
+
+    # a reference that was chosen because it looks alike is not worse for being far away in time
+    if select == "content" or choice.seconds is None or not choice.also_seconds:
+        return np.ones(choice.count, np.float32)
+    frames = [abs(each) / interval for each in (choice.seconds, *choice.also_seconds)]
+    return weigh_references(frames, FRAME_DECADES)
+
+
 def _make_batch(
     task: SegmentTask, entries: list[_Entry], concealed: list[int], *, last: bool
 ) -> Batch:
     numbered = list(enumerate(entries))
-    references = [entry.references[0] for entry in entries if entry.references]
     return Batch(
         task=task,
         pts=[entry.pts for entry in entries],
         lr=as_pixels(np.stack([entry.lr for entry in entries])),
-        paired=[i for i, entry in numbered if entry.references],
-        ref=as_pixels(np.stack(references)) if references else None,
+        groups=_group_references(entries),
         given={i: entry.given for i, entry in numbered if entry.given is not None},
-        also={i: entry.references[1:] for i, entry in numbered if len(entry.references) > 1},
-        steps={i: entry.steps for i, entry in numbered if len(entry.references) > 1},
         alpha={i: entry.alpha for i, entry in numbered if entry.alpha is not None},
         noise={i: entry.noise for i, entry in numbered if entry.noise is not None},
         concealed=tuple(concealed),
         last=last,
     )
+
+
+def _group_references(entries: list[_Entry]) -> list[ReferenceGroup]:
+    """Return the frames that have references in groups with equally many, the fewest first."""
+    by_count: dict[int, list[int]] = {}
+    for i, entry in enumerate(entries):
+        if entry.references:
+            by_count.setdefault(len(entry.references), []).append(i)
+
+    return [
+        ReferenceGroup(
+            frames=frames,
+            refs=[
+                as_pixels(np.stack([entries[i].references[rank] for i in frames]))
+                for rank in range(count)
+            ],
+            weights=np.stack([w for i in frames if (w := entries[i].weights) is not None]),
+        )
+        for count, frames in sorted(by_count.items())
+    ]

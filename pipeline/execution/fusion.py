@@ -11,19 +11,31 @@ from numpy.typing import NDArray
 
 from pipeline.pixels import Pixels, as_pixels
 
-# Chosen on lytro_stegosaurus, x8, where each grid step costs the network half a dB.
-STEP_DECADES = 0.1  # powers of ten by which a reference weighs less per grid step of distance
+# Powers of ten by which a reference weighs less per unit of distance.
+STEP_DECADES = 0.1  # per grid step: on lytro_stegosaurus, x8, each costs the network half a dB
+FRAME_DECADES = 0.05  # per frame: chosen on clips at x4 with a key frame in every 15 frames
 SMOOTHING_PIXELS = 3.0  # LR pixels over which errors are averaged before results are compared
 ERROR_FLOOR = 0.004  # full scale = 1; smaller errors are taken for rounding and noise
 WEIGHT_POWER = 2.0
 
 
-def fuse_results(lr: Pixels, results: Sequence[Pixels], steps: Sequence[float]) -> Pixels:
+def weigh_references(distances: Sequence[float], decades: float) -> NDArray[np.float32]:
+    """Return the weight of each reference of a frame: 1 for the nearest, less for farther ones.
+
+    `decades` are the powers of ten that a unit of distance costs.
+    """
+    nearest = min(distances)
+    return np.array([10 ** (decades * (nearest - each)) for each in distances], np.float32)
+
+
+def fuse_results(
+    lr: Pixels, results: Sequence[Pixels], weights: Sequence[float] | NDArray[np.float32]
+) -> Pixels:
     """Return the mean of the results (H x W x 3), weighted by how well they agree with `lr`.
 
-    `steps` are the distances to each result's reference in grid steps; near references weigh more.
-    Each result is reduced to h x w and compared with the LR frame, the only evidence of the true
-    scene. Where one result is wrong the others prevail; where all agree, their errors average out.
+    `weights` say how near each result's reference is. Each result is reduced to h x w and compared
+    with the LR frame, the only evidence of the true scene. Where one result is wrong the others
+    prevail; where all agree, their errors average out.
     """
     if len(results) == 1:
         return results[0]
@@ -31,16 +43,15 @@ def fuse_results(lr: Pixels, results: Sequence[Pixels], steps: Sequence[float]) 
     limit = float(np.iinfo(lr.dtype).max)
     height, width = results[0].shape[:2]
     total = np.zeros(results[0].shape, np.float32)
-    weights = np.zeros((height, width, 1), np.float32)
-    for result, distance in zip(results, steps, strict=True):
-        nearness = np.float32(10 ** (STEP_DECADES * (min(steps) - distance)))
+    weight_sum = np.zeros((height, width, 1), np.float32)
+    for result, nearness in zip(results, weights, strict=True):
         agreement = _agreement(lr, result, limit)
         large = cv2.resize(agreement, (width, height), interpolation=cv2.INTER_LINEAR)
-        weight = nearness * large[..., None]
+        weight = np.float32(nearness) * large[..., None]
         total += weight * result
-        weights += weight
+        weight_sum += weight
 
-    fused: Any = np.clip(total / weights + 0.5, 0, limit).astype(results[0].dtype)
+    fused: Any = np.clip(total / weight_sum + 0.5, 0, limit).astype(results[0].dtype)
     return as_pixels(fused)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from deploy.protocol import Engine
 from pipeline.errors import StageError
 from pipeline.execution.fusion import fuse_results
 from pipeline.execution.guard import remove_noise
-from pipeline.execution.task import Batch, Enhanced
+from pipeline.execution.task import Batch, Enhanced, ReferenceGroup
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.plan import Plan
@@ -23,10 +23,9 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     """Run the network on the paired frames of a batch; others are given or up-sampled plainly."""
     frames = dict(batch.given)
 
-    if batch.ref is not None:
-        lr = batch.lr if len(batch.paired) == len(batch.pts) else batch.lr[batch.paired]
-        frames |= zip(batch.paired, _run_engine(engine, lr, batch.ref), strict=True)
-    frames |= _fuse_references(engine, batch, frames)
+    for group in batch.groups:
+        lr = batch.lr if len(group.frames) == len(batch.pts) else batch.lr[group.frames]
+        frames |= zip(group.frames, _borrow(engine, lr, group), strict=True)
 
     for i, noise in batch.noise.items():
         frames[i] = remove_noise(frames[i], upsample(batch.lr[i], plan.height, plan.width), noise)
@@ -48,6 +47,13 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     )
 
 
+def _borrow(engine: Engine, lr: Pixels, group: ReferenceGroup) -> Iterator[Pixels]:
+    """Yield the SR frames of a group, each fused from one result per reference."""
+    results = [_run_engine(engine, lr, ref) for ref in group.refs]
+    for number, weights in enumerate(group.weights):
+        yield fuse_results(lr[number], [result[number] for result in results], weights)
+
+
 def _run_engine(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
     """Return the engine's SR frames; raise StageError if their shape or data type is wrong."""
     sr = engine.enhance(lr, ref)
@@ -57,21 +63,3 @@ def _run_engine(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
             f"expected {ref.dtype} {ref.shape}"
         )
     return sr
-
-
-def _fuse_references(engine: Engine, batch: Batch, frames: dict[int, Pixels]) -> dict[int, Pixels]:
-    """Return the frames with several references, each fused from one result per reference.
-
-    `frames` holds the results for the first reference of each frame.
-    """
-    results = {i: [frames[i]] for i in batch.also}
-
-    # each call of the engine handles the n-th further reference of all frames that have one
-    deepest = max((len(references) for references in batch.also.values()), default=0)
-    for depth in range(deepest):
-        deep = [i for i, references in batch.also.items() if len(references) > depth]
-        references = as_pixels(np.stack([batch.also[i][depth] for i in deep]))
-        for i, sr in zip(deep, _run_engine(engine, batch.lr[deep], references), strict=True):
-            results[i].append(sr)
-
-    return {i: fuse_results(batch.lr[i], several, batch.steps[i]) for i, several in results.items()}

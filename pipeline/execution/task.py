@@ -11,6 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.media.alpha import Plane
 from pipeline.pairing.noise import Noise
 from pipeline.pixels import Pixels
@@ -55,6 +58,18 @@ def tasks_for(plan: Plan, indices: list[int]) -> list[SegmentTask]:
 
 
 @dataclass(frozen=True)
+class ReferenceGroup:
+    """M frames of a batch that have K references each, for one call of the engine."""
+
+    frames: list[int]
+    """Positions of the frames in the batch, in order."""
+    refs: list[Pixels]
+    """K arrays M x H x W x 3 RGB, in each frame's order of references: the best first."""
+    weights: NDArray[np.float32]
+    """M x K weights, 1 for the nearest reference of a frame and less for those farther away."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """N decoded frames for the engine, in presentation order."""
 
@@ -62,16 +77,10 @@ class Batch:
     pts: list[int]
     lr: Pixels
     """uint8 or uint16 N x h x w x 3 RGB."""
-    paired: list[int]
-    """Positions of the M frames that have a reference."""
-    ref: Pixels | None
-    """M x H x W x 3 RGB references of the paired frames; None if M = 0."""
+    groups: list[ReferenceGroup]
+    """The frames that borrow, grouped by their number of references."""
     given: dict[int, Pixels]
     """H x W x 3 RGB frames that the reference provides, by position; they pass unchanged."""
-    also: dict[int, list[Pixels]]
-    """Further H x W x 3 RGB references of paired frames, by position."""
-    steps: dict[int, list[float]]
-    """Grid steps to all references of the frames in `also`, including the first, by position."""
     alpha: dict[int, Plane]
     """Alpha (h x w) of each frame, by position; empty if the output has none."""
     noise: dict[int, Noise]

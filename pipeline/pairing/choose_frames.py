@@ -1,14 +1,18 @@
-"""Choose the reference of each LR frame from times and similarities, without reading pixels."""
+"""Choose the references of each LR frame from times and similarities, without reading pixels."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.pairing.choose_further import (
+    FurtherByContent,
+    choose_further_by_time,
+    list_distances,
+)
+from pipeline.pairing.rules import FrameRules, References, Similarity
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
 # Gain in normalised correlation required to switch from the reference in use to another.
@@ -25,45 +29,15 @@ LIKENESS_PER_SECOND = 0.01
 # The reference in use may be farther than the nearest one by at most this share of its distance.
 NEARLY_AS_NEAR = 0.1
 
-# (LR frame, first, last) -> similarity of references first..last-1 to that frame, -1..1.
-Similarity = Callable[[int, int, int], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class References:
-    """References sorted by time."""
-
-    pts: Sequence[int]
-    seconds: Sequence[float]
-    """Times on the input's clock, with offset and drift applied."""
-
-
-@dataclass(frozen=True)
-class FrameRules:
-    """Limits on the references that may serve a frame."""
-
-    max_distance: float
-    """Greatest distance in seconds between a frame and its reference."""
-    cuts: Sequence[float] = ()
-    """Times of the first frames after scene cuts; no reference serves a frame across a cut."""
-    margin: float = 0.0
-    """Seconds by which another reference must be nearer to replace the one in use."""
-
-
-def hysteresis_margin(lr_seconds: Sequence[float]) -> float:
-    """Return half the median frame interval: more than time-stamp jitter, less than one frame."""
-    if len(lr_seconds) < 2:
-        return 0.0
-    return 0.5 * float(np.median(np.diff(np.asarray(lr_seconds))))
-
 
 def choose_by_time(
     lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: FrameRules
 ) -> ReferenceMap:
-    """Choose the reference nearest in time for each LR frame.
+    """Choose the references nearest in time for each LR frame.
 
     Candidates are the references in the frame's scene within `rules.max_distance`. The reference in
     use is kept unless another is nearer by more than a margin; in other ties the earlier one wins.
+    Further references follow as `choose_further_by_time` says.
     """
     return ReferenceMap(_iterate_by_time(lr_pts, lr_seconds, references, rules))
 
@@ -92,8 +66,12 @@ def _iterate_by_time(
                 why = "kept"
 
         current = best
-        seconds = references.seconds[best] - at
-        yield ReferenceChoice(pts, references.pts[best], round(seconds, 6), why)
+        seconds = round(references.seconds[best] - at, 6)
+        further = choose_further_by_time(at, best, (first, last), references, rules)
+        also, also_seconds = list_distances(at, further, references)
+        yield ReferenceChoice(
+            pts, references.pts[best], seconds, why, also=also, also_seconds=also_seconds
+        )
 
 
 def choose_by_content(
@@ -104,13 +82,18 @@ def choose_by_content(
     similarity: Similarity,
     *,
     timed: bool,
+    among: Similarity | None = None,
 ) -> ReferenceMap:
-    """Choose the most similar reference for each LR frame.
+    """Choose the most similar references for each LR frame.
 
     If `timed`, the candidates are the references in the frame's scene within `rules.max_distance`,
-    and nearer ones are preferred; otherwise all references are candidates.
+    and nearer ones are preferred; otherwise all references are candidates. `similarity` compares
+    them with LR frames, and `among` with each other; without it, each frame has one reference.
     """
-    choices = _iterate_by_content(lr_pts, lr_seconds, references, rules, similarity, timed=timed)
+    further = FurtherByContent(rules, among)
+    choices = _iterate_by_content(
+        lr_pts, lr_seconds, references, rules, similarity, further, timed=timed
+    )
     return ReferenceMap(choices)
 
 
@@ -120,6 +103,7 @@ def _iterate_by_content(
     references: References,
     rules: FrameRules,
     similarity: Similarity,
+    further: FurtherByContent,
     *,
     timed: bool,
 ) -> Iterator[ReferenceChoice]:
@@ -153,7 +137,12 @@ def _iterate_by_content(
         current = best
         seconds = round(references.seconds[best] - at, 6) if timed else None
         value = round(float(likeness[best - first]), 4)
-        yield ReferenceChoice(pts, references.pts[best], seconds, why, value)
+        distance = None if seconds is None else abs(seconds)
+        also, away = list_distances(at, further.choose(best, first, likeness, distance), references)
+        also_seconds = away if timed else ()
+        yield ReferenceChoice(
+            pts, references.pts[best], seconds, why, value, also=also, also_seconds=also_seconds
+        )
 
 
 def _find_window(at: float, references: References, rules: FrameRules) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Choose a reference for every frame of a clip, by time or by content."""
+"""Choose the references of every frame of a clip, by time or by content."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
-from pipeline.pairing.choose_frames import (
-    FrameRules,
-    References,
-    choose_by_content,
-    choose_by_time,
-    hysteresis_margin,
-)
+from pipeline.pairing.choose_frames import choose_by_content, choose_by_time
 from pipeline.pairing.clock import (
     ReferenceClock,
     align_clocks,
@@ -30,6 +24,7 @@ from pipeline.pairing.cuts import Survey, survey_frames
 from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pairs
 from pipeline.pairing.geometry import count_quarter_turns
 from pipeline.pairing.paired import Paired
+from pipeline.pairing.rules import FrameRules, References, hysteresis_margin
 from pipeline.pairing.still_times import choose_placement, list_placements, name_source
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.progress import SILENT, Reporter
@@ -50,7 +45,7 @@ def plan_references(
     size: tuple[int, int],
     progress: Reporter = SILENT,
 ) -> Paired:
-    """Choose a reference for every frame of `index`; `size` is the output's height and width.
+    """Choose the references of every frame of `index`; `size` is the output's height and width.
 
     One pass over the input finds scene cuts. The reference is decoded only if the choice by
     content, the times of its pictures or the estimate of the offset needs it. Raises PairingError
@@ -87,14 +82,16 @@ def plan_references(
         max_distance=settings.max_ref_distance,
         cuts=[lr.seconds(pts) for pts in lr_look.cuts],
         margin=hysteresis_margin(lr_seconds),
+        count=settings.ref_count,
     )
 
     if ref_look is None or select == "time":
         choices = choose_by_time(index.pts, lr_seconds, references, rules)
     else:
         similarity = _Similarity(lr_look, index.pts, ref_look, references.pts)
+        among = _Similarity(ref_look, references.pts, ref_look, references.pts)
         choices = choose_by_content(
-            index.pts, lr_seconds, references, rules, similarity, timed=timed
+            index.pts, lr_seconds, references, rules, similarity, timed=timed, among=among
         )
 
     with progress.step("comparing the reference with the input"):
@@ -206,13 +203,13 @@ def _choose_selection(settings: PairingSettings, timed: bool) -> Literal["time",
 
 
 class _Similarity:
-    """The similarity of an LR frame to every reference, computed from their thumbnails."""
+    """The similarity of a picture to every reference, computed from their thumbnails."""
 
     def __init__(
-        self, lr: Survey, lr_pts: Sequence[int], ref: Survey, ref_pts: Sequence[int]
+        self, pictures: Survey, pts: Sequence[int], ref: Survey, ref_pts: Sequence[int]
     ) -> None:
-        self._lr = lr.thumbnails
-        self._rows = _find_positions(lr.pts, lr_pts)
+        self._pictures = pictures.thumbnails
+        self._rows = _find_positions(pictures.pts, pts)
         self._ref = ref.thumbnails.picked(_find_positions(ref.pts, ref_pts))
         self._block: tuple[int, int, NDArray[np.float16]] | None = None
 
@@ -222,9 +219,8 @@ class _Similarity:
             return np.zeros(last - first, np.float32)
         if self._block is None or self._block[:2] != (first, last):
             self._block = first, last, self._ref[first:last]
-        row_of: NDArray[np.float32] = correlate_thumbnails(self._lr[row : row + 1], self._block[2])[
-            0
-        ]
+        picture = self._pictures[row : row + 1]
+        row_of: NDArray[np.float32] = correlate_thumbnails(picture, self._block[2])[0]
         return row_of
 
 

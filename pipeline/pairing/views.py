@@ -56,7 +56,7 @@ def plan_view_references(
         empty = (place.row, place.col) in seen.empty
         targets.append(ViewTarget(number, place, moment, times.seconds(number), empty))
     limits = ViewRules(
-        count=settings.ref_count,
+        count=settings.ref_count or 1,
         seconds=settings.max_ref_distance,
         same_time=_compute_half_interval(targets),
         whole=(ref.height, ref.width) == size,
@@ -91,7 +91,7 @@ def check_view_options(
     if isinstance(lr, LightField):
         _check_light_field_options(settings, part)
         return
-    names = ("ref_view", "ref_position", "ref_count", "consistent")
+    names = ("ref_view", "ref_position", "consistent")
     given = [name for name in names if name in settings.model_fields_set]
     if "to" in output.model_fields_set:
         given.append("to")

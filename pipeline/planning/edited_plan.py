@@ -27,7 +27,16 @@ from pipeline.schema.settings import RunSettings
 OVERRIDES = ("engine", "model", "batch", "on_error")
 
 # Settings that shaped the plan but cannot be read from it.
-UNCOMPARED = ("ref_offset", "segment", "start", "end", "deinterlace", "quality", "audio")
+UNCOMPARED = (
+    "ref_offset",
+    "ref_count",
+    "segment",
+    "start",
+    "end",
+    "deinterlace",
+    "quality",
+    "audio",
+)
 
 # Seconds; a distance that differs from the planned one by more counts as edited.
 EDITED_SECONDS = 1e-4
@@ -138,11 +147,13 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
         if choice.views is not None:
             yield check_view_choice(choice, choice.views, plan, ref_pts, path)
         elif choice.ref_pts is None:
-            was_edited = choice.seconds is not None
-            yield replace(choice, seconds=None, why="edited") if was_edited else choice
-        elif choice.ref_pts not in ref_pts:
+            was_edited = choice.seconds is not None or bool(choice.also)
+            none = replace(choice, seconds=None, why="edited", also=(), also_seconds=())
+            yield none if was_edited else choice
+        elif not {choice.ref_pts, *choice.also} <= ref_pts:
+            unknown = [pts for pts in (choice.ref_pts, *choice.also) if pts not in ref_pts]
             raise InputError(
-                f"found ref_pts {choice.ref_pts} for pts {choice.pts} in {path}, expected the pts "
+                f"found ref_pts {unknown[0]} for pts {choice.pts} in {path}, expected the pts "
                 "of a reference frame, or null; run `pipeline probe` on the reference"
             )
         else:
@@ -152,15 +163,27 @@ def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[Refe
 def mark_edited(
     choice: ReferenceChoice, ref_pts: int, plan: Plan, ref: Recording
 ) -> ReferenceChoice:
-    """Return the choice, marked "edited" if its reference is not at the planned distance."""
-    if not ref.has_times:
-        return choice
+    """Return the choice, marked "edited" if its references are not at the planned distances.
 
-    at = ref.seconds(ref_pts) * plan.reference.drift + plan.reference.offset
-    seconds = round(at - plan.input.seconds(choice.pts), 6)
-    if choice.seconds is not None and abs(seconds - choice.seconds) <= EDITED_SECONDS:
+    A reference that appears twice, because only the first was edited, is used once.
+    """
+    also = tuple(pts for pts in dict.fromkeys(choice.also) if pts != ref_pts)
+    if not ref.has_times:
+        return replace(choice, also=also, also_seconds=())
+
+    def measure(pts: int) -> float:
+        at = ref.seconds(pts) * plan.reference.drift + plan.reference.offset
+        return round(at - plan.input.seconds(choice.pts), 6)
+
+    seconds = measure(ref_pts)
+    away = tuple(measure(pts) for pts in also)
+    planned = (choice.seconds, *choice.also_seconds)
+    if len(planned) == 1 + len(also) and all(
+        was is not None and abs(now - was) <= EDITED_SECONDS
+        for now, was in zip((seconds, *away), planned, strict=True)
+    ):
         return choice
-    return replace(choice, seconds=seconds, why="edited")
+    return replace(choice, seconds=seconds, why="edited", also=also, also_seconds=away)
 
 
 def check_coverage(plan: Plan, path: str | Path) -> None:

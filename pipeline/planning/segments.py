@@ -29,9 +29,9 @@ FEWEST_FRAMES = 8
 def count_passes(choices: ReferenceMap) -> int:
     """Return how often the network runs for these frames: once for each reference of each frame."""
     return sum(
-        1 + len(choice.views.also if choice.views is not None else ())
+        choice.count
         for choice in choices
-        if choice.ref_pts is not None and not (choice.views is not None and choice.why == "given")
+        if not (choice.views is not None and choice.why == "given")
     )
 
 

@@ -1,4 +1,4 @@
-"""The reference of every LR frame, stored in columns that need 4 MB per hour."""
+"""The references of every LR frame, stored in columns that need 4 MB per hour."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, get_args, overload
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic import Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
 
@@ -27,6 +27,7 @@ Why = Literal[
     "nearest", "content", "kept", "cut", "too far", "unlike", "edited", "dark", "given"
 ]  # fmt: skip
 
+_REASONS: tuple[Why, ...] = get_args(Why)  # a column stores the position of each reason
 _NO_PTS = -(2**63)  # for None in a column of pts; FFmpeg's AV_NOPTS_VALUE
 
 
@@ -48,9 +49,13 @@ class ViewChoice:
     """Grid steps to each of these references."""
 
 
+def _is_empty(values: tuple[object, ...]) -> bool:
+    return not values
+
+
 @dataclass(frozen=True, slots=True)
 class ReferenceChoice:
-    """The reference chosen for one LR frame."""
+    """The references chosen for one LR frame."""
 
     pts: int
     """Presentation time of the LR frame, in ticks of the LR time base."""
@@ -62,6 +67,21 @@ class ReferenceChoice:
     similarity: float | None = None
     views: ViewChoice | None = None
     """Set only for light fields."""
+    # without further references both fields are left out, as in the plans of older versions
+    also: tuple[int, ...] = Field(default=(), exclude_if=_is_empty)
+    """Pts of further references of a clip's frame, the most useful first."""
+    also_seconds: tuple[float, ...] = Field(default=(), exclude_if=_is_empty)
+    """Like `seconds`, for each reference in `also`; empty if their times are not known."""
+
+    @property
+    def further(self) -> tuple[int, ...]:
+        """The pts or view numbers of all references but the first."""
+        return self.also if self.views is None else self.views.also
+
+    @property
+    def count(self) -> int:
+        """The number of references, 0 for plain up-sampling."""
+        return 0 if self.ref_pts is None else 1 + len(self.further)
 
 
 _CHOICE = TypeAdapter(ReferenceChoice)
@@ -73,27 +93,54 @@ class ReferenceMap(Sequence[ReferenceChoice]):
     As objects, the choices of an hour would need more memory than all frames in flight.
     """
 
-    __slots__ = ("_pts", "_ref_pts", "_seconds", "_similarity", "_views", "_why")
+    __slots__ = (
+        "_also", "_also_seconds", "_pts", "_ref_pts", "_seconds", "_similarity", "_views", "_why",
+    )  # fmt: skip
 
     def __init__(self, choices: Iterable[ReferenceChoice] = ()) -> None:
         self._pts = array("q")
         self._ref_pts = array("q")
         self._seconds = array("d")
+        self._why = array("b")
+        # columns that are empty, or as long as the others if any choice has such a value
         self._similarity = array("d")
-        self._why: list[Why] = []
-        self._views: list[ViewChoice | None] = []  # empty if no choice is for a view
+        self._views: list[ViewChoice | None] = []
+        # a column of pts and one of seconds for each further reference that any choice has
+        self._also: list[array[int]] = []
+        self._also_seconds: list[array[float]] = []
 
-        for number, choice in enumerate(choices):
-            self._pts.append(choice.pts)
-            self._ref_pts.append(_NO_PTS if choice.ref_pts is None else choice.ref_pts)
-            self._seconds.append(_none_to_nan(choice.seconds))
+        for choice in choices:
+            self._append(choice)
+
+    def _append(self, choice: ReferenceChoice) -> None:
+        number = len(self._pts)
+        self._pts.append(choice.pts)
+        self._ref_pts.append(_NO_PTS if choice.ref_pts is None else choice.ref_pts)
+        self._seconds.append(_none_to_nan(choice.seconds))
+        self._why.append(_REASONS.index(choice.why))
+
+        if choice.similarity is not None and not self._similarity:
+            self._similarity = array("d", [math.nan]) * number
+        if choice.similarity is not None or self._similarity:
             self._similarity.append(_none_to_nan(choice.similarity))
-            self._why.append(choice.why)
 
-            if choice.views is not None and not self._views:
-                self._views = [None] * number
-            if choice.views is not None or self._views:
-                self._views.append(choice.views)
+        if choice.views is not None and not self._views:
+            self._views = [None] * number
+        if choice.views is not None or self._views:
+            self._views.append(choice.views)
+
+        self._append_further(choice, number)
+
+    def _append_further(self, choice: ReferenceChoice, number: int) -> None:
+        while len(self._also) < len(choice.also):
+            self._also.append(array("q", [_NO_PTS]) * number)
+            self._also_seconds.append(array("d", [math.nan]) * number)
+
+        known = len(choice.also) == len(choice.also_seconds)
+        for rank, (pts, seconds) in enumerate(zip(self._also, self._also_seconds, strict=True)):
+            exists = rank < len(choice.also)
+            pts.append(choice.also[rank] if exists else _NO_PTS)
+            seconds.append(choice.also_seconds[rank] if exists and known else math.nan)
 
     @property
     def pts(self) -> Sequence[int]:
@@ -109,21 +156,39 @@ class ReferenceMap(Sequence[ReferenceChoice]):
     def __getitem__(self, at: slice) -> Self: ...
     def __getitem__(self, at: int | slice) -> ReferenceChoice | Self:
         if isinstance(at, slice):
-            part = type(self)()
-            for name in self.__slots__:
-                setattr(part, name, getattr(self, name)[at])
-            if not any(part._views):
-                part._views = []
-            return part
+            return self._slice(at)
         ref_pts = self._ref_pts[at]
+        also = tuple(column[at] for column in self._also if column[at] != _NO_PTS)
+        also_seconds = tuple(column[at] for column in self._also_seconds[: len(also)])
         return ReferenceChoice(
             self._pts[at],
             None if ref_pts == _NO_PTS else ref_pts,
             _nan_to_none(self._seconds[at]),
-            self._why[at],
-            _nan_to_none(self._similarity[at]),
+            _REASONS[self._why[at]],
+            _nan_to_none(self._similarity[at]) if self._similarity else None,
             self._views[at] if self._views else None,
+            also,
+            () if any(map(math.isnan, also_seconds)) else also_seconds,
         )
+
+    def _slice(self, at: slice) -> Self:
+        part = type(self)()
+        for name in self.__slots__:
+            column = getattr(self, name)
+            if name in ("_also", "_also_seconds"):
+                setattr(part, name, [each[at] for each in column])
+            else:
+                setattr(part, name, column[at])
+
+        # a map that was made of the same choices has no columns without values
+        if not any(part._views):
+            part._views = []
+        if all(map(math.isnan, part._similarity)):
+            part._similarity = array("d")
+        while part._also and all(pts == _NO_PTS for pts in part._also[-1]):
+            part._also.pop()
+            part._also_seconds.pop()
+        return part
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ReferenceMap):
@@ -135,8 +200,16 @@ class ReferenceMap(Sequence[ReferenceChoice]):
 
     def _columns(self) -> tuple[object, ...]:
         """Return all columns to compare, with numbers as bytes, because NaN (None) is not NaN."""
-        numbers = (self._pts, self._ref_pts, self._seconds, self._similarity)
-        return (*(column.tobytes() for column in numbers), tuple(self._why), tuple(self._views))
+        single = (self._pts, self._ref_pts, self._seconds, self._similarity, self._why)
+        numbers: tuple[array[Any], ...] = (*single, *self._also, *self._also_seconds)
+        return (*(column.tobytes() for column in numbers), tuple(self._views))
+
+    def count_references(self) -> int:
+        """Return how many references all frames have together."""
+        if self._views:
+            return sum(choice.count for choice in self)
+        columns = (self._ref_pts, *self._also)
+        return sum(len(column) - column.count(_NO_PTS) for column in columns)
 
     def in_order(self) -> ReferenceMap:
         """Return a map with the same entries in rising order of LR time."""

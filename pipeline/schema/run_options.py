@@ -16,6 +16,7 @@ class RunOptions(TypedDict, total=False):
     select: Literal["auto", "time", "view", "content"]
     ref_offset: float | Literal["auto"] | None
     max_ref_distance: float
+    ref_count: int | None
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video", "stereo"] | None
     grid: tuple[int, int] | str | None
     crop_grid: tuple[int, int] | str | None
@@ -30,7 +31,6 @@ class RunOptions(TypedDict, total=False):
     sandbox: Literal["auto", "on", "off"]
     ref_view: tuple[int, int] | str | Literal["center"] | None
     ref_position: tuple[float, float] | str | None
-    ref_count: int
     consistent: bool
     codec: str | None
     quality: Literal["visually-lossless", "high", "small"] | None

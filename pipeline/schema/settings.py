@@ -196,6 +196,17 @@ class PairingSettings(Model):
         ),
     ] = 2.0
     """Seconds; hand-held recordings rarely share much detail over longer times."""
+    ref_count: Annotated[
+        int | None,
+        Field(ge=1, le=8),
+        Option(
+            "References to borrow from at once; default 2 between two key frames, else 1.",
+            "References",
+            "N",
+        ),
+    ] = None
+    """None means 2 for the frames of a clip that lie between two key frames of their scene, and 1
+    for all others and for light fields."""
 
 
 class ViewSettings(PairingSettings, GridSettings):
@@ -218,11 +229,6 @@ class ViewSettings(PairingSettings, GridSettings):
         ),
     ] = None
     """The position may be outside the grid."""
-    ref_count: Annotated[
-        int,
-        Field(ge=1, le=8),
-        Option("Light field: references to fuse for each view; default 1.", "References", "N"),
-    ] = 1
     consistent: Annotated[
         bool,
         Option(

@@ -328,7 +328,7 @@ def test_enhance_puts_frames_back_in_order(ledger: Ledger) -> None:
     decoder = DecodeStage(plan_header(ledger.plan))
     second = list(decoder.batches(all_tasks(ledger)[0]))[1]
     decoder.close()
-    assert second.paired == [1, 2, 3]
+    assert [group.frames for group in second.groups] == [[1, 2, 3]]
     enhanced = enhance_batch(ledger.plan, Marking(), second)
     assert enhanced.pts == second.pts
     plain = upsample(second.lr[0], ledger.plan.height, ledger.plan.width)

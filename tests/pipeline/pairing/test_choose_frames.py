@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pairing.choose_frames import (
-    FrameRules,
-    References,
-    choose_by_content,
-    choose_by_time,
-    hysteresis_margin,
-)
+from pipeline.pairing.choose_frames import choose_by_content, choose_by_time
+from pipeline.pairing.rules import FrameRules, References, hysteresis_margin
 from pipeline.schema.reference_map import ReferenceChoice
 
 

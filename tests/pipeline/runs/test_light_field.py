@@ -17,7 +17,7 @@ from crossnetpp.data.degradation import degrade
 from pipeline.assembly.finish import finish
 from pipeline.cli.main import main
 from pipeline.errors import StageError
-from pipeline.execution.fusion import fuse_results
+from pipeline.execution.fusion import STEP_DECADES, fuse_results, weigh_references
 from pipeline.media.read.probe import probe, scan
 from pipeline.runs import run as runs
 from pipeline.runs.parts import RunParts
@@ -184,7 +184,8 @@ def test_a_nearer_reference_weighs_more_where_all_agree() -> None:
     truth = np.full((48, 64, 3), 100, np.uint8)
     above, below = truth + 1, truth - 1
     assert (fuse_results(lr_of(truth), [above, below], [1.0, 1.0]) == 100).all()
-    assert (fuse_results(lr_of(truth), [above, below], [1.0, 9.0]) == 101).all()
+    far = weigh_references([1.0, 9.0], STEP_DECADES)
+    assert (fuse_results(lr_of(truth), [above, below], far) == 101).all()
 
 
 def write_camera(path: Path, frames: list[np.ndarray], pts: list[int]) -> Path:

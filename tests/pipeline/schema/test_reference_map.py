@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import tracemalloc
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,9 +26,23 @@ VIEWS = st.builds(
     st.integers(0, 9),
     st.lists(st.integers(0, 99), max_size=3).map(tuple),
 )
+FURTHER = st.lists(st.tuples(TICKS, st.floats(-1e9, 1e9)), max_size=3)
+
+
+def build_choice(
+    further: list[tuple[int, float]], timed: bool, *values: Any, **named: Any
+) -> ReferenceChoice:
+    """Return a choice with further references, whose times are only known if `timed`."""
+    also = tuple(pts for pts, _ in further)
+    seconds = tuple(seconds for _, seconds in further) if timed else ()
+    return ReferenceChoice(*values, **named, also=also, also_seconds=seconds)
+
+
 CHOICES = st.lists(
     st.builds(
-        ReferenceChoice,
+        build_choice,
+        FURTHER,
+        st.booleans(),
         TICKS,
         st.none() | TICKS,
         FLOATS,
@@ -93,13 +108,59 @@ def test_nothing_past_the_end_or_from_elsewhere() -> None:
         Holder.model_validate_json('{"reference_map": [{"pts": "soon"}]}')
 
 
-def test_an_hour_fits_into_megabytes() -> None:
+def test_lines_without_further_references_are_those_of_older_plans() -> None:
+    one = ReferenceChoice(512, 0, -0.04, "nearest")
+    assert list(ReferenceMap([one]).lines()) == [
+        b'{"pts":512,"ref_pts":0,"seconds":-0.04,"why":"nearest","similarity":null,"views":null}'
+    ]
+    two = ReferenceChoice(512, 0, -0.04, "nearest", also=(7680,), also_seconds=(0.56,))
+    (line,) = ReferenceMap([two]).lines()
+    assert line.endswith(b'"views":null,"also":[7680],"also_seconds":[0.56]}')
+
+
+def test_seconds_that_do_not_belong_to_the_references_are_dropped() -> None:
+    entry = {"pts": 0, "ref_pts": 1, "seconds": 0.0, "why": "nearest", "also": [2, 3]}
+    for seconds in ([], [0.5], [0.5, 0.5, 0.5]):
+        line = json.dumps({"reference_map": [entry | {"also_seconds": seconds}]})
+        choice = Holder.model_validate_json(line).reference_map[0]
+        assert (choice.also, choice.also_seconds) == ((2, 3), ())
+
+
+@given(CHOICES)
+def test_references_are_counted(choices: list[ReferenceChoice]) -> None:
+    plain = [c for c in choices if c.ref_pts is None and c.views is None and not c.also]
+    one = [c for c in choices if c.ref_pts is not None and c.views is None and not c.also]
+    two = [ReferenceChoice(0, 1, 0.0, "kept", also=(2,))] * len(plain)
+    assert ReferenceMap([*plain, *one, *two]).count_references() == len(one) + 2 * len(two)
+    view = ReferenceChoice(0, 1, 0.0, "nearest", views=ViewChoice(0, 0, 0, 0, 0, 0, (5, 6), (1, 1)))
+    assert ReferenceMap([*one, view]).count_references() == len(one) + 3
+
+
+@pytest.mark.parametrize(
+    ("similarity", "also", "seconds"),
+    [(None, (), ()), (0.9, (), ()), (None, (9,), (0.25,)), (0.9, (9,), (0.25,))],
+    ids=["by time", "by content", "two by time", "two by content"],
+)
+def test_an_hour_fits_into_megabytes(
+    similarity: float | None, also: tuple[int, ...], seconds: tuple[float, ...]
+) -> None:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     held = ReferenceMap(
-        ReferenceChoice(n, n - n % 15, (n % 15) / 25, "nearest", 0.9) for n in range(90_000)
+        ReferenceChoice(
+            n,
+            n - n % 15,
+            (n % 15) / 25,
+            "nearest",
+            similarity,
+            also=also,
+            also_seconds=seconds,
+        )
+        for n in range(90_000)
     )
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(held) == 90_000
-    assert after - before < 60 * 90_000  # bytes; as objects they are five times that
+    # 4 MB, or a little more with similarities; as objects they are five times that
+    limit = 4_000_000 if similarity is None else 5_000_000
+    assert after - before < limit
