@@ -21,6 +21,7 @@ def _check_odd(value: int) -> int:
 _Channels = Annotated[int, Field(ge=8, le=512)]
 _Blocks = Annotated[int, Field(ge=0, le=64)]
 _Turns = Annotated[int, Field(ge=0, le=16)]
+_Votes = Annotated[int, Field(ge=0, le=256)]
 _Window = Annotated[int, Field(ge=3, le=127), AfterValidator(_check_odd)]
 _Windows = Annotated[tuple[_Window, ...], Field(min_length=1, max_length=8)]
 
@@ -57,6 +58,8 @@ class FastConfig:
     """Number of Lucas-Kanade refinements of the flow."""
     settlings: _Turns = 3
     """Number of variational refinements after the Lucas-Kanade ones."""
+    votes: _Votes = 0
+    """Number of channels of the network that weighs several references; 0 = none: by error only."""
 
 
 Config = PaperConfig | FastConfig

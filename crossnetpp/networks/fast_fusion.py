@@ -1,0 +1,131 @@
+"""The parts of `fast` that decide what to borrow from aligned references."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from crossnetpp.networks.blocks import merge_blocks, split_into_blocks
+from crossnetpp.networks.layers import init_near_zero, make_conv
+
+
+class FusionMaps(NamedTuple):
+    """Per-pixel decisions of the fusion."""
+
+    confidence: Tensor
+    """N x 1 x H x W in 0..1: share of the reference's detail to borrow."""
+    correction: Tensor
+    """N x 1 x H x W in 0..1: how far to move LR_up towards the unsharp reference.
+
+    Where both show the same content, they differ only by information that LR lost, such as the
+    chroma of 4:2:0 video.
+    """
+    residual: Tensor
+    """N x 3 x H x W to add to the result."""
+
+
+class Fusion(nn.Module):
+    """Decides at 1/4 size what to borrow, what to correct and what to add."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = make_conv(3 * 48, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(make_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
+            for _ in range(blocks)
+        )
+        self.leave = nn.Conv2d(width, 16 * 5, 3, padding=1)
+        init_near_zero(self.leave)
+
+    def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> FusionMaps:
+        """Return the maps, given three N x 3 x H x W images.
+
+        `difference` is the warped unsharp reference minus LR_up, and `detail` the detail of the
+        warped reference.
+        """
+        images = torch.cat((lr_up - 0.5, 4 * difference, 4 * detail), dim=1)
+        features = self.enter(split_into_blocks(images, 4))
+        for block in self.blocks:
+            features = features + block(features)
+        out = merge_blocks(self.leave(features), 4)
+        return FusionMaps(torch.sigmoid(out[:, :1]), torch.sigmoid(out[:, 4:]), 0.25 * out[:, 1:4])
+
+
+class Candidate(NamedTuple):
+    """What one aligned reference offers for a frame; all images are N x 3 x H x W."""
+
+    detail: Tensor
+    """The warped reference minus its unsharp version."""
+    difference: Tensor
+    """The unsharp version of the warped reference minus LR_up."""
+    warped: Tensor
+    """The warped reference."""
+
+
+class Votes(nn.Module):
+    """Weighs several aligned references against each other, pixel by pixel.
+
+    A reference counts for more the better its unsharp version agrees with LR_up around a pixel. A
+    small network, which sees one reference at a time, corrects these weights; so there may be any
+    number of references.
+    """
+
+    FLOOR = 0.002  # full scale = 1; smaller errors are taken for noise
+    WINDOW = 9  # LR pixels over which errors are averaged
+
+    def __init__(self, width: int) -> None:
+        """Build the correcting network with `width` channels, or none if `width` is 0."""
+        super().__init__()
+        self.body: nn.Sequential | None = None
+        if width:
+            leave = nn.Conv2d(width, 1, 3, padding=1)
+            init_near_zero(leave)
+            self.body = nn.Sequential(make_conv(12 + 40, width), make_conv(width, width), leave)
+
+    def forward(
+        self, f4: Tensor, candidates: list[Candidate], weights: Tensor | None, scale: int
+    ) -> Tensor:
+        """Return the share of each of the K candidates, N x K x H x W, which sum to 1.
+
+        `f4` holds the features of LR_up at 1/4 size. `weights` (N x K, 0 or more) are prior
+        weights; a candidate with a weight of 0 gets no share.
+        """
+        votes = torch.cat([self._vote(f4, each, scale) for each in candidates], dim=1)
+        if weights is not None:
+            votes = votes + weights.clamp(min=1e-20).log()[:, :, None, None]
+        shares = torch.softmax(votes.float(), dim=1)
+        return F.interpolate(shares, scale_factor=4.0, mode="bilinear", align_corners=False)
+
+    def _vote(self, f4: Tensor, candidate: Candidate, scale: int) -> Tensor:
+        """Return the logarithm of a candidate's weight, N x 1 x H/4 x W/4."""
+        error = F.avg_pool2d(candidate.difference.square().mean(1, keepdim=True), 4)
+        reach = self.WINDOW * scale // 8
+        around = _average_around(error, reach)
+        vote = -torch.log(around + self.FLOOR**2)
+        if self.body is None:
+            return vote
+
+        difference = F.avg_pool2d(candidate.difference, 4)
+        size = F.avg_pool2d(candidate.difference.abs(), 4)
+        detail = F.avg_pool2d(candidate.detail.abs(), 4)
+        seen = torch.cat((difference, size, detail, _average_around(size, reach)), dim=1)
+        correction: Tensor = self.body(torch.cat((8 * seen, f4), dim=1))
+        return vote + correction
+
+
+def _average_around(planes: Tensor, reach: int) -> Tensor:
+    """Return the mean of each plane over the pixels at most `reach` rows and columns away."""
+    padded = F.pad(planes, (reach, reach, reach, reach), mode="replicate")
+    return F.avg_pool2d(padded, 2 * reach + 1, stride=1)
+
+
+def mix_candidates(candidates: list[Candidate], shares: Tensor) -> Candidate:
+    """Return the weighted mean of K candidates; `shares` is N x K x H x W."""
+    mixed = [shares[:, :1] * image for image in candidates[0]]
+    for k, candidate in enumerate(candidates[1:], 1):
+        share = shares[:, k : k + 1]
+        mixed = [mean + share * image for mean, image in zip(mixed, candidate, strict=True)]
+    return Candidate(*mixed)
