@@ -65,7 +65,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("training", "evaluation"),
         ("data",),
         ("losses", "checkpoint"),
-        ("networks", "metrics", "landmarks", "machine", "printable"),
+        ("networks", "metrics", "vmaf", "landmarks", "machine", "printable"),
     ),
     "jobs": (
         ("gpu",),
