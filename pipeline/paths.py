@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import REPLACE_OUTPUT, InputError, already_there, no_folder
 
 _LONGEST_NAME_BYTES = 255  # limit of all common file systems
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT of Windows
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\]')  # characters that names of files cannot have there
 _STDIN = frozenset({"-", "/dev/stdin"})
@@ -123,9 +124,9 @@ def refuse_special(path: str | Path) -> None:
 def own_folder(folder: Path) -> None:
     """Create a folder that only this user can access, or take over one that this user made.
 
-    What is in such a folder is deleted later, so a link to another folder is never followed. Raises
-    InputError if there is a link, a file or another user's folder at the path, and OSError if the
-    folder cannot be created.
+    What is in such a folder is trusted, and deleted later, so a link to another folder is never
+    followed. Raises InputError if there is a link, a file or another user's folder at the path, or
+    a folder in which others could have put something, and OSError if it cannot be created.
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -145,6 +146,13 @@ def own_folder(folder: Path) -> None:
             raise InputError(
                 f"found the folder {folder} of user {owner}, expected none or a folder of yours; "
                 "move it away"
+            )
+        mode = os.fstat(handle).st_mode
+        if mode & _OTHERS_WRITE and any(folder.iterdir()) and _keeps_modes(folder):
+            raise InputError(
+                f"found the folder {folder}, in which other users can write (mode "
+                f"{stat.S_IMODE(mode):04o}), expected one that only you can change; if you trust "
+                "what is in it, run chmod go-w on it, else move it away"
             )
         with suppress(OSError):  # some file systems do not support modes
             os.fchmod(handle, stat.S_IRWXU)
@@ -167,6 +175,15 @@ def _not_a_folder(folder: Path, what: str) -> InputError:
         f"found something at {folder} that is not a folder ({what}), expected none or a folder of "
         "yours; move it away"
     )
+
+
+def _keeps_modes(folder: Path) -> bool:
+    """Return whether a file system stores modes; some network drives give all files the same."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            return not Path(made).stat().st_mode & _OTHERS_WRITE
+    except OSError:
+        return True
 
 
 def _find_owner_of_new_files(folder: Path) -> int:

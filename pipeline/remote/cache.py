@@ -3,11 +3,12 @@
 The folder is $PIPELINE_CACHE (default: ~/.cache/crossnetpp-pipeline), and the size limit for copies
 is $PIPELINE_CACHE_GB gigabytes:
 
-    files/<digest of URL and version>/<name>    a copy, beside a used-by-<pid> for each process
-                                                that uses it
+    files/<digest of URL and version>/<name>    a copy, beside a mark of each process that uses it
     files/<digest of content>/<name>            what arrived through a pipe, until its run ends
     outputs/<digest of URL>/<name>              an output before its upload, beside its run folder
-    scratch/<pid>-*                             segments of a process before their upload
+    scratch/work-*                              segments of a process before their upload
+
+Nobody else can write to these folders, so what they contain is what this program put there.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from deploy.cache import cache_root
 from pipeline.errors import InputError
 from pipeline.paths import is_url, local_path, own_folder, redact_url, url_name
+from pipeline.remote.in_use import is_used, mark_used, release_mark, remove_unused
 from pipeline.remote.transfer import RemoteFile, download_file, find_file, list_files
 from pipeline.schema.clip import Recording
 from pipeline.schema.parsing import read_number_variable
 from pipeline.schema.plan import Plan
 
 DEFAULT_GB = 50.0
-_USER = "used-by-"
+_SCRATCH = "work-"  # beginning of the names of scratch folders
 
 
 def cache_folder() -> Path:
     """Return the cache's folder, and create it if needed; raises InputError if that fails."""
     folder = cache_root()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot create the cache {folder}: {error.strerror}; "
@@ -77,39 +78,48 @@ def output_path(url: str) -> Path:
 
 
 def keep_file(file: Path, digest: str, name: str) -> Path:
-    """Move a local file into the cache, and return its path, which depends on digest and name."""
+    """Move a local file into the cache, and return its path, which depends on its SHA-256 and name.
+
+    Undo it with `release_file`.
+    """
     entry = cache_folder() / "files" / digest[:32]
-    entry.mkdir(parents=True, exist_ok=True)
+    _own_folders(entry)
     target = entry / name
-    with FileLock(entry.with_name(f"{entry.name}.lock")):
-        entry.mkdir(exist_ok=True)
-        (entry / f"{_USER}{os.getpid()}").touch()
-        if not target.exists():
+    with FileLock(_lock_of(entry)):
+        _own_folders(entry)
+        mark_used(entry)
+        if not target.exists() or _sha256(target) != digest:
             file.replace(target)
         os.utime(entry)
     return target
 
 
 def release_file(file: Path) -> None:
-    """Delete a file that `keep_file` returned, unless another process uses it."""
+    """Delete a file that `keep_file` returned, unless it is used elsewhere."""
     entry = file.parent
-    lock = entry.with_name(f"{entry.name}.lock")
-    with FileLock(lock):
-        (entry / f"{_USER}{os.getpid()}").unlink(missing_ok=True)
-        if not _is_in_use(entry):
-            shutil.rmtree(entry, ignore_errors=True)
-            lock.unlink(missing_ok=True)
+    with FileLock(_lock_of(entry)):
+        release_mark(entry)
+        remove_unused(entry)
+        if not entry.exists():
+            _lock_of(entry).unlink(missing_ok=True)
 
 
 def make_scratch_folder() -> Path:
     """Create a folder for this process's segments, and delete the folders of dead processes."""
     folder = cache_folder() / "scratch"
     _own_folders(folder)
-    for old in folder.iterdir():
-        pid = old.name.partition("-")[0]
-        if pid.isdecimal() and not _is_alive(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folder))
+    with FileLock(folder / "all.lock"):
+        for old in folder.glob(f"{_SCRATCH}*"):
+            remove_unused(old)
+        made = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=folder))
+        mark_used(made)
+    return made
+
+
+def remove_scratch_folder(folder: Path) -> None:
+    """Delete a folder that `make_scratch_folder` returned."""
+    release_mark(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def fetch_recordings(plan: Plan) -> Plan:
@@ -123,10 +133,10 @@ def _copy_to_cache(url: str, members: list[RemoteFile], *, single: bool) -> Path
     _own_folders(entry)
     target = entry / url_name(url)
 
-    with FileLock(entry.with_name(f"{entry.name}.lock")):
+    with FileLock(_lock_of(entry)):
         _own_folders(entry)
         # mark the entry as used before another process can evict it
-        (entry / f"{_USER}{os.getpid()}").touch()
+        mark_used(entry)
         if not target.exists():
             _make_room(sum(m.size or 0 for m in members), spare=entry)
             if single:
@@ -161,11 +171,25 @@ def _make_room(needed: int, *, spare: Path) -> None:
     for entry in sorted(entries, key=lambda e: e.stat().st_mtime):
         if held + needed <= capacity:
             return
-        if _is_in_use(entry):
-            continue
+        if _evict(entry):
+            held -= sizes[entry]
+
+
+def _evict(entry: Path) -> bool:
+    """Delete a copy and return True, unless another process uses it, or is about to."""
+    lock = FileLock(_lock_of(entry))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    try:
+        if is_used(entry):
+            return False
         shutil.rmtree(entry, ignore_errors=True)
-        entry.with_name(f"{entry.name}.lock").unlink(missing_ok=True)
-        held -= sizes[entry]
+        _lock_of(entry).unlink(missing_ok=True)
+        return True
+    finally:
+        lock.release()
 
 
 def _own_folders(folder: Path) -> None:
@@ -177,13 +201,14 @@ def _own_folders(folder: Path) -> None:
     own_folder(folder)
 
 
-def _is_in_use(entry: Path) -> bool:
-    pids = [user.name.removeprefix(_USER) for user in entry.glob(f"{_USER}*")]
-    return any(pid.isdecimal() and _is_alive(int(pid)) for pid in pids)
+def _lock_of(entry: Path) -> Path:
+    """Return the path of the lock that a process holds while it changes an entry."""
+    return entry.with_name(f"{entry.name}.lock")
 
 
-def _is_alive(pid: int) -> bool:
-    return bool(psutil.pid_exists(pid))
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _size(folder: Path) -> int:

@@ -18,7 +18,12 @@ from typing import BinaryIO, TypeVar
 
 from pipeline.errors import InputError, no_default_output
 from pipeline.paths import describe_special, find_descriptor
-from pipeline.remote.cache import keep_file, make_scratch_folder, release_file
+from pipeline.remote.cache import (
+    keep_file,
+    make_scratch_folder,
+    release_file,
+    remove_scratch_folder,
+)
 from pipeline.schema.settings import InputSettings
 
 Settings = TypeVar("Settings", bound=InputSettings)
@@ -136,7 +141,7 @@ def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
                 raise result
             yield path, result
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_scratch_folder(folder)
 
 
 def _copy_pipe(path: str, part: Path) -> Path:

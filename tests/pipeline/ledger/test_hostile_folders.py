@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -73,7 +74,7 @@ def test_a_cache_with_links_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (victim / "999999999-x").mkdir()  # as if made by a process that has ended
+    (victim / "work-x").mkdir()  # as if made by a process that has ended
     before = list_files(victim)
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
@@ -98,6 +99,45 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "a", 12345, 12345)
     with pytest.raises(InputError, match="of user 12345, expected none or a folder of yours"):
         own_folder(tmp_path / "a")
+
+
+@pytest.mark.parametrize("bits", [0o777, 0o770, 0o707])
+def test_a_folder_in_which_others_could_plant_segments_is_refused(
+    bits: int, tmp_path: Path
+) -> None:
+    folder = run_folder_of(tmp_path / "out.mkv")
+    folder.mkdir()
+    (folder / PLAN).write_text("{}")
+    folder.chmod(bits)
+    for _ in range(2):  # refusing must not change the mode, or the next run would accept it
+        with pytest.raises(InputError, match=rf"in which other users can write \(mode 0{bits:o}\)"):
+            Ledger(plan_for(tmp_path / "out.mkv")).__enter__()
+    assert (folder / PLAN).read_text() == "{}"
+
+    (folder / PLAN).unlink()
+    with Ledger(plan_for(tmp_path / "out.mkv")):  # nothing is in it
+        assert mode(folder) == 0o700
+
+
+def test_a_cache_in_which_others_could_plant_copies_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+    arrived = tmp_path / "arrived"
+    arrived.write_bytes(b"a recording")
+    digest = hashlib.sha256(b"a recording").hexdigest()
+    entry = tmp_path / "cache" / "files" / digest[:32]
+    entry.mkdir(parents=True)
+    (entry / "pipe.mkv").write_bytes(b"another recording")
+    entry.chmod(0o777)
+    with pytest.raises(InputError, match="in which other users can write"):
+        cache.keep_file(arrived, digest, "pipe.mkv")
+
+    entry.chmod(0o700)  # the content is checked as well
+    kept = cache.keep_file(arrived, digest, "pipe.mkv")
+    assert kept.read_bytes() == b"a recording"
+    assert mode(tmp_path / "cache" / "files") == 0o700
+    cache.release_file(kept)
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

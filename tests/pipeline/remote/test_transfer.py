@@ -18,6 +18,7 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.ledger.durable import sha256
 from pipeline.paths import redact_text, redact_url
 from pipeline.remote import cache, transfer
+from pipeline.remote.in_use import release_mark
 from tests.support import ROOT
 from tests.support.commands import invoke
 from tests.support.s3_server import Store, serve_bucket
@@ -251,15 +252,14 @@ def test_the_least_recently_used_copies_leave(
     for name in "abc":
         store.objects[f"bucket/{name}"] = name.encode() * 400_000
     monkeypatch.setenv("PIPELINE_CACHE_GB", "0.001")
-    monkeypatch.setattr(
-        cache, "_is_alive", lambda _: False
-    )  # as if processes that have ended had fetched them
     first = cache.fetch_copy("s3://bucket/a")
     second = cache.fetch_copy("s3://bucket/b")
+    for copy in (first, second):
+        release_mark(copy.parent)  # as if the process that fetched it had ended
     os.utime(second.parent, (1, 1))
     third = cache.fetch_copy("s3://bucket/c")
     assert [path.exists() for path in (first, second, third)] == [True, False, True]
-    monkeypatch.setattr(cache, "_is_alive", lambda _: True)
+    assert cache.fetch_copy("s3://bucket/a") == first
     cache.fetch_copy("s3://bucket/b")
     assert [path.exists() for path in (first, second, third)] == [True, True, True]  # all in use
     store.objects["bucket/huge"] = b"x" * 1_100_000
