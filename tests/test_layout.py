@@ -64,7 +64,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("train", "evaluate", "api"),
         ("training", "evaluation"),
         ("data",),
-        ("losses", "checkpoint"),
+        ("losses", "checkpoint", "capture"),
         ("networks", "metrics", "vmaf", "landmarks", "machine", "printable"),
     ),
     "jobs": (

@@ -1,0 +1,280 @@
+"""Estimate the capture: how the LR pixels of a recording follow from HR pixels.
+
+Wherever LR and HR of one instant are both known, every LR pixel is an equation for the reduction
+kernel. Kernels from the plainest (bicubic, means of pixels) to free ones are fitted by least
+squares, each on all parts of the pictures but one, and compared on that part. The plainest kernel
+of those that explain the parts left out is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import log10
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crossnetpp.capture.kernels import make_named_kernel, measure_shift, measure_width
+from crossnetpp.capture.moments import (
+    Moments,
+    Picture,
+    Plane,
+    choose_pixels,
+    find_usable,
+    gather_moments,
+    get_luma,
+    reduce_plane,
+)
+from crossnetpp.capture.solve import (
+    FREEDOMS,
+    ParametricKernel,
+    fit_free,
+    fit_parametric,
+    fit_separable,
+)
+from crossnetpp.networks.taps import (
+    Taps,
+    join_taps,
+    make_bicubic_taps,
+    make_box_taps,
+    separate_kernel,
+)
+
+PicturePair: TypeAlias = tuple[Picture, Picture]
+"""LR (h x w x 3) and HR (s h x s w x 3) RGB of one instant and one view, of 8 or 16 bits."""
+
+MOST_PIXELS = {2: 60_000, 4: 30_000, 8: 8_000}  # LR pixels of a pair, by scale
+FEWEST_PIXELS = 600  # of all pairs together, times the scale / 2
+FEWEST_PARTS = 4  # into which one or two pictures are cut, to leave out one
+LEAST_MATCH = 0.5  # share of the textured pixels of a pair that must agree
+MOST_MOTION = 0.75  # LR pixels; a farther shift is motion
+MOST_APART = 0.25  # LR pixels by which the shift of a pair may differ from the others'
+
+# dB by which a more complex kernel must explain the parts left out better.
+LEAST_GAIN = 0.1
+LEAST_GAIN_OF_FREE = 0.15
+
+
+@dataclass(frozen=True)
+class CaptureEstimate:
+    """What was found about the capture of a recording."""
+
+    scale: int
+    taps: Taps | None
+    """The reduction kernel; None if the bicubic kernel explains the input as well, or if there was
+    nothing to measure."""
+    shape: str
+    """"bicubic", "box" (means of pixels), the family of a parametric kernel, "separable" or
+    "free"."""
+    shift: tuple[float, float]
+    """Centroid (x, y) of the kernel in LR pixels."""
+    width: float
+    """Width of the kernel in LR pixels: 1 for means of pixels."""
+    fits_db: float | None
+    """PSNR of LR luma against HR luma that the kernel reduced, on textured parts that were left
+    out of the fit; None if nothing was measured."""
+    bicubic_db: float | None
+    """The same for the bicubic kernel."""
+    pairs: tuple[int, ...]
+    """Numbers of the pairs that were used."""
+    dropped: dict[int, str]
+    """Why other pairs were not used, by number."""
+    reason: str
+    """Why the bicubic kernel stays; empty if another was measured."""
+
+    @property
+    def kernel(self) -> NDArray[np.float32]:
+        """The reduction kernel, 4s x 4s."""
+        return join_taps(make_bicubic_taps(self.scale) if self.taps is None else self.taps)
+
+
+def estimate_taps(pairs: Sequence[PicturePair], scale: int) -> Taps | None:
+    """Return the reduction kernel that the pairs show; None if the bicubic kernel stays."""
+    return estimate_capture(pairs, scale).taps
+
+
+def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimate:
+    """Measure the reduction kernel from pictures of the same instants.
+
+    Pairs that show something else than the others, or that moved, are dropped. Raises ValueError
+    if the sizes of a pair do not fit the scale.
+    """
+    observed = [_observe(lr, hr, scale) for lr, hr in pairs]
+    dropped = _find_outliers(observed)
+    used = tuple(number for number in range(len(pairs)) if number not in dropped)
+    width = measure_width(join_taps(make_bicubic_taps(scale)))
+    nothing = CaptureEstimate(
+        scale, None, "bicubic", (0.0, 0.0), width, None, None, used, dropped, "no pair to measure"
+    )
+    if not pairs:
+        return nothing
+    if not used:
+        reason = f"no pair shows one instant: {', '.join(sorted(set(dropped.values())))}"
+        return replace(nothing, reason=reason)
+
+    shares = max(1, -(-FEWEST_PARTS // len(used)))
+    parts = [part for number in used for part in _gather_parts(observed[number], scale, shares)]
+    total = sum(parts[1:], parts[0])
+    if total.count < FEWEST_PIXELS * scale // 2:
+        return replace(nothing, reason="the pictures have too little texture")
+    return _choose_kernel(parts, total, nothing)
+
+
+@dataclass(frozen=True)
+class _Observation:
+    """A pair of pictures, prepared."""
+
+    lr: Plane
+    """Luma."""
+    hr: Plane
+    reduced: Plane
+    usable: NDArray[np.bool_]
+    shift: tuple[float, float]
+    match: float
+    """Share of the textured pixels that agree."""
+
+
+def _observe(lr: Picture, hr: Picture, scale: int) -> _Observation:
+    height, width = lr.shape[:2]
+    if hr.shape[:2] != (height * scale, width * scale):
+        raise ValueError(
+            f"found HR of {hr.shape[1]}x{hr.shape[0]} for LR of {width}x{height}, expected "
+            f"{width * scale}x{height * scale}"
+        )
+    lr_luma, hr_luma = get_luma(lr), get_luma(hr)
+    bicubic = join_taps(make_bicubic_taps(scale))
+    shift = find_shift(lr_luma, reduce_plane(hr_luma, bicubic))
+    if max(map(abs, shift)) <= MOST_MOTION:
+        bicubic = np.outer(
+            make_named_kernel("bicubic", scale, shift=shift[1]),
+            make_named_kernel("bicubic", scale, shift=shift[0]),
+        ).astype(np.float32)
+    reduced = reduce_plane(hr_luma, bicubic)
+    usable, match = find_usable(lr, lr_luma, reduced)
+    return _Observation(lr_luma, hr_luma, reduced, usable, shift, match)
+
+
+def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
+    """Return by how much (x, y) in pixels `lr` (h x w) shows the scene left and above `reduced`.
+
+    A kernel with this centroid makes `lr`. The result is (0, 0) if the pictures are too small.
+    """
+    if min(lr.shape) < 16:
+        return 0.0, 0.0
+    window = cv2.createHanningWindow((lr.shape[1], lr.shape[0]), cv2.CV_32F)
+    first, second = (plane - cv2.blur(plane, (9, 9)) for plane in (lr, reduced))
+    (x, y), _ = cv2.phaseCorrelate(first, second, window)
+    return float(x), float(y)
+
+
+def _find_outliers(observed: Sequence[_Observation]) -> dict[int, str]:
+    """Return why pairs cannot be used, by number."""
+    dropped = {}
+    for number, pair in enumerate(observed):
+        if max(map(abs, pair.shift)) > MOST_MOTION:
+            dropped[number] = "something moved"
+        elif pair.match < LEAST_MATCH:
+            dropped[number] = "the pictures differ"
+    left = [number for number in range(len(observed)) if number not in dropped]
+    if len(left) > 2:
+        middle = np.median([observed[number].shift for number in left], axis=0)
+        for number in left:
+            if np.abs(np.asarray(observed[number].shift) - middle).max() > MOST_APART:
+                dropped[number] = "something moved"
+    return dropped
+
+
+def _gather_parts(pair: _Observation, scale: int, shares: int) -> list[Moments]:
+    """Return the moments of a pair, cut into upright strips with about as many pixels each."""
+    places = choose_pixels(pair.usable, pair.reduced, MOST_PIXELS[scale])
+    across = places[np.argsort(places[:, 1], kind="stable")]
+    return [
+        gather_moments(pair.lr, pair.hr, part, scale)
+        for part in np.array_split(across, shares)
+        if len(part)
+    ]
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """A part that is left out, the moments of the others, and their best parametric kernel."""
+
+    part: Moments
+    others: Moments
+    prior: ParametricKernel
+
+
+def _choose_kernel(
+    parts: Sequence[Moments], total: Moments, nothing: CaptureEstimate
+) -> CaptureEstimate:
+    """Return the plainest of the kernels that explain the parts left out of their fit."""
+    scale = nothing.scale
+    rests = [total - part for part in parts]
+    folds = [
+        _Fold(part, rest, fit_parametric(rest, scale))
+        for part, rest in zip(parts, rests, strict=True)
+    ]
+    bicubic = join_taps(make_bicubic_taps(scale)).astype(np.float64)
+    box = join_taps(make_box_taps(scale)).astype(np.float64)
+    bicubic_db = _measure_fit(folds, lambda fold: bicubic)
+
+    found = _Found("bicubic", bicubic, bicubic_db)
+    box_db = _measure_fit(folds, lambda fold: box)
+    if box_db > found.fits_db:
+        found = _Found("box", box, box_db)
+
+    whole = _Fold(total, total, fit_parametric(total, scale))
+    parametric_db = _measure_fit(folds, lambda fold: fold.prior.kernel)
+    if parametric_db > found.fits_db + LEAST_GAIN:
+        found = _Found(whole.prior.family, whole.prior.kernel, parametric_db)
+
+    for name, fit in (("separable", _fit_separable), ("free", _fit_free)):
+        tried = [(_measure_fit(folds, partial(fit, freedom=f)), f) for f in FREEDOMS]
+        free_db, freedom = max(tried)
+        if free_db > found.fits_db + LEAST_GAIN_OF_FREE:
+            found = _Found(name, fit(whole, freedom=freedom), free_db)
+
+    if found.fits_db < bicubic_db + LEAST_GAIN:
+        reason = "no other kernel explains the input better"
+        return replace(nothing, fits_db=bicubic_db, bicubic_db=bicubic_db, reason=reason)
+    taps = separate_kernel(found.kernel)
+    return replace(
+        nothing,
+        taps=taps,
+        shape=found.shape,
+        shift=measure_shift(join_taps(taps)),
+        width=measure_width(join_taps(taps)),
+        fits_db=found.fits_db,
+        bicubic_db=bicubic_db,
+        reason="",
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    shape: str
+    kernel: NDArray[np.float64]
+    fits_db: float
+
+
+def _fit_separable(fold: _Fold, freedom: float) -> NDArray[np.float64]:
+    return fit_separable(fold.others, fold.prior, freedom)
+
+
+def _fit_free(fold: _Fold, freedom: float) -> NDArray[np.float64]:
+    kernel = fit_free(fold.others, fold.prior.kernel, freedom)
+    return join_taps(separate_kernel(kernel)).astype(np.float64)
+
+
+def _measure_fit(folds: Sequence[_Fold], fit: Callable[[_Fold], NDArray[np.float64]]) -> float:
+    """Return the PSNR in dB of kernels, each fitted to all parts but one and tried on that one."""
+    errors = 0.0
+    for fold in folds:
+        kernel = fit(fold)
+        errors += fold.part.sum_errors(kernel, fold.others.fit_gain(kernel))
+    count = sum(fold.part.count for fold in folds)
+    return -10 * log10(max(errors / count, 1e-10))

@@ -1,0 +1,97 @@
+"""Reduction kernels: parametric families of one axis, and the shift and width of a kernel.
+
+A kernel of one axis has 4 x scale taps. Tap i of LR pixel x is at HR position
+scale * x + i - 3 * scale / 2. Positions and widths are in LR pixels from the LR pixel's centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossnetpp.networks.taps import evaluate_keys
+
+Array = NDArray[np.float64]
+
+CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic reduction
+
+
+def locate_taps(scale: int) -> Array:
+    """Return the positions of the 4 x scale taps in LR pixels from the LR pixel's centre."""
+    return np.asarray((np.arange(4 * scale) + 0.5) / scale - 2, np.float64)
+
+
+def _evaluate_cubic(distance: Array) -> Array:
+    return evaluate_keys(distance, CUBIC_A)
+
+
+def _evaluate_lanczos(distance: Array) -> Array:
+    """Return Lanczos' kernel of three lobes; the third is cut off by the 4 x scale taps."""
+    inside = np.abs(distance) < 3
+    return np.asarray(np.where(inside, np.sinc(distance) * np.sinc(distance / 3), 0.0), np.float64)
+
+
+def _evaluate_gaussian(distance: Array) -> Array:
+    return np.asarray(np.exp(-0.5 * distance**2), np.float64)
+
+
+def _evaluate_tent(distance: Array) -> Array:
+    return np.asarray(np.maximum(1 - np.abs(distance), 0.0), np.float64)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Kernels of one axis that differ only by their width."""
+
+    name: str
+    shape: Callable[[Array], Array] | None
+    """The kernel of width 1 at distances from its centre; None for means of a width."""
+    narrowest: float
+    widest: float
+
+    def make(self, scale: int, widths: Array, shifts: Array) -> Array:
+        """Return the kernels of N widths and N shifts (both N, LR pixels), N x 4s, of sum 1."""
+        distance = locate_taps(scale)[None] - shifts[:, None]
+        if self.shape is not None:
+            taps = self.shape(distance / widths[:, None])
+        else:
+            half = 0.5 / scale  # the share of an HR pixel that the mean covers
+            edge = widths[:, None] / 2
+            low = np.clip(distance - half, -edge, edge)
+            taps = np.clip(distance + half, -edge, edge) - low
+        return np.asarray(taps / taps.sum(axis=1, keepdims=True), np.float64)
+
+
+FAMILIES = (
+    Family("box", None, 0.3, 2.5),
+    Family("bicubic", _evaluate_cubic, 0.6, 1.6),
+    Family("gaussian", _evaluate_gaussian, 0.15, 1.2),
+    Family("lanczos", _evaluate_lanczos, 0.7, 1.4),
+    Family("tent", _evaluate_tent, 0.5, 2.0),
+)
+
+
+def make_named_kernel(name: str, scale: int, width: float = 1.0, shift: float = 0.0) -> Array:
+    """Return the 4 x scale taps of one axis of a family, such as "box"; the sum is 1."""
+    family = next(family for family in FAMILIES if family.name == name)
+    return np.asarray(family.make(scale, np.array([width]), np.array([shift]))[0], np.float64)
+
+
+def measure_shift(kernel: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the centroid (x, y) of a kernel (4s x 4s, sum 1) in LR pixels from its middle."""
+    place = locate_taps(len(kernel) // 4)
+    return float(kernel.sum(axis=0) @ place), float(kernel.sum(axis=1) @ place)
+
+
+def measure_width(kernel: NDArray[np.floating]) -> float:
+    """Return the width of a kernel (4s x 4s, sum 1) in LR pixels, the mean of both axes.
+
+    It is the width of the box that lets the same amount of white noise pass: 1 for means of s x s
+    pixels. Unlike the standard deviation, it is positive for kernels with negative lobes, too.
+    """
+    scale = len(kernel) // 4
+    widths = [1 / float((kernel.sum(axis=axis) ** 2).sum()) / scale for axis in (0, 1)]
+    return sum(widths) / 2

@@ -1,0 +1,169 @@
+"""Moments of pairs of pictures, from which any reduction kernel's error follows without pictures.
+
+For a kernel k (all taps in one vector), the errors of LR luma against reduced HR luma need only
+the products of the HR pixels under the kernel with each other and with the LR pixel. These are
+summed once for each part of the pictures. A fit then costs the same for one pair as for many, and
+a part can be left out by subtraction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+Plane: TypeAlias = NDArray[np.float32]
+Picture: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+MARGIN = 2  # LR pixels at each border whose kernels would leave the picture
+LEAST_CLEAR = 1.5 / 255  # distance from black and white below which a level counts as clipped
+FLAT = 1 / 255  # gradient per LR pixel below which a place shows nothing about the kernel
+AGREEMENT = 0.5  # error of a neighbourhood, as a share of its detail, above which it is ignored
+NEIGHBOURHOOD = 9  # LR pixels
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over N LR pixels, each less its mean over these pixels."""
+
+    count: int
+    gram: Array
+    """T x T: products of the HR pixels under the kernel."""
+    cross: Array
+    """T: products of the HR pixels with the LR pixel."""
+    power: float
+    """Sum of the squared LR pixels."""
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.count + other.count,
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.power + other.power,
+        )
+
+    def __sub__(self, other: Moments) -> Moments:
+        return Moments(
+            self.count - other.count,
+            self.gram - other.gram,
+            self.cross - other.cross,
+            self.power - other.power,
+        )
+
+    def fit_gain(self, kernel: Array) -> float:
+        """Return the factor of a kernel (T, or 4s x 4s) that explains the LR pixels best."""
+        flat = kernel.ravel()
+        return float(flat @ self.cross) / max(float(flat @ self.gram @ flat), 1e-12)
+
+    def sum_errors(self, kernel: Array, gain: float) -> float:
+        """Return the sum of squared errors of `gain` times a kernel (T, or 4s x 4s)."""
+        flat = gain * kernel.ravel()
+        return max(float(self.power - 2 * flat @ self.cross + flat @ self.gram @ flat), 0.0)
+
+
+def get_luma(rgb: Picture) -> Plane:
+    """Return the luma of a picture (H x W x 3 RGB of 8 or 16 bits) in 0..1."""
+    return np.asarray(rgb @ LUMA / np.float32(np.iinfo(rgb.dtype).max), np.float32)
+
+
+def reduce_plane(plane: Plane, kernel: NDArray[np.floating]) -> Plane:
+    """Return a plane (H x W) reduced by a kernel (4s x 4s); at the border, edge pixels repeat."""
+    scale = len(kernel) // 4
+    pad = 3 * scale // 2
+    wide = cv2.copyMakeBorder(plane, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    # the anchor of the first output is its first tap
+    full = cv2.filter2D(wide, -1, kernel.astype(np.float32), anchor=(0, 0))
+    height, width = plane.shape[0] // scale, plane.shape[1] // scale
+    return np.asarray(full[: height * scale : scale, : width * scale : scale], np.float32)
+
+
+def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np.bool_], float]:
+    """Return the mask (h x w) of the LR pixels that show the kernel, and the share that agree.
+
+    The pixels of the mask are away from the border, textured and not clipped, and their
+    neighbourhood agrees with the `reduced` HR luma. The share is that of the pixels that fulfil
+    the other conditions.
+    """
+    full_scale = np.iinfo(lr.dtype).max
+    clear = (lr.min(axis=2) >= LEAST_CLEAR * full_scale) & (
+        lr.max(axis=2) <= (1 - LEAST_CLEAR) * full_scale
+    )
+    textured = measure_gradient(reduced) > FLAT
+
+    error = _remove_mean(lr_luma) - _remove_mean(reduced)
+    detail = _average(_remove_mean(reduced) ** 2)
+    agrees = _average(error**2) <= AGREEMENT * detail + (2 / 255) ** 2
+
+    shown = np.asarray(clear & textured, np.bool_)
+    shown[:MARGIN] = shown[-MARGIN:] = False
+    shown[:, :MARGIN] = shown[:, -MARGIN:] = False
+    usable = np.asarray(shown & agrees, np.bool_)
+    return usable, float(usable.sum()) / max(int(shown.sum()), 1)
+
+
+def measure_gradient(plane: Plane) -> Plane:
+    """Return the gradient's magnitude per pixel of a plane (h x w)."""
+    across = cv2.Sobel(plane, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    down = cv2.Sobel(plane, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    return np.asarray(np.hypot(across, down), np.float32)
+
+
+def _average(plane: Plane) -> Plane:
+    return np.asarray(cv2.blur(plane, (NEIGHBOURHOOD, NEIGHBOURHOOD)), np.float32)
+
+
+def _remove_mean(plane: Plane) -> Plane:
+    return plane - _average(plane)
+
+
+def choose_pixels(usable: NDArray[np.bool_], reduced: Plane, most: int) -> NDArray[np.int64]:
+    """Return the rows and columns (N x 2) of at most `most` usable LR pixels.
+
+    Those with the strongest gradient are kept. The gradient is that of the reduced HR picture: that
+    of the LR picture would favour its noise.
+    """
+    places = np.argwhere(usable)
+    if len(places) <= most:
+        return places
+    strength = measure_gradient(reduced)[usable]
+    kept = np.sort(np.argpartition(-strength, most)[:most])
+    return np.asarray(places[kept], np.int64)
+
+
+def gather_moments(
+    lr_luma: Plane, hr_luma: Plane, places: NDArray[np.int64], scale: int
+) -> Moments:
+    """Return the moments of the LR pixels at `places` (N x 2: row, column)."""
+    taps = 4 * scale
+    windows = np.lib.stride_tricks.sliding_window_view(hr_luma, (taps, taps))
+    corners = places * scale - 3 * scale // 2
+    middle = float(lr_luma.mean())
+
+    gram = np.zeros((taps * taps, taps * taps))
+    cross, total = np.zeros(taps * taps), np.zeros(taps * taps)
+    power = lr_total = 0.0
+    for start in range(0, len(places), CHUNK):
+        part = slice(start, start + CHUNK)
+        pixels = windows[corners[part, 0], corners[part, 1]].reshape(-1, taps * taps)
+        under = pixels.astype(np.float64) - middle
+        values = lr_luma[places[part, 0], places[part, 1]].astype(np.float64) - middle
+        gram += under.T @ under
+        cross += under.T @ values
+        total += under.sum(axis=0)
+        power += float(values @ values)
+        lr_total += float(values.sum())
+
+    count = max(len(places), 1)
+    return Moments(
+        len(places),
+        gram - np.outer(total, total) / count,
+        cross - total * (lr_total / count),
+        power - lr_total**2 / count,
+    )

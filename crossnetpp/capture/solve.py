@@ -1,0 +1,149 @@
+"""Kernels that explain moments best: of a parametric family, and free ones near such a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossnetpp.capture.kernels import FAMILIES, Family, locate_taps
+from crossnetpp.capture.moments import Array, Moments
+
+MOST_SHIFT = 1.0  # LR pixels; a farther shift is motion, not the capture
+ROUNDS = 3  # of alternating fits of the rows and the columns
+ZOOMS = 4  # of the search for a width and a shift
+GRID = 9  # values of each in one search
+
+# How far taps may be from their prior, as a share of its greatest tap: from hardly to freely.
+FREEDOMS = (0.01, 0.03, 0.1, 0.3)
+
+
+@dataclass(frozen=True)
+class ParametricKernel:
+    """A separable kernel of one family, with a width and a shift for each axis (rows, columns)."""
+
+    family: str
+    widths: tuple[float, float]
+    shifts: tuple[float, float]
+    rows: Array
+    columns: Array
+
+    @property
+    def kernel(self) -> Array:
+        """The kernel (4s x 4s)."""
+        return np.outer(self.rows, self.columns)
+
+
+def fit_parametric(moments: Moments, scale: int) -> ParametricKernel:
+    """Return the best kernel of all families."""
+    fits = [_fit_family(moments, scale, family) for family in FAMILIES]
+
+    def measure_error(fit: ParametricKernel) -> float:
+        return moments.sum_errors(fit.kernel, moments.fit_gain(fit.kernel))
+
+    return min(fits, key=measure_error)
+
+
+def _fit_family(moments: Moments, scale: int, family: Family) -> ParametricKernel:
+    """Return the best kernel of a family; rows and columns are searched in turn."""
+    start = np.array([(family.narrowest * family.widest) ** 0.5])
+    taps = [family.make(scale, start, np.zeros(1))[0] for _ in range(2)]
+    found = [(float(start[0]), 0.0), (float(start[0]), 0.0)]
+    for _ in range(ROUNDS):
+        for axis in (0, 1):
+            gram, cross = contract(moments, taps[1 - axis], axis)
+            found[axis], taps[axis] = _search_axis(gram, cross, scale, family)
+    (high, down), (wide, right) = found
+    return ParametricKernel(family.name, (high, wide), (down, right), taps[0], taps[1])
+
+
+def contract(moments: Moments, other: Array, axis: int) -> tuple[Array, Array]:
+    """Return the moments of the kernel's rows (axis 0) or columns (axis 1).
+
+    `other` holds the weights along the other axis.
+    """
+    taps = len(other)
+    gram = moments.gram.reshape(taps, taps, taps, taps)
+    cross = moments.cross.reshape(taps, taps)
+    if axis == 0:
+        first = np.tensordot(gram, other, axes=(3, 0))
+        return np.tensordot(first, other, axes=(1, 0)), cross @ other
+    first = np.tensordot(gram, other, axes=(2, 0))
+    return np.tensordot(other, first, axes=(0, 0)), other @ cross
+
+
+def _search_axis(
+    gram: Array, cross: Array, scale: int, family: Family
+) -> tuple[tuple[float, float], Array]:
+    """Return the best (width, shift) of one axis, and its taps.
+
+    A grid of widths and shifts is searched, then a finer one around the best.
+    """
+    low, high = family.narrowest, family.widest
+    left, right = -MOST_SHIFT, MOST_SHIFT
+    for _ in range(ZOOMS):
+        widths, shifts = np.meshgrid(np.geomspace(low, high, GRID), np.linspace(left, right, GRID))
+        bank = family.make(scale, widths.ravel(), shifts.ravel())
+
+        # with the best gain, the error falls by (k cross)^2 / (k gram k)
+        along = np.maximum(bank @ cross, 0.0)
+        gains = along**2 / np.maximum(np.einsum("bi,ij,bj->b", bank, gram, bank), 1e-12)
+        best = int(np.argmax(gains))
+        width, shift = float(widths.ravel()[best]), float(shifts.ravel()[best])
+
+        ratio = (high / low) ** (1 / (GRID - 1))
+        low = max(width / ratio, family.narrowest)
+        high = min(width * ratio, family.widest)
+        step = (right - left) / (GRID - 1)
+        left, right = max(shift - step, -MOST_SHIFT), min(shift + step, MOST_SHIFT)
+    return (width, shift), bank[best]
+
+
+def fit_free(moments: Moments, prior: Array, freedom: float) -> Array:
+    """Return the kernel (4s x 4s, sum 1) that explains the moments and stays near `prior`.
+
+    This is the most probable kernel if the errors of the prior are noise, and the taps differ from
+    it by `freedom` times its greatest tap, less far from the centre.
+    """
+    gain = max(moments.fit_gain(prior), 1e-6)
+    noise = moments.sum_errors(prior, gain) / max(moments.count, 1)
+    spread = freedom * float(np.abs(prior).max()) * _trust_taps(len(prior) // 4).ravel()
+
+    flat = prior.ravel()
+    gram = gain**2 * moments.gram
+    miss = gain * moments.cross - gram @ flat
+    step = _solve_zero_sum(gram + np.diag(noise / spread**2), miss)
+    return np.asarray((flat + step).reshape(prior.shape), np.float64)
+
+
+def fit_separable(moments: Moments, prior: ParametricKernel, freedom: float) -> Array:
+    """Return the separable kernel (4s x 4s, sum 1) that is best in the sense of `fit_free`."""
+    rows, columns = prior.rows, prior.columns
+    gain = max(moments.fit_gain(prior.kernel), 1e-6)
+    noise = moments.sum_errors(prior.kernel, gain) / max(moments.count, 1)
+
+    taps = [rows, columns]
+    for _ in range(ROUNDS):
+        for axis, start in ((0, rows), (1, columns)):
+            gram, cross = contract(moments, taps[1 - axis], axis)
+            gram = gain**2 * gram
+            spread = freedom * float(np.abs(start).max()) * _trust_axis(len(start) // 4)
+            miss = gain * cross - gram @ start
+            taps[axis] = start + _solve_zero_sum(gram + np.diag(noise / spread**2), miss)
+    return np.outer(taps[0], taps[1])
+
+
+def _trust_axis(scale: int) -> Array:
+    """Return how freely each tap of one axis may move: 1 at the centre, less at the ends."""
+    return np.asarray(1 / (1 + locate_taps(scale) ** 2), np.float64)
+
+
+def _trust_taps(scale: int) -> Array:
+    return np.outer(_trust_axis(scale), _trust_axis(scale))
+
+
+def _solve_zero_sum(matrix: Array, right: Array) -> Array:
+    """Return the x of sum 0 that minimises x matrix x / 2 - right x."""
+    both = np.stack((right, np.ones_like(right)), axis=1)
+    free, ones = np.linalg.solve(matrix, both).T
+    return np.asarray(free - ones * (free.sum() / ones.sum()), np.float64)
