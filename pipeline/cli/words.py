@@ -138,6 +138,10 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
         f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
         f"  references by {made.reference.select}: {reasons}",
     ]
+    several = sum(len(choice.references) > 1 for choice in made.reference_map)
+    if several:
+        mean = made.reference_map.count_references() / len(made.reference_map)
+        lines.append(f"  {several} frames borrow from several, {mean:.2f} references per frame")
 
     if isinstance(made.input, LightField):
         from pipeline.tools.describe_views import format_references

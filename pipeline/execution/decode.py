@@ -124,13 +124,13 @@ class DecodeStage:
 
         plan = self._plan
         if choice.why == "given":
-            given = match_depth(self._read_references([choice.ref_pts])[0], lr)
+            given = match_depth(self._read_references(choice.references[:1])[0], lr)
             if given.shape[:2] == (plan.height, plan.width):
                 return _Entry(pts, lr, given=given)
 
         if not self._borrow:
             return _Entry(pts, lr)
-        numbers = [choice.ref_pts, *choice.further]
+        numbers = choice.references
         pictures = self._read_references(numbers)
         return _Entry(
             pts,
@@ -140,7 +140,7 @@ class DecodeStage:
             noise=self._find_noise(numbers, lr),
         )
 
-    def _read_references(self, numbers: list[int]) -> list[Pixels]:
+    def _read_references(self, numbers: Sequence[int]) -> list[Pixels]:
         """Return frames of the reference; those of the frame before are not decoded again."""
         # free the others before decoding the next: an 8K frame takes 100 MB
         self._kept = {ref: self._kept[ref] for ref in numbers if ref in self._kept}
@@ -161,7 +161,7 @@ class DecodeStage:
             match_colour=reference.match_colour,
         )
 
-    def _find_noise(self, numbers: list[int], lr: Pixels) -> Noise | None:
+    def _find_noise(self, numbers: Sequence[int], lr: Pixels) -> Noise | None:
         """Return the noise that `lr` does not show, of the noisiest of several references."""
         noisiest = max((self._measure(ref) for ref in numbers), key=attrgetter("coarse"))
         return find_excess_noise(noisiest, lr, self._plan.scale)
@@ -210,7 +210,7 @@ def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDAr
 
     # a reference that was chosen because it looks alike is not worse for being far away in time
     if select == "content" or choice.seconds is None or not choice.also_seconds:
-        return np.ones(choice.count, np.float32)
+        return np.ones(len(choice.references), np.float32)
     frames = [abs(each) / interval for each in (choice.seconds, *choice.also_seconds)]
     return weigh_references(frames, FRAME_DECADES)
 

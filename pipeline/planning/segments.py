@@ -29,7 +29,7 @@ FEWEST_FRAMES = 8
 def count_passes(choices: ReferenceMap) -> int:
     """Return how often the network runs for these frames: once for each reference of each frame."""
     return sum(
-        choice.count
+        len(choice.references)
         for choice in choices
         if not (choice.views is not None and choice.why == "given")
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,6 +28,7 @@ from pipeline.report.rows import (
     measure_all_frames,
     measure_rows,
 )
+from pipeline.report.stretches import cut_stretches, find_stretches
 from pipeline.report.viewer import BUDGET as VIEWER_BUDGET
 from pipeline.report.viewer import Viewer, group_by_distance, make_table, make_viewer
 from pipeline.schema.clip import LightField
@@ -60,22 +60,6 @@ class Exhibit:
     """A description of the part that is shown; "" for the whole frame."""
     height: int
     width: int
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Consecutive frames that have the same reference for the same reason."""
-
-    first: int
-    last: int
-    begin: float
-    end: float
-    reference: float | None
-    """Seconds on the reference's own clock."""
-    farthest: float | None
-    why: str
-    nearness: float
-    """1 for no distance to the reference, 0 for the greatest distance of all stretches."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +154,9 @@ def render_page(
     record = plan.record
     grid = plan.input.grid if isinstance(plan.input, LightField) else None
     is_clip = not isinstance(plan.input, LightField)
-    stretches = _find_stretches(plan) if is_clip else []
+    all_stretches = find_stretches(plan) if is_clip else []
+    stretches = all_stretches[:MOST_STRETCHES]
+    seconds = find_stretches(plan, rank=1) if is_clip else []
     truth = rows[0].psnr is not None
     return environment.get_template("page.html.j2").render(
         inline=inline,
@@ -189,8 +175,9 @@ def render_page(
         viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
         table=make_table(grid, rows) if grid is not None else [],
         distances=group_by_distance(rows) if grid is not None else [],
-        stretches=stretches[:MOST_STRETCHES],
-        hidden=max(0, len(stretches) - MOST_STRETCHES),
+        stretches=stretches,
+        second_stretches=cut_stretches(seconds, stretches[-1].last) if stretches else [],
+        hidden=len(all_stretches) - len(stretches),
         record=record,
         limit=find_bottleneck(record.busy) if record else "",
         versions=record.versions if record else package_versions(),
@@ -335,7 +322,7 @@ def _make_charts(
 ) -> list[Chart]:
     """Return the charts for a clip: its quality over time, and how much was borrowed."""
     times = [row.seconds for row in rows]
-    switches = [stretch.begin for stretch in _find_stretches(plan)][1:]
+    switches = [stretch.begin for stretch in find_stretches(plan)][1:]
     marks = {exhibit.row.seconds: exhibit.why for exhibit in exhibits}
 
     def one(title: str, unit: str, ours: str, plain: str | None, digits: int = 2) -> Chart:
@@ -362,28 +349,3 @@ def _make_charts(
     else:
         first = [one("Downscale consistency", "dB", "consistency", None)]
     return [*first, one("Borrowed", "8-bit levels", "borrowed", None)]
-
-
-def _find_stretches(plan: Plan) -> list[Stretch]:
-    """Return the stretches in a plan's reference map, in order."""
-    found = []
-    numbered = enumerate(plan.reference_map)
-    most = max((abs(c.seconds) for c in plan.reference_map if c.seconds is not None), default=0.0)
-
-    for (ref_pts, why), group in groupby(numbered, key=lambda nc: (nc[1].ref_pts, nc[1].why)):
-        members = list(group)
-        away = [abs(c.seconds) for _, c in members if c.seconds is not None]
-        farthest = max(away, default=None)
-        found.append(
-            Stretch(
-                first=members[0][0],
-                last=members[-1][0],
-                begin=plan.input.seconds(members[0][1].pts),
-                end=plan.input.seconds(members[-1][1].pts),
-                reference=None if ref_pts is None else plan.reference.clip.seconds(ref_pts),
-                farthest=farthest,
-                why=why,
-                nearness=1 - (farthest or 0.0) / most if most else 1.0,
-            )
-        )
-    return found

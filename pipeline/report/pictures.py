@@ -71,6 +71,7 @@ def crop_pictures(pictures: FramePictures, part: Window, rotation: float) -> lis
         ("bicubic", "bicubic: plain up-sampling of the input", pictures.bicubic),
         ("result", "result", pictures.result),
         ("reference", "reference it could borrow from", pictures.reference),
+        ("second", "second reference", pictures.second),
         ("original", "original (ground truth)", pictures.original),
         (
             "borrowed",

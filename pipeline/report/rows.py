@@ -86,6 +86,8 @@ class FramePictures:
     result: Picture
     reference: Picture | None
     original: Picture | None
+    second: Picture | None = None
+    """The second reference, if the frame has several."""
 
 
 class FinishedRun:
@@ -129,21 +131,13 @@ class FinishedRun:
         self._stack.close()
 
     def read_pictures(self, number: int, *, reference: bool = True) -> FramePictures:
-        """Return all versions of one frame as 8-bit pixels; the reference only if `reference`."""
+        """Return all versions of one frame as 8-bit pixels; references only if `reference`."""
         choice = self.plan.reference_map[number]
         lr = self._lr.get(choice.pts)
 
-        fitted = None
-        if reference and self._has_reference and choice.ref_pts is not None:
-            placed = self.plan.reference
-            fitted = prepare_reference(
-                self._reference.get(choice.ref_pts),
-                lr,
-                self.plan.height,
-                self.plan.width,
-                affine=placed.affine,
-                match_colour=placed.match_colour,
-            )
+        fitted: list[Picture] = []
+        if reference and self._has_reference:
+            fitted = [self._fit_reference(pts, lr) for pts in choice.references[:2]]
 
         original = None
         if self._original is not None and self._partners is not None:
@@ -153,9 +147,22 @@ class FinishedRun:
             lr=to_8_bit(lr),
             bicubic=to_8_bit(upsample(lr, self.plan.height, self.plan.width)),
             result=to_8_bit(self._sr.get(self._times[number])),
-            reference=None if fitted is None else to_8_bit(fitted),
+            reference=fitted[0] if fitted else None,
             original=None if original is None else to_8_bit(original),
+            second=fitted[1] if len(fitted) > 1 else None,
         )
+
+    def _fit_reference(self, ref_pts: int, lr: Pixels) -> Picture:
+        placed = self.plan.reference
+        fitted = prepare_reference(
+            self._reference.get(ref_pts),
+            lr,
+            self.plan.height,
+            self.plan.width,
+            affine=placed.affine,
+            match_colour=placed.match_colour,
+        )
+        return to_8_bit(fitted)
 
     def measure_against_truth(self, number: int) -> TruthFigures | None:
         """Return the quality of one frame at its own bit depth, or None without a ground truth."""

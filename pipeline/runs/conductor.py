@@ -306,6 +306,7 @@ def run_result(
         segments=len(plan.segments),
         resumed_segments=ledger.resumed,
         reference_map=plan_place,
+        references_per_frame=round(plan.reference_map.count_references() / frames, 3),
         notes=plan.notes,
     ).with_quality(quality)
 

@@ -28,6 +28,8 @@ class RunResult(Model):
     resumed_segments: int
     reference_map: str
     """Path or URL of the plan beside the output, which contains the reference map."""
+    references_per_frame: float
+    """Mean number of references of a frame, which is 0 for plainly up-sampled ones."""
     notes: tuple[str, ...] = ()
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
     psnr: float | None = None

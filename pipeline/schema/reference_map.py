@@ -79,9 +79,9 @@ class ReferenceChoice:
         return self.also if self.views is None else self.views.also
 
     @property
-    def count(self) -> int:
-        """The number of references, 0 for plain up-sampling."""
-        return 0 if self.ref_pts is None else 1 + len(self.further)
+    def references(self) -> tuple[int, ...]:
+        """The pts or view numbers of all references, the best first; empty for none."""
+        return () if self.ref_pts is None else (self.ref_pts, *self.further)
 
 
 _CHOICE = TypeAdapter(ReferenceChoice)
@@ -207,7 +207,7 @@ class ReferenceMap(Sequence[ReferenceChoice]):
     def count_references(self) -> int:
         """Return how many references all frames have together."""
         if self._views:
-            return sum(choice.count for choice in self)
+            return sum(len(choice.references) for choice in self)
         columns = (self._ref_pts, *self._also)
         return sum(len(column) - column.count(_NO_PTS) for column in columns)
 

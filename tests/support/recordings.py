@@ -45,9 +45,17 @@ def texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def write_video(
-    path: Path, frames: list[NDArray[np.uint8]], *, gop: int = GOP, rate: int = RATE
+    path: Path,
+    frames: list[NDArray[np.uint8]],
+    *,
+    gop: int = GOP,
+    rate: int = RATE,
+    every: int = 1,
 ) -> Path:
-    """Encode frames at `rate` per second, with a key frame every `gop` frames."""
+    """Encode frames at `rate` per second, with a key frame every `gop` frames.
+
+    With `every`, only one in so many of them is encoded, at its own time.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
@@ -62,8 +70,8 @@ def write_video(
             "threads": "1",
         }
 
-        for index, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        for index in range(0, len(frames), every):
+            picture = av.VideoFrame.from_ndarray(frames[index], format="rgb24")
             picture.pts = index
             picture.time_base = Fraction(1, rate)
             container.mux(stream.encode(picture))
@@ -81,6 +89,12 @@ def write_pair(
         for f in sharp
     ]
     return write_video(folder / "lr.mkv", small), write_video(folder / "hr.mkv", sharp)
+
+
+def write_keys(folder: Path, *, frames: int = 40, every: int = 12) -> Path:
+    """Write `keys.mkv`, every so many frames of `hr.mkv` as `write_pair` makes it."""
+    sharp = [texture(i, 96, 128) for i in range(frames)]
+    return write_video(folder / "keys.mkv", sharp, every=every)
 
 
 def settings_for(pair: tuple[Path, Path], output: Path, **changes: object) -> RunSettings:

@@ -113,12 +113,14 @@ def test_run_prints_one_json_object_on_stdout(pair: tuple[Path, Path], tmp_path:
         "segments",
         "resumed_segments",
         "reference_map",
+        "references_per_frame",
         "notes",
         "psnr",
         "ssim",
     ]
     assert answer["output"] == str(output)
     assert answer["frames"] == 40
+    assert answer["references_per_frame"] == 1
     assert "40 frames" in result.stderr
 
 

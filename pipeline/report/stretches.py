@@ -1,0 +1,76 @@
+"""Divide a clip into stretches of time that have the same reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from pipeline.schema.plan import Plan
+from pipeline.schema.reference_map import ReferenceChoice
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive frames that have the same reference for the same reason."""
+
+    first: int
+    last: int
+    begin: float
+    end: float
+    reference: float | None
+    """Seconds on the reference's own clock."""
+    farthest: float | None
+    why: str
+    nearness: float
+    """1 for no distance to the reference, 0 for the greatest distance of all stretches."""
+    further: tuple[float, ...]
+    """Seconds on the reference's own clock of all further references of these frames, in order."""
+
+
+def find_stretches(plan: Plan, rank: int = 0) -> list[Stretch]:
+    """Return the stretches in a plan's reference map, in order.
+
+    With `rank` 1, they are those of the frames' second references, if any frame has one.
+    """
+    choices = plan.reference_map
+    if rank and all(len(choice.references) <= rank for choice in choices):
+        return []
+
+    distances = (abs(each) for choice in choices for each in _list_seconds(choice))
+    most = max(distances, default=0.0)
+
+    def key(numbered: tuple[int, ReferenceChoice]) -> tuple[int | None, str]:
+        choice = numbered[1]
+        pts = choice.references[rank] if len(choice.references) > rank else None
+        return pts, "" if rank else choice.why
+
+    found = []
+    for (ref_pts, why), group in groupby(enumerate(choices), key=key):
+        members = list(group)
+        away = [abs(seconds[rank]) for _, c in members if len(seconds := _list_seconds(c)) > rank]
+        farthest = max(away, default=None)
+        further = {pts for _, choice in members for pts in choice.further}
+        found.append(
+            Stretch(
+                first=members[0][0],
+                last=members[-1][0],
+                begin=plan.input.seconds(members[0][1].pts),
+                end=plan.input.seconds(members[-1][1].pts),
+                reference=None if ref_pts is None else plan.reference.clip.seconds(ref_pts),
+                farthest=farthest,
+                why=why,
+                nearness=1 - (farthest or 0.0) / most if most else 1.0,
+                further=tuple(sorted(plan.reference.clip.seconds(pts) for pts in further)),
+            )
+        )
+    return found
+
+
+def cut_stretches(stretches: list[Stretch], last: int) -> list[Stretch]:
+    """Return the stretches up to frame `last`; the one that contains it ends there."""
+    return [replace(each, last=min(each.last, last)) for each in stretches if each.first <= last]
+
+
+def _list_seconds(choice: ReferenceChoice) -> tuple[float, ...]:
+    """Return the known distances to a frame's references in seconds, of the first reference on."""
+    return () if choice.seconds is None else (choice.seconds, *choice.also_seconds)

@@ -1,0 +1,156 @@
+"""Frames with several references: decoding, weights, mixing, and the same bits everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deploy.load import load_engine
+from deploy.protocol import Pixels
+from pipeline.execution.decode import DecodeStage
+from pipeline.execution.infer import enhance_batch
+from pipeline.execution.runners import run_inline
+from pipeline.execution.task import Batch, plan_header, tasks_for
+from pipeline.ledger.ledger import Ledger
+from pipeline.media.read.frames import FrameReader
+from pipeline.planning.pinned import pin_plan
+from pipeline.planning.plan import make_plan
+from pipeline.progress import SilentReporter
+from pipeline.schema.plan import Plan
+from pipeline.schema.reference_map import ReferenceMap
+from tests.support.recordings import settings_for, write_keys
+
+PAIR_FRAMES = 30
+
+
+@pytest.fixture(scope="module")
+def keys(pair: tuple[Path, Path]) -> tuple[Path, Path]:
+    """Return an LR recording and key frames of it: frames 0, 12 and 24 of 30."""
+    return pair[0], write_keys(pair[0].parent, frames=PAIR_FRAMES, every=12)
+
+
+@pytest.fixture
+def plan(keys: tuple[Path, Path], tmp_path: Path) -> Plan:
+    settings = settings_for(keys, tmp_path / "out.mkv", engine="torch", batch=4)
+    return pin_plan(make_plan(settings))
+
+
+def decode(plan: Plan) -> list[Batch]:
+    """Return all batches of a plan."""
+    decoder = DecodeStage(plan_header(plan))
+    tasks = tasks_for(plan, [segment.index for segment in plan.segments])
+    batches = [batch for task in tasks for batch in decoder.batches(task)]
+    decoder.close()
+    return batches
+
+
+def test_the_plan_has_two_key_frames_between_them(plan: Plan) -> None:
+    several = [len(choice.references) for choice in plan.reference_map]
+    assert several == [1] + [2] * 11 + [1] + [2] * 11 + [1] * 6
+
+
+def test_key_frames_that_alternate_are_decoded_once(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    real = FrameReader.get
+
+    def get(self: FrameReader, pts: int) -> Pixels:
+        read.append(pts)
+        return real(self, pts)
+
+    monkeypatch.setattr(FrameReader, "get", get)
+    whole = plan.segments[0].model_copy(
+        update={"end_pts": plan.segments[-1].end_pts, "frames": PAIR_FRAMES}
+    )
+    batches = decode(plan.model_copy(update={"segments": (whole,)}))
+    assert len(batches) == 8
+    assert len(read) == 3
+    assert read == sorted(set(read))
+
+
+def test_frames_are_grouped_by_their_number_of_references(plan: Plan) -> None:
+    first, *_, last = decode(plan)
+    assert [(group.frames, len(group.refs)) for group in first.groups] == [([0], 1), ([1, 2, 3], 2)]
+    assert [(group.frames, len(group.refs)) for group in last.groups] == [([0, 1], 1)]
+
+
+@pytest.mark.parametrize("rate", ["known", "unknown"])
+def test_a_reference_weighs_less_for_every_frame_of_distance(plan: Plan, rate: str) -> None:
+    if rate == "unknown":
+        clip = plan.input.model_copy(update={"frame_rate": None})
+        plan = plan.model_copy(update={"input": clip})
+    found = {
+        batch.pts[i]: weights
+        for batch in decode(plan)
+        for group in batch.groups
+        for i, weights in zip(group.frames, group.weights, strict=True)
+    }
+    for number, pts in enumerate(plan.reference_map.pts[:24]):
+        to_key = number % 12
+        farther = abs(12 - 2 * to_key)
+        expected = [1.0] if to_key == 0 else [1.0, 10 ** (-0.05 * farther)]
+        assert found[pts] == pytest.approx(expected, rel=1e-3), number
+
+
+def test_references_by_content_weigh_the_same(plan: Plan) -> None:
+    reference = plan.reference.model_copy(update={"select": "content"})
+    (_, group) = decode(plan.model_copy(update={"reference": reference}))[0].groups
+    assert (group.weights == 1).all()
+
+
+def test_results_are_mixed_by_weight_and_by_how_well_they_explain_the_input(plan: Plan) -> None:
+    engine = load_engine("torch", threads=1)
+    batch = decode(plan)[1]
+    (group,) = batch.groups
+    frames = enhance_batch(plan, engine, batch).frames
+
+    singles = [engine.enhance(batch.lr[group.frames], ref) for ref in group.refs]
+    for place, number in enumerate(group.frames):
+        lr = batch.lr[number].astype(np.float64) / 255
+        total, weight = 0.0, 0.0
+        for rank, single in enumerate(singles):
+            result = single[place].astype(np.float64) / 255
+            small = result.reshape(48, 2, 64, 2, 3).mean((1, 3))
+            error = cv2.GaussianBlur(((small - lr) ** 2).mean(2), (0, 0), 3.0)
+            trust = cv2.resize(1 / (error + 0.004**2), (128, 96))[..., None]
+            total = total + group.weights[place, rank] * trust * result
+            weight = weight + group.weights[place, rank] * trust
+        assert np.abs(frames[number] - 255 * total / weight).max() < 1
+
+
+def commit(plan: Plan, order: list[int]) -> dict[int, str]:
+    """Run segments of a plan in this order with one worker, and return the digest of each."""
+    engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
+    with Ledger(plan) as ledger:
+        run_inline(ledger, engine, SilentReporter())
+        return {index: ledger.records[index].sha256 for index in order}
+
+
+def test_a_segment_has_the_same_bits_alone(plan: Plan, tmp_path: Path) -> None:
+    indices = [segment.index for segment in plan.segments]
+    whole = commit(plan, indices)
+    for index in indices:
+        segment = plan.segments[index].model_copy(update={"index": 0})
+        part = {
+            "segments": (segment,),
+            "reference_map": plan.reference_map.between(segment.start_pts, segment.end_pts),
+            "output": str(tmp_path / f"{index}.mkv"),
+        }
+        assert commit(plan.model_copy(update=part), [0])[0] == whole[index]
+
+
+def test_the_digest_covers_the_second_reference(plan: Plan) -> None:
+    alone = plan.model_copy(
+        update={
+            "reference_map": ReferenceMap(
+                type(choice)(choice.pts, choice.ref_pts, choice.seconds, choice.why)
+                for choice in plan.reference_map
+            )
+        }
+    )
+    assert alone.digest() != plan.digest()
+    assert Plan.model_validate_json(plan.model_dump_json()).digest() == plan.digest()
