@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.capture.chroma import estimate_chroma_shift
+from crossnetpp.capture.colour import ColourTransform, estimate_colour, transform_picture
 from crossnetpp.capture.kernels import make_named_kernel, measure_shift, measure_width
 from crossnetpp.capture.moments import (
     Moments,
@@ -85,6 +87,10 @@ class CaptureEstimate:
     """Why other pairs were not used, by number."""
     reason: str
     """Why the bicubic kernel stays; empty if another was measured."""
+    colour: ColourTransform | None = None
+    """The colours of LR as a function of those of HR; None if they agree."""
+    chroma_shift: tuple[float, float] | None = None
+    """By how much (x, y) in LR pixels chroma is sampled right of and below luma, if known."""
 
     @property
     def kernel(self) -> NDArray[np.float32]:
@@ -106,9 +112,27 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
     observed = [_observe(lr, hr, scale) for lr, hr in pairs]
     dropped = _find_outliers(observed)
     used = tuple(number for number in range(len(pairs)) if number not in dropped)
+
+    kept = [pairs[number] for number in used]
+    colour = estimate_colour(kept)
+    if colour is not None:
+        kept = [(lr, transform_picture(hr, colour)) for lr, hr in kept]
+        for number, (lr, hr) in zip(used, kept, strict=True):
+            observed[number] = _observe(lr, hr, scale)
+
     width = measure_width(join_taps(make_bicubic_taps(scale)))
     nothing = CaptureEstimate(
-        scale, None, "bicubic", (0.0, 0.0), width, None, None, used, dropped, "no pair to measure"
+        scale,
+        None,
+        "bicubic",
+        (0.0, 0.0),
+        width,
+        None,
+        None,
+        used,
+        dropped,
+        "no pair to measure",
+        colour,
     )
     if not pairs:
         return nothing
@@ -121,7 +145,8 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
     total = sum(parts[1:], parts[0])
     if total.count < FEWEST_PIXELS * scale // 2:
         return replace(nothing, reason="the pictures have too little texture")
-    return _choose_kernel(parts, total, nothing)
+    found = _choose_kernel(parts, total, nothing)
+    return replace(found, chroma_shift=estimate_chroma_shift(kept, found.kernel))
 
 
 @dataclass(frozen=True)

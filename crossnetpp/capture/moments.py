@@ -25,6 +25,8 @@ MARGIN = 2  # LR pixels at each border whose kernels would leave the picture
 LEAST_CLEAR = 1.5 / 255  # distance from black and white below which a level counts as clipped
 FLAT = 1 / 255  # gradient per LR pixel below which a place shows nothing about the kernel
 AGREEMENT = 0.5  # error of a neighbourhood, as a share of its detail, above which it is ignored
+NOISE = 2 / 255  # error of a neighbourhood that says nothing
+GAINS = (0.25, 4.0)  # of contrast
 NEIGHBOURHOOD = 9  # LR pixels
 CHUNK = 4096
 
@@ -88,8 +90,8 @@ def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np
     """Return the mask (h x w) of the LR pixels that show the kernel, and the share that agree.
 
     The pixels of the mask are away from the border, textured and not clipped, and their
-    neighbourhood agrees with the `reduced` HR luma. The share is that of the pixels that fulfil
-    the other conditions.
+    neighbourhood agrees with the `reduced` HR luma, whatever the contrast of the two. The share is
+    that of the pixels that fulfil the other conditions.
     """
     full_scale = np.iinfo(lr.dtype).max
     clear = (lr.min(axis=2) >= LEAST_CLEAR * full_scale) & (
@@ -97,9 +99,10 @@ def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np
     )
     textured = measure_gradient(reduced) > FLAT
 
-    error = _remove_mean(lr_luma) - _remove_mean(reduced)
-    detail = _average(_remove_mean(reduced) ** 2)
-    agrees = _average(error**2) <= AGREEMENT * detail + (2 / 255) ** 2
+    detail, expected = _remove_mean(lr_luma), _remove_mean(reduced)
+    gain = float((detail * expected).sum() / max(float((expected**2).sum()), 1e-9))
+    error = _average((detail - np.clip(gain, *GAINS) * expected) ** 2)
+    agrees = error <= AGREEMENT * _average(detail**2) + NOISE**2
 
     shown = np.asarray(clear & textured, np.bool_)
     shown[:MARGIN] = shown[-MARGIN:] = False

@@ -1,0 +1,215 @@
+"""The colours of LR as a function of those of HR: one curve for each channel, then a matrix.
+
+Another exposure, tone curve or range bends the channels; another matrix of YCbCr, white balance or
+sensor mixes them. Both are fitted to pictures of one instant, reduced so far that the kernel hardly
+counts, and only what explains pictures that were left out of the fit is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log10
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+Picture: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+KNOTS = 17  # of a curve, evenly spread from black to white
+BLUR = 5  # LR pixels over which colours are averaged before they are compared
+MOST_SAMPLES = 6_000  # of a pair
+SMOOTHNESS = 0.05  # weight of a curve's bends against its fit
+ROUNDS = 3  # of fits in turn
+EDGES = 0.8  # share of the places, the smoothest, that are compared
+
+OUTLIERS = 0.1  # share of the samples, the worst, that do not count in a comparison
+CLIPPED = 2.5 / 255  # distance from black and white
+FEWEST_SAMPLES = 200
+UNSEEN = 1e-5  # weight of leaving colours as they are, where no sample shows them
+
+LEAST_ERROR = 1.0 / 255  # without a transform, below which none is needed
+LEAST_GAIN = 1.0  # dB by which a transform must be better than none
+LEAST_FURTHER_GAIN = 0.5  # dB by which curves and matrix together must be better than one of them
+
+
+@dataclass(frozen=True)
+class ColourTransform:
+    """A transform of RGB in 0..1: a rising curve for each channel, then a matrix."""
+
+    curves: Array
+    """3 x KNOTS: the values of each channel at evenly spread levels."""
+    matrix: Array
+    """3 x 3, applied to columns of red, green and blue."""
+
+    def apply(self, rgb: Array) -> Array:
+        """Return colours (... x 3 in 0..1) as LR would show them, not clipped."""
+        levels = np.linspace(0, 1, self.curves.shape[1])
+        bent = [np.interp(rgb[..., c], levels, self.curves[c]) for c in range(3)]
+        return np.asarray(np.stack(bent, axis=-1) @ self.matrix.T, np.float64)
+
+
+def make_plain_transform() -> ColourTransform:
+    """Return the transform that changes nothing."""
+    return ColourTransform(np.tile(np.linspace(0, 1, KNOTS), (3, 1)), np.eye(3))
+
+
+def transform_picture(rgb: Picture, transform: ColourTransform) -> Picture:
+    """Return a picture (H x W x 3 RGB of 8 or 16 bits) with transformed colours, rounded."""
+    limit = int(np.iinfo(rgb.dtype).max)
+    levels = np.arange(limit + 1) / limit
+    knots = np.linspace(0, 1, transform.curves.shape[1])
+    tables = [np.interp(levels, knots, curve).astype(np.float32) for curve in transform.curves]
+    bent = np.stack([tables[c][rgb[..., c]] for c in range(3)], axis=-1)
+    mixed = cv2.transform(bent, transform.matrix.astype(np.float32))
+    levels_out = (mixed * limit).round().clip(0, limit)
+    if rgb.dtype == np.uint8:
+        return np.asarray(levels_out, np.uint8)
+    return np.asarray(levels_out, np.uint16)
+
+
+def estimate_colour(pairs: Sequence[tuple[Picture, Picture]]) -> ColourTransform | None:
+    """Return the transform from HR colours to LR colours; None if they agree as they are.
+
+    Each pair is LR (h x w x 3) and HR (H x W x 3) RGB of one instant.
+    """
+    parts = [part for lr, hr in pairs for part in _sample_colours(lr, hr, len(pairs))]
+    if len(parts) < 2:
+        return None
+
+    plain = make_plain_transform()
+    plain_db = _compare(parts, lambda _: plain)
+    if plain_db > -20 * log10(LEAST_ERROR):
+        return None
+
+    found, found_db, least = None, plain_db, LEAST_GAIN
+    for fit in (_fit_curves_alone, _fit_matrix_alone, _fit_both):
+        fitted_db = _compare(parts, fit)
+        if fitted_db > found_db + least:
+            found, found_db, least = fit(_join(parts)), fitted_db, LEAST_FURTHER_GAIN
+    return found
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Colours at the same places, both N x 3 in 0..1."""
+
+    hr: Array
+    lr: Array
+
+
+def _join(parts: Sequence[_Samples]) -> _Samples:
+    return _Samples(
+        np.concatenate([part.hr for part in parts]), np.concatenate([part.lr for part in parts])
+    )
+
+
+def _sample_colours(lr: Picture, hr: Picture, pairs: int) -> list[_Samples]:
+    """Return the colours of a pair in smooth places that are not clipped, in one part or two."""
+    size = (lr.shape[1], lr.shape[0])
+    small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
+    near, far = (
+        np.asarray(picture, np.float32) / np.float32(np.iinfo(lr.dtype).max)
+        for picture in (lr, small)
+    )
+    clear = (near.min(axis=2) > CLIPPED) & (near.max(axis=2) < 1 - CLIPPED)
+    near, far = (np.asarray(cv2.blur(picture, (BLUR, BLUR)), np.float32) for picture in (near, far))
+    luma = far.mean(axis=2)
+    steepness = np.hypot(cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1))
+
+    usable = clear & (steepness <= np.quantile(steepness, EDGES))
+    usable[:BLUR] = usable[-BLUR:] = False
+    usable[:, :BLUR] = usable[:, -BLUR:] = False
+    places = np.argwhere(usable)
+    places = places[:: max(1, len(places) // MOST_SAMPLES)]
+
+    # a single pair is cut in two, so that one half can be left out
+    halves = np.array_split(places[np.argsort(places[:, 1], kind="stable")], 1 + (pairs < 2))
+    return [
+        _Samples(
+            far[half[:, 0], half[:, 1]].astype(np.float64),
+            near[half[:, 0], half[:, 1]].astype(np.float64),
+        )
+        for half in halves
+        if len(half) >= FEWEST_SAMPLES
+    ]
+
+
+def _compare(parts: Sequence[_Samples], fit: Callable[[_Samples], ColourTransform]) -> float:
+    """Return the PSNR in dB of transforms, each fitted to all parts but one and tried on that one.
+
+    The worst tenth of the samples, where something may have moved, is left out.
+    """
+    errors = []
+    for number, part in enumerate(parts):
+        transform = fit(_join([*parts[:number], *parts[number + 1 :]]))
+        errors.append(((transform.apply(part.hr) - part.lr) ** 2).mean(axis=1))
+    joined = np.concatenate(errors)
+    kept = joined[joined <= np.quantile(joined, 1 - OUTLIERS)]
+    return -10 * log10(max(float(kept.mean()), 1e-12))
+
+
+def _fit_curves_alone(samples: _Samples) -> ColourTransform:
+    return ColourTransform(_fit_curves(samples.hr, samples.lr), np.eye(3))
+
+
+def _fit_matrix_alone(samples: _Samples) -> ColourTransform:
+    plain = make_plain_transform()
+    return ColourTransform(plain.curves, _fit_matrix(samples.hr, samples.lr))
+
+
+def _fit_both(samples: _Samples) -> ColourTransform:
+    """Return curves and a matrix, each fitted in turn with the other in place."""
+    matrix = np.eye(3)
+    for _ in range(ROUNDS):
+        # what the curves must give for the matrix to give LR
+        curves = _fit_curves(samples.hr, samples.lr @ np.linalg.inv(matrix).T)
+        bent = ColourTransform(curves, np.eye(3)).apply(samples.hr)
+        matrix = _fit_matrix(bent, samples.lr)
+    return ColourTransform(curves, matrix)
+
+
+def _fit_curves(hr: Array, lr: Array) -> Array:
+    return np.stack([_fit_curve(hr[:, c], lr[:, c]) for c in range(3)])
+
+
+def _fit_curve(hr: Array, lr: Array) -> Array:
+    """Return the values of a rising, smooth curve at the knots; unseen levels stay as they are."""
+    place = hr.clip(0, 1) * (KNOTS - 1)
+    below = np.minimum(place.astype(np.int64), KNOTS - 2)
+    share = place - below
+    basis = np.zeros((len(hr), KNOTS))
+    basis[np.arange(len(hr)), below] = 1 - share
+    basis[np.arange(len(hr)), below + 1] = share
+
+    bends = np.diff(np.eye(KNOTS), 2, axis=0)
+    plain = np.linspace(0, 1, KNOTS)
+    held = len(hr) * (SMOOTHNESS * bends.T @ bends + UNSEEN * np.eye(KNOTS))
+    weights = np.ones(len(hr))
+    for _ in range(ROUNDS):
+        weighted = basis * weights[:, None]
+        matrix = weighted.T @ basis + held
+        curve = plain + np.linalg.solve(matrix, weighted.T @ (lr - basis @ plain))
+        weights = _weigh(lr - basis @ curve)
+    return np.asarray(np.maximum.accumulate(curve), np.float64)
+
+
+def _fit_matrix(hr: Array, lr: Array) -> Array:
+    """Return the matrix from `hr` to `lr`; what the colours do not show stays as it is."""
+    weights = np.ones(len(hr))
+    for _ in range(ROUNDS):
+        weighted = hr * weights[:, None]
+        held = UNSEEN * len(hr) * np.eye(3)
+        change = np.linalg.solve(weighted.T @ hr + held, weighted.T @ (lr - hr))
+        matrix = np.eye(3) + change.T
+        weights = _weigh(np.abs(lr - hr @ matrix.T).max(axis=1))
+    return np.asarray(matrix, np.float64)
+
+
+def _weigh(errors: Array) -> Array:
+    """Return weights that fall for errors far above the usual (Huber, 1964)."""
+    usual = 2 * float(np.median(np.abs(errors))) + 1e-4
+    return np.asarray(np.minimum(1.0, usual / np.maximum(np.abs(errors), 1e-9)), np.float64)
