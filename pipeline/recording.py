@@ -93,7 +93,7 @@ def confine_recording(recording: R, path: str) -> R:
                 f"{whole} makes the reader name another file, {file}; expected an intact light "
                 "field; do not open it with other programs"
             )
-    return recording.with_sandbox(True)
+    return recording.model_copy(update={"url": ""}).with_sandbox(True)
 
 
 def check_recording(recording: Recording) -> None:

@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("media", "remote"),
         ("schema",),
         ("paths",),
-        ("errors", "progress", "interrupt", "pixels"),
+        ("errors", "progress", "interrupt", "pixels", "confinement"),
     ),
     "pipeline.media": (
         ("join",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from crossnetpp.machine import is_linux
+from pipeline.confinement import describe_gap, describe_obstacle
 from pipeline.errors import InputError, already_there, no_default_output
 from pipeline.paths import is_url, local_path, redact_url
 from pipeline.remote import cache, transfer
@@ -29,7 +29,7 @@ def fetch_inputs(settings: Settings, target: OutputSettings) -> Settings:
         value = getattr(settings, name, None)
         if value and "://" in value:
             changed[name] = str(cache.fetch_copy(value))
-    if changed and settings.sandbox == "auto" and is_linux():
+    if changed and settings.sandbox == "auto" and not describe_obstacle():
         changed["sandbox"] = "on"  # downloaded files are not trusted
 
     output = target.output
@@ -43,11 +43,12 @@ def fetch_inputs(settings: Settings, target: OutputSettings) -> Settings:
 
 
 def describe_confinement(settings: InputSettings) -> str:
-    """Return a note if recordings from URLs are opened outside the sandbox, else ""."""
+    """Return a note if recordings are confined less than `--sandbox` promises, else ""."""
     fetched = any("://" in (getattr(settings, name, None) or "") for name in _READ)
-    if not fetched or settings.sandbox != "auto" or is_linux():
-        return ""
-    return "recordings from URLs are opened in this process: the sandbox needs Linux"
+    if settings.sandbox == "auto" and fetched and (obstacle := describe_obstacle()):
+        return f"recordings from URLs are opened in this process: {obstacle}"
+    is_confined = settings.sandbox == "on" or (settings.sandbox == "auto" and fetched)
+    return describe_gap() if is_confined else ""
 
 
 def _local_output(output: str, *, force: bool) -> str:

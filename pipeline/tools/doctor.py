@@ -25,6 +25,7 @@ from crossnetpp.machine import is_linux, system_name
 from deploy.child_process import ROOT
 from deploy.distribution import DISTRIBUTION, describe_install, installed_version
 from deploy.machine import driver_version
+from pipeline.confinement import describe_gap, describe_obstacle
 from pipeline.errors import InputError, first_line
 from pipeline.schema.model import Model
 
@@ -110,11 +111,13 @@ def check_packages() -> Iterator[Check]:
 
 def check_sandbox() -> Iterator[Check]:
     """Check whether recordings can be opened in confined processes."""
-    if is_linux():
-        yield _ok("sandbox", "recordings from URLs are opened in confined processes")
+    advice = "download only recordings that you trust"
+    if obstacle := describe_obstacle():
+        yield _warn("sandbox", f"none: {obstacle}", advice)
+    elif gap := describe_gap():
+        yield _warn("sandbox", gap, advice)
     else:
-        advice = "download only recordings that you trust; the sandbox needs Linux"
-        yield _warn("sandbox", f"none on {system_name()}", advice)
+        yield _ok("sandbox", "recordings from URLs are opened in confined processes")
 
 
 def check_media() -> Iterator[Check]:

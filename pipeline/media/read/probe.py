@@ -37,7 +37,7 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
     """
     refuse_special(path)
     if sandbox:
-        return probe_in_child(path)
+        return _check_files(probe_in_child(path))
     given = Path(path)
     if given.is_dir() or stills.is_pattern(path):
         return _probe_stills(path)
@@ -48,6 +48,23 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
     if given.suffix.lower() in stills.SUFFIXES or is_picture_container(given):
         return _probe_stills(path)
     return probe_video(path)
+
+
+def _check_files(clip: Clip) -> Clip:
+    """Return a clip that a child described, as a recording that only children open.
+
+    Raises MediaError if it names a file that its path does not denote: a crafted file may have
+    taken over the child, which must not choose the files that are opened later.
+    """
+    allowed = set()
+    if isinstance(clip, Stills):
+        allowed = {str(file) for file in stills.list_pictures(clip.path)}
+    if foreign := sorted(set(clip.files) - allowed):
+        raise MediaError(
+            f"{clip.path} makes the reader name another file, {foreign[0]}; expected an intact "
+            "recording; do not open it with other programs"
+        )
+    return clip
 
 
 def _probe_stills(path: str) -> Stills:

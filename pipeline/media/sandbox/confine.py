@@ -1,6 +1,7 @@
 """Confine this process to what it needs to read a recording, on Linux.
 
-Sources: `setrlimit(2)`, `unshare(2)`, and the kernel's description of Landlock (`landlock(7)`).
+Sources: `setrlimit(2)`, `unshare(2)`, and the kernel's description of Landlock (`landlock(7)`,
+`linux/landlock.h`).
 """
 
 from __future__ import annotations
@@ -14,29 +15,40 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from crossnetpp.machine import is_linux, system_name
+from pipeline.confinement import (
+    CREATE_RULES,
+    describe_obstacle,
+    landlock_version,
+    network_flags,
+)
 from pipeline.errors import InputError
+from pipeline.media.sandbox.seccomp import deny_changes
 
-_NEW_NETWORK = 0x40000000  # this and the next are flags of unshare
-_NEW_USER = 0x10000000
 _NO_NEW_PRIVILEGES = 38  # option of prctl
 
 _SET_PIPE_SIZE = 1031  # fcntl's F_SETPIPE_SZ
 _PIPE_SIZE = 1 << 20
 
-# Numbers of Landlock's system calls, the same on every processor.
-_CREATE = 444
+# Numbers of Landlock's further system calls, the same on every processor.
 _ADD = 445
 _RESTRICT = 446
 
 # Rights of Landlock.
 _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute (to map libraries), read a file, list a folder
 _ALL = (1 << 13) - 1  # every right of Landlock's first version
-_OF_A_FILE = 0b111  # the rights that apply to a file
+_TRUNCATE = 1 << 14
+_DEVICES = 1 << 15  # ioctl on devices
+_OF_A_FILE = 0b111 | _TRUNCATE | _DEVICES  # the rights that apply to a file
 _TCP = 0b11  # bind and connect
+_OTHER_PROCESSES = 0b11  # abstract Unix sockets, and signals
 
 _BENEATH = 1  # type of a rule: a path and everything below it
-_VERSION = 1  # flag that requests Landlock's version
-_NETWORK_VERSION = 4  # the first version that restricts TCP
+
+# The first versions of Landlock that restrict these.
+_TRUNCATE_VERSION = 3
+_NETWORK_VERSION = 4
+_DEVICES_VERSION = 5
+_PROCESSES_VERSION = 6
 
 _PACKAGES = ("crossnetpp", "deploy", "pipeline")
 
@@ -50,12 +62,17 @@ _SYSTEM = (
 # fmt: on
 
 
-def require_linux() -> None:
+def require_confinement() -> None:
     """Raise InputError if this system cannot confine processes."""
     if not is_linux():
         raise InputError(
             f"found {system_name()}, expected Linux for confined child processes; "
             "if you trust the recordings, try --sandbox off"
+        )
+    if obstacle := describe_obstacle():
+        raise InputError(
+            f"found that {obstacle}, expected one of them for confined child processes; if you "
+            "trust the recordings, try --sandbox off"
         )
 
 
@@ -77,7 +94,7 @@ def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> 
     """Deny access to the network, and to all files but the given ones and those that Python needs.
 
     Call it while the process has a single thread. Files are restricted on Linux 5.13 or later;
-    steps that the system does not support are skipped.
+    steps that the system does not support are skipped (`require_confinement` refuses if all are).
     """
     import resource
 
@@ -85,9 +102,9 @@ def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> 
     if not tuple(writable):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     libc = ctypes.CDLL(None, use_errno=True)
-    # not for root, which could no longer read other users' files in its own user namespace
-    libc.unshare(_NEW_NETWORK | (0 if os.geteuid() == 0 else _NEW_USER))
+    libc.unshare(network_flags())
     _allow_files(libc, [*list_libraries(), *readable], writable)
+    deny_changes()
 
 
 def list_libraries() -> list[Path]:
@@ -108,13 +125,20 @@ def list_libraries() -> list[Path]:
 
 
 def _allow_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path]) -> None:
-    rights = struct.pack("=Q", _ALL)
-    if libc.syscall(_CREATE, None, ctypes.c_size_t(0), _VERSION) >= _NETWORK_VERSION:
+    version = landlock_version()
+    handled = _ALL
+    handled |= _TRUNCATE if version >= _TRUNCATE_VERSION else 0
+    handled |= _DEVICES if version >= _DEVICES_VERSION else 0
+    rights = struct.pack("=Q", handled)
+    if version >= _NETWORK_VERSION:
         rights += struct.pack("=Q", _TCP)
-    rules = libc.syscall(_CREATE, rights, ctypes.c_size_t(len(rights)), 0)
+    if version >= _PROCESSES_VERSION:
+        rights += struct.pack("=Q", _OTHER_PROCESSES)
+
+    rules = libc.syscall(CREATE_RULES, rights, ctypes.c_size_t(len(rights)), 0)
     if rules < 0:
         return
-    for allowed, paths in ((_READ, readable), (_ALL, writable)):
+    for allowed, paths in ((_READ, readable), (handled, writable)):
         for path in paths:
             _allow(libc, rules, allowed, path)
     libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)

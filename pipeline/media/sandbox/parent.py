@@ -28,7 +28,7 @@ from pipeline.errors import MediaError
 from pipeline.media.alpha import Plane
 from pipeline.media.colour import make_contiguous
 from pipeline.media.container import MEGAPIXELS_VARIABLE
-from pipeline.media.sandbox.confine import enlarge_pipe, require_linux
+from pipeline.media.sandbox.confine import enlarge_pipe, require_confinement
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, Recording, RecordingBase
 from pipeline.schema.parsing import read_number_variable
@@ -101,8 +101,8 @@ def probe_in_child(path: str) -> Clip:
     request = {"call": "pipeline.media.read.probe:probe", "arguments": {"path": path}}
     with Child(request, path, 1.0 * len(list(place.iterdir())) if place.is_dir() else 0.0) as child:
         clip = _CLIP.validate_python(child.answer()[0]["result"])
-    # the child must not choose which files are opened later
-    return clip.model_copy(update={"path": path, "sandbox": True})
+    # the child must not choose what is opened or fetched later
+    return clip.model_copy(update={"path": path, "url": "", "sandbox": True})
 
 
 def read_frames_in_child(
@@ -146,7 +146,7 @@ class Child:
     """
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
-        require_linux()
+        require_confinement()
         self._path = path
         self._patience = read_number_variable(SECONDS_VARIABLE, 60.0, "seconds") + patience
         self._gigabytes = read_number_variable(GIGABYTES_VARIABLE, 4.0, "gigabytes")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.main import main
+from pipeline.confinement import landlock_version
 from pipeline.errors import InputError, MediaError
 from pipeline.media.read.frames import FrameReader, read_frames
 from pipeline.media.read.probe import probe, scan
@@ -167,12 +169,17 @@ def test_a_picture_of_another_size_than_probed_is_refused(guarded: Clip) -> None
 
 
 _ESCAPES = """
-import os, socket, sys
+import os, platform, socket, sys
 from pathlib import Path
 from pipeline.media.sandbox.confine import confine_process
 inside, outside, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 confine_process([inside])
 inside.read_bytes()
+def ctypes_signal():
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall({"x86_64": 234, "aarch64": 131}[platform.machine()], 1, 1, 0):
+        raise OSError(ctypes.get_errno(), "tgkill")
 done = []
 def attempt(name, act):
     try:
@@ -187,6 +194,14 @@ attempt("make a file", lambda: (inside.parent / "new").write_bytes(b"x"))
 attempt("remove a file", inside.unlink)
 attempt("read an environment", Path(f"/proc/{os.getppid()}/environ").read_bytes)
 attempt("connect", lambda: socket.create_connection(("127.0.0.1", port), 5))
+attempt("make a Unix socket", lambda: socket.socket(socket.AF_UNIX))
+attempt("truncate a file", lambda: os.truncate(outside, 0))
+attempt("change a mode", lambda: os.chmod(outside, 0o666))
+attempt("change a time", lambda: os.utime(outside, (1, 1)))
+attempt("set an attribute", lambda: os.setxattr(outside, "user.x", b"1"))
+attempt("signal the parent", lambda: os.kill(os.getppid(), 0))
+attempt("signal a thread", lambda: ctypes_signal())
+attempt("start a program", lambda: os.execv("/bin/true", ["true"]))
 print(",".join(done))
 """
 
@@ -201,16 +216,93 @@ def test_a_confined_process_reaches_no_other_file_and_no_network(tmp_path: Path)
         port = str(server.getsockname()[1])
         command = [sys.executable, "-c", _ESCAPES, str(inside), str(outside), port]
         made = subprocess.run(command, capture_output=True, text=True, check=True)
-    escaped = made.stdout.strip()
-    if escaped == "list a folder,read a file" and not has_landlock():
+    if not landlock_version():
         pytest.skip("this kernel has no Landlock")
-    assert escaped == ""
+    assert made.stdout.strip() == ""
     assert inside.read_bytes() == b"x"
 
 
-def has_landlock() -> bool:
-    """Return whether the kernel has Landlock: landlock_create_ruleset(NULL, 0, VERSION)."""
-    return int(ctypes.CDLL(None).syscall(444, None, 0, 1)) >= 1
+_ABORTS = """
+import os, sys
+from pathlib import Path
+from pipeline.media.sandbox.confine import confine_process
+confine_process([])
+os.abort()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs seccomp")
+def test_a_confined_process_can_still_abort() -> None:
+    made = subprocess.run([sys.executable, "-c", _ABORTS], capture_output=True, check=False)
+    assert made.returncode == -signal.SIGABRT
+
+
+_BARE = """
+import sys
+from pipeline.media.sandbox.seccomp import deny_confinement
+assert deny_confinement()
+from pipeline.cli.main import main
+main(sys.argv[1:])
+"""
+_PROCESSOR = platform.machine() in ("x86_64", "aarch64")
+
+
+@pytest.mark.skipif(not _PROCESSOR or sys.platform != "linux", reason="needs seccomp")
+def test_where_nothing_can_be_confined_the_sandbox_is_refused(tmp_path: Path) -> None:
+    clip = str(EDITED)
+    output = tmp_path / "out.mkv"
+    command = [sys.executable, "-c", _BARE, "run", clip, "--ref-stream", clip, "-o", str(output)]
+    command += ["--scale", "2", "--engine", "bicubic", "--runner", "inline"]
+    refused = subprocess.run([*command, "--sandbox", "on"], capture_output=True, text=True)
+    assert refused.returncode == 2, refused.stderr
+    (line,) = refused.stderr.splitlines()
+    assert "permits neither Landlock nor namespaces" in line
+    assert "try --sandbox off" in line
+    assert not output.exists()
+
+
+_NOTE = """
+import sys
+from pipeline.media.sandbox.seccomp import deny_confinement
+assert deny_confinement()
+from pipeline.remote import cache
+from pipeline.remote.run_urls import describe_confinement, fetch_inputs
+from pipeline.schema.settings import RunSettings
+cache.fetch_copy = lambda url: sys.argv[1]
+given = RunSettings(input="https://host/lr.mp4", output="out.mp4")
+print(fetch_inputs(given, given).sandbox)
+print(describe_confinement(given))
+"""
+
+
+@pytest.mark.skipif(not _PROCESSOR or sys.platform != "linux", reason="needs seccomp")
+def test_where_nothing_can_be_confined_a_note_says_so() -> None:
+    command = [sys.executable, "-c", _NOTE, str(EDITED)]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert made.stdout.splitlines() == [
+        "auto",
+        "recordings from URLs are opened in this process: this system permits neither Landlock "
+        "nor namespaces",
+    ]
+
+
+def test_a_child_that_lies_does_not_choose_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    shutil.copy(DATA / "kodak_21.jpg", folder)
+    honest = probe(str(folder), sandbox=True)
+    assert honest.files == (str(folder / "kodak_21.jpg"),)
+    video = probe(str(EDITED), sandbox=True)
+    for clip in (honest, video):
+        lie = clip.model_dump(mode="json") | {"files": ["/etc/passwd"], "url": "http://10.0.0.1/"}
+        monkeypatch.setattr(Child, "answer", lambda *_, lie=lie: ({"result": lie}, None))
+        with pytest.raises(MediaError, match="name another file, /etc/passwd"):
+            probe(clip.path, sandbox=True)
+    honest_lie = video.model_dump(mode="json") | {"url": "http://10.0.0.1/"}
+    monkeypatch.setattr(Child, "answer", lambda *_: ({"result": honest_lie}, None))
+    assert probe(video.path, sandbox=True).url == ""
 
 
 _READS_ANYTHING = """
@@ -240,7 +332,7 @@ def test_the_current_folder_and_that_of_a_script_cannot_be_read(tmp_path: Path) 
 
     command = [sys.executable, "-c", _READS_ANYTHING, *map(str, folders)]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
-    if not has_landlock():
+    if not landlock_version():
         pytest.skip("this kernel has no Landlock")
     assert made.stdout == ""
 
