@@ -25,7 +25,7 @@ from crossnetpp.training.config import ConfigError, TrainingConfig, load_config,
 from crossnetpp.training.journal import Show
 from crossnetpp.training.loop import Trainer
 from crossnetpp.training.parallel import join_processes
-from crossnetpp.training.sources import open_sources
+from crossnetpp.training.sources import open_recordings, open_sources
 from crossnetpp.training.validation import Validation
 
 
@@ -65,13 +65,17 @@ def train(
 
         held_out = config.validation.sources
         validation = None
-        if held_out and process.leads:
-            validation = Validation(config.validation, open_sources(data, held_out))
+        if (held_out or config.validation.recordings) and process.leads:
+            validation = Validation(
+                config.validation,
+                open_sources(data, held_out),
+                open_recordings(data, config.validation.recordings),
+            )
 
+        recordings = open_recordings(data, config.recordings, config.fault_rate)
         out.parent.mkdir(parents=True, exist_ok=True)
-        return Trainer(config, samples, validation, out, process).run(
-            stop_after=stop_after, show=show
-        )
+        trainer = Trainer(config, samples, validation, out, process, recordings)
+        return trainer.run(stop_after=stop_after, show=show)
 
 
 def _check_out(config: TrainingConfig, out: Path) -> None:

@@ -184,12 +184,20 @@ class CrossNetFast(nn.Module):
             flow = flow + solve_variational_step(target, warped, flow, weights, self.solver)
         return upscale_flow(flow, to_output)
 
-    def forward(self, lr: Tensor, ref: Tensor) -> FastOutput:
-        """Enhance `lr` (N x 3 x h x w) with `ref` (N x 3 x H x W), both in 0..1.
+    def forward(
+        self,
+        lr: Tensor,
+        *refs: Tensor,
+        weights: Tensor | None = None,
+        taps: Tensor | None = None,
+    ) -> FastOutput:
+        """Enhance `lr` (N x 3 x h x w) with K references (N x 3 x H x W), all in 0..1.
 
-        H and W must be multiples of 32.
+        H and W must be multiples of 32. For `weights` see `enhance`, and for `taps` see `prepare`.
         """
-        return self.enhance(lr, self.prepare(ref, ref.shape[-1] // lr.shape[-1]))
+        scale = refs[0].shape[-1] // lr.shape[-1]
+        prepared = (self.prepare(ref, scale, taps) for ref in refs)
+        return self.enhance(lr, *prepared, weights=weights)
 
 
 class _Aligned(NamedTuple):

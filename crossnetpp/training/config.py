@@ -22,6 +22,10 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+# Options that add a part to a network; the weights to start from may lack that part.
+ADDED_PARTS = {"votes"}
+
+
 class ConfigError(Exception):
     """A configuration that cannot be used, described in one line."""
 
@@ -49,6 +53,26 @@ class SourceConfig(_Strict):
     """Largest distance in frames between target and reference, for `clips`."""
 
 
+class RecordingsConfig(_Strict):
+    """Samples from clips that are recorded by a real encoder, with one or two key frames."""
+
+    share: Share = 0.5
+    """Share of the steps that use these samples instead of the sources."""
+    files: tuple[str, ...]
+    """Glob patterns of clips."""
+    captures: tuple[Literal["bicubic", "sensor", "recorded", "recorded28"], ...] = (
+        "bicubic",
+        "sensor",
+        "recorded",
+        "recorded28",
+    )
+    """How the clips are recorded; each step draws one."""
+    scales: tuple[Scale, ...] = (4,)
+    """Scales from which each step draws one; repeat a scale to draw it more often."""
+    frames: Annotated[int, Field(ge=16)] = 76
+    """Number of frames at the start of each clip that are used."""
+
+
 class LossConfig(_Strict):
     """Weights of the terms of the hybrid loss; see LossWeights. Super-resolution has weight 1."""
 
@@ -69,6 +93,8 @@ class ValidationConfig(_Strict):
     scales: tuple[Scale, ...] = (4, 8)
     """Scales at which to measure each pair."""
     sources: tuple[SourceConfig, ...] = ()
+    recordings: RecordingsConfig | None = None
+    """Held-out clips; as many samples as `pairs` are drawn from them."""
 
 
 class TrainingConfig(_Strict):
@@ -76,7 +102,7 @@ class TrainingConfig(_Strict):
 
     preset: str = "fast"
     network: dict[str, Any] = {}
-    """Options that override those of the preset; not allowed together with `start`."""
+    """Options that override those of the preset; together with `start`, only parts to add."""
     start: str | None = None
     """Weights to start from, a preset or a file; they also determine the network's options."""
     freeze: tuple[str, ...] = ()
@@ -102,6 +128,8 @@ class TrainingConfig(_Strict):
     """Share of steps whose LR has 4:2:0 chroma, like most recorded video."""
     recorded: Share = 0.0
     """Share of steps whose LR has a camera's blur, noise and JPEG compression."""
+    area: Share = 0.0
+    """Share of the other steps whose LR is made of pixel means, with a network that knows it."""
     fault_rate: Share = 0.15
     """Share of samples whose reference is unrelated, relit, blurred, displaced or partly hidden."""
     curriculum: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -114,14 +142,16 @@ class TrainingConfig(_Strict):
     save_every: int = 250
     loss: LossConfig = LossConfig()
     sources: tuple[SourceConfig, ...]
+    recordings: RecordingsConfig | None = None
+    """Recorded clips, for a share of the steps."""
     validation: ValidationConfig = ValidationConfig()
 
     @model_validator(mode="after")
     def _check_start(self) -> TrainingConfig:
-        if self.start and self.network:
+        if self.start and set(self.network) - ADDED_PARTS:
             raise ValueError(
                 "found both `network` and `start`, expected one of them; weights determine the "
-                "network's options"
+                f"network's options except {', '.join(sorted(ADDED_PARTS))}"
             )
         if self.preset not in PRESETS:
             raise ValueError(

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.data.degradation import degrade_tensor, simulate_recording, subsample_chroma
 from crossnetpp.data.mixture import Sample
+from crossnetpp.data.recorded_clips import RecordedClips
 from crossnetpp.losses import LossWeights, hybrid_loss
 from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.fast import CrossNetFast, FastOutput
+from crossnetpp.networks.taps import make_box_taps
 from crossnetpp.training.config import ConfigError, TrainingConfig
 from crossnetpp.training.journal import Journal, Show, concatenate_pictures
 from crossnetpp.training.parallel import ProcessGroup
@@ -41,21 +43,27 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.rate * warm * (0.01 + 0.99 * cosine)
 
 
-def degrade_batch(config: TrainingConfig, target: Tensor, step: int) -> Tensor:
-    """Return the LR of `target` (N x 3 x H x W), at a scale that is drawn for `step`.
+def degrade_batch(
+    config: TrainingConfig, target: Tensor, step: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return the LR of `target` (N x 3 x H x W), at a scale that is drawn for `step`, and its taps.
 
-    The values are 8-bit levels, scaled to 0..1.
+    The values are 8-bit levels, scaled to 0..1. The taps are None for bicubic reduction, and for
+    recordings whose kernel the network has to cope with.
     """
     # Samples draw from (seed, number); the third number makes this a separate stream
     rng = np.random.default_rng((config.seed, step, 1))
     scale = int(rng.choice(config.scales))
     if rng.random() < config.recorded:
-        return _simulate_recordings(rng, target, scale)
+        return _simulate_recordings(rng, target, scale), None
 
-    lr = degrade_tensor(target, scale)
-    if rng.random() < config.chroma_subsampled:
+    chroma_subsampled = rng.random() < config.chroma_subsampled
+    by_area = rng.random() < config.area
+    lr = degrade_tensor(target, scale, "area" if by_area else "bicubic")
+    if chroma_subsampled:
         lr = subsample_chroma(lr)
-    return lr.mul(255).round().clamp(0, 255).div(255)
+    taps = torch.from_numpy(make_box_taps(scale)).to(lr.device) if by_area else None
+    return lr.mul(255).round().clamp(0, 255).div(255), taps
 
 
 def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -> Tensor:
@@ -63,6 +71,21 @@ def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -
     pictures = target.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     lr = np.stack([simulate_recording(rng, picture, scale) for picture in pictures])
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
+
+
+def _build_start(config: TrainingConfig) -> Network:
+    """Return the network with which a run begins; parts that its weights lack are random.
+
+    Raises WeightsError if the weights to start from cannot be used.
+    """
+    if not config.start:
+        return build_network(config.preset, config.network)
+    loaded = load_network(config.start)
+    if not config.network:
+        return loaded
+    network = build_network(config.preset, asdict(loaded.config) | config.network)
+    network.load_state_dict(network.state_dict() | loaded.state_dict())
+    return network
 
 
 def _freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
@@ -84,10 +107,12 @@ class Trainer:
         validation: Validation | None,
         out: Path,
         process: ProcessGroup,
+        recordings: RecordedClips | None = None,
     ) -> None:
         """Build or load the network, and restore the state beside `out` if there is one.
 
-        `samples` holds `steps * batch` samples; weights go to `out`. Raises ConfigError if `freeze`
+        `samples` holds `steps * batch` samples; weights go to `out`. A share of the steps uses
+        `recordings` instead, as the configuration states. Raises ConfigError if `freeze`
         names no part of the network or the state belongs to another configuration, and WeightsError
         if the weights to start from cannot be used.
         """
@@ -96,14 +121,12 @@ class Trainer:
         self.process = process
         self._samples = samples
         self._validation = validation
+        self._recordings = recordings
         self._state = out.with_suffix(".state")
 
         # Network
         torch.manual_seed(config.seed)
-        if config.start:
-            network = load_network(config.start)
-        else:
-            network = build_network(config.preset, config.network)
+        network = _build_start(config)
         # NHWC is the layout of the convolution kernels on both CPU and tensor cores
         network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.train()
@@ -146,8 +169,12 @@ class Trainer:
         # another process would drop lines that the leading one has written
         journal = Journal(self.out, first, config.steps, show) if self.process.leads else None
         with journal or nullcontext():
-            for step, batch in zip(range(first, last), self._batches(first, last), strict=True):
-                terms, output = self._step(forward, batch, step)
+            samples = self._batches(first, last)
+            for step in range(first, last):
+                if self._uses_recordings(step):
+                    terms, output = self._step_on_recordings(forward, step)
+                else:
+                    terms, output = self._step_on_samples(forward, next(samples), step)
                 losses.append(terms["total"])
 
                 done = step + 1
@@ -183,14 +210,45 @@ class Trainer:
                 "expected a multiple of their number; try another batch"
             )
         offset = self.process.rank * share
-        mine = [step * size + offset + i for step in range(first, last) for i in range(share)]
+        steps = [step for step in range(first, last) if not self._uses_recordings(step)]
+        mine = [step * size + offset + i for step in steps for i in range(share)]
         loader = DataLoader(
             Subset(self._samples, mine), batch_size=share, num_workers=self.config.workers
         )
         return iter(loader)
 
-    def _step(self, forward: nn.Module, batch: Sample, step: int) -> tuple[dict[str, float], Any]:
-        """Run one optimisation step; return its loss terms and the network's output."""
+    def _uses_recordings(self, step: int) -> bool:
+        """Return whether `step` uses recorded clips instead of the sources."""
+        config = self.config.recordings
+        if config is None or self._recordings is None:
+            return False
+        return bool(np.random.default_rng((self.config.seed, step, 2)).random() < config.share)
+
+    def _step_on_recordings(
+        self, forward: nn.Module, step: int
+    ) -> tuple[dict[str, float], FastOutput]:
+        """Run a step on recorded clips; return its loss terms and the network's output."""
+        assert self._recordings is not None
+        share = self.config.batch // self.process.count
+        rng = np.random.default_rng((self.config.seed, step, 3, self.process.rank))
+        batch = self._recordings.draw(rng, share, self.config.size).to(self.process.device)
+        unknown = torch.full_like(batch.target[:, :2], float("nan"))
+        weights = LossWeights(**self.config.loss.model_dump() | {"landmark": 0.0})
+
+        with self._autocast():
+            output = forward(batch.lr, *batch.references, weights=batch.weights, taps=batch.taps)
+            terms = hybrid_loss(output, batch.target, unknown, weights)
+        return self._update(terms, step), output
+
+    def _autocast(self) -> torch.autocast:
+        """Return the context of forward passes, in mixed precision if that is enabled."""
+        device = self.process.device.type
+        return torch.autocast(device, torch.float16, enabled=self._scaler.is_enabled())
+
+    def _step_on_samples(
+        self, forward: nn.Module, batch: Sample, step: int
+    ) -> tuple[dict[str, float], Any]:
+        """Run a step on samples of the sources; return its loss terms and the network's output."""
         config = self.config
         device = self.process.device
         target, reference, flow = (
@@ -199,14 +257,16 @@ class Trainer:
         )
         weights = LossWeights(**config.loss.model_dump())
         landmarks = batch.landmarks if weights.landmark else None
-        lr = degrade_batch(config, target, step)
+        lr, taps = degrade_batch(config, target, step)
 
-        # Forward pass
-        with torch.autocast(device.type, torch.float16, enabled=self._scaler.is_enabled()):
-            output = forward(lr, reference)
+        with self._autocast():
+            output = forward(lr, reference) if taps is None else forward(lr, reference, taps=taps)
             terms = hybrid_loss(output, target, flow, weights, landmarks)
+        return self._update(terms, step), output
 
-        # Backward pass and update
+    def _update(self, terms: dict[str, Tensor], step: int) -> dict[str, float]:
+        """Update the weights and their average from the loss terms; return the terms' values."""
+        config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         self.optimiser.zero_grad(set_to_none=True)
@@ -217,8 +277,7 @@ class Trainer:
         self._scaler.update()
         self._update_average(step)
 
-        values = {name: float(self.process.mean(term.detach())) for name, term in terms.items()}
-        return values, output
+        return {name: float(self.process.mean(term.detach())) for name, term in terms.items()}
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:

@@ -6,26 +6,42 @@ from pathlib import Path
 
 from crossnetpp.data.light_fields import LightFields
 from crossnetpp.data.photographs import Photographs
+from crossnetpp.data.recorded_clips import RecordedClips
 from crossnetpp.data.recordings import Clips, Views
 from crossnetpp.data.sample import PairSource
 from crossnetpp.data.stereo import Stereo
-from crossnetpp.training.config import ConfigError, SourceConfig
+from crossnetpp.training.config import ConfigError, RecordingsConfig, SourceConfig
 
 
-def find_files(data: Path, config: SourceConfig) -> list[Path]:
-    """Return the files of a source in the order of its patterns.
+def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Path]:
+    """Return the files that match `patterns`, in their order, without those of `leave_out`.
 
     Raises ConfigError if there are none.
     """
-    left_out = {path for pattern in config.leave_out for path in data.glob(pattern)}
-    found = [path for pattern in config.files for path in sorted(data.glob(pattern))]
+    left_out = {path for pattern in leave_out for path in data.glob(pattern)}
+    found = [path for pattern in patterns for path in sorted(data.glob(pattern))]
     files = [path for path in found if path not in left_out]
     if not files:
         raise ConfigError(
-            f"found no file {' or '.join(config.files)} in {data}; set --data to a folder laid out "
+            f"found no file {' or '.join(patterns)} in {data}; set --data to a folder laid out "
             "as in CONTRIBUTING.md, or change the configuration's sources"
         )
     return files
+
+
+def open_recordings(
+    data: Path, config: RecordingsConfig | None, fault_rate: float = 0.0
+) -> RecordedClips | None:
+    """Read and record the clips of `config`; return None without a configuration.
+
+    Raises ConfigError if files are missing, and DataError if a clip is too short.
+    """
+    if config is None:
+        return None
+    files = find_files(data, config.files, ())
+    return RecordedClips(
+        files, config.captures, config.scales, frames=config.frames, fault_rate=fault_rate
+    )
 
 
 def open_source(data: Path, config: SourceConfig) -> PairSource:
@@ -35,7 +51,7 @@ def open_source(data: Path, config: SourceConfig) -> PairSource:
     they are used. Raises ConfigError if files are missing or their number does not fit, and
     DataError if they cannot be used.
     """
-    files = find_files(data, config)
+    files = find_files(data, config.files, config.leave_out)
     if config.kind == "photographs":
         return Photographs(files)
     if config.kind == "clips":

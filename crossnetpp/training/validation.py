@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from crossnetpp.data.degradation import degrade_tensor
+from crossnetpp.data.recorded_clips import RecordedBatch, RecordedClips
 from crossnetpp.data.sample import PairSource
-from crossnetpp.networks.build import Network
-from crossnetpp.networks.fast import FastOutput
+from crossnetpp.networks.build import Network, Output
+from crossnetpp.networks.fast import CrossNetFast, FastOutput
+from crossnetpp.networks.taps import make_bicubic_taps
 from crossnetpp.training.config import ValidationConfig
 
 SEED = 2021
@@ -41,22 +43,33 @@ def _compute_psnr(image: Tensor, truth: Tensor) -> float:
 class Validation:
     """Fixed pairs on which networks are measured."""
 
-    def __init__(self, config: ValidationConfig, sources: list[tuple[float, PairSource]]) -> None:
+    def __init__(
+        self,
+        config: ValidationConfig,
+        sources: list[tuple[float, PairSource]],
+        recordings: RecordedClips | None = None,
+    ) -> None:
+        """Draw the pairs from `sources`, and as many samples from `recordings`."""
         self._config = config
         weights = np.array([weight for weight, _ in sources])
         rng = np.random.default_rng(SEED)
         self._pairs: list[tuple[Tensor, Tensor]] = []
-        for _ in range(config.pairs):
+        for _ in range(config.pairs if sources else 0):
             source = sources[int(rng.choice(len(sources), p=weights / weights.sum()))][1]
             pair = source.draw(rng, config.size, 1.0)
             self._pairs.append((_to_tensor(pair.target), _to_tensor(pair.reference)))
+        self._recorded: list[RecordedBatch] = []
+        if recordings is not None:
+            self._recorded = [recordings.draw(rng, 1, config.size) for _ in range(config.pairs)]
 
-    def _cases(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the LR, the reference and the target of every pair at every scale."""
+    def _cases(self) -> Iterator[RecordedBatch]:
+        """Yield every pair at every scale, and every recorded sample."""
         for target, reference in self._pairs:
             for scale in self._config.scales:
                 lr = degrade_tensor(target, scale).mul(255).round().clamp(0, 255).div(255)
-                yield lr, reference, target
+                taps = torch.from_numpy(make_bicubic_taps(scale))
+                yield RecordedBatch(lr, target, (reference,), torch.ones(1, 1), taps)
+        yield from self._recorded
 
     @torch.no_grad()
     def measure(self, network: Network, device: torch.device) -> ValidationResult:
@@ -68,8 +81,11 @@ class Validation:
         warped = []
         pictures: dict[str, Tensor] = {}
         for case in self._cases():
-            lr, reference, target = (tensor.to(device) for tensor in case)
-            output = network(lr, reference)
+            lr, target, references, weights, taps = case.to(device)
+            if isinstance(network, CrossNetFast):
+                output: Output = network(lr, *references, weights=weights, taps=taps)
+            else:
+                output = network(lr, references[0])
             aligned = output.warped if isinstance(output, FastOutput) else output.warped_stage1
             gains.append(_compute_psnr(output.sr, target) - _compute_psnr(output.lr_up, target))
             warped.append(_compute_psnr(aligned, target))

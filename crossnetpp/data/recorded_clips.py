@@ -1,0 +1,186 @@
+"""Training samples from clips recorded by a real encoder, with one or two key frames each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossnetpp.data.faults import break_reference
+from crossnetpp.data.recorder import CAPTURES, KEY_FRAME_EVERY, Picture, Recorded, record_clip
+from crossnetpp.data.sample import DataError, Pair, draw_crop_origin
+from crossnetpp.networks.taps import make_bicubic_taps, make_box_taps
+
+# How much less a key frame counts per frame by which it is farther away than the nearest
+DECADES_PER_FRAME = 0.05
+
+
+class RecordedBatch(NamedTuple):
+    """N samples of one scale and capture, each with K key frames, the nearest first."""
+
+    lr: Tensor
+    """N x 3 x h x w in 0..1."""
+    target: Tensor
+    """N x 3 x H x W in 0..1."""
+    references: tuple[Tensor, ...]
+    """K tensors of N x 3 x H x W in 0..1."""
+    weights: Tensor
+    """Prior weights of the references, N x K."""
+    taps: Tensor
+    """The kernel that reduced HR to LR, as in `crossnetpp.networks.taps`."""
+
+    def to(self, device: torch.device) -> RecordedBatch:
+        """Return the batch on `device`."""
+        return RecordedBatch(
+            self.lr.to(device),
+            self.target.to(device),
+            tuple(reference.to(device) for reference in self.references),
+            self.weights.to(device),
+            self.taps.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """The frames of a clip, and its recordings by capture and scale."""
+
+    frames: list[Picture]
+    recordings: dict[tuple[str, int], Recorded]
+
+
+class _Sample(NamedTuple):
+    lr: NDArray[np.uint8]
+    target: NDArray[np.uint8]
+    references: list[NDArray[np.uint8]]
+    weights: list[float]
+
+
+class RecordedClips:
+    """Clips that are recorded once, when they are opened, in several ways."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        captures: Sequence[str],
+        scales: Sequence[int],
+        *,
+        frames: int = 5 * KEY_FRAME_EVERY + 1,
+        fault_rate: float = 0.0,
+        single_rate: float = 0.3,
+    ) -> None:
+        """Record the first `frames` frames of each clip with each of `captures` at each scale.
+
+        `captures` are names in CAPTURES. In a share of `fault_rate` of the samples, one reference
+        has a fault; in `single_rate` of the batches, the samples have one reference, else two.
+        Raises DataError if a clip has too few frames.
+        """
+        self.captures = tuple(captures)
+        self.scales = tuple(scales)
+        self.fault_rate = fault_rate
+        self.single_rate = single_rate
+        self._clips = [self._record(path, frames) for path in paths]
+
+    def _record(self, path: Path, count: int) -> _Clip:
+        frames = _read_frames(path, count)
+        if len(frames) <= KEY_FRAME_EVERY:
+            raise DataError(
+                f"found {len(frames)} readable frames in {path}, "
+                f"expected more than {KEY_FRAME_EVERY}; leave it out"
+            )
+        recordings = {
+            (name, scale): record_clip(frames, scale, CAPTURES[name])
+            for name in dict.fromkeys(self.captures)
+            for scale in dict.fromkeys(self.scales)
+        }
+        return _Clip(frames, recordings)
+
+    def draw(self, rng: np.random.Generator, batch: int, size: int) -> RecordedBatch:
+        """Return `batch` samples with targets of `size` x `size` pixels."""
+        capture = self.captures[int(rng.integers(len(self.captures)))]
+        scale = self.scales[int(rng.integers(len(self.scales)))]
+        count = 1 if rng.random() < self.single_rate else 2
+
+        samples = [self._draw_sample(rng, capture, scale, count, size) for _ in range(batch)]
+        make_taps = make_box_taps if CAPTURES[capture].kernel == "area" else make_bicubic_taps
+        return RecordedBatch(
+            _stack(sample.lr for sample in samples),
+            _stack(sample.target for sample in samples),
+            tuple(_stack(sample.references[k] for sample in samples) for k in range(count)),
+            torch.tensor([sample.weights for sample in samples]),
+            torch.from_numpy(make_taps(scale)),
+        )
+
+    def _draw_sample(
+        self, rng: np.random.Generator, capture: str, scale: int, count: int, size: int
+    ) -> _Sample:
+        clip = self._clips[int(rng.integers(len(self._clips)))]
+        recorded = clip.recordings[capture, scale]
+        number, keys = self._draw_frame(rng, clip, count)
+
+        height, width = clip.frames[0].shape[:2]
+        origin = draw_crop_origin(rng, height, width, size)
+        row, col = (place // 8 * 8 for place in origin)  # whole LR pixels at every scale
+        window = np.s_[row : row + size, col : col + size]
+        small = np.s_[row // scale : (row + size) // scale, col // scale : (col + size) // scale]
+        target = clip.frames[number][window]
+        references = [recorded.keys[key][window] for key in keys]
+        if rng.random() < self.fault_rate:
+            broken = int(rng.integers(count))
+            other = self._draw_other(rng, size)
+            pair = break_reference(rng, Pair(target, references[broken]), Pair(other, other))
+            references[broken] = pair.reference
+
+        pictures = _turn(rng, [recorded.lr[number][small], target, *references])
+        distances = [abs(key - number) for key in keys]
+        weights = [10.0 ** (DECADES_PER_FRAME * (min(distances) - d)) for d in distances]
+        return _Sample(pictures[0], pictures[1], pictures[2:], weights)
+
+    def _draw_frame(
+        self, rng: np.random.Generator, clip: _Clip, count: int
+    ) -> tuple[int, list[int]]:
+        """Return the number of a frame between two key frames, and of its nearest key frames."""
+        intervals = (len(clip.frames) - 1) // KEY_FRAME_EVERY
+        before = int(rng.integers(intervals)) * KEY_FRAME_EVERY
+        number = before + int(rng.integers(1, KEY_FRAME_EVERY))
+        keys = sorted((before, before + KEY_FRAME_EVERY), key=lambda key: abs(key - number))
+        if count == 1 and rng.random() < 0.25:
+            return number, keys[1:]
+        return number, keys[:count]
+
+    def _draw_other(self, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
+        """Return a crop of any frame of any clip."""
+        clip = self._clips[int(rng.integers(len(self._clips)))]
+        frame = clip.frames[int(rng.integers(len(clip.frames)))]
+        row, col = draw_crop_origin(rng, frame.shape[0], frame.shape[1], size)
+        return frame[row : row + size, col : col + size]
+
+
+def _read_frames(path: Path, count: int) -> list[Picture]:
+    """Return the first `count` frames of a clip, cropped to multiples of 8 pixels."""
+    capture = cv2.VideoCapture(str(path))
+    frames: list[Picture] = []
+    while len(frames) < count and (read := capture.read())[0]:
+        rgb = np.asarray(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), np.uint8)
+        height, width = (side // 8 * 8 for side in rgb.shape[:2])
+        frames.append(np.ascontiguousarray(rgb[:height, :width]))
+    return frames
+
+
+def _turn(rng: np.random.Generator, pictures: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Return all pictures turned by the same multiple of 90 degrees, and perhaps mirrored."""
+    quarters = int(rng.integers(4))
+    step = -1 if rng.random() < 0.5 else 1
+    return [np.ascontiguousarray(np.rot90(p, quarters)[:, ::step]) for p in pictures]
+
+
+def _stack(pictures: Iterable[NDArray[np.uint8]]) -> Tensor:
+    """Return uint8 H x W x 3 pictures as float32 N x 3 x H x W in 0..1."""
+    stacked = np.stack(list(pictures))
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div(255)
