@@ -87,7 +87,7 @@ class CrossNetFast(nn.Module):
         self.balance = Balance()
         self.settlings = config.settlings
         self.votes = Votes(config.votes)
-        self.fusion = Fusion(config.width, config.blocks)
+        self.fusion = Fusion(config.width, config.blocks, chroma=config.chroma)
 
     def prepare(self, ref: Tensor, scale: int, taps: Tensor | None = None) -> Prepared:
         """Return everything that depends on `ref` alone (N x 3 x H x W in 0..1).
@@ -117,11 +117,10 @@ class CrossNetFast(nn.Module):
             chosen = mix_candidates(candidates, shares)
 
         maps = self.fusion(lr_up, chosen.difference, chosen.detail)
-        sr = lr_up + maps.confidence * chosen.detail + maps.correction * chosen.difference
-        sr = sr + maps.residual
+        sr = maps.apply(lr_up, chosen)
         first = aligned[0]
         return FastOutput(
-            sr, lr_up, chosen.warped, first.warped1, first.flow1, first.flow, maps.confidence
+            sr, lr_up, chosen.warped, first.warped1, first.flow1, first.flow, maps.confidence[:, :1]
         )
 
     def _align(

@@ -10,15 +10,27 @@ from torch import Tensor, nn
 
 from crossnetpp.networks.blocks import merge_blocks, split_into_blocks
 from crossnetpp.networks.layers import init_near_zero, make_conv
+from crossnetpp.networks.lucas_kanade import rgb_to_luma
+
+
+class Candidate(NamedTuple):
+    """What one aligned reference offers for a frame; all images are N x 3 x H x W."""
+
+    detail: Tensor
+    """The warped reference minus its unsharp version."""
+    difference: Tensor
+    """The unsharp version of the warped reference minus LR_up."""
+    warped: Tensor
+    """The warped reference."""
 
 
 class FusionMaps(NamedTuple):
-    """Per-pixel decisions of the fusion."""
+    """Per-pixel decisions of the fusion; C is 1, or 2 for luma and chroma."""
 
     confidence: Tensor
-    """N x 1 x H x W in 0..1: share of the reference's detail to borrow."""
+    """N x C x H x W in 0..1: share of the reference's detail to borrow."""
     correction: Tensor
-    """N x 1 x H x W in 0..1: how far to move LR_up towards the unsharp reference.
+    """N x C x H x W in 0..1: how far to move LR_up towards the unsharp reference.
 
     Where both show the same content, they differ only by information that LR lost, such as the
     chroma of 4:2:0 video.
@@ -26,18 +38,33 @@ class FusionMaps(NamedTuple):
     residual: Tensor
     """N x 3 x H x W to add to the result."""
 
+    def apply(self, lr_up: Tensor, candidate: Candidate) -> Tensor:
+        """Return `lr_up` with what the maps borrow from `candidate`."""
+        sr = lr_up + _take_share(self.confidence, candidate.detail)
+        sr = sr + _take_share(self.correction, candidate.difference)
+        return sr + self.residual
+
+
+def _take_share(share: Tensor, image: Tensor) -> Tensor:
+    """Return a share (N x C x H x W) of an RGB image; for C = 2, of its luma and its chroma."""
+    if share.shape[1] == 1:
+        return share * image
+    luma = rgb_to_luma(image)
+    return share[:, :1] * luma + share[:, 1:] * (image - luma)
+
 
 class Fusion(nn.Module):
     """Decides at 1/4 size what to borrow, what to correct and what to add."""
 
-    def __init__(self, width: int, blocks: int) -> None:
+    def __init__(self, width: int, blocks: int, *, chroma: bool = False) -> None:
+        """Build `blocks` residual blocks; with `chroma`, the maps treat luma and chroma apart."""
         super().__init__()
         self.enter = make_conv(3 * 48, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(make_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
             for _ in range(blocks)
         )
-        self.leave = nn.Conv2d(width, 16 * 5, 3, padding=1)
+        self.leave = nn.Conv2d(width, 16 * (7 if chroma else 5), 3, padding=1)
         init_near_zero(self.leave)
 
     def forward(self, lr_up: Tensor, difference: Tensor, detail: Tensor) -> FusionMaps:
@@ -51,18 +78,19 @@ class Fusion(nn.Module):
         for block in self.blocks:
             features = features + block(features)
         out = merge_blocks(self.leave(features), 4)
-        return FusionMaps(torch.sigmoid(out[:, :1]), torch.sigmoid(out[:, 4:]), 0.25 * out[:, 1:4])
+        confidence, residual, correction = out[:, :1], out[:, 1:4], out[:, 4:5]
+        if out.shape[1] > 5:
+            confidence = torch.cat((confidence, out[:, 5:6]), dim=1)
+            correction = torch.cat((correction, out[:, 6:7]), dim=1)
+        return FusionMaps(torch.sigmoid(confidence), torch.sigmoid(correction), 0.25 * residual)
 
-
-class Candidate(NamedTuple):
-    """What one aligned reference offers for a frame; all images are N x 3 x H x W."""
-
-    detail: Tensor
-    """The warped reference minus its unsharp version."""
-    difference: Tensor
-    """The unsharp version of the warped reference minus LR_up."""
-    warped: Tensor
-    """The warped reference."""
+    def copy_without_chroma(self, fusion: Fusion) -> None:
+        """Copy the weights of a fusion without `chroma`, which this one then equals."""
+        state = fusion.state_dict()
+        for name in ("leave.weight", "leave.bias"):
+            confidence, residual, correction = state[name].split((16, 48, 16))
+            state[name] = torch.cat((confidence, residual, correction, confidence, correction))
+        self.load_state_dict(state)
 
 
 class Votes(nn.Module):

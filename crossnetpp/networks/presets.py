@@ -60,6 +60,8 @@ class FastConfig:
     """Number of variational refinements after the Lucas-Kanade ones."""
     votes: _Votes = 0
     """Number of channels of the network that weighs several references; 0 = none: by error only."""
+    chroma: bool = False
+    """True to borrow luma and chroma in different shares; 4:2:0 video lacks much more chroma."""
 
 
 Config = PaperConfig | FastConfig

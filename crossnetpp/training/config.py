@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 # Options that add a part to a network; the weights to start from may lack that part.
-ADDED_PARTS = {"votes"}
+ADDED_PARTS = {"votes", "chroma"}
 
 
 class ConfigError(Exception):

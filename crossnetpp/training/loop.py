@@ -84,7 +84,14 @@ def _build_start(config: TrainingConfig) -> Network:
     if not config.network:
         return loaded
     network = build_network(config.preset, asdict(loaded.config) | config.network)
-    network.load_state_dict(network.state_dict() | loaded.state_dict())
+    assert isinstance(network, CrossNetFast)
+    assert isinstance(loaded, CrossNetFast)
+    same = {k: v for k, v in loaded.state_dict().items() if not k.startswith("fusion.")}
+    network.load_state_dict(network.state_dict() | same)
+    if network.config.chroma and not loaded.config.chroma:
+        network.fusion.copy_without_chroma(loaded.fusion)
+    else:
+        network.fusion.load_state_dict(loaded.fusion.state_dict())
     return network
 
 
