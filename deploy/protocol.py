@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from crossnetpp.networks.taps import Taps
 
 # Pixels around a tile that are enhanced together with it. `fast` sees farther, so tiling may change
 # values: tests/deploy/test_tiling.py allows 1 in 10,000 to change by more than a level. The
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 CONTEXT = 384
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Weights = NDArray[np.float32]  # N x K, 0 or more: prior weights of the references of each frame
 
 
 class EngineError(Exception):
@@ -57,26 +61,74 @@ class Engine(Protocol):
 
     info: EngineInfo
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames, with the shape and dtype of `ref`.
+    def enhance(
+        self,
+        lr: Pixels,
+        *refs: Pixels,
+        weights: Weights | None = None,
+        kernel: Taps | None = None,
+    ) -> Pixels:
+        """Return SR frames, with the shape and dtype of a reference.
 
-        `lr` is uint8 or uint16 N x h x w x 3 RGB. `ref` has the same dtype and is N x H x W x 3,
-        where H = s h and W = s w for a scale s of 2, 4 or 8.
+        `lr` is uint8 or uint16 N x h x w x 3 RGB. `refs` are K >= 1 references of each frame, the
+        nearest first. Each has the same dtype and is N x H x W x 3, where H = s h and W = s w for a
+        scale s of 2, 4 or 8. `weights` are 1 for a reference as near as the nearest and 0 for a
+        missing one; None means 1 for all. `kernel` reduced HR to LR; None means antialiased
+        bicubic reduction.
         """
         ...
 
 
-def find_scale(lr: Pixels, ref: Pixels) -> int:
-    """Return the scale from `lr` to `ref`. Raises EngineError if they do not fit together."""
-    scale: int = ref.shape[1] // lr.shape[1]
-    fits = ref.shape == (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale, 3)
-    if scale not in (2, 4, 8) or not fits or lr.dtype != ref.dtype:
+def find_scale(lr: Pixels, *refs: Pixels) -> int:
+    """Return the scale from `lr` to `refs`. Raises EngineError if they do not fit together."""
+    scale = 0
+    for ref in refs:
+        scale = ref.shape[1] // lr.shape[1]
+        fits = ref.shape == (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale, 3)
+        if scale not in (2, 4, 8) or not fits or lr.dtype != ref.dtype or len(ref) != len(lr):
+            raise EngineError(
+                f"found frames {lr.shape} {lr.dtype} with references {ref.shape} {ref.dtype}, "
+                "expected references 2, 4 or 8 times as wide and high and of the same type; "
+                "scale the references to the output size first"
+            )
+    if not scale or len({ref.shape for ref in refs}) > 1:
         raise EngineError(
-            f"found frames {lr.shape} {lr.dtype} with references {ref.shape} {ref.dtype}, "
-            "expected references 2, 4 or 8 times as wide and high and of the same type; "
-            "scale the references to the output size first"
+            f"found references {[ref.shape for ref in refs]}, expected at least one, all of one "
+            "size; scale the references to the output size first"
         )
     return scale
+
+
+def run_engine(
+    engine: Engine,
+    lr: Pixels,
+    refs: Sequence[Pixels],
+    weights: Weights | None = None,
+    kernel: Taps | None = None,
+) -> Pixels:
+    """Return `engine.enhance(...)`, called with two arguments alone if these say everything.
+
+    Engines that serve one reference and the bicubic kernel therefore need no more than
+    `enhance(lr, ref)`.
+    """
+    if len(refs) == 1 and kernel is None:
+        return engine.enhance(lr, refs[0])
+    return engine.enhance(lr, *refs, weights=weights, kernel=kernel)
+
+
+def complete_weights(weights: Weights | None, frames: int, references: int) -> Weights:
+    """Return the weights of all references as N x K, 1 if they are None.
+
+    Raises EngineError if they have another shape.
+    """
+    if weights is None:
+        return np.ones((frames, references), np.float32)
+    if weights.shape != (frames, references):
+        raise EngineError(
+            f"found weights {weights.shape} for {frames} frames with {references} references, "
+            f"expected {(frames, references)}; pass one weight for each reference of each frame"
+        )
+    return np.ascontiguousarray(weights, np.float32)
 
 
 def pad_to_multiple(frames: Pixels, multiple: int) -> Pixels:

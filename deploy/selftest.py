@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
 
+from crossnetpp.networks.taps import Taps, make_box_taps
 from deploy.export.stored import weights_sha256
 from deploy.machine import driver_version, library_versions
-from deploy.protocol import Engine, EngineError, EngineInfo, Pixels
+from deploy.protocol import Engine, EngineError, EngineInfo, Pixels, Weights
 from deploy.registry import JsonObject, Registry, RegistryError
 
 # Precision of an engine -> PSNR in dB that it must reach, compared with PyTorch in float32
@@ -28,17 +29,26 @@ class SelfTestError(EngineError):
     """Raised if an engine fails or its results differ from those of PyTorch."""
 
 
-def make_test_pairs() -> Iterator[tuple[Pixels, Pixels]]:
-    """Yield LR frames and references: first a batch of noise, then one of a photograph in motion.
+class SelfTestBatch(NamedTuple):
+    """Two uint8 frames for x4, with their references."""
 
-    Each batch has two uint8 frames, for x4. The engine must pad the batch of noise.
+    lr: Pixels
+    refs: tuple[Pixels, ...]
+    weights: Weights | None = None
+    kernel: Taps | None = None
+
+
+def make_test_batches() -> Iterator[SelfTestBatch]:
+    """Yield a batch of noise, one of a photograph in motion, and one with two references.
+
+    The engine must pad the batch of noise. The last batch has prior weights and another kernel.
 
     Raises EngineError if the package lacks the photograph.
     """
     rng = np.random.default_rng(0)
-    yield (
+    yield SelfTestBatch(
         rng.integers(0, 256, (2, 24, 40, 3), dtype=np.uint8),
-        rng.integers(0, 256, (2, 96, 160, 3), dtype=np.uint8),
+        (rng.integers(0, 256, (2, 96, 160, 3), dtype=np.uint8),),
     )
 
     photograph = cv2.imread(str(_PHOTOGRAPH))
@@ -62,7 +72,11 @@ def make_test_pairs() -> Iterator[tuple[Pixels, Pixels]]:
         refs.append(moved)
         small = (width // SCALE, height // SCALE)
         lrs.append(cv2.resize(photograph, small, interpolation=cv2.INTER_AREA))
-    yield cast(Pixels, np.stack(lrs)), cast(Pixels, np.stack(refs))
+    lr = cast(Pixels, np.stack(lrs))
+    ref = cast(Pixels, np.stack(refs))
+    yield SelfTestBatch(lr, (ref,))
+    weights = np.array([[1, 0.7], [1, 0.5]], np.float32)
+    yield SelfTestBatch(lr, (ref, ref[::-1].copy()), weights, make_box_taps(SCALE))
 
 
 def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
@@ -72,9 +86,9 @@ def compare_engines(engine: Engine, baseline: Engine) -> dict[str, float]:
     """
     psnr = _PSNR_OF_EQUAL_FRAMES
     largest = 0.0
-    for lr, ref in make_test_pairs():
-        expected = baseline.enhance(lr, ref)
-        actual = engine.enhance(lr, ref)
+    for lr, refs, weights, kernel in make_test_batches():
+        expected = baseline.enhance(lr, *refs, weights=weights, kernel=kernel)
+        actual = engine.enhance(lr, *refs, weights=weights, kernel=kernel)
         if (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
             raise SelfTestError(
                 f"returned {actual.dtype} {actual.shape}, expected "

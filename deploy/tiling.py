@@ -12,13 +12,24 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.networks.taps import Taps
 from deploy.memory import available_bytes
-from deploy.protocol import Engine, EngineError, OutOfMemoryError, Pixels
+from deploy.protocol import (
+    Engine,
+    EngineError,
+    OutOfMemoryError,
+    Pixels,
+    Weights,
+    complete_weights,
+    find_scale,
+    run_engine,
+)
 
 MEMORY_SHARE = 0.7  # of the free memory; the rest is for decoding, encoding and other programs
 SEAM_PIXELS = 16  # on each side of a border; two tiles fade into each other over the seam
 SMALLEST_TILE = 64  # pixels of a tile without its context
 _UNLIMITED = 2**62  # pixels
+_SHARE_OF_FURTHER = 0.5  # memory of each further reference, relative to a frame with one
 
 
 class Span(NamedTuple):
@@ -100,29 +111,46 @@ class TilingEngine:
         self.limit = 1 << (pixels.bit_length() - 1) if pixels > 0 else _UNLIMITED
         """Output pixels per call."""
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+    def enhance(
+        self,
+        lr: Pixels,
+        *refs: Pixels,
+        weights: Weights | None = None,
+        kernel: Taps | None = None,
+    ) -> Pixels:
         """Return SR frames, computed in parts if memory is short; see Engine.enhance.
 
         Raises EngineError if not even the smallest part fits into memory.
         """
+        find_scale(lr, *refs)
+        weights = complete_weights(weights, len(lr), len(refs))
+        frame_pixels = refs[0].shape[1] * refs[0].shape[2]
+
         done: list[Pixels] = []
         count = 0
         while count < len(lr):
-            frame_pixels = ref.shape[1] * ref.shape[2]
-            batch = slice(count, count + max(1, self.limit // frame_pixels))
+            limit = self._limit_for(len(refs))
+            batch = slice(count, count + max(1, limit // frame_pixels))
+            parts = [ref[batch] for ref in refs]
             try:
-                if frame_pixels <= self.limit:
-                    sr = self._engine.enhance(lr[batch], ref[batch])
+                if frame_pixels <= limit:
+                    sr = run_engine(self._engine, lr[batch], parts, weights[batch], kernel)
                 else:
-                    sr = self._enhance_tiled(lr[batch], ref[batch])
+                    sr = self._enhance_tiled(lr[batch], parts, weights[batch], kernel)
             except OutOfMemoryError as error:
-                self._halve_limit(ref[batch].shape, error)
+                self._halve_limit(parts[0].shape, len(refs), error)
                 continue
             done.append(sr)
             count = batch.stop
         return done[0] if len(done) == 1 else cast(Pixels, np.concatenate(done))
 
-    def _halve_limit(self, shape: tuple[int, ...], error: OutOfMemoryError) -> None:
+    def _limit_for(self, references: int) -> int:
+        """Return the output pixels per call with this number of references."""
+        return int(self.limit / (1 + _SHARE_OF_FURTHER * (references - 1)))
+
+    def _halve_limit(
+        self, shape: tuple[int, ...], references: int, error: OutOfMemoryError
+    ) -> None:
         """Halve the limit until a batch of `shape` is computed in smaller parts.
 
         Raises EngineError if it cannot be split further.
@@ -130,7 +158,8 @@ class TilingEngine:
         frames, height, width = shape[:3]
 
         def grid() -> tuple[int, int]:
-            return choose_tile_grid(height, width, self.limit, self.info.context)
+            limit = self._limit_for(references)
+            return choose_tile_grid(height, width, limit, self.info.context)
 
         tried = grid()
         self.limit = min(self.limit, frames * height * width) // 2
@@ -143,13 +172,15 @@ class TilingEngine:
                 "or try --engine bicubic"
             ) from error
 
-    def _enhance_tiled(self, lr: Pixels, ref: Pixels) -> Pixels:
+    def _enhance_tiled(
+        self, lr: Pixels, refs: list[Pixels], weights: Weights, kernel: Taps | None
+    ) -> Pixels:
         """Return one SR frame, computed tile by tile."""
-        height, width = ref.shape[1:3]
+        height, width = refs[0].shape[1:3]
         scale = height // lr.shape[1]
         context = self.info.context
 
-        rows, cols = choose_tile_grid(height, width, self.limit, context)
+        rows, cols = choose_tile_grid(height, width, self._limit_for(len(refs)), context)
         row_spans = make_spans(height, rows, context, self.info.multiple)
         col_spans = make_spans(width, cols, context, self.info.multiple)
 
@@ -158,6 +189,7 @@ class TilingEngine:
             for col in col_spans:
                 area = (slice(row.start, row.stop), slice(col.start, col.stop))
                 lr_area = tuple(slice(s.start // scale, s.stop // scale) for s in area)
-                tile = self._engine.enhance(lr[:, *lr_area], ref[:, *area])[0]
+                parts = [ref[:, *area] for ref in refs]
+                tile = run_engine(self._engine, lr[:, *lr_area], parts, weights, kernel)[0]
                 total[area] += tile * (row.weights[:, None, None] * col.weights[:, None])
-        return cast(Pixels, np.rint(total).astype(ref.dtype)[None])
+        return cast(Pixels, np.rint(total).astype(lr.dtype)[None])

@@ -70,6 +70,13 @@ def separate_kernel(kernel: NDArray[np.floating]) -> Taps:
     return taps.astype(np.float32)
 
 
+def is_same_kernel(one: Taps | None, other: Taps | None) -> bool:
+    """Return whether two kernels are equal, where None is equal to None alone."""
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
 def join_taps(taps: Taps) -> NDArray[np.float32]:
     """Return the 4s x 4s kernel of `taps`."""
     return np.asarray(np.einsum("tr,tc->rc", taps[:, 0], taps[:, 1]), np.float32)

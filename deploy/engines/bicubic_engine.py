@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deploy.protocol import EngineInfo, Pixels, find_scale
+from crossnetpp.networks.taps import Taps
+from deploy.protocol import EngineInfo, Pixels, Weights, find_scale
 
 
 class BicubicEngine:
@@ -26,11 +27,17 @@ class BicubicEngine:
             context=32,
         )
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return `lr` up-sampled to the size of `ref` by OpenCV's INTER_CUBIC (a = -0.75)."""
-        find_scale(lr, ref)
-        sr = np.empty_like(ref)
-        size = (ref.shape[2], ref.shape[1])
+    def enhance(
+        self,
+        lr: Pixels,
+        *refs: Pixels,
+        weights: Weights | None = None,
+        kernel: Taps | None = None,
+    ) -> Pixels:
+        """Return `lr` up-sampled to the references' size by OpenCV's INTER_CUBIC (a = -0.75)."""
+        find_scale(lr, *refs)
+        sr = np.empty_like(refs[0])
+        size = (sr.shape[2], sr.shape[1])
         for frame, out in zip(lr, sr, strict=True):
             cv2.resize(frame, size, dst=out, interpolation=cv2.INTER_CUBIC)
         return sr

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Number of graphs to keep. A clip has full batches and a shorter last one. A row of tiles has three
-# widths as long as its tiles are wider than their context; rows of another height, and narrower
-# tiles, are captured again in every frame.
-MOST_GRAPHS = 3
+# Number of graphs to keep. A clip has full batches and a shorter last one, of frames with one or
+# two references. A row of tiles has three widths as long as its tiles are wider than their context;
+# rows of another height, and narrower tiles, are captured again in every frame.
+MOST_GRAPHS = 6
 WARM_UP_RUNS = 2  # before the capture, for libraries to choose kernels and allocate workspace
 
 Work = Callable[..., Tensor]

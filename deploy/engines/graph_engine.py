@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, cast
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossnetpp.machine import count_cores
-from deploy.export.graphs import GraphSpec, PixelType, list_parts
+from crossnetpp.networks.taps import Taps, make_bicubic_taps
+from deploy.export.graphs import GraphSpec, Part, PixelType, list_parts
 from deploy.export.session import RunGraph
 from deploy.export.stored import get_or_export_graph, load_model_network
 from deploy.memory import is_out_of_memory
@@ -20,6 +22,8 @@ from deploy.protocol import (
     EngineInfo,
     OutOfMemoryError,
     Pixels,
+    Weights,
+    complete_weights,
     find_scale,
     pad_to_multiple,
 )
@@ -27,12 +31,30 @@ from deploy.protocol import (
 BYTES_PER_PIXEL = 900  # working memory per output pixel of a batch, measured for `fast` on a CPU
 
 
-class _LastReference(NamedTuple):
-    """The last reference and the tensors computed from it."""
+class _KeptReference(NamedTuple):
+    """A reference of late and the tensors computed from it."""
 
     pixels: Pixels
     scale: int
+    kernel: Taps
     prepared: list[NDArray[Any]]
+
+
+class _GraphKey(NamedTuple):
+    """What decides which graphs are used, besides the weights."""
+
+    scale: int
+    pixels: PixelType
+    references: int
+
+    def spec(self, part: Part) -> GraphSpec:
+        """Return the options of the graph for `part`."""
+        count = self.references if part == "frame" else 1
+        return GraphSpec(part, self.scale, self.pixels, references=count)
+
+    def frame_inputs(self, part: Part) -> tuple[str, ...]:
+        """Return the names of the inputs of the graph that makes frames."""
+        return self.spec(part).inputs
 
 
 class GraphEngine:
@@ -51,10 +73,10 @@ class GraphEngine:
         self._threads = threads or count_cores()
         self._parts = list_parts(network)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"{self.name}-engine")
-        self._graphs: dict[tuple[int, str], list[bytes]] = {}
-        self._runs: dict[tuple[int, str, tuple[int, int] | None], list[RunGraph]] = {}
+        self._graphs: dict[_GraphKey, list[bytes]] = {}
+        self._runs: dict[tuple[_GraphKey, tuple[int, int] | None], list[RunGraph]] = {}
         self._lock = threading.Lock()
-        self._last: _LastReference | None = None
+        self._kept: deque[_KeptReference] = deque(maxlen=1)
         self.info = EngineInfo(
             name=self.name,
             device=device,
@@ -79,58 +101,84 @@ class GraphEngine:
         """
         raise NotImplementedError
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames, with the shape and dtype of `ref`; see Engine.enhance."""
-        scale = find_scale(lr, ref)
+    def enhance(
+        self,
+        lr: Pixels,
+        *refs: Pixels,
+        weights: Weights | None = None,
+        kernel: Taps | None = None,
+    ) -> Pixels:
+        """Return SR frames, with the shape and dtype of a reference; see Engine.enhance."""
+        scale = find_scale(lr, *refs)
+        weights = complete_weights(weights, len(lr), len(refs))
+        taps = make_bicubic_taps(scale) if kernel is None else kernel
         try:
-            return self._enhance(lr, ref, scale)
+            return self._enhance(lr, refs, weights, taps, scale)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemoryError(
                 f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                f"{ref.shape[2]}x{ref.shape[1]}; try a smaller --batch"
+                f"{refs[0].shape[2]}x{refs[0].shape[1]}; try a smaller --batch"
             ) from error
 
-    def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:
-        height, width = ref.shape[1:3]
+    def _enhance(
+        self, lr: Pixels, refs: tuple[Pixels, ...], weights: Weights, taps: Taps, scale: int
+    ) -> Pixels:
+        height, width = refs[0].shape[1:3]
         multiple = self.info.multiple
         lr = pad_to_multiple(lr, multiple // scale)
-        ref = pad_to_multiple(ref, multiple)
-        runs = self._runs_for(scale, cast(PixelType, str(ref.dtype)), ref.shape[1:3])
-
-        prepared = [self._prepare(runs, frame, scale) for frame in ref]
-        frames = self._pool.map(
-            lambda i: runs[-1](self._inputs(lr[i : i + 1], ref[i : i + 1], prepared[i]))[0],
-            range(len(lr)),
-        )
-        return cast(Pixels, np.concatenate(list(frames))[:, :height, :width])
-
-    def _inputs(
-        self, lr: Pixels, ref: Pixels, prepared: list[NDArray[Any]]
-    ) -> dict[str, NDArray[Any]]:
-        names = GraphSpec(self._parts[-1], 2).inputs
-        return dict(zip(names, (lr, ref, *prepared), strict=True))
-
-    def _prepare(self, runs: list[RunGraph], ref: Pixels, scale: int) -> list[NDArray[Any]]:
-        """Return the tensors computed from `ref`, or the last ones if `ref` has not changed."""
         if len(self._parts) == 1:
-            return []
-        last = self._last
-        if last is None or last.scale != scale or not np.array_equal(last.pixels, ref):
-            last = _LastReference(ref.copy(), scale, runs[0]({"ref": ref[None]}))
-            self._last = last
-        return last.prepared
+            # the network cannot weigh several references
+            refs = refs[:1]
+        padded = [pad_to_multiple(ref, multiple) for ref in refs]
+        key = _GraphKey(scale, cast(PixelType, str(lr.dtype)), len(padded))
+        prepare, frame = self._runs_for(key, padded[0].shape[1:3])
 
-    def _runs_for(self, scale: int, pixels: PixelType, size: tuple[int, ...]) -> list[RunGraph]:
+        if len(padded) > (self._kept.maxlen or 0):
+            self._kept = deque(self._kept, len(padded))
+        prepared = [[self._prepare(prepare, each, scale, taps) for each in ref] for ref in padded]
+
+        def run(i: int) -> NDArray[Any]:
+            tensors: list[NDArray[Any]] = [lr[i : i + 1]]
+            for ref, several in zip(padded, prepared, strict=True):
+                tensors += [ref[i : i + 1], *several[i]]
+            tensors += [taps, weights[i : i + 1]]
+            # the weights of a single reference are no input
+            return frame(dict(zip(key.frame_inputs(self._parts[-1]), tensors, strict=False)))[0]
+
+        frames = list(self._pool.map(run, range(len(lr))))
+        return cast(Pixels, np.concatenate(frames)[:, :height, :width])
+
+    def _prepare(
+        self, prepare: RunGraph | None, ref: Pixels, scale: int, taps: Taps
+    ) -> list[NDArray[Any]]:
+        """Return the tensors computed from one H x W x 3 reference, those in memory if possible."""
+        if prepare is None:
+            return []
+        for i, kept in enumerate(self._kept):
+            same = kept.scale == scale and np.array_equal(kept.kernel, taps)
+            if same and np.array_equal(kept.pixels, ref):
+                del self._kept[i]
+                self._kept.append(kept)
+                return kept.prepared
+
+        prepared = prepare({"ref": ref[None], "taps": taps})
+        self._kept.append(_KeptReference(ref.copy(), scale, taps, prepared))
+        return prepared
+
+    def _runs_for(self, key: _GraphKey, size: tuple[int, ...]) -> tuple[RunGraph | None, RunGraph]:
+        """Return the functions that prepare a reference, if there is one, and that make frames."""
         with self._lock:
-            graphs = self._graphs.get((scale, pixels))
+            graphs = self._graphs.get(key)
             if graphs is None:
-                specs = [GraphSpec(part, scale, pixels) for part in self._parts]
-                graphs = [get_or_export_graph(self._model, spec).read() for spec in specs]
-                self._graphs[scale, pixels] = graphs
+                graphs = [
+                    get_or_export_graph(self._model, key.spec(part)).read() for part in self._parts
+                ]
+                self._graphs[key] = graphs
 
             shape = (size[0], size[1]) if self.compiles_shapes else None
-            if (scale, pixels, shape) not in self._runs:
-                self._runs[scale, pixels, shape] = self._compile_graphs(graphs, shape, scale)
-            return self._runs[scale, pixels, shape]
+            if (key, shape) not in self._runs:
+                self._runs[key, shape] = self._compile_graphs(graphs, shape, key.scale)
+            runs = self._runs[key, shape]
+        return (runs[0] if len(runs) > 1 else None), runs[-1]

@@ -56,9 +56,8 @@ class OpenvinoEngine(GraphEngine):
             shapes = {i.any_name: _input_shape(i.any_name, size, scale) for i in model.inputs}
             for parameter in model.inputs:
                 known = parameter.partial_shape
-                channels = [known[axis] for axis in range(4)]
                 shapes[parameter.any_name] = [
-                    channels[axis].get_length() if length is None else length
+                    known[axis].get_length() if length is None else length
                     for axis, length in enumerate(shapes[parameter.any_name])
                 ]
             model.reshape(shapes)
@@ -94,6 +93,12 @@ def _input_shape(name: str, size: tuple[int, int], scale: int) -> list[int | Non
     Channels that the graph itself determines are None.
     """
     height, width = size
+    # the tensors of further references are called ref_2, unsharp_2 and so on
+    name = name.partition("_")[0]
+    if name == "taps":
+        return [None, None, None]
+    if name == "weights":
+        return [1, None]
     if name == "lr":
         return [1, height // scale, width // scale, 3]
     if name == "ref":

@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.export.graphs import GraphSpec, PixelType, list_parts
+from crossnetpp.networks.taps import Taps, is_same_kernel, make_bicubic_taps
+from deploy.export.graphs import (
+    PREPARED_TENSORS,
+    GraphSpec,
+    Part,
+    PixelType,
+    list_parts,
+    name_tensor,
+)
 from deploy.export.lowering import Precision
 from deploy.export.stored import load_model_network
 from deploy.protocol import (
@@ -22,6 +30,8 @@ from deploy.protocol import (
     EngineInfo,
     OutOfMemoryError,
     Pixels,
+    Weights,
+    complete_weights,
     find_scale,
     pad_to_multiple,
 )
@@ -37,7 +47,7 @@ from deploy.trt.transfers import TransferRing
 BYTES_PER_PIXEL = 700  # working memory per output pixel, measured for PyTorch on a CPU
 # Number of sizes that stay ready; each holds memory. A grid of 2 x 2 tiles has up to four sizes;
 # finer grids have more, and then sizes are prepared again in every frame.
-MOST_SIZES = 4
+MOST_SIZES = 6
 _log = logging.getLogger(__name__)
 
 
@@ -48,16 +58,19 @@ class _PreparedSize:
     ring: TransferRing
     prepare: ProgramRun | None
     frame: ProgramRun
-    loaded: list[int | None]
-    """The number of the reference at each position of the batch, as `_reference_number` counts."""
+    loaded: list[list[int | None]]
+    """The numbers of the references at each position of the batch; see `_reference_number`."""
     prepared: int | None = None
     """The number of the reference with which `prepare` ran last."""
+    taps: Taps | None = None
+    """The kernel on the device."""
 
 
 class _SizeKey(NamedTuple):
     shape: Shape
     scale: int
     pixels: str
+    references: int
 
 
 def _log_progress(phase: str, done: int, total: int) -> None:
@@ -94,7 +107,9 @@ class TensorrtEngine:
         self._registry = registry or Registry()
         self._programs: dict[tuple[str, SizeRange], Program] = {}
         self._sizes: OrderedDict[_SizeKey, _PreparedSize] = OrderedDict()
-        self._reference: tuple[int, Pixels] | None = None
+        self._references: OrderedDict[int, Pixels] = OrderedDict()
+        """The references that were used last, by number."""
+        self._last_number = -1
         self._lock = threading.Lock()
         self.info = EngineInfo(
             name="tensorrt",
@@ -107,19 +122,30 @@ class TensorrtEngine:
             context=CONTEXT,
         )
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames, with the shape and dtype of `ref`; see Engine.enhance.
+    def enhance(
+        self,
+        lr: Pixels,
+        *refs: Pixels,
+        weights: Weights | None = None,
+        kernel: Taps | None = None,
+    ) -> Pixels:
+        """Return SR frames, with the shape and dtype of a reference; see Engine.enhance.
 
         Raises OutOfMemoryError, after releasing all memory, if the GPU has too little.
         """
-        scale = find_scale(lr, ref)
+        scale = find_scale(lr, *refs)
+        weights = complete_weights(weights, len(lr), len(refs))
+        taps = make_bicubic_taps(scale) if kernel is None else kernel
+        if len(self._parts) == 1:
+            # the network cannot weigh several references
+            refs = refs[:1]
         multiple = self.info.multiple
         padded_lr = pad_to_multiple(lr, multiple // scale)
-        padded_ref = pad_to_multiple(ref, multiple)
-        sr = np.empty_like(ref)
+        padded_refs = [pad_to_multiple(ref, multiple) for ref in refs]
+        sr = np.empty_like(refs[0])
         with self._lock:
             try:
-                self._enhance(padded_lr, padded_ref, sr, scale)
+                self._enhance(padded_lr, padded_refs, weights, taps, sr)
             except (torch.OutOfMemoryError, OutOfMemoryError) as error:
                 # the traceback's frames still hold the buffers of the attempt
                 traceback.clear_frames(error.__traceback__)
@@ -128,12 +154,15 @@ class TensorrtEngine:
                 self._device.release_memory()
                 raise OutOfMemoryError(
                     f"found too little memory on {self.info.device} for {len(lr)} frames of "
-                    f"{ref.shape[2]}x{ref.shape[1]}; try a smaller --batch"
+                    f"{sr.shape[2]}x{sr.shape[1]}; try a smaller --batch"
                 ) from error
         return sr
 
-    def _enhance(self, lr: Pixels, ref: Pixels, sr: Pixels, scale: int) -> None:
-        height, width = ref.shape[1:3]
+    def _enhance(
+        self, lr: Pixels, refs: list[Pixels], weights: Weights, taps: Taps, sr: Pixels
+    ) -> None:
+        height, width = refs[0].shape[1:3]
+        scale = height // lr.shape[1]
         at_once = min(frames_at_once(height, width), len(lr))
         full = len(lr) // at_once * at_once
 
@@ -142,46 +171,76 @@ class TensorrtEngine:
             if start == stop:
                 continue
             count = min(at_once, stop - start)
-            ready = self._prepare_size(_SizeKey((count, height, width), scale, str(ref.dtype)))
+            key = _SizeKey((count, height, width), scale, str(lr.dtype), len(refs))
+            ready = self._prepare_size(key)
+            self._set_kernel(ready, taps)
 
             def chunks(start: int = start, stop: int = stop, count: int = count) -> Iterator[slice]:
                 yield from (slice(i, i + count) for i in range(start, stop, count))
 
             def work(frames: slice, lr: Tensor, sr: Tensor, ready: _PreparedSize = ready) -> None:
-                self._set_references(ready, ref[frames])
+                self._set_references(ready, [ref[frames] for ref in refs])
+                if "weights" in ready.frame.tensors:
+                    prior = torch.from_numpy(weights[frames])
+                    ready.frame.tensors["weights"].copy_(prior)
                 ready.frame.tensors["lr"].copy_(lr)
                 ready.frame(ready.ring.stream)
                 sr.copy_(ready.frame.tensors["sr"])
 
             ready.ring.run(lr, sr, chunks(), work)
 
-    def _set_references(self, ready: _PreparedSize, ref: Pixels) -> None:
+    def _set_kernel(self, ready: _PreparedSize, taps: Taps) -> None:
+        """Copy the kernel to the device, and forget what was computed with another one."""
+        if is_same_kernel(ready.taps, taps):
+            return
+        ready.taps = taps.copy()
+        ready.prepared = None
+        ready.loaded = [[None] * len(numbers) for numbers in ready.loaded]
+        for run in (ready.prepare, ready.frame):
+            if run is not None and "taps" in run.tensors:
+                run.tensors["taps"].copy_(torch.from_numpy(ready.taps))
+
+    def _set_references(self, ready: _PreparedSize, refs: list[Pixels]) -> None:
         """Copy references that changed to the device, and compute what depends on them alone."""
-        for position, pixels in enumerate(ref):
-            number = self._reference_number(pixels)
-            if ready.loaded[position] == number:
-                continue
+        for k, ref in enumerate(refs):
+            for position, pixels in enumerate(ref):
+                number = self._reference_number(pixels, len(refs))
+                if ready.loaded[position][k] != number:
+                    self._set_reference(ready, k, position, pixels, number)
+                    ready.loaded[position][k] = number
 
-            # not pinned, so that the copies are complete when `copy_` returns
-            reference = torch.from_numpy(np.ascontiguousarray(pixels))
-            if "ref" in ready.frame.tensors:
-                ready.frame.tensors["ref"][position].copy_(reference)
-            if ready.prepare is not None:
-                if ready.prepared != number:
-                    ready.prepare.tensors["ref"][0].copy_(reference)
-                    ready.prepare(ready.ring.stream)
-                    ready.prepared = number
-                for name, tensor in ready.frame.tensors.items():
-                    if name in ready.prepare.tensors and name != "ref":
-                        tensor[position].copy_(ready.prepare.tensors[name][0])
-            ready.loaded[position] = number
+    def _set_reference(
+        self, ready: _PreparedSize, k: int, position: int, pixels: Pixels, number: int
+    ) -> None:
+        """Set the k-th reference of a frame."""
+        # not pinned, so that the copies are complete when `copy_` returns
+        reference = torch.from_numpy(np.ascontiguousarray(pixels))
+        tensors = ready.frame.tensors
+        if (name := name_tensor("ref", k)) in tensors:
+            tensors[name][position].copy_(reference)
+        if ready.prepare is None:
+            return
 
-    def _reference_number(self, pixels: Pixels) -> int:
-        """Return the number of a reference, which is a new one unless `pixels` have not changed."""
-        if self._reference is None or not np.array_equal(self._reference[1], pixels):
-            number = 0 if self._reference is None else self._reference[0] + 1
-            self._reference = (number, pixels.copy())
-        return self._reference[0]
+        if ready.prepared != number:
+            ready.prepare.tensors["ref"][0].copy_(reference)
+            ready.prepare(ready.ring.stream)
+            ready.prepared = number
+        for source in PREPARED_TENSORS:
+            if (name := name_tensor(source, k)) in tensors:
+                tensors[name][position].copy_(ready.prepare.tensors[source][0])
+
+    def _reference_number(self, pixels: Pixels, references: int) -> int:
+        """Return the number of a reference, which is a new one unless it was used of late."""
+        for number, kept in self._references.items():
+            if np.array_equal(kept, pixels):
+                self._references.move_to_end(number)
+                return number
+
+        self._last_number += 1
+        self._references[self._last_number] = pixels.copy()
+        while len(self._references) > references:
+            self._references.popitem(last=False)
+        return self._last_number
 
     def _prepare_size(self, key: _SizeKey) -> _PreparedSize:
         """Return the buffers and programs for a size.
@@ -201,16 +260,18 @@ class TensorrtEngine:
         lr_shape = (count, height // key.scale, width // key.scale, 3)
         ring = TransferRing(self._device, lr_shape, (count, height, width, 3), dtype)
         prepare = runs[0] if len(runs) > 1 else None
-        ready = _PreparedSize(ring, prepare, runs[-1], [None] * count)
+        loaded: list[list[int | None]] = [[None] * key.references for _ in range(count)]
+        ready = _PreparedSize(ring, prepare, runs[-1], loaded)
 
         self._sizes[key] = ready
         return ready
 
-    def _run(self, part: str, key: _SizeKey) -> ProgramRun:
+    def _run(self, part: Part, key: _SizeKey) -> ProgramRun:
         count, height, width = key.shape
         # TensorRT does not support uint16
         pixels: PixelType = "uint8" if key.pixels == "uint8" else "int32"
-        spec = GraphSpec(part, key.scale, pixels, self._precision, "tensorrt")  # type: ignore[arg-type]
+        references = key.references if part == "frame" else 1
+        spec = GraphSpec(part, key.scale, pixels, self._precision, "tensorrt", references)
         program = self._program(spec, SizeRange.for_frames(height, width))
         shape = ((1 if part == "prepare" else count), height, width)
         shapes = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, cast
 
@@ -11,23 +12,46 @@ from torch import Tensor
 
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast, Prepared
+from crossnetpp.networks.taps import Taps, is_same_kernel
 from deploy.device import BASELINE_DEVICES, choose_device
 from deploy.engines.cuda_graph import CudaGraphCache
 from deploy.export.lowering import Precision, lower_network
 from deploy.export.stored import load_model_network
 from deploy.memory import is_out_of_memory
-from deploy.protocol import CONTEXT, EngineError, EngineInfo, OutOfMemoryError, Pixels, find_scale
+from deploy.protocol import (
+    CONTEXT,
+    EngineError,
+    EngineInfo,
+    OutOfMemoryError,
+    Pixels,
+    Weights,
+    complete_weights,
+    find_scale,
+)
 
 UINT16_DEVICES = ("cuda", "cpu")
 MEASURED_BYTES_PER_PIXEL = 700  # growth of the process per output pixel of a batch, `fast`, CPU
 
 
-class _LastReference(NamedTuple):
-    """The last reference and the tensors computed from it."""
+class _KeptReference(NamedTuple):
+    """A reference of late and the tensors computed from it."""
 
     pixels: Pixels
     scale: int
+    kernel: Taps | None
     prepared: Prepared
+
+    def fits(self, pixels: Pixels, scale: int, kernel: Taps | None) -> bool:
+        """Return whether the tensors are those of this reference, scale and kernel."""
+        return (
+            self.scale == scale
+            and is_same_kernel(self.kernel, kernel)
+            and np.array_equal(self.pixels, pixels)
+        )
+
+
+_References = list[Prepared] | list[Tensor]
+"""The K references of a frame, prepared if the network can."""
 
 
 def device_name(device: torch.device) -> str:
@@ -68,7 +92,8 @@ class TorchEngine:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._threads = threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
-        self._last: _LastReference | None = None
+        self._kept: deque[_KeptReference] = deque(maxlen=1)
+        """The references that were used last, as many as frames have had."""
         self.cuda_graphs = CudaGraphCache() if on_gpu else None
         """None to launch every kernel separately."""
         self.info = EngineInfo(
@@ -82,12 +107,19 @@ class TorchEngine:
             context=CONTEXT,
         )
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        """Return SR frames, with the shape and dtype of `ref`; see Engine.enhance."""
-        scale = find_scale(lr, ref)
-        height, width = ref.shape[1:3]
+    def enhance(
+        self,
+        lr: Pixels,
+        *refs: Pixels,
+        weights: Weights | None = None,
+        kernel: Taps | None = None,
+    ) -> Pixels:
+        """Return SR frames, with the shape and dtype of a reference; see Engine.enhance."""
+        scale = find_scale(lr, *refs)
+        weights = complete_weights(weights, len(lr), len(refs))
+        height, width = refs[0].shape[1:3]
         try:
-            return self._enhance(lr, ref, scale)
+            return self._enhance(lr, refs, weights, kernel, scale)
         except RuntimeError as error:  # torch.OutOfMemoryError only on a GPU
             if not is_out_of_memory(error):
                 if self.device.type in BASELINE_DEVICES:
@@ -102,38 +134,67 @@ class TorchEngine:
                 f"{width}x{height}; try a smaller --batch"
             ) from error
 
-    def _enhance(self, lr: Pixels, ref: Pixels, scale: int) -> Pixels:
+    def _enhance(
+        self,
+        lr: Pixels,
+        refs: tuple[Pixels, ...],
+        weights: Weights,
+        kernel: Taps | None,
+        scale: int,
+    ) -> Pixels:
         torch.set_num_threads(self._threads)
-        references = self._references(ref, scale)
+        references = self._references(refs, scale, kernel)
         if self.device.type != "cpu" or len(lr) == 1:
-            return self._run(lr, references, scale, ref.shape, self._threads)
+            return self._run(lr, references, weights, scale, refs[0].shape, self._threads)
         share = max(1, self._threads // len(lr))
         each = [
             self._pool.submit(
-                self._run, lr[i : i + 1], references[i : i + 1], scale, ref.shape, share
+                self._run,
+                lr[i : i + 1],
+                references[i : i + 1],
+                weights[i : i + 1],
+                scale,
+                refs[0].shape,
+                share,
             )
             for i in range(len(lr))
         ]
         return cast(Pixels, np.concatenate([frame.result() for frame in each]))
 
     @torch.inference_mode()
-    def _references(self, ref: Pixels, scale: int) -> list[Prepared] | list[Tensor]:
-        """Return each frame's reference, prepared if the network can, computed by all threads."""
-        network = self.network
-        if isinstance(network, CrossNetFast):
-            return [self._prepare(network, frame, scale) for frame in ref]
-        return [self._on_device(frame[None]) for frame in ref]
+    def _references(
+        self, refs: tuple[Pixels, ...], scale: int, kernel: Taps | None
+    ) -> list[_References]:
+        """Return the K references of each frame, prepared if the network can, by all threads.
 
-    def _prepare(self, network: CrossNetFast, ref: Pixels, scale: int) -> Prepared:
-        """Return the tensors computed from one H x W x 3 reference, the last ones if possible.
+        Networks that cannot weigh several references get the nearest one alone.
+        """
+        network = self.network
+        if not isinstance(network, CrossNetFast):
+            return [[self._on_device(frame[None])] for frame in refs[0]]
+
+        if len(refs) > (self._kept.maxlen or 0):
+            self._kept = deque(self._kept, len(refs))
+        # one reference of all frames after another, because neighbouring frames share theirs
+        prepared = [[self._prepare(network, frame, scale, kernel) for frame in ref] for ref in refs]
+        return [list(several) for several in zip(*prepared, strict=True)]
+
+    def _prepare(
+        self, network: CrossNetFast, ref: Pixels, scale: int, kernel: Taps | None
+    ) -> Prepared:
+        """Return the tensors computed from one H x W x 3 reference, those in memory if possible.
 
         References are never prepared in batches, so that reuse does not change the output's bits.
         """
-        last = self._last
-        if last is not None and last.scale == scale and np.array_equal(last.pixels, ref):
-            return last.prepared
-        prepared = network.prepare(self._on_device(ref[None]), scale)
-        self._last = _LastReference(ref.copy(), scale, prepared)
+        for i, kept in enumerate(self._kept):
+            if kept.fits(ref, scale, kernel):
+                del self._kept[i]
+                self._kept.append(kept)
+                return kept.prepared
+
+        taps = None if kernel is None else torch.from_numpy(kernel.copy()).to(self.device)
+        prepared = network.prepare(self._on_device(ref[None]), scale, taps)
+        self._kept.append(_KeptReference(ref.copy(), scale, kernel, prepared))
         return prepared
 
     def _on_device(self, frames: Pixels) -> Tensor:
@@ -150,22 +211,29 @@ class TorchEngine:
     def _run(
         self,
         lr: Pixels,
-        references: list[Prepared] | list[Tensor],
+        references: list[_References],
+        weights: Weights,
         scale: int,
         shape: tuple[int, ...],
         threads: int,
     ) -> Pixels:
         """Return SR frames for `lr`, cropped to `shape`, computed on `threads` CPU threads."""
         torch.set_num_threads(threads)
+        count = len(references[0])
+        first = references[0][0]
+        has_taps = isinstance(first, Prepared) and first.taps is not None
 
-        def work(pixels: Tensor, *tensors: Tensor) -> Tensor:
-            return self._pixels(pixels, tensors, scale, shape, np.iinfo(lr.dtype).max)
+        def work(pixels: Tensor, prior: Tensor, *tensors: Tensor) -> Tensor:
+            found = _from_tensors(tensors, count, scale, has_taps=has_taps)
+            return self._pixels(pixels, found, prior, shape, np.iinfo(lr.dtype).max)
 
-        inputs = (self._move(lr), *_tensors(references))
+        prior = torch.from_numpy(np.ascontiguousarray(weights)).to(self.device)
+        inputs = (self._move(lr), prior, *_to_tensors(references))
         if self.cuda_graphs is None:
             sr = work(*inputs)
         else:
-            sr = self.cuda_graphs.run((lr.shape, lr.dtype.str, scale, shape), work, inputs)
+            key = (lr.shape, lr.dtype.str, scale, shape, count, has_taps)
+            sr = self.cuda_graphs.run(key, work, inputs)
         if not sr.is_cuda:
             return cast(Pixels, sr.cpu().numpy().astype(lr.dtype, copy=False))
         # page-locked, because other memory is copied through a buffer of the driver
@@ -174,21 +242,21 @@ class TorchEngine:
     def _pixels(
         self,
         lr: Tensor,
-        references: tuple[Tensor, ...],
-        scale: int,
+        references: list[Prepared] | list[Tensor],
+        weights: Tensor,
         shape: tuple[int, ...],
         largest: int,
     ) -> Tensor:
         """Return SR frames, cropped to `shape`, in the type and on the device of `lr`.
 
-        `references` is the output of `_tensors`, and `largest` the level of white.
+        `references` are the K references of all frames, and `largest` is the level of white.
         """
         network = self.network
+        scale = shape[1] // lr.shape[1]
         planes = _planes(lr, network.multiple // scale, largest)
         if isinstance(network, CrossNetFast):
-            ref, luma, unsharp, *features = references
-            prepared = Prepared(ref, luma, unsharp, tuple(features), scale)
-            sr = network.enhance(planes, prepared).sr
+            prepared = [each for each in references if isinstance(each, Prepared)]
+            sr = network.enhance(planes, *prepared, weights=weights).sr
         else:
             sr = network(planes, *references).sr
         sr = sr[..., : shape[1], : shape[2]].clamp_(0, 1).mul_(largest).round_()
@@ -202,13 +270,39 @@ def _planes(frames: Tensor, multiple: int, largest: int) -> Tensor:
     return pad_planes(planes, multiple)
 
 
-def _tensors(references: list[Prepared] | list[Tensor]) -> list[Tensor]:
-    """Return the references of a batch as tensors: one for each field of Prepared but the scale.
+def _to_tensors(references: list[_References]) -> list[Tensor]:
+    """Return the references of a batch as tensors, which `_from_tensors` reads.
 
-    References that are not prepared become a single tensor.
+    There is one for each field of each of the K references, and the kernel, which all share. A
+    reference that is not prepared is a single tensor.
     """
-    fields = [
-        [one.ref, one.luma, one.unsharp, *one.features] if isinstance(one, Prepared) else [one]
-        for one in references
-    ]
-    return [torch.cat(field) if len(field) > 1 else field[0] for field in zip(*fields, strict=True)]
+    tensors: list[Tensor] = []
+    for several in zip(*references, strict=True):
+        fields = [
+            [one.ref, one.luma, one.unsharp, *one.features] if isinstance(one, Prepared) else [one]
+            for one in several
+        ]
+        tensors += [
+            torch.cat(field) if len(field) > 1 else field[0] for field in zip(*fields, strict=True)
+        ]
+    first = references[0][0]
+    if isinstance(first, Prepared) and first.taps is not None:
+        tensors.append(first.taps)
+    return tensors
+
+
+def _from_tensors(
+    tensors: tuple[Tensor, ...], count: int, scale: int, *, has_taps: bool
+) -> list[Prepared] | list[Tensor]:
+    """Return the `count` references that `_to_tensors` turned into tensors."""
+    taps = tensors[-1] if has_taps else None
+    fields = tensors[:-1] if has_taps else tensors
+    each = len(fields) // count
+    if each == 1:
+        return list(fields)
+
+    prepared = []
+    for start in range(0, len(fields), each):
+        ref, luma, unsharp, *features = fields[start : start + each]
+        prepared.append(Prepared(ref, luma, unsharp, tuple(features), scale, taps))
+    return prepared

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import CrossNetFast, Prepared
 from crossnetpp.networks.lucas_kanade import rgb_to_luma
+from crossnetpp.networks.taps import separate_kernel
 from deploy.export.convolutions import ConvolutionSolver
 from deploy.export.lowering import Precision, lower_network
 
@@ -28,6 +29,11 @@ FEATURES = ("f4", "f8", "f16", "f32")
 PREPARED_TENSORS = ("unsharp", *FEATURES)  # float32 N x C x H/k x W/k, from `prepare` to `frame`
 
 
+def name_tensor(name: str, reference: int) -> str:
+    """Return the name of a tensor of one of several references: `f4`, `f4_2`, `f4_3`, ..."""
+    return name if reference == 0 else f"{name}_{reference + 1}"
+
+
 @dataclass(frozen=True)
 class GraphSpec:
     """The options of an exported graph: part, scale, type of pixels, precision and target."""
@@ -37,15 +43,20 @@ class GraphSpec:
     pixels: PixelType = "uint8"
     precision: Precision = "fp32"
     target: Target = "any"
+    references: int = 1
+    """Number of references of each frame, for the part `frame`."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the graph's inputs."""
-        return {
-            "prepare": ("ref",),
-            "frame": ("lr", "ref", *PREPARED_TENSORS),
-            "whole": ("lr", "ref"),
-        }[self.part]
+        if self.part == "prepare":
+            return "ref", "taps"
+        if self.part == "whole":
+            return "lr", "ref"
+        each = ("ref", *PREPARED_TENSORS)
+        names = [name_tensor(name, k) for k in range(self.references) for name in each]
+        weights = ("weights",) if self.references > 1 else ()
+        return "lr", *names, "taps", *weights
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -54,8 +65,9 @@ class GraphSpec:
 
     @property
     def name(self) -> str:
-        """For example `frame_x4_uint8_fp32`, or `frame_x4_uint8_fp32_tensorrt`."""
-        name = f"{self.part}_x{self.scale}_{self.pixels}_{self.precision}"
+        """For example `frame_x4_uint8_fp32`, or `frame2_x4_uint8_fp32_tensorrt`."""
+        part = self.part if self.references == 1 else f"{self.part}{self.references}"
+        name = f"{part}_x{self.scale}_{self.pixels}_{self.precision}"
         return name if self.target == "any" else f"{name}_{self.target}"
 
 
@@ -86,18 +98,28 @@ class _Graph(nn.Module):
 
 
 class _Prepare(_Graph):
-    def forward(self, ref: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, ref: Tensor, taps: Tensor) -> tuple[Tensor, ...]:
         assert isinstance(self.network, CrossNetFast)
-        prepared = self.network.prepare(self._planes(ref), self.spec.scale)
+        prepared = self.network.prepare(self._planes(ref), self.spec.scale, taps)
         return prepared.unsharp, *prepared.features
 
 
 class _Frame(_Graph):
-    def forward(self, lr: Tensor, ref: Tensor, unsharp: Tensor, *features: Tensor) -> Tensor:
+    def forward(self, lr: Tensor, *tensors: Tensor) -> Tensor:
         assert isinstance(self.network, CrossNetFast)
-        planes = self._planes(ref)
-        prepared = Prepared(planes, rgb_to_luma(planes), unsharp, features, self.spec.scale)
-        return self._pixels(self.network.enhance(self._planes(lr), prepared).sr)
+        each = 1 + len(PREPARED_TENSORS)
+        count = self.spec.references
+        taps = tensors[count * each]
+        weights = tensors[-1] if count > 1 else None
+
+        prepared = []
+        for start in range(0, count * each, each):
+            ref, unsharp, *features = tensors[start : start + each]
+            planes = self._planes(ref)
+            luma = rgb_to_luma(planes)
+            prepared.append(Prepared(planes, luma, unsharp, tuple(features), self.spec.scale, taps))
+        sr = self.network.enhance(self._planes(lr), *prepared, weights=weights).sr
+        return self._pixels(sr)
 
 
 class _Whole(_Graph):
@@ -128,14 +150,23 @@ def make_example_inputs(
         return levels.to(dtype)
 
     lr = pixels((height // spec.scale, width // spec.scale))
-    ref = pixels((height, width))
     if spec.part == "whole":
-        return lr, ref
+        return lr, pixels((height, width))
+    # any kernel that is neither symmetric nor separable
+    shape = (4 * spec.scale, 4 * spec.scale)
+    taps = torch.from_numpy(separate_kernel(torch.rand(shape, generator=generator).numpy()))
     if spec.part == "prepare":
-        return (ref,)
+        return pixels((height, width)), taps
 
     assert isinstance(network, CrossNetFast)
-    with torch.inference_mode():
-        prepared = build_graph(network, GraphSpec("prepare", spec.scale, spec.pixels))(ref)
-    # cloned, because tensors made in inference mode cannot be traced
-    return lr, ref, *(tensor.clone() for tensor in prepared)
+    prepare = build_graph(network, GraphSpec("prepare", spec.scale, spec.pixels))
+    tensors: list[Tensor] = []
+    for _ in range(spec.references):
+        ref = pixels((height, width))
+        with torch.inference_mode():
+            prepared = prepare(ref, taps)
+        # cloned, because tensors made in inference mode cannot be traced
+        tensors += [ref, *(tensor.clone() for tensor in prepared)]
+    if spec.references == 1:
+        return lr, *tensors, taps
+    return lr, *tensors, taps, torch.rand((batch, spec.references), generator=generator) + 0.1

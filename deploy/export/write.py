@@ -28,7 +28,7 @@ from deploy.export.session import create_session
 from deploy.protocol import EngineError
 
 OPSET = 18
-EXPORT_VERSION = 2  # counts the changes to this folder that change exported graphs
+EXPORT_VERSION = 3  # counts the changes to this folder that change exported graphs
 EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example; distinct and above 1
 PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))  # batch, height and width
 LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in levels of 8 bits
@@ -40,12 +40,13 @@ class ExportError(EngineError):
 
 def _dynamic_axes(spec: GraphSpec) -> dict[str, dict[int, str]]:
     """Return the names of the variable axes; axes of the same name have the same size."""
-    axes = {"lr": {0: "n", 1: "h", 2: "w"}}
+    axes = {"lr": {0: "n", 1: "h", 2: "w"}, "weights": {0: "n"}, "taps": {}}
     axes |= {name: {0: "n", 1: "height", 2: "width"} for name in ("ref", "sr")}
     axes["unsharp"] = {0: "n", 2: "height", 3: "width"}
     for size in (4, 8, 16, 32):
         axes[f"f{size}"] = {0: "n", 2: f"height{size}", 3: f"width{size}"}
-    return {name: axes[name] for name in (*spec.inputs, *spec.outputs)}
+    # the tensors of further references are called ref_2, unsharp_2 and so on
+    return {name: axes[name.partition("_")[0]] for name in (*spec.inputs, *spec.outputs)}
 
 
 def export_graph(network: Network, spec: GraphSpec) -> bytes:
@@ -95,8 +96,9 @@ def export_graph(network: Network, spec: GraphSpec) -> bytes:
 
 def _declare_uint16(model: Any, types: Any) -> None:
     """Change the type of pixels from int32 to uint16; the graph casts them to float32 at once."""
-    pixels = {"lr", "ref", "sr"}
-    for value in (*model.graph.input, *model.graph.output):
+    values = (*model.graph.input, *model.graph.output)
+    pixels = {v.name for v in values if v.name.partition("_")[0] in ("lr", "ref", "sr")}
+    for value in values:
         if value.name in pixels:
             value.type.tensor_type.elem_type = types.UINT16
     for node in model.graph.node:
@@ -125,7 +127,8 @@ def check_parity(network: Network, spec: GraphSpec, model: bytes) -> dict[str, f
     follows from `LARGEST_DIFFERENCE`.
     """
     run = create_session(model, threads=1)
-    reference = build_graph(copy.deepcopy(network), GraphSpec(spec.part, spec.scale, spec.pixels))
+    plain = GraphSpec(spec.part, spec.scale, spec.pixels, references=spec.references)
+    reference = build_graph(copy.deepcopy(network), plain)
     worst: dict[str, float] = {}
     for size in PARITY_SIZES:
         inputs = make_example_inputs(copy.deepcopy(network), spec, *size)

@@ -56,6 +56,12 @@ def input_shape(name: str, declared: Sequence[int], shape: Shape, scale: int) ->
     `declared` is the input's shape in the graph, with -1 for each dynamic axis.
     """
     batch, height, width = shape
+    # the tensors of further references are called ref_2, unsharp_2 and so on
+    name = name.partition("_")[0]
+    if name == "taps":
+        return tuple(declared)
+    if name == "weights":
+        return batch, declared[1]
     if name == "lr":
         return batch, height // scale, width // scale, 3
     if name == "ref":

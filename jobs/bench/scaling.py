@@ -49,10 +49,10 @@ WORKERS = (1, 2, 8)
 class SleepingEngine(BicubicEngine):
     """A bicubic engine that sleeps for as long as a network would compute."""
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+    def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
         """Sleep, then return the bicubic result."""
         time.sleep(SECONDS_PER_FRAME * len(lr))
-        return super().enhance(lr, ref)
+        return super().enhance(lr, *refs, **options)
 
 
 class SleepingActor(SegmentActor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from deploy.selftest import (
     SelfTestError,
     compare_engines,
     load_baseline_engine,
-    make_test_pairs,
+    make_test_batches,
     require_selftest,
 )
 
@@ -34,8 +35,8 @@ class Broken(BicubicEngine):
         self.info = replace(self.info, name="broken", model="fast", precision=precision)
         self._levels = levels
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        sr = super().enhance(lr, ref).clip(40, 200)
+    def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
+        sr = super().enhance(lr, *refs, **options).clip(40, 200)
         sr[:, 5] += np.uint8(self._levels)
         return sr
 
@@ -46,7 +47,10 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def test_a_self_test_has_noise_and_motion() -> None:
-    (noise, _), (small, ref) = make_test_pairs()
+    (noise, *_), (small, (ref,), *_), several = make_test_batches()
+    assert len(several.refs) == 2
+    assert several.weights is not None
+    assert several.kernel is not None
     assert noise.shape == (2, 24, 40, 3)
     assert ref.shape == (2, small.shape[1] * 4, small.shape[2] * 4, 3)
     baseline = load_baseline_engine("fast")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,11 +30,12 @@ class Tight(BicubicEngine):
         self.most = most
         self.calls: list[tuple[int, ...]] = []
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
-        self.calls.append(ref.shape[:3])
-        if ref.shape[0] * ref.shape[1] * ref.shape[2] > self.most:
+    def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
+        count, height, width = refs[0].shape[:3]
+        self.calls.append((count, height, width))
+        if count * height * width > self.most:
             raise OutOfMemoryError("found too little memory")
-        return super().enhance(lr, ref)
+        return super().enhance(lr, *refs, **options)
 
 
 def pictures(count: int = 1, height: int = 384, width: int = 512) -> tuple[Pixels, Pixels]:
@@ -89,7 +91,7 @@ def test_no_memory_at_all_is_an_error_of_one_line() -> None:
 
 def test_other_errors_are_not_treated_as_out_of_memory() -> None:
     class Wrong(BicubicEngine):
-        def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
             raise ValueError("a programming error")
 
     with pytest.raises(ValueError, match="a programming error"):

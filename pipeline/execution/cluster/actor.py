@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import ray
 
-from deploy.protocol import Engine, EngineError, EngineInfo
+from crossnetpp.networks.taps import Taps
+from deploy.protocol import Engine, EngineError, EngineInfo, Weights, run_engine
 from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.execution.cluster.metrics import ActorMetrics
 from pipeline.execution.task import SegmentTask, plan_header
@@ -77,10 +78,16 @@ class SharedEngine:
         self._engine = engine
         self._lock = threading.Lock()
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+    def enhance(
+        self,
+        lr: Pixels,
+        *refs: Pixels,
+        weights: Weights | None = None,
+        kernel: Taps | None = None,
+    ) -> Pixels:
         """Call `Engine.enhance` when no other worker is calling it."""
         with self._lock:
-            return self._engine.enhance(lr, ref)
+            return run_engine(self._engine, lr, refs, weights, kernel)
 
 
 class SegmentActor:

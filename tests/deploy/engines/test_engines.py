@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from crossnetpp.checkpoint import save_weights
 from crossnetpp.networks.build import build_network
+from crossnetpp.networks.taps import make_bicubic_taps, make_box_taps
 from deploy.engines.torch_engine import TorchEngine
 from deploy.load import EngineError, UnknownEngineError, load_engine
 from deploy.selftest import load_baseline_engine
@@ -122,6 +123,46 @@ def test_weights_round_trip_and_broken_files_are_refused(tmp_path: Path) -> None
     save_file({"x": torch.zeros(1)}, unnamed)
     with pytest.raises(EngineError, match="expected one of paper, crossnet, fast"):
         load_engine("torch", model=str(unnamed))
+
+
+def test_reused_references_and_kernels_change_no_bit(picture: np.ndarray) -> None:
+    first = picture[:, :96, :128]
+    second = picture[:, ::-1][:, :96, :128].copy()
+    third = picture[:, :96, :128][..., ::-1].copy()
+    lr = shrink(first, 4)
+    engine = load_engine("torch")
+
+    def run(*refs: np.ndarray, kernel: np.ndarray | None = None) -> None:
+        again = engine.enhance(lr, *refs, kernel=kernel)
+        fresh = load_engine("torch").enhance(lr, *refs, kernel=kernel)
+        assert np.array_equal(again, fresh)
+
+    run(first, second)
+    run(second, third)
+    run(second, third, kernel=make_box_taps(4))
+    run(first)
+    run(third, first, second)
+
+
+def test_the_bicubic_kernel_is_the_default(picture: np.ndarray) -> None:
+    ref = picture[:, :96, :128]
+    lr = shrink(ref, 4)
+    engine = load_engine("torch")
+    plain = engine.enhance(lr, ref).astype(int)
+    assert np.abs(engine.enhance(lr, ref, kernel=make_bicubic_taps(4)) - plain).max() <= 1
+    assert np.abs(engine.enhance(lr, ref, kernel=make_box_taps(4)) - plain).max() > 1
+
+
+def test_weights_and_references_must_fit(picture: np.ndarray) -> None:
+    ref = picture[:, :96, :128]
+    lr = shrink(ref, 4)
+    engine = load_engine("torch")
+    with pytest.raises(EngineError, match=r"found weights \(1, 3\) for 1 frames with 2 references"):
+        engine.enhance(lr, ref, ref, weights=np.ones((1, 3), np.float32))
+    with pytest.raises(EngineError, match=r"found references \[\], expected at least one"):
+        engine.enhance(lr)
+    with pytest.raises(EngineError, match=r"expected at least one, all of one size"):
+        engine.enhance(lr, ref, np.repeat(np.repeat(lr, 2, 1), 2, 2))
 
 
 def test_a_reused_reference_changes_no_bit(picture: np.ndarray) -> None:

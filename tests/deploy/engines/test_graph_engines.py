@@ -11,10 +11,13 @@ import pytest
 
 from crossnetpp.checkpoint import save_weights
 from crossnetpp.networks.build import build_network
+from crossnetpp.networks.taps import make_box_taps, separate_kernel
 from deploy.load import load_engine
 from deploy.protocol import Engine, EngineError, Pixels
 from tests.support import DATA
 
+_X, _Y = np.meshgrid(np.arange(16) - 8.2, np.arange(16) - 7.1)
+SKEWED = separate_kernel(np.exp(-((_X - 0.4 * _Y) ** 2) / 4 - _Y**2 / 12))
 PHOTOGRAPH = DATA / "kodak_21.jpg"
 
 
@@ -58,6 +61,18 @@ def test_they_agree_with_torch_at_any_size(engine: Engine, baseline: Engine) -> 
     cut = pan[:1, *small]
     assert agree(engine.enhance(shrink(cut, 4), cut), baseline.enhance(shrink(cut, 4), cut))
     assert np.array_equal(engine.enhance(lr, ref), sr)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_any_kernel_and_several_references(engine: Engine, baseline: Engine, count: int) -> None:
+    pan = frames(6, 92, 124)
+    lr = shrink(pan[:2], 4)
+    refs = [pan[2 * k : 2 * k + 2] for k in range(count)]
+    weights = np.linspace(1, 0.4, 2 * count, dtype=np.float32).reshape(2, count)
+    for kernel in (make_box_taps(4), SKEWED):
+        sr = engine.enhance(lr, *refs, weights=weights, kernel=kernel)
+        assert agree(sr, baseline.enhance(lr, *refs, weights=weights, kernel=kernel))
+        assert not agree(sr, baseline.enhance(lr, *refs, weights=weights))
 
 
 @pytest.mark.parametrize("scale", [2, 8])

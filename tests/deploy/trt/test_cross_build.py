@@ -35,9 +35,13 @@ def read_warps(graph: bytes) -> list[str]:
 def test_fast_for_three_generations(precision: str, tmp_path: Path, one_step_model: str) -> None:
     # the smaller model has the same kinds of layers in half precision
     model = "fast" if precision == "fp32" else one_step_model
-    specs = [GraphSpec(part, 4, "uint8", precision, "tensorrt") for part in ("prepare", "frame")]  # type: ignore[arg-type]
-    assert read_warps(get_or_export_graph(model, specs[1]).read()) == ["LINEAR"] * 4 + ["CUBIC"] * (
-        5 if model == "fast" else 3
+    count = 1 if precision == "fp32" else 2
+    specs = [
+        GraphSpec("prepare", 4, "uint8", precision, "tensorrt"),  # type: ignore[arg-type]
+        GraphSpec("frame", 4, "uint8", precision, "tensorrt", count),  # type: ignore[arg-type]
+    ]
+    assert read_warps(get_or_export_graph(model, specs[1]).read()) == count * (
+        ["LINEAR"] * 4 + ["CUBIC"] * (5 if model == "fast" else 3)
     )
     phases: set[str] = set()
     # a plan for any size takes twice as long to build

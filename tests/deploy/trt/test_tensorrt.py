@@ -22,6 +22,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from crossnetpp.networks.taps import make_box_taps
 from deploy.engines.tensorrt_engine import TensorrtEngine
 from deploy.export.graphs import GraphSpec
 from deploy.export.stored import get_or_export_graph
@@ -329,6 +330,13 @@ def test_the_engine_agrees_with_torch_through_ring_and_cuda_graphs(
     captures = device.captures
     assert agree(engine.enhance(shrink(pan)[::-1], ref[::-1]), expected[::-1])
     assert device.captures == captures <= 4
+    # two references, of which one changes, prior weights and two kernels
+    others = pan[::-1].copy()
+    weights = np.linspace(1, 0.2, 18, dtype=np.float32).reshape(9, 2)
+    for kernel in (None, make_box_taps(4)):
+        expected = baseline.enhance(shrink(pan), ref, others, weights=weights, kernel=kernel)
+        sr = engine.enhance(shrink(pan), ref, others, weights=weights, kernel=kernel)
+        assert agree(sr, expected)
     wide = pan[:1].astype(np.uint16) * 257
     sixteen = engine.enhance(shrink(wide), wide)
     assert sixteen.dtype == np.uint16

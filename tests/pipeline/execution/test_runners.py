@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,11 +66,11 @@ def test_inline_keeps_committed_segments_when_it_fails(plan: Plan) -> None:
     class Failing(BorrowingEngine):
         calls = 0
 
-        def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
             self.calls += 1
             if self.calls > 8:
                 raise MemoryError
-            return super().enhance(lr, ref)
+            return super().enhance(lr, *refs, **options)
 
     with Ledger(plan) as ledger:
         with pytest.raises(StageError, match=r"infer: segment 2, LR pts \d+: MemoryError"):
@@ -85,9 +86,9 @@ def test_stages_of_neighbouring_segments_overlap(plan: Plan) -> None:
     """With 30 ms in the network for each of 12 calls, starting 4 segments costs no time."""
 
     class Slow(BorrowingEngine):
-        def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
             time.sleep(0.03 * len(lr))
-            return super().enhance(lr, ref)
+            return super().enhance(lr, *refs, **options)
 
     with Ledger(plan) as ledger:
         start = time.perf_counter()

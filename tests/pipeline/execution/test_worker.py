@@ -45,12 +45,12 @@ class Marking(BorrowingEngine):
         self.calls: list[int] = []
         self._fail_at, self._seconds = fail_at, seconds
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+    def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
         self.calls.append(len(lr))
         time.sleep(self._seconds)
         if len(self.calls) - 1 == self._fail_at:
             raise RuntimeError("CUDA error: out of luck\nand a second line")
-        return super().enhance(lr, ref) // 2
+        return super().enhance(lr, *refs, **options) // 2
 
 
 class Held(Marking):
@@ -60,10 +60,10 @@ class Held(Marking):
         super().__init__()
         self.entered, self.free = threading.Event(), threading.Event()
 
-    def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+    def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
         self.entered.set()
         self.free.wait(PATIENCE)
-        return super().enhance(lr, ref)
+        return super().enhance(lr, *refs, **options)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_an_infer_error_names_stage_segment_and_pts(ledger: Ledger) -> None:
 
 def test_an_engine_that_returns_another_size_is_refused(ledger: Ledger) -> None:
     class Wrong(BorrowingEngine):
-        def enhance(self, lr: Pixels, ref: Pixels) -> Pixels:
+        def enhance(self, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
             return lr
 
     with worker_for(ledger, Wrong(threads=1)) as worker:
