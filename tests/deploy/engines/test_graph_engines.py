@@ -63,7 +63,7 @@ def test_they_agree_with_torch_at_any_size(engine: Engine, baseline: Engine) -> 
     assert np.array_equal(engine.enhance(lr, ref), sr)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2])
 def test_any_kernel_and_several_references(engine: Engine, baseline: Engine, count: int) -> None:
     pan = frames(6, 92, 124)
     lr = shrink(pan[:2], 4)
