@@ -1,11 +1,18 @@
-"""Compare methods by the papers' protocol, all with the same degradation.
+"""Compare methods by the papers' protocol and on recordings, all with the same input.
 
     python -m crossnetpp.evaluate --data DATA --out FOLDER
 
 DATA is laid out as for training (CONTRIBUTING.md) and includes the val and test splits. FOLDER
 receives results.md, results.json, cases.jsonl and a contact sheet per scene. A progress bar shows
-the time left. The published networks take far longer than fast; --stride, --groups and --device
-cuda shorten the evaluation.
+the time left.
+
+A method is [NAME=]METHOD[:LIMIT[+LIMIT]]: METHOD is bicubic, classical, classical-plain, fast or a
+safetensors file; with the limit 1ref it gets the nearest reference alone, and with bicubic-kernel
+it does not know the measured kernel. The groups bicubic, sensor, recorded and recorded28 are
+recordings of clips, with both key frames around a frame as references.
+
+The published networks take far longer than fast; --stride, --positions, --scenes, --groups and
+--device cuda shorten the evaluation.
 """
 
 from __future__ import annotations
@@ -21,10 +28,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from crossnetpp.checkpoint import WeightsError
+from crossnetpp.data.recorder import KEY_FRAME_EVERY
 from crossnetpp.data.sample import DataError
+from crossnetpp.evaluation.choose_methods import DEFAULT_METHODS, load_methods
+from crossnetpp.evaluation.data_folder import QUICK, DataFolder, Sampling
 from crossnetpp.evaluation.figures import SceneResult, measure_scene
-from crossnetpp.evaluation.methods import DEFAULT_METHODS, Method, load_methods
-from crossnetpp.evaluation.protocol import GROUPS, QUICK, DataFolder, Sampling, load_scenes
+from crossnetpp.evaluation.groups import PAPER_GROUPS, load_scenes
+from crossnetpp.evaluation.methods import Method
 from crossnetpp.evaluation.report import (
     Report,
     describe_machine,
@@ -36,17 +46,23 @@ from crossnetpp.evaluation.sheet import write_contact_sheet
 from crossnetpp.evaluation.summary import summarise_results
 from crossnetpp.evaluation.tables import render_markdown
 from crossnetpp.printable import make_printable
+from crossnetpp.vmaf import VmafError, find_program
 
 
-def evaluate(scenes: list[Scene], methods: list[Method], console: Console) -> list[SceneResult]:
-    """Measure all methods on every scene, with a progress bar on `console`."""
+def evaluate(
+    scenes: list[Scene], methods: list[Method], console: Console, ffmpeg: str | None = None
+) -> list[SceneResult]:
+    """Measure all methods on every scene, with a progress bar on `console`.
+
+    The program `ffmpeg` also measures VMAF. Raises VmafError if it fails.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("", total=sum(len(scene.cases) for scene in scenes))
         results = []
         for scene in scenes:
             progress.update(task, description=f"{scene.group} {scene.name} x{scene.scale}")
-            results.append(measure_scene(scene, methods, lambda: progress.advance(task)))
+            results.append(measure_scene(scene, methods, lambda: progress.advance(task), ffmpeg))
     return results
 
 
@@ -79,22 +95,30 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
         raise EvaluationError(
             f"found no CUDA device for --device {arguments.device}, expected one; try --device cpu"
         )
-    if arguments.stride is not None and arguments.stride < 1:
-        raise EvaluationError(f"found --stride {arguments.stride}, expected 1 or more; try 2")
-    sampling = QUICK if arguments.quick else Sampling()
-    if arguments.stride is not None:
-        sampling = replace(sampling, stride=arguments.stride)
+    sampling = _make_sampling(arguments)
+    ffmpeg = find_program() if arguments.vmaf else None
+    if arguments.vmaf and ffmpeg is None:
+        raise EvaluationError(
+            "found no ffmpeg program with the filter libvmaf, expected one for --vmaf; "
+            "try `pip install imageio-ffmpeg`, which brings one"
+        )
 
     # Data and methods
     data = DataFolder(arguments.data)
     methods, skipped = load_methods(arguments.methods.split(","), torch.device(arguments.device))
     for name, reason in skipped.items():
         console.print(make_printable(f"{name} is left out: {reason}"))
+    names = [method.name for method in methods]
+    if arguments.against not in (None, *names):
+        raise EvaluationError(
+            f"found --against {arguments.against}, expected one of {', '.join(names)}; "
+            f"try --against {names[-1]}"
+        )
     scenes = load_scenes(data, arguments.groups.split(","), sampling)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     # Results
-    results = evaluate(scenes, methods, console)
+    results = evaluate(scenes, methods, console, ffmpeg)
     report = Report(
         command=command,
         machine=describe_machine(arguments.device),
@@ -102,15 +126,51 @@ def run_evaluation(arguments: argparse.Namespace, command: str) -> None:
         methods={method.name: method.about for method in methods},
         skipped=skipped,
         results=results,
-        summary=summarise_results(results, [method.name for method in methods[1:]]),
+        summary=summarise_results(results, names[1:], arguments.against),
+        against=arguments.against,
     )
     write_results(report, arguments.out)
     console.print(f"{len(scenes)} scenes; tables in {arguments.out / 'results.md'}")
 
 
+def _make_sampling(arguments: argparse.Namespace) -> Sampling:
+    """Return the part of the data to measure. Raises EvaluationError if a number is too small."""
+    for option in ("stride", "frames"):
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
+            raise EvaluationError(f"found --{option} {value}, expected 1 or more; try 2")
+    sampling = QUICK if arguments.quick else Sampling()
+    if arguments.stride is not None:
+        sampling = replace(sampling, stride=arguments.stride)
+    if arguments.frames is not None:
+        sampling = replace(sampling, frames=arguments.frames)
+    if arguments.positions is not None:
+        sampling = replace(sampling, positions=_parse_positions(arguments.positions))
+    if arguments.scenes is not None:
+        sampling = replace(sampling, scenes=tuple(arguments.scenes.split(",")))
+    return sampling
+
+
+def _parse_positions(text: str) -> tuple[int, ...]:
+    try:
+        positions = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        positions = ()
+    if not positions or not all(0 < position < KEY_FRAME_EVERY for position in positions):
+        raise EvaluationError(
+            f"found --positions {text}, expected numbers from 1 to {KEY_FRAME_EVERY - 1}; "
+            "try --positions 2,5,7"
+        )
+    return positions
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status: 2 for unusable input."""
-    parser = argparse.ArgumentParser(prog="python -m crossnetpp.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m crossnetpp.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder that contains the data")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="folder for the results"
@@ -122,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--groups",
-        default=",".join(GROUPS),
+        default=",".join(PAPER_GROUPS),
         help="comma-separated groups of scenes (default: %(default)s)",
     )
     parser.add_argument(
@@ -131,32 +191,55 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--stride", type=int, metavar="N", help="measure every N-th interval between key frames"
     )
+    parser.add_argument(
+        "--positions",
+        metavar="N,N",
+        help="measure only these frames of each interval of a recording, such as 2,5,7",
+    )
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="record the first N frames of each clip (150)"
+    )
+    parser.add_argument(
+        "--scenes", metavar="NAME,...", help="measure only these scenes or splits (val, test)"
+    )
+    parser.add_argument("--against", metavar="NAME", help="also compare all methods with this one")
+    parser.add_argument(
+        "--vmaf", action="store_true", help="measure VMAF where successive frames are measured"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     arguments = parser.parse_args(argv)
 
     try:
         run_evaluation(arguments, _format_command(arguments))
-    except (DataError, EvaluationError, WeightsError) as error:
+    except (DataError, EvaluationError, VmafError, WeightsError) as error:
         sys.stderr.write(f"{make_printable(str(error))}\n")
         return 2
     return 0
 
 
 def _format_command(arguments: argparse.Namespace) -> str:
-    """Return the command line with placeholders for the two local folders."""
-    methods = ",".join(Path(name).name for name in arguments.methods.split(","))
+    """Return the command line with placeholders for the local folders."""
+    methods = ",".join(_hide_folder(word) for word in arguments.methods.split(","))
     words = ["python -m crossnetpp.evaluate --data DATA --out FOLDER"]
     if methods != DEFAULT_METHODS:
         words.append(f"--methods {methods}")
-    if arguments.groups != ",".join(GROUPS):
+    if arguments.groups != ",".join(PAPER_GROUPS):
         words.append(f"--groups {arguments.groups}")
-    if arguments.quick:
-        words.append("--quick")
-    if arguments.stride is not None:
-        words.append(f"--stride {arguments.stride}")
+    for option in ("stride", "positions", "frames", "scenes", "against"):
+        if (value := getattr(arguments, option)) is not None:
+            words.append(f"--{option} {value}")
+    for option in ("quick", "vmaf"):
+        if getattr(arguments, option):
+            words.append(f"--{option}")
     if arguments.device != "cpu":
         words.append(f"--device {arguments.device}")
     return " ".join(words)
+
+
+def _hide_folder(word: str) -> str:
+    """Return a method without the folder of its weights file."""
+    name, equals, source = word.rpartition("=")
+    return f"{name}{equals}{Path(source).name}"
 
 
 if __name__ == "__main__":

@@ -1,26 +1,31 @@
 """Baseline without training: detail warped by DIS flow, blended in where both pictures agree.
 
-The constants were tuned on the training split (clips crystal and elf, lytro_flowers, aloe).
+The constants were tuned on the training split (clips crystal and elf, lytro_flowers, aloe); those
+of the mix also on clips bedroom and friday.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from crossnetpp.evaluation.optical_flow import estimate_flow, warp_image
 from crossnetpp.evaluation.scenes import Image
-from crossnetpp.networks.resample import blur_like_lr, upsample_bicubic
+from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased, upsample_bicubic
+from crossnetpp.networks.taps import Taps
 
 SIGMA = 5.0  # pixels over which agreement is averaged
 TOLERANCE = 0.4  # ratio of error to local contrast at which half of the detail is borrowed
 PLAIN_SIGMA = 3.0
 PLAIN_TOLERANCE = 0.04
+MIX_WINDOW = 9  # LR pixels over which the errors of several results are averaged
+MIX_FLOOR = 0.002  # error that is taken for noise
 
 
 class Borrowed(NamedTuple):
@@ -30,37 +35,43 @@ class Borrowed(NamedTuple):
     warped: Image
 
 
-def enhance_classical(lr: Image, reference: Image) -> Borrowed:
-    """Return `lr` (h x w x 3), enlarged, with the detail of `reference` (H x W x 3); both in 0..1.
+def enhance_classical(
+    lr: Image,
+    references: Sequence[Image],
+    weights: NDArray[np.float32] | None = None,
+    taps: Taps | None = None,
+) -> Borrowed:
+    """Return `lr` (h x w x 3), enlarged, with the detail of `references` (H x W x 3); all in 0..1.
 
-    The flow has one vector per half LR pixel. The warped reference is blurred on the LR's pixel
-    grid, so that it aliases like LR_up.
+    Each reference gives a result of its own. Where reduced results differ from `lr`, they count for
+    less; `weights` (one per reference, None = 1) are their prior weights. `taps` is the kernel that
+    reduced HR to LR, None for antialiased bicubic reduction.
     """
-    scale = reference.shape[0] // lr.shape[0]
-    lr_up = _apply_to_image(upsample_bicubic, lr, scale)
+    results = [_borrow(lr, reference, taps) for reference in references]
+    if len(results) == 1:
+        return results[0]
 
-    # Align
-    blurred_reference = _apply_to_image(blur_like_lr, reference, scale)
-    flow = estimate_flow(lr_up, blurred_reference, finest=scale.bit_length() - 2)
-    warped = warp_image(reference, flow)
-    unsharp = _apply_to_image(blur_like_lr, warped, scale)
-
-    # Blend
-    error = _local_mean_square(unsharp - lr_up, SIGMA)
-    contrast = _local_mean_square(lr_up - _blur(lr_up, 1.5 * scale), SIGMA)
-    # 1e-6 is the square of a quarter of an 8-bit level, below which differences are noise
-    confidence = 1 / (1 + error / (TOLERANCE * contrast + 1e-6))
-    return Borrowed(lr_up + confidence[..., None] * (warped - unsharp), warped)
+    scale = references[0].shape[0] // lr.shape[0]
+    priors = np.ones(len(results), np.float32) if weights is None else weights
+    shares = _share_by_lr(lr, [result.sr for result in results], priors, taps)
+    large = [cv2.resize(share, None, fx=scale, fy=scale)[..., None] for share in shares]
+    sr, warped = (
+        np.sum([share * image for share, image in zip(large, images, strict=True)], axis=0)
+        for images in zip(*results, strict=True)
+    )
+    return Borrowed(sr, warped)
 
 
-def enhance_classical_plain(lr: Image, reference: Image) -> Borrowed:
+def enhance_classical_plain(lr: Image, references: Sequence[Image]) -> Borrowed:
     """Return the result of the simplest variant of `enhance_classical`.
 
-    It blurs before warping, and has one tolerance for all contrasts.
+    It takes the first reference alone and the bicubic kernel, blurs before warping, and has one
+    tolerance for all contrasts.
     """
+    reference = references[0]
     scale = reference.shape[0] // lr.shape[0]
-    lr_up = _apply_to_image(upsample_bicubic, lr, scale)
-    unsharp = _apply_to_image(blur_like_lr, reference, scale)
+    lr_up = _upsample(lr, scale)
+    unsharp = _blur_like_lr(reference, scale, None)
 
     flow = estimate_flow(lr_up, unsharp)
     warped = warp_image(reference, flow)
@@ -71,10 +82,62 @@ def enhance_classical_plain(lr: Image, reference: Image) -> Borrowed:
     return Borrowed(lr_up + confidence[..., None] * (warped - unsharp), warped)
 
 
-def _apply_to_image(resample: Callable[[Tensor, int], Tensor], image: Image, scale: int) -> Image:
-    """Apply a function of crossnetpp.networks.resample to an H x W x 3 image."""
-    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
-    return np.ascontiguousarray(resample(planes, scale)[0].permute(1, 2, 0).numpy())
+def _borrow(lr: Image, reference: Image, taps: Taps | None) -> Borrowed:
+    """Return the result with one reference.
+
+    The flow has one vector per half LR pixel. The warped reference is blurred on the LR's pixel
+    grid, so that it aliases like LR_up.
+    """
+    scale = reference.shape[0] // lr.shape[0]
+    lr_up = _upsample(lr, scale)
+
+    # Align
+    blurred_reference = _blur_like_lr(reference, scale, taps)
+    flow = estimate_flow(lr_up, blurred_reference, finest=scale.bit_length() - 2)
+    warped = warp_image(reference, flow)
+    unsharp = _blur_like_lr(warped, scale, taps)
+
+    # Blend
+    error = _local_mean_square(unsharp - lr_up, SIGMA)
+    contrast = _local_mean_square(lr_up - _blur(lr_up, 1.5 * scale), SIGMA)
+    # 1e-6 is the square of a quarter of an 8-bit level, below which differences are noise
+    confidence = 1 / (1 + error / (TOLERANCE * contrast + 1e-6))
+    return Borrowed(lr_up + confidence[..., None] * (warped - unsharp), warped)
+
+
+def _share_by_lr(
+    lr: Image, results: list[Image], priors: NDArray[np.float32], taps: Taps | None
+) -> list[Image]:
+    """Return the share of each result by how well its reduction agrees with `lr`, each h x w."""
+    scale = results[0].shape[0] // lr.shape[0]
+    weights = []
+    for result, prior in zip(results, priors, strict=True):
+        reduced = reduce_antialiased(_to_planes(result), scale, _to_tensor(taps))
+        error = np.square(_to_image(reduced) - lr).mean(axis=2)
+        around = np.asarray(cv2.blur(error, (MIX_WINDOW, MIX_WINDOW)), np.float32)
+        weights.append(prior / (around + np.float32(MIX_FLOOR**2)))
+    total = np.sum(weights, axis=0)
+    return [np.asarray(weight / total, np.float32) for weight in weights]
+
+
+def _upsample(lr: Image, scale: int) -> Image:
+    return _to_image(upsample_bicubic(_to_planes(lr), scale))
+
+
+def _blur_like_lr(image: Image, scale: int, taps: Taps | None) -> Image:
+    return _to_image(blur_like_lr(_to_planes(image), scale, _to_tensor(taps)))
+
+
+def _to_planes(image: Image) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None]
+
+
+def _to_image(planes: Tensor) -> Image:
+    return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())
+
+
+def _to_tensor(taps: Taps | None) -> Tensor | None:
+    return None if taps is None else torch.from_numpy(taps)
 
 
 def _blur(image: Image, sigma: float) -> Image:

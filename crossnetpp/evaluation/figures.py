@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from crossnetpp.data.degradation import degrade
 from crossnetpp.evaluation.methods import Enhanced, Method
-from crossnetpp.evaluation.scenes import Case, Picture, Scene, as_image
+from crossnetpp.evaluation.scenes import Case, Material, Picture, Scene, as_image
 from crossnetpp.evaluation.temporal import estimate_motion, measure_warping_error
+from crossnetpp.evaluation.vmaf_runs import VmafRuns
 from crossnetpp.metrics import Quality, measure_quality, psnr
 
 TRUTH = "truth"
@@ -52,6 +54,19 @@ class SceneResult:
     warping_errors: dict[str, list[float]] = field(default_factory=dict)
     """Method, or `truth` -> error between each two successive frames, in 8-bit levels."""
     shown: list[ShownCase] = field(default_factory=list)
+    vmaf: dict[str, list[float]] = field(default_factory=dict)
+    """Method -> VMAF of each frame that has a measured neighbour; empty if it was not measured."""
+    preparing: dict[str, float] = field(default_factory=dict)
+    """Method -> seconds that it took to prepare itself for the recordings."""
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    """Method -> seconds that each case took."""
+    kernels: list[bool] = field(default_factory=list)
+    """For each recording, whether another kernel than the bicubic one was measured."""
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether the conditions are distances to a reference in frames."""
+        return all(m.condition.isdigit() for m in self.measured)
 
     @property
     def title(self) -> str:
@@ -62,31 +77,51 @@ class SceneResult:
     def conditions(self) -> list[str]:
         """Conditions in the order of their first cases, or sorted if all are distances."""
         found = list(dict.fromkeys(m.condition for m in self.measured))
-        return sorted(found, key=int) if all(c.isdigit() for c in found) else found
+        return sorted(found, key=int) if self.is_clip else found
 
     def select(self, condition: str) -> list[Measured]:
         """Return the measurements under one condition."""
         return [m for m in self.measured if m.condition == condition]
 
 
-def measure_scene(scene: Scene, methods: list[Method], advance: Callable[[], None]) -> SceneResult:
-    """Run `methods` on every case of `scene`, and call `advance` after each case."""
-    result = SceneResult(scene.group, scene.name, scene.split, scene.scale)
-    before: tuple[Case, dict[str, Picture]] | None = None
-    for case in scene.cases:
-        lr = degrade(case.truth, scene.scale)
-        answers = {method.name: method.enhance(lr, case.reference) for method in methods}
-        figures = {name: _measure_picture(answer, case.truth) for name, answer in answers.items()}
-        result.measured.append(Measured(case.condition, case.frame, figures))
+def measure_scene(
+    scene: Scene, methods: list[Method], advance: Callable[[], None], ffmpeg: str | None = None
+) -> SceneResult:
+    """Run `methods` on every case of `scene`, and call `advance` after each case.
 
-        pictures = {name: answer.sr for name, answer in answers.items()}
-        if scene.in_order:
-            if before is not None and before[0].frame + 1 == case.frame:
-                _add_warping_errors(result.warping_errors, before, (case, pictures))
-            before = (case, pictures)
-        if case.shown:
-            result.shown.append(ShownCase(case, pictures))
-        advance()
+    With `ffmpeg`, a program that measures VMAF, successive frames are measured by it as well.
+    Raises VmafError if the program fails.
+    """
+    result = SceneResult(scene.group, scene.name, scene.split, scene.scale)
+    material: Material | None = None
+    before: tuple[Case, dict[str, Picture]] | None = None
+    with ExitStack() as stack:
+        runs = None
+        if ffmpeg is not None and scene.in_order:
+            runs = stack.enter_context(VmafRuns(ffmpeg))
+        for case in scene.cases:
+            if case.material is not material:
+                material = case.material
+                _prepare_methods(result, methods, material)
+
+            answers = {method.name: _enhance(result, method, case) for method in methods}
+            figures = {
+                name: _measure_picture(answer, case.truth) for name, answer in answers.items()
+            }
+            result.measured.append(Measured(case.condition, case.frame, figures))
+
+            pictures = {name: answer.sr for name, answer in answers.items()}
+            if runs is not None:
+                runs.add(case.frame, pictures, case.truth)
+            if scene.in_order:
+                if before is not None and before[0].frame + 1 == case.frame:
+                    _add_warping_errors(result.warping_errors, before, (case, pictures))
+                before = (case, pictures)
+            if case.shown:
+                result.shown.append(ShownCase(case, pictures))
+            advance()
+        if runs is not None:
+            result.vmaf.update(runs.finish())
     return result
 
 
@@ -123,6 +158,25 @@ def average_warped_psnr(measured: list[Measured], method: str) -> float | None:
     """Return the mean PSNR in dB of the warped reference, or None if `method` warps nothing."""
     values = [w for m in measured if (w := m.figures[method].warped) is not None]
     return float(np.mean(values)) if values else None
+
+
+def _prepare_methods(result: SceneResult, methods: list[Method], material: Material) -> None:
+    """Let the methods prepare themselves for a recording, and record how long each took."""
+    if material.moments:
+        result.kernels.append(material.taps is not None)
+    for method in methods:
+        start = time.perf_counter()
+        method.prepare(material, material.taps)
+        seconds = time.perf_counter() - start
+        result.preparing[method.name] = result.preparing.get(method.name, 0.0) + seconds
+
+
+def _enhance(result: SceneResult, method: Method, case: Case) -> Enhanced:
+    """Return what a method makes of a case, and record how long it took."""
+    start = time.perf_counter()
+    answer = method.enhance(case.lr, case.references, case.material.taps)
+    result.seconds.setdefault(method.name, []).append(time.perf_counter() - start)
+    return answer
 
 
 def _measure_picture(answer: Enhanced, truth: Picture) -> Figures:

@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from crossnetpp.checkpoint import WeightsError, find_weights, load_network
-from crossnetpp.evaluation.classical import (
-    Borrowed,
-    enhance_classical,
-    enhance_classical_plain,
+from crossnetpp.checkpoint import find_weights, load_network
+from crossnetpp.evaluation.classical import enhance_classical, enhance_classical_plain
+from crossnetpp.evaluation.scenes import (
+    Material,
+    Picture,
+    Reference,
+    as_image,
+    as_picture,
+    weigh_by_distance,
 )
-from crossnetpp.evaluation.scenes import EvaluationError, Image, Picture, as_image, as_picture
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast, FastOutput, Prepared
-from crossnetpp.networks.presets import PRESETS
 from crossnetpp.networks.resample import upsample_bicubic
+from crossnetpp.networks.taps import Taps
 
-# Name -> function and description
-CLASSICAL_METHODS: dict[str, tuple[Callable[[Image, Image], Borrowed], str]] = {
-    "classical": (
-        enhance_classical,
-        "DIS flow between LR_up and the equally blurred reference, detail blended by agreement",
-    ),
-    "classical-plain": (
-        enhance_classical_plain,
-        "the same, but the reference is blurred before it is warped, and one tolerance serves all "
-        "contrasts",
-    ),
-}
-NETWORKS = tuple(dict.fromkeys((*PRESETS, "crossnet")))
-DEFAULT_METHODS = "bicubic,classical,fast,crossnet,paper"
+MOST_PREPARED = 3  # references; successive frames borrow from at most three
 
 
 class Enhanced(NamedTuple):
@@ -63,10 +52,17 @@ class Method(Protocol):
     name: str
     about: MethodInfo
 
-    def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
-        """Return `lr` (h x w x 3), enhanced to the size of `reference` (H x W x 3).
+    def prepare(self, material: Material, taps: Taps | None) -> None:
+        """Prepare for the cases of a recording, from what is given for all of them.
 
-        H and W are the same integer multiple of h and w.
+        `taps` is the kernel that reduced HR to LR, None for antialiased bicubic reduction.
+        """
+        ...
+
+    def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
+        """Return `lr` (h x w x 3), enhanced to the size of the references (H x W x 3).
+
+        H and W are the same integer multiple of h and w. The nearest reference comes first.
         """
         ...
 
@@ -77,38 +73,68 @@ class Bicubic:
     name = "bicubic"
     about = MethodInfo("bicubic interpolation (a = -0.75)")
 
-    def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
-        """Return `lr`, upsampled to the size of `reference`."""
-        return Enhanced(
-            _to_picture(upsample_bicubic(_to_planes(lr), reference.shape[0] // lr.shape[0]))
-        )
+    def prepare(self, material: Material, taps: Taps | None) -> None:
+        """Do nothing."""
+
+    def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
+        """Return `lr`, upsampled to the size of the references."""
+        scale = references[0].picture.shape[0] // lr.shape[0]
+        return Enhanced(_to_picture(upsample_bicubic(_to_planes(lr), scale)))
 
 
-class ClassicalMethod:
-    """One of the methods in CLASSICAL_METHODS."""
+class Classical:
+    """The tuned classical baseline, with all references and the measured kernel."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._enhance, description = CLASSICAL_METHODS[name]
-        self.about = MethodInfo(description)
+    name = "classical"
+    about = MethodInfo(
+        "DIS flow between LR_up and the equally blurred reference, detail blended by agreement; "
+        "several references mixed by how well they explain the LR, with the measured kernel"
+    )
 
-    def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
-        """Return `lr` with the detail of `reference`, and the warped reference."""
-        sr, warped = self._enhance(as_image(lr), as_image(reference))
+    def prepare(self, material: Material, taps: Taps | None) -> None:
+        """Do nothing."""
+
+    def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
+        """Return `lr` with the detail of the references, and the warped mix of these."""
+        images = [as_image(reference.picture) for reference in references]
+        sr, warped = enhance_classical(as_image(lr), images, weigh_by_distance(references), taps)
+        return Enhanced(as_picture(sr), as_picture(warped))
+
+
+class ClassicalPlain:
+    """The simplest classical baseline, with the nearest reference alone."""
+
+    name = "classical-plain"
+    about = MethodInfo(
+        "the same with the nearest reference and the bicubic kernel, but the reference is blurred "
+        "before it is warped, and one tolerance serves all contrasts"
+    )
+
+    def prepare(self, material: Material, taps: Taps | None) -> None:
+        """Do nothing."""
+
+    def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
+        """Return `lr` with the detail of the nearest reference, and the warped reference."""
+        images = [as_image(reference.picture) for reference in references]
+        sr, warped = enhance_classical_plain(as_image(lr), images)
         return Enhanced(as_picture(sr), as_picture(warped))
 
 
 @dataclass(frozen=True, eq=False)
 class _PreparedReference:
-    """The reference that was used last, and what the network computed from it for one scale."""
+    """What the network computed from a reference for one scale and kernel."""
 
-    reference: Picture
+    picture: Picture
     scale: int
+    taps: Taps | None
     prepared: Prepared
 
 
 class TrainedNetwork:
-    """A network in float32; `fast` prepares a reference only once for successive cases with it."""
+    """A network in float32; `fast` prepares a reference only once for successive cases with it.
+
+    `fast` borrows from all references, the published networks from the nearest.
+    """
 
     def __init__(self, name: str, model: str, device: torch.device) -> None:
         """Load `model`, a preset or a file. Raises WeightsError if it cannot be loaded."""
@@ -124,69 +150,47 @@ class TrainedNetwork:
         )
         self._network = network
         self._device = device
-        self._latest: _PreparedReference | None = None
+        self._latest: list[_PreparedReference] = []
+
+    def prepare(self, material: Material, taps: Taps | None) -> None:
+        """Forget the references of other recordings."""
+        self._latest.clear()
 
     @torch.inference_mode()
-    def enhance(self, lr: Picture, reference: Picture) -> Enhanced:
+    def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return the network's result and its warped reference, both without padding."""
         network = self._network
-        height, width = reference.shape[:2]
+        height, width = references[0].picture.shape[:2]
         scale = height // lr.shape[0]
 
         lr_planes = self._pad(lr, network.multiple // scale)
         if isinstance(network, CrossNetFast):
-            output = network.enhance(lr_planes, self._prepare(network, reference, scale))
+            prepared = [self._prepare(network, r.picture, scale, taps) for r in references]
+            weights = torch.from_numpy(weigh_by_distance(references))[None].to(self._device)
+            output = network.enhance(lr_planes, *prepared, weights=weights)
         else:
-            output = network(lr_planes, self._pad(reference, network.multiple))
+            output = network(lr_planes, self._pad(references[0].picture, network.multiple))
 
         warped = output.warped if isinstance(output, FastOutput) else output.warped_stage1
         return Enhanced(
             _to_picture(output.sr[..., :height, :width]), _to_picture(warped[..., :height, :width])
         )
 
-    def _prepare(self, network: CrossNetFast, reference: Picture, scale: int) -> Prepared:
-        latest = self._latest
-        if latest is None or latest.reference is not reference or latest.scale != scale:
-            prepared = network.prepare(self._pad(reference, network.multiple), scale)
-            self._latest = latest = _PreparedReference(reference, scale, prepared)
-        return latest.prepared
+    def _prepare(
+        self, network: CrossNetFast, picture: Picture, scale: int, taps: Taps | None
+    ) -> Prepared:
+        for latest in self._latest:
+            if latest.picture is picture and latest.scale == scale and latest.taps is taps:
+                return latest.prepared
+
+        kernel = None if taps is None else torch.from_numpy(taps).to(self._device)
+        prepared = network.prepare(self._pad(picture, network.multiple), scale, kernel)
+        self._latest = self._latest[1 - MOST_PREPARED :]
+        self._latest.append(_PreparedReference(picture, scale, taps, prepared))
+        return prepared
 
     def _pad(self, picture: Picture, multiple: int) -> Tensor:
         return pad_planes(_to_planes(picture).to(self._device), multiple)
-
-
-def load_methods(names: list[str], device: torch.device) -> tuple[list[Method], dict[str, str]]:
-    """Return bicubic and the other methods in `names`, and why some names are skipped.
-
-    Presets without shipped weights are skipped. Raises EvaluationError if a name is neither a
-    method nor a file, and WeightsError if a file cannot be used.
-    """
-    methods: list[Method] = [Bicubic()]
-    skipped: dict[str, str] = {}
-    for name in dict.fromkeys(names):
-        if name == "bicubic":
-            continue
-        if name in CLASSICAL_METHODS:
-            methods.append(ClassicalMethod(name))
-        elif name in NETWORKS:
-            try:
-                find_weights(name)
-            except WeightsError as error:
-                skipped[name] = str(error)
-                continue
-            methods.append(TrainedNetwork(name, name, device))
-        elif Path(name).is_file():
-            # A method from a file has the name of the file without its suffix, unless that is taken
-            taken = {method.name for method in methods} | set(names)
-            stem = Path(name).stem
-            methods.append(TrainedNetwork(name if stem in taken else stem, name, device))
-        else:
-            raise EvaluationError(
-                f"found no method '{name}', expected some of bicubic, "
-                f"{', '.join(CLASSICAL_METHODS)}, {', '.join(NETWORKS)} or a safetensors file; "
-                f"try --methods {DEFAULT_METHODS}"
-            )
-    return methods, skipped
 
 
 def _to_planes(picture: Picture) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from crossnetpp.data.recorder import CAPTURES, Capture, Encoder
+from crossnetpp.evaluation.data_folder import Sampling
 from crossnetpp.evaluation.figures import (
     Measured,
     SceneResult,
@@ -18,11 +20,17 @@ from crossnetpp.evaluation.figures import (
     average_warped_psnr,
 )
 from crossnetpp.evaluation.methods import MethodInfo
-from crossnetpp.evaluation.protocol import BORDERS, Sampling
 from crossnetpp.evaluation.summary import Row
 from crossnetpp.machine import processor_name
 
 DEGRADATION = "antialiased bicubic reduction (a = -0.5), lossless, 8 bit"
+BORDERS = (
+    "Truth and reference are cropped at the bottom and right to a multiple of the scale. Networks "
+    "get pictures padded by replication to their multiple, and the padding is cropped from their "
+    "output. All pixels count, including the borders. The outermost columns of frog and monster "
+    "are black and count as well; the edge of that black is part of every gain on these clips."
+)
+VMAF = "Netflix's vmaf_v0.6.1, over the frames whose neighbours were measured, too"
 TEMPORAL = (
     "output t-1 warped onto t by the flow of the ground truth (DIS), mean absolute difference in "
     "8-bit levels over the pixels visible in both"
@@ -41,6 +49,8 @@ class Report:
     """Method -> reason why it was left out."""
     results: list[SceneResult]
     summary: list[Row]
+    against: str | None = None
+    """The method that the others are compared with, besides `bicubic` and `classical`."""
 
 
 def describe_machine(device: str) -> dict[str, Any]:
@@ -64,8 +74,14 @@ def make_record(report: Report) -> dict[str, Any]:
         "machine": report.machine,
         "protocol": {
             "degradation": DEGRADATION,
+            "captures": {
+                name: describe_capture(CAPTURES[name])
+                for name in dict.fromkeys(result.group for result in report.results)
+                if name in CAPTURES
+            },
             "borders": BORDERS,
             "warping_error": TEMPORAL,
+            "vmaf": VMAF,
             "means": "of per-image values; PSNR in dB, SSIM with data range 1, Y is BT.601 luma",
             **asdict(report.sampling),
         },
@@ -96,6 +112,24 @@ def iterate_case_records(results: list[SceneResult]) -> Iterator[dict[str, Any]]
             yield {**where, "methods": figures}
 
 
+def describe_capture(capture: Capture) -> str:
+    """Return in words how LR and key frames are recorded."""
+    words = {"bicubic": "antialiased bicubic reduction (a = -0.5)", "area": "pixel means"}
+    lr = words[capture.kernel]
+    if capture.noise:
+        lr += f", noise of {capture.noise:g} levels"
+    lr += _describe_encoder(capture.encoder)
+    keys = f"noise of {capture.key_noise:g} levels" if capture.key_noise else ""
+    keys += _describe_encoder(capture.key_encoder)
+    return f"{lr}; key frames {keys.removeprefix(', ')}"
+
+
+def _describe_encoder(encoder: Encoder | None) -> str:
+    if encoder is None:
+        return ", lossless, 8 bit"
+    return f", {encoder.codec} at {encoder.crf:g}, 4:2:0"
+
+
 def _make_scene_record(result: SceneResult, methods: list[str]) -> dict[str, Any]:
     return {
         "group": result.group,
@@ -107,6 +141,15 @@ def _make_scene_record(result: SceneResult, methods: list[str]) -> dict[str, Any
         "conditions": {c: _average_methods(result.select(c), methods) for c in result.conditions},
         "warping_error": {
             name: _round(float(np.mean(errors))) for name, errors in result.warping_errors.items()
+        },
+        "vmaf": {name: _round(float(np.mean(scores))) for name, scores in result.vmaf.items()},
+        "measured_kernels": sum(result.kernels),
+        "seconds": {
+            name: {
+                "preparing": _round(result.preparing.get(name, 0.0)),
+                "a_picture": _round(float(np.mean(seconds))),
+            }
+            for name, seconds in result.seconds.items()
         },
     }
 

@@ -1,14 +1,21 @@
-"""Scenes and cases of the evaluation: pictures to enlarge, with their references and truths."""
+"""Scenes and cases of the evaluation: pictures to enlarge, with what is given for them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.capture.estimate import estimate_taps
+from crossnetpp.networks.taps import Taps
+
 Picture = NDArray[np.uint8]  # H x W x 3 RGB
 Image = NDArray[np.float32]  # H x W x 3 RGB in 0..1, or H x W for a single plane
+
+DECIBELS_PER_FRAME = 0.5  # by which a reference one frame farther away counts for less
 
 
 class EvaluationError(Exception):
@@ -16,13 +23,52 @@ class EvaluationError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
+class Reference:
+    """An HR picture to borrow from."""
+
+    picture: Picture
+    """As large as the truth; cases with the same reference share one array."""
+    distance: int = 0
+    """Frames between the reference and the case."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """An instant that is given at both resolutions."""
+
+    number: int
+    """Frame number in the clip."""
+    lr: Picture
+    """uint8 h x w x 3."""
+    hr: Picture
+    """uint8 H x W x 3."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What is given for many cases together, from which a method can prepare itself."""
+
+    scale: int
+    moments: tuple[Moment, ...] = ()
+    """In the order of their frame numbers; empty if nothing is given at both resolutions."""
+
+    @cached_property
+    def taps(self) -> Taps | None:
+        """The reduction kernel that the moments show; None = antialiased bicubic."""
+        return estimate_taps([(moment.lr, moment.hr) for moment in self.moments], self.scale)
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
-    """A picture to enlarge, given by its ground truth; its LR is made when it is measured."""
+    """A picture to enlarge."""
 
     truth: Picture
     """Ground truth; height and width are multiples of the scene's scale."""
-    reference: Picture
-    """As large as `truth`; cases with the same reference share one object."""
+    lr: Picture
+    references: tuple[Reference, ...]
+    """One or more, the nearest first."""
+    material: Material
+    """Cases of one recording share one object."""
     condition: str
     """The row in the tables: a view, a distance to the reference in frames, or a fault."""
     frame: int = 0
@@ -42,6 +88,12 @@ class Scene:
     cases: list[Case]
     in_order: bool = False
     """True if cases with successive frame numbers are successive frames of a clip."""
+
+
+def weigh_by_distance(references: Sequence[Reference]) -> NDArray[np.float32]:
+    """Return the prior weight of each reference: 1 for the nearest, less for those farther away."""
+    distances = np.array([reference.distance for reference in references], np.float32)
+    return np.asarray(10 ** (-DECIBELS_PER_FRAME / 10 * (distances - distances.min())), np.float32)
 
 
 def as_image(picture: Picture) -> Image:

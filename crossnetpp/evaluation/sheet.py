@@ -52,7 +52,7 @@ def _draw_row(shown: ShownCase, title: str) -> Picture:
         for name, picture in shown.pictures.items()
     ]
     tiles.append(_draw_tile(case.truth[window], "truth"))
-    tiles.append(_draw_tile(case.reference[window], "reference"))
+    tiles.append(_draw_tile(case.references[0].picture[window], "reference"))
     pictures = np.concatenate(tiles, axis=1)
 
     frames = " frames from the reference" if case.condition.isdigit() else ""

@@ -9,14 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crossnetpp.evaluation.faults import FAULTS, RECORDED_FAULTS
 from crossnetpp.evaluation.figures import SceneResult, collect_gains
-from crossnetpp.evaluation.protocol import FAULTS
+from crossnetpp.evaluation.leads import LOSS, average_lead, list_leads, select_clips
 
 MIN_LEAD = 1.0  # dB by which a method must exceed `classical` in every group
 
 # Smallest gain over bicubic in dB with a faulty reference: on average, and for every picture
 MIN_FAULT_MEAN = -0.05
 MIN_FAULT_WORST = -0.3
+
+# Group of recordings -> mean lead in dB over an older method on the test clips
+MIN_PROGRESS = {"recorded": 1.8, "sensor": 1.5, "bicubic": 0.5}
+# Group of recordings -> lead in dB over `classical` on every test clip
+MIN_RECORDED_LEAD = {"recorded": 1.0, "sensor": 0.7}
 
 # Method -> the same network without a second stage; configs/ablation.yaml trains the last two
 ONE_STAGE = {"paper": "crossnet", "two_stages": "one_stage"}
@@ -47,10 +53,15 @@ class Row(NamedTuple):
         return self.figures[method] >= self.least
 
 
-def summarise_results(results: list[SceneResult], methods: list[str]) -> list[Row]:
-    """Return a row for each requirement that was measured for at least one of `methods`."""
+def summarise_results(
+    results: list[SceneResult], methods: list[str], against: str | None = None
+) -> list[Row]:
+    """Return a row for each requirement that was measured for at least one of `methods`.
+
+    `against` is the method that recordings are compared with, besides `classical`.
+    """
     rows = []
-    for requirement in _list_requirements():
+    for requirement in (*_list_requirements(), *_list_recorded_requirements(against)):
         found = {method: requirement.figure(results, method) for method in methods}
         figures = {method: value for method, value in found.items() if value is not None}
         if figures:
@@ -91,7 +102,7 @@ def _list_requirements() -> list[Requirement]:
     ]
 
     # Faulty references
-    for fault in FAULTS:
+    for fault in (*FAULTS, *RECORDED_FAULTS):
         where = {"group": "faults", "condition": fault}
         rows.append(Requirement(f"mean gain, reference {fault}", MIN_FAULT_MEAN, _mean(**where)))
         rows.append(
@@ -108,6 +119,55 @@ def _list_requirements() -> list[Requirement]:
         )
     )
     return rows
+
+
+def _list_recorded_requirements(against: str | None) -> list[Requirement]:
+    """Return the requirements on the test clips of the groups of recordings."""
+    rows = []
+    if against is not None:
+        for group, least in MIN_PROGRESS.items():
+            rows.append(
+                Requirement(
+                    f"above {against}, {group}", least, partial(_lead_on_clips, group, against)
+                )
+            )
+            rows.append(
+                Requirement(
+                    f"worst frame against {against}, {group}",
+                    -LOSS,
+                    partial(_worst_on_clips, group, against),
+                )
+            )
+    for group, least in MIN_RECORDED_LEAD.items():
+        what = f"above classical, {group}, weakest clip"
+        rows.append(Requirement(what, least, partial(_least_lead_on_clips, group)))
+    return rows
+
+
+def _lead_on_clips(
+    group: str, baseline: str, results: list[SceneResult], method: str
+) -> float | None:
+    if method == baseline:
+        return None
+    return average_lead(select_clips(results, group), method, baseline)
+
+
+def _worst_on_clips(
+    group: str, baseline: str, results: list[SceneResult], method: str
+) -> float | None:
+    if method == baseline:
+        return None
+    clips = select_clips(results, group)
+    return min(
+        (lead for clip in clips for lead in list_leads(clip, method, baseline)), default=None
+    )
+
+
+def _least_lead_on_clips(group: str, results: list[SceneResult], method: str) -> float | None:
+    if method == "classical":
+        return None
+    leads = [average_lead([clip], method, "classical") for clip in select_clips(results, group)]
+    return min((lead for lead in leads if lead is not None), default=None)
 
 
 def _mean(**where: Any) -> Callable[[list[SceneResult], str], float | None]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
+from crossnetpp.data.recorder import CAPTURES, KEY_FRAME_EVERY
+from crossnetpp.evaluation.data_folder import Sampling
 from crossnetpp.evaluation.figures import (
     TRUTH,
     Measured,
@@ -14,8 +14,16 @@ from crossnetpp.evaluation.figures import (
     average_warped_psnr,
     collect_gains,
 )
-from crossnetpp.evaluation.protocol import BORDERS, KEY_FRAME_EVERY
-from crossnetpp.evaluation.report import DEGRADATION, TEMPORAL, Report
+from crossnetpp.evaluation.leads import render_leads
+from crossnetpp.evaluation.markdown import render_table
+from crossnetpp.evaluation.report import (
+    BORDERS,
+    DEGRADATION,
+    TEMPORAL,
+    VMAF,
+    Report,
+    describe_capture,
+)
 
 GROUP_TITLES = {
     "lightfield": "Light field: view (i, i) from view (0, 0)",
@@ -24,6 +32,10 @@ GROUP_TITLES = {
     "stereo": "Stereo",
     "street": "Street walk: each photograph from the one before",
     "faults": "References that do not help",
+    **{
+        name: f"Recordings, {name}: both key frames around a frame, by frames to the nearest one"
+        for name in CAPTURES
+    },
 }
 
 
@@ -34,6 +46,9 @@ def render_markdown(report: Report) -> str:
     if report.summary:
         parts += ["## Summary", _render_summary(report)]
     parts += ["## Mean gain over bicubic, dB", _render_groups(report.results, methods)]
+    for baseline in dict.fromkeys(("classical", report.against)):
+        if baseline in methods and len(methods) > 2:
+            parts += [f"## Above `{baseline}`", render_leads(report.results, methods, baseline)]
 
     for group, title in GROUP_TITLES.items():
         results = [r for r in report.results if r.group == group]
@@ -43,6 +58,9 @@ def render_markdown(report: Report) -> str:
     parts += ["## Quality by scene", _render_quality(report.results, methods)]
     if any(r.warping_errors for r in report.results):
         parts += ["## Temporal consistency", _render_temporal(report.results, methods)]
+    if any(r.vmaf for r in report.results):
+        parts += ["## VMAF", _render_vmaf(report.results, methods)]
+    parts += ["## Cost", _render_cost(report.results, methods)]
     parts += ["## How it was measured", _render_notes(report)]
     return "\n\n".join(parts) + "\n"
 
@@ -58,7 +76,7 @@ def _render_summary(report: Report) -> str:
             for name in methods
         ]
         rows.append([row.what, f"{row.least:+.2f}", *cells])
-    return _render_table(["dB", "at least", *methods], rows)
+    return render_table(["dB", "at least", *methods], rows)
 
 
 def _render_groups(results: list[SceneResult], methods: list[str]) -> str:
@@ -67,7 +85,7 @@ def _render_groups(results: list[SceneResult], methods: list[str]) -> str:
         gains = {name: collect_gains(results, name, group=group, scale=scale) for name in methods}
         cells = [f"{np.mean(gains[name]):+.2f}" for name in methods[1:]]
         rows.append([f"{group} x{scale}", str(len(gains["bicubic"])), *cells])
-    return _render_table(["group", "images", *methods[1:]], rows)
+    return render_table(["group", "images", *methods[1:]], rows)
 
 
 def _render_conditions(results: list[SceneResult], methods: list[str]) -> str:
@@ -77,7 +95,7 @@ def _render_conditions(results: list[SceneResult], methods: list[str]) -> str:
         rows.append([f"**{scene}**", *_format_gains(result.measured, methods)])
         rows += [[c, *_format_gains(result.select(c), methods)] for c in result.conditions]
     head = ["", "images", "bicubic, dB", *(f"{name}, gain (worst)" for name in methods[1:])]
-    return _render_table(head, rows)
+    return render_table(head, rows)
 
 
 def _format_gains(measured: list[Measured], methods: list[str]) -> list[str]:
@@ -108,7 +126,7 @@ def _render_quality(results: list[SceneResult], methods: list[str]) -> str:
                 ]
             )
     head = ["scene", "method", "PSNR", "SSIM", "PSNR Y", "SSIM Y", "PSNR of warped reference"]
-    return _render_table(head, rows)
+    return render_table(head, rows)
 
 
 def _render_temporal(results: list[SceneResult], methods: list[str]) -> str:
@@ -125,18 +143,49 @@ def _render_temporal(results: list[SceneResult], methods: list[str]) -> str:
         rows.append([result.name, str(len(errors[TRUTH])), f"{truth:.3f}", *cells])
 
     caption = f"{_capitalise(TEMPORAL)}; in brackets, the ratio to the ground truth's own error."
-    return f"{caption}\n\n" + _render_table(["clip", "pairs", TRUTH, *methods], rows)
+    return f"{caption}\n\n" + render_table(["clip", "pairs", TRUTH, *methods], rows)
+
+
+def _render_vmaf(results: list[SceneResult], methods: list[str]) -> str:
+    rows = []
+    for result in results:
+        if result.vmaf:
+            scores = [f"{np.mean(result.vmaf[name]):.2f}" for name in methods]
+            count = len(result.vmaf[methods[0]])
+            rows.append([f"{result.group} {result.name} x{result.scale}", str(count), *scores])
+    return render_table(["scene", "frames", *methods], rows)
+
+
+def _render_cost(results: list[SceneResult], methods: list[str]) -> str:
+    rows = []
+    for result in results:
+        cells = []
+        for name in methods[1:]:
+            cell = f"{np.median(result.seconds[name]):.2f}"
+            # Below a second, nothing was trained
+            preparing = result.preparing.get(name, 0.0)
+            cells.append(f"{cell} (+{preparing:.0f} once)" if preparing > 1 else cell)
+        rows.append([f"{result.group} {result.name} x{result.scale}", *cells])
+    return render_table(["seconds a picture", *methods[1:]], rows)
 
 
 def _render_notes(report: Report) -> str:
     sampling = report.sampling
     lines = [
         f"Degradation: {DEGRADATION}, the same for all methods.",
+        *(
+            f"Recordings `{name}`: {describe_capture(capture)}."
+            for name, capture in CAPTURES.items()
+            if any(result.group == name for result in report.results)
+        ),
+        *_render_kernels(report.results),
         BORDERS,
+        f"VMAF: {VMAF}.",
         "Means are of per-image values; PSNR and SSIM on 0..1, RGB and BT.601 luma (Y). "
         "Key frames themselves are not measured.",
         f"Clips: stride {sampling.stride}, i.e. every frame of one in {sampling.stride} intervals "
-        f"between key frames; distances from {sampling.starts} references; faults with "
+        f"between key frames; recordings: {_describe_positions(sampling)} of the first "
+        f"{sampling.frames} frames; distances from {sampling.starts} references; faults with "
         f"{sampling.faults} frames of each clip and each of the light field's views.",
         "Machine: " + ", ".join(f"{k} {v}" for k, v in report.machine.items() if k != "versions"),
         "Versions: " + ", ".join(f"{k} {v}" for k, v in report.machine["versions"].items()),
@@ -149,11 +198,22 @@ def _render_notes(report: Report) -> str:
     return "\n".join(f"* {line}" for line in lines)
 
 
+def _render_kernels(results: list[SceneResult]) -> list[str]:
+    found = [kernel for result in results for kernel in result.kernels]
+    if not found:
+        return []
+    return [
+        f"Another kernel than the bicubic one was measured in {sum(found)} of {len(found)} "
+        "recordings that give instants at both resolutions."
+    ]
+
+
+def _describe_positions(sampling: Sampling) -> str:
+    if not sampling.positions:
+        return "the same intervals"
+    numbers = ", ".join(map(str, sampling.positions))
+    return f"frames {numbers} of the same intervals"
+
+
 def _capitalise(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def _render_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    columns = list(head)
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -17,19 +17,14 @@ from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.data.degradation import degrade
 from crossnetpp.data.sample import read_rgb
 from crossnetpp.evaluate import main
+from crossnetpp.evaluation.choose_methods import load_methods
 from crossnetpp.evaluation.classical import enhance_classical, enhance_classical_plain
+from crossnetpp.evaluation.data_folder import DataFolder, Sampling
+from crossnetpp.evaluation.faults import DISPLACEMENT, EXPOSURE, make_fault_scenes
 from crossnetpp.evaluation.figures import Figures, Measured, SceneResult, collect_gains
-from crossnetpp.evaluation.methods import TrainedNetwork, load_methods
-from crossnetpp.evaluation.protocol import (
-    DISPLACEMENT,
-    EXPOSURE,
-    DataFolder,
-    Sampling,
-    make_clip_scenes,
-    make_distance_scenes,
-    make_fault_scenes,
-)
-from crossnetpp.evaluation.scenes import Picture, as_image, as_picture
+from crossnetpp.evaluation.methods import TrainedNetwork
+from crossnetpp.evaluation.protocol import make_clip_scenes, make_distance_scenes
+from crossnetpp.evaluation.scenes import Picture, Reference, as_image, as_picture
 from crossnetpp.evaluation.sheet import BAR, CROP, GAP, ZOOM, find_most_detailed
 from crossnetpp.evaluation.summary import summarise_results
 from crossnetpp.evaluation.temporal import estimate_motion, measure_warping_error
@@ -89,7 +84,7 @@ def test_a_quick_run_agrees_with_figures_computed_independently(data: Path, tmp_
     assert main(argv) == 0
     record = json.loads((out / "results.json").read_text())
     scenes = {(s["group"], s["scene"], s["scale"]): s for s in record["scenes"]}
-    assert len(scenes) == 2 + 3 + 3 + 1 + 1 + 3
+    assert len(scenes) == 2 + 3 + 3 + 1 + 1 + 3 + 2
 
     truth = crop_photograph(207, 307)[:128, :160]
     small = PillowImage.fromarray(truth).resize((20, 16), PillowImage.Resampling.BICUBIC)
@@ -133,7 +128,7 @@ def test_classical_borrows_from_a_shifted_picture(scale: int, method: Any, least
     reference = crop_photograph(203, 300, 160, 200)
     lr = degrade(truth, scale)
     up = cv2.resize(lr, (200, 160), interpolation=cv2.INTER_CUBIC)
-    sr, warped = (as_picture(image) for image in method(as_image(lr), as_image(reference)))
+    sr, warped = (as_picture(image) for image in method(as_image(lr), [as_image(reference)]))
     assert compute_psnr(sr, truth) > compute_psnr(up, truth) + least
     assert compute_psnr(warped, truth) > compute_psnr(reference, truth) + 3
 
@@ -144,7 +139,7 @@ def test_classical_ignores_unrelated_references(method: Any) -> None:
     unrelated = crop_photograph(0, 0, 160, 200)[::-1].copy()
     lr = degrade(truth, 4)
     up = cv2.resize(lr, (200, 160), interpolation=cv2.INTER_CUBIC)
-    sr = as_picture(method(as_image(lr), as_image(unrelated)).sr)
+    sr = as_picture(method(as_image(lr), [as_image(unrelated)]).sr)
     assert compute_psnr(sr, truth) > compute_psnr(up, truth) - 0.05
 
 
@@ -166,10 +161,12 @@ def test_a_network_agrees_with_its_padded_forward_pass(
     method = TrainedNetwork("mine", str(path), torch.device("cpu"))
     reference = crop_photograph(200, 300, 76, 100)
     answers = [
-        method.enhance(degrade(crop_photograph(200, c, 76, 100), 4), reference) for c in (301, 302)
+        method.enhance(degrade(crop_photograph(200, c, 76, 100), 4), (Reference(reference),), None)
+        for c in (301, 302)
     ]
     assert len(calls) == 1
-    method.enhance(degrade(crop_photograph(200, 301, 72, 96), 8), reference[:72, :96].copy())
+    small = Reference(reference[:72, :96].copy())
+    method.enhance(degrade(crop_photograph(200, 301, 72, 96), 8), (small,), None)
     assert len(calls) == 2
 
     lr = (
@@ -198,7 +195,9 @@ def test_the_published_network_reports_the_reference_warped_by_stage_1(
     )
     method = TrainedNetwork("published", str(weights), torch.device("cpu"))
     answer = method.enhance(
-        degrade(crop_photograph(200, 301, 48, 56), 8), crop_photograph(200, 300, 48, 56)
+        degrade(crop_photograph(200, 301, 48, 56), 8),
+        (Reference(crop_photograph(200, 300, 48, 56)),),
+        None,
     )
     assert answer.warped is not None
     assert answer.sr.shape == answer.warped.shape == (48, 56, 3)
@@ -253,7 +252,7 @@ def test_bad_input_ends_in_one_line_and_status_2(
 
 def test_clips_use_the_nearest_key_frame(data: Path) -> None:
     source = DataFolder(data)
-    frames = source.read_clip("frog")
+    frames = source.read_clip("videos/frog")
     assert len(frames) == FRAMES
     scene = next(make_clip_scenes(source, Sampling()))
     expected = [n for n in range(FRAMES) if n % 15]
@@ -261,10 +260,10 @@ def test_clips_use_the_nearest_key_frame(data: Path) -> None:
     for case in scene.cases:
         key = min(range(0, FRAMES, 15), key=lambda k: abs(k - case.frame))
         assert np.array_equal(case.truth, frames[case.frame][:, :164])
-        assert np.array_equal(case.reference, frames[key][:, :164])
+        assert np.array_equal(case.references[0].picture, frames[key][:, :164])
         assert case.condition == str(abs(key - case.frame))
     # One object per key frame, so that it is prepared once
-    assert len({id(case.reference) for case in scene.cases}) == 3
+    assert len({id(case.references[0].picture) for case in scene.cases}) == 3
     assert [c.condition for c in scene.cases if c.shown] == ["2", "7"]
     half = next(make_clip_scenes(source, Sampling(stride=2)))
     assert [case.frame for case in half.cases] == [n for n in expected if n // 15 != 1]
@@ -272,31 +271,33 @@ def test_clips_use_the_nearest_key_frame(data: Path) -> None:
 
 def test_distances_count_frames_after_their_reference(data: Path) -> None:
     source = DataFolder(data)
-    frames = source.read_clip("frog")
+    frames = source.read_clip("videos/frog")
     scene = next(make_distance_scenes(source, Sampling(starts=2)))
     assert len(scene.cases) == 2 * 15
     for case in scene.cases:
         start = case.frame - int(case.condition)
         assert start in (0, FRAMES - 16)
-        assert np.array_equal(case.reference, frames[start][:, :164])
+        assert np.array_equal(case.references[0].picture, frames[start][:, :164])
 
 
 def test_faulty_references_match_their_names(data: Path) -> None:
     source = DataFolder(data)
-    frames = source.read_clip("frog")
+    frames = source.read_clip("videos/frog")
     scene = next(make_fault_scenes(source, Sampling(faults=2)))
     assert len(scene.cases) == 2 * 4
     by_fault = {case.condition: case for case in scene.cases if case.frame == 29}
     good = frames[30][:, :164]
-    dark = by_fault[f"exposure x{EXPOSURE}"].reference
+    dark = by_fault[f"exposure x{EXPOSURE}"].references[0].picture
     assert np.abs(dark - EXPOSURE * good).max() <= 0.5
-    moved = by_fault["displaced"].reference
+    moved = by_fault["displaced"].references[0].picture
     assert np.array_equal(moved[:, DISPLACEMENT:], good[:, :-DISPLACEMENT])
-    assert np.diff(by_fault["blurred"].reference.astype(float), axis=1).std() < (
+    assert np.diff(by_fault["blurred"].references[0].picture.astype(float), axis=1).std() < (
         0.7 * np.diff(good.astype(float), axis=1).std()
     )
-    unrelated = source.read_clip("flower")[0]
-    assert by_fault["unrelated"].reference.mean() == pytest.approx(unrelated.mean(), abs=1)
+    unrelated = source.read_clip("videos/flower")[0]
+    assert by_fault["unrelated"].references[0].picture.mean() == pytest.approx(
+        unrelated.mean(), abs=1
+    )
 
 
 def test_the_warping_error_measures_flicker_and_not_motion() -> None:

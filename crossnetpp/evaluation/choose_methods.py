@@ -1,0 +1,128 @@
+"""Read the methods to compare from the command line: [NAME=]METHOD[:LIMIT[+LIMIT]]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from crossnetpp.checkpoint import WeightsError, find_weights
+from crossnetpp.evaluation.methods import (
+    Bicubic,
+    Classical,
+    ClassicalPlain,
+    Enhanced,
+    Method,
+    TrainedNetwork,
+)
+from crossnetpp.evaluation.scenes import EvaluationError, Material, Picture, Reference
+from crossnetpp.networks.presets import PRESETS
+from crossnetpp.networks.taps import Taps
+
+CLASSICAL_METHODS: dict[str, type[Classical] | type[ClassicalPlain]] = {
+    "classical": Classical,
+    "classical-plain": ClassicalPlain,
+}
+NETWORKS = tuple(dict.fromkeys((*PRESETS, "crossnet")))
+DEFAULT_METHODS = "bicubic,classical,fast,crossnet,paper"
+
+ONE_REFERENCE = "1ref"
+BICUBIC_KERNEL = "bicubic-kernel"
+
+# Limit -> what a method with it does without
+LIMITS = {
+    ONE_REFERENCE: "with the nearest reference alone",
+    BICUBIC_KERNEL: "with the bicubic kernel instead of the measured one",
+}
+
+
+class LimitedMethod:
+    """A method that is given less than the others, to show what the rest is worth."""
+
+    def __init__(self, name: str, method: Method, limits: frozenset[str]) -> None:
+        self.name = name
+        what = ", ".join(about for limit, about in LIMITS.items() if limit in limits)
+        self.about = method.about._replace(what=f"{method.about.what}, {what}")
+        self._method = method
+        self._limits = limits
+
+    def prepare(self, material: Material, taps: Taps | None) -> None:
+        """Prepare the method without what it does not get."""
+        self._method.prepare(material, self._limit_taps(taps))
+
+    def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
+        """Return what the method makes without what it does not get."""
+        if ONE_REFERENCE in self._limits:
+            references = references[:1]
+        return self._method.enhance(lr, references, self._limit_taps(taps))
+
+    def _limit_taps(self, taps: Taps | None) -> Taps | None:
+        return None if BICUBIC_KERNEL in self._limits else taps
+
+
+def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], dict[str, str]]:
+    """Return bicubic and the other methods in `words`, and why some of them are skipped.
+
+    Presets without shipped weights are skipped. Raises EvaluationError if a word is neither a
+    method nor a file, or if two methods have one name, and WeightsError if a file cannot be used.
+    """
+    methods: list[Method] = [Bicubic()]
+    skipped: dict[str, str] = {}
+    for word in dict.fromkeys(words):
+        if word == "bicubic":
+            continue
+        name, source, limits = _parse_word(word)
+        if source in NETWORKS:
+            try:
+                find_weights(source)
+            except WeightsError as error:
+                skipped[word] = str(error)
+                continue
+        # A method from a file has the name of the file without its suffix, unless that is taken
+        taken = {method.name for method in methods} | set(words)
+        if not name:
+            stem = word.replace(source, Path(source).stem, 1)
+            name = stem if source not in NETWORKS and stem not in taken else word
+        elif name in {method.name for method in methods}:
+            raise EvaluationError(
+                f"found two methods with the name '{name}', expected one; try another name"
+            )
+        method = _load_method(name, source, device)
+        methods.append(LimitedMethod(name, method, limits) if limits else method)
+    return methods, skipped
+
+
+def _parse_word(word: str) -> tuple[str, str, frozenset[str]]:
+    """Return the name ("" if none is given), the method or file, and the limits.
+
+    Raises EvaluationError if there is no such method, file or limit.
+    """
+    name, equals, rest = word.partition("=")
+    if not equals or Path(word).is_file():
+        name, rest = "", word
+    source, colon, limits = rest.rpartition(":")
+    if not colon or Path(rest).is_file():
+        source, limits = rest, ""
+
+    if source not in CLASSICAL_METHODS and source not in NETWORKS and not Path(source).is_file():
+        raise EvaluationError(
+            f"found no method '{source}', expected some of bicubic, "
+            f"{', '.join(CLASSICAL_METHODS)}, {', '.join(NETWORKS)} or a safetensors file; "
+            f"try --methods {DEFAULT_METHODS}"
+        )
+    chosen = frozenset(limits.split("+")) if limits else frozenset()
+    if unknown := sorted(chosen - set(LIMITS)):
+        raise EvaluationError(
+            f"found '{unknown[0]}' in '{word}', expected {' or '.join(LIMITS)}; "
+            f"try {source}:{'+'.join(LIMITS)}"
+        )
+    return name, source, chosen
+
+
+def _load_method(name: str, source: str, device: torch.device) -> Method:
+    if source in CLASSICAL_METHODS:
+        method = CLASSICAL_METHODS[source]()
+        method.name = name
+        return method
+    return TrainedNetwork(name, source, device)
