@@ -15,6 +15,7 @@ from crossnetpp.networks.taps import Taps
 Picture = NDArray[np.uint8]  # H x W x 3 RGB
 Image = NDArray[np.float32]  # H x W x 3 RGB in 0..1, or H x W for a single plane
 
+MOST_MOMENTS = 6  # from which the kernel is measured, spread evenly
 DECIBELS_PER_FRAME = 0.5  # by which a reference one frame farther away counts for less
 
 
@@ -55,7 +56,10 @@ class Material:
     @cached_property
     def taps(self) -> Taps | None:
         """The reduction kernel that the moments show; None = antialiased bicubic."""
-        return estimate_taps([(moment.lr, moment.hr) for moment in self.moments], self.scale)
+        count = min(MOST_MOMENTS, len(self.moments))
+        chosen = np.linspace(0, len(self.moments) - 1, count).round().astype(int).tolist()
+        pairs = [(self.moments[i].lr, self.moments[i].hr) for i in chosen]
+        return estimate_taps(pairs, self.scale)
 
 
 @dataclass(frozen=True, eq=False)
