@@ -1,0 +1,34 @@
+"""Adapt the weights of `fast` to one recording by training on its own key frames.
+
+At a key frame, LR and HR of one instant are given. Each key frame serves as a target, and its
+neighbours as the references to borrow from. Key frames that are held out decide whether the adapted
+weights are used, and how much of the change.
+"""
+
+from __future__ import annotations
+
+from crossnetpp.adaptation.adapt import (
+    LEAST_KEY_FRAMES,
+    LEAST_STEPS,
+    MOST_STEPS,
+    AdaptationSettings,
+    Adapted,
+    Progress,
+    adapt,
+    check_key_frames,
+    count_steps,
+)
+from crossnetpp.adaptation.key_frames import KeyFrame
+
+__all__ = [
+    "LEAST_KEY_FRAMES",
+    "LEAST_STEPS",
+    "MOST_STEPS",
+    "AdaptationSettings",
+    "Adapted",
+    "KeyFrame",
+    "Progress",
+    "adapt",
+    "check_key_frames",
+    "count_steps",
+]

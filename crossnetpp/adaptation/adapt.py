@@ -1,0 +1,193 @@
+"""Adapt the weights of `fast` to a recording by training on its own key frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crossnetpp.adaptation.crops import Crops, choose_side
+from crossnetpp.adaptation.judging import Judge, Verdict, blend_weights, make_cases
+from crossnetpp.adaptation.key_frames import Example, KeyFrame, hold_out, list_examples
+from crossnetpp.adaptation.training import Training, measure_step_seconds
+from crossnetpp.machine import count_cores
+from crossnetpp.networks.fast import CrossNetFast
+from crossnetpp.networks.taps import Taps
+
+LEAST_KEY_FRAMES = 3
+LEAST_STEPS = 10  # fewer change too little to be worth the time
+MOST_STEPS = 160  # more bring hardly anything
+JUDGING_STEPS = 15  # steps that take as long as judging the result
+REPORTS = 4  # times that the gain is measured while training
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """What decides the bits of adapted weights, beside the key frames."""
+
+    steps: int | None = None
+    """Training steps; None = as many as fit into `seconds`."""
+    seconds: float | None = None
+    """Time for everything, which is turned into steps before training begins."""
+    seed: int = 0
+    threads: int | None = None
+    """CPU threads; None = all cores."""
+    side: int = 256
+    """Most HR pixels along each side of a crop."""
+    still_share: float = 0.25
+    """Share of the batches whose reference is the target itself, moved a little."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an adaptation is."""
+
+    step: int
+    steps: int
+    gain_db: float | None
+    """The gain on the held-out key frames when it was last measured."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The result of an adaptation."""
+
+    network: CrossNetFast
+    """The network with the weights to use; those before adaptation unless `used`."""
+    steps: int
+    held_out_gain_db: float | None
+    """Gain in dB on the held-out key frames over the weights before adaptation."""
+    blend: float
+    """Share of the adapted weights in the weights to use; 0 if they do not win."""
+    used: bool
+    note: str = ""
+    """Why adapted weights are not used, or what else was notable."""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def adapt(
+    network: CrossNetFast,
+    keys: Sequence[KeyFrame],
+    taps: Taps,
+    settings: AdaptationSettings,
+    on_progress: OnProgress = lambda _: None,
+) -> Adapted:
+    """Train a copy of `network` on pairs of neighbouring key frames, and judge it on others.
+
+    `keys` are in rising order of position; all have the same two sizes. `taps` is the kernel that
+    reduced HR to LR. With `steps`, the same arguments give the same bits on the same CPU. If
+    PyTorch fails, for example for want of memory, the weights before adaptation are returned.
+
+    Raises ValueError if there are too few pairs of key frames, or if they are too small.
+    """
+    examples = check_key_frames(keys, settings.side)
+    device = next(network.parameters()).device
+    kernel = torch.from_numpy(taps).to(device)
+    training, held_out = hold_out(examples)
+    crops = Crops(keys, training, taps, side=settings.side, still_share=settings.still_share)
+
+    with _limit_threads(settings.threads):
+        try:
+            steps = settings.steps
+            if steps is None:
+                seconds = settings.seconds or 0.0
+                steps = count_steps(seconds, measure_step_seconds(network, crops, kernel))
+            cases = make_cases(keys, held_out, crops.scale, settings.side, device)
+            judge = Judge(network, cases, crops.scale, kernel)
+            return _train(network, crops, judge, kernel, steps, settings.seed, on_progress)
+        except (RuntimeError, MemoryError) as error:
+            reason = " ".join(str(error).split())[:200]
+            return Adapted(network, 0, None, 0.0, used=False, note=f"training failed: {reason}")
+
+
+def check_key_frames(keys: Sequence[KeyFrame], side: int = 256) -> list[Example]:
+    """Return the examples that the key frames make.
+
+    Raises ValueError if there are fewer than LEAST_KEY_FRAMES, or if they are too small or differ
+    in size.
+    """
+    examples = list_examples(keys)
+    if len(examples) < LEAST_KEY_FRAMES:
+        raise ValueError(
+            f"found {len(examples)} key frames with a neighbour in their scene, expected at least "
+            f"{LEAST_KEY_FRAMES}"
+        )
+    choose_side(keys[0].hr, side)
+
+    shapes = {(key.hr.shape, key.lr.shape) for key in keys}
+    scale = keys[0].hr.shape[0] // keys[0].lr.shape[0]
+    for hr, lr in sorted(shapes):
+        if (hr, lr) != (keys[0].hr.shape, keys[0].lr.shape) or hr[:2] != (
+            lr[0] * scale,
+            lr[1] * scale,
+        ):
+            raise ValueError(
+                f"found key frames of {hr[1]}x{hr[0]} and {lr[1]}x{lr[0]}, expected all to have "
+                "the same sizes, of which one is a multiple of the other"
+            )
+    return examples
+
+
+def count_steps(seconds: float, step_seconds: float) -> int:
+    """Return how many training steps fit into `seconds`, beside judging their result."""
+    fitting = int(seconds / step_seconds) - JUDGING_STEPS
+    return max(LEAST_STEPS, min(MOST_STEPS, fitting))
+
+
+def _train(
+    network: CrossNetFast,
+    crops: Crops,
+    judge: Judge,
+    taps: Tensor,
+    steps: int,
+    seed: int,
+    on_progress: OnProgress,
+) -> Adapted:
+    """Train for `steps` steps, and return the blend that serves the held-out key frames best."""
+    training = Training(network, taps, steps=steps, seed=seed)
+    gain: float | None = None
+    for step in range(steps):
+        training.run_step(crops, step)
+        done = step + 1
+        if done < steps and done % max(1, steps // REPORTS) == 0:
+            gain = judge.measure_gain(training.network)
+        on_progress(Progress(done, steps, gain))
+
+    verdict = judge.choose_blend(training.network)
+    on_progress(Progress(steps, steps, verdict.gain))
+    return _conclude(network, training, verdict, judge, steps)
+
+
+def _conclude(
+    network: CrossNetFast, training: Training, verdict: Verdict, judge: Judge, steps: int
+) -> Adapted:
+    """Return the result, with the reason if the adapted weights are not used."""
+    dropped = f"{training.dropped} of {steps} steps were not finite and dropped"
+    if verdict.blend:
+        blended = blend_weights(network, training.network, verdict.blend)
+        note = dropped if training.dropped else ""
+        return Adapted(blended, steps, round(verdict.gain, 3), verdict.blend, used=True, note=note)
+
+    gain = judge.measure_gain(training.network)
+    known = round(gain, 3) if math.isfinite(gain) else None
+    note = "the adapted weights do not win on a key frame that was held out"
+    if training.dropped:
+        note += f"; {dropped}"
+    return Adapted(network, steps, known, 0.0, used=False, note=note)
+
+
+@contextmanager
+def _limit_threads(threads: int | None) -> Iterator[None]:
+    """Set the number of PyTorch's CPU threads, on which some last bits depend, and restore it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or count_cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,163 @@
+"""Judge weights on key frames that were held out from training, and blend them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from crossnetpp.adaptation.crops import (
+    ALIGNMENT,
+    MULTIPLE,
+    Batch,
+    Window,
+    move_slightly,
+    to_planes,
+)
+from crossnetpp.adaptation.key_frames import Example, KeyFrame
+from crossnetpp.networks.fast import CrossNetFast
+
+WINDOWS = 2  # of all held-out key frames together
+BLENDS = (1.0, 0.75, 0.5, 0.25)
+LEAST_GAIN = 0.05  # dB on the held-out key frames, for adapted weights to be used
+MOST_LOSS = 0.1  # dB that no single case may lose
+
+
+class Case(NamedTuple):
+    """A window of a held-out key frame, with the references to borrow from."""
+
+    batch: Batch
+    is_still: bool
+    """Whether the reference is the target itself, moved a little."""
+
+
+class Verdict(NamedTuple):
+    """The blend that serves the held-out key frames best."""
+
+    blend: float
+    """Share of the adapted weights; 0 if no blend wins."""
+    gain: float
+    """Mean gain in dB over the weights before adaptation; of no use if `blend` is 0."""
+
+
+def make_cases(
+    keys: Sequence[KeyFrame],
+    held_out: Sequence[Example],
+    scale: int,
+    side: int,
+    device: torch.device,
+) -> list[Case]:
+    """Return the cases by which weights are judged, the same for the same key frames.
+
+    A window has at most `side` HR pixels along each side. It is enhanced with one neighbour, with
+    both, and with itself, moved a little.
+    """
+    rng = np.random.default_rng(0)
+    cases = []
+    for example in held_out:
+        target = keys[example.target]
+        for window in choose_windows(target, WINDOWS // len(held_out), side):
+            references = [window.cut(keys[i].hr) for i in example.neighbours]
+            lr = to_planes([window.cut(target.lr, scale)]).to(device)
+            truth = to_planes([window.cut(target.hr)]).to(device)
+
+            for count in range(1, len(references) + 1):
+                planes = tuple(to_planes([each]).to(device) for each in references[:count])
+                weights = torch.tensor([example.weights[:count]], device=device)
+                cases.append(Case(Batch(lr, planes, weights, truth), is_still=False))
+
+            moved = to_planes([move_slightly(rng, target.hr, window)]).to(device)
+            alone = torch.ones(1, 1, device=device)
+            cases.append(Case(Batch(lr, (moved,), alone, truth), is_still=True))
+    return cases
+
+
+def choose_windows(key: KeyFrame, count: int, side: int) -> list[Window]:
+    """Return the `count` windows of a key frame with the most detail; they do not overlap."""
+    height, width = (min(length, side) // MULTIPLE * MULTIPLE for length in key.hr.shape[:2])
+    luma = to_planes([key.hr]).mean(1, keepdim=True)
+    detail = (luma - F.avg_pool2d(luma, 9, stride=1, padding=4)).abs()
+    cell = detail[0, 0].cpu().numpy()
+
+    places = [
+        Window(row, col, height, width)
+        for row in _list_starts(key.hr.shape[0], height)
+        for col in _list_starts(key.hr.shape[1], width)
+    ]
+    strength = {
+        place: float(
+            cell[
+                place.row : place.row + height,
+                place.col : place.col + width,
+            ].mean()
+        )
+        for place in places
+    }
+    return sorted(places, key=lambda place: -strength[place])[:count]
+
+
+def _list_starts(length: int, part: int) -> list[int]:
+    """Return where parts start that do not overlap and are spread over `length` pixels."""
+    count = length // part
+    step = (length - part) / max(1, count - 1)
+    return [int(step * i) // ALIGNMENT * ALIGNMENT for i in range(count)]
+
+
+@torch.inference_mode()
+def measure_psnr(network: CrossNetFast, case: Case, scale: int, taps: Tensor) -> float:
+    """Return the PSNR in dB of a case, rounded to 8 bits; NaN if the result is not finite."""
+    lr, references, weights, target = case.batch
+    prepared = (network.prepare(reference, scale, taps) for reference in references)
+    sr = network.enhance(lr, *prepared, weights=weights).sr
+    error = (sr.clamp(0, 1).mul(255).round() / 255 - target).double().square().mean()
+    return float(-10 * torch.log10(error + 1e-10))
+
+
+def blend_weights(base: CrossNetFast, adapted: CrossNetFast, share: float) -> CrossNetFast:
+    """Return a network with base + share (adapted - base), rounded as weights are saved."""
+    blended = copy.deepcopy(base)
+    with torch.no_grad():
+        for name, tensor in blended.state_dict().items():
+            tensor.lerp_(adapted.state_dict()[name], share).copy_(tensor.half().float())
+    return blended.eval()
+
+
+class Judge:
+    """Compares adapted weights with those before adaptation on the same cases."""
+
+    def __init__(self, base: CrossNetFast, cases: Sequence[Case], scale: int, taps: Tensor) -> None:
+        self._base = base
+        self._cases = list(cases)
+        self._scale = scale
+        self._taps = taps
+        self._before = [measure_psnr(base, case, scale, taps) for case in cases]
+
+    def measure_gain(self, network: CrossNetFast) -> float:
+        """Return the mean gain in dB over the cases with neighbours; NaN if one is not finite."""
+        return self._average(self._measure_gains(network))
+
+    def choose_blend(self, adapted: CrossNetFast) -> Verdict:
+        """Return the blend with the largest gain, among those with which no case loses."""
+        best = Verdict(0.0, 0.0)
+        for share in BLENDS:
+            gains = self._measure_gains(blend_weights(self._base, adapted, share))
+            gain = self._average(gains)
+            safe = all(each >= -MOST_LOSS for each in gains)  # False for NaN
+            if safe and gain >= max(LEAST_GAIN, best.gain):
+                best = Verdict(share, gain)
+        return best
+
+    def _measure_gains(self, network: CrossNetFast) -> list[float]:
+        return [
+            measure_psnr(network, case, self._scale, self._taps) - before
+            for case, before in zip(self._cases, self._before, strict=True)
+        ]
+
+    def _average(self, gains: list[float]) -> float:
+        far = [gain for gain, case in zip(gains, self._cases, strict=True) if not case.is_still]
+        return float(np.mean(far))
