@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from crossnetpp.networks.build import Network, build_network
@@ -22,17 +23,81 @@ class WeightsError(Exception):
     """Weights that are missing or unusable, described in one line."""
 
 
-def save_weights(network: Network, preset: str, path: Path) -> None:
+@dataclass(frozen=True)
+class AdaptedFacts:
+    """What a file of adapted weights says about itself."""
+
+    base: str
+    """SHA-256 of the weights file from which the adaptation started."""
+    steps: int
+    held_out_gain_db: float
+    """Gain in dB over the base on key frames that were held out."""
+    blend: float
+    """Share of the trained weights in these; the rest is the base."""
+
+
+def save_weights(
+    network: Network, preset: str, path: Path, adapted: AdaptedFacts | None = None
+) -> None:
     """Write the weights as float16 safetensors, half as large as float32 and visibly as good.
 
-    The file's metadata hold the preset and, as JSON, the network's configuration.
+    The file's metadata hold the preset and, as JSON, the network's configuration and the facts
+    about adapted weights. The same weights give the same bytes.
     """
     tensors = {
         name: tensor.detach().to(torch.float16).contiguous()
         for name, tensor in network.state_dict().items()
     }
     config = getattr(network, "config", PRESETS[preset])
-    save_file(tensors, path, metadata={"preset": preset, "config": json.dumps(asdict(config))})
+    metadata = {"preset": preset, "config": json.dumps(asdict(config))}
+    if adapted is not None:
+        metadata["adapted"] = json.dumps(asdict(adapted))
+    path.write_bytes(_sort_metadata(save(tensors, metadata=metadata)))
+
+
+def _sort_metadata(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata in alphabetical order.
+
+    The library writes them in an order that differs from time to time.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
+
+
+def read_adapted_facts(path: Path) -> AdaptedFacts | None:
+    """Return what a file of adapted weights says about itself; None if it holds no such facts.
+
+    Raises WeightsError if the file is not safetensors.
+    """
+    text = _read_metadata(path).get("adapted")
+    if text is None:
+        return None
+    try:
+        return TypeAdapter(AdaptedFacts).validate_json(text)
+    except ValidationError as error:
+        raise WeightsError(
+            f"found facts about adapted weights in {path} that this version cannot read; "
+            "try pipeline adapt again"
+        ) from error
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _not_safetensors(path, error) from error
+
+
+def _not_safetensors(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"found a file that is not safetensors at {path} ({error}); "
+        "try weights made by crossnetpp.train"
+    )
 
 
 def find_weights(model: str) -> Path:
@@ -66,10 +131,7 @@ def load_network(model: str) -> Network:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"found a file that is not safetensors at {path} ({error}); "
-            "try weights made by crossnetpp.train"
-        ) from error
+        raise _not_safetensors(path, error) from error
 
     tensors = _to_float32(tensors, path)
     preset = metadata.get("preset", "")

@@ -38,7 +38,7 @@ class AdaptationSettings:
     """CPU threads; None = all cores."""
     side: int = 256
     """Most HR pixels along each side of a crop."""
-    still_share: float = 0.25
+    still_share: float = 0.35
     """Share of the batches whose reference is the target itself, moved a little."""
 
 

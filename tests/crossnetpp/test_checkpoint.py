@@ -12,7 +12,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from crossnetpp.checkpoint import WEIGHTS_FOLDER, WeightsError, load_network, save_weights
+from crossnetpp.checkpoint import (
+    WEIGHTS_FOLDER,
+    AdaptedFacts,
+    WeightsError,
+    load_network,
+    read_adapted_facts,
+    save_weights,
+)
 from crossnetpp.networks.build import build_network
 
 SHIPPED = WEIGHTS_FOLDER / "fast.safetensors"
@@ -134,3 +141,26 @@ def test_a_preset_of_several_lines_is_shortened(tmp_path: Path) -> None:
 def test_the_first_difference_from_the_network_is_named(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "w", metadata={"preset": "fast"})
     assert "do not fit the network 'fast': Missing key(s)" in read_refusal(tmp_path / "w")
+
+
+def test_adapted_weights_are_saved_with_their_facts_in_the_same_bytes(tmp_path: Path) -> None:
+    network = build_network("fast", {"blocks": 1})
+    facts = AdaptedFacts(base="ab" * 32, steps=40, held_out_gain_db=1.25, blend=0.75)
+    contents = set()
+    for number in range(8):
+        path = tmp_path / f"{number}.safetensors"
+        save_weights(network, "fast", path, facts)
+        contents.add(path.read_bytes())
+        assert read_adapted_facts(path) == facts
+    assert len(contents) == 1
+
+    loaded = load_network(str(path))
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor.half().float())
+
+
+def test_other_weights_have_no_facts_about_an_adaptation(tmp_path: Path) -> None:
+    assert read_adapted_facts(SHIPPED) is None
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors", METADATA | {"adapted": "[1"})
+    with pytest.raises(WeightsError, match="found facts about adapted weights in"):
+        read_adapted_facts(tmp_path / "w.safetensors")
