@@ -63,7 +63,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "crossnetpp": (
         ("train", "evaluate", "api"),
         ("training", "evaluation"),
-        ("data",),
+        ("data", "adaptation"),
         ("losses", "checkpoint", "capture"),
         ("networks", "metrics", "vmaf", "landmarks", "machine", "printable"),
     ),

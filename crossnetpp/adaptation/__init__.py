@@ -11,12 +11,14 @@ from crossnetpp.adaptation.adapt import (
     LEAST_KEY_FRAMES,
     LEAST_STEPS,
     MOST_STEPS,
+    PIXELS_PER_STEP,
     AdaptationSettings,
     Adapted,
     Progress,
     adapt,
     check_key_frames,
     count_steps,
+    time_step,
 )
 from crossnetpp.adaptation.key_frames import KeyFrame
 
@@ -24,6 +26,7 @@ __all__ = [
     "LEAST_KEY_FRAMES",
     "LEAST_STEPS",
     "MOST_STEPS",
+    "PIXELS_PER_STEP",
     "AdaptationSettings",
     "Adapted",
     "KeyFrame",
@@ -31,4 +34,5 @@ __all__ = [
     "adapt",
     "check_key_frames",
     "count_steps",
+    "time_step",
 ]

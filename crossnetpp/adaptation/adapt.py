@@ -13,7 +13,7 @@ from torch import Tensor
 from crossnetpp.adaptation.crops import Crops, choose_side
 from crossnetpp.adaptation.judging import Judge, Verdict, blend_weights, make_cases
 from crossnetpp.adaptation.key_frames import Example, KeyFrame, hold_out, list_examples
-from crossnetpp.adaptation.training import Training, measure_step_seconds
+from crossnetpp.adaptation.training import CROPS, Training, measure_step_seconds
 from crossnetpp.machine import count_cores
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.taps import Taps
@@ -21,6 +21,8 @@ from crossnetpp.networks.taps import Taps
 LEAST_KEY_FRAMES = 3
 LEAST_STEPS = 10  # fewer change too little to be worth the time
 MOST_STEPS = 160  # more bring hardly anything
+SIDE = 256  # HR pixels along each side of a crop
+PIXELS_PER_STEP = CROPS * SIDE**2
 JUDGING_STEPS = 15  # steps that take as long as judging the result
 REPORTS = 4  # times that the gain is measured while training
 
@@ -36,7 +38,7 @@ class AdaptationSettings:
     seed: int = 0
     threads: int | None = None
     """CPU threads; None = all cores."""
-    side: int = 256
+    side: int = SIDE
     """Most HR pixels along each side of a crop."""
     still_share: float = 0.35
     """Share of the batches whose reference is the target itself, moved a little."""
@@ -106,7 +108,7 @@ def adapt(
             return Adapted(network, 0, None, 0.0, used=False, note=f"training failed: {reason}")
 
 
-def check_key_frames(keys: Sequence[KeyFrame], side: int = 256) -> list[Example]:
+def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example]:
     """Return the examples that the key frames make.
 
     Raises ValueError if there are fewer than LEAST_KEY_FRAMES, or if they are too small or differ
@@ -134,10 +136,24 @@ def check_key_frames(keys: Sequence[KeyFrame], side: int = 256) -> list[Example]
     return examples
 
 
-def count_steps(seconds: float, step_seconds: float) -> int:
+def time_step(
+    network: CrossNetFast, keys: Sequence[KeyFrame], taps: Taps, settings: AdaptationSettings
+) -> float:
+    """Return how many seconds a training step takes on this machine.
+
+    Raises ValueError if there are too few pairs of key frames, or if they are too small.
+    """
+    examples = check_key_frames(keys, settings.side)
+    crops = Crops(keys, examples, taps, side=settings.side, still_share=settings.still_share)
+    kernel = torch.from_numpy(taps).to(next(network.parameters()).device)
+    with _limit_threads(settings.threads):
+        return measure_step_seconds(network, crops, kernel)
+
+
+def count_steps(seconds: float, step_seconds: float, least: int = LEAST_STEPS) -> int:
     """Return how many training steps fit into `seconds`, beside judging their result."""
     fitting = int(seconds / step_seconds) - JUDGING_STEPS
-    return max(LEAST_STEPS, min(MOST_STEPS, fitting))
+    return max(least, min(MOST_STEPS, fitting))
 
 
 def _train(

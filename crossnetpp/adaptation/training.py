@@ -40,20 +40,26 @@ class Training:
             group["lr"] = RATE * find_rate_factor(step, self._steps)
 
         self._optimiser.zero_grad(set_to_none=True)
-        loss = self._compute_loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        if bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)):
+        if self._compute_gradients(batch):
             self._optimiser.step()
         else:
             self.dropped += 1
 
-    def _compute_loss(self, batch: Batch) -> Tensor:
+    def _compute_gradients(self, batch: Batch) -> bool:
+        """Compute the gradients of a batch, and return whether all numbers are finite."""
         scale = self._taps.shape[-1] // 4
         prepared = [self.network.prepare(each, scale, self._taps) for each in batch.references]
         output = self.network.enhance(batch.lr, *prepared, weights=batch.weights)
         unknown = torch.full_like(batch.target[:, :2], float("nan"))
-        return hybrid_loss(output, batch.target, unknown, LOSS)["total"]
+        loss = hybrid_loss(output, batch.target, unknown, LOSS)["total"]
+
+        # the gradient of a warp with a flow that is not finite writes beyond its memory
+        numbers = (loss, output.sr, output.flow, output.flow_stage1)
+        if not all(bool(torch.isfinite(each).all()) for each in numbers):
+            return False
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        return bool(torch.isfinite(norm))
 
 
 def find_rate_factor(step: int, steps: int) -> float:
