@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from crossnetpp.networks.build import Network, build_network
-from crossnetpp.networks.presets import PRESETS
+from crossnetpp.networks.presets import PRESETS, VARIANTS, Config, make_config
 
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
@@ -101,15 +102,16 @@ def _not_safetensors(path: Path, error: Exception) -> WeightsError:
 
 
 def find_weights(model: str) -> Path:
-    """Return the weights file of `model`, which is a preset with shipped weights or a path.
+    """Return the weights file of `model`: a preset, a variant of one, or a path.
 
     Raises WeightsError if there is no such file.
     """
-    path = WEIGHTS_FOLDER / f"{model}.safetensors" if model in PRESETS else Path(model)
+    is_name = model in PRESETS or model in VARIANTS
+    path = WEIGHTS_FOLDER / f"{model}.safetensors" if is_name else Path(model)
     if path.is_file():
         return path
 
-    if model in PRESETS:
+    if is_name:
         raise WeightsError(
             f"found no shipped weights for the preset '{model}', expected 'fast' or a "
             "safetensors file; train them or use --model fast"
@@ -118,6 +120,20 @@ def find_weights(model: str) -> Path:
         f"found no model '{model}', expected one of {', '.join(PRESETS)} or a safetensors file; "
         "try --model fast"
     )
+
+
+def read_description(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the preset and the options that a weights file names, without reading its weights.
+
+    Raises WeightsError if the file is damaged, or its network cannot be built.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise _not_safetensors(path, error) from error
+    preset = metadata.get("preset", "")
+    return preset, asdict(_read_config(preset, metadata.get("config", "{}"), path))
 
 
 def load_network(model: str) -> Network:
@@ -136,7 +152,8 @@ def load_network(model: str) -> Network:
     tensors = _to_float32(tensors, path)
     preset = metadata.get("preset", "")
     # Older files have no configuration
-    network = _build_from_metadata(preset, metadata.get("config", "{}"), path)
+    config = _read_config(preset, metadata.get("config", "{}"), path)
+    network = build_network(preset, asdict(config))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -183,8 +200,8 @@ def _shorten(text: str, most: int = 60) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-def _build_from_metadata(preset: str, config: str, path: Path) -> Network:
-    """Return an untrained network for the preset and JSON configuration stored in `path`.
+def _read_config(preset: str, config: str, path: Path) -> Config:
+    """Return the network's options from the preset and the JSON configuration stored in `path`.
 
     Raises WeightsError if this version has no such preset or cannot build the configuration.
     """
@@ -197,7 +214,7 @@ def _build_from_metadata(preset: str, config: str, path: Path) -> Network:
         options = json.loads(config)
         if not isinstance(options, dict):
             raise ValueError(f"found {_shorten(config)}, expected a JSON object of options")
-        return build_network(preset, options)
+        return make_config(preset, options)
     except (ValueError, RecursionError) as error:
         raise WeightsError(
             f"found in {path} a network that this version cannot build "

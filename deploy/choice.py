@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import psutil
 
-from deploy.export.stored import weights_sha256
+from deploy.export.stored import describe_network
 from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import JsonObject, Registry
@@ -197,7 +197,7 @@ def make_key(model: str, candidates: tuple[str, ...], threads: int | None) -> Js
     """Return everything that measurements depend on."""
     return {
         "kind": "speed",
-        "weights": weights_sha256(model),
+        "network": describe_network(model),
         "candidates": list(candidates),
         "threads": threads or 0,
         **device_facts(),

@@ -73,6 +73,10 @@ PRESETS: dict[str, Config] = {
 }
 
 
+# Other shipped weights, and the preset whose network they are for
+VARIANTS = {"fast-recorded": "fast"}
+
+
 def make_config(preset: str, options: Mapping[str, Any] | None = None) -> Config:
     """Return the configuration of `preset`, overridden by `options`.
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import lru_cache
 
 import torch
 
-from crossnetpp.checkpoint import WeightsError, find_weights, load_network
+from crossnetpp.checkpoint import (
+    WeightsError,
+    find_weights,
+    load_network,
+    read_description,
+)
 from crossnetpp.networks.build import Network
 from deploy.export.graphs import GraphSpec
 from deploy.export.write import EXPORT_VERSION, OPSET, export_checked_graph
 from deploy.protocol import EngineError
 from deploy.registry import Entry, JsonObject, Registry
+
+# Options of networks that hardly change their speed
+SMALL_OPTIONS = ("votes", "chroma")
 
 
 def load_model_network(model: str) -> Network:
@@ -37,6 +46,19 @@ def weights_sha256(model: str) -> str:
         raise EngineError(str(error)) from error
     status = path.stat()
     return _sha256(str(path), status.st_size, status.st_mtime_ns)
+
+
+def describe_network(model: str) -> str:
+    """Return what decides the speed of `model`, the same for all weights of one network.
+
+    Raises EngineError if there are no weights.
+    """
+    try:
+        preset, config = read_description(find_weights(model))
+    except WeightsError as error:
+        raise EngineError(str(error)) from error
+    slow = {name: value for name, value in config.items() if name not in SMALL_OPTIONS}
+    return f"{preset} {json.dumps(slow, sort_keys=True)}"
 
 
 def graph_key(model: str, spec: GraphSpec) -> JsonObject:
