@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from crossnetpp.capture.variants import choose_weights
 from crossnetpp.checkpoint import find_weights, load_network
 from crossnetpp.evaluation.classical import enhance_classical, enhance_classical_plain
 from crossnetpp.evaluation.scenes import (
@@ -21,6 +22,7 @@ from crossnetpp.evaluation.scenes import (
     weigh_by_distance,
 )
 from crossnetpp.networks.blocks import pad_planes
+from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import CrossNetFast, FastOutput, Prepared
 from crossnetpp.networks.resample import upsample_bicubic
 from crossnetpp.networks.taps import Taps
@@ -137,10 +139,12 @@ class TrainedNetwork:
     """
 
     def __init__(self, name: str, model: str, device: torch.device) -> None:
-        """Load `model`, a preset or a file. Raises WeightsError if it cannot be loaded."""
+        """Load `model`, a preset or a file. Raises WeightsError if it cannot be loaded.
+
+        `fast` stands for all its shipped weights, of which those for the recording are used.
+        """
         path = find_weights(model)
-        network = load_network(model).to(device)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = _load(model, device)
         self.name = name
         self.about = MethodInfo(
             what=type(network).__name__,
@@ -148,13 +152,19 @@ class TrainedNetwork:
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             parameters=sum(p.numel() for p in network.parameters()),
         )
+        self._model = model
         self._network = network
+        self._networks = {model: network}
         self._device = device
         self._latest: list[_PreparedReference] = []
 
     def prepare(self, material: Material, taps: Taps | None) -> None:
-        """Forget the references of other recordings."""
+        """Choose the weights for the recording, and forget the references of others."""
         self._latest.clear()
+        chosen = choose_weights(self._model, material.capture.fits_db)
+        if chosen not in self._networks:
+            self._networks[chosen] = _load(chosen, self._device)
+        self._network = self._networks[chosen]
 
     @torch.inference_mode()
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
@@ -191,6 +201,12 @@ class TrainedNetwork:
 
     def _pad(self, picture: Picture, multiple: int) -> Tensor:
         return pad_planes(_to_planes(picture).to(self._device), multiple)
+
+
+def _load(model: str, device: torch.device) -> Network:
+    network = load_network(model).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def _to_planes(picture: Picture) -> Tensor:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.capture.estimate import estimate_taps
+from crossnetpp.capture.estimate import CaptureEstimate, estimate_capture
 from crossnetpp.networks.taps import Taps
 
 Picture = NDArray[np.uint8]  # H x W x 3 RGB
@@ -54,12 +54,17 @@ class Material:
     """In the order of their frame numbers; empty if nothing is given at both resolutions."""
 
     @cached_property
-    def taps(self) -> Taps | None:
-        """The reduction kernel that the moments show; None = antialiased bicubic."""
+    def capture(self) -> CaptureEstimate:
+        """What the moments show of the capture."""
         count = min(MOST_MOMENTS, len(self.moments))
         chosen = np.linspace(0, len(self.moments) - 1, count).round().astype(int).tolist()
         pairs = [(self.moments[i].lr, self.moments[i].hr) for i in chosen]
-        return estimate_taps(pairs, self.scale)
+        return estimate_capture(pairs, self.scale)
+
+    @property
+    def taps(self) -> Taps | None:
+        """The reduction kernel that the moments show; None = antialiased bicubic."""
+        return self.capture.taps
 
 
 @dataclass(frozen=True, eq=False)

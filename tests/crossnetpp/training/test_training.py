@@ -152,7 +152,7 @@ def test_the_average_is_the_exponential_mean_of_the_weights(tmp_path: Path) -> N
     name = "fusion.leave.bias"
     expected = run.network.get_parameter(name).detach().clone().double()
     for step in range(4):
-        run._step(run.network, default_collate([run._samples[step]]), step)
+        run._step_on_samples(run.network, default_collate([run._samples[step]]), step)
         decay = min(0.5, (1 + step) / (10 + step))
         now = run.network.get_parameter(name).detach().double()
         expected = decay * expected + (1 - decay) * now
