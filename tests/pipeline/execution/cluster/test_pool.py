@@ -27,6 +27,8 @@ from pipeline.execution.task import SegmentTask
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import Ledger
+from pipeline.planning.pinned import pin_plan
+from pipeline.planning.plan import make_plan
 from pipeline.progress import SilentReporter
 from pipeline.runs.manifest import make_entries
 from pipeline.runs.pooled_batch import run_pooled
@@ -34,7 +36,7 @@ from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
 from pipeline.schema.plan import Plan, RunRecord, SegmentRecord
 from pipeline.schema.settings import RunSettings
-from tests.support.recordings import plan_pair
+from tests.support.recordings import plan_pair, settings_for, write_keys
 
 pytestmark = pytest.mark.ray
 
@@ -134,6 +136,30 @@ def test_split_placement_gives_the_same_bits(plan: Plan, tmp_path: Path) -> None
         engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
         run_inline(ledger, engine, SilentReporter())
         assert [ledger.records[i].sha256 for i in range(4)] == split
+
+
+@pytest.mark.usefixtures("local_cluster")
+def test_frames_with_two_key_frames_have_the_same_bits_everywhere(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    keys = write_keys(tmp_path)
+
+    def plan_run(name: str) -> Plan:
+        settings = settings_for((pair[0], keys), tmp_path / name, engine="torch")
+        return pin_plan(make_plan(settings))
+
+    plan = plan_run("inline.mkv")
+    assert plan.reference_map.count_references() > 1.5 * len(plan.reference_map)
+    with Ledger(plan) as ledger:
+        engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
+        run_inline(ledger, engine, SilentReporter())
+        inline = [ledger.records[i].sha256 for i in range(4)]
+
+    for placement in ("fused", "split"):
+        with Ledger(plan_run(f"{placement}.mkv")) as ledger:
+            setup = make_setup(ledger, placement)
+            run_on_ray(ledger, setup, SilentReporter(), ActorRequest(workers=1))
+            assert [ledger.records[i].sha256 for i in range(4)] == inline
 
 
 def test_split_placement_reports_errors_of_its_actors(plan: Plan) -> None:
