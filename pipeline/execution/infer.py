@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from deploy.protocol import Engine
+from deploy.protocol import Engine, Weights, run_engine
 from pipeline.errors import StageError
 from pipeline.execution.fusion import fuse_results
 from pipeline.execution.guard import remove_noise
 from pipeline.execution.task import Batch, Enhanced, ReferenceGroup
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels, as_pixels
+from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
 
 Enhance = Callable[[Plan, Engine, Batch], Enhanced]
@@ -25,7 +26,11 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
 
     for group in batch.groups:
         lr = batch.lr if len(group.frames) == len(batch.pts) else batch.lr[group.frames]
-        frames |= zip(group.frames, _borrow(engine, lr, group), strict=True)
+        if isinstance(plan.input, LightField):
+            frames |= zip(group.frames, _fuse_views(engine, lr, group), strict=True)
+        else:
+            sr = _run_engine(engine, lr, group.refs, group.weights)
+            frames |= zip(group.frames, sr, strict=True)
 
     for i, noise in batch.noise.items():
         frames[i] = remove_noise(frames[i], upsample(batch.lr[i], plan.height, plan.width), noise)
@@ -47,19 +52,25 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     )
 
 
-def _borrow(engine: Engine, lr: Pixels, group: ReferenceGroup) -> Iterator[Pixels]:
-    """Yield the SR frames of a group, each fused from one result per reference."""
-    results = [_run_engine(engine, lr, ref) for ref in group.refs]
+def _fuse_views(engine: Engine, lr: Pixels, group: ReferenceGroup) -> Iterator[Pixels]:
+    """Yield the SR frames of a group, each fused from one result per reference.
+
+    The network weighs references that are frames of one clip. References from several viewpoints
+    hide different parts of the scene, and their results are fused.
+    """
+    results = [_run_engine(engine, lr, [ref]) for ref in group.refs]
     for number, weights in enumerate(group.weights):
         yield fuse_results(lr[number], [result[number] for result in results], weights)
 
 
-def _run_engine(engine: Engine, lr: Pixels, ref: Pixels) -> Pixels:
+def _run_engine(
+    engine: Engine, lr: Pixels, refs: list[Pixels], weights: Weights | None = None
+) -> Pixels:
     """Return the engine's SR frames; raise StageError if their shape or data type is wrong."""
-    sr = engine.enhance(lr, ref)
-    if sr.shape != ref.shape or sr.dtype != ref.dtype:
+    sr = run_engine(engine, lr, refs, weights)
+    if sr.shape != refs[0].shape or sr.dtype != refs[0].dtype:
         raise StageError(
             f"engine {engine.info.name} returned {sr.dtype} {sr.shape}, "
-            f"expected {ref.dtype} {ref.shape}"
+            f"expected {refs[0].dtype} {refs[0].shape}"
         )
     return sr

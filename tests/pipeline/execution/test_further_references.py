@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -102,24 +101,32 @@ def test_references_by_content_weigh_the_same(plan: Plan) -> None:
     assert (group.weights == 1).all()
 
 
-def test_results_are_mixed_by_weight_and_by_how_well_they_explain_the_input(plan: Plan) -> None:
+def test_the_network_mixes_the_references_of_a_clip(plan: Plan) -> None:
     engine = load_engine("torch", threads=1)
-    batch = decode(plan)[1]
-    (group,) = batch.groups
+    batch = decode(plan)[0]
+    alone, both = batch.groups
     frames = enhance_batch(plan, engine, batch).frames
 
-    singles = [engine.enhance(batch.lr[group.frames], ref) for ref in group.refs]
-    for place, number in enumerate(group.frames):
-        lr = batch.lr[number].astype(np.float64) / 255
-        total, weight = 0.0, 0.0
-        for rank, single in enumerate(singles):
-            result = single[place].astype(np.float64) / 255
-            small = result.reshape(48, 2, 64, 2, 3).mean((1, 3))
-            error = cv2.GaussianBlur(((small - lr) ** 2).mean(2), (0, 0), 3.0)
-            trust = cv2.resize(1 / (error + 0.004**2), (128, 96))[..., None]
-            total = total + group.weights[place, rank] * trust * result
-            weight = weight + group.weights[place, rank] * trust
-        assert np.abs(frames[number] - 255 * total / weight).max() < 1
+    expected = engine.enhance(batch.lr[both.frames], *both.refs, weights=both.weights)
+    assert all(np.array_equal(frames[i], sr) for i, sr in zip(both.frames, expected, strict=True))
+    nearest = engine.enhance(batch.lr[both.frames], both.refs[0])
+    assert not any(map(np.array_equal, expected, nearest))
+    (own,) = engine.enhance(batch.lr[alone.frames], alone.refs[0])
+    assert np.array_equal(frames[0], own)
+
+
+def test_far_references_weigh_less_in_the_result(plan: Plan) -> None:
+    """Where both explain the input equally well, only the weights decide."""
+    engine = load_engine("torch", threads=1)
+    batch = decode(plan)[0]
+    group = batch.groups[1]
+    lr, (near, far) = batch.lr[group.frames], group.refs
+    singles = [engine.enhance(lr, ref).astype(int) for ref in (near, far)]
+    for weights in ([1.0, 1e-6], [1e-6, 1.0]):
+        prior = np.array([weights] * len(lr), np.float32)
+        mixed = engine.enhance(lr, near, far, weights=prior).astype(int)
+        errors = [np.abs(mixed - single).mean() for single in singles]
+        assert errors.index(min(errors)) == weights.index(max(weights))
 
 
 def commit(plan: Plan, order: list[int]) -> dict[int, str]:

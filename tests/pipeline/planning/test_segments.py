@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from deploy.speed import Speed
 from pipeline.planning.segments import (
     FEWEST_FRAMES,
+    FURTHER_REFERENCE,
     LARGEST_GROUP,
     MOST_WORK,
+    count_passes,
     cut_segments,
     cut_views,
     limit_frames,
 )
 from pipeline.recording import open_recording
 from pipeline.schema.clip import LightField
-from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, ViewChoice
 from tests.support import scenes
 
 MS = Fraction(1, 1000)
@@ -77,6 +79,14 @@ def test_a_slow_engine_gets_a_minute_of_work_in_a_segment() -> None:
     # frames without a reference cost nothing
     assert limit_frames(choices(50, 50), size, Speed("torch", 0.5 * pixels, 2.0)) == MOST_WORK
     assert limit_frames(choices(100), size, Speed("torch", 0.01 * pixels, 2.0)) == FEWEST_FRAMES
+
+
+def test_further_references_cost_time() -> None:
+    clip = ReferenceChoice(0, 0, 0.2, "nearest", also=(9, 18), also_seconds=(0.4, 0.6))
+    assert count_passes(ReferenceMap([clip, clip])) == 2 * (1 + 2 * FURTHER_REFERENCE)
+    view = ReferenceChoice(0, 5, 0.0, "nearest", views=ViewChoice(0, 1, 0, 0, 1, 0, (6, 7), (2, 3)))
+    copied = ReferenceChoice(0, 5, 0.0, "given", views=ViewChoice(0, 0, 0, 0, 0))
+    assert count_passes(ReferenceMap([view, copied])) == 3
 
 
 def test_an_unknown_speed_changes_no_segment() -> None:
