@@ -6,9 +6,10 @@ DATA is laid out as for training (CONTRIBUTING.md) and includes the val and test
 receives results.md, results.json, cases.jsonl and a contact sheet per scene. A progress bar shows
 the time left.
 
-A method is [NAME=]METHOD[:LIMIT[+LIMIT]]: METHOD is bicubic, classical, classical-plain, fast or a
-safetensors file; with the limit 1ref it gets the nearest reference alone, and with bicubic-kernel
-it does not know the measured kernel. The groups bicubic, sensor, recorded and recorded28 are
+A method is [NAME=]METHOD[:OPTION[+OPTION]]: METHOD is bicubic, classical, classical-plain, fast,
+adapted or a safetensors file. With the option 1ref it gets the nearest reference alone, with
+bicubic-kernel it does not know the measured kernel, and with adapted a network is adapted to each
+recording. The groups bicubic, sensor, recorded and recorded28 are
 recordings of clips, with both key frames around a frame as references.
 
 The published networks take far longer than fast; --stride, --positions, --scenes, --groups and

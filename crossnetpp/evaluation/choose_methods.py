@@ -1,4 +1,8 @@
-"""Read the methods to compare from the command line: [NAME=]METHOD[:LIMIT[+LIMIT]]."""
+"""Read the methods to compare from the command line: [NAME=]METHOD[:OPTION[+OPTION]].
+
+The option `adapted` adapts a network to each recording; the others take something away. `adapted`
+alone is short for `fast:adapted`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ from pathlib import Path
 
 import torch
 
+from crossnetpp.capture.variants import RECORDED
 from crossnetpp.checkpoint import WeightsError, find_weights
+from crossnetpp.evaluation.adapted import AdaptedNetwork
 from crossnetpp.evaluation.methods import (
     Bicubic,
     Classical,
@@ -24,13 +30,14 @@ CLASSICAL_METHODS: dict[str, type[Classical] | type[ClassicalPlain]] = {
     "classical": Classical,
     "classical-plain": ClassicalPlain,
 }
-NETWORKS = tuple(dict.fromkeys((*PRESETS, "crossnet")))
+NETWORKS = tuple(dict.fromkeys((*PRESETS, "crossnet", *RECORDED.values())))
 DEFAULT_METHODS = "bicubic,classical,fast,crossnet,paper"
 
 ONE_REFERENCE = "1ref"
 BICUBIC_KERNEL = "bicubic-kernel"
+ADAPTED = "adapted"
 
-# Limit -> what a method with it does without
+# Option -> what a method with it does without
 LIMITS = {
     ONE_REFERENCE: "with the nearest reference alone",
     BICUBIC_KERNEL: "with the bicubic kernel instead of the measured one",
@@ -47,9 +54,9 @@ class LimitedMethod:
         self._method = method
         self._limits = limits
 
-    def prepare(self, material: Material, taps: Taps | None) -> None:
+    def prepare(self, material: Material, taps: Taps | None) -> str:
         """Prepare the method without what it does not get."""
-        self._method.prepare(material, self._limit_taps(taps))
+        return self._method.prepare(material, self._limit_taps(taps))
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return what the method makes without what it does not get."""
@@ -72,7 +79,7 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
     for word in dict.fromkeys(words):
         if word == "bicubic":
             continue
-        name, source, limits = _parse_word(word)
+        name, source, options = _parse_word(word)
         if source in NETWORKS:
             try:
                 find_weights(source)
@@ -88,41 +95,45 @@ def load_methods(words: list[str], device: torch.device) -> tuple[list[Method], 
             raise EvaluationError(
                 f"found two methods with the name '{name}', expected one; try another name"
             )
-        method = _load_method(name, source, device)
+        method = _load_method(name, source, device, adapted=ADAPTED in options)
+        limits = options - {ADAPTED}
         methods.append(LimitedMethod(name, method, limits) if limits else method)
     return methods, skipped
 
 
 def _parse_word(word: str) -> tuple[str, str, frozenset[str]]:
-    """Return the name ("" if none is given), the method or file, and the limits.
+    """Return the name ("" if none is given), the method or file, and the options.
 
-    Raises EvaluationError if there is no such method, file or limit.
+    Raises EvaluationError if there is no such method, file or option.
     """
     name, equals, rest = word.partition("=")
     if not equals or Path(word).is_file():
         name, rest = "", word
-    source, colon, limits = rest.rpartition(":")
+    source, colon, text = rest.rpartition(":")
     if not colon or Path(rest).is_file():
-        source, limits = rest, ""
+        source, text = rest, ""
+    if source == ADAPTED:
+        name, source, text = name or word, "fast", "+".join(filter(None, (ADAPTED, text)))
 
     if source not in CLASSICAL_METHODS and source not in NETWORKS and not Path(source).is_file():
         raise EvaluationError(
             f"found no method '{source}', expected some of bicubic, "
-            f"{', '.join(CLASSICAL_METHODS)}, {', '.join(NETWORKS)} or a safetensors file; "
-            f"try --methods {DEFAULT_METHODS}"
+            f"{', '.join(CLASSICAL_METHODS)}, {', '.join(NETWORKS)}, {ADAPTED} or a safetensors "
+            f"file; try --methods {DEFAULT_METHODS}"
         )
-    chosen = frozenset(limits.split("+")) if limits else frozenset()
-    if unknown := sorted(chosen - set(LIMITS)):
+    options = frozenset(text.split("+")) if text else frozenset()
+    known = (*LIMITS, *(() if source in CLASSICAL_METHODS else (ADAPTED,)))
+    if unknown := sorted(options - set(known)):
         raise EvaluationError(
-            f"found '{unknown[0]}' in '{word}', expected {' or '.join(LIMITS)}; "
+            f"found '{unknown[0]}' in '{word}', expected {' or '.join(known)}; "
             f"try {source}:{'+'.join(LIMITS)}"
         )
-    return name, source, chosen
+    return name, source, options
 
 
-def _load_method(name: str, source: str, device: torch.device) -> Method:
+def _load_method(name: str, source: str, device: torch.device, *, adapted: bool) -> Method:
     if source in CLASSICAL_METHODS:
         method = CLASSICAL_METHODS[source]()
         method.name = name
         return method
-    return TrainedNetwork(name, source, device)
+    return (AdaptedNetwork if adapted else TrainedNetwork)(name, source, device)

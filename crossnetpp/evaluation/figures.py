@@ -58,6 +58,8 @@ class SceneResult:
     """Method -> VMAF of each frame that has a measured neighbour; empty if it was not measured."""
     preparing: dict[str, float] = field(default_factory=dict)
     """Method -> seconds that it took to prepare itself for the recordings."""
+    prepared: dict[str, list[str]] = field(default_factory=dict)
+    """Method -> what was notable about preparing itself for each recording."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """Method -> seconds that each case took."""
     kernels: list[bool] = field(default_factory=list)
@@ -166,7 +168,9 @@ def _prepare_methods(result: SceneResult, methods: list[Method], material: Mater
         result.kernels.append(material.taps is not None)
     for method in methods:
         start = time.perf_counter()
-        method.prepare(material, material.taps)
+        notable = method.prepare(material, material.taps)
+        if notable:
+            result.prepared.setdefault(method.name, []).append(notable)
         seconds = time.perf_counter() - start
         result.preparing[method.name] = result.preparing.get(method.name, 0.0) + seconds
 

@@ -54,10 +54,11 @@ class Method(Protocol):
     name: str
     about: MethodInfo
 
-    def prepare(self, material: Material, taps: Taps | None) -> None:
-        """Prepare for the cases of a recording, from what is given for all of them.
+    def prepare(self, material: Material, taps: Taps | None) -> str:
+        """Prepare for the cases of a recording, and return what is notable about that, or "".
 
-        `taps` is the kernel that reduced HR to LR, None for antialiased bicubic reduction.
+        `material` is given for all of them. `taps` is the kernel that reduced HR to LR, None for
+        antialiased bicubic reduction.
         """
         ...
 
@@ -75,8 +76,9 @@ class Bicubic:
     name = "bicubic"
     about = MethodInfo("bicubic interpolation (a = -0.75)")
 
-    def prepare(self, material: Material, taps: Taps | None) -> None:
+    def prepare(self, material: Material, taps: Taps | None) -> str:
         """Do nothing."""
+        return ""
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return `lr`, upsampled to the size of the references."""
@@ -93,8 +95,9 @@ class Classical:
         "several references mixed by how well they explain the LR, with the measured kernel"
     )
 
-    def prepare(self, material: Material, taps: Taps | None) -> None:
+    def prepare(self, material: Material, taps: Taps | None) -> str:
         """Do nothing."""
+        return ""
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return `lr` with the detail of the references, and the warped mix of these."""
@@ -112,8 +115,9 @@ class ClassicalPlain:
         "before it is warped, and one tolerance serves all contrasts"
     )
 
-    def prepare(self, material: Material, taps: Taps | None) -> None:
+    def prepare(self, material: Material, taps: Taps | None) -> str:
         """Do nothing."""
+        return ""
 
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return `lr` with the detail of the nearest reference, and the warped reference."""
@@ -158,13 +162,14 @@ class TrainedNetwork:
         self._device = device
         self._latest: list[_PreparedReference] = []
 
-    def prepare(self, material: Material, taps: Taps | None) -> None:
+    def prepare(self, material: Material, taps: Taps | None) -> str:
         """Choose the weights for the recording, and forget the references of others."""
         self._latest.clear()
         chosen = choose_weights(self._model, material.capture.fits_db)
         if chosen not in self._networks:
             self._networks[chosen] = _load(chosen, self._device)
         self._network = self._networks[chosen]
+        return f"weights {chosen}" if chosen != self._model else ""
 
     @torch.inference_mode()
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:

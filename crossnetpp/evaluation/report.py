@@ -144,6 +144,7 @@ def _make_scene_record(result: SceneResult, methods: list[str]) -> dict[str, Any
         },
         "vmaf": {name: _round(float(np.mean(scores))) for name, scores in result.vmaf.items()},
         "measured_kernels": sum(result.kernels),
+        "prepared": result.prepared,
         "seconds": {
             name: {
                 "preparing": _round(result.preparing.get(name, 0.0)),

@@ -179,6 +179,7 @@ def _render_notes(report: Report) -> str:
             if any(result.group == name for result in report.results)
         ),
         *_render_kernels(report.results),
+        *_render_prepared(report.results),
         BORDERS,
         f"VMAF: {VMAF}.",
         "Means are of per-image values; PSNR and SSIM on 0..1, RGB and BT.601 luma (Y). "
@@ -206,6 +207,15 @@ def _render_kernels(results: list[SceneResult]) -> list[str]:
         f"Another kernel than the bicubic one was measured in {sum(found)} of {len(found)} "
         "recordings that give instants at both resolutions."
     ]
+
+
+def _render_prepared(results: list[SceneResult]) -> list[str]:
+    lines = []
+    for result in results:
+        for name, notes in result.prepared.items():
+            scene = f"{result.group} {result.name} x{result.scale}"
+            lines.append(f"`{name}`, {scene}: {'; '.join(dict.fromkeys(notes))}.")
+    return lines
 
 
 def _describe_positions(sampling: Sampling) -> str:
