@@ -3,7 +3,7 @@
 The chosen engine is the one that finishes a run first, loading included. An engine that takes long
 to load, because it compiles for each size of frames, pays only for many frames. The registry keeps
 speeds and load times for a month. Those measured on a busy machine are measured again when it is
-idle.
+idle, at first after an hour, and then ever more rarely: some machines are never quiet.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ LEAST_PIXELS = 100 * _HEIGHT * _WIDTH
 MOST_SPREAD = 0.3  # slowest turn over fastest, minus 1; more means that the machine was busy
 MOST_AGE = 30 * 24 * 3600  # seconds for which measurements are used
 MOST_AGE_IF_BUSY = 3600  # the same for measurements on a busy machine, once it is idle
+AGE_FACTOR = 4  # by which that time grows with every further record that was disturbed
 
 
 class Choice(NamedTuple):
@@ -171,7 +172,10 @@ def choose_engine(
                 found[name] = measure_engine(partial(load, name))
             except EngineError as error:
                 failed[name] = str(error)
-        return b"", make_record(found, failed, measured_at=now(), busy=was_busy)
+        times = count_disturbed(stored.facts) if stored is not None else 0
+        return b"", make_record(
+            found, failed, measured_at=now(), busy=was_busy, disturbed_before=times
+        )
 
     stored = registry.get(key)
     is_known = stored is not None and is_usable(stored.facts)
@@ -210,17 +214,21 @@ def make_record(
     *,
     measured_at: float,
     busy: bool,
+    disturbed_before: int = 0,
 ) -> JsonObject:
     """Return the record of measurements that the registry stores.
 
-    `measured_at` is in seconds since 1970; `busy` says whether the machine was busy at that time.
+    `measured_at` is in seconds since 1970; `busy` says whether the machine was busy at that time;
+    `disturbed_before` is the number of records in a row before this one that were disturbed.
     """
+    disturbed = busy or any(each.spread > MOST_SPREAD for each in found.values())
     return {
         "fps": {name: round(each.fps, 3) for name, each in found.items()},
         "pixels_per_second": {name: round(each.pixels_per_second) for name, each in found.items()},
         "load_seconds": {name: round(each.load_seconds, 3) for name, each in found.items()},
         "failed": dict(failed),
-        "busy": busy or any(each.spread > MOST_SPREAD for each in found.values()),
+        "busy": disturbed,
+        "disturbed": disturbed_before + 1 if disturbed else 0,
         "measured_at": int(measured_at),
     }
 
@@ -235,7 +243,14 @@ def is_current(facts: JsonObject, now: float, *, busy_now: bool) -> bool:
     age = now - facts["measured_at"]
     if not 0 <= age <= MOST_AGE:
         return False
-    return not facts["busy"] or busy_now or bool(age <= MOST_AGE_IF_BUSY)
+    if not facts["busy"] or busy_now:
+        return True
+    return bool(age <= MOST_AGE_IF_BUSY * AGE_FACTOR ** max(0, count_disturbed(facts) - 1))
+
+
+def count_disturbed(facts: JsonObject) -> int:
+    """Return how many records in a row, up to this one, were measured on a busy machine."""
+    return int(facts.get("disturbed", 1 if facts.get("busy") else 0))
 
 
 def pick_first_to_end(facts: JsonObject, pixels: int) -> Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from crossnetpp.printable import make_printable
 
 _FIRST_LINE_SECONDS = 5.0
+_SILENT_SECONDS = 1.0  # for which a step may be late with its first count
 _LINE_INTERVAL_SECONDS = 30.0  # so that the log of a day's run stays readable
 
 
@@ -186,17 +188,27 @@ class LineReporter:
 
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
-        """Write a line now and then; a step that ends soon writes none."""
+        """Write a line now and then; a step that ends soon writes none.
+
+        If no progress arrives, the first line only names the step.
+        """
         pace = Pace(total, done)
         due = time.monotonic() + self._first_seconds
+        timer = threading.Timer(self._first_seconds + _SILENT_SECONDS, self.note, [f"{what} ..."])
+        timer.daemon = True
+        timer.start()
 
         def count(done: int, detail: str = "") -> None:
             nonlocal due
             if time.monotonic() >= due:
+                timer.cancel()
                 due = time.monotonic() + _LINE_INTERVAL_SECONDS
                 self.note(f"{what}: {_describe_step(pace, done, detail)}")
 
-        yield count
+        try:
+            yield count
+        finally:
+            timer.cancel()
 
 
 def _describe_step(pace: Pace, done: int, detail: str) -> str:

@@ -13,6 +13,7 @@ from pipeline.ledger.durable import check_free, fsync_tree, publish_output, writ
 from pipeline.ledger.ledger import Ledger
 from pipeline.lightfield.sidecar import publish_sidecar
 from pipeline.media.join import remux, sequence, verify
+from pipeline.media.join.film import describe_output
 from pipeline.media.read.identity import UnchangedSources
 from pipeline.paths import join_url, redact_url
 from pipeline.remote import transfer
@@ -51,7 +52,8 @@ def join_segments(plan: Plan, files: list[Path], finished: Path) -> None:
     elif plan.pictures:
         sequence.write_sequence(plan.input, files, finished, promised_frames(plan), plan.pictures)
     else:
-        remux.join_segments(plan.input, files, finished, plan.encoding)
+        clip = describe_output(plan.input, plan.output)
+        remux.join_segments(clip, files, finished, plan.encoding)
 
 
 def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]:
@@ -68,7 +70,8 @@ def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]
         return sequence.find_differences(
             plan.input, promised, finished, *size, plan.pictures, files
         )
-    return verify.find_differences(plan.input, promised, finished, *size, plan.encoding)
+    clip = describe_output(plan.input, plan.output)
+    return verify.find_differences(clip, promised, finished, *size, plan.encoding)
 
 
 def finish(

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from pipeline.cli.options import FILE, JSON_OPTION, grid_options, make_grid_settings
+from pipeline.cli.options import FILE, JSON_OPTION, QUIET_OPTION, grid_options, make_grid_settings
 from pipeline.cli.words import print_json, print_text
 from pipeline.schema.settings import Layout
 
@@ -27,6 +27,7 @@ from pipeline.schema.settings import Layout
 )
 @grid_options
 @click.option("--force", is_flag=True, help="Replace an existing output.")
+@QUIET_OPTION
 @JSON_OPTION
 def convert(
     source: str,
@@ -34,10 +35,12 @@ def convert(
     output: Path | None,
     names: str | None,
     force: bool,
+    quiet: bool,
     as_json: bool,
     **grid: Any,
 ) -> None:
     """Convert the light field LF to another layout, without loss; every view is compared."""
+    from pipeline.progress import make_reporter
     from pipeline.tools.convert import convert_light_field
 
     made = convert_light_field(
@@ -47,6 +50,7 @@ def convert(
         grid_settings=make_grid_settings(grid),
         template=names,
         force=force,
+        progress=make_reporter(quiet=quiet),
     )
     if as_json:
         print_json(made.model_dump_json())
@@ -83,6 +87,7 @@ def convert(
 @click.option("--sweep", type=click.Choice(["gif", "mp4"]), help="Animate the views along a cross.")
 @grid_options
 @click.option("--force", is_flag=True, help="Replace existing pictures.")
+@QUIET_OPTION
 def look(
     source: str,
     output: Path | None,
@@ -92,9 +97,11 @@ def look(
     depth: bool,
     sweep: str | None,
     force: bool,
+    quiet: bool,
     **grid: Any,
 ) -> None:
     """Show the light field LF in pictures: a contact sheet, and any that options select."""
+    from pipeline.progress import make_reporter
     from pipeline.tools.look import LookOptions, parse_disparities, write_pictures
 
     wishes = LookOptions(
@@ -104,7 +111,13 @@ def look(
         depth=depth,
         sweep=sweep,
     )
-    for path in write_pictures(
-        source, output, wishes, grid_settings=make_grid_settings(grid), force=force
-    ):
+    made = write_pictures(
+        source,
+        output,
+        wishes,
+        grid_settings=make_grid_settings(grid),
+        force=force,
+        progress=make_reporter(quiet=quiet),
+    )
+    for path in made:
         print_text(str(path))

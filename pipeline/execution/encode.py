@@ -18,7 +18,7 @@ class EncodeStage:
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._plan = plan
         self._folder = folder
-        self._storage = Storage(plan.input, plan.to)
+        self._storage = Storage(plan.input, plan.to, plan.output)
         self._writer: SegmentWriter | None = None
         self._attempt: Path | None = None
         self._pts: list[int] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from pipeline.lightfield.reader import ViewTimes
+from pipeline.media.join.film import describe_output
 from pipeline.schema.clip import Clip, LightField, Recording, RecordingBase, Stills
 
 _DEFAULT_FRAME_RATE = Fraction(25)  # pictures per second
@@ -23,8 +24,12 @@ def is_joined_by_packets(light_field: LightField, to: str | None) -> bool:
 class Storage:
     """The clip and the pts with which each frame of a recording is encoded."""
 
-    def __init__(self, recording: Recording, to: str | None = None) -> None:
-        self._recording = recording
+    def __init__(
+        self, recording: Recording, to: str | None = None, output: str | None = None
+    ) -> None:
+        self._recording: Recording = recording
+        if isinstance(recording, Stills) and output is not None:
+            self._recording = describe_output(recording, output)
         self._cameras = None
         if isinstance(recording, LightField) and is_joined_by_packets(recording, to):
             self._cameras = _Cameras(recording)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 from pipeline.schema.clip import View
 
 
@@ -26,10 +26,10 @@ def _read_models(path: Path) -> list[dict[str, Any]]:
     try:
         models = json.loads(file.read_text(encoding="utf-8"))
         return [dict(model) for model in models]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
-            f"found no list of cameras in {file} ({error}), expected DeepView's models.json; "
-            "correct it, or move it away"
+            f"found no list of cameras in {file} ({first_line(error)}), expected DeepView's "
+            "models.json; correct it, or move it away"
         ) from error
 
 

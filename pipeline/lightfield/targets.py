@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.lightfield import hdf5, names
 from pipeline.lightfield.packing import PACKED
+from pipeline.lightfield.sidecar import NAME as SIDECAR
 from pipeline.media.container import MEGAPIXELS_VARIABLE, read_pixel_limit
 from pipeline.media.join.capabilities import VIDEO_SUFFIXES
 from pipeline.media.pictures.stills import SUFFIXES
@@ -99,6 +100,29 @@ def check_target(clip: LightField, to: str | None, out: Path) -> None:
         )
     if to == "h5":
         hdf5.import_h5py(out)  # fail now, not after the views have been enhanced
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise InputError if --force would replace anything but a light field that was written here.
+
+    Such a folder has a sidecar and, at any depth, pictures and videos. An empty folder may go, too.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
+    if not files:
+        return
+
+    if not (folder / SIDECAR).is_file():
+        raise InputError(
+            f"found the folder {folder} without {SIDECAR}, expected a light field that this "
+            "program wrote, because --force replaces all that is in it; try another -o"
+        )
+    for file in files:
+        is_written = file.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES or file == folder / SIDECAR
+        if file.is_symlink() or not is_written:
+            raise InputError(
+                f"found {file.relative_to(folder)} in {folder}, which would be replaced, expected "
+                "only the pictures or videos of a light field; try another -o"
+            )
 
 
 def check_sheet_size(grid: Grid, size: tuple[int, int]) -> None:

@@ -70,11 +70,14 @@ class FrameQuality:
 def _clock(clip: Clip, other: Clip) -> Callable[[Frame], Fraction]:
     """Return a function that maps a frame of `clip` to its time in seconds.
 
-    When stills are compared with a video, their own times are used if they are known.
+    When stills are compared with a video, their own times are used if they are known, and else the
+    video's rate.
     """
-    if isinstance(clip, Stills) and clip.times and isinstance(other, VideoClip):
-        times = clip.times
-        return lambda frame: Fraction(times[frame.pts])
+    if isinstance(clip, Stills) and isinstance(other, VideoClip):
+        if times := clip.times:
+            return lambda frame: Fraction(times[frame.pts])
+        rate = other.frame_rate or clip.frame_rate or Fraction(25)
+        return lambda frame: frame.pts / rate
     return lambda frame: frame.pts * clip.time_base
 
 

@@ -152,6 +152,9 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
     """
     kept: list[int] = []
     lost: list[StreamInfo] = []
+    if not clip.other_streams:
+        return kept, lost
+
     with open_container(clip.path) as source:
         for info in clip.other_streams:
             stream = source.streams[info.index]

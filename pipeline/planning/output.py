@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, already_there, no_folder
 from pipeline.ledger.durable import is_empty_folder
+from pipeline.lightfield.targets import check_replaceable
 from pipeline.media.pictures.numbered import picture_name
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.paths import check_not_read
@@ -72,6 +73,8 @@ def check_output(
         )
     elif output.is_dir() and isinstance(lr, Stills):
         check_pictures_only(output)
+    elif output.is_dir():
+        check_replaceable(output)
 
     # the folder must exist and be writable
     folder = output.parent

@@ -11,6 +11,7 @@ from pipeline.pairing.clips import plan_references
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
+from pipeline.planning.film_rate import set_film_rate
 from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
 from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
@@ -40,6 +41,7 @@ def make_plan(
 
     with progress.step("opening the recordings"):
         sources = open_sources(settings, settings, settings, settings)
+        sources = set_film_rate(sources, settings)
         scale = choose_scale(sources.lr, sources.ref, settings.scale)
         frames = select_frames(sources.lr, settings)
 

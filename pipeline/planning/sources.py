@@ -135,7 +135,8 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
     if not isinstance(recording, LightField):
         again = probe(str(Path(path or recording.path).absolute()), sandbox=in_sandbox)
         if isinstance(recording, Stills) and isinstance(again, Stills):
-            return again.model_copy(update={"times": recording.times})
+            kept_times = ("times", "time_base", "frame_rate")
+            return again.model_copy(update={name: getattr(recording, name) for name in kept_times})
         if not isinstance(recording, VideoClip) or not isinstance(again, VideoClip):
             return again
 

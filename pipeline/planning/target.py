@@ -20,12 +20,13 @@ from pipeline.media.join.capabilities import (
     container_notes,
     default_output_path,
 )
+from pipeline.media.join.film import describe_output
 from pipeline.media.write.encoder import check_encoder, choose_encoding
 from pipeline.pairing.geometry import count_quarter_turns, swap_size
 from pipeline.planning.output import check_output, check_room
 from pipeline.planning.pictures import intermediate_format, wanted_pictures
 from pipeline.planning.sources import Sources
-from pipeline.schema.clip import LightField, Recording, VideoClip
+from pipeline.schema.clip import LightField, Recording, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.settings import EncoderSettings, OutputSettings
 
@@ -75,7 +76,9 @@ def choose_target(
     Raises InputError if the encoder does not accept its settings, if the output cannot be written
     to the path, or if its format cannot hold what is encoded.
     """
-    lr = sources.lr
+    lr: Recording = sources.lr
+    if isinstance(lr, Stills) and output.output is not None:
+        lr = describe_output(lr, output.output)
     width = lr.width * scale
     height = lr.height * scale
 

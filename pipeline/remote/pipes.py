@@ -55,14 +55,19 @@ def read_piped_settings(
     The copies are deleted at the end of the block. Raises InputError if a recording cannot be
     copied, or if the input is a pipe and no `output` is given.
     """
-    given = {name: value for name in _READ if (value := getattr(settings, name, None))}
-    piped = {name: value for name, value in given.items() if describe_special(value)}
+    piped = find_pipes(settings)
     if "input" in piped and output is None:
         raise no_default_output(_name(settings.input))
 
     with read_pipes(piped.values(), note) as copies:
         changed = {name: str(copies[value]) for name, value in piped.items()}
         yield settings.model_copy(update=changed) if changed else settings
+
+
+def find_pipes(settings: InputSettings) -> dict[str, str]:
+    """Return the recordings that can be read only once, by the names of their settings."""
+    given = {name: value for name in _READ if (value := getattr(settings, name, None))}
+    return {name: value for name, value in given.items() if describe_special(value)}
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -16,6 +17,7 @@ from pipeline.execution.cluster.connection import JOB_VARIABLE
 from pipeline.paths import is_url
 from pipeline.progress import Reporter
 from pipeline.remote import transfer
+from pipeline.remote.pipes import find_pipes, read_pipes
 from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult, RunResult
@@ -42,11 +44,19 @@ def run_all(
     are returned together with the Interrupted to raise.
     """
     start = time.monotonic()
+    entries = tuple(entries)
+    parts = parts or RunParts()  # with the engine that the inputs share
+    with read_shared_pipes(entries, progress.note) as readable:
+        results, interrupted = _run_each(readable, progress, parts, run_one)
+    return batch_result(entries, results, failed_list, start), interrupted
+
+
+def _run_each(
+    entries: Sequence[Entry], progress: Reporter, parts: RunParts, run_one: RunOne
+) -> tuple[list[ItemResult], Interrupted | None]:
+    """Return the result of every input, and the Interrupted that ended the batch, if any."""
     results: list[ItemResult] = []
     interrupted: Interrupted | None = None
-    parts = parts or RunParts()  # with the engine that the inputs share
-
-    entries = tuple(entries)
     for number, entry in enumerate(entries, 1):
         result = failed_item(entry, entry.error, "not run" if interrupted else "failed")
         if interrupted is None and entry.settings is not None:
@@ -62,8 +72,39 @@ def run_all(
                 result = failed_item(entry, reason, "failed")
                 progress.note(f"failed: {' '.join(reason.split())}")
         results.append(result)
+    return results, interrupted
 
-    return batch_result(entries, results, failed_list, start), interrupted
+
+@contextlib.contextmanager
+def read_shared_pipes(
+    entries: Iterable[Entry], note: Callable[[str], None]
+) -> Iterator[tuple[Entry, ...]]:
+    """Yield the entries with copies in place of pipes that several of them read.
+
+    A pipe can be read only once, but inputs often share a reference. Raises InputError as
+    `read_pipes` does.
+    """
+    entries = tuple(entries)
+    piped = [find_pipes(entry.settings) if entry.settings else {} for entry in entries]
+    counts = Counter(path for pipes in piped for path in set(pipes.values()))
+    shared = [path for path, count in counts.items() if count > 1]
+
+    with read_pipes(shared, note) as copies:
+        yield tuple(
+            _replace_pipes(entry, pipes, copies)
+            for entry, pipes in zip(entries, piped, strict=True)
+        )
+
+
+def _replace_pipes(entry: Entry, pipes: dict[str, str], copies: dict[str, Path]) -> Entry:
+    """Return an entry whose settings name copies of pipes, so far as there are copies."""
+    settings = entry.settings
+    changed = {name: str(copies[path]) for name, path in pipes.items() if path in copies}
+    if settings is None or not changed:
+        return entry
+    if settings.output is None:
+        changed.pop("input", None)  # the output would be beside the copy: the run refuses the pipe
+    return entry.model_copy(update={"settings": settings.model_copy(update=changed)})
 
 
 def finished_item(entry: Entry, result: RunResult) -> ItemResult:

@@ -19,7 +19,12 @@ from pipeline.execution.cluster.actor_request import request_actors
 from pipeline.execution.cluster.pool import RayPool
 from pipeline.interrupt import Interrupts
 from pipeline.progress import Reporter
-from pipeline.runs.batch import batch_result, failed_item, finished_item
+from pipeline.runs.batch import (
+    batch_result,
+    failed_item,
+    finished_item,
+    read_shared_pipes,
+)
 from pipeline.runs.conductor import (
     OpenRun,
     RunRequest,
@@ -195,8 +200,9 @@ def run_pooled(
     entries = tuple(entries)
     with (
         Interrupts() as interrupts,
+        read_shared_pipes(entries, progress.note) as readable,
         cluster(settings.address, interrupts, workers=settings.workers),
     ):
-        batch = PooledBatch(entries, settings, progress, interrupts, parts or RunParts())
+        batch = PooledBatch(readable, settings, progress, interrupts, parts or RunParts())
         results, interrupted = batch.run()
     return batch_result(entries, results, failed_list, start), interrupted

@@ -161,7 +161,7 @@ class RecordingBase(Model):
 
 
 class VideoClip(RecordingBase):
-    """The video stream of a file."""
+    """The video stream of a file, or the video that is made from pictures."""
 
     kind: Literal["video"] = "video"
     container: str = ""
@@ -173,6 +173,11 @@ class VideoClip(RecordingBase):
     other_streams: tuple[StreamInfo, ...] = ()
     """The other streams of the file that are to be copied: all, or all but audio."""
     chapters: int = 0
+
+    @property
+    def is_film(self) -> bool:
+        """Whether the video is to be made from pictures, `files`, so that there is no container."""
+        return self.container == "pictures"
 
 
 class Stills(RecordingBase):

@@ -10,6 +10,7 @@ class RunOptions(TypedDict, total=False):
     """Options of `pipeline run`, with underscores; one that is left out has its default."""
 
     to: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"] | None
+    fps: float | None
     ground_truth: str | PathLike[str] | None
     force: bool
     scale: Literal["auto", "2", "4", "8", 2, 4, 8]

@@ -109,6 +109,15 @@ class OutputSettings(Model):
     to: Annotated[
         Layout | None, Option("Layout of the output; default: that of the input.", "Light fields")
     ] = None
+    fps: Annotated[
+        Finite | None,
+        Field(gt=0, le=1000),
+        Option(
+            "Pictures per second of a video that is made from pictures; default: that of REF.",
+            "Output and logging",
+        ),
+    ] = None
+    """None means the rate of the pictures' own times, of a video as reference, or 25."""
     ground_truth: Annotated[
         FilePath | None,
         Option(

@@ -13,12 +13,14 @@ from pipeline.lightfield.opening import open_light_field, require_light_field
 from pipeline.lightfield.reader import ViewReader, iterate_frames
 from pipeline.lightfield.sinks import open_sink
 from pipeline.lightfield.targets import (
+    check_replaceable,
     check_sheet_size,
     check_target,
     make_target_grid,
     name_target,
 )
 from pipeline.paths import check_new_file, check_not_read
+from pipeline.progress import SILENT, Count, Reporter
 from pipeline.schema.clip import Grid, LightField
 from pipeline.schema.model import Model
 from pipeline.schema.settings import GridSettings
@@ -44,6 +46,7 @@ def convert_light_field(
     grid_settings: GridSettings | None = None,
     template: str | None = None,
     force: bool = False,
+    progress: Reporter = SILENT,
 ) -> ConversionResult:
     """Write the light field `source` in the layout `to`, read it back and compare all views.
 
@@ -60,8 +63,10 @@ def convert_light_field(
 
     with staging_folder(out) as work:
         root = work / out.name
-        copy_views(clip, grid, out, root)
-        check_copy(clip, root)
+        with progress.step("converting", grid.count) as count:
+            copy_views(clip, grid, out, root, count)
+        with progress.step("comparing", clip.grid.count) as count:
+            check_copy(clip, root, count)
         fsync_tree(root)
         check_free(root, out, force=force)
         sidecar.publish_sidecar(root, out)
@@ -94,26 +99,34 @@ def check_output(out: Path, clip: LightField, *, force: bool) -> None:
     check_not_read(out, clip.list_paths())
     check_not_read(sidecar.sidecar_path(out), [sidecar.sidecar_path(Path(clip.path))])
     check_new_file(out, force=force)
+    if out.is_dir():
+        check_replaceable(out)
 
 
-def copy_views(clip: LightField, grid: Grid, out: Path, root: Path) -> None:
+def copy_views(clip: LightField, grid: Grid, out: Path, root: Path, count: Count) -> None:
     """Write all views of `clip` to `root` in the layout of `grid`, with a sidecar.
 
-    `out` is the path to which the output will be moved.
+    `out` is the path to which the output will be moved; `count` receives the number of views that
+    are written.
     """
     reader = ViewReader(clip)
     sink = open_sink(clip, grid, out, root, (clip.height, clip.width))
     try:
-        for position, moment in iterate_frames(grid, by_view=sink.by_view):
+        frames = iterate_frames(grid, by_view=sink.by_view)
+        for done, (position, moment) in enumerate(frames, 1):
             sink.write(position, moment, reader.get(clip.grid.number(position, moment)))
+            count(done)
     finally:
         sink.close()
         reader.close()
     sidecar.write_sidecar(clip, grid, out, root)
 
 
-def check_copy(clip: LightField, root: Path) -> None:
-    """Read the output back and compare every view; raises VerificationError if one differs."""
+def check_copy(clip: LightField, root: Path, count: Count) -> None:
+    """Read the output back and compare every view; raises VerificationError if one differs.
+
+    `count` receives the number of views that are compared.
+    """
     made = open_light_field(root)
     if made is None:
         raise VerificationError(f"the output {root} cannot be read back as a light field")
@@ -133,6 +146,7 @@ def check_copy(clip: LightField, root: Path) -> None:
                 raise VerificationError(
                     f"view ({view.row}, {view.col}) of moment {moment} differs in {root}"
                 )
+            count(number + 1)
     finally:
         before.close()
         after.close()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError, already_there
 from pipeline.lightfield import view_pictures
@@ -11,10 +15,16 @@ from pipeline.lightfield.opening import require_light_field
 from pipeline.lightfield.parallax import measure_parallax
 from pipeline.media.pictures import stills
 from pipeline.paths import check_new_file, check_not_read
+from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import LightField
 from pipeline.schema.settings import GridSettings
 
 MARGIN = 0.2  # share of the disparity range by which the search extends beyond each end
+
+# names of pictures
+CONTACT_SHEET = "contact_sheet.png"
+EPI = "epi.png"
+DISPARITY = "disparity.png"
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ def write_pictures(
     *,
     grid_settings: GridSettings | None = None,
     force: bool = False,
+    progress: Reporter = SILENT,
 ) -> list[Path]:
     """Write the pictures and return their paths.
 
@@ -46,10 +57,10 @@ def write_pictures(
     # choose the names and paths of all pictures
     path = Path(clip.path)
     folder = output or path.with_name(f"{path.stem}_look")
-    names = ["contact_sheet.png"]
-    names += ["epi.png"] if options.epi else []
-    refocus = [f"refocus_{alpha:+.2f}.png" for alpha in options.alphas]
-    names += [*refocus, *(["disparity.png"] if options.depth else [])]
+    names = [CONTACT_SHEET]
+    names += [EPI] if options.epi else []
+    names += [_name_refocused(alpha) for alpha in options.alphas]
+    names += [DISPARITY] if options.depth else []
     names += [f"sweep.{options.sweep}"] if options.sweep else []
     paths = {name: folder / name for name in names}
 
@@ -64,24 +75,49 @@ def write_pictures(
     epi = view_pictures.draw_epipolar_picture(clip, options.line) if options.epi else None
 
     folder.mkdir(parents=True, exist_ok=True)
-    stills.save_picture(paths["contact_sheet.png"], view_pictures.draw_contact_sheet(clip))
+    with progress.step("drawing", len(paths)) as count:
+        for done, path in enumerate(_draw_pictures(clip, folder, options, epi), 1):
+            count(done, path.name)
+    return list(paths.values())
+
+
+def _draw_pictures(
+    clip: LightField, folder: Path, options: LookOptions, epi: NDArray[np.uint8] | None
+) -> Iterator[Path]:
+    """Write the pictures, and yield the path of each once it is written."""
+    path = folder / CONTACT_SHEET
+    stills.save_picture(path, view_pictures.draw_contact_sheet(clip))
+    yield path
+
     if epi is not None:
-        stills.save_picture(paths["epi.png"], epi)
+        path = folder / EPI
+        stills.save_picture(path, epi)
+        yield path
+
     if options.alphas:
         pictures = view_pictures.refocus(clip, options.alphas)
-        for name, picture in zip(refocus, pictures, strict=True):
-            stills.save_picture(paths[name], picture)
+        for alpha, picture in zip(options.alphas, pictures, strict=True):
+            path = folder / _name_refocused(alpha)
+            stills.save_picture(path, picture)
+            yield path
 
     if options.depth:
         low, high = measure_parallax(clip).disparity or (-1.0, 1.0)
         more = max(MARGIN * (high - low), 0.25)
         plane = view_pictures.estimate_disparity(clip, low - more, high + more)
-        stills.save_picture(
-            paths["disparity.png"], view_pictures.colour_disparity(plane, low - more, high + more)
-        )
+        picture = view_pictures.colour_disparity(plane, low - more, high + more)
+        path = folder / DISPARITY
+        stills.save_picture(path, picture)
+        yield path
+
     if options.sweep:
-        view_pictures.save_sweep(clip, paths[f"sweep.{options.sweep}"])
-    return list(paths.values())
+        path = folder / f"sweep.{options.sweep}"
+        view_pictures.save_sweep(clip, path)
+        yield path
+
+
+def _name_refocused(alpha: float) -> str:
+    return f"refocus_{alpha:+.2f}.png"
 
 
 def parse_disparities(text: str | None) -> tuple[float, ...]:

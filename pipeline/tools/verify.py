@@ -6,9 +6,11 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.media.join import sequence
+from pipeline.media.join.film import as_film
 from pipeline.media.join.verify import find_differences
 from pipeline.media.pictures import numbered
 from pipeline.media.read.probe import probe, scan
+from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import Stills, VideoClip
 from pipeline.schema.model import Model
 
@@ -22,7 +24,7 @@ class Verification(Model):
     differences: list[str]
 
 
-def verify_output(source: str, output: str) -> Verification:
+def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Verification:
     """Compare the frames, times, size, tags and copied streams of `output` with its `source`.
 
     Raises MediaError if one of them cannot be read, and InputError if the source is a video and the
@@ -34,7 +36,8 @@ def verify_output(source: str, output: str) -> Verification:
         and Path(output).is_dir()
         and numbered.read_sequence(Path(output))
     ):
-        found = sequence.compare_sequence(clip, Path(output))
+        with progress.step(f"comparing the pictures in {output} with {source}"):
+            found = sequence.compare_sequence(clip, Path(output))
         return Verification(input=source, output=output, same=not found, differences=found)
 
     made = probe(output)
@@ -43,9 +46,15 @@ def verify_output(source: str, output: str) -> Verification:
             f"found still pictures in {output}, expected a video like {source}; pass the output "
             "of a run on it"
         )
+    if isinstance(clip, Stills) and isinstance(made, VideoClip) and len(clip.files) > 1:
+        rate = made.frame_rate or 1 / clip.time_base
+        clip = as_film(clip.model_copy(update={"time_base": 1 / rate, "frame_rate": rate}))
     scale = max(1, round(made.width / clip.width))
     size = (clip.width * scale, clip.height * scale)
-    found = find_differences(clip, scan(clip), Path(made.path), *size)
+    with progress.step(f"reading the times of {source}"):
+        times = scan(clip)
+    with progress.step(f"comparing {output} with {source}"):
+        found = find_differences(clip, times, Path(made.path), *size)
     if clip.alpha and not made.alpha:
         found.append("it is opaque, expected the transparency of the input")
     return Verification(input=source, output=output, same=not found, differences=found)

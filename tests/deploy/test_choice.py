@@ -222,3 +222,24 @@ def test_the_time_to_load_is_that_of_the_first_result_without_the_result(
     monkeypatch.setattr(choice.time, "perf_counter", lambda: clock)
     found = measure_engine(Slow)
     assert found == Measurement(4 * FRAME, fps=4.0, load_seconds=5.0, spread=0.0)
+
+
+def test_a_machine_that_is_never_quiet_is_measured_ever_more_rarely(machine: Machine) -> None:
+    machine.measurements = {**USUAL, "onnx": measurement(4.0, 3.0, spread=0.4)}
+    hours = []
+    for hour in range(24 * 7):
+        before = machine.measured
+        machine.time = NOW + hour * HOUR
+        assert machine.choose().name == "openvino"
+        if machine.measured > before:
+            hours.append(hour)
+    assert hours == [0, 2, 7, 24, 89]  # once 1, 4, 16 and 64 hours have passed
+
+    # a quiet hour ends it
+    machine.measurements = USUAL
+    machine.time = NOW + (89 + 257) * HOUR
+    machine.choose()
+    measured = machine.measured
+    machine.time += 28 * DAY
+    machine.choose()
+    assert machine.measured == measured

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from pipeline import progress
 from pipeline.measuring.clips import evaluate
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Count, LineReporter, Pace, SilentReporter, make_reporter
@@ -17,10 +20,13 @@ from pipeline.report.page import write_report
 from pipeline.runs.run import run
 from pipeline.schema.settings import RunSettings
 from pipeline.tools.compare import write_comparison
+from pipeline.tools.convert import convert_light_field
 from pipeline.tools.degrade import degrade
 from pipeline.tools.engines import time_engines
+from pipeline.tools.look import LookOptions, write_pictures
 from pipeline.tools.train import show_training, train_network
-from tests.support import DATA
+from pipeline.tools.verify import verify_output
+from tests.support import DATA, scenes
 from tests.support.commands import invoke
 from tests.support.recordings import settings_for
 
@@ -63,6 +69,27 @@ def test_lines_tell_how_far_a_step_is() -> None:
     with LineReporter(stream, first_seconds=0).step("looking") as count:
         count(3, "loss 0.2")
     assert stream.getvalue() == "looking: 3, loss 0.2\n"
+
+
+def test_a_long_step_that_reports_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = threading.Event()
+
+    class Log(io.StringIO):
+        def write(self, text: str) -> int:
+            written.set()
+            return super().write(text)
+
+    monkeypatch.setattr(progress, "_SILENT_SECONDS", 0.0)
+    log = Log()
+    with LineReporter(log, first_seconds=0.01).step("comparing a.mkv"):
+        assert written.wait(60)
+    assert log.getvalue() == "comparing a.mkv ...\n"
+
+    running = threading.active_count()
+    with LineReporter(log, first_seconds=1000).step("comparing b.mkv"):
+        pass
+    assert "b.mkv" not in log.getvalue()
+    assert threading.active_count() <= running + 1
 
 
 def test_a_short_step_writes_no_line() -> None:
@@ -167,6 +194,22 @@ def _bench(pair: tuple[Path, Path], folder: Path, shown: Recorder) -> None:
     time_engines("fast", ["torch", "tensorrt"], (64, 96), frames=1, turns=2, progress=shown)
 
 
+def _convert(pair: tuple[Path, Path], folder: Path, shown: Recorder) -> None:
+    source = scenes.write_folder(folder / "lf", 2, 3)
+    convert_light_field(str(source), folder / "out.png", "mosaic", progress=shown)
+
+
+def _look(pair: tuple[Path, Path], folder: Path, shown: Recorder) -> None:
+    source = scenes.write_folder(folder / "lf", 2, 3)
+    options = LookOptions(epi=True, alphas=(0.0, 0.5), depth=True, sweep="gif")
+    write_pictures(str(source), folder / "out", options, progress=shown)
+
+
+def _verify(pair: tuple[Path, Path], folder: Path, shown: Recorder) -> None:
+    with contextlib.chdir(pair[0].parent):
+        assert verify_output("lr.mkv", "lr.mkv", shown).same
+
+
 @pytest.mark.parametrize(
     ("work", "steps"),
     [
@@ -174,6 +217,9 @@ def _bench(pair: tuple[Path, Path], folder: Path, shown: Recorder) -> None:
         (_evaluate, {"measuring": (11, 11)}),
         (_compare, {"composing": (12, 12)}),
         (_compare_picture, {"composing": (4, 3)}),
+        (_convert, {"converting": (6, 6), "comparing": (6, 6)}),
+        (_look, {"drawing": (6, 6)}),
+        (_verify, {"reading the times of lr.mkv": (0, 0), "comparing lr.mkv with lr.mkv": (0, 0)}),
         (_bench, {"loading engines": (2, 2), "timing engines": (2, 2)}),
     ],
 )
@@ -213,7 +259,20 @@ def test_training_writes_nothing_when_it_is_quiet(
 
 
 @pytest.mark.parametrize(
-    "command", ["degrade", "evaluate", "compare", "report", "train", "plan", "run", "engines bench"]
+    "command",
+    [
+        "degrade",
+        "evaluate",
+        "compare",
+        "report",
+        "train",
+        "plan",
+        "run",
+        "engines bench",
+        "convert",
+        "look",
+        "verify",
+    ],
 )
 def test_every_long_command_can_be_quiet(command: str) -> None:
     listed = invoke(*command.split(), "--help")

@@ -158,10 +158,13 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
 
 def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
     """Return notes about what is lost or changed in the frames, whatever the container."""
-    frame = read_first_frame(clip)
     notes: list[str] = []
     notes += _alpha_notes(clip, encoding)
     notes += _chroma_notes(clip, encoding)
+    if clip.is_film:
+        return notes
+
+    frame = read_first_frame(clip)
     if clip.deinterlace != "off":
         notes.append(
             f"the video is interlaced{'' if clip.interlaced else ' (without being tagged)'} and is "
@@ -257,16 +260,9 @@ def _check_picture(clip: Clip, out: Path) -> None:
     count = len(clip.files)
     if suffix in VIDEO_SUFFIXES:
         shown = Path(out.name) if out.parent == Path.cwd() else out
-        folder = shown.with_suffix("")
-        if count == 1:
-            raise InputError(
-                f"found the name of a video, {out.name}, for an input of one picture, expected a "
-                f"picture; try -o {folder}.png"
-            )
         raise InputError(
-            f"found the name of a video, {out.name}, for an input of {count} pictures, expected a "
-            f"folder; try -o {folder}/%06d.png, and then "
-            f"ffmpeg -framerate 25 -i {folder}/%06d.png {shown}"
+            f"found the name of a video, {out.name}, for an input of one picture, expected a "
+            f"picture; try -o {shown.with_suffix('.png')}"
         )
     if count > 1 and suffix in _PICTURES and not out.is_dir():
         raise InputError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
@@ -25,15 +25,13 @@ from pipeline.media.alpha import (
     ALPHA_MODE,
     BESIDE_PACKETS,
     MATROSKA_TICK,
-    extract_alpha,
-    has_alpha,
     keeps_alpha,
 )
-from pipeline.media.colour import ToRgb, make_contiguous, output_colour
+from pipeline.media.colour import output_colour
 from pipeline.media.container import MEDIA_ERRORS, open_container
 from pipeline.media.hdr import read_side_data
 from pipeline.media.join.capabilities import read_first_frame
-from pipeline.media.pictures import stills
+from pipeline.media.join.decoded import read_first_pts, write_stills
 from pipeline.media.read.probe import scan
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.media.streams import (
@@ -50,8 +48,7 @@ from pipeline.media.streams import (
     split_streams,
 )
 from pipeline.media.subtitles import TextConverter, move_packets
-from pipeline.media.write.segment import FIRST_PTS_TAG, LEAD
-from pipeline.pixels import Pixels
+from pipeline.media.write.segment import LEAD
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 
@@ -121,7 +118,7 @@ def join_segments(
             "there are no segments to join; expected at least one; run the same command again"
         )
     if isinstance(clip, Stills):
-        _write_stills(clip, files, out)
+        write_stills(clip, files, out)
         return
     timing = _time(clip, files)
     try:
@@ -136,7 +133,7 @@ def join_segments(
 def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
     """Yield a segment's packets in decode order, with pts in ticks of the clip."""
     with open_container(str(file)) as container:
-        first = _first_pts(container)
+        first = read_first_pts(container)
         stream = container.streams.video[0]
         # in Matroska, a tick of the clip is written as a millisecond
         tick = MATROSKA_TICK if "matroska" in container.format.name else clip.time_base
@@ -153,12 +150,6 @@ def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
             packet.pts = int(exact) - LEAD + first
             packet.dts = None
             yield packet
-
-
-def _first_pts(container: InputContainer) -> int:
-    # Matroska stores the names in capitals
-    tags = {name.lower(): value for name, value in container.metadata.items()}
-    return int(tags[FIRST_PTS_TAG])
 
 
 def _time(clip: VideoClip, files: list[Path]) -> _Timing:
@@ -196,9 +187,12 @@ def _write_video(
 ) -> None:
     muxer = choose_muxer(clip, out)
     with ExitStack() as stack:
-        source = stack.enter_context(open_container(clip.path))
+        # a video that is made from pictures has no container whose streams could be copied
+        source = None if clip.is_film else stack.enter_context(open_container(clip.path))
+        streams = [] if source is None else list(source.streams)
+        metadata = {} if source is None else dict(source.metadata)
         template = stack.enter_context(open_container(str(files[0])))
-        options = _muxer_options(clip, muxer, list(source.streams), dict(source.metadata))
+        options = _muxer_options(clip, muxer, streams, metadata)
         target = stack.enter_context(
             av.open(
                 str(out),
@@ -213,7 +207,9 @@ def _write_video(
         converters: dict[int, TextConverter] = {}
         forms = list_text_forms(clip, muxer)
         kept = split_streams(clip, muxer)[0]
-        for stream in source.streams:
+        if clip.is_film:
+            video = _add_video(target, template.streams.video[0], clip, encoding)
+        for stream in streams:
             if stream.index == clip.stream_index:
                 video = _add_video(target, template.streams.video[0], clip, encoding, stream)
             elif stream.index in forms:
@@ -226,11 +222,13 @@ def _write_video(
                 assert copy is not None
                 copies[stream.index] = copy
         assert video is not None
-        target.metadata.update(source.metadata)
-        target.set_chapters(select_chapters(source, timing.window))
-        carried = [s for s in source.streams if s.index in copies and s.type != "attachment"]
+        target.metadata.update(metadata)
         joined = _joined(clip, files, timing, video, stretch=muxer in EXACT_MUXERS)
-        copied = select_packets(source, carried, timing.window)
+        copied: Iterator[Packet[Any]] = iter(())
+        if source is not None:
+            target.set_chapters(select_chapters(source, timing.window))
+            carried = [s for s in streams if s.index in copies and s.type != "attachment"]
+            copied = select_packets(source, carried, timing.window)
         if muxer in EXACT_MUXERS:
             copied = fill_durations(copied)
         _interleave(target, joined, move_packets(copied, copies, converters))
@@ -271,7 +269,7 @@ def _add_video(
     template: VideoStream,
     clip: VideoClip,
     encoding: Encoding,
-    source: Stream,
+    source: Stream | None = None,
 ) -> VideoStream:
     stream = target.add_stream_from_template(template, opaque=True)
     assert isinstance(stream, VideoStream)
@@ -284,6 +282,11 @@ def _add_video(
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     if encoding.codec in ("libx265", "hevc_nvenc") and target.format.name in EXACT_MUXERS:
         context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1
+    if keeps_alpha(encoding.codec, encoding.pix_fmt) and encoding.codec in BESIDE_PACKETS:
+        context.pix_fmt = encoding.pix_fmt  # so that the muxer signals transparency
+    if source is None:
+        return stream
+
     matrix = read_display_matrix(clip)
     if matrix is not None:
         stream.set_display_matrix(matrix)
@@ -291,8 +294,6 @@ def _add_video(
     stream.metadata.update(
         {k: v for k, v in source.metadata.items() if not k.lower().startswith(own)}
     )
-    if keeps_alpha(encoding.codec, encoding.pix_fmt) and encoding.codec in BESIDE_PACKETS:
-        context.pix_fmt = encoding.pix_fmt  # so that the muxer signals transparency
     stream.disposition = source.disposition
     return stream
 
@@ -340,51 +341,3 @@ def _interleave(
     while waiting is not None:
         target.mux(waiting)
         waiting = next(video, None)
-
-
-def still_names(clip: Stills) -> list[str]:
-    """Return the names of the pictures in an output folder: the input's names, ending in .png.
-
-    If two would be the same, all of them are numbered.
-    """
-    names = [f"{Path(file).stem}.png" for file in clip.files]
-    if len(set(names)) < len(names):
-        width = len(str(len(names)))
-        return [f"{number:0{width}d}_{name}" for number, name in enumerate(names)]
-    return names
-
-
-def _write_stills(clip: Stills, files: list[Path], out: Path) -> None:
-    names = still_names(clip)
-    folder = len(clip.files) > 1 or not Path(clip.path).is_file()
-    if folder:
-        out.mkdir(parents=True, exist_ok=True)
-    for pts, pixels in decode_segments(clip, files):
-        place = out / names[pts] if folder else out
-        if pixels.shape[2] == 3:
-            stills.save_picture(place, pixels)
-        else:
-            stills.save_picture(
-                place, make_contiguous(pixels[..., :3]), make_contiguous(pixels[..., 3])
-            )
-
-
-def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
-    """Yield the pts (in ticks of the clip) and the pixels of each frame in the segments.
-
-    Pixels are uint8 or uint16, H x W x 3 RGB or H x W x 4 RGBA.
-    """
-    for file in files:
-        with open_container(str(file)) as container:
-            first = _first_pts(container)
-            stream = container.streams.video[0]
-            convert = ToRgb(clip.colour)
-            for frame in container.decode(stream):
-                assert frame.pts is not None
-                assert stream.time_base is not None
-                pts = frame.pts * stream.time_base / clip.time_base - LEAD + first
-                transparent = has_alpha(frame.format.name)
-                # read before the conversion, which removes the frame's tags
-                alpha = extract_alpha(frame, deep=clip.bit_depth > 8) if transparent else None
-                rgb = convert(frame)
-                yield int(pts), rgb if alpha is None else make_contiguous(np.dstack([rgb, alpha]))

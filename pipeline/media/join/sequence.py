@@ -17,7 +17,8 @@ import numpy as np
 from pipeline.errors import MediaError, PipelineError, StageError
 from pipeline.media.colour import make_contiguous
 from pipeline.media.join.capabilities import picture_notes, still_notes
-from pipeline.media.join.remux import decode_segments, read_display_matrix
+from pipeline.media.join.decoded import decode_segments
+from pipeline.media.join.remux import read_display_matrix
 from pipeline.media.pictures import exr, numbered, stills
 from pipeline.media.pictures.open_picture import load_with_pillow
 from pipeline.media.read.probe import scan

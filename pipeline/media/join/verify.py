@@ -12,7 +12,7 @@ from pipeline.errors import MediaError
 from pipeline.media.alpha import keeps_alpha
 from pipeline.media.colour import is_rgb, output_colour
 from pipeline.media.container import codec_name, open_container
-from pipeline.media.join.remux import still_names
+from pipeline.media.join.decoded import name_stills
 from pipeline.media.pictures import stills, transparent
 from pipeline.media.read.probe import probe_video, scan
 from pipeline.media.sandbox.parent import sandboxed
@@ -63,7 +63,10 @@ def find_differences(
     if clip.alpha and promised and not made.alpha:
         found.append("it is opaque, expected the transparency of the input")
     found += _time_differences(clip, index, made, made_index)
-    found += _stream_differences(clip, index, made)
+    if clip.is_film:
+        found += [f"it has a stream of {other.type}, expected none" for other in made.other_streams]
+    else:
+        found += _stream_differences(clip, index, made)
     return found
 
 
@@ -282,7 +285,7 @@ def _with_lengths(data: bytes) -> bytes:
 def _still_differences(
     clip: Stills, index: FrameIndex, out: Path, width: int, height: int
 ) -> list[str]:
-    names = still_names(clip)
+    names = name_stills(clip)
     files = [out / names[pts] for pts in index.pts] if out.is_dir() else [out]
     if out.is_dir() and not any(file.exists() for file in files):
         files = stills.list_pictures(str(out))  # the pictures are renumbered in the same order

@@ -164,7 +164,7 @@ def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
     Raises MediaError if the clip has no frames or its times go back and, if `distinct`, if two
     frames have the same time; otherwise they count as one.
     """
-    if isinstance(clip, Stills):
+    if isinstance(clip, Stills) or clip.is_film:
         count = len(clip.files)
         return FrameIndex(pts=range(count), keys=range(count), end_pts=count)
     return index_frames(clip, distinct=distinct)

@@ -110,6 +110,7 @@ def test_the_nearest_centre_is_chosen_and_not_the_nearest_number(tmp_path: Path)
         ("pickle", "no array of numbers"),
         ("models", "without the position of every camera"),
         ("no json", "no list of cameras"),
+        ("deep", "no list of cameras"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, broken: str, complaint: str) -> None:
@@ -120,6 +121,8 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path, broken: str, complain
         np.save(rig / "poses_bounds.npy", np.array([{"a": 1}]), allow_pickle=True)
     elif broken == "models":
         write_models(rig, position=[1, 2])
+    elif broken == "deep":
+        (rig / "models.json").write_text("[" * 100_000)
     else:
         (rig / "models.json").write_text("{nothing")
     with pytest.raises(InputError, match=complaint):

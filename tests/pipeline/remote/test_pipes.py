@@ -122,6 +122,30 @@ def test_process_substitution_and_standard_input(pair: tuple[Path, Path], tmp_pa
     assert len(outputs) == 1
 
 
+def test_a_pipe_that_several_inputs_of_a_batch_share_is_read_once(
+    pair: tuple[Path, Path], tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "b.mkv").write_bytes(pair[0].read_bytes())
+    command = f"pipeline run lr.mkv b.mkv --ref-stream <(cat hr.mkv) -o out {' '.join(OPTIONS)}"
+    done = pipeline(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = (tmp_path / "out" / name for name in ("lr.mkv", "b.mkv"))
+    assert first.read_bytes() == second.read_bytes()
+    assert list_copies(cache) == []
+
+
+def test_an_empty_pipe_that_a_batch_shares_is_one_line(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    command = f"pipeline run lr.mkv hr.mkv --ref-stream <(true) -o out {' '.join(OPTIONS)}"
+    done = pipeline(command, tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "is empty, expected a recording" in line
+
+
 @pytest.mark.parametrize("suffix", [".y4m", ".mp4", ".png"])
 def test_formats_are_recognized_by_their_content(
     pair: tuple[Path, Path], tmp_path: Path, suffix: str

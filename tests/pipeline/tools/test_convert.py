@@ -166,6 +166,26 @@ def test_an_output_around_or_on_the_input_is_refused(tmp_path: Path) -> None:
     assert len(list(source.iterdir())) == 4
 
 
+@pytest.mark.parametrize("to", ["folder", "mosaic"])
+def test_force_replaces_only_what_was_written_here(tmp_path: Path, to: str) -> None:
+    source = scenes.write_folder(tmp_path / "lf", 2, 2)
+    out = tmp_path / ("out" if to == "folder" else "out.png")
+    out.mkdir()
+    precious = scenes.save_picture(out / "holiday.jpg", scenes.flowers(0, 0))
+    with pytest.raises(InputError, match=r"without lightfield\.json, expected a light field"):
+        convert_light_field(str(source), out, to, force=True)
+    assert precious.is_file()
+
+    precious.unlink()
+    convert_light_field(str(source), out, to, force=True)
+    convert_light_field(str(source), out, to, force=True)
+    if to == "folder":
+        (out / "deep").mkdir()
+        (out / "deep" / "notes.txt").write_text("mine")
+        with pytest.raises(InputError, match=r"found deep/notes\.txt in .*would be replaced"):
+            convert_light_field(str(source), out, to, force=True)
+
+
 @pytest.mark.parametrize("wrong", [{"rows": "many"}, {"fps": "1/0"}, {"fps": "fast"}])
 def test_a_sidecar_of_nonsense_is_refused_in_one_line(
     tmp_path: Path, wrong: dict[str, str]

@@ -1,0 +1,32 @@
+"""Describe pictures as the video that is made from them.
+
+Such a video is joined and verified like any other, but no container has streams to copy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.media.join.capabilities import VIDEO_SUFFIXES
+from pipeline.schema.clip import Clip, RecordingBase, Stills, VideoClip
+
+
+def becomes_film(clip: RecordingBase, output: str | Path) -> bool:
+    """Return whether a recording is several pictures, and the output is named like a video."""
+    several = isinstance(clip, Stills) and len(clip.files) > 1
+    return several and Path(output).suffix.lower() in VIDEO_SUFFIXES
+
+
+def as_film(clip: Stills) -> VideoClip:
+    """Return the video whose frames are the pictures; a tick is the duration of one of them."""
+    shared = {
+        name: getattr(clip, name) for name in RecordingBase.model_fields if name != "duration_pts"
+    }
+    return VideoClip(**shared, container="pictures", duration_pts=len(clip.files))
+
+
+def describe_output(clip: Clip, output: str | Path) -> Clip:
+    """Return the clip whose frames an output at `output` has: a film, or else `clip` itself."""
+    if isinstance(clip, Stills) and becomes_film(clip, output):
+        return as_film(clip)
+    return clip

@@ -1,0 +1,73 @@
+"""Choose how many pictures per second a video shows that is made from still pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.media.join.film import becomes_film
+from pipeline.planning.sources import Sources
+from pipeline.schema.clip import Recording, Stills, VideoClip
+from pipeline.schema.settings import OutputSettings
+
+_USUAL = Fraction(25)
+_NTSC = Fraction(1000, 1001)  # the rates of NTSC are whole numbers times this
+_ROUNDING = 0.001  # pictures per second by which 23.976 and its like are rounded
+_LARGEST_DENOMINATOR = 1001
+_SLOWEST = 5  # pictures per second: slower ones were taken for something else than a video
+_MOST_UNEVEN = 0.25  # share of a step by which the steps between pictures may differ
+
+
+def set_film_rate(sources: Sources, output: OutputSettings) -> Sources:
+    """Return the recordings, with the rate at which pictures become a video, and a note about it.
+
+    Raises InputError if a rate is given for an output that keeps the times of its input.
+    """
+    lr = sources.lr
+    is_film = output.output is not None and becomes_film(lr, output.output)
+    if not is_film:
+        if output.fps is not None:
+            raise InputError(
+                f"found --fps {output.fps:g}, expected it only for pictures that become a video, "
+                "because other outputs have the times of the input; leave it out"
+            )
+        return sources
+
+    assert isinstance(lr, Stills)
+    rate, why = _choose_rate(lr, sources.ref, output.fps)
+    note = f"the video shows {float(rate):.6g} pictures per second, {why}"
+    timed = lr.model_copy(update={"time_base": 1 / rate, "frame_rate": rate})
+    return replace(sources, lr=timed, notes=(*sources.notes, note))
+
+
+def _choose_rate(lr: Stills, ref: Recording, fps: float | None) -> tuple[Fraction, str]:
+    """Return a rate, and the reason for it."""
+    if fps is not None:
+        return _find_exact_rate(fps), "as requested"
+    if (own := _find_own_rate(lr.times)) is not None:
+        return own, "as the times of the pictures say; try --fps for another rate"
+    if isinstance(ref, VideoClip) and ref.frame_rate:
+        return ref.frame_rate, "as the reference does; try --fps for another rate"
+    return _USUAL, "as nothing says how many; try --fps for another rate"
+
+
+def _find_own_rate(times: tuple[float, ...]) -> Fraction | None:
+    """Return the rate of pictures with even times in seconds, as those of a video; else None."""
+    if len(times) < 2:
+        return None
+    steps = np.diff(times)
+    step = float(np.median(steps))
+    if step <= 0 or float(np.ptp(steps)) > _MOST_UNEVEN * step or step > 1 / _SLOWEST:
+        return None
+    return _find_exact_rate(1 / step)
+
+
+def _find_exact_rate(fps: float) -> Fraction:
+    """Return the rate that a rounded number means, such as 24000/1001 for 23.976."""
+    ntsc = round(fps / float(_NTSC)) * _NTSC
+    if abs(float(ntsc) - fps) < _ROUNDING:
+        return ntsc
+    return Fraction(fps).limit_denominator(_LARGEST_DENOMINATOR)
