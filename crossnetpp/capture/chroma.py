@@ -29,9 +29,9 @@ def estimate_chroma_shift(
     for lr, hr in pairs:
         for near, far in zip(_split_chroma(lr, None), _split_chroma(hr, kernel), strict=True):
             columns, values = _make_equations(near, far)
-            gram += columns.T @ columns
-            cross += columns.T @ values
-            power += float(values @ values)
+            gram += np.einsum("ni,nj->ij", columns, columns)
+            cross += np.einsum("ni,n->i", columns, values)
+            power += float((values**2).sum())
             count += len(values)
     if count < FEWEST_PIXELS or gram[:2, :2].trace() / count < LEAST_GRADIENT**2:
         return None

@@ -181,29 +181,41 @@ def _fit_curve(hr: Array, lr: Array) -> Array:
     place = hr.clip(0, 1) * (KNOTS - 1)
     below = np.minimum(place.astype(np.int64), KNOTS - 2)
     share = place - below
-    basis = np.zeros((len(hr), KNOTS))
-    basis[np.arange(len(hr)), below] = 1 - share
-    basis[np.arange(len(hr)), below + 1] = share
 
     bends = np.diff(np.eye(KNOTS), 2, axis=0)
-    plain = np.linspace(0, 1, KNOTS)
     held = len(hr) * (SMOOTHNESS * bends.T @ bends + UNSEEN * np.eye(KNOTS))
-    weights = np.ones(len(hr))
+    change: Array = np.zeros(KNOTS)
+    weights: Array = np.ones(len(hr))
     for _ in range(ROUNDS):
-        weighted = basis * weights[:, None]
-        matrix = weighted.T @ basis + held
-        curve = plain + np.linalg.solve(matrix, weighted.T @ (lr - basis @ plain))
-        weights = _weigh(lr - basis @ curve)
-    return np.asarray(np.maximum.accumulate(curve), np.float64)
+        gram, cross = _sum_products(below, share, weights, lr - hr)
+        change = np.asarray(np.linalg.solve(gram + held, cross), np.float64)
+        weights = _weigh(lr - hr - (1 - share) * change[below] - share * change[below + 1])
+    return np.asarray(np.maximum.accumulate(np.linspace(0, 1, KNOTS) + change), np.float64)
+
+
+def _sum_products(
+    below: NDArray[np.int64], share: Array, weights: Array, values: Array
+) -> tuple[Array, Array]:
+    """Return the normal equations of linear interpolation between the knots."""
+
+    def add_up(addends: Array) -> Array:
+        return np.asarray(np.bincount(below, weights * addends, KNOTS), np.float64)
+
+    gram = np.diag(add_up((1 - share) ** 2))
+    gram[1:, 1:] += np.diag(add_up(share**2)[:-1])
+    beside = np.diag(add_up((1 - share) * share)[:-1], 1)
+    cross = add_up((1 - share) * values)
+    cross[1:] += add_up(share * values)[:-1]
+    return gram + beside + beside.T, cross
 
 
 def _fit_matrix(hr: Array, lr: Array) -> Array:
     """Return the matrix from `hr` to `lr`; what the colours do not show stays as it is."""
     weights = np.ones(len(hr))
     for _ in range(ROUNDS):
-        weighted = hr * weights[:, None]
-        held = UNSEEN * len(hr) * np.eye(3)
-        change = np.linalg.solve(weighted.T @ hr + held, weighted.T @ (lr - hr))
+        gram = np.einsum("n,ni,nj->ij", weights, hr, hr)
+        cross = np.einsum("n,ni,nj->ij", weights, hr, lr - hr)
+        change = np.linalg.solve(gram + UNSEEN * len(hr) * np.eye(3), cross)
         matrix = np.eye(3) + change.T
         weights = _weigh(np.abs(lr - hr @ matrix.T).max(axis=1))
     return np.asarray(matrix, np.float64)

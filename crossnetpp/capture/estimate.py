@@ -49,12 +49,12 @@ from crossnetpp.networks.taps import (
 PicturePair: TypeAlias = tuple[Picture, Picture]
 """LR (h x w x 3) and HR (s h x s w x 3) RGB of one instant and one view, of 8 or 16 bits."""
 
-MOST_PIXELS = {2: 60_000, 4: 30_000, 8: 8_000}  # LR pixels of a pair, by scale
+MOST_PIXELS = {2: 30_000, 4: 12_000, 8: 6_000}  # LR pixels of a pair, by scale
 FEWEST_PIXELS = 600  # of all pairs together, times the scale / 2
 FEWEST_PARTS = 4  # into which one or two pictures are cut, to leave out one
 LEAST_MATCH = 0.5  # share of the textured pixels of a pair that must agree
 MOST_MOTION = 0.75  # LR pixels; a farther shift is motion
-MOST_APART = 0.25  # LR pixels by which the shift of a pair may differ from the others'
+MOST_APART = 0.2  # LR pixels by which the shift of a pair may differ from the others'
 
 # dB by which a more complex kernel must explain the parts left out better.
 LEAST_GAIN = 0.1
@@ -136,9 +136,10 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
     )
     if not pairs:
         return nothing
-    if not used:
-        reason = f"no pair shows one instant: {', '.join(sorted(set(dropped.values())))}"
-        return replace(nothing, reason=reason)
+    if len(used) <= len(dropped):
+        why = ", ".join(sorted(set(dropped.values())))
+        reason = f"{len(used) or 'none'} of {len(pairs)} pairs shows one instant ({why})"
+        return replace(nothing, pairs=(), colour=None, reason=reason)
 
     shares = max(1, -(-FEWEST_PARTS // len(used)))
     parts = [part for number in used for part in _gather_parts(observed[number], scale, shares)]

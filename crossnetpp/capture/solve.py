@@ -16,6 +16,8 @@ GRID = 9  # values of each in one search
 
 # How far taps may be from their prior, as a share of its greatest tap: from hardly to freely.
 FREEDOMS = (0.01, 0.03, 0.1, 0.3)
+SMOOTHNESS = 0.35  # LR pixels over which taps differ from their prior alike
+ROUGHNESS = 0.02  # share of the difference that is each tap's own
 
 
 @dataclass(frozen=True)
@@ -103,16 +105,17 @@ def fit_free(moments: Moments, prior: Array, freedom: float) -> Array:
     """Return the kernel (4s x 4s, sum 1) that explains the moments and stays near `prior`.
 
     This is the most probable kernel if the errors of the prior are noise, and the taps differ from
-    it by `freedom` times its greatest tap, less far from the centre.
+    it smoothly by about `freedom` times its greatest tap, less far from the centre.
     """
     gain = max(moments.fit_gain(prior), 1e-6)
     noise = moments.sum_errors(prior, gain) / max(moments.count, 1)
-    spread = freedom * float(np.abs(prior).max()) * _trust_taps(len(prior) // 4).ravel()
+    stiffness = _measure_stiffness(len(prior) // 4)
+    held = noise / (freedom * float(np.abs(prior).max())) ** 2 * np.kron(stiffness, stiffness)
 
     flat = prior.ravel()
     gram = gain**2 * moments.gram
     miss = gain * moments.cross - gram @ flat
-    step = _solve_zero_sum(gram + np.diag(noise / spread**2), miss)
+    step = _solve_zero_sum(gram + held, miss)
     return np.asarray((flat + step).reshape(prior.shape), np.float64)
 
 
@@ -121,25 +124,29 @@ def fit_separable(moments: Moments, prior: ParametricKernel, freedom: float) -> 
     rows, columns = prior.rows, prior.columns
     gain = max(moments.fit_gain(prior.kernel), 1e-6)
     noise = moments.sum_errors(prior.kernel, gain) / max(moments.count, 1)
+    stiffness = _measure_stiffness(len(rows) // 4)
 
     taps = [rows, columns]
     for _ in range(ROUNDS):
         for axis, start in ((0, rows), (1, columns)):
             gram, cross = contract(moments, taps[1 - axis], axis)
             gram = gain**2 * gram
-            spread = freedom * float(np.abs(start).max()) * _trust_axis(len(start) // 4)
+            held = noise / (freedom * float(np.abs(start).max())) ** 2 * stiffness
             miss = gain * cross - gram @ start
-            taps[axis] = start + _solve_zero_sum(gram + np.diag(noise / spread**2), miss)
+            taps[axis] = start + _solve_zero_sum(gram + held, miss)
     return np.outer(taps[0], taps[1])
 
 
-def _trust_axis(scale: int) -> Array:
-    """Return how freely each tap of one axis may move: 1 at the centre, less at the ends."""
-    return np.asarray(1 / (1 + locate_taps(scale) ** 2), np.float64)
+def _measure_stiffness(scale: int) -> Array:
+    """Return the inverse covariance (4s x 4s) of how taps of one axis differ from their prior.
 
-
-def _trust_taps(scale: int) -> Array:
-    return np.outer(_trust_axis(scale), _trust_axis(scale))
+    Lenses, sensors and codecs blur smoothly, so neighbouring taps differ alike.
+    """
+    place = locate_taps(scale)
+    trust = 1 / (1 + place**2)
+    apart = (place[:, None] - place[None]) / SMOOTHNESS
+    alike = (1 - ROUGHNESS) * np.exp(-0.5 * apart**2) + ROUGHNESS * np.eye(len(place))
+    return np.asarray(np.linalg.inv(trust[:, None] * alike * trust), np.float64)
 
 
 def _solve_zero_sum(matrix: Array, right: Array) -> Array:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.capture.colour import transform_picture
 from pipeline.errors import StageError
 from pipeline.execution.fusion import FRAME_DECADES, STEP_DECADES, weigh_references
 from pipeline.execution.task import Batch, ReferenceGroup, SegmentTask, StagePosition
 from pipeline.media.alpha import Plane, keeps_alpha
 from pipeline.media.read.identity import UnchangedSources
+from pipeline.pairing.capture import make_transform
 from pipeline.pairing.fit import prepare_reference
 from pipeline.pairing.noise import Noise, find_excess_noise, find_step, measure_noise
 from pipeline.pixels import Pixels, as_pixels, match_depth
@@ -44,6 +46,8 @@ class DecodeStage:
         self._sources = UnchangedSources(plan)
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
         self._kept: dict[int, Pixels] = {}
+        self._recoloured: dict[int, Pixels] = {}
+        self._transform = make_transform(plan.capture)
         self._noise: dict[int, Noise] = {}
         self.position = StagePosition()
 
@@ -131,11 +135,11 @@ class DecodeStage:
         if not self._borrow:
             return _Entry(pts, lr)
         numbers = choice.references
-        pictures = self._read_references(numbers)
+        self._read_references(numbers)
         return _Entry(
             pts,
             lr,
-            [self._fit_reference(picture, lr) for picture in pictures],
+            [self._fit_reference(number, lr) for number in numbers],
             _weigh_choice(choice, plan.reference.select, interval),
             noise=self._find_noise(numbers, lr),
         )
@@ -144,13 +148,22 @@ class DecodeStage:
         """Return frames of the reference; those of the frame before are not decoded again."""
         # free the others before decoding the next: an 8K frame takes 100 MB
         self._kept = {ref: self._kept[ref] for ref in numbers if ref in self._kept}
+        self._recoloured = {
+            ref: self._recoloured[ref] for ref in self._kept.keys() & self._recoloured.keys()
+        }
         # a video is read fastest in rising order
         for ref in sorted(set(numbers) - self._kept.keys()):
             self._kept[ref] = self._references.get(ref)
         return [self._kept[ref] for ref in numbers]
 
-    def _fit_reference(self, picture: Pixels, lr: Pixels) -> Pixels:
-        """Return a reference frame at the output's size, matched to the LR frame."""
+    def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
+        """Return a reference frame in use at the output's size, matched to the LR frame."""
+        picture = self._kept[ref_pts]
+        if self._transform is not None:
+            if ref_pts not in self._recoloured:
+                self._recoloured[ref_pts] = transform_picture(picture, self._transform)
+            picture = self._recoloured[ref_pts]
+
         reference = self._plan.reference
         return prepare_reference(
             picture,

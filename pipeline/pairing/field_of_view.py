@@ -50,7 +50,10 @@ def choose_map(
     quarter turns.
     """
     height, width = swap_size(ref, turns)
-    pictures = _read_pairs(lr, ref, pairs, turns) if pairs else []
+    pictures = [
+        (small, turn_picture(large, turns))
+        for small, large in (read_pairs(lr, ref, pairs).values() if pairs else ())
+    ]
     affine = estimate_field_of_view(pictures, *size) if pictures else None
     notes = []
     if affine is not None:
@@ -91,16 +94,14 @@ def _describe_noise(
     ]
 
 
-def _read_pairs(
-    lr: Recording, ref: Recording, pairs: Sequence[tuple[int, int]], turns: int
-) -> list[tuple[Pixels, Pixels]]:
-    """Return the frames with their turned references, without pairs that have a corrupt frame."""
+def read_pairs(
+    lr: Recording, ref: Recording, pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[Pixels, Pixels]]:
+    """Return the frames and their references by their pts, without those that are corrupt."""
     # one recording after the other, because the index of a long one needs much memory
     small = _read_frames(lr, [pts for pts, _ in pairs])
     large = _read_frames(ref, [pts for _, pts in pairs])
-    return [
-        (small[a], turn_picture(large[b], turns)) for a, b in pairs if a in small and b in large
-    ]
+    return {(a, b): (small[a], large[b]) for a, b in pairs if a in small and b in large}
 
 
 def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixels]:

@@ -35,7 +35,7 @@ def prepare_reference(
     reference, the result is the up-sampled `lr`, so that no false detail can be borrowed. A
     reference that already fits is returned unchanged. Colours are matched only if `match_colour`.
     """
-    fitted, seen = _fit_to_grid(match_depth(ref, lr), height, width, affine)
+    fitted, seen = fit_to_grid(match_depth(ref, lr), height, width, affine)
     if match_colour:
         fitted = _match_colour(fitted, lr, seen)
     if seen is None:
@@ -44,12 +44,12 @@ def prepare_reference(
     return _cast_pixels(np.where(seen[..., None] > 0, fitted, plain), fitted)
 
 
-def _fit_to_grid(
+def fit_to_grid(
     ref: Pixels, height: int, width: int, affine: Affine | None
 ) -> tuple[Pixels, NDArray[np.uint8] | None]:
-    """Return the reference on the output grid, and a mask that is 255 where it is visible.
+    """Return the reference (H' x W' x 3) on the output grid, and a mask where it is visible.
 
-    The mask is None if the reference is visible everywhere.
+    The mask (height x width) is 255 there and 0 elsewhere; None if it is visible everywhere.
     """
     if affine is None:
         if ref.shape[:2] == (height, width):

@@ -64,11 +64,16 @@ def plan_second_pass(plan: Plan) -> Plan:
         _replace_references(choice, source, first.grid) for choice in plan.reference_map
     )
     reference = plan.reference.model_copy(update={"clip": first, "affine": None})
+    capture = plan.capture
+    if capture is not None and capture.colour is not None:
+        # the first pass made the neighbours in the colours of the input
+        capture = capture.model_copy(update={"colour": None})
     note = "second pass: enhanced neighbours are further references"
     return plan.model_copy(
         update={
             "reference": reference,
             "reference_map": choices,
+            "capture": capture,
             "notes": (*plan.notes, note),
         }
     )

@@ -30,6 +30,7 @@ OVERRIDES = ("engine", "model", "batch", "on_error")
 UNCOMPARED = (
     "ref_offset",
     "ref_count",
+    "capture",
     "segment",
     "start",
     "end",

@@ -12,6 +12,7 @@ from pipeline.pairing.paired import Paired
 from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.film_rate import set_film_rate
+from pipeline.planning.capture import choose_capture
 from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
 from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
@@ -48,6 +49,9 @@ def make_plan(
     target = choose_target(settings, settings, scale, sources, len(frames.pts), settings.model)
 
     paired = pair_sources(sources, frames, settings, target.size, settings.to, progress)
+    capture = choose_capture(
+        settings.capture, sources.lr, paired, scale, target.size, settings.engine, progress
+    )
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:
@@ -59,6 +63,7 @@ def make_plan(
     return Plan(
         input=sources.lr,
         reference=paired.reference,
+        capture=capture.capture,
         output=str(target.output),
         pictures=target.pattern,
         scale=scale,
@@ -73,7 +78,12 @@ def make_plan(
         cuts=paired.cuts,
         segments=segments,
         reference_map=paired.choices,
-        notes=(*list_source_notes(sources, frames), *target.notes, *paired.notes),
+        notes=(
+            *list_source_notes(sources, frames),
+            *target.notes,
+            *paired.notes,
+            *filter(None, (capture.note,)),
+        ),
     )
 
 

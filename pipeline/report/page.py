@@ -18,6 +18,7 @@ from pipeline.media.pictures.numbered import check_comparable
 from pipeline.pairing.given import list_left_out
 from pipeline.pixels import Picture
 from pipeline.progress import SILENT, Reporter, find_bottleneck
+from pipeline.report.capture import draw_capture
 from pipeline.report.chart import Chart, Curve, draw_chart
 from pipeline.report.pictures import BUDGET, Window, choose_window, crop_pictures, encode_jpegs
 from pipeline.report.rows import (
@@ -171,6 +172,7 @@ def render_page(
         measured=len(rows),
         left_out=len(list_left_out(plan)),
         charts=_make_charts(plan, rows, exhibits, truth=truth) if is_clip else [],
+        capture=draw_capture(plan.capture),
         viewer=viewer,
         viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
         table=make_table(grid, rows) if grid is not None else [],

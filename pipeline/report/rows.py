@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crossnetpp.capture.colour import transform_picture
 from pipeline.measuring.means import mean_psnr, mean_ssim
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, find_program
+from pipeline.pairing.capture import make_transform
 from pipeline.pairing.fit import prepare_reference
 from pipeline.pairing.given import list_left_out
 from pipeline.pairing.upsample import upsample
@@ -154,8 +156,10 @@ class FinishedRun:
 
     def _fit_reference(self, ref_pts: int, lr: Pixels) -> Picture:
         placed = self.plan.reference
+        transform = make_transform(self.plan.capture)
+        picture = self._reference.get(ref_pts)
         fitted = prepare_reference(
-            self._reference.get(ref_pts),
+            picture if transform is None else transform_picture(picture, transform),
             lr,
             self.plan.height,
             self.plan.width,

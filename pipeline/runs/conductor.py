@@ -43,7 +43,7 @@ from pipeline.remote.cache import fetch_copy
 from pipeline.remote.run_urls import describe_confinement, fetch_inputs, with_urls
 from pipeline.runs.finished import find_finished_plan
 from pipeline.runs.parts import RunParts
-from pipeline.runs.result import RunResult
+from pipeline.runs.result import CaptureResult, RunResult
 from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.settings import GridSettings, RunSettings
@@ -307,6 +307,7 @@ def run_result(
         resumed_segments=ledger.resumed,
         reference_map=plan_place,
         references_per_frame=round(plan.reference_map.count_references() / frames, 3),
+        capture=CaptureResult.from_plan(plan.capture),
         notes=plan.notes,
     ).with_quality(quality)
 

@@ -8,7 +8,29 @@ from pydantic import PrivateAttr
 
 from pipeline.measuring.clips import Evaluation
 from pipeline.measuring.views import LightFieldQuality
+from pipeline.pairing.capture import join_capture
+from pipeline.schema.capture import Capture
 from pipeline.schema.model import Model
+
+
+class CaptureResult(Model):
+    """The reduction from HR to LR that was measured or set."""
+
+    kernel: tuple[tuple[float, ...], ...]
+    """4s x 4s weights of sum 1, row by row."""
+    shift: tuple[float, float]
+    """Centroid (x, y) of the kernel in LR pixels."""
+    fits_db: float | None
+    """PSNR of LR luma against the HR luma that the kernel reduced; None if it was not measured."""
+
+    @classmethod
+    def from_plan(cls, capture: Capture | None) -> Self | None:
+        """Return the capture of a plan; None for the bicubic kernel."""
+        if capture is None:
+            return None
+        kernel = join_capture(capture)
+        rows = tuple(tuple(round(float(weight), 6) for weight in row) for row in kernel)
+        return cls(kernel=rows, shift=capture.shift, fits_db=capture.fits_db)
 
 
 class RunResult(Model):
@@ -30,6 +52,8 @@ class RunResult(Model):
     """Path or URL of the plan beside the output, which contains the reference map."""
     references_per_frame: float
     """Mean number of references of a frame, which is 0 for plainly up-sampled ones."""
+    capture: CaptureResult | None = None
+    """How LR follows from HR; None = by the bicubic kernel."""
     notes: tuple[str, ...] = ()
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
     psnr: float | None = None

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Literal
 
+from pipeline.schema.capture import Capture
 from pipeline.schema.clip import Recording
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.model import Model
@@ -76,6 +77,8 @@ class Plan(Model):
     version: Literal[1] = 1
     input: Recording
     reference: ReferencePlan
+    capture: Capture | None = None
+    """How LR follows from HR; None = by the antialiased bicubic kernel, in the same colours."""
     output: PathText
     pictures: PicturePattern = ""
     """Name pattern, such as %06d.png, if `output` is a folder of numbered pictures, else ""."""
@@ -118,7 +121,9 @@ class Plan(Model):
         """
         # the map is hashed entry by entry, because its whole text may be large
         estimates = ("expected_bytes", "expected_seconds")
-        names = ("output", "output_url", "notes", *estimates, "record", "reference_map")
+        names = ["output", "output_url", "notes", *estimates, "record", "reference_map"]
+        if self.capture is None:
+            names.append("capture")  # as in plans that are older than this field
         left = dict.fromkeys(names, True)
         plain = self.map_recordings(lambda recording: recording.with_sandbox(False))
         places = {"input": _PLACES, "reference": {"clip": _PLACES}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from pydantic_core import from_json
 from pipeline.errors import InputError
 from pipeline.paths import redact_text
 from pipeline.schema.plan import Plan, Segment
+
+# A list of numbers, such as the weights of a kernel, as JSON with one number a line.
+_NUMBERS = re.compile(r"\[\n\s+(?:-?[0-9][0-9.e+-]*,?\s+)+\]")
+
+
+def _join_numbers(found: re.Match[str]) -> str:
+    """Return a list of numbers on a single line."""
+    return " ".join(found.group().split()).replace("[ ", "[").replace(" ]", "]")
 
 
 def dump_plan(plan: Plan) -> str:
@@ -27,7 +36,7 @@ def plan_lines(plan: Plan, *, secrets: bool = False) -> Iterator[str]:
     than the plan itself, so it is never held in memory as a whole.
     """
     data = json.loads(plan.model_dump_json(exclude={"segments", "reference_map"}))
-    text = json.dumps(data, indent=1)[:-2]
+    text = _NUMBERS.sub(_join_numbers, json.dumps(data, indent=1))[:-2]
 
     yield text if secrets else redact_text(text)
     yield from _list_field("segments", map(_segment_line, plan.segments))

@@ -18,6 +18,7 @@ class RunOptions(TypedDict, total=False):
     ref_offset: float | Literal["auto"] | None
     max_ref_distance: float
     ref_count: int | None
+    capture: str | PathLike[str]
     layout: Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video", "stereo"] | None
     grid: tuple[int, int] | str | None
     crop_grid: tuple[int, int] | str | None

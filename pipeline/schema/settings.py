@@ -216,6 +216,16 @@ class PairingSettings(Model):
     ] = None
     """None means 2 for the frames of a clip that lie between two key frames of their scene, and 1
     for all others and for light fields."""
+    capture: Annotated[
+        FilePath,
+        Option(
+            "How LR follows from HR: auto (default, measured), bicubic, sensor (means of pixels), "
+            "or a plan or file of a measured one.",
+            "References",
+            "NAME|FILE",
+        ),
+    ] = "auto"
+    """"auto" measures it wherever a reference shows the instant of a frame."""
 
 
 class ViewSettings(PairingSettings, GridSettings):

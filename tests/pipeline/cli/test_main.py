@@ -114,6 +114,7 @@ def test_run_prints_one_json_object_on_stdout(pair: tuple[Path, Path], tmp_path:
         "resumed_segments",
         "reference_map",
         "references_per_frame",
+        "capture",
         "notes",
         "psnr",
         "ssim",

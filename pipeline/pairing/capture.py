@@ -1,0 +1,269 @@
+"""Measure the capture of a recording where its reference shows the same instants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crossnetpp.capture.colour import ColourTransform
+from crossnetpp.capture.estimate import CaptureEstimate, PicturePair, estimate_capture
+from crossnetpp.networks.taps import Taps, make_bicubic_taps
+from pipeline.pairing.choose_views import SAME_INSTANT
+from pipeline.pairing.field_of_view import read_pairs
+from pipeline.pairing.fit import Affine, fit_to_grid
+from pipeline.pixels import Pixels, as_pixels, match_depth, to_8_bit
+from pipeline.schema.capture import Capture, ColourChange
+from pipeline.schema.clip import LightField, Recording
+from pipeline.schema.plan import ReferencePlan
+from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+
+MOST_PAIRS = 6
+FEWEST_PAIRS = 2  # of large pictures
+MOST_PIXELS = 100_000_000  # of all references that are read
+MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # of the middle of the output that is measured
+LEAST_SEEN = 64  # output pixels that a reference must cover each way
+DIGITS = 5  # of weights; more would depend on the processor
+
+
+@dataclass(frozen=True)
+class MeasuredCapture:
+    """The capture of a recording, None for bicubic, and a sentence about it."""
+
+    capture: Capture | None
+    note: str
+
+
+def measure_capture(
+    lr: Recording,
+    reference: ReferencePlan,
+    choices: ReferenceMap,
+    scale: int,
+    size: tuple[int, int],
+) -> MeasuredCapture:
+    """Measure the reduction from HR to LR, and their colours, at a few common instants.
+
+    `size` is the output's height and width.
+    """
+    ref = reference.clip
+    most = max(FEWEST_PAIRS, min(MOST_PAIRS, MOST_PIXELS // (ref.width * ref.height)))
+    chosen = spread_evenly(list_common_instants(lr, reference, choices), most)
+    if not chosen:
+        return MeasuredCapture(
+            None,
+            "capture: no reference shows the instant of a frame, so nothing is measured and the "
+            "bicubic kernel is assumed",
+        )
+
+    numbers = [(c.pts, c.ref_pts) for c in chosen if c.ref_pts is not None]
+    pictures = read_pairs(lr, ref, numbers)
+    pairs = []
+    for (pts, _), (small, large) in pictures.items():
+        pair = fit_pair(small, large, reference, scale, size)
+        if pair is not None:
+            pairs.append((pts, pair))
+
+    found = estimate_capture([pair for _, pair in pairs], scale)
+    kind = "view" if isinstance(lr, LightField) else "key frame"
+    used = tuple(pairs[number][0] for number in found.pairs)
+    note = f"capture: {describe_estimate(found, kind)}"
+    if found.taps is None and found.colour is None:
+        return MeasuredCapture(None, note)
+    return MeasuredCapture(_store_estimate(found, used), note)
+
+
+def list_common_instants(
+    lr: Recording, reference: ReferencePlan, choices: ReferenceMap
+) -> list[ReferenceChoice]:
+    """Return the choices whose reference shows the same view at the same time, one for each."""
+    half = find_half_interval(lr, choices)
+    found: dict[int, ReferenceChoice] = {}
+    for choice in choices:
+        if choice.ref_pts is None or not _is_common(choice, half):
+            continue
+        known = found.get(choice.ref_pts)
+        if known is None or abs(choice.seconds or 0.0) < abs(known.seconds or 0.0):
+            found[choice.ref_pts] = choice
+    return sorted(found.values(), key=lambda choice: choice.pts)
+
+
+def _is_common(choice: ReferenceChoice, half: float) -> bool:
+    if choice.views is None:
+        return choice.seconds is not None and abs(choice.seconds) < half
+    if choice.why != "given" and choice.views.steps != 0:
+        return False
+    return choice.seconds is None or abs(choice.seconds) < SAME_INSTANT
+
+
+def find_half_interval(lr: Recording, choices: ReferenceMap) -> float:
+    """Return half the usual time between two frames in seconds; 0 for a single frame."""
+    if lr.frame_rate:
+        return 0.5 / float(lr.frame_rate)
+    if len(choices) < 2 or isinstance(lr, LightField):
+        return 0.0
+    return 0.5 * float(np.median(np.diff([lr.seconds(pts) for pts in choices.pts])))
+
+
+def spread_evenly(choices: Sequence[ReferenceChoice], most: int) -> list[ReferenceChoice]:
+    """Return at most `most` of the choices, evenly spread."""
+    if len(choices) <= most:
+        return list(choices)
+    picked = np.linspace(0, len(choices) - 1, most).round().astype(int)
+    return [choices[i] for i in picked]
+
+
+def fit_pair(
+    lr: Pixels, ref: Pixels, reference: ReferencePlan, scale: int, size: tuple[int, int]
+) -> PicturePair | None:
+    """Return the part of a frame that its reference shows, and the reference on that grid.
+
+    The result is None if it shows hardly anything. Colours stay as they are. A reference with
+    another field of view is aligned more closely than a run does, which searches for motion anyway.
+    """
+    same = match_depth(ref, lr)
+    fitted, seen = fit_to_grid(same, *size, reference.affine)
+    if reference.affine is not None:
+        closer = refine_map(lr, fitted, reference.affine, scale)
+        fitted, seen = fit_to_grid(same, *size, closer)
+    top, left, bottom, right = 0, 0, *size
+    if seen is not None:
+        rows, columns = (np.flatnonzero(seen.mean(axis=axis) > 250) for axis in (1, 0))
+        if not len(rows) or not len(columns):
+            return None
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        left, right = int(columns[0]), int(columns[-1]) + 1
+    top, bottom = _keep_middle(top, bottom, MOST_HEIGHT, scale)
+    left, right = _keep_middle(left, right, MOST_WIDTH, scale)
+    if bottom - top < LEAST_SEEN or right - left < LEAST_SEEN:
+        return None
+    part = lr[top // scale : bottom // scale, left // scale : right // scale]
+    return part, fitted[top:bottom, left:right]
+
+
+def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine:
+    """Return `affine` (output to reference pixels) such that the reference agrees with `lr` better.
+
+    `fitted` is the reference on the output grid by the old map, which is returned if the pictures
+    do not agree. The enhanced correlation coefficient is maximised (Evangelidis, Psarakis, 2008).
+    """
+    small = cv2.resize(fitted, (lr.shape[1], lr.shape[0]), interpolation=cv2.INTER_AREA)
+    near, far = (
+        cv2.cvtColor(to_8_bit(each), cv2.COLOR_RGB2GRAY) for each in (lr, as_pixels(small))
+    )
+    everywhere = np.full(near.shape, 255, np.uint8)
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-5)
+    start = np.eye(2, 3, dtype=np.float32)
+    try:
+        _, found = cv2.findTransformECC(near, far, start, cv2.MOTION_AFFINE, stop, everywhere, 5)
+    except cv2.error:  # it does not converge
+        return affine
+
+    # from LR pixels to output pixels, half-pixel centres on both grids
+    middle = (scale - 1) / 2
+    grow = np.array([[scale, 0, middle], [0, scale, middle], [0, 0, 1]])
+    closer = grow @ np.vstack((np.asarray(found, np.float64), [0, 0, 1])) @ np.linalg.inv(grow)
+    a, b, c, d, e, f = (float(v) for v in (np.reshape(affine, (2, 3)) @ closer).ravel())
+    return a, b, c, d, e, f
+
+
+def _keep_middle(first: int, end: int, most: int, scale: int) -> tuple[int, int]:
+    """Return the middle of a range, at most `most` long, on multiples of the scale."""
+    spare = max(end - first - most, 0) // 2
+    return -(-(first + spare) // scale) * scale, (end - spare) // scale * scale
+
+
+def _store_estimate(found: CaptureEstimate, pairs: tuple[int, ...]) -> Capture:
+    taps = make_bicubic_taps(found.scale) if found.taps is None else found.taps
+    kept = [_balance_term(term) for term in taps if np.abs(term).max() > 0.5 * 10**-DIGITS]
+    rows, columns = (
+        tuple(tuple(round(float(weight), DIGITS) + 0.0 for weight in term[axis]) for term in kept)
+        for axis in (0, 1)
+    )
+    return Capture(
+        source="bicubic" if found.taps is None else "measured",
+        scale=found.scale,
+        shape=found.shape,
+        rows=rows,
+        columns=columns,
+        shift=_round_pair(found.shift),
+        width=round(found.width, 3),
+        chroma_shift=None if found.chroma_shift is None else _round_pair(found.chroma_shift),
+        fits_db=None if found.fits_db is None else round(found.fits_db, 2),
+        bicubic_db=None if found.bicubic_db is None else round(found.bicubic_db, 2),
+        colour=None if found.colour is None else _store_transform(found.colour),
+        pairs=pairs,
+    )
+
+
+def _balance_term(term: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return rows and columns (2 x 4s) with the same product, whose greatest weights are equal."""
+    rows, columns = (weights[np.abs(weights).argmax()] for weights in term.astype(np.float64))
+    root = np.sqrt(abs(rows * columns))
+    return np.stack((term[0] * (root / rows), term[1] * (rows / root)))
+
+
+def _round_pair(pair: tuple[float, float]) -> tuple[float, float]:
+    return round(pair[0], 3), round(pair[1], 3)
+
+
+def _store_transform(transform: ColourTransform) -> ColourChange:
+    red, green, blue = (
+        tuple(round(float(value), DIGITS) for value in curve) for curve in transform.curves
+    )
+    first, second, third = (
+        (round(float(a), DIGITS), round(float(b), DIGITS), round(float(c), DIGITS))
+        for a, b, c in transform.matrix
+    )
+    return ColourChange(curves=(red, green, blue), matrix=(first, second, third))
+
+
+def make_taps(capture: Capture | None) -> Taps | None:
+    """Return the kernel of a plan's capture for an engine; None for the bicubic kernel."""
+    if capture is None or capture.source == "bicubic":
+        return None
+    taps = np.zeros((2, 2, 4 * capture.scale), np.float64)
+    for term, weights in enumerate(zip(capture.rows, capture.columns, strict=True)):
+        taps[term] = weights
+    total = float((taps[:, 0].sum(axis=1) * taps[:, 1].sum(axis=1)).sum())
+    taps[:, 0] /= total
+    return taps.astype(np.float32)
+
+
+def join_capture(capture: Capture) -> NDArray[np.float64]:
+    """Return the kernel of a plan's capture (4s x 4s, sum 1)."""
+    kernel = sum(np.outer(*both) for both in zip(capture.rows, capture.columns, strict=True))
+    return np.asarray(kernel / np.sum(kernel), np.float64)
+
+
+def make_transform(capture: Capture | None) -> ColourTransform | None:
+    """Return what makes the colours of the reference those of the input; None for nothing."""
+    if capture is None or capture.colour is None:
+        return None
+    return ColourTransform(np.array(capture.colour.curves), np.array(capture.colour.matrix))
+
+
+def describe_estimate(found: CaptureEstimate, kind: str) -> str:
+    """Return a sentence about what was measured at which pictures (`kind`, such as "view")."""
+    count = len(found.pairs)
+    if found.fits_db is None or found.bicubic_db is None:
+        text = f"nothing is measured, as {found.reason}, and the bicubic kernel is assumed"
+    else:
+        text = f"measured at {count} {kind}{'s' if count > 1 else ''}, "
+        if found.taps is None:
+            text += f"where no kernel fits better than the bicubic one ({found.bicubic_db:.1f} dB)"
+        else:
+            right, down = found.shift
+            text += (
+                f"kernel {found.width:.1f} LR pixels wide, shifted by ({right:.2f}, {down:.2f}) "
+                f"pixels, fits the input by {found.fits_db:.1f} dB (bicubic "
+                f"{found.bicubic_db:.1f} dB)"
+            )
+    if found.colour is not None:
+        text += "; the colours of the reference are converted to the input's"
+    if found.dropped and found.pairs:
+        reasons = ", ".join(sorted(set(found.dropped.values())))
+        text += f"; {len(found.dropped)} of {len(found.dropped) + count} left out ({reasons})"
+    return text

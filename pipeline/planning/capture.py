@@ -1,0 +1,94 @@
+"""Choose the capture of a plan: measured, named by the user, or from a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from crossnetpp.networks.taps import make_box_taps
+from pipeline.errors import InputError
+from pipeline.pairing.capture import MeasuredCapture, measure_capture
+from pipeline.pairing.paired import Paired
+from pipeline.progress import Reporter
+from pipeline.schema.capture import Capture
+from pipeline.schema.clip import Recording
+
+
+def choose_capture(
+    option: str,
+    lr: Recording,
+    paired: Paired,
+    scale: int,
+    size: tuple[int, int],
+    engine: str,
+    progress: Reporter,
+) -> MeasuredCapture:
+    """Return the capture that the option --capture names, with a note about a measured one.
+
+    `size` is the output's height and width. Raises InputError if the option names a file without a
+    valid capture for this scale.
+    """
+    if option == "bicubic":
+        return MeasuredCapture(None, "")
+    if option == "sensor":
+        return MeasuredCapture(make_sensor_capture(scale), "capture: means of pixels, as set")
+    if option != "auto":
+        return MeasuredCapture(read_capture(option, scale), f"capture: that of {option}")
+    if engine == "bicubic":
+        return MeasuredCapture(None, "")  # this engine uses none
+    with progress.step("measuring the capture"):
+        return measure_capture(lr, paired.reference, paired.choices, scale, size)
+
+
+def make_sensor_capture(scale: int) -> Capture:
+    """Return the capture of a sensor whose pixels average scale x scale HR pixels."""
+    rows, columns = (tuple(np.round(w, 6).tolist()) for w in make_box_taps(scale)[0])
+    return Capture.model_validate(
+        {
+            "source": "sensor",
+            "scale": scale,
+            "shape": "box",
+            "rows": (rows,),
+            "columns": (columns,),
+        }
+    )
+
+
+def read_capture(path: str, scale: int) -> Capture:
+    """Return the capture in a file: a plan, or the field `capture` of one, as JSON.
+
+    Raises InputError if the file holds no valid capture, or one of another scale.
+    """
+    advice = (
+        "expected auto, bicubic, sensor, or a plan whose capture was measured; "
+        "try `pipeline plan ... --save FILE`"
+    )
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not JSON"
+        raise InputError(f"cannot read a capture from {path} ({why}); {advice}") from error
+
+    if isinstance(data, dict) and "capture" in data:
+        data = data["capture"]
+    if not isinstance(data, dict):
+        raise InputError(f"found no capture in {path}, {advice}")
+    try:
+        found = Capture.model_validate(data | {"source": "file"}, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"][:1])
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"found an invalid capture in {path}: {where}{problem}; correct it, or measure it with "
+            "--capture auto"
+        ) from error
+    if found.scale != scale:
+        raise InputError(
+            f"found a capture of scale {found.scale} in {path}, expected one of scale {scale}; "
+            f"try --scale {found.scale}, or measure it with --capture auto"
+        )
+    return found

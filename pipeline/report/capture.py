@@ -1,0 +1,77 @@
+"""Draw the reduction kernel of a run for its report."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.pairing.capture import join_capture
+from pipeline.pixels import Picture
+from pipeline.schema.capture import Capture
+
+SIDE = 192  # CSS pixels of the picture, a multiple of 4s for every scale
+POSITIVE = np.array([20.0, 90.0, 200.0])
+NEGATIVE = np.array([220.0, 110.0, 20.0])
+FRAME = (90, 90, 90)
+
+
+@dataclass(frozen=True)
+class KernelFigure:
+    """A picture of a kernel as a data URL, and a sentence about it."""
+
+    address: str
+    side: int
+    """Width and height in CSS pixels."""
+    sentence: str
+
+
+def draw_capture(capture: Capture | None) -> KernelFigure | None:
+    """Return the picture of a plan's kernel; None if it is the bicubic one."""
+    if capture is None:
+        return None
+    picture = draw_kernel(join_capture(capture))
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    assert done
+    address = f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"
+    return KernelFigure(address, SIDE, describe_capture(capture))
+
+
+def draw_kernel(kernel: NDArray[np.float64]) -> Picture:
+    """Return a kernel (4s x 4s) as a picture of SIDE x SIDE pixels, a square for each weight."""
+    strength = np.sqrt(np.abs(kernel) / np.abs(kernel).max())[..., None]
+    colour = np.where(kernel[..., None] >= 0, POSITIVE, NEGATIVE)
+    small = np.asarray(255 + strength * (colour - 255), np.uint8)
+
+    step = SIDE // len(kernel)
+    picture = np.ascontiguousarray(np.kron(small, np.ones((step, step, 1), np.uint8)))
+    # the LR pixel covers the middle quarter of the taps each way
+    corner, end = SIDE * 3 // 8, SIDE * 5 // 8
+    cv2.rectangle(picture, (corner, corner), (end - 1, end - 1), FRAME, 1)
+    return picture
+
+
+def describe_capture(capture: Capture) -> str:
+    """Return a sentence about a kernel and how well it fits."""
+    origin = {
+        "measured": f"The kernel was measured at {len(capture.pairs)} pictures of one instant.",
+        "sensor": "The kernel was set to means of pixels.",
+        "file": "The kernel came from a file.",
+        "bicubic": "The bicubic kernel explains the input.",
+    }[capture.source]
+    right, down = capture.shift
+    text = (
+        f"{origin} It is {capture.width:.1f} LR pixels wide and shifted by ({right:.2f}, "
+        f"{down:.2f}) pixels."
+    )
+    if capture.fits_db is not None and capture.bicubic_db is not None:
+        text += (
+            f" With it, the reduced reference fits the input by {capture.fits_db:.1f} dB, with the "
+            f"bicubic kernel by {capture.bicubic_db:.1f} dB."
+        )
+    if capture.colour is not None:
+        text += " The colours of the reference were converted to the input's."
+    return text

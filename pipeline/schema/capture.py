@@ -1,0 +1,87 @@
+"""The capture in a plan: how the input's LR pixels follow from HR pixels."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.schema.model import Model
+from pipeline.schema.texts import Word
+
+SUM_ERROR = 1e-3  # by which the sum of a kernel may differ from 1
+MOST_WEIGHT = 100.0  # of a tap; no reduction has any near this
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Pair = tuple[Number, Number]
+Weights = tuple[Annotated[float, Field(ge=-MOST_WEIGHT, le=MOST_WEIGHT)], ...]
+
+
+class ColourChange(Model):
+    """The colours of the input as a function of those of the reference, as RGB in 0..1."""
+
+    curves: tuple[Weights, Weights, Weights]
+    """The values of red, green and blue at evenly spread levels from black to white."""
+    matrix: tuple[
+        tuple[Number, Number, Number],
+        tuple[Number, Number, Number],
+        tuple[Number, Number, Number],
+    ]
+    """Three rows, applied to red, green and blue after the curves."""
+
+    @model_validator(mode="after")
+    def _check_curves(self) -> Self:
+        lengths = [len(curve) for curve in self.curves]
+        if len(set(lengths)) > 1 or not 2 <= lengths[0] <= 1024:
+            raise ValueError(f"found curves of {lengths} values, expected three of equal length")
+        return self
+
+
+class Capture(Model):
+    """The reduction from HR to LR that a recording shows, or that the user names."""
+
+    source: Literal["measured", "sensor", "file", "bicubic"]
+    scale: Literal[2, 4, 8]
+    shape: Word = ""
+    """What the measured kernel resembles, such as box or gaussian."""
+    rows: tuple[Weights, ...]
+    """One or two terms of 4 x scale weights down the picture. The kernel is the sum over the terms
+    of the products of `rows` and `columns`. Weight i of LR pixel x belongs to the HR pixel
+    scale * x + i - 1.5 * scale."""
+    columns: tuple[Weights, ...]
+    """The same, across the picture."""
+    shift: Pair = (0.0, 0.0)
+    """Centroid (x, y) of the kernel in LR pixels; for information only."""
+    width: Number = 1.0
+    """Width of the kernel in LR pixels, 1 for means of pixels; for information only."""
+    chroma_shift: Pair | None = None
+    """By how much (x, y) in LR pixels chroma is sampled off luma; for information only."""
+    fits_db: Number | None = None
+    """PSNR of LR luma against reduced HR luma, on parts that were left out of the measurement."""
+    bicubic_db: Number | None = None
+    """The same for the bicubic kernel."""
+    colour: ColourChange | None = None
+    """What makes the colours of the reference those of the input; None if they agree."""
+    pairs: tuple[int, ...] = ()
+    """LR pts of the frames that were measured."""
+
+    @model_validator(mode="after")
+    def _check_kernel(self) -> Self:
+        terms = len(self.rows)
+        lengths = {len(weights) for weights in (*self.rows, *self.columns)}
+        if terms not in (1, 2) or len(self.columns) != terms or lengths != {4 * self.scale}:
+            raise ValueError(
+                f"found {len(self.rows)} rows and {len(self.columns)} columns of "
+                f"{sorted(lengths)} weights, expected one or two of each with {4 * self.scale} "
+                f"weights for scale {self.scale}"
+            )
+        total = math.fsum(
+            math.fsum(row) * math.fsum(column)
+            for row, column in zip(self.rows, self.columns, strict=True)
+        )
+        if not abs(total - 1) <= SUM_ERROR:
+            raise ValueError(
+                f"found a kernel that sums to {total:.4g}, expected 1; divide its rows by that"
+            )
+        return self
