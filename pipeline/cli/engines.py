@@ -22,7 +22,7 @@ _MODEL_OPTION = click.option(
     "--model",
     default="fast",
     show_default=True,
-    type=PathOrWord(("fast", "paper")),
+    type=PathOrWord(("fast", "fast-recorded", "paper")),
     help="fast, paper, or a file of weights.",
 )
 _ENGINE_OPTION = click.option(

@@ -32,7 +32,7 @@ QUIET_OPTION = click.option("-q", "--quiet", is_flag=True, help="Show no progres
 _SUGGESTED = {
     "codec": ("x264", "x265", "av1", "prores", "ffv1", "libvpx-vp9"),
     "engine": ENGINES,
-    "model": ("fast", "paper"),
+    "model": ("fast", "fast-recorded", "paper"),
     "pix_fmt": ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
     "preset": ("ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"),
     "ref_offset": ("auto",),

@@ -35,6 +35,8 @@ class MeasuredCapture:
 
     capture: Capture | None
     note: str
+    fits_db: float | None = None
+    """The fit of the measured kernel, also of the bicubic one; None if nothing was measured."""
 
 
 def measure_capture(
@@ -71,8 +73,8 @@ def measure_capture(
     used = tuple(pairs[number][0] for number in found.pairs)
     note = f"capture: {describe_estimate(found, kind)}"
     if found.taps is None and found.colour is None:
-        return MeasuredCapture(None, note)
-    return MeasuredCapture(_store_estimate(found, used), note)
+        return MeasuredCapture(None, note, found.fits_db)
+    return MeasuredCapture(_store_estimate(found, used), note, found.fits_db)
 
 
 def list_common_instants(

@@ -17,6 +17,7 @@ from pipeline.planning.segments import cut_segments, cut_views, limit_frames, sh
 from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
 from pipeline.planning.target import choose_scale, choose_target
+from pipeline.planning.weights import choose_model
 from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, Segment
@@ -52,11 +53,14 @@ def make_plan(
     capture = choose_capture(
         settings.capture, sources.lr, paired, scale, target.size, settings.engine, progress
     )
+    model, model_note = settings.model, ""
+    if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
+        model, model_note = choose_model(settings.model, sources.lr, capture.fits_db)
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:
         pixels = target.size[0] * target.size[1] * len(paired.choices)
-        speed = find_speed(settings.engine, settings.model, pixels)
+        speed = find_speed(settings.engine, model, pixels)
         most = limit_frames(paired.choices, target.size, speed)
     segments = cut_source(sources, frames, settings.segment, settings.to, most)
 
@@ -70,7 +74,7 @@ def make_plan(
         width=target.width,
         height=target.height,
         engine=settings.engine,
-        model=settings.model,
+        model=model,
         batch=settings.batch,
         encoding=target.encoding,
         on_error=settings.on_error,
@@ -82,7 +86,7 @@ def make_plan(
             *list_source_notes(sources, frames),
             *target.notes,
             *paired.notes,
-            *filter(None, (capture.note,)),
+            *filter(None, (capture.note, model_note)),
         ),
     )
 

@@ -295,7 +295,7 @@ class ExecutionSettings(Model):
     model: Annotated[
         FilePath,
         Option(
-            "fast (default), paper, or a file of weights.",
+            "fast or fast-recorded (default: what suits INPUT), paper, or a file of weights.",
             "Execution",
             "NAME|FILE",
         ),

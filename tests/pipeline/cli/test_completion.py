@@ -52,7 +52,7 @@ def test_files_are_completed(line: str) -> None:
         ("run --quality s", ["small"]),
         ("run --ref-offset ", ["auto"]),
         ("run --pix-fmt yuv444", ["yuv444p", "yuv444p10le"]),
-        ("run --model f", ["fast"]),
+        ("run --model f", ["fast", "fast-recorded"]),
         ("run --runner r", ["ray"]),
         ("compare --mode w", ["wipe"]),
         ("convert --to q", ["quilt"]),
