@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
+from crossnetpp.networks.taps import Taps
 from deploy.protocol import Engine, Weights, run_engine
 from pipeline.errors import StageError
 from pipeline.execution.fusion import fuse_results
 from pipeline.execution.guard import remove_noise
 from pipeline.execution.task import Batch, Enhanced, ReferenceGroup
+from pipeline.pairing.capture import make_taps
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.clip import LightField
@@ -23,13 +25,14 @@ Enhance = Callable[[Plan, Engine, Batch], Enhanced]
 def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     """Run the network on the paired frames of a batch; others are given or up-sampled plainly."""
     frames = dict(batch.given)
+    kernel = make_taps(plan.capture)
 
     for group in batch.groups:
         lr = batch.lr if len(group.frames) == len(batch.pts) else batch.lr[group.frames]
         if isinstance(plan.input, LightField):
-            frames |= zip(group.frames, _fuse_views(engine, lr, group), strict=True)
+            frames |= zip(group.frames, _fuse_views(engine, lr, group, kernel), strict=True)
         else:
-            sr = _run_engine(engine, lr, group.refs, group.weights)
+            sr = _run_engine(engine, lr, group.refs, group.weights, kernel)
             frames |= zip(group.frames, sr, strict=True)
 
     for i, noise in batch.noise.items():
@@ -52,22 +55,28 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     )
 
 
-def _fuse_views(engine: Engine, lr: Pixels, group: ReferenceGroup) -> Iterator[Pixels]:
+def _fuse_views(
+    engine: Engine, lr: Pixels, group: ReferenceGroup, kernel: Taps | None
+) -> Iterator[Pixels]:
     """Yield the SR frames of a group, each fused from one result per reference.
 
     The network weighs references that are frames of one clip. References from several viewpoints
     hide different parts of the scene, and their results are fused.
     """
-    results = [_run_engine(engine, lr, [ref]) for ref in group.refs]
+    results = [_run_engine(engine, lr, [ref], None, kernel) for ref in group.refs]
     for number, weights in enumerate(group.weights):
         yield fuse_results(lr[number], [result[number] for result in results], weights)
 
 
 def _run_engine(
-    engine: Engine, lr: Pixels, refs: list[Pixels], weights: Weights | None = None
+    engine: Engine,
+    lr: Pixels,
+    refs: list[Pixels],
+    weights: Weights | None,
+    kernel: Taps | None,
 ) -> Pixels:
     """Return the engine's SR frames; raise StageError if their shape or data type is wrong."""
-    sr = run_engine(engine, lr, refs, weights)
+    sr = run_engine(engine, lr, refs, weights, kernel)
     if sr.shape != refs[0].shape or sr.dtype != refs[0].dtype:
         raise StageError(
             f"engine {engine.info.name} returned {sr.dtype} {sr.shape}, "

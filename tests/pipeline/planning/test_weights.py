@@ -27,7 +27,7 @@ def faithful(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the same as a phone compresses it."""
     path = tmp_path_factory.mktemp("compressed") / "lr.mp4"
-    degrade(str(SAMPLE), path, scale=4, codec="x264", crf=24, pix_fmt="yuv420p")
+    degrade(str(SAMPLE), path, scale=4, codec="libx264", crf=24, pix_fmt="yuv420p")
     return path
 
 
