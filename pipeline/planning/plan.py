@@ -11,8 +11,8 @@ from pipeline.pairing.clips import plan_references
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
-from pipeline.planning.film_rate import set_film_rate
 from pipeline.planning.capture import choose_capture
+from pipeline.planning.film_rate import set_film_rate
 from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
 from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
