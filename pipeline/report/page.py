@@ -20,12 +20,12 @@ from pipeline.pixels import Picture
 from pipeline.progress import SILENT, Reporter, find_bottleneck
 from pipeline.report.capture import draw_capture
 from pipeline.report.chart import Chart, Curve, draw_chart
+from pipeline.report.exhibits import choose_exhibits
 from pipeline.report.pictures import BUDGET, Window, choose_window, crop_pictures, encode_jpegs
 from pipeline.report.rows import (
     FinishedRun,
     Row,
     average_figures,
-    choose_exhibits,
     measure_all_frames,
     measure_rows,
 )

@@ -385,19 +385,3 @@ def drop_given(rows: list[Row], plan: Plan) -> list[Row]:
     """Return the rows without frames that the reference provides, or all rows if none is left."""
     given = list_left_out(plan)
     return [row for row in rows if row.number not in given] or rows
-
-
-def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
-    """Return the numbers of the frames to show with the reasons, the most interesting first."""
-    candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
-    picks = {
-        "median": candidates[len(candidates) // 2],
-        "most borrowed": max(candidates, key=lambda row: (row.borrowed, -row.number)),
-        "worst": candidates[0],
-        "best": candidates[-1],
-    }
-
-    found: dict[int, list[str]] = {}
-    for why, row in picks.items():
-        found.setdefault(row.number, []).append(why)
-    return found

@@ -1,0 +1,22 @@
+"""Choose the frames that the report shows."""
+
+from __future__ import annotations
+
+from pipeline.report.rows import Row, drop_given
+from pipeline.schema.plan import Plan
+
+
+def choose_exhibits(rows: list[Row], plan: Plan) -> dict[int, list[str]]:
+    """Return the numbers of the frames to show with the reasons, the most interesting first."""
+    candidates = sorted(drop_given(rows, plan), key=lambda row: (row.figure, row.number))
+    picks = {
+        "median": candidates[len(candidates) // 2],
+        "most borrowed": max(candidates, key=lambda row: (row.borrowed, -row.number)),
+        "worst": candidates[0],
+        "best": candidates[-1],
+    }
+
+    found: dict[int, list[str]] = {}
+    for why, row in picks.items():
+        found.setdefault(row.number, []).append(why)
+    return found
