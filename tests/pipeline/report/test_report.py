@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.assembly.record import format_command
 from pipeline.cli.main import main
 from pipeline.measuring.clips import measure_frames
+from pipeline.report.capture import draw_capture, draw_kernel
 from pipeline.report.chart import Curve, choose_ticks, draw_chart
 from pipeline.report.exhibits import choose_exhibits
 from pipeline.report.pictures import MOST_HEIGHT, MOST_WIDTH, choose_window, encode_jpegs
@@ -80,11 +81,34 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
 def test_every_picture_is_described_and_can_be_opened() -> None:
     _, parsed = page()
     kinds = {str(image["alt"]).split(", ")[1].split(" ")[0].strip(":") for image in parsed.images}
-    assert kinds == {"bicubic", "result", "reference", "original", "borrowed"}
+    assert kinds == {"bicubic", "result", "reference", "original", "borrowed", "weights"}
     for image in parsed.images:
         data = base64.b64decode(str(image["src"]).partition(",")[2])
         with Image.open(io.BytesIO(data)) as opened:
-            assert opened.size == (128, 96)
+            is_kernel = str(image["alt"]).startswith("kernel, ")
+            assert opened.size == ((192, 192) if is_kernel else (128, 96))
+
+
+def test_the_measured_kernel_is_drawn_and_described() -> None:
+    text, _ = page()
+    plan = read_plan(finished_run() / "out.plan.json")
+    assert plan.capture is not None
+    assert f"The kernel was measured at {len(plan.capture.pairs)} pictures of one instant." in text
+    assert f"fits the input by {plan.capture.fits_db:.1f} dB" in text
+
+    means = np.pad(np.full((2, 2), 0.25), 3)
+    means[0, 0] = -0.0625
+    drawn = draw_kernel(means)
+    assert drawn.shape == (192, 192, 3)
+    inside, outside, negative = drawn[100, 100], drawn[50, 50], drawn[10, 10]
+    assert tuple(outside) == (255, 255, 255)
+    assert tuple(inside) == (20, 90, 200)
+    # a quarter of the weight is drawn with half of the strength
+    assert negative == pytest.approx(np.array([237, 182, 137]), abs=1)
+
+
+def test_a_report_on_a_bicubic_run_draws_no_kernel() -> None:
+    assert draw_capture(None) is None
 
 
 def test_the_page_names_the_command_the_versions_and_the_limit() -> None:
