@@ -1,4 +1,4 @@
-"""Remove the noise of a reference from the detail that was borrowed from it."""
+"""Remove from borrowed detail what the LR frame contradicts: noise of a reference, and ghosts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.pairing.noise import Noise
+from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels, as_pixels
 
 # Standard deviations in pixels of the Gaussians that separate the bands of detail.
 _SIGMAS = (0.8, 1.6, 3.2)
 _WINDOW = (7, 7)  # pixels; size of the windows in which the energy of a band is measured
 _TINY = 1e-6
+
+# A uniform part of an LR frame: no channel changes by more than one level of 255 within 15 x 15 LR
+# pixels. Compressed recordings of real scenes have few such parts, and little detail in them.
+_UNIFORM_LEVELS = 1.0
+_UNIFORM_SIDE = 15
+_GHOST_SIDE = 7  # LR pixels; size of the windows in which energies are compared
+_ROUNDING = 0.35  # energy of the rounding errors of a reduced frame, in squared levels of 255
+# Share of a ghost's energy that is left when it is reduced to the LR size: least of all that were
+# measured with unrelated photographs, texts, stripes and noise at x2, x4 and x8.
+_REDUCED_SHARE = 0.015
 
 Detail = NDArray[np.float32]
 
@@ -38,6 +49,53 @@ def remove_noise(sr: Pixels, plain: Pixels, noise: Noise) -> Pixels:
         kept += band * np.maximum(share, 0)[..., None].astype(np.float32)
 
     return as_pixels(np.clip(np.rint(plain + kept), 0, top).astype(sr.dtype))
+
+
+def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
+    """Return `sr` without the detail that a uniform LR frame contradicts.
+
+    `sr` (H x W) and `lr` (h x w) are uint8 or uint16 RGB. Where the LR frame is uniform, true
+    detail, such as a fine texture, is uniform too once it is reduced. Detail that leaves a trace
+    there comes from something that the LR frame does not show. It is scaled by 1 - ghosts / detail,
+    a ratio of energies in windows of 7 x 7 LR pixels, where a trace stands for a ghost of up to
+    1 / 0.015 of its energy. Other parts of the frame remain as they are.
+    """
+    level = float(np.iinfo(sr.dtype).max) / 255
+    uniform = _find_uniform(lr, level)
+    if not uniform.any():
+        return sr
+
+    height, width = lr.shape[:2]
+    plain = upsample(lr, *sr.shape[:2])
+    detail = sr.astype(np.float32) - plain
+    reduced = cv2.resize(sr.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    traces = _measure_energy((reduced - lr) / level)
+    squared = cv2.resize((detail / level) ** 2, (width, height), interpolation=cv2.INTER_AREA)
+    energy = cv2.blur(squared.mean(axis=2), (_GHOST_SIDE, _GHOST_SIDE))
+
+    ghosts = np.maximum(traces - _ROUNDING, 0) / _REDUCED_SHARE
+    share = np.clip(1 - ghosts / np.maximum(energy, _TINY), 0, 1)
+    factor = np.where(uniform, share, 1).astype(np.float32)
+    if factor.min() == 1:
+        return sr
+
+    large = cv2.resize(factor, sr.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+    top = np.iinfo(sr.dtype).max
+    return as_pixels(np.clip(np.rint(plain + detail * large), 0, top).astype(sr.dtype))
+
+
+def _find_uniform(lr: Pixels, level: float) -> NDArray[np.bool_]:
+    """Return the h x w pixels around which a frame is uniform."""
+    window = np.ones((_UNIFORM_SIDE, _UNIFORM_SIDE), np.uint8)
+    span = cv2.dilate(lr, window).astype(np.int32) - cv2.erode(lr, window)
+    uniform: NDArray[np.bool_] = span.max(axis=2) <= _UNIFORM_LEVELS * level
+    return uniform
+
+
+def _measure_energy(difference: Detail) -> Detail:
+    """Return the mean square of an h x w x 3 difference in the window around each pixel."""
+    squared = np.mean(difference * difference, axis=2)
+    return np.asarray(cv2.blur(squared, (_GHOST_SIDE, _GHOST_SIDE)), np.float32)
 
 
 def _split_bands(detail: Detail) -> Iterator[Detail]:

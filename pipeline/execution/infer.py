@@ -11,7 +11,7 @@ from crossnetpp.networks.taps import Taps
 from deploy.protocol import Engine, Weights, run_engine
 from pipeline.errors import StageError
 from pipeline.execution.fusion import fuse_results
-from pipeline.execution.guard import remove_noise
+from pipeline.execution.guard import remove_ghosts, remove_noise
 from pipeline.execution.task import Batch, Enhanced, ReferenceGroup
 from pipeline.pairing.capture import make_taps
 from pipeline.pairing.upsample import upsample
@@ -34,6 +34,7 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
         else:
             sr = _run_engine(engine, lr, group.refs, group.weights, kernel)
             frames |= zip(group.frames, sr, strict=True)
+        frames |= {i: remove_ghosts(frames[i], batch.lr[i]) for i in group.frames}
 
     for i, noise in batch.noise.items():
         frames[i] = remove_noise(frames[i], upsample(batch.lr[i], plan.height, plan.width), noise)
