@@ -145,7 +145,7 @@ def test_frames_with_two_key_frames_have_the_same_bits_everywhere(
     keys = write_keys(tmp_path)
 
     def plan_run(name: str) -> Plan:
-        settings = settings_for((pair[0], keys), tmp_path / name, engine="torch")
+        settings = settings_for((pair[0], keys), tmp_path / name, engine="torch", end=0.8)
         return pin_plan(make_plan(settings))
 
     plan = plan_run("inline.mkv")
@@ -153,13 +153,13 @@ def test_frames_with_two_key_frames_have_the_same_bits_everywhere(
     with Ledger(plan) as ledger:
         engine = load_engine(plan.engine, model=plan.model, threads=plan.threads)
         run_inline(ledger, engine, SilentReporter())
-        inline = [ledger.records[i].sha256 for i in range(4)]
+        inline = [ledger.records[i].sha256 for i in range(2)]
 
     for placement in ("fused", "split"):
         with Ledger(plan_run(f"{placement}.mkv")) as ledger:
             setup = make_setup(ledger, placement)
             run_on_ray(ledger, setup, SilentReporter(), ActorRequest(workers=1))
-            assert [ledger.records[i].sha256 for i in range(4)] == inline
+            assert [ledger.records[i].sha256 for i in range(2)] == inline
 
 
 def test_split_placement_reports_errors_of_its_actors(plan: Plan) -> None:
