@@ -57,11 +57,11 @@ class SceneResult:
     vmaf: dict[str, list[float]] = field(default_factory=dict)
     """Method -> VMAF of each frame that has a measured neighbour; empty if it was not measured."""
     preparing: dict[str, float] = field(default_factory=dict)
-    """Method -> seconds that it took to prepare itself for the recordings."""
+    """Method -> CPU seconds that it took to prepare itself for the recordings."""
     prepared: dict[str, list[str]] = field(default_factory=dict)
     """Method -> what was notable about preparing itself for each recording."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """Method -> seconds that each case took."""
+    """Method -> CPU seconds that each case took, which other programs do not change much."""
     kernels: list[bool] = field(default_factory=list)
     """For each recording, whether another kernel than the bicubic one was measured."""
 
@@ -167,19 +167,19 @@ def _prepare_methods(result: SceneResult, methods: list[Method], material: Mater
     if material.moments:
         result.kernels.append(material.taps is not None)
     for method in methods:
-        start = time.perf_counter()
+        start = time.process_time()
         notable = method.prepare(material, material.taps)
         if notable:
             result.prepared.setdefault(method.name, []).append(notable)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         result.preparing[method.name] = result.preparing.get(method.name, 0.0) + seconds
 
 
 def _enhance(result: SceneResult, method: Method, case: Case) -> Enhanced:
     """Return what a method makes of a case, and record how long it took."""
-    start = time.perf_counter()
+    start = time.process_time()
     answer = method.enhance(case.lr, case.references, case.material.taps)
-    result.seconds.setdefault(method.name, []).append(time.perf_counter() - start)
+    result.seconds.setdefault(method.name, []).append(time.process_time() - start)
     return answer
 
 

@@ -117,9 +117,9 @@ def describe_capture(capture: Capture) -> str:
     words = {"bicubic": "antialiased bicubic reduction (a = -0.5)", "area": "pixel means"}
     lr = words[capture.kernel]
     if capture.noise:
-        lr += f", noise of {capture.noise:g} levels"
+        lr += f", noise of sigma {capture.noise:g}"
     lr += _describe_encoder(capture.encoder)
-    keys = f"noise of {capture.key_noise:g} levels" if capture.key_noise else ""
+    keys = f"noise of sigma {capture.key_noise:g}" if capture.key_noise else ""
     keys += _describe_encoder(capture.key_encoder)
     return f"{lr}; key frames {keys.removeprefix(', ')}"
 
@@ -145,7 +145,7 @@ def _make_scene_record(result: SceneResult, methods: list[str]) -> dict[str, Any
         "vmaf": {name: _round(float(np.mean(scores))) for name, scores in result.vmaf.items()},
         "measured_kernels": sum(result.kernels),
         "prepared": result.prepared,
-        "seconds": {
+        "cpu_seconds": {
             name: {
                 "preparing": _round(result.preparing.get(name, 0.0)),
                 "a_picture": _round(float(np.mean(seconds))),
