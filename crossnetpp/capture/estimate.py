@@ -58,7 +58,9 @@ MOST_APART = 0.2  # LR pixels by which the shift of a pair may differ from the o
 
 # dB by which a more complex kernel must explain the parts left out better.
 LEAST_GAIN = 0.1
-LEAST_GAIN_OF_FREE = 0.15
+# Free kernels also fit what the codec lost in these very pictures, which other frames do not share:
+# with H.264, the detail that a network borrows is better with a parametric kernel.
+LEAST_GAIN_OF_FREE = 0.8
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ ZOOMS = 4  # of the search for a width and a shift
 GRID = 9  # values of each in one search
 
 # How far taps may be from their prior, as a share of its greatest tap: from hardly to freely.
-FREEDOMS = (0.01, 0.03, 0.1, 0.3)
+FREEDOMS = (0.03, 0.1)
 SMOOTHNESS = 0.35  # LR pixels over which taps differ from their prior alike
 ROUGHNESS = 0.02  # share of the difference that is each tap's own
 

@@ -16,8 +16,9 @@ def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
 
     Both affect the output's bits, but depend on the machine and the time of the run. All workers
     use the same number of threads, and a resumed run keeps that number, even on a machine with
-    a different number of cores. With `recut`, it also keeps its segments, which depend on the speed
-    that was known when the run began. Raises InputError if the weights cannot be found.
+    a different number of cores. It also keeps the capture that was measured when it began, whose
+    last digit may depend on the processor, and with `recut` its segments, which depend on the speed
+    that was known then. Raises InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
         plan = plan.model_copy(update=_pin_weights(plan.model))
@@ -28,11 +29,17 @@ def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
     stored = find_stored_plan(plan)
     if stored is not None:
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
+        if _is_measured(plan) and _is_measured(stored):
+            kept = kept.model_copy(update={"capture": stored.capture})
         if stored.model_copy(update={"threads": 0}).digest() == kept.digest():
             plan = kept
             threads = stored.threads
 
     return plan.model_copy(update={"threads": threads})
+
+
+def _is_measured(plan: Plan) -> bool:
+    return plan.capture is not None and plan.capture.source == "measured"
 
 
 def _pin_weights(model: str) -> dict[str, str]:

@@ -29,6 +29,7 @@ from pipeline.runs import conductor
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
+from pipeline.schema.capture import Capture
 from pipeline.schema.plan import Plan
 from tests.support import ROOT
 from tests.support.recordings import plan_pair, settings_for, texture, write_pair
@@ -329,6 +330,23 @@ def test_a_resumed_run_keeps_its_number_of_threads(pair: tuple[Path, Path], tmp_
     with Ledger(plan.model_copy(update={"threads": 7})):
         assert pin_plan(undecided).threads == 7
         assert pin_plan(undecided.model_copy(update={"batch": 5})).threads != 7
+
+
+def test_a_resumed_run_keeps_the_capture_that_was_measured(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    row = (0.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0)
+    measured = Capture(source="measured", scale=2, rows=(row,), columns=(row,))
+    elsewhere = measured.model_copy(update={"shift": (0.001, 0.0)})
+    plan = plan_pair(pair, tmp_path / "out.mkv").model_copy(update={"threads": 0})
+    begun = plan.model_copy(update={"capture": measured, "threads": 7})
+    with Ledger(begun):
+        assert pin_plan(plan.model_copy(update={"capture": elsewhere})) == begun
+        # what the user sets is not replaced
+        for capture in (None, elsewhere.model_copy(update={"source": "file"})):
+            again = pin_plan(plan.model_copy(update={"capture": capture}))
+            assert again.capture == capture
+            assert again.digest() != begun.digest()
 
 
 def test_other_weights_in_the_same_file_do_not_resume_a_run(
