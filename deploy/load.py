@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from deploy.adapted_models import is_adapted, limit_adapted_models
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.names import ENGINES
 from deploy.protocol import (
@@ -71,6 +72,7 @@ def load_engine(
 
     try:
         registry = registry or Registry()
+        limit_adapted_models(model, registry)
     except RegistryError as error:
         if name != "auto":
             raise
@@ -88,9 +90,14 @@ def load_engine(
         make = load_or_fall_back if each == "torch" else load_tested_engine
         return make(each, model, threads, registry, reason=reason)
 
+    candidates = list_candidates()
+    if "tensorrt" in candidates and is_adapted(model):
+        why = "auto: TensorRT would be built for minutes for these adapted weights alone"
+        return TilingEngine(load("torch", why))
+
     choice = choose_engine(
         model,
-        list_candidates(),
+        candidates,
         load,
         registry,
         threads=threads,

@@ -228,6 +228,12 @@ class Registry:
             content, facts = make()
             return self.put(key, content, kind, facts)
 
+    def remove(self, key: JsonObject) -> None:
+        """Delete the entry for `key`, if there is one."""
+        digest = digest_key(key)
+        for path in self.root.glob(f"{digest}.*"):
+            path.unlink(missing_ok=True)
+
     def entries(self) -> Iterator[dict[str, Any]]:
         """Yield all sidecars, each with a `state`.
 

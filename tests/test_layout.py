@@ -39,7 +39,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cli",),
         ("tools", "api"),
         ("runs", "report"),
-        ("planning", "execution", "assembly", "measuring"),
+        ("planning", "execution", "assembly", "measuring", "adaptation"),
         ("confined",),
         ("pairing",),
         ("recording",),

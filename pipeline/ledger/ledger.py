@@ -3,6 +3,7 @@
     .{output name}.run/
         lock                     held by the run that is using the folder
         plan.json                the plan to which the segments belong
+        adapted.safetensors      the weights, if they were adapted to the recording
         segments/00003-*.nut     a committed segment, moved into place once it was on disk
         segments/00003.json      its record, which is written last and names the file
         segments/attempt-*       a segment that is not committed
@@ -16,6 +17,7 @@ the same time do not interfere.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -33,7 +35,7 @@ from pipeline.ledger.durable import (
     sha256,
     write_atomically,
 )
-from pipeline.ledger.names import PLAN, PUBLISHING, RECORDS
+from pipeline.ledger.names import ADAPTED, PLAN, PUBLISHING, RECORDS
 from pipeline.ledger.run_folder import (
     RunFolder,
     read_stored_plan,
@@ -77,8 +79,9 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         try:
-            # a run without any committed segment has nothing to resume, and leaves no trace
-            if self.folder.path.exists() and not any(self.folder.segments.glob(RECORDS)):
+            # a run with neither a segment nor adapted weights has nothing to resume, and leaves
+            # no trace
+            if self.folder.path.exists() and not self._has_work():
                 self.remove_run_folder()
         finally:
             release_lock(self._lock)
@@ -86,6 +89,17 @@ class Ledger:
     def pending_segments(self) -> list[int]:
         """Return the indices of the segments that are not committed, in order."""
         return [s.index for s in self.plan.segments if s.index not in self.records]
+
+    def replace_plan(self, plan: Plan) -> None:
+        """Store a plan whose adaptation is done; segments made before it do not count."""
+        self.plan = plan
+        self.folder = replace(self.folder, digest=plan.digest())
+        write_atomically(self.folder.path / PLAN, plan_lines(plan, secrets=True), private=True)
+        if self.folder.mirror:
+            mirror.replace_plan(self.folder.mirror, plan)
+        self.records = {}
+        self.resumed = 0
+        self._read_records()
 
     def add_record(self, record: SegmentRecord) -> None:
         """Register a segment that a worker has just committed."""
@@ -152,6 +166,7 @@ class Ledger:
             remove_folder(self.folder.segments)
         for path in self._leftovers():
             remove_path(path)
+        (self.folder.path / ADAPTED).unlink(missing_ok=True)
         (self.folder.path / PUBLISHING).unlink(missing_ok=True)
         (self.folder.path / PLAN).unlink(missing_ok=True)
         if not ON_WINDOWS:  # where `release_lock` deletes the folder
@@ -159,6 +174,12 @@ class Ledger:
 
         if self.folder.mirror:
             mirror.clear_mirror(self.folder.mirror)
+
+    def _has_work(self) -> bool:
+        """Return whether the run folder has a committed segment or adapted weights."""
+        adaptation = self.plan.adaptation
+        is_adapted = adaptation is not None and adaptation.done and adaptation.request != "file"
+        return is_adapted or any(self.folder.segments.glob(RECORDS))
 
     def _acquire(self) -> None:
         if not self.output.parent.is_dir():
@@ -239,6 +260,8 @@ class Ledger:
     def _leftovers(self) -> list[Path]:
         """Return the files that an interrupted plan write or assembly left in the run folder."""
         known = {"lock", PLAN, "segments", PUBLISHING}
+        if self.plan.adaptation is not None and self.plan.adaptation.done:
+            known.add(ADAPTED)
         return [path for path in self.folder.path.iterdir() if path.name not in known]
 
     def _discard_other_plan(self) -> None:
@@ -257,6 +280,7 @@ class Ledger:
         if self.folder.segments.exists():
             shutil.rmtree(self.folder.segments)
         (self.folder.path / PUBLISHING).unlink(missing_ok=True)
+        (self.folder.path / ADAPTED).unlink(missing_ok=True)
         (self.folder.path / PLAN).unlink()
         self.note = (
             f"an unfinished run of {self.output.name} {_describe_difference(stored, self.plan)} "

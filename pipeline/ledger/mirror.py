@@ -1,6 +1,7 @@
 """The mirror: a run folder at a URL, to which segments are committed and from which a run resumes.
 
 <folder of OUT>/.<name of OUT>.run/plan.json         the plan to which the segments belong
+                                   adapted.safetensors  the weights, if they were adapted
                                    00003-*.nut       a segment, uploaded first and in one piece
                                    00003.json        its record, which makes the segment count
                                    publishing.json   the digest of the output to be uploaded
@@ -13,9 +14,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.errors import PipelineError
-from pipeline.ledger.names import PLAN, PUBLISHING, record_name
+from pipeline.ledger.names import ADAPTED, PLAN, PUBLISHING, record_name
 from pipeline.paths import join_url, url_name
-from pipeline.remote import transfer
+from pipeline.remote import cache, transfer
 from pipeline.schema.plan import Plan, SegmentRecord
 
 
@@ -92,6 +93,22 @@ def claim_mirror(mirror: str, plan: Plan) -> bool:
     clear_mirror(mirror)
     transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
     return True
+
+
+def replace_plan(mirror: str, plan: Plan) -> None:
+    """Store the plan in which the adaptation is done, after its weights."""
+    transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
+
+
+def push_adapted(mirror: str, weights: Path) -> None:
+    """Upload adapted weights."""
+    transfer.upload_file(weights, join_url(mirror, ADAPTED))
+
+
+def fetch_adapted(mirror: str) -> Path | None:
+    """Return a local copy of the adapted weights, or None if the mirror has none."""
+    url = join_url(mirror, ADAPTED)
+    return cache.fetch_copy(url) if transfer.find_file(url) is not None else None
 
 
 def announce_output(mirror: str, digest: str) -> None:

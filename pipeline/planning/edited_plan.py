@@ -37,6 +37,7 @@ UNCOMPARED = (
     "deinterlace",
     "quality",
     "audio",
+    "adapt",
 )
 
 # Seconds; a distance that differs from the planned one by more counts as edited.

@@ -31,7 +31,9 @@ def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
         if _is_measured(plan) and _is_measured(stored):
             kept = kept.model_copy(update={"capture": stored.capture})
-        if stored.model_copy(update={"threads": 0}).digest() == kept.digest():
+        # when the adaptation is decided on, it is compared as well
+        left = {"threads": 0, "adaptation": None}
+        if stored.model_copy(update=left).digest() == kept.model_copy(update=left).digest():
             plan = kept
             threads = stored.threads
 

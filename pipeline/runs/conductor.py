@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy.protocol import Engine, EngineInfo
 from deploy.speed import find_speed
+from pipeline.adaptation.request import describe_file, parse_adapt
 from pipeline.assembly.finish import locate_plan
 from pipeline.assembly.record import format_command, make_record
 from pipeline.errors import OutputExistsError, PairingError
@@ -24,6 +25,7 @@ from pipeline.execution.runners import (
 )
 from pipeline.interrupt import Interrupts
 from pipeline.ledger import mirror
+from pipeline.ledger.adapted_weights import use_adapted_weights
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import read_stored_plan, run_folder_of
 from pipeline.lightfield.opening import open_light_field
@@ -41,9 +43,10 @@ from pipeline.progress import Reporter, SilentReporter, find_bottleneck
 from pipeline.recording import open_recording
 from pipeline.remote.cache import fetch_copy
 from pipeline.remote.run_urls import describe_confinement, fetch_inputs, with_urls
+from pipeline.runs.adapting import complete_adaptation, plan_adaptation
 from pipeline.runs.finished import find_finished_plan
 from pipeline.runs.parts import RunParts
-from pipeline.runs.result import CaptureResult, RunResult
+from pipeline.runs.result import AdaptedResult, CaptureResult, RunResult
 from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.settings import GridSettings, RunSettings
@@ -94,15 +97,24 @@ def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
     plan = prepare_plan(request, runner)
     progress = request.progress
     engine = None
-    if runner == "inline":
-        with progress.step("loading the engine"):
-            engine = request.parts.engines.load(plan, progress.note)
+    is_adapted = plan.adaptation is not None and plan.adaptation.steps > 0
+    if runner == "inline" and not is_adapted:
+        engine = _load_engine(request, plan)
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(plan))
         report_resumed(ledger, progress)
+        if is_adapted:
+            complete_adaptation(ledger, progress)
+            if runner == "inline":
+                engine = _load_engine(request, use_adapted_weights(ledger.plan, ledger.folder))
         before = count_committed_frames(ledger)
         return OpenRun(request.settings, ledger, start, before, engine, contexts=stack.pop_all())
+
+
+def _load_engine(request: RunRequest, plan: Plan) -> Engine:
+    with request.progress.step("loading the engine"):
+        return request.parts.engines.load(plan, request.progress.note)
 
 
 def close_run(
@@ -144,6 +156,12 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
     settings = request.settings
     with request.progress.step("fetching the recordings"):
         local = fetch_inputs(settings, settings)
+    adapt = parse_adapt(local.adapt)
+    from_file = None
+    if adapt.file is not None:
+        from_file = describe_file(adapt.file, local.model)
+        local = local.model_copy(update={"model": str(adapt.file)})
+
     if local.plan:
         plan = load_plan(local.plan, local)
     else:
@@ -154,6 +172,7 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
         plan = plan_second_pass(plan)
     plan = with_urls(plan, settings.input, settings.ref_stream, settings.output)
     plan = pin_plan(plan, recut=not local.plan and "segment" not in local.model_fields_set)
+    plan = plan_adaptation(plan, adapt, from_file, request.progress, runner)
     _check_ground_truth(local.ground_truth, local, plan)
 
     for note in (describe_confinement(settings), *plan.notes):
@@ -301,11 +320,12 @@ def run_result(
         fps=round((frames - opened.frames_before) / seconds, 3),
         engine=engine.name,
         device=engine.device,
-        model=engine.model,
+        model=plan.model,
         scale=plan.scale,
         segments=len(plan.segments),
         resumed_segments=ledger.resumed,
         reference_map=plan_place,
+        adapted=AdaptedResult.from_plan(plan.adaptation),
         references_per_frame=round(plan.reference_map.count_references() / frames, 3),
         capture=CaptureResult.from_plan(plan.capture),
         notes=plan.notes,

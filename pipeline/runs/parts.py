@@ -47,6 +47,7 @@ class EngineCache:
     def load(self, plan: Plan, notify: Callable[[str], None]) -> Engine:
         """Return the plan's engine; raises InputError if it cannot be loaded.
 
+        The model of the plan is the file of its adapted weights, if it has any.
         `auto` is decided again if the input is far larger than the one for which it was decided.
         `notify` receives a line before anything that takes long.
         """

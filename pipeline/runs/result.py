@@ -9,6 +9,7 @@ from pydantic import PrivateAttr
 from pipeline.measuring.clips import Evaluation
 from pipeline.measuring.views import LightFieldQuality
 from pipeline.pairing.capture import join_capture
+from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.capture import Capture
 from pipeline.schema.model import Model
 
@@ -33,6 +34,30 @@ class CaptureResult(Model):
         return cls(kernel=rows, shift=capture.shift, fits_db=capture.fits_db)
 
 
+class AdaptedResult(Model):
+    """The training of the weights on the recording's own key frames."""
+
+    seconds: float
+    """Time of the training, 0 for weights from a file."""
+    steps: int
+    held_out_gain_db: float | None
+    """Gain on key frames that were held out; None if it could not be measured."""
+    used: bool
+    """Whether the adapted weights won and were used."""
+
+    @classmethod
+    def from_plan(cls, adaptation: Adaptation | None) -> Self | None:
+        """Return the result of a plan's adaptation; None if nothing was trained."""
+        if adaptation is None or not adaptation.done:
+            return None
+        return cls(
+            seconds=adaptation.took_seconds,
+            steps=adaptation.steps,
+            held_out_gain_db=adaptation.held_out_gain_db,
+            used=adaptation.used,
+        )
+
+
 class RunResult(Model):
     """The result of a finished run."""
 
@@ -54,6 +79,8 @@ class RunResult(Model):
     """Mean number of references of a frame, which is 0 for plainly up-sampled ones."""
     capture: CaptureResult | None = None
     """How LR follows from HR; None = by the bicubic kernel."""
+    adapted: AdaptedResult | None = None
+    """None if the weights were not adapted."""
     notes: tuple[str, ...] = ()
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
     psnr: float | None = None

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Literal
 
+from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.capture import Capture
 from pipeline.schema.clip import Recording
 from pipeline.schema.encoding import Encoding
@@ -92,6 +93,8 @@ class Plan(Model):
     model: PathText
     model_sha256: Digest = ""
     """SHA-256 of the weights, set when a run starts; resuming requires the same weights."""
+    adaptation: Adaptation | None = None
+    """Training of the weights on the recording's own key frames; None = none."""
     batch: int
     encoding: Encoding
     threads: int = 0
@@ -124,7 +127,9 @@ class Plan(Model):
         names = ["output", "output_url", "notes", *estimates, "record", "reference_map"]
         if self.capture is None:
             names.append("capture")  # as in plans that are older than this field
-        left = dict.fromkeys(names, True)
+        left: dict[str, Any] = dict.fromkeys(names, True)
+        # as above; neither a note nor a time decides any bits
+        left["adaptation"] = {"note", "took_seconds"} if self.adaptation else True
         plain = self.map_recordings(lambda recording: recording.with_sandbox(False))
         places = {"input": _PLACES, "reference": {"clip": _PLACES}}
         text = plain.model_dump_json(exclude={**left, **places})

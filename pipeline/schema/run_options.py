@@ -42,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     audio: Literal["copy", "none"]
     engine: str
     model: str | PathLike[str]
+    adapt: str | PathLike[str]
     runner: Literal["auto", "inline", "ray"]
     address: str | None
     workers: int | None

@@ -300,6 +300,17 @@ class ExecutionSettings(Model):
             "NAME|FILE",
         ),
     ] = "fast"
+    adapt: Annotated[
+        FilePath,
+        Option(
+            "Train the weights on the recording's own key frames first: if that pays (auto, the "
+            "default), not (off), for a time, or use a file of `pipeline adapt`.",
+            "Execution",
+            "auto|off|SECONDS|FILE",
+        ),
+    ] = "auto"
+    """"auto" adapts if at least four key frames exist, and in at most a quarter of the run's
+    estimated time."""
     runner: Annotated[
         Literal["auto", "inline", "ray"],
         Option("Run in this process (inline) or on Ray; default auto.", "Execution"),

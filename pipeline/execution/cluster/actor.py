@@ -17,6 +17,7 @@ from pipeline.errors import InputError, PipelineError, StageError
 from pipeline.execution.cluster.metrics import ActorMetrics
 from pipeline.execution.task import SegmentTask, plan_header
 from pipeline.execution.worker import SegmentWorker
+from pipeline.ledger.adapted_weights import use_adapted_weights
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import RunFolder, local_run_folder
 from pipeline.pixels import Pixels
@@ -98,7 +99,7 @@ class SegmentActor:
     """
 
     def __init__(self) -> None:
-        self._engines: dict[tuple[str, str, int | None], Engine] = {}
+        self._engines: dict[tuple[str, str, str, int], Engine] = {}
         self._workers: dict[str, SegmentWorker] = {}
         self._engine_infos: dict[str, EngineInfo] = {}
         self._frames_of_closed = 0
@@ -143,6 +144,8 @@ class SegmentActor:
                 return self._shared_engine(setup).info
         except EngineError as error:
             return InputError(str(error))
+        except PipelineError as error:  # the adapted weights are missing
+            return error
 
     @ray.method(concurrency_group="work")
     def run(self, job: str, setup: WorkerSetup, task: SegmentTask) -> SegmentRecord | PipelineError:
@@ -211,8 +214,8 @@ class SegmentActor:
             worker.stop(timeout=1.0)
 
     def _shared_engine(self, setup: WorkerSetup) -> Engine:
-        plan = setup.plan
-        key = plan.engine, plan.model, plan.threads
+        plan = use_adapted_weights(setup.plan, setup.folder)
+        key = plan.engine, plan.model, plan.model_sha256, plan.threads
         if key not in self._engines:
             self._engines[key] = SharedEngine(self.load_engine(plan, setup.pixels))
         return self._engines[key]

@@ -1,0 +1,130 @@
+"""Decide whether to adapt the weights to a recording, and by how many training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pipeline.adaptation.request import AdaptRequest
+from pipeline.ledger.run_folder import find_stored_plan
+from pipeline.progress import Reporter
+from pipeline.schema.adaptation import Adaptation, KeyPair
+from pipeline.schema.plan import Plan
+
+LEAST_KEYS_OF_AUTO = 4
+SHARE_OF_RUN = 0.25  # most of a run's time that `auto` spends on adapting
+LEAST_STEPS_OF_AUTO = 20
+SAMPLE_KEYS = 3  # key frames with which a training step is timed
+FORWARD_PASSES = 3  # that a training step takes as long as, per picture
+
+# Output pixels, times references, below which no adaptation pays, however fast the machine is: a
+# run of an engine as slow as PyTorch would take less time than LEAST_STEPS_OF_AUTO / SHARE_OF_RUN
+LEAST_WORK = 55_000_000
+
+
+class Decision(NamedTuple):
+    """The adaptation of a run, None for none, and a sentence about it, "" for none."""
+
+    adaptation: Adaptation | None
+    note: str
+
+
+def find_stored_adaptation(plan: Plan, request: AdaptRequest) -> Adaptation | None:
+    """Return the adaptation of an unfinished run of the same plan and request, or None."""
+    stored = find_stored_plan(plan)
+    if stored is None or stored.adaptation is None:
+        return None
+    wanted = (request.kind, request.seconds)
+    if plan.adaptation is not None:  # from a plan that the user passed
+        wanted = (plan.adaptation.request, plan.adaptation.seconds)
+    if (stored.adaptation.request, stored.adaptation.seconds) != wanted:
+        return None
+    if without_adaptation(stored).digest() != without_adaptation(plan).digest():
+        return None
+    return stored.adaptation
+
+
+def without_adaptation(plan: Plan) -> Plan:
+    """Return the plan without its adaptation."""
+    return plan.model_copy(update={"adaptation": None})
+
+
+def decide_adaptation(
+    plan: Plan,
+    request: AdaptRequest,
+    find_run_seconds: Callable[[], float | None],
+    progress: Reporter,
+) -> Decision:
+    """Decide on the training of a new run; `find_run_seconds` estimates its time.
+
+    The estimate may be None, in which case the time of a training step stands for the engine's.
+    """
+    if request.kind in ("off", "file") or plan.engine == "bicubic":
+        return Decision(None, "")
+    work = plan.reference_map.count_references() * plan.width * plan.height
+    if not work or (request.kind == "auto" and work < LEAST_WORK):
+        return Decision(None, "")
+
+    from crossnetpp.adaptation import LEAST_KEY_FRAMES  # imports torch
+    from pipeline.adaptation.key_frames import list_key_pairs
+
+    pairs = list_key_pairs(plan)
+    least = LEAST_KEYS_OF_AUTO if request.kind == "auto" else LEAST_KEY_FRAMES
+    if len(pairs) < least:
+        note = f"found {len(pairs)} key frames that show a frame of the input, expected {least}"
+        return Decision(None, f"the weights are not adapted: {note}")
+
+    with progress.step("deciding how long to adapt the weights"):
+        step_seconds = _time_step(plan, pairs)
+    if isinstance(step_seconds, str):
+        return Decision(None, f"the weights are not adapted: {step_seconds}")
+    return _choose_steps(plan, request, pairs, work, step_seconds, find_run_seconds())
+
+
+def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
+    """Return the seconds of a training step on this machine, or why there can be none."""
+    from crossnetpp.adaptation import AdaptationSettings, time_step
+    from pipeline.adaptation.key_frames import find_taps, read_key_frames
+    from pipeline.adaptation.training import load_adaptable
+
+    network = load_adaptable(plan)
+    if network is None:
+        return f"the network of {plan.model} cannot be adapted, only that of fast"
+    keys = read_key_frames(plan, pairs[:SAMPLE_KEYS])
+    try:
+        return time_step(network, keys, find_taps(plan), AdaptationSettings(threads=plan.threads))
+    except ValueError as error:
+        return str(error)
+
+
+def _choose_steps(
+    plan: Plan,
+    request: AdaptRequest,
+    pairs: list[KeyPair],
+    work: int,
+    step_seconds: float,
+    run_seconds: float | None,
+) -> Decision:
+    """Return the steps that fit into the requested time, or into a share of the run's time."""
+    from crossnetpp.adaptation import PIXELS_PER_STEP, count_steps
+
+    if request.kind == "seconds":
+        steps = count_steps(request.seconds or 0.0, step_seconds)
+        found = Adaptation(
+            request="seconds", seconds=request.seconds, steps=steps, pairs=tuple(pairs)
+        )
+        return Decision(found, "")
+
+    if run_seconds is None:
+        run_seconds = work * step_seconds / (FORWARD_PASSES * PIXELS_PER_STEP)
+    budget = SHARE_OF_RUN * run_seconds
+    steps = count_steps(budget, step_seconds, least=0)
+    if steps >= LEAST_STEPS_OF_AUTO:
+        return Decision(Adaptation(request="auto", steps=steps, pairs=tuple(pairs)), "")
+
+    note = (
+        f"training would take more than a quarter of the run's {run_seconds:.0f} s; "
+        "try --adapt SECONDS"
+    )
+    skipped = Adaptation(request="auto", steps=0, note=note)
+    return Decision(skipped, f"the weights are not adapted: {note}")

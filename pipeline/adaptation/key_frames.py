@@ -1,0 +1,133 @@
+"""The key frames of a plan: frames or views that the reference shows at high resolution."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+
+from crossnetpp.adaptation import KeyFrame
+from crossnetpp.capture.colour import transform_picture
+from crossnetpp.networks.resample import reduce_antialiased
+from crossnetpp.networks.taps import Taps, make_bicubic_taps
+from pipeline.pairing.capture import list_common_instants, make_taps, make_transform
+from pipeline.pairing.field_of_view import read_pairs
+from pipeline.pairing.fit import fit_to_grid, prepare_reference
+from pipeline.pixels import Pixels, to_8_bit
+from pipeline.schema.adaptation import KeyPair
+from pipeline.schema.clip import LightField
+from pipeline.schema.plan import Plan
+
+MOST_KEYS = 32
+MOST_PIXELS = 200_000_000  # of all key frames at the output's size
+RUN_LENGTH = 8  # consecutive key frames that are taken together from a long recording
+LEAST_KEYS = 3
+LEAST_AGREEMENT = 24.0  # dB of PSNR between LR and the reduced reference
+
+
+def list_key_pairs(plan: Plan) -> list[KeyPair]:
+    """Return the frames or views of the plan that a reference shows at high resolution.
+
+    Of many, groups of consecutive ones are taken that are spread over the recording.
+    """
+    choices = list_common_instants(plan.input, plan.reference, plan.reference_map)
+    numbers = {choice.pts: number for number, choice in enumerate(plan.reference_map.in_order())}
+    is_clip = not isinstance(plan.input, LightField)
+    pairs = [
+        KeyPair(
+            pts=choice.pts,
+            ref_pts=choice.ref_pts,
+            position=numbers[choice.pts],
+            scene=bisect_right(plan.cuts, choice.pts) if is_clip else 0,
+        )
+        for choice in choices
+        if choice.ref_pts is not None
+    ]
+    most = min(MOST_KEYS, MOST_PIXELS // (plan.width * plan.height))
+    return pick_groups(pairs, max(LEAST_KEYS, most))
+
+
+def pick_groups(pairs: Sequence[KeyPair], most: int) -> list[KeyPair]:
+    """Return at most `most` pairs, as groups of neighbours that are spread over all of them."""
+    if len(pairs) <= most:
+        return list(pairs)
+    groups = max(1, most // RUN_LENGTH)
+    length = most // groups
+    starts = np.linspace(0, len(pairs) - length, groups).round().astype(int)
+    picked = sorted({int(start) + i for start in starts for i in range(length)})
+    return [pairs[number] for number in picked]
+
+
+def find_taps(plan: Plan) -> Taps:
+    """Return the kernel that reduced HR to LR, bicubic if no other was measured or set."""
+    taps = make_taps(plan.capture)
+    return make_bicubic_taps(plan.scale) if taps is None else taps
+
+
+def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
+    """Return the key frames on the output's grid, in the colours of LR, as 8-bit pictures.
+
+    They are cropped to what the reference shows. Pairs whose pictures do not agree, or of which one
+    is corrupt, are left out.
+    """
+    pictures = read_pairs(plan.input, plan.reference.clip, [(p.pts, p.ref_pts) for p in pairs])
+    transform = make_transform(plan.capture)
+    taps = find_taps(plan)
+
+    keys = []
+    for pair in pairs:
+        found = pictures.get((pair.pts, pair.ref_pts))
+        if found is None:
+            continue
+        lr, picture = found
+        if transform is not None:
+            picture = transform_picture(picture, transform)
+        hr = prepare_reference(
+            picture,
+            lr,
+            plan.height,
+            plan.width,
+            affine=plan.reference.affine,
+            match_colour=plan.reference.match_colour,
+        )
+        small, large = _crop_to_seen(plan, lr, hr, picture)
+        if min(small.shape[:2]) and measure_agreement(small, large, taps) >= LEAST_AGREEMENT:
+            keys.append(KeyFrame(small, large, pair.position, pair.scene))
+    return keys
+
+
+def _crop_to_seen(
+    plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels
+) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], ...]:
+    """Return LR and HR as 8-bit pictures, cropped to what the reference shows."""
+    top, left, bottom, right = 0, 0, *hr.shape[:2]
+    if plan.reference.affine is not None:
+        _, seen = fit_to_grid(picture, plan.height, plan.width, plan.reference.affine)
+        if seen is not None:
+            rows, columns = (np.flatnonzero(seen.mean(axis=axis) > 250) for axis in (1, 0))
+            top, bottom = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
+            left, right = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 0)
+
+    scale = plan.scale
+    # whole LR pixels
+    top, left = -(-top // scale), -(-left // scale)
+    bottom, right = max(top, bottom // scale), max(left, right // scale)
+    small = to_8_bit(lr[top:bottom, left:right])
+    large = to_8_bit(hr[top * scale : bottom * scale, left * scale : right * scale])
+    return small, large
+
+
+def measure_agreement(
+    lr: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    hr: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    taps: Taps,
+) -> float:
+    """Return the PSNR in dB between LR and HR reduced by the kernel."""
+    import torch
+
+    planes = torch.from_numpy(np.ascontiguousarray(hr)).permute(2, 0, 1)[None].float()
+    scale = hr.shape[0] // lr.shape[0]
+    reduced = reduce_antialiased(planes, scale, torch.from_numpy(taps))[0].permute(1, 2, 0)
+    error = float(np.square(reduced.numpy() - lr).mean())
+    return float(10 * np.log10(255**2 / max(error, 1e-6)))

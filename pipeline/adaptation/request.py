@@ -1,0 +1,79 @@
+"""What `--adapt` requests, and files of weights that were adapted earlier."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import InputError
+from pipeline.schema.adaptation import Adaptation
+from pipeline.schema.parsing import parse_seconds
+
+
+@dataclass(frozen=True)
+class AdaptRequest:
+    """A parsed `--adapt`."""
+
+    kind: Literal["auto", "off", "seconds", "file"]
+    seconds: float | None = None
+    file: Path | None = None
+
+
+def parse_adapt(text: str) -> AdaptRequest:
+    """Parse `auto`, `off`, a time or the path of a file.
+
+    Raises InputError if it is none of these.
+    """
+    if text == "auto":
+        return AdaptRequest("auto")
+    if text == "off":
+        return AdaptRequest("off")
+    if Path(text).is_file():
+        return AdaptRequest("file", file=Path(text).absolute())
+    try:
+        seconds = parse_seconds(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError(
+            f"found --adapt {text}, expected auto, off, a time in seconds, or a file that "
+            "pipeline adapt wrote; try --adapt auto"
+        )
+    return AdaptRequest("seconds", seconds)
+
+
+def describe_file(file: Path, model: str) -> Adaptation:
+    """Return what a file of adapted weights says about its adaptation.
+
+    Raises InputError if the file is not made of the weights of `model`.
+    """
+    from crossnetpp.checkpoint import WeightsError, find_weights, load_network, read_adapted_facts
+    from pipeline.ledger.durable import sha256
+
+    try:
+        facts = read_adapted_facts(file)
+        base = sha256(find_weights(model))
+        if facts is None:
+            raise InputError(
+                f"found weights in {file} that were not adapted to a recording, expected a file "
+                "that pipeline adapt wrote; try --model instead of --adapt"
+            )
+        if facts.base != base:
+            raise InputError(
+                f"found weights in {file} adapted from another network ({facts.base[:12]}), "
+                f"expected {model} ({base[:12]}); run pipeline adapt again, or name its --model"
+            )
+        load_network(str(file))
+    except WeightsError as error:
+        raise InputError(str(error)) from error
+
+    return Adaptation(
+        request="file",
+        steps=facts.steps,
+        done=True,
+        used=True,
+        held_out_gain_db=facts.held_out_gain_db,
+        blend=facts.blend,
+    )

@@ -1,0 +1,105 @@
+"""Adapt the weights before the first segment of a run, and store them in its run folder."""
+
+from __future__ import annotations
+
+import time
+
+from crossnetpp.adaptation import AdaptationSettings, Adapted, Progress, adapt
+from crossnetpp.checkpoint import AdaptedFacts, load_network, save_weights
+from crossnetpp.networks.fast import CrossNetFast
+from deploy.device import choose_baseline_device
+from pipeline.adaptation.key_frames import find_taps, read_key_frames
+from pipeline.ledger.adapted_weights import find_adapted_weights, store_adapted_weights
+from pipeline.ledger.ledger import Ledger
+from pipeline.progress import Reporter
+from pipeline.schema.adaptation import Adaptation
+from pipeline.schema.plan import Plan
+
+PRESET = "fast"
+
+
+def load_adaptable(plan: Plan) -> CrossNetFast | None:
+    """Return the network of a plan, or None if it is not one that can be adapted."""
+    network = load_network(plan.model)
+    return network.to(choose_baseline_device()) if isinstance(network, CrossNetFast) else None
+
+
+def train_planned(ledger: Ledger, progress: Reporter) -> None:
+    """Train the weights that the ledger's plan requires, unless the run folder has them.
+
+    The plan in the ledger then has the result.
+    """
+    plan = ledger.plan
+    planned = plan.adaptation
+    if planned is None or planned.request == "file" or not planned.steps:
+        return
+    if planned.done and (
+        not planned.used or find_adapted_weights(ledger.folder, planned.weights_sha256)
+    ):
+        return
+
+    start = time.monotonic()
+    result = train_weights(plan, planned, progress)
+    sha256 = ""
+    if result.used:
+        facts = make_facts(plan, result)
+        sha256 = store_adapted_weights(
+            ledger.folder, lambda path: save_weights(result.network, PRESET, path, facts)
+        )
+    done = Adaptation(
+        request=planned.request,
+        seconds=planned.seconds,
+        steps=planned.steps,
+        pairs=planned.pairs,
+        done=True,
+        used=result.used,
+        weights_sha256=sha256,
+        held_out_gain_db=result.held_out_gain_db,
+        blend=result.blend,
+        note=result.note,
+        took_seconds=round(time.monotonic() - start, 3),
+    )
+    ledger.replace_plan(plan.model_copy(update={"adaptation": done}))
+    progress.note(describe_adaptation(done))
+
+
+def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapted:
+    """Train on the planned key frames, and show the progress."""
+    with progress.step("reading the key frames"):
+        keys = read_key_frames(plan, planned.pairs)
+        network = load_adaptable(plan)
+    assert network is not None
+
+    settings = AdaptationSettings(steps=planned.steps, threads=plan.threads or None)
+    with progress.step("adapting the weights to the key frames", planned.steps) as count:
+
+        def show(state: Progress) -> None:
+            gain = "" if state.gain_db is None else f"{state.gain_db:+.2f} dB"
+            count(state.step, gain)
+
+        try:
+            return adapt(network, keys, find_taps(plan), settings, show)
+        except ValueError as error:  # too few key frames agree with the input
+            return Adapted(network, 0, None, 0.0, used=False, note=str(error))
+
+
+def make_facts(plan: Plan, result: Adapted) -> AdaptedFacts:
+    """Return what a file with adapted weights says about itself."""
+    return AdaptedFacts(
+        base=plan.model_sha256,
+        steps=result.steps,
+        held_out_gain_db=result.held_out_gain_db or 0.0,
+        blend=result.blend,
+    )
+
+
+def describe_adaptation(done: Adaptation) -> str:
+    """Return a sentence about the result of an adaptation."""
+    count = f"{done.steps} steps on {len(done.pairs)} key frames"
+    if not done.used:
+        return f"the weights are not adapted: {done.note}"
+    text = (
+        f"the weights are adapted to the recording by {count} in {done.took_seconds:.0f} s: "
+        f"{done.held_out_gain_db:+.2f} dB on key frames that were held out"
+    )
+    return f"{text}; {done.note}" if done.note else text

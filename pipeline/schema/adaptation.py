@@ -1,0 +1,71 @@
+"""The adaptation in a plan: how the weights are trained on the recording's own key frames."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.schema.model import Model
+from pipeline.schema.texts import Digest
+
+MOST_STEPS = 10_000  # in a plan that was edited
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Decibels = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class KeyPair(Model):
+    """An LR frame or view, and the reference that shows the same at high resolution."""
+
+    pts: int
+    """LR pts of the frame, or number of the view."""
+    ref_pts: int
+    """The same of the reference."""
+    position: int
+    """Number of the frame in the reference map."""
+    scene: int = 0
+    """Number of the scene; key frames of different scenes are not paired."""
+
+
+class Adaptation(Model):
+    """The training before the first segment, and its result once it is done.
+
+    The weights that are used are then the model's, replaced by the adapted ones if these won.
+    """
+
+    request: Literal["auto", "seconds", "file"]
+    """`auto` or a time, from which the steps follow; `file` for weights adapted earlier."""
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """The time that was requested."""
+    steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]
+    """Training steps; 0 if the weights are not adapted."""
+    pairs: tuple[KeyPair, ...] = ()
+    """The key frames, in rising order of their positions."""
+    done: bool = False
+    used: bool = False
+    """Whether the adapted weights won and are used."""
+    weights_sha256: Digest = ""
+    """SHA-256 of the adapted weights in the run folder; "" if there are none."""
+    held_out_gain_db: Decibels | None = None
+    """Gain on key frames that were held out from training."""
+    blend: Share = 0.0
+    """Share of the trained weights in those that are used."""
+    note: Annotated[str, Field(max_length=1000)] = ""
+    """Why the weights are not adapted, or what else was notable."""
+    took_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Time that the training took; like the note, it does not decide any bits."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the training is still to be done."""
+        return self.steps > 0 and not self.done
+
+    def without_result(self) -> Adaptation:
+        """Return the same training, still to be done; one from a file stays as it is."""
+        if self.request == "file" or not self.done:
+            return self
+        return Adaptation(
+            request=self.request, seconds=self.seconds, steps=self.steps, pairs=self.pairs,
+            note="" if self.steps else self.note,
+        )  # fmt: skip
