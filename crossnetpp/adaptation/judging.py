@@ -142,11 +142,16 @@ class Judge:
         return self._average(self._measure_gains(network))
 
     def choose_blend(self, adapted: CrossNetFast) -> Verdict:
-        """Return the blend with the largest gain, among those with which no case loses."""
+        """Return the blend with the largest gain, among those with which no case loses.
+
+        Smaller shares than that with the largest gain are not tried.
+        """
         best = Verdict(0.0, 0.0)
         for share in BLENDS:
             gains = self._measure_gains(blend_weights(self._base, adapted, share))
             gain = self._average(gains)
+            if best.blend and gain < best.gain:
+                break
             safe = all(each >= -MOST_LOSS for each in gains)  # False for NaN
             if safe and gain >= max(LEAST_GAIN, best.gain):
                 best = Verdict(share, gain)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import InputError
+from pipeline.ledger.durable import sha256
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.parsing import parse_seconds
 
@@ -44,26 +45,30 @@ def parse_adapt(text: str) -> AdaptRequest:
     return AdaptRequest("seconds", seconds)
 
 
-def describe_file(file: Path, model: str) -> Adaptation:
+def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
     """Return what a file of adapted weights says about its adaptation.
 
-    Raises InputError if the file is not made of the weights of `model`.
+    Raises InputError if the file was not adapted from the weights of `model` or, with `is_default`,
+    of one of its variants.
     """
+    # torch is not needed for help and plans
     from crossnetpp.checkpoint import WeightsError, find_weights, load_network, read_adapted_facts
-    from pipeline.ledger.durable import sha256
+    from crossnetpp.networks.presets import VARIANTS
 
+    variants = [name for name, base in VARIANTS.items() if base == model and is_default]
     try:
         facts = read_adapted_facts(file)
-        base = sha256(find_weights(model))
+        bases = {sha256(find_weights(name)): name for name in (model, *variants)}
         if facts is None:
             raise InputError(
                 f"found weights in {file} that were not adapted to a recording, expected a file "
                 "that pipeline adapt wrote; try --model instead of --adapt"
             )
-        if facts.base != base:
+        if facts.base not in bases:
+            known = " or ".join(f"{name} ({digest[:12]})" for digest, name in bases.items())
             raise InputError(
-                f"found weights in {file} adapted from another network ({facts.base[:12]}), "
-                f"expected {model} ({base[:12]}); run pipeline adapt again, or name its --model"
+                f"found weights in {file} adapted from other weights ({facts.base[:12]}), expected "
+                f"{known}; run pipeline adapt again, or pass the same --model"
             )
         load_network(str(file))
     except WeightsError as error:

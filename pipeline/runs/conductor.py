@@ -159,7 +159,8 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
     adapt = parse_adapt(local.adapt)
     from_file = None
     if adapt.file is not None:
-        from_file = describe_file(adapt.file, local.model)
+        is_default = "model" not in local.model_fields_set
+        from_file = describe_file(adapt.file, local.model, is_default=is_default)
         local = local.model_copy(update={"model": str(adapt.file)})
 
     if local.plan:
