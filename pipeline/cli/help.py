@@ -11,7 +11,7 @@ import click
 GROUPS = {
     "Enhance": ("run", "plan", "submit", "status"),
     "Inspect": ("report", "compare", "look", "evaluate", "verify", "probe"),
-    "Prepare": ("degrade", "convert", "engines", "train"),
+    "Prepare": ("degrade", "convert", "adapt", "engines", "train"),
     "Get started": ("demo", "doctor", "completion"),
 }
 
@@ -32,6 +32,10 @@ EXAMPLES = {
     "degrade": (
         "pipeline degrade original.mp4 --scale 4 -o lr.mp4",
         "pipeline degrade original.mp4 --scale 1 --every 15 -o keys.mp4",
+    ),
+    "adapt": (
+        "pipeline adapt input.mp4 --ref-stream keys.mp4 -o camera.safetensors",
+        "pipeline run other.mp4 --ref-stream keys.mp4 --adapt camera.safetensors",
     ),
     "probe": ("pipeline probe input.mp4 --json",),
     "doctor": ("pipeline doctor", "pipeline doctor --json"),

@@ -47,6 +47,7 @@ OPTIONS: dict[str, tuple[str, object]] = {
     "audio": ("copy|none", None),
     "engine": ("text", None),
     "model": ("text", None),
+    "adapt": ("text", None),
     "runner": ("auto|inline|ray", None),
     "address": ("text", None),
     "workers": ("x>=1", None),

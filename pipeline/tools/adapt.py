@@ -1,0 +1,97 @@
+"""Adapt the weights to a camera, and write them to a file for later runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from crossnetpp.checkpoint import save_weights
+from pipeline.adaptation.decision import decide_adaptation
+from pipeline.adaptation.request import AdaptRequest
+from pipeline.adaptation.training import PRESET, make_facts, train_weights
+from pipeline.errors import InputError, PipelineError
+from pipeline.ledger.durable import publish_output, staging_folder
+from pipeline.paths import check_new_file, check_not_read
+from pipeline.planning.pinned import pin_plan
+from pipeline.planning.plan import make_plan
+from pipeline.progress import SILENT, Reporter
+from pipeline.remote.run_urls import fetch_inputs
+from pipeline.schema.model import Model
+from pipeline.schema.plan import Plan
+from pipeline.schema.settings import RunSettings
+
+SUFFIX = ".safetensors"
+
+
+class AdaptResult(Model):
+    """The weights that were written; the fields of `pipeline adapt --json`."""
+
+    output: str
+    model: str
+    """The weights before adaptation."""
+    key_frames: int
+    steps: int
+    seconds: float
+    """Wall-clock time, including the choice of the key frames."""
+    held_out_gain_db: float
+    """Gain on key frames that were held out from training."""
+    blend: float
+    """Share of the trained weights in those that were written."""
+
+
+def adapt_to_camera(
+    settings: RunSettings,
+    output: Path,
+    *,
+    seconds: float,
+    force: bool = False,
+    progress: Reporter = SILENT,
+) -> AdaptResult:
+    """Write weights that are adapted to the recordings of `settings` to a safetensors file.
+
+    Training takes about `seconds`. Raises InputError if the recordings do not allow it, and
+    PipelineError if the adapted weights do not win on key frames that were held out.
+    """
+    start = time.monotonic()
+    _check_output(output, settings, force=force)
+    plan = _make_plan(settings, progress)
+    request = AdaptRequest("seconds", seconds)
+    decision = decide_adaptation(plan, request, lambda: None, progress)
+    if decision.adaptation is None:
+        reason = decision.note or "the weights are not adapted: no frame has a reference"
+        raise InputError(f"{reason}; try a reference with more key frames of the input")
+
+    result = train_weights(plan, decision.adaptation, progress)
+    if not result.used:
+        raise PipelineError(f"nothing is written: {result.note}")
+
+    with staging_folder(output) as work:
+        finished = work / output.name
+        save_weights(result.network, PRESET, finished, make_facts(plan, result))
+        publish_output(finished, output, work, force=force)
+    return AdaptResult(
+        output=str(output),
+        model=plan.model,
+        key_frames=len(decision.adaptation.pairs),
+        steps=result.steps,
+        seconds=round(time.monotonic() - start, 3),
+        held_out_gain_db=result.held_out_gain_db or 0.0,
+        blend=result.blend,
+    )
+
+
+def _check_output(output: Path, settings: RunSettings, *, force: bool) -> None:
+    if output.suffix != SUFFIX:
+        raise InputError(f"found -o {output}, expected a name that ends with {SUFFIX}")
+    check_not_read(output, (settings.input, settings.ref_stream, settings.model))
+    check_new_file(output, force=force)
+
+
+def _make_plan(settings: RunSettings, progress: Reporter) -> Plan:
+    """Return the plan of a run with these settings, of which only the pairing matters."""
+    forced = settings.model_copy(update={"force": True})
+    local = fetch_inputs(forced, forced)
+    plan = pin_plan(make_plan(local, progress))
+    for note in plan.notes:
+        progress.note(note)
+    return plan

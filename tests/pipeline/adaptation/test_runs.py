@@ -1,0 +1,187 @@
+"""Runs whose weights are adapted to the recording first, by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossnetpp.checkpoint import find_weights, read_adapted_facts
+from crossnetpp.machine import is_linux
+from pipeline.ledger.durable import sha256
+from pipeline.schema.plan_file import read_plan
+from tests.support.camera import write_camera
+from tests.support.commands import invoke
+from tests.support.killed_command import run_until
+
+OPTIONS = ("--engine", "torch", "--segment", "0.4", "--preset", "ultrafast", "--quiet")
+ADAPT = ("--adapt", "0.01")  # the least number of steps
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    return write_camera(tmp_path_factory.mktemp("camera"))
+
+
+@pytest.fixture(scope="module")
+def adapted(
+    camera: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """Return the output of an uninterrupted run with adapted weights, and its result."""
+    output = tmp_path_factory.mktemp("adapted") / "out.mkv"
+    return output, run(camera, output, *ADAPT)
+
+
+def words(camera: tuple[Path, Path, Path], output: Path, *more: object) -> list[object]:
+    lr, keys, truth = camera
+    given = [*more] if "--runner" in more else ["--runner", "inline", *more]
+    files = [lr, "--ref-stream", keys, "-o", output, "--ground-truth", truth]
+    return ["run", *files, *OPTIONS, *given, "--json"]
+
+
+def run(camera: tuple[Path, Path, Path], output: Path, *more: object) -> dict[str, Any]:
+    done = invoke(*words(camera, output, *more))
+    assert done.exit_code == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_adapted_weights_gain_and_are_described(
+    camera: tuple[Path, Path, Path], adapted: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    output, result = adapted
+    plain = run(camera, tmp_path / "plain.mkv", "--adapt", "off")
+    assert plain["adapted"] is None
+    assert result["psnr"] > plain["psnr"]
+    assert result["model"] == plain["model"]
+    assert result["adapted"]["used"] is True
+    assert result["adapted"]["steps"] == 10
+    assert result["adapted"]["held_out_gain_db"] >= 0.05
+    assert result["adapted"]["seconds"] > 0
+
+    plan = read_plan(output.with_name("out.plan.json"))
+    assert plan.adaptation is not None
+    assert plan.adaptation.weights_sha256
+    assert [pair.pts for pair in plan.adaptation.pairs] == [
+        choice.pts for choice in plan.reference_map
+    ][::6]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["out.mkv", "out.plan.json"]
+
+
+@pytest.mark.parametrize(
+    ("event", "path"), [("os.rename", "adapted.safetensors"), ("os.rename", ".nut")]
+)
+def test_a_killed_run_resumes_to_the_same_bits(
+    camera: tuple[Path, Path, Path],
+    adapted: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    event: str,
+    path: str,
+) -> None:
+    output = tmp_path / "out.mkv"
+    run_until(event, path, *words(camera, output, *ADAPT))
+    folder = tmp_path / ".out.mkv.run"
+    weights = folder / "adapted.safetensors"
+    stored = weights.stat().st_mtime_ns if weights.exists() else None
+    assert (stored is not None) == (path == ".nut")
+
+    plan = read_plan(folder / "plan.json")
+    assert plan.adaptation is not None
+    assert plan.adaptation.steps == 10
+    assert plan.adaptation.done == (path == ".nut")
+
+    result = run(camera, output, *ADAPT)
+    assert sha256(output) == sha256(adapted[0])
+    assert result["adapted"]["held_out_gain_db"] == adapted[1]["adapted"]["held_out_gain_db"]
+    if stored is not None:  # the weights were not made again
+        assert result["adapted"]["seconds"] == plan.adaptation.took_seconds
+
+
+def test_weights_that_were_damaged_are_made_again(
+    camera: tuple[Path, Path, Path], adapted: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mkv"
+    run_until("os.rename", "00000.json", *words(camera, output, *ADAPT))
+    weights = tmp_path / ".out.mkv.run" / "adapted.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    run(camera, output, *ADAPT)
+    assert sha256(output) == sha256(adapted[0])
+
+
+@pytest.mark.skipif(not is_linux(), reason="Ray runs on Linux only")
+def test_all_actors_use_the_weights_that_the_driver_made(
+    camera: tuple[Path, Path, Path], adapted: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mkv"
+    result = run(camera, output, *ADAPT, "--runner", "ray", "--workers", "1")
+    assert result["adapted"]["used"] is True
+    assert sha256(output) == sha256(adapted[0])
+
+
+def test_weights_for_a_camera_are_written_and_used(
+    camera: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    lr, keys, _ = camera
+    file = tmp_path / "camera.safetensors"
+    made = invoke(
+        "adapt", lr, "--ref-stream", keys, "-o", file, "--seconds", "0.01", "--json", "-q"
+    )
+    assert made.exit_code == 0, made.stderr
+    facts = json.loads(made.stdout)
+    assert facts["output"] == str(file)
+    assert facts["steps"] == 10
+    assert facts["key_frames"] == 6
+    assert facts["held_out_gain_db"] >= 0.05
+    stored = read_adapted_facts(file)
+    assert stored is not None
+    assert stored.base == sha256(find_weights(facts["model"]))
+
+    again = invoke("adapt", lr, "--ref-stream", keys, "-o", file, "--seconds", "0.01")
+    assert again.exit_code == 2
+    assert "already exists" in again.stderr
+
+    result = run(camera, tmp_path / "out.mkv", "--adapt", file)
+    assert result["adapted"] == {
+        "seconds": 0.0,
+        "steps": 10,
+        "held_out_gain_db": stored.held_out_gain_db,
+        "used": True,
+    }
+    repeated = run(camera, tmp_path / "out.mkv", "--adapt", file)
+    assert repeated["resumed_segments"] == repeated["segments"]
+
+    other = invoke(*words(camera, tmp_path / "x.mkv", "--adapt", file, "--model", file))
+    assert other.exit_code == 2
+    assert "adapted from other weights" in other.stderr
+    assert other.stderr.count("\n") == 1
+
+
+def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
+    camera: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    shipped = find_weights("fast")
+    text = tmp_path / "text.safetensors"
+    text.write_text("no weights")
+    for value, said in (
+        (str(shipped), "were not adapted to a recording"),
+        (str(text), "found a file that is not safetensors"),
+        ("never", "expected auto, off, a time in seconds, or a file"),
+        ("-3", "expected auto, off, a time in seconds, or a file"),
+        (str(tmp_path / "gone.safetensors"), "expected auto, off, a time in seconds, or a file"),
+    ):
+        done = invoke(*words(camera, tmp_path / "x.mkv", "--adapt", value))
+        assert done.exit_code == 2
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["text.safetensors"]
+
+
+def test_a_short_run_is_not_adapted_by_default(
+    camera: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    result = run(camera, tmp_path / "out.mkv")
+    assert result["adapted"] is None
+    plan = read_plan(tmp_path / "out.plan.json")
+    assert plan.adaptation is None
