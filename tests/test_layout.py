@@ -27,7 +27,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "deploy": (
         ("speed",),
         ("load",),
-        ("selftest",),
+        ("selftest", "adapted_models"),
         ("engines",),
         ("trt", "choice"),
         ("export", "machine"),
