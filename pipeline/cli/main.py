@@ -43,7 +43,7 @@ COMMANDS = {
     "degrade": ("pipeline.cli.degrade:degrade", "Make a low-resolution copy of a recording."),
     "convert": ("pipeline.cli.light_field:convert", "Convert a light field to another layout."),
     "look": ("pipeline.cli.light_field:look", "Show a light field in pictures."),
-    "adapt": ("pipeline.cli.adapt:adapt", "Adapt the weights to a camera."),
+    "adapt": ("pipeline.cli.train:adapt", "Adapt the weights to a camera."),
     "train": ("pipeline.cli.train:train", "Train a network on your own recordings."),
     "engines": ("pipeline.cli.engines:engines", "Build, list, test and time engines."),
     "doctor": ("pipeline.cli.doctor:doctor", "Check this machine, and advise on what is missing."),
