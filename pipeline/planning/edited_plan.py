@@ -37,7 +37,6 @@ UNCOMPARED = (
     "deinterlace",
     "quality",
     "audio",
-    "adapt",
 )
 
 # Seconds; a distance that differs from the planned one by more counts as edited.
@@ -106,6 +105,8 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
+    if "adapt" in given:
+        changed["adaptation"] = None  # decided on again when the run begins
     return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
 
 
