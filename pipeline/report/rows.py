@@ -13,7 +13,7 @@ import numpy as np
 from crossnetpp.capture.colour import transform_picture
 from pipeline.measuring.means import mean_psnr, mean_ssim
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, find_program
-from pipeline.pairing.capture import make_transform
+from pipeline.pairing.capture import join_capture, make_transform
 from pipeline.pairing.fit import prepare_reference
 from pipeline.pairing.given import list_left_out
 from pipeline.pairing.upsample import upsample
@@ -333,7 +333,12 @@ def _measure_row(
         seconds=plan.input.seconds(choice.pts),
         choice=choice,
         borrowed=float(without_truth.measure_borrowing(pictures.result, pictures.bicubic).mean()),
-        consistency=without_truth.measure_consistency(pictures.result, pictures.lr, plan.scale),
+        consistency=without_truth.measure_consistency(
+            pictures.result,
+            pictures.lr,
+            plan.scale,
+            None if plan.capture is None else join_capture(plan.capture),
+        ),
         **figures,
     )
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.capture.moments import reduce_plane
 from crossnetpp.data.degradation import degrade
 from crossnetpp.evaluation.optical_flow import warp_image
 from crossnetpp.evaluation.temporal import Motion, estimate_motion, measure_warping_error
@@ -20,14 +21,21 @@ from pipeline.pixels import Picture
 LEAST_DETAIL = 0.5  # standard deviation in 8-bit levels; pictures with less have no detail
 
 
-def measure_consistency(result: Picture, lr: Picture, scale: int) -> float:
-    """Return the PSNR in dB of `result`, downscaled like in `degrade`, against `lr`.
+def measure_consistency(
+    result: Picture, lr: Picture, scale: int, kernel: NDArray[np.float64] | None = None
+) -> float:
+    """Return the PSNR in dB of `result`, downscaled again, against `lr`.
 
-    A low value means that the result shows something that the input does not. A blurred result can
-    score high, too.
+    `kernel` (4s x 4s) is that of the input; None is the bicubic one of `degrade`. A low value means
+    that the result shows something that the input does not. A blurred result can score high, too.
     """
-    again = degrade(result, scale)
+    again = degrade(result, scale) if kernel is None else _reduce(result, kernel)
     return psnr(_unit(again), _unit(lr))
+
+
+def _reduce(picture: Picture, kernel: NDArray[np.float64]) -> Picture:
+    planes = [reduce_plane(picture[..., c].astype(np.float32), kernel) for c in range(3)]
+    return np.asarray(np.stack(planes, axis=-1).round().clip(0, 255), np.uint8)
 
 
 def measure_borrowing(result: Picture, bicubic: Picture) -> NDArray[np.float32]:

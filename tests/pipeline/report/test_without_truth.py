@@ -42,6 +42,17 @@ def test_consistency_is_the_psnr_of_the_result_reduced_by_pillow(photo: Picture)
     assert measure_consistency(photo, worse, 4) == pytest.approx(-10 * np.log10(error), abs=0.3)
 
 
+def test_consistency_takes_the_kernel_of_the_input(photo: Picture) -> None:
+    # the means of 4 x 4 pixels half an LR pixel to the right
+    means = photo.astype(np.float64).reshape(64, 4, 320, 3).mean(1)
+    moved = np.concatenate((means[:, 2:], means[:, -1:], means[:, -1:]), axis=1)
+    lr = np.asarray(moved.reshape(64, 80, 4, 3).mean(2).round(), np.uint8)
+    kernel = np.zeros((16, 16))
+    kernel[6:10, 8:12] = 1 / 16
+    assert measure_consistency(photo, lr, 4, kernel) > 50
+    assert measure_consistency(photo, lr, 4) < 40
+
+
 def test_borrowed_is_the_mean_distance_of_the_channels() -> None:
     result = np.full((2, 2, 3), (10, 20, 30), np.uint8)
     plain = np.full((2, 2, 3), (13, 20, 24), np.uint8)
