@@ -35,6 +35,8 @@ def estimate_chroma_shift(
             count += len(values)
     if count < FEWEST_PIXELS or gram[:2, :2].trace() / count < LEAST_GRADIENT**2:
         return None
+    if np.linalg.matrix_rank(gram) < len(gram):
+        return None  # colour changes in one direction only
 
     solution = np.linalg.solve(gram, cross)
     noise = max(power - float(cross @ solution), 0.0) / count

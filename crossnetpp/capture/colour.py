@@ -166,7 +166,7 @@ def _fit_both(samples: _Samples) -> ColourTransform:
     matrix = np.eye(3)
     for _ in range(ROUNDS):
         # what the curves must give for the matrix to give LR
-        curves = _fit_curves(samples.hr, samples.lr @ np.linalg.inv(matrix).T)
+        curves = _fit_curves(samples.hr, samples.lr @ np.linalg.pinv(matrix).T)
         bent = ColourTransform(curves, np.eye(3)).apply(samples.hr)
         matrix = _fit_matrix(bent, samples.lr)
     return ColourTransform(curves, matrix)

@@ -16,6 +16,7 @@ GRID = 9  # values of each in one search
 
 # How far taps may be from their prior, as a share of its greatest tap: from hardly to freely.
 FREEDOMS = (0.03, 0.1)
+LEAST_NOISE = 1e-8  # variance of luma in 0..1, far below rounding; a perfect fit has less
 SMOOTHNESS = 0.35  # LR pixels over which taps differ from their prior alike
 ROUGHNESS = 0.02  # share of the difference that is each tap's own
 
@@ -108,7 +109,7 @@ def fit_free(moments: Moments, prior: Array, freedom: float) -> Array:
     it smoothly by about `freedom` times its greatest tap, less far from the centre.
     """
     gain = max(moments.fit_gain(prior), 1e-6)
-    noise = moments.sum_errors(prior, gain) / max(moments.count, 1)
+    noise = max(moments.sum_errors(prior, gain) / max(moments.count, 1), LEAST_NOISE)
     stiffness = _measure_stiffness(len(prior) // 4)
     held = noise / (freedom * float(np.abs(prior).max())) ** 2 * np.kron(stiffness, stiffness)
 
@@ -123,7 +124,7 @@ def fit_separable(moments: Moments, prior: ParametricKernel, freedom: float) -> 
     """Return the separable kernel (4s x 4s, sum 1) that is best in the sense of `fit_free`."""
     rows, columns = prior.rows, prior.columns
     gain = max(moments.fit_gain(prior.kernel), 1e-6)
-    noise = moments.sum_errors(prior.kernel, gain) / max(moments.count, 1)
+    noise = max(moments.sum_errors(prior.kernel, gain) / max(moments.count, 1), LEAST_NOISE)
     stiffness = _measure_stiffness(len(rows) // 4)
 
     taps = [rows, columns]

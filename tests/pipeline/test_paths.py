@@ -270,15 +270,16 @@ def test_an_output_that_is_one_of_the_input_pictures_is_refused(tmp_path: Path) 
     assert content_digest(small) == before
 
 
-@pytest.mark.parametrize("name", ["x.mp4", "x.MKV", "x.v2.webm", "x.gif", "x.jpg", "x.m2ts"])
-def test_several_pictures_are_not_written_under_the_name_of_one_file(
+@pytest.mark.parametrize("name", ["x.gif", "x.jpg", "x.m2ts"])
+def test_several_pictures_are_not_written_under_the_name_of_one_picture(
     tmp_path: Path, name: str
 ) -> None:
     small = write_stills(tmp_path / "small", 48)
     large = write_stills(tmp_path / "large", 96)
     out = tmp_path / name
     for given in (small, tmp_path / "small/*.png"):
-        assert_refused(run(given, "--ref-stream", large, "-o", out), "for an input of 2 pictures")
+        done = run(given, "--ref-stream", large, "-o", out)
+        assert_refused(done, "x.jpg" if name == "x.jpg" else "has the suffix")
     degraded = CliRunner().invoke(main, ["degrade", str(large), "--scale", "2", "-o", str(out)])
     assert_refused(degraded, "for an input of 2 pictures, expected a folder; try -o")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "small"]

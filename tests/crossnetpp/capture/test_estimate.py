@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crossnetpp.capture.estimate import PicturePair, estimate_capture, estimate_taps
+from crossnetpp.data.degradation import degrade
 from crossnetpp.data.recorder import Encoder, Picture, encode_and_decode
 from crossnetpp.networks.taps import join_taps, make_bicubic_taps
 from tests.support import ROOT
@@ -218,3 +219,12 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     lr, hr = np.zeros((30, 40, 3), np.uint8), np.zeros((120, 164, 3), np.uint8)
     with pytest.raises(ValueError, match="found HR of 164x120 for LR of 40x30, expected 160x120"):
         estimate_capture([(lr, hr)], 4)
+
+
+def test_pictures_that_fit_perfectly_or_show_one_direction_are_no_error() -> None:
+    gray = np.full((96, 128, 3), 120, np.uint8)
+    stripes = gray.copy()
+    stripes[:, 40:80] = (200, 40, 40)
+    for hr in (gray, stripes):
+        found = estimate_capture([(degrade(hr, 2, "area"), hr)] * 3, 2)
+        assert found.chroma_shift is None
