@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.api import SRFrame, enhance, enhanced_frames
     from pipeline.errors import (
+        ChangedInputError,
         InputError,
         Interrupted,
         MediaError,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.runs.result import RunResult
 
 __all__ = [
+    "ChangedInputError",
     "InputError",
     "Interrupted",
     "MediaError",

@@ -32,16 +32,20 @@ class Decision(NamedTuple):
 def find_stored_adaptation(plan: Plan, request: AdaptRequest) -> Adaptation | None:
     """Return the adaptation of an unfinished run of the same plan and request, or None."""
     stored = find_stored_plan(plan)
-    if stored is None or stored.adaptation is None:
-        return None
-    wanted = (request.kind, request.seconds)
-    if plan.adaptation is not None:  # from a plan that the user passed
-        wanted = (plan.adaptation.request, plan.adaptation.seconds)
-    if (stored.adaptation.request, stored.adaptation.seconds) != wanted:
+    if stored is None or not is_same_adaptation(stored.adaptation, plan, request):
         return None
     if without_adaptation(stored).digest() != without_adaptation(plan).digest():
         return None
     return stored.adaptation
+
+
+def is_same_adaptation(stored: Adaptation | None, plan: Plan, request: AdaptRequest) -> bool:
+    """Return whether a stored adaptation is that of a plan or, if it has none, of a request."""
+    if stored is None:
+        return False
+    if plan.adaptation is not None:  # from a plan that the user passed
+        return stored.without_result() == plan.adaptation.without_result()
+    return (stored.request, stored.seconds) == (request.kind, request.seconds)
 
 
 def without_adaptation(plan: Plan) -> Plan:

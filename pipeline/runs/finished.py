@@ -11,6 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from crossnetpp.capture.variants import RECORDED
+from pipeline.adaptation.decision import is_same_adaptation
+from pipeline.adaptation.request import AdaptRequest, parse_adapt
 from pipeline.assembly.finish import find_differences, plan_path
 from pipeline.assembly.record import format_command, read_command
 from pipeline.errors import InputError, PipelineError
@@ -23,7 +26,13 @@ from pipeline.remote.run_urls import fetch_inputs, with_urls
 from pipeline.schema.options import list_options
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
-from pipeline.schema.settings import OPTION_GROUPS, InputSettings, PairingSettings, RunSettings
+from pipeline.schema.settings import (
+    OPTION_GROUPS,
+    ExecutionSettings,
+    InputSettings,
+    PairingSettings,
+    RunSettings,
+)
 
 # Settings that change where or how a run executes but not its output, and settings whose files are
 # compared by content instead.
@@ -52,9 +61,9 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
         if local.plan is not None:
             planned = load_plan(local.plan, local)
             planned = with_urls(planned, settings.input, settings.ref_stream, settings.output)
-            current = _match_edited_plan(stored, planned)
+            current = _match_edited_plan(stored, planned, parse_adapt(local.adapt))
         elif _is_same_command(stored.record.command, format_command(settings)):
-            current = _reopen_recordings(stored, local, local, local.model)
+            current = _reopen_recordings(stored, local, local, _find_model(stored, local))
         else:
             current = None
     except (InputError, OSError):
@@ -97,9 +106,23 @@ def _read_url_plan(url: str) -> Plan | None:
         return None
 
 
-def _match_edited_plan(stored: Plan, planned: Plan) -> Plan | None:
+def _find_model(stored: Plan, settings: ExecutionSettings) -> str:
+    """Return the weights that a run with these settings would use."""
+    adapt = parse_adapt(settings.adapt)
+    if adapt.file is not None:
+        return str(adapt.file)
+    is_variant = RECORDED.get(settings.model) == stored.model
+    return (
+        stored.model if is_variant and "model" not in settings.model_fields_set else settings.model
+    )
+
+
+def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:
     """Return an edited plan as it would run; None if the stored one differs from it."""
-    pinned = pin_plan(planned.model_copy(update={"threads": stored.threads}))
+    planned = planned.model_copy(update={"threads": stored.threads})
+    if is_same_adaptation(stored.adaptation, planned, adapt):
+        planned = planned.model_copy(update={"adaptation": stored.adaptation})
+    pinned = pin_plan(planned)
     return pinned if pinned.digest() == stored.digest() else None
 
 

@@ -111,8 +111,8 @@ def test_the_figures_of_a_real_engine_are_stored(registry: Registry) -> None:
 def test_torch_replaces_an_engine_that_fails(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(self: OnnxEngine, lr: Pixels, ref: Pixels) -> Pixels:
-        return ref
+    def wrong(self: OnnxEngine, lr: Pixels, *refs: Pixels, **options: Any) -> Pixels:
+        return refs[0]
 
     monkeypatch.setattr(OnnxEngine, "enhance", wrong)
     loaded = load_engine("onnx", registry=registry)

@@ -69,6 +69,10 @@ def test_adapted_weights_gain_and_are_described(
     ][::6]
     assert sorted(path.name for path in output.parent.iterdir()) == ["out.mkv", "out.plan.json"]
 
+    again = run(camera, output, *ADAPT)
+    assert again["resumed_segments"] == again["segments"]
+    assert again["adapted"] == result["adapted"]
+
 
 @pytest.mark.parametrize(
     ("event", "path"), [("os.rename", "adapted.safetensors"), ("os.rename", ".nut")]
