@@ -147,7 +147,7 @@ def _choose_cases(
     frames: Sequence[Picture], recorded: Recorded, fault: str, sampling: Sampling
 ) -> list[Case]:
     """Return some cases of a recording, spread evenly; the last one is shown."""
-    every = make_recorded_cases(frames, recorded, Sampling(), lossy=True)
+    every = make_recorded_cases(frames, recorded, Sampling())
     if fault == "two scenes":
         # Only here, the nearest key frame shows the other scene
         cut = find_cut(len(frames))

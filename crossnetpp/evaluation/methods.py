@@ -165,7 +165,7 @@ class TrainedNetwork:
     def prepare(self, material: Material, taps: Taps | None) -> str:
         """Choose the weights for the recording, and forget the references of others."""
         self._latest.clear()
-        chosen = choose_weights(self._model, material.capture.fits_db, lossy=material.lossy)
+        chosen = choose_weights(self._model, material.capture.fits_db)
         if chosen not in self._networks:
             self._networks[chosen] = _load(chosen, self._device)
         self._network = self._networks[chosen]

@@ -60,8 +60,7 @@ def make_recorded_scenes(capture: str, data: DataFolder, sampling: Sampling) -> 
             continue
         frames = read_source(data, source, sampling)
         recorded = record_clip(frames, SCALE, CAPTURES[capture], every=source.every)
-        lossy = CAPTURES[capture].encoder is not None
-        cases = make_recorded_cases(frames, recorded, sampling, source.every, lossy=lossy)
+        cases = make_recorded_cases(frames, recorded, sampling, source.every)
         cases = mark_shown(cases, ("2", str(source.every // 2)))
         yield Scene(capture, name, source.split, SCALE, cases, in_order=True)
     if capture == "sensor":
@@ -82,16 +81,13 @@ def make_recorded_cases(
     recorded: Recorded,
     sampling: Sampling,
     every: int = KEY_FRAME_EVERY,
-    *,
-    lossy: bool = False,
 ) -> list[Case]:
     """Return the chosen frames of a recording, with both neighbouring key frames as references.
 
-    Their conditions are the distances to the nearest key frame. `lossy` is whether the LR frames
-    were compressed.
+    Their conditions are the distances to the nearest key frame.
     """
     moments = (Moment(n, recorded.lr[n], hr) for n, hr in recorded.keys.items())
-    material = Material(SCALE, tuple(moments), lossy)
+    material = Material(SCALE, tuple(moments))
     cases = []
     for number, truth in enumerate(truths):
         _, distance = find_nearest_key(number, len(truths), every)

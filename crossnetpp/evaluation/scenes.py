@@ -52,8 +52,6 @@ class Material:
     scale: int
     moments: tuple[Moment, ...] = ()
     """In the order of their frame numbers; empty if nothing is given at both resolutions."""
-    lossy: bool = False
-    """Whether a lossy codec compressed the LR frames, which every container tells."""
 
     @cached_property
     def capture(self) -> CaptureEstimate:

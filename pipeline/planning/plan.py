@@ -55,7 +55,7 @@ def make_plan(
     )
     model, model_note = settings.model, ""
     if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
-        model, model_note = choose_model(settings.model, sources.lr, capture.fits_db)
+        model, model_note = choose_model(settings.model, capture.fits_db)
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:

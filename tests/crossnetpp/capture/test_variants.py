@@ -12,25 +12,20 @@ from crossnetpp.networks.fast import CrossNetFast
 
 
 @pytest.mark.parametrize(
-    ("fits_db", "lossy", "expected"),
-    [
-        (51.3, True, "fast"),
-        (45.0, False, "fast"),
-        (44.9, False, "fast-recorded"),
-        (32.7, False, "fast-recorded"),
-        (None, False, "fast"),
-        (None, True, "fast-recorded"),
-    ],
+    ("fits_db", "expected"),
+    [(51.3, "fast"), (42.0, "fast"), (41.9, "fast-recorded"), (32.7, "fast-recorded")],
 )
-def test_compressed_recordings_get_their_own_weights(
-    fits_db: float | None, lossy: bool, expected: str
-) -> None:
-    assert choose_weights("fast", fits_db, lossy=lossy) == expected
+def test_compressed_recordings_get_their_own_weights(fits_db: float, expected: str) -> None:
+    assert choose_weights("fast", fits_db) == expected
+
+
+def test_the_usual_weights_stay_where_nothing_was_measured() -> None:
+    assert choose_weights("fast", None) == "fast"
 
 
 def test_weights_that_the_user_names_stay() -> None:
     for model in ("paper", "mine.safetensors", "fast-recorded"):
-        assert choose_weights(model, 30.0, lossy=True) == model
+        assert choose_weights(model, 30.0) == model
 
 
 def test_all_variants_are_shipped() -> None:

@@ -133,9 +133,7 @@ def test_groups_read_every_container_and_pictures(data: Path) -> None:
     # Ten frames have their key frames at both ends
     assert [r.distance for r in scenes["sintel"].cases[0].references] == [2, 7]
     assert all(scene.split == "test" and scene.in_order for scene in scenes.values())
-    assert all(scene.cases[0].material.lossy for scene in scenes.values())
     lossless = next(make_recorded_scenes("sensor", DataFolder(data), sampling))
-    assert not lossless.cases[0].material.lossy
 
 
 def test_references_count_for_less_by_half_a_decibel_a_frame() -> None:
@@ -334,7 +332,6 @@ def test_recorded_faults_spoil_the_key_frames() -> None:
     by_fault = {case.condition: case for case in cases}
     assert list(by_fault) == [*FAULTS, *RECORDED_FAULTS]
     assert len({id(case.material) for case in by_fault.values()}) == len(by_fault)
-    assert all(case.material.lossy for case in cases)
     good = record_clip(frames, 4, CAPTURES["recorded"])
     for fault, case in by_fault.items():
         keys = {moment.number: moment.hr for moment in case.material.moments}

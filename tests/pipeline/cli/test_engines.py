@@ -54,7 +54,7 @@ def test_an_engine_with_wrong_results_is_reported(
 ) -> None:
     # a cache of its own, as the engine is quarantined there
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path))
-    monkeypatch.setattr(OnnxEngine, "enhance", lambda self, lr, ref: ref)
+    monkeypatch.setattr(OnnxEngine, "enhance", lambda self, lr, *refs, **_: refs[0])
     done = engines("verify", "--engine", "onnx")
     assert done.exit_code == 1
     assert done.stdout.startswith("onnx FAILED and is not used: differs from PyTorch")
