@@ -133,7 +133,6 @@ def test_groups_read_every_container_and_pictures(data: Path) -> None:
     # Ten frames have their key frames at both ends
     assert [r.distance for r in scenes["sintel"].cases[0].references] == [2, 7]
     assert all(scene.split == "test" and scene.in_order for scene in scenes.values())
-    lossless = next(make_recorded_scenes("sensor", DataFolder(data), sampling))
 
 
 def test_references_count_for_less_by_half_a_decibel_a_frame() -> None:

@@ -135,7 +135,8 @@ def test_each_version_is_called_by_its_own_api(
     assert fake.calls("clear_flag") == [["TF32"]]
     assert fake.calls("set_memory_pool_limit") == [["WORKSPACE", 1 << 37]]
     shapes = [[n, 64, 96, 3] for n in (1, 8, 8)]
-    assert fake.calls("set_shape") == [["ref", *shapes]]
+    kernels = [[2, 2, 16]] * 3
+    assert fake.calls("set_shape") == [["ref", *shapes], ["taps", *kernels]]
     assert phases == [("Building", step, 2) for step in (0, 1, 2, 2)]
 
 
