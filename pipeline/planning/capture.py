@@ -57,8 +57,10 @@ def make_sensor_capture(scale: int) -> Capture:
     )
 
 
-def read_capture(path: str, scale: int) -> Capture:
+def read_capture(path: str, scale: int) -> Capture | None:
     """Return the capture in a file: a plan, or the field `capture` of one, as JSON.
+
+    The result is None for a plan of an input that was reduced bicubically.
 
     Raises InputError if the file holds no valid capture, or one of another scale.
     """
@@ -74,6 +76,8 @@ def read_capture(path: str, scale: int) -> Capture:
 
     if isinstance(data, dict) and "capture" in data:
         data = data["capture"]
+        if data is None:
+            return None  # a plan whose input was reduced bicubically
     if not isinstance(data, dict):
         raise InputError(f"found no capture in {path}, {advice}")
     try:
