@@ -161,7 +161,8 @@ def test_without_a_script_there_is_a_static_chart(browser: Browser) -> None:
 def test_the_page_fits_its_window(browser: Browser, width: int) -> None:
     page = browser.page(width, 844)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.locator("img:not(.kernel img)").evaluate_all("all => all.every(i => i.naturalWidth === 128)")
+    frames = page.locator("img:not(.kernel img)")
+    assert frames.evaluate_all("all => all.every(i => i.naturalWidth === 128)")
 
 
 def test_without_javascript_all_pictures_are_there(browser: Browser) -> None:
