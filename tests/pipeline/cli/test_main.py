@@ -118,6 +118,7 @@ def test_run_prints_one_json_object_on_stdout(pair: tuple[Path, Path], tmp_path:
         "reference_map",
         "references_per_frame",
         "capture",
+        "adapted",
         "notes",
         "psnr",
         "ssim",
