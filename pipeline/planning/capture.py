@@ -75,9 +75,9 @@ def read_capture(path: str, scale: int) -> Capture | None:
         raise InputError(f"cannot read a capture from {path} ({why}); {advice}") from error
 
     if isinstance(data, dict) and "capture" in data:
-        data = data["capture"]
-        if data is None:
+        if data["capture"] is None and "reference_map" in data:
             return None  # a plan whose input was reduced bicubically
+        data = data["capture"]
     if not isinstance(data, dict):
         raise InputError(f"found no capture in {path}, {advice}")
     try:
