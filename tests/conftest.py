@@ -11,6 +11,9 @@ import tempfile
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# One thread a process, because two processes of tests share the cores of a small machine: threads
+# that wait for each other at every layer made some tests twenty times slower there.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # exported graphs are made once for all tests, and never in the user's cache
 _cache = tempfile.TemporaryDirectory(prefix="pipeline-cache-", ignore_cleanup_errors=True)
 os.environ["PIPELINE_CACHE"] = _cache.name
