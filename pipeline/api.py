@@ -12,6 +12,7 @@ from typing import Unpack
 
 from deploy.load import load_engine
 from deploy.protocol import EngineError
+from pipeline.adaptation.request import use_adapted_file
 from pipeline.errors import InputError
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.infer import enhance_batch
@@ -72,8 +73,9 @@ def enhanced_frames(
 ) -> Iterator[SRFrame]:
     """Yield the enhanced frames in presentation order, without encoding anything.
 
-    Only a few frames are in memory at a time. `options` are as for `enhance`. Raises PipelineError,
-    or one of its kinds, if the frames cannot be enhanced.
+    Only a few frames are in memory at a time. `options` are as for `enhance`, except that no
+    weights are trained: `adapt` is a file of adapted weights, or has no effect. Raises
+    PipelineError, or one of its kinds, if the frames cannot be enhanced.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-frames-") as folder:
         given = _settings(source, reference, None, options)
@@ -81,7 +83,19 @@ def enhanced_frames(
             # a plan needs an output, but nothing is written to it
             output = str(Path(folder) / _name_output(settings))
             named = settings.model_copy(update={"output": output})
-            yield from _enhance_frames(pin_plan(make_plan(named)))
+            yield from _enhance_frames(_plan_frames(named))
+
+
+def _plan_frames(settings: RunSettings) -> Plan:
+    """Return the plan of frames that are not written anywhere, which no training precedes."""
+    chosen, request, from_file = use_adapted_file(settings)
+    if request.kind == "seconds":
+        raise InputError(
+            f'found adapt={settings.adapt!r} for frames that are not written, expected "off" or a '
+            "file of adapted weights; adapt them with `pipeline adapt`, and pass its file"
+        )
+    plan = make_plan(chosen)
+    return pin_plan(plan.model_copy(update={"adaptation": from_file}))
 
 
 def _name_output(settings: InputSettings) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.ledger.durable import sha256
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.parsing import parse_seconds
+from pipeline.schema.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,31 @@ class AdaptRequest:
     kind: Literal["auto", "off", "seconds", "file"]
     seconds: float | None = None
     file: Path | None = None
+
+
+class AdaptedSettings(NamedTuple):
+    """Settings whose model is the file of adapted weights, if `--adapt` names one."""
+
+    settings: RunSettings
+    request: AdaptRequest
+    from_file: Adaptation | None
+    """What the file says about its adaptation; None without one."""
+
+
+def use_adapted_file(settings: RunSettings) -> AdaptedSettings:
+    """Return the settings with the file that `--adapt` names, if it names one, as their model.
+
+    Raises InputError if `--adapt` is invalid, or if the file was not adapted from the weights that
+    the settings name.
+    """
+    request = parse_adapt(settings.adapt)
+    if request.file is None:
+        return AdaptedSettings(settings, request, None)
+
+    is_default = "model" not in settings.model_fields_set
+    facts = describe_file(request.file, settings.model, is_default=is_default)
+    changed = settings.model_copy(update={"model": str(request.file)})
+    return AdaptedSettings(changed, request, facts)
 
 
 def parse_adapt(text: str) -> AdaptRequest:

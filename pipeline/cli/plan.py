@@ -36,6 +36,7 @@ def print_plan(
 ) -> None:
     """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
     from deploy.speed import find_speed
+    from pipeline.adaptation.request import use_adapted_file
     from pipeline.paths import check_not_read
     from pipeline.planning.cost_estimate import estimate_disk, estimate_seconds
     from pipeline.planning.edited_plan import load_plan
@@ -45,10 +46,13 @@ def print_plan(
     from pipeline.schema.plan_file import save_plan
 
     with read_piped_settings(settings, settings.output) as readable:
+        chosen, _, from_file = use_adapted_file(readable)
         if settings.plan:
-            made = load_plan(settings.plan, readable)
+            made = load_plan(settings.plan, chosen)
         else:
-            made = make_plan(readable, progress, find_speed=find_speed)
+            made = make_plan(chosen, progress, find_speed=find_speed)
+        if from_file is not None:
+            made = made.model_copy(update={"adaptation": from_file})
         with progress.step("estimating time and size"):
             speed = find_speed(made.engine, made.model, made.output_pixels)
             seconds = None if speed is None else round(estimate_seconds(made, speed), 1)
@@ -59,7 +63,7 @@ def print_plan(
     if save:
         recordings = (made.input, made.reference.clip)
         files = [file for recording in recordings for file in recording.list_paths()]
-        check_not_read(save, [*files, settings.ground_truth, settings.plan, settings.model])
+        check_not_read(save, [*files, settings.ground_truth, settings.plan, made.model])
         save_plan(made, Path(save))
     if as_json:
         print_json(made.model_dump_json())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.protocol import Engine, EngineInfo
 from deploy.speed import find_speed
-from pipeline.adaptation.request import describe_file, parse_adapt
+from pipeline.adaptation.request import use_adapted_file
 from pipeline.assembly.finish import locate_plan
 from pipeline.assembly.record import format_command, make_record
 from pipeline.errors import OutputExistsError, PairingError
@@ -156,12 +156,7 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
     settings = request.settings
     with request.progress.step("fetching the recordings"):
         local = fetch_inputs(settings, settings)
-    adapt = parse_adapt(local.adapt)
-    from_file = None
-    if adapt.file is not None:
-        is_default = "model" not in local.model_fields_set
-        from_file = describe_file(adapt.file, local.model, is_default=is_default)
-        local = local.model_copy(update={"model": str(adapt.file)})
+    local, adapt, from_file = use_adapted_file(local)
 
     if local.plan:
         plan = load_plan(local.plan, local)

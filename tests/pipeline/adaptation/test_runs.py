@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import pipeline
 from crossnetpp.checkpoint import find_weights, read_adapted_facts
 from crossnetpp.machine import is_linux
+from pipeline.errors import InputError
 from pipeline.ledger.durable import sha256
 from pipeline.schema.plan_file import read_plan
 from tests.support.camera import write_camera
@@ -124,16 +127,26 @@ def test_all_actors_use_the_weights_that_the_driver_made(
     assert sha256(output) == sha256(adapted[0])
 
 
-def test_weights_for_a_camera_are_written_and_used(
-    camera: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def camera_weights(
+    camera: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """Return a file that `pipeline adapt` wrote, and what it printed."""
     lr, keys, _ = camera
-    file = tmp_path / "camera.safetensors"
+    file = tmp_path_factory.mktemp("weights") / "camera.safetensors"
     made = invoke(
         "adapt", lr, "--ref-stream", keys, "-o", file, "--seconds", "0.01", "--json", "-q"
     )
     assert made.exit_code == 0, made.stderr
-    facts = json.loads(made.stdout)
+    facts: dict[str, Any] = json.loads(made.stdout)
+    return file, facts
+
+
+def test_weights_for_a_camera_are_written_and_used(
+    camera: tuple[Path, Path, Path], camera_weights: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    lr, keys, _ = camera
+    file, facts = camera_weights
     assert facts["output"] == str(file)
     assert facts["steps"] == 10
     assert facts["key_frames"] == 6
@@ -160,6 +173,43 @@ def test_weights_for_a_camera_are_written_and_used(
     assert other.exit_code == 2
     assert "adapted from other weights" in other.stderr
     assert other.stderr.count("\n") == 1
+
+
+def test_a_plan_has_the_weights_from_a_file(
+    camera: tuple[Path, Path, Path], camera_weights: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    lr, keys, _ = camera
+    file, facts = camera_weights
+    saved, output = tmp_path / "plan.json", tmp_path / "out.mkv"
+    planned = invoke(
+        *("plan", lr, "--ref-stream", keys, "-o", output, "--save", saved, "--json"),
+        *("--engine", "torch", "--preset", "ultrafast", "--adapt", file),
+    )
+    assert planned.exit_code == 0, planned.stderr
+    made = json.loads(planned.stdout)
+    assert made["model"] == str(file)
+    assert made["adaptation"]["request"] == "file"
+    assert made["adaptation"]["held_out_gain_db"] == facts["held_out_gain_db"]
+
+    result = run(camera, output, "--plan", saved)
+    assert result["model"] == str(file)
+    assert result["adapted"]["used"] is True
+
+
+def test_frames_are_enhanced_with_weights_from_a_file(
+    camera: tuple[Path, Path, Path], camera_weights: tuple[Path, dict[str, Any]]
+) -> None:
+    lr, keys, _ = camera
+    file, _ = camera_weights
+
+    def enhance_first(**options: Any) -> np.ndarray[Any, Any]:
+        return next(pipeline.enhanced_frames(lr, keys, engine="torch", end=0.1, **options)).rgb
+
+    shipped, adapted = enhance_first(adapt="off"), enhance_first(adapt=file)
+    assert not np.array_equal(shipped, adapted)
+    np.testing.assert_array_equal(adapted, enhance_first(model=file))
+    with pytest.raises(InputError, match=r"found adapt='30' for frames .*; adapt them with"):
+        enhance_first(adapt="30")
 
 
 def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
