@@ -1,7 +1,8 @@
-"""Split paths and URLs into parts, and refuse paths that cannot be used."""
+"""Split paths and URLs into parts, refuse paths that cannot be used, and identify files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -232,3 +233,9 @@ def redact_url(url: str) -> str:
 def redact_text(text: str) -> str:
     """Return a text in which every URL is redacted as `redact_url` does."""
     return re.sub(r"""\b\w+://[^\s"'\\]+""", lambda found: redact_url(found[0]), text)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 digest of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -267,7 +267,7 @@ def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) ->
 
 def digest_file(path: Path) -> str:
     """Return the sha256 of a file."""
-    from pipeline.ledger.durable import sha256
+    from pipeline.paths import sha256
 
     return sha256(path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.errors import InputError
-from pipeline.ledger.durable import sha256
+from pipeline.paths import sha256
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.parsing import parse_seconds
 from pipeline.schema.settings import RunSettings

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.ledger import mirror
-from pipeline.ledger.durable import ATTEMPT_PREFIX, fsync, sha256
+from pipeline.ledger.durable import ATTEMPT_PREFIX, fsync
 from pipeline.ledger.names import ADAPTED
 from pipeline.ledger.run_folder import RunFolder
+from pipeline.paths import sha256
 from pipeline.schema.plan import Plan
 
 

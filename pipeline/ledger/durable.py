@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from pipeline.errors import InputError
-from pipeline.paths import own_folder
+from pipeline.paths import own_folder, sha256
 
 ATTEMPT_PREFIX = "attempt-"  # beginning of the name of every file that is not committed yet
 ON_WINDOWS = sys.platform == "win32"
@@ -98,12 +98,6 @@ def release_lock(lock: BaseFileLock) -> None:
         with suppress(OSError):  # another process has the lock by now, or the folder is not empty
             file.unlink(missing_ok=True)
             file.parent.rmdir()
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 digest of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_digest(path: Path) -> str:

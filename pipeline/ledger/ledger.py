@@ -32,7 +32,6 @@ from pipeline.ledger.durable import (
     release_lock,
     remove_folder,
     remove_path,
-    sha256,
     write_atomically,
 )
 from pipeline.ledger.names import ADAPTED, PLAN, PUBLISHING, RECORDS
@@ -42,7 +41,7 @@ from pipeline.ledger.run_folder import (
     record_fits,
     run_folder_of,
 )
-from pipeline.paths import own_folder
+from pipeline.paths import own_folder, sha256
 from pipeline.schema.plan import Plan, SegmentRecord
 from pipeline.schema.plan_file import plan_lines
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.ledger import mirror
-from pipeline.ledger.durable import ATTEMPT_PREFIX, fsync, sha256, write_atomically
+from pipeline.ledger.durable import ATTEMPT_PREFIX, fsync, write_atomically
 from pipeline.ledger.names import PLAN, record_name
+from pipeline.paths import sha256
 from pipeline.remote import cache
 from pipeline.schema.plan import Plan, Segment, SegmentRecord
 

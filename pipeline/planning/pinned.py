@@ -6,8 +6,8 @@ from pathlib import Path
 
 from crossnetpp.machine import count_cores
 from pipeline.errors import InputError
-from pipeline.ledger.durable import sha256
 from pipeline.ledger.run_folder import find_stored_plan
+from pipeline.paths import sha256
 from pipeline.schema.plan import Plan
 
 

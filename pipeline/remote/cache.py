@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from deploy.cache import cache_root
 from pipeline.errors import InputError
-from pipeline.paths import is_url, local_path, own_folder, redact_url, url_name
+from pipeline.paths import is_url, local_path, own_folder, redact_url, sha256, url_name
 from pipeline.remote.in_use import is_used, mark_used, release_mark, remove_unused
 from pipeline.remote.transfer import RemoteFile, download_file, find_file, list_files
 from pipeline.schema.clip import Recording
@@ -88,7 +88,7 @@ def keep_file(file: Path, digest: str, name: str) -> Path:
     with FileLock(_lock_of(entry)):
         _own_folders(entry)
         mark_used(entry)
-        if not target.exists() or _sha256(target) != digest:
+        if not target.exists() or sha256(target) != digest:
             file.replace(target)
         os.utime(entry)
     return target
@@ -204,11 +204,6 @@ def _own_folders(folder: Path) -> None:
 def _lock_of(entry: Path) -> Path:
     """Return the path of the lock that a process holds while it changes an entry."""
     return entry.with_name(f"{entry.name}.lock")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _size(folder: Path) -> int:

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli.main import main
 from pipeline.errors import InputError, OutputExistsError
-from pipeline.ledger.durable import content_digest, sha256
+from pipeline.ledger.durable import content_digest
 from pipeline.ledger.run_folder import run_folder_of
-from pipeline.paths import check_new_file
+from pipeline.paths import check_new_file, sha256
 from pipeline.schema.plan import Plan
 from tests.support.recordings import texture
 

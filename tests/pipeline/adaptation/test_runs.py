@@ -13,7 +13,7 @@ import pipeline
 from crossnetpp.checkpoint import find_weights, read_adapted_facts
 from crossnetpp.machine import is_linux
 from pipeline.errors import InputError
-from pipeline.ledger.durable import sha256
+from pipeline.paths import sha256
 from pipeline.schema.plan_file import read_plan
 from tests.support.camera import write_camera
 from tests.support.commands import invoke

@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.cli.main import COMMANDS
 from pipeline.errors import PipelineError
-from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import Ledger
+from pipeline.paths import sha256
 from pipeline.schema.plan import Plan
 from tests.support.commands import invoke
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InputError, StageError
-from pipeline.ledger.durable import sha256, write_atomically
+from pipeline.ledger.durable import write_atomically
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import RunFolder, WrittenSegment, run_folder_of
+from pipeline.paths import sha256
 from pipeline.schema.clip import VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan, ReferencePlan, Segment

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.ledger.durable import sha256
-from pipeline.paths import redact_text, redact_url
+from pipeline.paths import redact_text, redact_url, sha256
 from pipeline.remote import cache, transfer
 from pipeline.remote.in_use import release_mark
 from tests.support import ROOT

@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from pipeline.errors import InputError, Interrupted
-from pipeline.ledger.durable import sha256
+from pipeline.paths import sha256
 from pipeline.progress import Reporter, SilentReporter
 from pipeline.runs.batch import failed_list_place, run_all
 from pipeline.runs.manifest import Entry, is_batch, make_entries, read_manifest

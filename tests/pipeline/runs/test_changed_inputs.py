@@ -14,8 +14,8 @@ from pipeline.assembly.finish import find_differences, finish
 from pipeline.errors import ChangedInputError, StageError
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import Batch, Enhanced
-from pipeline.ledger.durable import sha256
 from pipeline.ledger.run_folder import run_folder_of
+from pipeline.paths import sha256
 from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
 from pipeline.schema.plan import Plan

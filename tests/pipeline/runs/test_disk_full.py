@@ -15,8 +15,9 @@ import pytest
 from pipeline.assembly import finish
 from pipeline.errors import PipelineError, StageError
 from pipeline.ledger import ledger, run_folder
-from pipeline.ledger.durable import fsync_tree, sha256, write_atomically
+from pipeline.ledger.durable import fsync_tree, write_atomically
 from pipeline.ledger.run_folder import run_folder_of
+from pipeline.paths import sha256
 from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
 from tests.support.recordings import settings_for, write_pair

@@ -12,11 +12,11 @@ from PIL import Image
 
 from pipeline.errors import StageError
 from pipeline.execution.infer import enhance_batch
-from pipeline.ledger.durable import sha256
 from pipeline.media.pictures.stills import load_picture
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
 from pipeline.pairing.upsample import upsample
+from pipeline.paths import sha256
 from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
 from pipeline.schema.clip import VideoClip

@@ -12,10 +12,10 @@ from crossnetpp.data.degradation import degrade
 from pipeline.assembly.finish import finish, plan_path
 from pipeline.errors import InputError, Interrupted, StageError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.names import PUBLISHING
 from pipeline.ledger.run_folder import WrittenSegment, run_folder_of
+from pipeline.paths import sha256
 from pipeline.runs.parts import RunParts
 from pipeline.runs.run import run
 from pipeline.schema.plan import RunRecord

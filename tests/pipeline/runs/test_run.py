@@ -19,10 +19,11 @@ import pytest
 from pipeline.assembly.finish import finish
 from pipeline.errors import InputError, Interrupted, PairingError, StageError, VerificationError
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.durable import publish_output, sha256
+from pipeline.ledger.durable import publish_output
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.run_folder import run_folder_of
 from pipeline.media.read.probe import probe, scan
+from pipeline.paths import sha256
 from pipeline.planning.pinned import pin_plan
 from pipeline.progress import SilentReporter
 from pipeline.runs import conductor

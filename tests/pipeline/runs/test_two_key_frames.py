@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from crossnetpp.metrics import measure_quality
 from pipeline.api import enhanced_frames
-from pipeline.ledger.durable import sha256
 from pipeline.media.pictures.stills import save_picture
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe
 from pipeline.pairing.upsample import upsample
+from pipeline.paths import sha256
 from pipeline.schema.plan_file import read_plan
 from pipeline.tools.demo import SAMPLE
 from tests.support import DATA

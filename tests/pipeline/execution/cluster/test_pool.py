@@ -25,8 +25,8 @@ from pipeline.execution.cluster.pool import RayPool, run_on_ray
 from pipeline.execution.runners import run_inline
 from pipeline.execution.task import SegmentTask
 from pipeline.interrupt import Interrupts
-from pipeline.ledger.durable import sha256
 from pipeline.ledger.ledger import Ledger
+from pipeline.paths import sha256
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import SilentReporter
