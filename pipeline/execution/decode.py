@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.capture.colour import transform_picture
 from pipeline.errors import StageError
 from pipeline.execution.fusion import FRAME_DECADES, STEP_DECADES, weigh_references
 from pipeline.execution.task import Batch, ReferenceGroup, SegmentTask, StagePosition
 from pipeline.media.alpha import Plane, keeps_alpha
 from pipeline.media.read.identity import UnchangedSources
-from pipeline.pairing.capture import make_transform
-from pipeline.pairing.fit import prepare_reference
+from pipeline.pairing.capture import ReferenceFitter
 from pipeline.pairing.noise import Noise, find_excess_noise, find_step, measure_noise
 from pipeline.pixels import Pixels, as_pixels, match_depth
 from pipeline.recording import open_frames, read
@@ -47,7 +45,7 @@ class DecodeStage:
         self._references = open_frames(plan.reference.clip, cache=4, threads=threads)
         self._kept: dict[int, Pixels] = {}
         self._recoloured: dict[int, Pixels] = {}
-        self._transform = make_transform(plan.capture)
+        self._fitter = ReferenceFitter(plan)
         self._noise: dict[int, Noise] = {}
         self.position = StagePosition()
 
@@ -158,21 +156,9 @@ class DecodeStage:
 
     def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
         """Return a reference frame in use at the output's size, matched to the LR frame."""
-        picture = self._kept[ref_pts]
-        if self._transform is not None:
-            if ref_pts not in self._recoloured:
-                self._recoloured[ref_pts] = transform_picture(picture, self._transform)
-            picture = self._recoloured[ref_pts]
-
-        reference = self._plan.reference
-        return prepare_reference(
-            picture,
-            lr,
-            self._plan.height,
-            self._plan.width,
-            affine=reference.affine,
-            match_colour=reference.match_colour,
-        )
+        if ref_pts not in self._recoloured:
+            self._recoloured[ref_pts] = self._fitter.convert(self._kept[ref_pts])
+        return self._fitter.fit(self._recoloured[ref_pts], lr)
 
     def _find_noise(self, numbers: Sequence[int], lr: Pixels) -> Noise | None:
         """Return the noise that `lr` does not show, of the noisiest of several references."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.capture.colour import ColourTransform
+from crossnetpp.capture.colour import ColourTransform, transform_picture
 from crossnetpp.capture.estimate import CaptureEstimate, PicturePair, estimate_capture
 from crossnetpp.networks.taps import Taps, make_bicubic_taps
 from pipeline.pairing.choose_views import SAME_INSTANT
 from pipeline.pairing.field_of_view import read_pairs
-from pipeline.pairing.fit import Affine, fit_to_grid
+from pipeline.pairing.fit import Affine, find_seen_part, fit_to_grid, prepare_reference
+from pipeline.pairing.rules import find_half_interval, spread_evenly
 from pipeline.pixels import Pixels, as_pixels, match_depth, to_8_bit
 from pipeline.schema.capture import Capture, ColourChange
 from pipeline.schema.clip import LightField, Recording
-from pipeline.schema.plan import ReferencePlan
+from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
 MOST_PAIRS = 6
@@ -52,7 +52,8 @@ def measure_capture(
     """
     ref = reference.clip
     most = max(FEWEST_PAIRS, min(MOST_PAIRS, MOST_PIXELS // (ref.width * ref.height)))
-    chosen = spread_evenly(list_common_instants(lr, reference, choices), most)
+    common = list_common_instants(lr, reference, choices)
+    chosen = [common[number] for number in spread_evenly(len(common), most)]
     if not chosen:
         return MeasuredCapture(
             None,
@@ -81,7 +82,7 @@ def list_common_instants(
     lr: Recording, reference: ReferencePlan, choices: ReferenceMap
 ) -> list[ReferenceChoice]:
     """Return the choices whose reference shows the same view at the same time, one for each."""
-    half = find_half_interval(lr, choices)
+    half = _find_tolerance(lr, choices)
     found: dict[int, ReferenceChoice] = {}
     for choice in choices:
         if choice.ref_pts is None or not _is_common(choice, half):
@@ -100,21 +101,14 @@ def _is_common(choice: ReferenceChoice, half: float) -> bool:
     return choice.seconds is None or abs(choice.seconds) < SAME_INSTANT
 
 
-def find_half_interval(lr: Recording, choices: ReferenceMap) -> float:
-    """Return half the usual time between two frames in seconds; 0 for a single frame."""
-    if lr.frame_rate:
-        return 0.5 / float(lr.frame_rate)
-    if len(choices) < 2 or isinstance(lr, LightField):
-        return 0.0
-    return 0.5 * float(np.median(np.diff([lr.seconds(pts) for pts in choices.pts])))
+def _find_tolerance(lr: Recording, choices: ReferenceMap) -> float:
+    """Return the distance in seconds below which a frame of a clip is the nearest to a reference.
 
-
-def spread_evenly(choices: Sequence[ReferenceChoice], most: int) -> list[ReferenceChoice]:
-    """Return at most `most` of the choices, evenly spread."""
-    if len(choices) <= most:
-        return list(choices)
-    picked = np.linspace(0, len(choices) - 1, most).round().astype(int)
-    return [choices[i] for i in picked]
+    A recording of a single frame has no interval; its reference has to have the same time.
+    """
+    if isinstance(lr, LightField):
+        return SAME_INSTANT
+    return max(SAME_INSTANT, find_half_interval([lr.seconds(pts) for pts in choices.pts]))
 
 
 def fit_pair(
@@ -130,19 +124,16 @@ def fit_pair(
     if reference.affine is not None:
         closer = refine_map(lr, fitted, reference.affine, scale)
         fitted, seen = fit_to_grid(same, *size, closer)
-    top, left, bottom, right = 0, 0, *size
-    if seen is not None:
-        rows, columns = (np.flatnonzero(seen.mean(axis=axis) > 250) for axis in (1, 0))
-        if not len(rows) or not len(columns):
-            return None
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
-        left, right = int(columns[0]), int(columns[-1]) + 1
+    part = find_seen_part(seen, size)
+    if part is None:
+        return None
+    top, left, bottom, right = part
     top, bottom = _keep_middle(top, bottom, MOST_HEIGHT, scale)
     left, right = _keep_middle(left, right, MOST_WIDTH, scale)
     if bottom - top < LEAST_SEEN or right - left < LEAST_SEEN:
         return None
-    part = lr[top // scale : bottom // scale, left // scale : right // scale]
-    return part, fitted[top:bottom, left:right]
+    small = lr[top // scale : bottom // scale, left // scale : right // scale]
+    return small, fitted[top:bottom, left:right]
 
 
 def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine:
@@ -222,22 +213,28 @@ def _store_transform(transform: ColourTransform) -> ColourChange:
     return ColourChange(curves=(red, green, blue), matrix=(first, second, third))
 
 
+def _stack_terms(capture: Capture) -> NDArray[np.float64]:
+    """Return the rows and columns of each term (1 or 2 x 2 x 4s), which together sum to 1."""
+    terms = np.stack((np.asarray(capture.rows), np.asarray(capture.columns)), axis=1)
+    sums = terms.sum(axis=2)
+    terms[:, 0] /= (sums[:, 0] * sums[:, 1]).sum()
+    return np.asarray(terms, np.float64)
+
+
 def make_taps(capture: Capture | None) -> Taps | None:
     """Return the kernel of a plan's capture for an engine; None for the bicubic kernel."""
     if capture is None or capture.source == "bicubic":
         return None
-    taps = np.zeros((2, 2, 4 * capture.scale), np.float64)
-    for term, weights in enumerate(zip(capture.rows, capture.columns, strict=True)):
-        taps[term] = weights
-    total = float((taps[:, 0].sum(axis=1) * taps[:, 1].sum(axis=1)).sum())
-    taps[:, 0] /= total
-    return taps.astype(np.float32)
+    terms = _stack_terms(capture)
+    taps = np.zeros((2, 2, 4 * capture.scale), np.float32)
+    taps[: len(terms)] = terms
+    return taps
 
 
 def join_capture(capture: Capture) -> NDArray[np.float64]:
     """Return the kernel of a plan's capture (4s x 4s, sum 1)."""
-    kernel = sum(np.outer(*both) for both in zip(capture.rows, capture.columns, strict=True))
-    return np.asarray(kernel / np.sum(kernel), np.float64)
+    terms = _stack_terms(capture)
+    return np.asarray(np.einsum("ti,tj->ij", terms[:, 0], terms[:, 1]), np.float64)
 
 
 def make_transform(capture: Capture | None) -> ColourTransform | None:
@@ -245,6 +242,29 @@ def make_transform(capture: Capture | None) -> ColourTransform | None:
     if capture is None or capture.colour is None:
         return None
     return ColourTransform(np.array(capture.colour.curves), np.array(capture.colour.matrix))
+
+
+class ReferenceFitter:
+    """Fits the references of a plan to the output's grid, in the colours of the input."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._reference = plan.reference
+        self._size = plan.height, plan.width
+        self._transform = make_transform(plan.capture)
+
+    def convert(self, picture: Pixels) -> Pixels:
+        """Return a reference (H' x W' x 3) in the colours of the input; as it is if they agree."""
+        return picture if self._transform is None else transform_picture(picture, self._transform)
+
+    def fit(self, converted: Pixels, lr: Pixels) -> Pixels:
+        """Return a converted reference at the output's size, matched to an LR frame."""
+        return prepare_reference(
+            converted,
+            lr,
+            *self._size,
+            affine=self._reference.affine,
+            match_colour=self._reference.match_colour,
+        )
 
 
 def describe_estimate(found: CaptureEstimate, kind: str) -> str:

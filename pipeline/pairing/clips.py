@@ -24,7 +24,7 @@ from pipeline.pairing.cuts import Survey, survey_frames
 from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pairs
 from pipeline.pairing.geometry import count_quarter_turns
 from pipeline.pairing.paired import Paired
-from pipeline.pairing.rules import FrameRules, References, hysteresis_margin
+from pipeline.pairing.rules import FrameRules, References, find_half_interval
 from pipeline.pairing.still_times import choose_placement, list_placements, name_source
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.progress import SILENT, Reporter
@@ -81,7 +81,7 @@ def plan_references(
     rules = FrameRules(
         max_distance=settings.max_ref_distance,
         cuts=[lr.seconds(pts) for pts in lr_look.cuts],
-        margin=hysteresis_margin(lr_seconds),
+        margin=find_half_interval(lr_seconds),
         count=settings.ref_count,
     )
 

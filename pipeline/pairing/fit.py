@@ -14,6 +14,7 @@ PATCH = (64, 36)  # width and height of the reduced pictures whose colours are c
 # Correlation of the reduced pictures below which colours cannot be compared.
 LEAST_AGREEMENT = 0.7
 LEAST_SEEN = 64  # pixels of the reduced picture that a reference must cover
+LEAST_SHARE = 250  # mean of the mask in a row or column that counts as visible, of 255
 LEAST_GAIN = 0.08
 # A reference stays unchanged if its contrast (LEAST_GAIN, natural logarithm) and its brightness
 # (LEAST_SHIFT, full scale = 1) differ by less than this, because motion alone causes as much.
@@ -77,6 +78,22 @@ def fit_to_grid(
     if seen.all():
         return moved, None
     return moved, np.asarray(cv2.erode(seen, np.ones((5, 5), np.uint8)) * 255, np.uint8)
+
+
+def find_seen_part(
+    seen: NDArray[np.uint8] | None, size: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
+    """Return the first row and column that a reference shows, and those after the last.
+
+    `seen` is the mask of `fit_to_grid`, and `size` the height and width of the grid. The result is
+    None if the reference shows hardly anything.
+    """
+    if seen is None:
+        return 0, 0, *size
+    rows, columns = (np.flatnonzero(seen.mean(axis=axis) > LEAST_SHARE) for axis in (1, 0))
+    if not len(rows) or not len(columns):
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def _cast_pixels(array: object, like: Pixels) -> Pixels:

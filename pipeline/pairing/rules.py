@@ -1,4 +1,4 @@
-"""References of a clip, and the rules by which they may serve a frame."""
+"""References of a clip, the rules by which they may serve a frame, and how to sample them."""
 
 from __future__ import annotations
 
@@ -40,8 +40,18 @@ class FrameRules:
         return 2 * self.margin
 
 
-def hysteresis_margin(lr_seconds: Sequence[float]) -> float:
-    """Return half the median frame interval: more than time-stamp jitter, less than one frame."""
-    if len(lr_seconds) < 2:
+def find_half_interval(seconds: Sequence[float]) -> float:
+    """Return half the median interval between rising times; 0 for fewer than two.
+
+    That is more than the jitter of time stamps, and less than one frame.
+    """
+    if len(seconds) < 2:
         return 0.0
-    return 0.5 * float(np.median(np.diff(np.asarray(lr_seconds))))
+    return 0.5 * float(np.median(np.diff(np.asarray(seconds))))
+
+
+def spread_evenly(total: int, most: int) -> list[int]:
+    """Return at most `most` of the numbers 0 to total - 1, evenly spread with both ends."""
+    if total <= most:
+        return list(range(total))
+    return [int(number) for number in np.linspace(0, total - 1, most).round()]

@@ -21,6 +21,7 @@ from pipeline.errors import PairingError
 from pipeline.media.pictures.names import read_doubtful_times, read_numbers, read_times
 from pipeline.pairing.cuts import Survey
 from pipeline.pairing.offset import estimate_offset
+from pipeline.pairing.rules import find_half_interval
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.recording import scan
 from pipeline.schema.clip import Clip, Stills, VideoClip
@@ -215,8 +216,7 @@ def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
 
 def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
     """Return whether every picture has a frame of its own, unlike at 1, 2 and 3 milliseconds."""
-    interval = float(np.median(np.diff(np.asarray(times))))
-    return bool((np.diff(np.sort(np.asarray(seconds))) > interval / 2).all())
+    return bool((np.diff(np.sort(np.asarray(seconds))) > find_half_interval(times)).all())
 
 
 def choose_placement(

@@ -6,8 +6,6 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.errors import InputError, PairingError
 from pipeline.lightfield.reader import ViewTimes
 from pipeline.lightfield.validity import find_dark_views
@@ -23,6 +21,7 @@ from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pair
 from pipeline.pairing.given import demote_misplaced_views
 from pipeline.pairing.paired import Paired
 from pipeline.pairing.reference_views import find_shown_view
+from pipeline.pairing.rules import find_half_interval
 from pipeline.pairing.view_notes import write_view_notes
 from pipeline.schema.clip import Clip, LightField, Recording, Stills, VideoClip, View
 from pipeline.schema.plan import Plan, ReferencePlan
@@ -58,7 +57,7 @@ def plan_view_references(
     limits = ViewRules(
         count=settings.ref_count or 1,
         seconds=settings.max_ref_distance,
-        same_time=_compute_half_interval(targets),
+        same_time=find_half_interval(sorted({target.seconds for target in targets})),
         whole=(ref.height, ref.width) == size,
     )
 
@@ -116,11 +115,6 @@ def _check_light_field_options(settings: ViewSettings, part: InputSettings) -> N
                 f"found {name} for a light field, expected --select view or auto and whole "
                 "recordings that started together; leave it out"
             )
-
-
-def _compute_half_interval(targets: list[ViewTarget]) -> float:
-    times = np.unique([target.seconds for target in targets])
-    return 0.5 * float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
 def _locate_view(view: View) -> CameraPosition:

@@ -29,7 +29,7 @@ from pipeline.report.rows import (
     measure_all_frames,
     measure_rows,
 )
-from pipeline.report.stretches import cut_stretches, find_stretches
+from pipeline.report.stretches import Stretch, cut_stretches, find_stretches
 from pipeline.report.viewer import BUDGET as VIEWER_BUDGET
 from pipeline.report.viewer import Viewer, group_by_distance, make_table, make_viewer
 from pipeline.schema.clip import LightField
@@ -171,7 +171,7 @@ def render_page(
         figures=_summary(means),
         measured=len(rows),
         left_out=len(list_left_out(plan)),
-        charts=_make_charts(plan, rows, exhibits, truth=truth) if is_clip else [],
+        charts=_make_charts(all_stretches, rows, exhibits, truth=truth) if is_clip else [],
         capture=draw_capture(plan.capture),
         viewer=viewer,
         viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
@@ -320,11 +320,11 @@ def _highlights(
 
 
 def _make_charts(
-    plan: Plan, rows: list[Row], exhibits: list[Exhibit], *, truth: bool
+    stretches: list[Stretch], rows: list[Row], exhibits: list[Exhibit], *, truth: bool
 ) -> list[Chart]:
     """Return the charts for a clip: its quality over time, and how much was borrowed."""
     times = [row.seconds for row in rows]
-    switches = [stretch.begin for stretch in find_stretches(plan)][1:]
+    switches = [stretch.begin for stretch in stretches][1:]
     marks = {exhibit.row.seconds: exhibit.why for exhibit in exhibits}
 
     def one(title: str, unit: str, ours: str, plain: str | None, digits: int = 2) -> Chart:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crossnetpp.capture.colour import transform_picture
 from pipeline.measuring.means import mean_psnr, mean_ssim
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, find_program
-from pipeline.pairing.capture import join_capture, make_transform
-from pipeline.pairing.fit import prepare_reference
+from pipeline.pairing.capture import ReferenceFitter, join_capture
 from pipeline.pairing.given import list_left_out
+from pipeline.pairing.rules import spread_evenly
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Picture, Pixels, match_deeper, to_8_bit
 from pipeline.progress import SILENT, Reporter
@@ -114,6 +113,10 @@ class FinishedRun:
             match_truth(plan, self.result, self._times, self.truth) if self.truth else None
         )
 
+        self._fitter = ReferenceFitter(plan)
+        self.kernel = None if plan.capture is None else join_capture(plan.capture)
+        """The kernel that reduced HR to LR; None for the bicubic one."""
+
         self._stack = ExitStack()
         self._lr = self._open(plan.input)
         self._reference = self._open(plan.reference.clip)
@@ -155,18 +158,8 @@ class FinishedRun:
         )
 
     def _fit_reference(self, ref_pts: int, lr: Pixels) -> Picture:
-        placed = self.plan.reference
-        transform = make_transform(self.plan.capture)
-        picture = self._reference.get(ref_pts)
-        fitted = prepare_reference(
-            picture if transform is None else transform_picture(picture, transform),
-            lr,
-            self.plan.height,
-            self.plan.width,
-            affine=placed.affine,
-            match_colour=placed.match_colour,
-        )
-        return to_8_bit(fitted)
+        picture = self._fitter.convert(self._reference.get(ref_pts))
+        return to_8_bit(self._fitter.fit(picture, lr))
 
     def measure_against_truth(self, number: int) -> TruthFigures | None:
         """Return the quality of one frame at its own bit depth, or None without a ground truth."""
@@ -188,13 +181,6 @@ class _VmafPair(NamedTuple):
 
     result: Vmaf
     bicubic: Vmaf
-
-
-def spread_evenly(total: int, most: int) -> list[int]:
-    """Return at most `most` of the numbers 0 to total - 1, evenly spread with both ends."""
-    if total <= most:
-        return list(range(total))
-    return sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
 
 
 def measure_all_frames(finished: FinishedRun, progress: Reporter = SILENT) -> list[TruthFigures]:
@@ -337,7 +323,7 @@ def _measure_row(
             pictures.result,
             pictures.lr,
             plan.scale,
-            None if plan.capture is None else join_capture(plan.capture),
+            finished.kernel,
         ),
         **figures,
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.pairing.choose_frames import choose_by_content, choose_by_time
-from pipeline.pairing.rules import FrameRules, References, hysteresis_margin
+from pipeline.pairing.rules import FrameRules, References, find_half_interval
 from pipeline.schema.reference_map import ReferenceChoice
 
 
@@ -23,7 +23,7 @@ def choose_by_position(
 def test_key_frames_every_15_serve_the_frames_around_them() -> None:
     lr = [i / 30 for i in range(46)]
     choices = choose_by_position(
-        lr, [0.0, 0.5, 1.0, 1.5], FrameRules(2.0, margin=hysteresis_margin(lr))
+        lr, [0.0, 0.5, 1.0, 1.5], FrameRules(2.0, margin=find_half_interval(lr))
     )
     used = [c.ref_pts for c in choices]
     assert used == [0] * 8 + [1] * 15 + [2] * 15 + [3] * 8
@@ -124,8 +124,8 @@ def test_content_without_times_compares_all_references() -> None:
 def test_a_burst_of_quick_frames_gets_its_exact_references() -> None:
     # 25 fps with a burst of 100 fps, and a reference for every frame: half an interval is 20 ms
     lr = [0.0, 0.04, 0.08, 0.09, 0.10, 0.11, 0.15, 0.19, 0.23, 0.27, 0.31]
-    choices = choose_by_position(lr, lr, FrameRules(2.0, margin=hysteresis_margin(lr)))
-    assert hysteresis_margin(lr) == pytest.approx(0.02)
+    choices = choose_by_position(lr, lr, FrameRules(2.0, margin=find_half_interval(lr)))
+    assert find_half_interval(lr) == pytest.approx(0.02)
     assert [c.ref_pts for c in choices] == list(range(len(lr)))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.pairing.choose_frames import choose_by_content, choose_by_time
-from pipeline.pairing.rules import FrameRules, References, hysteresis_margin
+from pipeline.pairing.rules import FrameRules, References, find_half_interval
 from pipeline.schema.reference_map import ReferenceChoice
 
 FRAME = 0.04  # seconds
@@ -23,7 +23,7 @@ def choose(
     max_distance: float = 2.0,
 ) -> list[ReferenceChoice]:
     """Choose by time, with pts equal to the position in each list."""
-    rules = FrameRules(max_distance, cuts, hysteresis_margin(lr), count)
+    rules = FrameRules(max_distance, cuts, find_half_interval(lr), count)
     references = References(list(range(len(ref))), ref)
     return list(choose_by_time(list(range(len(lr))), lr, references, rules))
 

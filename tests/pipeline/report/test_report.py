@@ -16,16 +16,16 @@ from PIL import Image
 from pipeline.assembly.record import format_command
 from pipeline.cli.main import main
 from pipeline.measuring.clips import measure_frames
+from pipeline.pairing.rules import spread_evenly
 from pipeline.report.capture import draw_capture, draw_kernel
 from pipeline.report.chart import Curve, choose_ticks, draw_chart
+from pipeline.report.exhibits import choose_exhibits
 from pipeline.report.pictures import MOST_HEIGHT, MOST_WIDTH, choose_window, encode_jpegs
 from pipeline.report.rows import (
     FinishedRun,
     FramePictures,
     Row,
-    choose_exhibits,
     measure_rows,
-    spread_evenly,
 )
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice
