@@ -15,6 +15,7 @@ LEAST_KEYS_OF_AUTO = 4
 SHARE_OF_RUN = 0.25  # most of a run's time that `auto` spends on adapting
 LEAST_STEPS_OF_AUTO = 20
 SAMPLE_KEYS = 3  # key frames with which a training step is timed
+STEPS = (10, 20, 40, 80, 160)  # few choices, so that small differences in speed decide little
 FORWARD_PASSES = 3  # that a training step takes as long as, per picture
 
 # Output pixels, times references, below which no adaptation pays, however fast the machine is: a
@@ -113,7 +114,7 @@ def _choose_steps(
     from crossnetpp.adaptation import PIXELS_PER_STEP, count_steps
 
     if request.kind == "seconds":
-        steps = count_steps(request.seconds or 0.0, step_seconds)
+        steps = choose_steps(count_steps(request.seconds or 0.0, step_seconds))
         found = Adaptation(
             request="seconds", seconds=request.seconds, steps=steps, pairs=tuple(pairs)
         )
@@ -122,7 +123,7 @@ def _choose_steps(
     if run_seconds is None:
         run_seconds = work * step_seconds / (FORWARD_PASSES * PIXELS_PER_STEP)
     budget = SHARE_OF_RUN * run_seconds
-    steps = count_steps(budget, step_seconds, least=0)
+    steps = choose_steps(count_steps(budget, step_seconds, least=0))
     if steps >= LEAST_STEPS_OF_AUTO:
         return Decision(Adaptation(request="auto", steps=steps, pairs=tuple(pairs)), "")
 
@@ -132,3 +133,8 @@ def _choose_steps(
     )
     skipped = Adaptation(request="auto", steps=0, note=note)
     return Decision(skipped, f"the weights are not adapted: {note}")
+
+
+def choose_steps(fitting: int) -> int:
+    """Return the most of the possible numbers of steps that are at most `fitting`; 0 for none."""
+    return max((steps for steps in STEPS if steps <= fitting), default=0)

@@ -8,19 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from crossnetpp.adaptation import KeyFrame
-from crossnetpp.capture.colour import transform_picture
+from crossnetpp.capture.estimate import MOST_APART, MOST_MOTION, find_shift
+from crossnetpp.capture.moments import get_luma, reduce_plane
 from crossnetpp.networks.resample import reduce_antialiased
-from crossnetpp.networks.taps import Taps, make_bicubic_taps
-from pipeline.pairing.capture import list_common_instants, make_taps, make_transform
+from crossnetpp.networks.taps import Taps, join_taps, make_bicubic_taps
+from pipeline.pairing.capture import ReferenceFitter, list_common_instants, make_taps
 from pipeline.pairing.field_of_view import read_pairs
-from pipeline.pairing.fit import fit_to_grid, prepare_reference
-from pipeline.pixels import Pixels, to_8_bit
+from pipeline.pairing.fit import find_seen_part, fit_to_grid
+from pipeline.pixels import Picture, Pixels, to_8_bit
 from pipeline.schema.adaptation import KeyPair
 from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
 
 MOST_KEYS = 32
-MOST_PIXELS = 200_000_000  # of all key frames at the output's size
+MOST_PIXELS = 200_000_000  # of all key frames, at the output's size or the reference's own
 RUN_LENGTH = 8  # consecutive key frames that are taken together from a long recording
 LEAST_KEYS = 3
 LEAST_AGREEMENT = 24.0  # dB of PSNR between LR and the reduced reference
@@ -44,7 +45,9 @@ def list_key_pairs(plan: Plan) -> list[KeyPair]:
         for choice in choices
         if choice.ref_pts is not None
     ]
-    most = min(MOST_KEYS, MOST_PIXELS // (plan.width * plan.height))
+    ref = plan.reference.clip
+    largest = max(plan.width * plan.height, ref.width * ref.height)
+    most = min(MOST_KEYS, MOST_PIXELS // largest)
     return pick_groups(pairs, max(LEAST_KEYS, most))
 
 
@@ -68,49 +71,56 @@ def find_taps(plan: Plan) -> Taps:
 def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
     """Return the key frames on the output's grid, in the colours of LR, as 8-bit pictures.
 
-    They are cropped to what the reference shows. Pairs whose pictures do not agree, or of which one
-    is corrupt, are left out.
+    They are cropped to what the reference shows. Pairs whose pictures do not agree, that show
+    another instant because something moved, or of which one is corrupt, are left out.
     """
     pictures = read_pairs(plan.input, plan.reference.clip, [(p.pts, p.ref_pts) for p in pairs])
-    transform = make_transform(plan.capture)
+    fitter = ReferenceFitter(plan)
     taps = find_taps(plan)
+    bicubic = join_taps(make_bicubic_taps(plan.scale))
 
-    keys = []
+    keys: list[KeyFrame] = []
+    shifts: list[tuple[float, float]] = []
     for pair in pairs:
-        found = pictures.get((pair.pts, pair.ref_pts))
+        found = pictures.pop((pair.pts, pair.ref_pts), None)
         if found is None:
             continue
         lr, picture = found
-        if transform is not None:
-            picture = transform_picture(picture, transform)
-        hr = prepare_reference(
-            picture,
-            lr,
-            plan.height,
-            plan.width,
-            affine=plan.reference.affine,
-            match_colour=plan.reference.match_colour,
-        )
-        small, large = _crop_to_seen(plan, lr, hr, picture)
-        if min(small.shape[:2]) and measure_agreement(small, large, taps) >= LEAST_AGREEMENT:
+        picture = fitter.convert(picture)
+        small, large = _crop_to_seen(plan, lr, fitter.fit(picture, lr), picture)
+        if not min(small.shape[:2]):
+            continue
+        if measure_agreement(small, large, taps) >= LEAST_AGREEMENT:
             keys.append(KeyFrame(small, large, pair.position, pair.scene))
-    return keys
+            shifts.append(find_shift(get_luma(small), reduce_plane(get_luma(large), bicubic)))
+
+    still = list_unmoved(shifts)
+    return [keys[number] for number in still]
 
 
-def _crop_to_seen(
-    plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], ...]:
+def list_unmoved(shifts: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the numbers of the pairs that show one instant, by the rule of the capture.
+
+    A shift is that of the LR picture against the reduced reference in LR pixels. It is small, and
+    the same in all pairs but those in which something moved between the two exposures.
+    """
+    near = [n for n, shift in enumerate(shifts) if max(map(abs, shift)) <= MOST_MOTION]
+    if len(near) <= 2:
+        return near
+    middle = np.median([shifts[number] for number in near], axis=0)
+    return [n for n in near if np.abs(np.asarray(shifts[n]) - middle).max() <= MOST_APART]
+
+
+def _crop_to_seen(plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels) -> tuple[Picture, Picture]:
     """Return LR and HR as 8-bit pictures, cropped to what the reference shows."""
-    top, left, bottom, right = 0, 0, *hr.shape[:2]
+    size = plan.height, plan.width
+    seen = None
     if plan.reference.affine is not None:
-        _, seen = fit_to_grid(picture, plan.height, plan.width, plan.reference.affine)
-        if seen is not None:
-            rows, columns = (np.flatnonzero(seen.mean(axis=axis) > 250) for axis in (1, 0))
-            top, bottom = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
-            left, right = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 0)
+        _, seen = fit_to_grid(picture, *size, plan.reference.affine)
+    top, left, bottom, right = find_seen_part(seen, size) or (0, 0, 0, 0)
 
-    scale = plan.scale
     # whole LR pixels
+    scale = plan.scale
     top, left = -(-top // scale), -(-left // scale)
     bottom, right = max(top, bottom // scale), max(left, right // scale)
     small = to_8_bit(lr[top:bottom, left:right])
@@ -118,11 +128,7 @@ def _crop_to_seen(
     return small, large
 
 
-def measure_agreement(
-    lr: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-    hr: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-    taps: Taps,
-) -> float:
+def measure_agreement(lr: Picture, hr: Picture, taps: Taps) -> float:
     """Return the PSNR in dB between LR and HR reduced by the kernel."""
     import torch
 
