@@ -12,6 +12,7 @@ from pipeline.schema.adaptation import Adaptation, KeyPair
 from pipeline.schema.plan import Plan
 
 LEAST_KEYS_OF_AUTO = 4
+ENGINES_OF_AUTO = ("auto", "torch")  # others need minutes to be built for new weights
 SHARE_OF_RUN = 0.25  # most of a run's time that `auto` spends on adapting
 LEAST_STEPS_OF_AUTO = 20
 SAMPLE_KEYS = 3  # key frames with which a training step is timed
@@ -65,6 +66,8 @@ def decide_adaptation(
     The estimate may be None, in which case the time of a training step stands for the engine's.
     """
     if request.kind in ("off", "file") or plan.engine == "bicubic":
+        return Decision(None, "")
+    if request.kind == "auto" and plan.engine not in ENGINES_OF_AUTO:
         return Decision(None, "")
     work = plan.reference_map.count_references() * plan.width * plan.height
     if not work or (request.kind == "auto" and work < LEAST_WORK):

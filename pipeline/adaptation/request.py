@@ -71,6 +71,31 @@ def parse_adapt(text: str) -> AdaptRequest:
     return AdaptRequest("seconds", seconds)
 
 
+def train_nothing(request: AdaptRequest) -> AdaptRequest:
+    """Return a request for no training, or the same one for a file.
+
+    A second pass borrows from results of the first, of which nothing can be learned. Raises
+    InputError if the request is for a time.
+    """
+    if request.kind == "seconds":
+        raise InputError(
+            f"found --adapt {request.seconds:g} with --consistent, which trains nothing, expected "
+            "off or a file; adapt the weights with `pipeline adapt`, and pass its file"
+        )
+    return request if request.kind == "file" else AdaptRequest("off")
+
+
+def names_file(text: str) -> bool:
+    """Return whether a recorded `--adapt` names a file, which may not exist any more."""
+    if text in ("auto", "off"):
+        return False
+    try:
+        parse_seconds(text)
+    except ValueError:
+        return True
+    return False
+
+
 def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
     """Return what a file of adapted weights says about its adaptation.
 

@@ -31,7 +31,7 @@ def train_planned(ledger: Ledger, progress: Reporter) -> None:
     """
     plan = ledger.plan
     planned = plan.adaptation
-    if planned is None or planned.request == "file" or not planned.steps:
+    if planned is None or not planned.trains:
         return
     if planned.done and (
         not planned.used or find_adapted_weights(ledger.folder, planned.weights_sha256)

@@ -16,6 +16,11 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
+# What a first pass and the plan of its run have in common.
+COMPARED = (
+    *("input", "reference", "reference_map", "capture"),
+    *("scale", "engine", "model", "model_sha256"),
+)
 NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # row and column steps
 
 
@@ -43,8 +48,7 @@ def is_first_pass_of(path: Path, plan: Plan) -> bool:
     if not path.exists():
         return False
     found = read_plan(path)
-    names = ("input", "reference", "reference_map", "scale", "engine", "model", "model_sha256")
-    return all(getattr(found, name) == getattr(plan, name) for name in names)
+    return all(getattr(found, name) == getattr(plan, name) for name in COMPARED)
 
 
 def plan_second_pass(plan: Plan) -> Plan:
@@ -74,6 +78,7 @@ def plan_second_pass(plan: Plan) -> Plan:
             "reference": reference,
             "reference_map": choices,
             "capture": capture,
+            "adaptation": None,
             "notes": (*plan.notes, note),
         }
     )

@@ -16,6 +16,8 @@ from pipeline.progress import Reporter
 from pipeline.schema.capture import Capture
 from pipeline.schema.clip import Recording
 
+NAMES = ("auto", "bicubic", "sensor")  # any other capture is a file
+
 
 def choose_capture(
     option: str,

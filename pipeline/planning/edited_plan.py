@@ -105,7 +105,7 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
-    if "adapt" in given:
+    if "adapt" in given or "model" in given:
         changed["adaptation"] = None  # decided on again when the run begins
     return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
 
@@ -116,12 +116,17 @@ def option_name(field: str) -> str:
 
 
 def check_fields(plan: Plan, path: str | Path) -> None:
-    """Raise InputError if edits made the size, batch, engine, encoder or segments invalid."""
+    """Raise InputError if edits made the size, capture, batch, engine or segments invalid."""
     size = plan.input.width * plan.scale, plan.input.height * plan.scale
     if (plan.width, plan.height) != size:
         raise InputError(
             f"found an output of {plan.width}x{plan.height} in {path}, expected the input's "
             f"{plan.input.width}x{plan.input.height} times {plan.scale}; edit ref_pts only"
+        )
+    if plan.capture is not None and plan.capture.scale != plan.scale:
+        raise InputError(
+            f"found a capture of scale {plan.capture.scale} in {path}, expected one of scale "
+            f"{plan.scale}; set it to null, or copy it from a plan of this scale"
         )
     if plan.batch < 1:
         raise InputError(f"found a batch of {plan.batch} in {path}, expected 1 or more; try 2")

@@ -8,17 +8,18 @@ from crossnetpp.machine import count_cores
 from pipeline.errors import InputError
 from pipeline.ledger.run_folder import find_stored_plan
 from pipeline.paths import sha256
+from pipeline.schema.capture import Capture
 from pipeline.schema.plan import Plan
 
 
-def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
+def pin_plan(plan: Plan, *, recut: bool = False, keep_capture: bool = False) -> Plan:
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
     Both affect the output's bits, but depend on the machine and the time of the run. All workers
     use the same number of threads, and a resumed run keeps that number, even on a machine with
-    a different number of cores. It also keeps the capture that was measured when it began, whose
-    last digit may depend on the processor, and with `recut` its segments, which depend on the speed
-    that was known then. Raises InputError if the weights cannot be found.
+    a different number of cores. With `keep_capture` it also keeps the capture that was measured
+    when it began, which may depend on the processor, and with `recut` its segments, which depend on
+    the speed that was known then. Raises InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
         plan = plan.model_copy(update=_pin_weights(plan.model))
@@ -29,7 +30,7 @@ def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
     stored = find_stored_plan(plan)
     if stored is not None:
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
-        if _is_measured(plan) and _is_measured(stored):
+        if keep_capture and _is_measured(stored.capture):
             kept = kept.model_copy(update={"capture": stored.capture})
         # when the adaptation is decided on, it is compared as well
         left = {"threads": 0, "adaptation": None}
@@ -40,8 +41,9 @@ def pin_plan(plan: Plan, *, recut: bool = False) -> Plan:
     return plan.model_copy(update={"threads": threads})
 
 
-def _is_measured(plan: Plan) -> bool:
-    return plan.capture is not None and plan.capture.source == "measured"
+def _is_measured(capture: Capture | None) -> bool:
+    """Return whether a plan's capture, or its colours where the kernel is bicubic, was measured."""
+    return capture is not None and capture.source in ("measured", "bicubic")
 
 
 def _pin_weights(model: str) -> dict[str, str]:

@@ -21,6 +21,8 @@ def plan_adaptation(
     runner: Runner,
 ) -> Plan:
     """Return the plan with its adaptation, which an unfinished run may already have decided on."""
+    if plan.engine == "bicubic":
+        return plan.model_copy(update={"adaptation": None})
     if from_file is not None:
         return plan.model_copy(update={"adaptation": from_file})
     if plan.adaptation is not None:  # the plan was made earlier, and perhaps edited

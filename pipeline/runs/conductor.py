@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.protocol import Engine, EngineInfo
 from deploy.speed import find_speed
-from pipeline.adaptation.request import use_adapted_file
+from pipeline.adaptation.request import train_nothing, use_adapted_file
 from pipeline.assembly.finish import locate_plan
 from pipeline.assembly.record import format_command, make_record
 from pipeline.errors import OutputExistsError, PairingError
@@ -97,14 +97,16 @@ def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
     plan = prepare_plan(request, runner)
     progress = request.progress
     engine = None
-    is_adapted = plan.adaptation is not None and plan.adaptation.steps > 0
-    if runner == "inline" and not is_adapted:
+    trains = plan.adaptation is not None and plan.adaptation.trains
+    if runner == "inline" and not trains:
         engine = _load_engine(request, plan)
+    elif runner == "inline" and plan.engine != "auto":
+        _load_engine(request, plan)  # a missing engine has to fail before minutes of training
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(plan))
         report_resumed(ledger, progress)
-        if is_adapted:
+        if trains:
             complete_adaptation(ledger, progress)
             if runner == "inline":
                 engine = _load_engine(request, use_adapted_weights(ledger.plan, ledger.folder))
@@ -166,8 +168,13 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
         plan = make_plan(local, request.progress, find_speed=speeds)
     if local.consistent:
         plan = plan_second_pass(plan)
+        adapt = train_nothing(adapt)
     plan = with_urls(plan, settings.input, settings.ref_stream, settings.output)
-    plan = pin_plan(plan, recut=not local.plan and "segment" not in local.model_fields_set)
+    plan = pin_plan(
+        plan,
+        recut=not local.plan and "segment" not in local.model_fields_set,
+        keep_capture=not local.plan and local.capture == "auto",
+    )
     plan = plan_adaptation(plan, adapt, from_file, request.progress, runner)
     _check_ground_truth(local.ground_truth, local, plan)
 
@@ -229,7 +236,7 @@ def resumed_report(plan: Plan, runner: Runner) -> ExecutionReport:
     engine = EngineInfo(
         name=plan.engine,
         device="none",
-        model=plan.model,
+        model="none" if plan.engine == "bicubic" else plan.model,
         precision="",
         multiple=1,
         bytes_per_pixel=0,
@@ -316,7 +323,7 @@ def run_result(
         fps=round((frames - opened.frames_before) / seconds, 3),
         engine=engine.name,
         device=engine.device,
-        model=plan.model,
+        model="none" if plan.engine == "bicubic" else plan.model,
         scale=plan.scale,
         segments=len(plan.segments),
         resumed_segments=ledger.resumed,

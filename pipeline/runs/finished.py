@@ -13,14 +13,16 @@ from pydantic import ValidationError
 
 from crossnetpp.capture.variants import RECORDED
 from pipeline.adaptation.decision import is_same_adaptation
-from pipeline.adaptation.request import AdaptRequest, parse_adapt
+from pipeline.adaptation.request import AdaptRequest, names_file, use_adapted_file
 from pipeline.assembly.finish import find_differences, plan_path
 from pipeline.assembly.record import format_command, read_command
 from pipeline.errors import InputError, PipelineError
 from pipeline.paths import is_url, join_url
+from pipeline.planning.capture import NAMES, read_capture
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.sources import reopen_sources
+from pipeline.planning.weights import choose_model
 from pipeline.remote import transfer
 from pipeline.remote.run_urls import fetch_inputs, with_urls
 from pipeline.schema.options import list_options
@@ -28,7 +30,6 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import (
     OPTION_GROUPS,
-    ExecutionSettings,
     InputSettings,
     PairingSettings,
     RunSettings,
@@ -39,7 +40,7 @@ from pipeline.schema.settings import (
 _UNCOMPARED = frozenset(
     {
         "output", "force", "ground_truth", "ref_stream", "plan", "model", "sandbox", "runner",
-        "address", "workers", "accelerator", "placement",
+        "address", "workers", "accelerator", "placement", "capture", "adapt",
     }
 )  # fmt: skip
 
@@ -57,12 +58,12 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
             return None
 
         forced = settings.model_copy(update={"force": True})
-        local = fetch_inputs(forced, forced)
+        local, adapt, _ = use_adapted_file(fetch_inputs(forced, forced))
         if local.plan is not None:
             planned = load_plan(local.plan, local)
             planned = with_urls(planned, settings.input, settings.ref_stream, settings.output)
-            current = _match_edited_plan(stored, planned, parse_adapt(local.adapt))
-        elif _is_same_command(stored.record.command, format_command(settings)):
+            current = _match_edited_plan(stored, planned, adapt)
+        elif _is_same_command(stored, stored.record.command, format_command(settings)):
             current = _reopen_recordings(stored, local, local, _find_model(stored, local))
         else:
             current = None
@@ -106,15 +107,19 @@ def _read_url_plan(url: str) -> Plan | None:
         return None
 
 
-def _find_model(stored: Plan, settings: ExecutionSettings) -> str:
-    """Return the weights that a run with these settings would use."""
-    adapt = parse_adapt(settings.adapt)
-    if adapt.file is not None:
-        return str(adapt.file)
-    is_variant = RECORDED.get(settings.model) == stored.model
-    return (
-        stored.model if is_variant and "model" not in settings.model_fields_set else settings.model
-    )
+def _find_model(stored: Plan, settings: RunSettings) -> str | None:
+    """Return the weights that a run with these settings would use; None if that is not known."""
+    if "model" in settings.model_fields_set or stored.engine == "bicubic":
+        return settings.model
+
+    # the program chooses, as it did for the stored plan, unless the user chose there
+    assert stored.record is not None
+    if "model" not in read_command(stored.record.command):
+        is_variant = RECORDED.get(settings.model) == stored.model
+        return stored.model if is_variant else settings.model
+    if stored.capture is None and settings.capture == "auto":
+        return None  # the fit on which the choice depends is not stored
+    return choose_model(settings.model, stored.capture.fits_db if stored.capture else None)[0]
 
 
 def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:
@@ -127,12 +132,14 @@ def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan
 
 
 def _reopen_recordings(
-    stored: Plan, part: InputSettings, pairing: PairingSettings, model: str
+    stored: Plan, part: InputSettings, pairing: PairingSettings, model: str | None
 ) -> Plan | None:
     """Return the stored plan with the recordings as they are now; None if the weights differ.
 
-    Raises InputError if a recording has changed.
+    `model` is None if they are not known. Raises InputError if a recording has changed.
     """
+    if model is None:
+        return None
     sources = reopen_sources(stored, "beside the output", part, pairing)
     reference = stored.reference.model_copy(update={"clip": sources.ref})
     current = stored.model_copy(update={"input": sources.lr, "reference": reference})
@@ -140,8 +147,11 @@ def _reopen_recordings(
     return current if pinned.model_sha256 == stored.model_sha256 else None
 
 
-def _is_same_command(recorded: str, command: str) -> bool:
-    """Return whether two commands have the same settings, given or by default."""
+def _is_same_command(stored: Plan, recorded: str, command: str) -> bool:
+    """Return whether two commands have the same settings, given or by default.
+
+    `recorded` is the command of the stored plan. Weights are not compared.
+    """
     there, here = read_command(recorded), read_command(command)
     if here.get("consistent") == "True" or "plan" in there:
         return False  # the references of a second pass no longer exist
@@ -151,4 +161,19 @@ def _is_same_command(recorded: str, command: str) -> bool:
         default = str(RunSettings.model_fields[field.name].default)
         if there.get(field.name, default) != here.get(field.name, default):
             return False
-    return True
+
+    captures = there.get("capture", "auto"), here.get("capture", "auto")
+    adapts = there.get("adapt", "auto"), here.get("adapt", "auto")
+    return _is_same_capture(stored, *captures) and _is_same_adapt(*adapts)
+
+
+def _is_same_capture(stored: Plan, there: str, here: str) -> bool:
+    """Return whether two values of --capture mean the same; files are compared by content."""
+    if there in NAMES or here in NAMES:
+        return there == here
+    return read_capture(here, stored.scale) == stored.capture
+
+
+def _is_same_adapt(there: str, here: str) -> bool:
+    """Return whether two values of --adapt mean the same, or both are files of weights."""
+    return there == here or (names_file(there) and names_file(here))

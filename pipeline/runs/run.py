@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from pipeline.adaptation.request import train_nothing, use_adapted_file
 from pipeline.assembly.finish import plan_path
 from pipeline.errors import InputError, Interrupted, OutputExistsError
 from pipeline.execution.runners import ExecutionReport, choose_runner, run_inline
@@ -48,14 +49,19 @@ def run(
 def _run_twice(request: RunRequest) -> RunResult:
     """Run the first pass over a light field unless it is finished, and then the second."""
     settings = request.settings
+    chosen, adapt, _ = use_adapted_file(settings)
+    adapt = train_nothing(adapt)
     try:
-        plan = pin_plan(make_plan(settings))
+        plan = pin_plan(make_plan(chosen))
     except OutputExistsError as error:
         return _recover_second_pass(request, error)
 
     first = first_pass_output(Path(plan.output))
     if not is_first_pass_of(plan_path(first), plan):
-        first_settings = settings.model_copy(update=first_pass_changes(plan))
+        changes = first_pass_changes(plan)
+        if adapt.kind == "off":
+            changes["adapt"] = "off"
+        first_settings = settings.model_copy(update=changes)
         run(first_settings, request.progress, request.parts)
 
     result = _run_once(request)

@@ -57,9 +57,9 @@ class Adaptation(Model):
     """Time that the training took; like the note, it does not decide any bits."""
 
     @property
-    def is_pending(self) -> bool:
-        """Whether the training is still to be done."""
-        return self.steps > 0 and not self.done
+    def trains(self) -> bool:
+        """Whether the weights are trained before the first segment, or have been."""
+        return self.request != "file" and self.steps > 0
 
     def without_result(self) -> Adaptation:
         """Return the same training, still to be done; one from a file stays as it is."""

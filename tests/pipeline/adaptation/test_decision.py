@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.adaptation import decision
 from pipeline.adaptation.decision import _choose_steps, choose_steps, decide_adaptation
 from pipeline.adaptation.key_frames import (
     list_key_pairs,
@@ -14,9 +15,11 @@ from pipeline.adaptation.key_frames import (
     pick_groups,
     read_key_frames,
 )
-from pipeline.adaptation.request import AdaptRequest, parse_adapt
+from pipeline.adaptation.request import AdaptRequest, parse_adapt, train_nothing
+from pipeline.errors import InputError
 from pipeline.planning.plan import make_plan
 from pipeline.progress import SILENT
+from pipeline.runs.adapting import plan_adaptation
 from pipeline.schema.adaptation import Adaptation, KeyPair
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
@@ -140,6 +143,27 @@ def test_auto_takes_at_most_a_quarter_of_the_run(plan: Plan) -> None:
     assert choose(None, work=660 * 2 * 256 * 256).steps == 40
 
 
+@pytest.mark.parametrize(("engine", "adapts"), [("torch", True), ("auto", True), ("onnx", False)])
+def test_auto_adapts_only_where_no_engine_has_to_be_built_again(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, engine: str, adapts: bool
+) -> None:
+    monkeypatch.setattr(decision, "LEAST_WORK", 0)
+    named = plan.model_copy(update={"engine": engine})
+    found, _ = decide_adaptation(named, AdaptRequest("auto"), lambda: 1e6, SILENT)
+    assert (found is not None and found.trains) == adapts
+    asked, _ = decide_adaptation(named, AdaptRequest("seconds", 0.01), lambda: None, SILENT)
+    assert asked is not None
+    assert asked.trains
+
+
+def test_two_passes_train_nothing() -> None:
+    assert train_nothing(AdaptRequest("auto")) == AdaptRequest("off")
+    file = AdaptRequest("file", file=Path("camera.safetensors"))
+    assert train_nothing(file) == file
+    with pytest.raises(InputError, match="found --adapt 90 with --consistent"):
+        train_nothing(AdaptRequest("seconds", 90.0))
+
+
 def test_nothing_is_decided_without_enough_to_learn_from(plan: Plan, tmp_path: Path) -> None:
     def decide(of: Plan, kind: str = "seconds") -> tuple[Adaptation | None, str]:
         request = AdaptRequest("seconds", 60.0) if kind == "seconds" else parse_adapt(kind)
@@ -155,6 +179,17 @@ def test_nothing_is_decided_without_enough_to_learn_from(plan: Plan, tmp_path: P
     assert found is None
     assert note == (
         "the weights are not adapted: found 2 key frames that show a frame of the input, expected 3"
+    )
+
+    assert (
+        plan_adaptation(
+            plan.model_copy(update={"engine": "bicubic"}),
+            AdaptRequest("file"),
+            Adaptation(request="file", steps=10),
+            SILENT,
+            "inline",
+        ).adaptation
+        is None
     )
 
     paper = plan.model_copy(update={"model": str(tmp_path / "paper.safetensors")})

@@ -14,6 +14,7 @@ from crossnetpp.checkpoint import find_weights, read_adapted_facts
 from crossnetpp.machine import is_linux
 from pipeline.errors import InputError
 from pipeline.paths import sha256
+from pipeline.runs import conductor
 from pipeline.schema.plan_file import read_plan
 from tests.support.camera import write_camera
 from tests.support.commands import invoke
@@ -230,6 +231,19 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["text.safetensors"]
+
+
+def test_a_missing_engine_is_found_before_training(
+    camera: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("trained for an engine that is missing")
+
+    monkeypatch.setattr(conductor, "complete_adaptation", fail)
+    done = invoke(*words(camera, tmp_path / "out.mkv", *ADAPT, "--engine", "tensorrt"))
+    assert done.exit_code == 2
+    assert "tensorrt" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_short_run_is_not_adapted_by_default(

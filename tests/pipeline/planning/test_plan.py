@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError, PairingError
+from pipeline.planning.capture import make_sensor_capture
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.plan import make_plan
 from pipeline.planning.target import choose_scale
+from pipeline.schema.adaptation import Adaptation, KeyPair
 from pipeline.schema.parsing import parse_seconds
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import save_plan
@@ -188,6 +190,33 @@ def test_options_beside_a_plan_are_accepted_or_refused(
     assert any("--segment: ignored, the plan decides" in note for note in repeated.notes)
     with pytest.raises(InputError, match=r"found --max-ref-distance 1\.0 for the plan"):
         load_plan(tmp_path / "plan.json", RunSettings(input=lr, max_ref_distance=1))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [({}, True), ({"model": "fast"}, False), ({"adapt": "off"}, False)]
+)
+def test_other_weights_replace_the_training_in_a_plan(
+    plan_of: Callable[..., Plan],
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    given: dict[str, str],
+    kept: bool,
+) -> None:
+    pairs = (KeyPair(pts=0, ref_pts=0, position=0),)
+    trained = Adaptation(request="auto", steps=20, pairs=pairs, done=True, used=True)
+    save_plan(plan_of().model_copy(update={"adaptation": trained}), tmp_path / "plan.json")
+    settings = RunSettings(input=str(pair[0]), output=str(tmp_path / "out.mkv"), **given)
+    loaded = load_plan(tmp_path / "plan.json", settings)
+    assert loaded.adaptation == (trained if kept else None)
+
+
+def test_a_capture_of_another_scale_in_a_plan_is_refused(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan = plan_of().model_copy(update={"capture": make_sensor_capture(4)})
+    save_plan(plan, tmp_path / "plan.json")
+    with pytest.raises(InputError, match=r"found a capture of scale 4 .*, expected one of scale 2"):
+        load_plan(tmp_path / "plan.json")
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -9,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from deploy.protocol import Engine
 from pipeline.assembly.finish import plan_path
 from pipeline.assembly.record import format_command, read_command
 from pipeline.errors import OutputExistsError
 from pipeline.ledger.durable import content_digest
 from pipeline.planning.plan import make_plan
+from pipeline.runs.finished import find_finished_plan
+from pipeline.runs.parts import EngineCache, RunParts
 from pipeline.runs.run import run
+from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import save_plan
 from pipeline.schema.settings import RunSettings
 from tests.support.recordings import settings_for, texture, write_video
@@ -126,6 +131,62 @@ def test_an_output_of_other_settings_is_refused(
     run(settings_for(pair, out))
     with pytest.raises(OutputExistsError, match="already exists"):
         run(settings_for(pair, out, **other))
+
+
+def write_capture(path: Path, *weights: float) -> Path:
+    """Write a capture of scale 2 whose kernel has these middle weights each way."""
+    row = (0.0, 0.0, 0.0, *weights, 0.0, 0.0, 0.0)
+    path.write_text(json.dumps({"scale": 2, "rows": [row], "columns": [row]}))
+    return path
+
+
+def test_files_of_captures_are_compared_by_content(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    file = write_capture(tmp_path / "box.json", 0.5, 0.5)
+    first = run(settings_for(pair, out, capture=str(file)))
+    assert first.model == "none"
+    moved = file.rename(tmp_path / "moved.json")
+    assert run(settings_for(pair, out, capture=str(moved))).resumed_segments == first.segments
+
+    write_capture(moved, 0.4, 0.6)
+    for other in (str(moved), "auto", "sensor"):
+        with pytest.raises(OutputExistsError, match="already exists"):
+            run(settings_for(pair, out, capture=other))
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "found"),
+    [
+        ({}, {}, True),
+        ({}, {"model": "fast"}, True),
+        ({"model": "fast"}, {}, True),
+        ({"model": "fast-recorded"}, {}, False),
+        ({"model": "fast-recorded"}, {"model": "fast"}, False),
+        ({"adapt": "off"}, {"adapt": "off"}, True),
+        ({"adapt": "off"}, {}, False),
+    ],
+)
+def test_weights_are_compared_by_content(
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    there: dict[str, object],
+    here: dict[str, object],
+    found: bool,
+) -> None:
+    """What an engine does with the weights plays no part."""
+    out = tmp_path / "out.mkv"
+    common = {"engine": "torch", "end": 0.08, "capture": "sensor"}
+    settings = settings_for(pair, out, **common, **there)
+    assert run(settings, parts=RunParts(engines=BicubicEngines())).model != "none"
+    plan = find_finished_plan(settings_for(pair, out, **common, **here), str(out))
+    assert (plan is not None) == found
+
+
+class BicubicEngines(EngineCache):
+    """Loads the bicubic engine for every plan."""
+
+    def load(self, plan: Plan, notify: Callable[[str], None]) -> Engine:
+        return super().load(plan.model_copy(update={"engine": "bicubic"}), notify)
 
 
 def test_a_plan_finds_its_output_finished(pair: tuple[Path, Path], tmp_path: Path) -> None:
