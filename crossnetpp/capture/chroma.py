@@ -27,6 +27,8 @@ def estimate_chroma_shift(
     gram, cross = np.zeros((3, 3)), np.zeros(3)
     power, count = 0.0, 0
     for lr, hr in pairs:
+        if min(lr.shape[:2]) <= 2 * MARGIN:
+            continue
         for near, far in zip(_split_chroma(lr, None), _split_chroma(hr, kernel), strict=True):
             columns, values = _make_equations(near, far)
             gram += np.einsum("ni,nj->ij", columns, columns)
@@ -40,8 +42,8 @@ def estimate_chroma_shift(
 
     solution = np.linalg.solve(gram, cross)
     noise = max(power - float(cross @ solution), 0.0) / count
-    deviation = np.sqrt(noise * np.diag(np.linalg.inv(gram)))[:2].max()
-    if deviation > LEAST_CERTAINTY:
+    variance = noise * float(np.diag(np.linalg.inv(gram))[:2].max())
+    if not 0 <= variance <= LEAST_CERTAINTY**2:  # rounding can make it negative or NaN
         return None
     return float(solution[0]), float(solution[1])
 

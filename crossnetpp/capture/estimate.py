@@ -145,9 +145,9 @@ def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimat
 
     shares = max(1, -(-FEWEST_PARTS // len(used)))
     parts = [part for number in used for part in _gather_parts(observed[number], scale, shares)]
-    total = sum(parts[1:], parts[0])
-    if total.count < FEWEST_PIXELS * scale // 2:
+    if sum(part.count for part in parts) < FEWEST_PIXELS * scale // 2:
         return replace(nothing, reason="the pictures have too little texture")
+    total = sum(parts[1:], parts[0])
     found = _choose_kernel(parts, total, nothing)
     return replace(found, chroma_shift=estimate_chroma_shift(kept, found.kernel))
 
