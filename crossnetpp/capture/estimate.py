@@ -20,7 +20,12 @@ from numpy.typing import NDArray
 
 from crossnetpp.capture.chroma import estimate_chroma_shift
 from crossnetpp.capture.colour import ColourTransform, estimate_colour, transform_picture
-from crossnetpp.capture.kernels import make_named_kernel, measure_shift, measure_width
+from crossnetpp.capture.kernels import (
+    is_sharpening_undone,
+    make_named_kernel,
+    measure_shift,
+    measure_width,
+)
 from crossnetpp.capture.moments import (
     Moments,
     Picture,
@@ -98,11 +103,6 @@ class CaptureEstimate:
     def kernel(self) -> NDArray[np.float32]:
         """The reduction kernel, 4s x 4s."""
         return join_taps(make_bicubic_taps(self.scale) if self.taps is None else self.taps)
-
-
-def estimate_taps(pairs: Sequence[PicturePair], scale: int) -> Taps | None:
-    """Return the reduction kernel that the pairs show; None if the bicubic kernel stays."""
-    return estimate_capture(pairs, scale).taps
 
 
 def estimate_capture(pairs: Sequence[PicturePair], scale: int) -> CaptureEstimate:
@@ -269,6 +269,10 @@ def _choose_kernel(
     if found.fits_db < bicubic_db + LEAST_GAIN:
         reason = "no other kernel explains the input better"
         return replace(nothing, fits_db=bicubic_db, bicubic_db=bicubic_db, reason=reason)
+    if is_sharpening_undone(_fit_free(whole, freedom=max(FREEDOMS))):
+        reason = "the HR pictures are sharper than a camera makes them"
+        return replace(nothing, fits_db=bicubic_db, bicubic_db=bicubic_db, reason=reason)
+
     taps = separate_kernel(found.kernel)
     return replace(
         nothing,

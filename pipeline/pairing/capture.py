@@ -275,7 +275,7 @@ def describe_estimate(found: CaptureEstimate, kind: str) -> str:
     else:
         text = f"measured at {count} {kind}{'s' if count > 1 else ''}, "
         if found.taps is None:
-            text += f"where no kernel fits better than the bicubic one ({found.bicubic_db:.1f} dB)"
+            text += f"where {found.reason}, so the bicubic one stays ({found.bicubic_db:.1f} dB)"
         else:
             right, down = found.shift
             text += (

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from crossnetpp.capture.estimate import PicturePair, estimate_capture, estimate_taps
+from crossnetpp.capture.chroma import estimate_chroma_shift
+from crossnetpp.capture.estimate import PicturePair, estimate_capture
+from crossnetpp.capture.kernels import is_sharpening_undone, measure_response
 from crossnetpp.data.degradation import degrade
 from crossnetpp.data.recorder import Encoder, Picture, encode_and_decode
 from crossnetpp.networks.taps import join_taps, make_bicubic_taps
@@ -156,8 +158,8 @@ def test_a_kernel_is_found_exactly_without_compression(name: str) -> None:
 
 
 def test_taps_are_none_where_the_bicubic_kernel_stays() -> None:
-    assert estimate_taps(record("bicubic", crf=None), 4) is None
-    taps = estimate_taps(record("means", crf=None), 4)
+    assert estimate_capture(record("bicubic", crf=None), 4).taps is None
+    taps = estimate_capture(record("means", crf=None), 4).taps
     assert taps is not None
     assert taps.shape == (2, 2, 16)
     assert taps.dtype == np.float32
@@ -228,3 +230,78 @@ def test_pictures_that_fit_perfectly_or_show_one_direction_are_no_error() -> Non
     for hr in (gray, stripes):
         found = estimate_capture([(degrade(hr, 2, "area"), hr)] * 3, 2)
         assert found.chroma_shift is None
+
+
+def sharpen(picture: Picture, amount: float, sigma: float) -> Picture:
+    """Return a picture after an unsharp mask, with noise of two levels."""
+    values = picture.astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 2, values.shape)
+    values += amount * (values - cv2.GaussianBlur(values, (0, 0), sigma)) + noise
+    return np.asarray(values.round().clip(0, 255), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "crf", "amount", "sigma"),
+    [
+        ("bicubic", None, 1.0, 3.0),
+        ("bicubic", 20, 1.0, 3.0),
+        ("bicubic", 20, 2.0, 4.0),
+        ("means", 20, 1.0, 2.0),
+        ("means", 20, 0.7, 8.0),
+    ],
+)
+def test_a_kernel_does_not_undo_the_sharpening_of_key_frames(
+    name: str, crf: float | None, amount: float, sigma: float
+) -> None:
+    pairs = [(lr, sharpen(hr, amount, sigma)) for lr, hr in record(name, crf)]
+    found = estimate_capture(pairs, 4)
+    assert found.taps is None
+    assert found.shape == "bicubic"
+    assert found.reason == "the HR pictures are sharper than a camera makes them"
+    assert found.fits_db == found.bicubic_db
+
+
+def test_a_kernel_does_not_undo_the_sharpening_of_generated_key_frames() -> None:
+    pairs = []
+    for lr, hr in record("bicubic", crf=20):
+        large = cv2.resize(lr, hr.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        pairs.append((lr, sharpen(np.asarray(large, np.uint8), 1.0, 3.0)))
+    found = estimate_capture(pairs, 4)
+    assert found.taps is None
+    assert found.reason == "the HR pictures are sharper than a camera makes them"
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_no_kernel_of_a_camera_is_taken_for_sharpening(scale: int) -> None:
+    for name in ("box", "bicubic", "lanczos", "0.25", "0.45", "0.6", "0.7"):
+        axis = make_axis(name, scale)
+        assert not is_sharpening_undone(np.outer(axis, axis)), name
+
+
+def test_the_response_of_means_is_that_of_a_box() -> None:
+    axis = make_axis("box", 8)
+    assert measure_response(np.outer(axis, axis), 0.5) == pytest.approx(np.sinc(0.5), rel=0.01)
+    assert measure_response(np.outer(axis, axis), 1.0) == pytest.approx(0, abs=1e-12)
+
+
+def test_pictures_too_dark_to_show_anything_give_no_capture() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    hr = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)
+    dark = np.asarray(degrade(hr, 4, "area") // 20, np.uint8)
+    for count in (1, 3):
+        found = estimate_capture([(dark, hr)] * count, 4)
+        assert found.taps is None
+        assert found.fits_db is None
+        assert found.reason == "the pictures have too little texture"
+
+
+def test_pictures_that_are_all_border_show_no_chroma_shift() -> None:
+    lr, hr = np.zeros((4, 40, 3), np.uint8), np.zeros((16, 160, 3), np.uint8)
+    kernel = join_taps(make_bicubic_taps(4))
+    assert estimate_chroma_shift([(lr, hr)], kernel) is None
+
+    # they do not disturb others
+    pairs = record("means", crf=None)
+    expected = estimate_chroma_shift(pairs, kernel)
+    assert expected is not None
+    assert estimate_chroma_shift([*pairs, (lr, hr)], kernel) == expected
