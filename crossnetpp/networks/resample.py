@@ -11,6 +11,10 @@ from torch import Tensor
 from crossnetpp.networks.kernels import Kernel, constant_like
 from crossnetpp.networks.taps import evaluate_keys, make_bicubic_taps
 
+# Weight of the taps inside the image, by which a pixel is divided at least. Taps of a kernel with
+# lobes or a shift may add up to nearly nothing there, and noise would become a bright pixel.
+LEAST_INSIDE = 0.1
+
 
 @lru_cache
 def _make_upsampling_taps(scale: int) -> Kernel:
@@ -44,7 +48,8 @@ def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) ->
 
     `taps` is laid out as in `taps.py` (2 x 2 x 4s); None means antialiased bicubic reduction. At
     the border, the taps inside the image are renormalised, as in image libraries; anything else
-    would look like motion. The filter is two strided convolutions, which every export format
+    would look like motion. A pixel with less than LEAST_INSIDE of its taps inside becomes darker
+    instead. The filter is two strided convolutions, which every export format
     supports.
     """
     batch, channels, height, width = image.shape
@@ -68,7 +73,7 @@ def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) ->
         stride=(1, scale),
         padding=(0, pad),
     )
-    planes = planes / (tall * wide).sum(1, keepdim=True)
+    planes = planes / (tall * wide).sum(1, keepdim=True).clamp(min=LEAST_INSIDE)
     return planes.reshape(batch, channels, height // scale, width // scale)
 
 

@@ -28,7 +28,7 @@ from deploy.export.session import create_session
 from deploy.protocol import EngineError
 
 OPSET = 18
-EXPORT_VERSION = 3  # counts the changes to this folder that change exported graphs
+EXPORT_VERSION = 4  # counts the changes here and in the networks that change exported graphs
 EXAMPLE_SIZE = (2, 64, 128)  # batch, height and width of the traced example; distinct and above 1
 PARITY_SIZES = ((1, 64, 192), (2, 64, 128), (1, 192, 64))  # batch, height and width
 LARGEST_DIFFERENCE = {"fp32": 1, "fp16": 6}  # from PyTorch, in levels of 8 bits

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossnetpp.networks.resample import blur_like_lr, reduce_antialiased
+from crossnetpp.networks.resample import LEAST_INSIDE, blur_like_lr, reduce_antialiased
 from crossnetpp.networks.taps import (
     join_taps,
     make_bicubic_taps,
@@ -63,6 +63,23 @@ def test_a_flat_picture_stays_flat_up_to_its_border_whatever_the_kernel() -> Non
     flat = torch.full((1, 3, 32, 40), 0.6)
     assert torch.allclose(reduce_antialiased(flat, 4, taps), torch.full((1, 3, 8, 10), 0.6))
     assert torch.allclose(blur_like_lr(flat, 4, taps), flat)
+
+
+@pytest.mark.parametrize("weight", [1e-7, 0.0, -1e-3])
+def test_a_border_pixel_with_hardly_any_weight_inside_stays_within_range(weight: float) -> None:
+    # the LR pixel at the left border covers only the taps from the seventh on
+    columns = np.zeros(16)
+    columns[:6] = 1 / 6
+    columns[6:8] = 0.3, -0.3 + weight
+    rows = make_box_taps(4)[0, 0]
+    taps = torch.from_numpy(make_separable_taps(rows, columns))
+    image = _make_image(32, 40)
+    reduced = reduce_antialiased(image, 4, taps)
+    assert reduced[..., 0].abs().max() <= 0.6 / LEAST_INSIDE
+
+    # elsewhere, the mean is kept
+    flat = reduce_antialiased(torch.full((1, 3, 32, 40), 0.6), 4, taps)
+    assert torch.allclose(flat[..., 2:-3], torch.full((1, 3, 8, 5), 0.6), atol=1e-5)
 
 
 def test_a_kernel_that_is_not_separable_is_approximated_best_by_two_terms() -> None:
