@@ -16,7 +16,6 @@ from typing import Any
 
 import yaml
 
-from crossnetpp.checkpoint import WeightsError
 from crossnetpp.data.mixture import Mixture, MixtureSettings
 from crossnetpp.data.sample import DataError
 from crossnetpp.landmarks import LandmarkCache
@@ -43,9 +42,9 @@ def train(
     beside it. `show` receives the progress, which otherwise is a bar on a terminal and log lines
     elsewhere.
 
-    Raises ConfigError if data are missing, if `freeze` names no part of the network, if the state
-    beside `out` belongs to another configuration, or if the processes cannot share a batch equally;
-    DataError if data cannot be used; and WeightsError if the weights to start from cannot be used.
+    Raises ConfigError if data are missing, if `freeze` names no part of the network, if the weights
+    to start from cannot be used, if the state beside `out` belongs to another configuration, or if
+    the processes cannot share a batch equally; and DataError if data cannot be used.
     """
     _check_out(config, out)
     with join_processes() as process:
@@ -127,7 +126,7 @@ def main() -> None:
     try:
         config = load_config(arguments.config, dict(arguments.set))
         train(config, arguments.data, arguments.out)
-    except (ConfigError, DataError, WeightsError) as error:
+    except (ConfigError, DataError) as error:
         sys.stderr.write(f"{make_printable(str(error))}\n")
         sys.exit(2)
 

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from crossnetpp.checkpoint import load_network, save_weights
+from crossnetpp.checkpoint import WeightsError, load_network, save_weights
 from crossnetpp.data.degradation import degrade_tensor, simulate_recording, subsample_chroma
 from crossnetpp.data.mixture import Sample
 from crossnetpp.data.recorded_clips import RecordedClips
 from crossnetpp.losses import LossWeights, hybrid_loss
 from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.fast import CrossNetFast, FastOutput
+from crossnetpp.networks.presets import PRESETS
 from crossnetpp.networks.taps import make_box_taps
 from crossnetpp.training.config import ConfigError, TrainingConfig
 from crossnetpp.training.journal import Journal, Show, concatenate_pictures
@@ -76,23 +77,45 @@ def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -
 def _build_start(config: TrainingConfig) -> Network:
     """Return the network with which a run begins; parts that its weights lack are random.
 
-    Raises WeightsError if the weights to start from cannot be used.
+    Raises ConfigError if the weights to start from cannot be used.
     """
     if not config.start:
         return build_network(config.preset, config.network)
-    loaded = load_network(config.start)
-    if not config.network:
+    try:
+        loaded = load_network(config.start)
+    except WeightsError as error:
+        raise ConfigError(f"found start: {config.start}, expected weights: {error}") from error
+    if not isinstance(loaded.config, type(PRESETS[config.preset])):
+        raise ConfigError(
+            f"found start: {config.start}, expected weights for the network '{config.preset}'"
+        )
+    if not config.network or not isinstance(loaded, CrossNetFast):
         return loaded
+
     network = build_network(config.preset, asdict(loaded.config) | config.network)
     assert isinstance(network, CrossNetFast)
-    assert isinstance(loaded, CrossNetFast)
-    same = {k: v for k, v in loaded.state_dict().items() if not k.startswith("fusion.")}
-    network.load_state_dict(network.state_dict() | same)
-    if network.config.chroma and not loaded.config.chroma:
-        network.fusion.copy_without_chroma(loaded.fusion)
-    else:
-        network.fusion.load_state_dict(loaded.fusion.state_dict())
+    try:
+        _copy_weights(loaded, network)
+    except RuntimeError as error:
+        options = ", ".join(f"{name}: {value}" for name, value in config.network.items())
+        raise ConfigError(
+            f"found start: {config.start}, expected weights that fit `network` ({options}); "
+            "the options that these weights already have cannot be changed"
+        ) from error
     return network
+
+
+def _copy_weights(source: CrossNetFast, target: CrossNetFast) -> None:
+    """Copy all weights to a network that may have further parts.
+
+    Raises RuntimeError if a part that both have differs.
+    """
+    same = {k: v for k, v in source.state_dict().items() if not k.startswith("fusion.")}
+    target.load_state_dict(target.state_dict() | same)
+    if target.config.chroma and not source.config.chroma:
+        target.fusion.copy_without_chroma(source.fusion)
+    else:
+        target.fusion.load_state_dict(source.fusion.state_dict())
 
 
 def _freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
@@ -102,6 +125,17 @@ def _freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
         if part not in known:
             raise ConfigError(f"found freeze: {part}, expected some of {', '.join(known)}")
         known[part].requires_grad_(False)
+
+
+def may_leave_weights_unused(network: Network) -> bool:
+    """Return whether some steps may not use all weights that are trained.
+
+    The votes of `fast` count only for steps with several references, and some options of the
+    published network leave flow heads unused.
+    """
+    if isinstance(network, CrossNetFast):
+        return any(weight.requires_grad for weight in network.votes.parameters())
+    return True
 
 
 class Trainer:
@@ -120,8 +154,8 @@ class Trainer:
 
         `samples` holds `steps * batch` samples; weights go to `out`. A share of the steps uses
         `recordings` instead, as the configuration states. Raises ConfigError if `freeze`
-        names no part of the network or the state belongs to another configuration, and WeightsError
-        if the weights to start from cannot be used.
+        names no part of the network, the weights to start from cannot be used, or the state belongs
+        to another configuration.
         """
         self.config = config
         self.out = out
@@ -167,8 +201,7 @@ class Trainer:
 
         forward: nn.Module = self.network
         if self.process.count > 1:
-            # Some options of the published network leave flow heads unused
-            find_unused = not isinstance(self.network, CrossNetFast)
+            find_unused = may_leave_weights_unused(self.network)
             forward = DistributedDataParallel(self.network, find_unused_parameters=find_unused)
 
         started = time.monotonic()

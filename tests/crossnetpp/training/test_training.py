@@ -16,12 +16,13 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import Dataset, default_collate
 
-from crossnetpp.checkpoint import load_network
+from crossnetpp.checkpoint import WEIGHTS_FOLDER, load_network, save_weights
 from crossnetpp.data.degradation import degrade_tensor
 from crossnetpp.data.mixture import Sample
 from crossnetpp.data.photographs import Photographs
 from crossnetpp.landmarks import NO_MATCHES
 from crossnetpp.losses import LossWeights, hybrid_loss
+from crossnetpp.networks.build import build_network
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.train import train
 from crossnetpp.training.config import ConfigError, SourceConfig, TrainingConfig, load_config
@@ -260,6 +261,51 @@ def test_shipped_configurations_load_and_can_be_overridden() -> None:
         load_config("warp9")
 
 
+def test_the_shipped_recipe_of_recorded_weights_is_that_of_their_log() -> None:
+    config = load_config("fast_recorded")
+    log = (WEIGHTS_FOLDER / "fast-recorded.log").read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    rates = {line["step"]: line["rate"] for line in lines if "rate" in line}
+    assert config.start == "fast"
+    assert max(rates) == config.steps
+    expected = {step: learning_rate(config, step - 1) for step in rates}
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("start", "network", "message"),
+    [
+        ("none.safetensors", {}, "found start: none.safetensors, expected weights: found no"),
+        ("SOURCES.md", {}, "expected weights: found a file that is not safetensors"),
+        ("wide", {}, "expected weights for the network 'fast'"),
+        ("fast-recorded", {"votes": 8}, r"expected weights that fit `network` \(votes: 8\)"),
+        ("fast-recorded", {"chroma": False}, r"expected weights that fit `network` \(chroma: F"),
+    ],
+)
+def test_weights_that_no_run_can_start_from_are_reported_in_one_line(
+    tmp_path: Path, start: str, network: dict[str, Any], message: str
+) -> None:
+    if start == "SOURCES.md":
+        start = str(DATA / start)
+    if start == "wide":
+        start = str(tmp_path / "paper.safetensors")
+        save_weights(build_network("crossnet"), "crossnet", Path(start))
+    with pytest.raises(ConfigError, match=message) as error:
+        make_trainer(tmp_path / "weights.safetensors", start=start, network=network)
+    assert "\n" not in str(error.value)
+
+
+def test_parts_that_weights_lack_are_added_to_them(tmp_path: Path) -> None:
+    added = {"votes": 8, "chroma": True}
+    run = make_trainer(tmp_path / "weights.safetensors", start="fast", network=added)
+    before = load_network("fast").state_dict()
+    after = run.network.state_dict()
+    assert torch.equal(after["encoder.level4.0.0.weight"], before["encoder.level4.0.0.weight"])
+    assert after["fusion.leave.bias"].shape == (16 * 7,)
+    assert torch.equal(after["fusion.leave.bias"][:80], before["fusion.leave.bias"])
+    assert any(name.startswith("votes.body") for name in after)
+
+
 def test_two_hdf5_files_in_one_source_are_refused(tmp_path: Path) -> None:
     for name in ("a.h5", "b.h5"):
         (tmp_path / name).touch()
@@ -277,10 +323,15 @@ def test_missing_data_is_reported_in_one_line(tmp_path: Path) -> None:
     assert "set --data to a folder" in ended.stderr
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    """Compare the losses of two gloo processes under torchrun with those of one process."""
+@pytest.mark.parametrize("network", [{}, {"votes": 8}])
+def test_two_processes_train_as_one(tmp_path: Path, network: dict[str, int]) -> None:
+    """Compare the losses of two gloo processes under torchrun with those of one process.
+
+    Steps with a single reference do not use the votes.
+    """
     config = tmp_path / "config.yaml"
-    config.write_text(make_config(steps=2, fault_rate=0.0).model_dump_json())  # JSON is YAML
+    settings = make_config(steps=2, fault_rate=0.0, network=network)
+    config.write_text(settings.model_dump_json())  # JSON is YAML
     losses = {}
     for count in (1, 2):
         out = tmp_path / f"of_{count}.safetensors"
