@@ -1,4 +1,4 @@
-"""The system and the processor of this machine."""
+"""The system, the processor and the memory of this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ import os
 import platform
 import sys
 from pathlib import Path
+
+# In lower case. The last but one is that of NVIDIA's libraries for convolutions and matrices; the
+# last is all that oneDNN, which convolves on CPUs, says if the allocation of its buffers fails.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad allocation",
+    "bad_alloc",
+    "_status_alloc_failed",
+    "could not execute a primitive",
+)
 
 
 def system_name() -> str:
@@ -36,3 +48,9 @@ def count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception, raised by any library, means that memory ran out."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(message in text for message in _OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""The free memory of a device, and the detection of out-of-memory errors."""
+"""The free memory of a device."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED = 2**62  # bytes
-_MESSAGES = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "bad allocation",
-    "bad_alloc",
-)
 
 
 def available_bytes(device: str) -> int:
@@ -38,9 +31,3 @@ def _available_in_cgroup() -> int:
     except (OSError, ValueError):
         return _UNLIMITED
     return max(0, int(limit) - used) if limit.isdigit() else _UNLIMITED
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an exception, raised by any library, means that memory ran out."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(message in text for message in _MESSAGES)

@@ -14,7 +14,7 @@ from crossnetpp.adaptation.crops import Crops, choose_side
 from crossnetpp.adaptation.judging import Judge, Verdict, blend_weights, make_cases
 from crossnetpp.adaptation.key_frames import Example, KeyFrame, hold_out, list_examples
 from crossnetpp.adaptation.training import CROPS, Training, measure_step_seconds
-from crossnetpp.machine import count_cores
+from crossnetpp.machine import count_cores, is_out_of_memory
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.taps import Taps
 
@@ -25,23 +25,20 @@ SIDE = 256  # HR pixels along each side of a crop
 PIXELS_PER_STEP = CROPS * SIDE**2
 JUDGING_STEPS = 15  # steps that take as long as judging the result
 REPORTS = 4  # times that the gain is measured while training
+STILL_SHARE = 0.35  # of the batches, whose reference is the target itself, moved a little
 
 
 @dataclass(frozen=True)
 class AdaptationSettings:
     """What decides the bits of adapted weights, beside the key frames."""
 
-    steps: int | None = None
-    """Training steps; None = as many as fit into `seconds`."""
-    seconds: float | None = None
-    """Time for everything, which is turned into steps before training begins."""
+    steps: int
+    """Training steps; see `count_steps`."""
     seed: int = 0
     threads: int | None = None
     """CPU threads; None = all cores."""
     side: int = SIDE
     """Most HR pixels along each side of a crop."""
-    still_share: float = 0.35
-    """Share of the batches whose reference is the target itself, moved a little."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,8 @@ def adapt(
     """Train a copy of `network` on pairs of neighbouring key frames, and judge it on others.
 
     `keys` are in rising order of position; all have the same two sizes. `taps` is the kernel that
-    reduced HR to LR. With `steps`, the same arguments give the same bits on the same CPU. If
-    PyTorch fails, for example for want of memory, the weights before adaptation are returned.
+    reduced HR to LR. The same arguments give the same bits on the same CPU. If memory runs out, the
+    weights before adaptation are returned.
 
     Raises ValueError if there are too few pairs of key frames, or if they are too small.
     """
@@ -92,20 +89,19 @@ def adapt(
     device = next(network.parameters()).device
     kernel = torch.from_numpy(taps).to(device)
     training, held_out = hold_out(examples)
-    crops = Crops(keys, training, taps, side=settings.side, still_share=settings.still_share)
+    crops = Crops(keys, training, taps, side=settings.side, still_share=STILL_SHARE)
 
     with _limit_threads(settings.threads):
         try:
-            steps = settings.steps
-            if steps is None:
-                seconds = settings.seconds or 0.0
-                steps = count_steps(seconds, measure_step_seconds(network, crops, kernel))
             cases = make_cases(keys, held_out, crops.scale, settings.side, device)
             judge = Judge(network, cases, crops.scale, kernel)
-            return _train(network, crops, judge, kernel, steps, settings.seed, on_progress)
+            return _train(network, crops, judge, kernel, settings, on_progress)
         except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())[:200]
-            return Adapted(network, 0, None, 0.0, used=False, note=f"training failed: {reason}")
+            note = f"found too little memory to train: {reason}"
+            return Adapted(network, 0, None, 0.0, used=False, note=note)
 
 
 def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example]:
@@ -137,16 +133,23 @@ def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example
 
 
 def time_step(
-    network: CrossNetFast, keys: Sequence[KeyFrame], taps: Taps, settings: AdaptationSettings
+    network: CrossNetFast,
+    keys: Sequence[KeyFrame],
+    taps: Taps,
+    *,
+    threads: int | None = None,
+    side: int = SIDE,
 ) -> float:
     """Return how many seconds a training step takes on this machine.
 
+    `threads` and `side` are those of the settings.
+
     Raises ValueError if there are too few pairs of key frames, or if they are too small.
     """
-    examples = check_key_frames(keys, settings.side)
-    crops = Crops(keys, examples, taps, side=settings.side, still_share=settings.still_share)
+    examples = check_key_frames(keys, side)
+    crops = Crops(keys, examples, taps, side=side, still_share=STILL_SHARE)
     kernel = torch.from_numpy(taps).to(next(network.parameters()).device)
-    with _limit_threads(settings.threads):
+    with _limit_threads(threads):
         return measure_step_seconds(network, crops, kernel)
 
 
@@ -161,12 +164,12 @@ def _train(
     crops: Crops,
     judge: Judge,
     taps: Tensor,
-    steps: int,
-    seed: int,
+    settings: AdaptationSettings,
     on_progress: OnProgress,
 ) -> Adapted:
-    """Train for `steps` steps, and return the blend that serves the held-out key frames best."""
-    training = Training(network, taps, steps=steps, seed=seed)
+    """Train, and return the blend that serves the held-out key frames best."""
+    steps = settings.steps
+    training = Training(network, taps, steps=steps, seed=settings.seed)
     gain: float | None = None
     for step in range(steps):
         training.run_step(crops, step)
@@ -176,26 +179,28 @@ def _train(
         on_progress(Progress(done, steps, gain))
 
     verdict = judge.choose_blend(training.network)
-    on_progress(Progress(steps, steps, verdict.gain))
-    return _conclude(network, training, verdict, judge, steps)
+    on_progress(Progress(steps, steps, _round_gain(verdict.gain)))
+    return _conclude(network, training, verdict, steps)
 
 
-def _conclude(
-    network: CrossNetFast, training: Training, verdict: Verdict, judge: Judge, steps: int
-) -> Adapted:
+def _conclude(network: CrossNetFast, training: Training, verdict: Verdict, steps: int) -> Adapted:
     """Return the result, with the reason if the adapted weights are not used."""
     dropped = f"{training.dropped} of {steps} steps were not finite and dropped"
+    gain = _round_gain(verdict.gain)
     if verdict.blend:
         blended = blend_weights(network, training.network, verdict.blend)
         note = dropped if training.dropped else ""
-        return Adapted(blended, steps, round(verdict.gain, 3), verdict.blend, used=True, note=note)
+        return Adapted(blended, steps, gain, verdict.blend, used=True, note=note)
 
-    gain = judge.measure_gain(training.network)
-    known = round(gain, 3) if math.isfinite(gain) else None
     note = "the adapted weights do not win on a key frame that was held out"
     if training.dropped:
         note += f"; {dropped}"
-    return Adapted(network, steps, known, 0.0, used=False, note=note)
+    return Adapted(network, steps, gain, 0.0, used=False, note=note)
+
+
+def _round_gain(gain: float) -> float | None:
+    """Return a gain as it is shown, or None if it is not finite."""
+    return round(gain, 3) if math.isfinite(gain) else None
 
 
 @contextmanager

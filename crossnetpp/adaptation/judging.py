@@ -42,7 +42,8 @@ class Verdict(NamedTuple):
     blend: float
     """Share of the adapted weights; 0 if no blend wins."""
     gain: float
-    """Mean gain in dB over the weights before adaptation; of no use if `blend` is 0."""
+    """Mean gain in dB of the blend over the weights before adaptation; if `blend` is 0, that of the
+    adapted weights alone, which may be NaN."""
 
 
 def make_cases(
@@ -146,15 +147,17 @@ class Judge:
 
         Smaller shares than that with the largest gain are not tried.
         """
-        best = Verdict(0.0, 0.0)
+        best = Verdict(0.0, float("nan"))
         for share in BLENDS:
             gains = self._measure_gains(blend_weights(self._base, adapted, share))
             gain = self._average(gains)
             if best.blend and gain < best.gain:
                 break
             safe = all(each >= -MOST_LOSS for each in gains)  # False for NaN
-            if safe and gain >= max(LEAST_GAIN, best.gain):
+            if safe and gain >= (best.gain if best.blend else LEAST_GAIN):
                 best = Verdict(share, gain)
+            elif share == 1.0:
+                best = Verdict(0.0, gain)
         return best
 
     def _measure_gains(self, network: CrossNetFast) -> list[float]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from deploy.memory import is_out_of_memory
+from crossnetpp.machine import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch.cuda import _POOL_HANDLE

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from crossnetpp.machine import count_cores
+from crossnetpp.machine import count_cores, is_out_of_memory
 from crossnetpp.networks.taps import Taps, make_bicubic_taps
 from deploy.export.graphs import GraphSpec, Part, PixelType, list_parts
 from deploy.export.session import RunGraph
 from deploy.export.stored import get_or_export_graph, load_model_network
-from deploy.memory import is_out_of_memory
 from deploy.protocol import (
     CONTEXT,
     EngineInfo,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossnetpp.machine import is_out_of_memory
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast, Prepared
 from crossnetpp.networks.taps import Taps, is_same_kernel
@@ -17,7 +18,6 @@ from deploy.device import BASELINE_DEVICES, choose_device
 from deploy.engines.cuda_graph import CudaGraphCache
 from deploy.export.lowering import Precision, lower_network
 from deploy.export.stored import load_model_network
-from deploy.memory import is_out_of_memory
 from deploy.protocol import (
     CONTEXT,
     EngineError,

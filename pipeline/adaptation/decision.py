@@ -91,7 +91,7 @@ def decide_adaptation(
 
 def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
     """Return the seconds of a training step on this machine, or why there can be none."""
-    from crossnetpp.adaptation import AdaptationSettings, time_step
+    from crossnetpp.adaptation import time_step
     from pipeline.adaptation.key_frames import find_taps, read_key_frames
     from pipeline.adaptation.training import load_adaptable
 
@@ -100,7 +100,7 @@ def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
         return f"the network of {plan.model} cannot be adapted, only that of fast"
     keys = read_key_frames(plan, pairs[:SAMPLE_KEYS])
     try:
-        return time_step(network, keys, find_taps(plan), AdaptationSettings(threads=plan.threads))
+        return time_step(network, keys, find_taps(plan), threads=plan.threads)
     except ValueError as error:
         return str(error)
 

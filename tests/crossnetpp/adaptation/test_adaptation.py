@@ -21,6 +21,7 @@ from crossnetpp.adaptation import (
     Progress,
     adapt,
     count_steps,
+    time_step,
 )
 from crossnetpp.adaptation.crops import Crops, find_turns
 from crossnetpp.adaptation.key_frames import hold_out, list_examples
@@ -133,10 +134,14 @@ def test_weights_that_do_not_win_are_not_used() -> None:
         for place, key in enumerate(key_frames())
     ]
     network = load_fast()
-    result = adapt(network, keys, TAPS, TINY)
+    seen: list[Progress] = []
+    result = adapt(network, keys, TAPS, TINY, seen.append)
     assert not result.used
     assert result.network is network
     assert result.blend == 0
+    assert result.held_out_gain_db is not None
+    assert result.held_out_gain_db < 0.05
+    assert seen[-1].gain_db == result.held_out_gain_db
     assert "do not win" in result.note
 
 
@@ -189,8 +194,16 @@ print(result.note)
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "training failed" in done.stdout
+    assert done.stdout.startswith("found too little memory to train: ")
     assert done.stdout.count("\n") == 1
+
+
+def test_a_programming_error_is_not_taken_for_a_want_of_memory() -> None:
+    def fail(_: Progress) -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        adapt(load_fast(), key_frames(), TAPS, replace(TINY, steps=1), fail)
 
 
 def test_progress_is_reported_with_the_gain_so_far() -> None:
@@ -226,8 +239,8 @@ def test_seconds_become_steps_before_the_training() -> None:
     assert count_steps(5.0, 1.0) == LEAST_STEPS
     assert count_steps(1e6, 1.0) == MOST_STEPS
 
-    result = adapt(load_fast(), key_frames(), TAPS, replace(TINY, steps=None, seconds=0.0))
-    assert result.steps == LEAST_STEPS
+    seconds = time_step(load_fast(), key_frames(), TAPS, threads=1, side=64)
+    assert 0 < seconds < 60
 
 
 def test_no_key_frame_is_a_reference_of_its_own() -> None:
