@@ -74,7 +74,7 @@ def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
 
 
-def _build_start(config: TrainingConfig) -> Network:
+def build_start(config: TrainingConfig) -> Network:
     """Return the network with which a run begins; parts that its weights lack are random.
 
     Raises ConfigError if the weights to start from cannot be used.
@@ -167,7 +167,7 @@ class Trainer:
 
         # Network
         torch.manual_seed(config.seed)
-        network = _build_start(config)
+        network = build_start(config)
         # NHWC is the layout of the convolution kernels on both CPU and tensor cores
         network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.train()

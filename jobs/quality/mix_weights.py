@@ -1,0 +1,59 @@
+"""Mix the weights of a training with those from which it started.
+
+    python -m jobs.quality.mix_weights CONFIG TRAINED --share 0.75 -o OUT
+
+CONFIG is the training configuration, such as `fast_recorded`, and TRAINED the weights that it made.
+OUT receives SHARE of them and 1 - SHARE of the weights that CONFIG starts from. Parts that only the
+training added are taken as they are. SOURCES.md names the share of shipped weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from crossnetpp.adaptation.judging import blend_weights
+from crossnetpp.checkpoint import load_network, save_weights
+from crossnetpp.networks.fast import CrossNetFast
+from crossnetpp.training.config import load_config
+from crossnetpp.training.loop import build_start
+
+
+def mix_weights(config_name: str, trained: Path, share: float) -> CrossNetFast:
+    """Return the network with `share` of the trained weights, and the rest of those before."""
+    config = load_config(config_name)
+    if config.start is None:
+        raise SystemExit(f"found no `start` in {config_name}, expected the weights to mix with")
+
+    before, after = build_start(config), load_network(str(trained))
+    assert isinstance(before, CrossNetFast)
+    assert isinstance(after, CrossNetFast)
+
+    known = load_network(config.start).state_dict()
+    added = {k: v for k, v in after.state_dict().items() if k not in known}
+    before.load_state_dict(before.state_dict() | added)
+
+    with torch.no_grad():
+        return blend_weights(before, after, share)
+
+
+def main() -> None:
+    """Write the mixed weights."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.quality.mix_weights",
+        description=(__doc__ or "").partition("\n\n")[0],
+    )
+    parser.add_argument("config", help="training configuration: a name or a file")
+    parser.add_argument("trained", type=Path, help="weights that the training made")
+    parser.add_argument("--share", type=float, required=True, help="share of TRAINED, 0 to 1")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="file to write")
+    arguments = parser.parse_args()
+
+    mixed = mix_weights(arguments.config, arguments.trained, arguments.share)
+    save_weights(mixed, load_config(arguments.config).preset, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Mixing the weights of a training with those before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from crossnetpp.checkpoint import load_network, save_weights
+from crossnetpp.networks.fast import CrossNetFast
+from jobs.quality.mix_weights import mix_weights
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[CrossNetFast, Path]:
+    """Return a network with all parts of `fast_recorded` and known weights, and its file."""
+    network = load_network("fast-recorded")
+    assert isinstance(network, CrossNetFast)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter).half())
+    path = tmp_path / "trained.safetensors"
+    save_weights(network, "fast", path)
+    return network, path
+
+
+def test_a_share_lies_between_both(trained: tuple[CrossNetFast, Path]) -> None:
+    network, path = trained
+    after = network.state_dict()
+    before = load_network("fast").state_dict()
+
+    mixed = mix_weights("fast_recorded", path, 0.25).state_dict()
+    same = [k for k in before if after[k].shape == before[k].shape]
+    assert {k.partition(".")[0] for k in same} >= {"encoder", "stage1", "stage2", "refinement"}
+    for k in same:
+        expected = 0.25 * after[k] + 0.75 * before[k]
+        torch.testing.assert_close(mixed[k], expected, rtol=2e-3, atol=2e-3)
+    added = [k for k in after if k not in before]
+    assert added
+    assert all(torch.equal(mixed[k], after[k]) for k in added)
+
+    whole = mix_weights("fast_recorded", path, 1.0).state_dict()
+    assert all(torch.allclose(whole[k], after[k], atol=1e-3) for k in after)
+
+
+def test_weights_to_mix_with_are_required(trained: tuple[CrossNetFast, Path]) -> None:
+    with pytest.raises(SystemExit, match="found no `start` in ablation"):
+        mix_weights("ablation", trained[1], 0.5)
