@@ -79,7 +79,8 @@ def make_fault_scenes(data: DataFolder, sampling: Sampling) -> Iterator[Scene]:
         yield Scene("faults", "stegosaurus", "val", 4, _spoil_pairs(pairs, other))
 
     for name, another in (("frog", "monster"), ("monster", "frog")):
-        if sampling.includes(name, CLIPS[name]):
+        names = (name, f"{name}_recorded")
+        if any(sampling.includes(word, CLIPS[name]) for word in names):
             paths = (f"videos/{clip}" for clip in (name, another))
             frames, others = (
                 [crop_to_multiple(frame, SCALE) for frame in data.read_clip(p, sampling.frames)]
