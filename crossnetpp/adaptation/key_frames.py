@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.networks.priors import weigh_references
+
 Picture = NDArray[np.uint8]
 
-# How much less a reference counts per frame by which it is farther away than the nearest
-DECADES_PER_FRAME = 0.05
 HOLD_OUT_TWO_FROM = 8  # examples
 
 
@@ -52,8 +52,7 @@ def list_examples(keys: Sequence[KeyFrame]) -> list[Example]:
         }
         if distances:
             neighbours = sorted(distances, key=lambda i: distances[i])
-            nearest = distances[neighbours[0]]
-            weights = [10 ** (DECADES_PER_FRAME * (nearest - distances[i])) for i in neighbours]
+            weights = weigh_references([distances[i] for i in neighbours]).tolist()
             examples.append(Example(target, tuple(neighbours), tuple(weights)))
     return examples
 

@@ -16,10 +16,8 @@ from torch import Tensor
 from crossnetpp.data.faults import break_reference
 from crossnetpp.data.recorder import CAPTURES, KEY_FRAME_EVERY, Picture, Recorded, record_clip
 from crossnetpp.data.sample import DataError, Pair, draw_crop_origin
+from crossnetpp.networks.priors import weigh_references
 from crossnetpp.networks.taps import make_bicubic_taps, make_box_taps
-
-# How much less a key frame counts per frame by which it is farther away than the nearest
-DECADES_PER_FRAME = 0.05
 
 
 class RecordedBatch(NamedTuple):
@@ -139,7 +137,7 @@ class RecordedClips:
 
         pictures = _turn(rng, [recorded.lr[number][small], target, *references])
         distances = [abs(key - number) for key in keys]
-        weights = [10.0 ** (DECADES_PER_FRAME * (min(distances) - d)) for d in distances]
+        weights = weigh_references(distances).tolist()
         return _Sample(pictures[0], pictures[1], pictures[2:], weights)
 
     def _draw_frame(

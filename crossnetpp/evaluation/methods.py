@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from crossnetpp.capture.variants import choose_weights
@@ -19,14 +21,15 @@ from crossnetpp.evaluation.scenes import (
     Reference,
     as_image,
     as_picture,
-    weigh_by_distance,
 )
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import CrossNetFast, FastOutput, Prepared
+from crossnetpp.networks.priors import weigh_references
 from crossnetpp.networks.resample import upsample_bicubic
 from crossnetpp.networks.taps import Taps
 
+SHOWN_DIGITS = 16  # of a sha256
 MOST_PREPARED = 3  # references; successive frames borrow from at most three
 
 
@@ -102,7 +105,7 @@ class Classical:
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
         """Return `lr` with the detail of the references, and the warped mix of these."""
         images = [as_image(reference.picture) for reference in references]
-        sr, warped = enhance_classical(as_image(lr), images, weigh_by_distance(references), taps)
+        sr, warped = enhance_classical(as_image(lr), images, _weigh(references), taps)
         return Enhanced(as_picture(sr), as_picture(warped))
 
 
@@ -153,7 +156,7 @@ class TrainedNetwork:
         self.about = MethodInfo(
             what=type(network).__name__,
             weights=path.name,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=_compute_sha256(model),
             parameters=sum(p.numel() for p in network.parameters()),
         )
         self._model = model
@@ -163,13 +166,18 @@ class TrainedNetwork:
         self._latest: list[_PreparedReference] = []
 
     def prepare(self, material: Material, taps: Taps | None) -> str:
-        """Choose the weights for the recording, and forget the references of others."""
+        """Choose the weights for the recording, and forget the references of others.
+
+        The result names other weights than those of `about`, with the beginning of their sha256.
+        """
         self._latest.clear()
         chosen = choose_weights(self._model, material.capture.fits_db)
         if chosen not in self._networks:
             self._networks[chosen] = _load(chosen, self._device)
         self._network = self._networks[chosen]
-        return f"weights {chosen}" if chosen != self._model else ""
+        if chosen == self._model:
+            return ""
+        return f"weights {chosen}, sha256 {_compute_sha256(chosen)[:SHOWN_DIGITS]}"
 
     @torch.inference_mode()
     def enhance(self, lr: Picture, references: Sequence[Reference], taps: Taps | None) -> Enhanced:
@@ -181,7 +189,7 @@ class TrainedNetwork:
         lr_planes = self._pad(lr, network.multiple // scale)
         if isinstance(network, CrossNetFast):
             prepared = [self._prepare(network, r.picture, scale, taps) for r in references]
-            weights = torch.from_numpy(weigh_by_distance(references))[None].to(self._device)
+            weights = torch.from_numpy(_weigh(references))[None].to(self._device)
             output = network.enhance(lr_planes, *prepared, weights=weights)
         else:
             output = network(lr_planes, self._pad(references[0].picture, network.multiple))
@@ -206,6 +214,16 @@ class TrainedNetwork:
 
     def _pad(self, picture: Picture, multiple: int) -> Tensor:
         return pad_planes(_to_planes(picture).to(self._device), multiple)
+
+
+def _compute_sha256(model: str) -> str:
+    """Return the sha256 of the weights file of `model`."""
+    return hashlib.sha256(find_weights(model).read_bytes()).hexdigest()
+
+
+def _weigh(references: Sequence[Reference]) -> NDArray[np.float32]:
+    """Return the prior weight of each reference."""
+    return weigh_references([reference.distance for reference in references])
 
 
 def _load(model: str, device: torch.device) -> Network:

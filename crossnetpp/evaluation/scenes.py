@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +15,6 @@ Picture = NDArray[np.uint8]  # H x W x 3 RGB
 Image = NDArray[np.float32]  # H x W x 3 RGB in 0..1, or H x W for a single plane
 
 MOST_MOMENTS = 6  # from which the kernel is measured, spread evenly
-DECIBELS_PER_FRAME = 0.5  # by which a reference one frame farther away counts for less
 
 
 class EvaluationError(Exception):
@@ -97,12 +95,6 @@ class Scene:
     cases: list[Case]
     in_order: bool = False
     """True if cases with successive frame numbers are successive frames of a clip."""
-
-
-def weigh_by_distance(references: Sequence[Reference]) -> NDArray[np.float32]:
-    """Return the prior weight of each reference: 1 for the nearest, less for those farther away."""
-    distances = np.array([reference.distance for reference in references], np.float32)
-    return np.asarray(10 ** (-DECIBELS_PER_FRAME / 10 * (distances - distances.min())), np.float32)
 
 
 def as_image(picture: Picture) -> Image:

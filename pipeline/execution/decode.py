@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossnetpp.networks.priors import weigh_references
 from pipeline.errors import StageError
-from pipeline.execution.fusion import FRAME_DECADES, STEP_DECADES, weigh_references
+from pipeline.execution.fusion import STEP_DECADES
 from pipeline.execution.task import Batch, ReferenceGroup, SegmentTask, StagePosition
 from pipeline.media.alpha import Plane, keeps_alpha
 from pipeline.media.read.identity import UnchangedSources
@@ -211,7 +212,7 @@ def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDAr
     if select == "content" or choice.seconds is None or not choice.also_seconds:
         return np.ones(len(choice.references), np.float32)
     frames = [abs(each) / interval for each in (choice.seconds, *choice.also_seconds)]
-    return weigh_references(frames, FRAME_DECADES)
+    return weigh_references(frames)
 
 
 def _make_batch(

@@ -11,21 +11,12 @@ from numpy.typing import NDArray
 
 from pipeline.pixels import Pixels, as_pixels
 
-# Powers of ten by which a reference weighs less per unit of distance.
-STEP_DECADES = 0.1  # per grid step: on lytro_stegosaurus, x8, each costs the network half a dB
-FRAME_DECADES = 0.05  # per frame: chosen on clips at x4 with a key frame in every 15 frames
+# Powers of ten by which a reference weighs less per grid step: on lytro_stegosaurus, x8, each costs
+# the network half a dB.
+STEP_DECADES = 0.1
 SMOOTHING_PIXELS = 3.0  # LR pixels over which errors are averaged before results are compared
 ERROR_FLOOR = 0.004  # full scale = 1; smaller errors are taken for rounding and noise
 WEIGHT_POWER = 2.0
-
-
-def weigh_references(distances: Sequence[float], decades: float) -> NDArray[np.float32]:
-    """Return the weight of each reference of a frame: 1 for the nearest, less for farther ones.
-
-    `decades` are the powers of ten that a unit of distance costs.
-    """
-    nearest = min(distances)
-    return np.array([10 ** (decades * (nearest - each)) for each in distances], np.float32)
 
 
 def fuse_results(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,14 @@ import torch
 
 from crossnetpp.adaptation.adapt import AdaptationSettings, adapt
 from crossnetpp.adaptation.key_frames import KeyFrame
-from crossnetpp.checkpoint import load_network, save_weights
+from crossnetpp.checkpoint import WEIGHTS_FOLDER, load_network, save_weights
 from crossnetpp.data.recorder import CAPTURES, record_clip
 from crossnetpp.data.sample import read_rgb
 from crossnetpp.evaluation.adapted import AdaptedNetwork
 from crossnetpp.evaluation.choose_methods import load_methods
 from crossnetpp.evaluation.data_folder import Sampling
 from crossnetpp.evaluation.recordings import make_recorded_cases
-from crossnetpp.evaluation.scenes import Case, EvaluationError, Picture
+from crossnetpp.evaluation.scenes import Case, EvaluationError, Material, Picture
 from crossnetpp.networks.fast import CrossNetFast
 from tests.support import DATA
 
@@ -60,6 +62,21 @@ def test_a_network_is_adapted_to_the_key_frames_of_the_recording(
     made, other = (m.enhance(case.lr, case.references, taps).sr for m in (method, plain[1]))
     # The file has 16 bits
     assert np.abs(made.astype(int) - other).max() <= 1
+
+
+def test_the_digest_of_weights_that_suit_the_recording_is_recorded(case: Case) -> None:
+    method = load_methods(["fast"], CPU)[0][1]
+    assert method.prepare(Material(4, case.material.moments), None) == ""
+
+    blocks = np.random.default_rng(0).integers(-9, 10, (128 // 4, 160 // 4, 3))
+    noisy = tuple(
+        replace(moment, lr=np.asarray((moment.lr + blocks).clip(0, 255), np.uint8))
+        for moment in case.material.moments
+    )
+    content = (WEIGHTS_FOLDER / "fast-recorded.safetensors").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    notable = method.prepare(Material(4, noisy), None)
+    assert notable == f"weights fast-recorded, sha256 {digest[:16]}"
 
 
 def test_too_few_key_frames_leave_the_weights_as_they_are(case: Case) -> None:

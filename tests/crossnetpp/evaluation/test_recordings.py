@@ -34,7 +34,6 @@ from crossnetpp.evaluation.scenes import (
     Reference,
     as_image,
     as_picture,
-    weigh_by_distance,
 )
 from crossnetpp.evaluation.summary import summarise_results
 from crossnetpp.evaluation.vmaf_runs import VmafRuns
@@ -133,12 +132,6 @@ def test_groups_read_every_container_and_pictures(data: Path) -> None:
     # Ten frames have their key frames at both ends
     assert [r.distance for r in scenes["sintel"].cases[0].references] == [2, 7]
     assert all(scene.split == "test" and scene.in_order for scene in scenes.values())
-
-
-def test_references_count_for_less_by_half_a_decibel_a_frame() -> None:
-    picture = np.zeros((8, 8, 3), np.uint8)
-    weights = weigh_by_distance([Reference(picture, 4), Reference(picture, 11)])
-    assert weights == pytest.approx([1, 10**-0.35])
 
 
 def test_limits_take_references_and_the_kernel_away() -> None:

@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crossnetpp.data.degradation import degrade
+from crossnetpp.networks.priors import weigh_references
 from pipeline.assembly.finish import finish
 from pipeline.cli.main import main
 from pipeline.errors import StageError
-from pipeline.execution.fusion import STEP_DECADES, fuse_results, weigh_references
+from pipeline.execution.fusion import STEP_DECADES, fuse_results
 from pipeline.media.read.probe import probe, scan
 from pipeline.runs import run as runs
 from pipeline.runs.parts import RunParts
