@@ -24,6 +24,7 @@ from deploy.selftest import (
     load_baseline_engine,
     make_test_batches,
     require_selftest,
+    selftest_key,
 )
 
 
@@ -96,6 +97,13 @@ def test_another_driver_or_library_needs_another_test(
 ) -> None:
     require_selftest(Broken(), registry, Broken)
     monkeypatch.setattr(selftest, "library_versions", lambda: {"torch": "99"})
+    with pytest.raises(SelfTestError):
+        require_selftest(Broken(50), registry, Broken)
+
+
+def test_figures_of_a_test_with_fewer_batches_are_not_trusted(registry: Registry) -> None:
+    old = {name: value for name, value in selftest_key(Broken()).items() if name != "test"}
+    registry.put(old, b"", "selftest", {"psnr": 99.0, "largest_difference": 0.0})
     with pytest.raises(SelfTestError):
         require_selftest(Broken(50), registry, Broken)
 
