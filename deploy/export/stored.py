@@ -33,7 +33,8 @@ def load_model_network(model: str) -> Network:
 
 
 @lru_cache(maxsize=8)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:
+def _sha256(path: str, size: int, mtime_ns: int, inode: int) -> str:
+    """Return the sha256 of a file, which is read again if its size, time or inode changed."""
     with open(path, "rb") as file:  # noqa: PTH123 - hashlib needs an open file
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -45,7 +46,7 @@ def weights_sha256(model: str) -> str:
     except WeightsError as error:
         raise EngineError(str(error)) from error
     status = path.stat()
-    return _sha256(str(path), status.st_size, status.st_mtime_ns)
+    return _sha256(str(path), status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def describe_network(model: str) -> str:
