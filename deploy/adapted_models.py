@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 
 from filelock import FileLock
 
-from deploy.registry import Registry
+from deploy.registry import Registry, RegistryError
 
 KEPT = 4  # adapted models whose graphs stay in the registry, so that their runs can resume
 _LIST = "adapted.list"
@@ -25,7 +27,8 @@ def is_adapted(model: str) -> bool:
 def limit_adapted_models(model: str, registry: Registry) -> None:
     """Record the use of `model` if it is adapted, and forget all but the last KEPT such models.
 
-    Every run may have a model of its own, whose graphs nobody would use again.
+    Every run may have a model of its own, whose graphs nobody would use again. Raises RegistryError
+    if the list of these models cannot be read or written.
     """
     if not is_adapted(model):
         return
@@ -33,15 +36,29 @@ def limit_adapted_models(model: str, registry: Registry) -> None:
 
     digest = weights_sha256(model)
     path = registry.root / _LIST
-    with FileLock(registry.root / f"{_LIST}.lock", mode=0o600):
-        try:
-            known = [str(each) for each in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError):
-            known = []
-        recent = [digest, *(each for each in known if each != digest)]
-        path.write_text(json.dumps(recent[:KEPT]), encoding="utf-8")
+    try:
+        with FileLock(registry.root / f"{_LIST}.lock", mode=0o600):
+            recent = [digest, *(each for each in _read_list(path) if each != digest)]
+            path.write_text(json.dumps(recent[:KEPT]), encoding="utf-8")
+    except OSError as error:
+        raise RegistryError(
+            f"cannot use the list of adapted models {path}: {error.strerror}; set PIPELINE_CACHE "
+            "to another folder"
+        ) from error
 
     if forgotten := set(recent[KEPT:]):
         for entry in registry.entries():
             if entry["key"].get("weights") in forgotten:
-                registry.remove(entry["key"])
+                # what another process uses stays, as nobody waits for the room
+                with suppress(OSError):
+                    registry.remove(entry["key"])
+
+
+def _read_list(path: Path) -> list[str]:
+    """Return the digests in a list; none if it is missing or damaged."""
+    if not path.exists():
+        return []
+    try:
+        return [str(each) for each in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError):
+        return []

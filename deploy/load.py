@@ -90,11 +90,11 @@ def load_engine(
         make = load_or_fall_back if each == "torch" else load_tested_engine
         return make(each, model, threads, registry, reason=reason)
 
-    candidates = list_candidates()
-    if "tensorrt" in candidates and is_adapted(model):
-        why = "auto: TensorRT would be built for minutes for these adapted weights alone"
+    if is_adapted(model):
+        why = "auto: other engines would be compiled for minutes for these adapted weights alone"
         return TilingEngine(load("torch", why))
 
+    candidates = list_candidates()
     choice = choose_engine(
         model,
         candidates,
