@@ -109,7 +109,8 @@ class CrossNetFast(nn.Module):
         lr_up = upsample_bicubic(lr, scale)
         f_lr = self.encoder(lr_up)
 
-        aligned = [self._align(lr, lr_up, f_lr, each) for each in prepared]
+        lr_luma = rgb_to_luma(lr)
+        aligned = [self._align(lr_luma, lr_up, f_lr, each) for each in prepared]
         candidates = [each.candidate for each in aligned]
         chosen = candidates[0]
         if len(candidates) > 1:
@@ -124,9 +125,9 @@ class CrossNetFast(nn.Module):
         )
 
     def _align(
-        self, lr: Tensor, lr_up: Tensor, f_lr: tuple[Tensor, ...], prepared: Prepared
+        self, lr_luma: Tensor, lr_up: Tensor, f_lr: tuple[Tensor, ...], prepared: Prepared
     ) -> _Aligned:
-        """Return a reference that is aligned with the frames `lr`, and the flow that aligns it."""
+        """Return a reference that is aligned with LR frames, and the flow that aligns it."""
         ref, ref_luma, unsharp, f_ref, scale, taps = prepared
 
         # Large motion, then residual motion
@@ -139,13 +140,13 @@ class CrossNetFast(nn.Module):
             flow2 = self.stage2(self.encoder, f_lr, warped1, flow8)
 
         # Sub-pixel refinement
-        target = _upsample_to_half_size(rgb_to_luma(lr), scale)
+        target = _upsample_to_half_size(lr_luma, scale)
         for _ in range(self.refinements):
             with torch.no_grad():
                 simulated = _simulate_lr(ref_luma, upscale_flow(flow2, 2), scale, taps)
                 warped = _upsample_to_half_size(simulated, scale)
             flow2 = flow2 + self.refinement(f_lr[0], target, warped)
-        flow = self._refine_variationally(f_lr[0], rgb_to_luma(lr), flow2, prepared)
+        flow = self._refine_variationally(f_lr[0], lr_luma, flow2, prepared)
 
         # Bicubic, because a bilinear half-pixel shift would remove the detail to be borrowed
         warped = warp(ref, flow, mode="bicubic")
