@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossnetpp.machine import count_cores, is_out_of_memory
 from crossnetpp.networks.taps import Taps, make_bicubic_taps
-from deploy.export.graphs import GraphSpec, Part, PixelType, list_parts
+from deploy.engines.kept_references import KeptReferences
+from deploy.export.graphs import GraphSpec, PixelType, list_parts
 from deploy.export.session import RunGraph
 from deploy.export.stored import get_or_export_graph, load_model_network
 from deploy.protocol import (
@@ -27,33 +26,8 @@ from deploy.protocol import (
     pad_to_multiple,
 )
 
+Size: TypeAlias = tuple[int, int]  # height and width of the output
 BYTES_PER_PIXEL = 900  # working memory per output pixel of a batch, measured for `fast` on a CPU
-
-
-class _KeptReference(NamedTuple):
-    """A reference of late and the tensors computed from it."""
-
-    pixels: Pixels
-    scale: int
-    kernel: Taps
-    prepared: list[NDArray[Any]]
-
-
-class _GraphKey(NamedTuple):
-    """What decides which graphs are used, besides the weights."""
-
-    scale: int
-    pixels: PixelType
-    references: int
-
-    def spec(self, part: Part) -> GraphSpec:
-        """Return the options of the graph for `part`."""
-        count = self.references if part == "frame" else 1
-        return GraphSpec(part, self.scale, self.pixels, references=count)
-
-    def frame_inputs(self, part: Part) -> tuple[str, ...]:
-        """Return the names of the inputs of the graph that makes frames."""
-        return self.spec(part).inputs
 
 
 class GraphEngine:
@@ -72,10 +46,11 @@ class GraphEngine:
         self._threads = threads or count_cores()
         self._parts = list_parts(network)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"{self.name}-engine")
-        self._graphs: dict[_GraphKey, list[bytes]] = {}
-        self._runs: dict[tuple[_GraphKey, tuple[int, int] | None], list[RunGraph]] = {}
+        self._graphs: dict[GraphSpec, Any] = {}
+        """The graphs in the form in which the library loads them."""
+        self._runs: dict[tuple[GraphSpec, Size | None], RunGraph] = {}
         self._lock = threading.Lock()
-        self._kept: deque[_KeptReference] = deque(maxlen=1)
+        self._kept = KeptReferences[list[NDArray[Any]]]()
         self.info = EngineInfo(
             name=self.name,
             device=device,
@@ -91,12 +66,18 @@ class GraphEngine:
         """Load the library and return the device. Raises EngineError if that fails."""
         raise NotImplementedError
 
-    def _compile_graphs(
-        self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
-    ) -> list[RunGraph]:
-        """Return a function that runs each graph, in the order of `graphs`.
+    def _load_graph(self, content: bytes) -> Any:
+        """Return a graph, which is an ONNX file, in the form that `_compile_graph` takes.
+
+        Raises EngineError if the library rejects it.
+        """
+        raise NotImplementedError
+
+    def _compile_graph(self, graph: Any, size: Size | None, scale: int) -> RunGraph:
+        """Return a function that runs a loaded graph.
 
         `size` is the height and width of the output, or None unless `compiles_shapes` is True.
+        Raises EngineError if the library rejects the graph.
         """
         raise NotImplementedError
 
@@ -131,11 +112,18 @@ class GraphEngine:
             # the network cannot weigh several references
             refs = refs[:1]
         padded = [pad_to_multiple(ref, multiple) for ref in refs]
-        key = _GraphKey(scale, cast(PixelType, str(lr.dtype)), len(padded))
-        prepare, frame = self._runs_for(key, padded[0].shape[1:3])
 
-        if len(padded) > (self._kept.maxlen or 0):
-            self._kept = deque(self._kept, len(padded))
+        # Graphs: one for references, if the network can prepare them, and one for frames
+        pixels = cast(PixelType, str(lr.dtype))
+        size = (padded[0].shape[1], padded[0].shape[2])
+        specs = [
+            GraphSpec(part, scale, pixels, references=len(padded) if part == "frame" else 1)
+            for part in self._parts
+        ]
+        *first, frame = [self._find_run(spec, size) for spec in specs]
+        prepare = first[0] if first else None
+
+        self._kept.make_room(len(padded))
         prepared = [[self._prepare(prepare, each, scale, taps) for each in ref] for ref in padded]
 
         def run(i: int) -> NDArray[Any]:
@@ -144,7 +132,7 @@ class GraphEngine:
                 tensors += [ref[i : i + 1], *several[i]]
             tensors += [taps, weights[i : i + 1]]
             # the weights of a single reference are no input
-            return frame(dict(zip(key.frame_inputs(self._parts[-1]), tensors, strict=False)))[0]
+            return frame(dict(zip(specs[-1].inputs, tensors, strict=False)))[0]
 
         frames = list(self._pool.map(run, range(len(lr))))
         return cast(Pixels, np.concatenate(frames)[:, :height, :width])
@@ -155,29 +143,19 @@ class GraphEngine:
         """Return the tensors computed from one H x W x 3 reference, those in memory if possible."""
         if prepare is None:
             return []
-        for i, kept in enumerate(self._kept):
-            same = kept.scale == scale and np.array_equal(kept.kernel, taps)
-            if same and np.array_equal(kept.pixels, ref):
-                del self._kept[i]
-                self._kept.append(kept)
-                return kept.prepared
+        inputs = {"ref": ref[None], "taps": taps}
+        return self._kept.get_or_compute(ref, scale, taps, lambda: prepare(inputs))
 
-        prepared = prepare({"ref": ref[None], "taps": taps})
-        self._kept.append(_KeptReference(ref.copy(), scale, taps, prepared))
-        return prepared
+    def _find_run(self, spec: GraphSpec, size: Size) -> RunGraph:
+        """Return the function that runs a graph for an output of `size`.
 
-    def _runs_for(self, key: _GraphKey, size: tuple[int, ...]) -> tuple[RunGraph | None, RunGraph]:
-        """Return the functions that prepare a reference, if there is one, and that make frames."""
+        Each graph is read and loaded once, and compiled once, or once for each size.
+        """
+        shape = size if self.compiles_shapes else None
         with self._lock:
-            graphs = self._graphs.get(key)
-            if graphs is None:
-                graphs = [
-                    get_or_export_graph(self._model, key.spec(part)).read() for part in self._parts
-                ]
-                self._graphs[key] = graphs
-
-            shape = (size[0], size[1]) if self.compiles_shapes else None
-            if (key, shape) not in self._runs:
-                self._runs[key, shape] = self._compile_graphs(graphs, shape, key.scale)
-            runs = self._runs[key, shape]
-        return (runs[0] if len(runs) > 1 else None), runs[-1]
+            if spec not in self._graphs:
+                content = get_or_export_graph(self._model, spec).read()
+                self._graphs[spec] = self._load_graph(content)
+            if (spec, shape) not in self._runs:
+                self._runs[spec, shape] = self._compile_graph(self._graphs[spec], shape, spec.scale)
+            return self._runs[spec, shape]

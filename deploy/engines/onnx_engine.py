@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from deploy.engines.graph_engine import GraphEngine
+from deploy.engines.graph_engine import GraphEngine, Size
 from deploy.export.session import RunGraph, create_session, has_cuda_provider
 
 
@@ -16,7 +14,8 @@ class OnnxEngine(GraphEngine):
     def _load_library(self) -> str:
         return "cuda:0" if has_cuda_provider() else "cpu"
 
-    def _compile_graphs(
-        self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
-    ) -> list[RunGraph]:
-        return [create_session(graph, threads=1) for graph in graphs]
+    def _load_graph(self, content: bytes) -> RunGraph:
+        return create_session(content, threads=1)
+
+    def _compile_graph(self, graph: RunGraph, size: Size | None, scale: int) -> RunGraph:
+        return graph

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy.distribution import describe_install
-from deploy.engines.graph_engine import GraphEngine
-from deploy.export.graphs import PREPARED_TENSORS
+from deploy.engines.graph_engine import GraphEngine, Size
 from deploy.export.session import RunGraph
 from deploy.protocol import EngineError
+from deploy.trt.profiles import input_shape
 
 
 def import_openvino() -> Any:
@@ -44,22 +44,23 @@ class OpenvinoEngine(GraphEngine):
         self._core = import_openvino().Core()
         return "cpu"
 
-    def _compile_graphs(
-        self, graphs: Sequence[bytes], size: tuple[int, int] | None, scale: int
-    ) -> list[RunGraph]:
-        assert size is not None
-        return [self._compile_graph(graph, size, scale) for graph in graphs]
-
-    def _compile_graph(self, graph: bytes, size: tuple[int, int], scale: int) -> RunGraph:
+    def _load_graph(self, content: bytes) -> Any:
         try:
-            model = self._core.read_model(graph)
-            shapes = {i.any_name: _input_shape(i.any_name, size, scale) for i in model.inputs}
-            for parameter in model.inputs:
-                known = parameter.partial_shape
-                shapes[parameter.any_name] = [
-                    known[axis].get_length() if length is None else length
-                    for axis, length in enumerate(shapes[parameter.any_name])
-                ]
+            return self._core.read_model(content)
+        except RuntimeError as error:
+            raise _reject(error) from error
+
+    def _compile_graph(self, graph: Any, size: Size | None, scale: int) -> RunGraph:
+        assert size is not None
+        shapes = {
+            node.any_name: input_shape(
+                node.any_name, _declared_shape(node.partial_shape), (1, *size), scale
+            )
+            for node in graph.inputs
+        }
+        try:
+            # a copy, because the graph is compiled for other sizes, too
+            model = graph.clone()
             model.reshape(shapes)
             compiled = self._core.compile_model(
                 model,
@@ -73,7 +74,7 @@ class OpenvinoEngine(GraphEngine):
                 },
             )
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO rejects the graph: {error}; try --engine torch") from error
+            raise _reject(error) from error
 
         # the exporter drops inputs that the outputs do not depend on
         names = set(shapes)
@@ -87,21 +88,10 @@ class OpenvinoEngine(GraphEngine):
         return run
 
 
-def _input_shape(name: str, size: tuple[int, int], scale: int) -> list[int | None]:
-    """Return the shape of the input `name` for output frames of `size` (height, width).
+def _declared_shape(shape: Any) -> tuple[int, ...]:
+    """Return the shape of an input in its graph, with -1 for each dynamic axis."""
+    return tuple(axis.get_length() if axis.is_static else -1 for axis in shape)
 
-    Channels that the graph itself determines are None.
-    """
-    height, width = size
-    # the tensors of further references are called ref_2, unsharp_2 and so on
-    name = name.partition("_")[0]
-    if name == "taps":
-        return [None, None, None]
-    if name == "weights":
-        return [1, None]
-    if name == "lr":
-        return [1, height // scale, width // scale, 3]
-    if name == "ref":
-        return [1, height, width, 3]
-    divisor = 1 if name == PREPARED_TENSORS[0] else int(name[1:])
-    return [1, None, height // divisor, width // divisor]
+
+def _reject(error: RuntimeError) -> EngineError:
+    return EngineError(f"OpenVINO rejects the graph: {error}; try --engine torch")

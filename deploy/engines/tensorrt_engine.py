@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import traceback
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from crossnetpp.networks.taps import Taps, is_same_kernel, make_bicubic_taps
+from deploy.engines.kept_references import KeptReferences
 from deploy.export.graphs import (
     PREPARED_TENSORS,
     GraphSpec,
@@ -55,6 +57,7 @@ _log = logging.getLogger(__name__)
 class _PreparedSize:
     """The buffers and programs for one number of frames, height, width, scale and pixel type."""
 
+    scale: int
     ring: TransferRing
     prepare: ProgramRun | None
     frame: ProgramRun
@@ -107,9 +110,9 @@ class TensorrtEngine:
         self._registry = registry or Registry()
         self._programs: dict[tuple[str, SizeRange], Program] = {}
         self._sizes: OrderedDict[_SizeKey, _PreparedSize] = OrderedDict()
-        self._references: OrderedDict[int, Pixels] = OrderedDict()
-        """The references that were used last, by number."""
-        self._last_number = -1
+        self._references = KeptReferences[int]()
+        """The numbers of the references that were used last."""
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self.info = EngineInfo(
             name="tensorrt",
@@ -204,7 +207,7 @@ class TensorrtEngine:
         """Copy references that changed to the device, and compute what depends on them alone."""
         for k, ref in enumerate(refs):
             for position, pixels in enumerate(ref):
-                number = self._reference_number(pixels, len(refs))
+                number = self._reference_number(ready, pixels, len(refs))
                 if ready.loaded[position][k] != number:
                     self._set_reference(ready, k, position, pixels, number)
                     ready.loaded[position][k] = number
@@ -229,18 +232,12 @@ class TensorrtEngine:
             if (name := name_tensor(source, k)) in tensors:
                 tensors[name][position].copy_(ready.prepare.tensors[source][0])
 
-    def _reference_number(self, pixels: Pixels, references: int) -> int:
+    def _reference_number(self, ready: _PreparedSize, pixels: Pixels, references: int) -> int:
         """Return the number of a reference, which is a new one unless it was used of late."""
-        for number, kept in self._references.items():
-            if np.array_equal(kept, pixels):
-                self._references.move_to_end(number)
-                return number
-
-        self._last_number += 1
-        self._references[self._last_number] = pixels.copy()
-        while len(self._references) > references:
-            self._references.popitem(last=False)
-        return self._last_number
+        self._references.make_room(references)
+        return self._references.get_or_compute(
+            pixels, ready.scale, ready.taps, lambda: next(self._numbers)
+        )
 
     def _prepare_size(self, key: _SizeKey) -> _PreparedSize:
         """Return the buffers and programs for a size.
@@ -261,7 +258,7 @@ class TensorrtEngine:
         ring = TransferRing(self._device, lr_shape, (count, height, width, 3), dtype)
         prepare = runs[0] if len(runs) > 1 else None
         loaded: list[list[int | None]] = [[None] * key.references for _ in range(count)]
-        ready = _PreparedSize(ring, prepare, runs[-1], loaded)
+        ready = _PreparedSize(key.scale, ring, prepare, runs[-1], loaded)
 
         self._sizes[key] = ready
         return ready

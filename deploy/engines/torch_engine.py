@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,9 +12,10 @@ from torch import Tensor
 from crossnetpp.machine import is_out_of_memory
 from crossnetpp.networks.blocks import pad_planes
 from crossnetpp.networks.fast import CrossNetFast, Prepared
-from crossnetpp.networks.taps import Taps, is_same_kernel
+from crossnetpp.networks.taps import Taps
 from deploy.device import BASELINE_DEVICES, choose_device
 from deploy.engines.cuda_graph import CudaGraphCache
+from deploy.engines.kept_references import KeptReferences
 from deploy.export.lowering import Precision, lower_network
 from deploy.export.stored import load_model_network
 from deploy.protocol import (
@@ -31,23 +31,6 @@ from deploy.protocol import (
 
 UINT16_DEVICES = ("cuda", "cpu")
 MEASURED_BYTES_PER_PIXEL = 700  # growth of the process per output pixel of a batch, `fast`, CPU
-
-
-class _KeptReference(NamedTuple):
-    """A reference of late and the tensors computed from it."""
-
-    pixels: Pixels
-    scale: int
-    kernel: Taps | None
-    prepared: Prepared
-
-    def fits(self, pixels: Pixels, scale: int, kernel: Taps | None) -> bool:
-        """Return whether the tensors are those of this reference, scale and kernel."""
-        return (
-            self.scale == scale
-            and is_same_kernel(self.kernel, kernel)
-            and np.array_equal(self.pixels, pixels)
-        )
 
 
 _References = list[Prepared] | list[Tensor]
@@ -92,8 +75,7 @@ class TorchEngine:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._threads = threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
-        self._kept: deque[_KeptReference] = deque(maxlen=1)
-        """The references that were used last, as many as frames have had."""
+        self._kept = KeptReferences[Prepared]()
         self.cuda_graphs = CudaGraphCache() if on_gpu else None
         """None to launch every kernel separately."""
         self.info = EngineInfo(
@@ -173,8 +155,7 @@ class TorchEngine:
         if not isinstance(network, CrossNetFast):
             return [[self._on_device(frame[None])] for frame in refs[0]]
 
-        if len(refs) > (self._kept.maxlen or 0):
-            self._kept = deque(self._kept, len(refs))
+        self._kept.make_room(len(refs))
         # one reference of all frames after another, because neighbouring frames share theirs
         prepared = [[self._prepare(network, frame, scale, kernel) for frame in ref] for ref in refs]
         return [list(several) for several in zip(*prepared, strict=True)]
@@ -186,16 +167,12 @@ class TorchEngine:
 
         References are never prepared in batches, so that reuse does not change the output's bits.
         """
-        for i, kept in enumerate(self._kept):
-            if kept.fits(ref, scale, kernel):
-                del self._kept[i]
-                self._kept.append(kept)
-                return kept.prepared
 
-        taps = None if kernel is None else torch.from_numpy(kernel.copy()).to(self.device)
-        prepared = network.prepare(self._on_device(ref[None]), scale, taps)
-        self._kept.append(_KeptReference(ref.copy(), scale, kernel, prepared))
-        return prepared
+        def compute() -> Prepared:
+            taps = None if kernel is None else torch.from_numpy(kernel.copy()).to(self.device)
+            return network.prepare(self._on_device(ref[None]), scale, taps)
+
+        return self._kept.get_or_compute(ref, scale, kernel, compute)
 
     def _on_device(self, frames: Pixels) -> Tensor:
         largest = np.iinfo(frames.dtype).max

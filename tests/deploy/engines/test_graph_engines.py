@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 from crossnetpp.checkpoint import save_weights
 from crossnetpp.networks.build import build_network
 from crossnetpp.networks.taps import make_box_taps, separate_kernel
+from deploy.engines.onnx_engine import OnnxEngine
+from deploy.engines.openvino_engine import OpenvinoEngine
 from deploy.load import load_engine
 from deploy.protocol import Engine, EngineError, Pixels
 from tests.support import DATA
@@ -82,6 +85,27 @@ def test_sixteen_bits_and_other_scales(engine: Engine, baseline: Engine, scale: 
     sr = engine.enhance(lr, pan)
     assert sr.dtype == np.uint16
     assert agree(sr, baseline.enhance(lr, pan))
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_each_graph_is_loaded_once_for_all_sizes_and_uses(name: str) -> None:
+    loaded: list[int] = []
+    base = {"onnx": OnnxEngine, "openvino": OpenvinoEngine}[name]
+
+    class Counting(base):  # type: ignore[misc, valid-type]
+        def _load_graph(self, content: bytes) -> Any:
+            loaded.append(len(content))
+            return super()._load_graph(content)
+
+    engine = Counting()
+    pan = frames(3, 92, 124)
+    lr = shrink(pan[:1], 4)
+    engine.enhance(lr, pan[:1])
+    assert len(loaded) == 2
+    engine.enhance(lr, pan[1:2], pan[2:])  # the same graph prepares both references
+    assert len(loaded) == 3
+    engine.enhance(lr[:, :16, :16], pan[:1, :64, :64])
+    assert len(loaded) == 3
 
 
 def test_networks_without_parts_run_as_one_graph(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""What was computed from the references that were used last."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from crossnetpp.networks.taps import Taps, is_same_kernel
+from deploy.protocol import Pixels
+
+Computed = TypeVar("Computed")
+
+
+class _Kept(NamedTuple, Generic[Computed]):
+    pixels: Pixels
+    scale: int
+    kernel: Taps | None
+    computed: Computed
+
+    def fits(self, pixels: Pixels, scale: int, kernel: Taps | None) -> bool:
+        """Return whether the result is that of this reference, scale and kernel."""
+        return (
+            self.scale == scale
+            and is_same_kernel(self.kernel, kernel)
+            and np.array_equal(self.pixels, pixels)
+        )
+
+
+class KeptReferences(Generic[Computed]):
+    """Keeps what an engine computed from the references that were used last.
+
+    Neighbouring frames share references, which are compared by their pixels. As many are kept as a
+    frame has had. One thread at a time may use them.
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[_Kept[Computed]] = deque(maxlen=1)
+
+    def make_room(self, count: int) -> None:
+        """Keep the results of `count` references from now on, if that is more than before."""
+        if count > (self._kept.maxlen or 0):
+            self._kept = deque(self._kept, count)
+
+    def get_or_compute(
+        self, pixels: Pixels, scale: int, kernel: Taps | None, compute: Callable[[], Computed]
+    ) -> Computed:
+        """Return the result for a reference (H x W x 3), computing it if it was not used of late.
+
+        The result also depends on the scale and on the reduction kernel.
+        """
+        for i, kept in enumerate(self._kept):
+            if kept.fits(pixels, scale, kernel):
+                del self._kept[i]
+                self._kept.append(kept)
+                return kept.computed
+
+        computed = compute()
+        own_kernel = None if kernel is None else kernel.copy()
+        self._kept.append(_Kept(pixels.copy(), scale, own_kernel, computed))
+        return computed
