@@ -17,20 +17,18 @@ from pipeline.errors import InputError
 from pipeline.execution.decode import DecodeStage
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.task import plan_header, tasks_for
-from pipeline.lightfield.targets import name_target
 from pipeline.pixels import Pixels
+from pipeline.planning.output import name_unwritten_output
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import Reporter
-from pipeline.recording import open_recording
 from pipeline.remote.pipes import read_piped_settings
 from pipeline.runs.result import RunResult
 from pipeline.runs.run import run
-from pipeline.schema.clip import LightField, Stills
 from pipeline.schema.parsing import check_settings
 from pipeline.schema.plan import Plan
 from pipeline.schema.run_options import RunOptions
-from pipeline.schema.settings import InputSettings, RunSettings
+from pipeline.schema.settings import RunSettings
 
 AnyPath = str | PathLike[str]
 
@@ -81,7 +79,7 @@ def enhanced_frames(
         given = _settings(source, reference, None, options)
         with read_piped_settings(given, folder) as settings:
             # a plan needs an output, but nothing is written to it
-            output = str(Path(folder) / _name_output(settings))
+            output = str(Path(folder) / name_unwritten_output(settings))
             named = settings.model_copy(update={"output": output})
             yield from _enhance_frames(_plan_frames(named))
 
@@ -94,18 +92,8 @@ def _plan_frames(settings: RunSettings) -> Plan:
             f'found adapt={settings.adapt!r} for frames that are not written, expected "off" or a '
             "file of adapted weights; adapt them with `pipeline adapt`, and pass its file"
         )
-    plan = make_plan(chosen)
+    plan = make_plan(chosen, is_written=False)
     return pin_plan(plan.model_copy(update={"adaptation": from_file}))
-
-
-def _name_output(settings: InputSettings) -> str:
-    """Return a name of the kind that suits the input: of a video, a picture or a folder."""
-    lr = open_recording(settings.input, settings, sandbox=settings.sandbox == "on")
-    if isinstance(lr, LightField):
-        return name_target(lr, None, "_x").name
-    if not isinstance(lr, Stills):
-        return "frames.mkv"
-    return "frames" if Path(lr.path).is_dir() or len(lr.files) > 1 else "frames.png"
 
 
 def _enhance_frames(plan: Plan) -> Iterator[SRFrame]:

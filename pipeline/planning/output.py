@@ -10,13 +10,14 @@ from pathlib import Path
 
 from pipeline.errors import InputError, already_there, no_folder
 from pipeline.ledger.durable import is_empty_folder
-from pipeline.lightfield.targets import check_replaceable
+from pipeline.lightfield.targets import check_replaceable, name_target
 from pipeline.media.pictures.numbered import picture_name
 from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.paths import check_not_read
 from pipeline.planning.pictures import check_folder
-from pipeline.schema.clip import Recording, Stills, VideoClip
-from pipeline.schema.settings import OutputSettings
+from pipeline.recording import open_recording
+from pipeline.schema.clip import LightField, Recording, Stills, VideoClip
+from pipeline.schema.settings import InputSettings, OutputSettings
 
 # Lower bounds for the space that an output needs, which suffice to notice a full disk. A video
 # needs twice its size: for its segments and for the joined file.
@@ -81,6 +82,16 @@ def check_output(
     if not folder.is_dir():
         raise no_folder(folder)
     _check_writable(folder)
+
+
+def name_unwritten_output(settings: InputSettings) -> str:
+    """Return an output's name that suits the input, for a plan of which nothing is written."""
+    lr = open_recording(settings.input, settings, sandbox=settings.sandbox == "on")
+    if isinstance(lr, LightField):
+        return name_target(lr, None, "_x").name
+    if not isinstance(lr, Stills):
+        return "frames.mkv"
+    return "frames" if Path(lr.path).is_dir() or len(lr.files) > 1 else "frames.png"
 
 
 def _resolve(path: str | Path) -> Path:

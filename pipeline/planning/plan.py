@@ -28,14 +28,19 @@ FindSpeed = Callable[[str, str, int], Speed | None]
 
 
 def make_plan(
-    settings: RunSettings, progress: Reporter = SILENT, *, find_speed: FindSpeed | None = None
+    settings: RunSettings,
+    progress: Reporter = SILENT,
+    *,
+    find_speed: FindSpeed | None = None,
+    is_written: bool = True,
 ) -> Plan:
     """Decide the segments, references, encoder and output of a run.
 
     The same files, settings and speed give the same plan. The engine's speed only shortens segments
     that would take long, so that less work is lost when a run is stopped; if it is unknown, or the
-    settings have a length, they stay as they are. Raises InputError (or its kinds MediaError and
-    PairingError) if the user has to change a setting or a file.
+    settings have a length, they stay as they are. The path of the output is not checked unless the
+    output `is_written`. Raises InputError (or its kinds MediaError and PairingError) if the user
+    has to change a setting or a file.
     """
     check_engine(settings.engine)
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
@@ -47,7 +52,10 @@ def make_plan(
         scale = choose_scale(sources.lr, sources.ref, settings.scale)
         frames = select_frames(sources.lr, settings)
 
-    target = choose_target(settings, settings, scale, sources, len(frames.pts), settings.model)
+    target = choose_target(
+        *(settings, settings, scale, sources, len(frames.pts), settings.model),
+        is_written=is_written,
+    )
 
     paired = pair_sources(sources, frames, settings, target.size, settings.to, progress)
     capture = choose_capture(

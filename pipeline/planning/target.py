@@ -69,12 +69,15 @@ def choose_target(
     sources: Sources,
     frames: int,
     model: str | None = None,
+    *,
+    is_written: bool = True,
 ) -> Target:
     """Choose and check the encoder and the path of an output with `frames` frames.
 
-    `model` is a network's name, or the path of its weights file, which the output must not replace.
-    Raises InputError if the encoder does not accept its settings, if the output cannot be written
-    to the path, or if its format cannot hold what is encoded.
+    The path is not checked unless the output `is_written`. `model` is a network's name, or the path
+    of its weights file, which the output must not replace. Raises InputError if the encoder does
+    not accept its settings, if the output cannot be written to the path, or if its format cannot
+    hold what is encoded.
     """
     lr: Recording = sources.lr
     if isinstance(lr, Stills) and output.output is not None:
@@ -98,6 +101,8 @@ def choose_target(
 
     # where the output goes
     path, pattern = pictures or (_output_path(output, lr, scale, encoding), "")
+    if not is_written:
+        return Target(path, pattern, scale, width, height, encoding, ())
     check_output(path, output, lr, sources.ref, pattern, [model])
     check_room(path, stored if pattern else lr, frames * width * height)
 

@@ -12,6 +12,7 @@ from pipeline.adaptation.training import PRESET, make_facts, train_weights
 from pipeline.errors import InputError, PipelineError
 from pipeline.ledger.durable import publish_output, staging_folder
 from pipeline.paths import check_new_file, check_not_read
+from pipeline.planning.output import name_unwritten_output
 from pipeline.planning.pinned import pin_plan
 from pipeline.planning.plan import make_plan
 from pipeline.progress import SILENT, Reporter
@@ -54,18 +55,19 @@ def adapt_to_camera(
     """
     start = time.monotonic()
     _check_output(output, settings, force=force)
-    plan = _make_plan(settings, progress)
-    request = AdaptRequest("seconds", seconds)
-    decision = decide_adaptation(plan, request, lambda: None, progress)
-    if decision.adaptation is None:
-        reason = decision.note or "the weights are not adapted: no frame has a reference"
-        raise InputError(f"{reason}; try a reference with more key frames of the input")
-
-    result = train_weights(plan, decision.adaptation, progress)
-    if not result.used:
-        raise PipelineError(f"nothing is written: {result.note}")
-
+    # writes beside the output, which has to fail before the training
     with staging_folder(output) as work:
+        plan = _make_plan(settings, work, progress)
+        request = AdaptRequest("seconds", seconds)
+        decision = decide_adaptation(plan, request, lambda: None, progress)
+        if decision.adaptation is None:
+            reason = decision.note or "the weights are not adapted: no frame has a reference"
+            raise InputError(f"{reason}; try a reference with more key frames of the input")
+
+        result = train_weights(plan, decision.adaptation, progress)
+        if not result.used:
+            raise PipelineError(f"nothing is written: {result.note}")
+
         finished = work / output.name
         save_weights(result.network, PRESET, finished, make_facts(plan, result))
         publish_output(finished, output, work, force=force)
@@ -87,11 +89,15 @@ def _check_output(output: Path, settings: RunSettings, *, force: bool) -> None:
     check_new_file(output, force=force)
 
 
-def _make_plan(settings: RunSettings, progress: Reporter) -> Plan:
-    """Return the plan of a run with these settings, of which only the pairing matters."""
-    forced = settings.model_copy(update={"force": True})
-    local = fetch_inputs(forced, forced)
-    plan = pin_plan(make_plan(local, progress))
+def _make_plan(settings: RunSettings, work: Path, progress: Reporter) -> Plan:
+    """Return the plan of a run with these settings, of which only the pairing matters.
+
+    Its output is in the folder `work`, but is never written.
+    """
+    unwritten = settings.model_copy(update={"output": str(work / "unwritten.mkv"), "force": True})
+    local = fetch_inputs(unwritten, unwritten)
+    named = local.model_copy(update={"output": str(work / name_unwritten_output(local))})
+    plan = pin_plan(make_plan(named, progress, is_written=False))
     for note in plan.notes:
         progress.note(note)
     return plan

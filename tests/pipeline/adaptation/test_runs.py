@@ -176,6 +176,29 @@ def test_weights_for_a_camera_are_written_and_used(
     assert other.stderr.count("\n") == 1
 
 
+def test_adapting_checks_only_the_file_that_it_writes(tmp_path: Path) -> None:
+    lr, keys, _ = write_camera(tmp_path, frames=7)
+    (tmp_path / "lr_x4.mkv").mkdir()  # where a run would write by default
+    (tmp_path / "lr_x4.mkv" / "notes.txt").touch()
+    command = ("adapt", lr, "--ref-stream", keys, "--seconds", "0.01", "-q", "-o")
+
+    few = invoke(*command, tmp_path / "camera.safetensors")
+    assert few.exit_code == 2
+    assert "found 2 key frames that show a frame of the input, expected 3" in few.stderr
+    assert not list(tmp_path.glob(".*"))
+
+    (tmp_path / "there.safetensors").touch()
+    for output, reason in (
+        (tmp_path / "none" / "camera.safetensors", "which does not exist; create it first"),
+        (tmp_path / "there.safetensors", "already exists"),
+        (tmp_path / "camera.pt", "expected a name that ends with .safetensors"),
+    ):
+        refused = invoke(*command, output)
+        assert refused.exit_code == 2
+        assert reason in refused.stderr
+        assert refused.stderr.count("\n") == 1
+
+
 def test_a_plan_has_the_weights_from_a_file(
     camera: tuple[Path, Path, Path], camera_weights: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
