@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from crossnetpp.adaptation import AdaptationSettings, Adapted, Progress, adapt
+import torch
+
+from crossnetpp.adaptation import (
+    AdaptationSettings,
+    Adapted,
+    KeyFrame,
+    Progress,
+    adapt,
+    check_key_frames,
+)
+from crossnetpp.adaptation.adapt import SIDE
+from crossnetpp.adaptation.judging import make_cases, measure_psnr
+from crossnetpp.adaptation.key_frames import hold_out
 from crossnetpp.checkpoint import AdaptedFacts, load_network, save_weights
 from crossnetpp.networks.fast import CrossNetFast
+from crossnetpp.networks.taps import Taps
 from deploy.device import choose_baseline_device
 from pipeline.adaptation.key_frames import find_taps, read_key_frames
+from pipeline.adaptation.sentences import describe_adaptation
 from pipeline.ledger.adapted_weights import find_adapted_weights, store_adapted_weights
 from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Reporter
@@ -16,6 +33,14 @@ from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.plan import Plan
 
 PRESET = "fast"
+
+
+class TrainedWeights(NamedTuple):
+    """The result of a training."""
+
+    result: Adapted
+    held_out_db: float | None
+    """PSNR of the key frames that were held out, with the weights before adaptation."""
 
 
 def load_adaptable(plan: Plan) -> CrossNetFast | None:
@@ -39,7 +64,7 @@ def train_planned(ledger: Ledger, progress: Reporter) -> None:
         return
 
     start = time.monotonic()
-    result = train_weights(plan, planned, progress)
+    result, before = train_weights(plan, planned, progress)
     sha256 = ""
     if result.used:
         facts = make_facts(plan, result)
@@ -54,6 +79,7 @@ def train_planned(ledger: Ledger, progress: Reporter) -> None:
         done=True,
         used=result.used,
         weights_sha256=sha256,
+        held_out_db=before,
         held_out_gain_db=result.held_out_gain_db,
         blend=result.blend,
         note=result.note,
@@ -63,7 +89,7 @@ def train_planned(ledger: Ledger, progress: Reporter) -> None:
     progress.note(describe_adaptation(done))
 
 
-def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapted:
+def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> TrainedWeights:
     """Train on the planned key frames, and show the progress."""
     with progress.step("reading the key frames"):
         keys = read_key_frames(plan, planned.pairs)
@@ -78,9 +104,25 @@ def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapte
             count(state.step, gain)
 
         try:
-            return adapt(network, keys, find_taps(plan), settings, show)
+            result = adapt(network, keys, find_taps(plan), settings, show)
         except ValueError as error:  # too few key frames agree with the input
-            return Adapted(network, 0, None, 0.0, used=False, note=str(error))
+            failed = Adapted(network, 0, None, 0.0, used=False, note=str(error))
+            return TrainedWeights(failed, None)
+    if result.held_out_gain_db is None:
+        return TrainedWeights(result, None)
+    return TrainedWeights(result, measure_held_out(network, keys, find_taps(plan)))
+
+
+def measure_held_out(network: CrossNetFast, keys: Sequence[KeyFrame], taps: Taps) -> float | None:
+    """Return the PSNR in dB on the key frames that `adapt` holds out; None if it is not finite."""
+    device = next(network.parameters()).device
+    scale = keys[0].hr.shape[0] // keys[0].lr.shape[0]
+    _, held_out = hold_out(check_key_frames(keys))
+    cases = make_cases(keys, held_out, scale, SIDE, device)
+    kernel = torch.from_numpy(taps).to(device)
+    found = [measure_psnr(network, case, scale, kernel) for case in cases if not case.is_still]
+    mean = sum(found) / len(found)
+    return round(mean, 3) if math.isfinite(mean) else None
 
 
 def make_facts(plan: Plan, result: Adapted) -> AdaptedFacts:
@@ -91,15 +133,3 @@ def make_facts(plan: Plan, result: Adapted) -> AdaptedFacts:
         held_out_gain_db=result.held_out_gain_db or 0.0,
         blend=result.blend,
     )
-
-
-def describe_adaptation(done: Adaptation) -> str:
-    """Return a sentence about the result of an adaptation."""
-    count = f"{done.steps} steps on {len(done.pairs)} key frames"
-    if not done.used:
-        return f"the weights are not adapted: {done.note}"
-    text = (
-        f"the weights are adapted to the recording by {count} in {done.took_seconds:.0f} s: "
-        f"{done.held_out_gain_db:+.2f} dB on key frames that were held out"
-    )
-    return f"{text}; {done.note}" if done.note else text

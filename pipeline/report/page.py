@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from crossnetpp.printable import make_printable
+from pipeline.adaptation.sentences import describe_adaptation
 from pipeline.assembly.record import package_versions
 from pipeline.errors import InputError
 from pipeline.ledger.durable import staging_folder, write_atomically
@@ -173,6 +174,7 @@ def render_page(
         left_out=len(list_left_out(plan)),
         charts=_make_charts(all_stretches, rows, exhibits, truth=truth) if is_clip else [],
         capture=draw_capture(plan.capture),
+        adaptation=describe_adaptation(plan.adaptation),
         viewer=viewer,
         viewer_first=(grid.rows[0], grid.cols[0]) if grid is not None else (0, 0),
         table=make_table(grid, rows) if grid is not None else [],

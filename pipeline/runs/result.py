@@ -40,8 +40,12 @@ class AdaptedResult(Model):
     seconds: float
     """Time of the training, 0 for weights from a file."""
     steps: int
+    held_out_db: float | None
+    """PSNR of key frames that were held out, before adaptation; None if it was not measured."""
     held_out_gain_db: float | None
-    """Gain on key frames that were held out; None if it could not be measured."""
+    """Gain on these key frames; None if it was not measured."""
+    blend: float
+    """Share of the trained weights in those that were used."""
     used: bool
     """Whether the adapted weights won and were used."""
 
@@ -53,7 +57,9 @@ class AdaptedResult(Model):
         return cls(
             seconds=adaptation.took_seconds,
             steps=adaptation.steps,
+            held_out_db=adaptation.held_out_db,
             held_out_gain_db=adaptation.held_out_gain_db,
+            blend=adaptation.blend,
             used=adaptation.used,
         )
 

@@ -47,8 +47,11 @@ class Adaptation(Model):
     """Whether the adapted weights won and are used."""
     weights_sha256: Digest = ""
     """SHA-256 of the adapted weights in the run folder; "" if there are none."""
+    held_out_db: Decibels | None = None
+    """PSNR of key frames that were held out from training, with the weights before adaptation; like
+    a note, it does not decide any bits."""
     held_out_gain_db: Decibels | None = None
-    """Gain on key frames that were held out from training."""
+    """Gain on these key frames."""
     blend: Share = 0.0
     """Share of the trained weights in those that are used."""
     note: Annotated[str, Field(max_length=1000)] = ""

@@ -52,6 +52,16 @@ def run(camera: tuple[Path, Path, Path], output: Path, *more: object) -> dict[st
     return result
 
 
+def report_on(output: Path) -> str:
+    """Return the page of `pipeline report`."""
+    page = output.with_suffix(".html")
+    done = invoke("report", output, "-o", page)
+    assert done.exit_code == 0, done.stderr
+    text = page.read_text(encoding="utf-8")
+    page.unlink()
+    return text
+
+
 def test_adapted_weights_gain_and_are_described(
     camera: tuple[Path, Path, Path], adapted: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -64,6 +74,7 @@ def test_adapted_weights_gain_and_are_described(
     assert result["adapted"]["steps"] == 10
     assert result["adapted"]["held_out_gain_db"] >= 0.05
     assert result["adapted"]["seconds"] > 0
+    assert 0 < result["adapted"]["blend"] <= 1
 
     plan = read_plan(output.with_name("out.plan.json"))
     assert plan.adaptation is not None
@@ -72,6 +83,12 @@ def test_adapted_weights_gain_and_are_described(
         choice.pts for choice in plan.reference_map
     ][::6]
     assert sorted(path.name for path in output.parent.iterdir()) == ["out.mkv", "out.plan.json"]
+
+    before, gain = (result["adapted"][name] for name in ("held_out_db", "held_out_gain_db"))
+    assert (
+        f"The weights are adapted by 10 steps on 6 key frames in "
+        f"{result['adapted']['seconds']:.0f} s: PSNR {before:.2f} -&gt; {before + gain:.2f} dB"
+    ) in report_on(output)
 
     again = run(camera, output, *ADAPT)
     assert again["resumed_segments"] == again["segments"]
@@ -164,7 +181,9 @@ def test_weights_for_a_camera_are_written_and_used(
     assert result["adapted"] == {
         "seconds": 0.0,
         "steps": 10,
+        "held_out_db": None,
         "held_out_gain_db": stored.held_out_gain_db,
+        "blend": stored.blend,
         "used": True,
     }
     repeated = run(camera, tmp_path / "out.mkv", "--adapt", file)
@@ -276,3 +295,4 @@ def test_a_short_run_is_not_adapted_by_default(
     assert result["adapted"] is None
     plan = read_plan(tmp_path / "out.plan.json")
     assert plan.adaptation is None
+    assert "weights are" not in report_on(tmp_path / "out.mkv")

@@ -1,0 +1,30 @@
+"""Describe the adaptation of a run in a sentence."""
+
+from __future__ import annotations
+
+from pipeline.schema.adaptation import Adaptation
+
+
+def describe_adaptation(adaptation: Adaptation | None) -> str:
+    """Return a sentence about the result of a plan's adaptation; "" if there was none."""
+    if adaptation is None or not adaptation.done:
+        return ""
+    if not adaptation.used:
+        return f"the weights are not adapted: {adaptation.note}"
+
+    text = f"the weights are adapted by {adaptation.steps} steps"
+    if adaptation.request == "file":
+        text += " of an earlier training"
+    else:
+        text += f" on {len(adaptation.pairs)} key frames in {adaptation.took_seconds:.0f} s"
+    if adaptation.held_out_gain_db is not None:
+        text += f": {_describe_gain(adaptation.held_out_db, adaptation.held_out_gain_db)}"
+    text += f"; {100 * adaptation.blend:.0f} % of the change is used"
+    return f"{text}; {adaptation.note}" if adaptation.note else text
+
+
+def _describe_gain(before: float | None, gain: float) -> str:
+    where = "on key frames that were held out"
+    if before is None:
+        return f"{gain:+.2f} dB {where}"
+    return f"PSNR {before:.2f} -> {before + gain:.2f} dB {where}"
