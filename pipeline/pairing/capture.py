@@ -108,7 +108,8 @@ def _find_tolerance(lr: Recording, choices: ReferenceMap) -> float:
     """
     if isinstance(lr, LightField):
         return SAME_INSTANT
-    return max(SAME_INSTANT, find_half_interval([lr.seconds(pts) for pts in choices.pts]))
+    half = find_half_interval([lr.seconds(pts) for pts in choices.pts])
+    return max(SAME_INSTANT, round(half, 6))  # distances are in whole microseconds, too
 
 
 def fit_pair(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ import pytest
 import pipeline
 from crossnetpp.checkpoint import find_weights, read_adapted_facts
 from crossnetpp.machine import is_linux
+from deploy.protocol import Engine
 from pipeline.errors import InputError
 from pipeline.paths import sha256
 from pipeline.runs import conductor
+from pipeline.runs.parts import EngineCache, RunParts
+from pipeline.runs.run import run as run_settings
+from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
+from pipeline.schema.settings import RunSettings
 from tests.support.camera import write_camera
 from tests.support.commands import invoke
 from tests.support.killed_command import run_until
@@ -275,6 +281,13 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["text.safetensors"]
 
 
+class NoEngines(EngineCache):
+    """Loads no engine, as if its library were missing."""
+
+    def load(self, plan: Plan, notify: Callable[[str], None]) -> Engine:
+        raise InputError(f"found no library of {plan.engine}, expected one")
+
+
 def test_a_missing_engine_is_found_before_training(
     camera: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,9 +295,17 @@ def test_a_missing_engine_is_found_before_training(
         raise AssertionError("trained for an engine that is missing")
 
     monkeypatch.setattr(conductor, "complete_adaptation", fail)
-    done = invoke(*words(camera, tmp_path / "out.mkv", *ADAPT, "--engine", "tensorrt"))
-    assert done.exit_code == 2
-    assert "tensorrt" in done.stderr
+    lr, keys, _ = camera
+    settings = RunSettings(
+        input=str(lr),
+        ref_stream=str(keys),
+        output=str(tmp_path / "out.mkv"),
+        engine="torch",
+        runner="inline",
+        adapt="0.01",
+    )
+    with pytest.raises(InputError, match="found no library of torch"):
+        run_settings(settings, parts=RunParts(engines=NoEngines()))
     assert not list(tmp_path.iterdir())
 
 
