@@ -60,9 +60,7 @@ def run_until_segments(count: int, output: Path, words: Sequence[object]) -> boo
     return False
 
 
-def measure_run(
-    plan: Path, output: Path, words: Sequence[object], segments: int
-) -> dict[str, Any]:
+def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int) -> dict[str, Any]:
     """Run a plan with kills after a third and two thirds of the segments, and describe the run."""
     command = ("run", *words, "--plan", plan, "-o", output)
     kills = sum(
@@ -95,9 +93,7 @@ def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
     started = time.monotonic()
     outputs = {runner: work / f"{clip.stem}_{runner}.mkv" for runner in ("inline", "ray")}
     runs = {
-        runner: measure_run(
-            plan, output, (*inputs, "--runner", runner), len(made["segments"])
-        )
+        runner: measure_run(plan, output, (*inputs, "--runner", runner), len(made["segments"]))
         for runner, output in outputs.items()
     }
 
