@@ -1,12 +1,27 @@
-"""Choose between the shipped weights of a network by how faithful a recording is."""
+"""Choose the shipped weights, and whether to trust the measured kernel, by a recording's fit."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+
+from crossnetpp.capture.estimate import CaptureEstimate
+from crossnetpp.capture.kernels import measure_shift, measure_width
+from crossnetpp.networks.taps import join_taps, make_bicubic_taps
 
 # Fit in dB of the measured capture, below which LR counts as compressed or noisy. Measured with
 # pixel means at x4: without a codec, the fit is 51 dB or more; at crf 12, 43 to 44; at crf 16, 40
 # to 41. There the weights for recordings gain 0.4 and 1.2 dB on coffee and frog. Closer to no loss
 # they gain less, and lose where the reference is far away.
 LEAST_FAITHFUL = 42.0
+
+# Widest kernel in LR pixels that a network is given for a lightly compressed recording, and the fit
+# below which compression is no longer light. At crf 20, the clips of the evaluation have widths of
+# 1.0 to 1.46; with key frames sharpened by an unsharp mask, 1.91 to 1.96. A soft lens is as wide,
+# but detail that is too strong costs more than the bicubic kernel does: on frog, it gains -1.3 dB
+# instead of +1.2. At crf 28, the codec alone makes kernels wide, and the weights for recordings
+# borrow less.
+WIDEST = 1.7
+LIGHTLY_COMPRESSED = 36.0
 
 RECORDED = {"fast": "fast-recorded"}  # weights -> their variant for compressed or noisy recordings
 
@@ -20,3 +35,25 @@ def choose_weights(model: str, fits_db: float | None) -> str:
     if model not in RECORDED or fits_db is None or fits_db >= LEAST_FAITHFUL:
         return model
     return RECORDED[model]
+
+
+def refuse_wide_kernel(found: CaptureEstimate) -> CaptureEstimate:
+    """Return the estimate with the bicubic kernel if its own one may result from sharpened HR.
+
+    Unsharp masks that are narrower than an LR pixel look like a soft lens once a codec has smoothed
+    LR. They would make everything that is borrowed too strong.
+    """
+    if found.taps is None or found.fits_db is None or found.width <= WIDEST:
+        return found
+    if not LIGHTLY_COMPRESSED <= found.fits_db < LEAST_FAITHFUL:
+        return found
+
+    bicubic = join_taps(make_bicubic_taps(found.scale))
+    return replace(
+        found,
+        taps=None,
+        shape="bicubic",
+        shift=measure_shift(bicubic),
+        width=measure_width(bicubic),
+        reason="the HR pictures may be sharpened",
+    )

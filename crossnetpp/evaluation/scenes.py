@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossnetpp.capture.estimate import CaptureEstimate, estimate_capture
+from crossnetpp.capture.variants import refuse_wide_kernel
 from crossnetpp.networks.taps import Taps
 
 Picture = NDArray[np.uint8]  # H x W x 3 RGB
@@ -57,7 +58,7 @@ class Material:
         count = min(MOST_MOMENTS, len(self.moments))
         chosen = np.linspace(0, len(self.moments) - 1, count).round().astype(int).tolist()
         pairs = [(self.moments[i].lr, self.moments[i].hr) for i in chosen]
-        return estimate_capture(pairs, self.scale)
+        return refuse_wide_kernel(estimate_capture(pairs, self.scale))
 
     @property
     def taps(self) -> Taps | None:

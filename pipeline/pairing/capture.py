@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from crossnetpp.capture.colour import ColourTransform, transform_picture
 from crossnetpp.capture.estimate import CaptureEstimate, PicturePair, estimate_capture
+from crossnetpp.capture.variants import refuse_wide_kernel
 from crossnetpp.networks.taps import Taps, make_bicubic_taps
 from pipeline.pairing.choose_views import SAME_INSTANT
 from pipeline.pairing.field_of_view import read_pairs
@@ -69,7 +70,7 @@ def measure_capture(
         if pair is not None:
             pairs.append((pts, pair))
 
-    found = estimate_capture([pair for _, pair in pairs], scale)
+    found = refuse_wide_kernel(estimate_capture([pair for _, pair in pairs], scale))
     kind = "view" if isinstance(lr, LightField) else "key frame"
     used = tuple(pairs[number][0] for number in found.pairs)
     note = f"capture: {describe_estimate(found, kind)}"
