@@ -21,7 +21,7 @@ from tests.support.camera import read_clip
 
 @pytest.mark.parametrize(
     ("fits_db", "expected"),
-    [(51.3, "fast"), (42.0, "fast"), (41.9, "fast-recorded"), (32.7, "fast-recorded")],
+    [(51.3, "fast"), (46.0, "fast"), (45.9, "fast-recorded"), (32.7, "fast-recorded")],
 )
 def test_compressed_recordings_get_their_own_weights(fits_db: float, expected: str) -> None:
     assert choose_weights("fast", fits_db) == expected
