@@ -15,6 +15,7 @@ from pipeline.errors import InputError, first_line
 from pipeline.media.alpha import alpha_pix_fmt, choose_alpha_encoder
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.media.hdr import HDR_ENCODERS, hdr_x265_params
+from pipeline.media.write.priority import keep_priority
 from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.encoders import (
     Quality,
@@ -183,7 +184,8 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
     try:
         configure_encoder(context, encoding, width, height, Fraction(1, 25))
         context.framerate = Fraction(25)
-        context.open()
+        with keep_priority():
+            context.open()
     except MEDIA_ERRORS as error:
         settings = f"crf {encoding.crf}, preset {encoding.preset}, {encoding.pix_fmt}"
         raise InputError(

@@ -27,6 +27,7 @@ from pipeline.media.colour import FromRgb, is_rgb, make_contiguous, output_colou
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.media.streams import can_hold
 from pipeline.media.write.encoder import configure_encoder, encoder_options
+from pipeline.media.write.priority import keep_priority
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip
 from pipeline.schema.encoding import (
@@ -165,6 +166,8 @@ class SegmentWriter:
         colour = output_colour(clip.colour, encoding.pix_fmt)
         context.colorspace, context.color_range = colour.matrix, colour.range
         context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+        with keep_priority():
+            context.open(strict=False)
         self._stream = stream
         self._first = first_pts
 

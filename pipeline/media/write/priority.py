@@ -1,0 +1,43 @@
+"""Keep the scheduling priority of this process, which an encoder may change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TASKS = Path("/proc/self/task")  # a folder for each thread, on Linux
+
+
+@contextmanager
+def keep_priority() -> Iterator[None]:
+    """Undo what opening an encoder does to the priority of this process's threads.
+
+    If it may, as root, SVT-AV1 makes its threads and the one that opens it real-time threads of the
+    highest priority, and never takes that back. They and all processes that they start would
+    exclude everything else from the processors. Threads that become real-time threads inside this
+    context get ordinary priority at its end.
+    """
+    before = _list_real_time_threads()
+    try:
+        yield
+    finally:
+        for thread in _list_real_time_threads() - before:
+            os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _list_real_time_threads() -> set[int]:
+    """Return the numbers of this process's real-time threads; on Linux only."""
+    if not hasattr(os, "sched_getscheduler") or not _TASKS.is_dir():
+        return set()
+
+    found = set()
+    for folder in _TASKS.iterdir():
+        try:
+            policy = os.sched_getscheduler(int(folder.name))
+        except ProcessLookupError:  # it ended just now
+            continue
+        if policy in (os.SCHED_FIFO, os.SCHED_RR):
+            found.add(int(folder.name))
+    return found
