@@ -36,7 +36,7 @@ COMMANDS = {
     "status": ("pipeline.cli.status:status", "Show how far a run is."),
     "plan": ("pipeline.cli.plan:plan", "Show what a run would do, without running it."),
     "probe": ("pipeline.cli.probe:probe", "Describe a video, pictures or a light field."),
-    "verify": ("pipeline.cli.verify:verify", "List how an output differs from its input."),
+    "verify": ("pipeline.cli.evaluate:verify", "List how an output differs from its input."),
     "evaluate": ("pipeline.cli.evaluate:evaluate", "Measure an output against its ground truth."),
     "report": ("pipeline.cli.report:report", "Write a page about a finished run."),
     "compare": ("pipeline.cli.compare:compare", "Show recordings side by side in one clip."),

@@ -23,8 +23,7 @@ from pipeline.pairing.clock import (
 from pipeline.pairing.cuts import Survey, survey_frames
 from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pairs
 from pipeline.pairing.geometry import count_quarter_turns
-from pipeline.pairing.paired import Paired
-from pipeline.pairing.rules import FrameRules, References, find_half_interval
+from pipeline.pairing.rules import FrameRules, Paired, References, find_half_interval
 from pipeline.pairing.still_times import choose_placement, list_placements, name_source
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.progress import SILENT, Reporter

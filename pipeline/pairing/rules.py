@@ -1,4 +1,4 @@
-"""References of a clip, the rules by which they may serve a frame, and how to sample them."""
+"""References of a clip, the rules by which they may serve a frame, and the result of pairing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.schema.plan import ReferencePlan
+from pipeline.schema.reference_map import ReferenceMap
 
 # (picture, first, last) -> similarity of references first..last-1 to that picture, -1..1.
 Similarity = Callable[[int, int, int], NDArray[np.float32]]
@@ -38,6 +41,16 @@ class FrameRules:
     def interval(self) -> float:
         """Seconds between two frames of the input."""
         return 2 * self.margin
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The reference, its frame for every frame of the input, the scene cuts and notes for users."""
+
+    reference: ReferencePlan
+    choices: ReferenceMap
+    cuts: tuple[int, ...]
+    notes: list[str]
 
 
 def find_half_interval(seconds: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from crossnetpp.networks.taps import make_box_taps
 from pipeline.errors import InputError
 from pipeline.pairing.capture import MeasuredCapture, measure_capture
-from pipeline.pairing.paired import Paired
+from pipeline.pairing.rules import Paired
 from pipeline.progress import Reporter
 from pipeline.schema.capture import Capture
 from pipeline.schema.clip import Recording

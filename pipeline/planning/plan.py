@@ -8,7 +8,7 @@ from deploy.names import ENGINES
 from deploy.speed import Speed
 from pipeline.errors import InputError
 from pipeline.pairing.clips import plan_references
-from pipeline.pairing.paired import Paired
+from pipeline.pairing.rules import Paired
 from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.capture import choose_capture
