@@ -1,0 +1,257 @@
+"""Choose the frames that would help most as references of a recording.
+
+A set of key frames is as good as the likeness between each frame and the key frame of its scene
+that resembles it most, which is what the choice of references by content compares. That measure is
+submodular, so picking the frame that adds most, again and again, is at most 37 % below the best
+set (Nemhauser, Wolsey and Fisher 1978).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.media.read.frames import Frame
+from pipeline.pairing.choose_frames import LIKENESS_MARGIN, LIKENESS_PER_SECOND
+from pipeline.pairing.cuts import Survey
+from pipeline.pairing.thumbnails import correlate_thumbnails
+from pipeline.pixels import Pixels, high_byte
+
+# Frames that are compared with each other. Of a longer recording, the sharpest of each few frames.
+MOST_COMPARED = 4096
+# Reduction of the likeness to a key frame that has no detail beside the sharpest one nearby. One of
+# half its sharpness serves like a frame that is five seconds farther away.
+SOFTNESS = 0.1
+NEARBY = 0.5  # seconds
+
+Score = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How many key frames to choose. Without either, as many as each add LIKENESS_MARGIN."""
+
+    count: int | None = None
+    """Number of key frames."""
+    every: float | None = None
+    """Length in seconds of the parts of scenes of which each gets one key frame."""
+
+
+def measure_sharpness(rgb: Pixels) -> float:
+    """Return the variance of the Laplacian of H x W x 3 RGB: blurred frames have less of it."""
+    gray = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
+
+
+def note_sharpness(frames: Iterable[Frame], found: array[float]) -> Iterator[Frame]:
+    """Yield the frames, and append the sharpness of each to `found`."""
+    for frame in frames:
+        found.append(measure_sharpness(frame.rgb))
+        yield frame
+
+
+def list_scenes(pts: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the range of positions in `pts` of every scene."""
+    bounds = {0, len(pts), *(bisect_left(pts, cut) for cut in cuts)}
+    return list(pairwise(sorted(bounds)))
+
+
+def choose_key_frames(
+    look: Survey, seconds: Sequence[float], sharpness: Sequence[float], wish: Wish
+) -> list[int]:
+    """Return the positions in `look.pts` of the key frames, in order.
+
+    Every scene gets one, unless `wish.count` is smaller than the number of scenes; then those do
+    that gain most.
+    """
+    parts = list_parts(list_scenes(look.pts, look.cuts), seconds, wish.every)
+    scenes = _score_scenes(look, seconds, sharpness, parts)
+    frames = len(look.pts)
+    most = frames if wish.count is None else min(wish.count, frames)
+
+    chosen = []
+    while len(chosen) < most and any(scene.has_open_part for scene in scenes):
+        chosen.append(max(scenes, key=lambda scene: scene.part_gain).pick_in_part())
+
+    while len(chosen) < most and wish.every is None:
+        best = max(scenes, key=lambda scene: scene.gain)
+        if not best.has_more or (wish.count is None and best.gain < LIKENESS_MARGIN * frames):
+            break
+        chosen.append(best.pick())
+    return sorted(chosen)
+
+
+def list_parts(
+    scenes: Sequence[tuple[int, int]], seconds: Sequence[float], every: float | None
+) -> list[list[tuple[int, int]]]:
+    """Return the parts of each scene, as ranges of frames: all of it, or about `every` seconds."""
+    if every is None:
+        return [[scene] for scene in scenes]
+
+    found = []
+    for first, last in scenes:
+        length = seconds[last - 1] - seconds[first]
+        count = max(1, min(last - first, round(length / every)))
+        bounds = np.linspace(first, last, count + 1).round().astype(int).tolist()
+        found.append(list(pairwise(bounds)))
+    return found
+
+
+@dataclass
+class _Scene:
+    """The compared frames of a scene (rows and columns), and how well each serves the others."""
+
+    frames: NDArray[np.int64]
+    """Positions of the compared frames in the recording."""
+    starts: NDArray[np.int64]
+    """Row at which each part of the scene begins."""
+    weights: NDArray[np.float32]
+    """The number of frames for which each of them stands."""
+    score: Score
+    """Score of each (row) as the key frame of each (column)."""
+
+    def __post_init__(self) -> None:
+        self._served = np.zeros(len(self.frames), np.float32)
+        self._free = np.ones(len(self.frames), bool)
+        self._open = np.ones(len(self.starts), bool)
+        self._update()
+
+    @property
+    def gain(self) -> float:
+        """What the best further key frame adds, as a sum over all frames; -1 if there is none."""
+        return float(self._gains.max())
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a compared frame is not a key frame yet."""
+        return bool(self._free.any())
+
+    @property
+    def part_gain(self) -> float:
+        """The same for the parts without a key frame; -1 if there are none."""
+        return float(self._part_gains.max())
+
+    @property
+    def has_open_part(self) -> bool:
+        """Whether a part has no key frame yet."""
+        return bool(self._open.any())
+
+    def pick(self) -> int:
+        """Return the position of the frame that adds most, and let it serve the others."""
+        return self._pick_row(int(self._gains.argmax()))
+
+    def pick_in_part(self) -> int:
+        """Do the same with the frames of parts that have no key frame yet."""
+        part = int(self._part_gains.argmax())
+        first = int(self.starts[part])
+        last = int(self.starts[part + 1]) if part + 1 < len(self.starts) else len(self.frames)
+        self._open[part] = False
+        return self._pick_row(first + int(self._gains[first:last].argmax()))
+
+    def _pick_row(self, row: int) -> int:
+        self._served = np.maximum(self._served, self.score[row])
+        self._free[row] = False
+        self._update()
+        return int(self.frames[row])
+
+    def _update(self) -> None:
+        gains = np.maximum(self.score - self._served, 0) @ self.weights
+        self._gains = np.where(self._free, gains, -1.0)
+        best = np.maximum.reduceat(self._gains, self.starts)
+        self._part_gains = np.where(self._open, best, -1.0)
+
+
+def _score_scenes(
+    look: Survey,
+    seconds: Sequence[float],
+    sharpness: Sequence[float],
+    parts: Sequence[Sequence[tuple[int, int]]],
+) -> list[_Scene]:
+    step = -(-len(look.pts) // MOST_COMPARED)
+    return [_score_scene(look, seconds, sharpness, scene, step) for scene in parts]
+
+
+def _score_scene(
+    look: Survey,
+    seconds: Sequence[float],
+    sharpness: Sequence[float],
+    parts: Sequence[tuple[int, int]],
+    step: int,
+) -> _Scene:
+    """Compare the sharpest of each `step` frames of a scene with each other."""
+    first, last = parts[0][0], parts[-1][1]
+    clear = np.asarray(sharpness[first:last], np.float64)
+    frames: list[int] = []
+    starts: list[int] = []
+    weights: list[int] = []
+    for start, end in parts:
+        starts.append(len(frames))
+        for begin in range(start, end, step):
+            group = clear[begin - first : min(begin + step, end) - first]
+            frames.append(begin + int(group.argmax()))
+            weights.append(len(group))
+
+    at = np.asarray(seconds[first:last], np.float64)
+    chosen = np.asarray(frames, np.int64)
+    softness = (1.0 - compare_nearby(clear, at))[chosen - first]
+    pictures = look.thumbnails[chosen]
+    away = np.abs(at[chosen - first][:, None] - at[chosen - first][None])
+
+    score = correlate_thumbnails(pictures, pictures)
+    score -= (LIKENESS_PER_SECOND * away + SOFTNESS * softness[:, None]).astype(np.float32)
+    return _Scene(
+        chosen, np.asarray(starts, np.int64), np.asarray(weights, np.float32), np.maximum(score, 0)
+    )
+
+
+def compare_nearby(sharpness: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sharpness of each frame as a share of the greatest within NEARBY seconds."""
+    first = np.searchsorted(at, at - NEARBY)
+    last = np.searchsorted(at, at + NEARBY, side="right")
+    most = [sharpness[a:b].max() for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+    greatest = np.asarray(most)
+    return np.where(sharpness < greatest, sharpness / np.maximum(greatest, 1e-9), 1.0)
+
+
+def measure_likeness(look: Survey, key_frames: Sequence[int]) -> float:
+    """Return the mean likeness of all frames to the key frame of their scene most like them.
+
+    Frames count as 0 if their scene has no key frame.
+    """
+    total = 0.0
+    for first, last in list_scenes(look.pts, look.cuts):
+        keys = [key for key in key_frames if first <= key < last]
+        if not keys:
+            continue
+        pictures = look.thumbnails[np.asarray(keys, np.int64)]
+        for begin in range(first, last, MOST_COMPARED):
+            frames = look.thumbnails[begin : min(begin + MOST_COMPARED, last)]
+            likeness = correlate_thumbnails(frames, pictures).max(axis=1)
+            total += float(np.maximum(likeness, 0).sum())
+    return total / len(look.pts)
+
+
+def find_farthest(
+    scenes: Sequence[tuple[int, int]], seconds: Sequence[float], key_frames: Sequence[int]
+) -> float:
+    """Return the greatest distance in seconds of a frame from the nearest key frame of its scene.
+
+    Scenes without a key frame do not count.
+    """
+    farthest = 0.0
+    for first, last in scenes:
+        keys = np.asarray([seconds[key] for key in key_frames if first <= key < last])
+        if len(keys):
+            at = np.asarray(seconds[first:last])
+            after = np.searchsorted(keys, at).clip(max=len(keys) - 1)
+            before = np.maximum(after - 1, 0)
+            away = np.minimum(np.abs(keys[after] - at), np.abs(keys[before] - at))
+            farthest = max(farthest, float(away.max()))
+    return farthest
