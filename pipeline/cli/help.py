@@ -11,7 +11,7 @@ import click
 GROUPS = {
     "Enhance": ("run", "plan", "submit", "status"),
     "Inspect": ("report", "compare", "look", "evaluate", "verify", "probe"),
-    "Prepare": ("degrade", "convert", "adapt", "engines", "train"),
+    "Prepare": ("keyframes", "degrade", "convert", "adapt", "engines", "train"),
     "Get started": ("demo", "doctor", "completion"),
 }
 
@@ -29,6 +29,10 @@ EXAMPLES = {
         "pipeline compare out.mkv original.mp4 --mode difference -o difference.png --at 2.5",
     ),
     "evaluate": ("pipeline evaluate out.mkv --ground-truth hr.mp4 --plan out.plan.json",),
+    "keyframes": (
+        "pipeline keyframes input.mp4 -o keys/",
+        "pipeline run input.mp4 --ref-stream keys/",
+    ),
     "degrade": (
         "pipeline degrade original.mp4 --scale 4 -o lr.mp4",
         "pipeline degrade original.mp4 --scale 1 --every 15 -o keys.mp4",

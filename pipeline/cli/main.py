@@ -40,6 +40,7 @@ COMMANDS = {
     "evaluate": ("pipeline.cli.evaluate:evaluate", "Measure an output against its ground truth."),
     "report": ("pipeline.cli.report:report", "Write a page about a finished run."),
     "compare": ("pipeline.cli.compare:compare", "Show recordings side by side in one clip."),
+    "keyframes": ("pipeline.cli.key_frames:keyframes", "Write the frames worth enhancing by hand."),
     "degrade": ("pipeline.cli.degrade:degrade", "Make a low-resolution copy of a recording."),
     "convert": ("pipeline.cli.light_field:convert", "Convert a light field to another layout."),
     "look": ("pipeline.cli.light_field:look", "Show a light field in pictures."),

@@ -19,12 +19,18 @@ from pipeline.pairing.clock import (
     check_shared_time,
     compare_sound,
     needs_estimated_offset,
+    snap_to_frames,
 )
 from pipeline.pairing.cuts import Survey, survey_frames
 from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pairs
-from pipeline.pairing.geometry import count_quarter_turns
+from pipeline.pairing.geometry import adopt_pixel_aspect, count_quarter_turns
 from pipeline.pairing.rules import FrameRules, Paired, References, find_half_interval
-from pipeline.pairing.still_times import choose_placement, list_placements, name_source
+from pipeline.pairing.still_times import (
+    choose_placement,
+    describe_unused_sidecar,
+    list_placements,
+    name_source,
+)
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.progress import SILENT, Reporter
 from pipeline.recording import read, scan
@@ -134,6 +140,9 @@ def _look_at_both(
 ) -> _Seen:
     """Survey the input and, if needed, the reference, and find the times of reference pictures."""
     placements = list_placements(lr, ref)
+    source = name_source(ref)
+    if settings.ref_offset is None:
+        ref = snap_to_frames(lr, ref)
     timed = _is_timed(ref)
     if not placements:
         _choose_selection(settings, timed)  # raises before a long pass
@@ -168,16 +177,20 @@ def _look_at_both(
             frames = read(lr, on_error="conceal")
             lr_whole = survey_frames(frames, cuts=False, count=count)
 
-    source = name_source(ref)
     placement = choose_placement(placements, lr, lr_look, ref_look)
     if placement is not None:
         ref = ref.model_copy(update={"times": placement.seconds})
         source = placement.meaning
+        if placement.are_frames:
+            aspect = adopt_pixel_aspect(lr, ref, turns)
+            ref = ref.model_copy(update={"sample_aspect_ratio": aspect})
     if not _is_timed(ref):
         lr_look = replace(lr_look, cuts=())  # pictures without times are on no side of a cut
 
     if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
         source = "their names state no times; matched by content"
+    if source is not None and isinstance(ref, Stills):
+        source += describe_unused_sidecar(lr, ref) + f" ({len(ref.files)} pictures)"
     return _Seen(ref, lr_look, ref_look, lr_whole, heard, source or "")
 
 

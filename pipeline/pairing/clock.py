@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from pipeline.errors import PairingError
+from pipeline.media.pictures.names import read_times
 from pipeline.media.read.sound import read_loudness
 from pipeline.pairing.cuts import Survey
 from pipeline.pairing.offset import estimate_offset, estimate_sound_offset
-from pipeline.schema.clip import Clip, Stills
+from pipeline.recording import scan
+from pipeline.schema.clip import Clip, Stills, VideoClip
 from pipeline.schema.settings import PairingSettings
 
 # Seconds above which a still's time is a date (1973 or later), not a time since a start.
 CALENDAR = 1e8
+# Seconds by which times in names may differ from those of frames, because names state milliseconds.
+ROUNDED = 0.001 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,31 @@ class ReferenceClock:
     offset: float
     drift: float
     notes: tuple[str, ...] = ()
+
+
+def snap_to_frames(lr: Clip, ref: Clip) -> Clip:
+    """Return the reference, in which times in names that only round those of frames are exact.
+
+    So the picture of a frame has the same time, whether its name states that or the frame's number.
+    """
+    if not isinstance(lr, VideoClip) or not isinstance(ref, Stills) or not ref.times:
+        return ref
+    named = read_times([Path(file).stem for file in ref.files])
+    if named is None or named.values != ref.times:
+        return ref
+
+    return ref.model_copy(update={"times": snap_times(lr, ref.times)})
+
+
+def snap_times(lr: Clip, seconds: Sequence[float]) -> tuple[float, ...]:
+    """Return times, those that only round the time of a frame of the input exactly."""
+    times = np.array([lr.seconds(pts) for pts in scan(lr, distinct=False).pts])
+    values = np.array(seconds)
+    after = np.searchsorted(times, values).clip(max=len(times) - 1)
+    before = np.maximum(after - 1, 0)
+    nearer = np.where(values - times[before] <= times[after] - values, before, after)
+    near = np.abs(times[nearer] - values) <= ROUNDED
+    return tuple(map(float, np.where(near, times[nearer], values)))
 
 
 def _find_first_calendar_time(clip: Clip) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,6 +51,18 @@ def _compute_display_aspect(recording: Recording, turns: int) -> float:
     height, width = swap_size(recording, turns)
     stretch = float(recording.sample_aspect_ratio)
     return width / height * (1 / stretch if turns % 2 else stretch)
+
+
+def adopt_pixel_aspect(lr: Recording, ref: Recording, turns: int) -> Fraction:
+    """Return the pixel aspect of a reference that consists of enlarged frames of the input.
+
+    Pictures do not state the aspect of their pixels. If such a reference has the proportions of the
+    stored frames, its pixels have the input's aspect; otherwise another program made them square.
+    """
+    height, width = swap_size(ref, turns)
+    if abs(width / height / (lr.width / lr.height) - 1) >= LEAST_STRETCH:
+        return ref.sample_aspect_ratio
+    return 1 / lr.sample_aspect_ratio if turns % 2 else lr.sample_aspect_ratio
 
 
 def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:

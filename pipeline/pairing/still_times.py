@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PairingError
+from pipeline.media.pictures.key_frames import SIDECAR, KeyFrames, find_folder, read_key_frames
 from pipeline.media.pictures.names import read_doubtful_times, read_numbers, read_times
+from pipeline.pairing.clock import snap_times
 from pipeline.pairing.cuts import Survey
 from pipeline.pairing.offset import estimate_offset
 from pipeline.pairing.rules import find_half_interval
@@ -66,6 +68,8 @@ class Placement:
     """Among the placements that hold, those with the lowest rank compete for the best likeness."""
     offset_unknown: bool = False
     """Whether the times are dates, whose offset must first be estimated from the pictures."""
+    are_frames: bool = False
+    """Whether the pictures are known to be frames of the input."""
 
 
 def name_source(ref: Clip) -> str | None:
@@ -81,14 +85,29 @@ def name_source(ref: Clip) -> str | None:
     return "dates from EXIF" if min(ref.times) > CALENDAR else "times from sequence.json"
 
 
+def describe_unused_sidecar(lr: Clip, ref: Clip) -> str:
+    """Return a clause if keyframes.json lies beside the pictures but does not apply, else ""."""
+    stored = _read_sidecar(ref) if isinstance(ref, Stills) and len(ref.files) > 1 else None
+    if stored is None:
+        return ""
+    if stored.fingerprint != lr.fingerprint:
+        return f"; {SIDECAR} was made for another recording and is not used"
+    return "" if _are_listed(stored, ref) else f"; {SIDECAR} lists none of them"
+
+
 def list_placements(lr: Clip, ref: Clip) -> list[Placement]:
     """Return a placement for each possible meaning of the names of the reference's pictures.
 
     The list is empty for videos and single pictures. If the pictures already have times, it holds
-    at most their match with the names of an input of stills without times.
+    at most their match with the names of an input of stills without times. If keyframes.json states
+    their frames, there is no other placement.
     """
     if not isinstance(ref, Stills) or len(ref.files) < 2:
         return []
+    stated = _place_key_frames(lr, ref)
+    if stated is not None:
+        return [stated]
+
     matched = []
     if isinstance(lr, Stills) and not (lr.has_times and ref.has_times):
         matched = _match_names(lr, ref)
@@ -105,6 +124,55 @@ def list_placements(lr: Clip, ref: Clip) -> list[Placement]:
 
 def _list_stems(clip: Stills) -> list[str]:
     return [Path(file).stem for file in clip.files]
+
+
+def _read_sidecar(ref: Stills) -> KeyFrames | None:
+    folder = find_folder(ref.files)
+    return None if folder is None else read_key_frames(folder)
+
+
+def _are_listed(stored: KeyFrames, ref: Stills) -> bool:
+    return any(stored.find_key(stem) is not None for stem in _list_stems(ref))
+
+
+def _place_key_frames(lr: Clip, ref: Stills) -> Placement | None:
+    """Return the placement of the pictures at the frames that keyframes.json states.
+
+    Other pictures beside them need times in their names. The result is None if there is no such
+    file, if it was made for another recording, or if it lists none of the pictures. Raises
+    PairingError if it is contradictory, or if another picture has no time.
+    """
+    stored = _read_sidecar(ref)
+    if stored is None or stored.fingerprint != lr.fingerprint or not _are_listed(stored, ref):
+        return None
+
+    stems = _list_stems(ref)
+    keys = [stored.find_key(stem) for stem in stems]
+    listed = [key.pts for key in keys if key is not None]
+    if len(set(listed)) < len(listed):
+        raise PairingError(
+            f"found two pictures of one frame beside {SIDECAR} in {ref.path}, expected one of "
+            "each; move the other one away"
+        )
+    if not set(listed) <= set(scan(lr, distinct=False).pts):
+        raise PairingError(
+            f"found frames in {SIDECAR} in {ref.path} that {lr.path} does not have, expected the "
+            "file that `pipeline keyframes` wrote; make it again, or move it away"
+        )
+
+    others = [stem for stem, key in zip(stems, keys, strict=True) if key is None]
+    named = read_times(others)
+    if others and named is None:
+        raise PairingError(
+            f"found {others[0]} in {ref.path}, which {SIDECAR} does not list, expected a time in "
+            f"its name; rename it, such as {others[0]}_12.5s, or move it away"
+        )
+    further = iter(snap_times(lr, named.values) if named else ())
+    seconds = tuple(lr.seconds(key.pts) if key is not None else next(further) for key in keys)
+    meaning = f"frames from {SIDECAR}"
+    if named:
+        meaning += f" for {len(listed)}, times from names like {named.example} for {len(others)}"
+    return Placement(seconds, "certain", meaning, 0, are_frames=not others)
 
 
 def _match_names(lr: Stills, ref: Stills) -> list[Placement]:

@@ -19,9 +19,8 @@ from pipeline.pairing.choose_views import (
 )
 from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pairs
 from pipeline.pairing.given import demote_misplaced_views
-from pipeline.pairing.rules import Paired
 from pipeline.pairing.reference_views import find_shown_view
-from pipeline.pairing.rules import find_half_interval
+from pipeline.pairing.rules import Paired, find_half_interval
 from pipeline.pairing.view_notes import write_view_notes
 from pipeline.schema.clip import Clip, LightField, Recording, Stills, VideoClip, View
 from pipeline.schema.plan import Plan, ReferencePlan

@@ -38,6 +38,9 @@ FileName = Annotated[
     matching(r"(?:|[^./\x00][^/\x00]*|\.[^./\x00][^/\x00]*|\.\.[^/\x00]+)", 255),
 ]
 
+# The seconds per tick of a recording's clock, such as 1/12800.
+TimeBase = Annotated[str, matching(r"[1-9][0-9]{0,9}(?:/[1-9][0-9]{0,9})?", 21)]
+
 # The pattern of the names of numbered pictures, such as %06d.png; "" for none.
 PicturePattern = Annotated[
     str,

@@ -63,7 +63,9 @@ def list_served(plan: Plan, keys: tuple[int, ...]) -> list[int]:
 
 def find_source(plan: Plan) -> str:
     (note,) = [note for note in plan.notes if note.startswith("reference pictures: ")]
-    return note.removeprefix("reference pictures: ")
+    count = len(plan.reference.clip.files)
+    assert note.endswith(f" ({count} pictures)")
+    return note.removeprefix("reference pictures: ").removesuffix(f" ({count} pictures)")
 
 
 @pytest.mark.parametrize(

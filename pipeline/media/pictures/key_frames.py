@@ -1,0 +1,112 @@
+"""Read and write keyframes.json, which states the frames of a recording that pictures show.
+
+`pipeline keyframes` writes it beside the pictures. They keep their names when another program
+enlarges them, but may get another format, and some may be removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline.errors import MediaError
+from pipeline.schema.model import Model
+from pipeline.schema.texts import Digest, FileName, TimeBase
+
+SIDECAR = "keyframes.json"
+MOST_BYTES = 16_000_000
+_LARGEST = 2**62  # of frame numbers and ticks
+
+
+class KeyFrame(Model):
+    """A picture, and the frame that it shows."""
+
+    file: FileName
+    frame: Annotated[int, Field(ge=0, le=_LARGEST)]
+    """Number of the frame in the recording; the first is 0."""
+    pts: Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
+    """Time of the frame in ticks of `time_base`."""
+    scene: Annotated[int, Field(ge=0, le=_LARGEST)] | None = None
+    """Number of the frame's scene; None if the scenes were not looked for."""
+
+    @property
+    def stem(self) -> str:
+        """The name of the picture without its suffix."""
+        return Path(self.file).stem
+
+
+class KeyFrames(Model):
+    """The sidecar of a folder of key frames."""
+
+    format: Literal["key frames"] = "key frames"
+    version: Literal[1] = 1
+    input: FileName
+    """Name of the recording, without its folder."""
+    size_bytes: Annotated[int, Field(ge=0, le=_LARGEST)]
+    fingerprint: Digest
+    """Digest of the recording's content, as plans state it."""
+    time_base: TimeBase
+    """Seconds per tick."""
+    key_frames: tuple[KeyFrame, ...]
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        stems = {key.stem for key in self.key_frames}
+        if "" in stems or len(stems) < len(self.key_frames):
+            raise ValueError("expected a name of its own for every picture")
+        return self
+
+    def seconds(self, key: KeyFrame) -> float:
+        """Return the time of a key frame in seconds on the recording's own clock."""
+        return float(key.pts * Fraction(self.time_base))
+
+    def find_key(self, stem: str) -> KeyFrame | None:
+        """Return the key frame that a picture shows, given its name without suffix.
+
+        Programs may append to the name, as in `key_000123_4.104s_x4`. The result is None for other
+        names.
+        """
+        found = [key for key in self.key_frames if _begins_with(stem, key.stem)]
+        return max(found, key=lambda key: len(key.stem), default=None)
+
+
+def _begins_with(stem: str, start: str) -> bool:
+    return stem == start or (stem.startswith(start) and not stem[len(start)].isalnum())
+
+
+def read_key_frames(folder: Path) -> KeyFrames | None:
+    """Return the sidecar of the key frames in a folder, or None if there is none.
+
+    Raises MediaError if it cannot be read. Its names are only ever compared with those of the files
+    that are in the folder, and never opened.
+    """
+    file = folder / SIDECAR
+    if not file.is_file():
+        return None
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise _make_error(file, f"it has more than {MOST_BYTES // 1_000_000} MB")
+        return KeyFrames.model_validate_json(text)
+    except OSError as error:
+        raise _make_error(file, error.strerror or "unknown error") from error
+    except ValidationError as error:
+        raise _make_error(file, error.errors()[0]["msg"]) from error
+
+
+def _make_error(file: Path, reason: str) -> MediaError:
+    return MediaError(
+        f"{file} cannot be read ({' '.join(reason.split())}); expected one as `pipeline keyframes` "
+        "writes it; move it away, and the names of the pictures will count"
+    )
+
+
+def find_folder(files: Sequence[str]) -> Path | None:
+    """Return the folder that holds all files, or None if they are in several folders."""
+    folders = {Path(file).parent for file in files}
+    return folders.pop() if len(folders) == 1 else None

@@ -1,0 +1,342 @@
+"""Write the frames of a recording that help most as references, for `pipeline keyframes`."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import InputError, already_there, no_folder
+from pipeline.ledger.durable import fsync_tree, is_empty_folder, publish_output, staging_folder
+from pipeline.media.pictures.exr import SUFFIX as EXR
+from pipeline.media.pictures.exr import save_exr
+from pipeline.media.pictures.key_frames import SIDECAR, KeyFrame, KeyFrames, read_key_frames
+from pipeline.media.pictures.stills import save_picture
+from pipeline.media.read.detect_interlacing import choose_deinterlacing
+from pipeline.pairing.choose_key_frames import (
+    Wish,
+    choose_key_frames,
+    find_farthest,
+    list_scenes,
+    measure_likeness,
+    note_sharpness,
+)
+from pipeline.pairing.cuts import survey_frames
+from pipeline.pairing.geometry import turn_picture
+from pipeline.paths import check_not_read
+from pipeline.progress import SILENT, Count, Reporter
+from pipeline.recording import check_recording, open_frames, open_recording, read, scan
+from pipeline.schema.clip import Clip, LightField, Stills
+from pipeline.schema.model import Model
+from pipeline.schema.parsing import parse_seconds
+from pipeline.schema.settings import PairingSettings
+
+Format = Literal["png", "tiff", "exr"]
+SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "exr": EXR}
+
+MOST_PARTS = 2000  # of a recording, each of which gets a key frame
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How key frames are selected; at most one of the fields is set."""
+
+    count: int | None = None
+    every: float | None = None
+    """Seconds."""
+    at: str | None = None
+    """Times, separated by commas."""
+    i_frames: bool = False
+
+
+class WrittenKeyFrame(Model):
+    """A picture that was written."""
+
+    file: str
+    frame: int
+    pts: int
+    seconds: float
+    scene: int | None
+
+
+class KeyFramesResult(Model):
+    """The pictures that were written; the fields of `pipeline keyframes --json`."""
+
+    output: str
+    key_frames: tuple[WrittenKeyFrame, ...]
+    frames: int
+    """Number of frames of the recording."""
+    scenes: int | None
+    """Number of scenes of the recording; None if they were not looked for."""
+    likeness: float | None
+    """Mean likeness of all frames to their key frames, at most 1; None if it was not measured."""
+    next: str
+    """The command that enhances the recording with these pictures, once they are larger."""
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Numbers of frames, in order, and what is known of the scenes."""
+
+    numbers: Sequence[int]
+    scenes: Sequence[tuple[int, int]] | None = None
+    likeness: float | None = None
+
+
+def write_key_frames(
+    source: str,
+    output: Path,
+    selection: Selection,
+    *,
+    picture_format: Format = "png",
+    force: bool = False,
+    progress: Reporter = SILENT,
+) -> KeyFramesResult:
+    """Write the selected frames of `source` as pictures into the folder `output`, with a sidecar.
+
+    The folder appears completely or not at all. With `force`, it replaces an earlier folder of key
+    frames. Raises InputError for invalid arguments, and StageError if a frame cannot be decoded.
+    """
+    _check_selection(selection)
+    with progress.step("opening the recording"):
+        clip = _open_clip(source)
+        index = scan(clip)
+    _check_output(output, clip, force=force)
+
+    seconds = array("d", map(clip.seconds, index.pts))
+    chosen = _choose(clip, index.pts, index.keys, seconds, selection, progress)
+    key_frames = _name_key_frames(clip, index.pts, chosen, SUFFIXES[picture_format])
+    sidecar = KeyFrames(
+        input=Path(clip.path).name,
+        size_bytes=clip.size_bytes,
+        fingerprint=clip.fingerprint,
+        time_base=str(clip.time_base),
+        key_frames=tuple(key_frames),
+    )
+
+    with staging_folder(output) as work:
+        finished = work / "finished"
+        finished.mkdir()
+        with progress.step("writing key frames", len(key_frames)) as count:
+            _write_pictures(clip, key_frames, finished, count)
+        text = sidecar.model_dump_json(indent=1)
+        (finished / SIDECAR).write_text(f"{text}\n", encoding="utf-8")
+        fsync_tree(finished)
+        publish_output(finished, output, work, force=force)
+
+    scenes = chosen.scenes or [(0, len(seconds))]
+    farthest = find_farthest(scenes, seconds, chosen.numbers)
+    return KeyFramesResult(
+        output=str(output),
+        key_frames=tuple(
+            WrittenKeyFrame(**key.model_dump(), seconds=clip.seconds(key.pts)) for key in key_frames
+        ),
+        frames=len(seconds),
+        scenes=None if chosen.scenes is None else len(chosen.scenes),
+        likeness=chosen.likeness,
+        next=_write_command(source, output, farthest if len(key_frames) > 1 else 0.0),
+    )
+
+
+def _check_selection(selection: Selection) -> None:
+    """Raise InputError if several ways to select frames are given, or an impossible interval."""
+    given = {
+        "--count": selection.count is not None,
+        "--every": selection.every is not None,
+        "--at": selection.at is not None,
+        "--i-frames": selection.i_frames,
+    }
+    names = [name for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        raise InputError(
+            f"found {' and '.join(names)}, expected at most one of {', '.join(given)}; leave the "
+            "others out"
+        )
+    if selection.every is not None and not 0 < selection.every < math.inf:
+        raise InputError(
+            f"found --every {selection.every:g}, expected seconds above 0; try --every 2"
+        )
+
+
+def _open_clip(source: str) -> Clip:
+    """Describe the recording as a run does; raises InputError if it is a light field."""
+    recording = open_recording(source)
+    if isinstance(recording, LightField):
+        raise InputError(
+            f"found the light field {source}, expected a video or pictures in order, because every "
+            "view shows the same moment; take some of its views instead"
+        )
+    check_recording(recording)
+    clip = choose_deinterlacing(recording, "auto")
+    assert not isinstance(clip, LightField)
+    return clip
+
+
+def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
+    """Raise InputError if something is at `output` that must not be replaced."""
+    check_not_read(output, clip.list_paths())
+    if not output.absolute().parent.is_dir():
+        raise no_folder(output.parent)
+    if not os.path.lexists(output) or is_empty_folder(output):
+        return
+    if not force:
+        raise already_there(output)
+
+    stored = read_key_frames(output) if output.is_dir() else None
+    if stored is None:
+        raise InputError(
+            f"found {output}, which has no {SIDECAR}, expected a folder of key frames to replace; "
+            "try another -o"
+        )
+    for entry in sorted(output.iterdir()):
+        is_own = entry.name == SIDECAR or stored.find_key(entry.stem) is not None
+        if not is_own or not entry.is_file() or entry.is_symlink():
+            raise InputError(
+                f"found {entry.name} in {output}, which would be replaced, expected only key "
+                "frames; try another -o"
+            )
+
+
+def _choose(
+    clip: Clip,
+    pts: Sequence[int],
+    keys: Sequence[int],
+    seconds: Sequence[float],
+    selection: Selection,
+    progress: Reporter,
+) -> _Chosen:
+    if selection.at is not None:
+        return _Chosen(sorted({_find_frame(seconds, at) for at in _parse_times(selection.at)}))
+    if selection.i_frames:
+        wanted = set(keys)
+        found = [number for number, each in enumerate(pts) if each in wanted]
+        if not found:
+            raise InputError(
+                f"found no key frame in the stream of {clip.path}, expected at least one for "
+                "--i-frames; leave it out"
+            )
+        return _Chosen(found)
+
+    if selection.every is not None and seconds[-1] - seconds[0] > MOST_PARTS * selection.every:
+        raise InputError(
+            f"found --every {selection.every:g} for {seconds[-1] - seconds[0]:.0f} s, expected at "
+            f"most {MOST_PARTS} key frames; try --count"
+        )
+    return _choose_by_content(clip, pts, Wish(selection.count, selection.every), progress)
+
+
+def _choose_by_content(clip: Clip, pts: Sequence[int], wish: Wish, progress: Reporter) -> _Chosen:
+    """Choose the frames that resemble most others; corrupt frames are left out."""
+    numbers = {each: number for number, each in enumerate(pts)}
+    sharpness = array("d")
+    with progress.step("looking at all frames", len(pts)) as count:
+        known = (frame for frame in read(clip, on_error="conceal") if frame.pts in numbers)
+        look = survey_frames(note_sharpness(known, sharpness), cuts=True, count=count)
+    if not look.pts:
+        raise InputError(
+            f"found no frame of {clip.path} that can be decoded, expected an intact recording; "
+            "copy it again"
+        )
+
+    with progress.step("choosing key frames"):
+        times = array("d", map(clip.seconds, look.pts))
+        positions = choose_key_frames(look, times, sharpness, wish)
+    return _Chosen(
+        [numbers[look.pts[position]] for position in positions],
+        list_scenes(pts, look.cuts),
+        round(measure_likeness(look, positions), 4),
+    )
+
+
+def _parse_times(text: str) -> list[float]:
+    try:
+        return [parse_seconds(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            f"found --at {text}, expected times in seconds or h:mm:ss, separated by commas; "
+            "try --at 12.5,40"
+        ) from error
+
+
+def _find_frame(seconds: Sequence[float], at: float) -> int:
+    """Return the number of the frame nearest to a time; raises InputError if it is outside."""
+    last = len(seconds) - 1
+    margin = (seconds[last] - seconds[0]) / max(last, 1)
+    if not seconds[0] - margin <= at <= seconds[last] + margin:
+        raise InputError(
+            f"found --at {at:g}, expected times within {seconds[0]:.3f} to {seconds[last]:.3f} s; "
+            "try other times"
+        )
+    after = min(bisect_left(seconds, at), last)
+    before = max(after - 1, 0)
+    return before if at - seconds[before] <= seconds[after] - at else after
+
+
+def _name_key_frames(
+    clip: Clip, pts: Sequence[int], chosen: _Chosen, suffix: str
+) -> list[KeyFrame]:
+    """Return the key frames; those of pictures are named like them, because a run matches names."""
+    stems = [f"key_{number:06d}_{clip.seconds(pts[number]):.3f}s" for number in chosen.numbers]
+    if isinstance(clip, Stills):
+        own = [Path(clip.files[number]).stem for number in chosen.numbers]
+        stems = own if len(set(own)) == len(own) else stems
+
+    starts = [first for first, _ in chosen.scenes or ()]
+    return [
+        KeyFrame(
+            file=f"{stem}{suffix}",
+            frame=number,
+            pts=pts[number],
+            scene=bisect_right(starts, number) - 1 if starts else None,
+        )
+        for stem, number in zip(stems, chosen.numbers, strict=True)
+    ]
+
+
+def _write_pictures(clip: Clip, key_frames: Sequence[KeyFrame], folder: Path, count: Count) -> None:
+    """Write the pictures upright, as players show a video."""
+    turns = round(clip.rotation / 90) % 4
+    with closing(open_frames(clip, cache=1)) as reader:
+        for done, key in enumerate(key_frames, 1):
+            file = folder / key.file
+            save = save_exr if file.suffix == EXR else save_picture
+            save(file, turn_picture(reader.get(key.pts), turns))
+            count(done, key.file)
+
+
+def _write_command(source: str, output: Path, farthest: float) -> str:
+    """Return the command of a run in which the key frames reach every frame of their scenes."""
+    words = ["pipeline", "run", source, "--ref-stream", str(output)]
+    if farthest > PairingSettings.model_fields["max_ref_distance"].default:
+        words += ["--max-ref-distance", f"{math.ceil(10 * farthest) / 10:g}"]
+    return shlex.join(words)
+
+
+def describe_key_frames(result: KeyFramesResult) -> str:
+    """Return the result as a few lines of text that say what to do next."""
+    count = len(result.key_frames)
+    line = f"{result.output}: {count} key frame{'s' if count > 1 else ''} of {result.frames} frames"
+    lines = [line]
+    if result.scenes is not None and result.likeness is not None:
+        served = len({key.scene for key in result.key_frames})
+        lines.append(
+            f"  {served} of {result.scenes} scene{'s' if result.scenes > 1 else ''} have key "
+            f"frames; mean likeness of all frames to them {result.likeness:.3f}"
+        )
+
+    as_exr = result.key_frames[0].file.endswith(EXR)
+    saved = ", save them as PNG or TIFF in this folder," if as_exr else ""
+    lines += [
+        f"next: treat these pictures with your program{saved} and keep their names (a suffix like "
+        "_x4 and another format are fine);",
+        "  make them 2, 3, 4 or up to 8 times as large, all by the same whole factor; then:",
+        f"  {result.next}",
+    ]
+    return "\n".join(lines)
