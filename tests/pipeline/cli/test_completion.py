@@ -32,6 +32,7 @@ def suggests_files(line: str) -> bool:
         "probe --contact-sheet s", "verify in.mp4 o", "evaluate o", "evaluate --ground-truth h",
         "evaluate --plan p", "report o", "report -o p", "report --plan p", "compare a b",
         "compare a b -o ", "degrade h", "degrade -o l", "convert l", "look l", "train c",
+        "keyframes c", "keyframes -o k",
         "status o", "submit lr", "engines export -o ", "engines bench --model w",
         "--config p", "demo -o ",
     ],
