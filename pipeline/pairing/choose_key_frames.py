@@ -76,7 +76,7 @@ def choose_key_frames(
     frames = len(look.pts)
     most = frames if wish.count is None else min(wish.count, frames)
 
-    chosen = []
+    chosen: list[int] = []
     while len(chosen) < most and any(scene.has_open_part for scene in scenes):
         chosen.append(max(scenes, key=lambda scene: scene.part_gain).pick_in_part())
 

@@ -87,7 +87,9 @@ def name_source(ref: Clip) -> str | None:
 
 def describe_unused_sidecar(lr: Clip, ref: Clip) -> str:
     """Return a clause if keyframes.json lies beside the pictures but does not apply, else ""."""
-    stored = _read_sidecar(ref) if isinstance(ref, Stills) and len(ref.files) > 1 else None
+    if not isinstance(ref, Stills):
+        return ""
+    stored = _read_sidecar(ref)
     if stored is None:
         return ""
     if stored.fingerprint != lr.fingerprint:
