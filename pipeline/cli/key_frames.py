@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--count",
     type=click.IntRange(1, 1000),
+    metavar="N",
     help="Number of key frames; default: as many as each help noticeably.",
 )
 @click.option(

@@ -109,7 +109,9 @@ def plan_references(
         max_distance=settings.max_ref_distance,
         affine=affine,
     )
-    source_notes = [f"reference pictures: {seen.source}"] if seen.source else []
+    source_notes = []
+    if isinstance(ref, Stills) and seen.source:
+        source_notes = [f"reference pictures: {seen.source} ({len(ref.files)} pictures)"]
     notes = [*source_notes, *clock.notes, *view_notes, *_write_notes(choices, lr_look)]
     return Paired(reference, choices, lr_look.cuts, notes)
 
@@ -190,7 +192,7 @@ def _look_at_both(
     if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
         source = "their names state no times; matched by content"
     if source is not None and isinstance(ref, Stills):
-        source += describe_unused_sidecar(lr, ref) + f" ({len(ref.files)} pictures)"
+        source += describe_unused_sidecar(lr, ref)
     return _Seen(ref, lr_look, ref_look, lr_whole, heard, source or "")
 
 

@@ -327,16 +327,17 @@ def describe_key_frames(result: KeyFramesResult) -> str:
     if result.scenes is not None and result.likeness is not None:
         served = len({key.scene for key in result.key_frames})
         lines.append(
-            f"  {served} of {result.scenes} scene{'s' if result.scenes > 1 else ''} have key "
-            f"frames; mean likeness of all frames to them {result.likeness:.3f}"
+            f"  scenes with a key frame: {served} of {result.scenes}; mean likeness of all frames "
+            f"to their key frame: {result.likeness:.3f}"
         )
+        if served < result.scenes:
+            lines.append("  frames of the other scenes will be up-sampled plainly")
 
-    as_exr = result.key_frames[0].file.endswith(EXR)
-    saved = ", save them as PNG or TIFF in this folder," if as_exr else ""
+    lines.append("next: treat these pictures with your program, and keep their names;")
+    if result.key_frames[0].file.endswith(EXR):
+        lines.append("  save them in this folder as PNG or TIFF, because EXR is not read;")
     lines += [
-        f"next: treat these pictures with your program{saved} and keep their names (a suffix like "
-        "_x4 and another format are fine);",
-        "  make them 2, 3, 4 or up to 8 times as large, all by the same whole factor; then:",
+        "  make all of them 2, 3, 4 or up to 8 times as large; then run:",
         f"  {result.next}",
     ]
     return "\n".join(lines)

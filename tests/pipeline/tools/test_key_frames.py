@@ -109,10 +109,18 @@ def test_other_formats(option: str, suffix: str, clip: Path, tmp_path: Path) -> 
 def test_the_text_says_what_to_do_next(clip: Path, tmp_path: Path) -> None:
     done = invoke("keyframes", clip, "-o", tmp_path / "my keys", "--count", 4, "-q")
     assert "4 key frames of 80 frames" in done.stdout
-    assert "2 of 2 scenes have key frames" in done.stdout
+    assert "scenes with a key frame: 2 of 2;" in done.stdout
     assert "keep their names" in done.stdout
     last = done.stdout.splitlines()[-1].strip()
+    assert "plainly" not in done.stdout
     assert last == f"pipeline run {clip} --ref-stream '{tmp_path / 'my keys'}'"
+
+
+def test_scenes_without_a_key_frame_are_reported(clip: Path, tmp_path: Path) -> None:
+    done = invoke("keyframes", clip, "-o", tmp_path / "keys", "--count", 1, "-q")
+    assert "1 key frame of 80 frames" in done.stdout
+    assert "scenes with a key frame: 1 of 2;" in done.stdout
+    assert "up-sampled plainly" in done.stdout
 
 
 def test_the_next_command_reaches_frames_that_are_far_away(tmp_path: Path) -> None:
