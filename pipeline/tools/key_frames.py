@@ -330,7 +330,7 @@ def describe_key_frames(result: KeyFramesResult) -> str:
             f"  scenes with a key frame: {served} of {result.scenes}; mean likeness of all frames "
             f"to their key frame: {result.likeness:.3f}"
         )
-        if served < result.scenes:
+        if served < result.scenes and count > 1:  # a single picture serves all scenes
             lines.append("  frames of the other scenes will be up-sampled plainly")
 
     lines.append("next: treat these pictures with your program, and keep their names;")

@@ -211,7 +211,7 @@ def test_a_hostile_field_is_refused_in_one_line(
 
 def check_refused(clip: Path, keys: Path, text: bytes) -> None:
     (keys / SIDECAR).write_bytes(text)
-    done = invoke("plan", clip, "--ref-stream", keys)
+    done = invoke("plan", "-q", clip, "--ref-stream", keys)
     assert done.exit_code == 2, done.output
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert SIDECAR in done.stderr

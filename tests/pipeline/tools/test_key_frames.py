@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.media.pictures.exr import load_exr
+from pipeline.media.pictures.key_frames import read_key_frames
 from pipeline.media.read.frames import read_frames
 from pipeline.media.read.probe import probe, scan
 from tests.support import scenes
@@ -81,7 +82,7 @@ def test_times_count_and_stream_key_frames(clip: Path, tmp_path: Path) -> None:
 def test_impossible_options_are_refused_in_one_line(
     options: tuple[object, ...], words: str, clip: Path, tmp_path: Path
 ) -> None:
-    done = invoke("keyframes", clip, "-o", tmp_path / "keys", *options)
+    done = invoke("keyframes", clip, "-o", tmp_path / "keys", "-q", *options)
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1
     assert words in done.stderr
@@ -117,10 +118,21 @@ def test_the_text_says_what_to_do_next(clip: Path, tmp_path: Path) -> None:
 
 
 def test_scenes_without_a_key_frame_are_reported(clip: Path, tmp_path: Path) -> None:
-    done = invoke("keyframes", clip, "-o", tmp_path / "keys", "--count", 1, "-q")
+    frames = [frame.rgb for frame in read_frames(probe(str(clip)))][:65]
+    upside_down = [255 - frame[::-1] for frame in frames[45:60]]
+    three = write_clip(tmp_path / "three.mp4", [*frames, *upside_down])
+    done = invoke("keyframes", three, "-o", tmp_path / "keys", "--count", 2, "-q")
+    assert "2 key frames of 80 frames" in done.stdout
+    assert "scenes with a key frame: 2 of 3;" in done.stdout
+    assert "frames of the other scenes will be up-sampled plainly" in done.stdout
+    stored = read_key_frames(tmp_path / "keys")
+    assert stored is not None
+    assert [key.scene for key in stored.key_frames] == [0, 1]  # the longest
+
+    # a single picture serves all scenes
+    done = invoke("keyframes", three, "-o", tmp_path / "one", "--count", 1, "-q")
     assert "1 key frame of 80 frames" in done.stdout
-    assert "scenes with a key frame: 1 of 2;" in done.stdout
-    assert "up-sampled plainly" in done.stdout
+    assert "plainly" not in done.stdout
 
 
 def test_the_next_command_reaches_frames_that_are_far_away(tmp_path: Path) -> None:
