@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 # In lower case. The last but one is that of NVIDIA's libraries for convolutions and matrices; the
-# last is all that oneDNN, which convolves on CPUs, says if the allocation of its buffers fails.
+# last is the only message of oneDNN, which convolves on CPUs, if it cannot allocate its buffers.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",

@@ -84,8 +84,8 @@ class CaptureEstimate:
     width: float
     """Width of the kernel in LR pixels: 1 for means of pixels."""
     fits_db: float | None
-    """PSNR of LR luma against HR luma that the kernel reduced, on textured parts that were left
-    out of the fit; None if nothing was measured."""
+    """PSNR of LR luma against HR luma that the best kernel reduced, even if that kernel is refused,
+    on textured parts that were left out of the fit; None if nothing was measured."""
     bicubic_db: float | None
     """The same for the bicubic kernel."""
     pairs: tuple[int, ...]
@@ -271,7 +271,7 @@ def _choose_kernel(
         return replace(nothing, fits_db=bicubic_db, bicubic_db=bicubic_db, reason=reason)
     if is_sharpening_undone(_fit_free(whole, freedom=max(FREEDOMS))):
         reason = "the HR pictures are sharper than a camera makes them"
-        return replace(nothing, fits_db=bicubic_db, bicubic_db=bicubic_db, reason=reason)
+        return replace(nothing, fits_db=found.fits_db, bicubic_db=bicubic_db, reason=reason)
 
     taps = separate_kernel(found.kernel)
     return replace(

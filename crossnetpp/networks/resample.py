@@ -49,8 +49,7 @@ def reduce_antialiased(image: Tensor, scale: int, taps: Tensor | None = None) ->
     `taps` is laid out as in `taps.py` (2 x 2 x 4s); None means antialiased bicubic reduction. At
     the border, the taps inside the image are renormalised, as in image libraries; anything else
     would look like motion. A pixel with less than LEAST_INSIDE of its taps inside becomes darker
-    instead. The filter is two strided convolutions, which every export format
-    supports.
+    instead. The filter is two strided convolutions, which every export format supports.
     """
     batch, channels, height, width = image.shape
     if taps is None:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from crossnetpp.adaptation.judging import blend_weights
 from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.networks.fast import CrossNetFast
@@ -35,8 +33,7 @@ def mix_weights(config_name: str, trained: Path, share: float) -> CrossNetFast:
     added = {k: v for k, v in after.state_dict().items() if k not in known}
     before.load_state_dict(before.state_dict() | added)
 
-    with torch.no_grad():
-        return blend_weights(before, after, share)
+    return blend_weights(before, after, share)
 
 
 def main() -> None:
@@ -51,6 +48,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write")
     arguments = parser.parse_args()
 
+    if not 0 <= arguments.share <= 1:
+        parser.error(f"found --share {arguments.share:g}, expected 0 to 1; try 0.75")
     mixed = mix_weights(arguments.config, arguments.trained, arguments.share)
     save_weights(mixed, load_config(arguments.config).preset, arguments.output)
 

@@ -46,14 +46,15 @@ def count_segments(output: Path) -> int:
 
 
 def run_until_segments(count: int, output: Path, words: Sequence[object]) -> bool:
-    """Start a run, and kill its processes once it has committed `count` segments.
+    """Start a run, and kill its processes once `count` segments are committed, and one by this run.
 
     Return whether it was killed; the run may end before.
     """
+    least = max(count, count_segments(output) + 1)
     command = [*PIPELINE, *map(str, words), "--json", "-q"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as running:
         while running.poll() is None:
-            if count_segments(output) >= count:
+            if count_segments(output) >= least:
                 os.killpg(running.pid, signal.SIGKILL)
                 return True
             time.sleep(POLL)
@@ -97,6 +98,8 @@ def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
         for runner, output in outputs.items()
     }
 
+    seconds_of_runs = time.monotonic() - started
+
     bicubic = work / f"{clip.stem}_bicubic.mkv"
     call("run", *inputs, "--end", seconds, "--engine", "bicubic", "-o", bicubic)
     quality = {
@@ -108,7 +111,7 @@ def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
         "capture": made["capture"],
         "psnr": quality,
         "same_bits": len({run["sha256"] for run in runs.values()}) == 1,
-        "seconds_of_both_runs": round(time.monotonic() - started, 1),
+        "seconds_of_both_runs": round(seconds_of_runs, 1),
         "runs": runs,
     }
 

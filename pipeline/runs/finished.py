@@ -119,7 +119,9 @@ def _find_model(stored: Plan, settings: RunSettings) -> str | None:
         return stored.model if is_variant else settings.model
     if stored.capture is None and settings.capture == "auto":
         return None  # the fit on which the choice depends is not stored
-    return choose_model(settings.model, stored.capture.fits_db if stored.capture else None)[0]
+    # a capture from a file holds the fit of another recording, which chooses no weights
+    capture = stored.capture if settings.capture == "auto" else None
+    return choose_model(settings.model, capture.fits_db if capture else None)[0]
 
 
 def _match_edited_plan(stored: Plan, planned: Plan, adapt: AdaptRequest) -> Plan | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TASKS = Path("/proc/self/task")  # a folder for each thread, on Linux
@@ -24,7 +24,8 @@ def keep_priority() -> Iterator[None]:
         yield
     finally:
         for thread in _list_real_time_threads() - before:
-            os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+            with suppress(ProcessLookupError):  # it ended just now
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _list_real_time_threads() -> set[int]:

@@ -26,7 +26,7 @@ def trained(tmp_path: Path) -> tuple[CrossNetFast, Path]:
     return network, path
 
 
-def test_a_share_lies_between_both(trained: tuple[CrossNetFast, Path]) -> None:
+def test_a_share_is_between_both(trained: tuple[CrossNetFast, Path]) -> None:
     network, path = trained
     after = network.state_dict()
     before = load_network("fast").state_dict()

@@ -15,6 +15,7 @@ from pipeline.assembly.finish import plan_path
 from pipeline.assembly.record import format_command, read_command
 from pipeline.errors import OutputExistsError
 from pipeline.ledger.durable import content_digest
+from pipeline.planning.capture import make_sensor_capture
 from pipeline.planning.plan import make_plan
 from pipeline.runs.finished import find_finished_plan
 from pipeline.runs.parts import EngineCache, RunParts
@@ -180,6 +181,18 @@ def test_weights_are_compared_by_content(
     assert run(settings, parts=RunParts(engines=BicubicEngines())).model != "none"
     plan = find_finished_plan(settings_for(pair, out, **common, **here), str(out))
     assert (plan is not None) == found
+
+
+def test_a_capture_from_a_file_does_not_choose_the_weights(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Neither in a run nor where a finished output is looked for."""
+    file, out = tmp_path / "capture.json", tmp_path / "out.mkv"
+    capture = make_sensor_capture(2).model_copy(update={"source": "measured", "fits_db": 38.0})
+    file.write_text(capture.model_dump_json())
+    settings = settings_for(pair, out, engine="torch", end=0.08, capture=str(file))
+    assert run(settings, parts=RunParts(engines=BicubicEngines())).model == "fast"
+    assert find_finished_plan(settings, str(out)) is not None
 
 
 class BicubicEngines(EngineCache):

@@ -54,7 +54,7 @@ def may_change_priority() -> bool:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 @pytest.mark.parametrize("encoder", ["checked", "written", "simulated"])
 def test_no_thread_is_left_with_real_time_priority(encoder: str, tmp_path: Path) -> None:
-    if encoder == "simulated" and not may_change_priority():
+    if not may_change_priority():
         pytest.skip("this user may not change the priority of processes")
     subprocess.run(
         [sys.executable, "-c", PROGRAM, encoder, str(tmp_path / "segment")], cwd=ROOT, check=True
