@@ -136,6 +136,27 @@ def test_the_pages_quote_the_faulty_references() -> None:
         assert row["worst"] >= 0
 
 
+def test_the_page_quotes_the_recordings() -> None:
+    page = read_page("docs/quality.md")
+    result = read_result("recordings/results.json")
+    for scene in result["scenes"]:
+        methods = scene["methods"]
+        before, classical, fast, adapted = (
+            f"{methods[name]['gain']:+.2f}" for name in ("old", "classical", "fast", "adapted")
+        )
+        row = f"{methods['bicubic']['psnr']:.2f} dB | {before} | {classical} | **{fast}**"
+        assert f"| {scene['scene']} | {row} | {adapted} |" in page
+
+    figures = {row["what"]: row["figures"] for row in result["summary"]}
+    gain = figures["above old, recorded"]
+    assert (
+        f"`fast` gains {gain['fast']:+.2f} dB on the mean of the `recorded` clips, and adapted "
+        f"{gain['adapted']:+.2f}" in page
+    )
+    weakest = figures["above classical, recorded, weakest clip"]["fast"]
+    assert f"the weakest `recorded` clip gains {weakest:+.2f} dB" in page
+
+
 def test_every_case_was_recorded_and_came_out_right() -> None:
     cases = read_result("field_cases.json")["cases"]
     assert [case["case"] for case in cases] == [case.number for case in CASES]
