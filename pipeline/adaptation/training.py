@@ -20,12 +20,13 @@ from crossnetpp.adaptation import (
 from crossnetpp.adaptation.adapt import SIDE
 from crossnetpp.adaptation.judging import make_cases, measure_psnr
 from crossnetpp.adaptation.key_frames import hold_out
-from crossnetpp.checkpoint import AdaptedFacts, load_network, save_weights
+from crossnetpp.checkpoint import AdaptedFacts, WeightsError, load_network, save_weights
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.networks.taps import Taps
 from deploy.device import choose_baseline_device
 from pipeline.adaptation.key_frames import find_taps, read_key_frames
 from pipeline.adaptation.sentences import describe_adaptation
+from pipeline.errors import InputError
 from pipeline.ledger.adapted_weights import find_adapted_weights, store_adapted_weights
 from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Reporter
@@ -44,8 +45,14 @@ class TrainedWeights(NamedTuple):
 
 
 def load_adaptable(plan: Plan) -> CrossNetFast | None:
-    """Return the network of a plan, or None if it is not one that can be adapted."""
-    network = load_network(plan.model)
+    """Return the network of a plan, or None if it is not one that can be adapted.
+
+    Raises InputError if its weights cannot be loaded.
+    """
+    try:
+        network = load_network(plan.model)
+    except WeightsError as error:
+        raise InputError(str(error)) from error
     return network.to(choose_baseline_device()) if isinstance(network, CrossNetFast) else None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import errno
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from crossnetpp.networks.taps import make_box_taps
 from pipeline.errors import InputError
@@ -16,6 +17,7 @@ from pipeline.progress import Reporter
 from pipeline.schema.capture import Capture
 from pipeline.schema.clip import Recording
 
+MOST_BYTES = 256 << 20  # of a plan, far more than that of a recording of a day
 NAMES = ("auto", "bicubic", "sensor")  # any other capture is a file
 
 
@@ -59,6 +61,17 @@ def make_sensor_capture(scale: int) -> Capture:
     )
 
 
+def _read_bytes(path: Path) -> bytes:
+    """Return the content of a file. Raises OSError if it is no file, or too large for a plan."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"more than {MOST_BYTES >> 20} MiB")
+    return content
+
+
 def read_capture(path: str, scale: int) -> Capture | None:
     """Return the capture in a file: a plan, or the field `capture` of one, as JSON.
 
@@ -71,8 +84,8 @@ def read_capture(path: str, scale: int) -> Capture | None:
         "try `pipeline plan ... --save FILE`"
     )
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = from_json(_read_bytes(Path(path)))
+    except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "not JSON"
         raise InputError(f"cannot read a capture from {path} ({why}); {advice}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def adapt_to_camera(
     PipelineError if the adapted weights do not win on key frames that were held out.
     """
     start = time.monotonic()
+    if not 0 < seconds < math.inf:
+        raise InputError(f"found --seconds {seconds:g}, expected a time above 0; try 120")
     _check_output(output, settings, force=force)
     # writes beside the output, which has to fail before the training
     with staging_folder(output) as work:

@@ -278,6 +278,17 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
         assert done.exit_code == 2
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
+    lr, keys, _ = camera
+    for option, value, said in (
+        ("--model", str(text), "found a file that is not safetensors"),
+        ("--seconds", "nan", "found --seconds nan, expected a time above 0"),
+        ("--seconds", "inf", "found --seconds inf, expected a time above 0"),
+    ):
+        made = ("-o", tmp_path / "made.safetensors", "-q", option, value)
+        done = invoke("adapt", lr, "--ref-stream", keys, *made)
+        assert done.exit_code == 2
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["text.safetensors"]
 
 

@@ -201,6 +201,9 @@ def test_captures_that_cannot_be_used_are_refused(folder: Path, tmp_path: Path) 
     for text in ("", "[1, 2]", "{", '{"capture": null}', "\xff"):
         file.write_text(text, encoding="latin-1")
         assert str(file) in refuse(*arguments, file)
+    file.write_text("[" * 100_000)
+    assert "(not JSON)" in refuse(*arguments, file)
+    assert "(not a file)" in refuse(*arguments, "/dev/zero")
     for path in (tmp_path / "none.json", tmp_path):
         assert f"cannot read a capture from {path}" in refuse(*arguments, path)
 
