@@ -195,9 +195,9 @@ def _check_output(output: Path, clip: Clip, *, force: bool) -> None:
             f"found {output}, which has no {SIDECAR}, expected a folder of key frames to replace; "
             "try another -o"
         )
+    own = {SIDECAR, *(key.file for key in stored.key_frames)}
     for entry in sorted(output.iterdir()):
-        is_own = entry.name == SIDECAR or stored.find_key(entry.stem) is not None
-        if not is_own or not entry.is_file() or entry.is_symlink():
+        if entry.name not in own or not entry.is_file() or entry.is_symlink():
             raise InputError(
                 f"found {entry.name} in {output}, which would be replaced, expected only key "
                 "frames; try another -o"

@@ -190,6 +190,25 @@ def test_force_replaces_key_frames_and_nothing_else(clip: Path, tmp_path: Path) 
     assert list_names(tmp_path) == ["keys"]
 
 
+@pytest.mark.parametrize("name", ["1 thesis.odt", "1.psd", "1_x4.png", "1.jpg"])
+def test_force_keeps_what_the_command_did_not_write(name: str, clip: Path, tmp_path: Path) -> None:
+    keys, frames = tmp_path / "keys", tmp_path / "frames"
+    frames.mkdir()
+    for number, frame in enumerate(read_frames(probe(str(clip)))):
+        if number in (0, 40):
+            cv2.imwrite(str(frames / f"{number // 40 + 1}.png"), frame.rgb[..., ::-1])
+    write_keys(frames, keys, "--count", 2)
+    assert list_names(keys) == ["1.png", "2.png", SIDECAR]
+
+    (keys / name).write_text("keep")
+    done = invoke("keyframes", frames, "-o", keys, "--count", 1, "--force", "-q")
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert f"found {name} in {keys}, which would be replaced" in done.stderr
+    assert list_names(keys) == sorted(["1.png", "2.png", SIDECAR, name])
+    assert (keys / name).read_text() == "keep"
+
+
 def test_an_input_is_never_replaced(clip: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     write_keys(clip, keys, "--at", "0,1")
