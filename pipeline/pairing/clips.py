@@ -30,6 +30,7 @@ from pipeline.pairing.still_times import (
     describe_unused_sidecar,
     list_placements,
     name_source,
+    read_sidecar,
 )
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.progress import SILENT, Reporter
@@ -141,7 +142,8 @@ def _look_at_both(
     progress: Reporter,
 ) -> _Seen:
     """Survey the input and, if needed, the reference, and find the times of reference pictures."""
-    placements = list_placements(lr, ref)
+    sidecar = read_sidecar(ref)
+    placements = list_placements(lr, ref, sidecar)
     source = name_source(ref)
     if settings.ref_offset is None:
         ref = snap_to_frames(lr, ref)
@@ -192,7 +194,7 @@ def _look_at_both(
     if source is None and isinstance(ref, Stills) and len(ref.files) > 1:
         source = "their names state no times; matched by content"
     if source is not None and isinstance(ref, Stills):
-        source += describe_unused_sidecar(lr, ref)
+        source += describe_unused_sidecar(lr, ref, sidecar)
     return _Seen(ref, lr_look, ref_look, lr_whole, heard, source or "")
 
 

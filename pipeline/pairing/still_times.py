@@ -85,28 +85,33 @@ def name_source(ref: Clip) -> str | None:
     return "dates from EXIF" if min(ref.times) > CALENDAR else "times from sequence.json"
 
 
-def describe_unused_sidecar(lr: Clip, ref: Clip) -> str:
-    """Return a clause if keyframes.json lies beside the pictures but does not apply, else ""."""
-    if not isinstance(ref, Stills):
-        return ""
-    stored = _read_sidecar(ref)
-    if stored is None:
+def read_sidecar(ref: Clip) -> KeyFrames | None:
+    """Return keyframes.json beside the pictures; None without one, and for a single picture."""
+    if not isinstance(ref, Stills) or len(ref.files) < 2:
+        return None
+    folder = find_folder(ref.files)
+    return None if folder is None else read_key_frames(folder)
+
+
+def describe_unused_sidecar(lr: Clip, ref: Clip, stored: KeyFrames | None) -> str:
+    """Return a clause if keyframes.json is beside the pictures but does not apply, else ""."""
+    if stored is None or not isinstance(ref, Stills):
         return ""
     if stored.fingerprint != lr.fingerprint:
         return f"; {SIDECAR} was made for another recording and is not used"
     return "" if _are_listed(stored, ref) else f"; {SIDECAR} lists none of them"
 
 
-def list_placements(lr: Clip, ref: Clip) -> list[Placement]:
+def list_placements(lr: Clip, ref: Clip, stored: KeyFrames | None) -> list[Placement]:
     """Return a placement for each possible meaning of the names of the reference's pictures.
 
     The list is empty for videos and single pictures. If the pictures already have times, it holds
-    at most their match with the names of an input of stills without times. If keyframes.json states
-    their frames, there is no other placement.
+    at most their match with the names of an input of stills without times. If keyframes.json, which
+    is `stored`, states their frames, there is no other placement.
     """
     if not isinstance(ref, Stills) or len(ref.files) < 2:
         return []
-    stated = _place_key_frames(lr, ref)
+    stated = _place_key_frames(lr, ref, stored)
     if stated is not None:
         return [stated]
 
@@ -128,23 +133,17 @@ def _list_stems(clip: Stills) -> list[str]:
     return [Path(file).stem for file in clip.files]
 
 
-def _read_sidecar(ref: Stills) -> KeyFrames | None:
-    folder = find_folder(ref.files)
-    return None if folder is None else read_key_frames(folder)
-
-
 def _are_listed(stored: KeyFrames, ref: Stills) -> bool:
     return any(stored.find_key(stem) is not None for stem in _list_stems(ref))
 
 
-def _place_key_frames(lr: Clip, ref: Stills) -> Placement | None:
+def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placement | None:
     """Return the placement of the pictures at the frames that keyframes.json states.
 
     Other pictures beside them need times in their names. The result is None if there is no such
     file, if it was made for another recording, or if it lists none of the pictures. Raises
     PairingError if it is contradictory, or if another picture has no time.
     """
-    stored = _read_sidecar(ref)
     if stored is None or stored.fingerprint != lr.fingerprint or not _are_listed(stored, ref):
         return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -55,10 +56,13 @@ class KeyFrames(Model):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        stems = {key.stem for key in self.key_frames}
-        if "" in stems or len(stems) < len(self.key_frames):
+        if "" in self._by_stem or len(self._by_stem) < len(self.key_frames):
             raise ValueError("expected a name of its own for every picture")
         return self
+
+    @cached_property
+    def _by_stem(self) -> dict[str, KeyFrame]:
+        return {key.stem: key for key in self.key_frames}
 
     def seconds(self, key: KeyFrame) -> float:
         """Return the time of a key frame in seconds on the recording's own clock."""
@@ -70,12 +74,9 @@ class KeyFrames(Model):
         Programs may append to the name, as in `key_000123_4.104s_x4`. The result is None for other
         names.
         """
-        found = [key for key in self.key_frames if _begins_with(stem, key.stem)]
-        return max(found, key=lambda key: len(key.stem), default=None)
-
-
-def _begins_with(stem: str, start: str) -> bool:
-    return stem == start or (stem.startswith(start) and not stem[len(start)].isalnum())
+        ends = [end for end, letter in enumerate(stem) if not letter.isalnum()]
+        starts = [stem, *(stem[:end] for end in reversed(ends))]
+        return next((self._by_stem[start] for start in starts if start in self._by_stem), None)
 
 
 def read_key_frames(folder: Path) -> KeyFrames | None:
