@@ -30,6 +30,7 @@ MOST_COMPARED = 4096
 # half its sharpness serves like a frame that is five seconds farther away.
 SOFTNESS = 0.1
 NEARBY = 0.5  # seconds
+ROUNDING = 1e-6  # seconds; a frame that is less before the end of a part belongs to the next
 
 Score = NDArray[np.float32]
 
@@ -91,16 +92,20 @@ def choose_key_frames(
 def list_parts(
     scenes: Sequence[tuple[int, int]], seconds: Sequence[float], every: float | None
 ) -> list[list[tuple[int, int]]]:
-    """Return the parts of each scene, as ranges of frames: all of it, or about `every` seconds."""
+    """Return the parts of each scene, as ranges of frames: all of it, or about `every` seconds.
+
+    Parts of a scene have the same length in time; those without a frame are left out.
+    """
     if every is None:
         return [[scene] for scene in scenes]
 
     found = []
     for first, last in scenes:
-        length = seconds[last - 1] - seconds[first]
-        count = max(1, min(last - first, round(length / every)))
-        bounds = np.linspace(first, last, count + 1).round().astype(int).tolist()
-        found.append(list(pairwise(bounds)))
+        at = np.asarray(seconds[first:last], np.float64)
+        count = max(1, round((at[-1] - at[0]) / every))
+        ends = np.linspace(at[0], at[-1], count + 1)[1:-1] - ROUNDING
+        bounds = {first, last, *(first + np.searchsorted(at, ends)).tolist()}
+        found.append(list(pairwise(sorted(bounds))))
     return found
 
 

@@ -82,6 +82,19 @@ def test_every_part_of_a_scene_gets_one_key_frame() -> None:
         assert len([key for key in chosen if first <= key < last]) == 1
 
 
+def test_parts_are_cut_by_time_at_a_variable_rate() -> None:
+    sparse = [10.0 * number for number in range(10)]
+    dense = [100 + number * 10 / 990 for number in range(990)]
+    (parts,) = list_parts([(0, 1000)], sparse + dense, 10)
+    assert parts == [*((number, number + 1) for number in range(10)), (10, 1000)]
+
+
+def test_parts_without_a_frame_are_left_out() -> None:
+    seconds = [5.0, 5.5, 6.0, 35.0, 35.5, 46.0, 47.0]
+    parts = list_parts([(0, 5), (5, 7)], seconds, 10)
+    assert parts == [[(0, 3), (3, 5)], [(5, 7)]]
+
+
 def rate(pictures: list[np.ndarray], keys: list[int]) -> float:
     """Return the mean over all frames of the correlation with the key frame most like them."""
     small = [cv2.resize(p, (32, 18), interpolation=cv2.INTER_AREA) for p in pictures]
