@@ -41,7 +41,7 @@ from pipeline.schema.settings import PairingSettings
 Format = Literal["png", "tiff", "exr"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "tiff": ".tif", "exr": EXR}
 
-MOST_PARTS = 2000  # of a recording, each of which gets a key frame
+MOST_PARTS = 2000  # of a recording, each of which gets a key frame; and most --i-frames
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,11 @@ def _choose(
             raise InputError(
                 f"found no key frame in the stream of {clip.path}, expected at least one for "
                 "--i-frames; leave it out"
+            )
+        if len(found) > MOST_PARTS:
+            raise InputError(
+                f"found {len(found)} key frames in the stream of {clip.path}, expected at most "
+                f"{MOST_PARTS} for --i-frames; try --count"
             )
         return _Chosen(found)
 

@@ -24,15 +24,17 @@ RATE = Fraction(30000, 1001)
 CUT = 45  # frames of the first scene
 
 
-def write_clip(path: Path, frames: list[np.ndarray], aspect: Fraction = Fraction(1)) -> Path:
-    """Encode frames at 29.97 per second, with a key frame in every 20 frames."""
+def write_clip(
+    path: Path, frames: list[np.ndarray], aspect: Fraction = Fraction(1), interval: int = 20
+) -> Path:
+    """Encode frames at 29.97 per second, with a key frame in every `interval` frames."""
     ticks = {"video_track_timescale": "30000"} if path.suffix == ".mp4" else {}
     with av.open(str(path), "w", container_options=ticks) as container:
         stream = container.add_stream("libx264", rate=RATE)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.sample_aspect_ratio = aspect
-        stream.options = {"crf": "8", "g": "20", "sc_threshold": "0", "threads": "1"}
+        stream.options = {"crf": "8", "g": str(interval), "sc_threshold": "0", "threads": "1"}
         for number, rgb in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             frame.pts = number

@@ -89,6 +89,16 @@ def test_impossible_options_are_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_too_many_key_frames_of_a_stream_are_refused(tmp_path: Path) -> None:
+    frames = [np.full((32, 48, 3), number % 200, np.uint8) for number in range(2001)]
+    intra = write_clip(tmp_path / "intra.mp4", frames, interval=1)
+    done = invoke("keyframes", intra, "-o", tmp_path / "keys", "--i-frames", "-q")
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert f"found 2001 key frames in the stream of {intra}, expected at most 2000" in line
+    assert list_names(tmp_path) == ["intra.mp4"]
+
+
 def test_a_light_field_has_no_key_frames(tmp_path: Path) -> None:
     views = scenes.write_folder(tmp_path / "views", 2, 2)
     done = invoke("keyframes", views, "-o", tmp_path / "keys")
