@@ -114,7 +114,7 @@ def write_key_frames(
     chosen = _choose(clip, index.pts, index.keys, seconds, selection, progress)
     key_frames = _name_key_frames(clip, index.pts, chosen, SUFFIXES[picture_format])
     sidecar = KeyFrames(
-        input=Path(clip.path).name,
+        input=Path(os.path.abspath(clip.path)).name,  # noqa: PTH100 - links keep their names
         size_bytes=clip.size_bytes,
         fingerprint=clip.fingerprint,
         time_base=str(clip.time_base),

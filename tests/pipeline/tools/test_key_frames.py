@@ -89,6 +89,20 @@ def test_impossible_options_are_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_of_pictures_may_be_the_parent(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "shots" / "inside"
+    inside.mkdir(parents=True)
+    for number, frame in zip(range(3), read_frames(probe(str(clip))), strict=False):
+        cv2.imwrite(str(tmp_path / "shots" / f"{number}.png"), frame.rgb[..., ::-1])
+    monkeypatch.chdir(inside)
+    write_keys(Path(".."), tmp_path / "keys", "--count", 1)
+    stored = read_key_frames(tmp_path / "keys")
+    assert stored is not None
+    assert stored.input == "shots"
+
+
 def test_too_many_key_frames_of_a_stream_are_refused(tmp_path: Path) -> None:
     frames = [np.full((32, 48, 3), number % 200, np.uint8) for number in range(2001)]
     intra = write_clip(tmp_path / "intra.mp4", frames, interval=1)
