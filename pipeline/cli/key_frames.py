@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import JSON_OPTION, QUIET_OPTION, RECORDING
+from pipeline.cli.options import JSON_OPTION, QUIET_OPTION, RECORDING, name_recording
 from pipeline.cli.words import print_json, print_text
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def keyframes(
         source,
         output,
         Selection(count, every, at, i_frames),
+        shown_source=name_recording(source),
         picture_format=picture_format,
         force=force,
         progress=make_reporter(quiet=quiet),

@@ -27,6 +27,7 @@ JSON_OPTION = click.option(
 )
 QUIET_OPTION = click.option("-q", "--quiet", is_flag=True, help="Show no progress on stderr.")
 
+_PIPED = "pipeline.piped"  # key of the paths of recordings that came through a pipe
 
 # Option -> words that a shell suggests, beside others that the option accepts.
 _SUGGESTED = {
@@ -73,9 +74,16 @@ class RecordingType(PathOrWord):
         from pipeline.remote.pipes import read_pipes
 
         try:
-            return ctx.with_resource(read_pipes([path]))[path].as_posix()
+            copy = ctx.with_resource(read_pipes([path]))[path].as_posix()
         except PipelineError as error:
             raise click.UsageError(str(error), ctx) from error
+        ctx.meta.setdefault(_PIPED, set()).add(copy)
+        return copy
+
+
+def name_recording(path: str) -> str:
+    """Return the path of a recording for a later command: INPUT if it came through a pipe."""
+    return "INPUT" if path in click.get_current_context().meta.get(_PIPED, ()) else path
 
 
 FILE = PathOrWord()

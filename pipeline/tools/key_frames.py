@@ -95,14 +95,16 @@ def write_key_frames(
     output: Path,
     selection: Selection,
     *,
+    shown_source: str | None = None,
     picture_format: Format = "png",
     force: bool = False,
     progress: Reporter = SILENT,
 ) -> KeyFramesResult:
     """Write the selected frames of `source` as pictures into the folder `output`, with a sidecar.
 
-    The folder appears completely or not at all. With `force`, it replaces an earlier folder of key
-    frames. Raises InputError for invalid arguments, and StageError if a frame cannot be decoded.
+    The command to call next names the recording `shown_source`, by default `source`. The folder
+    appears completely or not at all. With `force`, it replaces an earlier folder of key frames.
+    Raises InputError for invalid arguments, and StageError if a frame cannot be decoded.
     """
     _check_selection(selection)
     with progress.step("opening the recording"):
@@ -141,7 +143,9 @@ def write_key_frames(
         frames=len(seconds),
         scenes=None if chosen.scenes is None else len(chosen.scenes),
         likeness=chosen.likeness,
-        next=_write_command(source, output, farthest if len(key_frames) > 1 else 0.0),
+        next=_write_command(
+            shown_source or source, output, farthest if len(key_frames) > 1 else 0.0
+        ),
     )
 
 

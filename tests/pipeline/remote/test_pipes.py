@@ -122,6 +122,15 @@ def test_process_substitution_and_standard_input(pair: tuple[Path, Path], tmp_pa
     assert len(outputs) == 1
 
 
+def test_the_command_after_keyframes_does_not_name_a_copy(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = pipeline("cat lr.mkv | pipeline keyframes /dev/stdin -o keys --at 0 -q", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "  pipeline run INPUT --ref-stream keys"
+    assert (tmp_path / "keys" / "keyframes.json").is_file()
+
+
 def test_a_pipe_that_several_inputs_of_a_batch_share_is_read_once(
     pair: tuple[Path, Path], tmp_path: Path, cache: Path
 ) -> None:
