@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     help="Number of key frames; default: as many as each help noticeably.",
 )
 @click.option(
-    "--every", type=float, metavar="SECONDS", help="Choose the best frame in every so many seconds."
+    "--every",
+    type=float,
+    metavar="SECONDS",
+    help="Choose the best frame of every SECONDS seconds of a scene.",
 )
 @click.option("--at", metavar="TIMES", help="Take the frames at these times, such as 12.5,40.")
 @click.option("--i-frames", is_flag=True, help="Take the key frames of the video stream.")
