@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.adaptation.request import AdaptRequest
 from pipeline.ledger.run_folder import find_stored_plan
@@ -11,11 +12,14 @@ from pipeline.progress import Reporter
 from pipeline.schema.adaptation import Adaptation, KeyPair
 from pipeline.schema.plan import Plan
 
+if TYPE_CHECKING:
+    from crossnetpp.adaptation import KeyFrame
+
 LEAST_KEYS_OF_AUTO = 4
 ENGINES_OF_AUTO = ("auto", "torch")  # others need minutes to be built for new weights
 SHARE_OF_RUN = 0.25  # most of a run's time that `auto` spends on adapting
 LEAST_STEPS_OF_AUTO = 20
-SAMPLE_KEYS = 3  # key frames with which a training step is timed
+SAMPLE_KEYS = 3  # that are read at a time, until a training step can be timed with them
 STEPS = (10, 20, 40, 80, 160)  # few choices, so that small differences in speed decide little
 FORWARD_PASSES = 3  # that a training step takes as long as, per picture
 
@@ -92,17 +96,34 @@ def decide_adaptation(
 def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
     """Return the seconds of a training step on this machine, or why there can be none."""
     from crossnetpp.adaptation import time_step
-    from pipeline.adaptation.key_frames import find_taps, read_key_frames
+    from pipeline.adaptation.key_frames import find_taps
     from pipeline.adaptation.training import load_adaptable
 
     network = load_adaptable(plan)
     if network is None:
         return f"the network of {plan.model} cannot be adapted, only that of fast"
-    keys = read_key_frames(plan, pairs[:SAMPLE_KEYS])
+    keys = _read_sample(plan, pairs)
     try:
         return time_step(network, keys, find_taps(plan), threads=plan.threads)
     except ValueError as error:
         return str(error)
+
+
+def _read_sample(plan: Plan, pairs: list[KeyPair]) -> list[KeyFrame]:
+    """Return the first key frames with which a step can be trained, or all if there are too few.
+
+    Some of the first pairs may show another instant, be corrupt, or stand alone in their scene.
+    """
+    from crossnetpp.adaptation import check_key_frames
+    from pipeline.adaptation.key_frames import read_key_frames
+
+    keys: list[KeyFrame] = []
+    for start in range(0, len(pairs), SAMPLE_KEYS):
+        keys += read_key_frames(plan, pairs[start : start + SAMPLE_KEYS])
+        with suppress(ValueError):
+            check_key_frames(keys)
+            break
+    return keys
 
 
 def _choose_steps(

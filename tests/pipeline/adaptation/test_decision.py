@@ -156,6 +156,21 @@ def test_auto_adapts_only_where_no_engine_has_to_be_built_again(
     assert asked.trains
 
 
+def test_the_first_key_frames_may_be_useless(plan: Plan, tmp_path: Path) -> None:
+    """A step is timed with later ones if the first shows something else or stands alone."""
+    sharp = read_clip(31)
+    sharp[0] = np.ascontiguousarray(255 - sharp[0][::-1])
+    keys = write_video(tmp_path / "keys.mkv", sharp, every=EVERY)
+    settings = RunSettings(input=plan.input.path, ref_stream=str(keys), engine="torch")
+    alone = plan.model_copy(update={"cuts": (list_key_pairs(plan)[1].pts,)})
+    for each in (make_plan(settings), alone):
+        found, note = decide_adaptation(each, AdaptRequest("seconds", 0.01), lambda: None, SILENT)
+        assert note == ""
+        assert found is not None
+        assert found.steps == 10
+        assert len(found.pairs) == 6
+
+
 def test_two_passes_train_nothing() -> None:
     assert train_nothing(AdaptRequest("auto")) == AdaptRequest("off")
     file = AdaptRequest("file", file=Path("camera.safetensors"))
