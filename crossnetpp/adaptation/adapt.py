@@ -58,6 +58,8 @@ class Adapted:
     network: CrossNetFast
     """The network with the weights to use; those before adaptation unless `used`."""
     steps: int
+    held_out_db: float | None
+    """PSNR in dB of the held-out key frames with the weights before adaptation."""
     held_out_gain_db: float | None
     """Gain in dB on the held-out key frames over the weights before adaptation."""
     blend: float
@@ -101,7 +103,7 @@ def adapt(
                 raise
             reason = " ".join(str(error).split())[:200]
             note = f"found too little memory to train: {reason}"
-            return Adapted(network, 0, None, 0.0, used=False, note=note)
+            return Adapted(network, 0, None, None, 0.0, used=False, note=note)
 
 
 def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example]:
@@ -179,28 +181,28 @@ def _train(
         on_progress(Progress(done, steps, gain))
 
     verdict = judge.choose_blend(training.network)
-    on_progress(Progress(steps, steps, _round_gain(verdict.gain)))
+    on_progress(Progress(steps, steps, _round_db(verdict.gain)))
     return _conclude(network, training, verdict, steps)
 
 
 def _conclude(network: CrossNetFast, training: Training, verdict: Verdict, steps: int) -> Adapted:
     """Return the result, with the reason if the adapted weights are not used."""
     dropped = f"{training.dropped} of {steps} steps were not finite and dropped"
-    gain = _round_gain(verdict.gain)
+    before, gain = _round_db(verdict.held_out_db), _round_db(verdict.gain)
     if verdict.blend:
         blended = blend_weights(network, training.network, verdict.blend)
         note = dropped if training.dropped else ""
-        return Adapted(blended, steps, gain, verdict.blend, used=True, note=note)
+        return Adapted(blended, steps, before, gain, verdict.blend, used=True, note=note)
 
     note = "the adapted weights do not win on a key frame that was held out"
     if training.dropped:
         note += f"; {dropped}"
-    return Adapted(network, steps, gain, 0.0, used=False, note=note)
+    return Adapted(network, steps, before, gain, 0.0, used=False, note=note)
 
 
-def _round_gain(gain: float) -> float | None:
-    """Return a gain as it is shown, or None if it is not finite."""
-    return round(gain, 3) if math.isfinite(gain) else None
+def _round_db(value: float) -> float | None:
+    """Return a PSNR or a gain as it is shown, or None if it is not finite."""
+    return round(value, 3) if math.isfinite(value) else None
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class Verdict(NamedTuple):
     gain: float
     """Mean gain in dB of the blend over the weights before adaptation; if `blend` is 0, that of the
     adapted weights alone, which may be NaN."""
+    held_out_db: float
+    """Mean PSNR in dB of the weights before adaptation, on the cases of `gain`; may be NaN."""
 
 
 def make_cases(
@@ -147,7 +149,8 @@ class Judge:
 
         Smaller shares than that with the largest gain are not tried.
         """
-        best = Verdict(0.0, float("nan"))
+        before = self._average(self._before)
+        best = Verdict(0.0, float("nan"), before)
         for share in BLENDS:
             gains = self._measure_gains(blend_weights(self._base, adapted, share))
             gain = self._average(gains)
@@ -155,9 +158,9 @@ class Judge:
                 break
             safe = all(each >= -MOST_LOSS for each in gains)  # False for NaN
             if safe and gain >= (best.gain if best.blend else LEAST_GAIN):
-                best = Verdict(share, gain)
+                best = Verdict(share, gain, before)
             elif share == 1.0:
-                best = Verdict(0.0, gain)
+                best = Verdict(0.0, gain, before)
         return best
 
     def _measure_gains(self, network: CrossNetFast) -> list[float]:
@@ -166,6 +169,7 @@ class Judge:
             for case, before in zip(self._cases, self._before, strict=True)
         ]
 
-    def _average(self, gains: list[float]) -> float:
-        far = [gain for gain, case in zip(gains, self._cases, strict=True) if not case.is_still]
+    def _average(self, values: list[float]) -> float:
+        """Return the mean over the cases with neighbours of a value in dB for each case."""
+        far = [value for value, case in zip(values, self._cases, strict=True) if not case.is_still]
         return float(np.mean(far))

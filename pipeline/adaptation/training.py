@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
 
-import torch
-
-from crossnetpp.adaptation import (
-    AdaptationSettings,
-    Adapted,
-    KeyFrame,
-    Progress,
-    adapt,
-    check_key_frames,
-)
-from crossnetpp.adaptation.adapt import SIDE
-from crossnetpp.adaptation.judging import make_cases, measure_psnr
-from crossnetpp.adaptation.key_frames import hold_out
+from crossnetpp.adaptation import AdaptationSettings, Adapted, Progress, adapt
 from crossnetpp.checkpoint import AdaptedFacts, WeightsError, load_network, save_weights
 from crossnetpp.networks.fast import CrossNetFast
-from crossnetpp.networks.taps import Taps
 from deploy.device import choose_baseline_device
 from pipeline.adaptation.key_frames import find_taps, read_key_frames
 from pipeline.adaptation.sentences import describe_adaptation
@@ -34,14 +18,6 @@ from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.plan import Plan
 
 PRESET = "fast"
-
-
-class TrainedWeights(NamedTuple):
-    """The result of a training."""
-
-    result: Adapted
-    held_out_db: float | None
-    """PSNR of the key frames that were held out, with the weights before adaptation."""
 
 
 def load_adaptable(plan: Plan) -> CrossNetFast | None:
@@ -71,7 +47,7 @@ def train_planned(ledger: Ledger, progress: Reporter) -> None:
         return
 
     start = time.monotonic()
-    result, before = train_weights(plan, planned, progress)
+    result = train_weights(plan, planned, progress)
     sha256 = ""
     if result.used:
         facts = make_facts(plan, result)
@@ -86,7 +62,7 @@ def train_planned(ledger: Ledger, progress: Reporter) -> None:
         done=True,
         used=result.used,
         weights_sha256=sha256,
-        held_out_db=before,
+        held_out_db=result.held_out_db,
         held_out_gain_db=result.held_out_gain_db,
         blend=result.blend,
         note=result.note,
@@ -96,7 +72,7 @@ def train_planned(ledger: Ledger, progress: Reporter) -> None:
     progress.note(describe_adaptation(done))
 
 
-def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> TrainedWeights:
+def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapted:
     """Train on the planned key frames, and show the progress."""
     with progress.step("reading the key frames"):
         keys = read_key_frames(plan, planned.pairs)
@@ -111,25 +87,9 @@ def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Traine
             count(state.step, gain)
 
         try:
-            result = adapt(network, keys, find_taps(plan), settings, show)
+            return adapt(network, keys, find_taps(plan), settings, show)
         except ValueError as error:  # too few key frames agree with the input
-            failed = Adapted(network, 0, None, 0.0, used=False, note=str(error))
-            return TrainedWeights(failed, None)
-    if result.held_out_gain_db is None:
-        return TrainedWeights(result, None)
-    return TrainedWeights(result, measure_held_out(network, keys, find_taps(plan)))
-
-
-def measure_held_out(network: CrossNetFast, keys: Sequence[KeyFrame], taps: Taps) -> float | None:
-    """Return the PSNR in dB on the key frames that `adapt` holds out; None if it is not finite."""
-    device = next(network.parameters()).device
-    scale = keys[0].hr.shape[0] // keys[0].lr.shape[0]
-    _, held_out = hold_out(check_key_frames(keys))
-    cases = make_cases(keys, held_out, scale, SIDE, device)
-    kernel = torch.from_numpy(taps).to(device)
-    found = [measure_psnr(network, case, scale, kernel) for case in cases if not case.is_still]
-    mean = sum(found) / len(found)
-    return round(mean, 3) if math.isfinite(mean) else None
+            return Adapted(network, 0, None, None, 0.0, used=False, note=str(error))
 
 
 def make_facts(plan: Plan, result: Adapted) -> AdaptedFacts:

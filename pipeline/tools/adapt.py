@@ -67,7 +67,7 @@ def adapt_to_camera(
             reason = decision.note or "the weights are not adapted: no frame has a reference"
             raise InputError(f"{reason}; try a reference with more key frames of the input")
 
-        result, _ = train_weights(plan, decision.adaptation, progress)
+        result = train_weights(plan, decision.adaptation, progress)
         if not result.used:
             raise PipelineError(f"nothing is written: {result.note}")
 

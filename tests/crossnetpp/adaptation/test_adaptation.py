@@ -24,6 +24,7 @@ from crossnetpp.adaptation import (
     time_step,
 )
 from crossnetpp.adaptation.crops import Crops, find_turns
+from crossnetpp.adaptation.judging import make_cases, measure_psnr
 from crossnetpp.adaptation.key_frames import hold_out, list_examples
 from crossnetpp.adaptation.training import Training
 from crossnetpp.checkpoint import load_network
@@ -65,6 +66,16 @@ def load_fast() -> CrossNetFast:
     return network
 
 
+def measure_held_out(network: CrossNetFast) -> float:
+    """Return the mean PSNR in dB of the held-out key frame with its neighbours."""
+    keys = key_frames()
+    _, held_out = hold_out(list_examples(keys))
+    cases = make_cases(keys, held_out, SCALE, TINY.side, torch.device("cpu"))
+    taps = torch.from_numpy(TAPS)
+    far = [measure_psnr(network, case, SCALE, taps) for case in cases if not case.is_still]
+    return float(np.mean(far))
+
+
 @cache
 def adapted() -> Adapted:
     return adapt(load_fast(), key_frames(), TAPS, TINY)
@@ -90,6 +101,9 @@ def test_frames_between_the_key_frames_gain() -> None:
     assert result.steps == TINY.steps
     assert result.held_out_gain_db is not None
     assert result.held_out_gain_db > 0.05
+    assert result.held_out_db == pytest.approx(measure_held_out(load_fast()), abs=6e-4)
+    after = result.held_out_db + result.held_out_gain_db
+    assert after == pytest.approx(measure_held_out(result.network), abs=2e-3)
 
     shipped = load_fast()
     gains = {
@@ -171,6 +185,7 @@ def test_weights_that_give_no_finite_picture_are_not_used() -> None:
         network.fusion.leave.weight.fill_(3e38)
     result = adapt(network, key_frames(), TAPS, TINY)
     assert not result.used
+    assert result.held_out_db is None
     assert result.held_out_gain_db is None
     assert "6 of 6 steps were not finite and dropped" in result.note
 
