@@ -16,7 +16,7 @@ def describe_adaptation(adaptation: Adaptation | None) -> str:
     if adaptation.request == "file":
         text += " of an earlier training"
     else:
-        text += f" on {len(adaptation.pairs)} key frames in {adaptation.took_seconds:.0f} s"
+        text += f" on up to {len(adaptation.pairs)} key frames in {adaptation.took_seconds:.0f} s"
     if adaptation.held_out_gain_db is not None:
         text += f": {_describe_gain(adaptation.held_out_db, adaptation.held_out_gain_db)}"
     text += f"; {100 * adaptation.blend:.0f} % of the change is used"
