@@ -26,6 +26,7 @@ from pipeline.pairing.field_of_view import COMPARED_PAIRS, choose_map, list_pair
 from pipeline.pairing.geometry import adopt_pixel_aspect, count_quarter_turns
 from pipeline.pairing.rules import FrameRules, Paired, References, find_half_interval
 from pipeline.pairing.still_times import (
+    are_frames_of,
     choose_placement,
     describe_unused_sidecar,
     list_placements,
@@ -185,9 +186,10 @@ def _look_at_both(
     if placement is not None:
         ref = ref.model_copy(update={"times": placement.seconds})
         source = placement.meaning
-        if placement.are_frames:
-            aspect = adopt_pixel_aspect(lr, ref, turns)
-            ref = ref.model_copy(update={"sample_aspect_ratio": aspect})
+    # a single picture has no placement
+    if placement.are_frames if placement is not None else are_frames_of(lr, ref, sidecar):
+        aspect = adopt_pixel_aspect(lr, ref, turns)
+        ref = ref.model_copy(update={"sample_aspect_ratio": aspect})
     if not _is_timed(ref):
         lr_look = replace(lr_look, cuts=())  # pictures without times are on no side of a cut
 

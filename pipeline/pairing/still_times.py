@@ -86,11 +86,18 @@ def name_source(ref: Clip) -> str | None:
 
 
 def read_sidecar(ref: Clip) -> KeyFrames | None:
-    """Return keyframes.json beside the pictures; None without one, and for a single picture."""
-    if not isinstance(ref, Stills) or len(ref.files) < 2:
+    """Return keyframes.json beside the pictures, or None without one."""
+    if not isinstance(ref, Stills):
         return None
     folder = find_folder(ref.files)
     return None if folder is None else read_key_frames(folder)
+
+
+def are_frames_of(lr: Clip, ref: Clip, stored: KeyFrames | None) -> bool:
+    """Return whether the pictures are frames of the input, as keyframes.json states."""
+    if stored is None or not isinstance(ref, Stills):
+        return False
+    return stored.fingerprint == lr.fingerprint and _are_listed(stored, ref)
 
 
 def describe_unused_sidecar(lr: Clip, ref: Clip, stored: KeyFrames | None) -> str:
@@ -144,7 +151,7 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
     file, if it was made for another recording, or if it lists none of the pictures. Raises
     PairingError if it is contradictory, or if another picture has no time.
     """
-    if stored is None or stored.fingerprint != lr.fingerprint or not _are_listed(stored, ref):
+    if stored is None or not are_frames_of(lr, ref, stored):
         return None
 
     stems = _list_stems(ref)

@@ -247,11 +247,14 @@ def set_rotation(file: Path) -> None:
     file.write_bytes(data)
 
 
-def test_pictures_of_anamorphic_video_show_all_of_it(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", ["0,0.5", "0.5"])
+def test_pictures_of_anamorphic_video_show_all_of_it(
+    clip: Path, tmp_path: Path, times: str
+) -> None:
     wide = tmp_path / "wide.mkv"
     frames = [frame.rgb for frame in read_frames(probe(str(clip)))][:20]
     write_clip(wide, frames, aspect=Fraction(64, 45))
-    write_keys(wide, tmp_path / "keys", "--at", "0,0.5")
+    write_keys(wide, tmp_path / "keys", "--at", times)
     enlarge(tmp_path / "keys")
     plan = plan_with(wide, tmp_path / "keys")
     assert plan.reference.affine is None
