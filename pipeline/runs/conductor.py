@@ -45,7 +45,7 @@ from pipeline.remote.cache import fetch_copy
 from pipeline.remote.run_urls import describe_confinement, fetch_inputs, with_urls
 from pipeline.runs.adapting import complete_adaptation, plan_adaptation
 from pipeline.runs.finished import find_finished_plan
-from pipeline.runs.parts import RunParts
+from pipeline.runs.parts import RunParts, check_engine
 from pipeline.runs.result import AdaptedResult, CaptureResult, RunResult
 from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan, RunRecord
@@ -100,8 +100,8 @@ def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
     trains = plan.adaptation is not None and plan.adaptation.trains
     if runner == "inline" and not trains:
         engine = _load_engine(request, plan)
-    elif runner == "inline" and plan.engine != "auto":
-        _load_engine(request, plan)  # a missing engine has to fail before minutes of training
+    elif runner == "inline" and plan.adaptation is not None and not plan.adaptation.done:
+        check_engine(plan)  # a missing engine has to fail before minutes of training
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(plan))

@@ -76,6 +76,22 @@ class EngineCache:
         return self._engine
 
 
+def check_engine(plan: Plan) -> None:
+    """Raise InputError if the library or the device of the plan's engine is missing.
+
+    The engine is neither compiled nor tested nor kept. `auto` and `torch` are never missing.
+    """
+    if plan.engine in ("auto", "torch"):
+        return
+
+    from deploy.load import create_engine  # imports torch
+
+    try:
+        create_engine(plan.engine, plan.model, plan.threads)
+    except EngineError as error:
+        raise InputError(str(error)) from error
+
+
 @dataclass(frozen=True)
 class RunParts:
     """The replaceable parts of runs, which runs in the same process can share."""

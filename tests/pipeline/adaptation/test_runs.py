@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import pipeline
 from crossnetpp.checkpoint import find_weights, read_adapted_facts
@@ -293,31 +294,42 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
 
 
 class NoEngines(EngineCache):
-    """Loads no engine, as if its library were missing."""
+    """Loads no engine."""
 
     def load(self, plan: Plan, notify: Callable[[str], None]) -> Engine:
-        raise InputError(f"found no library of {plan.engine}, expected one")
+        raise AssertionError(f"loaded {plan.engine}")
 
 
-def test_a_missing_engine_is_found_before_training(
+class TrainingBeganError(Exception):
+    """The run has come as far as the training."""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_only_a_missing_engine_is_found_before_training(
     camera: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise AssertionError("trained for an engine that is missing")
+    """One that is there is loaded after the training only, with the adapted weights."""
 
-    monkeypatch.setattr(conductor, "complete_adaptation", fail)
+    def begin(*_: object) -> None:
+        raise TrainingBeganError
+
+    monkeypatch.setattr(conductor, "complete_adaptation", begin)
     lr, keys, _ = camera
     settings = RunSettings(
         input=str(lr),
         ref_stream=str(keys),
         output=str(tmp_path / "out.mkv"),
-        engine="torch",
+        engine="tensorrt",
         runner="inline",
         adapt="0.01",
     )
-    with pytest.raises(InputError, match="found no library of torch"):
-        run_settings(settings, parts=RunParts(engines=NoEngines()))
+    parts = RunParts(engines=NoEngines())
+    with pytest.raises(InputError, match="for TensorRT"):
+        run_settings(settings, parts=parts)
     assert not list(tmp_path.iterdir())
+    for engine in ("onnx", "torch"):
+        with pytest.raises(TrainingBeganError):
+            run_settings(settings.model_copy(update={"engine": engine}), parts=parts)
 
 
 def test_a_short_run_is_not_adapted_by_default(
