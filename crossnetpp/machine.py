@@ -7,8 +7,8 @@ import platform
 import sys
 from pathlib import Path
 
-# In lower case. The last but one is that of NVIDIA's libraries for convolutions and matrices; the
-# last is the only message of oneDNN, which convolves on CPUs, if it cannot allocate its buffers.
+# In lower case. "_status_alloc_failed" is that of NVIDIA's libraries for convolutions and matrices;
+# the last two are the only messages of oneDNN, which convolves on CPUs, without memory for buffers.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -16,6 +16,7 @@ _OUT_OF_MEMORY = (
     "bad allocation",
     "bad_alloc",
     "_status_alloc_failed",
+    "could not create a primitive",
     "could not execute a primitive",
 )
 
