@@ -27,6 +27,7 @@ from pipeline.ledger.durable import sha256
 
 KILLS = 2
 POLL = 0.2  # seconds
+ADAPT_SECONDS = 90
 PIPELINE = (sys.executable, "-m", "pipeline")
 RECORDING = ("--scale", "4", "--kernel", "area", "--codec", "libx264", "--crf", "20")
 KEYS = ("--scale", "1", "--every", "15", "--codec", "libx264", "--crf", "10")
@@ -79,6 +80,18 @@ def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int
     }
 
 
+def adapt_weights(inputs: Sequence[object], output: Path) -> Path | None:
+    """Return a file of weights that are adapted to the recording; None if they do not win.
+
+    How long a run adapts them depends on its speed, so that two runs may differ in their weights.
+    """
+    words = ("adapt", *inputs, "--seconds", ADAPT_SECONDS, "-o", output, "--force", "-q")
+    done = subprocess.run([*PIPELINE, *map(str, words)], check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit("found no key frames to adapt to, expected some; try another clip")
+    return output if done.returncode == 0 else None
+
+
 def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
     """Record a clip, enhance the recording in both ways, and return all figures."""
     lr, keys = work / f"{clip.stem}_lr.mp4", work / f"{clip.stem}_keys.mp4"
@@ -87,8 +100,10 @@ def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
 
     plan = work / f"{clip.stem}.plan.json"
     inputs = (lr, "--ref-stream", keys)
+    weights = adapt_weights(inputs, work / f"{clip.stem}.safetensors")
     made = call(
         *("plan", *inputs, "--end", seconds, "--segment", "2", "--engine", "torch"),
+        *("--adapt", weights or "off"),
         *("--save", plan, "-o", work / "out.mkv"),
     )
     started = time.monotonic()
