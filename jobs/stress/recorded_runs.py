@@ -101,15 +101,17 @@ def measure_clip(clip: Path, seconds: float, work: Path) -> dict[str, Any]:
     plan = work / f"{clip.stem}.plan.json"
     inputs = (lr, "--ref-stream", keys)
     weights = adapt_weights(inputs, work / f"{clip.stem}.safetensors")
+    adapt = ("--adapt", weights or "off")
     made = call(
-        *("plan", *inputs, "--end", seconds, "--segment", "2", "--engine", "torch"),
-        *("--adapt", weights or "off"),
+        *("plan", *inputs, "--end", seconds, "--segment", "2", "--engine", "torch", *adapt),
         *("--save", plan, "-o", work / "out.mkv"),
     )
     started = time.monotonic()
     outputs = {runner: work / f"{clip.stem}_{runner}.mkv" for runner in ("inline", "ray")}
     runs = {
-        runner: measure_run(plan, output, (*inputs, "--runner", runner), len(made["segments"]))
+        runner: measure_run(
+            plan, output, (*inputs, *adapt, "--runner", runner), len(made["segments"])
+        )
         for runner, output in outputs.items()
     }
 
