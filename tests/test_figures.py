@@ -153,6 +153,14 @@ def test_the_page_quotes_the_recordings() -> None:
         f"`fast` gains {gain['fast']:+.2f} dB on the mean of the `recorded` clips, and adapted "
         f"{gain['adapted']:+.2f}" in page
     )
+    gains = [
+        scene["methods"]["adapted"]["gain"]
+        for scene in result["scenes"]
+        if scene["group"] == "recorded"
+    ]
+    assert f"gains {min(gains):.1f} to {max(gains):.1f} dB over plain up-sampling" in (
+        read_page("README.md")
+    )
     weakest = figures["above classical, recorded, weakest clip"]["fast"]
     assert f"the weakest `recorded` clip gains {weakest:+.2f} dB" in page
 

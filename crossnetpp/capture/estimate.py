@@ -199,20 +199,31 @@ def find_shift(lr: Plane, reduced: Plane) -> tuple[float, float]:
     return float(x), float(y)
 
 
+def list_unmoved(shifts: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the numbers of the pairs that show one instant.
+
+    A shift is that of the LR picture against the reduced HR picture in LR pixels. It is small, and
+    the same in all pairs but those in which something moved between the two exposures.
+    """
+    near = [n for n, shift in enumerate(shifts) if max(map(abs, shift)) <= MOST_MOTION]
+    if len(near) <= 2:
+        return near
+    middle = np.median([shifts[n] for n in near], axis=0)
+    return [n for n in near if np.abs(np.asarray(shifts[n]) - middle).max() <= MOST_APART]
+
+
 def _find_outliers(observed: Sequence[_Observation]) -> dict[int, str]:
     """Return why pairs cannot be used, by number."""
+    alike = [number for number, pair in enumerate(observed) if pair.match >= LEAST_MATCH]
+    used = {alike[n] for n in list_unmoved([observed[number].shift for number in alike])}
+
     dropped = {}
     for number, pair in enumerate(observed):
-        if max(map(abs, pair.shift)) > MOST_MOTION:
-            dropped[number] = "something moved"
-        elif pair.match < LEAST_MATCH:
-            dropped[number] = "the pictures differ"
-    left = [number for number in range(len(observed)) if number not in dropped]
-    if len(left) > 2:
-        middle = np.median([observed[number].shift for number in left], axis=0)
-        for number in left:
-            if np.abs(np.asarray(observed[number].shift) - middle).max() > MOST_APART:
-                dropped[number] = "something moved"
+        if number in used:
+            continue
+        is_near = max(map(abs, pair.shift)) <= MOST_MOTION
+        differs = is_near and pair.match < LEAST_MATCH
+        dropped[number] = "the pictures differ" if differs else "something moved"
     return dropped
 
 

@@ -22,7 +22,8 @@ CUBIC_A = -0.5  # of Keys' cubic convolution, as in the antialiased bicubic redu
 # weakens the Nyquist frequency to r^4 (a Gaussian) or further (means of pixels, bicubic, Lanczos).
 # If HR was sharpened, the kernel also undoes that, which weakens both frequencies about alike. With
 # kernels and codecs of all kinds, the exponents measured were 3.99 and more for untouched HR, and
-# for HR with an unsharp mask 0.9 to 3.5; masks narrower than about 0.7 LR pixels look like a lens.
+# mostly 0.9 to 3.5 for HR with an unsharp mask (not recorded; see the tests). Masks narrower than
+# about 0.7 LR pixels, and most masks at crf 28, look like a lens.
 LEAST_EXPONENT = 3.8
 MOST_LOW_RESPONSE = 0.85  # at half of the Nyquist frequency, above which exponents are uncertain
 

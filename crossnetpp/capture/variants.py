@@ -11,15 +11,15 @@ from crossnetpp.networks.taps import join_taps, make_bicubic_taps
 # Fit in dB of the measured capture, below which LR counts as compressed or noisy. Measured with
 # pixel means at x4 on frog, coffee and bug: without a codec, the fit is 51 dB or more; at crf 8, it
 # is 45 to 46, and at crf 14, 39 to 42. With two key frames, the weights for recordings gain 0.2 dB
-# more on average at crf 8, and 0.3 dB at crf 14.
+# more on average at crf 8, and 0.3 dB at crf 14 (three frames a clip, not recorded).
 LEAST_FAITHFUL = 46.0
 
 # Widest kernel in LR pixels that a network is given for a lightly compressed recording, and the fit
 # below which compression is no longer light. At crf 20, the clips of the evaluation have widths of
 # 1.0 to 1.46; with key frames sharpened by an unsharp mask, 1.91 to 1.96. A soft lens is as wide,
-# but detail that is too strong costs more than the bicubic kernel does: on frog, it gains -1.3 dB
-# instead of +1.2. At crf 28, the codec alone makes kernels wide, and the weights for recordings
-# borrow less.
+# but detail that is too strong costs more than the bicubic kernel does: on three frames of frog, it
+# gains -1.3 dB instead of +1.2 (not recorded). At crf 28, the codec alone makes kernels wide, and
+# the weights for recordings borrow less.
 WIDEST = 1.7
 LIGHTLY_COMPRESSED = 36.0
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crossnetpp.adaptation import KeyFrame
-from crossnetpp.capture.estimate import MOST_APART, MOST_MOTION, find_shift
+from crossnetpp.capture.estimate import find_shift, list_unmoved
 from crossnetpp.capture.moments import get_luma, reduce_plane
 from crossnetpp.networks.resample import reduce_antialiased
 from crossnetpp.networks.taps import Taps, join_taps, make_bicubic_taps
@@ -96,19 +96,6 @@ def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
 
     still = list_unmoved(shifts)
     return [keys[number] for number in still]
-
-
-def list_unmoved(shifts: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the numbers of the pairs that show one instant, by the rule of the capture.
-
-    A shift is that of the LR picture against the reduced reference in LR pixels. It is small, and
-    the same in all pairs but those in which something moved between the two exposures.
-    """
-    near = [n for n, shift in enumerate(shifts) if max(map(abs, shift)) <= MOST_MOTION]
-    if len(near) <= 2:
-        return near
-    middle = np.median([shifts[number] for number in near], axis=0)
-    return [n for n in near if np.abs(np.asarray(shifts[n]) - middle).max() <= MOST_APART]
 
 
 def _crop_to_seen(plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels) -> tuple[Picture, Picture]:

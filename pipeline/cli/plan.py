@@ -43,16 +43,18 @@ def print_plan(
     from pipeline.planning.plan import make_plan
     from pipeline.planning.size_estimate import estimate_bytes
     from pipeline.remote.pipes import read_piped_settings
+    from pipeline.schema.adaptation import Adaptation
     from pipeline.schema.plan_file import save_plan
 
     with read_piped_settings(settings, settings.output) as readable:
-        chosen, _, from_file = use_adapted_file(readable)
+        chosen, request, from_file = use_adapted_file(readable)
         if settings.plan:
             made = load_plan(settings.plan, chosen)
         else:
             made = make_plan(chosen, progress, find_speed=find_speed)
-        if from_file is not None:
-            made = made.model_copy(update={"adaptation": from_file})
+        planned = Adaptation(request="off", steps=0) if request.kind == "off" else from_file
+        if planned is not None:
+            made = made.model_copy(update={"adaptation": planned})
         with progress.step("estimating time and size"):
             speed = find_speed(made.engine, made.model, made.output_pixels)
             seconds = None if speed is None else round(estimate_seconds(made, speed), 1)

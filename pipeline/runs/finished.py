@@ -63,7 +63,7 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
             planned = load_plan(local.plan, local)
             planned = with_urls(planned, settings.input, settings.ref_stream, settings.output)
             current = _match_edited_plan(stored, planned, adapt)
-        elif _is_same_command(stored, stored.record.command, format_command(settings)):
+        elif _is_same_command(stored, format_command(settings)):
             current = _reopen_recordings(stored, local, local, _find_model(stored, local))
         else:
             current = None
@@ -149,12 +149,13 @@ def _reopen_recordings(
     return current if pinned.model_sha256 == stored.model_sha256 else None
 
 
-def _is_same_command(stored: Plan, recorded: str, command: str) -> bool:
-    """Return whether two commands have the same settings, given or by default.
+def _is_same_command(stored: Plan, command: str) -> bool:
+    """Return whether a command has the settings of a finished plan, given or by default.
 
-    `recorded` is the command of the stored plan. Weights are not compared.
+    Weights are not compared.
     """
-    there, here = read_command(recorded), read_command(command)
+    assert stored.record is not None
+    there, here = read_command(stored.record.command), read_command(command)
     if here.get("consistent") == "True" or "plan" in there:
         return False  # the references of a second pass no longer exist
     for field in list_options(*OPTION_GROUPS):

@@ -34,8 +34,9 @@ class Adaptation(Model):
     The weights that are used are then the model's, replaced by the adapted ones if these won.
     """
 
-    request: Literal["auto", "seconds", "file"]
-    """`auto` or a time, from which the steps follow; `file` for weights adapted earlier."""
+    request: Literal["auto", "off", "seconds", "file"]
+    """`auto` or a time, from which the steps follow; `off` in a plan that was made with `--adapt
+    off`; `file` for weights adapted earlier."""
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """The time that was requested."""
     steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]

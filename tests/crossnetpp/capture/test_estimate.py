@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crossnetpp.capture.chroma import estimate_chroma_shift
-from crossnetpp.capture.estimate import PicturePair, estimate_capture
+from crossnetpp.capture.estimate import PicturePair, estimate_capture, list_unmoved
 from crossnetpp.capture.kernels import is_sharpening_undone, measure_response
 from crossnetpp.data.degradation import degrade
 from crossnetpp.data.recorder import Encoder, Picture, encode_and_decode
@@ -308,3 +308,11 @@ def test_pictures_that_are_all_border_show_no_chroma_shift() -> None:
     expected = estimate_chroma_shift(pairs, kernel)
     assert expected is not None
     assert estimate_chroma_shift([*pairs, (lr, hr)], kernel) == expected
+
+
+def test_pairs_in_which_something_moved_are_left_out() -> None:
+    still = [(0.1, 0.0), (0.12, 0.02), (0.08, -0.05)]
+    assert list_unmoved(still) == [0, 1, 2]
+    assert list_unmoved([*still, (0.35, 0.0)]) == [0, 1, 2]
+    assert list_unmoved([(0.0, 0.9), *still]) == [1, 2, 3]
+    assert list_unmoved([(0.0, 0.3), (0.0, 0.0)]) == [0, 1]

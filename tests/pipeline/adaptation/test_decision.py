@@ -11,7 +11,6 @@ from pipeline.adaptation import decision
 from pipeline.adaptation.decision import _choose_steps, choose_steps, decide_adaptation
 from pipeline.adaptation.key_frames import (
     list_key_pairs,
-    list_unmoved,
     pick_groups,
     read_key_frames,
 )
@@ -72,14 +71,6 @@ def test_a_reference_of_another_instant_is_left_out(plan: Plan, tmp_path: Path) 
     pairs = list_key_pairs(other)
     assert [pair.position for pair in pairs] == [0, 6, 12, 18, 24, 30]
     assert [key.position for key in read_key_frames(other, pairs)] == [0, 6, 18, 24, 30]
-
-
-def test_pairs_that_moved_are_those_that_the_capture_leaves_out() -> None:
-    still = [(0.1, 0.0), (0.12, 0.02), (0.08, -0.05)]
-    assert list_unmoved(still) == [0, 1, 2]
-    assert list_unmoved([*still, (0.35, 0.0)]) == [0, 1, 2]
-    assert list_unmoved([(0.0, 0.9), *still]) == [1, 2, 3]
-    assert list_unmoved([(0.0, 0.3), (0.0, 0.0)]) == [0, 1]
 
 
 def test_large_references_limit_the_number_of_key_frames(plan: Plan) -> None:
@@ -151,9 +142,9 @@ def test_auto_adapts_only_where_no_engine_has_to_be_built_again(
     named = plan.model_copy(update={"engine": engine})
     found, _ = decide_adaptation(named, AdaptRequest("auto"), lambda: 1e6, SILENT)
     assert (found is not None and found.trains) == adapts
-    asked, _ = decide_adaptation(named, AdaptRequest("seconds", 0.01), lambda: None, SILENT)
-    assert asked is not None
-    assert asked.trains
+    training, _ = decide_adaptation(named, AdaptRequest("seconds", 0.01), lambda: None, SILENT)
+    assert training is not None
+    assert training.trains
 
 
 def test_the_first_key_frames_may_be_useless(plan: Plan, tmp_path: Path) -> None:

@@ -15,9 +15,12 @@ import pipeline
 from crossnetpp.checkpoint import find_weights, read_adapted_facts
 from crossnetpp.machine import is_linux
 from deploy.protocol import Engine
+from pipeline.adaptation.request import AdaptRequest
 from pipeline.errors import InputError
 from pipeline.paths import sha256
+from pipeline.progress import SILENT
 from pipeline.runs import conductor
+from pipeline.runs.adapting import plan_adaptation
 from pipeline.runs.parts import EngineCache, RunParts
 from pipeline.runs.run import run as run_settings
 from pipeline.schema.plan import Plan
@@ -246,6 +249,26 @@ def test_a_plan_has_the_weights_from_a_file(
     assert result["adapted"]["used"] is True
 
 
+def test_a_plan_without_adaptation_stays_without_it(
+    camera: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    lr, keys, _ = camera
+    saved = tmp_path / "plan.json"
+    words = ("plan", lr, "--ref-stream", keys, "-o", tmp_path / "out.mkv", "--save", saved, "-q")
+    made = invoke(*words, "--engine", "torch", "--adapt", "off")
+    assert made.exit_code == 0, made.stderr
+
+    stored = read_plan(saved)
+    assert stored.adaptation is not None
+    assert stored.adaptation.request == "off"
+    request = AdaptRequest("seconds", 0.01)
+    assert plan_adaptation(stored, request, None, SILENT, "inline") == stored
+    undecided = stored.model_copy(update={"adaptation": None})
+    decided = plan_adaptation(undecided, request, None, SILENT, "inline").adaptation
+    assert decided is not None
+    assert decided.trains
+
+
 def test_frames_are_enhanced_with_weights_from_a_file(
     camera: tuple[Path, Path, Path], camera_weights: tuple[Path, dict[str, Any]]
 ) -> None:
@@ -268,7 +291,7 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
     shipped = find_weights("fast")
     text = tmp_path / "text.safetensors"
     text.write_text("no weights")
-    for value, said in (
+    for value, message in (
         (str(shipped), "were not adapted to a recording"),
         (str(text), "found a file that is not safetensors"),
         ("never", "expected auto, off, a time in seconds, or a file"),
@@ -277,10 +300,10 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
     ):
         done = invoke(*words(camera, tmp_path / "x.mkv", "--adapt", value))
         assert done.exit_code == 2
-        assert said in done.stderr
+        assert message in done.stderr
         assert done.stderr.count("\n") == 1
     lr, keys, _ = camera
-    for option, value, said in (
+    for option, value, message in (
         ("--model", str(text), "found a file that is not safetensors"),
         ("--seconds", "nan", "found --seconds nan, expected a time above 0"),
         ("--seconds", "inf", "found --seconds inf, expected a time above 0"),
@@ -288,7 +311,7 @@ def test_what_cannot_be_used_for_adapting_is_refused_in_one_line(
         made = ("-o", tmp_path / "made.safetensors", "-q", option, value)
         done = invoke("adapt", lr, "--ref-stream", keys, *made)
         assert done.exit_code == 2
-        assert said in done.stderr
+        assert message in done.stderr
         assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["text.safetensors"]
 
