@@ -4,10 +4,10 @@
 
 A local cluster of three raylets enhances one clip again and again. In every run, the job kills
 something with SIGKILL: an actor while it decodes or infers, or just before or after it commits; a
-whole raylet; or the driver while it plans, waits for segments or publishes, after which the driver
-is started again. The output must have the same bits as that of the undisturbed run, and every frame
-of the input exactly once. A run must leave behind no process, and no file beside the output, in the
-cache or in TMPDIR.
+whole raylet while an actor on it infers; or the driver while it plans, waits for segments or
+publishes, after which the driver is started again. The output must have the same bits as that of
+the undisturbed run, and every frame of the input exactly once. A run must leave behind no process,
+and no file beside the output, in the cache or in TMPDIR.
 """
 
 from __future__ import annotations
@@ -136,12 +136,12 @@ class Chaos:
         moment = ""
         order: tuple[str, ...] = ()
         program = "pipeline"
-        if event in EVENTS[:4]:
+        if event != "driver":
             order, moment = self.order_death(event, chance, marker)
             program = "jobs.stress.deadly_actor"
         process = self.start_driver(output, program, *order)
         if event == "raylet":
-            moment = self.kill_raylet(process, chance, output, marker)
+            self.kill_raylet(process, marker)
         elif event == "driver":
             moment = self.kill_driver(process, chance, output, marker)
             if marker.exists():
@@ -167,7 +167,7 @@ class Chaos:
     @staticmethod
     def order_death(event: str, chance: random.Random, marker: Path) -> tuple[tuple[str, ...], str]:
         """Return the arguments of `jobs.stress.deadly_actor`, and the moment of the kill."""
-        most = {"decode": 12, "infer": 12, "before commit": 2, "after commit": 2}[event]
+        most = 2 if "commit" in event else 12
         call = chance.randint(1, most)
         return (event, str(call), str(marker)), f"call {call} of an actor"
 
@@ -181,34 +181,21 @@ class Chaos:
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
-    def kill_raylet(
-        self, process: subprocess.Popen[str], chance: random.Random, output: Path, marker: Path
-    ) -> str:
-        """Kill a node and its processes while segments are in progress, and start a new node.
+    def kill_raylet(self, process: subprocess.Popen[str], marker: Path) -> None:
+        """Kill the node whose actor stopped and wrote `marker`, and start a new node."""
 
-        Return the moment.
-        """
-        from pipeline.ledger.run_folder import run_folder_of
+        def has_stopped() -> bool:
+            return marker.exists() and bool(marker.read_text(encoding="ascii"))
 
-        segments = run_folder_of(output) / "segments"
-        delay = chance.uniform(0, 0.8)
-        wait_until(process, lambda: bool(list(segments.glob("attempt-*"))))
-        time.sleep(delay)
-        if process.poll() is None:
-            marker.touch()
+        wait_until(process, has_stopped)
+        if not has_stopped():
+            return  # No actor made as many calls
 
-        victim = chance.choice(self.find_busy_nodes())
+        raylet = int(marker.read_text(encoding="ascii"))
+        nodes = self.cluster.worker_nodes
+        victim = next(n for n in nodes if n.all_processes["raylet"][0].process.pid == raylet)
         self.cluster.remove_node(victim, allow_graceful=False)
         self.cluster.add_node(num_cpus=2, object_store_memory=OBJECT_STORE_BYTES)
-        return f"{delay:.2f} s after the first segment was begun"
-
-    def find_busy_nodes(self) -> list[Any]:
-        """Return the nodes on which an actor runs, or all nodes if there is no actor."""
-        lines = list_processes()
-        parents = {_parent_of(int(line.split()[0])) for line in lines if "SegmentActor" in line}
-        nodes = sorted(self.cluster.worker_nodes, key=str)
-        busy = [n for n in nodes if n.all_processes["raylet"][0].process.pid in parents]
-        return busy or nodes
 
     @staticmethod
     def kill_driver(
@@ -290,16 +277,6 @@ def list_processes() -> list[str]:
                 if line and not SERVICES.search(line):
                     found.append(f"{entry.name} {line[:120]}")
     return found
-
-
-def _parent_of(pid: int) -> int:
-    try:
-        # The name in parentheses may contain anything, so split after it
-        return int(
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
-        )
-    except FileNotFoundError:
-        return 0
 
 
 def _is_ours(entry: Path) -> bool:

@@ -4,6 +4,9 @@
 
 An actor that reaches EVENT (decode, infer, before commit, after commit) for the CALL-th time writes
 the file MARKER and kills itself with SIGKILL. Once the file exists, no other actor kills itself.
+
+With the event `raylet`, the actor stops inside the CALL-th inference instead, and writes the
+process number of its raylet to MARKER: whoever kills that raylet kills a node that is busy.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +32,8 @@ from pipeline.remote.cache import fetch_recordings
 from pipeline.runs.parts import RunParts
 from pipeline.schema.plan import Plan, SegmentRecord
 
+LONGEST_STOP = 120  # seconds
+
 
 class KillSwitch:
     """A counter of the calls of one stage, which kills the process at the chosen call."""
@@ -39,15 +45,28 @@ class KillSwitch:
 
     def reach(self, event: str) -> None:
         """Count the call if `event` is the chosen one, and kill the process at the chosen call."""
-        if event != self._event:
-            return
-        self._left -= 1
-        if self._left == 0:
-            try:
-                self._marker.touch(exist_ok=False)
-            except FileExistsError:
-                return
+        if self._is_due(event) and self._is_first(""):
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def wait_for_death(self) -> None:
+        """Count the call, and wait at the chosen call until the death of the raylet ends all."""
+        if self._is_due("raylet") and self._is_first(str(os.getppid())):
+            time.sleep(LONGEST_STOP)
+
+    def _is_due(self, event: str) -> bool:
+        if event != self._event:
+            return False
+        self._left -= 1
+        return self._left == 0
+
+    def _is_first(self, text: str) -> bool:
+        """Write `text` to the marker; return False if another actor did so before."""
+        try:
+            with self._marker.open("x", encoding="ascii") as file:
+                file.write(text)
+        except FileExistsError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,7 @@ def make_deadly_actor(event: str, call: int, marker: Path) -> type[SegmentActor]
 
             def enhance(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
                 kill_switch.reach("infer")
+                kill_switch.wait_for_death()
                 return enhance_batch(plan, engine, batch)
 
             stages = decoder, EncodeStage(plan, folder)

@@ -19,7 +19,7 @@ with tempfile.TemporaryDirectory(prefix="rc-", ignore_cleanup_errors=True) as na
     with start_cluster(folder / "ray") as cluster:
         chaos = Chaos(cluster, folder, *write_pair(folder, frames=120))
         for number, event in enumerate(("before commit", "raylet", "driver")):
-            # A random moment may hit a node whose actor is still idle
+            # An actor may make fewer calls than a seed asks for
             for seed in range(10 * number, 10 * number + 6):
                 outcome = chaos.run(event, seed)
                 print(outcome, flush=True)
