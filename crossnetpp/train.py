@@ -24,7 +24,7 @@ from crossnetpp.training.config import ConfigError, TrainingConfig, load_config,
 from crossnetpp.training.journal import Show
 from crossnetpp.training.loop import Trainer
 from crossnetpp.training.parallel import join_processes
-from crossnetpp.training.sources import open_recordings, open_sources
+from crossnetpp.training.sources import open_recordings, open_sources, open_synthetic
 from crossnetpp.training.validation import Validation
 
 
@@ -73,7 +73,8 @@ def train(
 
         recordings = open_recordings(data, config.recordings, config.fault_rate)
         out.parent.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(config, samples, validation, out, process, recordings)
+        synthetic = open_synthetic(data, config, process.device)
+        trainer = Trainer(config, samples, validation, out, process, recordings, synthetic)
         return trainer.run(stop_after=stop_after, show=show)
 
 

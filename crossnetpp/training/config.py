@@ -73,6 +73,31 @@ class RecordingsConfig(_Strict):
     """Number of frames at the start of each clip that are used."""
 
 
+class SyntheticConfig(_Strict):
+    """Samples that the training device composes from pictures; see `data/synthetic`."""
+
+    share: Share = 0.5
+    """Share of the steps that use these samples instead of the sources."""
+    files: tuple[str, ...]
+    """Glob patterns of pictures."""
+    leave_out: tuple[str, ...] = ()
+    """Glob patterns of held-out files."""
+    layers: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(le=32)]] = (1, 8)
+    """Fewest and most surfaces of a scene."""
+    reach: Annotated[float, Field(ge=1)] = 64.0
+    """Motion in pixels up to which most scenes move."""
+    recorded: Share = 0.4
+    """Share of the batches whose LR is noisy and compressed."""
+    single_rate: Share = 0.4
+    """Share of the batches with one reference; the others have two."""
+
+    @model_validator(mode="after")
+    def _check_layers(self) -> SyntheticConfig:
+        if self.layers[0] > self.layers[1]:
+            raise ValueError(f"found {self.layers}, expected the fewest layers before the most")
+        return self
+
+
 class LossConfig(_Strict):
     """Weights of the terms of the hybrid loss; see LossWeights. Super-resolution has weight 1."""
 
@@ -115,15 +140,18 @@ class TrainingConfig(_Strict):
     scales: tuple[Scale, ...] = (2, 4, 4, 4, 8, 8)
     """Scales from which each step draws one."""
     rate: Positive = 4e-4
-    """Peak learning rate, reached by linear warm-up; a cosine then lowers the rate to 1 % of it."""
+    """Peak learning rate, reached by linear warm-up."""
+    schedule: Literal["cosine", "hold"] = "cosine"
+    """After the warm-up, a cosine lowers the rate to 1 % of its peak, or the rate stays (`hold`),
+    for runs whose length is not known in advance."""
     warm_up: int = 100
     """Steps of the warm-up."""
     weight_decay: float = 1e-4
     clip_gradient: Positive = 1.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the exponential moving average of the weights; the average is shipped."""
-    amp: bool = False
-    """Mixed precision on CUDA: float16 convolutions, float32 coordinates."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of the convolutions; coordinates, images and sums are float32."""
     chroma_subsampled: Share = 0.5
     """Share of steps whose LR has 4:2:0 chroma, like most recorded video."""
     recorded: Share = 0.0
@@ -144,6 +172,8 @@ class TrainingConfig(_Strict):
     sources: tuple[SourceConfig, ...]
     recordings: RecordingsConfig | None = None
     """Recorded clips, for a share of the steps."""
+    synthetic: SyntheticConfig | None = None
+    """Composed scenes, for a share of the steps."""
     validation: ValidationConfig = ValidationConfig()
 
     @model_validator(mode="after")
@@ -158,6 +188,16 @@ class TrainingConfig(_Strict):
                 f"found the preset {self.preset!r}, expected one of {', '.join(PRESETS)}"
             )
         make_config(self.preset, self.network)
+        return self
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> TrainingConfig:
+        shares = [part.share for part in (self.recordings, self.synthetic) if part is not None]
+        if sum(shares) > 1 + 1e-9:
+            raise ValueError(
+                f"found shares of {sum(shares):g} for recordings and synthetic samples together, "
+                "expected 1 or less"
+            )
         return self
 
     def digest(self) -> str:

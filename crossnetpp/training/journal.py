@@ -45,7 +45,7 @@ class Journal:
             lines = self._path.read_text(encoding="utf-8").splitlines()
             earlier = [line for line in lines if json.loads(line)["step"] <= first_step]
         self._path.write_text("".join(f"{line}\n" for line in earlier), encoding="utf-8")
-        self._since_report: list[dict[str, float]] = []
+        self._since_report: list[dict[str, Tensor]] = []
 
         # TensorBoard
         self._board = _open_tensorboard(out.with_suffix(".tensorboard"), first_step)
@@ -82,8 +82,11 @@ class Journal:
         if self._board is not None:
             self._board.close()
 
-    def advance(self, step: int, losses: dict[str, float]) -> None:
-        """Move the progress bar and collect the `losses` of `step` for the next report."""
+    def advance(self, step: int, losses: dict[str, Tensor]) -> None:
+        """Move the progress bar and collect the `losses` of `step` for the next report.
+
+        They are read only then, because reading waits for the device.
+        """
         self._bar.update(self._task, completed=step)
         self._step = step
         self._show_state()
@@ -95,7 +98,9 @@ class Journal:
         Means are reported because the losses of a single step depend mostly on its samples.
         """
         names = self._since_report[0] if self._since_report else {}
-        means = {name: fmean(losses[name] for losses in self._since_report) for name in names}
+        means = {
+            name: fmean(float(losses[name]) for losses in self._since_report) for name in names
+        }
         self._since_report.clear()
         self.report(step, figures | means)
 

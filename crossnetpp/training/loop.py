@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from crossnetpp.checkpoint import WeightsError, load_network, save_weights
 from crossnetpp.data.degradation import degrade_tensor, simulate_recording, subsample_chroma
 from crossnetpp.data.mixture import Sample
-from crossnetpp.data.recorded_clips import RecordedClips
+from crossnetpp.data.recorded_clips import RecordedBatch, RecordedClips
+from crossnetpp.data.synthetic.generator import PairGenerator
 from crossnetpp.losses import LossWeights, hybrid_loss
 from crossnetpp.networks.build import Network, build_network
 from crossnetpp.networks.fast import CrossNetFast, FastOutput
@@ -33,13 +34,21 @@ from crossnetpp.networks.taps import make_box_taps
 from crossnetpp.training.config import ConfigError, TrainingConfig
 from crossnetpp.training.journal import Journal, Show, concatenate_pictures
 from crossnetpp.training.parallel import ProcessGroup
+from crossnetpp.training.precision import run_convolutions_in_bfloat16
 from crossnetpp.training.state import Progress, load_state, save_state
 from crossnetpp.training.validation import Validation
 
+_Terms = dict[str, Tensor]  # loss terms by name, detached
+
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return the learning rate of `step`: linear warm-up, then a cosine to 1 % of the peak."""
+    """Return the learning rate of `step`: linear warm-up, then a cosine to 1 % of the peak.
+
+    With the schedule `hold`, the rate stays at its peak.
+    """
     warm = min(1.0, (step + 1) / max(1, config.warm_up))
+    if config.schedule == "hold":
+        return config.rate * warm
     cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
     return config.rate * warm * (0.01 + 0.99 * cosine)
 
@@ -149,13 +158,14 @@ class Trainer:
         out: Path,
         process: ProcessGroup,
         recordings: RecordedClips | None = None,
+        synthetic: PairGenerator | None = None,
     ) -> None:
         """Build or load the network, and restore the state beside `out` if there is one.
 
-        `samples` holds `steps * batch` samples; weights go to `out`. A share of the steps uses
-        `recordings` instead, as the configuration states. Raises ConfigError if `freeze`
-        names no part of the network, the weights to start from cannot be used, or the state belongs
-        to another configuration.
+        `samples` holds `steps * batch` samples; weights go to `out`. Shares of the steps use
+        `recordings` and `synthetic` instead, as the configuration states. Raises ConfigError if
+        `freeze` names no part of the network, the weights to start from cannot be used, or the
+        state belongs to another configuration.
         """
         self.config = config
         self.out = out
@@ -163,6 +173,7 @@ class Trainer:
         self._samples = samples
         self._validation = validation
         self._recordings = recordings
+        self._synthetic = synthetic
         self._state = out.with_suffix(".state")
 
         # Network
@@ -173,6 +184,8 @@ class Trainer:
         self.network: Network = network.train()
         _freeze_parts(self.network, config.freeze)
         self.average: Network = copy.deepcopy(network).eval().requires_grad_(False)
+        if config.precision == "bf16":
+            run_convolutions_in_bfloat16(self.network)
 
         # Optimiser and state
         self.optimiser = torch.optim.AdamW(
@@ -183,11 +196,6 @@ class Trainer:
         digest = config.digest()
         resumed = load_state(self._state, digest, self.network, self.average, self.optimiser)
         self.progress = resumed or Progress(digest=digest)
-        self._scaler = torch.amp.GradScaler(
-            device=process.device.type,
-            init_scale=self.progress.loss_scale,
-            enabled=config.amp and process.device.type == "cuda",
-        )
 
     def run(self, *, stop_after: int | None = None, show: Show | None = None) -> list[float]:
         """Train to the end, or to step `stop_after`, and return the loss of each step.
@@ -197,7 +205,7 @@ class Trainer:
         config = self.config
         first = self.progress.step
         last = min(config.steps, stop_after or config.steps)
-        losses: list[float] = []
+        losses: list[Tensor] = []
 
         forward: nn.Module = self.network
         if self.process.count > 1:
@@ -211,10 +219,13 @@ class Trainer:
         with journal or nullcontext():
             samples = self._batches(first, last)
             for step in range(first, last):
-                if self._uses_recordings(step):
-                    terms, output = self._step_on_recordings(forward, step)
-                else:
-                    terms, output = self._step_on_samples(forward, next(samples), step)
+                match self._choose_kind(step):
+                    case "recordings":
+                        terms, output = self._step_on_recordings(forward, step)
+                    case "synthetic":
+                        terms, output = self._step_on_synthetic(forward, step)
+                    case _:
+                        terms, output = self._step_on_samples(forward, next(samples), step)
                 losses.append(terms["total"])
 
                 done = step + 1
@@ -223,7 +234,6 @@ class Trainer:
                     step=done,
                     samples=done * config.batch,
                     seconds=seconds_before + time.monotonic() - started,
-                    loss_scale=self._scaler.get_scale(),
                 )
                 if journal is None:
                     continue
@@ -235,7 +245,7 @@ class Trainer:
                     self._validate(journal, output)
                 if done % config.save_every == 0 or done == last:
                     self._save()
-        return losses
+        return [float(loss) for loss in losses]
 
     def _batches(self, first: int, last: int) -> Iterator[Sample]:
         """Return an iterator over this process's share of the samples of each step.
@@ -250,44 +260,56 @@ class Trainer:
                 "expected a multiple of their number; try another batch"
             )
         offset = self.process.rank * share
-        steps = [step for step in range(first, last) if not self._uses_recordings(step)]
+        steps = [step for step in range(first, last) if self._choose_kind(step) == "sources"]
         mine = [step * size + offset + i for step in steps for i in range(share)]
         loader = DataLoader(
             Subset(self._samples, mine), batch_size=share, num_workers=self.config.workers
         )
         return iter(loader)
 
-    def _uses_recordings(self, step: int) -> bool:
-        """Return whether `step` uses recorded clips instead of the sources."""
-        config = self.config.recordings
-        if config is None or self._recordings is None:
-            return False
-        return bool(np.random.default_rng((self.config.seed, step, 2)).random() < config.share)
+    def _choose_kind(self, step: int) -> Literal["recordings", "synthetic", "sources"]:
+        """Return what `step` trains on."""
+        recordings, synthetic = self.config.recordings, self.config.synthetic
+        recorded = recordings.share if recordings and self._recordings else 0.0
+        composed = synthetic.share if synthetic and self._synthetic else 0.0
+        if not recorded and not composed:
+            return "sources"
 
-    def _step_on_recordings(
-        self, forward: nn.Module, step: int
-    ) -> tuple[dict[str, float], FastOutput]:
+        drawn = np.random.default_rng((self.config.seed, step, 2)).random()
+        if drawn < recorded:
+            return "recordings"
+        return "synthetic" if drawn < recorded + composed else "sources"
+
+    def _step_on_recordings(self, forward: nn.Module, step: int) -> tuple[_Terms, FastOutput]:
         """Run a step on recorded clips; return its loss terms and the network's output."""
         assert self._recordings is not None
         share = self.config.batch // self.process.count
         rng = np.random.default_rng((self.config.seed, step, 3, self.process.rank))
         batch = self._recordings.draw(rng, share, self.config.size).to(self.process.device)
         unknown = torch.full_like(batch.target[:, :2], float("nan"))
-        weights = LossWeights(**self.config.loss.model_dump() | {"landmark": 0.0})
+        return self._step_on_batch(forward, batch, unknown, step)
 
-        with self._autocast():
-            output = forward(batch.lr, *batch.references, weights=batch.weights, taps=batch.taps)
-            terms = hybrid_loss(output, batch.target, unknown, weights)
+    def _step_on_synthetic(self, forward: nn.Module, step: int) -> tuple[_Terms, FastOutput]:
+        """Run a step on composed scenes; return its loss terms and the network's output."""
+        assert self._synthetic is not None
+        share = self.config.batch // self.process.count
+        seed = (self.config.seed, step, 4, self.process.rank)
+        samples, flow = self._synthetic.draw(seed, share, self.config.size)
+        return self._step_on_batch(forward, samples, flow, step)
+
+    def _step_on_batch(
+        self, forward: nn.Module, batch: RecordedBatch, flow: Tensor, step: int
+    ) -> tuple[_Terms, FastOutput]:
+        """Run a step on samples with their kernel, references and weights.
+
+        `flow` is the flow to the first reference, NaN where unknown.
+        """
+        weights = LossWeights(**self.config.loss.model_dump() | {"landmark": 0.0})
+        output = forward(batch.lr, *batch.references, weights=batch.weights, taps=batch.taps)
+        terms = hybrid_loss(output, batch.target, flow, weights)
         return self._update(terms, step), output
 
-    def _autocast(self) -> torch.autocast:
-        """Return the context of forward passes, in mixed precision if that is enabled."""
-        device = self.process.device.type
-        return torch.autocast(device, torch.float16, enabled=self._scaler.is_enabled())
-
-    def _step_on_samples(
-        self, forward: nn.Module, batch: Sample, step: int
-    ) -> tuple[dict[str, float], Any]:
+    def _step_on_samples(self, forward: nn.Module, batch: Sample, step: int) -> tuple[_Terms, Any]:
         """Run a step on samples of the sources; return its loss terms and the network's output."""
         config = self.config
         device = self.process.device
@@ -299,25 +321,23 @@ class Trainer:
         landmarks = batch.landmarks if weights.landmark else None
         lr, taps = degrade_batch(config, target, step)
 
-        with self._autocast():
-            output = forward(lr, reference) if taps is None else forward(lr, reference, taps=taps)
-            terms = hybrid_loss(output, target, flow, weights, landmarks)
+        output = forward(lr, reference) if taps is None else forward(lr, reference, taps=taps)
+        terms = hybrid_loss(output, target, flow, weights, landmarks)
         return self._update(terms, step), output
 
-    def _update(self, terms: dict[str, Tensor], step: int) -> dict[str, float]:
+    def _update(self, terms: dict[str, Tensor], step: int) -> _Terms:
         """Update the weights and their average from the loss terms; return the terms' values."""
         config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         self.optimiser.zero_grad(set_to_none=True)
-        self._scaler.scale(terms["total"]).backward()  # type: ignore[no-untyped-call]
-        self._scaler.unscale_(self.optimiser)
+        terms["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_gradient)
-        self._scaler.step(self.optimiser)
-        self._scaler.update()
+        self.optimiser.step()
         self._update_average(step)
 
-        return {name: float(self.process.mean(term.detach())) for name, term in terms.items()}
+        # They stay on the device until they are reported, so that no step waits for it
+        return {name: self.process.mean(term.detach()) for name, term in terms.items()}
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from crossnetpp.data.light_fields import LightFields
 from crossnetpp.data.photographs import Photographs
 from crossnetpp.data.recorded_clips import RecordedClips
 from crossnetpp.data.recordings import Clips, Views
 from crossnetpp.data.sample import PairSource
 from crossnetpp.data.stereo import Stereo
-from crossnetpp.training.config import ConfigError, RecordingsConfig, SourceConfig
+from crossnetpp.data.synthetic.generator import GeneratorSettings, PairGenerator
+from crossnetpp.training.config import (
+    ConfigError,
+    RecordingsConfig,
+    SourceConfig,
+    TrainingConfig,
+)
 
 
 def find_files(data: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Path]:
@@ -42,6 +50,29 @@ def open_recordings(
     return RecordedClips(
         files, config.captures, config.scales, frames=config.frames, fault_rate=fault_rate
     )
+
+
+def open_synthetic(
+    data: Path, config: TrainingConfig, device: torch.device
+) -> PairGenerator | None:
+    """Return the generator of composed scenes on `device`; None if `config` has none.
+
+    Raises ConfigError if files are missing, and DataError if a picture cannot be read.
+    """
+    synthetic = config.synthetic
+    if synthetic is None:
+        return None
+    settings = GeneratorSettings(
+        layers=synthetic.layers,
+        reach=synthetic.reach,
+        scales=config.scales,
+        recorded=synthetic.recorded,
+        chroma_subsampled=config.chroma_subsampled,
+        fault_rate=config.fault_rate,
+        single_rate=synthetic.single_rate,
+    )
+    files = find_files(data, synthetic.files, synthetic.leave_out)
+    return PairGenerator.from_files(files, settings, device)
 
 
 def open_source(data: Path, config: SourceConfig) -> PairSource:

@@ -1,7 +1,9 @@
 """The state of a run on disk, complete enough to resume the run exactly.
 
-OUT.state/state.json                  step, best gain, name of the tensors' file
-OUT.state/step-00000250.safetensors   weights, their average, the optimiser's moments
+OUT.state/state.json                    step, best gain, names of the tensors' files
+OUT.state/step-00000250-1.safetensors   weights, their average, the optimiser's moments
+
+Files of tensors hold at most 15 MiB, or one tensor, so that they fit through narrow channels.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from crossnetpp.training.config import ConfigError
+
+MOST_BYTES = 15 * 2**20  # of a file of tensors
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,6 @@ class Progress:
     """Number of samples used so far."""
     seconds: float = 0.0
     """Training time so far in seconds."""
-    loss_scale: float = 65536.0
-    """Loss scale of mixed precision on CUDA."""
 
 
 def _collect_moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -54,27 +56,43 @@ def save_state(
     """Write the state in such a way that an interruption leaves the old or the new one intact."""
     folder.mkdir(parents=True, exist_ok=True)
 
-    # Tensors, in a file of their own
+    # Tensors, in files of their own
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     tensors |= _collect_moments(optimiser)
     contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    name = f"step-{progress.step:08d}.safetensors"
-    unfinished = folder / f".{name}"
-    save_file(contiguous, unfinished)
-    unfinished.replace(folder / name)
+    names = []
+    for number, shard in enumerate(_split_tensors(contiguous), 1):
+        name = f"step-{progress.step:08d}-{number}.safetensors"
+        unfinished = folder / f".{name}"
+        save_file(shard, unfinished)
+        unfinished.replace(folder / name)
+        names.append(name)
 
     # The index that points to them
     index = folder / ".state.json"
     with index.open("w", encoding="utf-8") as file:
-        json.dump({**asdict(progress), "tensors": name}, file, indent=1)
+        json.dump({**asdict(progress), "tensors": names}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     index.replace(folder / "state.json")
 
     for old in folder.glob("step-*.safetensors"):
-        if old.name != name:
+        if old.name not in names:
             old.unlink()
+
+
+def _split_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the tensors in parts of at most MOST_BYTES, unless a single one is larger."""
+    parts: list[dict[str, Tensor]] = [{}]
+    room = MOST_BYTES
+    for name, tensor in tensors.items():
+        if tensor.nbytes > room and parts[-1]:
+            parts.append({})
+            room = MOST_BYTES
+        parts[-1][name] = tensor
+        room -= tensor.nbytes
+    return parts
 
 
 def load_state(
@@ -93,7 +111,9 @@ def load_state(
         return None
 
     content = json.loads(index.read_text(encoding="utf-8"))
-    tensors = load_file(folder / content.pop("tensors"))
+    tensors: dict[str, Tensor] = {}
+    for name in content.pop("tensors"):
+        tensors |= load_file(folder / name)
     progress = Progress(**content)
     if progress.digest != digest:
         raise ConfigError(
