@@ -22,8 +22,8 @@ from crossnetpp.landmarks import LandmarkCache
 from crossnetpp.printable import PrintableFormatter, make_printable
 from crossnetpp.training.config import ConfigError, TrainingConfig, load_config, load_yaml
 from crossnetpp.training.journal import Show
-from crossnetpp.training.loop import Trainer
-from crossnetpp.training.parallel import join_processes
+from crossnetpp.training.loop import Trainer, TrainingData
+from crossnetpp.training.parallel import ProcessGroup, join_processes
 from crossnetpp.training.sources import open_recordings, open_sources, open_synthetic
 from crossnetpp.training.validation import Validation
 
@@ -34,13 +34,15 @@ def train(
     out: Path,
     *,
     stop_after: int | None = None,
+    deadline: float | None = None,
     show: Show | None = None,
 ) -> list[float]:
     """Run or resume `config` in this process, and return the loss of each step.
 
     Weights are written to `out` (safetensors), and the state, the log and files for TensorBoard
     beside it. `show` receives the progress, which otherwise is a bar on a terminal and log lines
-    elsewhere.
+    elsewhere. The run stops after step `stop_after`, or at the time `deadline` (by time.monotonic),
+    and the same call resumes it.
 
     Raises ConfigError if data are missing, if `freeze` names no part of the network, if the weights
     to start from cannot be used, if the state beside `out` belongs to another configuration, or if
@@ -48,34 +50,45 @@ def train(
     """
     _check_out(config, out)
     with join_processes() as process:
-        samples = Mixture(
-            open_sources(data, config.sources),
-            MixtureSettings(
-                size=config.size,
-                steps=config.steps,
-                batch=config.batch,
-                fault_rate=config.fault_rate,
-                seed=config.seed,
-                curriculum=config.curriculum,
-                curriculum_start=config.curriculum_start,
-            ),
-            LandmarkCache(out.with_suffix(".landmarks")) if config.loss.landmark else None,
-        )
-
-        held_out = config.validation.sources
-        validation = None
-        if (held_out or config.validation.recordings) and process.leads:
-            validation = Validation(
-                config.validation,
-                open_sources(data, held_out),
-                open_recordings(data, config.validation.recordings),
-            )
-
-        recordings = open_recordings(data, config.recordings, config.fault_rate)
+        opened = open_data(config, data, out, process)
         out.parent.mkdir(parents=True, exist_ok=True)
-        synthetic = open_synthetic(data, config, process.device)
-        trainer = Trainer(config, samples, validation, out, process, recordings, synthetic)
-        return trainer.run(stop_after=stop_after, show=show)
+        trainer = Trainer(config, opened, out, process)
+        return trainer.run(stop_after=stop_after, deadline=deadline, show=show)
+
+
+def open_data(config: TrainingConfig, data: Path, out: Path, process: ProcessGroup) -> TrainingData:
+    """Read the data that `config` names, in the folder `data`; see `train` for the errors.
+
+    Landmarks are kept beside `out`.
+    """
+    samples = Mixture(
+        open_sources(data, config.sources),
+        MixtureSettings(
+            size=config.size,
+            steps=config.steps,
+            batch=config.batch,
+            fault_rate=config.fault_rate,
+            seed=config.seed,
+            curriculum=config.curriculum,
+            curriculum_start=config.curriculum_start,
+        ),
+        LandmarkCache(out.with_suffix(".landmarks")) if config.loss.landmark else None,
+    )
+
+    held_out = config.validation.sources
+    validation = None
+    if (held_out or config.validation.recordings) and process.leads:
+        validation = Validation(
+            config.validation,
+            open_sources(data, held_out),
+            open_recordings(data, config.validation.recordings),
+        )
+    return TrainingData(
+        samples,
+        validation,
+        open_recordings(data, config.recordings, config.fault_rate),
+        open_synthetic(data, config, process.device),
+    )
 
 
 def _check_out(config: TrainingConfig, out: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -83,21 +85,29 @@ class RecordedClips:
         self.scales = tuple(scales)
         self.fault_rate = fault_rate
         self.single_rate = single_rate
-        self._clips = [self._record(path, frames) for path in paths]
+        # Each encoder uses one thread, so the clips are recorded in parallel
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            clips = [(path, pool.submit(_read_frames, path, frames)) for path in paths]
+            started = [self._start_recording(pool, path, read.result()) for path, read in clips]
+            self._clips = [
+                _Clip(clip, {way: future.result() for way, future in recordings.items()})
+                for clip, recordings in started
+            ]
 
-    def _record(self, path: Path, count: int) -> _Clip:
-        frames = _read_frames(path, count)
+    def _start_recording(
+        self, pool: ThreadPoolExecutor, path: Path, frames: list[Picture]
+    ) -> tuple[list[Picture], dict[tuple[str, int], Future[Recorded]]]:
+        """Return the frames of a clip, and its recordings by capture and scale, in the making."""
         if len(frames) <= KEY_FRAME_EVERY:
             raise DataError(
                 f"found {len(frames)} readable frames in {path}, "
                 f"expected more than {KEY_FRAME_EVERY}; leave it out"
             )
-        recordings = {
-            (name, scale): record_clip(frames, scale, CAPTURES[name])
+        return frames, {
+            (name, scale): pool.submit(record_clip, frames, scale, CAPTURES[name])
             for name in dict.fromkeys(self.captures)
             for scale in dict.fromkeys(self.scales)
         }
-        return _Clip(frames, recordings)
 
     def draw(self, rng: np.random.Generator, batch: int, size: int) -> RecordedBatch:
         """Return `batch` samples with targets of `size` x `size` pixels."""

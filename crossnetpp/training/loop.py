@@ -11,34 +11,51 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
-from crossnetpp.checkpoint import WeightsError, load_network, save_weights
+from crossnetpp.checkpoint import save_weights
 from crossnetpp.data.degradation import degrade_tensor, simulate_recording, subsample_chroma
 from crossnetpp.data.mixture import Sample
 from crossnetpp.data.recorded_clips import RecordedBatch, RecordedClips
 from crossnetpp.data.synthetic.generator import PairGenerator
 from crossnetpp.losses import LossWeights, hybrid_loss
-from crossnetpp.networks.build import Network, build_network
-from crossnetpp.networks.fast import CrossNetFast, FastOutput
-from crossnetpp.networks.presets import PRESETS
+from crossnetpp.networks.build import Network
+from crossnetpp.networks.fast import FastOutput
 from crossnetpp.networks.taps import make_box_taps
 from crossnetpp.training.config import ConfigError, TrainingConfig
 from crossnetpp.training.journal import Journal, Show, concatenate_pictures
 from crossnetpp.training.parallel import ProcessGroup
 from crossnetpp.training.precision import run_convolutions_in_bfloat16
+from crossnetpp.training.prefetch import Prefetch
+from crossnetpp.training.start import build_start, freeze_parts, may_leave_weights_unused
 from crossnetpp.training.state import Progress, load_state, save_state
 from crossnetpp.training.validation import Validation
 
 _Terms = dict[str, Tensor]  # loss terms by name, detached
+_Kind = Literal["recordings", "synthetic", "sources"]  # what a step trains on
+
+
+class _SampleNumbers:
+    """The numbers of the samples of each step for one process, for a DataLoader."""
+
+    def __init__(self, steps: Iterator[int], batch: int, offset: int, share: int) -> None:
+        self._steps = steps
+        self._batch = batch
+        self._offset = offset
+        self._share = share
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps:
+            first = step * self._batch + self._offset
+            yield list(range(first, first + self._share))
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -83,68 +100,16 @@ def _simulate_recordings(rng: np.random.Generator, target: Tensor, scale: int) -
     return torch.from_numpy(lr).permute(0, 3, 1, 2).to(target.device).float().div(255)
 
 
-def build_start(config: TrainingConfig) -> Network:
-    """Return the network with which a run begins; parts that its weights lack are random.
+class TrainingData(NamedTuple):
+    """What a run trains on."""
 
-    Raises ConfigError if the weights to start from cannot be used.
-    """
-    if not config.start:
-        return build_network(config.preset, config.network)
-    try:
-        loaded = load_network(config.start)
-    except WeightsError as error:
-        raise ConfigError(f"found start: {config.start}, expected weights: {error}") from error
-    if not isinstance(loaded.config, type(PRESETS[config.preset])):
-        raise ConfigError(
-            f"found start: {config.start}, expected weights for the network '{config.preset}'"
-        )
-    if not config.network or not isinstance(loaded, CrossNetFast):
-        return loaded
-
-    network = build_network(config.preset, asdict(loaded.config) | config.network)
-    assert isinstance(network, CrossNetFast)
-    try:
-        _copy_weights(loaded, network)
-    except RuntimeError as error:
-        options = ", ".join(f"{name}: {value}" for name, value in config.network.items())
-        raise ConfigError(
-            f"found start: {config.start}, expected weights that fit `network` ({options}); "
-            "the options that these weights already have cannot be changed"
-        ) from error
-    return network
-
-
-def _copy_weights(source: CrossNetFast, target: CrossNetFast) -> None:
-    """Copy all weights to a network that may have further parts.
-
-    Raises RuntimeError if a part that both have differs.
-    """
-    same = {k: v for k, v in source.state_dict().items() if not k.startswith("fusion.")}
-    target.load_state_dict(target.state_dict() | same)
-    if target.config.chroma and not source.config.chroma:
-        target.fusion.copy_without_chroma(source.fusion)
-    else:
-        target.fusion.load_state_dict(source.fusion.state_dict())
-
-
-def _freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
-    """Exclude `parts` of the network from training. Raises ConfigError if a name is unknown."""
-    known = dict(network.named_children())
-    for part in parts:
-        if part not in known:
-            raise ConfigError(f"found freeze: {part}, expected some of {', '.join(known)}")
-        known[part].requires_grad_(False)
-
-
-def may_leave_weights_unused(network: Network) -> bool:
-    """Return whether some steps may not use all weights that are trained.
-
-    The votes of `fast` count only for steps with several references, and some options of the
-    published network leave flow heads unused.
-    """
-    if isinstance(network, CrossNetFast):
-        return any(weight.requires_grad for weight in network.votes.parameters())
-    return True
+    samples: Dataset[Sample]
+    """`steps * batch` samples of the sources."""
+    validation: Validation | None = None
+    recordings: RecordedClips | None = None
+    """Recorded clips, for a share of the steps."""
+    synthetic: PairGenerator | None = None
+    """Composed scenes, for a share of the steps."""
 
 
 class Trainer:
@@ -153,27 +118,22 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        samples: Dataset[Sample],
-        validation: Validation | None,
+        data: TrainingData,
         out: Path,
         process: ProcessGroup,
-        recordings: RecordedClips | None = None,
-        synthetic: PairGenerator | None = None,
     ) -> None:
         """Build or load the network, and restore the state beside `out` if there is one.
 
-        `samples` holds `steps * batch` samples; weights go to `out`. Shares of the steps use
-        `recordings` and `synthetic` instead, as the configuration states. Raises ConfigError if
-        `freeze` names no part of the network, the weights to start from cannot be used, or the
-        state belongs to another configuration.
+        Weights go to `out`. Raises ConfigError if `freeze` names no part of the network, the
+        weights to start from cannot be used, or the state belongs to another configuration.
         """
         self.config = config
         self.out = out
         self.process = process
-        self._samples = samples
-        self._validation = validation
-        self._recordings = recordings
-        self._synthetic = synthetic
+        self._samples = data.samples
+        self._validation = data.validation
+        self._recordings = data.recordings
+        self._synthetic = data.synthetic
         self._state = out.with_suffix(".state")
 
         # Network
@@ -182,7 +142,7 @@ class Trainer:
         # NHWC is the layout of the convolution kernels on both CPU and tensor cores
         network.to(process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Network = network.train()
-        _freeze_parts(self.network, config.freeze)
+        freeze_parts(self.network, config.freeze)
         self.average: Network = copy.deepcopy(network).eval().requires_grad_(False)
         if config.precision == "bf16":
             run_convolutions_in_bfloat16(self.network)
@@ -197,11 +157,20 @@ class Trainer:
         resumed = load_state(self._state, digest, self.network, self.average, self.optimiser)
         self.progress = resumed or Progress(digest=digest)
 
-    def run(self, *, stop_after: int | None = None, show: Show | None = None) -> list[float]:
+    def run(
+        self,
+        *,
+        stop_after: int | None = None,
+        deadline: float | None = None,
+        show: Show | None = None,
+    ) -> list[float]:
         """Train to the end, or to step `stop_after`, and return the loss of each step.
 
-        `show` receives the progress of the leading process, which otherwise draws a bar.
+        At the time `deadline` (by time.monotonic) a run of one process also stops, and keeps its
+        state. `show` receives the progress of the leading process, which otherwise draws a bar.
         """
+        if deadline is not None and self.process.count > 1:
+            raise ValueError("found a deadline for several processes, expected one process")
         config = self.config
         first = self.progress.step
         last = min(config.steps, stop_after or config.steps)
@@ -216,12 +185,12 @@ class Trainer:
         seconds_before = self.progress.seconds
         # another process would drop lines that the leading one has written
         journal = Journal(self.out, first, config.steps, show) if self.process.leads else None
-        with journal or nullcontext():
+        with journal or nullcontext(), self._draw_recordings_ahead(first, last) as recorded:
             samples = self._batches(first, last)
             for step in range(first, last):
                 match self._choose_kind(step):
                     case "recordings":
-                        terms, output = self._step_on_recordings(forward, step)
+                        terms, output = self._step_on_recordings(forward, recorded.get_next(), step)
                     case "synthetic":
                         terms, output = self._step_on_synthetic(forward, step)
                     case _:
@@ -243,8 +212,11 @@ class Trainer:
                     journal.report_means(done, {"rate": learning_rate(config, step)})
                 if done % config.validation.every == 0 or done == config.steps:
                     self._validate(journal, output)
-                if done % config.save_every == 0 or done == last:
+                ends = done == last or (deadline is not None and time.monotonic() >= deadline)
+                if done % config.save_every == 0 or ends:
                     self._save()
+                if ends:
+                    break
         return [float(loss) for loss in losses]
 
     def _batches(self, first: int, last: int) -> Iterator[Sample]:
@@ -259,15 +231,28 @@ class Trainer:
                 f"found a batch of {size} for {self.process.count} processes, "
                 "expected a multiple of their number; try another batch"
             )
-        offset = self.process.rank * share
-        steps = [step for step in range(first, last) if self._choose_kind(step) == "sources"]
-        mine = [step * size + offset + i for step in steps for i in range(share)]
-        loader = DataLoader(
-            Subset(self._samples, mine), batch_size=share, num_workers=self.config.workers
+        numbers = _SampleNumbers(
+            self._find_steps("sources", first, last), size, self.process.rank * share, share
         )
+        loader = DataLoader(self._samples, batch_sampler=numbers, num_workers=self.config.workers)
         return iter(loader)
 
-    def _choose_kind(self, step: int) -> Literal["recordings", "synthetic", "sources"]:
+    def _find_steps(self, kind: _Kind, first: int, last: int) -> Iterator[int]:
+        """Yield the steps in first..last - 1 that train on `kind`."""
+        return (step for step in range(first, last) if self._choose_kind(step) == kind)
+
+    def _draw_recordings_ahead(self, first: int, last: int) -> Prefetch[RecordedBatch]:
+        """Return the recorded samples of the steps that use them."""
+
+        def draw(step: int) -> RecordedBatch:
+            assert self._recordings is not None
+            share = self.config.batch // self.process.count
+            rng = np.random.default_rng((self.config.seed, step, 3, self.process.rank))
+            return self._recordings.draw(rng, share, self.config.size)
+
+        return Prefetch(draw, self._find_steps("recordings", first, last))
+
+    def _choose_kind(self, step: int) -> _Kind:
         """Return what `step` trains on."""
         recordings, synthetic = self.config.recordings, self.config.synthetic
         recorded = recordings.share if recordings and self._recordings else 0.0
@@ -280,12 +265,11 @@ class Trainer:
             return "recordings"
         return "synthetic" if drawn < recorded + composed else "sources"
 
-    def _step_on_recordings(self, forward: nn.Module, step: int) -> tuple[_Terms, FastOutput]:
+    def _step_on_recordings(
+        self, forward: nn.Module, samples: RecordedBatch, step: int
+    ) -> tuple[_Terms, FastOutput]:
         """Run a step on recorded clips; return its loss terms and the network's output."""
-        assert self._recordings is not None
-        share = self.config.batch // self.process.count
-        rng = np.random.default_rng((self.config.seed, step, 3, self.process.rank))
-        batch = self._recordings.draw(rng, share, self.config.size).to(self.process.device)
+        batch = samples.to(self.process.device)
         unknown = torch.full_like(batch.target[:, :2], float("nan"))
         return self._step_on_batch(forward, batch, unknown, step)
 

@@ -111,9 +111,7 @@ def load_state(
         return None
 
     content = json.loads(index.read_text(encoding="utf-8"))
-    tensors: dict[str, Tensor] = {}
-    for name in content.pop("tensors"):
-        tensors |= load_file(folder / name)
+    tensors = _load_tensors(folder, content.pop("tensors"))
     progress = Progress(**content)
     if progress.digest != digest:
         raise ConfigError(
@@ -130,6 +128,11 @@ def load_state(
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": moments, "param_groups": groups})
     return progress
+
+
+def _load_tensors(folder: Path, names: list[str]) -> dict[str, Tensor]:
+    """Return the tensors in all files `names` of `folder`."""
+    return {k: v for name in names for k, v in load_file(folder / name).items()}
 
 
 def _select_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

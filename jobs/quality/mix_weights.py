@@ -16,7 +16,7 @@ from crossnetpp.adaptation.judging import blend_weights
 from crossnetpp.checkpoint import load_network, save_weights
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.training.config import load_config
-from crossnetpp.training.loop import build_start
+from crossnetpp.training.start import build_start
 
 
 def mix_weights(config_name: str, trained: Path, share: float) -> CrossNetFast:

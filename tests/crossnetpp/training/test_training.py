@@ -26,7 +26,7 @@ from crossnetpp.networks.build import build_network
 from crossnetpp.networks.fast import CrossNetFast
 from crossnetpp.train import train
 from crossnetpp.training.config import ConfigError, SourceConfig, TrainingConfig, load_config
-from crossnetpp.training.loop import Trainer, learning_rate
+from crossnetpp.training.loop import Trainer, TrainingData, learning_rate
 from crossnetpp.training.parallel import join_processes
 from crossnetpp.training.sources import open_source
 from crossnetpp.training.validation import Validation, ValidationResult
@@ -68,7 +68,8 @@ class PhotographSamples(Dataset[Sample]):
 
 def make_trainer(out: Path, validator: Validation | None = None, **changes: Any) -> Trainer:
     with join_processes() as process:
-        return Trainer(make_config(**changes), PhotographSamples(), validator, out, process)
+        data = TrainingData(PhotographSamples(), validator)
+        return Trainer(make_config(**changes), data, out, process)
 
 
 def measure_loss(run: Trainer, samples: range) -> float:

@@ -1,0 +1,75 @@
+"""The network with which a training run begins."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from crossnetpp.checkpoint import WeightsError, load_network
+from crossnetpp.networks.build import Network, build_network
+from crossnetpp.networks.fast import CrossNetFast
+from crossnetpp.networks.presets import PRESETS
+from crossnetpp.training.config import ConfigError, TrainingConfig
+
+
+def build_start(config: TrainingConfig) -> Network:
+    """Return the network with which a run begins; parts that its weights lack are random.
+
+    Raises ConfigError if the weights to start from cannot be used.
+    """
+    if not config.start:
+        return build_network(config.preset, config.network)
+    try:
+        loaded = load_network(config.start)
+    except WeightsError as error:
+        raise ConfigError(f"found start: {config.start}, expected weights: {error}") from error
+    if not isinstance(loaded.config, type(PRESETS[config.preset])):
+        raise ConfigError(
+            f"found start: {config.start}, expected weights for the network '{config.preset}'"
+        )
+    if not config.network or not isinstance(loaded, CrossNetFast):
+        return loaded
+
+    network = build_network(config.preset, asdict(loaded.config) | config.network)
+    assert isinstance(network, CrossNetFast)
+    try:
+        _copy_weights(loaded, network)
+    except RuntimeError as error:
+        options = ", ".join(f"{name}: {value}" for name, value in config.network.items())
+        raise ConfigError(
+            f"found start: {config.start}, expected weights that fit `network` ({options}); "
+            "the options that these weights already have cannot be changed"
+        ) from error
+    return network
+
+
+def _copy_weights(source: CrossNetFast, target: CrossNetFast) -> None:
+    """Copy all weights to a network that may have further parts.
+
+    Raises RuntimeError if a part that both have differs.
+    """
+    same = {k: v for k, v in source.state_dict().items() if not k.startswith("fusion.")}
+    target.load_state_dict(target.state_dict() | same)
+    if target.config.chroma and not source.config.chroma:
+        target.fusion.copy_without_chroma(source.fusion)
+    else:
+        target.fusion.load_state_dict(source.fusion.state_dict())
+
+
+def freeze_parts(network: Network, parts: tuple[str, ...]) -> None:
+    """Exclude `parts` of the network from training. Raises ConfigError if a name is unknown."""
+    known = dict(network.named_children())
+    for part in parts:
+        if part not in known:
+            raise ConfigError(f"found freeze: {part}, expected some of {', '.join(known)}")
+        known[part].requires_grad_(False)
+
+
+def may_leave_weights_unused(network: Network) -> bool:
+    """Return whether some steps may not use all weights that are trained.
+
+    The votes of `fast` count only for steps with several references, and some options of the
+    published network leave flow heads unused.
+    """
+    if isinstance(network, CrossNetFast):
+        return any(weight.requires_grad for weight in network.votes.parameters())
+    return True
