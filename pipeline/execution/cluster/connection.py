@@ -17,6 +17,7 @@ from typing import Any
 from deploy.cache import cache_root
 from deploy.child_process import ROOT
 from pipeline.errors import InputError, PipelineError, first_line
+from pipeline.execution.cluster.death_notice import announce_sudden_death
 from pipeline.interrupt import Interrupts
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ def cluster(
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # where clusters of several machines are off, all of Ray listens on the loopback device only
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():
@@ -57,7 +60,11 @@ def cluster(
         os.environ["PIPELINE_CACHE"] = str(cache_root().absolute())
 
     # Ray prints the raylets' messages on stdout, which is reserved for the result
-    with redirect_stdout(_Log()), TemporaryDirectory(prefix="pipeline-") as empty:
+    with (
+        redirect_stdout(_Log()),
+        TemporaryDirectory(prefix="pipeline-") as empty,
+        announce_sudden_death(),
+    ):
         try:
             _connect(address, workers, _runtime_env(empty), log=log)
             # ray.init replaces our SIGTERM handler with its own

@@ -1,0 +1,44 @@
+"""Print a line if this process ends without having a chance to: parts of Ray may end it at once.
+
+When the raylet of this machine or the cluster's control service is lost, Ray's native code ends the
+process with status 1. A small process waits for that, or for the end of the block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+LINE = (
+    "error: found that a part of Ray on this machine or the cluster's head is gone, or that this "
+    "run was killed; expected both to live until its end; run the same command again, and finished "
+    "segments are kept"
+)
+_ENDED = b"ended"
+_PROGRAM = f"""
+import sys
+if sys.stdin.buffer.read() != {_ENDED!r}:
+    sys.stderr.write(sys.argv[1] + "\\n")
+"""
+
+
+@contextlib.contextmanager
+def announce_sudden_death() -> Iterator[None]:
+    """Print LINE on stderr if this process ends within the block without raising an exception."""
+    # A session of its own, because Ctrl-C must not end it before this process
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _PROGRAM, LINE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    ) as watcher:
+        try:
+            yield
+        finally:
+            assert watcher.stdin is not None
+            with contextlib.suppress(OSError):  # The watcher itself may be gone
+                watcher.stdin.write(_ENDED)
+                watcher.stdin.close()
