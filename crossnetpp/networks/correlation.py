@@ -29,7 +29,50 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
     """
     if is_traced():
         return correlate_for_export(left, right, radius)
+    if torch.is_grad_enabled() or 2 * radius > BLOCK:
+        return _correlate_copied_windows(left, right, radius)
 
+    batch, channels, height, width = left.shape
+    reach = 2 * radius + 1
+    window = BLOCK + 2 * radius
+
+    # Both maps get rows of the same length, and as many; `right` begins `radius` pixels earlier
+    blocks = -(-(width + 2 * radius) // BLOCK)
+    pitch = blocks * BLOCK
+    tall = height + reach
+    rows = F.pad(left, (0, pitch - width, 0, reach)).permute(0, 2, 3, 1).contiguous()
+    around = (radius, pitch - width - radius, radius, radius + 1)
+    padded = F.pad(right, around).permute(0, 2, 3, 1).contiguous()
+
+    # For each shift in y, all windows are overlapping views of the same memory: nothing is copied
+    count = (batch * tall - reach) * blocks
+    rows = rows.view(-1, BLOCK, channels)[:count]
+    strides = (BLOCK * channels, 1, channels)
+    products = torch.stack(
+        [
+            torch.bmm(
+                rows, padded.as_strided((count, channels, window), strides, dy * pitch * channels)
+            )
+            for dy in range(reach)
+        ]
+    )
+
+    # Pixel i of a block needs columns i..i + 2 radius of its window: a diagonal band
+    size = BLOCK * window
+    band = products.as_strided(
+        (reach, count, BLOCK, reach), (count * size, size, window + 1, 1)
+    ).reshape(reach, -1, pitch, reach)
+    cosines = left.new_empty(batch, height, width, reach, reach)
+    for n, picture in enumerate(cosines):
+        picture.copy_(band[:, n * tall : n * tall + height, :width].permute(1, 2, 0, 3))
+    return COSINE_GAIN * cosines.flatten(3).permute(0, 3, 1, 2)
+
+
+def _correlate_copied_windows(left: Tensor, right: Tensor, radius: int) -> Tensor:
+    """Return the result of `correlate_features` with fast gradients, for any radius.
+
+    The gradients of overlapping views would be slow.
+    """
     batch, channels, height, width = left.shape
     reach = 2 * radius + 1
     blocks = -(-width // BLOCK)

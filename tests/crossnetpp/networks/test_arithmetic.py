@@ -69,16 +69,18 @@ def test_the_traced_grid_is_the_grid() -> None:
     torch.testing.assert_close(corners, torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]]))
 
 
+@pytest.mark.parametrize("with_gradients", [False, True])
 @pytest.mark.parametrize("correlate", [correlate_features, correlate_for_export])
 def test_correlation_agrees_with_a_plain_loop(
-    correlate: Callable[[Tensor, Tensor, int], Tensor],
+    correlate: Callable[[Tensor, Tensor, int], Tensor], with_gradients: bool
 ) -> None:
     rng = np.random.default_rng(2)
     left, right = (
         normalise_features(torch.from_numpy(rng.normal(size=(2, 5, 6, 7)).astype(np.float32)))
         for _ in range(2)
     )
-    got = correlate(left, right, 2).numpy()
+    with torch.set_grad_enabled(with_gradients):
+        got = correlate(left, right, 2).numpy()
     a, b = left.numpy(), right.numpy()
     for dy in range(-2, 3):
         for dx in range(-2, 3):
@@ -92,6 +94,20 @@ def test_correlation_agrees_with_a_plain_loop(
                         else 0.0
                     )
                     np.testing.assert_allclose(got[:, channel, y, x], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("radius", [1, 3, 4, 5])
+@pytest.mark.parametrize("width", [3, 8, 17])
+def test_correlation_is_the_same_for_every_radius_and_width(radius: int, width: int) -> None:
+    random = torch.Generator().manual_seed(radius * width)
+    left, right = (torch.randn(3, 4, 5, width, generator=random) for _ in range(2))
+    with torch.inference_mode():
+        fast = correlate_features(left, right, radius)
+    exact = correlate_features(left, right, radius)
+    torch.testing.assert_close(fast, exact, rtol=0, atol=1e-4)
+    if radius <= 4 and width > 3:  # What exported graphs need
+        expected = correlate_for_export(left, right, radius)
+        torch.testing.assert_close(fast, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("shift", [(0.4, 0.0), (0.0, -0.3), (0.25, 0.35)])
