@@ -1,0 +1,169 @@
+"""Pair LR frames with their references, fitted to the output, and combine them into batches.
+
+Frames are paired here alike whether they are decoded or a program passes them as arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossnetpp.networks.priors import weigh_references
+from pipeline.execution.fusion import STEP_DECADES
+from pipeline.execution.task import Batch, ReferenceGroup, SegmentTask
+from pipeline.media.alpha import Plane
+from pipeline.pairing.capture import ReferenceFitter
+from pipeline.pairing.noise import Noise, find_excess_noise, find_step, measure_noise
+from pipeline.pixels import Pixels, as_pixels, match_depth
+from pipeline.schema.plan import Plan
+from pipeline.schema.reference_map import ReferenceChoice
+
+
+class ReferencePictures(Protocol):
+    """The pictures of a reference by pts."""
+
+    def get(self, pts: int) -> Pixels:
+        """Return the picture at exactly `pts` as uint8 or uint16 H x W x 3 RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class PairedFrame:
+    """An LR frame and its references, the best first."""
+
+    pts: int
+    lr: Pixels
+    references: list[Pixels] = field(default_factory=list)
+    weights: NDArray[np.float32] | None = None
+    """The weight of each reference; None without any."""
+    given: Pixels | None = None
+    alpha: Plane | None = None
+    noise: Noise | None = None
+    """The noise of the references that the LR frame does not show; None if there is little."""
+
+
+class FramePairer:
+    """Pairs LR frames with the references that a plan chooses for them."""
+
+    def __init__(self, plan: Plan, references: ReferencePictures, *, borrow: bool = True) -> None:
+        self._plan = plan
+        self._borrow = borrow
+        self._references = references
+        self._kept: dict[int, Pixels] = {}
+        self._recoloured: dict[int, Pixels] = {}
+        self._fitter = ReferenceFitter(plan)
+        self._noise: dict[int, Noise] = {}
+
+    def pair(self, choice: ReferenceChoice, lr: Pixels, interval: float) -> PairedFrame:
+        """Pair an LR frame with its references, or with the HR frame that is given for it.
+
+        `interval` is the time between two LR frames in seconds.
+        """
+        pts = choice.pts
+        if choice.ref_pts is None:
+            return PairedFrame(pts, lr)
+
+        plan = self._plan
+        if choice.why == "given":
+            given = match_depth(self._read_references(choice.references[:1])[0], lr)
+            if given.shape[:2] == (plan.height, plan.width):
+                return PairedFrame(pts, lr, given=given)
+
+        if not self._borrow:
+            return PairedFrame(pts, lr)
+        numbers = choice.references
+        self._read_references(numbers)
+        return PairedFrame(
+            pts,
+            lr,
+            [self._fit_reference(number, lr) for number in numbers],
+            _weigh_choice(choice, plan.reference.select, interval),
+            noise=self._find_noise(numbers, lr),
+        )
+
+    def _read_references(self, numbers: Sequence[int]) -> list[Pixels]:
+        """Return frames of the reference; those of the frame before are not decoded again."""
+        # free the others before decoding the next: an 8K frame takes 100 MB
+        self._kept = {ref: self._kept[ref] for ref in numbers if ref in self._kept}
+        self._recoloured = {
+            ref: self._recoloured[ref] for ref in self._kept.keys() & self._recoloured.keys()
+        }
+        # a video is read fastest in rising order
+        for ref in sorted(set(numbers) - self._kept.keys()):
+            self._kept[ref] = self._references.get(ref)
+        return [self._kept[ref] for ref in numbers]
+
+    def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
+        """Return a reference frame in use at the output's size, matched to the LR frame."""
+        if ref_pts not in self._recoloured:
+            self._recoloured[ref_pts] = self._fitter.convert(self._kept[ref_pts])
+        return self._fitter.fit(self._recoloured[ref_pts], lr)
+
+    def _find_noise(self, numbers: Sequence[int], lr: Pixels) -> Noise | None:
+        """Return the noise that `lr` does not show, of the noisiest of several references."""
+        noisiest = max((self._measure(ref) for ref in numbers), key=attrgetter("coarse"))
+        return find_excess_noise(noisiest, lr, self._plan.scale)
+
+    def _measure(self, ref_pts: int) -> Noise:
+        """Return the noise of a reference frame in use, which is measured only once."""
+        if ref_pts not in self._noise:
+            reference = self._kept[ref_pts]
+            step = find_step(self._plan.reference.affine, len(reference), self._plan.height)
+            self._noise[ref_pts] = measure_noise(reference, step)
+        return self._noise[ref_pts]
+
+
+def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDArray[np.float32]:
+    """Return the weight of each reference of a frame by its distance in grid steps or frames."""
+    if choice.views is not None:
+        steps = [choice.views.steps or 0.0, *choice.views.also_steps]
+        return weigh_references(steps, STEP_DECADES)
+
+    # a reference that was chosen because it looks alike is not worse for being far away in time
+    if select == "content" or choice.seconds is None or not choice.also_seconds:
+        return np.ones(len(choice.references), np.float32)
+    frames = [abs(each) / interval for each in (choice.seconds, *choice.also_seconds)]
+    return weigh_references(frames)
+
+
+def make_batch(
+    task: SegmentTask, entries: Sequence[PairedFrame], concealed: Sequence[int], *, last: bool
+) -> Batch:
+    """Combine paired frames into a batch for the engine; `concealed` are pts of replaced frames."""
+    numbered = list(enumerate(entries))
+    return Batch(
+        task=task,
+        pts=[entry.pts for entry in entries],
+        lr=as_pixels(np.stack([entry.lr for entry in entries])),
+        groups=_group_references(entries),
+        given={i: entry.given for i, entry in numbered if entry.given is not None},
+        alpha={i: entry.alpha for i, entry in numbered if entry.alpha is not None},
+        noise={i: entry.noise for i, entry in numbered if entry.noise is not None},
+        concealed=tuple(concealed),
+        last=last,
+    )
+
+
+def _group_references(entries: Sequence[PairedFrame]) -> list[ReferenceGroup]:
+    """Return the frames that have references in groups with equally many, the fewest first."""
+    by_count: dict[int, list[int]] = {}
+    for i, entry in enumerate(entries):
+        if entry.references:
+            by_count.setdefault(len(entry.references), []).append(i)
+
+    return [
+        ReferenceGroup(
+            frames=frames,
+            refs=[
+                as_pixels(np.stack([entries[i].references[rank] for i in frames]))
+                for rank in range(count)
+            ],
+            weights=np.stack([w for i in frames if (w := entries[i].weights) is not None]),
+        )
+        for count, frames in sorted(by_count.items())
+    ]
