@@ -1,4 +1,4 @@
-"""Reference-based super-resolution: `enhance` files, or iterate over `enhanced_frames`."""
+"""Reference-based super-resolution of files with `enhance`, and of arrays with `Enhancer`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.api import SRFrame, enhance, enhanced_frames
+    from pipeline.arrays.enhancer import Enhancer
     from pipeline.errors import (
         ChangedInputError,
         InputError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangedInputError",
+    "Enhancer",
     "InputError",
     "Interrupted",
     "MediaError",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Enhancer": "pipeline.arrays.enhancer",
     "SRFrame": "pipeline.api",
     "enhance": "pipeline.api",
     "enhanced_frames": "pipeline.api",

@@ -37,7 +37,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "pipeline": (
         ("cli",),
-        ("tools", "api"),
+        ("tools", "api", "arrays"),
         ("runs", "report"),
         ("planning", "execution", "assembly", "measuring", "adaptation"),
         ("confined",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -39,12 +39,17 @@ def choose_by_time(
     use is kept unless another is nearer by more than a margin; in other ties the earlier one wins.
     Further references follow as `choose_further_by_time` says.
     """
-    return ReferenceMap(_iterate_by_time(lr_pts, lr_seconds, references, rules))
+    return ReferenceMap(iterate_by_time(lr_pts, lr_seconds, references, rules))
 
 
-def _iterate_by_time(
-    lr_pts: Sequence[int], lr_seconds: Sequence[float], references: References, rules: FrameRules
+def iterate_by_time(
+    lr_pts: Iterable[int], lr_seconds: Iterable[float], references: References, rules: FrameRules
 ) -> Iterator[ReferenceChoice]:
+    """Yield the choice for one LR frame after another, as `choose_by_time` returns them.
+
+    A choice depends on no later cut than the first after all references that can serve the frame,
+    so `rules.cuts` may grow in the meantime.
+    """
     current: int | None = None
     for pts, at in zip(lr_pts, lr_seconds, strict=True):
         first, last = _find_scene(at, references, rules)

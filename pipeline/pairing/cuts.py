@@ -51,12 +51,12 @@ def survey_frames(
     Frames are first turned counter-clockwise by `turns` quarter turns. `count` receives the number
     of frames so far.
     """
-    finder = _CutFinder() if cuts else None
+    finder = CutFinder() if cuts else None
     pts = array("q")
     kept = Thumbnails()
     for frame in frames:
         pts.append(frame.pts)
-        small = _shrink(frame.rgb, turns)
+        small = shrink_frame(frame.rgb, turns)
         picture = make_thumbnail(small)
         if thumbnails:
             kept.add(picture)
@@ -67,14 +67,15 @@ def survey_frames(
     return Survey(pts, kept, tuple(found))
 
 
-def _shrink(rgb: Pixels, turns: int) -> NDArray[np.uint8]:
+def shrink_frame(rgb: Pixels, turns: int = 0) -> NDArray[np.uint8]:
+    """Return a frame (H x W x 3), reduced for cut detection and turned by `turns` quarter turns."""
     height, width = rgb.shape[:2]
     size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
     small = cv2.resize(high_byte(rgb), size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(np.rot90(np.asarray(small, np.uint8), turns))
 
 
-class _CutFinder:
+class CutFinder:
     """Finds cuts with PySceneDetect's adaptive detector and the correlation of neighbouring frames.
 
     The detector compares each change with the changes around it, so steady camera motion is not a
@@ -93,7 +94,18 @@ class _CutFinder:
         self._frames = 0
         self._found: set[int] = set()
 
+    @property
+    def settled(self) -> int:
+        """The number of frames, from the first on, among which no further cut will be found."""
+        return max(0, self._frames - _AROUND)
+
+    @property
+    def found(self) -> list[int]:
+        """The numbers of the first frames after the cuts that have been found so far."""
+        return sorted(self._found)
+
     def add(self, rgb: NDArray[np.uint8], picture: NDArray[np.float16]) -> None:
+        """Add the next frame, as `shrink_frame` returns it, with its thumbnail."""
         at = self._timecode(self._frames, fps=30.0)
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         self._pictures.append(picture)
@@ -102,11 +114,12 @@ class _CutFinder:
         self._check_correlation(self._frames - 1 - _AROUND)
 
     def cuts(self) -> list[int]:
+        """Return the numbers of the first frames after all cuts; no frame follows."""
         end = self._timecode(max(self._frames - 1, 0), fps=30.0)
         self._add_cuts(int(cut.frame_num) for cut in self._detector.post_process(end))
         for cut in range(self._frames - _AROUND, self._frames):
             self._check_correlation(cut)
-        return sorted(self._found)
+        return self.found
 
     def _measure_change(self, number: int, since: int) -> float:
         """Return 1 minus the correlation of two remembered frames, 0 to 2."""

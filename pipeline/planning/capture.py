@@ -35,16 +35,24 @@ def choose_capture(
     `size` is the output's height and width. Raises InputError if the option names a file without a
     valid capture for this scale.
     """
-    if option == "bicubic":
-        return MeasuredCapture(None, "")
-    if option == "sensor":
-        return MeasuredCapture(make_sensor_capture(scale), "capture: means of pixels, as set")
     if option != "auto":
-        return MeasuredCapture(read_capture(option, scale), f"capture: that of {option}")
+        notes = {"bicubic": "", "sensor": "capture: means of pixels, as set"}
+        note = notes.get(option, f"capture: that of {option}")
+        return MeasuredCapture(find_capture(option, scale), note)
     if engine == "bicubic":
         return MeasuredCapture(None, "")  # this engine uses none
     with progress.step("measuring the capture"):
         return measure_capture(lr, paired.reference, paired.choices, scale, size)
+
+
+def find_capture(option: str, scale: int) -> Capture | None:
+    """Return the capture that --capture names: bicubic (None), sensor, or that of a file.
+
+    Raises InputError if the file holds no valid capture of this scale.
+    """
+    if option == "bicubic":
+        return None
+    return make_sensor_capture(scale) if option == "sensor" else read_capture(option, scale)
 
 
 def make_sensor_capture(scale: int) -> Capture:

@@ -44,15 +44,19 @@ class EngineCache:
         self._engine: Engine | None = None
         self._pixels = 0
 
-    def load(self, plan: Plan, notify: Callable[[str], None]) -> Engine:
+    def load(
+        self, plan: Plan, notify: Callable[[str], None], *, pixels: int | None = None
+    ) -> Engine:
         """Return the plan's engine; raises InputError if it cannot be loaded.
 
         The model of the plan is the file of its adapted weights, if it has any.
         `auto` is decided again if the input is far larger than the one for which it was decided.
-        `notify` receives a line before anything that takes long.
+        `notify` receives a line before anything that takes long. `pixels` is the number of all
+        output pixels, if the plan does not list its frames.
         """
         key = plan.engine, plan.model, plan.model_sha256, plan.threads
-        pixels = plan.output_pixels
+        if pixels is None:
+            pixels = plan.output_pixels
         is_larger = plan.engine == "auto" and pixels > FAR_LARGER * self._pixels
         if self._engine is not None and key == self._key and not is_larger:
             return self._engine

@@ -104,7 +104,8 @@ def test_exported_members() -> None:
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, errors.PipelineError)
     }
-    assert set(pipeline.__all__) == functions_and_types | exceptions | {"RunResult"}
+    others = {"Enhancer", "RunResult"}
+    assert set(pipeline.__all__) == functions_and_types | exceptions | others
     assert pipeline.__all__ == sorted(pipeline.__all__)
     assert set(pipeline.__all__) <= set(dir(pipeline))
     for name in pipeline.__all__:

@@ -1,0 +1,1 @@
+"""Frames as arrays or tensors: `Enhancer` enhances them without any file."""

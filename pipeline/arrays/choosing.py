@@ -1,0 +1,79 @@
+"""Choose the references of frames that arrive one by one, as a plan does for a whole clip."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import count
+
+from pipeline.pairing.choose_frames import iterate_by_time
+from pipeline.pairing.cuts import CutFinder, shrink_frame
+from pipeline.pairing.rules import FrameRules, References
+from pipeline.pairing.thumbnails import make_thumbnail
+from pipeline.pixels import Pixels
+from pipeline.schema.reference_map import ReferenceChoice
+
+
+class ArrivingFrames:
+    """Yields the choice of each frame as soon as no later frame can change it.
+
+    A scene cut between a frame and a later reference excludes that reference. Therefore a choice
+    waits until the frames up to the next reference in reach have arrived.
+    """
+
+    def __init__(
+        self, references: References, rate: Fraction, max_distance: float, ref_count: int | None
+    ) -> None:
+        self._seconds = references.seconds
+        self._rate = rate
+        self._finder = CutFinder()
+        self._arrived = 0
+        self._chosen = 0
+        self._cuts: list[float] = []
+        self._rules = FrameRules(
+            max_distance=max_distance,
+            cuts=self._cuts,
+            margin=0.5 * float(1 / rate),
+            count=ref_count,
+        )
+        times = (self._at(number) for number in count())
+        self._choices = iterate_by_time(count(), times, references, self._rules)
+
+    def add(self, frame: Pixels) -> Iterator[ReferenceChoice]:
+        """Add the next frame (H x W x 3), and yield the choices that no later frame can change."""
+        small = shrink_frame(frame)
+        self._finder.add(small, make_thumbnail(small))
+        self._arrived += 1
+        self._cuts[:] = map(self._at, self._finder.found)
+
+        while self._chosen < self._arrived and self._is_certain(self._chosen):
+            yield self._choose_next()
+
+    def finish(self) -> Iterator[ReferenceChoice]:
+        """Yield the choices of the remaining frames; no frame follows."""
+        self._cuts[:] = map(self._at, self._finder.cuts())
+        while self._chosen < self._arrived:
+            yield self._choose_next()
+
+    def _choose_next(self) -> ReferenceChoice:
+        self._chosen += 1
+        return next(self._choices)
+
+    def _at(self, number: int) -> float:
+        """Return the time of a frame in seconds."""
+        return float(number / self._rate)
+
+    def _is_certain(self, number: int) -> bool:
+        """Return whether all cuts up to the last reference that may serve a frame are known."""
+        at = self._at(number)
+        after = bisect_right(self._seconds, at)
+        # a third reference, and each further one, may lie on the same side as the second
+        most = max(1, self._rules.count or 1)
+        in_reach = [
+            seconds
+            for seconds in self._seconds[after : after + most]
+            if seconds - at <= self._rules.max_distance
+        ]
+        last = max([at, *in_reach])
+        return self._at(self._finder.settled - 1) >= last

@@ -1,0 +1,248 @@
+"""Enhance frames that a program holds as arrays or tensors, by the same steps as a run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from fractions import Fraction
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.protocol import Engine, EngineError, EngineInfo
+from pipeline.arrays.choosing import ArrivingFrames
+from pipeline.arrays.pictures import Form, Picture, find_form, is_tensor, read_pixels
+from pipeline.arrays.plan import (
+    GivenReferences,
+    check_pairs,
+    order_references,
+    parse_rate,
+    plan_frames,
+)
+from pipeline.errors import InputError, StageError
+from pipeline.execution.infer import enhance_batch
+from pipeline.execution.pair import FramePairer, PairedFrame, make_batch
+from pipeline.execution.task import SegmentTask
+from pipeline.pairing.clock import check_shared_time
+from pipeline.pixels import Pixels
+from pipeline.planning.plan import check_engine
+from pipeline.runs.parts import EngineCache
+from pipeline.schema.parsing import check_settings
+from pipeline.schema.plan import Plan, Segment
+from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
+from pipeline.schema.settings import ExecutionSettings, PairingSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Output pixels of an iterator of unknown length, for which `auto` chooses an engine: an hour of 4K.
+LONG_VIDEO = 10**12
+# A batch has to name a segment, but nothing is committed.
+_TASK = SegmentTask(Segment(index=0, start_pts=0, end_pts=0, frames=0), ReferenceMap())
+
+
+class Enhancer:
+    """Enhances frames with the detail of references, and keeps its engine between calls.
+
+    Frames and references are NumPy arrays (H x W x 3 RGB) or PyTorch tensors (3 x H x W or
+    H x W x 3 RGB) on any device, in uint8, uint16 or floating point from 0 to 1. The result has the
+    form of the frame: array or tensor, layout, data type and device. References may have another
+    form than frames. Engines compute with 8 or 16 bits on the CPU's memory, so floating-point
+    frames have 16 bits of precision.
+
+    A reference shows what its frame shows, 1.3 to 8 times as large, in the same proportions.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] = "fast",
+        engine: str = "auto",
+        *,
+        scale: Literal["auto", 2, 4, 8] = "auto",
+        capture: str | PathLike[str] = "bicubic",
+        max_ref_distance: float = 2.0,
+        ref_count: int | None = None,
+        batch: int = 2,
+    ) -> None:
+        """Check the options, which are those of `pipeline run`; the first call loads the engine.
+
+        `model` is a name or a file of weights, also of `pipeline adapt`. `capture` is "bicubic",
+        "sensor", or the file of a plan in which it was measured. Raises InputError if an option is
+        invalid.
+        """
+        self._execution = check_settings(
+            ExecutionSettings, {"engine": engine, "model": model, "batch": batch}
+        )
+        self._pairing = check_settings(
+            PairingSettings,
+            {
+                "scale": scale,
+                "capture": capture,
+                "max_ref_distance": max_ref_distance,
+                "ref_count": ref_count,
+            },
+        )
+        check_engine(self._execution.engine)
+        if self._pairing.capture == "auto":
+            raise InputError(
+                "found capture='auto' for frames that arrive one by one, expected \"bicubic\", "
+                '"sensor" or a plan; measure it with `pipeline plan ... --save plan.json`, and '
+                "pass that file"
+            )
+        self._engines = EngineCache()
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> EngineInfo | None:
+        """The engine in use, and why it was chosen; None before the first call."""
+        return None if self._engine is None else self._engine.info
+
+    def video(
+        self,
+        frames: Iterable[Picture],
+        references: Iterable[tuple[float, NDArray[Any] | Tensor]],
+        *,
+        rate: float | Fraction | None = None,
+    ) -> Iterator[Picture]:
+        """Yield the enhanced frames of a video in order.
+
+        `references` are pairs of a time and a picture. An integer is the number of the frame that
+        the picture shows, counted from 0, and a float is a time in seconds. `rate` is the number of
+        frames per second; it is 25 if it is left out and no reference has a time in seconds.
+
+        As in a run, a frame borrows from the nearest reference on each side, within
+        `max_ref_distance` seconds, and never across a scene cut. To find the cuts, frames are read
+        ahead up to the next reference in reach.
+
+        Raises InputError (or PairingError) if references, frames or the engine cannot be used, and
+        StageError if the engine fails; errors of frames are raised when they are reached.
+        """
+        pairs = check_pairs(references)
+        exact = parse_rate(rate, pairs)
+        given = order_references(pairs, exact)
+        sizes = given.sizes()
+        return self._enhance_video(frames, given, sizes, exact)
+
+    def frame(
+        self, frame: Picture, references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor
+    ) -> Picture:
+        """Return one enhanced frame; `references` is a picture or several, the most useful first.
+
+        All references count equally. Raises InputError (or PairingError) if frame, references or
+        the engine cannot be used, and StageError if the engine fails.
+        """
+        single = isinstance(references, np.ndarray) or is_tensor(references)
+        pictures = [references] if single else list(references)
+        given = order_references(check_pairs((0, picture) for picture in pictures), Fraction(1))
+        form, _ = find_form(frame, "the frame")
+        pixels = read_pixels(frame, "the frame")
+        plan = self._plan(pixels, given.sizes(), Fraction(1))
+        engine = self._load(plan, plan.width * plan.height)
+
+        first, *also = range(len(pictures))
+        choice = ReferenceChoice(0, first, None, "nearest", also=tuple(also))
+        pairer = FramePairer(plan, given, borrow=engine.info.borrows)
+        (result,) = _enhance(plan, engine, [pairer.pair(choice, pixels, 1.0)])
+        restored: Picture = form.restore(result)
+        return restored
+
+    def _enhance_video(
+        self,
+        frames: Iterable[Picture],
+        given: GivenReferences,
+        sizes: list[tuple[int, int]],
+        rate: Fraction,
+    ) -> Iterator[Picture]:
+        total = len(frames) if isinstance(frames, Sized) else None
+        waiting: deque[tuple[Pixels, Form]] = deque()
+        arriving = ArrivingFrames(
+            given.times, rate, self._pairing.max_ref_distance, self._pairing.ref_count
+        )
+        call: _VideoCall | None = None
+        count = 0
+
+        for count, frame in enumerate(frames, 1):
+            name = f"frame {count - 1}"
+            form, _ = find_form(frame, name)
+            pixels = read_pixels(frame, name)
+            if call is None:
+                plan = self._plan(pixels, sizes, rate)
+                size = plan.width * plan.height
+                engine = self._load(plan, LONG_VIDEO if total is None else size * total)
+                call = _VideoCall(plan, engine, given, waiting, rate)
+            call.check(pixels, name)
+            # a copy, because readers of video often fill the same array again
+            waiting.append((pixels.copy(), form))
+            yield from call.pair(arriving.add(pixels))
+
+        if call is not None:
+            yield from call.pair(arriving.finish())
+            yield from call.enhance_rest()
+            end = float((count - 1) / rate)
+            check_shared_time((0.0, end), given.times.seconds, self._pairing.max_ref_distance)
+
+    def _plan(self, frame: Pixels, sizes: list[tuple[int, int]], rate: Fraction) -> Plan:
+        return plan_frames(frame, sizes, rate, self._pairing, self._execution)
+
+    def _load(self, plan: Plan, pixels: int) -> Engine:
+        self._engine = self._engines.load(plan, lambda line: None, pixels=pixels)
+        return self._engine
+
+
+class _VideoCall:
+    """The state of one call of `Enhancer.video`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        engine: Engine,
+        given: GivenReferences,
+        waiting: deque[tuple[Pixels, Form]],
+        rate: Fraction,
+    ) -> None:
+        self._plan = plan
+        self._engine = engine
+        self._waiting = waiting
+        self._interval = float(1 / rate)
+        self._pairer = FramePairer(plan, given, borrow=engine.info.borrows)
+        self._paired: list[PairedFrame] = []
+        self._forms: list[Form] = []
+
+    def check(self, pixels: Pixels, name: str) -> None:
+        """Raise InputError if a frame has another size or depth than the first."""
+        lr = self._plan.input
+        depth = 8 * pixels.itemsize
+        height, width = pixels.shape[:2]
+        if (width, height, depth) != (lr.width, lr.height, lr.bit_depth):
+            raise InputError(
+                f"found {width}x{height} in {depth} bits as {name}, expected "
+                f"{lr.width}x{lr.height} in {lr.bit_depth} bits, like frame 0; call `video` again "
+                "where frames change"
+            )
+
+    def pair(self, choices: Iterable[ReferenceChoice]) -> Iterator[Any]:
+        """Pair the frames that have waited for their choices; yield those of full batches."""
+        for choice in choices:
+            pixels, form = self._waiting.popleft()
+            self._paired.append(self._pairer.pair(choice, pixels, self._interval))
+            self._forms.append(form)
+            if len(self._paired) == self._plan.batch:
+                yield from self.enhance_rest()
+
+    def enhance_rest(self) -> Iterator[Any]:
+        """Yield the enhanced frames of the batch so far."""
+        paired, forms = self._paired, self._forms
+        self._paired, self._forms = [], []
+        if paired:
+            for pixels, form in zip(_enhance(self._plan, self._engine, paired), forms, strict=True):
+                yield form.restore(pixels)
+
+
+def _enhance(plan: Plan, engine: Engine, paired: Sequence[PairedFrame]) -> list[Pixels]:
+    """Return the enhanced frames of a batch; raises StageError if the engine fails."""
+    try:
+        return enhance_batch(plan, engine, make_batch(_TASK, paired, (), last=False)).frames
+    except EngineError as error:
+        raise StageError(f"infer: {error}") from error

@@ -1,0 +1,144 @@
+"""Convert pictures between the arrays and tensors of a program and the pixels of an engine."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.pixels import Pixels, as_pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Picture = TypeVar("Picture", bound="NDArray[Any] | Tensor")
+
+EXPECTED = (
+    "an array of H x W x 3 RGB, or a tensor of 3 x H x W or H x W x 3 RGB, in uint8, uint16 or "
+    "floating point from 0 to 1"
+)
+_DEEPEST = 65535  # floating-point pictures are converted to 16 bits
+# Floating-point values beyond these are no overshoot of 0 to 1, but another range.
+_LEAST, _MOST = -1.0, 2.0
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form in which a program passed a picture, and in which it gets the result."""
+
+    dtype: Any
+    device: Any
+    """The device of a tensor; None for an array."""
+    is_planar: bool
+    """Whether it is 3 x H x W, not H x W x 3."""
+
+    def restore(self, pixels: Pixels) -> Any:
+        """Return pixels (H x W x 3) as an array or a tensor of this form."""
+        if self.device is None:
+            if np.issubdtype(self.dtype, np.floating):
+                return (pixels.astype(np.float64) / _DEEPEST).astype(self.dtype)
+            return np.ascontiguousarray(pixels, self.dtype)
+
+        import torch
+
+        # PyTorch computes hardly anything with uint16
+        wide = pixels if self.dtype == torch.uint8 else pixels.astype(np.int32)
+        tensor = torch.from_numpy(wide).to(self.device)
+        if self.is_planar:
+            tensor = tensor.permute(2, 0, 1)
+        if self.dtype.is_floating_point:
+            return (tensor.to(torch.float32) / _DEEPEST).to(self.dtype).contiguous()
+        return tensor.to(self.dtype).contiguous()
+
+
+def is_tensor(picture: object) -> TypeGuard[Tensor]:
+    """Return whether `picture` is a tensor; PyTorch is not imported."""
+    torch = sys.modules.get("torch")  # no tensor exists before a program has imported it
+    return torch is not None and isinstance(picture, torch.Tensor)
+
+
+def find_form(picture: object, name: str) -> tuple[Form, tuple[int, int]]:
+    """Return the form of a picture, and its height and width.
+
+    `name` stands for the picture in the InputError that is raised if its type, shape or data type
+    is not supported.
+    """
+    if is_tensor(picture):
+        shape = tuple(picture.shape)
+        is_supported = picture.dtype.is_floating_point or str(picture.dtype) in (
+            "torch.uint8",
+            "torch.uint16",
+        )
+        form = Form(picture.dtype, picture.device, is_planar=shape[:1] == (3,))
+    elif isinstance(picture, np.ndarray):
+        shape = picture.shape
+        is_supported = any(
+            np.issubdtype(picture.dtype, each) for each in (np.uint8, np.uint16, np.floating)
+        )
+        form = Form(picture.dtype, None, is_planar=False)
+    else:
+        raise InputError(
+            f"found {type(picture).__name__} as {name}, expected {EXPECTED}; convert it, for "
+            "example with numpy.asarray"
+        )
+
+    channels = 0
+    if len(shape) == 3:
+        channels = shape[0] if form.is_planar else shape[2]
+    if channels != 3 or 0 in shape or not is_supported:
+        kind = "an array" if form.device is None else "a tensor"
+        size = " x ".join(map(str, shape)) or "a single number"
+        raise InputError(
+            f"found {kind} of {picture.dtype} and {size} as {name}, expected {EXPECTED}; "
+            f"{_advise(shape)}"
+        )
+    return form, (shape[1], shape[2]) if form.is_planar else (shape[0], shape[1])
+
+
+def _advise(shape: tuple[int, ...]) -> str:
+    if len(shape) == 4:
+        return "pass the pictures of a batch one by one"
+    if len(shape) == 3 and 4 in (shape[0], shape[2]):
+        return "leave out the transparency"
+    if len(shape) == 2:
+        return "repeat grey three times, as in numpy.dstack([grey] * 3)"
+    return "convert it"
+
+
+def read_pixels(picture: object, name: str) -> Pixels:
+    """Return a picture as pixels (H x W x 3); those of an array may be the array itself.
+
+    Floating-point values are clipped to 0..1 and rounded to 16 bits. `name` stands for the picture
+    in the InputError that is raised if it is not supported.
+    """
+    form, _ = find_form(picture, name)
+    if is_tensor(picture):
+        tensor = picture.detach().cpu()
+        if form.dtype.is_floating_point:
+            tensor = tensor.float()  # NumPy has no bfloat16
+        array: NDArray[Any] = tensor.numpy()
+    else:
+        array = np.asarray(picture)
+
+    if form.is_planar:
+        array = array.transpose(1, 2, 0)
+    if np.issubdtype(array.dtype, np.floating):
+        return _round_to_16_bits(array, name)
+    native = np.dtype(np.uint8 if array.dtype == np.uint8 else np.uint16)
+    return as_pixels(np.ascontiguousarray(array, native))
+
+
+def _round_to_16_bits(array: NDArray[Any], name: str) -> Pixels:
+    values = array.astype(np.float64)
+    least, most = float(values.min()), float(values.max())
+    # the comparison is false for values that are not numbers, too
+    if not (least >= _LEAST and most <= _MOST):
+        raise InputError(
+            f"found values from {least:g} to {most:g} in {name}, expected floating point from 0 to "
+            "1; divide by the largest level, or convert to uint8"
+        )
+    return as_pixels(np.rint(np.clip(values, 0, 1) * _DEEPEST).astype(np.uint16))

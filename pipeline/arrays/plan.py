@@ -1,0 +1,167 @@
+"""Plan frames that a program passes as arrays: their sizes, scale and references."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import Any
+
+from crossnetpp.machine import count_cores
+from pipeline.arrays.pictures import find_form, read_pixels
+from pipeline.errors import InputError, PairingError
+from pipeline.pairing.clock import ROUNDED
+from pipeline.pairing.geometry import has_same_aspect
+from pipeline.pairing.rules import References
+from pipeline.pixels import Pixels
+from pipeline.planning.capture import find_capture
+from pipeline.planning.target import choose_scale
+from pipeline.schema.clip import Stills, VideoClip
+from pipeline.schema.encoding import Encoding
+from pipeline.schema.plan import Plan, ReferencePlan
+from pipeline.schema.settings import ExecutionSettings, PairingSettings
+
+USUAL_RATE = Fraction(25)
+"""Frames per second if neither the caller nor a reference states a time."""
+_LARGEST_DIVISOR = 1001  # as in 30000/1001
+
+
+@dataclass(frozen=True)
+class GivenReferences:
+    """The reference pictures that a program passes, in order of time."""
+
+    times: References
+    """A pts is the position of a picture."""
+    pictures: list[Any]
+    names: list[str]
+    """What errors call each picture."""
+
+    def get(self, pts: int) -> Pixels:
+        """Return the picture at a position as uint8 or uint16 H x W x 3 RGB."""
+        return read_pixels(self.pictures[pts], self.names[pts])
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return the height and width of each picture; raises InputError for what is none."""
+        return [find_form(p, name)[1] for p, name in zip(self.pictures, self.names, strict=True)]
+
+
+def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Fraction:
+    """Return the frames per second; raises InputError if references need a rate that is missing."""
+    if rate is None:
+        timed = [pair[0] for pair in references if not isinstance(pair[0], Integral)]
+        if timed:
+            raise InputError(
+                f"found a reference at {timed[0]} seconds but no rate, expected the frames per "
+                "second; add rate=25, or state the numbers of frames as integers"
+            )
+        return USUAL_RATE
+
+    is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+    if not is_number or not 0 < rate <= 1000:
+        raise InputError(
+            f"found {rate!r} as the rate, expected frames per second above 0 and up to 1000; "
+            "try rate=25"
+        )
+    return Fraction(rate).limit_denominator(_LARGEST_DIVISOR)
+
+
+def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Return the references as a list of pairs, a frame number or seconds and a picture.
+
+    Raises InputError if there is none, or if one is no such pair.
+    """
+    pairs = []
+    for number, pair in enumerate(references):
+        is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+        when = pair[0] if is_pair else None
+        is_time = isinstance(when, Real) and not isinstance(when, bool) and math.isfinite(when)
+        if not is_time or (isinstance(when, Integral) and when < 0):
+            found = f"{when!r} as the time" if is_pair else type(pair).__name__
+            raise InputError(
+                f"found {found} of reference {number}, expected a pair: the number of a frame "
+                "(0, 1, ...) or a time in seconds (float), and a picture; try [(0, picture)]"
+            )
+        pairs.append((when, pair[1]))
+
+    if not pairs:
+        raise InputError(
+            "found no references, expected at least one; try [(0, picture)] with the sharp picture "
+            "of frame 0"
+        )
+    return pairs
+
+
+def order_references(pairs: list[tuple[Any, Any]], rate: Fraction) -> GivenReferences:
+    """Return the references in order of time, with the number of a frame as its exact time."""
+    seconds = [_find_seconds(when, rate) for when, _ in pairs]
+    order = sorted(range(len(pairs)), key=seconds.__getitem__)
+    return GivenReferences(
+        References(range(len(pairs)), [seconds[i] for i in order]),
+        [pairs[i][1] for i in order],
+        [f"reference {i}" for i in order],
+    )
+
+
+def _find_seconds(when: Any, rate: Fraction) -> float:
+    """Return a reference's time, that of a frame exactly if `when` only rounds it."""
+    if isinstance(when, Integral):
+        return float(int(when) / rate)
+    frame = float(round(float(when) * rate) / rate)
+    return frame if abs(frame - float(when)) <= ROUNDED else float(when)
+
+
+def plan_frames(
+    frame: Pixels,
+    sizes: list[tuple[int, int]],
+    rate: Fraction,
+    pairing: PairingSettings,
+    execution: ExecutionSettings,
+) -> Plan:
+    """Return the plan of frames like `frame` (h x w x 3), without segments and reference map.
+
+    `sizes` has the height and width of each reference. Raises InputError or PairingError if frames
+    and references do not fit together.
+    """
+    height, width = frame.shape[:2]
+    depth = 8 * frame.itemsize
+    lr = VideoClip(
+        path="frames", codec="rawvideo", pix_fmt="rgb24" if depth == 8 else "rgb48le",
+        bit_depth=depth, width=width, height=height, time_base=1 / rate, frame_rate=rate,
+        size_bytes=0, fingerprint="",
+    )  # fmt: skip
+    references = [_describe_reference(size, number) for number, size in enumerate(sizes)]
+    for reference in references:
+        if not has_same_aspect(lr, reference, 0):
+            raise PairingError(
+                f"found a reference of {reference.width}x{reference.height} for frames of "
+                f"{width}x{height}, expected the same proportions; crop it to what the frames show"
+            )
+    scale = choose_scale(lr, references[0], pairing.scale)
+
+    return Plan(
+        input=lr,
+        reference=ReferencePlan(
+            clip=references[0], select="time", max_distance=pairing.max_ref_distance
+        ),
+        capture=find_capture(pairing.capture, scale),
+        output="",
+        scale=scale,
+        width=scale * width,
+        height=scale * height,
+        engine=execution.engine,
+        model=execution.model,
+        batch=execution.batch,
+        encoding=Encoding(),
+        threads=count_cores(),
+        segments=(),
+        reference_map=(),
+    )
+
+
+def _describe_reference(size: tuple[int, int], number: int) -> Stills:
+    return Stills(
+        path=f"reference {number}", codec="rawvideo", pix_fmt="rgb24", bit_depth=8,
+        width=size[1], height=size[0], time_base=Fraction(1), size_bytes=0, fingerprint="",
+    )  # fmt: skip
