@@ -7,6 +7,7 @@ the name of a file becomes that file.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -191,6 +192,8 @@ def quick_options(words: list[str]) -> list[str]:
         return ["--engine", "torch", *QUICK[2:], "--end", "0.1"]
     if words[1] not in ("run", "plan") or "--help" in words:
         return []
+    if "--stream" in words:  # nothing is encoded
+        return QUICK[:2]
     # light fields and numbered pictures have no x264 preset
     video = words[2].endswith(".mp4") and not any(word.endswith(".png") for word in words)
     return QUICK if video else QUICK[:2]
@@ -198,7 +201,7 @@ def quick_options(words: list[str]) -> list[str]:
 
 def mark_page(page: str) -> Any:
     """Return a parameter of pytest that is skipped if the page needs a program that is missing."""
-    programs = {line.split()[0] for line in find_lines(page)} & {"ffmpeg"}
+    programs = {word for line in find_lines(page) for word in line.split()} & {"ffmpeg"}
     return pytest.param(page, marks=[needs(program) for program in programs])
 
 
@@ -211,7 +214,9 @@ def find_lines(page: str) -> list[str]:
 def execute_line(line: str) -> None:
     """Execute a command of a page in the current folder; it must succeed."""
     words = shlex.split(line, comments=True)
-    if words[0] == ".":
+    if "|" in words:
+        execute_pipe(line)
+    elif words[0] == ".":
         assert words[1] == ".venv/bin/activate"  # which `make demo` makes; tests need no other
     elif words[0] == "make":  # CI runs the recipe, and `pipeline demo` has its own test
         subprocess.run([words[0], "-n", *words[1:]], cwd=ROOT, check=True)
@@ -221,6 +226,23 @@ def execute_line(line: str) -> None:
         assert words[0] == "pipeline", f"only these programs can be tested: {PROGRAMS}: {line}"
         result = CliRunner().invoke(main, words[1:] + quick_options(words))
         assert result.exit_code == 0, (line, result.output, result.exception)
+
+
+def execute_pipe(line: str) -> None:
+    """Execute programs of a page that are connected by pipes; all of them must succeed."""
+    commands = [shlex.split(part) for part in line.split(" | ")]
+    for words in commands:
+        assert words[0] in (*PROGRAMS, "pipeline"), line
+        if words[0] == "pipeline":
+            words[:1] = [sys.executable, "-m", "pipeline"]
+            words += quick_options(words[2:])
+    script = "set -o pipefail; " + " | ".join(map(shlex.join, commands))
+    # `pipeline` is this checkout's
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", script], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (line, done.stderr)
 
 
 @pytest.mark.parametrize("page", [mark_page(page) for page in PAGES if find_blocks(page)])

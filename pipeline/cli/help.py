@@ -50,7 +50,9 @@ EXAMPLES = {
 FEW_OPTIONS = 12
 
 # Parameters under "Output and logging" that are not settings of a run.
-REPORTING = frozenset({"report", "as_json", "quiet", "verbose", "debug", "dry_run", "help"})
+REPORTING = frozenset(
+    {"report", "stream", "as_json", "quiet", "verbose", "debug", "dry_run", "help"}
+)
 
 
 def group_commands(names: Iterable[str]) -> dict[str, list[str]]:

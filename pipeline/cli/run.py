@@ -14,6 +14,7 @@ from pipeline.cli.words import describe_batch, describe_result, print_json, prin
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
+    from pipeline.media.write.raw import StreamForm
     from pipeline.progress import Reporter
     from pipeline.runs.parts import RunParts
     from pipeline.runs.result import RunResult
@@ -26,11 +27,18 @@ if TYPE_CHECKING:
     "--report", metavar="FILE.html", type=FILE, help="Write a report with pictures and figures."
 )
 @click.option("--dry-run", is_flag=True, help="Only show the plan, like `pipeline plan`.")
+@click.option(
+    "--stream",
+    metavar="FORMAT",
+    type=click.Choice(["y4m", "rawvideo"]),
+    help="With -o -, write frames uncompressed as they are done: y4m or rawvideo.",
+)
 def run(
     inputs: tuple[str, ...],
     manifest: str | None,
     report: str | None,
     dry_run: bool,
+    stream: StreamForm | None,
     quiet: bool,
     as_json: bool,
     **values: Any,
@@ -61,6 +69,7 @@ def run(
         report=report,
         dry_run=dry_run,
         as_json=as_json,
+        streams=stream is not None,
     )
     page = Path(report) if report is not None else None
     if page is not None:
@@ -79,6 +88,14 @@ def run(
 
         def run_to(out: str | None) -> RunResult:
             return run_once(readable.model_copy(update={"output": out}), progress, _find_parts())
+
+        if stream is not None:
+            from pipeline.runs.streaming import stream_frames
+
+            parts = _find_parts()
+            result = stream_frames(sys.stdout.buffer, readable, stream, progress, parts)
+            progress.note(describe_result(result))
+            return
 
         if readable.output == "-":
             result = run_to_stdout(sys.stdout.buffer, readable.input, run_to)
@@ -102,6 +119,7 @@ def check_combination(
     report: str | None,
     dry_run: bool,
     as_json: bool,
+    streams: bool = False,
 ) -> None:
     """Raise UsageError or InputError if options exclude each other; no file is opened.
 
@@ -111,6 +129,8 @@ def check_combination(
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
     if several and dry_run:
         raise click.UsageError("--dry-run is for one input; plan the inputs one by one.")
+    if streams and (several or dry_run or output != "-"):
+        raise click.UsageError("--stream needs -o -, and is for one input and without --dry-run.")
     if dry_run:
         return
 

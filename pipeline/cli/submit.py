@@ -81,6 +81,11 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
         ) from None
     if not values["inputs"] and not values["manifest"]:
         raise InputError("found no INPUT, expected at least one; see `pipeline run --help`")
+    if values["stream"] is not None:
+        raise InputError(
+            "found --stream for a job, whose stdout no other program reads, expected a file; leave "
+            "it out, and use -o FILE"
+        )
 
     chosen = {name: value for name, value in values.items() if name in RunSettings.model_fields}
     inputs = values["inputs"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from crossnetpp.machine import is_linux, system_name
 from deploy.protocol import Engine, EngineInfo
 from pipeline.errors import InputError
 from pipeline.execution.infer import Enhance, enhance_batch
-from pipeline.execution.task import plan_header, tasks_for
+from pipeline.execution.task import SegmentTask, plan_header, tasks_for
 from pipeline.execution.worker import SegmentWorker
 from pipeline.ledger.ledger import Ledger
 from pipeline.progress import Reporter
+from pipeline.schema.plan import SegmentRecord
 
 PROGRESS_INTERVAL_SECONDS = 0.25
 Runner = Literal["inline", "ray"]
@@ -84,24 +85,32 @@ def run_inline(
     before = count_committed_frames(ledger)
 
     with SegmentWorker(plan_header(plan), ledger.folder, engine, enhance=enhance) as worker:
-        segments = {
-            worker.submit(task): task.segment.index
-            for task in tasks_for(plan, ledger.pending_segments())
-        }
-        pending = set(segments)
-        while pending:
-            done, pending = wait(
-                pending, timeout=PROGRESS_INTERVAL_SECONDS, return_when=FIRST_COMPLETED
-            )
-            failures = []
-            for future in sorted(done, key=lambda future: segments[future]):
-                error = future.exception()
-                if error is None:
-                    ledger.add_record(future.result())
-                else:
-                    failures.append(error)
-            if failures:
-                raise failures[0]
-            progress.update(before + worker.frames_done, worker.clock.seconds())
-
+        tasks = tasks_for(plan, ledger.pending_segments())
+        for record in run_tasks(worker, tasks, progress, before):
+            ledger.add_record(record)
         return ExecutionReport("inline", engine.info, worker.clock.seconds())
+
+
+def run_tasks(
+    worker: SegmentWorker, tasks: Sequence[SegmentTask], progress: Reporter, before: int = 0
+) -> Iterator[SegmentRecord]:
+    """Run segments on a worker and yield the record of each; `before` frames were done earlier.
+
+    Raises the PipelineError of a segment that fails, after the records of those before it.
+    """
+    segments = {worker.submit(task): task.segment.index for task in tasks}
+    pending = set(segments)
+    while pending:
+        done, pending = wait(
+            pending, timeout=PROGRESS_INTERVAL_SECONDS, return_when=FIRST_COMPLETED
+        )
+        failures = []
+        for future in sorted(done, key=lambda future: segments[future]):
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            else:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        progress.update(before + worker.frames_done, worker.clock.seconds())

@@ -59,6 +59,8 @@ class RunRequest:
     settings: RunSettings
     progress: Reporter
     parts: RunParts
+    is_written: bool = True
+    """Whether the output becomes a file; if not, its path and disk are not checked."""
 
 
 @dataclass
@@ -165,7 +167,7 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
     else:
         # this device's speed says nothing about a cluster's
         speeds = find_speed if runner == "inline" else None
-        plan = make_plan(local, request.progress, find_speed=speeds)
+        plan = make_plan(local, request.progress, find_speed=speeds, is_written=request.is_written)
     if local.consistent:
         plan = plan_second_pass(plan)
         adapt = train_nothing(adapt)

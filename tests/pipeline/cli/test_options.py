@@ -60,6 +60,7 @@ OPTIONS: dict[str, tuple[str, object]] = {
     "plan": ("text", None),
     "report": ("text", None),
     "dry_run": ("flag", False),
+    "stream": ("y4m|rawvideo", None),
 }
 
 

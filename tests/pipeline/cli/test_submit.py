@@ -187,6 +187,8 @@ def test_wrong_arguments_are_refused_before_submission() -> None:
         check_arguments(("a.mp4", "b.mp4", "--report", "a.html"))
     with pytest.raises(click.UsageError, match="-o - cannot be combined with --json"):
         check_arguments(("a.mp4", "-o", "-", "--json"))
+    with pytest.raises(InputError, match="found --stream for a job"):
+        check_arguments(("a.mp4", "-o", "-", "--stream", "y4m"))
     check_arguments(tuple(shlex.split("a.mp4 --ref-stream b.mp4 --json")))
     check_arguments(("--manifest", "s3://bucket/list.csv", "--start", "1:00"))
 

@@ -1,0 +1,137 @@
+"""Write uncompressed frames for a program that reads them from a pipe: YUV4MPEG2 or pixels alone.
+
+YUV4MPEG2 is described in yuv4mpeg(5) of mjpegtools; its formats of more than 8 bits and its range
+are FFmpeg's extensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
+
+from pipeline.errors import InputError, StageError
+from pipeline.media.alpha import has_alpha, opaque_pix_fmt
+from pipeline.media.colour import FromRgb, output_colour
+from pipeline.media.container import MEDIA_ERRORS
+from pipeline.pixels import Pixels
+from pipeline.schema.clip import Colour, RecordingBase
+
+StreamForm = Literal["y4m", "rawvideo"]
+
+# Pixel format -> parameter C of the header. 4:2:0 chroma is written on the left, as in MPEG-2.
+_COLOUR_SPACES = {
+    "gray": "mono",
+    "yuv420p": "420mpeg2",
+    "yuv422p": "422",
+    "yuv444p": "444",
+    "yuv420p10le": "420p10 XYSCSS=420P10",
+    "yuv422p10le": "422p10 XYSCSS=422P10",
+    "yuv444p10le": "444p10 XYSCSS=444P10",
+    "yuv420p12le": "420p12 XYSCSS=420P12",
+    "yuv422p12le": "422p12 XYSCSS=422P12",
+    "yuv444p12le": "444p12 XYSCSS=444P12",
+}
+# FFmpeg's number of a range -> the parameter that states it; an unknown one is not stated.
+_RANGES = {0: "", 1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
+_LARGEST = 2**31 - 1  # of the numbers in a header
+_PLANAR_RGB = ("bgr0", "gbrp")  # in which the plan stores RGB
+
+
+def choose_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> str:
+    """Return the pixel format of a stream: `pix_fmt`, or the nearest one without transparency.
+
+    Raises InputError if the form has none for it.
+    """
+    opaque = opaque_pix_fmt(pix_fmt) if has_alpha(pix_fmt) else pix_fmt
+    deep = max(component.bits for component in VideoFormat(opaque).components) > 8
+    if opaque.startswith(_PLANAR_RGB) and form == "rawvideo":
+        return "rgb48le" if deep else "rgb24"
+    if opaque.startswith(_PLANAR_RGB):
+        return "yuv444p12le" if deep else "yuv444p"
+    if form == "y4m" and opaque not in _COLOUR_SPACES:
+        raise InputError(
+            f"found the pixel format {opaque} for --stream y4m, expected one of "
+            f"{', '.join(_COLOUR_SPACES)}; try --pix-fmt, or --stream rawvideo"
+        )
+    return opaque
+
+
+def check_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> None:
+    """Raise InputError if frames cannot be converted to a pixel format, or streamed in it."""
+    black = np.zeros((16, 16, 3), np.uint8)
+    try:
+        FromRgb(Colour(), pix_fmt)(black)
+    except (*MEDIA_ERRORS, ValueError) as error:
+        raise InputError(
+            f"found the pixel format {pix_fmt!r} for --stream {form}, to which no frame can be "
+            "converted, expected one such as yuv420p; try ffmpeg -pix_fmts"
+        ) from error
+    choose_stream_pix_fmt(pix_fmt, form)
+
+
+def find_rate(clip: RecordingBase, first: int, last: int, frames: int) -> Fraction:
+    """Return the frames per second to state for frames from pts `first` to `last`."""
+    if clip.frame_rate:
+        return clip.frame_rate
+    seconds = (last - first) * clip.time_base
+    return (frames - 1) / Fraction(seconds) if seconds else Fraction(25)
+
+
+class RawStreamWriter:
+    """Writes frames (uint8 or uint16 H x W x 3 RGB) one after another, each of them completely."""
+
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        form: StreamForm,
+        clip: RecordingBase,
+        pix_fmt: str,
+        size: tuple[int, int],
+        rate: Fraction,
+    ) -> None:
+        """Prepare a stream; `write` takes bytes, and `size` is the frames' height and width."""
+        self._write = write
+        self._form = form
+        self._size = size
+        self._count = 0
+        self._convert = FromRgb(clip.colour, pix_fmt)
+        # FFmpeg's encoder only joins the rows of all planes
+        context = av.CodecContext.create("rawvideo", "w")
+        assert isinstance(context, VideoCodecContext)
+        context.height, context.width = size
+        context.pix_fmt = pix_fmt
+        context.time_base = 1 / rate
+        self._encoder = context
+        self._header = b""
+        if form == "y4m":
+            self._header = _make_header(clip, pix_fmt, size, rate).encode("ascii")
+
+    def write(self, rgb: Pixels) -> None:
+        """Write one frame, the first one after the header; raises StageError for a wrong shape."""
+        if rgb.shape != (*self._size, 3):
+            raise StageError(f"a frame has the shape {rgb.shape}, expected {(*self._size, 3)}")
+        frame = self._convert(rgb)
+        frame.pts = self._count
+        packets = self._encoder.encode(frame)
+        if self._form == "y4m":
+            self._write(b"FRAME\n" if self._count else self._header + b"FRAME\n")
+        for packet in packets:
+            self._write(bytes(packet))
+        self._count += 1
+
+
+def _make_header(clip: RecordingBase, pix_fmt: str, size: tuple[int, int], rate: Fraction) -> str:
+    exact = rate.limit_denominator(_LARGEST // max(1, int(rate) + 1))
+    aspect = clip.sample_aspect_ratio.limit_denominator(_LARGEST)
+    tags = output_colour(clip.colour, pix_fmt)
+    return (
+        f"YUV4MPEG2 W{size[1]} H{size[0]} F{exact.numerator}:{exact.denominator} Ip "
+        f"A{aspect.numerator}:{aspect.denominator} C{_COLOUR_SPACES[pix_fmt]}"
+        f"{_RANGES[tags.range]}\n"
+    )

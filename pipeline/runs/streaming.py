@@ -1,0 +1,221 @@
+"""Write frames to stdout as they are done (`-o - --stream`), for a program that reads a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import InputError, Interrupted, StageError
+from pipeline.execution.decode import DecodeStage
+from pipeline.execution.runners import ExecutionReport, run_tasks
+from pipeline.execution.stream import StreamStage
+from pipeline.execution.task import plan_header, tasks_for
+from pipeline.execution.worker import SegmentWorker
+from pipeline.interrupt import Interrupts
+from pipeline.media.write.raw import (
+    RawStreamWriter,
+    StreamForm,
+    check_stream_pix_fmt,
+    choose_stream_pix_fmt,
+    find_rate,
+)
+from pipeline.paths import is_url
+from pipeline.progress import Reporter
+from pipeline.recording import find_light_field
+from pipeline.runs.conductor import (
+    OpenRun,
+    RunRequest,
+    describe_execution,
+    open_run,
+    run_result,
+)
+from pipeline.runs.parts import RunParts
+from pipeline.runs.result import RunResult
+from pipeline.schema.plan import Plan
+from pipeline.schema.settings import RunSettings
+
+# Settings of an encoder or of a file, neither of which a stream has.
+_EXCLUDED = (
+    *("codec", "quality", "crf", "preset", "to", "ground_truth", "consistent", "address"),
+    *("workers", "accelerator"),
+)
+_ENDED = (
+    "the program that reads stdout ended before it had read everything, expected it to read to "
+    "the end; try -o FILE"
+)
+
+
+def stream_frames(
+    stdout: BinaryIO,
+    settings: RunSettings,
+    form: StreamForm,
+    progress: Reporter,
+    parts: RunParts | None = None,
+) -> RunResult:
+    """Enhance one input and write its frames to `stdout` in order, each as soon as it is done.
+
+    Raises InputError if the settings do not suit a stream, StageError if a stage fails or the
+    reading program ends early, and Interrupted after a signal. Nothing is left to resume.
+    """
+    _check_settings(stdout, settings)
+    if settings.pix_fmt is not None:
+        check_stream_pix_fmt(settings.pix_fmt, form)  # before anything that takes long
+    with tempfile.TemporaryDirectory(prefix="pipeline-stream-") as folder:
+        # training needs a run folder, and thereby the name of an output
+        changes: dict[str, object] = {"output": str(Path(folder) / "stream.mkv"), "force": True}
+        if settings.plan is None:
+            changes["codec"] = "rawvideo" if settings.pix_fmt and form == "rawvideo" else "ffv1"
+        named = RunSettings.model_validate(
+            {name: getattr(settings, name) for name in settings.model_fields_set} | changes
+        )
+        request = RunRequest(named, progress, parts or RunParts(), is_written=False)
+        return _stream_once(stdout, request, form)
+
+
+def _check_settings(stdout: BinaryIO, settings: RunSettings) -> None:
+    """Raise InputError if stdout is a terminal, or a setting does not suit a stream."""
+    if stdout.isatty():
+        raise InputError(
+            "found a terminal for --stream, expected a program or a file to read the frames; add "
+            "| ffplay -"
+        )
+    for name in _EXCLUDED:
+        value = getattr(settings, name)
+        if value is not None and value is not False:
+            raise InputError(
+                f"found --{name.replace('_', '-')} with --stream, which writes the pictures alone, "
+                "uncompressed and in this process; leave it out, or write a file with -o FILE"
+            )
+    if not is_url(settings.input) and find_light_field(settings.input, settings) is not None:
+        raise InputError(
+            f"found the light field {settings.input} for --stream, expected a video or pictures; "
+            "try -o FOLDER"
+        )
+    for name, value in (("runner", "ray"), ("placement", "split")):
+        if getattr(settings, name) == value:
+            raise InputError(
+                f"found --{name} {value} with --stream, which runs in this process; leave it out, "
+                "or write a file with -o FILE"
+            )
+
+
+def _stream_once(stdout: BinaryIO, request: RunRequest, form: StreamForm) -> RunResult:
+    """Run the request, and turn a signal into an error that says how far it got."""
+    progress = request.progress
+    worker: SegmentWorker | None = None
+    with Interrupts():
+        try:
+            opened = open_run(request, runner="inline")
+            with closing(opened):
+                plan = _suit_stream(opened.plan, form)
+                for note in _list_losses(plan, form):
+                    progress.note(note)
+                progress.start(len(plan.reference_map), 0)
+
+                worker = _start_worker(stdout, opened, plan, form, request.parts)
+                with worker:
+                    report = _execute(worker, opened, plan, progress)
+                progress.close()
+                progress.note(describe_execution(report))
+                result = run_result(opened, report.engine, "", progress)
+        except KeyboardInterrupt:
+            done = 0 if worker is None else worker.frames_done
+            raise Interrupted(
+                f"interrupted after {done} frames; a stream cannot be resumed: run the same "
+                "command again from the beginning, or use -o FILE"
+            ) from None
+        finally:
+            progress.close()
+    notes = (*plan.notes, *_list_losses(plan, form))
+    return result.model_copy(update={"output": "-", "reference_map": "", "notes": notes})
+
+
+def _suit_stream(plan: Plan, form: StreamForm) -> Plan:
+    """Return the plan with the pixel format of the stream; raises InputError if it has none."""
+    pix_fmt = choose_stream_pix_fmt(plan.encoding.pix_fmt, form)
+    encoding = plan.encoding.model_copy(update={"codec": "rawvideo", "pix_fmt": pix_fmt})
+    return plan.model_copy(update={"encoding": encoding})
+
+
+def _find_rate(plan: Plan) -> Fraction:
+    pts = plan.reference_map.pts
+    return find_rate(plan.input, pts[0], pts[-1], len(pts))
+
+
+def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
+    """Return sentences about the stream's format, and about what it cannot hold."""
+    clip, rate = plan.input, _find_rate(plan)
+    notes = [
+        f"streaming {plan.width}x{plan.height} {plan.encoding.pix_fmt} at {rate} frames per second "
+        f"as {form}"
+    ]
+    pts = plan.reference_map.in_order().pts
+    apart = (
+        abs((each - pts[0]) * clip.time_base - number / rate) * rate
+        for number, each in enumerate(pts)
+    )
+    if max(apart) > Fraction(1, 2):
+        notes.append(
+            "the input's frames are at uneven times, but those of a stream are even; -o FILE keeps "
+            "them"
+        )
+
+    lost = Counter(stream.type for stream in getattr(clip, "other_streams", ()))
+    words = [f"{count} {kind}" for kind, count in lost.items()]
+    words += ["the transparency"] if clip.alpha else []
+    words += ["the rotation"] if clip.rotation else []
+    words += ["the HDR metadata"] if clip.hdr is not None else []
+    if words:
+        notes.append(f"a stream cannot hold {', '.join(words)}")
+    return notes
+
+
+def _start_worker(
+    stdout: BinaryIO, opened: OpenRun, plan: Plan, form: StreamForm, parts: RunParts
+) -> SegmentWorker:
+    engine = opened.engine
+    assert engine is not None
+    header = plan_header(plan)
+    writer = RawStreamWriter(
+        lambda data: _write_all(stdout.fileno(), data),
+        form,
+        plan.input,
+        plan.encoding.pix_fmt,
+        (plan.height, plan.width),
+        _find_rate(plan),
+    )
+    stages = DecodeStage(header, borrow=engine.info.borrows), StreamStage(writer)
+    return SegmentWorker(header, opened.ledger.folder, engine, stages=stages, enhance=parts.enhance)
+
+
+def _execute(
+    worker: SegmentWorker, opened: OpenRun, plan: Plan, progress: Reporter
+) -> ExecutionReport:
+    """Run all segments. Raises StageError unless every frame of the plan was written."""
+    assert opened.engine is not None
+    tasks = tasks_for(plan, [segment.index for segment in plan.segments])
+    written = sum(record.frames for record in run_tasks(worker, tasks, progress))
+    if written != len(plan.reference_map):
+        raise StageError(
+            f"{written} frames were written, expected the {len(plan.reference_map)} of the plan; "
+            "make a new plan"
+        )
+    return ExecutionReport("inline", opened.engine.info, worker.clock.seconds())
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write to a pipe without a buffer, whose lock a blocked thread would hold when Python ends."""
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except BrokenPipeError:
+        # keep the interpreter from flushing the broken pipe when it ends
+        sys.stdout = None
+        raise StageError(_ENDED) from None
