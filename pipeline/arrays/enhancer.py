@@ -60,7 +60,7 @@ class Enhancer:
         model: str | PathLike[str] = "fast",
         engine: str = "auto",
         *,
-        scale: Literal["auto", 2, 4, 8] = "auto",
+        scale: Literal["auto", "2", "4", "8", 2, 4, 8] = "auto",
         capture: str | PathLike[str] = "bicubic",
         max_ref_distance: float = 2.0,
         ref_count: int | None = None,
