@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 
 from pipeline.cli.options import FILE, make_settings, run_options
 from pipeline.cli.plan import print_plan
 from pipeline.cli.words import describe_batch, describe_result, print_json, print_text
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
     from pipeline.media.write.raw import StreamForm
@@ -93,12 +93,12 @@ def run(
             from pipeline.runs.streaming import stream_frames
 
             parts = _find_parts()
-            result = stream_frames(sys.stdout.buffer, readable, stream, progress, parts)
+            result = stream_frames(_open_stdout(), readable, stream, progress, parts)
             progress.note(describe_result(result))
             return
 
         if readable.output == "-":
-            result = run_to_stdout(sys.stdout.buffer, readable.input, run_to)
+            result = run_to_stdout(_open_stdout(), readable.input, run_to)
             progress.note(describe_result(result))
             return
 
@@ -140,6 +140,18 @@ def check_combination(
         check_reportable(read, output)
     if output == "-" and (as_json or report is not None):
         raise click.UsageError("-o - cannot be combined with --json or --report.")
+
+
+def _open_stdout() -> BinaryIO:
+    """Return stdout for bytes; raises InputError if the program was started without one."""
+    # typeshed does not say that stdout may be missing
+    stdout: TextIO | None = sys.stdout
+    if stdout is None:
+        raise InputError(
+            "found no stdout for -o -, expected a program or a file to read it; add > out.mkv, or "
+            "try -o FILE"
+        )
+    return stdout.buffer
 
 
 def _find_parts() -> RunParts | None:

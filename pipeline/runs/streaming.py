@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -114,7 +116,8 @@ def _stream_once(stdout: BinaryIO, request: RunRequest, form: StreamForm) -> Run
             opened = open_run(request, runner="inline")
             with closing(opened):
                 plan = _suit_stream(opened.plan, form)
-                for note in _list_losses(plan, form):
+                losses = _list_losses(plan, form)
+                for note in losses:
                     progress.note(note)
                 progress.start(len(plan.reference_map), 0)
 
@@ -132,7 +135,7 @@ def _stream_once(stdout: BinaryIO, request: RunRequest, form: StreamForm) -> Run
             ) from None
         finally:
             progress.close()
-    notes = (*plan.notes, *_list_losses(plan, form))
+    notes = (*result.notes, *losses)
     return result.model_copy(update={"output": "-", "reference_map": "", "notes": notes})
 
 
@@ -148,6 +151,14 @@ def _find_rate(plan: Plan) -> Fraction:
     return find_rate(plan.input, pts[0], pts[-1], len(pts))
 
 
+def _is_even(pts: Sequence[int], step: Fraction) -> bool:
+    """Return whether all frames are within half a frame of even times; a tick is `step` frames."""
+    return all(
+        2 * abs((each - pts[0]) * step.numerator - number * step.denominator) <= step.denominator
+        for number, each in enumerate(pts)
+    )
+
+
 def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
     """Return sentences about the stream's format, and about what it cannot hold."""
     clip, rate = plan.input, _find_rate(plan)
@@ -155,12 +166,7 @@ def _list_losses(plan: Plan, form: StreamForm) -> list[str]:
         f"streaming {plan.width}x{plan.height} {plan.encoding.pix_fmt} at {rate} frames per second "
         f"as {form}"
     ]
-    pts = plan.reference_map.in_order().pts
-    apart = (
-        abs((each - pts[0]) * clip.time_base - number / rate) * rate
-        for number, each in enumerate(pts)
-    )
-    if max(apart) > Fraction(1, 2):
+    if not _is_even(plan.reference_map.in_order().pts, clip.time_base * rate):
         notes.append(
             "the input's frames are at uneven times, but those of a stream are even; -o FILE keeps "
             "them"
@@ -212,10 +218,17 @@ def _execute(
 def _write_all(descriptor: int, data: bytes) -> None:
     """Write to a pipe without a buffer, whose lock a blocked thread would hold when Python ends."""
     rest = memoryview(data)
-    try:
-        while rest:
+    while rest:
+        try:
             rest = rest[os.write(descriptor, rest) :]
-    except BrokenPipeError:
-        # keep the interpreter from flushing the broken pipe when it ends
-        sys.stdout = None
-        raise StageError(_ENDED) from None
+        except BlockingIOError:  # the reader has made the pipe non-blocking for both
+            select.select((), (descriptor,), ())
+        except BrokenPipeError:
+            # keep the interpreter from flushing the broken pipe when it ends
+            sys.stdout = None
+            raise StageError(_ENDED) from None
+        except OSError as error:
+            raise StageError(
+                f"cannot write to stdout ({error.strerror}), expected a program or a file that "
+                "takes all frames; try -o FILE"
+            ) from error

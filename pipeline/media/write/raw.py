@@ -20,7 +20,7 @@ from pipeline.media.alpha import has_alpha, opaque_pix_fmt
 from pipeline.media.colour import FromRgb, output_colour
 from pipeline.media.container import MEDIA_ERRORS
 from pipeline.pixels import Pixels
-from pipeline.schema.clip import Colour, RecordingBase
+from pipeline.schema.clip import Colour, RecordingBase, VideoClip
 
 StreamForm = Literal["y4m", "rawvideo"]
 
@@ -130,8 +130,14 @@ def _make_header(clip: RecordingBase, pix_fmt: str, size: tuple[int, int], rate:
     exact = rate.limit_denominator(_LARGEST // max(1, int(rate) + 1))
     aspect = clip.sample_aspect_ratio.limit_denominator(_LARGEST)
     tags = output_colour(clip.colour, pix_fmt)
-    return (
-        f"YUV4MPEG2 W{size[1]} H{size[0]} F{exact.numerator}:{exact.denominator} Ip "
-        f"A{aspect.numerator}:{aspect.denominator} C{_COLOUR_SPACES[pix_fmt]}"
-        f"{_RANGES[tags.range]}\n"
+    has_fields = isinstance(clip, VideoClip) and clip.interlaced and clip.deinterlace == "off"
+    words = (
+        "YUV4MPEG2",
+        f"W{size[1]}",
+        f"H{size[0]}",
+        f"F{exact.numerator}:{exact.denominator}",
+        "I?" if has_fields else "Ip",
+        f"A{aspect.numerator}:{aspect.denominator}",
+        f"C{_COLOUR_SPACES[pix_fmt]}{_RANGES[tags.range]}",
     )
+    return " ".join(words) + "\n"

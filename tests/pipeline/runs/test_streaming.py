@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shlex
 import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -28,6 +33,7 @@ from tests.support.scenes import flowers, save_picture
 PIPELINE = [sys.executable, "-m", "pipeline"]
 QUICK = ["--engine", "bicubic", "--runner", "inline", "-q"]
 FRAMES = 12
+PIPE_BYTES = 65536  # of a full pipe on Linux
 WIDTH, HEIGHT = 80, 48  # of the input; rows of the output's chroma are padded in memory
 
 
@@ -148,6 +154,52 @@ def test_a_reader_that_ends_early_is_reported_in_one_line(large_pair: tuple[Path
         "to the end; try -o FILE\n"
     )
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("more", [["--stream", "y4m"], []])
+def test_a_missing_stdout_is_reported_in_one_line(pair: tuple[Path, Path], more: list[str]) -> None:
+    command = [*PIPELINE, "run", str(pair[0]), "--ref-stream", str(pair[1]), *QUICK, "-o", "-"]
+    script = f"{shlex.join([*command, *more])} >&-"
+    done = subprocess.run(["bash", "-c", script], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: found no stdout for -o -")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_reported_in_one_line(pair: tuple[Path, Path]) -> None:
+    command = [*PIPELINE, "run", str(pair[0]), "--ref-stream", str(pair[1]), *QUICK]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*command, "-o", "-", "--stream", "y4m"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "cannot write to stdout (No space left on device)" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_pipe_that_does_not_block_gets_every_frame(large_pair: tuple[Path, Path]) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    command = [*PIPELINE, "run", str(large_pair[0]), "--ref-stream", str(large_pair[1]), *QUICK]
+    with os.fdopen(reading, "rb") as pipe:
+        with subprocess.Popen(
+            [*command, "-o", "-", "--stream", "rawvideo", "--pix-fmt", "gray"], stdout=writing
+        ) as child:
+            os.close(writing)
+            while count_waiting(pipe) < PIPE_BYTES and child.poll() is None:
+                time.sleep(0.05)
+            assert len(pipe.read()) == 20 * 320 * 240
+        assert child.returncode == 0
+
+
+def count_waiting(pipe: BinaryIO) -> int:
+    """Return the number of bytes in a pipe."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_an_interrupt_ends_a_stream_whose_reader_is_slow(large_pair: tuple[Path, Path]) -> None:
