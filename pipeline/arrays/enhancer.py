@@ -16,6 +16,7 @@ from pipeline.arrays.choosing import ArrivingFrames
 from pipeline.arrays.pictures import Form, Picture, find_form, is_tensor, read_pixels
 from pipeline.arrays.plan import (
     GivenReferences,
+    check_overlap,
     check_pairs,
     order_references,
     parse_rate,
@@ -25,7 +26,6 @@ from pipeline.errors import InputError, StageError
 from pipeline.execution.infer import enhance_batch
 from pipeline.execution.pair import FramePairer, PairedFrame, make_batch
 from pipeline.execution.task import SegmentTask
-from pipeline.pairing.clock import check_shared_time
 from pipeline.pixels import Pixels
 from pipeline.planning.plan import check_engine
 from pipeline.runs.parts import EngineCache
@@ -181,7 +181,7 @@ class Enhancer:
             yield from call.pair(arriving.finish())
             yield from call.enhance_rest()
             end = float((count - 1) / rate)
-            check_shared_time((0.0, end), given.times.seconds, self._pairing.max_ref_distance)
+            check_overlap(given.times, end, self._pairing.max_ref_distance)
 
     def _plan(self, frame: Pixels, sizes: list[tuple[int, int]], rate: Fraction) -> Plan:
         return plan_frames(frame, sizes, rate, self._pairing, self._execution)

@@ -25,6 +25,7 @@ from pipeline.schema.settings import ExecutionSettings, PairingSettings
 
 USUAL_RATE = Fraction(25)
 """Frames per second if neither the caller nor a reference states a time."""
+LEAST_RATE, MOST_RATE = 0.01, 1000.0
 _LARGEST_DIVISOR = 1001  # as in 30000/1001
 
 
@@ -59,10 +60,10 @@ def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Frac
         return USUAL_RATE
 
     is_number = isinstance(rate, Real) and not isinstance(rate, bool)
-    if not is_number or not 0 < rate <= 1000:
+    if not is_number or not LEAST_RATE <= rate <= MOST_RATE:
         raise InputError(
-            f"found {rate!r} as the rate, expected frames per second above 0 and up to 1000; "
-            "try rate=25"
+            f"found {rate!r} as the rate, expected frames per second from {LEAST_RATE:g} to "
+            f"{MOST_RATE:g}; try rate=25"
         )
     return Fraction(rate).limit_denominator(_LARGEST_DIVISOR)
 
@@ -110,6 +111,19 @@ def _find_seconds(when: Any, rate: Fraction) -> float:
         return float(int(when) / rate)
     frame = float(round(float(when) * rate) / rate)
     return frame if abs(frame - float(when)) <= ROUNDED else float(when)
+
+
+def check_overlap(times: References, end: float, reach: float) -> None:
+    """Raise PairingError if all references are over `reach` seconds before or after the frames.
+
+    The first frame is at 0 seconds, and the last one at `end`.
+    """
+    first, last = times.seconds[0], times.seconds[-1]
+    if last < -reach or first > end + reach:
+        raise PairingError(
+            f"found references from {first:g} to {last:g} s for frames from 0 to {end:g} s, "
+            "expected them to overlap; the first frame is number 0, at 0 seconds"
+        )
 
 
 def plan_frames(

@@ -185,7 +185,8 @@ SHARP = np.zeros((128, 192, 3), np.uint8)
         ([SMALL], [(float("nan"), SHARP)], 25, "found nan as the time of reference 0"),
         ([SMALL], [("0", SHARP)], 25, "found '0' as the time of reference 0"),
         ([SMALL], [(0.5, SHARP)], None, "found a reference at 0.5 seconds but no rate"),
-        ([SMALL], [(0, SHARP)], 0, "found 0 as the rate, expected frames per second above 0"),
+        ([SMALL], [(0, SHARP)], 0, "found 0 as the rate, expected frames per second from 0.01"),
+        ([SMALL], [(0, SHARP)], 1e-5, "found 1e-05 as the rate"),
         ([SMALL], [(0, SHARP)], "25", "found '25' as the rate"),
         ([SMALL], [(0, "key.png")], None, "found str as reference 0, expected an array"),
         ([SMALL], [(0, SHARP[0])], None, "192 x 3 as reference 0.*repeat grey"),
@@ -204,7 +205,12 @@ SHARP = np.zeros((128, 192, 3), np.uint8)
         ([np.zeros((32, 48, 4), np.uint8)], [(0, SHARP)], None, "leave out the transparency"),
         ([SMALL[:0]], [(0, SHARP)], None, "an array of uint8 and 0 x 48 x 3 as frame 0"),
         ([torch.zeros(32, 48, dtype=torch.int64)], [(0, SHARP)], None, "a tensor of torch.int64"),
-        ([SMALL], [(1000, SHARP)], None, "found references from 40.00 to 40.00 s and an input"),
+        (
+            [SMALL],
+            [(1000, SHARP)],
+            None,
+            "references from 40 to 40 s for frames from 0 to 0 s",
+        ),
     ],
 )
 def test_mistakes_are_one_line(
