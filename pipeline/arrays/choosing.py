@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from fractions import Fraction
-from itertools import count
+from itertools import count, islice
 
 from pipeline.pairing.choose_frames import iterate_by_time
 from pipeline.pairing.cuts import CutFinder, shrink_frame
@@ -16,7 +15,7 @@ from pipeline.schema.reference_map import ReferenceChoice
 
 
 class ArrivingFrames:
-    """Yields the choice of each frame as soon as no later frame can change it.
+    """Chooses the references of each frame as soon as no later frame can change it.
 
     A scene cut between a frame and a later reference excludes that reference. Therefore a choice
     waits until the frames up to the next reference in reach have arrived.
@@ -40,25 +39,28 @@ class ArrivingFrames:
         times = (self._at(number) for number in count())
         self._choices = iterate_by_time(count(), times, references, self._rules)
 
-    def add(self, frame: Pixels) -> Iterator[ReferenceChoice]:
-        """Add the next frame (H x W x 3), and yield the choices that no later frame can change."""
+    def add(self, frame: Pixels) -> list[ReferenceChoice]:
+        """Add the next frame (H x W x 3), and return the choices that no later frame can change."""
         small = shrink_frame(frame)
         self._finder.add(small, make_thumbnail(small))
         self._arrived += 1
         self._cuts[:] = map(self._at, self._finder.found)
 
-        while self._chosen < self._arrived and self._is_certain(self._chosen):
-            yield self._choose_next()
+        certain = self._chosen
+        while certain < self._arrived and self._is_certain(certain):
+            certain += 1
+        return self._choose_up_to(certain)
 
-    def finish(self) -> Iterator[ReferenceChoice]:
-        """Yield the choices of the remaining frames; no frame follows."""
+    def finish(self) -> list[ReferenceChoice]:
+        """Return the choices of the remaining frames; no frame follows."""
         self._cuts[:] = map(self._at, self._finder.cuts())
-        while self._chosen < self._arrived:
-            yield self._choose_next()
+        return self._choose_up_to(self._arrived)
 
-    def _choose_next(self) -> ReferenceChoice:
-        self._chosen += 1
-        return next(self._choices)
+    def _choose_up_to(self, end: int) -> list[ReferenceChoice]:
+        """Return the choices of the frames before number `end` that have none yet."""
+        chosen = list(islice(self._choices, end - self._chosen))
+        self._chosen = end
+        return chosen
 
     def _at(self, number: int) -> float:
         """Return the time of a frame in seconds."""

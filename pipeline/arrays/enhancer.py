@@ -156,10 +156,6 @@ class Enhancer:
         rate: Fraction,
     ) -> Iterator[Picture]:
         total = len(frames) if isinstance(frames, Sized) else None
-        waiting: deque[tuple[Pixels, Form]] = deque()
-        arriving = ArrivingFrames(
-            given.times, rate, self._pairing.max_ref_distance, self._pairing.ref_count
-        )
         call: _VideoCall | None = None
         count = 0
 
@@ -171,15 +167,12 @@ class Enhancer:
                 plan = self._plan(pixels, sizes, rate)
                 size = plan.width * plan.height
                 engine = self._load(plan, LONG_VIDEO if total is None else size * total)
-                call = _VideoCall(plan, engine, given, waiting, rate)
+                call = _VideoCall(plan, engine, given, rate, self._pairing)
             call.check(pixels, name)
-            # a copy, because readers of video often fill the same array again
-            waiting.append((pixels.copy(), form))
-            yield from call.pair(arriving.add(pixels))
+            yield from call.add(pixels, form)
 
         if call is not None:
-            yield from call.pair(arriving.finish())
-            yield from call.enhance_rest()
+            yield from call.finish()
             end = float((count - 1) / rate)
             check_overlap(given.times, end, self._pairing.max_ref_distance)
 
@@ -199,14 +192,17 @@ class _VideoCall:
         plan: Plan,
         engine: Engine,
         given: GivenReferences,
-        waiting: deque[tuple[Pixels, Form]],
         rate: Fraction,
+        pairing: PairingSettings,
     ) -> None:
         self._plan = plan
         self._engine = engine
-        self._waiting = waiting
         self._interval = float(1 / rate)
+        self._arriving = ArrivingFrames(
+            given.times, rate, pairing.max_ref_distance, pairing.ref_count
+        )
         self._pairer = FramePairer(plan, given, borrow=engine.info.borrows)
+        self._waiting: deque[tuple[Pixels, Form]] = deque()
         self._paired: list[PairedFrame] = []
         self._forms: list[Form] = []
 
@@ -222,17 +218,28 @@ class _VideoCall:
                 "where frames change"
             )
 
-    def pair(self, choices: Iterable[ReferenceChoice]) -> Iterator[Any]:
+    def add(self, pixels: Pixels, form: Form) -> Iterator[Any]:
+        """Add the next frame, and yield the enhanced frames of full batches."""
+        # a copy, because readers of video often fill the same array again
+        self._waiting.append((pixels.copy(), form))
+        yield from self._pair(self._arriving.add(pixels))
+
+    def finish(self) -> Iterator[Any]:
+        """Yield the remaining enhanced frames."""
+        yield from self._pair(self._arriving.finish())
+        yield from self._enhance_batch()
+
+    def _pair(self, choices: Iterable[ReferenceChoice]) -> Iterator[Any]:
         """Pair the frames that have waited for their choices; yield those of full batches."""
         for choice in choices:
             pixels, form = self._waiting.popleft()
             self._paired.append(self._pairer.pair(choice, pixels, self._interval))
             self._forms.append(form)
             if len(self._paired) == self._plan.batch:
-                yield from self.enhance_rest()
+                yield from self._enhance_batch()
 
-    def enhance_rest(self) -> Iterator[Any]:
-        """Yield the enhanced frames of the batch so far."""
+    def _enhance_batch(self) -> Iterator[Any]:
+        """Yield the enhanced frames of the batch so far, which may be empty."""
         paired, forms = self._paired, self._forms
         self._paired, self._forms = [], []
         if paired:
