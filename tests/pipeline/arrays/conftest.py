@@ -27,14 +27,18 @@ SIZE = (192, 128)  # width and height of the sharp frames
 SCALE = 4
 
 Frame = NDArray[np.uint8]
+DeepFrame = NDArray[np.uint16]
 
 
 class Recorded(NamedTuple):
     """Small frames with their key frames, as arrays and as lossless files."""
 
     small: list[Frame]
+    deep: list[DeepFrame]
+    """The small frames with 16 bits."""
     sharp: list[Frame]
     small_file: Path
+    deep_file: Path
     keys_file: Path
 
     @property
@@ -53,15 +57,17 @@ def read_start(path: Path) -> list[Frame]:
     return found
 
 
-def write_lossless(path: Path, frames: dict[int, Frame]) -> Path:
-    """Write frames with their numbers as times."""
+def write_lossless(path: Path, frames: dict[int, Frame] | dict[int, DeepFrame]) -> Path:
+    """Write frames of 8 or 16 bits with their numbers as times."""
+    first = next(iter(frames.values()))
+    given, stored = ("rgb24", "bgr0") if first.dtype == np.uint8 else ("rgb48le", "gbrp16le")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=RATE)
-        stream.height, stream.width = next(iter(frames.values())).shape[:2]
-        stream.pix_fmt = "bgr0"
+        stream.height, stream.width = first.shape[:2]
+        stream.pix_fmt = stored
         stream.codec_context.time_base = Fraction(1, RATE)
         for number, rgb in frames.items():
-            picture = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="bgr0")
+            picture = av.VideoFrame.from_ndarray(rgb, format=given).reformat(format=stored)
             picture.pts, picture.time_base = number, Fraction(1, RATE)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
@@ -74,9 +80,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     sharp = [frame for clip in CLIPS for frame in read_start(clip)]
     size = (SIZE[0] // SCALE, SIZE[1] // SCALE)
     small = [np.asarray(cv2.resize(f, size, interpolation=cv2.INTER_AREA), np.uint8) for f in sharp]
+    random = np.random.default_rng(2)
+    deep = [
+        (frame.astype(np.uint16) * 256 + random.integers(0, 256, frame.shape)).astype(np.uint16)
+        for frame in small
+    ]
     return Recorded(
         small,
+        deep,
         sharp,
         write_lossless(folder / "small.mkv", dict(enumerate(small))),
+        write_lossless(folder / "deep.mkv", dict(enumerate(deep))),
         write_lossless(folder / "keys.mkv", {number: sharp[number] for number in KEYS}),
     )

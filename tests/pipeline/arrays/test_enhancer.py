@@ -18,10 +18,12 @@ from pipeline.schema.settings import RunSettings
 from tests.pipeline.arrays.conftest import RATE, Recorded
 
 
-@pytest.mark.parametrize("count", [None, 3])
-def test_the_bits_are_those_of_a_run(recorded: Recorded, tmp_path: Path, count: int | None) -> None:
+@pytest.mark.parametrize(("count", "deep"), [(None, False), (3, True)])
+def test_the_bits_are_those_of_a_run(
+    recorded: Recorded, tmp_path: Path, count: int | None, deep: bool
+) -> None:
     settings = RunSettings(
-        input=str(recorded.small_file),
+        input=str(recorded.deep_file if deep else recorded.small_file),
         ref_stream=str(recorded.keys_file),
         output=str(tmp_path / "out.mkv"),
         engine="torch",
@@ -41,10 +43,11 @@ def test_the_bits_are_those_of_a_run(recorded: Recorded, tmp_path: Path, count: 
         assert used == {1, 2}
 
     enhancer = Enhancer("fast", "torch", ref_count=count)
-    made = list(enhancer.video(iter(recorded.small), recorded.references, rate=RATE))
+    frames = iter(recorded.deep if deep else recorded.small)
+    made = list(enhancer.video(frames, recorded.references, rate=RATE))
     assert len(made) == len(written)
     for number, (ours, theirs) in enumerate(zip(made, written, strict=True)):
-        assert ours.dtype == np.uint8
+        assert ours.dtype == (np.uint16 if deep else np.uint8)
         assert np.array_equal(ours, theirs), number
 
 
