@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,6 +14,23 @@ def pad_planes(planes: Tensor, multiple: int) -> Tensor:
     """
     height, width = planes.shape[-2:]
     return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def repeat_border(planes: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """Return `planes` (N x C x H x W) with the border repeated by so many columns and rows.
+
+    PyTorch's compiler turns F.pad into indices and fails where it has to index what was indexed, so
+    it gets slices and concatenations instead.
+    """
+    if torch.compiler.is_exporting() or not torch.compiler.is_compiling():
+        return F.pad(planes, (left, right, top, bottom), mode="replicate")
+    if left or right:
+        first, last = planes[..., :1], planes[..., -1:]
+        planes = torch.cat((*[first] * left, planes, *[last] * right), dim=-1)
+    if top or bottom:
+        first, last = planes[..., :1, :], planes[..., -1:, :]
+        planes = torch.cat((*[first] * top, planes, *[last] * bottom), dim=-2)
+    return planes
 
 
 def split_into_blocks(image: Tensor, size: int) -> Tensor:

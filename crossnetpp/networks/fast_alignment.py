@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crossnetpp.networks.blocks import merge_blocks, split_into_blocks
+from crossnetpp.networks.blocks import merge_blocks, repeat_border, split_into_blocks
 from crossnetpp.networks.correlation import correlate_features, normalise_features
 from crossnetpp.networks.layers import init_near_zero, make_conv
 from crossnetpp.networks.lucas_kanade import solve_lucas_kanade
@@ -165,7 +165,7 @@ class Balance(nn.Module):
         difference = warped - target
         seen = torch.cat((difference, difference.abs(), flow), dim=1)
         seen = F.avg_pool2d(seen, factor) if factor > 1 else seen
-        around = F.avg_pool2d(F.pad(seen[:, 1:], (3, 3, 3, 3), mode="replicate"), 7, stride=1)
+        around = F.avg_pool2d(repeat_border(seen[:, 1:], 3, 3, 3, 3), 7, stride=1)
         motion = 0.2 * (seen[:, 2:] - around[:, 1:])
         images = 8 * torch.cat((seen[:, :2], around[:, :1]), dim=1)
         factors = torch.full_like(images[:, :1], factor - 1)

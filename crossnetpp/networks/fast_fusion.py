@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crossnetpp.networks.blocks import merge_blocks, split_into_blocks
+from crossnetpp.networks.blocks import merge_blocks, repeat_border, split_into_blocks
 from crossnetpp.networks.layers import init_near_zero, make_conv
 from crossnetpp.networks.lucas_kanade import rgb_to_luma
 
@@ -146,7 +146,7 @@ class Votes(nn.Module):
 
 def _average_around(planes: Tensor, reach: int) -> Tensor:
     """Return the mean of each plane over the pixels at most `reach` rows and columns away."""
-    padded = F.pad(planes, (reach, reach, reach, reach), mode="replicate")
+    padded = repeat_border(planes, reach, reach, reach, reach)
     return F.avg_pool2d(padded, 2 * reach + 1, stride=1)
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from crossnetpp.networks.blocks import repeat_border
 from crossnetpp.networks.kernels import constant_like
 
 # Added to the structure tensor (squared intensity per pixel), so that flat areas yield no motion
@@ -46,7 +46,7 @@ def _average_windows(values: Tensor, window: int) -> Tensor:
     avg_pool2d.
     """
     half = window // 2
-    padded = F.pad(values, (half + 1, half, half + 1, half), mode="replicate")
+    padded = repeat_border(values, half + 1, half, half + 1, half)
     column_sums = padded.cumsum(-2)
     columns = (column_sums[..., window:, :] - column_sums[..., :-window, :]) / window
     row_sums = columns.cumsum(-1)
@@ -60,7 +60,7 @@ def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...])
     yields one correction, which assumes that motion is constant within a square of that size.
     """
     # Structure tensor
-    padded = F.pad(0.5 * (target + warped), (1, 1, 1, 1), mode="replicate")
+    padded = repeat_border(0.5 * (target + warped), 1, 1, 1, 1)
     gx = 0.5 * (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2])
     gy = 0.5 * (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1])
     difference = warped - target

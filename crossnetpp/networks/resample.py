@@ -8,6 +8,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossnetpp.networks.blocks import repeat_border
 from crossnetpp.networks.kernels import Kernel, constant_like
 from crossnetpp.networks.taps import evaluate_keys, make_bicubic_taps
 
@@ -33,7 +34,7 @@ def upsample_bicubic(lr: Tensor, scale: int) -> Tensor:
     """
     batch, channels, height, width = lr.shape
     taps = constant_like(_make_upsampling_taps(scale), lr)
-    planes = F.pad(lr.reshape(batch * channels, 1, height, width), (2, 2, 2, 2), mode="replicate")
+    planes = repeat_border(lr.reshape(batch * channels, 1, height, width), 2, 2, 2, 2)
     planes = F.conv2d(planes, taps.view(scale, 1, 1, 5))
 
     # Each column phase becomes `scale` rows; pixel_shuffle expects the row phase first

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossnetpp.networks.blocks import repeat_border
+
 # Weights of the three terms for luma in 0..255, as in dense inverse search (Kroeger et al. 2016)
 BRIGHTNESS = 5.0
 GRADIENT = 10.0
@@ -169,7 +171,7 @@ class ShiftCoupling:
     def add_neighbours(self, to: Tensor, flow: Tensor) -> Tensor:
         """Return `to` plus the weighted sum of each pixel's neighbours; see Coupling."""
         diffusion = self._diffusion
-        padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+        padded = repeat_border(flow, 1, 1, 1, 1)
         to = torch.addcmul(to, diffusion.right, padded[..., 1:-1, 2:])
         to = torch.addcmul(to, diffusion.left, padded[..., 1:-1, :-2])
         to = torch.addcmul(to, diffusion.below, padded[..., 2:, 1:-1])
@@ -189,12 +191,12 @@ class ShiftSolver:
 
     def differentiate_x(self, image: Tensor) -> Tensor:
         """Return the central difference in x of `image`; see Solver."""
-        padded = F.pad(image, (1, 1, 0, 0), mode="replicate")
+        padded = repeat_border(image, 1, 1, 0, 0)
         return 0.5 * (padded[..., 2:] - padded[..., :-2])
 
     def differentiate_y(self, image: Tensor) -> Tensor:
         """Return the central difference in y of `image`; see Solver."""
-        padded = F.pad(image, (0, 0, 1, 1), mode="replicate")
+        padded = repeat_border(image, 0, 0, 1, 1)
         return 0.5 * (padded[..., 2:, :] - padded[..., :-2, :])
 
     def couple(self, diffusion: Diffusion) -> ShiftCoupling:
