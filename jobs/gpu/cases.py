@@ -208,6 +208,52 @@ def _seconds_since(start: float) -> float:
     return round(time.perf_counter() - start, 2)
 
 
+def measure_compiled(case: Case) -> None:
+    """Print the speed of the network's main part in float16, eager and compiled as one graph."""
+    import torch
+
+    from crossnetpp.networks.fast import CrossNetFast
+    from deploy.export.lowering import lower_network
+    from deploy.export.stored import load_model_network
+
+    on_gpu = case["device"] == "cuda"
+    network = load_model_network(case["weights"])
+    assert isinstance(network, CrossNetFast)
+    if on_gpu:
+        lower_network(network, "fp16")
+    network.to(device=case["device"], memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    height, width = case["sizes"][0]
+    lr = torch.rand(1, 3, height // 4, width // 4, device=case["device"])
+    ref = torch.rand(1, 3, height, width, device=case["device"])
+
+    @torch.no_grad()  # The compiler's guards fail in inference mode
+    def compare() -> None:
+        prepared = network.prepare(ref, 4)
+
+        def enhance(frame: torch.Tensor) -> torch.Tensor:
+            return network.enhance(frame, prepared).sr
+
+        expected = enhance(lr)
+        eager = _time_call(lambda: enhance(lr), on_gpu)
+        start = time.perf_counter()
+        compiled = torch.compile(enhance, dynamic=False, backend=case.get("backend", "inductor"))
+        difference = float((compiled(lr) - expected).abs().max())
+        compile_seconds = _seconds_since(start)
+        fast = _time_call(lambda: compiled(lr), on_gpu)
+        print_line(
+            compiled_of=case["model"],
+            height=height,
+            width=width,
+            eager_fps=round(1 / eager, 2),
+            compiled_fps=round(1 / fast, 2),
+            compile_s=compile_seconds,
+            difference=difference,
+        )
+
+    _try(compare, what="compiled")
+
+
 def try_rtx(case: Case) -> None:
     """Print whether TensorRT for RTX builds and runs a plan on this GPU's compute capability."""
 
@@ -310,6 +356,7 @@ def measure_pipeline(case: Case) -> None:
 CASES: dict[str, Callable[[Case], None]] = {
     "ceilings": measure_ceilings,
     "engine": measure_engine,
+    "compiled": measure_compiled,
     "rtx": try_rtx,
     "pipeline": measure_pipeline,
 }

@@ -42,6 +42,8 @@ def list_cases(
         for engine in engines:
             known = {"engine": engine, "model": model, "weights": weights}
             found.append({"case": "engine", **known, **common})
+    if device == "cuda":  # On a CPU, compiling takes minutes
+        found.append({"case": "compiled", "model": "fast", "weights": "fast", **common})
     found.append({"case": "rtx", **common})
     found.append({"case": "pipeline", "model": "fast", "weights": "fast", **common})
     return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 
+from jobs.gpu.cases import measure_compiled
 from jobs.gpu.check import list_cases, main, run_case
 
 
@@ -41,6 +43,20 @@ def test_cases_without_a_gpu_are_measured_and_the_rest_is_text(
     assert "* rtx: " in printed
 
 
+def test_the_compiled_network_is_compared_with_the_eager_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # The backend runs the graph as it is, so that no compiler is needed
+    case = {"device": "cpu", "model": "fast", "weights": "fast", "sizes": ((64, 96),)}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Dynamo detected a call")
+        measure_compiled(case | {"backend": "eager"})
+    line = json.loads(capsys.readouterr().out)
+    assert line["difference"] < 1e-3
+    assert line["eager_fps"] > 0
+    assert line["compiled_fps"] > 0
+
+
 def test_a_case_that_crashes_or_runs_out_of_time_is_text(tmp_path: Path) -> None:
     case = {"case": "no such", "device": "cpu"}
     assert "KeyError: 'no such'" in run_case(case, 60, tmp_path)["failed"]
@@ -49,6 +65,7 @@ def test_a_case_that_crashes_or_runs_out_of_time_is_text(tmp_path: Path) -> None
 
 def test_the_goals_are_measured_first() -> None:
     first = list_cases(("torch", "tensorrt"), {"fast": "fast"}, quick=False, device="cuda")
-    assert [case["case"] for case in first] == ["ceilings", "engine", "engine", "rtx", "pipeline"]
+    names = ["ceilings", "engine", "engine", "compiled", "rtx", "pipeline"]
+    assert [case["case"] for case in first] == names
     assert first[1]["sizes"][0] == (1088, 1920)
     assert first[1]["batches"] == (1, 2, 4, 8)
