@@ -190,7 +190,8 @@ def _run_batch(
     as_json: bool,
 ) -> None:
     from pipeline.execution.runners import choose_runner
-    from pipeline.runs.batch import failed_list_place, run_all
+    from pipeline.runs.batch import run_all
+    from pipeline.runs.items import failed_list_place
     from pipeline.runs.manifest import make_entries
 
     # `is not False`, because --crf 0 equals False and must stay

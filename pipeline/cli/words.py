@@ -84,11 +84,12 @@ def describe_batch(result: BatchResult) -> str:
         if item.result is not None:
             outcome = f"{item.result.frames} frames, {item.result.fps:.2f} fps -> {item.output}"
         else:
-            outcome = " ".join((item.error or "").split())
+            outcome = " ".join((item.error or item.note or "").split())
         lines.append(f"{item.status:8} {item.input}  {outcome}".rstrip())
 
+    skipped = f"{result.skipped} skipped, " if result.skipped else ""
     lines.append(
-        f"{result.done} done, {result.failed} failed, {result.frames} frames "
+        f"{result.done} done, {skipped}{result.failed} failed, {result.frames} frames "
         f"in {result.seconds:.1f} s"
     )
     return "\n".join(lines)

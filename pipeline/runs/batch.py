@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
-from pipeline.errors import Interrupted, PipelineError, as_pipeline_error
-from pipeline.execution.cluster.connection import JOB_VARIABLE
-from pipeline.paths import is_url
+from pipeline.errors import Interrupted, as_pipeline_error
 from pipeline.progress import Reporter
-from pipeline.remote import transfer
 from pipeline.remote.pipes import find_pipes, read_pipes
+from pipeline.runs.items import batch_result, failed_item, finished_item, unrun_item
 from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult, RunResult
@@ -26,7 +21,6 @@ from pipeline.schema.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
-_FAILED = "pipeline.failed.jsonl"
 RunOne = Callable[[RunSettings, Reporter, RunParts], RunResult]
 
 
@@ -58,19 +52,24 @@ def _run_each(
     results: list[ItemResult] = []
     interrupted: Interrupted | None = None
     for number, entry in enumerate(entries, 1):
-        result = failed_item(entry, entry.error, "not run" if interrupted else "failed")
-        if interrupted is None and entry.settings is not None:
-            progress.note(f"[{number}/{len(entries)}] {entry.settings.input}")
-            try:
-                result = finished_item(entry, run_one(entry.settings, progress, parts))
-            except Interrupted as error:
-                interrupted = error
-                result = failed_item(entry, str(error), "not run")
-            except Exception as error:
-                logger.info("%s failed", entry.settings.input, exc_info=error)
-                reason = str(as_pipeline_error(error))
-                result = failed_item(entry, reason, "failed")
-                progress.note(f"failed: {' '.join(reason.split())}")
+        if entry.settings is None:
+            results.append(unrun_item(entry))
+            continue
+        if interrupted is not None:
+            results.append(failed_item(entry, None, "not run"))
+            continue
+
+        progress.note(f"[{number}/{len(entries)}] {entry.settings.input}")
+        try:
+            result = finished_item(entry, run_one(entry.settings, progress, parts))
+        except Interrupted as error:
+            interrupted = error
+            result = failed_item(entry, str(error), "not run")
+        except Exception as error:
+            logger.info("%s failed", entry.settings.input, exc_info=error)
+            reason = str(as_pipeline_error(error))
+            result = failed_item(entry, reason, "failed")
+            progress.note(f"failed: {' '.join(reason.split())}")
         results.append(result)
     return results, interrupted
 
@@ -105,89 +104,3 @@ def _replace_pipes(entry: Entry, pipes: dict[str, str], copies: dict[str, Path])
     if settings.output is None:
         changed.pop("input", None)  # the output would be beside the copy: the run refuses the pipe
     return entry.model_copy(update={"settings": settings.model_copy(update=changed)})
-
-
-def finished_item(entry: Entry, result: RunResult) -> ItemResult:
-    """Return the result of a finished input."""
-    return ItemResult(
-        input=str(entry.given["input"]), output=result.output, status="done", result=result
-    )
-
-
-def failed_item(
-    entry: Entry, error: str | None, status: Literal["failed", "not run"]
-) -> ItemResult:
-    """Return the result of an input that failed or was not run."""
-    output = entry.given.get("output")
-    return ItemResult(input=str(entry.given["input"]), output=output, status=status, error=error)
-
-
-def batch_result(
-    entries: Sequence[Entry], results: Sequence[ItemResult], failed_list: str, start: float
-) -> BatchResult:
-    """Return the totals over all inputs, and write the list of inputs that are not done."""
-    again = [
-        entry.given
-        for entry, result in zip(entries, results, strict=True)
-        if result.status != "done"
-    ]
-
-    written: str | None = None
-    lines = "".join(json.dumps(row) + "\n" for row in again)
-    # a list that cannot be written must not hide the results
-    with contextlib.suppress(OSError, PipelineError):
-        _replace_list(failed_list, lines)
-        written = failed_list if again else None
-
-    return BatchResult(
-        items=tuple(results),
-        done=len(results) - len(again),
-        failed=len(again),
-        frames=sum(item.result.frames for item in results if item.result),
-        seconds=round(time.monotonic() - start, 3),
-        failed_list=written,
-    )
-
-
-def _replace_list(place: str, lines: str) -> None:
-    """Write the list or, if all inputs are done, delete the list of an earlier run."""
-    if is_url(place):
-        if lines:
-            transfer.write_bytes(place, lines.encode())
-        else:
-            transfer.remove_file(place)
-    elif lines:
-        _write_private(Path(place), lines)
-    else:
-        Path(place).unlink(missing_ok=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, because URLs may contain passwords.
-
-    A link at `path` is replaced, not followed.
-    """
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(text, encoding="utf-8")
-
-
-def failed_list_place(manifest: str | None, output: str | None) -> str:
-    """Return the path or URL of the list of failures.
-
-    With a manifest, the list is beside it. Otherwise it is in the folder of the outputs if that is
-    at a URL or this process is part of a Ray job, and else in the working directory.
-    """
-    if manifest is not None:
-        place = manifest if is_url(manifest) else Path(manifest).absolute().as_posix()
-        folder, _, name = place.rpartition("/")
-        stem = name.removesuffix(PurePosixPath(name).suffix).removesuffix(".failed")
-        return f"{folder}/{stem}.failed.jsonl"
-
-    before = (output or "").partition("{stem}")[0]
-    if output and is_url(output):
-        return f"{before.rpartition('/')[0]}/{_FAILED}"
-    if output and JOB_VARIABLE in os.environ:
-        beside = Path(output) if Path(output).is_dir() else Path(f"{before}_").parent
-        return str(beside.absolute() / _FAILED)
-    return str(Path(_FAILED).absolute())

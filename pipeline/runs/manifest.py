@@ -18,6 +18,7 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.paths import describe_special, is_url, url_name
 from pipeline.remote import transfer
 from pipeline.remote.transfer import glob_urls, list_files
+from pipeline.runs.own_outputs import find_outputs_of_inputs
 from pipeline.schema.model import Model
 from pipeline.schema.settings import RunSettings
 
@@ -28,12 +29,15 @@ ALIASES = {"reference": "ref_stream", "ref": "ref_stream"}  # column of a manife
 
 
 class Entry(Model):
-    """One input of a batch, with its settings or the error in them."""
+    """One input of a batch, with its settings or the reason why it has none."""
 
     given: dict[str, Any]
     """The values as given, which are written to the list of failures."""
     settings: RunSettings | None
     error: str | None = None
+    """Why the input is invalid."""
+    skip: str | None = None
+    """Why the input is not to be run."""
 
 
 def is_batch(inputs: tuple[str, ...], manifest: str | None) -> bool:
@@ -46,10 +50,12 @@ def make_entries(
 ) -> tuple[Entry, ...]:
     """Return the inputs to run; the settings in a line of the manifest override the `common` ones.
 
-    An invalid line becomes an entry with an error. Raises InputError if the manifest cannot be
+    An invalid line becomes an entry with an error, and an output of an earlier run that a pattern
+    matches beside its input becomes an entry to skip. Raises InputError if the manifest cannot be
     read, if there is no input, or if the common output does not suit several inputs.
     """
-    rows = [{"input": name} for name in _expand(inputs)]
+    named = list(_expand(inputs))
+    rows: list[dict[str, Any]] = [{"input": name} for name in named]
     if manifest is not None:
         rows += read_manifest(manifest)
     if not rows:
@@ -60,6 +66,11 @@ def make_entries(
 
     several = len(rows) > 1
     entries = [_make_entry(_merge_row(common, row, several=several)) for row in rows]
+    sources = find_outputs_of_inputs(named)
+    for i, path in enumerate(named):
+        if path in sources:
+            note = f"it is the output for {sources[path]}; pass it alone to enhance it again"
+            entries[i] = entries[i].model_copy(update={"settings": None, "skip": note})
 
     read = {_place(entry.settings.input) for entry in entries if entry.settings}
     outputs: set[str] = set()

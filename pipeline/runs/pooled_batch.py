@@ -19,12 +19,7 @@ from pipeline.execution.cluster.actor_request import request_actors
 from pipeline.execution.cluster.pool import RayPool
 from pipeline.interrupt import Interrupts
 from pipeline.progress import Reporter
-from pipeline.runs.batch import (
-    batch_result,
-    failed_item,
-    finished_item,
-    read_shared_pipes,
-)
+from pipeline.runs.batch import read_shared_pipes
 from pipeline.runs.conductor import (
     OpenRun,
     RunRequest,
@@ -33,6 +28,7 @@ from pipeline.runs.conductor import (
     recover_result,
     resumed_report,
 )
+from pipeline.runs.items import batch_result, failed_item, finished_item, unrun_item
 from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult
@@ -113,7 +109,7 @@ class PooledBatch:
         while self._waiting and (self._pool is None or self._pool.has_room()):
             number, entry = self._waiting.popleft()
             if entry.settings is None:
-                self._results[number] = failed_item(entry, entry.error, "failed")
+                self._results[number] = unrun_item(entry)
                 continue
 
             self._progress.note(f"[{number + 1}/{len(self._entries)}] {entry.settings.input}")

@@ -111,8 +111,11 @@ class ItemResult(Model):
 
     input: str
     output: str | None
-    status: Literal["done", "failed", "not run"]
+    status: Literal["done", "skipped", "failed", "not run"]
     error: str | None = None
+    """Why the input failed or was not run."""
+    note: str | None = None
+    """Why the input was skipped."""
     result: RunResult | None = None
 
 
@@ -121,11 +124,13 @@ class BatchResult(Model):
 
     items: tuple[ItemResult, ...]
     done: int
+    skipped: int
+    """Number of inputs that needed no run."""
     failed: int
     """Number of inputs that failed or were not run."""
     frames: int
     seconds: float
     failed_list: str | None
-    """Path or URL of a file for `--manifest` that lists the inputs that are not done.
+    """Path or URL of a file for `--manifest` that lists the inputs that failed or were not run.
 
-    None if all are done, or if the file could not be written."""
+    None if there are none, or if the file could not be written."""

@@ -13,7 +13,8 @@ import pytest
 from pipeline.errors import InputError, Interrupted
 from pipeline.paths import sha256
 from pipeline.progress import Reporter, SilentReporter
-from pipeline.runs.batch import failed_list_place, run_all
+from pipeline.runs.batch import run_all
+from pipeline.runs.items import failed_list_place
 from pipeline.runs.manifest import Entry, is_batch, make_entries, read_manifest
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
@@ -229,38 +230,6 @@ def test_results_are_not_lost_with_their_list(folder: Path, pair: tuple[Path, Pa
     assert done.exit_code == 1
     assert json.loads(done.stdout)["done"] == 1
     assert "cannot be written" in done.stderr
-
-
-def test_finished_inputs_count_as_done_when_the_batch_is_run_again(
-    folder: Path, pair: tuple[Path, Path]
-) -> None:
-    rest = ("--ref-stream", pair[1], "-o", "out", "--json")
-    assert run_command("a.mkv", "b.mkv", *rest).exit_code == 0
-    made = sha256(folder / "out" / "a.mkv")
-    first = run_command("*.mkv", *rest)
-    items = json.loads(first.stdout)["items"]
-    assert [item["status"] for item in items] == ["done", "done", "failed", "done"]
-    assert [item["result"]["resumed_segments"] for item in items if item["result"]] == [1, 1, 0]
-
-    shutil.copy(pair[0], folder / "broken.mkv")
-    again = run_command("*.mkv", *rest)
-    assert again.exit_code == 0, again.stderr
-    assert json.loads(again.stdout)["done"] == 4
-    assert not (folder / "pipeline.failed.jsonl").exists()
-    assert sha256(folder / "out" / "a.mkv") == made
-
-
-def test_a_list_of_failures_that_were_made_good_is_done(
-    folder: Path, pair: tuple[Path, Path]
-) -> None:
-    done = run_command("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out")
-    assert done.exit_code == 1
-    listed = folder / "pipeline.failed.jsonl"
-    shutil.copy(pair[0], folder / "broken.mkv")
-    kept = listed.read_text()
-    for _ in range(2):
-        listed.write_text(kept)
-        assert run_command("--manifest", listed).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,122 @@
+"""The results of the inputs of a batch, their totals, and the list of inputs to run again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pipeline.errors import PipelineError
+from pipeline.execution.cluster.connection import JOB_VARIABLE
+from pipeline.paths import is_url
+from pipeline.remote import transfer
+from pipeline.runs.manifest import Entry
+from pipeline.runs.result import BatchResult, ItemResult, RunResult
+
+_FAILED = "pipeline.failed.jsonl"
+
+
+def finished_item(entry: Entry, result: RunResult) -> ItemResult:
+    """Return the result of a finished input."""
+    return ItemResult(
+        input=str(entry.given["input"]), output=result.output, status="done", result=result
+    )
+
+
+def unrun_item(entry: Entry) -> ItemResult:
+    """Return the result of an input without settings, which is to be skipped or is invalid."""
+    if entry.skip is not None:
+        return skipped_item(entry, entry.skip)
+    return failed_item(entry, entry.error, "failed")
+
+
+def skipped_item(entry: Entry, note: str, output: str | None = None) -> ItemResult:
+    """Return the result of an input that needs no run, for the reason that `note` states."""
+    output = output or entry.given.get("output")
+    return ItemResult(input=str(entry.given["input"]), output=output, status="skipped", note=note)
+
+
+def failed_item(
+    entry: Entry, error: str | None, status: Literal["failed", "not run"]
+) -> ItemResult:
+    """Return the result of an input that failed or was not run."""
+    output = entry.given.get("output")
+    return ItemResult(input=str(entry.given["input"]), output=output, status=status, error=error)
+
+
+def batch_result(
+    entries: Sequence[Entry], results: Sequence[ItemResult], failed_list: str, start: float
+) -> BatchResult:
+    """Return the totals over all inputs, and write the list of inputs to run again."""
+    again = [
+        entry.given
+        for entry, result in zip(entries, results, strict=True)
+        if result.status in ("failed", "not run")
+    ]
+    counts = Counter(result.status for result in results)
+
+    written: str | None = None
+    lines = "".join(json.dumps(row) + "\n" for row in again)
+    # a list that cannot be written must not hide the results
+    with contextlib.suppress(OSError, PipelineError):
+        _replace_list(failed_list, lines)
+        written = failed_list if again else None
+
+    return BatchResult(
+        items=tuple(results),
+        done=counts["done"],
+        skipped=counts["skipped"],
+        failed=len(again),
+        frames=sum(item.result.frames for item in results if item.result),
+        seconds=round(time.monotonic() - start, 3),
+        failed_list=written,
+    )
+
+
+def _replace_list(place: str, lines: str) -> None:
+    """Write the list or, if it would be empty, delete the list of an earlier run."""
+    if is_url(place):
+        if lines:
+            transfer.write_bytes(place, lines.encode())
+        else:
+            transfer.remove_file(place)
+    elif lines:
+        _write_private(Path(place), lines)
+    else:
+        Path(place).unlink(missing_ok=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, because URLs may contain passwords.
+
+    A link at `path` is replaced, not followed.
+    """
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text, encoding="utf-8")
+
+
+def failed_list_place(manifest: str | None, output: str | None) -> str:
+    """Return the path or URL of the list of failures.
+
+    With a manifest, the list is beside it. Otherwise it is in the folder of the outputs if that is
+    at a URL or this process is part of a Ray job, and else in the working directory.
+    """
+    if manifest is not None:
+        place = manifest if is_url(manifest) else Path(manifest).absolute().as_posix()
+        folder, _, name = place.rpartition("/")
+        stem = name.removesuffix(PurePosixPath(name).suffix).removesuffix(".failed")
+        return f"{folder}/{stem}.failed.jsonl"
+
+    before = (output or "").partition("{stem}")[0]
+    if output and is_url(output):
+        return f"{before.rpartition('/')[0]}/{_FAILED}"
+    if output and JOB_VARIABLE in os.environ:
+        beside = Path(output) if Path(output).is_dir() else Path(f"{before}_").parent
+        return str(beside.absolute() / _FAILED)
+    return str(Path(_FAILED).absolute())

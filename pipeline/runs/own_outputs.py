@@ -1,0 +1,43 @@
+"""Find the inputs of a batch that are outputs of other inputs, as an earlier run left them.
+
+Outputs are written beside their inputs by default, so the glob or the folder that names the inputs
+also names the outputs when the same command is run again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.assembly.finish import plan_path
+from pipeline.errors import InputError
+from pipeline.paths import is_url
+from pipeline.schema.plan_file import read_plan
+
+
+def find_outputs_of_inputs(inputs: Sequence[str]) -> dict[str, str]:
+    """Map each input that is the output of another one to that other input.
+
+    The plan beside an output states its input.
+    """
+    names = {os.path.realpath(name): name for name in inputs if not is_url(name)}
+    found = {}
+    for name in inputs:
+        source = None if is_url(name) else _read_source(Path(name))
+        if source is not None and source in names and source != os.path.realpath(name):
+            found[name] = names[source]
+    return found
+
+
+def _read_source(output: Path) -> str | None:
+    """Return the real path of the recording from which an output was made, or None."""
+    plan = plan_path(output.absolute())
+    if not plan.is_file():
+        return None
+    try:
+        stored = read_plan(plan)
+    except InputError:
+        return None
+    # the plans of out.mkv and out.mp4 have the same path
+    return os.path.realpath(stored.input.path) if Path(stored.output).name == output.name else None

@@ -1,0 +1,123 @@
+"""A batch that was interrupted, or has run before, goes on by the same command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.paths import sha256
+from pipeline.runs.manifest import make_entries
+from tests.support.commands import invoke
+from tests.support.killed_command import run_until
+
+PAIR_FRAMES = 8
+CHOSEN = ("--engine", "bicubic", "--runner", "inline", "--preset", "ultrafast", "-q")
+run_command = partial(invoke, "run", *CHOSEN)
+
+
+@pytest.fixture
+def folder(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory with three inputs and a folder for outputs."""
+    for name in ("a", "b", "c"):
+        shutil.copy(pair[0], tmp_path / f"{name}.mkv")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def statuses(stdout: str) -> dict[str, str]:
+    """Return the status of every input by its name."""
+    items: list[dict[str, Any]] = json.loads(stdout)["items"]
+    return {Path(item["input"]).name: item["status"] for item in items}
+
+
+@pytest.mark.parametrize("moment", ["b_x2.plan.json", "b_x2.mkv"])
+def test_a_killed_batch_goes_on_by_the_same_command(
+    folder: Path, pair: tuple[Path, Path], moment: str
+) -> None:
+    """The pattern then also matches the outputs beside the inputs, which are no inputs."""
+    command = [str(folder / "[abc]*.mkv"), "--ref-stream", pair[1]]
+    run_until("os.rename", moment, "run", *command, *CHOSEN)
+    assert (folder / "a_x2.mkv").exists()
+    assert not (folder / "b_x2.mkv").exists()
+    made = sha256(folder / "a_x2.mkv")
+
+    again = run_command(*command, "--json")
+    assert again.exit_code == 0, again.stderr
+    assert statuses(again.stdout) == {
+        "a.mkv": "done",
+        "a_x2.mkv": "skipped",
+        "b.mkv": "done",
+        "c.mkv": "done",
+    }
+    answer = json.loads(again.stdout)
+    assert (answer["done"], answer["skipped"], answer["failed"]) == (3, 1, 0)
+    assert sha256(folder / "a_x2.mkv") == sha256(folder / "b_x2.mkv") == made
+    assert not list(folder.glob("*_x2_x2*"))
+    assert not (folder / "pipeline.failed.jsonl").exists()
+
+
+def test_an_output_among_the_inputs_is_skipped_with_the_reason(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    rest = ("--ref-stream", pair[1])
+    assert run_command("a.mkv", *rest).exit_code == 0
+    again = run_command("a.mkv", "a_x2.mkv", "b.mkv", *rest)
+    assert again.exit_code == 0, again.stderr
+    reason = "it is the output for a.mkv; pass it alone to enhance it again"
+    assert f"skipped  a_x2.mkv  {reason}" in again.stdout.splitlines()
+    assert "2 done, 1 skipped, 0 failed, 16 frames in" in again.stdout
+
+
+def test_only_outputs_of_inputs_in_the_list_are_skipped(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    assert run_command("a.mkv", "--ref-stream", pair[1]).exit_code == 0
+    shutil.copy(folder / "c.mkv", folder / "a_x2.mp4")  # has the plan of a_x2.mkv beside it
+    found = make_entries(("b.mkv", "a_x2.mkv", "a_x2.mp4"), None, {})
+    assert [entry.skip for entry in found] == [None, None, None]
+    found = make_entries(("a.mkv", "a_x2.mkv", "a_x2.mp4"), None, {})
+    assert [entry.skip is None for entry in found] == [True, False, True]
+
+    (folder / "a_x2.plan.json").write_text("{}")
+    found = make_entries(("a.mkv", "a_x2.mkv"), None, {})
+    assert [entry.skip for entry in found] == [None, None]
+
+
+def test_finished_inputs_count_as_done_when_the_batch_is_run_again(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    rest = ("--ref-stream", pair[1], "-o", "out", "--json")
+    assert run_command("a.mkv", "b.mkv", *rest).exit_code == 0
+    made = sha256(folder / "out" / "a.mkv")
+    (folder / "broken.mkv").write_text("no video\n" * 50)
+    first = run_command("[abc]*.mkv", *rest)
+    items = json.loads(first.stdout)["items"]
+    assert [item["status"] for item in items] == ["done", "done", "failed", "done"]
+    assert [item["result"]["resumed_segments"] for item in items if item["result"]] == [1, 1, 0]
+
+    shutil.copy(pair[0], folder / "broken.mkv")
+    again = run_command("[abc]*.mkv", *rest)
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["done"] == 4
+    assert not (folder / "pipeline.failed.jsonl").exists()
+    assert sha256(folder / "out" / "a.mkv") == made
+
+
+def test_a_list_of_failures_that_were_made_good_is_done(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    (folder / "broken.mkv").write_text("no video\n" * 50)
+    done = run_command("a.mkv", "broken.mkv", "--ref-stream", pair[1], "-o", "out")
+    assert done.exit_code == 1
+    listed = folder / "pipeline.failed.jsonl"
+    shutil.copy(pair[0], folder / "broken.mkv")
+    kept = listed.read_text()
+    for _ in range(2):
+        listed.write_text(kept)
+        assert run_command("--manifest", listed).exit_code == 0
