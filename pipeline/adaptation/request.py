@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.paths import sha256
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.parsing import parse_seconds
+from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
+
+if TYPE_CHECKING:
+    from crossnetpp.checkpoint import AdaptedFacts
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,10 @@ def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
     except WeightsError as error:
         raise InputError(str(error)) from error
 
+    return _describe_facts(facts)
+
+
+def _describe_facts(facts: AdaptedFacts) -> Adaptation:
     return Adaptation(
         request="file",
         steps=facts.steps,
@@ -133,3 +141,48 @@ def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
         held_out_gain_db=facts.held_out_gain_db,
         blend=facts.blend,
     )
+
+
+class PlannedAdaptation(NamedTuple):
+    """A plan, and the request that it contains."""
+
+    plan: Plan
+    """The plan with its adaptation only if that is decided."""
+    request: AdaptRequest
+    from_file: Adaptation | None
+    """What the file of the plan's weights says about its adaptation; None without one."""
+
+
+def take_request(
+    plan: Plan, request: AdaptRequest, from_file: Adaptation | None
+) -> PlannedAdaptation:
+    """Return the request of a plan that was made earlier, or else the given one.
+
+    Raises InputError if the plan's weights should be adapted ones from a file, and are not.
+    """
+    planned = plan.adaptation
+    if planned is None:
+        return PlannedAdaptation(plan, request, from_file)
+    if planned.request == "file":
+        request = AdaptRequest("file", file=Path(plan.model))
+        return PlannedAdaptation(plan, request, _describe_planned_file(plan.model))
+
+    request = AdaptRequest(planned.request, planned.seconds)
+    if planned.is_decided:
+        return PlannedAdaptation(plan, request, None)
+    return PlannedAdaptation(plan.model_copy(update={"adaptation": None}), request, None)
+
+
+def _describe_planned_file(model: str) -> Adaptation:
+    from crossnetpp.checkpoint import WeightsError, read_adapted_facts  # imports torch
+
+    try:
+        facts = read_adapted_facts(Path(model))
+    except WeightsError as error:
+        raise InputError(str(error)) from error
+    if facts is None:
+        raise InputError(
+            f"found the model {model} in a plan whose adaptation has the request file, expected a "
+            "file that pipeline adapt wrote; pass --adapt FILE, or another --model"
+        )
+    return _describe_facts(facts)

@@ -79,8 +79,9 @@ def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapte
         network = load_adaptable(plan)
     assert network is not None
 
-    settings = AdaptationSettings(steps=planned.steps, threads=plan.threads or None)
-    with progress.step("adapting the weights to the key frames", planned.steps) as count:
+    steps = planned.steps or 0
+    settings = AdaptationSettings(steps=steps, threads=plan.threads or None)
+    with progress.step("adapting the weights to the key frames", steps) as count:
 
         def show(state: Progress) -> None:
             gain = "" if state.gain_db is None else f"{state.gain_db:+.2f} dB"

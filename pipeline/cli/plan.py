@@ -52,9 +52,9 @@ def print_plan(
             made = load_plan(settings.plan, chosen)
         else:
             made = make_plan(chosen, progress, find_speed=find_speed)
-        planned = Adaptation(request="off", steps=0) if request.kind == "off" else from_file
-        if planned is not None:
-            made = made.model_copy(update={"adaptation": planned})
+        if made.adaptation is None:
+            requested = Adaptation(request=request.kind, seconds=request.seconds)
+            made = made.model_copy(update={"adaptation": from_file or requested})
         with progress.step("estimating time and size"):
             speed = find_speed(made.engine, made.model, made.output_pixels)
             seconds = None if speed is None else round(estimate_seconds(made, speed), 1)

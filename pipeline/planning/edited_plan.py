@@ -46,11 +46,11 @@ EDITED_SECONDS = 1e-4
 def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     """Load a stored plan, which may have been edited, and check it against its files.
 
-    `settings` must name the plan's input. They may change the output, engine, model, batch size and
-    treatment of corrupt frames; others that contradict the plan are rejected, and those that cannot
-    be compared with it are ignored with a note. Entries of the reference map whose reference was
-    edited are marked "edited". Raises InputError if the plan is invalid, its files have changed, or
-    its output cannot be written.
+    `settings` must name the plan's input. They may change the output, engine, model, adaptation,
+    batch size and treatment of corrupt frames; others that contradict the plan are rejected, and
+    those that cannot be compared with it are ignored with a note. Entries of the reference map
+    whose reference was edited are marked "edited". Raises InputError if the plan is invalid, its
+    files have changed, or its output cannot be written.
     """
     plan = read_plan(path).model_copy(update={"record": None})
 
@@ -105,8 +105,10 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
 
     changed: dict[str, object] = {name: given[name] for name in OVERRIDES if name in given}
-    if "adapt" in given or "model" in given:
-        changed["adaptation"] = None  # decided on again when the run begins
+    if "adapt" in given:
+        changed["adaptation"] = None
+    elif "model" in given and plan.adaptation is not None:
+        changed["adaptation"] = plan.adaptation.without_decision()
     return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
 
 

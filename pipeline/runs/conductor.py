@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.protocol import Engine, EngineInfo
 from deploy.speed import find_speed
-from pipeline.adaptation.request import train_nothing, use_adapted_file
+from pipeline.adaptation.request import take_request, train_nothing, use_adapted_file
 from pipeline.assembly.finish import locate_plan
 from pipeline.assembly.record import format_command, make_record
 from pipeline.errors import OutputExistsError, PairingError
@@ -168,6 +168,7 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
         # this device's speed says nothing about a cluster's
         speeds = find_speed if runner == "inline" else None
         plan = make_plan(local, request.progress, find_speed=speeds, is_written=request.is_written)
+    plan, adapt, from_file = take_request(plan, adapt, from_file)
     if local.consistent:
         plan = plan_second_pass(plan)
         adapt = train_nothing(adapt)

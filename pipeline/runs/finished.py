@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from crossnetpp.capture.variants import RECORDED
 from pipeline.adaptation.decision import is_same_adaptation
-from pipeline.adaptation.request import AdaptRequest, names_file, use_adapted_file
+from pipeline.adaptation.request import AdaptRequest, names_file, take_request, use_adapted_file
 from pipeline.assembly.finish import find_differences, plan_path
 from pipeline.assembly.record import format_command, read_command
 from pipeline.errors import InputError, PipelineError
@@ -58,10 +58,13 @@ def find_finished_plan(settings: RunSettings, output: str) -> Plan | None:
             return None
 
         forced = settings.model_copy(update={"force": True})
-        local, adapt, _ = use_adapted_file(fetch_inputs(forced, forced))
+        local, adapt, from_file = use_adapted_file(fetch_inputs(forced, forced))
         if local.plan is not None:
             planned = load_plan(local.plan, local)
             planned = with_urls(planned, settings.input, settings.ref_stream, settings.output)
+            planned, adapt, from_file = take_request(planned, adapt, from_file)
+            if from_file is not None:
+                planned = planned.model_copy(update={"adaptation": from_file})
             current = _match_edited_plan(stored, planned, adapt)
         elif _is_same_command(stored, format_command(settings)):
             current = _reopen_recordings(stored, local, local, _find_model(stored, local))

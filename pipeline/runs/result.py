@@ -56,7 +56,7 @@ class AdaptedResult(Model):
             return None
         return cls(
             seconds=adaptation.took_seconds,
-            steps=adaptation.steps,
+            steps=adaptation.steps or 0,
             held_out_db=adaptation.held_out_db,
             held_out_gain_db=adaptation.held_out_gain_db,
             blend=adaptation.blend,

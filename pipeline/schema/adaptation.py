@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.schema.model import Model
 from pipeline.schema.texts import Digest
@@ -35,12 +35,13 @@ class Adaptation(Model):
     """
 
     request: Literal["auto", "off", "seconds", "file"]
-    """`auto` or a time, from which the steps follow; `off` in a plan that was made with `--adapt
-    off`; `file` for weights adapted earlier."""
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """The `--adapt` of the plan: `auto` or a time, from which the steps follow; `off`; `file` for
+    weights adapted earlier, which are then the plan's model."""
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The time that was requested."""
-    steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]
-    """Training steps; 0 if the weights are not adapted."""
+    steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] | None = None
+    """Training steps; 0 if the weights are not adapted, None until the run begins, which decides
+    on them."""
     pairs: tuple[KeyPair, ...] = ()
     """The key frames, in rising order of their positions."""
     done: bool = False
@@ -60,10 +61,28 @@ class Adaptation(Model):
     took_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Time that the training took; like the note, it does not decide any bits."""
 
+    @model_validator(mode="after")
+    def _check_request(self) -> Self:
+        if (self.request == "seconds") != (self.seconds is not None):
+            raise ValueError(
+                f"found the request {self.request} with {self.seconds} seconds, expected a time "
+                "for the request seconds and null for others"
+            )
+        if self.request == "off" and (self.steps or self.done):
+            raise ValueError("found a training with the request off, expected auto or seconds")
+        if self.done and self.steps is None:
+            raise ValueError("found a training that is done, expected its number of steps")
+        return self
+
     @property
     def trains(self) -> bool:
         """Whether the weights are trained before the first segment, or have been."""
-        return self.request != "file" and self.steps > 0
+        return self.request != "file" and bool(self.steps)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the steps are fixed; otherwise the run decides on them when it begins."""
+        return self.steps is not None or self.request == "off"
 
     def without_result(self) -> Adaptation:
         """Return the same training, still to be done; one from a file stays as it is."""
@@ -73,3 +92,9 @@ class Adaptation(Model):
             request=self.request, seconds=self.seconds, steps=self.steps, pairs=self.pairs,
             note="" if self.steps else self.note,
         )  # fmt: skip
+
+    def without_decision(self) -> Adaptation | None:
+        """Return the request alone, for other weights; None for a file, which is weights itself."""
+        if self.request == "file":
+            return None
+        return Adaptation(request=self.request, seconds=self.seconds)

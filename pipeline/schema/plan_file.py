@@ -102,9 +102,10 @@ def read_plan(path: str | Path) -> Plan:
         return Plan.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
+        problem = first["msg"].removeprefix("Value error, ")
         where = _name_field(first["loc"], text) if first["loc"] else "the file"
         raise InputError(
-            f"found an invalid plan in {path}: {where}: {first['msg']}; expected a plan written by "
+            f"found an invalid plan in {path}: {where}: {problem}; expected a plan written by "
             "`pipeline plan ... --save FILE`; correct that field or make a new plan"
         ) from error
 

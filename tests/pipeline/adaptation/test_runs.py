@@ -15,12 +15,9 @@ import pipeline
 from crossnetpp.checkpoint import find_weights, read_adapted_facts
 from crossnetpp.machine import is_linux
 from deploy.protocol import Engine
-from pipeline.adaptation.request import AdaptRequest
 from pipeline.errors import InputError
 from pipeline.paths import sha256
-from pipeline.progress import SILENT
 from pipeline.runs import conductor
-from pipeline.runs.adapting import plan_adaptation
 from pipeline.runs.parts import EngineCache, RunParts
 from pipeline.runs.run import run as run_settings
 from pipeline.schema.plan import Plan
@@ -226,47 +223,6 @@ def test_adapting_checks_only_the_file_that_it_writes(tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert reason in refused.stderr
         assert refused.stderr.count("\n") == 1
-
-
-def test_a_plan_has_the_weights_from_a_file(
-    camera: tuple[Path, Path, Path], camera_weights: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
-    lr, keys, _ = camera
-    file, facts = camera_weights
-    saved, output = tmp_path / "plan.json", tmp_path / "out.mkv"
-    planned = invoke(
-        *("plan", lr, "--ref-stream", keys, "-o", output, "--save", saved, "--json"),
-        *("--engine", "torch", "--preset", "ultrafast", "--adapt", file),
-    )
-    assert planned.exit_code == 0, planned.stderr
-    made = json.loads(planned.stdout)
-    assert made["model"] == str(file)
-    assert made["adaptation"]["request"] == "file"
-    assert made["adaptation"]["held_out_gain_db"] == facts["held_out_gain_db"]
-
-    result = run(camera, output, "--plan", saved)
-    assert result["model"] == str(file)
-    assert result["adapted"]["used"] is True
-
-
-def test_a_plan_without_adaptation_stays_without_it(
-    camera: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    lr, keys, _ = camera
-    saved = tmp_path / "plan.json"
-    words = ("plan", lr, "--ref-stream", keys, "-o", tmp_path / "out.mkv", "--save", saved, "-q")
-    made = invoke(*words, "--engine", "torch", "--adapt", "off")
-    assert made.exit_code == 0, made.stderr
-
-    stored = read_plan(saved)
-    assert stored.adaptation is not None
-    assert stored.adaptation.request == "off"
-    request = AdaptRequest("seconds", 0.01)
-    assert plan_adaptation(stored, request, None, SILENT, "inline") == stored
-    undecided = stored.model_copy(update={"adaptation": None})
-    decided = plan_adaptation(undecided, request, None, SILENT, "inline").adaptation
-    assert decided is not None
-    assert decided.trains
 
 
 def test_frames_are_enhanced_with_weights_from_a_file(

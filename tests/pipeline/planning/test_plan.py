@@ -192,22 +192,44 @@ def test_options_beside_a_plan_are_accepted_or_refused(
         load_plan(tmp_path / "plan.json", RunSettings(input=lr, max_ref_distance=1))
 
 
-@pytest.mark.parametrize(
-    ("given", "kept"), [({}, True), ({"model": "fast"}, False), ({"adapt": "off"}, False)]
-)
+@pytest.mark.parametrize("given", [{}, {"model": "fast"}, {"adapt": "off"}])
 def test_other_weights_replace_the_training_in_a_plan(
     plan_of: Callable[..., Plan],
     pair: tuple[Path, Path],
     tmp_path: Path,
     given: dict[str, str],
-    kept: bool,
 ) -> None:
+    """The request of the plan stays unless the command has one."""
     pairs = (KeyPair(pts=0, ref_pts=0, position=0),)
     trained = Adaptation(request="auto", steps=20, pairs=pairs, done=True, used=True)
     save_plan(plan_of().model_copy(update={"adaptation": trained}), tmp_path / "plan.json")
     settings = RunSettings(input=str(pair[0]), output=str(tmp_path / "out.mkv"), **given)
     loaded = load_plan(tmp_path / "plan.json", settings)
-    assert loaded.adaptation == (trained if kept else None)
+    expected = {"model": Adaptation(request="auto"), "adapt": None}
+    assert loaded.adaptation == expected.get(next(iter(given), ""), trained)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"request": "seconds"}, "found the request seconds with None seconds"),
+        ({"seconds": 60}, "found the request auto with 60.0 seconds"),
+        ({"request": "seconds", "seconds": 0}, "greater than 0"),
+        ({"request": "off", "steps": 80}, "found a training with the request off"),
+        ({"done": True}, "found a training that is done, expected its number of steps"),
+        ({"request": "sometimes"}, "expected a plan"),
+    ],
+)
+def test_an_impossible_adaptation_in_a_plan_is_one_line(
+    plan_of: Callable[..., Plan], tmp_path: Path, edit: dict[str, object], message: str
+) -> None:
+    text = plan_of().model_dump_json()
+    wrong = json.loads(text) | {"adaptation": {"request": "auto", **edit}}
+    (tmp_path / "plan.json").write_text(json.dumps(wrong))
+    with pytest.raises(InputError, match="adaptation") as found:
+        load_plan(tmp_path / "plan.json")
+    assert message in str(found.value)
+    assert "\n" not in str(found.value)
 
 
 def test_a_capture_of_another_scale_in_a_plan_is_refused(
