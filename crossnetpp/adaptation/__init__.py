@@ -19,6 +19,7 @@ from crossnetpp.adaptation.adapt import (
     check_key_frames,
     count_steps,
     time_step,
+    try_adapted,
 )
 from crossnetpp.adaptation.key_frames import KeyFrame
 
@@ -35,4 +36,5 @@ __all__ = [
     "check_key_frames",
     "count_steps",
     "time_step",
+    "try_adapted",
 ]

@@ -106,6 +106,41 @@ def adapt(
             return Adapted(network, 0, None, None, 0.0, used=False, note=note)
 
 
+def try_adapted(
+    network: CrossNetFast,
+    adapted: CrossNetFast,
+    keys: Sequence[KeyFrame],
+    taps: Taps,
+    settings: AdaptationSettings,
+) -> Adapted:
+    """Judge weights that were adapted to another recording on held-out key frames of this one.
+
+    They are used as they are, or not at all, so `blend` is 1 or 0. The arguments are as for
+    `adapt`; `steps` is that of the training.
+
+    Raises ValueError if there are too few pairs of key frames, or if they are too small.
+    """
+    examples = check_key_frames(keys, settings.side)
+    _, held_out = hold_out(examples)
+    device = next(network.parameters()).device
+    scale = keys[0].hr.shape[0] // keys[0].lr.shape[0]
+    with _limit_threads(settings.threads):
+        cases = make_cases(keys, held_out, scale, settings.side, device)
+        judge = Judge(network, cases, scale, torch.from_numpy(taps).to(device))
+        verdict = judge.choose_blend(adapted, shares=(1.0,))
+
+    used = verdict.blend > 0
+    return Adapted(
+        adapted if used else network,
+        settings.steps,
+        _round_db(verdict.held_out_db),
+        _round_db(verdict.gain),
+        verdict.blend,
+        used=used,
+        note="" if used else "those of another input do not win on a key frame of this one",
+    )
+
+
 def check_key_frames(keys: Sequence[KeyFrame], side: int = SIDE) -> list[Example]:
     """Return the examples that the key frames make.
 

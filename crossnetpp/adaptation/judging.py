@@ -144,14 +144,15 @@ class Judge:
         """Return the mean gain in dB over the cases with neighbours; NaN if one is not finite."""
         return self._average(self._measure_gains(network))
 
-    def choose_blend(self, adapted: CrossNetFast) -> Verdict:
+    def choose_blend(self, adapted: CrossNetFast, shares: Sequence[float] = BLENDS) -> Verdict:
         """Return the blend with the largest gain, among those with which no case loses.
 
-        Smaller shares than that with the largest gain are not tried.
+        `shares` are in falling order and begin with 1. Smaller shares than that with the largest
+        gain are not tried.
         """
         before = self._average(self._before)
         best = Verdict(0.0, float("nan"), before)
-        for share in BLENDS:
+        for share in shares:
             gains = self._measure_gains(blend_weights(self._base, adapted, share))
             gain = self._average(gains)
             if best.blend and gain < best.gain:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.adaptation.request import AdaptRequest
 from pipeline.ledger.run_folder import find_stored_plan
+from pipeline.paths import sha256
 from pipeline.progress import Reporter
 from pipeline.schema.adaptation import Adaptation, KeyPair
 from pipeline.schema.plan import Plan
@@ -91,6 +93,31 @@ def decide_adaptation(
     if isinstance(step_seconds, str):
         return Decision(None, f"the weights are not adapted: {step_seconds}")
     return _choose_steps(plan, request, pairs, work, step_seconds, find_run_seconds())
+
+
+def decide_to_share(plan: Plan, request: AdaptRequest, weights: Path) -> Decision:
+    """Decide whether to try weights that were adapted to another input of the batch."""
+    from crossnetpp.adaptation import LEAST_KEY_FRAMES  # imports torch
+    from crossnetpp.checkpoint import read_adapted_facts
+    from pipeline.adaptation.key_frames import list_key_pairs
+
+    facts = read_adapted_facts(weights)
+    if facts is None or (request.kind == "auto" and plan.engine not in ENGINES_OF_AUTO):
+        return Decision(None, "")
+
+    pairs = list_key_pairs(plan)
+    if len(pairs) < LEAST_KEY_FRAMES:
+        found = f"found {len(pairs)} key frames that show a frame of the input"
+        note = f"{found}, expected {LEAST_KEY_FRAMES} to try the weights of the batch on"
+        return Decision(None, f"the weights are not adapted: {note}")
+    shared = Adaptation(
+        request=request.kind,
+        seconds=request.seconds,
+        steps=facts.steps,
+        pairs=tuple(pairs),
+        shared=sha256(weights),
+    )
+    return Decision(shared, "")
 
 
 def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:

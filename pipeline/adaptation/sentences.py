@@ -15,11 +15,14 @@ def describe_adaptation(adaptation: Adaptation | None) -> str:
     text = f"the weights are adapted by {adaptation.steps} steps"
     if adaptation.request == "file":
         text += " of an earlier training"
+    elif adaptation.shared:
+        text = "the weights are those that the batch adapted to another input"
     else:
         text += f" on up to {len(adaptation.pairs)} key frames in {adaptation.took_seconds:.0f} s"
     if adaptation.held_out_gain_db is not None:
         text += f": {_describe_gain(adaptation.held_out_db, adaptation.held_out_gain_db)}"
-    text += f"; {100 * adaptation.blend:.0f} % of the change is used"
+    if not adaptation.shared:
+        text += f"; {100 * adaptation.blend:.0f} % of the change is used"
     return f"{text}; {adaptation.note}" if adaptation.note else text
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from pathlib import Path
 
-from crossnetpp.adaptation import AdaptationSettings, Adapted, Progress, adapt
+from crossnetpp.adaptation import AdaptationSettings, Adapted, Progress, adapt, try_adapted
 from crossnetpp.checkpoint import AdaptedFacts, WeightsError, load_network, save_weights
 from crossnetpp.networks.fast import CrossNetFast
 from deploy.device import choose_baseline_device
 from pipeline.adaptation.key_frames import find_taps, read_key_frames
 from pipeline.adaptation.sentences import describe_adaptation
-from pipeline.errors import InputError
+from pipeline.adaptation.shared import SharedWeights
+from pipeline.errors import InputError, StageError
 from pipeline.ledger.adapted_weights import find_adapted_weights, store_adapted_weights
 from pipeline.ledger.ledger import Ledger
+from pipeline.paths import sha256
 from pipeline.progress import Reporter
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.plan import Plan
@@ -32,10 +36,11 @@ def load_adaptable(plan: Plan) -> CrossNetFast | None:
     return network.to(choose_baseline_device()) if isinstance(network, CrossNetFast) else None
 
 
-def train_planned(ledger: Ledger, progress: Reporter) -> None:
-    """Train the weights that the ledger's plan requires, unless the run folder has them.
+def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | None = None) -> None:
+    """Train or try the weights that the ledger's plan requires, unless the run folder has them.
 
-    The plan in the ledger then has the result.
+    The plan in the ledger then has the result. `shared` holds the weights that inputs of a batch
+    share. Raises StageError if the plan requires some that are not there.
     """
     plan = ledger.plan
     planned = plan.adaptation
@@ -47,21 +52,28 @@ def train_planned(ledger: Ledger, progress: Reporter) -> None:
         return
 
     start = time.monotonic()
-    result = train_weights(plan, planned, progress)
-    sha256 = ""
-    if result.used:
-        facts = make_facts(plan, result)
-        sha256 = store_adapted_weights(
-            ledger.folder, lambda path: save_weights(result.network, PRESET, path, facts)
-        )
+    stored = ""
+    if planned.shared:
+        weights = _find_shared(plan, planned, shared)
+        result = _try_weights(plan, planned, weights, progress)
+        if result.used:
+            stored = store_adapted_weights(ledger.folder, partial(_copy, weights))
+    else:
+        result = train_weights(plan, planned, progress)
+        if result.used:
+            facts = make_facts(plan, result)
+            stored = store_adapted_weights(
+                ledger.folder, lambda path: save_weights(result.network, PRESET, path, facts)
+            )
     done = Adaptation(
         request=planned.request,
         seconds=planned.seconds,
         steps=planned.steps,
         pairs=planned.pairs,
+        shared=planned.shared,
         done=True,
         used=result.used,
-        weights_sha256=sha256,
+        weights_sha256=stored,
         held_out_db=result.held_out_db,
         held_out_gain_db=result.held_out_gain_db,
         blend=result.blend,
@@ -89,6 +101,36 @@ def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapte
 
         try:
             return adapt(network, keys, find_taps(plan), settings, show)
+        except ValueError as error:  # too few key frames agree with the input
+            return Adapted(network, 0, None, None, 0.0, used=False, note=str(error))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes())
+
+
+def _find_shared(plan: Plan, planned: Adaptation, shared: SharedWeights | None) -> Path:
+    """Return the weights to try; raises StageError if they are gone."""
+    weights = None if shared is None else shared.find(plan.model_sha256)
+    if weights is None or sha256(weights) != planned.shared:
+        raise StageError(
+            "found no weights of the batch, expected those with which this run began; run the same "
+            "command again"
+        )
+    return weights
+
+
+def _try_weights(plan: Plan, planned: Adaptation, weights: Path, progress: Reporter) -> Adapted:
+    """Judge weights from another input of the batch on the planned key frames."""
+    with progress.step("trying the weights of the batch on the key frames"):
+        keys = read_key_frames(plan, planned.pairs)
+        network = load_adaptable(plan)
+        adapted = load_adaptable(plan.model_copy(update={"model": str(weights)}))
+        assert network is not None
+        assert adapted is not None
+        settings = AdaptationSettings(steps=planned.steps or 0, threads=plan.threads or None)
+        try:
+            return try_adapted(network, adapted, keys, find_taps(plan), settings)
         except ValueError as error:  # too few key frames agree with the input
             return Adapted(network, 0, None, None, 0.0, used=False, note=str(error))
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from deploy.speed import find_speed
-from pipeline.adaptation.decision import decide_adaptation, find_stored_adaptation
+from pipeline.adaptation.decision import (
+    Decision,
+    decide_adaptation,
+    decide_to_share,
+    find_stored_adaptation,
+)
 from pipeline.adaptation.request import AdaptRequest
+from pipeline.adaptation.shared import SharedWeights
 from pipeline.execution.runners import Runner
+from pipeline.ledger.adapted_weights import find_adapted_weights
 from pipeline.ledger.ledger import Ledger
+from pipeline.paths import sha256
 from pipeline.planning.cost_estimate import estimate_seconds
 from pipeline.progress import Reporter
 from pipeline.schema.adaptation import Adaptation
@@ -19,8 +29,12 @@ def plan_adaptation(
     from_file: Adaptation | None,
     progress: Reporter,
     runner: Runner,
+    shared: SharedWeights | None = None,
 ) -> Plan:
-    """Return the plan with its adaptation, which an unfinished run may already have decided on."""
+    """Return the plan with its adaptation, which an unfinished run may already have decided on.
+
+    `shared` holds the weights that the inputs of a batch share; None if they share none.
+    """
     if plan.engine == "bicubic":
         return plan.model_copy(update={"adaptation": None})
     if from_file is not None:
@@ -31,24 +45,49 @@ def plan_adaptation(
     elif request.kind == "off":
         return plan
 
+    weights = None if shared is None else shared.find(plan.model_sha256)
     stored = find_stored_adaptation(plan, request)
-    if stored is not None:
+    if stored is not None and _can_resume(stored, weights, shared):
         return plan.model_copy(update={"adaptation": stored})
     if plan.adaptation is not None:
         return plan
+    if weights is not None:
+        return _with_decision(plan, decide_to_share(plan, request, weights))
 
     def find_run_seconds() -> float | None:
         known = runner == "inline"  # this device's speed says nothing about a cluster's
         speed = find_speed(plan.engine, plan.model, plan.output_pixels) if known else None
         return None if speed is None else estimate_seconds(plan, speed)
 
-    decision = decide_adaptation(plan, request, find_run_seconds, progress)
+    return _with_decision(plan, decide_adaptation(plan, request, find_run_seconds, progress))
+
+
+def _can_resume(stored: Adaptation, weights: Path | None, shared: SharedWeights | None) -> bool:
+    """Return whether an unfinished run can go on with its adaptation."""
+    if not stored.shared:
+        return True
+    if stored.done:
+        return shared is not None
+    return weights is not None and sha256(weights) == stored.shared
+
+
+def _with_decision(plan: Plan, decision: Decision) -> Plan:
     notes = tuple(dict.fromkeys((*plan.notes, *filter(None, (decision.note,)))))
     return plan.model_copy(update={"adaptation": decision.adaptation, "notes": notes})
 
 
-def complete_adaptation(ledger: Ledger, progress: Reporter) -> None:
-    """Adapt the weights as the ledger's plan requires, unless an earlier run has done so."""
+def complete_adaptation(
+    ledger: Ledger, progress: Reporter, shared: SharedWeights | None = None
+) -> None:
+    """Adapt the weights as the ledger's plan requires, unless an earlier run has done so.
+
+    If they win, later inputs of the batch find them in `shared`.
+    """
     from pipeline.adaptation.training import train_planned  # imports torch
 
-    train_planned(ledger, progress)
+    train_planned(ledger, progress, shared)
+    done = ledger.plan.adaptation
+    if shared is not None and done is not None and done.used and not done.shared:
+        weights = find_adapted_weights(ledger.folder, done.weights_sha256)
+        if weights is not None:
+            shared.offer(weights, ledger.plan.model_sha256)

@@ -12,7 +12,14 @@ from pathlib import Path
 from pipeline.errors import Interrupted, as_pipeline_error
 from pipeline.progress import Reporter
 from pipeline.remote.pipes import find_pipes, read_pipes
-from pipeline.runs.items import batch_result, failed_item, finished_item, unrun_item
+from pipeline.runs.items import (
+    batch_result,
+    failed_item,
+    finished_item,
+    remove_shared_weights,
+    share_weights,
+    unrun_item,
+)
 from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult, RunResult
@@ -39,10 +46,13 @@ def run_all(
     """
     start = time.monotonic()
     entries = tuple(entries)
-    parts = parts or RunParts()  # with the engine that the inputs share
+    # with the engine and the weights that the inputs share
+    parts = share_weights(parts or RunParts(), failed_list)
     with read_shared_pipes(entries, progress.note) as readable:
         results, interrupted = _run_each(readable, progress, parts, run_one)
-    return batch_result(entries, results, failed_list, start), interrupted
+    result = batch_result(entries, results, failed_list, start)
+    remove_shared_weights(entries, parts, result)
+    return result, interrupted
 
 
 def _run_each(

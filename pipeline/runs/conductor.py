@@ -109,7 +109,9 @@ def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
         ledger = stack.enter_context(Ledger(plan))
         report_resumed(ledger, progress)
         if trains:
-            complete_adaptation(ledger, progress)
+            together = request.settings.adapt_together
+            shared = request.parts.shared_weights if together else None
+            complete_adaptation(ledger, progress, shared)
             if runner == "inline":
                 engine = _load_engine(request, use_adapted_weights(ledger.plan, ledger.folder))
         before = count_committed_frames(ledger)
@@ -178,7 +180,8 @@ def prepare_plan(request: RunRequest, runner: Runner) -> Plan:
         recut=not local.plan and "segment" not in local.model_fields_set,
         keep_capture=not local.plan and local.capture == "auto",
     )
-    plan = plan_adaptation(plan, adapt, from_file, request.progress, runner)
+    shared = request.parts.shared_weights if settings.adapt_together else None
+    plan = plan_adaptation(plan, adapt, from_file, request.progress, runner, shared)
     _check_ground_truth(local.ground_truth, local, plan)
 
     for note in (describe_confinement(settings), *plan.notes):

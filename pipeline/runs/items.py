@@ -8,17 +8,21 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pipeline.adaptation.shared import SharedWeights
 from pipeline.errors import PipelineError
 from pipeline.execution.cluster.connection import JOB_VARIABLE
 from pipeline.paths import is_url
 from pipeline.remote import transfer
 from pipeline.runs.manifest import Entry
+from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult, RunResult
 
-_FAILED = "pipeline.failed.jsonl"
+_LIST_SUFFIX = ".failed.jsonl"
+_FAILED = f"pipeline{_LIST_SUFFIX}"
 
 
 def finished_item(entry: Entry, result: RunResult) -> ItemResult:
@@ -101,6 +105,20 @@ def _write_private(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def share_weights(parts: RunParts, failed_list: str) -> RunParts:
+    """Return the parts with the weights that the inputs of a batch share, beside its list."""
+    place = failed_list.removesuffix(_LIST_SUFFIX)
+    return replace(parts, shared_weights=SharedWeights(f"{place}.adapted"))
+
+
+def remove_shared_weights(entries: Sequence[Entry], parts: RunParts, result: BatchResult) -> None:
+    """Delete the weights that the inputs shared if none of them is left to run."""
+    together = any(entry.settings and entry.settings.adapt_together for entry in entries)
+    if together and parts.shared_weights is not None and not result.failed:
+        with contextlib.suppress(OSError, PipelineError):
+            parts.shared_weights.remove()
+
+
 def failed_list_place(manifest: str | None, output: str | None) -> str:
     """Return the path or URL of the list of failures.
 
@@ -111,7 +129,7 @@ def failed_list_place(manifest: str | None, output: str | None) -> str:
         place = manifest if is_url(manifest) else Path(manifest).absolute().as_posix()
         folder, _, name = place.rpartition("/")
         stem = name.removesuffix(PurePosixPath(name).suffix).removesuffix(".failed")
-        return f"{folder}/{stem}.failed.jsonl"
+        return f"{folder}/{stem}{_LIST_SUFFIX}"
 
     before = (output or "").partition("{stem}")[0]
     if output and is_url(output):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from deploy.protocol import Engine, EngineError
+from pipeline.adaptation.shared import SharedWeights
 from pipeline.assembly.finish import finish
 from pipeline.errors import InputError
 from pipeline.execution.infer import Enhance, enhance_batch
@@ -108,3 +109,5 @@ class RunParts:
     """The step that joins, verifies and publishes the output."""
     actor: type[SegmentActor] | None = None
     """The class of the actors for runs on Ray; None = SegmentActor."""
+    shared_weights: SharedWeights | None = None
+    """The weights that the inputs of a batch share; None outside a batch."""

@@ -28,7 +28,14 @@ from pipeline.runs.conductor import (
     recover_result,
     resumed_report,
 )
-from pipeline.runs.items import batch_result, failed_item, finished_item, unrun_item
+from pipeline.runs.items import (
+    batch_result,
+    failed_item,
+    finished_item,
+    remove_shared_weights,
+    share_weights,
+    unrun_item,
+)
 from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult
@@ -194,11 +201,14 @@ def run_pooled(
 
     start = time.monotonic()
     entries = tuple(entries)
+    parts = share_weights(parts or RunParts(), failed_list)
     with (
         Interrupts() as interrupts,
         read_shared_pipes(entries, progress.note) as readable,
         cluster(settings.address, interrupts, workers=settings.workers),
     ):
-        batch = PooledBatch(readable, settings, progress, interrupts, parts or RunParts())
+        batch = PooledBatch(readable, settings, progress, interrupts, parts)
         results, interrupted = batch.run()
-    return batch_result(entries, results, failed_list, start), interrupted
+    result = batch_result(entries, results, failed_list, start)
+    remove_shared_weights(entries, parts, result)
+    return result, interrupted

@@ -48,6 +48,8 @@ class AdaptedResult(Model):
     """Share of the trained weights in those that were used."""
     used: bool
     """Whether the adapted weights won and were used."""
+    shared: bool
+    """Whether they were made for another input of the batch."""
 
     @classmethod
     def from_plan(cls, adaptation: Adaptation | None) -> Self | None:
@@ -61,6 +63,7 @@ class AdaptedResult(Model):
             held_out_gain_db=adaptation.held_out_gain_db,
             blend=adaptation.blend,
             used=adaptation.used,
+            shared=bool(adaptation.shared),
         )
 
 

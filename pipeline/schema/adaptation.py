@@ -44,6 +44,9 @@ class Adaptation(Model):
     on them."""
     pairs: tuple[KeyPair, ...] = ()
     """The key frames, in rising order of their positions."""
+    shared: Digest = ""
+    """SHA-256 of weights that were adapted to another input of the same batch and are only tried on
+    this one; "" for a training of its own."""
     done: bool = False
     used: bool = False
     """Whether the adapted weights won and are used."""
@@ -90,7 +93,7 @@ class Adaptation(Model):
             return self
         return Adaptation(
             request=self.request, seconds=self.seconds, steps=self.steps, pairs=self.pairs,
-            note="" if self.steps else self.note,
+            shared=self.shared, note="" if self.steps else self.note,
         )  # fmt: skip
 
     def without_decision(self) -> Adaptation | None:

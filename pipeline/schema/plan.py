@@ -129,7 +129,10 @@ class Plan(Model):
             names.append("capture")  # as in plans that are older than this field
         left: dict[str, Any] = dict.fromkeys(names, True)
         # as above; neither a note nor a time decides any bits
-        left["adaptation"] = {"note", "took_seconds", "held_out_db"} if self.adaptation else True
+        trained = {"note", "took_seconds", "held_out_db"}
+        if self.adaptation and not self.adaptation.shared:
+            trained.add("shared")  # as in plans that are older than this field
+        left["adaptation"] = trained if self.adaptation else True
         plain = self.map_recordings(lambda recording: recording.with_sandbox(False))
         places = {"input": _PLACES, "reference": {"clip": _PLACES}}
         text = plain.model_dump_json(exclude={**left, **places})

@@ -43,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     engine: str
     model: str | PathLike[str]
     adapt: str | PathLike[str]
+    adapt_together: bool
     runner: Literal["auto", "inline", "ray"]
     address: str | None
     workers: int | None

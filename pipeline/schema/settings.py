@@ -311,6 +311,14 @@ class ExecutionSettings(Model):
     ] = "auto"
     """"auto" adapts if at least four key frames exist, and in at most a quarter of the run's
     estimated time."""
+    adapt_together: Annotated[
+        bool,
+        Option(
+            "Batch of one camera: adapt once, and use the weights for all inputs where they win.",
+            "Execution",
+            is_planned=False,
+        ),
+    ] = False
     runner: Annotated[
         Literal["auto", "inline", "ray"],
         Option("Run in this process (inline) or on Ray; default auto.", "Execution"),

@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 OPTIONS: dict[str, tuple[str, object]] = {
     "manifest": ("text", None),
     "ground_truth": ("text", None),
+    "adapt_together": ("flag", False),
     "quiet": ("flag", False),
     "as_json": ("flag", False),
     "output": ("text", None),

@@ -1,0 +1,73 @@
+"""Weights that a batch adapts to one of its inputs, and tries on all others.
+
+They are stored in a file beside the list of failures until all inputs are done, so that a batch
+that was stopped goes on with the same weights.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from pipeline.ledger.durable import fsync
+from pipeline.paths import is_url
+from pipeline.remote import cache, transfer
+
+_DIGITS = 12  # of the base's digest in the name of a file
+
+
+class SharedWeights:
+    """The weights of a batch, one file for each base from which they were adapted.
+
+    `place` is the path or URL of the files up to the digest of the base.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def find(self, base: str) -> Path | None:
+        """Return the weights that were adapted from the base with this SHA-256, or None."""
+        from crossnetpp.checkpoint import WeightsError, read_adapted_facts  # imports torch
+
+        place = self._name_file(base)
+        if is_url(place):
+            file = cache.fetch_copy(place) if transfer.find_file(place) is not None else None
+        else:
+            file = Path(place) if Path(place).is_file() else None
+        try:
+            facts = None if file is None else read_adapted_facts(file)
+        except WeightsError:
+            return None
+        return file if facts is not None and facts.base == base else None
+
+    def offer(self, weights: Path, base: str) -> None:
+        """Store the weights for later inputs unless there are some of the same base."""
+        if self.find(base) is not None:
+            return
+        place = self._name_file(base)
+        if is_url(place):
+            transfer.upload_file(weights, place)
+            return
+
+        attempt = Path(f"{place}.attempt")
+        shutil.copyfile(weights, attempt)
+        fsync(attempt)
+        attempt.replace(place)
+
+    def remove(self) -> None:
+        """Delete the files, which no later input needs."""
+        folder, _, stem = self._place.rpartition("/")
+        name = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{{_DIGITS}}}\.safetensors(\.attempt)?")
+        if is_url(self._place):
+            for found in transfer.list_files(f"{folder}/"):
+                if name.fullmatch(found.url.rpartition("/")[2]):
+                    transfer.remove_file(found.url)
+            return
+
+        for path in Path(folder).iterdir():
+            if name.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def _name_file(self, base: str) -> str:
+        return f"{self._place}-{base[:_DIGITS]}.safetensors"
