@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import IO, Protocol, cast
 
 from rich.console import Console
@@ -86,6 +87,45 @@ class Reporter(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class BatchState:
+    """How far a batch is: the number of its inputs in each state, and the time that is left."""
+
+    inputs: int
+    done: int
+    skipped: int
+    failed: int
+    running: int
+    waiting: int
+    eta_seconds: float | None
+    """Seconds until all inputs are done; None if that cannot be estimated yet."""
+
+    def __str__(self) -> str:
+        counts = [f"{self.done} of {self.inputs} inputs done"]
+        if self.skipped:
+            counts.append(f"{self.skipped} skipped")
+        if self.failed:
+            counts.append(f"{self.failed} failed")
+        if self.running > 1:
+            counts.append(f"{self.running} at work")
+        if self.eta_seconds is not None:
+            counts.append(f"{format_seconds(self.eta_seconds)} left for all")
+        return ", ".join(counts)
+
+
+class BatchReporter(Reporter, Protocol):
+    """The receiver of the progress of runs, and of the batch to which they belong."""
+
+    def begin_input(self, name: str) -> None:
+        """Report that a run of an input begins."""
+
+    def end_input(self, name: str, status: str, output: str | None, reason: str | None) -> None:
+        """Report the result of an input: done, skipped, failed or not run, and why."""
+
+    def show_batch(self, state: BatchState) -> None:
+        """Report how far the batch is."""
+
+
 class SilentReporter:
     """A reporter that shows nothing."""
 
@@ -101,6 +141,15 @@ class SilentReporter:
     def close(self) -> None:
         """Do nothing."""
 
+    def begin_input(self, name: str) -> None:
+        """Ignore the input."""
+
+    def end_input(self, name: str, status: str, output: str | None, reason: str | None) -> None:
+        """Ignore the result."""
+
+    def show_batch(self, state: BatchState) -> None:
+        """Ignore the state."""
+
     @contextmanager
     def step(self, what: str, total: int = 0, done: int = 0) -> Iterator[Count]:
         """Yield a receiver that ignores the progress."""
@@ -112,6 +161,22 @@ class SilentReporter:
 
 
 SILENT: Reporter = SilentReporter()
+
+
+class _BatchText:
+    """The state of a batch, which is shown behind the progress of the input at work."""
+
+    _batch = ""
+
+    def begin_input(self, name: str) -> None:
+        """Do nothing: a note names the input."""
+
+    def end_input(self, name: str, status: str, output: str | None, reason: str | None) -> None:
+        """Do nothing: the result of the batch names the input."""
+
+    def show_batch(self, state: BatchState) -> None:
+        """Keep the state for the next line."""
+        self._batch = f"; {state}" if state.inputs > 1 else ""
 
 
 def find_bottleneck(busy: dict[str, float]) -> str:
@@ -153,7 +218,7 @@ class Pace:
         return f"{self.fps(done):.2f} fps, {self.describe_left(done)}{limit}"
 
 
-class LineReporter:
+class LineReporter(_BatchText):
     """A reporter that writes a plain line now and then, for logs and pipes."""
 
     def __init__(
@@ -181,7 +246,8 @@ class LineReporter:
         """Write a line if the last one is old enough."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _LINE_INTERVAL_SECONDS
-            self.note(f"{done}/{self._pace.total} frames, {self._pace.describe(done, busy)}")
+            pace = self._pace.describe(done, busy)
+            self.note(f"{done}/{self._pace.total} frames, {pace}{self._batch}")
 
     def close(self) -> None:
         """Do nothing: plain lines leave no display to close."""
@@ -217,7 +283,7 @@ def _describe_step(pace: Pace, done: int, detail: str) -> str:
     return f"{state}, {detail}" if detail else state
 
 
-class BarReporter:
+class BarReporter(_BatchText):
     """A reporter that redraws a bar in place, for terminals."""
 
     def __init__(self) -> None:
@@ -243,7 +309,7 @@ class BarReporter:
     def update(self, done: int, busy: dict[str, float]) -> None:
         """Redraw the bar."""
         if self._task is not None:
-            pace = self._pace.describe(done, busy)
+            pace = self._pace.describe(done, busy) + self._batch
             self._progress.update(self._task, completed=done, pace=pace)
 
     def close(self) -> None:
@@ -272,7 +338,7 @@ class BarReporter:
             yield count
 
 
-def make_reporter(*, quiet: bool = False) -> Reporter:
+def make_reporter(*, quiet: bool = False) -> BatchReporter:
     """Return a bar if stderr is a terminal, plain lines otherwise, or nothing if `quiet`."""
     if quiet:
         return SilentReporter()

@@ -51,7 +51,10 @@ FEW_OPTIONS = 12
 
 # Parameters under "Output and logging" that are not settings of a run.
 REPORTING = frozenset(
-    {"report", "stream", "as_json", "quiet", "verbose", "debug", "dry_run", "help"}
+    {
+        *("report", "stream", "as_json", "json_progress", "quiet", "verbose", "debug", "dry_run"),
+        "help",
+    }
 )
 
 

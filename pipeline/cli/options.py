@@ -178,6 +178,9 @@ def run_options(command: Command) -> Command:
             type=FILE,
             help="CSV or JSONL file that lists the inputs.",
         ),
+        click.option(
+            "--skip-existing", is_flag=True, help="Skip inputs whose output exists, whatever it is."
+        ),
         *(
             click_option(field)
             for field in list_options(*OPTION_GROUPS)
@@ -185,6 +188,9 @@ def run_options(command: Command) -> Command:
         ),
         QUIET_OPTION,
         JSON_OPTION,
+        click.option(
+            "--json-progress", is_flag=True, help="Write progress as JSON, one object a line."
+        ),
     )
 
     command = settings_options(command)

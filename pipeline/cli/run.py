@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
@@ -11,11 +14,11 @@ import click
 from pipeline.cli.options import FILE, make_settings, run_options
 from pipeline.cli.plan import print_plan
 from pipeline.cli.words import describe_batch, describe_result, print_json, print_text
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, Interrupted, PipelineError
 
 if TYPE_CHECKING:
     from pipeline.media.write.raw import StreamForm
-    from pipeline.progress import Reporter
+    from pipeline.progress import BatchReporter, Reporter
     from pipeline.runs.parts import RunParts
     from pipeline.runs.result import RunResult
     from pipeline.schema.settings import ExecutionSettings, GridSettings
@@ -36,11 +39,13 @@ if TYPE_CHECKING:
 def run(
     inputs: tuple[str, ...],
     manifest: str | None,
+    skip_existing: bool,
     report: str | None,
     dry_run: bool,
     stream: StreamForm | None,
     quiet: bool,
     as_json: bool,
+    json_progress: bool,
     **values: Any,
 ) -> None:
     """Enhance INPUT with the detail of REF.
@@ -54,13 +59,18 @@ def run(
     from pipeline.progress import make_reporter
     from pipeline.remote.pipes import read_piped_settings
     from pipeline.report.checks import check_page_path
+    from pipeline.runs.json_progress import JsonReporter
     from pipeline.runs.manifest import is_batch
+    from pipeline.runs.parts import RunParts
     from pipeline.runs.run import run as run_once
     from pipeline.runs.to_stdout import run_to_stdout
 
     if not inputs and manifest is None:
         raise click.UsageError("Missing argument 'INPUT...'.")
-    several = is_batch(inputs, manifest)
+    if skip_existing and values["force"]:
+        raise click.UsageError("--skip-existing cannot be combined with --force.")
+    # with --skip-existing, one input is a batch, too, because it may have no result
+    several = is_batch(inputs, manifest) or skip_existing
     settings = make_settings(values | {"input": inputs[0] if inputs else "-"})
     check_combination(
         (settings.input, settings.ref_stream),
@@ -76,9 +86,10 @@ def run(
         read = (settings.ref_stream, settings.ground_truth, settings.plan, settings.model)
         check_page_path(page, force=values["force"], read=[*inputs, *read])
 
-    progress = make_reporter(quiet=quiet)
+    progress = JsonReporter() if json_progress else make_reporter(quiet=quiet)
     if several:
-        _run_batch(inputs, manifest, values, settings, progress, as_json=as_json)
+        parts = replace(_find_parts() or RunParts(), skips_existing=skip_existing)
+        _run_batch(inputs, manifest, values, settings, progress, parts, as_json=as_json)
         return
     if dry_run:
         print_plan(settings, progress, save=None, as_json=as_json)
@@ -87,14 +98,16 @@ def run(
     with read_piped_settings(settings, settings.output, progress.note) as readable:
 
         def run_to(out: str | None) -> RunResult:
-            return run_once(readable.model_copy(update={"output": out}), progress, _find_parts())
+            chosen = readable.model_copy(update={"output": out})
+            work = partial(run_once, chosen, progress, _find_parts())
+            return _report_run(settings.input, progress, work)
 
         if stream is not None:
             from pipeline.runs.streaming import stream_frames
 
-            parts = _find_parts()
-            result = stream_frames(_open_stdout(), readable, stream, progress, parts)
-            progress.note(describe_result(result))
+            stdout = _open_stdout()
+            work = partial(stream_frames, stdout, readable, stream, progress, _find_parts())
+            progress.note(describe_result(_report_run(settings.input, progress, work)))
             return
 
         if readable.output == "-":
@@ -102,7 +115,7 @@ def run(
             progress.note(describe_result(result))
             return
 
-        result = run_once(readable, progress, _find_parts())
+        result = run_to(readable.output)
         if page is not None:
             _write_report(result, page, readable.ground_truth, readable, progress)
         if as_json:
@@ -154,6 +167,19 @@ def _open_stdout() -> BinaryIO:
     return stdout.buffer
 
 
+def _report_run(name: str, progress: BatchReporter, work: Callable[[], RunResult]) -> RunResult:
+    """Return the result of `work`, and report the begin and the end of this run."""
+    progress.begin_input(name)
+    try:
+        result = work()
+    except PipelineError as error:
+        status = "not run" if isinstance(error, Interrupted) else "failed"
+        progress.end_input(name, status, None, str(error))
+        raise
+    progress.end_input(name, "done", result.output, None)
+    return result
+
+
 def _find_parts() -> RunParts | None:
     """Return the parts of runs that a program passed with `main(obj=RunParts(...))`, or None."""
     from pipeline.runs.parts import RunParts
@@ -185,7 +211,8 @@ def _run_batch(
     manifest: str | None,
     values: dict[str, Any],
     settings: ExecutionSettings,
-    progress: Reporter,
+    progress: BatchReporter,
+    parts: RunParts,
     *,
     as_json: bool,
 ) -> None:
@@ -198,7 +225,6 @@ def _run_batch(
     common = {k: v for k, v in values.items() if v is not None and v is not False}
     entries = make_entries(inputs, manifest, common)
     failed_list = failed_list_place(manifest, common.get("output"))
-    parts = _find_parts()
 
     if choose_runner(settings.runner, settings.address)[0] == "ray":
         from pipeline.runs.pooled_batch import run_pooled  # imports ray

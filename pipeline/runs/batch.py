@@ -7,18 +7,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from pipeline.errors import Interrupted, as_pipeline_error
-from pipeline.progress import Reporter
+from pipeline.errors import Interrupted, OutputExistsError, as_pipeline_error
+from pipeline.interrupt import Interrupts
+from pipeline.progress import BatchReporter, Reporter
 from pipeline.remote.pipes import find_pipes, read_pipes
+from pipeline.runs.batch_progress import BatchProgress, InputReporter
 from pipeline.runs.items import (
     batch_result,
+    describe_existing,
     failed_item,
+    find_unrun,
     finished_item,
     remove_shared_weights,
     share_weights,
-    unrun_item,
+    skipped_item,
 )
 from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
@@ -28,12 +34,13 @@ from pipeline.schema.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
+_BETWEEN = "interrupted before anything was written; run the same command again"
 RunOne = Callable[[RunSettings, Reporter, RunParts], RunResult]
 
 
 def run_all(
     entries: Iterable[Entry],
-    progress: Reporter,
+    progress: BatchReporter,
     failed_list: str,
     parts: RunParts | None = None,
     *,
@@ -48,7 +55,7 @@ def run_all(
     entries = tuple(entries)
     # with the engine and the weights that the inputs share
     parts = share_weights(parts or RunParts(), failed_list)
-    with read_shared_pipes(entries, progress.note) as readable:
+    with Interrupts(), read_shared_pipes(entries, progress.note) as readable:
         results, interrupted = _run_each(readable, progress, parts, run_one)
     result = batch_result(entries, results, failed_list, start)
     remove_shared_weights(entries, parts, result)
@@ -56,32 +63,52 @@ def run_all(
 
 
 def _run_each(
-    entries: Sequence[Entry], progress: Reporter, parts: RunParts, run_one: RunOne
+    entries: Sequence[Entry], reporter: BatchReporter, parts: RunParts, run_one: RunOne
 ) -> tuple[list[ItemResult], Interrupted | None]:
     """Return the result of every input, and the Interrupted that ended the batch, if any."""
+    progress = BatchProgress([str(entry.given["input"]) for entry in entries], reporter)
     results: list[ItemResult] = []
     interrupted: Interrupted | None = None
-    for number, entry in enumerate(entries, 1):
-        if entry.settings is None:
-            results.append(unrun_item(entry))
-            continue
-        if interrupted is not None:
-            results.append(failed_item(entry, None, "not run"))
-            continue
-
-        progress.note(f"[{number}/{len(entries)}] {entry.settings.input}")
-        try:
-            result = finished_item(entry, run_one(entry.settings, progress, parts))
-        except Interrupted as error:
-            interrupted = error
-            result = failed_item(entry, str(error), "not run")
-        except Exception as error:
-            logger.info("%s failed", entry.settings.input, exc_info=error)
-            reason = str(as_pipeline_error(error))
-            result = failed_item(entry, reason, "failed")
-            progress.note(f"failed: {' '.join(reason.split())}")
+    for number, entry in enumerate(entries):
+        result = find_unrun(entry, parts)
+        if result is None and interrupted is not None:
+            result = failed_item(entry, None, "not run")
+        elif result is None:
+            progress.begin(number)
+            try:
+                result = _run_entry(number, entry, progress, reporter, parts, run_one)
+            except (Interrupted, KeyboardInterrupt) as error:
+                stopped = error if isinstance(error, Interrupted) else Interrupted(_BETWEEN)
+                interrupted = stopped
+                result = failed_item(entry, str(stopped), "not run")
+        progress.end(number, result)
         results.append(result)
     return results, interrupted
+
+
+def _run_entry(
+    number: int,
+    entry: Entry,
+    progress: BatchProgress,
+    reporter: BatchReporter,
+    parts: RunParts,
+    run_one: RunOne,
+) -> ItemResult:
+    """Run one input and return its result; only a signal raises an error."""
+    assert entry.settings is not None
+    parts = replace(parts, on_open=partial(progress.measure, number))
+    try:
+        each = InputReporter(number, progress, reporter)
+        return finished_item(entry, run_one(entry.settings, each, parts))
+    except Interrupted:
+        raise
+    except OutputExistsError as error:
+        if parts.skips_existing:
+            return skipped_item(entry, describe_existing(error.path), error.path)
+        return failed_item(entry, str(error), "failed")
+    except Exception as error:
+        logger.info("%s failed", entry.settings.input, exc_info=error)
+        return failed_item(entry, str(as_pipeline_error(error)), "failed")
 
 
 @contextlib.contextmanager

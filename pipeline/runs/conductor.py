@@ -115,6 +115,7 @@ def open_run(request: RunRequest, *, runner: Runner) -> OpenRun:
             if runner == "inline":
                 engine = _load_engine(request, use_adapted_weights(ledger.plan, ledger.folder))
         before = count_committed_frames(ledger)
+        request.parts.on_open(ledger.plan, before)
         return OpenRun(request.settings, ledger, start, before, engine, contexts=stack.pop_all())
 
 
@@ -259,9 +260,11 @@ def recover_result(request: RunRequest, exists: OutputExistsError) -> RunResult:
     """
     start = time.monotonic()
     settings = request.settings
-    finished = find_finished_plan(settings, exists.path)
     unfinished = _find_unfinished_plan(settings.output, exists.path)
     remains = not is_url(exists.path) and run_folder_of(Path(exists.path)).exists()
+    if request.parts.skips_existing and unfinished is None and not remains:
+        raise exists
+    finished = find_finished_plan(settings, exists.path)
 
     if unfinished is None and not remains:
         if finished is None:

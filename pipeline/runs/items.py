@@ -15,6 +15,7 @@ from typing import Literal
 from pipeline.adaptation.shared import SharedWeights
 from pipeline.errors import PipelineError
 from pipeline.execution.cluster.connection import JOB_VARIABLE
+from pipeline.ledger.run_folder import run_folder_of
 from pipeline.paths import is_url
 from pipeline.remote import transfer
 from pipeline.runs.manifest import Entry
@@ -32,11 +33,15 @@ def finished_item(entry: Entry, result: RunResult) -> ItemResult:
     )
 
 
-def unrun_item(entry: Entry) -> ItemResult:
-    """Return the result of an input without settings, which is to be skipped or is invalid."""
+def find_unrun(entry: Entry, parts: RunParts) -> ItemResult | None:
+    """Return the result of an input that is invalid or needs no run; None if it has to be run."""
     if entry.skip is not None:
         return skipped_item(entry, entry.skip)
-    return failed_item(entry, entry.error, "failed")
+    if entry.settings is None:
+        return failed_item(entry, entry.error, "failed")
+
+    existing = find_existing_output(entry) if parts.skips_existing else None
+    return None if existing is None else skipped_item(entry, describe_existing(existing), existing)
 
 
 def skipped_item(entry: Entry, note: str, output: str | None = None) -> ItemResult:
@@ -103,6 +108,22 @@ def _write_private(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(text, encoding="utf-8")
+
+
+def find_existing_output(entry: Entry) -> str | None:
+    """Return the path of the output that an entry names if it exists and is complete, else None.
+
+    An output without a name, or at a URL, is only known when the input is planned.
+    """
+    output = entry.settings.output if entry.settings else None
+    if output is None or is_url(output) or not os.path.lexists(output):
+        return None
+    return None if run_folder_of(Path(output)).exists() else output
+
+
+def describe_existing(output: str) -> str:
+    """Return why an input with an existing output is skipped."""
+    return f"its output {output} exists"
 
 
 def share_weights(parts: RunParts, failed_list: str) -> RunParts:

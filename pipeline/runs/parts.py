@@ -97,6 +97,10 @@ def check_engine(plan: Plan) -> None:
         raise InputError(str(error)) from error
 
 
+def ignore_plan(plan: Plan, done: int) -> None:
+    """Do nothing with the plan of a run that begins."""
+
+
 @dataclass(frozen=True)
 class RunParts:
     """The replaceable parts of runs, which runs in the same process can share."""
@@ -109,5 +113,9 @@ class RunParts:
     """The step that joins, verifies and publishes the output."""
     actor: type[SegmentActor] | None = None
     """The class of the actors for runs on Ray; None = SegmentActor."""
+    on_open: Callable[[Plan, int], None] = ignore_plan
+    """Receives the plan of a run that begins, and the number of frames that are done."""
+    skips_existing: bool = False
+    """Whether an existing output is refused at once, even if it is finished."""
     shared_weights: SharedWeights | None = None
     """The weights that the inputs of a batch share; None outside a batch."""

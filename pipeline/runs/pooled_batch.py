@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from pipeline.errors import Interrupted, OutputExistsError, PipelineError, as_pipeline_error
 from pipeline.execution.cluster.actor import SegmentActor, make_setup
 from pipeline.execution.cluster.actor_request import request_actors
 from pipeline.execution.cluster.pool import RayPool
 from pipeline.interrupt import Interrupts
-from pipeline.progress import Reporter
+from pipeline.progress import BatchReporter
 from pipeline.runs.batch import read_shared_pipes
+from pipeline.runs.batch_progress import BatchProgress
 from pipeline.runs.conductor import (
     OpenRun,
     RunRequest,
@@ -30,11 +32,13 @@ from pipeline.runs.conductor import (
 )
 from pipeline.runs.items import (
     batch_result,
+    describe_existing,
     failed_item,
+    find_unrun,
     finished_item,
     remove_shared_weights,
     share_weights,
-    unrun_item,
+    skipped_item,
 )
 from pipeline.runs.manifest import Entry
 from pipeline.runs.parts import RunParts
@@ -62,19 +66,22 @@ class PooledBatch:
         self,
         entries: Iterable[Entry],
         settings: ExecutionSettings,
-        progress: Reporter,
+        progress: BatchReporter,
         interrupts: Interrupts,
         parts: RunParts,
     ) -> None:
         self._entries = tuple(entries)
         self._waiting = deque(enumerate(self._entries))
         self._settings = settings
-        self._progress = progress
+        self._reporter = progress
+        names = [str(entry.given["input"]) for entry in self._entries]
+        self._progress = BatchProgress(names, progress)
         self._interrupts = interrupts
         self._parts = parts
         self._pool: RayPool | None = None
         self._open: dict[str, _OpenItem] = {}
         self._results: dict[int, ItemResult] = {}
+        self._shown = False
 
     def run(self) -> tuple[list[ItemResult], Interrupted | None]:
         """Run all inputs; a failed input does not stop the batch, but a signal does.
@@ -86,7 +93,9 @@ class PooledBatch:
             while self._waiting or self._open:
                 self._start_waiting()
                 if self._open and self._pool is not None:
-                    for job, error in self._pool.step():
+                    ended = self._pool.step()
+                    self._show_progress(self._pool)
+                    for job, error in ended:
                         self._end(job, error)
         except KeyboardInterrupt:
             interrupted = Interrupted(self._describe_interruption())
@@ -94,6 +103,7 @@ class PooledBatch:
         except PipelineError as error:  # an error of the pool, not of an input
             self._skip_remaining(str(error))
         finally:
+            self._hide_progress()
             if self._pool is not None:
                 self._pool.stop()
             for item in self._open.values():
@@ -115,14 +125,17 @@ class PooledBatch:
         """Start waiting inputs until the pool has enough segments."""
         while self._waiting and (self._pool is None or self._pool.has_room()):
             number, entry = self._waiting.popleft()
-            if entry.settings is None:
-                self._results[number] = unrun_item(entry)
+            unrun = find_unrun(entry, self._parts)
+            if unrun is not None:
+                self._conclude(number, unrun)
                 continue
 
-            self._progress.note(f"[{number + 1}/{len(self._entries)}] {entry.settings.input}")
+            assert entry.settings is not None
+            self._hide_progress()
+            self._progress.begin(number)
+            parts = replace(self._parts, on_open=partial(self._progress.measure, number))
             try:
-                request = RunRequest(entry.settings, self._progress, self._parts)
-                self._start(number, entry, request)
+                self._start(number, entry, RunRequest(entry.settings, self._reporter, parts))
             except Exception as error:
                 self._fail(number, entry, error)
 
@@ -132,7 +145,7 @@ class PooledBatch:
         try:
             opened = open_run(request, runner="ray")
         except OutputExistsError as error:
-            self._results[number] = finished_item(entry, recover_result(request, error))
+            self._conclude(number, self._recover(entry, request, error))
             return
 
         self._open[job] = _OpenItem(entry, opened)
@@ -147,17 +160,49 @@ class PooledBatch:
             self._open.pop(job).run.close()
             raise
 
+    def _recover(self, entry: Entry, request: RunRequest, error: OutputExistsError) -> ItemResult:
+        """Return the result for an output that exists; raises `error` if it is of another run."""
+        try:
+            return finished_item(entry, recover_result(request, error))
+        except OutputExistsError:
+            if not request.parts.skips_existing:
+                raise
+            return skipped_item(entry, describe_existing(error.path), error.path)
+
+    def _show_progress(self, pool: RayPool) -> None:
+        """Show the frames of all inputs at work together."""
+        for job in self._open:
+            self._progress.advance(int(job), pool.count_frames(job))
+        total, done = self._progress.count_frames()
+        if not self._shown:
+            self._reporter.start(total, done)
+            self._shown = True
+        busy: Counter[str] = Counter()
+        for job in self._open:
+            busy.update(pool.busy(job))
+        self._reporter.update(done, dict(busy))
+
+    def _hide_progress(self) -> None:
+        """Close the display, because the inputs at work change; the next progress opens it."""
+        self._reporter.close()
+        self._shown = False
+
+    def _conclude(self, number: int, result: ItemResult) -> None:
+        self._results[number] = result
+        self._progress.end(number, result)
+
     def _add_to_pool(self, job: str, opened: OpenRun, placement: str) -> None:
         """Add an open run to the pool, which the first one creates."""
         if self._pool is None:
             shared = self._settings
             actors = request_actors(opened.plan.engine, shared.workers, shared.accelerator)
             actor = self._parts.actor or SegmentActor
-            self._pool = RayPool(actors, self._progress, actor=actor)
+            self._pool = RayPool(actors, self._reporter, actor=actor)
         self._pool.add(job, opened.ledger, make_setup(opened.ledger, placement))
 
     def _end(self, job: str, error: PipelineError | None) -> None:
         """Publish an input whose segments are committed, or record why it failed."""
+        self._hide_progress()
         item = self._open.pop(job)
         number = int(job)
         try:
@@ -166,30 +211,29 @@ class PooledBatch:
                 if error is not None:
                     raise error
                 report = report or resumed_report(opened.plan, "ray")
-                result = close_run(opened, report, self._progress, self._interrupts, self._parts)
-            self._results[number] = finished_item(item.entry, result)
+                result = close_run(opened, report, self._reporter, self._interrupts, self._parts)
+            self._conclude(number, finished_item(item.entry, result))
         except Exception as failure:
             self._fail(number, item.entry, failure)
         except KeyboardInterrupt:
-            self._results[number] = failed_item(item.entry, "interrupted", "not run")
+            self._conclude(number, failed_item(item.entry, "interrupted", "not run"))
             raise
 
     def _fail(self, number: int, entry: Entry, error: Exception) -> None:
         logger.info("input %d failed", number, exc_info=error)
         reason = str(as_pipeline_error(error))
-        self._results[number] = failed_item(entry, reason, "failed")
-        self._progress.note(f"failed: {' '.join(reason.split())}")
+        self._conclude(number, failed_item(entry, reason, "failed"))
 
     def _skip_remaining(self, reason: str) -> None:
         for number, entry in enumerate(self._entries):
             if number not in self._results:
-                self._results[number] = failed_item(entry, reason, "not run")
+                self._conclude(number, failed_item(entry, reason, "not run"))
 
 
 def run_pooled(
     entries: Iterable[Entry],
     settings: ExecutionSettings,
-    progress: Reporter,
+    progress: BatchReporter,
     failed_list: str,
     parts: RunParts | None = None,
 ) -> tuple[BatchResult, Interrupted | None]:

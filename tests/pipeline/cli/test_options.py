@@ -12,10 +12,12 @@ from pipeline.errors import InputError
 # Option -> (type, default): "text" is parsed by the settings, None leaves their default.
 OPTIONS: dict[str, tuple[str, object]] = {
     "manifest": ("text", None),
+    "skip_existing": ("flag", False),
     "ground_truth": ("text", None),
     "adapt_together": ("flag", False),
     "quiet": ("flag", False),
     "as_json": ("flag", False),
+    "json_progress": ("flag", False),
     "output": ("text", None),
     "to": ("folder|lenslet|mosaic|quilt|h5|video", None),
     "fps": ("float", None),

@@ -74,6 +74,54 @@ def test_an_output_among_the_inputs_is_skipped_with_the_reason(
     assert "2 done, 1 skipped, 0 failed, 16 frames in" in again.stdout
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_existing_outputs_of_any_origin_are_skipped_if_the_user_says_so(
+    folder: Path, pair: tuple[Path, Path], named: bool
+) -> None:
+    """Without -o, the name of the output is known only when the input is planned."""
+    rest = ["--ref-stream", pair[1], *(["-o", "out/{stem}_x2.mkv"] if named else [])]
+    outputs = folder / "out" if named else folder
+    assert run_command("a.mkv", "c.mkv", *rest).exit_code == 0  # finished by the same command
+    (outputs / "b_x2.mkv").write_text("of another program")
+
+    refused = run_command("a.mkv", "b.mkv", "c.mkv", *rest, "--json")
+    assert statuses(refused.stdout) == {"a.mkv": "done", "b.mkv": "failed", "c.mkv": "done"}
+    (outputs / "c_x2.mkv").unlink()
+
+    done = run_command("a.mkv", "b.mkv", "c.mkv", *rest, "--skip-existing")
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("skipped  a.mkv  its output ")
+    assert lines[1].startswith("skipped  b.mkv  its output ")
+    assert lines[2].startswith("done     c.mkv  8 frames")
+    assert "1 done, 2 skipped, 0 failed, 8 frames in" in lines[-1]
+    assert (outputs / "b_x2.mkv").read_text() == "of another program"
+    assert not (folder / "pipeline.failed.jsonl").exists()
+
+
+def test_one_input_can_be_skipped(folder: Path, pair: tuple[Path, Path]) -> None:
+    rest = ("--ref-stream", pair[1], "-o", "out/a.mkv", "--skip-existing", "--json")
+    answers = [json.loads(run_command("a.mkv", *rest).stdout) for _ in range(2)]
+    assert [answer["items"][0]["status"] for answer in answers] == ["done", "skipped"]
+    assert answers[1]["items"][0]["output"] == "out/a.mkv"
+    refused = run_command("a.mkv", *rest, "--force")
+    assert refused.exit_code == 2
+    assert "--skip-existing cannot be combined with --force" in refused.stderr
+
+
+def test_an_output_that_was_only_published_is_no_reason_to_skip(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    """Its run was killed before it deleted its folder, which the next run does."""
+    rest = ("--ref-stream", pair[1], "-o", folder / "out" / "a.mkv")
+    run_until("os.remove", "publishing.json", "run", folder / "a.mkv", *rest, *CHOSEN)
+    assert (folder / "out" / "a.mkv").exists()
+    done = run_command(folder / "a.mkv", *rest, "--skip-existing", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert statuses(done.stdout) == {"a.mkv": "done"}
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.mkv", "a.plan.json"]
+
+
 def test_only_outputs_of_inputs_in_the_list_are_skipped(
     folder: Path, pair: tuple[Path, Path]
 ) -> None:
