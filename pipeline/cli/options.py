@@ -90,6 +90,19 @@ FILE = PathOrWord()
 RECORDING = RecordingType()
 
 
+MANIFEST_OPTION = click.option(
+    "--manifest", metavar="FILE", type=FILE, help="CSV or JSONL file that lists the inputs."
+)
+
+
+def list_given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, which all inputs of a batch share."""
+    # `is not False`, because --crf 0 equals False and must stay
+    return {
+        name: value for name, value in values.items() if value is not None and value is not False
+    }
+
+
 def complete_words(
     words: Iterable[str],
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
@@ -172,12 +185,7 @@ def run_options(command: Command) -> Command:
     # options of `run` that do not change its plan
     own = (
         click.argument("inputs", metavar="INPUT...", nargs=-1, type=FILE),
-        click.option(
-            "--manifest",
-            metavar="FILE",
-            type=FILE,
-            help="CSV or JSONL file that lists the inputs.",
-        ),
+        MANIFEST_OPTION,
         click.option(
             "--skip-existing", is_flag=True, help="Skip inputs whose output exists, whatever it is."
         ),

@@ -7,44 +7,135 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import FILE, JSON_OPTION, QUIET_OPTION, make_settings, settings_options
-from pipeline.cli.words import describe_cost, describe_plan, print_json, print_text
+from pipeline.cli.options import (
+    FILE,
+    JSON_OPTION,
+    MANIFEST_OPTION,
+    QUIET_OPTION,
+    list_given,
+    make_settings,
+    settings_options,
+)
+from pipeline.cli.words import describe_cost, describe_plan, describe_plans, print_json, print_text
+from pipeline.errors import InputError, PipelineError, as_pipeline_error
 
 if TYPE_CHECKING:
     from pipeline.progress import Reporter
+    from pipeline.runs.manifest import Entry
+    from pipeline.runs.result import PlanResult
+    from pipeline.schema.plan import Plan
     from pipeline.schema.settings import RunSettings
 
 
 @click.command()
-@click.argument("input", metavar="INPUT", type=FILE)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=FILE)
+@MANIFEST_OPTION
 @settings_options
 @click.option(
     "--save", metavar="FILE", type=FILE, help="Write the plan to a file, to edit and run it."
 )
 @QUIET_OPTION
 @JSON_OPTION
-def plan(save: str | None, quiet: bool, as_json: bool, **values: Any) -> None:
-    """Show what a run with the same arguments would do: references, output, losses."""
-    from pipeline.progress import make_reporter
+def plan(
+    inputs: tuple[str, ...],
+    manifest: str | None,
+    save: str | None,
+    quiet: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Show what a run with the same arguments would do: references, output, losses.
 
+    Several inputs, a glob or a folder of videos, or a --manifest are planned one by one. --save is
+    then a folder, or contains {stem}.
+    """
+    from pipeline.progress import make_reporter
+    from pipeline.runs.manifest import is_batch, make_entries
+
+    if not inputs and manifest is None:
+        raise click.UsageError("Missing argument 'INPUT...'.")
     progress = make_reporter(quiet=quiet)
-    print_plan(make_settings(values), progress, save=save, as_json=as_json)
+    common = list_given(values)
+    if is_batch(inputs, manifest, common):
+        entries = make_entries(inputs, manifest, common)
+        print_plans(entries, progress, save=save, as_json=as_json)
+        return
+    settings = make_settings(values | {"input": inputs[0]})
+    print_plan(settings, progress, save=save, as_json=as_json)
 
 
 def print_plan(
     settings: RunSettings, progress: Reporter, *, save: str | None, as_json: bool
 ) -> None:
     """Make or load the plan of a run, print it, and write it to `save` if that is not None."""
+    made, cost = _make_plan(settings, progress)
+    if save:
+        _save_plan(made, save, settings)
+    if as_json:
+        print_json(made.model_dump_json())
+    else:
+        print_text(describe_plan(made, cost))
+
+
+def print_plans(
+    entries: tuple[Entry, ...], progress: Reporter, *, save: str | None, as_json: bool
+) -> None:
+    """Print the plans of many inputs; one that cannot be planned does not stop the others.
+
+    Raises PipelineError in the end if there was one.
+    """
+    from pipeline.runs.batch import read_shared_pipes
+    from pipeline.runs.result import PlansResult
+
+    if save is not None and "{stem}" not in save and not Path(save).is_dir():
+        raise InputError(
+            f"found --save {save} for several inputs, expected an existing folder or a pattern "
+            "such as 'plans/{stem}.json'; create the folder first"
+        )
+    with read_shared_pipes(entries, progress.note) as readable:
+        items = [_plan_entry(entry, progress, save, show=not as_json) for entry in readable]
+
+    failed = sum(item.status == "failed" for item in items)
+    if as_json:
+        print_json(PlansResult(items=tuple(items), failed=failed).model_dump_json())
+    else:
+        print_text(describe_plans(items))
+    if failed:
+        raise PipelineError(f"{failed} of {len(items)} inputs cannot be run as they are")
+
+
+def _plan_entry(entry: Entry, progress: Reporter, save: str | None, *, show: bool) -> PlanResult:
+    """Plan one of many inputs, and print the plan at once if `show`."""
+    from pipeline.runs.result import PlanResult
+
+    name = str(entry.given["input"])
+    if entry.skip is not None:
+        return PlanResult(input=name, status="skipped", error=entry.skip)
+    if entry.settings is None:
+        return PlanResult(input=name, status="failed", error=entry.error)
+    try:
+        made, cost = _make_plan(entry.settings, progress)
+        if save is not None:
+            stem = Path(name).stem
+            pattern = save if "{stem}" in save else str(Path(save) / "{stem}.plan.json")
+            _save_plan(made, pattern.replace("{stem}", stem), entry.settings)
+    except Exception as error:
+        return PlanResult(input=name, status="failed", error=str(as_pipeline_error(error)))
+    if show:
+        print_text(describe_plan(made, cost))
+    return PlanResult(input=name, status="planned", plan=made)
+
+
+def _make_plan(settings: RunSettings, progress: Reporter) -> tuple[Plan, list[str]]:
+    """Return the plan of a run, made or loaded, and lines about its time and disk space."""
     from deploy.speed import find_speed
     from pipeline.adaptation.request import use_adapted_file
-    from pipeline.paths import check_not_read
     from pipeline.planning.cost_estimate import estimate_disk, estimate_seconds
     from pipeline.planning.edited_plan import load_plan
     from pipeline.planning.plan import make_plan
     from pipeline.planning.size_estimate import estimate_bytes
     from pipeline.remote.pipes import read_piped_settings
     from pipeline.schema.adaptation import Adaptation
-    from pipeline.schema.plan_file import save_plan
 
     with read_piped_settings(settings, settings.output) as readable:
         chosen, request, from_file = use_adapted_file(readable)
@@ -60,14 +151,15 @@ def print_plan(
             seconds = None if speed is None else round(estimate_seconds(made, speed), 1)
             estimates = {"expected_bytes": estimate_bytes(made), "expected_seconds": seconds}
             made = made.model_copy(update=estimates)
-            cost = [] if as_json else describe_cost(made, speed, estimate_disk(made))
+            return made, describe_cost(made, speed, estimate_disk(made))
 
-    if save:
-        recordings = (made.input, made.reference.clip)
-        files = [file for recording in recordings for file in recording.list_paths()]
-        check_not_read(save, [*files, settings.ground_truth, settings.plan, made.model])
-        save_plan(made, Path(save))
-    if as_json:
-        print_json(made.model_dump_json())
-    else:
-        print_text(describe_plan(made, cost))
+
+def _save_plan(made: Plan, save: str, settings: RunSettings) -> None:
+    """Write a plan; raises InputError if that would replace something that the run reads."""
+    from pipeline.paths import check_not_read
+    from pipeline.schema.plan_file import save_plan
+
+    recordings = (made.input, made.reference.clip)
+    files = [file for recording in recordings for file in recording.list_paths()]
+    check_not_read(save, [*files, settings.ground_truth, settings.plan, made.model])
+    save_plan(made, Path(save))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 
-from pipeline.cli.options import FILE, make_settings, run_options
-from pipeline.cli.plan import print_plan
+from pipeline.cli.options import FILE, list_given, make_settings, run_options
+from pipeline.cli.plan import print_plan, print_plans
 from pipeline.cli.words import describe_batch, describe_result, print_json, print_text
 from pipeline.errors import InputError, Interrupted, PipelineError
 
@@ -52,15 +52,15 @@ def run(
 
     To resume a run that was stopped or killed, run the same command again.
 
-    Several inputs, a glob of videos, or a --manifest (columns or keys input, reference, output and
-    any option) form a batch. -o is then a folder, and REF and -o may contain {stem}. Failed inputs
-    are written to a list that --manifest reads.
+    Several inputs, a glob or a folder of videos, or a --manifest (columns or keys input, reference,
+    output and any option) form a batch. -o is then a folder, and REF and -o may contain {stem}.
+    Failed inputs are written to a list that --manifest reads.
     """
     from pipeline.progress import make_reporter
     from pipeline.remote.pipes import read_piped_settings
     from pipeline.report.checks import check_page_path
     from pipeline.runs.json_progress import JsonReporter
-    from pipeline.runs.manifest import is_batch
+    from pipeline.runs.manifest import is_batch, make_entries
     from pipeline.runs.parts import RunParts
     from pipeline.runs.run import run as run_once
     from pipeline.runs.to_stdout import run_to_stdout
@@ -70,7 +70,7 @@ def run(
     if skip_existing and values["force"]:
         raise click.UsageError("--skip-existing cannot be combined with --force.")
     # with --skip-existing, one input is a batch, too, because it may have no result
-    several = is_batch(inputs, manifest) or skip_existing
+    several = is_batch(inputs, manifest, list_given(values)) or skip_existing
     settings = make_settings(values | {"input": inputs[0] if inputs else "-"})
     check_combination(
         (settings.input, settings.ref_stream),
@@ -87,6 +87,10 @@ def run(
         check_page_path(page, force=values["force"], read=[*inputs, *read])
 
     progress = JsonReporter() if json_progress else make_reporter(quiet=quiet)
+    if several and dry_run:
+        entries = make_entries(inputs, manifest, list_given(values))
+        print_plans(entries, progress, save=None, as_json=as_json)
+        return
     if several:
         parts = replace(_find_parts() or RunParts(), skips_existing=skip_existing)
         _run_batch(inputs, manifest, values, settings, progress, parts, as_json=as_json)
@@ -140,8 +144,6 @@ def check_combination(
     """
     if several and report is not None:
         raise click.UsageError("--report is for one input; use `pipeline report OUT` afterwards.")
-    if several and dry_run:
-        raise click.UsageError("--dry-run is for one input; plan the inputs one by one.")
     if streams and (several or dry_run or output != "-"):
         raise click.UsageError("--stream needs -o -, and is for one input and without --dry-run.")
     if dry_run:
@@ -221,8 +223,7 @@ def _run_batch(
     from pipeline.runs.items import failed_list_place
     from pipeline.runs.manifest import make_entries
 
-    # `is not False`, because --crf 0 equals False and must stay
-    common = {k: v for k, v in values.items() if v is not None and v is not False}
+    common = list_given(values)
     entries = make_entries(inputs, manifest, common)
     failed_list = failed_list_place(manifest, common.get("output"))
 

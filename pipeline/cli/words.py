@@ -15,7 +15,7 @@ from crossnetpp.printable import make_printable, make_printable_json
 
 if TYPE_CHECKING:
     from deploy.speed import Speed
-    from pipeline.runs.result import BatchResult, RunResult
+    from pipeline.runs.result import BatchResult, PlanResult, RunResult
     from pipeline.schema.clip import Clip
     from pipeline.schema.plan import Plan
 
@@ -160,6 +160,28 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
 
     lines += [f"  {line}" for line in cost]
     return "\n".join([*lines, *(f"  note: {note}" for note in made.notes)])
+
+
+def describe_plans(items: Sequence[PlanResult]) -> str:
+    """Return one line for each of many inputs that has no plan, and a line of totals."""
+    lines = [
+        f"{item.status:8} {item.input}  {' '.join((item.error or '').split())}"
+        for item in items
+        if item.plan is None
+    ]
+    plans = [item.plan for item in items if item.plan is not None]
+    counts = Counter(item.status for item in items)
+    skipped = f"{counts['skipped']} skipped, " if counts["skipped"] else ""
+    total = (
+        f"{len(plans)} planned, {skipped}{counts['failed']} failed, "
+        f"{sum(len(plan.reference_map) for plan in plans)} frames"
+    )
+    seconds = [plan.expected_seconds for plan in plans]
+    if plans and None not in seconds:
+        from pipeline.progress import format_seconds
+
+        total += f", about {format_seconds(sum(each or 0.0 for each in seconds))}"
+    return "\n".join([*lines, total])
 
 
 def describe_clip(clip: Clip) -> str:

@@ -7,8 +7,9 @@ import glob
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,10 +19,12 @@ from pipeline.media.pictures.stills import SUFFIXES
 from pipeline.paths import describe_special, is_url, url_name
 from pipeline.remote import transfer
 from pipeline.remote.transfer import glob_urls, list_files
+from pipeline.runs.folders import list_videos
 from pipeline.runs.own_outputs import find_outputs_of_inputs
 from pipeline.schema.model import Model
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import GridSettings, RunSettings
 
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 _MOST_BYTES = 256 << 20  # greatest size of a list in bytes
 _LONGEST_VALUE = 1 << 20  # greatest number of characters in a value in CSV
 _PROBLEM = " problem"  # key of the reason why a row cannot be run; no setting has such a name
@@ -40,9 +43,17 @@ class Entry(Model):
     """Why the input is not to be run."""
 
 
-def is_batch(inputs: tuple[str, ...], manifest: str | None) -> bool:
-    """Return whether the arguments denote a batch: a manifest, several paths, a glob of videos."""
-    return manifest is not None or len(inputs) > 1 or any(_is_glob(name) for name in inputs)
+def is_batch(
+    inputs: tuple[str, ...], manifest: str | None, common: Mapping[str, Any] = EMPTY
+) -> bool:
+    """Return whether the arguments denote a batch: a manifest, several paths, or many videos.
+
+    Many videos are a glob or a folder of them. With `common` settings for light fields, a folder
+    is a single recording.
+    """
+    if manifest is not None or len(inputs) > 1:
+        return True
+    return any(_is_glob(name) or _list_folder(name, common) is not None for name in inputs)
 
 
 def make_entries(
@@ -54,7 +65,7 @@ def make_entries(
     matches beside its input becomes an entry to skip. Raises InputError if the manifest cannot be
     read, if there is no input, or if the common output does not suit several inputs.
     """
-    named = list(_expand(inputs))
+    named = list(_expand(inputs, common))
     rows: list[dict[str, Any]] = [{"input": name} for name in named]
     if manifest is not None:
         rows += read_manifest(manifest)
@@ -65,7 +76,11 @@ def make_entries(
         )
 
     several = len(rows) > 1
-    entries = [_make_entry(_merge_row(common, row, several=several)) for row in rows]
+    several_or_found = several or named != list(inputs)
+    entries = [
+        _make_entry(_merge_row(common, row, several=several, found=several_or_found))
+        for row in rows
+    ]
     sources = find_outputs_of_inputs(named)
     for i, path in enumerate(named):
         if path in sources:
@@ -148,10 +163,13 @@ def _make_entry(given: dict[str, Any]) -> Entry:
         return Entry(given=given, settings=None, error=message)
 
 
-def _merge_row(common: dict[str, Any], row: dict[str, Any], *, several: bool) -> dict[str, Any]:
+def _merge_row(
+    common: dict[str, Any], row: dict[str, Any], *, several: bool, found: bool
+) -> dict[str, Any]:
     """Return the common settings, overridden by those of a row, with {stem} filled in.
 
-    For several inputs, the common output must be a folder or contain {stem}.
+    For several inputs, the common output must be a folder or contain {stem}. It may be a folder if
+    a single input was `found` by a glob or in a folder.
     """
     merged = common | row
     stem = Path(str(row["input"])).stem
@@ -163,7 +181,7 @@ def _merge_row(common: dict[str, Any], row: dict[str, Any], *, several: bool) ->
             merged["output"] = output.replace("{stem}", stem)
         elif several and is_url(output) and output.endswith("/"):
             merged["output"] = output + url_name(str(row["input"]))
-        elif several and Path(output).is_dir():
+        elif found and Path(output).is_dir():
             merged["output"] = str(Path(output) / Path(str(row["input"])).name)
         elif several:
             raise InputError(
@@ -250,8 +268,19 @@ def _is_glob(name: str) -> bool:
     return wild and Path(name).suffix.lower() not in SUFFIXES
 
 
-def _expand(inputs: tuple[str, ...]) -> Iterator[str]:
+def _list_folder(name: str, common: Mapping[str, Any]) -> list[str] | None:
+    """Return the videos in a folder; None if the path or the settings denote a single recording."""
+    if any(common.get(field) is not None for field in GridSettings.model_fields):
+        return None
+    return list_videos(name, sandbox=common.get("sandbox") == "on")
+
+
+def _expand(inputs: tuple[str, ...], common: Mapping[str, Any]) -> Iterator[str]:
     for name in inputs:
+        videos = _list_folder(name, common)
+        if videos is not None:
+            yield from videos
+            continue
         if is_url(name) and _is_glob(name):
             yield from (
                 [f.url for f in list_files(name)] if name.endswith("/") else glob_urls(name)

@@ -12,6 +12,7 @@ from pipeline.pairing.capture import join_capture
 from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.capture import Capture
 from pipeline.schema.model import Model
+from pipeline.schema.plan import Plan
 
 
 class CaptureResult(Model):
@@ -120,6 +121,23 @@ class ItemResult(Model):
     note: str | None = None
     """Why the input was skipped."""
     result: RunResult | None = None
+
+
+class PlanResult(Model):
+    """The plan of one of many inputs."""
+
+    input: str
+    status: Literal["planned", "skipped", "failed"]
+    error: str | None = None
+    """Why there is no plan."""
+    plan: Plan | None = None
+
+
+class PlansResult(Model):
+    """The plans of many inputs, which are the fields of `pipeline plan --json` for them."""
+
+    items: tuple[PlanResult, ...]
+    failed: int
 
 
 class BatchResult(Model):

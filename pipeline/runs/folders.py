@@ -1,0 +1,40 @@
+"""Find out whether a folder holds videos, which are as many inputs, or is one recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.media.join.capabilities import VIDEO_SUFFIXES
+from pipeline.media.pictures.stills import SUFFIXES, natural_key
+from pipeline.paths import is_url
+from pipeline.recording import find_light_field
+
+
+def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
+    """Return the videos in a folder in natural order; None if the path is a single recording.
+
+    A folder of pictures or of the views of a light field is a single recording. Hidden files and
+    files of other kinds do not count. Raises InputError if the folder mixes videos with pictures.
+    """
+    folder = Path(path)
+    if is_url(path) or not folder.is_dir():
+        return None
+
+    files = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
+    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+    pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not videos or find_light_field(path, sandbox=sandbox) is not None:
+        return None
+    if pictures:
+        raise InputError(
+            f"found {_count(videos, 'video')} and {_count(pictures, 'picture')} in {path}, "
+            "expected one kind: the videos are as many inputs, the pictures are one; pass a "
+            f"pattern, such as '{folder / f'*{min(videos).suffix}'}' or "
+            f"'{folder / f'*{min(pictures).suffix}'}'"
+        )
+    return [str(file) for file in sorted(videos, key=lambda file: natural_key(file.name))]
+
+
+def _count(files: list[Path], noun: str) -> str:
+    return f"{len(files)} {noun}{'' if len(files) == 1 else 's'}"
