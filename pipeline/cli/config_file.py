@@ -28,11 +28,12 @@ VARIABLE_PREFIX = "PIPELINE"  # prefix of the variables PIPELINE_<COMMAND>_<OPTI
 SHARED_TABLES = {"plan": "run"}  # command -> another command whose defaults it shares
 
 # Options that a file in the current folder must not set, because the folder may be a stranger's.
-# They decide what is replaced, where something is written or computed, and what is trusted.
+# They decide what is replaced, where something is written or computed, what is trusted and called.
 DANGEROUS = frozenset(
     {
         *("force", "output", "out", "report", "save", "contact_sheet", "sandbox", "plan"),
         *("manifest", "address", "runner", "installed", "stop", "data", "set", "model"),
+        *("exec", "watch"),
     }
 )
 

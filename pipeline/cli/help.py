@@ -53,7 +53,7 @@ FEW_OPTIONS = 12
 REPORTING = frozenset(
     {
         *("report", "stream", "as_json", "json_progress", "quiet", "verbose", "debug", "dry_run"),
-        "help",
+        *("help", "command"),
     }
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pipeline.media.write.raw import StreamForm
     from pipeline.progress import BatchReporter, Reporter
     from pipeline.runs.parts import RunParts
-    from pipeline.runs.result import RunResult
+    from pipeline.runs.result import BatchResult, RunResult
+    from pipeline.runs.watch import Pauses
     from pipeline.schema.settings import ExecutionSettings, GridSettings
 
 
@@ -36,6 +37,25 @@ if TYPE_CHECKING:
     type=click.Choice(["y4m", "rawvideo"]),
     help="With -o -, write frames uncompressed as they are done: y4m or rawvideo.",
 )
+@click.option(
+    "--exec",
+    "command",
+    metavar="CMD",
+    envvar="PIPELINE_RUN_EXEC",
+    help="Call this command of the shell with every output, as $PIPELINE_OUTPUT.",
+)
+@click.option(
+    "--watch",
+    metavar="FOLDER",
+    type=FILE,
+    help="Enhance the recordings that appear in a folder, until you stop the command.",
+)
+@click.option(
+    "--watch-until-idle",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="End --watch if no recording appears for this time.",
+)
 def run(
     inputs: tuple[str, ...],
     manifest: str | None,
@@ -43,6 +63,9 @@ def run(
     report: str | None,
     dry_run: bool,
     stream: StreamForm | None,
+    command: str | None,
+    watch: str | None,
+    watch_until_idle: float | None,
     quiet: bool,
     as_json: bool,
     json_progress: bool,
@@ -59,18 +82,21 @@ def run(
     from pipeline.progress import make_reporter
     from pipeline.remote.pipes import read_piped_settings
     from pipeline.report.checks import check_page_path
+    from pipeline.runs.after import PublishedCommand
     from pipeline.runs.json_progress import JsonReporter
     from pipeline.runs.manifest import is_batch, make_entries
     from pipeline.runs.parts import RunParts
     from pipeline.runs.run import run as run_once
     from pipeline.runs.to_stdout import run_to_stdout
+    from pipeline.runs.watch import Pauses
 
-    if not inputs and manifest is None:
+    check_watch(inputs, manifest, watch, watch_until_idle, dry_run=dry_run)
+    if not inputs and manifest is None and watch is None:
         raise click.UsageError("Missing argument 'INPUT...'.")
     if skip_existing and values["force"]:
         raise click.UsageError("--skip-existing cannot be combined with --force.")
     # with --skip-existing, one input is a batch, too, because it may have no result
-    several = is_batch(inputs, manifest, list_given(values)) or skip_existing
+    several = is_batch(inputs, manifest, list_given(values)) or skip_existing or watch is not None
     settings = make_settings(values | {"input": inputs[0] if inputs else "-"})
     check_combination(
         (settings.input, settings.ref_stream),
@@ -80,6 +106,7 @@ def run(
         dry_run=dry_run,
         as_json=as_json,
         streams=stream is not None,
+        command=command,
     )
     page = Path(report) if report is not None else None
     if page is not None:
@@ -91,8 +118,16 @@ def run(
         entries = make_entries(inputs, manifest, list_given(values))
         print_plans(entries, progress, save=None, as_json=as_json)
         return
+    parts = _find_parts() or RunParts()
+    if command is not None:
+        parts = replace(parts, on_published=PublishedCommand(command, progress.note))
+    if watch is not None:
+        pauses = Pauses(until_idle=watch_until_idle)
+        parts = replace(parts, skips_existing=skip_existing)
+        _watch(watch, pauses, list_given(values), settings, progress, parts, as_json=as_json)
+        return
     if several:
-        parts = replace(_find_parts() or RunParts(), skips_existing=skip_existing)
+        parts = replace(parts, skips_existing=skip_existing)
         _run_batch(inputs, manifest, values, settings, progress, parts, as_json=as_json)
         return
     if dry_run:
@@ -103,14 +138,14 @@ def run(
 
         def run_to(out: str | None) -> RunResult:
             chosen = readable.model_copy(update={"output": out})
-            work = partial(run_once, chosen, progress, _find_parts())
+            work = partial(run_once, chosen, progress, parts)
             return _report_run(settings.input, progress, work)
 
         if stream is not None:
             from pipeline.runs.streaming import stream_frames
 
             stdout = _open_stdout()
-            work = partial(stream_frames, stdout, readable, stream, progress, _find_parts())
+            work = partial(stream_frames, stdout, readable, stream, progress, parts)
             progress.note(describe_result(_report_run(settings.input, progress, work)))
             return
 
@@ -126,6 +161,24 @@ def run(
             print_json(result.model_dump_json())
         else:
             print_text(describe_result(result))
+        _check_commands([result])
+
+
+def check_watch(
+    inputs: tuple[str, ...],
+    manifest: str | None,
+    watch: str | None,
+    until_idle: float | None,
+    *,
+    dry_run: bool,
+) -> None:
+    """Raise UsageError if the options exclude --watch, or need it."""
+    if watch is None and until_idle is not None:
+        raise click.UsageError("--watch-until-idle needs --watch.")
+    if watch is not None and (inputs or manifest is not None):
+        raise click.UsageError("--watch cannot be combined with INPUT or --manifest.")
+    if watch is not None and dry_run:
+        raise click.UsageError("--watch cannot be combined with --dry-run.")
 
 
 def check_combination(
@@ -137,6 +190,7 @@ def check_combination(
     dry_run: bool,
     as_json: bool,
     streams: bool = False,
+    command: str | None = None,
 ) -> None:
     """Raise UsageError or InputError if options exclude each other; no file is opened.
 
@@ -153,6 +207,8 @@ def check_combination(
         from pipeline.report.checks import check_reportable
 
         check_reportable(read, output)
+    if output == "-" and command is not None:
+        raise click.UsageError("-o - cannot be combined with --exec.")
     if output == "-" and (as_json or report is not None):
         raise click.UsageError("-o - cannot be combined with --json or --report.")
 
@@ -233,6 +289,32 @@ def _run_batch(
         result, interrupted = run_pooled(entries, settings, progress, failed_list, parts)
     else:
         result, interrupted = run_all(entries, progress, failed_list, parts)
+    _print_batch(result, interrupted, as_json=as_json)
+
+
+def _watch(
+    folder: str,
+    pauses: Pauses,
+    common: dict[str, Any],
+    settings: ExecutionSettings,
+    progress: BatchReporter,
+    parts: RunParts,
+    *,
+    as_json: bool,
+) -> None:
+    from pipeline.execution.runners import choose_runner
+    from pipeline.runs.batch import run_watched
+    from pipeline.runs.items import failed_list_place
+
+    if choose_runner(settings.runner, settings.address)[0] == "ray":
+        raise click.UsageError("--watch runs in this process only; add --runner inline.")
+    failed_list = failed_list_place(None, common.get("output"))
+    result, interrupted = run_watched(folder, common, pauses, progress, failed_list, parts)
+    _print_batch(result, interrupted, as_json=as_json)
+
+
+def _print_batch(result: BatchResult, interrupted: Interrupted | None, *, as_json: bool) -> None:
+    """Print the result of a batch; raises what ended it, or PipelineError if an input failed."""
     if as_json:
         print_json(result.model_dump_json())
     else:
@@ -245,3 +327,14 @@ def _run_batch(
         if result.failed_list:
             advice = f"run them again with --manifest {result.failed_list}"
         raise PipelineError(f"{result.failed} of {len(result.items)} inputs failed; {advice}")
+    _check_commands([item.result for item in result.items if item.result is not None])
+
+
+def _check_commands(results: Sequence[RunResult]) -> None:
+    """Raise PipelineError if the command of --exec failed for an output."""
+    failed = [result for result in results if result.exec_status]
+    if failed:
+        raise PipelineError(
+            f"the command of --exec failed for {len(failed)} of {len(results)} outputs, first with "
+            f"status {failed[0].exec_status} for {failed[0].output}; the outputs are complete"
+        )

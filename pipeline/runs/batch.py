@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import Interrupted, OutputExistsError, as_pipeline_error
 from pipeline.interrupt import Interrupts
@@ -26,10 +27,11 @@ from pipeline.runs.items import (
     share_weights,
     skipped_item,
 )
-from pipeline.runs.manifest import Entry
+from pipeline.runs.manifest import Entry, check_shared_output, make_entries
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import BatchResult, ItemResult, RunResult
 from pipeline.runs.run import run
+from pipeline.runs.watch import Pauses, watch_folder
 from pipeline.schema.settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -55,35 +57,71 @@ def run_all(
     entries = tuple(entries)
     # with the engine and the weights that the inputs share
     parts = share_weights(parts or RunParts(), failed_list)
-    with Interrupts(), read_shared_pipes(entries, progress.note) as readable:
-        results, interrupted = _run_each(readable, progress, parts, run_one)
+    results: list[ItemResult] = []
+    with Interrupts() as interrupts, read_shared_pipes(entries, progress.note) as readable:
+        interrupted = run_each(readable, results, progress, parts, interrupts, run_one)
     result = batch_result(entries, results, failed_list, start)
     remove_shared_weights(entries, parts, result)
     return result, interrupted
 
 
-def _run_each(
-    entries: Sequence[Entry], reporter: BatchReporter, parts: RunParts, run_one: RunOne
-) -> tuple[list[ItemResult], Interrupted | None]:
-    """Return the result of every input, and the Interrupted that ended the batch, if any."""
+def run_watched(
+    folder: str,
+    common: dict[str, Any],
+    pauses: Pauses,
+    progress: BatchReporter,
+    failed_list: str,
+    parts: RunParts,
+) -> tuple[BatchResult, Interrupted | None]:
+    """Run the recordings that appear in a folder, as `run_all` does, until a signal or idle time.
+
+    `common` are the settings of all recordings. Raises InputError if there is no such folder, or if
+    the settings do not suit several inputs.
+    """
+    start = time.monotonic()
+    check_shared_output(common.get("output"))
+    parts = share_weights(parts, failed_list)
+    watched = watch_folder(
+        folder,
+        lambda names: make_entries(names, None, common, found=True),
+        partial(run_each, reporter=progress, parts=parts),
+        pauses,
+    )
+    result = batch_result(watched.entries, watched.results, failed_list, start)
+    remove_shared_weights(watched.entries, parts, result)
+    return result, watched.interrupted
+
+
+def run_each(
+    entries: Sequence[Entry],
+    results: list[ItemResult],
+    reporter: BatchReporter,
+    parts: RunParts,
+    interrupts: Interrupts,
+    run_one: RunOne = run,
+) -> Interrupted | None:
+    """Append the result of every input; return the Interrupted that ended the batch, if any."""
     progress = BatchProgress([str(entry.given["input"]) for entry in entries], reporter)
-    results: list[ItemResult] = []
     interrupted: Interrupted | None = None
     for number, entry in enumerate(entries):
-        result = find_unrun(entry, parts)
-        if result is None and interrupted is not None:
-            result = failed_item(entry, None, "not run")
-        elif result is None:
-            progress.begin(number)
-            try:
+        count = len(results)
+        try:
+            result = find_unrun(entry, parts)
+            if result is None and interrupted is not None:
+                result = failed_item(entry, None, "not run")
+            elif result is None:
+                progress.begin(number)
                 result = _run_entry(number, entry, progress, reporter, parts, run_one)
-            except (Interrupted, KeyboardInterrupt) as error:
-                stopped = error if isinstance(error, Interrupted) else Interrupted(_BETWEEN)
-                interrupted = stopped
-                result = failed_item(entry, str(stopped), "not run")
-        progress.end(number, result)
-        results.append(result)
-    return results, interrupted
+            with interrupts.defer():  # a signal must not hide a result
+                results.append(result)
+                progress.end(number, result)
+        except (Interrupted, KeyboardInterrupt) as error:
+            interrupted = error if isinstance(error, Interrupted) else Interrupted(_BETWEEN)
+            if len(results) == count:
+                result = failed_item(entry, str(interrupted), "not run")
+                results.append(result)
+                progress.end(number, result)
+    return interrupted
 
 
 def _run_entry(

@@ -152,7 +152,10 @@ def close_run(
     with closing(opened), progress.step("joining the segments and verifying the output"):
         plan_place = parts.finish(opened.ledger, interrupts, record_run, force=settings.force)
         opened.published = True
-    return run_result(opened, report.engine, plan_place, progress)
+    result = run_result(opened, report.engine, plan_place, progress)
+    if parts.on_published is None:
+        return result
+    return result.model_copy(update={"exec_status": parts.on_published(settings, result.output)})
 
 
 def prepare_plan(request: RunRequest, runner: Runner) -> Plan:

@@ -57,9 +57,15 @@ def is_batch(
 
 
 def make_entries(
-    inputs: tuple[str, ...], manifest: str | None, common: dict[str, Any]
+    inputs: tuple[str, ...],
+    manifest: str | None,
+    common: dict[str, Any],
+    *,
+    found: bool = False,
 ) -> tuple[Entry, ...]:
     """Return the inputs to run; the settings in a line of the manifest override the `common` ones.
+
+    With `found`, even a single input may be one of several, for which the output is a folder.
 
     An invalid line becomes an entry with an error, and an output of an earlier run that a pattern
     matches beside its input becomes an entry to skip. Raises InputError if the manifest cannot be
@@ -76,11 +82,8 @@ def make_entries(
         )
 
     several = len(rows) > 1
-    several_or_found = several or named != list(inputs)
-    entries = [
-        _make_entry(_merge_row(common, row, several=several, found=several_or_found))
-        for row in rows
-    ]
+    found = found or several or named != list(inputs)
+    entries = [_make_entry(_merge_row(common, row, several=several, found=found)) for row in rows]
     sources = find_outputs_of_inputs(named)
     for i, path in enumerate(named):
         if path in sources:
@@ -179,16 +182,24 @@ def _merge_row(
     if "output" not in row and output is not None:
         if "{stem}" in output:
             merged["output"] = output.replace("{stem}", stem)
-        elif several and is_url(output) and output.endswith("/"):
+        elif found and is_url(output) and output.endswith("/"):
             merged["output"] = output + url_name(str(row["input"]))
         elif found and Path(output).is_dir():
             merged["output"] = str(Path(output) / Path(str(row["input"])).name)
         elif several:
-            raise InputError(
-                f"found -o {output} for several inputs, expected an existing folder or a "
-                "pattern such as 'out/{stem}_x4.mp4'; create the folder first"
-            )
+            check_shared_output(output)
     return merged
+
+
+def check_shared_output(output: str | None) -> None:
+    """Raise InputError if an output does not suit several inputs."""
+    if output is None or "{stem}" in output or (is_url(output) and output.endswith("/")):
+        return
+    if not Path(output).is_dir():
+        raise InputError(
+            f"found -o {output} for several inputs, expected an existing folder or a "
+            "pattern such as 'out/{stem}_x4.mp4'; create the folder first"
+        )
 
 
 def _csv_rows(text: str, place: str) -> list[dict[str, Any]]:

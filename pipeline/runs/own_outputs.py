@@ -30,6 +30,11 @@ def find_outputs_of_inputs(inputs: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def is_output(path: Path) -> bool:
+    """Return whether a file is the output of a run, as the plan beside it says."""
+    return _read_source(path) is not None
+
+
 def _read_source(output: Path) -> str | None:
     """Return the real path of the recording from which an output was made, or None."""
     plan = plan_path(output.absolute())

@@ -14,6 +14,7 @@ from pipeline.execution.infer import Enhance, enhance_batch
 from pipeline.interrupt import Interrupts
 from pipeline.ledger.ledger import Ledger
 from pipeline.schema.plan import Plan, RunRecord
+from pipeline.schema.settings import RunSettings
 
 if TYPE_CHECKING:
     from pipeline.execution.cluster.actor import SegmentActor
@@ -115,6 +116,9 @@ class RunParts:
     """The class of the actors for runs on Ray; None = SegmentActor."""
     on_open: Callable[[Plan, int], None] = ignore_plan
     """Receives the plan of a run that begins, and the number of frames that are done."""
+    on_published: Callable[[RunSettings, str], int] | None = None
+    """Receives the settings of a run and the path or URL of the output that it has published, and
+    returns the exit status of a command that it called."""
     skips_existing: bool = False
     """Whether an existing output is refused at once, even if it is finished."""
     shared_weights: SharedWeights | None = None

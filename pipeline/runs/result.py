@@ -93,6 +93,8 @@ class RunResult(Model):
     """None if the weights were not adapted."""
     notes: tuple[str, ...] = ()
     """Assumptions, roundings and omissions, as in the notes of `pipeline plan`."""
+    exec_status: int | None = None
+    """Exit status of the command of `--exec`; None if this run called none."""
     psnr: float | None = None
     ssim: float | None = None
     _quality: Evaluation | LightFieldQuality | None = PrivateAttr(default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.adaptation.request import train_nothing, use_adapted_file
@@ -62,7 +63,9 @@ def _run_twice(request: RunRequest) -> RunResult:
         if adapt.kind == "off":
             changes["adapt"] = "off"
         first_settings = settings.model_copy(update=changes)
-        run(first_settings, request.progress, request.parts)
+        # the first pass publishes nothing for users
+        parts = replace(request.parts, on_published=None)
+        run(first_settings, request.progress, parts)
 
     result = _run_once(request)
     _remove_first_pass(first)

@@ -120,6 +120,7 @@ def test_run_prints_one_json_object_on_stdout(pair: tuple[Path, Path], tmp_path:
         "capture",
         "adapted",
         "notes",
+        "exec_status",
         "psnr",
         "ssim",
     ]

@@ -64,6 +64,9 @@ OPTIONS: dict[str, tuple[str, object]] = {
     "report": ("text", None),
     "dry_run": ("flag", False),
     "stream": ("y4m|rawvideo", None),
+    "command": ("text", None),
+    "watch": ("text", None),
+    "watch_until_idle": ("float range", None),
 }
 
 

@@ -1,0 +1,52 @@
+"""Call a command of the user after an output has been published (`--exec`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.paths import is_url
+from pipeline.schema.settings import RunSettings
+
+_NOT_STARTED = 127  # status of a shell for a command that it does not find
+_SHOWN = 400  # characters of the command's last line that are shown
+
+
+class PublishedCommand:
+    """A command of the shell, which finds the recordings in PIPELINE_INPUT and PIPELINE_OUTPUT.
+
+    The names never become part of the command, so nothing in them is executed. `note` receives a
+    line about every call.
+    """
+
+    def __init__(self, command: str, note: Callable[[str], None]) -> None:
+        self._command = command
+        self._note = note
+
+    def __call__(self, settings: RunSettings, output: str) -> int:
+        """Call the command for an output, wait for it, and return its exit status."""
+        source = settings.input
+        names = {
+            "PIPELINE_INPUT": source if is_url(source) else str(Path(source).absolute()),
+            "PIPELINE_OUTPUT": output,
+        }
+        try:
+            done = subprocess.run(
+                self._command,
+                shell=True,
+                env=os.environ | names,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,  # stdout of this program is for its result
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            status, text = done.returncode, done.stdout.decode(errors="replace")
+        except OSError as error:
+            status, text = _NOT_STARTED, error.strerror or str(error)
+
+        last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+        said = f": {last.strip()[:_SHOWN]}" if last else ""
+        self._note(f"--exec for {output} ended with status {status}{said}")
+        return status

@@ -1,0 +1,149 @@
+"""Enhance every recording that appears in a folder, once it has stopped growing (`--watch`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.errors import InputError, Interrupted
+from pipeline.interrupt import Interrupts
+from pipeline.media.join.capabilities import VIDEO_SUFFIXES
+from pipeline.media.pictures.stills import natural_key
+from pipeline.runs.items import failed_item
+from pipeline.runs.manifest import Entry
+from pipeline.runs.own_outputs import is_output
+from pipeline.runs.result import ItemResult
+
+POLL_SECONDS = 1.0
+SETTLED_SECONDS = 5.0  # for which a recording has kept its size and time of change
+
+
+class RunEntries(Protocol):
+    """Runs inputs one after the other."""
+
+    def __call__(
+        self, entries: Sequence[Entry], results: list[ItemResult], *, interrupts: Interrupts
+    ) -> Interrupted | None:
+        """Append the result of every input; return what ended the batch, if anything did."""
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """The times by which a folder is watched, in seconds."""
+
+    until_idle: float | None = None
+    """Time without a new or growing recording after which the watch ends; None = never."""
+    settled: float = SETTLED_SECONDS
+    poll: float = POLL_SECONDS
+
+
+@dataclass
+class Watched:
+    """What came of the recordings in a folder."""
+
+    entries: list[Entry] = field(default_factory=list)
+    results: list[ItemResult] = field(default_factory=list)
+    interrupted: Interrupted | None = None
+
+
+class FolderWatch:
+    """The recordings in a folder, of which each is returned once, when it has stopped growing."""
+
+    def __init__(
+        self, folder: str, settled: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Watch a folder; `clock` returns the time in seconds."""
+        self._folder = Path(folder)
+        self._clock = clock
+        self._settled = settled
+        self._states: dict[Path, tuple[int, int]] = {}
+        self._since: dict[Path, float] = {}
+        self._returned: set[Path] = set()
+        self.changed_at = clock()
+        """When a recording appeared or grew last."""
+        if not self._folder.is_dir():
+            raise InputError(
+                f"found no folder at --watch {folder}, expected one in which recordings appear; "
+                "create it first"
+            )
+
+    def list_settled(self) -> list[str]:
+        """Return the recordings that have stopped growing since the last call, in natural order."""
+        now = self._clock()
+        found = []
+        for file in self._list_videos():
+            try:
+                status = file.stat()
+            except FileNotFoundError:
+                continue  # it was moved away
+            state = (status.st_size, status.st_mtime_ns)
+            if self._states.get(file) != state:
+                self._states[file] = state
+                self._since[file] = self.changed_at = now
+            elif status.st_size and now - self._since[file] >= self._settled:
+                self._returned.add(file)
+                if not is_output(file):
+                    found.append(str(file))
+        return found
+
+    def has_growing(self) -> bool:
+        """Return whether a recording with content may still be growing."""
+        return any(state[0] for file, state in self._states.items() if file not in self._returned)
+
+    def _list_videos(self) -> list[Path]:
+        files = [
+            file
+            for file in self._folder.iterdir()
+            if file.suffix.lower() in VIDEO_SUFFIXES
+            and file.name[0] != "."
+            and file not in self._returned
+            and file.is_file()
+        ]
+        for file in set(self._states) - set(files):
+            del self._states[file]
+        return sorted(files, key=lambda file: natural_key(file.name))
+
+
+def watch_folder(
+    folder: str,
+    make_entries: Callable[[tuple[str, ...]], Sequence[Entry]],
+    run_entries: RunEntries,
+    pauses: Pauses,
+) -> Watched:
+    """Run the recordings of a folder as they are completed, until a signal or an idle time.
+
+    Raises InputError if there is no such folder.
+    """
+    watch = FolderWatch(folder, pauses.settled)
+    watched = Watched()
+    with Interrupts() as interrupts:
+        try:
+            while watched.interrupted is None:
+                ready = watch.list_settled()
+                if ready:
+                    entries = make_entries(tuple(ready))
+                    watched.entries += entries
+                    watched.interrupted = run_entries(
+                        entries, watched.results, interrupts=interrupts
+                    )
+                    watch.changed_at = time.monotonic()
+                    continue
+
+                if _is_idle(watch, pauses.until_idle):
+                    break
+                time.sleep(pauses.poll)
+        except KeyboardInterrupt:
+            watched.interrupted = Interrupted("interrupted; run the same command again to go on")
+    for entry in watched.entries[len(watched.results) :]:
+        watched.results.append(failed_item(entry, None, "not run"))
+    return watched
+
+
+def _is_idle(watch: FolderWatch, seconds: float | None) -> bool:
+    """Return whether no recording has appeared or grown for this time, and none is growing."""
+    if seconds is None or watch.has_growing():
+        return False
+    return time.monotonic() - watch.changed_at >= seconds
