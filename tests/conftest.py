@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from pathlib import Path
 
 # Ray reads these when it is imported, by whichever module comes first. Without them it would
 # write a token into the user's home; set later, they would lock this process out of its cluster.
@@ -17,3 +18,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # exported graphs are made once for all tests, and never in the user's cache
 _cache = tempfile.TemporaryDirectory(prefix="pipeline-cache-", ignore_cleanup_errors=True)
 os.environ["PIPELINE_CACHE"] = _cache.name
+# neither a file of defaults nor any other file of the user's decides a test
+os.environ["XDG_CONFIG_HOME"] = str(Path(_cache.name) / "config")

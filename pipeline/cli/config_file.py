@@ -5,8 +5,9 @@
     crf = 18
 
 The command line wins over a variable (PIPELINE_RUN_CRF=18), a variable over the file, and the file
-over the option's default. The file is `--config FILE`, PIPELINE_CONFIG or ./pipeline.toml. `plan`
-also reads the table of `run`, so that it shows what a run would do.
+over the option's default. The file is `--config FILE` or PIPELINE_CONFIG. Without these, there are
+two: ./pipeline.toml wins over the user's own, such as ~/.config/crossnetpp-pipeline/pipeline.toml.
+`plan` also reads the table of `run`, so that it shows what a run would do.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import click
 
+from deploy.distribution import DISTRIBUTION
 from pipeline.cli.help import suggest
 from pipeline.errors import InputError
 from pipeline.paths import describe_special
@@ -46,7 +48,7 @@ class ConfigurationFile:
 
     path: Path
     is_chosen: bool
-    """Whether the user named the file, or the file is in the user's home folder."""
+    """Whether the user named the file, or the file is in the user's own folders."""
 
 
 class Configuration:
@@ -151,12 +153,27 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
     return data
 
 
-def find_configuration(path: str | None) -> ConfigurationFile | None:
-    """Return the file to read: `path` or, if that is not given, ./pipeline.toml, or None."""
-    if path:
-        return ConfigurationFile(Path(path), is_chosen=True)
+def find_configurations(path: str | None) -> list[ConfigurationFile]:
+    """Return the files to read, of which later ones win.
 
+    It is `path` or, if that is not given, the user's own file and ./pipeline.toml, if they exist.
+    """
+    if path:
+        return [ConfigurationFile(Path(path), is_chosen=True)]
+
+    found = []
+    own = user_file()
+    if own.is_file():
+        found.append(ConfigurationFile(own, is_chosen=True))
     local = Path(FILE_NAME)
-    if not local.is_file():
-        return None
-    return ConfigurationFile(local, is_chosen=Path.cwd() == Path.home())
+    if local.is_file():
+        is_own = Path.cwd() in (Path.home(), own.parent)
+        found.append(ConfigurationFile(local, is_chosen=is_own))
+    return found
+
+
+def user_file() -> Path:
+    """Return the path of the user's own file, which may not exist."""
+    import platformdirs  # most commands do without its import
+
+    return platformdirs.user_config_path(DISTRIBUTION) / FILE_NAME

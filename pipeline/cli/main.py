@@ -22,7 +22,8 @@ from pipeline.cli.config_file import (
     SHARED_TABLES,
     VARIABLE_PREFIX,
     Configuration,
-    find_configuration,
+    Defaults,
+    find_configurations,
 )
 from pipeline.cli.help import group_commands, suggest, with_sections
 from pipeline.cli.words import print_text
@@ -53,7 +54,7 @@ COMMANDS = {
 }
 
 # Keys of the context's meta, which a subcommand's context shares with the group's.
-CONFIG_PATH = "pipeline.config.path"
+CONFIG_FILES = "pipeline.config.files"
 CONFIG = "pipeline.config"
 DEBUG = "pipeline.debug"
 
@@ -93,15 +94,21 @@ class LazyGroup(click.Group):
             ctx.fail(f"No such command '{args[0]}'{suggest(args[0], COMMANDS)}")
 
         name, command, rest = super().resolve_command(ctx, args)
-        configuration = ctx.meta.get(CONFIG)
-        if name and command and configuration is not None and not ctx.resilient_parsing:
-            defaults = configuration.find_defaults(
+        if name and command and not ctx.resilient_parsing:
+            ctx.default_map = {name: self._find_defaults(ctx, command)}
+        return name, command, rest
+
+    def _find_defaults(self, ctx: click.Context, command: click.Command) -> Defaults:
+        """Return the defaults in all configuration files, and report those that were found."""
+        defaults: Defaults = {}
+        for configuration in ctx.meta.get(CONFIG, ()):
+            found = configuration.find_defaults(
                 command, lambda other: self._load_command(ctx, other)
             )
-            ctx.default_map = {name: defaults}
-            if note := configuration.describe_use(defaults):
+            defaults |= found
+            if note := configuration.describe_use(found):
                 print_text(f"note: {note}", err=True)
-        return name, command, rest
+        return defaults
 
     def _load_command(self, ctx: click.Context, name: str) -> click.Command:
         command = self.get_command(ctx, name)
@@ -133,9 +140,8 @@ class LazyGroup(click.Group):
             ctx.color = False
 
         try:
-            path = ctx.meta.get(CONFIG_PATH)
-            if path is not None:
-                ctx.meta[CONFIG] = Configuration(path, list(COMMANDS))
+            files = ctx.meta.get(CONFIG_FILES, ())
+            ctx.meta[CONFIG] = [Configuration(file, list(COMMANDS)) for file in files]
             with printable_usage_errors():
                 return super().invoke(ctx)
         except BrokenPipeError:
@@ -253,9 +259,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def _find_config(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    path = find_configuration(value)
-    if path is not None and not ctx.resilient_parsing:
-        ctx.meta[CONFIG_PATH] = path
+    if not ctx.resilient_parsing:
+        ctx.meta[CONFIG_FILES] = find_configurations(value)
 
 
 def _exit_during_native_code(error: PipelineError) -> None:
@@ -287,7 +292,7 @@ def _exit_during_native_code(error: PipelineError) -> None:
     expose_value=False,
     is_eager=True,
     callback=_find_config,
-    help="File of default options; default: PIPELINE_CONFIG, or ./pipeline.toml.",
+    help="File of default options; default: PIPELINE_CONFIG, or ./pipeline.toml and your own.",
 )
 @click.option(
     "--version",

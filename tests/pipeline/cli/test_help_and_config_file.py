@@ -13,6 +13,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from crossnetpp.machine import is_linux
+from pipeline.cli.config_file import user_file
 from pipeline.cli.help import EXAMPLES, GROUPS, group_commands
 from pipeline.cli.main import COMMANDS, main
 from pipeline.schema import generate
@@ -114,6 +116,36 @@ def test_command_line_wins_over_variable_over_file_over_default(
     planned = invoke(*arguments, env={"PIPELINE_RUN_CRF": "23"})
     plan = Plan.model_validate_json(planned.stdout)
     assert (plan.encoding.crf, plan.batch) == (24, 3)
+
+
+@pytest.mark.skipif(not is_linux(), reason="the folder of the user's files is elsewhere")
+def test_the_users_own_file_is_trusted_and_yields_to_the_folders(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    own = user_file()
+    assert own == tmp_path / "config" / "crossnetpp-pipeline" / "pipeline.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("[run]\ncrf = 19\nforce = true\n")
+    assert crf_of(pair) == 19
+    assert crf_of(pair, env={"PIPELINE_RUN_CRF": "23"}) == 23
+    arguments = ("plan", pair[0], "--ref-stream", pair[1], "-o", tmp_path / "o.mkv")
+    assert invoke(*arguments, "-q").stderr == ""
+
+    (tmp_path / "pipeline.toml").write_text("[run]\ncrf = 20\n")
+    assert crf_of(pair) == 20
+    (tmp_path / "other.toml").write_text("[run]\nbatch = 3\n")
+    assert crf_of(pair, "--config", "other.toml") == 16  # a file that is named is read alone
+    (tmp_path / "o.mkv").touch()  # which force replaces
+    assert invoke(*arguments, "-q").exit_code == 0
+    assert invoke("--config", "other.toml", *arguments, "-q").exit_code == 2
+
+    own.write_text("[rnu]\n")
+    refused = invoke(*arguments)
+    assert refused.exit_code == 2
+    assert f"found [rnu] in {own}" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
