@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -175,6 +176,8 @@ def check_watch(
     """Raise UsageError if the options exclude --watch, or need it."""
     if watch is None and until_idle is not None:
         raise click.UsageError("--watch-until-idle needs --watch.")
+    if until_idle is not None and not math.isfinite(until_idle):
+        raise click.UsageError(f"--watch-until-idle {until_idle} is no time in seconds.")
     if watch is not None and (inputs or manifest is not None):
         raise click.UsageError("--watch cannot be combined with INPUT or --manifest.")
     if watch is not None and dry_run:
@@ -207,8 +210,12 @@ def check_combination(
         from pipeline.report.checks import check_reportable
 
         check_reportable(read, output)
+    if command is not None and not command.strip():
+        raise click.UsageError("--exec needs a command.")
     if output == "-" and command is not None:
         raise click.UsageError("-o - cannot be combined with --exec.")
+    if output == "-" and several:
+        raise click.UsageError("-o - is for one input, and cannot be combined with others.")
     if output == "-" and (as_json or report is not None):
         raise click.UsageError("-o - cannot be combined with --json or --report.")
 

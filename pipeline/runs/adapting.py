@@ -89,5 +89,9 @@ def complete_adaptation(
     done = ledger.plan.adaptation
     if shared is not None and done is not None and done.used and not done.shared:
         weights = find_adapted_weights(ledger.folder, done.weights_sha256)
-        if weights is not None:
+        if weights is None:
+            return
+        try:
             shared.offer(weights, ledger.plan.model_sha256)
+        except OSError as error:  # the others adapt their own
+            progress.note(f"the adapted weights cannot be shared: {error}")

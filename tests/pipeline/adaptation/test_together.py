@@ -13,8 +13,15 @@ from crossnetpp.checkpoint import AdaptedFacts, find_weights, load_network, save
 from crossnetpp.machine import is_linux
 from pipeline.adaptation.shared import SharedWeights
 from pipeline.adaptation.training import PRESET
+from pipeline.ledger.adapted_weights import store_adapted_weights
+from pipeline.ledger.ledger import Ledger
 from pipeline.paths import sha256
+from pipeline.planning.plan import make_plan
+from pipeline.progress import SilentReporter
+from pipeline.runs.adapting import complete_adaptation
+from pipeline.schema.adaptation import Adaptation
 from pipeline.schema.plan_file import read_plan
+from pipeline.schema.settings import RunSettings
 from tests.support.camera import write_camera
 from tests.support.commands import invoke
 from tests.support.killed_command import run_until
@@ -146,3 +153,38 @@ def test_shared_weights_are_those_of_the_same_base(tmp_path: Path) -> None:
         "other.safetensors",
         "x.adapted-mine.safetensors",
     ]
+
+
+def test_weights_that_cannot_be_stored_do_not_fail_their_input(
+    camera: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plan = make_plan(
+        RunSettings(
+            input=str(camera[0]), ref_stream=str(camera[1]), output=str(tmp_path / "out.mkv")
+        )
+    )
+    base = find_weights("fast")
+    facts = AdaptedFacts(base=sha256(base), steps=10, held_out_gain_db=0.3, blend=0.5)
+    done = Adaptation(request="auto", steps=10, done=True, used=True)
+    notes = Notes()
+    with Ledger(plan.model_copy(update={"adaptation": done})) as ledger:
+        digest = store_adapted_weights(
+            ledger.folder, lambda path: save_weights(load_network("fast"), PRESET, path, facts)
+        )
+        stored = done.model_copy(update={"weights_sha256": digest})
+        ledger.replace_plan(plan.model_copy(update={"adaptation": stored}))
+        complete_adaptation(ledger, notes, SharedWeights(str(tmp_path / "none" / "x.adapted")))
+        ledger.remove_run_folder()
+    assert len(notes.texts) == 1
+    assert notes.texts[0].startswith("the adapted weights cannot be shared: ")
+
+
+class Notes(SilentReporter):
+    """A reporter that keeps the notes."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep the text."""
+        self.texts.append(text)

@@ -91,3 +91,6 @@ def test_an_output_for_stdout_has_no_name_for_a_command(
     done = run_command("a.mkv", "--ref-stream", pair[1], "-o", "-", "--exec", "true")
     assert done.exit_code == 2
     assert "-o - cannot be combined with --exec" in done.stderr
+    empty = run_command("a.mkv", "--ref-stream", pair[1], "--exec", " ")
+    assert empty.exit_code == 2
+    assert "--exec needs a command" in empty.stderr

@@ -107,6 +107,9 @@ def test_one_input_can_be_skipped(folder: Path, pair: tuple[Path, Path]) -> None
     refused = run_command("a.mkv", *rest, "--force")
     assert refused.exit_code == 2
     assert "--skip-existing cannot be combined with --force" in refused.stderr
+    piped = run_command("a.mkv", "--ref-stream", pair[1], "-o", "-", "--skip-existing")
+    assert piped.exit_code == 2
+    assert "-o - is for one input" in piped.stderr
 
 
 def test_an_output_that_was_only_published_is_no_reason_to_skip(
