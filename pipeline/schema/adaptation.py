@@ -84,8 +84,11 @@ class Adaptation(Model):
 
     @property
     def is_decided(self) -> bool:
-        """Whether the steps are fixed; otherwise the run decides on them when it begins."""
-        return self.steps is not None or self.request == "off"
+        """Whether the steps are fixed; otherwise the run decides on them when it begins.
+
+        Weights of a batch exist only while it runs, so a run of their plan decides again.
+        """
+        return self.request == "off" or (self.steps is not None and not self.shared)
 
     def without_result(self) -> Adaptation:
         """Return the same training, still to be done; one from a file stays as it is."""

@@ -11,6 +11,7 @@ import pytest
 
 from crossnetpp.checkpoint import AdaptedFacts, find_weights, load_network, save_weights
 from crossnetpp.machine import is_linux
+from pipeline.adaptation.request import AdaptRequest, take_request
 from pipeline.adaptation.shared import SharedWeights
 from pipeline.adaptation.training import PRESET
 from pipeline.ledger.adapted_weights import store_adapted_weights
@@ -153,6 +154,25 @@ def test_shared_weights_are_those_of_the_same_base(tmp_path: Path) -> None:
         "other.safetensors",
         "x.adapted-mine.safetensors",
     ]
+
+
+def test_a_run_of_the_plan_of_a_batch_decides_again(
+    camera: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The weights of the batch are gone then."""
+    plan = make_plan(
+        RunSettings(
+            input=str(camera[0]), ref_stream=str(camera[1]), output=str(tmp_path / "out.mkv")
+        )
+    )
+    shared = Adaptation(
+        request="seconds", seconds=30, steps=10, shared="0" * 64, done=True, used=True
+    )
+    for adaptation, kept in ((shared, None), (shared.model_copy(update={"shared": ""}), 10)):
+        stored = plan.model_copy(update={"adaptation": adaptation})
+        taken = take_request(stored, AdaptRequest("auto"), None)
+        assert (taken.request.kind, taken.request.seconds) == ("seconds", 30)
+        assert (taken.plan.adaptation and taken.plan.adaptation.steps) == kept
 
 
 def test_weights_that_cannot_be_stored_do_not_fail_their_input(
