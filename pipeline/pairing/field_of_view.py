@@ -26,6 +26,7 @@ from pipeline.schema.clip import LightField, Recording
 from pipeline.schema.reference_map import ReferenceChoice
 
 COMPARED_PAIRS = 3  # pictures of the input that are compared with their references
+LEAST_ZOOM = 0.1  # smallest share of a reference's width in which the whole input may appear
 MOST_DEVIATION = 0.03  # share of the picture by which estimates of several pairs may differ
 
 
@@ -181,7 +182,8 @@ def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
     matrix, inliers = cv2.estimateAffinePartial2D(from_lr, to_ref, ransacReprojThreshold=2.0)
     if matrix is None or int(inliers.sum()) < max(20, 0.4 * len(good)):
         return None
-    if abs(matrix[0, 1]) > 0.1 * abs(matrix[0, 0]):
+    # matches of many points with the same one agree on a map onto that point
+    if abs(matrix[0, 0]) < LEAST_ZOOM or abs(matrix[0, 1]) > 0.1 * abs(matrix[0, 0]):
         return None
     grow = np.array([[1 / shrink, 0, 0.5 / shrink - 0.5], [0, 1 / shrink, 0.5 / shrink - 0.5]])
     return np.asarray(grow @ np.vstack((matrix, [0, 0, 1])), dtype=np.float64)

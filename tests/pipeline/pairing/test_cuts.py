@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe
@@ -17,6 +18,7 @@ from pipeline.pairing.thumbnails import correlate_thumbnails, make_thumbnail
 from tests.support import ROOT
 
 MONSTER = ROOT / "pipeline" / "samples" / "monster.mp4"
+STEREO = ROOT / "tests" / "data" / "stereo"
 BUNNY = ROOT / "tests" / "data" / "big_buck_bunny_720p.mp4"
 
 
@@ -125,6 +127,15 @@ def test_a_tele_camera_s_field_of_view_is_found(sharp: np.ndarray) -> None:
 
 def test_unrelated_pictures_get_no_map(sharp: np.ndarray, bunny: list[np.ndarray]) -> None:
     assert estimate_field_of_view([(bunny[0], sharp)], 480, 720) is None
+
+
+def test_an_unrelated_picture_whose_one_point_resembles_many_gets_no_map(
+    sharp: np.ndarray,
+) -> None:
+    with Image.open(STEREO / "motorcycle_left.png") as picture:
+        unrelated = np.asarray(picture.convert("RGB").resize((720, 480)))
+    lr = np.asarray(Image.fromarray(sharp).resize((480, 320), Image.Resampling.BICUBIC))
+    assert estimate_field_of_view([(lr, unrelated)], 640, 960) is None
 
 
 def test_a_moving_camera_is_not_another_field_of_view(sharp: np.ndarray) -> None:
