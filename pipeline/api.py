@@ -100,7 +100,7 @@ def _enhance_frames(plan: Plan) -> Iterator[SRFrame]:
     """Yield the enhanced frames of a plan."""
     try:
         engine = load_engine(
-            plan.engine, model=plan.model, threads=plan.threads, pixels=plan.output_pixels
+            plan.engine, model=plan.model, threads=plan.threads, pixels=plan.network_pixels
         )
     except EngineError as error:
         raise InputError(str(error)) from error

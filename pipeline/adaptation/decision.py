@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +26,9 @@ SAMPLE_KEYS = 3  # that are read at a time, until a training step can be timed w
 STEPS = (10, 20, 40, 80, 160)  # few choices, so that small differences in speed decide little
 FORWARD_PASSES = 3  # that a training step takes as long as, per picture
 
-# Output pixels, times references, below which no adaptation pays, however fast the machine is: a
-# run of an engine as slow as PyTorch would take less time than LEAST_STEPS_OF_AUTO / SHARE_OF_RUN
+# Pixels of the network's frames, times references, below which no adaptation pays, however fast the
+# machine is: a run of an engine as slow as PyTorch would take less time than
+# LEAST_STEPS_OF_AUTO / SHARE_OF_RUN
 LEAST_WORK = 55_000_000
 
 
@@ -75,7 +77,7 @@ def decide_adaptation(
         return Decision(None, "")
     if request.kind == "auto" and plan.engine not in ENGINES_OF_AUTO:
         return Decision(None, "")
-    work = plan.reference_map.count_references() * plan.width * plan.height
+    work = plan.reference_map.count_references() * math.prod(plan.network_size)
     if not work or (request.kind == "auto" and work < LEAST_WORK):
         return Decision(None, "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
 
 MOST_KEYS = 32
-MOST_PIXELS = 200_000_000  # of all key frames, at the output's size or the reference's own
+MOST_PIXELS = 200_000_000  # of all key frames, at the network's size or the reference's own
 RUN_LENGTH = 8  # consecutive key frames that are taken together from a long recording
 LEAST_KEYS = 3
 LEAST_AGREEMENT = 24.0  # dB of PSNR between LR and the reduced reference
@@ -46,7 +47,7 @@ def list_key_pairs(plan: Plan) -> list[KeyPair]:
         if choice.ref_pts is not None
     ]
     ref = plan.reference.clip
-    largest = max(plan.width * plan.height, ref.width * ref.height)
+    largest = max(math.prod(plan.network_size), ref.width * ref.height)
     most = min(MOST_KEYS, MOST_PIXELS // largest)
     return pick_groups(pairs, max(LEAST_KEYS, most))
 
@@ -69,7 +70,7 @@ def find_taps(plan: Plan) -> Taps:
 
 
 def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
-    """Return the key frames on the output's grid, in the colours of LR, as 8-bit pictures.
+    """Return the key frames on the network's grid, in the colours of LR, as 8-bit pictures.
 
     They are cropped to what the reference shows. Pairs whose pictures do not agree, that show
     another instant because something moved, or of which one is corrupt, are left out.
@@ -100,7 +101,7 @@ def read_key_frames(plan: Plan, pairs: Sequence[KeyPair]) -> list[KeyFrame]:
 
 def _crop_to_seen(plan: Plan, lr: Pixels, hr: Pixels, picture: Pixels) -> tuple[Picture, Picture]:
     """Return LR and HR as 8-bit pictures, cropped to what the reference shows."""
-    size = plan.height, plan.width
+    size = plan.network_size
     seen = None
     if plan.reference.affine is not None:
         _, seen = fit_to_grid(picture, *size, plan.reference.affine)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from fractions import Fraction
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,8 @@ class Enhancer:
         model: str | PathLike[str] = "fast",
         engine: str = "auto",
         *,
-        scale: Literal["auto", "2", "4", "8", 2, 4, 8] = "auto",
+        scale: float | str = "auto",
+        size: str | None = None,
         capture: str | PathLike[str] = "bicubic",
         max_ref_distance: float = 2.0,
         ref_count: int | None = None,
@@ -79,6 +81,7 @@ class Enhancer:
             PairingSettings,
             {
                 "scale": scale,
+                "size": size,
                 "capture": capture,
                 "max_ref_distance": max_ref_distance,
                 "ref_count": ref_count,
@@ -139,7 +142,7 @@ class Enhancer:
         form, _ = find_form(frame, "the frame")
         pixels = read_pixels(frame, "the frame")
         plan = self._plan(pixels, given.sizes(), Fraction(1))
-        engine = self._load(plan, plan.width * plan.height)
+        engine = self._load(plan, math.prod(plan.network_size))
 
         first, *also = range(len(pictures))
         choice = ReferenceChoice(0, first, None, "nearest", also=tuple(also))
@@ -165,7 +168,7 @@ class Enhancer:
             pixels = read_pixels(frame, name)
             if call is None:
                 plan = self._plan(pixels, sizes, rate)
-                size = plan.width * plan.height
+                size = math.prod(plan.network_size)
                 engine = self._load(plan, LONG_VIDEO if total is None else size * total)
                 call = _VideoCall(plan, engine, given, rate, self._pairing)
             call.check(pixels, name)

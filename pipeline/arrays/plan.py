@@ -17,7 +17,7 @@ from pipeline.pairing.geometry import has_same_aspect
 from pipeline.pairing.rules import References
 from pipeline.pixels import Pixels
 from pipeline.planning.capture import find_capture
-from pipeline.planning.target import choose_scale
+from pipeline.planning.output_size import choose_size
 from pipeline.schema.clip import Stills, VideoClip
 from pipeline.schema.encoding import Encoding
 from pipeline.schema.plan import Plan, ReferencePlan
@@ -152,18 +152,18 @@ def plan_frames(
                 f"found a reference of {reference.width}x{reference.height} for frames of "
                 f"{width}x{height}, expected the same proportions; crop it to what the frames show"
             )
-    scale = choose_scale(lr, references[0], pairing.scale)
+    size = choose_size(lr, references[0], pairing)
 
     return Plan(
         input=lr,
         reference=ReferencePlan(
             clip=references[0], select="time", max_distance=pairing.max_ref_distance
         ),
-        capture=find_capture(pairing.capture, scale),
+        capture=find_capture(pairing.capture, size.scale),
         output="",
-        scale=scale,
-        width=scale * width,
-        height=scale * height,
+        scale=size.scale,
+        width=size.width,
+        height=size.height,
         engine=execution.engine,
         model=execution.model,
         batch=execution.batch,

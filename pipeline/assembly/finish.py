@@ -18,6 +18,7 @@ from pipeline.media.read.identity import UnchangedSources
 from pipeline.paths import join_url, redact_url
 from pipeline.remote import transfer
 from pipeline.schema.clip import FrameIndex, LightField
+from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan, RunRecord
 from pipeline.schema.plan_file import dump_plan, plan_lines
 
@@ -49,10 +50,13 @@ def join_segments(plan: Plan, files: list[Path], finished: Path) -> None:
     """Write the output from the segments' files to `finished`."""
     if isinstance(plan.input, LightField):
         join_views(plan, plan.input, files, finished)
-    elif plan.pictures:
-        sequence.write_sequence(plan.input, files, finished, promised_frames(plan), plan.pictures)
+        return
+
+    shown = match_pixel_aspect(plan.input, plan.width, plan.height)
+    if plan.pictures:
+        sequence.write_sequence(shown, files, finished, promised_frames(plan), plan.pictures)
     else:
-        clip = describe_output(plan.input, plan.output)
+        clip = describe_output(shown, plan.output)
         remux.join_segments(clip, files, finished, plan.encoding)
 
 
@@ -66,11 +70,10 @@ def find_differences(plan: Plan, files: list[Path], finished: Path) -> list[str]
 
     promised = promised_frames(plan)
     size = (plan.width, plan.height)
+    shown = match_pixel_aspect(plan.input, *size)
     if plan.pictures:
-        return sequence.find_differences(
-            plan.input, promised, finished, *size, plan.pictures, files
-        )
-    clip = describe_output(plan.input, plan.output)
+        return sequence.find_differences(shown, promised, finished, *size, plan.pictures, files)
+    clip = describe_output(shown, plan.output)
     return verify.find_differences(clip, promised, finished, *size, plan.encoding)
 
 

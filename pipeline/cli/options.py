@@ -38,6 +38,8 @@ _SUGGESTED = {
     "preset": ("ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"),
     "ref_offset": ("auto",),
     "ref_view": ("center",),
+    "scale": ("auto", "2", "3", "4", "8"),
+    "size": ("720p", "1080p", "1440p", "2160p", "4k", "reference"),
 }
 
 

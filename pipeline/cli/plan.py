@@ -147,7 +147,7 @@ def _make_plan(settings: RunSettings, progress: Reporter) -> tuple[Plan, list[st
             requested = Adaptation(request=request.kind, seconds=request.seconds)
             made = made.model_copy(update={"adaptation": from_file or requested})
         with progress.step("estimating time and size"):
-            speed = find_speed(made.engine, made.model, made.output_pixels)
+            speed = find_speed(made.engine, made.model, made.network_pixels)
             seconds = None if speed is None else round(estimate_seconds(made, speed), 1)
             estimates = {"expected_bytes": estimate_bytes(made), "expected_seconds": seconds}
             made = made.model_copy(update=estimates)

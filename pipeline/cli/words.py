@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -46,7 +47,8 @@ def describe_result(result: RunResult) -> str:
     """Return the result of a run as a few lines of text."""
     lines = [
         f"{result.output}",
-        f"  {result.frames} frames x{result.scale} in {result.seconds:.1f} s "
+        f"  {result.frames} frames of {result.width}x{result.height} (x{result.scale}) in "
+        f"{result.seconds:.1f} s "
         f"({result.fps:.2f} fps), {result.segments} segments"
         + (f", {result.resumed_segments} of them resumed" if result.resumed_segments else ""),
         f"  engine {result.engine}, model {result.model}, on {result.device}",
@@ -107,7 +109,7 @@ def describe_cost(made: Plan, speed: Speed | None, disk: int) -> list[str]:
             "machine: `pipeline engines build` measures it"
         )
     else:
-        fps = speed.pixels_per_second / (made.width * made.height)
+        fps = speed.pixels_per_second / math.prod(made.network_size)
         time = (
             f"about {format_seconds(made.expected_seconds)} with {speed.engine}, which was "
             f"measured here ({fps:.3g} frames per second of this size)"
@@ -133,7 +135,8 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     lines = [
         f"{made.input.path} -> {Path(made.output) / made.pictures}",
-        f"  {made.input.width}x{made.input.height} -> {made.width}x{made.height} (x{made.scale}), "
+        f"  {made.input.width}x{made.input.height} -> {made.width}x{made.height} "
+        f"({_describe_enlargement(made)}), "
         f"{len(made.reference_map)} frames in {len(made.segments)} segments",
         f"  engine {made.engine}, model {made.model}, {made.batch} frames a batch",
         f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
@@ -182,6 +185,12 @@ def describe_plans(items: Sequence[PlanResult]) -> str:
 
         total += f", about {format_seconds(sum(each or 0.0 for each in seconds))}"
     return "\n".join([*lines, total])
+
+
+def _describe_enlargement(made: Plan) -> str:
+    """Return the enlargement, and that of the network if it differs."""
+    network = f", by the network x{made.scale}" if made.is_resized else ""
+    return f"x{made.enlargement}{network}"
 
 
 def describe_clip(clip: Clip) -> str:

@@ -9,6 +9,7 @@ from pipeline.ledger.run_folder import RunFolder, WrittenSegment
 from pipeline.lightfield.intermediate import Storage
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.pixels import Pixels
+from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan, SegmentRecord
 
 
@@ -18,7 +19,8 @@ class EncodeStage:
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._plan = plan
         self._folder = folder
-        self._storage = Storage(plan.input, plan.to, plan.output)
+        shown = match_pixel_aspect(plan.input, plan.width, plan.height)
+        self._storage = Storage(shown, plan.to, plan.output)
         self._writer: SegmentWriter | None = None
         self._attempt: Path | None = None
         self._pts: list[int] = []

@@ -12,6 +12,7 @@ from deploy.protocol import Engine, Weights, run_engine
 from pipeline.errors import StageError
 from pipeline.execution.fusion import fuse_results
 from pipeline.execution.guard import remove_ghosts, remove_noise
+from pipeline.execution.resize import fit_result
 from pipeline.execution.task import Batch, Enhanced, ReferenceGroup
 from pipeline.pairing.capture import make_taps
 from pipeline.pairing.upsample import upsample
@@ -23,7 +24,14 @@ Enhance = Callable[[Plan, Engine, Batch], Enhanced]
 
 
 def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-    """Run the network on the paired frames of a batch; others are given or up-sampled plainly."""
+    """Run the network on the paired frames of a batch; others are given or up-sampled plainly.
+
+    The frames have the size of the output. The guards work before that, at the network's scale: a
+    whole number of its pixels covers each LR pixel, so that reducing a frame to compare it with the
+    LR frame is exact, and what they take away is gone at any size. At the output's scale an LR
+    pixel may cover 1.5 pixels, or no more than one, and there would be nothing to compare. That a
+    frame is never worse than plain up-sampling holds at both, because only detail is resized.
+    """
     frames = dict(batch.given)
     kernel = make_taps(plan.capture)
 
@@ -37,7 +45,11 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
         frames |= {i: remove_ghosts(frames[i], batch.lr[i]) for i in group.frames}
 
     for i, noise in batch.noise.items():
-        frames[i] = remove_noise(frames[i], upsample(batch.lr[i], plan.height, plan.width), noise)
+        frames[i] = remove_noise(frames[i], upsample(batch.lr[i], *plan.network_size), noise)
+
+    if plan.is_resized:
+        size = plan.height, plan.width
+        frames = {i: fit_result(frame, batch.lr[i], *size) for i, frame in frames.items()}
 
     for i in range(len(batch.pts)):
         if i not in frames:

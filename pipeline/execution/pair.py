@@ -99,7 +99,7 @@ class FramePairer:
         return [self._kept[ref] for ref in numbers]
 
     def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
-        """Return a reference frame in use at the output's size, matched to the LR frame."""
+        """Return a reference frame in use at the network's size, matched to the LR frame."""
         if ref_pts not in self._recoloured:
             self._recoloured[ref_pts] = self._fitter.convert(self._kept[ref_pts])
         return self._fitter.fit(self._recoloured[ref_pts], lr)
@@ -113,7 +113,8 @@ class FramePairer:
         """Return the noise of a reference frame in use, which is measured only once."""
         if ref_pts not in self._noise:
             reference = self._kept[ref_pts]
-            step = find_step(self._plan.reference.affine, len(reference), self._plan.height)
+            height, _ = self._plan.network_size
+            step = find_step(self._plan.reference.affine, len(reference), height)
             self._noise[ref_pts] = measure_noise(reference, step)
         return self._noise[ref_pts]
 

@@ -247,11 +247,11 @@ def make_transform(capture: Capture | None) -> ColourTransform | None:
 
 
 class ReferenceFitter:
-    """Fits the references of a plan to the output's grid, in the colours of the input."""
+    """Fits the references of a plan to the network's grid, in the colours of the input."""
 
     def __init__(self, plan: Plan) -> None:
         self._reference = plan.reference
-        self._size = plan.height, plan.width
+        self._size = plan.network_size
         self._transform = make_transform(plan.capture)
 
     def convert(self, picture: Pixels) -> Pixels:
@@ -259,7 +259,7 @@ class ReferenceFitter:
         return picture if self._transform is None else transform_picture(picture, self._transform)
 
     def fit(self, converted: Pixels, lr: Pixels) -> Pixels:
-        """Return a converted reference at the output's size, matched to an LR frame."""
+        """Return a converted reference at the network's size, matched to an LR frame."""
         return prepare_reference(
             converted,
             lr,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 
 from deploy.speed import Speed
@@ -19,7 +21,7 @@ def estimate_seconds(plan: Plan, speed: Speed) -> float:
 
     Decoding and encoding run at the same time, and take longer only with slow encoders.
     """
-    return speed.seconds(count_passes(plan.reference_map) * plan.width * plan.height)
+    return speed.seconds(count_passes(plan.reference_map) * math.prod(plan.network_size))
 
 
 def estimate_disk(plan: Plan) -> int:

@@ -13,15 +13,17 @@ from pipeline.media.join.capabilities import check_container
 from pipeline.media.write.encoder import check_encoder
 from pipeline.pairing.views import check_view_choice
 from pipeline.planning.output import check_output, check_room
+from pipeline.planning.output_size import align_size, choose_size
 from pipeline.planning.pictures import replace_output
 from pipeline.planning.plan import check_engine
 from pipeline.planning.sources import reopen_sources
 from pipeline.recording import scan
 from pipeline.schema.clip import LightField, Recording, pack_ticks
+from pipeline.schema.frame_size import find_network_scale, find_pixel_aspect
 from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
-from pipeline.schema.settings import RunSettings
+from pipeline.schema.settings import PairingSettings, RunSettings
 
 # Settings that replace those of a plan.
 OVERRIDES = ("engine", "model", "batch", "on_error")
@@ -87,7 +89,6 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     Raises InputError if a setting contradicts the plan.
     """
     decided: dict[str, object] = {
-        "scale": str(plan.scale),
         "select": plan.reference.select,
         "max_ref_distance": plan.reference.max_distance,
         **{name: getattr(plan.encoding, name) for name in ("codec", "crf", "preset", "pix_fmt")},
@@ -101,6 +102,8 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
                 "make a new plan"
             )
 
+    check_named_size(given, plan, path)
+
     ignored = [option_name(name) for name in UNCOMPARED if name in given]
     notes = (f"{', '.join(ignored)}: ignored, the plan decides",) if ignored else ()
 
@@ -112,6 +115,22 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
     return changed | {"notes": tuple(dict.fromkeys((*plan.notes, *notes)))}
 
 
+def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) -> None:
+    """Raise InputError if --scale or --size is given, and means another size than the plan's."""
+    named = {name: given[name] for name in ("scale", "size") if given.get(name) is not None}
+    if not named or named == {"scale": "auto"}:
+        return
+
+    wanted = choose_size(plan.input, plan.reference.clip, PairingSettings.model_validate(named))
+    wanted = align_size(wanted, plan.encoding.pix_fmt)
+    if (wanted.width, wanted.height) != (plan.width, plan.height):
+        options = " ".join(f"{option_name(name)} {value}" for name, value in named.items())
+        raise InputError(
+            f"found {options} for the plan {path}, which has {plan.width}x{plan.height} "
+            f"(x{plan.enlargement}), expected the same; leave it out, or make a new plan"
+        )
+
+
 def option_name(field: str) -> str:
     """Return the option for a settings field: --max-ref-distance for `max_ref_distance`."""
     return f"--{field.replace('_', '-')}"
@@ -119,12 +138,7 @@ def option_name(field: str) -> str:
 
 def check_fields(plan: Plan, path: str | Path) -> None:
     """Raise InputError if edits made the size, capture, batch, engine or segments invalid."""
-    size = plan.input.width * plan.scale, plan.input.height * plan.scale
-    if (plan.width, plan.height) != size:
-        raise InputError(
-            f"found an output of {plan.width}x{plan.height} in {path}, expected the input's "
-            f"{plan.input.width}x{plan.input.height} times {plan.scale}; edit ref_pts only"
-        )
+    check_size(plan, path)
     if plan.capture is not None and plan.capture.scale != plan.scale:
         raise InputError(
             f"found a capture of scale {plan.capture.scale} in {path}, expected one of scale "
@@ -142,6 +156,20 @@ def check_fields(plan: Plan, path: str | Path) -> None:
             f"found segments in {path} that overlap or are out of order, expected them as planned; "
             "edit ref_pts only"
         )
+
+
+def check_size(plan: Plan, path: str | Path) -> None:
+    """Raise InputError unless the output can have the plan's size, and the scale suits it."""
+    shape = plan.input.width, plan.input.height
+    scale = find_network_scale(plan.input, plan.width, plan.height)
+    fits = find_pixel_aspect(plan.input, plan.width, plan.height) is not None
+    whole = (plan.width, plan.height) == (shape[0] * plan.scale, shape[1] * plan.scale)
+    if whole or (fits and scale == plan.scale and not isinstance(plan.input, LightField)):
+        return
+    raise InputError(
+        f"found an output of {plan.width}x{plan.height} at scale {plan.scale} in {path}, expected "
+        f"the input's {shape[0]}x{shape[1]} times {plan.scale}; make a new plan with --size"
+    )
 
 
 def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[ReferenceChoice]:

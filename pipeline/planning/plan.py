@@ -13,17 +13,18 @@ from pipeline.pairing.views import plan_view_references
 from pipeline.paths import check_paths
 from pipeline.planning.capture import choose_capture
 from pipeline.planning.film_rate import set_film_rate
+from pipeline.planning.output_size import choose_size
 from pipeline.planning.segments import cut_segments, cut_views, limit_frames, shorten
 from pipeline.planning.source_notes import list_source_notes
 from pipeline.planning.sources import Sources, open_sources, select_frames
-from pipeline.planning.target import choose_scale, choose_target
+from pipeline.planning.target import choose_target
 from pipeline.planning.weights import choose_model
 from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import FrameIndex, LightField
 from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.settings import EncoderSettings, Layout, RunSettings, ViewSettings
 
-# (engine, model, output pixels) -> the recorded speed, or None.
+# (engine, model, pixels of the network's frames) -> the recorded speed, or None.
 FindSpeed = Callable[[str, str, int], Speed | None]
 
 
@@ -49,17 +50,19 @@ def make_plan(
     with progress.step("opening the recordings"):
         sources = open_sources(settings, settings, settings, settings)
         sources = set_film_rate(sources, settings)
-        scale = choose_scale(sources.lr, sources.ref, settings.scale)
+        size = choose_size(sources.lr, sources.ref, settings)
         frames = select_frames(sources.lr, settings)
 
     target = choose_target(
-        *(settings, settings, scale, sources, len(frames.pts), settings.model),
+        *(settings, settings, size, sources, len(frames.pts), settings.model),
         is_written=is_written,
     )
 
-    paired = pair_sources(sources, frames, settings, target.size, settings.to, progress)
+    # the references are paired with the network's frames, which may be larger than the output's
+    grid = sources.lr.height * size.scale, sources.lr.width * size.scale
+    paired = pair_sources(sources, frames, settings, grid, settings.to, progress)
     capture = choose_capture(
-        settings.capture, sources.lr, paired, scale, target.size, settings.engine, progress
+        settings.capture, sources.lr, paired, size.scale, grid, settings.engine, progress
     )
     model, model_note = settings.model, ""
     if settings.engine != "bicubic" and "model" not in settings.model_fields_set:
@@ -67,9 +70,9 @@ def make_plan(
 
     most = None
     if find_speed is not None and "segment" not in settings.model_fields_set:
-        pixels = target.size[0] * target.size[1] * len(paired.choices)
+        pixels = grid[0] * grid[1] * len(paired.choices)
         speed = find_speed(settings.engine, model, pixels)
-        most = limit_frames(paired.choices, target.size, speed)
+        most = limit_frames(paired.choices, grid, speed)
     segments = cut_source(sources, frames, settings.segment, settings.to, most)
 
     return Plan(
@@ -78,9 +81,9 @@ def make_plan(
         capture=capture.capture,
         output=str(target.output),
         pictures=target.pattern,
-        scale=scale,
-        width=target.width,
-        height=target.height,
+        scale=size.scale,
+        width=target.size.width,
+        height=target.size.height,
         engine=settings.engine,
         model=model,
         batch=settings.batch,
@@ -124,7 +127,9 @@ def pair_sources(
     to: Layout | None,
     progress: Reporter = SILENT,
 ) -> Paired:
-    """Choose the references of every frame or view; `size` is the output's height and width.
+    """Choose the references of every frame or view.
+
+    `size` is the height and width of the network's frames.
 
     `to` is the layout of an output light field.
     """

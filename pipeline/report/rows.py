@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.execution.resize import resize_picture
 from pipeline.measuring.means import mean_psnr, mean_ssim
 from pipeline.measuring.vmaf import LEAST_SIDE, Vmaf, find_program
 from pipeline.pairing.capture import ReferenceFitter, join_capture
@@ -159,7 +160,8 @@ class FinishedRun:
 
     def _fit_reference(self, ref_pts: int, lr: Pixels) -> Picture:
         picture = self._fitter.convert(self._reference.get(ref_pts))
-        return to_8_bit(self._fitter.fit(picture, lr))
+        fitted = self._fitter.fit(picture, lr)
+        return to_8_bit(resize_picture(fitted, self.plan.height, self.plan.width))
 
     def measure_against_truth(self, number: int) -> TruthFigures | None:
         """Return the quality of one frame at its own bit depth, or None without a ground truth."""
@@ -320,7 +322,8 @@ def _measure_row(
         choice=choice,
         borrowed=float(without_truth.measure_borrowing(pictures.result, pictures.bicubic).mean()),
         consistency=without_truth.measure_consistency(
-            pictures.result,
+            # the kernel that reduced HR to LR is known at the network's scale
+            np.asarray(resize_picture(pictures.result, *plan.network_size), np.uint8),
             pictures.lr,
             plan.scale,
             finished.kernel,

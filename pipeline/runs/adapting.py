@@ -56,7 +56,7 @@ def plan_adaptation(
 
     def find_run_seconds() -> float | None:
         known = runner == "inline"  # this device's speed says nothing about a cluster's
-        speed = find_speed(plan.engine, plan.model, plan.output_pixels) if known else None
+        speed = find_speed(plan.engine, plan.model, plan.network_pixels) if known else None
         return None if speed is None else estimate_seconds(plan, speed)
 
     return _with_decision(plan, decide_adaptation(plan, request, find_run_seconds, progress))

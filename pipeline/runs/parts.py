@@ -53,12 +53,12 @@ class EngineCache:
 
         The model of the plan is the file of its adapted weights, if it has any.
         `auto` is decided again if the input is far larger than the one for which it was decided.
-        `notify` receives a line before anything that takes long. `pixels` is the number of all
-        output pixels, if the plan does not list its frames.
+        `notify` receives a line before anything that takes long. `pixels` is the number of pixels
+        of all of the network's frames, if the plan does not list its frames.
         """
         key = plan.engine, plan.model, plan.model_sha256, plan.threads
         if pixels is None:
-            pixels = plan.output_pixels
+            pixels = plan.network_pixels
         is_larger = plan.engine == "auto" and pixels > FAR_LARGER * self._pixels
         if self._engine is not None and key == self._key and not is_larger:
             return self._engine

@@ -80,7 +80,11 @@ class RunResult(Model):
     engine: str
     device: str
     model: str
-    scale: int
+    scale: int | float
+    """The ratio of the output's side length to the input's."""
+    width: int
+    """Stored width of the output in pixels."""
+    height: int
     segments: int
     resumed_segments: int
     reference_map: str

@@ -39,6 +39,7 @@ from pipeline.runs.conductor import (
 )
 from pipeline.runs.parts import RunParts
 from pipeline.runs.result import RunResult
+from pipeline.schema.frame_size import match_pixel_aspect
 from pipeline.schema.plan import Plan
 from pipeline.schema.settings import RunSettings
 
@@ -191,7 +192,7 @@ def _start_worker(
     writer = RawStreamWriter(
         lambda data: _write_all(stdout.fileno(), data),
         form,
-        plan.input,
+        match_pixel_aspect(plan.input, plan.width, plan.height),
         plan.encoding.pix_fmt,
         (plan.height, plan.width),
         _find_rate(plan),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,9 @@ from pipeline.errors import InputError
 from pipeline.schema.model import Model
 
 Group = TypeVar("Group", bound=Model)
+
+_SIZE = re.compile(r"[1-9][0-9]{0,4}(?:x[1-9][0-9]{0,4}|p)")
+_SIZE_NAMES = {"4k": "2160p", "8k": "4320p"}
 
 
 def parse_seconds(text: str) -> float:
@@ -51,6 +55,28 @@ def parse_size(text: str) -> tuple[int, int]:
 def parse_place(text: str) -> tuple[int, int]:
     """Return the two integers in text such as "0,3"; raises ValueError for other text."""
     return parse_pair(text, ",")
+
+
+def parse_scale(value: object) -> object:
+    """Return an enlargement as text, such as "auto", "4" or "1.5"; raises ValueError for others."""
+    if value == "auto" or isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 1 <= number <= 8:
+        raise ValueError("expected auto, or a number from 1 to 8 such as 2, 3 or 1.5")
+    return f"{number:.9g}"
+
+
+def parse_frame_size(text: str) -> str:
+    """Return a size as "1920x1080", "1080p" or "reference"; raises ValueError for other text."""
+    short = text.strip().lower()
+    name = _SIZE_NAMES.get(short, short)
+    if name != "reference" and not _SIZE.fullmatch(name):
+        raise ValueError("expected a size such as 1920x1080, 1080p, 4k or reference")
+    return name
 
 
 def parsed_by(parse: Callable[[str], object], accepted: Any) -> BeforeValidator:

@@ -7,6 +7,7 @@ is frozen and rejects unknown fields, so that a typo in an edited plan is notice
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -38,7 +39,8 @@ class ReferencePlan(Model):
     max_distance: float
     """Greatest distance in seconds between a frame and a reference that it borrows from."""
     affine: tuple[float, float, float, float, float, float] | None = None
-    """Row-major 2 x 3 map from output pixels to reference pixels; None = plain scaling."""
+    """Row-major 2 x 3 map from pixels of the network's frames to reference pixels; None = plain
+    scaling."""
     match_colour: bool = True
 
 
@@ -86,6 +88,7 @@ class Plan(Model):
     output_url: PathText = ""
     """URL to which the verified `output` is uploaded from the driver's machine; "" for none."""
     scale: Literal[2, 4, 8]
+    """The network's enlargement; its frames are reduced if the output is smaller."""
     width: int
     """Output width in stored pixels."""
     height: int
@@ -142,9 +145,29 @@ class Plan(Model):
         return digest.hexdigest()
 
     @property
-    def output_pixels(self) -> int:
-        """The number of pixels in all output frames together."""
-        return self.width * self.height * len(self.reference_map)
+    def network_size(self) -> tuple[int, int]:
+        """The height and width of the network's frames, which may be larger than the output's."""
+        return self.input.height * self.scale, self.input.width * self.scale
+
+    @property
+    def network_pixels(self) -> int:
+        """The number of pixels in all of the network's frames together."""
+        height, width = self.network_size
+        return height * width * len(self.reference_map)
+
+    @property
+    def is_resized(self) -> bool:
+        """Whether the network's frames are resized to the output's."""
+        return self.network_size != (self.height, self.width)
+
+    @property
+    def enlargement(self) -> int | float:
+        """The ratio of the output's side length to the input's."""
+        if not self.is_resized:
+            return self.scale
+        area = self.width * self.height / (self.input.width * self.input.height)
+        ratio = round(math.sqrt(area), 3)
+        return int(ratio) if ratio.is_integer() else ratio
 
     def map_recordings(self, change: Callable[[Recording], Recording]) -> Plan:
         """Return the plan with `change` applied to the input and the reference."""

@@ -13,7 +13,8 @@ class RunOptions(TypedDict, total=False):
     fps: float | None
     ground_truth: str | PathLike[str] | None
     force: bool
-    scale: Literal["auto", "2", "4", "8", 2, 4, 8]
+    scale: float | str
+    size: str | None
     select: Literal["auto", "time", "view", "content"]
     ref_offset: float | Literal["auto"] | None
     max_ref_distance: float

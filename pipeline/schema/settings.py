@@ -14,7 +14,15 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pipeline.schema.encoders import Quality, find_encoder
 from pipeline.schema.model import Model
 from pipeline.schema.options import Option
-from pipeline.schema.parsing import joined_by, parse_place, parse_seconds, parse_size, parsed_by
+from pipeline.schema.parsing import (
+    joined_by,
+    parse_frame_size,
+    parse_place,
+    parse_scale,
+    parse_seconds,
+    parse_size,
+    parsed_by,
+)
 
 Layout = Literal["folder", "lenslet", "mosaic", "quilt", "h5", "video"]
 
@@ -31,13 +39,8 @@ Position = Annotated[
     joined_by(","),
 ]
 EncoderName = Annotated[str, AfterValidator(find_encoder)]
-Scale = Annotated[
-    Literal["auto", "2", "4", "8"],
-    BeforeValidator(
-        lambda value: str(value) if isinstance(value, int) else value,
-        json_schema_input_type=Literal["auto", "2", "4", "8", 2, 4, 8],
-    ),
-]
+Scale = Annotated[str, BeforeValidator(parse_scale, json_schema_input_type=float | str)]
+FrameSize = Annotated[str, AfterValidator(parse_frame_size)]
 FilePath = Annotated[
     str,
     BeforeValidator(
@@ -101,7 +104,7 @@ class OutputSettings(Model):
     output: Annotated[
         FilePath | None,
         Option(
-            "Default: INPUT plus _x2, _x4 or _x8; - is stdout, frames/%06d.png numbered pictures.",
+            "Default: INPUT plus _x4 or _1280x720; - is stdout, frames/%06d.png numbered pictures.",
             metavar="OUT",
             flags=("-o", "--output"),
         ),
@@ -177,9 +180,17 @@ class PairingSettings(Model):
     scale: Annotated[
         Scale,
         Option(
-            "Enlargement; auto (default) compares the sizes of REF and INPUT.",
+            "Enlargement, 1 to 8; auto (default) takes the one of 2, 4 and 8 that suits REF.",
+            metavar="auto|NUMBER",
         ),
     ] = "auto"
+    size: Annotated[
+        FrameSize | None,
+        Option(
+            "Size of the output instead of --scale: 1920x1080, 1080p, 4k, or reference for REF's.",
+            metavar="SIZE",
+        ),
+    ] = None
     select: Annotated[
         Literal["auto", "time", "view", "content"],
         Option(

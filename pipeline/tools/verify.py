@@ -12,6 +12,7 @@ from pipeline.media.pictures import numbered
 from pipeline.media.read.probe import probe, scan
 from pipeline.progress import SILENT, Reporter
 from pipeline.schema.clip import Stills, VideoClip
+from pipeline.schema.frame_size import expect_size, match_pixel_aspect
 from pipeline.schema.model import Model
 
 
@@ -49,8 +50,8 @@ def verify_output(source: str, output: str, progress: Reporter = SILENT) -> Veri
     if isinstance(clip, Stills) and isinstance(made, VideoClip) and len(clip.files) > 1:
         rate = made.frame_rate or 1 / clip.time_base
         clip = as_film(clip.model_copy(update={"time_base": 1 / rate, "frame_rate": rate}))
-    scale = max(1, round(made.width / clip.width))
-    size = (clip.width * scale, clip.height * scale)
+    size = expect_size(clip, made.width, made.height)
+    clip = match_pixel_aspect(clip, *size)
     with progress.step(f"reading the times of {source}"):
         times = scan(clip)
     with progress.step(f"comparing {output} with {source}"):

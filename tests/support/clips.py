@@ -176,7 +176,7 @@ def remake_video(path: Path, folder: Path, *, name: str | None = None, length: i
     if clip.bit_depth > 8 or clip.width > 500:
         encoding = choose_encoding(clip, preset="ultrafast")
     files = make_segments(clip, encoding, folder, length=length)
-    out = folder / (name or default_output_path(clip, 2, encoding).name)
+    out = folder / (name or default_output_path(clip, "x2", encoding).name)
     join_segments(clip, files, out, encoding)
     return out
 

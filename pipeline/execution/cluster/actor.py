@@ -38,7 +38,7 @@ class WorkerSetup:
     """The plan without its segments and reference map."""
     folder: RunFolder
     pixels: int
-    """Number of output pixels of the whole input, on which the choice of `auto` depends."""
+    """Number of pixels of all of the network's frames, on which the choice of `auto` depends."""
     placement: str = "fused"
     """`split` runs decoding and encoding in separate CPU actors."""
 
@@ -46,7 +46,7 @@ class WorkerSetup:
 def make_setup(ledger: Ledger, placement: str = "fused") -> WorkerSetup:
     """Return the setup for actors that run the ledger's segments."""
     plan = ledger.plan
-    return WorkerSetup(plan_header(plan), ledger.folder, plan.output_pixels, placement)
+    return WorkerSetup(plan_header(plan), ledger.folder, plan.network_pixels, placement)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class SegmentActor:
         self._lock = threading.Lock()
 
     def load_engine(self, plan: Plan, pixels: int) -> Engine:
-        """Load the plan's engine for an input with `pixels` output pixels.
+        """Load the plan's engine for an input of which the network makes `pixels` pixels.
 
         Raises EngineError if the engine cannot run here.
         """

@@ -52,18 +52,18 @@ _PLAYED = {"libx264": "H.264", "libx265": "H.265"}  # encoders for common player
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
-def default_output_path(clip: Clip, scale: int, encoding: Encoding) -> Path:
-    """Return the path `<stem>_x<scale>` beside the input, with the suffix of a fitting container.
+def default_output_path(clip: Clip, mark: str, encoding: Encoding) -> Path:
+    """Return the path `<stem>_<mark>` beside the input, with the suffix of a fitting container.
 
     Several pictures get a folder of that name.
     """
     given = Path(clip.path)
     if isinstance(clip, Stills):
         if given.is_file():
-            return given.with_name(f"{given.stem}_x{scale}.png")
+            return given.with_name(f"{given.stem}_{mark}.png")
         folder = given if given.is_dir() else Path(clip.files[0]).parent
         folder = folder.resolve()
-        return folder.with_name(f"{folder.name}_x{scale}")
+        return folder.with_name(f"{folder.name}_{mark}")
     suffix = given.suffix.lower()
     try:
         held = can_hold(choose_muxer(clip, given), encoding.codec)
@@ -71,7 +71,7 @@ def default_output_path(clip: Clip, scale: int, encoding: Encoding) -> Path:
         held = False
     if not held:
         suffix = ".mkv"
-    return given.with_name(f"{given.stem}_x{scale}{suffix}")
+    return given.with_name(f"{given.stem}_{mark}{suffix}")
 
 
 def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:

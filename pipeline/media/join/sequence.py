@@ -26,6 +26,7 @@ from pipeline.media.sandbox.parent import sandboxed
 from pipeline.pixels import Pixels
 from pipeline.schema.clip import Clip, FrameIndex, Stills, VideoClip
 from pipeline.schema.encoding import Encoding
+from pipeline.schema.frame_size import expect_size, match_pixel_aspect
 
 _UNTAGGED = 2  # H.273's code of unspecified primaries and transfer
 
@@ -102,21 +103,22 @@ def find_differences(
 def compare_sequence(clip: Clip, folder: Path) -> list[str]:
     """Return the differences between numbered pictures and the video `clip`, one per item.
 
-    The pictures may be larger than the frames by any whole factor. Raises MediaError if there is no
-    sidecar beside them.
+    The pictures may be of any size that an output of the video can have. Raises MediaError if there
+    is no sidecar beside them.
     """
     stored = numbered.read_sequence(folder)
     if stored is None:
         raise MediaError(f"{folder} has no {numbered.SIDECAR}; expected numbered pictures of a run")
     try:
-        across = load_stored_picture(folder / stored.names[0]).shape[1] if stored.pts else 0
+        shape = load_stored_picture(folder / stored.names[0]).shape if stored.pts else (0, 0)
     except (PipelineError, OSError):
-        across = 0
-    shown = clip.height if _transposes(_matrix(clip)) else clip.width
-    scale = max(1, round(across / shown))
-    found = find_differences(
-        clip, scan(clip), folder, clip.width * scale, clip.height * scale, stored.pattern, ()
-    )
+        shape = 0, 0
+    height, width = shape[:2]
+    if _transposes(_matrix(clip)):
+        height, width = width, height
+    size = expect_size(clip, width, height)
+    clip = match_pixel_aspect(clip, *size)
+    found = find_differences(clip, scan(clip), folder, *size, stored.pattern, ())
     lost = clip.alpha and _is_exr(stored.pattern)
     return [*found, "it is opaque, expected the transparency of the input"] if lost else found
 

@@ -28,6 +28,7 @@ from pipeline.schema.encoding import Encoding
 
 DELIVERY = frozenset({".mp4", ".m4v", ".mov"})  # suffixes of videos for browsers and phones
 
+_BLOCK = 16  # pixels; a multiple of every chroma step
 _AVX512 = 256  # OpenCV's number for the part of AVX-512 that x264 uses
 # x264's AVX-512 code for macroblock trees reads uninitialised memory if a row is not a multiple of
 # 8 macroblocks: the bits change from run to run. Without it they are the same on any processor.
@@ -158,6 +159,18 @@ def configure_encoder(
     context.time_base = time_base
     context.thread_count = encoding.threads
     context.flags |= Flags.bitexact | Flags.closed_gop
+
+
+def find_chroma_step(pix_fmt: str) -> tuple[int, int]:
+    """Return the columns and rows of pixels that share a chroma sample; 1, 1 if there is none.
+
+    The sides of a frame are multiples of them. An unknown format is left to `check_encoder`.
+    """
+    try:
+        chroma = av.VideoFormat(pix_fmt, _BLOCK, _BLOCK)
+    except ValueError:
+        return 1, 1
+    return _BLOCK // chroma.chroma_width(_BLOCK), _BLOCK // chroma.chroma_height(_BLOCK)
 
 
 def check_encoder(encoding: Encoding, width: int, height: int) -> None:

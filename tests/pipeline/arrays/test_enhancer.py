@@ -15,7 +15,7 @@ from pipeline.media.read.probe import probe
 from pipeline.runs.run import run
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.settings import RunSettings
-from tests.pipeline.arrays.conftest import RATE, Recorded
+from tests.pipeline.arrays.conftest import RATE, SIZE, Recorded
 
 
 @pytest.mark.parametrize(("count", "deep"), [(None, False), (3, True)])
@@ -78,6 +78,23 @@ def test_one_frame_borrows_from_all_its_references(recorded: Recorded) -> None:
     two = enhancer.frame(small, [sharp[0], sharp[6]])
     assert measure_error(one) < 0.7 * measure_error(plain)
     assert measure_error(two) < measure_error(one)
+
+
+def test_results_have_the_wanted_size(recorded: Recorded) -> None:
+    sharp = recorded.sharp[0]
+    enhancer = Enhancer(engine="bicubic", scale=3)
+    result = enhancer.frame(recorded.small[0], sharp)
+    width, height = SIZE[0] * 3 // 4, SIZE[1] * 3 // 4
+    plain = cv2.resize(recorded.small[0], (width, height), interpolation=cv2.INTER_CUBIC)
+    assert np.array_equal(result, plain)
+
+    named = Enhancer(engine="torch", size=f"{height}p").frame(recorded.small[0], sharp)
+    assert named.shape == (height, width, 3)
+    before, after = (
+        np.square(each.astype(float) - cv2.resize(sharp, (width, height), interpolation=3)).mean()
+        for each in (plain, named)
+    )
+    assert after < before
 
 
 def test_frames_leave_as_soon_as_their_references_are_known(
@@ -237,7 +254,8 @@ def test_mistakes_of_arguments_are_reported_before_a_frame_is_read(quick: Enhanc
     ("options", "line"),
     [
         ({"engine": "warp9"}, "found the engine 'warp9', expected one of auto"),
-        ({"scale": 3}, "found '3' for --scale"),
+        ({"scale": 9}, "found 9 for --scale"),
+        ({"size": "large"}, "found 'large' for --size"),
         ({"batch": 0}, "found 0 for --batch"),
         ({"ref_count": 9}, "found 9 for --ref-count"),
         ({"max_ref_distance": -1}, "found -1 for --max-ref-distance"),

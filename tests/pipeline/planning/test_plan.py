@@ -15,7 +15,6 @@ from pipeline.errors import InputError, PairingError
 from pipeline.planning.capture import make_sensor_capture
 from pipeline.planning.edited_plan import load_plan
 from pipeline.planning.plan import make_plan
-from pipeline.planning.target import choose_scale
 from pipeline.schema.adaptation import Adaptation, KeyPair
 from pipeline.schema.parsing import parse_seconds
 from pipeline.schema.plan import Plan
@@ -269,22 +268,6 @@ def test_a_full_disk_is_found_beforehand(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(InputError, match="make room"):
         plan_of()
-
-
-def test_scale_follows_the_sizes(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
-    lr, ref = plan_of().input, plan_of().reference.clip
-
-    def sized(width: int, height: int) -> object:
-        return ref.model_copy(update={"width": width, "height": height})
-
-    assert choose_scale(lr, sized(lr.width * 4, lr.height * 4), "auto") == 4  # type: ignore[arg-type]
-    assert choose_scale(lr, sized(lr.width * 7, lr.height * 7), "auto") == 8  # type: ignore[arg-type]
-    with pytest.raises(PairingError, match="swapped"):
-        choose_scale(ref, lr, "auto")
-    with pytest.raises(PairingError, match="for --scale 8"):
-        choose_scale(lr, ref, "8")
-    with pytest.raises(PairingError, match="about 2, 4 or 8 times"):
-        choose_scale(lr, sized(lr.width, lr.height), "auto")  # type: ignore[arg-type]
 
 
 def test_a_tele_reference_gets_a_map(tmp_path: Path) -> None:

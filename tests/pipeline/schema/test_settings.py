@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.schema.options import list_options
 from pipeline.schema.settings import OPTION_GROUPS, RunSettings
@@ -19,6 +20,13 @@ from pipeline.schema.settings import OPTION_GROUPS, RunSettings
         ("end", 3, 3.0),
         ("scale", 4, "4"),
         ("scale", "auto", "auto"),
+        ("scale", "2.0", "2"),
+        ("scale", 1.5, "1.5"),
+        ("scale", "2.25", "2.25"),
+        ("size", "1920X1080", "1920x1080"),
+        ("size", " 1080P", "1080p"),
+        ("size", "4K", "2160p"),
+        ("size", "Reference", "reference"),
         ("ref_offset", "auto", "auto"),
         ("ref_offset", "-1.5", -1.5),
         ("ref_view", "0,3", (0, 3)),
@@ -50,4 +58,20 @@ def test_a_number_or_a_word_is_no_choice_of_words() -> None:
     choices = {field.name: field.choices for field in list_options(*OPTION_GROUPS)}
     assert choices["ref_offset"] == []
     assert choices["ref_view"] == []
-    assert choices["scale"] == ["auto", "2", "4", "8"]
+    assert choices["scale"] == []
+    assert choices["select"] == ["auto", "time", "view", "content"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *(("scale", text) for text in ("", "x2", "0.99", "8.01", "-2", "nan", "inf", "2,5", "1e9")),
+        *(("scale", value) for value in (True, 0, 9, 2.5j, (2, 2))),
+        *(("size", text) for text in ("", "p", "0p", "0x10", "10x", "1920", "1920*1080", "-2x2")),
+        *(("size", text) for text in ("1080p60", "1920x1080p", "1e3x10", "reference.png", "auto")),
+        *(("size", value) for value in (1080, (1920, 1080), True)),
+    ],
+)
+def test_other_sizes_are_refused(name: str, given: object) -> None:
+    with pytest.raises(ValidationError):
+        RunSettings.model_validate({"input": "a.mkv", name: given})

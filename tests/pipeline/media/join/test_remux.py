@@ -204,19 +204,19 @@ def test_a_part_of_the_input_takes_its_part_of_the_sound(tmp_path: Path) -> None
 
 def test_default_output_names(tmp_path: Path) -> None:
     mp4 = probe(str(make_video(tmp_path / "a.mp4")))
-    assert default_output_path(mp4, 2, FAST) == tmp_path / "a_x2.mp4"
+    assert default_output_path(mp4, "x2", FAST) == tmp_path / "a_x2.mp4"
     ffv1 = Encoding(codec="ffv1", crf=None, preset=None, pix_fmt="bgr0")
     webm_name = probe(str(DATA / "odd/no_duration.webm"))
-    assert default_output_path(webm_name, 4, ffv1).suffix == ".mkv"
+    assert default_output_path(webm_name, "x4", ffv1).suffix == ".mkv"
     avi = probe(str(make_video(tmp_path / "a.avi", codec="mpeg4", options={})))
-    assert default_output_path(avi, 2, FAST) == tmp_path / "a_x2.mkv"
+    assert default_output_path(avi, "x2", FAST) == tmp_path / "a_x2.mkv"
     webm = probe(str(DATA / "odd/no_duration.webm"))
-    assert default_output_path(webm, 2, FAST).name == "no_duration_x2.mkv"
+    assert default_output_path(webm, "x2", FAST).name == "no_duration_x2.mkv"
     cv2.imwrite(str(tmp_path / "p.png"), picture(0))
     one = probe(str(tmp_path / "p.png"))
-    assert default_output_path(one, 2, ffv1) == tmp_path / "p_x2.png"
+    assert default_output_path(one, "x2", ffv1) == tmp_path / "p_x2.png"
     folder = probe(str(tmp_path))
-    assert default_output_path(folder, 2, ffv1) == tmp_path.with_name(f"{tmp_path.name}_x2")
+    assert default_output_path(folder, "x2", ffv1) == tmp_path.with_name(f"{tmp_path.name}_x2")
 
 
 def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,238 @@
+"""Choose the size of the output, and the scale of the network from which it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from pipeline.errors import InputError, PairingError
+from pipeline.media.write.encoder import find_chroma_step
+from pipeline.pairing.geometry import count_quarter_turns, swap_size
+from pipeline.schema.clip import LightField, Recording
+from pipeline.schema.frame_size import (
+    SCALES,
+    find_network_scale,
+    find_pixel_aspect,
+    is_possible_size,
+)
+from pipeline.schema.parsing import parse_size
+from pipeline.schema.settings import PairingSettings
+
+# Shortest side, in pixels, of an input that can be aligned.
+LEAST_SIDE = 16
+
+# Smallest ratio of the reference's size (side length) to the input's with detail to borrow.
+LEAST_RATIO = 1.3
+
+# Largest ratio of the output's size (side length) to the reference's.
+MOST_OVERSIZE = 2.2
+
+_WIDE = Fraction(16, 9)
+
+
+@dataclass(frozen=True)
+class OutputSize:
+    """The size of the output, and the scale of the network from which it is made."""
+
+    scale: int
+    """2, 4 or 8."""
+    width: int
+    """Stored width in pixels."""
+    height: int
+    mark: str
+    """What the default name of the output ends with, such as "x2" or "1920x1080"."""
+    option: str = ""
+    """The option that demands exactly this size; "" if it may be rounded for an encoder."""
+    note: str = ""
+    """A sentence about a size that was rounded."""
+
+    def list_notes(self, lr: Recording) -> tuple[str, ...]:
+        """Return notes about a size that is not that of the network's frames."""
+        made = lr.width * self.scale, lr.height * self.scale
+        if (self.width, self.height) == made:
+            return ()
+        resized = (
+            f"the network works at x{self.scale} ({made[0]}x{made[1]}), and its result is resized "
+            f"to {self.width}x{self.height}"
+        )
+        return (resized, self.note) if self.note else (resized,)
+
+
+def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> OutputSize:
+    """Return the size of the output: the one that the settings name, or that fits `ref` best.
+
+    Raises PairingError if the reference is too small, and InputError if the input is, or if the
+    output cannot have that size.
+    """
+    if settings.size is not None and settings.scale != "auto":
+        raise InputError(
+            f"found --size {settings.size} and --scale {settings.scale}, expected one of them; "
+            "leave one out"
+        )
+    ratio = _compare_sizes(lr, ref)
+
+    if settings.size is None and settings.scale == "auto":
+        chosen = _choose_scale(lr, ref, ratio)
+        return OutputSize(chosen, lr.width * chosen, lr.height * chosen, f"x{chosen}")
+
+    if settings.size is None:
+        option = f"--scale {settings.scale}"
+        factor = Fraction(settings.scale)
+        mark = f"x{settings.scale}"
+        size = OutputSize(0, _round(lr.width * factor), _round(lr.height * factor), mark)
+    else:
+        option = f"--size {settings.size}"
+        size = _resolve_size(lr, ref, settings.size)
+    scale = find_network_scale(lr, size.width, size.height)
+    if isinstance(lr, LightField) and not _is_whole(lr, size, scale):
+        raise InputError(
+            f"found {option} for a light field, expected --scale 2, 4 or 8, because other sizes "
+            "are for videos and pictures; try --scale auto"
+        )
+    if scale is None or find_pixel_aspect(lr, size.width, size.height) is None:
+        raise _refuse_size(lr, size, option)
+
+    wanted = max(size.width / lr.width, size.height / lr.height)
+    if ratio < wanted / MOST_OVERSIZE:
+        other = "--size reference" if settings.size else "--scale auto"
+        raise PairingError(
+            f"found a reference only {ratio:.2g} times as large as the input, expected about "
+            f"{wanted:.2g} times for {option}; try {other}"
+        )
+    return replace(size, scale=scale)
+
+
+def _is_whole(lr: Recording, size: OutputSize, scale: int | None) -> bool:
+    """Return whether a size is that of the network's frames."""
+    return scale is not None and (size.width, size.height) == (lr.width * scale, lr.height * scale)
+
+
+def _compare_sizes(lr: Recording, ref: Recording) -> float:
+    """Return how many times larger the reference's sides are than the input's.
+
+    Raises PairingError if the reference is smaller, and InputError if the input is too small.
+    """
+    height, width = swap_size(ref, count_quarter_turns(lr, ref))
+    across = width / lr.width
+    down = height / lr.height
+    if max(across, down) < 1.0:
+        raise PairingError(
+            f"found a reference of {ref.width}x{ref.height}, smaller than the input of "
+            f"{lr.width}x{lr.height}, expected a larger one; are INPUT and --ref-stream swapped?"
+        )
+    if min(lr.width, lr.height) < LEAST_SIDE:
+        raise InputError(
+            f"found an input of {lr.width}x{lr.height}, expected at least "
+            f"{LEAST_SIDE}x{LEAST_SIDE}; try a larger recording"
+        )
+    return float((across * down) ** 0.5)
+
+
+def _choose_scale(lr: Recording, ref: Recording, ratio: float) -> int:
+    """Return the scale of the network that is nearest to the ratio of the reference's size."""
+    if ratio < LEAST_RATIO:
+        raise PairingError(
+            f"found a reference of {ref.width}x{ref.height} for an input of "
+            f"{lr.width}x{lr.height}, expected one about 2, 4 or 8 times as large; "
+            "use a larger reference, or --scale, or --size reference"
+        )
+    return min(SCALES, key=lambda scale: max(scale / ratio, ratio / scale))
+
+
+def _resolve_size(lr: Recording, ref: Recording, name: str) -> OutputSize:
+    """Return the size that a name such as 1920x1080, 1080p or reference means, without a scale."""
+    if name == "reference":
+        height, width = swap_size(ref, count_quarter_turns(lr, ref))
+        return _name_size(width, height)
+    if name.endswith("p"):
+        return _name_size(*_find_lines(lr, int(name[:-1])))
+
+    # of a recording that is turned for display, both the shown and the stored size are understood
+    width, height = parse_size(name)
+    if lr.rotation % 180 and find_pixel_aspect(lr, width, height) is None:
+        width, height = height, width
+    return _name_size(width, height, f"--size {name}")
+
+
+def _name_size(width: int, height: int, option: str = "") -> OutputSize:
+    return OutputSize(0, width, height, f"{width}x{height}", option)
+
+
+def _find_lines(lr: Recording, lines: int) -> tuple[int, int]:
+    """Return the width and height with square pixels whose shorter side has so many pixels.
+
+    That is the height, or the width of an upright picture, as cameras and players count.
+    """
+    aspect = _find_display_aspect(lr)
+    long = max(aspect, 1 / aspect)
+    found = []
+    # 854x480 means 16:9, although it is not quite
+    for ratio in (_WIDE, long):
+        other = 2 * _round(lines * ratio / 2)
+        found.append((other, lines) if aspect >= 1 else (lines, other))
+    return found[0] if find_pixel_aspect(lr, *found[0]) is not None else found[1]
+
+
+def _find_display_aspect(lr: Recording) -> Fraction:
+    return Fraction(lr.width, lr.height) * lr.sample_aspect_ratio
+
+
+def _round(length: Fraction) -> int:
+    """Return the nearest whole number."""
+    return int(length + Fraction(1, 2))
+
+
+def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
+    """Return the error for a size that no output of the input has, with the nearest that fits."""
+    shape = "" if lr.sample_aspect_ratio == 1 else f" with pixels of {lr.sample_aspect_ratio}"
+    named = f"{size.width}x{size.height}"
+    found = option if named in option else f"{option}, which is {named},"
+    if find_pixel_aspect(lr, size.width, size.height) is None:
+        expected = "expected its proportions"
+    else:
+        expected = "expected a size of 1 to 8 times the input's"
+    nearest = next(_list_fitting(lr, size), None)
+    advice = f"try --size {nearest[0]}x{nearest[1]}" if nearest else "try --scale auto"
+    return InputError(
+        f"found {found} for an input of {lr.width}x{lr.height}{shape}, {expected}; {advice}"
+    )
+
+
+def _list_fitting(lr: Recording, size: OutputSize) -> Iterator[tuple[int, int]]:
+    """Yield possible sizes with even sides: the largest inside a size, or the nearest to it."""
+    aspect = _find_display_aspect(lr)
+    inside = min(Fraction(size.height), size.width / aspect)
+    least = max(Fraction(lr.height), lr.width / aspect)
+    most = min(Fraction(8 * lr.height), 8 * lr.width / aspect)
+    for height in (inside, most if inside > most else least):
+        found = 2 * _round(height * aspect / 2), 2 * _round(height / 2)
+        if is_possible_size(lr, *found):
+            yield found
+
+
+def align_size(size: OutputSize, pix_fmt: str) -> OutputSize:
+    """Return the size with even sides where a pixel format needs them for its chroma.
+
+    Raises InputError if the user demands another size exactly.
+    """
+    columns, rows = find_chroma_step(pix_fmt)
+    width, height = _align(size.width, columns), _align(size.height, rows)
+    if (width, height) == (size.width, size.height):
+        return size
+    if size.option:
+        raise InputError(
+            f"found {size.option}, expected multiples of {columns}x{rows} for the pixel format "
+            f"{pix_fmt}; try --size {width}x{height}, or --pix-fmt yuv444p"
+        )
+    note = (
+        f"the output is {width}x{height} instead of {size.width}x{size.height}, because the pixel "
+        f"format {pix_fmt} needs multiples of {columns}x{rows}"
+    )
+    mark = size.mark if size.mark.startswith("x") else f"{width}x{height}"
+    return replace(size, width=width, height=height, mark=mark, note=note)
+
+
+def _align(length: int, step: int) -> int:
+    """Return the nearest multiple of `step`, the lower one of two."""
+    return -(-(2 * length - step) // (2 * step)) * step
