@@ -47,9 +47,8 @@ def describe_result(result: RunResult) -> str:
     """Return the result of a run as a few lines of text."""
     lines = [
         f"{result.output}",
-        f"  {result.frames} frames of {result.width}x{result.height} (x{result.scale}) in "
-        f"{result.seconds:.1f} s "
-        f"({result.fps:.2f} fps), {result.segments} segments"
+        f"  {result.frames} frames x{result.scale} in {result.seconds:.1f} s "
+        f"({result.fps:.2f} fps), {result.width}x{result.height}, {result.segments} segments"
         + (f", {result.resumed_segments} of them resumed" if result.resumed_segments else ""),
         f"  engine {result.engine}, model {result.model}, on {result.device}",
         *([f"  reference map: {result.reference_map}"] if result.reference_map else []),

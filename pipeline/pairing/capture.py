@@ -25,8 +25,8 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 MOST_PAIRS = 6
 FEWEST_PAIRS = 2  # of large pictures
 MOST_PIXELS = 100_000_000  # of all references that are read
-MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # of the middle of the output that is measured
-LEAST_SEEN = 64  # output pixels that a reference must cover each way
+MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # of the middle of the network's frame that is measured
+LEAST_SEEN = 64  # pixels of that frame that a reference must cover each way
 DIGITS = 5  # of weights; more would depend on the processor
 
 
@@ -49,7 +49,7 @@ def measure_capture(
 ) -> MeasuredCapture:
     """Measure the reduction from HR to LR, and their colours, at a few common instants.
 
-    `size` is the output's height and width.
+    `size` is the height and width of the network's frames.
     """
     ref = reference.clip
     most = max(FEWEST_PAIRS, min(MOST_PAIRS, MOST_PIXELS // (ref.width * ref.height)))
@@ -139,10 +139,11 @@ def fit_pair(
 
 
 def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine:
-    """Return `affine` (output to reference pixels) such that the reference agrees with `lr` better.
+    """Return `affine`, a map to reference pixels, such that the reference agrees with `lr` better.
 
-    `fitted` is the reference on the output grid by the old map, which is returned if the pictures
-    do not agree. The enhanced correlation coefficient is maximised (Evangelidis, Psarakis, 2008).
+    `fitted` is the reference on the network's grid by the old map, which is returned if the
+    pictures do not agree. The enhanced correlation coefficient is maximised (Evangelidis, Psarakis,
+    2008).
     """
     small = cv2.resize(fitted, (lr.shape[1], lr.shape[0]), interpolation=cv2.INTER_AREA)
     near, far = (
@@ -156,7 +157,7 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
     except cv2.error:  # it does not converge
         return affine
 
-    # from LR pixels to output pixels, half-pixel centres on both grids
+    # from LR pixels to the network's pixels, half-pixel centres on both grids
     middle = (scale - 1) / 2
     grow = np.array([[scale, 0, middle], [0, scale, middle], [0, 0, 1]])
     closer = grow @ np.vstack((np.asarray(found, np.float64), [0, 0, 1])) @ np.linalg.inv(grow)

@@ -52,7 +52,9 @@ def plan_references(
     size: tuple[int, int],
     progress: Reporter = SILENT,
 ) -> Paired:
-    """Choose the references of every frame of `index`; `size` is the output's height and width.
+    """Choose the references of every frame of `index`.
+
+    `size` is the height and width of the network's frames.
 
     One pass over the input finds scene cuts. The reference is decoded only if the choice by
     content, the times of its pictures or the estimate of the offset needs it. Raises PairingError

@@ -43,12 +43,12 @@ def choose_map(
     *,
     turns: int = 0,
 ) -> tuple[Affine | None, list[str]]:
-    """Return the map from output pixels to stored reference pixels, and notes for the user.
+    """Return the map from the network's to stored reference pixels, and notes for the user.
 
     The map is None if plain scaling fits. `pairs` holds the pts of the frames to compare and of
     their references; it is empty if the field of view is known to be the same. `size` is the
-    output's height and width in pixels. The reference is first turned counter-clockwise by `turns`
-    quarter turns.
+    height and width of the network's frames. The reference is first turned counter-clockwise by
+    `turns` quarter turns.
     """
     height, width = swap_size(ref, turns)
     pictures = [
@@ -119,7 +119,7 @@ def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixel
 def estimate_field_of_view(
     pairs: Sequence[tuple[Pixels, Pixels]], height: int, width: int
 ) -> Affine | None:
-    """Return the map from output pixels to reference pixels, or None if plain scaling fits.
+    """Return the map from the network's to reference pixels, or None if plain scaling fits.
 
     Each pair is an LR frame and its reference. SIFT matches (Lowe 2004) yield a similarity
     transform per pair; the result is the median of these transforms if they agree, otherwise None.
@@ -146,7 +146,7 @@ def estimate_field_of_view(
     stretch = abs(plain[0, 0] / plain[1, 1] - 1)
     if abs(zoom - 1) < 0.06 and shift.max() < 0.15 and stretch < 0.03:
         return None
-    # from pixels of the LR frame to pixels of the output, half-pixel centres on both grids
+    # from pixels of the LR frame to pixels of the network's, half-pixel centres on both grids
     scale = width / pairs[0][0].shape[1]
     to_lr = np.array(
         [[1 / scale, 0, 0.5 / scale - 0.5], [0, 1 / scale, 0.5 / scale - 0.5], [0, 0, 1]]

@@ -1,4 +1,4 @@
-"""Fit a reference to the output's pixel grid, bit depth and colours."""
+"""Fit a reference to the network's pixel grid, bit depth and colours."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prepare_reference(
 ) -> Pixels:
     """Return `ref` (H' x W' x 3 RGB) as height x width x 3 with the bit depth and colours of `lr`.
 
-    `affine` maps output pixels to reference pixels. Where an output pixel maps outside the
+    `affine` maps pixels of the result to reference pixels. Where a pixel maps outside the
     reference, the result is the up-sampled `lr`, so that no false detail can be borrowed. A
     reference that already fits is returned unchanged. Colours are matched only if `match_colour`.
     """
@@ -48,7 +48,7 @@ def prepare_reference(
 def fit_to_grid(
     ref: Pixels, height: int, width: int, affine: Affine | None
 ) -> tuple[Pixels, NDArray[np.uint8] | None]:
-    """Return the reference (H' x W' x 3) on the output grid, and a mask where it is visible.
+    """Return the reference (H' x W' x 3) on the grid of a result, and a mask where it is visible.
 
     The mask (height x width) is 255 there and 0 elsewhere; None if it is visible everywhere.
     """
@@ -63,7 +63,7 @@ def fit_to_grid(
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     source = ref
     if step > 1.5:
-        # the output is coarser than the reference: reduce first, or fine detail turns into noise
+        # the grid is coarser than the reference: reduce first, or fine detail turns into noise
         size = (round(ref.shape[1] / step), round(ref.shape[0] / step))
         scaling = np.diag([size[0] / ref.shape[1], size[1] / ref.shape[0]])
         source = _cast_pixels(cv2.resize(ref, size, interpolation=cv2.INTER_AREA), ref)

@@ -1,4 +1,4 @@
-"""Maps between the pixel grids of the input, the reference and the output."""
+"""Maps between the pixel grids of the input, the reference and the network's frames."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def adopt_pixel_aspect(lr: Recording, ref: Recording, turns: int) -> Fraction:
 
 
 def make_scaling_map(size: tuple[int, int], ref_size: tuple[int, int]) -> Affine:
-    """Return the plain scaling from output to reference pixels; sizes are (height, width)."""
+    """Return the plain scaling from a frame's to reference pixels; sizes are (height, width)."""
     down = ref_size[0] / size[0]
     across = ref_size[1] / size[1]
     return across, 0.0, 0.5 * across - 0.5, 0.0, down, 0.5 * down - 0.5
 
 
 def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[int, int]) -> Affine:
-    """Return the unstretched map from output pixels to the middle of the turned reference.
+    """Return the unstretched map from the network's pixels to the middle of the turned reference.
 
     The input's picture is as large as fits inside the reference's: a 16:9 video is usually cropped
     from a sensor with 4:3 proportions.

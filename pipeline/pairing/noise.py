@@ -32,7 +32,7 @@ _LEAST_COARSE = 3.0
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations of noise in levels of 255, at the output's resolution."""
+    """Standard deviations of noise in levels of 255, at the network's resolution."""
 
     fine: float
     """Of white noise with the same differences between neighbouring pixels."""
@@ -41,9 +41,9 @@ class Noise:
 
 
 def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
-    """Return the distance between neighbouring output pixels, in pixels of the reference.
+    """Return the distance between neighbouring pixels of the network, in pixels of the reference.
 
-    `affine` maps output pixels to reference pixels; None scales the reference to `height` rows.
+    `affine` maps them to reference pixels; None scales the reference to `height` rows.
     """
     return math.hypot(affine[0], affine[3]) if affine else ref_height / height
 
@@ -51,7 +51,8 @@ def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
 def measure_noise(ref: Pixels, step: float) -> Noise:
     """Return the noise and texture in the flattest places of a reference.
 
-    `ref` is uint8 or uint16 H x W x 3 RGB; `step` is the distance between output pixels in it.
+    `ref` is uint8 or uint16 H x W x 3 RGB; `step` is the distance between the network's pixels in
+    it.
     """
     luma = _read_luma(ref)
     if step != 1:
@@ -67,7 +68,7 @@ def find_excess_noise(noise: Noise, lr: Pixels, scale: int) -> Noise | None:
     """Return the part of a reference's noise that the LR picture does not show.
 
     The result is None if that part is small, or if the LR picture is too small to measure. `lr` is
-    uint8 or uint16 h x w x 3 RGB; `scale` is the output's scale.
+    uint8 or uint16 h x w x 3 RGB; `scale` is the network's scale.
     """
     # most references have none, and no frame need be measured for them
     if noise.fine < _LEAST_FINE and noise.coarse < _LEAST_COARSE:

@@ -32,8 +32,8 @@ def choose_capture(
 ) -> MeasuredCapture:
     """Return the capture that the option --capture names, with a note about a measured one.
 
-    `size` is the output's height and width. Raises InputError if the option names a file without a
-    valid capture for this scale.
+    `size` is the height and width of the network's frames. Raises InputError if the option names a
+    file without a valid capture for this scale.
     """
     if option != "auto":
         notes = {"bicubic": "", "sensor": "capture: means of pixels, as set"}

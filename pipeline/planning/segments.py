@@ -48,8 +48,8 @@ def count_passes(choices: ReferenceMap) -> float:
 def limit_frames(choices: ReferenceMap, size: tuple[int, int], speed: Speed | None) -> int | None:
     """Return how many frames an engine with this speed enhances in MOST_WORK seconds.
 
-    `size` is the output's height and width. The result is at least FEWEST_FRAMES, or None if the
-    speed is not known or the network has nothing to do.
+    `size` is the height and width of the network's frames. The result is at least FEWEST_FRAMES, or
+    None if the speed is not known or the network has nothing to do.
     """
     passes = count_passes(choices)
     if speed is None or not passes:
