@@ -135,7 +135,7 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
     lines = [
         f"{made.input.path} -> {Path(made.output) / made.pictures}",
         f"  {made.input.width}x{made.input.height} -> {made.width}x{made.height} "
-        f"({_describe_enlargement(made)}), "
+        f"({made.describe_enlargement()}), "
         f"{len(made.reference_map)} frames in {len(made.segments)} segments",
         f"  engine {made.engine}, model {made.model}, {made.batch} frames a batch",
         f"  {made.encoding.codec} crf {made.encoding.crf} {made.encoding.pix_fmt}",
@@ -160,7 +160,7 @@ def describe_plan(made: Plan, cost: Sequence[str] = ()) -> str:
             "estimated from a few enlarged frames"
         )
 
-    lines += [f"  {line}" for line in cost]
+    lines += [f"  {line}" for line in (*cost, *_suggest_size(made))]
     return "\n".join([*lines, *(f"  note: {note}" for note in made.notes)])
 
 
@@ -186,10 +186,21 @@ def describe_plans(items: Sequence[PlanResult]) -> str:
     return "\n".join([*lines, total])
 
 
-def _describe_enlargement(made: Plan) -> str:
-    """Return the enlargement, and that of the network if it differs."""
-    network = f", by the network x{made.scale}" if made.is_resized else ""
-    return f"x{made.enlargement}{network}"
+def _suggest_size(made: Plan) -> list[str]:
+    """Return a line about an output of the reference's size, if that is another size."""
+    from pipeline.pairing.geometry import count_quarter_turns, swap_size
+    from pipeline.schema.clip import LightField
+    from pipeline.schema.frame_size import is_possible_size
+
+    if isinstance(made.input, LightField) or made.is_resized:
+        return []
+    reference = made.reference.clip
+    height, width = swap_size(reference, count_quarter_turns(made.input, reference))
+    if (width, height) == (made.width, made.height):
+        return []
+    if made.reference.affine is not None or not is_possible_size(made.input, width, height):
+        return []
+    return [f"for an output of {width}x{height}, as the reference, try --size reference"]
 
 
 def describe_clip(clip: Clip) -> str:

@@ -47,11 +47,11 @@ class OutputSize:
     note: str = ""
     """A sentence about a size that was rounded."""
 
-    def list_notes(self, lr: Recording) -> tuple[str, ...]:
-        """Return notes about a size that is not that of the network's frames."""
+    def list_notes(self, lr: Recording, engine: str) -> tuple[str, ...]:
+        """Return notes about a size that was rounded, or is not that of the network's frames."""
         made = lr.width * self.scale, lr.height * self.scale
-        if (self.width, self.height) == made:
-            return ()
+        if (self.width, self.height) == made or engine == "bicubic":
+            return (self.note,) if self.note else ()
         resized = (
             f"the network works at x{self.scale} ({made[0]}x{made[1]}), and its result is resized "
             f"to {self.width}x{self.height}"

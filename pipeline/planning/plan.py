@@ -95,6 +95,7 @@ def make_plan(
         reference_map=paired.choices,
         notes=(
             *list_source_notes(sources, frames),
+            *target.size.list_notes(sources.lr, settings.engine),
             *target.notes,
             *paired.notes,
             *filter(None, (capture.note, model_note)),

@@ -41,7 +41,7 @@ class Target:
     size: OutputSize
     encoding: Encoding
     notes: tuple[str, ...]
-    """Sentences about the size of the output, and about what it loses."""
+    """Sentences about what the output loses."""
 
 
 def choose_target(
@@ -84,12 +84,12 @@ def choose_target(
     # where the output goes
     path, pattern = pictures or (_output_path(output, lr, size, encoding), "")
     if not is_written:
-        return Target(path, pattern, size, encoding, size.list_notes(lr))
+        return Target(path, pattern, size, encoding, ())
     check_output(path, output, lr, sources.ref, pattern, [model])
     check_room(path, stored if pattern else lr, frames * size.width * size.height)
 
     # what it keeps
-    notes = [*size.list_notes(lr)]
+    notes: list[str] = []
     if isinstance(lr, LightField):
         check_sheet_size(make_target_grid(lr, output.to, path), (size.height, size.width))
     else:

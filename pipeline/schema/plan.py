@@ -169,6 +169,11 @@ class Plan(Model):
         ratio = round(math.sqrt(area), 3)
         return int(ratio) if ratio.is_integer() else ratio
 
+    def describe_enlargement(self) -> str:
+        """Return the enlargement, and that of the network if it differs."""
+        network = self.is_resized and self.engine != "bicubic"
+        return f"x{self.enlargement}{f', by the network x{self.scale}' if network else ''}"
+
     def map_recordings(self, change: Callable[[Recording], Recording]) -> Plan:
         """Return the plan with `change` applied to the input and the reference."""
         reference = self.reference.model_copy(update={"clip": change(self.reference.clip)})

@@ -113,6 +113,8 @@ def test_run_prints_one_json_object_on_stdout(pair: tuple[Path, Path], tmp_path:
         "device",
         "model",
         "scale",
+        "width",
+        "height",
         "segments",
         "resumed_segments",
         "reference_map",

@@ -186,13 +186,14 @@ def test_other_sizes_are_rounded_with_a_note() -> None:
     lr = clip(427, 241)
     size = align_size(choose_size(lr, UHD, PairingSettings(scale="3")), "yuv420p")
     assert (size.width, size.height, size.mark) == (1280, 722, "x3")
-    resized, rounded = size.list_notes(lr)
+    resized, rounded = size.list_notes(lr, "auto")
     assert "works at x4 (1708x964), and its result is resized to 1280x722" in resized
     assert "1280x722 instead of 1281x723" in rounded
+    assert size.list_notes(lr, "bicubic") == (rounded,)
 
     odd = align_size(choose_size(lr, clip(1281, 723), PairingSettings(size="reference")), "yuv420p")
     assert odd.mark == "1280x722"
-    assert choose_size(lr, UHD, PairingSettings(scale="4")).list_notes(lr) == ()
+    assert choose_size(lr, UHD, PairingSettings(scale="4")).list_notes(lr, "auto") == ()
 
 
 def test_a_reference_that_is_too_small_for_the_size_is_refused() -> None:

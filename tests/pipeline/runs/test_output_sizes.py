@@ -165,15 +165,17 @@ def test_without_options_a_reference_of_another_size_decides_only_the_scale(
     shown = invoke("plan", folder / "two.mkv", "--ref-stream", folder / "keys.mkv").stdout
     assert "160x96 -> 320x192 (x2), " in shown
     assert "works at" not in shown
+    assert "for an output of 240x144, as the reference, try --size reference" in shown
 
 
 def test_a_plan_states_the_size_and_can_be_edited(folder: Path, tmp_path: Path) -> None:
-    files = [folder / "third.mkv", "--ref-stream", folder / "keys.mkv", "--engine", "bicubic"]
+    files = [folder / "third.mkv", "--ref-stream", folder / "keys.mkv"]
     saved = tmp_path / "plan.json"
     shown = invoke("plan", *files, "--size", "144p", "--save", saved, "-o", tmp_path / "a.mkv")
     assert "80x48 -> 240x144 (x3, by the network x4), 12 frames" in shown.stdout
     assert "the network works at x4 (320x192), and its result is resized to 240x144" in shown.stdout
-    plan = read_plan(saved)
+    assert "try --size reference" not in shown.stdout
+    plan = read_plan(saved).model_copy(update={"engine": "bicubic"})
     assert (plan.scale, plan.width, plan.height) == (4, 240, 144)
 
     larger = plan.model_copy(update={"width": 300, "height": 180})
