@@ -80,7 +80,7 @@ def evaluate(
 def verify(context: click.Context, source: str, output: str, quiet: bool, as_json: bool) -> None:
     """List how OUT differs from IN: frames, times, size, tags, copied streams.
 
-    OUT may be larger by a whole factor. The exit status is 0 if nothing else differs, else 1.
+    OUT may be 1 to 8 times as large. The exit status is 0 if nothing else differs, else 1.
     """
     from pipeline.progress import make_reporter
     from pipeline.tools.verify import verify_output
