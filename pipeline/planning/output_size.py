@@ -187,7 +187,7 @@ def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
     """Return the error for a size that no output of the input has, with the nearest that fits."""
     shape = "" if lr.sample_aspect_ratio == 1 else f" with pixels of {lr.sample_aspect_ratio}"
     named = f"{size.width}x{size.height}"
-    found = option if named in option else f"{option}, which is {named},"
+    found = option if size.option else f"{option}, which is {named},"
     if find_pixel_aspect(lr, size.width, size.height) is None:
         expected = "expected its proportions"
     else:
