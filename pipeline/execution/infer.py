@@ -29,8 +29,8 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     The frames have the size of the output. The guards work before that, at the network's scale: a
     whole number of its pixels covers each LR pixel, so that reducing a frame to compare it with the
     LR frame is exact, and what they take away is gone at any size. At the output's scale an LR
-    pixel may cover 1.5 pixels, or no more than one, and there would be nothing to compare. That a
-    frame is never worse than plain up-sampling holds at both, because only detail is resized.
+    pixel may cover 1.5 pixels, or no more than one, and there would be nothing to compare. Only the
+    detail is resized, so a frame without any is plain up-sampling at every size.
     """
     frames = dict(batch.given)
     kernel = make_taps(plan.capture)
