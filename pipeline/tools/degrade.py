@@ -16,7 +16,7 @@ from pipeline.media.join.capabilities import check_container
 from pipeline.media.join.remux import join_segments
 from pipeline.media.read.frames import Frame, read_frames
 from pipeline.media.read.probe import probe, scan
-from pipeline.media.write.encoder import check_encoder, choose_encoding
+from pipeline.media.write.encoder import check_encoder, choose_encoding, find_chroma_step
 from pipeline.media.write.segment import SegmentWriter
 from pipeline.paths import check_new_file, check_not_read
 from pipeline.planning.output import check_pictures_only
@@ -27,6 +27,7 @@ from pipeline.schema.model import Model
 
 Kernel = Literal["bicubic", "area"]
 MATRIX_TAGS = {"bt709": 1, "bt601": 6}  # guessed matrix -> its code in H.273
+FULL_CHROMA_ENCODERS = ("libx264", "libx265")
 
 
 class DegradeResult(Model):
@@ -64,7 +65,7 @@ def degrade(
     clip = _tag_matrix(clip, width, height)
     _check_arguments(clip, output, width, height, scale, every, force)
 
-    encoding = _choose_lossless_encoding(clip, codec, crf, pix_fmt)
+    encoding = _choose_encoding(clip, codec, crf, pix_fmt, width, height)
     check_encoder(encoding, width, height)
     check_container(clip, output, encoding)
 
@@ -114,15 +115,26 @@ def _copy_sidecar(source: Path, finished: Path, width: int, height: int) -> None
         (finished / sidecar.NAME).write_text(small.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _choose_lossless_encoding(
-    clip: Clip, codec: str | None, crf: float | None, pix_fmt: str | None
+def _choose_encoding(
+    clip: Clip,
+    codec: str | None,
+    crf: float | None,
+    pix_fmt: str | None,
+    width: int,
+    height: int,
 ) -> Encoding:
-    """Return lossless settings (x264 and x265 at crf 0, full chroma) unless others are set."""
-    usual = choose_encoding(clip, codec=codec, pix_fmt=pix_fmt)
-    if codec is not None or crf is not None or usual.crf is None:
-        return choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
+    """Return lossless settings (x264 and x265 at crf 0, full chroma) unless others are set.
 
+    Odd sides get full chroma, too, unless `pix_fmt` is set, because encoders reject them otherwise.
+    """
+    usual = choose_encoding(clip, codec=codec, crf=crf, pix_fmt=pix_fmt)
     full_chroma = usual.pix_fmt.replace("420", "444").replace("422", "444")
+    if codec is not None or crf is not None or usual.crf is None:
+        columns, rows = find_chroma_step(usual.pix_fmt)
+        is_odd = bool(width % columns or height % rows)
+        if pix_fmt is None and is_odd and usual.codec in FULL_CHROMA_ENCODERS:
+            return choose_encoding(clip, codec=codec, crf=crf, pix_fmt=full_chroma)
+        return usual
     return choose_encoding(clip, crf=0, pix_fmt=pix_fmt or full_chroma)
 
 

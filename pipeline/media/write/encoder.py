@@ -200,6 +200,12 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
         with keep_priority():
             context.open()
     except MEDIA_ERRORS as error:
+        columns, rows = find_chroma_step(encoding.pix_fmt)
+        if width % columns or height % rows:
+            raise InputError(
+                f"{encoding.codec} rejects {width}x{height} in {encoding.pix_fmt}, expected sides "
+                f"that are multiples of {columns}x{rows}; try --pix-fmt yuv444p"
+            ) from error
         settings = f"crf {encoding.crf}, preset {encoding.preset}, {encoding.pix_fmt}"
         raise InputError(
             f"{encoding.codec} rejects {width}x{height} with {settings} ({first_line(error)}); "
