@@ -10,6 +10,7 @@ import numpy as np
 from crossnetpp.networks.taps import Taps
 from deploy.protocol import Engine, Weights, run_engine
 from pipeline.errors import StageError
+from pipeline.execution.consistency import find_lr_error, keep_confirmed
 from pipeline.execution.fusion import fuse_results
 from pipeline.execution.guard import remove_ghosts, remove_noise
 from pipeline.execution.resize import fit_result
@@ -34,6 +35,7 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
     """
     frames = dict(batch.given)
     kernel = make_taps(plan.capture)
+    error = find_lr_error(plan)
 
     for group in batch.groups:
         lr = batch.lr if len(group.frames) == len(batch.pts) else batch.lr[group.frames]
@@ -42,6 +44,10 @@ def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
         else:
             sr = _run_engine(engine, lr, group.refs, group.weights, kernel)
             frames |= zip(group.frames, sr, strict=True)
+        if error is not None:
+            frames |= {
+                i: keep_confirmed(frames[i], batch.lr[i], kernel, error) for i in group.frames
+            }
         frames |= {i: remove_ghosts(frames[i], batch.lr[i]) for i in group.frames}
 
     for i, noise in batch.noise.items():
