@@ -24,8 +24,8 @@ LOSSLESS_CODECS = frozenset(
 # Mean squared error in 8-bit levels of a lossless LR frame, if nothing was measured: most of it
 # stands for a kernel that is not the bicubic one.
 UNMEASURED_ERROR = 1.0
-# The same for other codecs at x2, where an unrelated reference harms most. On two clips at crf 20 it
-# costs about 0.1 dB of the 1 dB that a true one gains (not recorded); at x4 it would cost 1 dB.
+# The same for other codecs at x2, where an unrelated reference harms most. On two clips at crf 20,
+# this takes 0.1 of the 1 dB that a true one gains (not recorded); at x4 it would take 1 dB.
 UNMEASURED_CODEC_ERROR = 4.0
 _WINDOW = (9, 9)  # LR pixels
 _LUMA = (0.299, 0.587, 0.114)
