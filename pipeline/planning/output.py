@@ -62,16 +62,16 @@ def check_output(
     check_not_read(output, read)
 
     # something else may be there already
+    if output.is_dir() and isinstance(lr, VideoClip) and not pictures:
+        raise InputError(
+            f"found the folder {output} as the output, expected a file; try {output / 'out.mkv'}, "
+            "or frames/%06d.png for pictures"
+        )
     is_free = not os.path.lexists(output) or bool(pictures and is_empty_folder(output))
     if not is_free and not settings.force:
         raise already_there(output)
     if pictures:
         check_folder(output, pictures)
-    elif output.is_dir() and isinstance(lr, VideoClip):
-        raise InputError(
-            f"found the folder {output} as the output, expected a file; try {output / 'out.mkv'}, "
-            "or frames/%06d.png for pictures"
-        )
     elif output.is_dir() and isinstance(lr, Stills):
         check_pictures_only(output)
     elif output.is_dir():

@@ -113,10 +113,11 @@ def _write_private(path: Path, text: str) -> None:
 def find_existing_output(entry: Entry) -> str | None:
     """Return the path of the output that an entry names if it exists and is complete, else None.
 
-    An output without a name, or at a URL, is only known when the input is planned.
+    An output without a name, or at a URL, is only known when the input is planned. So is whether
+    a folder is the output, or was meant to contain it.
     """
     output = entry.settings.output if entry.settings else None
-    if output is None or is_url(output) or not os.path.lexists(output):
+    if output is None or is_url(output) or not os.path.lexists(output) or Path(output).is_dir():
         return None
     return None if run_folder_of(Path(output)).exists() else output
 

@@ -112,6 +112,23 @@ def test_one_input_can_be_skipped(folder: Path, pair: tuple[Path, Path]) -> None
     assert "-o - is for one input" in piped.stderr
 
 
+def test_a_folder_is_no_output_of_a_video_to_skip(folder: Path, pair: tuple[Path, Path]) -> None:
+    """A video for which the folder of outputs was given must not count as done."""
+    rest = ("--ref-stream", pair[1], "-o", "out", "--skip-existing", "--json")
+    refused = run_command("a.mkv", *rest)
+    assert refused.exit_code == 1
+    (item,) = json.loads(refused.stdout)["items"]
+    assert item["status"] == "failed"
+    assert "as the output, expected a file; try " in item["error"]
+
+
+def test_a_folder_of_pictures_that_exists_is_skipped(folder: Path, pair: tuple[Path, Path]) -> None:
+    words = ("run", "a.mkv", "--ref-stream", pair[1], "--engine", "bicubic", "--runner", "inline")
+    rest = ("-o", "frames/%06d.png", "--skip-existing", "--json", "-q")
+    answers = [json.loads(invoke(*words, *rest).stdout) for _ in range(2)]
+    assert [answer["items"][0]["status"] for answer in answers] == ["done", "skipped"]
+
+
 def test_an_output_that_was_only_published_is_no_reason_to_skip(
     folder: Path, pair: tuple[Path, Path]
 ) -> None:
