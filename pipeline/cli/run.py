@@ -212,6 +212,8 @@ def check_combination(
         check_reportable(read, output)
     if command is not None and not command.strip():
         raise click.UsageError("--exec needs a command.")
+    if command is not None and "\0" in command:
+        raise click.UsageError("--exec cannot contain NUL.")
     if output == "-" and command is not None:
         raise click.UsageError("-o - cannot be combined with --exec.")
     if output == "-" and several:

@@ -94,3 +94,13 @@ def test_an_output_for_stdout_has_no_name_for_a_command(
     empty = run_command("a.mkv", "--ref-stream", pair[1], "--exec", " ")
     assert empty.exit_code == 2
     assert "--exec needs a command" in empty.stderr
+
+
+def test_a_command_that_no_shell_takes_is_refused_before_the_run(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    Path("own.toml").write_text('[run]\nexec = "echo \\u0000"\n')
+    done = invoke("--config", "own.toml", "run", *CHOSEN, "a.mkv", "--ref-stream", pair[1])
+    assert done.exit_code == 2
+    assert "--exec cannot contain NUL" in done.stderr
+    assert not Path("a_x2.mkv").exists()
