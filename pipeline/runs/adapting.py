@@ -13,6 +13,7 @@ from pipeline.adaptation.decision import (
 )
 from pipeline.adaptation.request import AdaptRequest
 from pipeline.adaptation.shared import SharedWeights
+from pipeline.errors import PipelineError
 from pipeline.execution.runners import Runner
 from pipeline.ledger.adapted_weights import find_adapted_weights
 from pipeline.ledger.ledger import Ledger
@@ -93,5 +94,5 @@ def complete_adaptation(
             return
         try:
             shared.offer(weights, ledger.plan.model_sha256)
-        except OSError as error:  # the others adapt their own
+        except (OSError, PipelineError) as error:  # the others adapt their own
             progress.note(f"the adapted weights cannot be shared: {error}")

@@ -175,9 +175,11 @@ def test_a_run_of_the_plan_of_a_batch_decides_again(
         assert (taken.plan.adaptation and taken.plan.adaptation.steps) == kept
 
 
+@pytest.mark.parametrize("place", ["none/x.adapted", "nowhere://bucket/x.adapted"])
 def test_weights_that_cannot_be_stored_do_not_fail_their_input(
-    camera: tuple[Path, Path], tmp_path: Path
+    camera: tuple[Path, Path], tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     plan = make_plan(
         RunSettings(
             input=str(camera[0]), ref_stream=str(camera[1]), output=str(tmp_path / "out.mkv")
@@ -193,7 +195,7 @@ def test_weights_that_cannot_be_stored_do_not_fail_their_input(
         )
         stored = done.model_copy(update={"weights_sha256": digest})
         ledger.replace_plan(plan.model_copy(update={"adaptation": stored}))
-        complete_adaptation(ledger, notes, SharedWeights(str(tmp_path / "none" / "x.adapted")))
+        complete_adaptation(ledger, notes, SharedWeights(place))
         ledger.remove_run_folder()
     assert len(notes.texts) == 1
     assert notes.texts[0].startswith("the adapted weights cannot be shared: ")
