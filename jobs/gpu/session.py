@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def copy_run(earlier: Path, out: Path) -> None:
-    """Copy the run that an earlier session left in the folder `earlier`.
+    """Copy the run that an earlier session left in the folder `earlier`, unless that is `out`.
 
     Raises ConfigError if there is none.
     """
@@ -84,6 +84,8 @@ def copy_run(earlier: Path, out: Path) -> None:
             f"found no run.state/state.json in {earlier}, expected the folder of an earlier "
             "session; leave --resume out to begin a run"
         )
+    if earlier.resolve() == out.resolve():
+        return
     shutil.copytree(state, out / "run.state", dirs_exist_ok=True)
     for file in earlier.glob("run.*"):
         if file.is_file():

@@ -10,7 +10,7 @@ import yaml
 
 from crossnetpp.checkpoint import load_network
 from crossnetpp.training.config import load_config
-from jobs.gpu.session import CONFIG, main
+from jobs.gpu.session import CONFIG, copy_run, main
 from tests.support import ROOT
 
 SIXTEEN_MIB = 16 * 2**20
@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> str:
     settings["synthetic"] |= {"files": ["tests/data/kodak_21.jpg"], "leave_out": []}
     photographs = {"kind": "photographs", "files": ["tests/data/kodak_21.jpg"]}
     settings["sources"] = [photographs]
-    settings["validation"] |= {"every": 100, "pairs": 1, "size": 64, "sources": [photographs]}
+    settings["validation"] |= {"every": 10**6, "pairs": 1, "size": 64, "sources": [photographs]}
     settings["validation"]["recordings"] = clips | {"captures": ["sensor"]}
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -60,6 +60,16 @@ def test_a_session_leaves_weights_figures_and_a_run_to_continue(
     assert more["steps_of_this_session"] >= 1
     lines = (second / "run.log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, more["steps"] + 1))
+
+
+def test_a_run_that_goes_on_in_its_own_folder_is_left_alone(tmp_path: Path) -> None:
+    state = tmp_path / "run.state" / "state.json"
+    state.parent.mkdir()
+    state.write_text("{}")
+    (tmp_path / "run.safetensors").write_text("weights")
+    copy_run(tmp_path, tmp_path)
+    assert state.read_text() == "{}"
+    assert (tmp_path / "run.safetensors").read_text() == "weights"
 
 
 def test_unusable_input_is_one_line(
