@@ -86,6 +86,7 @@ def run_watched(
         lambda names: make_entries(names, None, common, found=True),
         partial(run_each, reporter=progress, parts=parts),
         pauses,
+        progress.note,
     )
     result = batch_result(watched.entries, watched.results, failed_list, start)
     remove_shared_weights(watched.entries, parts, result)

@@ -71,10 +71,18 @@ class FolderWatch:
             )
 
     def list_settled(self) -> list[str]:
-        """Return the recordings that have stopped growing since the last call, in natural order."""
+        """Return the recordings that have stopped growing since the last call, in natural order.
+
+        Raises OSError if the folder cannot be read at the moment.
+        """
         now = self._clock()
         found = []
-        for file in self._list_videos():
+        try:
+            files = self._list_videos()
+        except OSError:
+            self._states.clear()  # nothing is known to grow
+            raise
+        for file in files:
             try:
                 status = file.stat()
             except FileNotFoundError:
@@ -112,17 +120,27 @@ def watch_folder(
     make_entries: Callable[[tuple[str, ...]], Sequence[Entry]],
     run_entries: RunEntries,
     pauses: Pauses,
+    note: Callable[[str], None],
 ) -> Watched:
     """Run the recordings of a folder as they are completed, until a signal or an idle time.
 
-    Raises InputError if there is no such folder.
+    While the folder cannot be read, such as a share on the network, the watch waits for it; `note`
+    then receives a line. Raises InputError if there is no such folder at the beginning.
     """
     watch = FolderWatch(folder, pauses.settled)
     watched = Watched()
+    is_readable = True
     with Interrupts() as interrupts:
         try:
             while watched.interrupted is None:
-                ready = watch.list_settled()
+                ready: list[str] = []
+                try:
+                    ready = watch.list_settled()
+                    is_readable = True
+                except OSError as error:
+                    if is_readable:
+                        note(f"waiting for {folder}, which cannot be read ({error.strerror})")
+                    is_readable = False
                 if ready:
                     entries = make_entries(tuple(ready))
                     watched.entries += entries

@@ -7,13 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.runs.watch import FolderWatch
+from pipeline.errors import InputError, Interrupted
+from pipeline.interrupt import Interrupts
+from pipeline.runs.items import failed_item
+from pipeline.runs.manifest import Entry, make_entries
+from pipeline.runs.result import ItemResult
+from pipeline.runs.watch import FolderWatch, Pauses, watch_folder
 from tests.support import ROOT
 from tests.support.commands import invoke
 
@@ -88,6 +93,39 @@ def test_a_folder_is_watched_until_it_is_idle(
     assert len(Path("pipeline.failed.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_folder_that_vanishes_is_waited_for_and_no_result_is_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    (folder / "a.mkv").write_text("complete")
+    seen = []
+
+    def unplug(
+        entries: Sequence[Entry], results: list[ItemResult], *, interrupts: Interrupts
+    ) -> Interrupted | None:
+        for entry in entries:
+            seen.append(Path(entry.given["input"]).name)
+            results.append(failed_item(entry, None, "failed"))
+        shutil.rmtree(folder)
+        return Interrupted("enough") if "b.mkv" in seen else None
+
+    def plug_in(text: str) -> None:
+        notes.append(text)
+        folder.mkdir()
+        (folder / "b.mkv").write_text("complete")
+
+    notes: list[str] = []
+    watched = watch_folder(
+        str(folder),
+        lambda names: make_entries(names, None, {}, found=True),
+        unplug,
+        Pauses(settled=0, poll=0.01),
+        plug_in,
+    )
+    assert seen == ["a.mkv", "b.mkv"]
+    assert len(watched.results) == 2
+    assert notes == [f"waiting for {folder}, which cannot be read (No such file or directory)"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal of Unix")
 def test_a_watch_ends_by_a_signal_with_a_summary(pair: tuple[Path, Path], tmp_path: Path) -> None:
     takes = tmp_path / "takes"
@@ -98,7 +136,7 @@ def test_a_watch_ends_by_a_signal_with_a_summary(pair: tuple[Path, Path], tmp_pa
     process = subprocess.Popen(
         [str(word) for word in command],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "XDG_CONFIG_HOME": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
