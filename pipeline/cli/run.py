@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from pipeline.schema.settings import ExecutionSettings, GridSettings
 
 
+# Options whose defaults in a file or variable are for outputs that are files.
+_NOT_OF_STREAMS = (
+    *("codec", "quality", "crf", "preset"),
+    *("runner", "placement", "address", "workers", "accelerator"),
+)
+
+
 @click.command()
 @run_options
 @click.option(
@@ -94,6 +101,8 @@ def run(
     check_watch(inputs, manifest, watch, watch_until_idle, dry_run=dry_run)
     if not inputs and manifest is None and watch is None:
         raise click.UsageError("Missing argument 'INPUT...'.")
+    if stream is not None:
+        values |= dict.fromkeys(_list_defaults(_NOT_OF_STREAMS))
     if skip_existing and values["force"]:
         raise click.UsageError("--skip-existing cannot be combined with --force.")
     # with --skip-existing, one input is a batch, too, because it may have no result
@@ -220,6 +229,13 @@ def check_combination(
         raise click.UsageError("-o - is for one input, and cannot be combined with others.")
     if output == "-" and (as_json or report is not None):
         raise click.UsageError("-o - cannot be combined with --json or --report.")
+
+
+def _list_defaults(names: Sequence[str]) -> list[str]:
+    """Return those of the options that the command line does not set."""
+    context = click.get_current_context()
+    given = click.core.ParameterSource.COMMANDLINE
+    return [name for name in names if context.get_parameter_source(name) is not given]
 
 
 def _open_stdout() -> BinaryIO:

@@ -33,7 +33,6 @@ from tests.support.scenes import flowers, save_picture
 PIPELINE = [sys.executable, "-m", "pipeline"]
 QUICK = ["--engine", "bicubic", "--runner", "inline", "-q"]
 FRAMES = 12
-PIPE_BYTES = 65536  # of a full pipe on Linux
 WIDTH, HEIGHT = 80, 48  # of the input; rows of the output's chroma are padded in memory
 
 
@@ -191,7 +190,8 @@ def test_a_pipe_that_does_not_block_gets_every_frame(large_pair: tuple[Path, Pat
             [*command, "-o", "-", "--stream", "rawvideo", "--pix-fmt", "gray"], stdout=writing
         ) as child:
             os.close(writing)
-            while count_waiting(pipe) < PIPE_BYTES and child.poll() is None:
+            capacity = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+            while count_waiting(pipe) < capacity and child.poll() is None:
                 time.sleep(0.05)
             assert len(pipe.read()) == 20 * 320 * 240
         assert child.returncode == 0
@@ -322,6 +322,20 @@ def test_options_that_do_not_suit_a_stream(
     assert done.stdout == ""
     assert line in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_defaults_of_encoders_and_clusters_do_not_concern_a_stream(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Otherwise nobody with such a file could stream, as no option takes a default back."""
+    own = tmp_path / "own.toml"
+    own.write_text('[run]\ncodec = "libx265"\ncrf = 18\nrunner = "ray"\nworkers = 2\n')
+    rest = ["--ref-stream", str(pair[1]), "--engine", "bicubic", "-q", "-o", "-"]
+    command = [*PIPELINE, "--config", str(own), "run", str(pair[0]), *rest, "--stream", "y4m"]
+    environment = os.environ | {"PIPELINE_RUN_PRESET": "ultrafast"}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"FRAME\n") == 40
 
 
 def test_a_light_field_is_no_stream(tmp_path: Path) -> None:
