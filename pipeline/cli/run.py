@@ -186,7 +186,7 @@ def check_watch(
     if watch is None and until_idle is not None:
         raise click.UsageError("--watch-until-idle needs --watch.")
     if until_idle is not None and not math.isfinite(until_idle):
-        raise click.UsageError(f"--watch-until-idle {until_idle} is no time in seconds.")
+        raise click.UsageError(f"--watch-until-idle {until_idle} is not a time in seconds.")
     if watch is not None and (inputs or manifest is not None):
         raise click.UsageError("--watch cannot be combined with INPUT or --manifest.")
     if watch is not None and dry_run:

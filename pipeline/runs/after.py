@@ -47,6 +47,6 @@ class PublishedCommand:
             status, text = _NOT_STARTED, error.strerror or str(error)
 
         last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-        said = f": {last.strip()[:_SHOWN]}" if last else ""
-        self._note(f"--exec for {output} ended with status {status}{said}")
+        reason = f": {last.strip()[:_SHOWN]}" if last else ""
+        self._note(f"--exec for {output} ended with status {status}{reason}")
         return status

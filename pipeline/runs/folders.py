@@ -1,4 +1,4 @@
-"""Find out whether a folder holds videos, which are as many inputs, or is one recording."""
+"""Find out whether a folder holds videos, each of them an input, or is one recording."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
     if pictures:
         raise InputError(
             f"found {_count(videos, 'video')} and {_count(pictures, 'picture')} in {path}, "
-            "expected one kind: the videos are as many inputs, the pictures are one; pass a "
-            f"pattern, such as '{folder / f'*{min(videos).suffix}'}' or "
+            "expected one kind, because each video is an input and all pictures together are one; "
+            f"pass a pattern, such as '{folder / f'*{min(videos).suffix}'}' or "
             f"'{folder / f'*{min(pictures).suffix}'}'"
         )
     return [str(file) for file in sorted(videos, key=lambda file: natural_key(file.name))]

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator
 
 LINE = (
-    "error: found that a part of Ray on this machine or the cluster's head is gone, or that this "
-    "run was killed; expected both to live until its end; run the same command again, and finished "
-    "segments are kept"
+    "error: found that this run ended suddenly, because it was killed or because a part of Ray on "
+    "this machine or the cluster's head was lost; expected all of them to run until the end; run "
+    "the same command again to resume"
 )
 _ENDED = b"ended"
 _PROGRAM = f"""
