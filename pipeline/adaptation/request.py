@@ -53,7 +53,7 @@ def use_adapted_file(settings: RunSettings) -> AdaptedSettings:
 
 
 def parse_adapt(text: str) -> AdaptRequest:
-    """Parse `auto`, `off`, a time or the path of a file.
+    """Parse `auto`, `off`, a time or the path of a file, which must not look like a time.
 
     Raises InputError if it is none of these.
     """
@@ -61,7 +61,7 @@ def parse_adapt(text: str) -> AdaptRequest:
         return AdaptRequest("auto")
     if text == "off":
         return AdaptRequest("off")
-    if Path(text).is_file():
+    if names_file(text) and Path(text).is_file():
         return AdaptRequest("file", file=Path(text).absolute())
     try:
         seconds = parse_seconds(text)
@@ -90,7 +90,7 @@ def train_nothing(request: AdaptRequest) -> AdaptRequest:
 
 
 def names_file(text: str) -> bool:
-    """Return whether a recorded `--adapt` names a file, which may not exist any more."""
+    """Return whether the text of an `--adapt` names a file, which may not exist."""
     if text in ("auto", "off"):
         return False
     try:

@@ -115,7 +115,7 @@ class Configuration:
                     f"found {key} = {value!r} under [{name}] in {self._path}, expected one value; "
                     "write it as on the command line"
                 )
-            if not self._is_chosen and key.replace("-", "_") in DANGEROUS:
+            if not self._is_chosen and _is_dangerous(key.replace("-", "_"), str(value)):
                 raise InputError(
                     f"found {key} under [{name}] in {self._path} of this folder, expected it on "
                     f"the command line or in a file that you name; pass --config {self._path} if "
@@ -125,6 +125,15 @@ class Configuration:
             # pass text, so that the option parses and checks it
             defaults[parameter_name] = value if isinstance(value, bool) else str(value)
         return defaults
+
+
+def _is_dangerous(name: str, value: str) -> bool:
+    """Return whether a file in the current folder must not set an option to a value."""
+    if name == "adapt":
+        from pipeline.adaptation.request import names_file  # few files set it
+
+        return names_file(value)  # of weights, like --model
+    return name in DANGEROUS
 
 
 def read_tables(path: Path) -> dict[str, dict[str, Any]]:

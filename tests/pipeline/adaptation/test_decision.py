@@ -109,7 +109,12 @@ def test_of_many_key_frames_groups_of_neighbours_are_taken() -> None:
         ("1:30", AdaptRequest("seconds", 90.0)),
     ],
 )
-def test_requests_are_parsed(text: str, request_: AdaptRequest) -> None:
+def test_requests_are_parsed(
+    text: str, request_: AdaptRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of the current folder do not change what a word or a time means."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / text).touch()
     assert parse_adapt(text) == request_
 
 

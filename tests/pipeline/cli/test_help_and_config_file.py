@@ -177,6 +177,7 @@ def test_a_wrong_configuration_is_one_line(
         'address = "ray://evil:10001"',
         'plan = "evil.json"',
         'model = "evil.safetensors"',
+        'adapt = "evil.safetensors"',
     ],
 )
 def test_a_file_of_a_strangers_folder_sets_nothing_dangerous(
@@ -198,6 +199,10 @@ def test_a_file_that_was_found_is_named_with_its_options(
     (tmp_path / "pipeline.toml").write_text("[run]\ncrf = 20\nbatch = 3\n[probe]\njson = true\n")
     arguments = ("plan", pair[0], "--ref-stream", pair[1], "-o", tmp_path / "o.mkv", "--json")
     note = "note: pipeline.toml in this folder sets batch, crf\n"
+    # a time is no file of weights
+    (tmp_path / "pipeline.toml").write_text("[run]\nadapt = 60\ncrf = 20\nbatch = 3\n")
+    assert "sets adapt, batch, crf\n" in invoke(*arguments).stderr
+    (tmp_path / "pipeline.toml").write_text("[run]\ncrf = 20\nbatch = 3\n[probe]\njson = true\n")
     assert invoke(*arguments).stderr == note
     assert invoke("--config", "pipeline.toml", *arguments).stderr == ""
     assert "sets json\n" in invoke("probe", pair[0]).stderr
