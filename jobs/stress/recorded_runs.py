@@ -76,7 +76,7 @@ def measure_run(plan: Path, output: Path, words: Sequence[object], segments: int
         "segments": result["segments"],
         "sha256": sha256(output),
         "adapted": result["adapted"],
-        "model": result["model"],
+        "model": Path(result["model"]).name,
     }
 
 
