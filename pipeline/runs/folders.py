@@ -18,8 +18,11 @@ def list_videos(path: str, *, sandbox: bool = False) -> list[str] | None:
     files of other kinds do not count. Raises InputError if the folder mixes videos with pictures.
     """
     folder = Path(path)
-    if is_url(path) or not folder.is_dir():
-        return None
+    try:
+        if is_url(path) or not folder.is_dir():
+            return None
+    except OSError:
+        return None  # Such as too long a name; whoever opens the recording says so
 
     files = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]

@@ -192,6 +192,7 @@ def test_weights_for_a_camera_are_written_and_used(
         "held_out_gain_db": stored.held_out_gain_db,
         "blend": stored.blend,
         "used": True,
+        "shared": False,
     }
     repeated = run(camera, tmp_path / "out.mkv", "--adapt", file)
     assert repeated["resumed_segments"] == repeated["segments"]

@@ -175,8 +175,8 @@ def test_wrong_arguments_are_refused_before_submission() -> None:
 
     with pytest.raises(click.UsageError, match="No such option"):
         check_arguments(("a.mp4", "--nonsense"))
-    with pytest.raises(click.BadParameter):
-        check_arguments(("a.mp4", "--scale", "3"))
+    with pytest.raises(InputError, match="found '9' for --scale"):
+        check_arguments(("a.mp4", "--scale", "9"))
     with pytest.raises(InputError, match="found no INPUT"):
         check_arguments(("--scale", "2"))
     with pytest.raises(InputError, match="found 'later' for --start"):

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from crossnetpp.networks.taps import make_bicubic_taps
 from deploy.engines.bicubic_engine import BicubicEngine
 from deploy.protocol import Pixels
 from pipeline.errors import StageError
@@ -25,6 +26,7 @@ from pipeline.ledger.ledger import Ledger
 from pipeline.media.read.frames import FrameReader
 from pipeline.pairing.upsample import upsample
 from pipeline.recording import read
+from pipeline.schema.capture import Capture
 from pipeline.schema.plan import Plan, Segment
 from pipeline.schema.reference_map import ReferenceChoice
 from tests.support.recordings import BorrowingEngine, plan_pair
@@ -66,9 +68,18 @@ class Held(Marking):
         return super().enhance(lr, *refs, **options)
 
 
+def make_plan(pair: tuple[Path, Path], output: Path) -> Plan:
+    """Return a plan whose input counts as compressed: it does not overrule what engines make."""
+    rows, columns = make_bicubic_taps(2)[0].tolist()
+    capture = Capture(
+        source="bicubic", scale=2, rows=(tuple(rows),), columns=(tuple(columns),), fits_db=30.0
+    )
+    return plan_pair(pair, output).model_copy(update={"capture": capture})
+
+
 @pytest.fixture
 def ledger(pair: tuple[Path, Path], tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(plan_pair(pair, tmp_path / "out.mkv")) as opened:
+    with Ledger(make_plan(pair, tmp_path / "out.mkv")) as opened:
         yield opened
 
 
@@ -170,7 +181,7 @@ def test_results_do_not_depend_on_the_worker_or_the_order(
 ) -> None:
     with worker_for(ledger) as worker:
         first = [worker.submit(t).result(PATIENCE).sha256 for t in all_tasks(ledger)]
-    with Ledger(plan_pair(pair, tmp_path / "other.mkv")) as other:
+    with Ledger(make_plan(pair, tmp_path / "other.mkv")) as other:
         second = {}
         for task in reversed(all_tasks(other)):
             with worker_for(other) as worker:

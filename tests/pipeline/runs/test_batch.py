@@ -135,7 +135,7 @@ def test_a_wrong_line_fails_alone(folder: Path) -> None:
     lines = [
         {"input": "a.mkv", "reference": "a_hr.mp4", "output": "out/1.mkv"},
         {"input": "b.mkv", "reference": "b_hr.mp4", "output": "out/1.mkv"},
-        {"input": "b.mkv", "reference": "b_hr.mp4", "output": "out/2.mkv", "scale": 3},
+        {"input": "b.mkv", "reference": "b_hr.mp4", "output": "out/2.mkv", "scale": 9},
         {"input": "b.mkv", "reference": "b_hr.mp4", "output": "out/3.mkv", "sclae": 2},
         {"input": "c.mkv", "ref": "c_hr.mp4", "output": "out/4.mkv", "options": {"scale": 2}},
     ]
@@ -144,7 +144,7 @@ def test_a_wrong_line_fails_alone(folder: Path) -> None:
     items = json.loads(done.stdout)["items"]
     assert [item["status"] for item in items] == ["done", "failed", "failed", "failed", "done"]
     assert "twice, expected a different one" in items[1]["error"]
-    assert "'3' for scale" in items[2]["error"]
+    assert "found 9 for scale" in items[2]["error"]
     assert "sclae" in items[3]["error"]
     assert (folder / "list.failed.jsonl").exists()
 

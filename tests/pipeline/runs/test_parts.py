@@ -32,7 +32,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def enlarge(plan: Plan, times: int) -> Plan:
-    return plan.model_copy(update={"width": times * plan.width})
+    recording = plan.input.model_copy(update={"width": times * plan.input.width})
+    return plan.model_copy(update={"input": recording, "width": times * plan.width})
 
 
 def test_auto_is_decided_again_for_a_far_larger_input_only(
