@@ -20,6 +20,7 @@ Plane: TypeAlias = NDArray[np.float32]
 Picture: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+NO_TERM = 1e-6  # of the strongest term of a kernel; weaker terms are rounding errors
 
 MARGIN = 2  # LR pixels at each border whose kernels would leave the picture
 LEAST_CLEAR = 1.5 / 255  # distance from black and white below which a level counts as clipped
@@ -76,14 +77,27 @@ def get_luma(rgb: Picture) -> Plane:
 
 
 def reduce_plane(plane: Plane, kernel: NDArray[np.floating]) -> Plane:
-    """Return a plane (H x W) reduced by a kernel (4s x 4s); at the border, edge pixels repeat."""
+    """Return a plane (H x W) reduced by a kernel (4s x 4s); at the border, edge pixels repeat.
+
+    The kernel is split into products of rows and columns, of which most kernels have one or two.
+    """
     scale = len(kernel) // 4
-    pad = 3 * scale // 2
-    wide = cv2.copyMakeBorder(plane, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    # the anchor of the first output is its first tap
-    full = cv2.filter2D(wide, -1, kernel.astype(np.float32), anchor=(0, 0))
+    before = 3 * scale // 2  # taps before the first pixel that an LR pixel covers
     height, width = plane.shape[0] // scale, plane.shape[1] // scale
-    return np.asarray(full[: height * scale : scale, : width * scale : scale], np.float32)
+    border = cv2.BORDER_REPLICATE
+
+    reduced = np.zeros((height, width), np.float32)
+    rows, strengths, columns = np.linalg.svd(np.asarray(kernel, np.float64))
+    for row, strength, column in zip(rows.T, strengths, columns, strict=True):
+        if strength < NO_TERM * strengths[0]:
+            break
+        down = (strength * row).astype(np.float32)[:, None]
+        across = column.astype(np.float32)[None]
+        low = cv2.filter2D(plane, -1, down, anchor=(0, before), borderType=border)
+        low = np.ascontiguousarray(low[: height * scale : scale])
+        low = cv2.filter2D(low, -1, across, anchor=(before, 0), borderType=border)
+        reduced += low[:, : width * scale : scale]
+    return reduced
 
 
 def find_usable(lr: Picture, lr_luma: Plane, reduced: Plane) -> tuple[NDArray[np.bool_], float]:

@@ -6,6 +6,11 @@ from torch import nn
 
 SLOPE = 0.1  # negative slope of leaky ReLU
 
+# Convolutions with at most this many output channels compute flows and images, for which 16 bits
+# are too coarse: at 128 pixels, float16 has steps of an eighth of a pixel, bfloat16 of a whole one.
+# (A repacked deconvolution has four channels for each output, so one that upsamples a flow has 8.)
+MOST_COORDINATE_CHANNELS = 8
+
 
 def make_conv(inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1) -> nn.Sequential:
     """Return a `kernel` x `kernel` convolution with zero padding, followed by a leaky ReLU."""

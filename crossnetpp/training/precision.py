@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Convolutions with at most this many output channels compute flows and images, for which bfloat16
-# is too coarse: at 128 pixels its steps are a whole pixel.
-MOST_COORDINATE_CHANNELS = 8
+from crossnetpp.networks.layers import MOST_COORDINATE_CHANNELS
 
 
 def run_convolutions_in_bfloat16(network: nn.Module) -> None:

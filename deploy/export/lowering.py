@@ -11,15 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from crossnetpp.networks.layers import MOST_COORDINATE_CHANNELS
+
 Precision = Literal["fp32", "fp16"]
 
 # layers that may run in float16
 HALF_PRECISION_LAYERS = (nn.Conv2d, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.PixelShuffle)
-
-# Convolutions with at most this many output channels compute flows and images, for which float16 is
-# too coarse: at 128 pixels its steps are an eighth of a pixel. (A repacked deconvolution has four
-# channels for each of its outputs, so one that upsamples a flow has 8.)
-MOST_COORDINATE_CHANNELS = 8
 
 
 class RepackedDeconv(nn.Sequential):

@@ -10,27 +10,19 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from crossnetpp.capture.moments import get_luma, reduce_plane
 from crossnetpp.capture.variants import LEAST_FAITHFUL
-from crossnetpp.networks.taps import Taps, make_bicubic_taps
+from crossnetpp.networks.taps import Taps, join_taps, make_bicubic_taps
 from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.plan import Plan
 
-LOSSLESS_CODECS = frozenset(
-    {"ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "rawvideo", "tiff", "utvideo", "v210"}
-)
-# Mean squared error in 8-bit levels of a lossless LR frame, if nothing was measured: most of it
-# stands for a kernel that is not the bicubic one.
+# Mean squared error of LR luma in 8-bit levels that counts at x2, where an unrelated reference
+# harms most, if nothing was measured. A recording without a common instant may be compressed; at x4
+# and x8, this much error would take too much of the true detail with it.
 UNMEASURED_ERROR = 1.0
-# The same for other codecs at x2, where an unrelated reference harms most. On two clips at crf 20,
-# this takes 0.1 of the 1 dB that a true one gains (not recorded); at x4 it would take 1 dB.
-UNMEASURED_CODEC_ERROR = 4.0
 _WINDOW = (9, 9)  # LR pixels
-_LUMA = (0.299, 0.587, 0.114)
-
-Plane = NDArray[np.float32]
 
 
 def find_lr_error(plan: Plan) -> float | None:
@@ -40,9 +32,7 @@ def find_lr_error(plan: Plan) -> float | None:
     """
     fits = None if plan.capture is None else plan.capture.fits_db
     if fits is None:
-        if plan.input.codec in LOSSLESS_CODECS:
-            return UNMEASURED_ERROR
-        return UNMEASURED_CODEC_ERROR if plan.scale == 2 else None
+        return UNMEASURED_ERROR if plan.scale == 2 else None
     return float(255**2 * 10 ** (-fits / 10)) if fits >= LEAST_FAITHFUL else None
 
 
@@ -53,16 +43,16 @@ def keep_confirmed(sr: Pixels, lr: Pixels, kernel: Taps | None, error: float) ->
     is the mean squared error of LR luma in 8-bit levels, below which differences mean nothing.
     """
     scale = sr.shape[0] // lr.shape[0]
-    taps = make_bicubic_taps(scale) if kernel is None else kernel
-    level = float(np.iinfo(sr.dtype).max) / 255
+    weights = join_taps(make_bicubic_taps(scale) if kernel is None else kernel)
+    noise = error / 255**2
 
     plain = upsample(lr, *sr.shape[:2])
-    reduced_plain = reduce_plane(_to_luma(plain, level), scale, taps)
-    reduced_detail = reduce_plane(_to_luma(sr, level), scale, taps) - reduced_plain
-    missing = _to_luma(lr, level) - reduced_plain
+    reduced_plain = reduce_plane(get_luma(plain), weights)
+    reduced_detail = reduce_plane(get_luma(sr), weights) - reduced_plain
+    missing = get_luma(lr) - reduced_plain
 
-    confirmed = cv2.blur(reduced_detail * missing, _WINDOW) + error
-    borrowed = cv2.blur(reduced_detail * reduced_detail, _WINDOW) + error
+    confirmed = cv2.blur(reduced_detail * missing, _WINDOW) + noise
+    borrowed = cv2.blur(reduced_detail * reduced_detail, _WINDOW) + noise
     share = np.clip(confirmed / borrowed, 0, 1).astype(np.float32)
     if share.min() == 1:
         return sr
@@ -71,24 +61,3 @@ def keep_confirmed(sr: Pixels, lr: Pixels, kernel: Taps | None, error: float) ->
     detail = sr.astype(np.float32) - plain
     top = np.iinfo(sr.dtype).max
     return as_pixels(np.clip(np.rint(plain + detail * large), 0, top).astype(sr.dtype))
-
-
-def reduce_plane(plane: Plane, scale: int, taps: Taps) -> Plane:
-    """Return `plane` (H x W) reduced `scale` times by `taps`, with its border repeated."""
-    before = 3 * scale // 2  # taps left of, or above, the first pixel that an LR pixel covers
-    reduced = np.zeros((plane.shape[0] // scale, plane.shape[1] // scale), np.float32)
-    border = cv2.BORDER_REPLICATE
-    for rows, columns in taps:
-        if not rows.any():
-            continue
-        low = cv2.filter2D(plane, -1, rows[:, None], anchor=(0, before), borderType=border)
-        low = np.ascontiguousarray(low[::scale])
-        low = cv2.filter2D(low, -1, columns[None], anchor=(before, 0), borderType=border)
-        reduced += low[:, ::scale]
-    return reduced
-
-
-def _to_luma(frame: Pixels, level: float) -> Plane:
-    """Return the luma of an RGB frame in 8-bit levels, not rounded."""
-    weights = np.array([_LUMA], np.float32) / np.float32(level)
-    return np.asarray(cv2.transform(frame.astype(np.float32), weights), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.quality.faulty_references import FAULTS, measure_faults
+from jobs.quality.faulty_references import FAULTS, measure_faults, measure_unrelated
 
 
 @pytest.mark.parametrize("name", ["none", "noise 10", "noise 40", "grain 20", "jpeg 10"])
@@ -14,3 +14,11 @@ def test_a_faulty_reference_is_never_worse_than_none(name: str) -> None:
     assert row["worst"] >= 0
     if name == "none":
         assert row["gain"] > 2
+
+
+def test_a_reference_of_something_else_does_hardly_any_harm() -> None:
+    double, fourfold = measure_unrelated(5, size=(256, 384), crfs=(None,))
+    assert (double["scale"], fourfold["scale"]) == (2, 4)
+    assert double["gain"] > double["network_alone"] + 0.2
+    assert double["worst"] > -0.6
+    assert fourfold["worst"] > -0.05
