@@ -134,6 +134,9 @@ def test_the_pages_quote_the_faulty_references() -> None:
     for row in read_result("faulty_references.json")["rows"]:
         assert f"| {row['gain']:+.2f} | {row['worst']:+.2f} |" in page
         assert row["worst"] >= 0
+    for row in read_result("faulty_references.json")["unrelated"]:
+        figures = (row["network_alone"], row["gain"], row["worst"])
+        assert f"| {' | '.join(f'{each:+.2f}' for each in figures)} |" in page
 
 
 def test_the_page_quotes_the_recordings() -> None:

@@ -17,8 +17,8 @@ def test_a_faulty_reference_is_never_worse_than_none(name: str) -> None:
 
 
 def test_a_reference_of_something_else_does_hardly_any_harm() -> None:
-    double, fourfold = measure_unrelated(5, size=(256, 384), crfs=(None,))
+    double, fourfold = measure_unrelated(5, crfs=(None,))
     assert (double["scale"], fourfold["scale"]) == (2, 4)
-    assert double["gain"] > double["network_alone"] + 0.2
-    assert double["worst"] > -0.6
+    assert double["gain"] > double["network_alone"] + 0.5
+    assert double["worst"] > -0.3
     assert fourfold["worst"] > -0.05

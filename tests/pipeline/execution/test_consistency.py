@@ -75,7 +75,7 @@ def test_a_frame_without_detail_is_returned_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("scale", "fits", "expected"),
-    [(4, None, None), (2, None, 4.0), (2, 36.0, None), (4, 48.13, 1.0), (8, 58.13, 0.1)],
+    [(4, None, None), (2, None, 1.0), (2, 36.0, None), (4, 48.13, 1.0), (8, 58.13, 0.1)],
 )
 def test_only_recordings_that_were_measured_are_trusted_fully(
     scale: int, fits: float | None, expected: float | None
