@@ -57,15 +57,15 @@ class SharedWeights:
 
     def remove(self) -> None:
         """Delete the files, which no later input needs."""
-        folder, _, stem = self._place.rpartition("/")
-        name = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{{_DIGITS}}}\.safetensors(\.attempt)?")
+        stem = re.escape(Path(self._place).name)
+        name = re.compile(rf"{stem}-[0-9a-f]{{{_DIGITS}}}\.safetensors(\.attempt)?")
         if is_url(self._place):
-            for found in transfer.list_files(f"{folder}/"):
+            for found in transfer.list_files(f"{self._place.rpartition('/')[0]}/"):
                 if name.fullmatch(found.url.rpartition("/")[2]):
                     transfer.remove_file(found.url)
             return
 
-        for path in Path(folder).iterdir():
+        for path in Path(self._place).parent.iterdir():
             if name.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 

@@ -70,7 +70,7 @@ class ArrivingFrames:
         """Return whether all cuts up to the last reference that may serve a frame are known."""
         at = self._at(number)
         after = bisect_right(self._seconds, at)
-        # a third reference, and each further one, may lie on the same side as the second
+        # Third and further references may lie on the same side as the second
         most = max(1, self._rules.count or 1)
         in_reach = [
             seconds

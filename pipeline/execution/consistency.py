@@ -1,9 +1,9 @@
-"""Keep of the borrowed detail what the LR frame confirms, if that frame is faithful.
+"""Keep the part of the borrowed detail that the LR frame confirms.
 
 True detail explains how the LR frame differs from the plainly up-sampled one after reduction; the
 detail of something else does not. The share that explains it best, by least squares in small
-windows, is what remains. The noise of a codec hides such evidence, so only faithful recordings are
-treated.
+windows, is what remains. The noise of a codec hides such evidence, so recordings that were measured
+to be noisy or compressed are left alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from crossnetpp.capture.moments import get_luma, reduce_plane
+from crossnetpp.capture.moments import Plane, get_luma, reduce_plane
 from crossnetpp.capture.variants import LEAST_FAITHFUL
 from crossnetpp.networks.taps import Taps, join_taps, make_bicubic_taps
 from pipeline.pairing.upsample import upsample
@@ -44,20 +44,35 @@ def keep_confirmed(sr: Pixels, lr: Pixels, kernel: Taps | None, error: float) ->
     """
     scale = sr.shape[0] // lr.shape[0]
     weights = join_taps(make_bicubic_taps(scale) if kernel is None else kernel)
-    noise = error / 255**2
 
     plain = upsample(lr, *sr.shape[:2])
-    reduced_plain = reduce_plane(get_luma(plain), weights)
-    reduced_detail = reduce_plane(get_luma(sr), weights) - reduced_plain
-    missing = get_luma(lr) - reduced_plain
+    reduced_plain = reduce_plane(_round_luma(plain), weights)
+    reduced_detail = reduce_plane(_round_luma(sr), weights) - reduced_plain
+    missing = 255 * get_luma(lr) - reduced_plain
 
-    confirmed = cv2.blur(reduced_detail * missing, _WINDOW) + noise
-    borrowed = cv2.blur(reduced_detail * reduced_detail, _WINDOW) + noise
+    confirmed = cv2.blur(reduced_detail * missing, _WINDOW) + error
+    borrowed = cv2.blur(reduced_detail * reduced_detail, _WINDOW) + error
     share = np.clip(confirmed / borrowed, 0, 1).astype(np.float32)
     if share.min() == 1:
         return sr
+    large = cv2.resize(share, sr.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return _mix(sr, plain, np.asarray(large, np.float32))
 
-    large = cv2.resize(share, sr.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+
+def _round_luma(frame: Pixels) -> Plane:
+    """Return the luma of a frame in 8-bit levels, rounded in the frame's own depth.
+
+    The rounding errors vanish in the reduction, and this is the fastest way to a large luma.
+    """
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.asarray(gray * np.float32(255 / np.iinfo(frame.dtype).max), np.float32)
+
+
+def _mix(sr: Pixels, plain: Pixels, share: Plane) -> Pixels:
+    """Return the mean of two frames, of which `sr` has the weight `share` (H x W) in 0..1."""
+    if sr.dtype == np.uint8:
+        return as_pixels(cv2.blendLinear(sr, plain, share, 1 - share))
     detail = sr.astype(np.float32) - plain
     top = np.iinfo(sr.dtype).max
-    return as_pixels(np.clip(np.rint(plain + detail * large), 0, top).astype(sr.dtype))
+    mixed = np.clip(np.rint(plain + detail * share[..., None]), 0, top)
+    return as_pixels(mixed.astype(sr.dtype))
