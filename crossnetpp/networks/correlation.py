@@ -65,7 +65,7 @@ def correlate_features(left: Tensor, right: Tensor, radius: int) -> Tensor:
     cosines = left.new_empty(batch, height, width, reach, reach)
     for n, picture in enumerate(cosines):
         picture.copy_(band[:, n * tall : n * tall + height, :width].permute(1, 2, 0, 3))
-    return COSINE_GAIN * cosines.flatten(3).permute(0, 3, 1, 2)
+    return cosines.mul_(COSINE_GAIN).flatten(3).permute(0, 3, 1, 2)
 
 
 def _correlate_copied_windows(left: Tensor, right: Tensor, radius: int) -> Tensor:

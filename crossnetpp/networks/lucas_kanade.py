@@ -48,9 +48,9 @@ def _average_windows(values: Tensor, window: int) -> Tensor:
     half = window // 2
     padded = repeat_border(values, half + 1, half, half + 1, half)
     column_sums = padded.cumsum(-2)
-    columns = (column_sums[..., window:, :] - column_sums[..., :-window, :]) / window
+    columns = (column_sums[..., window:, :] - column_sums[..., :-window, :]).div_(window)
     row_sums = columns.cumsum(-1)
-    return (row_sums[..., window:] - row_sums[..., :-window]) / window
+    return (row_sums[..., window:] - row_sums[..., :-window]).div_(window)
 
 
 def solve_lucas_kanade(target: Tensor, warped: Tensor, windows: tuple[int, ...]) -> Candidates:

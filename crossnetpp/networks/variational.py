@@ -172,14 +172,16 @@ class ShiftCoupling:
         """Return `to` plus the weighted sum of each pixel's neighbours; see Coupling."""
         diffusion = self._diffusion
         padded = repeat_border(flow, 1, 1, 1, 1)
+        # Only the first sum needs memory of its own, as the caller keeps `to`
         to = torch.addcmul(to, diffusion.right, padded[..., 1:-1, 2:])
-        to = torch.addcmul(to, diffusion.left, padded[..., 1:-1, :-2])
-        to = torch.addcmul(to, diffusion.below, padded[..., 2:, 1:-1])
-        return torch.addcmul(to, diffusion.above, padded[..., :-2, 1:-1])
+        to.addcmul_(diffusion.left, padded[..., 1:-1, :-2])
+        to.addcmul_(diffusion.below, padded[..., 2:, 1:-1])
+        return to.addcmul_(diffusion.above, padded[..., :-2, 1:-1])
 
     def multiply(self, inverse: InverseBlocks, right: Tensor) -> Tensor:
         """Return the product of each pixel's inverse and its right-hand side; see Coupling."""
-        return torch.addcmul(inverse.on_diagonal * right, inverse.off_diagonal, right.flip(1))
+        product = inverse.on_diagonal * right
+        return product.addcmul_(inverse.off_diagonal, right.flip(1))
 
     def extrapolate(self, before: Tensor | None, after: Tensor, weight: float) -> Tensor:
         """Return before + weight (after - before); see Coupling."""
