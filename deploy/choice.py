@@ -23,6 +23,7 @@ from deploy.machine import device_facts
 from deploy.protocol import Engine, EngineError, Pixels
 from deploy.registry import JsonObject, Registry
 
+MEASUREMENT_VERSION = 2  # counts the changes to engines that make stored speeds wrong
 SPEED_MARGIN = 1.05  # factor by which an engine must beat PyTorch; smaller ones may be chance
 FRAMES = 2  # frames per measured call
 SCALE = 4
@@ -201,6 +202,7 @@ def make_key(model: str, candidates: tuple[str, ...], threads: int | None) -> Js
     """Return everything that measurements depend on."""
     return {
         "kind": "speed",
+        "version": MEASUREMENT_VERSION,
         "network": describe_network(model),
         "candidates": list(candidates),
         "threads": threads or 0,

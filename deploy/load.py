@@ -74,12 +74,11 @@ def load_engine(
         registry = registry or Registry()
         limit_adapted_models(model, registry)
     except RegistryError as error:
-        if name != "auto":
+        if name not in ("auto", "torch"):
             raise
         baseline = load_baseline_engine(model, threads=threads)
-        baseline.info = replace(
-            baseline.info, reason=f"auto: measurements cannot be stored: {error}"
-        )
+        what = "measurements" if name == "auto" else "self-tests"
+        baseline.info = replace(baseline.info, reason=f"{name}: {what} cannot be stored: {error}")
         return TilingEngine(baseline)
 
     if name != "auto":

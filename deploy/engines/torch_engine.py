@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from crossnetpp.machine import is_out_of_memory
 from crossnetpp.networks.blocks import pad_planes
+from crossnetpp.networks.build import Network
 from crossnetpp.networks.fast import CrossNetFast, Prepared
 from crossnetpp.networks.taps import Taps
 from deploy.device import BASELINE_DEVICES, choose_device
 from deploy.engines.cuda_graph import CudaGraphCache
+from deploy.engines.int8 import is_int8_fast, round_network
 from deploy.engines.kept_references import KeptReferences
 from deploy.export.lowering import Precision, lower_network
 from deploy.export.stored import load_model_network
@@ -44,8 +47,23 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
+def choose_precision(device: torch.device, network: Network) -> Precision | Literal["int8"]:
+    """Return the precision in which a device runs the convolutions of `network` fastest.
+
+    Precisions that would cost visible quality do not count.
+    """
+    if device.type == "cuda":
+        return "fp16"
+    if device.type == "cpu" and isinstance(network, CrossNetFast) and is_int8_fast():
+        return "int8"
+    return "fp32"
+
+
 class TorchEngine:
-    """Run the network in eager PyTorch, channels last, with float16 convolutions on NVIDIA GPUs.
+    """Run the network in eager PyTorch, channels last, with the convolutions that are fastest.
+
+    NVIDIA GPUs compute those of float16. CPUs with fast dot products of bytes compute those of
+    8 bits for `fast`, unless frames have 16 bits. Everything else is float32.
 
     On a CPU the frames of a batch run in parallel, each on its share of the threads, because
     threads that work on one frame wait for each other.
@@ -57,13 +75,13 @@ class TorchEngine:
         *,
         threads: int | None = None,
         reason: str = "requested",
-        precision: Precision | None = None,
+        precision: Precision | Literal["int8"] | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.device = device or choose_device()
         on_gpu = self.device.type == "cuda"
-        precision = precision or ("fp16" if on_gpu else "fp32")
         network = load_model_network(model)
+        precision = precision or choose_precision(self.device, network)
         if precision == "fp16":
             # coordinates, warps and sums stay float32
             lower_network(network, precision)
@@ -73,6 +91,12 @@ class TorchEngine:
         self.network = network.to(self.device)
         # channels last is the native layout of convolutions on CPUs and tensor cores
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._int8_network: CrossNetFast | None = None
+        if precision == "int8":
+            if not isinstance(self.network, CrossNetFast):
+                raise EngineError("has convolutions of 8 bits for the network 'fast' alone")
+            self._int8_network = copy.deepcopy(self.network)
+            round_network(self._int8_network)
         self._threads = threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="torch-engine")
         self._kept = KeptReferences[Prepared]()
@@ -151,7 +175,7 @@ class TorchEngine:
 
         Networks that cannot weigh several references get the nearest one alone.
         """
-        network = self.network
+        network = self._network_for(refs[0])
         if not isinstance(network, CrossNetFast):
             return [[self._on_device(frame[None])] for frame in refs[0]]
 
@@ -173,6 +197,12 @@ class TorchEngine:
             return network.prepare(self._on_device(ref[None]), scale, taps)
 
         return self._kept.get_or_compute(ref, scale, kernel, compute)
+
+    def _network_for(self, frames: Pixels | Tensor) -> Network:
+        """Return the network for frames of this type; 8 bits are too coarse for frames of 16."""
+        if self._int8_network is not None and frames.dtype in (np.uint8, torch.uint8):
+            return self._int8_network
+        return self.network
 
     def _on_device(self, frames: Pixels) -> Tensor:
         largest = np.iinfo(frames.dtype).max
@@ -228,7 +258,7 @@ class TorchEngine:
 
         `references` are the K references of all frames, and `largest` is the level of white.
         """
-        network = self.network
+        network = self._network_for(lr)
         scale = shape[1] // lr.shape[1]
         planes = _planes(lr, network.multiple // scale, largest)
         if isinstance(network, CrossNetFast):

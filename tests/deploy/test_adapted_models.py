@@ -39,7 +39,8 @@ def test_auto_is_torch_without_compiling_for_adapted_weights(
     assert engine.info.reason.startswith("auto: other engines would be compiled for minutes")
     assert "\n" not in engine.info.reason
     assert lines == []
-    assert list(registry.entries()) == []
+    # convolutions of 8 bits are tested, and nothing else is stored
+    assert {entry["key"]["kind"] for entry in registry.entries()} <= {"selftest"}
 
 
 def test_only_what_the_last_adapted_models_made_stays(tmp_path: Path, registry: Registry) -> None:
