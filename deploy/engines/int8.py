@@ -40,9 +40,9 @@ class Int8Convolution(nn.Module):
         """Round `convolution`, whose input channels have magnitudes of up to about `largest`."""
         super().__init__()
         weight = convolution.weight.detach().float().contiguous()
-        factors = choose_factors(largest, weight.abs().amax((0, 2, 3))).view(1, -1, 1, 1)
-        self.divisors = 1 / factors
-        weight = weight * factors
+        factors = choose_factors(largest, weight.abs().amax((0, 2, 3)))
+        self.reciprocals = 1 / factors
+        weight = weight * factors.view(1, -1, 1, 1)
         scales = weight.abs().amax((1, 2, 3)) / _LARGEST_WEIGHT
         self.scales = scales.clamp(min=_SMALLEST)
         rounded = (weight / self.scales.view(-1, 1, 1, 1)).round().to(torch.int8)
@@ -61,15 +61,18 @@ class Int8Convolution(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the convolution of `inputs` (float32 N x C x H x W), channels last."""
-        levels = inputs.contiguous(memory_format=torch.channels_last) * self.divisors
-        # The permuted view is contiguous in memory, which makes the reduction 20 times as fast
-        low, high = torch.aminmax(levels.permute(0, 2, 3, 1))
+        batch, channels, height, width = inputs.shape
+        # Rows of pixels, because a product with one factor per channel takes three times as long
+        rows = inputs.permute(0, 2, 3, 1).reshape(batch * height, width * channels)
+        levels = rows * self.reciprocals.repeat(width)
+        low, high = torch.aminmax(levels)
         scale, zero_point = choose_scale(float(low), float(high))
 
         # Half a level is added because the conversion truncates; the result is within 0..255
-        levels.mul_(1 / scale).add_(zero_point + 0.5)
+        torch.add(levels.new_tensor(zero_point + 0.5), levels, alpha=1 / scale, out=levels)
+        pixels = levels.to(torch.uint8).view(batch, height, width, channels)
         output: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            levels.to(torch.uint8),
+            pixels.permute(0, 3, 1, 2),
             scale,
             zero_point,
             self.packed,
