@@ -15,10 +15,11 @@ from pipeline.schema.reference_map import ReferenceChoice
 
 
 class ArrivingFrames:
-    """Chooses the references of each frame as soon as no later frame can change it.
+    """Chooses the references of each frame as soon as no later frame can change the choice.
 
-    A scene cut between a frame and a later reference excludes that reference. Therefore a choice
-    waits until the frames up to the next reference in reach have arrived.
+    A scene cut between a frame and a later reference excludes that reference. A choice therefore
+    waits for the last of the next `ref_count` references in reach (only one if `ref_count` is
+    None), and for the few frames that the cut finder looks ahead.
     """
 
     def __init__(
@@ -52,12 +53,12 @@ class ArrivingFrames:
         return self._choose_up_to(certain)
 
     def finish(self) -> list[ReferenceChoice]:
-        """Return the choices of the remaining frames; no frame follows."""
+        """Return the choices of the remaining frames, after the last frame was added."""
         self._cuts[:] = map(self._at, self._finder.cuts())
         return self._choose_up_to(self._arrived)
 
     def _choose_up_to(self, end: int) -> list[ReferenceChoice]:
-        """Return the choices of the frames before number `end` that have none yet."""
+        """Return the choices of all frames before number `end` that were not returned earlier."""
         chosen = list(islice(self._choices, end - self._chosen))
         self._chosen = end
         return chosen
@@ -67,10 +68,10 @@ class ArrivingFrames:
         return float(number / self._rate)
 
     def _is_certain(self, number: int) -> bool:
-        """Return whether all cuts up to the last reference that may serve a frame are known."""
+        """Return whether every cut is known up to the last reference that may serve a frame."""
         at = self._at(number)
         after = bisect_right(self._seconds, at)
-        # Third and further references may lie on the same side as the second
+        # up to `count` references of a frame may follow it
         most = max(1, self._rules.count or 1)
         in_reach = [
             seconds

@@ -38,9 +38,10 @@ from pipeline.schema.settings import ExecutionSettings, PairingSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Output pixels of an iterator of unknown length, for which `auto` chooses an engine: an hour of 4K.
+# Pixels of output that `auto` assumes for an iterator of unknown length when it chooses an engine:
+# about an hour of 4K.
 LONG_VIDEO = 10**12
-# A batch has to name a segment, but nothing is committed.
+# A batch belongs to the task of a segment; nothing of this one is committed.
 _TASK = SegmentTask(Segment(index=0, start_pts=0, end_pts=0, frames=0), ReferenceMap())
 
 
@@ -50,10 +51,11 @@ class Enhancer:
     Frames and references are NumPy arrays (H x W x 3 RGB) or PyTorch tensors (3 x H x W or
     H x W x 3 RGB) on any device, in uint8, uint16 or floating point from 0 to 1. The result has the
     form of the frame: array or tensor, layout, data type and device. References may have another
-    form than frames. Engines compute with 8 or 16 bits on the CPU's memory, so floating-point
-    frames have 16 bits of precision.
+    form than frames. Engines take 8 or 16 bits from the CPU's memory, so floating-point frames keep
+    16 bits of precision.
 
-    A reference shows what its frame shows, 1.3 to 8 times as large, in the same proportions.
+    A reference shows what its frame shows, in the same proportions. With scale="auto", it is at
+    least 1.3 times as large as the frame.
     """
 
     def __init__(
@@ -68,11 +70,11 @@ class Enhancer:
         ref_count: int | None = None,
         batch: int = 2,
     ) -> None:
-        """Check the options, which are those of `pipeline run`; the first call loads the engine.
+        """Check the options, which mean the same as for `pipeline run`.
 
-        `model` is a name or a file of weights, also of `pipeline adapt`. `capture` is "bicubic",
-        "sensor", or the file of a plan in which it was measured. Raises InputError if an option is
-        invalid.
+        The engine is loaded when the first frame is enhanced. `model` is a name or a file of
+        weights, such as one from `pipeline adapt`. `capture` is "bicubic", "sensor", or the file of
+        a plan in which it was measured. Raises InputError if an option is invalid.
         """
         self._execution = check_settings(
             ExecutionSettings, {"engine": engine, "model": model, "batch": batch}
@@ -99,7 +101,7 @@ class Enhancer:
 
     @property
     def engine(self) -> EngineInfo | None:
-        """The engine in use, and why it was chosen; None before the first call."""
+        """The engine in use, and why it was chosen; None before the first frame."""
         return None if self._engine is None else self._engine.info
 
     def video(
@@ -113,14 +115,16 @@ class Enhancer:
 
         `references` are pairs of a time and a picture. An integer is the number of the frame that
         the picture shows, counted from 0, and a float is a time in seconds. `rate` is the number of
-        frames per second; it is 25 if it is left out and no reference has a time in seconds.
+        frames per second. It may be left out if no reference has a time in seconds, and is then 25.
 
-        As in a run, a frame borrows from the nearest reference on each side, within
-        `max_ref_distance` seconds, and never across a scene cut. To find the cuts, frames are read
-        ahead up to the next reference in reach.
+        As in a run, a frame borrows from references within `max_ref_distance` seconds: the nearest
+        one, by default also the nearest on the other side where that helps, and never across a
+        scene cut. To find the cuts, frames are read ahead up to the next references in reach, and a
+        few frames farther.
 
         Raises InputError (or PairingError) if references, frames or the engine cannot be used, and
-        StageError if the engine fails; errors of frames are raised when they are reached.
+        StageError if the engine fails. The form and times of the references are checked at once,
+        everything else while the frames are enhanced.
         """
         pairs = check_pairs(references)
         exact = parse_rate(rate, pairs)
@@ -131,9 +135,10 @@ class Enhancer:
     def frame(
         self, frame: Picture, references: Sequence[NDArray[Any] | Tensor] | NDArray[Any] | Tensor
     ) -> Picture:
-        """Return one enhanced frame; `references` is a picture or several, the most useful first.
+        """Return one enhanced frame, which borrows from one reference or several.
 
-        All references count equally. Raises InputError (or PairingError) if frame, references or
+        All references have the same weight. The first one determines the size of the result if the
+        options leave it open. Raises InputError (or PairingError) if the frame, the references or
         the engine cannot be used, and StageError if the engine fails.
         """
         single = isinstance(references, np.ndarray) or is_tensor(references)
@@ -210,20 +215,20 @@ class _VideoCall:
         self._forms: list[Form] = []
 
     def check(self, pixels: Pixels, name: str) -> None:
-        """Raise InputError if a frame has another size or depth than the first."""
+        """Raise InputError if a frame's size or bit depth differs from the first frame's."""
         lr = self._plan.input
         depth = 8 * pixels.itemsize
         height, width = pixels.shape[:2]
         if (width, height, depth) != (lr.width, lr.height, lr.bit_depth):
             raise InputError(
                 f"found {width}x{height} in {depth} bits as {name}, expected "
-                f"{lr.width}x{lr.height} in {lr.bit_depth} bits, like frame 0; call `video` again "
-                "where frames change"
+                f"{lr.width}x{lr.height} in {lr.bit_depth} bits, like frame 0; start another call "
+                "of `video` where the frames change"
             )
 
     def add(self, pixels: Pixels, form: Form) -> Iterator[Any]:
         """Add the next frame, and yield the enhanced frames of full batches."""
-        # a copy, because readers of video often fill the same array again
+        # a copy, because readers of video often reuse one array for all frames
         self._waiting.append((pixels.copy(), form))
         yield from self._pair(self._arriving.add(pixels))
 
@@ -233,7 +238,7 @@ class _VideoCall:
         yield from self._enhance_batch()
 
     def _pair(self, choices: Iterable[ReferenceChoice]) -> Iterator[Any]:
-        """Pair the frames that have waited for their choices; yield those of full batches."""
+        """Pair the waiting frames that `choices` are for, and yield the results of full batches."""
         for choice in choices:
             pixels, form = self._waiting.popleft()
             self._paired.append(self._pairer.pair(choice, pixels, self._interval))
@@ -242,7 +247,7 @@ class _VideoCall:
                 yield from self._enhance_batch()
 
     def _enhance_batch(self) -> Iterator[Any]:
-        """Yield the enhanced frames of the batch so far, which may be empty."""
+        """Yield the enhanced frames of the current batch, which may be empty."""
         paired, forms = self._paired, self._forms
         self._paired, self._forms = [], []
         if paired:
@@ -251,7 +256,7 @@ class _VideoCall:
 
 
 def _enhance(plan: Plan, engine: Engine, paired: Sequence[PairedFrame]) -> list[Pixels]:
-    """Return the enhanced frames of a batch; raises StageError if the engine fails."""
+    """Return the enhanced frames of a batch. Raises StageError if the engine fails."""
     try:
         return enhance_batch(plan, engine, make_batch(_TASK, paired, (), last=False)).frames
     except EngineError as error:

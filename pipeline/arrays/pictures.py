@@ -22,7 +22,7 @@ EXPECTED = (
     "floating point from 0 to 1"
 )
 _DEEPEST = 65535  # floating-point pictures are converted to 16 bits
-# Floating-point values beyond these are no overshoot of 0 to 1, but another range.
+# Floating-point values beyond these limits are not an overshoot of 0 to 1, but another range.
 _LEAST, _MOST = -1.0, 2.0
 
 
@@ -56,7 +56,7 @@ class Form:
 
 
 def is_tensor(picture: object) -> TypeGuard[Tensor]:
-    """Return whether `picture` is a tensor; PyTorch is not imported."""
+    """Return whether `picture` is a PyTorch tensor, without importing PyTorch."""
     torch = sys.modules.get("torch")  # no tensor exists before a program has imported it
     return torch is not None and isinstance(picture, torch.Tensor)
 
@@ -64,8 +64,8 @@ def is_tensor(picture: object) -> TypeGuard[Tensor]:
 def find_form(picture: object, name: str) -> tuple[Form, tuple[int, int]]:
     """Return the form of a picture, and its height and width.
 
-    `name` stands for the picture in the InputError that is raised if its type, shape or data type
-    is not supported.
+    Raises InputError, which calls the picture `name`, if its type, shape or data type is not
+    supported.
     """
     if is_tensor(picture):
         shape = tuple(picture.shape)
@@ -93,7 +93,7 @@ def find_form(picture: object, name: str) -> tuple[Form, tuple[int, int]]:
         kind = "an array" if form.device is None else "a tensor"
         size = " x ".join(map(str, shape)) or "a single number"
         raise InputError(
-            f"found {kind} of {picture.dtype} and {size} as {name}, expected {EXPECTED}; "
+            f"found {kind} of {size} in {picture.dtype} as {name}, expected {EXPECTED}; "
             f"{_advise(shape)}"
         )
     return form, (shape[1], shape[2]) if form.is_planar else (shape[0], shape[1])
@@ -106,14 +106,14 @@ def _advise(shape: tuple[int, ...]) -> str:
         return "leave out the transparency"
     if len(shape) == 2:
         return "repeat grey three times, as in numpy.dstack([grey] * 3)"
-    return "convert it"
+    return "convert it to one of these"
 
 
 def read_pixels(picture: object, name: str) -> Pixels:
-    """Return a picture as pixels (H x W x 3); those of an array may be the array itself.
+    """Return a picture as pixels (H x W x 3), which may share the picture's memory.
 
-    Floating-point values are clipped to 0..1 and rounded to 16 bits. `name` stands for the picture
-    in the InputError that is raised if it is not supported.
+    Floating-point values are clipped to 0..1 and rounded to 16 bits. Raises InputError, which calls
+    the picture `name`, if its form is not supported or its values are far outside 0..1.
     """
     form, _ = find_form(picture, name)
     if is_tensor(picture):
@@ -135,10 +135,10 @@ def read_pixels(picture: object, name: str) -> Pixels:
 def _round_to_16_bits(array: NDArray[Any], name: str) -> Pixels:
     values = array.astype(np.float64)
     least, most = float(values.min()), float(values.max())
-    # the comparison is false for values that are not numbers, too
+    # not (... and ...), because every comparison with NaN is false
     if not (least >= _LEAST and most <= _MOST):
         raise InputError(
-            f"found values from {least:g} to {most:g} in {name}, expected floating point from 0 to "
-            "1; divide by the largest level, or convert to uint8"
+            f"found values from {least:g} to {most:g} in {name}, expected floating-point values "
+            "from 0 to 1; divide by the largest possible value, or convert to uint8"
         )
     return as_pixels(np.rint(np.clip(values, 0, 1) * _DEEPEST).astype(np.uint16))

@@ -24,7 +24,7 @@ from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.settings import ExecutionSettings, PairingSettings
 
 USUAL_RATE = Fraction(25)
-"""Frames per second if neither the caller nor a reference states a time."""
+"""Frames per second if the caller states no rate and no reference has a time in seconds."""
 LEAST_RATE, MOST_RATE = 0.01, 1000.0
 _LARGEST_DIVISOR = 1001  # as in 30000/1001
 
@@ -34,44 +34,52 @@ class GivenReferences:
     """The reference pictures that a program passes, in order of time."""
 
     times: References
-    """A pts is the position of a picture."""
+    """The pts of each is its position in `pictures`."""
     pictures: list[Any]
     names: list[str]
-    """What errors call each picture."""
+    """What error messages call each picture."""
 
     def get(self, pts: int) -> Pixels:
         """Return the picture at a position as uint8 or uint16 H x W x 3 RGB."""
         return read_pixels(self.pictures[pts], self.names[pts])
 
     def sizes(self) -> list[tuple[int, int]]:
-        """Return the height and width of each picture; raises InputError for what is none."""
+        """Return the height and width of each picture.
+
+        Raises InputError if the form of one is not supported.
+        """
         return [find_form(p, name)[1] for p, name in zip(self.pictures, self.names, strict=True)]
 
 
 def parse_rate(rate: float | Fraction | None, references: Iterable[Any]) -> Fraction:
-    """Return the frames per second; raises InputError if references need a rate that is missing."""
+    """Return the frames per second.
+
+    Raises InputError if the rate is not a number from LEAST_RATE to MOST_RATE, or if it is missing
+    although a reference has a time in seconds.
+    """
     if rate is None:
         timed = [pair[0] for pair in references if not isinstance(pair[0], Integral)]
         if timed:
             raise InputError(
-                f"found a reference at {timed[0]} seconds but no rate, expected the frames per "
-                "second; add rate=25, or state the numbers of frames as integers"
+                f"found a reference at {timed[0]} seconds but no rate, expected the number of "
+                "frames per second; add rate=25, or give the numbers of frames as integers"
             )
         return USUAL_RATE
 
     is_number = isinstance(rate, Real) and not isinstance(rate, bool)
     if not is_number or not LEAST_RATE <= rate <= MOST_RATE:
         raise InputError(
-            f"found {rate!r} as the rate, expected frames per second from {LEAST_RATE:g} to "
-            f"{MOST_RATE:g}; try rate=25"
+            f"found {rate!r} as the rate, expected {LEAST_RATE:g} to {MOST_RATE:g} frames per "
+            "second; try rate=25"
         )
     return Fraction(rate).limit_denominator(_LARGEST_DIVISOR)
 
 
 def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Return the references as a list of pairs, a frame number or seconds and a picture.
+    """Return the references as a list of pairs: a frame number or a time in seconds, and a picture.
 
-    Raises InputError if there is none, or if one is no such pair.
+    Raises InputError if the list is empty, or if an element is not such a pair. The pictures are
+    not checked.
     """
     pairs = []
     for number, pair in enumerate(references):
@@ -79,23 +87,23 @@ def check_pairs(references: Iterable[Any]) -> list[tuple[Any, Any]]:
         when = pair[0] if is_pair else None
         is_time = isinstance(when, Real) and not isinstance(when, bool) and math.isfinite(when)
         if not is_time or (isinstance(when, Integral) and when < 0):
-            found = f"{when!r} as the time" if is_pair else type(pair).__name__
+            found = f"{when!r} as the time of" if is_pair else f"{type(pair).__name__} as"
             raise InputError(
-                f"found {found} of reference {number}, expected a pair: the number of a frame "
-                "(0, 1, ...) or a time in seconds (float), and a picture; try [(0, picture)]"
+                f"found {found} reference {number}, expected a pair: the number of a frame "
+                "(0, 1, ...) or a finite time in seconds (float), and a picture; try [(0, picture)]"
             )
         pairs.append((when, pair[1]))
 
     if not pairs:
         raise InputError(
-            "found no references, expected at least one; try [(0, picture)] with the sharp picture "
-            "of frame 0"
+            "found no references, expected at least one; pass a sharp picture of what the frame "
+            "shows, for a video with its time, as in [(0, picture)]"
         )
     return pairs
 
 
 def order_references(pairs: list[tuple[Any, Any]], rate: Fraction) -> GivenReferences:
-    """Return the references in order of time, with the number of a frame as its exact time."""
+    """Return the references in order of time, with frame numbers converted to exact times."""
     seconds = [_find_seconds(when, rate) for when, _ in pairs]
     order = sorted(range(len(pairs)), key=seconds.__getitem__)
     return GivenReferences(
@@ -106,7 +114,10 @@ def order_references(pairs: list[tuple[Any, Any]], rate: Fraction) -> GivenRefer
 
 
 def _find_seconds(when: Any, rate: Fraction) -> float:
-    """Return a reference's time, that of a frame exactly if `when` only rounds it."""
+    """Return the time in seconds that `when` means: a frame's number, or a time in seconds.
+
+    A time to which a frame's time rounds, with three decimals, becomes exactly the frame's.
+    """
     if isinstance(when, Integral):
         return float(int(when) / rate)
     frame = float(round(float(when) * rate) / rate)
@@ -116,13 +127,14 @@ def _find_seconds(when: Any, rate: Fraction) -> float:
 def check_overlap(times: References, end: float, reach: float) -> None:
     """Raise PairingError if all references are over `reach` seconds before or after the frames.
 
-    The first frame is at 0 seconds, and the last one at `end`.
+    The first frame is at 0 seconds, and the last one at `end` seconds.
     """
     first, last = times.seconds[0], times.seconds[-1]
     if last < -reach or first > end + reach:
         raise PairingError(
             f"found references from {first:g} to {last:g} s for frames from 0 to {end:g} s, "
-            "expected them to overlap; the first frame is number 0, at 0 seconds"
+            f"expected one within {reach:g} s of a frame; count frames and seconds from 0 at the "
+            "first frame, or raise max_ref_distance"
         )
 
 
@@ -133,10 +145,10 @@ def plan_frames(
     pairing: PairingSettings,
     execution: ExecutionSettings,
 ) -> Plan:
-    """Return the plan of frames like `frame` (h x w x 3), without segments and reference map.
+    """Return the plan of frames like `frame` (h x w x 3), without segments or a reference map.
 
-    `sizes` has the height and width of each reference. Raises InputError or PairingError if frames
-    and references do not fit together.
+    `sizes` has the height and width of each reference. Raises InputError or PairingError if the
+    frames and references do not fit together, or if their size, scale or capture cannot be used.
     """
     height, width = frame.shape[:2]
     depth = 8 * frame.itemsize
