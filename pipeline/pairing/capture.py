@@ -23,21 +23,23 @@ from pipeline.schema.plan import Plan, ReferencePlan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
 MOST_PAIRS = 6
-FEWEST_PAIRS = 2  # of large pictures
-MOST_PIXELS = 100_000_000  # of all references that are read
-MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # of the middle of the network's frame that is measured
-LEAST_SEEN = 64  # pixels of that frame that a reference must cover each way
-DIGITS = 5  # of weights; more would depend on the processor
+FEWEST_PAIRS = 2  # even if they have more pixels than MOST_PIXELS
+MOST_PIXELS = 100_000_000  # of all references together
+MOST_WIDTH, MOST_HEIGHT = 2560, 1440  # of the part of the network's frame that is measured
+LEAST_SEEN = 64  # pixels; least width and height of that part
+DIGITS = 5  # decimals of stored weights; more would depend on the processor
 
 
 @dataclass(frozen=True)
 class MeasuredCapture:
-    """The capture of a recording, None for bicubic, and a sentence about it."""
+    """The capture of a recording, and a note about it for users."""
 
     capture: Capture | None
+    """None for the bicubic kernel and unchanged colours."""
     note: str
     fits_db: float | None = None
-    """The fit of the measured kernel, also of the bicubic one; None if nothing was measured."""
+    """PSNR of LR against HR that the best kernel reduced, even if the plan does not use that
+    kernel; None if nothing was measured."""
 
 
 def measure_capture(
@@ -47,7 +49,7 @@ def measure_capture(
     scale: int,
     size: tuple[int, int],
 ) -> MeasuredCapture:
-    """Measure the reduction from HR to LR, and their colours, at a few common instants.
+    """Measure how HR became LR, in resolution and colours, at a few common instants.
 
     `size` is the height and width of the network's frames.
     """
@@ -82,7 +84,10 @@ def measure_capture(
 def list_common_instants(
     lr: Recording, reference: ReferencePlan, choices: ReferenceMap
 ) -> list[ReferenceChoice]:
-    """Return the choices whose reference shows the same view at the same time, one for each."""
+    """Return the choices whose reference shows the same view at the same time, sorted by pts.
+
+    Of several frames with the same reference, only the nearest in time is included.
+    """
     half = _find_tolerance(lr, choices)
     found: dict[int, ReferenceChoice] = {}
     for choice in choices:
@@ -103,23 +108,26 @@ def _is_common(choice: ReferenceChoice, half: float) -> bool:
 
 
 def _find_tolerance(lr: Recording, choices: ReferenceMap) -> float:
-    """Return the distance in seconds below which a frame of a clip is the nearest to a reference.
+    """Return the distance in seconds below which a frame and its reference show one instant.
 
-    A recording of a single frame has no interval; its reference has to have the same time.
+    For a clip, it is half the median interval between its frames. A single frame has no interval,
+    and a light field has exact times: their references must have the same time.
     """
     if isinstance(lr, LightField):
         return SAME_INSTANT
     half = find_half_interval([lr.seconds(pts) for pts in choices.pts])
-    return max(SAME_INSTANT, round(half, 6))  # distances are in whole microseconds, too
+    return max(SAME_INSTANT, round(half, 6))  # the map's distances are rounded alike
 
 
 def fit_pair(
     lr: Pixels, ref: Pixels, reference: ReferencePlan, scale: int, size: tuple[int, int]
 ) -> PicturePair | None:
-    """Return the part of a frame that its reference shows, and the reference on that grid.
+    """Return the part of an LR frame that its reference shows, and the same part of the reference.
 
-    The result is None if it shows hardly anything. Colours stay as they are. A reference with
-    another field of view is aligned more closely than a run does, which searches for motion anyway.
+    Both are cropped to their middle if they are large. The reference is on the network's grid, so
+    it is `scale` times as large as the LR part, and has its own colours. If it has another field of
+    view, it is aligned more closely than in a run, where the network follows motion. The result is
+    None if the part is smaller than LEAST_SEEN each way.
     """
     same = match_depth(ref, lr)
     fitted, seen = fit_to_grid(same, *size, reference.affine)
@@ -139,11 +147,11 @@ def fit_pair(
 
 
 def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine:
-    """Return `affine`, a map to reference pixels, such that the reference agrees with `lr` better.
+    """Return a map from the network's to reference pixels that fits `lr` better than `affine`.
 
-    `fitted` is the reference on the network's grid by the old map, which is returned if the
-    pictures do not agree. The enhanced correlation coefficient is maximised (Evangelidis, Psarakis,
-    2008).
+    `fitted` is the reference on the network's grid as `affine` maps it. The enhanced correlation
+    coefficient is maximised (Evangelidis and Psarakis 2008). The result is `affine` itself if that
+    does not converge.
     """
     small = cv2.resize(fitted, (lr.shape[1], lr.shape[0]), interpolation=cv2.INTER_AREA)
     near, far = (
@@ -154,7 +162,7 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
     start = np.eye(2, 3, dtype=np.float32)
     try:
         _, found = cv2.findTransformECC(near, far, start, cv2.MOTION_AFFINE, stop, everywhere, 5)
-    except cv2.error:  # it does not converge
+    except cv2.error:  # no convergence
         return affine
 
     # from LR pixels to the network's pixels, half-pixel centres on both grids
@@ -166,7 +174,7 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
 
 
 def _keep_middle(first: int, end: int, most: int, scale: int) -> tuple[int, int]:
-    """Return the middle of a range, at most `most` long, on multiples of the scale."""
+    """Return the start and end of a range's middle: at most `most` long, multiples of `scale`."""
     spare = max(end - first - most, 0) // 2
     return -(-(first + spare) // scale) * scale, (end - spare) // scale * scale
 
@@ -195,7 +203,10 @@ def _store_estimate(found: CaptureEstimate, pairs: tuple[int, ...]) -> Capture:
 
 
 def _balance_term(term: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return rows and columns (2 x 4s) with the same product, whose greatest weights are equal."""
+    """Return a term of a kernel (rows and columns, 2 x 4s at scale s) with balanced weights.
+
+    The product of rows and columns is unchanged, and the largest weights of both are equally large.
+    """
     rows, columns = (weights[np.abs(weights).argmax()] for weights in term.astype(np.float64))
     root = np.sqrt(abs(rows * columns))
     return np.stack((term[0] * (root / rows), term[1] * (rows / root)))
@@ -217,7 +228,10 @@ def _store_transform(transform: ColourTransform) -> ColourChange:
 
 
 def _stack_terms(capture: Capture) -> NDArray[np.float64]:
-    """Return the rows and columns of each term (1 or 2 x 2 x 4s), which together sum to 1."""
+    """Return the rows and columns of each term of a kernel, scaled so that the kernel sums to 1.
+
+    The shape is (1 or 2 terms) x 2 x 4s at scale s.
+    """
     terms = np.stack((np.asarray(capture.rows), np.asarray(capture.columns)), axis=1)
     sums = terms.sum(axis=2)
     terms[:, 0] /= (sums[:, 0] * sums[:, 1]).sum()
@@ -225,7 +239,7 @@ def _stack_terms(capture: Capture) -> NDArray[np.float64]:
 
 
 def make_taps(capture: Capture | None) -> Taps | None:
-    """Return the kernel of a plan's capture for an engine; None for the bicubic kernel."""
+    """Return the kernel of a plan's capture in an engine's format; None for the bicubic kernel."""
     if capture is None or capture.source == "bicubic":
         return None
     terms = _stack_terms(capture)
@@ -235,13 +249,13 @@ def make_taps(capture: Capture | None) -> Taps | None:
 
 
 def join_capture(capture: Capture) -> NDArray[np.float64]:
-    """Return the kernel of a plan's capture (4s x 4s, sum 1)."""
+    """Return the kernel of a plan's capture as one matrix (4s x 4s at scale s) with sum 1."""
     terms = _stack_terms(capture)
     return np.asarray(np.einsum("ti,tj->ij", terms[:, 0], terms[:, 1]), np.float64)
 
 
 def make_transform(capture: Capture | None) -> ColourTransform | None:
-    """Return what makes the colours of the reference those of the input; None for nothing."""
+    """Return the transform from the reference's colours to the input's; None if none is needed."""
     if capture is None or capture.colour is None:
         return None
     return ColourTransform(np.array(capture.colour.curves), np.array(capture.colour.matrix))
@@ -256,11 +270,17 @@ class ReferenceFitter:
         self._transform = make_transform(plan.capture)
 
     def convert(self, picture: Pixels) -> Pixels:
-        """Return a reference (H' x W' x 3) in the colours of the input; as it is if they agree."""
+        """Return a reference (H' x W' x 3) in the input's colours.
+
+        It is returned unchanged if the colours agreed or were not measured.
+        """
         return picture if self._transform is None else transform_picture(picture, self._transform)
 
     def fit(self, converted: Pixels, lr: Pixels) -> Pixels:
-        """Return a converted reference at the network's size, matched to an LR frame."""
+        """Return a converted reference at the network's size, with an LR frame's depth and colours.
+
+        Its colours are matched to the frame's only if the plan says so.
+        """
         return prepare_reference(
             converted,
             lr,
@@ -271,14 +291,14 @@ class ReferenceFitter:
 
 
 def describe_estimate(found: CaptureEstimate, kind: str) -> str:
-    """Return a sentence about what was measured at which pictures (`kind`, such as "view")."""
+    """Return a sentence about an estimate from pictures of a `kind`, such as "view"."""
     count = len(found.pairs)
     if found.fits_db is None or found.bicubic_db is None:
         text = f"nothing is measured, as {found.reason}, and the bicubic kernel is assumed"
     else:
         text = f"measured at {count} {kind}{'s' if count > 1 else ''}, "
         if found.taps is None:
-            text += f"where {found.reason}, so the bicubic one stays ({found.bicubic_db:.1f} dB)"
+            text += f"where {found.reason}, so the bicubic kernel stays ({found.bicubic_db:.1f} dB)"
         else:
             right, down = found.shift
             text += (

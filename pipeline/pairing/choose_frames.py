@@ -17,8 +17,9 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
 # Gain in normalised correlation required to switch from the reference in use to another.
 LIKENESS_MARGIN = 0.01
-# Gain below which two references look the same, and the share of the correlation that the one in
-# use lacks. In a slow scene a frame's own picture hardly gains more than others, but lacks nothing.
+# No larger gain is required than SHARE_OF_LACK times what the correlation of the reference in use
+# lacks to 1: in a slow scene, even a frame's own picture gains little. A gain of SAME_LIKENESS or
+# less is never enough, because the two references look the same.
 SAME_LIKENESS = 0.0005
 SHARE_OF_LACK = 0.3
 # Normalised correlation below which two pictures hardly show the same scene. The threshold is low
@@ -26,7 +27,8 @@ SHARE_OF_LACK = 0.3
 LEAST_LIKENESS = 0.0
 # Reduction of a reference's score per second of distance from the LR frame.
 LIKENESS_PER_SECOND = 0.01
-# The reference in use may be farther than the nearest one by at most this share of its distance.
+# The reference in use is kept only if it is farther than the nearest one by at most this share of
+# its own distance.
 NEARLY_AS_NEAR = 0.1
 
 
@@ -36,8 +38,8 @@ def choose_by_time(
     """Choose the references nearest in time for each LR frame.
 
     Candidates are the references in the frame's scene within `rules.max_distance`. The reference in
-    use is kept unless another is nearer by more than a margin; in other ties the earlier one wins.
-    Further references follow as `choose_further_by_time` says.
+    use is kept unless another is nearer by more than a margin. Of two references that are equally
+    near, the earlier one wins. `choose_further_by_time` adds further references.
     """
     return ReferenceMap(iterate_by_time(lr_pts, lr_seconds, references, rules))
 
@@ -45,10 +47,10 @@ def choose_by_time(
 def iterate_by_time(
     lr_pts: Iterable[int], lr_seconds: Iterable[float], references: References, rules: FrameRules
 ) -> Iterator[ReferenceChoice]:
-    """Yield the choice for one LR frame after another, as `choose_by_time` returns them.
+    """Yield the choices that `choose_by_time` returns, one LR frame after another.
 
-    A choice depends on no later cut than the first after all references that can serve the frame,
-    so `rules.cuts` may grow in the meantime.
+    A choice depends only on the cuts up to the last reference that can serve the frame, so later
+    cuts may be appended to `rules.cuts` during the iteration.
     """
     current: int | None = None
     for pts, at in zip(lr_pts, lr_seconds, strict=True):
@@ -93,7 +95,8 @@ def choose_by_content(
 
     If `timed`, the candidates are the references in the frame's scene within `rules.max_distance`,
     and nearer ones are preferred; otherwise all references are candidates. `similarity` compares
-    them with LR frames, and `among` with each other; without it, each frame has one reference.
+    the references with LR frames, and `among` compares them with each other; without `among`, each
+    frame has at most one reference.
     """
     further = FurtherByContent(rules, among)
     choices = _iterate_by_content(
@@ -161,7 +164,7 @@ def _find_window(at: float, references: References, rules: FrameRules) -> tuple[
 
 
 def _find_scene(at: float, references: References, rules: FrameRules) -> tuple[int, int]:
-    """Return the index range of the references between the same two cuts as `at`."""
+    """Return the index range of the references between the two cuts around the time `at`."""
     scene = bisect_right(rules.cuts, at)
     first = bisect_left(references.seconds, rules.cuts[scene - 1]) if scene else 0
     if scene == len(rules.cuts):

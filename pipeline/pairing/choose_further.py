@@ -1,4 +1,4 @@
-"""Choose the references of an LR frame beyond its first, which show what that one hides."""
+"""Choose further references of an LR frame, which show what its first reference does not."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 
 from pipeline.pairing.rules import FrameRules, References, Similarity
 
-# When the number of references is left to the program, a second one has to be worth its time. These
-# limits are in frames of the input.
-# A nearer first reference shows the frame's own instant: there is nothing that another could add.
-# The frames of a second camera are at most half a frame away, whatever their phase.
+# Unless the user sets the number of references, a second one has to be worth its time. These limits
+# are in intervals between frames of the input.
+# If the first reference is nearer than this, it shows the frame's own instant, and another one can
+# add nothing. Frames of a second camera are at most half an interval away, whatever their phase.
 SAME_INSTANT = 0.75
-# Two references that are closer together are neighbours in a second camera's recording, and show
-# nearly the same. Key frames are farther apart.
+# Two references that are closer together than this are neighbours in a second camera's recording,
+# and show nearly the same. Key frames are farther apart.
 ADJACENT = 3.5
-# A second reference that is farther than the first by more weighs less than a third. It gains about
-# 0.02 dB (the bundled clip at x4, a key frame in every 15 frames) for 0.6 of a frame's time.
+# If the second reference is farther than the first by more than this, its weight is below a third.
+# It then gains about 0.02 dB (the bundled clip at x4, every 15th frame a key frame), and takes 0.6
+# of the time of a frame with one reference.
 MOST_FARTHER = 10.5
 
 # Correlation above which a reference is a copy of another one.
 COPY_LIKENESS = 0.9995
-# A further reference may lack this many times the correlation that the best one lacks, and a little
-# more, which is all that counts in a still scene.
+# What the correlation of a further reference lacks to 1 may be LACK_RATIO times what that of the
+# best one lacks, plus LACK_MARGIN, without which a still scene would have no further reference.
 LACK_RATIO = 2.0
 LACK_MARGIN = 0.02
 # Gain in correlation required to replace a further reference of the previous frame.
@@ -37,9 +38,10 @@ def choose_further_by_time(
 ) -> list[int]:
     """Return the indices of further references for the frame at `at` seconds, the nearest first.
 
-    `best` is the index of its first reference, and `scene` the index range of its scene. The second
-    is the nearest one on the other side of the frame. If `rules.count` is more than 2, others
-    follow by distance. If it is None, there is a second one only where it is worth its time.
+    `best` is the index of its first reference, and `scene` the index range of its scene. The
+    nearest one on the other side of the frame is preferred. If `rules.count` is more than 2, the
+    nearest others fill the number; if it is 2, there are none. If it is None, the one on the other
+    side is included only where it is worth its time.
     """
     if rules.count == 1:
         return []
@@ -60,7 +62,10 @@ def choose_further_by_time(
 def _list_near(
     at: float, best: int, scene: tuple[int, int], references: References, rules: FrameRules
 ) -> list[int]:
-    """Return enough indices of references in reach other than `best`, the nearest first."""
+    """Return the indices of references in reach other than `best`, the nearest first.
+
+    Only as many on each side of the frame are included as `rules.count` can need.
+    """
     first, last = scene
     here = bisect_left(references.seconds, at, first, last)
     reach = (rules.count or 2) + 1
@@ -75,7 +80,10 @@ def _list_near(
 
 
 def _is_worthwhile(nearest: float, second: float, rules: FrameRules) -> bool:
-    """Return whether a reference on the other side of the frame is worth the engine's time."""
+    """Return whether a second reference, on the other side of the frame, is worth its time.
+
+    `nearest` and `second` are the distances of both references from the frame in seconds.
+    """
     interval = rules.interval
     return (
         nearest >= SAME_INSTANT * interval
@@ -85,7 +93,7 @@ def _is_worthwhile(nearest: float, second: float, rules: FrameRules) -> bool:
 
 
 class FurtherByContent:
-    """Chooses further references by similarity, and keeps those of the previous frame."""
+    """Chooses further references by similarity, with a preference for those of the last frame."""
 
     def __init__(self, rules: FrameRules, among: Similarity | None) -> None:
         self._rules = rules
@@ -97,9 +105,11 @@ class FurtherByContent:
     ) -> list[int]:
         """Return the indices of further references, the most similar first.
 
-        `likeness` has the similarity to the frame of every reference from index `first` on, and
-        `distance` the seconds to the best one, None without times. Near copies of a reference that
-        is already chosen are left out, and so are those that are much less similar than `best`.
+        `likeness` is the similarity of each reference, from index `first` on, to the frame.
+        `distance` is that of `best` from the frame in seconds, or None without times. References
+        that nearly equal one already chosen are left out, and so are those that are much less
+        similar than `best`. Without a set number, one is chosen, and none if `best` shows the
+        frame's instant.
         """
         count = 2 if self._rules.count is None else self._rules.count
         same_instant = distance is not None and distance < SAME_INSTANT * self._rules.interval
@@ -129,7 +139,7 @@ class FurtherByContent:
 def list_distances(
     at: float, chosen: Sequence[int], references: References
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return the pts of references and their distances in seconds from the frame at `at`."""
+    """Return the pts of the chosen references, and their times minus `at`, in seconds."""
     return (
         tuple(references.pts[i] for i in chosen),
         tuple(round(references.seconds[i] - at, 6) for i in chosen),

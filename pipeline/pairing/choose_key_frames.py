@@ -1,9 +1,9 @@
 """Choose the frames that would help most as references of a recording.
 
-A set of key frames is as good as the likeness between each frame and the key frame of its scene
-that resembles it most, which is what the choice of references by content compares. That measure is
-submodular, so picking the frame that adds most, again and again, is at most 37 % below the best
-set (Nemhauser, Wolsey and Fisher 1978).
+A set of key frames is rated by the sum, over all frames, of the likeness to the most similar key
+frame of the same scene. The choice of references by content compares the same likeness. The sum is
+submodular: adding the frame that gains most, again and again, reaches at least 63 % of the best sum
+(Nemhauser, Wolsey and Fisher 1978), apart from the rule that every scene gets a key frame.
 """
 
 from __future__ import annotations
@@ -24,29 +24,35 @@ from pipeline.pairing.cuts import Survey
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.pixels import Pixels, high_byte
 
-# Frames that are compared with each other. Of a longer recording, the sharpest of each few frames.
+# About as many frames are compared with each other. In a longer recording, the sharpest frame of
+# each small group represents the group.
 MOST_COMPARED = 4096
-# Reduction of the likeness to a key frame that has no detail beside the sharpest one nearby. One of
-# half its sharpness serves like a frame that is five seconds farther away.
+# Reduction of the score of a key frame that has no detail, unlike the sharpest frame nearby. With
+# half the sharpness of that frame, a key frame serves as if it were five seconds farther away.
 SOFTNESS = 0.1
 NEARBY = 0.5  # seconds
-ROUNDING = 1e-6  # seconds; a frame that is less before the end of a part belongs to the next
+ROUNDING = 1e-6  # seconds; a frame that precedes a part by less than this belongs to it
 
 Score = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Wish:
-    """How many key frames to choose. Without either, as many as each add LIKENESS_MARGIN."""
+    """How many key frames to choose.
+
+    Without `count` and `every`, key frames are added as long as each raises the mean likeness by
+    LIKENESS_MARGIN or more.
+    """
 
     count: int | None = None
-    """Number of key frames."""
+    """Greatest number of key frames."""
     every: float | None = None
-    """Length in seconds of the parts of scenes of which each gets one key frame."""
+    """Scenes are divided into parts of about this many seconds, and each part gets one key frame.
+    """
 
 
 def measure_sharpness(rgb: Pixels) -> float:
-    """Return the variance of the Laplacian of H x W x 3 RGB: blurred frames have less of it."""
+    """Return the variance of the Laplacian of a frame (H x W x 3 RGB), which blur lowers."""
     gray = cv2.cvtColor(high_byte(rgb), cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(gray, cv2.CV_32F).var())
 
@@ -59,7 +65,7 @@ def note_sharpness(frames: Iterable[Frame], found: array[float]) -> Iterator[Fra
 
 
 def list_scenes(pts: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the range of positions in `pts` of every scene."""
+    """Return the range (first, end) of positions in `pts` of every scene."""
     bounds = {0, len(pts), *(bisect_left(pts, cut) for cut in cuts)}
     return list(pairwise(sorted(bounds)))
 
@@ -67,10 +73,10 @@ def list_scenes(pts: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, int]
 def choose_key_frames(
     look: Survey, seconds: Sequence[float], sharpness: Sequence[float], wish: Wish
 ) -> list[int]:
-    """Return the positions in `look.pts` of the key frames, in order.
+    """Return the positions in `look.pts` of the key frames, in ascending order.
 
-    Every scene gets one, unless `wish.count` is smaller than the number of scenes; then those do
-    that gain most.
+    Every scene, or every part of a scene if `wish.every` is set, gets one. If `wish.count` is
+    smaller than their number, those that gain most get one.
     """
     parts = list_parts(list_scenes(look.pts, look.cuts), seconds, wish.every)
     scenes = _score_scenes(look, seconds, sharpness, parts)
@@ -92,9 +98,10 @@ def choose_key_frames(
 def list_parts(
     scenes: Sequence[tuple[int, int]], seconds: Sequence[float], every: float | None
 ) -> list[list[tuple[int, int]]]:
-    """Return the parts of each scene, as ranges of frames: all of it, or about `every` seconds.
+    """Return the parts of each scene as ranges (first, end) of frames.
 
-    Parts of a scene have the same length in time; those without a frame are left out.
+    If `every` is None, each scene is one part. Otherwise it is divided into parts that last equally
+    long, about `every` seconds; parts without a frame are left out.
     """
     if every is None:
         return [[scene] for scene in scenes]
@@ -111,16 +118,16 @@ def list_parts(
 
 @dataclass
 class _Scene:
-    """The compared frames of a scene (rows and columns), and how well each serves the others."""
+    """The compared frames of a scene, and how well each serves the others as a key frame."""
 
     frames: NDArray[np.int64]
     """Positions of the compared frames in the recording."""
     starts: NDArray[np.int64]
     """Row at which each part of the scene begins."""
     weights: NDArray[np.float32]
-    """The number of frames for which each of them stands."""
+    """Number of frames that each compared frame represents."""
     score: Score
-    """Score of each (row) as the key frame of each (column)."""
+    """Score of each compared frame (row) as the key frame of each (column)."""
 
     def __post_init__(self) -> None:
         self._served = np.zeros(len(self.frames), np.float32)
@@ -130,7 +137,7 @@ class _Scene:
 
     @property
     def gain(self) -> float:
-        """What the best further key frame adds, as a sum over all frames; -1 if there is none."""
+        """What the best further key frame adds to the sum of scores; -1 if no frame is left."""
         return float(self._gains.max())
 
     @property
@@ -140,7 +147,7 @@ class _Scene:
 
     @property
     def part_gain(self) -> float:
-        """The same for the parts without a key frame; -1 if there are none."""
+        """What the best frame of a part without a key frame adds; -1 if there is no such part."""
         return float(self._part_gains.max())
 
     @property
@@ -149,11 +156,11 @@ class _Scene:
         return bool(self._open.any())
 
     def pick(self) -> int:
-        """Return the position of the frame that adds most, and let it serve the others."""
+        """Make the frame that adds most a key frame, and return its position."""
         return self._pick_row(int(self._gains.argmax()))
 
     def pick_in_part(self) -> int:
-        """Do the same with the frames of parts that have no key frame yet."""
+        """Make the best frame of all parts without a key frame one, and return its position."""
         part = int(self._part_gains.argmax())
         first = int(self.starts[part])
         last = int(self.starts[part + 1]) if part + 1 < len(self.starts) else len(self.frames)
@@ -190,7 +197,7 @@ def _score_scene(
     parts: Sequence[tuple[int, int]],
     step: int,
 ) -> _Scene:
-    """Compare the sharpest of each `step` frames of a scene with each other."""
+    """Take the sharpest of every `step` frames of a scene, and compare these with each other."""
     first, last = parts[0][0], parts[-1][1]
     clear = np.asarray(sharpness[first:last], np.float64)
     frames: list[int] = []
@@ -226,9 +233,9 @@ def compare_nearby(sharpness: NDArray[np.float64], at: NDArray[np.float64]) -> N
 
 
 def measure_likeness(look: Survey, key_frames: Sequence[int]) -> float:
-    """Return the mean likeness of all frames to the key frame of their scene most like them.
+    """Return the mean likeness, 0 to 1, of all frames to the most similar key frame of their scene.
 
-    Frames count as 0 if their scene has no key frame.
+    It is 0 for the frames of a scene without a key frame.
     """
     total = 0.0
     for first, last in list_scenes(look.pts, look.cuts):
@@ -248,7 +255,7 @@ def find_farthest(
 ) -> float:
     """Return the greatest distance in seconds of a frame from the nearest key frame of its scene.
 
-    Scenes without a key frame do not count.
+    Scenes without a key frame are ignored.
     """
     farthest = 0.0
     for first, last in scenes:

@@ -15,8 +15,8 @@ from pipeline.schema.reference_map import ReferenceChoice, ViewChoice, Why
 # Seconds within which a frame and its reference show the same instant: the reference of the frame's
 # own view is then its HR original.
 SAME_INSTANT = 1e-3
-# Greatest distance in grid steps with which the published networks were trained and tested:
-# from (0, 0) to (7, 7).
+# Greatest distance in grid steps at which the published networks were trained and tested: from
+# (0, 0) to (7, 7).
 TRAINED_STEPS = 9.9
 
 
@@ -63,11 +63,11 @@ class ViewRules:
     """Limits and preferences for the choice of references."""
 
     count: int = 1
-    """Number of references per view."""
+    """Greatest number of references per frame."""
     seconds: float = 2.0
     """Greatest distance in seconds between a frame and its reference."""
     same_time: float = 0.0
-    """Difference in seconds up to which two times count as the same."""
+    """Seconds by which a candidate may be farther in time than the nearest, yet be equally good."""
     whole: bool = True
     """Whether references have the output's size, so that given views can pass through."""
 
@@ -87,7 +87,7 @@ class _NearestFrame:
 def choose_view(
     target: ViewTarget, candidates: Sequence[Candidate], limits: ViewRules
 ) -> ReferenceChoice:
-    """Choose the reference view of one LR frame, and further views to fuse."""
+    """Choose the reference view of one LR frame, and up to `limits.count` - 1 further views."""
     here = target.place
     row = here.row or 0
     col = here.col or 0

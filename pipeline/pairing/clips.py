@@ -56,10 +56,11 @@ def plan_references(
 
     `size` is the height and width of the network's frames.
 
-    One pass over the input finds scene cuts. The reference is decoded only if the choice by
-    content, the times of its pictures or the estimate of the offset needs it. Raises PairingError
-    if no frame of the reference can be decoded, if the settings need times or an offset that cannot
-    be found, or if no reference is near the input in time.
+    One pass over the input finds scene cuts. The whole reference is decoded only if the choice by
+    content, the times of its pictures or the estimate of the offset needs it; otherwise at most a
+    few of its frames are, to compare fields of view. Raises PairingError if no frame of the
+    reference can be decoded, if the settings need times or an offset that cannot be found, if
+    keyframes.json contradicts the pictures, or if no reference is near the input in time.
     """
     turns = count_quarter_turns(lr, ref)
     seen = _look_at_both(lr, index, ref, settings, turns, progress)
@@ -129,9 +130,9 @@ class _Seen:
     ref_look: Survey | None
     """None if no decision needs the pictures of the reference."""
     lr_whole: Survey
-    """The whole input if the offset is estimated, else the part that is enhanced."""
+    """Of the whole input if --ref-offset auto compares pictures, else of the enhanced part."""
     heard: tuple[float, float] | None
-    """Offset and drift of the sound tracks, None if they were not compared or do not match."""
+    """Offset and drift of the sound tracks; None if they were not compared or do not match."""
     source: str
     """Where the times of several pictures come from; empty for other references."""
 
@@ -207,7 +208,7 @@ def _is_part(lr: Clip, index: FrameIndex) -> bool:
 
 
 def _is_timed(ref: Clip) -> bool:
-    """Return whether references can be chosen by time: a single still leaves no choice."""
+    """Return whether the reference's frames can be chosen by time, unlike a single picture."""
     return ref.has_times and (isinstance(ref, VideoClip) or len(ref.files) > 1)
 
 
@@ -223,7 +224,10 @@ def _choose_selection(settings: PairingSettings, timed: bool) -> Literal["time",
 
 
 class _Similarity:
-    """The similarity of a picture to every reference, computed from their thumbnails."""
+    """The similarity of pictures to references: the correlation of their thumbnails.
+
+    It is 0 for a picture without a thumbnail.
+    """
 
     def __init__(
         self, pictures: Survey, pts: Sequence[int], ref: Survey, ref_pts: Sequence[int]
@@ -258,8 +262,8 @@ def _find_positions(known: Sequence[int], wanted: Sequence[int]) -> NDArray[np.i
 def _pick_closest_pairs(choices: ReferenceMap) -> list[tuple[int, int]]:
     """Return the pts of a few frames, spread over the clip, and of their references.
 
-    These pairs are among the closest in time, so that camera motion is hardly mistaken for another
-    field of view.
+    If times are known, these pairs are among the closest in time, so that camera motion is hardly
+    mistaken for another field of view.
     """
     paired = np.fromiter((i for i, c in enumerate(choices) if c.ref_pts is not None), np.int64)
     if not len(paired):
@@ -277,18 +281,18 @@ def _pick_closest_pairs(choices: ReferenceMap) -> list[tuple[int, int]]:
 def _write_notes(choices: ReferenceMap, lr: Survey) -> list[str]:
     notes = []
     if lr.cuts:
-        notes.append(f"{len(lr.cuts)} scene cuts; nothing is borrowed across them")
+        notes.append(f"scene cuts: {len(lr.cuts)}; nothing is borrowed across a cut")
     far = [abs(c.seconds) for c in choices if c.seconds is not None and abs(c.seconds) > FAR]
     if far:
         notes.append(
-            f"{len(far)} of {len(choices)} frames borrow from more than {FAR:g} s away, "
-            f"the farthest from {max(far):.2f} s: expect less detail there"
+            f"frames that borrow from more than {FAR:g} s away: {len(far)} of {len(choices)}, "
+            f"the farthest from {max(far):.2f} s; expect less detail there"
         )
     without = Counter(c.why for c in choices if c.ref_pts is None)
     if without:
         reasons = ", ".join(f"{count} {why}" for why, count in without.most_common())
         notes.append(
-            f"{sum(without.values())} of {len(choices)} frames have no reference ({reasons}) "
-            "and are up-sampled plainly"
+            f"frames without a reference: {sum(without.values())} of {len(choices)} ({reasons}), "
+            "up-sampled plainly"
         )
     return notes

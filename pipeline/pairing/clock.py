@@ -25,7 +25,7 @@ ROUNDED = 0.001 + 1e-9
 
 @dataclass(frozen=True)
 class ReferenceClock:
-    """The linear map from reference times to input times."""
+    """The map from reference times to input times: drift x reference time + offset, in seconds."""
 
     offset: float
     drift: float
@@ -33,9 +33,10 @@ class ReferenceClock:
 
 
 def snap_to_frames(lr: Clip, ref: Clip) -> Clip:
-    """Return the reference, in which times in names that only round those of frames are exact.
+    """Return the reference with exact times where the names of its pictures round those of frames.
 
-    So the picture of a frame has the same time, whether its name states that or the frame's number.
+    The picture of a frame then has the same time whether its name states that time or the frame's
+    number.
     """
     if not isinstance(lr, VideoClip) or not isinstance(ref, Stills) or not ref.times:
         return ref
@@ -47,7 +48,7 @@ def snap_to_frames(lr: Clip, ref: Clip) -> Clip:
 
 
 def snap_times(lr: Clip, seconds: Sequence[float]) -> tuple[float, ...]:
-    """Return times, those that only round the time of a frame of the input exactly."""
+    """Return the times, each replaced by that of a frame of the input from which it was rounded."""
     times = np.array([lr.seconds(pts) for pts in scan(lr, distinct=False).pts])
     values = np.array(seconds)
     after = np.searchsorted(times, values).clip(max=len(times) - 1)
@@ -71,7 +72,10 @@ def _find_calendar_start(lr: Clip, ref: Clip) -> float | None:
 
 
 def needs_estimated_offset(lr: Clip, ref: Clip, settings: PairingSettings) -> bool:
-    """Return whether the offset must be estimated from the pictures."""
+    """Return whether the offset must be estimated, from sound or pictures.
+
+    It must with --ref-offset auto, and if only the reference has dates and no offset is given.
+    """
     unknown = settings.ref_offset is None and _find_calendar_start(lr, ref) is not None
     return unknown or settings.ref_offset == "auto"
 
@@ -86,9 +90,9 @@ def align_clocks(
 ) -> ReferenceClock:
     """Return the offset and drift: from the settings, estimated, or guessed for photographs.
 
-    `heard` is the offset and drift of the sound tracks, if they match. If only the reference has
-    calendar times, they are counted from its first photograph. Raises PairingError if the settings
-    require an estimate and no offset stands out.
+    `heard` is the offset and drift of the sound tracks, if they match; `ref_look` may be None if
+    it is known or nothing is estimated. If only the reference has dates, its times are counted from
+    its first photograph. Raises PairingError if --ref-offset is auto and no offset stands out.
     """
     first = _find_calendar_start(lr, ref)
     start = 0.0 if first is None else -first
@@ -122,16 +126,22 @@ def align_clocks(
 
 
 def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[str, ...]:
-    """Return a note about the offset; `source` is what an estimate is based on."""
+    """Return a note about the offset and drift, or none without them.
+
+    `source` is a clause that says why an estimate holds.
+    """
     if not offset and drift == 1.0:
         return ()
     stretched = f" and stretched by {drift:.6f}" if drift != 1.0 else ""
-    found = f", as {source} there" if source else ""
+    found = f", where {source}" if source else ""
     return (f"reference times are shifted by {offset:+.3f} s{stretched}{found}",)
 
 
 def compare_sound(lr: Clip, ref: Clip, settings: PairingSettings) -> tuple[float, float] | None:
-    """Return the offset and drift of the sound tracks if --ref-offset is auto and they match."""
+    """Return the offset and drift between the sound tracks.
+
+    The result is None unless --ref-offset is auto and both recordings have sound that matches.
+    """
     if settings.ref_offset != "auto":
         return None
     ours = read_loudness(lr)
@@ -144,7 +154,7 @@ def check_shared_time(
 ) -> None:
     """Raise PairingError if all references are over `reach` seconds before or after the input.
 
-    `source` names where the times of the references come from.
+    All times are in seconds and ascending. `source` says where those of the references come from.
     """
     if times[-1] < lr[0] - reach or times[0] > lr[-1] + reach:
         origin = f" ({source})" if source else ""

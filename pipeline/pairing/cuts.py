@@ -33,9 +33,10 @@ class Survey:
 
     pts: Sequence[int]
     thumbnails: Thumbnails
-    """Zero mean and unit length: products are normalised correlations."""
+    """Pictures with zero mean and unit length, so that their products are normalised correlations;
+    none if they were not requested."""
     cuts: tuple[int, ...]
-    """Pts of the first frame after each scene cut."""
+    """Pts of the first frame after each scene cut; empty if cuts were not requested."""
 
 
 def survey_frames(
@@ -68,7 +69,7 @@ def survey_frames(
 
 
 def shrink_frame(rgb: Pixels, turns: int = 0) -> NDArray[np.uint8]:
-    """Return a frame (H x W x 3), reduced for cut detection and turned by `turns` quarter turns."""
+    """Return a frame (H x W x 3) reduced to CUT_WIDTH, then turned by `turns` quarter turns."""
     height, width = rgb.shape[:2]
     size = (CUT_WIDTH, max(THUMBNAIL[1], round(CUT_WIDTH * height / width)))
     small = cv2.resize(high_byte(rgb), size, interpolation=cv2.INTER_AREA)
@@ -79,15 +80,15 @@ class CutFinder:
     """Finds cuts with PySceneDetect's adaptive detector and the correlation of neighbouring frames.
 
     The detector compares each change with the changes around it, so steady camera motion is not a
-    cut. It misses cuts between shaky shots of similar colours, so a sudden loss of correlation also
-    counts as a cut. A cut after which the same shot continues is dropped.
+    cut. It misses cuts between shaky shots of similar colours, so a sudden loss of correlation is
+    treated as a cut, too. A cut after which the same shot continues is dropped.
     """
 
     def __init__(self) -> None:
         from scenedetect import FrameTimecode
         from scenedetect.detectors import AdaptiveDetector
 
-        # Frames are counted, not timed; the rate only makes the library's time codes valid.
+        # frames are counted, not timed: the rate only makes the library's time codes valid
         self._timecode = FrameTimecode
         self._detector = AdaptiveDetector(min_scene_len=2)
         self._pictures: deque[NDArray[np.float16]] = deque(maxlen=_REMEMBERED)
@@ -96,7 +97,7 @@ class CutFinder:
 
     @property
     def settled(self) -> int:
-        """The number of frames, from the first on, among which no further cut will be found."""
+        """The number of frames, from the first on, at which no further cut can be found."""
         return max(0, self._frames - _AROUND)
 
     @property
@@ -114,7 +115,7 @@ class CutFinder:
         self._check_correlation(self._frames - 1 - _AROUND)
 
     def cuts(self) -> list[int]:
-        """Return the numbers of the first frames after all cuts; no frame follows."""
+        """Return the numbers of the first frames after all cuts, when all frames were added."""
         end = self._timecode(max(self._frames - 1, 0), fps=30.0)
         self._add_cuts(int(cut.frame_num) for cut in self._detector.post_process(end))
         for cut in range(self._frames - _AROUND, self._frames):

@@ -45,10 +45,10 @@ def choose_map(
 ) -> tuple[Affine | None, list[str]]:
     """Return the map from the network's to stored reference pixels, and notes for the user.
 
-    The map is None if plain scaling fits. `pairs` holds the pts of the frames to compare and of
-    their references; it is empty if the field of view is known to be the same. `size` is the
-    height and width of the network's frames. The reference is first turned counter-clockwise by
-    `turns` quarter turns.
+    The map is None if the reference only has to be scaled. `pairs` holds the pts of the frames to
+    compare and of their references; without any, the field of view is assumed to be the same.
+    `size` is the height and width of the network's frames. The reference is first turned
+    counter-clockwise by `turns` quarter turns.
     """
     height, width = swap_size(ref, turns)
     pictures = [
@@ -79,7 +79,7 @@ def choose_map(
 def _describe_noise(
     pictures: Sequence[tuple[Pixels, Pixels]], affine: Affine | None, size: tuple[int, int]
 ) -> list[str]:
-    """Return a note if a reference is noisier than the input."""
+    """Return a note if a reference has noise that the input does not show, else no note."""
     found = [
         find_excess_noise(
             measure_noise(ref, find_step(affine, ref.shape[0], size[0])), lr, size[0] // lr.shape[0]
@@ -98,7 +98,7 @@ def _describe_noise(
 def read_pairs(
     lr: Recording, ref: Recording, pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], tuple[Pixels, Pixels]]:
-    """Return the frames and their references by their pts, without those that are corrupt."""
+    """Return the frames and their references by their pts, without pairs with a corrupt picture."""
     # one recording after the other, because the index of a long one needs much memory
     small = _read_frames(lr, [pts for pts, _ in pairs])
     large = _read_frames(ref, [pts for _, pts in pairs])
@@ -119,11 +119,12 @@ def _read_frames(recording: Recording, wanted: Sequence[int]) -> dict[int, Pixel
 def estimate_field_of_view(
     pairs: Sequence[tuple[Pixels, Pixels]], height: int, width: int
 ) -> Affine | None:
-    """Return the map from the network's to reference pixels, or None if plain scaling fits.
+    """Return the map from the network's to reference pixels, or None for plain scaling.
 
-    Each pair is an LR frame and its reference. SIFT matches (Lowe 2004) yield a similarity
-    transform per pair; the result is the median of these transforms if they agree, otherwise None.
-    The network compensates for small differences.
+    Each pair is an LR frame and its reference; `height` and `width` are those of the network's
+    frames. SIFT matches (Lowe 2004) yield a similarity transform per pair. The result is the median
+    of these transforms. It is None if too few are found, if they disagree, or if plain scaling
+    differs so little that the network compensates for it.
     """
     found = []
     for lr, ref in pairs:
@@ -162,7 +163,7 @@ def _make_scaling_matrix(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 
 
 def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
-    """Return the 2 x 3 similarity from LR to reference pixels; None if too few matches agree."""
+    """Return the 2 x 3 similarity from LR to reference pixels; None if the matches show none."""
     shrink = lr.shape[1] / ref.shape[1]
     small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)
@@ -182,7 +183,7 @@ def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
     matrix, inliers = cv2.estimateAffinePartial2D(from_lr, to_ref, ransacReprojThreshold=2.0)
     if matrix is None or int(inliers.sum()) < max(20, 0.4 * len(good)):
         return None
-    # matches of many points with the same one agree on a map onto that point
+    # if many points match a single one, they agree on a map that shrinks everything to it
     if abs(matrix[0, 0]) < LEAST_ZOOM or abs(matrix[0, 1]) > 0.1 * abs(matrix[0, 0]):
         return None
     grow = np.array([[1 / shrink, 0, 0.5 / shrink - 0.5], [0, 1 / shrink, 0.5 / shrink - 0.5]])

@@ -14,7 +14,7 @@ PATCH = (64, 36)  # width and height of the reduced pictures whose colours are c
 # Correlation of the reduced pictures below which colours cannot be compared.
 LEAST_AGREEMENT = 0.7
 LEAST_SEEN = 64  # pixels of the reduced picture that a reference must cover
-LEAST_SHARE = 250  # mean of the mask in a row or column that counts as visible, of 255
+LEAST_SHARE = 250  # of 255; mean of the mask above which a row or column is visible
 LEAST_GAIN = 0.08
 # A reference stays unchanged if its contrast (LEAST_GAIN, natural logarithm) and its brightness
 # (LEAST_SHIFT, full scale = 1) differ by less than this, because motion alone causes as much.
@@ -34,7 +34,8 @@ def prepare_reference(
 
     `affine` maps pixels of the result to reference pixels. Where a pixel maps outside the
     reference, the result is the up-sampled `lr`, so that no false detail can be borrowed. A
-    reference that already fits is returned unchanged. Colours are matched only if `match_colour`.
+    reference that already fits is returned unchanged. Colours are matched if `match_colour` is
+    true, and the pictures show the same scene.
     """
     fitted, seen = fit_to_grid(match_depth(ref, lr), height, width, affine)
     if match_colour:
@@ -48,9 +49,11 @@ def prepare_reference(
 def fit_to_grid(
     ref: Pixels, height: int, width: int, affine: Affine | None
 ) -> tuple[Pixels, NDArray[np.uint8] | None]:
-    """Return the reference (H' x W' x 3) on the grid of a result, and a mask where it is visible.
+    """Return a reference (H' x W' x 3) on a grid of height x width, and a mask of what it covers.
 
-    The mask (height x width) is 255 there and 0 elsewhere; None if it is visible everywhere.
+    `affine` maps pixels of the grid to reference pixels; None scales the reference to the grid. The
+    mask (height x width) is 255 inside the reference, less a border of 2 pixels, and 0 elsewhere.
+    It is None if the reference covers the whole grid.
     """
     if affine is None:
         if ref.shape[:2] == (height, width):
@@ -83,10 +86,10 @@ def fit_to_grid(
 def find_seen_part(
     seen: NDArray[np.uint8] | None, size: tuple[int, int]
 ) -> tuple[int, int, int, int] | None:
-    """Return the first row and column that a reference shows, and those after the last.
+    """Return (top, left, bottom, right) of the part of a grid that a reference covers.
 
-    `seen` is the mask of `fit_to_grid`, and `size` the height and width of the grid. The result is
-    None if the reference shows hardly anything.
+    Bottom and right are exclusive. `seen` is the mask of `fit_to_grid`, and `size` the height and
+    width of the grid. The result is None if no row or no column is covered.
     """
     if seen is None:
         return 0, 0, *size
@@ -101,11 +104,11 @@ def _cast_pixels(array: object, like: Pixels) -> Pixels:
 
 
 def _match_colour(ref: Pixels, lr: Pixels, seen: NDArray[np.uint8] | None) -> Pixels:
-    """Give each channel of `ref` the mean and contrast of `lr`.
+    """Return `ref` with the mean and contrast of `lr` in each channel.
 
-    Both are reduced, so that motion hardly counts, and compared where the reference is visible. If
-    they do not show the same scene, or differ no more than motion explains, `ref` is returned
-    unchanged.
+    The pictures are compared where `seen` is set, at a small size at which motion hardly matters.
+    If they overlap too little, do not show the same scene, or differ no more than motion explains,
+    `ref` is returned unchanged.
     """
     limit = float(np.iinfo(ref.dtype).max)
     small_ref, small_lr = (_shrink(image, limit) for image in (ref, lr))
@@ -137,7 +140,8 @@ def _fit_line(
 ) -> tuple[float, float, float] | None:
     """Return (gain, shift, difference of means) from `ref` to `lr`; None for unlike pictures.
 
-    The worst-fitting fifth of the pixels, where something moved, is ignored.
+    The gain is 0.25 to 4. Twice, the worst-fitting fifth of the pixels, where something moved, is
+    left out.
     """
     spread = float(ref.std() * lr.std())
     if spread < 1e-5 or float(((ref - ref.mean()) * (lr - lr.mean())).mean()) < (

@@ -40,7 +40,10 @@ def turn_picture(rgb: Pixels, turns: int) -> Pixels:
 
 
 def has_same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
-    """Return whether both have the same display aspect after `turns` quarter turns of `ref`."""
+    """Return whether `lr` and `ref`, after `turns` quarter turns, have nearly the same aspect.
+
+    The aspect is that of display; it may differ by less than LEAST_STRETCH.
+    """
     return (
         abs(_compute_display_aspect(ref, turns) / _compute_display_aspect(lr, 0) - 1)
         < LEAST_STRETCH
@@ -86,7 +89,7 @@ def make_inscribed_map(lr: Recording, ref: Recording, turns: int, size: tuple[in
 
 
 def turn_map(affine: Affine, ref: Recording, turns: int) -> Affine:
-    """Convert a map onto turned reference pixels to a map onto the stored pixels."""
+    """Return the map to stored reference pixels for a map to turned ones."""
     height = ref.height
     width = ref.width
     backward = {

@@ -19,15 +19,16 @@ from pipeline.schema.reference_map import ReferenceChoice
 # Correlation with the LR view below which a picture is misplaced. Even a shift by one LR pixel
 # lowers the correlation below this.
 ALIKE = 0.95
-OTHER_COLOUR = 0.04  # difference of mean colours from which it is visible (full scale = 1)
+OTHER_COLOUR = 0.04  # greatest difference of mean colours that is hardly visible (full scale = 1)
 
 
 def demote_misplaced_views(
     lr: LightField, ref: Recording, choices: list[ReferenceChoice]
 ) -> tuple[list[ReferenceChoice], list[str]]:
-    """Return the choices, in which misplaced pictures are ordinary references, and notes.
+    """Return the choices, and notes about given views that do not match.
 
-    Only the first given view is compared. HR views of a light field are not checked.
+    Only the first given view is compared. If it shows something else, no view stays given: all of
+    them become ordinary references. HR views of a light field are not checked.
     """
     first = next((choice for choice in choices if choice.why == "given"), None)
     if first is None or isinstance(ref, LightField):
@@ -45,8 +46,8 @@ def demote_misplaced_views(
     place = f"({first.views.row}, {first.views.col})"
     if likeness < ALIKE:
         return [replace(c, why="nearest") if c.why == "given" else c for c in choices], [
-            f"the picture given for view {place} does not match it (correlation {likeness:.2f}): "
-            "it serves as a reference and does not pass through"
+            f"the picture given for view {place} does not match that view (correlation "
+            f"{likeness:.2f}), so it serves as a reference and does not pass through"
         ]
     if apart > OTHER_COLOUR:
         return choices, [
@@ -58,10 +59,11 @@ def demote_misplaced_views(
 
 
 def compare_pictures(lr: Pixels, hr: Pixels) -> tuple[float, float]:
-    """Return the correlation and the colour difference of `lr` (h x w x 3) and `hr` reduced to it.
+    """Return the correlation and the colour difference of `lr` (h x w x 3) and the reduced `hr`.
 
-    The colour difference, 0 to 1, is the largest difference between the means of a channel. If
-    either picture has no contrast, the correlation is 1.
+    `hr` is reduced to the size of `lr`. The correlation is that of grey pictures, and 1 if either
+    has no contrast. The colour difference, 0 to 1, is the largest difference between the means of a
+    channel.
     """
     size = (lr.shape[1], lr.shape[0])
     small = cv2.resize(hr, size, interpolation=cv2.INTER_AREA)
@@ -77,10 +79,11 @@ def _scale_to_unit(rgb: Pixels) -> NDArray[np.float64]:
 
 
 def list_view_steps(plan: Plan) -> dict[tuple[int, int], float | None]:
-    """Return the grid steps from each (row, col) to its reference; None for a view always given.
+    """Return the grid steps from each view (row, col) to its reference; None for given views.
 
-    Views without a reference are left out. If the steps of a view change over time, the last ones
-    count.
+    A view that is given only at some moments has the steps of the others. If the steps change over
+    time, the last ones are returned. Views that never have a reference are left out, and so are
+    given views that lack one at other moments.
     """
     given: dict[tuple[int, int], float | None] = {}
     found: dict[tuple[int, int], float | None] = {}
@@ -126,9 +129,9 @@ def list_given_frames(plan: Plan) -> frozenset[int]:
 
 
 def list_left_out(plan: Plan) -> frozenset[int]:
-    """Return the numbers of the frames that every mean of quality leaves out.
+    """Return the numbers of the frames that are left out of all means of quality.
 
-    These are the given frames, or none if the reference provides them all.
+    These are the given frames, or none if every frame is given.
     """
     given = list_given_frames(plan)
     return given if len(given) < len(plan.reference_map) else frozenset()

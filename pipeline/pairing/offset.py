@@ -26,9 +26,10 @@ LEAST_MOTION = 0.65
 # Least correlation of pictures minus their mean: it is at least 0.6 for key frames of the same
 # recording, and at most 0.3 between unrelated clips.
 LEAST_LOOKS = 0.5
-# Least lead of the best offset's correlation over that of any offset more than half a second away.
+# Least lead of the best offset's correlation over that of any offset more than half a second away
+# (farther for pictures of a long recording, which change slowly).
 LEAST_LEAD = 0.05
-# Least correlation of the onsets of two sound tracks, and its lead over other offsets.
+# Least correlation of the onsets of two sound tracks, and its least lead over other offsets.
 LEAST_SOUND = 0.3
 LEAST_SOUND_LEAD = 0.15
 LEAST_SOUND_SECONDS = 2
@@ -92,8 +93,8 @@ def _match_motion(
 def estimate_sound_offset(lr: Loudness, ref: Loudness) -> tuple[float, float] | None:
     """Return the offset and drift of two sound tracks; None if no match is certain.
 
-    They are matched by the moments at which they become louder, which another place of the
-    microphone and another level hardly change.
+    They are matched by the moments at which they become louder, which hardly depend on the
+    microphone's position and level.
     """
     ours = _find_onsets(lr)
     theirs = _find_onsets(ref)
@@ -105,16 +106,17 @@ def estimate_sound_offset(lr: Loudness, ref: Loudness) -> tuple[float, float] | 
 
 
 def _find_onsets(sound: Loudness) -> Numbers:
-    """Return how much louder each window is than the one before, minus the mean; empty if silent.
+    """Return the rise in loudness of each window over the one before, minus the mean of all.
 
-    Loudness is the logarithm of the energy above the background.
+    Where the sound becomes quieter, the rise is 0. Loudness is the logarithm of the energy plus
+    that of the background. The result is empty for silence.
     """
     levels = np.asarray(sound.levels, np.float64)
     if not len(levels) or levels.max() < SILENCE:
         return np.zeros(0)
     floor = max(float(np.percentile(levels, 20)), SILENCE)
     loud = np.log(levels + floor)
-    # zeros beyond the ends would be an onset there, which every recording has
+    # padding with zeros would add an onset at the start of every recording
     smooth = np.convolve(np.pad(loud, 1, "edge"), np.ones(3) / 3, "valid")
     rise = np.maximum(np.diff(smooth, prepend=smooth[0]), 0.0)
     return np.asarray(rise - rise.mean(), np.float64)
@@ -128,7 +130,10 @@ def _match_series(
     least_score: float,
     least_lead: float = LEAST_LEAD,
 ) -> tuple[float, float] | None:
-    """Return the offset and drift of two series that begin at `start`; None if none is certain."""
+    """Return the offset and drift of two series; None if no match is certain.
+
+    Samples are `step` seconds apart; `start` has the time of each series' first sample.
+    """
 
     def is_sure(match: _Match, samples: int) -> bool:
         return _is_sure(match, samples, least_score, least_lead)
@@ -161,7 +166,7 @@ def _match_series(
 def _measure_motion(thumbnails: AnyThumbnails, seconds: Numbers, step: float) -> Numbers:
     """Return the logarithm of the change in each step of `step` seconds, minus its running mean.
 
-    The mean extends over one second. The result is empty if there are too few steps.
+    The running mean extends over one second. The result is empty if there are too few steps.
     """
     steps = [np.linalg.norm(b.astype(np.float32) - a) for a, b in pairwise(thumbnails)]
     path = np.concatenate([[0.0], np.cumsum(np.asarray(steps, np.float64))])
@@ -247,10 +252,11 @@ def _fit_line(points: Numbers) -> tuple[float, float] | None:
 def _match_looks(
     lr: AnyThumbnails, times: Numbers, ref: AnyThumbnails, at: Numbers
 ) -> tuple[float, float]:
-    """Return the offset and drift that match the pictures; raise PairingError if none stands out.
+    """Return the offset and drift at which the pictures look most alike.
 
-    The coarse search compares the pictures minus their mean; the drift is estimated from the first
-    and the last third of a long reference.
+    The coarse search compares the pictures minus the mean of the input's. The drift of a long
+    reference is estimated from its first and last third. Raises PairingError if no offset stands
+    out.
     """
     picked = np.unique(np.linspace(0, len(at) - 1, MOST_KEYS).astype(int))
     keys = ref[picked]
@@ -265,8 +271,8 @@ def _match_looks(
     match = _find_peak(scores, shifts, coarse.step, near=near)
     if match.score < LEAST_LOOKS or match.lead < LEAST_LEAD:
         raise _make_overlap_error(
-            f"the best offset has a correlation of {match.score:.2f} and a lead of "
-            f"{match.lead:.2f}, expected {LEAST_LOOKS} and {LEAST_LEAD}"
+            f"the best offset has a correlation of {match.score:.2f} and leads by "
+            f"{match.lead:.2f}, but needs {LEAST_LOOKS} and {LEAST_LEAD}"
         )
     fine = _Looks(lr, times, keys, at, np.zeros_like(mean))
     reach = max(1.0, coarse.step)

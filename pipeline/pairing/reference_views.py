@@ -22,7 +22,7 @@ _LAYOUT_SETTINGS = ("layout", "grid", "dataset", "axes")
 def open_reference(
     path: str, settings: ViewSettings, lr: Recording, *, sandbox: bool = False
 ) -> Recording:
-    """Describe the reference of `lr`: HR views if that is a light field, else a video or stills.
+    """Describe the reference of `lr`: HR views for a light field, otherwise a video or stills.
 
     With `sandbox`, child processes with limited resources open the reference now and decode it
     later.
@@ -46,7 +46,7 @@ def find_hr_views(path: str, settings: ViewSettings, lr: LightField) -> Recordin
 
     Files named like the input's views show those views. A sheet without a sidecar or a layout in
     its name is read with the layout settings of the input. With --ref-view, only that view of a
-    light field counts. Raises PairingError if the light field does not contain it.
+    light field is used. Raises PairingError if a light field of several views does not contain it.
     """
     whole = Path(path).absolute()
     if settings.ref_position is not None or not whole.exists():
@@ -95,16 +95,16 @@ def _select_view(
     (top, rows), (left, cols) = grid.rows, grid.cols
     name = wanted_view if isinstance(wanted_view, str) else f"{row},{col}"
     raise PairingError(
-        f"found no view {name} in {found.path}, "
-        f"which has rows {top} to {top + rows - 1} and columns {left} to {left + cols - 1}; "
-        "try another --ref-view ROW,COL"
+        f"found no view {name} in {found.path}, expected one in rows {top} to {top + rows - 1} and "
+        f"columns {left} to {left + cols - 1}; try another --ref-view ROW,COL"
     )
 
 
 def find_shown_view(lr: LightField, wanted_view: tuple[int, int] | str) -> tuple[int, int] | None:
-    """Return the row and column that --ref-view names.
+    """Return the row and column of the view that --ref-view selects.
 
-    The result is None for the centre of a grid with an even number of rows or columns.
+    The result is None for `center` in a grid with an even number of rows or columns, whose centre
+    is between views.
     """
     if not isinstance(wanted_view, str):
         return wanted_view
@@ -136,7 +136,10 @@ def _make_lone_grid(file: Path, place: tuple[int, int]) -> Grid:
 def _find_named_views(
     path: Path, settings: GridSettings, places: Mapping[str, tuple[int, int]]
 ) -> Grid | None:
-    """Return the views in a folder whose names are those of the input's or follow a template."""
+    """Return the views in a folder, found by the names of the input's views or by a template.
+
+    The result is None if there are no such views.
+    """
     for places_or_none, wanted in (
         (places, settings),
         (None, settings.model_copy(update={"layout": "folder"})),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.schema.plan import ReferencePlan
 from pipeline.schema.reference_map import ReferenceMap
 
-# (picture, first, last) -> similarity of references first..last-1 to that picture, -1..1.
+# (number of a picture, first, last) -> its similarity to references first..last-1, from -1 to 1.
 Similarity = Callable[[int, int, int], NDArray[np.float32]]
 
 
@@ -33,30 +33,31 @@ class FrameRules:
     cuts: Sequence[float] = ()
     """Times of the first frames after scene cuts; no reference serves a frame across a cut."""
     margin: float = 0.0
-    """Seconds by which another reference must be nearer to replace the one in use."""
+    """Half the interval; a reference that is nearer by more always replaces the one in use."""
     count: int | None = None
-    """Number of references per frame; None = a second one only where it is worth its time."""
+    """Most references per frame; None adds a second one only where it is worth its time."""
 
     @property
     def interval(self) -> float:
-        """Seconds between two frames of the input."""
+        """The median interval in seconds between successive frames of the input."""
         return 2 * self.margin
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The reference, its frame for every frame of the input, the scene cuts and notes for users."""
+    """The reference, the choice for every frame of the input, scene cuts, and notes for users."""
 
     reference: ReferencePlan
     choices: ReferenceMap
     cuts: tuple[int, ...]
+    """Pts of the first frame after each scene cut."""
     notes: list[str]
 
 
 def find_half_interval(seconds: Sequence[float]) -> float:
-    """Return half the median interval between rising times; 0 for fewer than two.
+    """Return half the median interval between ascending times; 0 for fewer than two.
 
-    That is more than the jitter of time stamps, and less than one frame.
+    That is more than the jitter of time stamps, and less than the interval between two frames.
     """
     if len(seconds) < 2:
         return 0.0
@@ -64,7 +65,10 @@ def find_half_interval(seconds: Sequence[float]) -> float:
 
 
 def spread_evenly(total: int, most: int) -> list[int]:
-    """Return at most `most` of the numbers 0 to total - 1, evenly spread with both ends."""
+    """Return at most `most` (2 or more) of the numbers 0 to total - 1, evenly spread.
+
+    Both ends are among them.
+    """
     if total <= most:
         return list(range(total))
     return [int(number) for number in np.linspace(0, total - 1, most).round()]

@@ -1,7 +1,8 @@
 """Plan the second pass, which makes neighbouring views agree.
 
-Every view is enhanced again, from its HR view and from its neighbours as the first pass enhanced
-them, and the results are fused. Errors of the first pass in a single view are outvoted.
+Every view that is not given is enhanced again, from its HR view and from its neighbours as the
+first pass enhanced them, and the results are fused. Errors that the first pass made in a single
+view are outvoted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pipeline.schema.plan import Plan
 from pipeline.schema.plan_file import read_plan
 from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap
 
-# What a first pass and the plan of its run have in common.
+# Fields in which the plan of a first pass equals that of its run.
 COMPARED = (
     *("input", "reference", "reference_map", "capture"),
     *("scale", "engine", "model", "model_sha256"),
@@ -44,7 +45,7 @@ def first_pass_changes(plan: Plan) -> dict[str, object]:
 
 
 def is_first_pass_of(path: Path, plan: Plan) -> bool:
-    """Return whether the plan at `path` is that of a first pass of this run."""
+    """Return whether there is a plan at `path`, and it is that of a first pass for `plan`."""
     if not path.exists():
         return False
     found = read_plan(path)
@@ -54,8 +55,8 @@ def is_first_pass_of(path: Path, plan: Plan) -> bool:
 def plan_second_pass(plan: Plan) -> Plan:
     """Return the plan with the views of the first pass as its references.
 
-    The HR view of a view, which the first pass copied unchanged, remains its first reference if it
-    is in the grid. Raises InputError if the first pass left no output.
+    The HR view that serves a view remains its first reference if that HR view is in the grid: the
+    first pass copied it unchanged. Raises InputError if the first pass left no output.
     """
     first = open_light_field(first_pass_output(Path(plan.output)))
     if first is None or not isinstance(plan.input, LightField):

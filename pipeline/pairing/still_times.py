@@ -1,8 +1,8 @@
 """Find when the reference's pictures were taken, from their names and the input's pictures.
 
 The names of pictures without certain times may count frames, or state a time of day, or nothing.
-Each possible meaning is a placement of the pictures on the input's clock. Thumbnails decide which
-of them holds: a picture resembles the frames of its moment more than others.
+Each possible meaning places the pictures on the input's clock. Thumbnails decide which of these
+placements holds: a picture resembles the frames of its moment more than others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.recording import scan
 from pipeline.schema.clip import Clip, Stills, VideoClip
 
-# Number of the first frame in FFmpeg's filters, in its picture files, and in film scans.
+# Numbers of the first frame: in FFmpeg's filters, in its picture files, and in film scans.
 FIRST_NUMBERS = (0, 1, 1001)
 HOUR = 3600  # seconds; timecodes often start at a full hour
 CALENDAR = 1e8  # seconds from which a number is a date (1973 or later)
@@ -58,12 +58,13 @@ Trust = Literal["certain", "likely", "possible"]
 
 @dataclass(frozen=True)
 class Placement:
-    """A possible time of every picture on the input's clock."""
+    """A possible time on the input's clock for every picture of the reference."""
 
     seconds: tuple[float, ...]
     trust: Trust
     """A likely placement holds unless the pictures refute it, a possible one if they support it."""
     meaning: str
+    """A phrase for notes that says where the times come from."""
     rank: int
     """Among the placements that hold, those with the lowest rank compete for the best likeness."""
     offset_unknown: bool = False
@@ -73,7 +74,7 @@ class Placement:
 
 
 def name_source(ref: Clip) -> str | None:
-    """Return a phrase that names the source of the times of a reference's pictures.
+    """Return a phrase that says where the times of a reference's pictures come from.
 
     The result is None for videos, single pictures and pictures without times.
     """
@@ -86,7 +87,7 @@ def name_source(ref: Clip) -> str | None:
 
 
 def read_sidecar(ref: Clip) -> KeyFrames | None:
-    """Return keyframes.json beside the pictures, or None without one."""
+    """Return the content of the keyframes.json beside the pictures, or None if there is none."""
     if not isinstance(ref, Stills):
         return None
     folder = find_folder(ref.files)
@@ -94,14 +95,14 @@ def read_sidecar(ref: Clip) -> KeyFrames | None:
 
 
 def are_frames_of(lr: Clip, ref: Clip, stored: KeyFrames | None) -> bool:
-    """Return whether the pictures are frames of the input, as keyframes.json states."""
+    """Return whether `stored` (keyframes.json) is of the input and lists any of the pictures."""
     if stored is None or not isinstance(ref, Stills):
         return False
     return stored.fingerprint == lr.fingerprint and _are_listed(stored, ref)
 
 
 def describe_unused_sidecar(lr: Clip, ref: Clip, stored: KeyFrames | None) -> str:
-    """Return a clause if keyframes.json is beside the pictures but does not apply, else ""."""
+    """Return a clause about a keyframes.json that cannot be used, or "" if there is none."""
     if stored is None or not isinstance(ref, Stills):
         return ""
     if stored.fingerprint != lr.fingerprint:
@@ -112,9 +113,10 @@ def describe_unused_sidecar(lr: Clip, ref: Clip, stored: KeyFrames | None) -> st
 def list_placements(lr: Clip, ref: Clip, stored: KeyFrames | None) -> list[Placement]:
     """Return a placement for each possible meaning of the names of the reference's pictures.
 
-    The list is empty for videos and single pictures. If the pictures already have times, it holds
-    at most their match with the names of an input of stills without times. If keyframes.json, which
-    is `stored`, states their frames, there is no other placement.
+    `stored` is the content of keyframes.json. If it lists frames of the input for the pictures,
+    there is no other placement. If the pictures already have times, the only other placement is at
+    the pictures of the same names of an input without times. The list is empty for videos and
+    single pictures. Raises PairingError if keyframes.json and the pictures contradict each other.
     """
     if not isinstance(ref, Stills) or len(ref.files) < 2:
         return []
@@ -145,11 +147,12 @@ def _are_listed(stored: KeyFrames, ref: Stills) -> bool:
 
 
 def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placement | None:
-    """Return the placement of the pictures at the frames that keyframes.json states.
+    """Return the placement of the pictures at the frames that keyframes.json states for them.
 
-    Other pictures beside them need times in their names. The result is None if there is no such
+    Pictures that it does not list need times in their names. The result is None if there is no such
     file, if it was made for another recording, or if it lists none of the pictures. Raises
-    PairingError if it is contradictory, or if another picture has no time.
+    PairingError if two pictures show one frame, if the input lacks a frame, or if a picture that is
+    not listed has no time.
     """
     if stored is None or not are_frames_of(lr, ref, stored):
         return None
@@ -159,21 +162,22 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
     listed = [key.pts for key in keys if key is not None]
     if len(set(listed)) < len(listed):
         raise PairingError(
-            f"found two pictures of one frame beside {SIDECAR} in {ref.path}, expected one of "
-            "each; move the other one away"
+            f"found two pictures of one frame beside {SIDECAR} in {ref.path}, expected at most one "
+            "picture of each frame; move one of them away"
         )
     if not set(listed) <= set(scan(lr, distinct=False).pts):
         raise PairingError(
             f"found frames in {SIDECAR} in {ref.path} that {lr.path} does not have, expected the "
-            "file that `pipeline keyframes` wrote; make it again, or move it away"
+            "file that `pipeline keyframes` wrote for this input; make it again, or move it away"
         )
 
     others = [stem for stem, key in zip(stems, keys, strict=True) if key is None]
     named = read_times(others)
     if others and named is None:
         raise PairingError(
-            f"found {others[0]} in {ref.path}, which {SIDECAR} does not list, expected a time in "
-            f"its name; rename it, such as {others[0]}_12.5s, or move it away"
+            f"found {others[0]} in {ref.path}, a picture that {SIDECAR} does not list, expected a "
+            f"time in the name of every such picture; rename it, for example to {others[0]}_12.5s, "
+            "or move it away"
         )
     further = iter(snap_times(lr, named.values) if named else ())
     seconds = tuple(lr.seconds(key.pts) if key is not None else next(further) for key in keys)
@@ -184,7 +188,10 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
 
 
 def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
-    """Return the placement of the pictures at the input's pictures of the same name or number."""
+    """Return the placement of the pictures at the input's pictures with the same names or numbers.
+
+    The list is empty if the names do not correspond.
+    """
     ours = _list_stems(lr)
     theirs = _list_stems(ref)
     counters = read_numbers(theirs)
@@ -211,7 +218,7 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
     if len(theirs) == len(ours) and set(wanted) == set(places):
         trust = "certain"
     elif len(counters) == 1 and _is_run(counters[0]) and wanted[0] == min(places):
-        trust = "possible"  # they may equally well be counted among themselves
+        trust = "possible"  # the numbers may as well count the pictures of the reference alone
     order = np.argsort(np.asarray(places, np.float64))
     seconds = np.array([lr.seconds(number) for number in range(len(ours))])
     found = np.interp(wanted, np.asarray(places, np.float64)[order], seconds[order])
@@ -221,12 +228,16 @@ def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
 
 
 def _is_run(numbers: Sequence[float]) -> bool:
-    """Return whether distinct numbers follow each other without gaps, like those of a counter."""
+    """Return whether distinct numbers are consecutive in some order, like those of a counter."""
     return max(numbers) - min(numbers) == len(numbers) - 1
 
 
 def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> list[Placement]:
-    """Return the placements for numbers in names as frame numbers, pts, milliseconds or seconds."""
+    """Return a placement for each possible reading of the numbers in the pictures' names.
+
+    They may be frame numbers, pts, milliseconds or seconds. `pts` and `times` (in seconds) are
+    those of the input's frames.
+    """
     stems = _list_stems(ref)
     columns = read_numbers(stems)
     found = []
@@ -258,7 +269,10 @@ def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> li
 
 
 def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement]:
-    """Return the placements for times in the names: times within the recording, and any dates."""
+    """Return a placement for each time that the names may state within the recording, or as a date.
+
+    `times` are those of the input's frames in seconds.
+    """
     found = []
     dates = []
     for reading in read_doubtful_times(_list_stems(ref)):
@@ -291,16 +305,19 @@ def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
 
 
 def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
-    """Return whether every picture has a frame of its own, unlike at 1, 2 and 3 milliseconds."""
+    """Return whether the pictures are at least half a frame apart, so that each has its own frame.
+
+    Numbers such as 1, 2 and 3 are not, if they are read as milliseconds.
+    """
     return bool((np.diff(np.sort(np.asarray(seconds))) > find_half_interval(times)).all())
 
 
 def choose_placement(
     placements: Sequence[Placement], lr: Clip, lr_look: Survey, ref_look: Survey | None
 ) -> Placement | None:
-    """Return the placement that holds; None if pictures must be matched by their content.
+    """Return the placement that holds; None if the pictures must be matched by their content.
 
-    Without `ref_look`, only a placement whose trust is `certain` holds.
+    Without `ref_look`, only a certain placement holds.
     """
     certain = next((each for each in placements if each.trust == "certain"), None)
     if certain is not None or ref_look is None or not (lr_look.pts and ref_look.pts):
@@ -318,7 +335,7 @@ def choose_placement(
 
 
 def _align_dates(dates: Placement, lr: Clip, lr_look: Survey, ref_look: Survey) -> Placement | None:
-    """Return dates as times on the input's clock; None if the offset cannot be estimated."""
+    """Return the placement of dates on the input's clock; None if no offset can be estimated."""
     order = sorted(range(len(ref_look.pts)), key=lambda i: dates.seconds[ref_look.pts[i]])
     try:
         offset, drift = estimate_offset(
@@ -350,7 +367,10 @@ class _Looks:
         self._likeness: NDArray[np.float32] = np.concatenate(parts, axis=1)
 
     def confirm(self, placement: Placement) -> bool:
-        """Return whether the pictures support a placement, or at least do not refute it."""
+        """Return whether the pictures support a possible placement, or do not refute a likely one.
+
+        If no picture can be compared, a likely placement is confirmed and a possible one is not.
+        """
         better = []
         worse = []
         lacking = []
@@ -373,7 +393,7 @@ class _Looks:
         return float(self._likeness.max(axis=1).mean()) >= SAME_VIEW
 
     def rate(self, placement: Placement) -> float:
-        """Return the mean correlation of the pictures with the frames of their moments.
+        """Return the mean correlation of the pictures with the frames nearest to them in time.
 
         The result is -1 if no picture can be compared.
         """

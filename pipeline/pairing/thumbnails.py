@@ -85,13 +85,13 @@ class Thumbnails:
         return iter(self.picked(range(len(self))))
 
     def picked(self, numbers: Sequence[int] | NDArray[np.int64]) -> Picked:
-        """Return a view of the thumbnails with these numbers, in that order; it is read later."""
+        """Return the thumbnails with these numbers, in that order, which are read when used."""
         return Picked(self, np.asarray(numbers, np.int64))
 
     def _make_error(self, why: str) -> StageError:
         return StageError(
             f"cannot write thumbnails to the folder for temporary files ({why}), expected 0.1 GB "
-            "per hour; free some space or set TMPDIR"
+            "of space per hour of the recording; free some space, or set TMPDIR to another folder"
         )
 
 

@@ -23,39 +23,40 @@ def write_view_notes(
     to: str | None,
     seen: Validity,
 ) -> list[str]:
-    """Return the notes on a light field's references.
+    """Return the notes about a light field's grid and references.
 
     `size` is the output's height and width, `to` its layout.
     """
+    shown = _name_frames(lr)
     notes = []
     if missing := find_holes(lr.grid):
         notes.append(
-            f"the grid has {len(missing)} holes ({_format_positions(missing)}); they stay holes"
+            f"holes in the grid: {len(missing)} ({_format_positions(missing)}), kept as holes"
         )
     given = sum(choice.why == "given" for choice in choices)
     if given:
         how = (
-            "replace enhanced ones, with the same encoding"
+            "they replace enhanced ones, with the same encoding"
             if is_joined_by_packets(lr, to)
-            else "pass through untouched"
+            else "they pass through untouched"
         )
-        notes.append(f"{given} of {len(choices)} views are given and {how}")
+        notes.append(f"given {shown}: {given} of {len(choices)}; {how}")
     if seen.dark:
         notes.append(
-            f"{len(seen.dark)} views are dark ({_format_positions(seen.dark)}): no other view "
-            "borrows from them; --crop-grid leaves them out"
+            f"dark views: {len(seen.dark)} ({_format_positions(seen.dark)}); no other view borrows "
+            "from them, and --crop-grid leaves them out"
         )
     if seen.transparent:
-        notes.append("transparency of views only marks where they show something: it is dropped")
+        notes.append("the views' transparency only marks where they show something: it is dropped")
     if any(choice.why == "dark" for choice in choices):
         notes.append(
-            f"{len(seen.empty)} views show nothing ({_format_positions(seen.empty)}) and are "
+            f"views that show nothing: {len(seen.empty)} ({_format_positions(seen.empty)}), "
             "up-sampled plainly"
         )
     without = sum(choice.ref_pts is None and choice.why != "dark" for choice in choices)
     if without:
         notes.append(
-            f"{without} of {len(choices)} views have no reference in time and are up-sampled "
+            f"{shown} without a reference near in time: {without} of {len(choices)}, up-sampled "
             "plainly"
         )
     counts = {view.frames for view in lr.grid.views}
@@ -70,14 +71,15 @@ def _write_shift_notes(
     lr: LightField, choices: list[ReferenceChoice], size: tuple[int, int]
 ) -> list[str]:
     parallax = measure_parallax(lr)
+    shown = _name_frames(lr)
     notes = [f"{parallax.advice}; see `pipeline probe`"] if parallax.advice else []
     steps = [c.views.steps for c in choices if c.views is not None and c.views.steps is not None]
     far = [s for s in steps if s > TRAINED_STEPS]
     if far:
         notes.append(
-            f"{len(far)} views borrow from farther than the networks were trained for "
-            f"({TRAINED_STEPS:g} steps), the farthest from {max(far):.1f} steps: expect less "
-            "detail there"
+            f"{shown} that borrow from farther than the networks were trained for "
+            f"({TRAINED_STEPS:g} steps): {len(far)}, the farthest from {max(far):.1f} steps; "
+            "expect less detail there"
         )
     if parallax.disparity is not None and steps:
         most = max(abs(value) for value in parallax.disparity) * max(steps) * size[0] / lr.height
@@ -87,6 +89,11 @@ def _write_shift_notes(
                 f"follows about {REACH}: try nearer HR views"
             )
     return notes
+
+
+def _name_frames(lr: LightField) -> str:
+    """Return what the frames of a light field are called in notes."""
+    return "views" if lr.grid.moments == 1 else "frames of views"
 
 
 def _format_positions(places: Sequence[tuple[int, int]]) -> str:

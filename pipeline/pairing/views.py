@@ -38,7 +38,7 @@ def plan_view_references(
     """Choose reference views for every frame of a light field.
 
     `size` is the output's height and width, `to` its layout. Raises PairingError if the settings do
-    not name the position of a single reference camera, or if the pictures of a reference cannot be
+    not state the position of a single reference camera, or if the pictures of a reference cannot be
     assigned to views.
     """
     seen = find_dark_views(lr)
@@ -99,7 +99,7 @@ def check_view_options(
         raise InputError(
             f"found --{given[0].replace('_', '-')} for {lr.path}, which is not a light field, "
             "expected views such as view_00_00.png, or a sheet with --layout and --grid; "
-            "leave it out"
+            "leave the option out"
         )
 
 
@@ -111,8 +111,8 @@ def _check_light_field_options(settings: ViewSettings, part: InputSettings) -> N
     ):
         if given:
             raise InputError(
-                f"found {name} for a light field, expected --select view or auto and whole "
-                "recordings that started together; leave it out"
+                f"found {name} for a light field, expected --select view or auto, and whole "
+                "recordings that started together; leave the option out"
             )
 
 
@@ -144,7 +144,10 @@ def _list_candidates(lr: LightField, ref: Recording, settings: ViewSettings) -> 
 
 
 def _make_lone_candidate(lr: LightField, ref: Clip, settings: ViewSettings) -> Candidate:
-    """Return the candidate for a single reference camera, at the position the settings name."""
+    """Return the candidate for a single reference camera, at the position in the settings.
+
+    Raises PairingError if there are several pictures, or no such position.
+    """
     if isinstance(ref, Stills) and len(ref.files) > 1:
         raise PairingError(
             f"found {len(ref.files)} pictures in {ref.path} whose names contain no row and column, "
@@ -168,9 +171,9 @@ def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosit
         return CameraPosition(*settings.ref_position)
     if settings.ref_view is None:
         raise PairingError(
-            f"found one reference for {len(grid.views)} views, expected an option that names the "
-            "view it shows; try --ref-view ROW,COL, --ref-view center, or --ref-position X,Y in "
-            "grid steps"
+            f"found one reference for {len(grid.views)} views, expected an option that states "
+            "which view it shows; try --ref-view ROW,COL, --ref-view center, or --ref-position X,Y "
+            "in grid steps"
         )
     (top, rows), (left, cols) = grid.rows, grid.cols
     shown = find_shown_view(lr, settings.ref_view)
@@ -184,7 +187,7 @@ def _find_camera_position(lr: LightField, settings: ViewSettings) -> CameraPosit
         return CameraPosition(float(col), float(row), row, col)
     raise PairingError(
         f"found --ref-view {row},{col} for rows {top} to {top + rows - 1} and columns {left} to "
-        f"{left + cols - 1}, expected one of them; for a camera outside the grid try "
+        f"{left + cols - 1}, expected a view in this grid; for a camera outside it, try "
         "--ref-position X,Y"
     )
 
@@ -199,18 +202,19 @@ def _pick_nearest_pairs(choices: list[ReferenceChoice]) -> list[tuple[int, int]]
 def check_view_choice(
     choice: ReferenceChoice, views: ViewChoice, plan: Plan, existing: Set[int], path: str | Path
 ) -> ReferenceChoice:
-    """Return a choice from the plan at `path`, marked as edited if its reference was changed.
+    """Return a choice from the plan at `path`, marked as edited if its HR view was changed.
 
-    `views` is the choice's own; `existing` holds the numbers of the reference frames. Raises
-    InputError if the choice names any other number, or if further references lack a distance.
+    `views` is `choice.views`, which is known not to be None; `existing` holds the numbers of the
+    reference's frames. Raises InputError if the choice has a reference with another number, or if
+    further references do not have one distance each.
     """
     ref = plan.reference.clip
     numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)
     if not set(numbers) <= existing or len(views.also) != len(views.also_steps):
         raise InputError(
-            f"found the references {list(numbers)} ({len(views.also_steps)} also_steps) for view "
-            f"({views.row}, {views.col}) in {path}, expected frames of {ref.path} (0 to "
-            f"{len(existing) - 1}) and a distance for each further one; correct that line"
+            f"found the references {list(numbers)} with also_steps {list(views.also_steps)} for "
+            f"view ({views.row}, {views.col}) in {path}, expected some of the {len(existing)} "
+            f"frames of {ref.path}, and a distance for each but the first; correct that line"
         )
     if not isinstance(ref, LightField) or choice.ref_pts is None:
         return choice
@@ -237,7 +241,8 @@ def list_moment_names(recording: Recording) -> list[str]:
 def find_moment_times(lr: LightField, names: Sequence[str]) -> list[float] | None:
     """Return the times in seconds of the input's moments with these names.
 
-    The result is None if the input has no moment with one of the names, or if there are none.
+    The result is None if there are no names, if the input has no moment with one of them, or if its
+    own moments do not all have different names.
     """
     times = ViewTimes(lr)
     known = {

@@ -84,8 +84,8 @@ def test_nothing_is_borrowed_from_dark_views_nor_for_black_ones(tmp_path: Path) 
     result = CliRunner().invoke(main, [*arguments, "bicubic", "-q", "--json"])
     assert result.exit_code == 0, result.output
     notes = " ".join(json.loads(result.stdout)["notes"])
-    assert "2 views are dark ((0, 0), (2, 2))" in notes
-    assert "1 views show nothing ((2, 2))" in notes
+    assert "dark views: 2 ((0, 0), (2, 2))" in notes
+    assert "views that show nothing: 1 ((2, 2))" in notes
     plan = json.loads((tmp_path / "lf_x2.plan.json").read_text())
     chosen = {(c["views"]["row"], c["views"]["col"]): c for c in plan["reference_map"]}
     assert chosen[0, 0]["why"] == "given"

@@ -176,7 +176,7 @@ def test_a_plan_or_its_capture_is_a_file_for_another_run(folder: Path, tmp_path:
     for file in (saved, alone):
         again, note = plan(folder / "lr.mkv", folder / "still.png", "--capture", file)
         assert again.capture == made.capture.model_copy(update={"source": "file"})
-        assert note == f"capture: that of {file}"
+        assert note == f"capture: taken from {file}"
 
 
 def edit_capture(made: Plan, **changes: object) -> dict[str, Any]:

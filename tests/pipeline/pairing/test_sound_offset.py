@@ -91,7 +91,7 @@ def test_sound_aligns_cameras_whose_pictures_do_not_move(tmp_path: Path) -> None
     )
     plan = plan_of(lr, ref)
     assert plan.reference.offset == pytest.approx(3.4, abs=0.005)
-    assert any("as the sound of both recordings matches there" in note for note in plan.notes)
+    assert any("where the sound of both recordings matches" in note for note in plan.notes)
 
 
 def test_a_short_part_is_aligned_like_the_whole(tmp_path: Path) -> None:
