@@ -17,8 +17,8 @@ from pipeline.progress import Reporter
 from pipeline.schema.capture import Capture
 from pipeline.schema.clip import Recording
 
-MOST_BYTES = 256 << 20  # of a plan, far more than that of a recording of a day
-NAMES = ("auto", "bicubic", "sensor")  # any other capture is a file
+MOST_BYTES = 256 << 20  # of a plan; that of a recording of a whole day is far smaller
+NAMES = ("auto", "bicubic", "sensor")  # any other value of --capture is a file
 
 
 def choose_capture(
@@ -30,14 +30,14 @@ def choose_capture(
     engine: str,
     progress: Reporter,
 ) -> MeasuredCapture:
-    """Return the capture that the option --capture names, with a note about a measured one.
+    """Return the capture that --capture selects, with a note about any other than bicubic.
 
-    `size` is the height and width of the network's frames. Raises InputError if the option names a
+    `size` is the height and width of the network's frames. Raises InputError if the option is a
     file without a valid capture for this scale.
     """
     if option != "auto":
         notes = {"bicubic": "", "sensor": "capture: means of pixels, as set"}
-        note = notes.get(option, f"capture: that of {option}")
+        note = notes.get(option, f"capture: taken from {option}")
         return MeasuredCapture(find_capture(option, scale), note)
     if engine == "bicubic":
         return MeasuredCapture(None, "")  # this engine uses none
@@ -46,9 +46,9 @@ def choose_capture(
 
 
 def find_capture(option: str, scale: int) -> Capture | None:
-    """Return the capture that --capture names: bicubic (None), sensor, or that of a file.
+    """Return the capture for a value of --capture other than auto; None for bicubic.
 
-    Raises InputError if the file holds no valid capture of this scale.
+    Raises InputError if the value is a file without a valid capture of this scale.
     """
     if option == "bicubic":
         return None
@@ -83,9 +83,8 @@ def _read_bytes(path: Path) -> bytes:
 def read_capture(path: str, scale: int) -> Capture | None:
     """Return the capture in a file: a plan, or the field `capture` of one, as JSON.
 
-    The result is None for a plan of an input that was reduced bicubically.
-
-    Raises InputError if the file holds no valid capture, or one of another scale.
+    The result is None for a plan whose input was reduced bicubically. Raises InputError if the file
+    holds no valid capture, or one of another scale.
     """
     advice = (
         "expected auto, bicubic, sensor, or a plan whose capture was measured; "

@@ -41,18 +41,19 @@ UNCOMPARED = (
     "audio",
 )
 
-# Seconds; a distance that differs from the planned one by more counts as edited.
+# Seconds by which a distance must differ from the planned one to show that it was edited.
 EDITED_SECONDS = 1e-4
 
 
 def load_plan(path: str | Path, settings: RunSettings | None = None) -> Plan:
     """Load a stored plan, which may have been edited, and check it against its files.
 
-    `settings` must name the plan's input. They may change the output, engine, model, adaptation,
-    batch size and treatment of corrupt frames; others that contradict the plan are rejected, and
-    those that cannot be compared with it are ignored with a note. Entries of the reference map
-    whose reference was edited are marked "edited". Raises InputError if the plan is invalid, its
-    files have changed, or its output cannot be written.
+    The input in `settings` must be the plan's. Settings may change the output, engine, model,
+    adaptation, batch size and treatment of corrupt frames; others that contradict the plan are
+    rejected, and those that cannot be compared with it are ignored with a note. Entries of the
+    reference map whose reference was edited are marked "edited". Raises InputError if the plan is
+    invalid, its files have changed, or the output cannot be written; without `settings`, the output
+    is not checked.
     """
     plan = read_plan(path).model_copy(update={"record": None})
 
@@ -97,9 +98,9 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
         value = given.get(name)
         if value not in ("auto", None, planned):
             raise InputError(
-                f"found {option_name(name)} {value} for the plan {path}, which has "
-                f"{'none' if planned is None else planned}, expected the same; leave it out, or "
-                "make a new plan"
+                f"found {option_name(name)} {value}, expected "
+                f"{'none' if planned is None else planned}, as in the plan {path}; leave it out, "
+                "or make a new plan"
             )
 
     check_named_size(given, plan, path)
@@ -116,7 +117,7 @@ def override_fields(given: Mapping[str, object], plan: Plan, path: str | Path) -
 
 
 def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) -> None:
-    """Raise InputError if --scale or --size is given, and means another size than the plan's."""
+    """Raise InputError if --scale or --size is given, and results in a size unlike the plan's."""
     named = {name: given[name] for name in ("scale", "size") if given.get(name) is not None}
     if not named or named == {"scale": "auto"}:
         return
@@ -132,12 +133,15 @@ def check_named_size(given: Mapping[str, object], plan: Plan, path: str | Path) 
 
 
 def option_name(field: str) -> str:
-    """Return the option for a settings field: --max-ref-distance for `max_ref_distance`."""
+    """Return the option of a settings field, such as --max-ref-distance for `max_ref_distance`."""
     return f"--{field.replace('_', '-')}"
 
 
 def check_fields(plan: Plan, path: str | Path) -> None:
-    """Raise InputError if edits made the size, capture, batch, engine or segments invalid."""
+    """Raise InputError if an edit made a field invalid.
+
+    The size, capture, batch, engine, encoding and segments are checked.
+    """
     check_size(plan, path)
     if plan.capture is not None and plan.capture.scale != plan.scale:
         raise InputError(
@@ -175,8 +179,8 @@ def check_size(plan: Plan, path: str | Path) -> None:
 def check_choices(plan: Plan, ref: Recording, path: str | Path) -> Iterator[ReferenceChoice]:
     """Yield the plan's choices, with the edited ones marked.
 
-    Raises InputError if there is not one choice per frame, or if a choice names a reference frame
-    that does not exist.
+    Raises InputError if there is not one choice per frame, or if a reference of a choice does not
+    exist.
     """
     check_coverage(plan, path)
 
@@ -203,7 +207,8 @@ def mark_edited(
 ) -> ReferenceChoice:
     """Return the choice, marked "edited" if its references are not at the planned distances.
 
-    A reference that appears twice, because only the first was edited, is used once.
+    The distances are measured again. A reference that appears twice, because only the first was
+    edited, is used once. A reference without times has no distances, so nothing is marked.
     """
     also = tuple(pts for pts in dict.fromkeys(choice.also) if pts != ref_pts)
     if not ref.has_times:
@@ -225,7 +230,10 @@ def mark_edited(
 
 
 def check_coverage(plan: Plan, path: str | Path) -> None:
-    """Raise InputError unless the reference map has one entry for every frame of the segments."""
+    """Raise InputError unless the reference map has one entry for every frame of the segments.
+
+    The segments must also have as many frames as they state.
+    """
     known = scan(plan.input).pts
     parts = [
         known[bisect_left(known, segment.start_pts) : bisect_left(known, segment.end_pts)]
@@ -239,6 +247,6 @@ def check_coverage(plan: Plan, path: str | Path) -> None:
     if not covered or plan.reference_map.pts != covered or not counted:
         raise InputError(
             f"found a reference map in {path} that does not fit the input's frames "
-            f"({len(plan.reference_map)} entries for {len(covered)} frames), expected one for "
+            f"(entries: {len(plan.reference_map)}, frames: {len(covered)}), expected one entry for "
             "every frame, in order; edit ref_pts only"
         )

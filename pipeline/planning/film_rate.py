@@ -1,4 +1,4 @@
-"""Choose how many pictures per second a video shows that is made from still pictures."""
+"""Choose the number of pictures per second of a video that is made from still pictures."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _USUAL = Fraction(25)
 _NTSC = Fraction(1000, 1001)  # the rates of NTSC are whole numbers times this
 _ROUNDING = 0.001  # pictures per second by which 23.976 and its like are rounded
 _LARGEST_DENOMINATOR = 1001
-_SLOWEST = 5  # pictures per second: slower ones were taken for something else than a video
+_SLOWEST = 5  # pictures per second: slower series were not photographed to become a video
 _MOST_UNEVEN = 0.25  # share of a step by which the steps between pictures may differ
 
 
 def set_film_rate(sources: Sources, output: OutputSettings) -> Sources:
-    """Return the recordings, with the rate at which pictures become a video, and a note about it.
+    """Return the recordings; pictures that become a video have its rate, and a note about it.
 
     Raises InputError if a rate is given for an output that keeps the times of its input.
     """
@@ -55,7 +55,10 @@ def _choose_rate(lr: Stills, ref: Recording, fps: float | None) -> tuple[Fractio
 
 
 def _find_own_rate(times: tuple[float, ...]) -> Fraction | None:
-    """Return the rate of pictures with even times in seconds, as those of a video; else None."""
+    """Return the rate of pictures, or None if their times (in seconds) are not like a video's.
+
+    Those of a video are evenly spaced, and at most 1 / _SLOWEST apart.
+    """
     if len(times) < 2:
         return None
     steps = np.diff(times)

@@ -42,10 +42,10 @@ def check_output(
     """
     _check_name_length(output, pictures)
 
-    # the output must not replace a recording; "sub/../clip.mkv" and links name the same file
+    # the output must not replace a recording, even by another path such as "sub/../clip.mkv"
     taken = [("input", lr.path), ("reference", ref.path), ("ground truth", settings.ground_truth)]
-    taken += [("input's", file) for file in lr.files]
-    taken += [("reference's", file) for file in ref.files]
+    taken += [("input's file", file) for file in lr.files]
+    taken += [("reference's file", file) for file in ref.files]
     place = _resolve(output)
     for name, path in taken:
         if path and place == _resolve(path):
@@ -55,13 +55,13 @@ def check_output(
         if path and output.is_dir() and _resolve(path).is_relative_to(place):
             raise InputError(
                 f"found the {name} {path} in the folder {output}, which would be replaced, "
-                "expected it elsewhere; try another -o"
+                "expected it in another folder; try another -o"
             )
 
-    # renaming replaces a hard link of a recording without the recording
+    # unlike other files, a recording may have a hard link at the output: only the link is replaced
     check_not_read(output, read)
 
-    # something else may be there already
+    # nothing else may be replaced without --force
     if output.is_dir() and isinstance(lr, VideoClip) and not pictures:
         raise InputError(
             f"found the folder {output} as the output, expected a file; try {output / 'out.mkv'}, "
@@ -85,7 +85,7 @@ def check_output(
 
 
 def name_unwritten_output(settings: InputSettings) -> str:
-    """Return an output's name that suits the input, for a plan of which nothing is written."""
+    """Return a name that suits the input, for an output that is planned but not written."""
     lr = open_recording(settings.input, settings, sandbox=settings.sandbox == "on")
     if isinstance(lr, LightField):
         return name_target(lr, None, "_x").name
@@ -110,11 +110,11 @@ def _check_name_length(output: Path, pictures: str = "") -> None:
     except (OSError, ValueError):
         most = _USUAL_NAME_BYTES
 
-    over = max(len(os.fsencode(name)) for name in beside) - most
-    if over > 0:
+    longest = max(len(os.fsencode(name)) for name in beside)
+    if longest > most:
         raise InputError(
-            f"the name of the output, its run folder or its plan is {over} bytes too long for "
-            f"{output.parent}; expected at most {most}; use a shorter -o"
+            f"found a name of {longest} bytes for the output, its run folder or its plan, expected "
+            f"at most {most} in {output.parent}; use a shorter -o"
         )
 
 
@@ -136,7 +136,7 @@ def check_room(output: Path, lr: Recording, pixels: int) -> None:
 def check_pictures_only(folder: Path, also: frozenset[str] = frozenset()) -> None:
     """Raise InputError if a folder that would be replaced contains anything but pictures.
 
-    `also` names other files that it may contain.
+    `also` has the names of other files that it may contain.
     """
     for entry in sorted(folder.iterdir()):
         if entry.name in also:
@@ -151,13 +151,13 @@ def check_pictures_only(folder: Path, also: frozenset[str] = frozenset()) -> Non
 def _check_writable(folder: Path) -> None:
     """Raise InputError if a trial folder cannot be created in `folder`.
 
-    File modes would not tell, because they mean little for root and on network drives.
+    File modes are not compared, because they mean little for root and on network drives.
     """
     try:
         made = tempfile.mkdtemp(prefix=".pipeline-write-test-", dir=folder)
     except OSError as error:
         raise InputError(
-            f"cannot write to {folder} ({error.strerror}); expected a writable folder; "
+            f"cannot write to {folder} ({error.strerror}), expected a writable folder; "
             "try another -o"
         ) from error
     Path(made).rmdir()

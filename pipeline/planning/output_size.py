@@ -22,10 +22,10 @@ from pipeline.schema.settings import PairingSettings
 # Shortest side, in pixels, of an input that can be aligned.
 LEAST_SIDE = 16
 
-# Smallest ratio of the reference's size (side length) to the input's with detail to borrow.
+# Smallest ratio of the reference's side length to the input's at which there is detail to borrow.
 LEAST_RATIO = 1.3
 
-# Largest ratio of the output's size (side length) to the reference's.
+# Largest ratio of the output's side length to the reference's.
 MOST_OVERSIZE = 2.2
 
 _WIDE = Fraction(16, 9)
@@ -43,7 +43,7 @@ class OutputSize:
     mark: str
     """What the default name of the output ends with, such as "x2" or "1920x1080"."""
     option: str = ""
-    """The option that demands exactly this size; "" if it may be rounded for an encoder."""
+    """The option that demands exactly this size; "" if the size may be rounded for an encoder."""
     note: str = ""
     """A sentence about a size that was rounded."""
 
@@ -60,10 +60,10 @@ class OutputSize:
 
 
 def choose_size(lr: Recording, ref: Recording, settings: PairingSettings) -> OutputSize:
-    """Return the size of the output: the one that the settings name, or that fits `ref` best.
+    """Return the size of the output: that of the settings, or else the one that suits `ref` best.
 
-    Raises PairingError if the reference is too small, and InputError if the input is, or if the
-    output cannot have that size.
+    Raises PairingError if the reference is too small, and InputError if the input is too small, or
+    if the output cannot have that size.
     """
     if settings.size is not None and settings.scale != "auto":
         raise InputError(
@@ -130,7 +130,10 @@ def _compare_sizes(lr: Recording, ref: Recording) -> float:
 
 
 def _choose_scale(lr: Recording, ref: Recording, ratio: float) -> int:
-    """Return the scale of the network that is nearest to the ratio of the reference's size."""
+    """Return the scale of the network that is nearest to `ratio`, of the reference to the input.
+
+    Raises PairingError if the reference is hardly larger than the input.
+    """
     if ratio < LEAST_RATIO:
         raise PairingError(
             f"found a reference of {ref.width}x{ref.height} for an input of "
@@ -141,14 +144,14 @@ def _choose_scale(lr: Recording, ref: Recording, ratio: float) -> int:
 
 
 def _resolve_size(lr: Recording, ref: Recording, name: str) -> OutputSize:
-    """Return the size that a name such as 1920x1080, 1080p or reference means, without a scale."""
+    """Return the size, with scale 0, for a value of --size: 1920x1080, 1080p or reference."""
     if name == "reference":
         height, width = swap_size(ref, count_quarter_turns(lr, ref))
         return _name_size(width, height)
     if name.endswith("p"):
         return _name_size(*_find_lines(lr, int(name[:-1])))
 
-    # of a recording that is turned for display, both the shown and the stored size are understood
+    # if a recording is rotated for display, its displayed size may be given as well as its stored
     width, height = parse_size(name)
     if lr.rotation % 180 and find_pixel_aspect(lr, width, height) is None:
         width, height = height, width
@@ -160,14 +163,14 @@ def _name_size(width: int, height: int, option: str = "") -> OutputSize:
 
 
 def _find_lines(lr: Recording, lines: int) -> tuple[int, int]:
-    """Return the width and height with square pixels whose shorter side has so many pixels.
+    """Return the width and height, with square pixels, whose shorter side has `lines` pixels.
 
-    That is the height, or the width of an upright picture, as cameras and players count.
+    That side is the height, or the width of an upright picture, as for cameras and players.
     """
     aspect = _find_display_aspect(lr)
     long = max(aspect, 1 / aspect)
     found = []
-    # 854x480 means 16:9, although it is not quite
+    # 854x480 is called 16:9, although it is not exactly
     for ratio in (_WIDE, long):
         other = 2 * _round(lines * ratio / 2)
         found.append((other, lines) if aspect >= 1 else (lines, other))
@@ -184,7 +187,7 @@ def _round(length: Fraction) -> int:
 
 
 def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
-    """Return the error for a size that no output of the input has, with the nearest that fits."""
+    """Return the error for a size that the output cannot have; it suggests a possible one."""
     shape = "" if lr.sample_aspect_ratio == 1 else f" with pixels of {lr.sample_aspect_ratio}"
     named = f"{size.width}x{size.height}"
     found = option if size.option else f"{option}, which is {named},"
@@ -200,7 +203,10 @@ def _refuse_size(lr: Recording, size: OutputSize, option: str) -> InputError:
 
 
 def _list_fitting(lr: Recording, size: OutputSize) -> Iterator[tuple[int, int]]:
-    """Yield possible sizes with even sides: the largest inside a size, or the nearest to it."""
+    """Yield up to two possible sizes with even sides: the largest inside `size`, then a limit.
+
+    The limit is the largest or smallest possible size, whichever is nearer.
+    """
     aspect = _find_display_aspect(lr)
     inside = min(Fraction(size.height), size.width / aspect)
     least = max(Fraction(lr.height), lr.width / aspect)
@@ -212,9 +218,9 @@ def _list_fitting(lr: Recording, size: OutputSize) -> Iterator[tuple[int, int]]:
 
 
 def align_size(size: OutputSize, pix_fmt: str) -> OutputSize:
-    """Return the size with even sides where a pixel format needs them for its chroma.
+    """Return the size, rounded to the multiples that a pixel format needs for its chroma.
 
-    Raises InputError if the user demands another size exactly.
+    Raises InputError if the size is not such a multiple, but the user demands it exactly.
     """
     columns, rows = find_chroma_step(pix_fmt)
     width, height = _align(size.width, columns), _align(size.height, rows)
@@ -234,5 +240,5 @@ def align_size(size: OutputSize, pix_fmt: str) -> OutputSize:
 
 
 def _align(length: int, step: int) -> int:
-    """Return the nearest multiple of `step`, the lower one of two."""
+    """Return the nearest multiple of `step`, the lower one in a tie."""
     return -(-(2 * length - step) // (2 * step)) * step

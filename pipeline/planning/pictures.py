@@ -39,14 +39,14 @@ def wanted_pictures(
 
     if given := [name for name in _VIDEO_ONLY if getattr(encoder, name) is not None]:
         raise InputError(
-            f"found --{given[0].replace('_', '-')} for pictures, which are lossless; "
-            "leave it out, or use the name of a video for -o"
+            f"found --{given[0].replace('_', '-')} for pictures, expected no encoder settings, "
+            "because pictures are lossless; leave it out, or use the name of a video for -o"
         )
     return found
 
 
 def intermediate_format(clip: Clip, pictures: tuple[Path, str] | None) -> Clip:
-    """Return the clip as which segments are stored: as lossless RGB if the output is pictures."""
+    """Return the description of the stored segments: lossless RGB for pictures, else `clip`."""
     if pictures is None:
         return clip
 
@@ -69,8 +69,8 @@ def replace_output(
         wanted = "a video" if plan.pictures else "pictures"
         planned = "pictures" if plan.pictures else "a video"
         raise InputError(
-            f"found -o {settings.output}, which names {wanted}, for a plan for {planned}, expected "
-            "the same; make a new plan"
+            f"found -o {settings.output}, the name of {wanted}, for a plan for {planned}, expected "
+            f"the name of {planned}; make a new plan"
         )
     if pictures is None:
         return {"output": str(Path(settings.output).absolute())}
@@ -85,7 +85,7 @@ def replace_output(
 
 
 def check_folder(folder: Path, pattern: str) -> None:
-    """Raise InputError if `folder` exists and contains files of other names than `pattern`.
+    """Raise InputError if `folder` is a file, or contains files whose names do not fit `pattern`.
 
     The sidecar of the pictures may be there, too.
     """
@@ -93,7 +93,8 @@ def check_folder(folder: Path, pattern: str) -> None:
         return
     if not folder.is_dir():
         raise InputError(
-            f"found a file at {folder}, expected a folder for {pattern}, or none; try another -o"
+            f"found a file at {folder}, expected a folder for {pattern} or a free path; try "
+            "another -o"
         )
     if other := find_foreign_file(folder, pattern):
         raise InputError(
@@ -109,6 +110,6 @@ def check_measurable(plan: Plan) -> None:
         why = f"pictures that are rotated by {plan.input.rotation} degrees"
     if why:
         raise InputError(
-            f"found --ground-truth for {why}, expected PNG or TIFF of a video without "
+            f"found --ground-truth for {why}, expected PNG or TIFF pictures of a video without "
             "display rotation; leave it out"
         )

@@ -16,10 +16,10 @@ def pin_plan(plan: Plan, *, recut: bool = False, keep_capture: bool = False) -> 
     """Return the plan with the weights and the engine's number of CPU threads fixed.
 
     Both affect the output's bits, but depend on the machine and the time of the run. All workers
-    use the same number of threads, and a resumed run keeps that number, even on a machine with
-    a different number of cores. With `keep_capture` it also keeps the capture that was measured
-    when it began, which may depend on the processor, and with `recut` its segments, which depend on
-    the speed that was known then. Raises InputError if the weights cannot be found.
+    use the same number of threads, and a resumed run keeps that number, even on a machine with a
+    different number of cores. With `keep_capture`, a resumed run also keeps the capture that was
+    measured at its start, which may depend on the processor. With `recut`, it keeps its segments,
+    which depend on the speed that was known then. Raises InputError if the weights cannot be found.
     """
     if plan.engine != "bicubic":
         plan = plan.model_copy(update=_pin_weights(plan.model))
@@ -32,7 +32,7 @@ def pin_plan(plan: Plan, *, recut: bool = False, keep_capture: bool = False) -> 
         kept = plan.model_copy(update={"segments": stored.segments}) if recut else plan
         if keep_capture and _is_measured(stored.capture):
             kept = kept.model_copy(update={"capture": stored.capture})
-        # when the adaptation is decided on, it is compared as well
+        # the adaptation is compared later, when it is decided on
         left = {"threads": 0, "adaptation": None}
         if stored.model_copy(update=left).digest() == kept.model_copy(update=left).digest():
             plan = kept

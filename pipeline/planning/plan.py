@@ -1,4 +1,4 @@
-"""Make the plan, which decides everything a run does, from files and settings before it starts."""
+"""Make the plan of a run from its files and settings: it decides everything that the run does."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def make_plan(
     """Decide the segments, references, encoder and output of a run.
 
     The same files, settings and speed give the same plan. The engine's speed only shortens segments
-    that would take long, so that less work is lost when a run is stopped; if it is unknown, or the
-    settings have a length, they stay as they are. The path of the output is not checked unless the
-    output `is_written`. Raises InputError (or its kinds MediaError and PairingError) if the user
-    has to change a setting or a file.
+    that would take long, so that less work is lost when a run is stopped; it has no effect if the
+    settings contain the length of segments. The path of the output is not checked unless the output
+    `is_written`. Raises InputError (or its kinds MediaError and PairingError) if the user has to
+    change a setting or a file.
     """
     check_engine(settings.engine)
     check_paths((settings.input, settings.ref_stream, settings.output, settings.ground_truth))
@@ -130,9 +130,8 @@ def pair_sources(
 ) -> Paired:
     """Choose the references of every frame or view.
 
-    `size` is the height and width of the network's frames.
-
-    `to` is the layout of an output light field.
+    `size` is the height and width of the network's frames, and `to` the layout of an output light
+    field.
     """
     if isinstance(sources.lr, LightField):
         with progress.step("choosing the reference of every view"):

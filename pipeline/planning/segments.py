@@ -30,10 +30,10 @@ FEWEST_FRAMES = 8
 
 
 def count_passes(choices: ReferenceMap) -> float:
-    """Return how often the network runs for these frames, in passes with one reference each.
+    """Return the work of the network for these frames, in passes with one reference each.
 
-    It runs once for each reference of a view. The references of a clip's frame are matched one by
-    one, but fused together.
+    The network runs once for each reference of a view. The references of a clip's frame are matched
+    one by one but fused together, so a further one takes only FURTHER_REFERENCE of a pass.
     """
     passes = 0.0
     for choice in choices:
@@ -61,7 +61,7 @@ def limit_frames(choices: ReferenceMap, size: tuple[int, int], speed: Speed | No
 def cut_segments(
     pts: Sequence[int], keys: Sequence[int], end_pts: int, time_base: Fraction, seconds: float
 ) -> tuple[Segment, ...]:
-    """Return segments of about `seconds` that cover every frame in `pts` (rising) exactly once.
+    """Return segments of about `seconds` that cover every frame in `pts` (ascending) exactly once.
 
     A segment starts at a key frame if one is near enough. Otherwise the reader has to decode some
     frames before the segment's first.
@@ -114,7 +114,7 @@ def shorten(index: FrameIndex, time_base: Fraction, seconds: float, most: int | 
 def cut_views(
     lr: LightField, seconds: float, to: str | None, most: int | None = None
 ) -> tuple[Segment, ...]:
-    """Return segments that are groups of views or, if each view is a video, parts of each view.
+    """Return segments that are groups of views or, if each view becomes a video, parts of views.
 
     A part lasts about `seconds`. No segment has many more than `most` frames.
     """

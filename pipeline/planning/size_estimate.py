@@ -33,7 +33,7 @@ class _Sample(NamedTuple):
 def estimate_bytes(plan: Plan) -> int | None:
     """Return the approximate size in bytes of a plan's video, or None for other outputs.
 
-    Borrowed detail also needs bytes, so a rich reference makes the output somewhat larger.
+    Borrowed detail also needs bytes, so with a rich reference the output is somewhat larger.
     """
     lr = plan.input
     if not isinstance(lr, VideoClip) or plan.pictures:

@@ -21,7 +21,7 @@ UNREAD = VIDEO_SUFFIXES | {
     ".rw2", ".sgi", ".sr2", ".srw", ".tga", ".wdp", ".x3f",
 }  # fmt: skip
 
-# A gap is noted if it is at least this many seconds, and this many usual intervals between frames.
+# A gap is noted if it lasts at least this many seconds, and this many median intervals of frames.
 LEAST_GAP = 10.0
 MANY_INTERVALS = 20
 
@@ -34,8 +34,8 @@ def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
     notes = []
     if frames.undecodable:
         notes.append(
-            f"input: it begins between key frames; its first {frames.undecodable} frames refer to "
-            "frames that are missing, and are left out"
+            "input: it begins between key frames; frames at its start that refer to missing frames "
+            f"are left out ({frames.undecodable})"
         )
     if isinstance(sources.lr, VideoClip):
         notes += _list_gaps(sources.lr, frames)
@@ -43,7 +43,7 @@ def list_source_notes(sources: Sources, frames: FrameIndex) -> list[str]:
     for name, clip in (("input", sources.lr), ("reference", sources.ref)):
         if isinstance(clip, VideoClip) and clip.colour.guessed:
             notes.append(
-                f"{name}: the colour is not tagged; {clip.colour.used_matrix} "
+                f"{name}: its colour is not tagged; {clip.colour.used_matrix} "
                 f"{clip.colour.used_range} is assumed from its size"
             )
         notes += _list_unread_files(name, clip)

@@ -44,7 +44,7 @@ def open_sources(
     """
     if views.ref_stream is None:
         raise InputError(
-            "no reference is given; expected an HR recording to borrow from; pass --ref-stream REF"
+            "found no reference, expected an HR recording to borrow from; pass --ref-stream REF"
         )
 
     in_sandbox = part.sandbox == "on"
@@ -91,10 +91,11 @@ def select_frames(lr: Recording, part: InputSettings) -> FrameIndex:
     last = len(index.pts) if part.end is None else _first_frame_at(lr, index, part.end)
     pts = index.pts[first:last]
     if not pts:
+        limits = {"--start": part.start, "--end": part.end}
+        given = " ".join(f"{name} {at:g}" for name, at in limits.items() if at is not None)
         raise InputError(
-            f"found no frame between --start {part.start} and --end {part.end}, expected times "
-            f"within {lr.seconds(index.pts[0]):.3f} to "
-            f"{float(index.end_pts * lr.time_base):.3f} s; try other times"
+            f"found no frame with {given}, expected times from {lr.seconds(index.pts[0]):.3f} to "
+            f"{float(index.end_pts * lr.time_base):.3f} s, and --end after --start; try other times"
         )
 
     end_pts = index.pts[last] if last < len(index.pts) else index.end_pts
@@ -114,7 +115,7 @@ def reopen_sources(
     """Describe the recordings of a stored plan again, and check that they are the same files.
 
     `path` is the plan's file, for error messages. Raises InputError if a file has changed or is
-    missing, or if `part` or `pairing` names another light field than the plan.
+    missing, or if `part` or `pairing` has the path of another light field than the plan.
     """
     sandbox = part.sandbox if part else "auto"
     lr = _reopen(plan.input, part.input if part else None, sandbox)
@@ -123,14 +124,17 @@ def reopen_sources(
     for name, now, then in (("input", lr, plan.input), ("reference", ref, plan.reference.clip)):
         if now.fingerprint != then.fingerprint:
             raise InputError(
-                f"the {name} {now.path} is not the file that the plan {path} was made for; "
-                "expected the same file; make a new plan"
+                f"found the {name} {now.path}, which is not the file that the plan {path} was made "
+                "for, expected the same file; pass that file, or make a new plan"
             )
     return Sources(lr, ref)
 
 
 def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
-    """Describe a recording of a plan again; the views of a light field stay as planned."""
+    """Describe a recording of a plan again; only the views of a light field stay as planned.
+
+    Raises InputError if `path` is another light field, or if one of its files is missing.
+    """
     in_sandbox = sandbox == "on" or (sandbox == "auto" and recording.sandbox)
     if not isinstance(recording, LightField):
         again = probe(str(Path(path or recording.path).absolute()), sandbox=in_sandbox)
@@ -154,8 +158,8 @@ def _reopen(recording: Recording, path: str | None, sandbox: str) -> Recording:
     files = list_files(recording)
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(
-            f"{missing[0]}, which the plan names, does not exist; expected all files of the plan; "
-            "restore it, or make a new plan"
+            f"found no file {missing[0]}, expected all files that the plan lists; restore it, or "
+            "make a new plan"
         )
 
     updated = recording.model_copy(update={"fingerprint": fingerprint(files)})

@@ -1,4 +1,4 @@
-"""Choose the output of a run: its encoding, and file or folder."""
+"""Choose the output of a run: its encoding, and its file or folder."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def choose_target(
 ) -> Target:
     """Choose and check the encoder and the path of an output with `frames` frames.
 
-    The path is not checked unless the output `is_written`. `model` is a network's name, or the path
-    of its weights file, which the output must not replace. Raises InputError if the encoder does
-    not accept its settings, if the output cannot be written to the path, or if its format cannot
-    hold what is encoded.
+    Unless the output `is_written`, its path is not checked and there are no notes. `model` is a
+    network's name, or the path of its weights file, which the output must not replace. Raises
+    InputError if the encoder does not accept its settings, if the output cannot be written to the
+    path, if the disk has too little room, or if the output's format cannot hold what is encoded.
     """
     lr: Recording = sources.lr
     if isinstance(lr, Stills) and output.output is not None:
