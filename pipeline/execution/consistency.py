@@ -1,9 +1,9 @@
 """Keep the part of the borrowed detail that the LR frame confirms.
 
-True detail explains how the LR frame differs from the plainly up-sampled one after reduction; the
-detail of something else does not. The share that explains it best, by least squares in small
-windows, is what remains. The noise of a codec hides such evidence, so recordings that were measured
-to be noisy or compressed are left alone.
+The LR frame differs from its plain up-sampling once that is reduced. True detail, reduced as well,
+explains the difference; the detail of something else does not. In small windows, the share of the
+detail that explains it best (by least squares) is kept. The noise of a codec hides such evidence,
+so the detail is left alone in recordings that are or may be noisy or compressed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from pipeline.pairing.upsample import upsample
 from pipeline.pixels import Pixels, as_pixels
 from pipeline.schema.plan import Plan
 
-# Mean squared error of LR luma in 8-bit levels that counts at x2, where an unrelated reference
-# harms most, if nothing was measured. A recording without a common instant may be compressed; at x4
-# and x8, this much error would take too much of the true detail with it.
+# Mean squared error of LR luma, in squared 8-bit levels, that is assumed at x2 if nothing was
+# measured: there, an unrelated reference does most harm. A recording without a common instant may
+# be compressed; at x4 and x8, assuming so little error would remove too much true detail.
 UNMEASURED_ERROR = 1.0
 _WINDOW = (9, 9)  # LR pixels
 
 
 def find_lr_error(plan: Plan) -> float | None:
-    """Return the mean squared error of the input's luma against reduced HR, in 8-bit levels.
+    """Return the mean squared error of the input's luma against reduced HR.
 
-    Return None if the input may be so noisy or compressed that it confirms no detail.
+    It is in squared 8-bit levels. The result is None if the input is so noisy or compressed that it
+    confirms no detail, or if that was not measured and the scale is not 2.
     """
     fits = None if plan.capture is None else plan.capture.fits_db
     if fits is None:
@@ -39,8 +40,8 @@ def find_lr_error(plan: Plan) -> float | None:
 def keep_confirmed(sr: Pixels, lr: Pixels, kernel: Taps | None, error: float) -> Pixels:
     """Return `sr` (H x W) with the share of its detail that `lr` (h x w) confirms.
 
-    Both are uint8 or uint16 RGB, `kernel` reduces the one to the other (None: bicubic), and `error`
-    is the mean squared error of LR luma in 8-bit levels, below which differences mean nothing.
+    Both are uint8 or uint16 RGB. `kernel` reduces SR to LR; None is bicubic. `error` is the mean
+    squared error of LR luma in squared 8-bit levels; differences below it mean nothing.
     """
     scale = sr.shape[0] // lr.shape[0]
     weights = join_taps(make_bicubic_taps(scale) if kernel is None else kernel)
@@ -69,7 +70,7 @@ def _round_luma(frame: Pixels) -> Plane:
 
 
 def _mix(sr: Pixels, plain: Pixels, share: Plane) -> Pixels:
-    """Return the mean of two frames, of which `sr` has the weight `share` (H x W) in 0..1."""
+    """Return the mean of two frames, in which `sr` has the weight `share` (H x W, 0 to 1)."""
     if sr.dtype == np.uint8:
         return as_pixels(cv2.blendLinear(sr, plain, share, 1 - share))
     detail = sr.astype(np.float32) - plain

@@ -96,8 +96,8 @@ class DecodeStage:
 
         if not entries or done != segment.frames or done != len(expected):
             raise StageError(
-                f"found {done} frames, expected {segment.frames}; the input may be truncated: try "
-                "--on-error conceal"
+                f"found a frame count of {done}, expected {segment.frames}; the input may be "
+                "truncated: try --on-error conceal"
             )
         # the encoder commits the segment with this batch
         self._sources.check()
@@ -105,9 +105,10 @@ class DecodeStage:
 
 
 def _find_interval(plan: Plan, pts: Sequence[int]) -> float:
-    """Return the mean time between two LR frames in seconds, from the `pts` of a segment if needed.
+    """Return the time between two LR frames in seconds, from the frame rate if that is known.
 
-    It depends on the plan alone, and so do the weights of references.
+    Otherwise, it is the mean between the `pts` of a segment, or 1 for a single frame. It depends
+    only on the plan, and so the weights of references do, too.
     """
     if plan.input.frame_rate:
         return float(1 / plan.input.frame_rate)

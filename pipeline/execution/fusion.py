@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.pixels import Pixels, as_pixels
 
-# Powers of ten by which a reference weighs less per grid step: on lytro_stegosaurus, x8, each costs
-# the network half a dB.
+# Powers of ten by which a reference weighs less per grid step of distance. On lytro_stegosaurus at
+# x8, each step costs the network half a dB.
 STEP_DECADES = 0.1
 SMOOTHING_PIXELS = 3.0  # LR pixels over which errors are averaged before results are compared
 ERROR_FLOOR = 0.004  # full scale = 1; smaller errors are taken for rounding and noise
@@ -24,9 +24,10 @@ def fuse_results(
 ) -> Pixels:
     """Return the mean of the results (H x W x 3), weighted by how well they agree with `lr`.
 
-    `weights` say how near each result's reference is. Each result is reduced to h x w and compared
-    with the LR frame, the only evidence of the true scene. Where one result is wrong the others
-    prevail; where all agree, their errors average out.
+    `weights` has a further factor for each result, larger for a nearer reference. Each result is
+    reduced to the size of the LR frame (h x w x 3) and compared with it, the only evidence of the
+    true scene. Where one result is wrong, the others prevail; where all agree, their errors average
+    out.
     """
     if len(results) == 1:
         return results[0]

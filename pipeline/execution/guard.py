@@ -57,8 +57,8 @@ def remove_ghosts(sr: Pixels, lr: Pixels) -> Pixels:
     `sr` (H x W) and `lr` (h x w) are uint8 or uint16 RGB. Where the LR frame is uniform, true
     detail, such as a fine texture, is uniform too once it is reduced. Detail that leaves a trace
     there comes from something that the LR frame does not show. It is scaled by 1 - ghosts / detail,
-    a ratio of energies in windows of 7 x 7 LR pixels, where a trace stands for a ghost of up to
-    1 / 0.015 of its energy. Other parts of the frame remain as they are.
+    a ratio of energies in windows of 7 x 7 LR pixels. A trace is assumed to be what is left of a
+    ghost with 1 / 0.015 times its energy. Other parts of the frame remain unchanged.
     """
     level = float(np.iinfo(sr.dtype).max) / 255
     uniform = _find_uniform(lr, level)

@@ -25,13 +25,13 @@ Enhance = Callable[[Plan, Engine, Batch], Enhanced]
 
 
 def enhance_batch(plan: Plan, engine: Engine, batch: Batch) -> Enhanced:
-    """Run the network on the paired frames of a batch; others are given or up-sampled plainly.
+    """Return a batch's frames: enhanced with references, given, or up-sampled plainly.
 
-    The frames have the size of the output. The guards work before that, at the network's scale: a
-    whole number of its pixels covers each LR pixel, so that reducing a frame to compare it with the
-    LR frame is exact, and what they take away is gone at any size. At the output's scale an LR
-    pixel may cover 1.5 pixels, or no more than one, and there would be nothing to compare. Only the
-    detail is resized, so a frame without any is plain up-sampling at every size.
+    The frames have the size of the output. The guards work before the frames are resized to it, at
+    the network's scale: there, each LR pixel covers a whole number of pixels, so a frame can be
+    reduced exactly to compare it with the LR frame, and what is removed is gone at any size. At the
+    output's scale, an LR pixel may cover 1.5 pixels, or only one, which leaves nothing to compare.
+    Only the detail is resized, so a frame without detail is plain up-sampling at every size.
     """
     frames = dict(batch.given)
     kernel = make_taps(plan.capture)
@@ -79,8 +79,8 @@ def _fuse_views(
 ) -> Iterator[Pixels]:
     """Yield the SR frames of a group, each fused from one result per reference.
 
-    The network weighs references that are frames of one clip. References from several viewpoints
-    hide different parts of the scene, and their results are fused.
+    This is for views. For a clip, the network itself weighs the references. References from several
+    viewpoints hide different parts of the scene, so their results are fused.
     """
     results = [_run_engine(engine, lr, [ref], None, kernel) for ref in group.refs]
     for number, weights in enumerate(group.weights):
@@ -94,11 +94,11 @@ def _run_engine(
     weights: Weights | None,
     kernel: Taps | None,
 ) -> Pixels:
-    """Return the engine's SR frames; raise StageError if their shape or data type is wrong."""
+    """Return the engine's SR frames. Raises StageError if their shape or data type is wrong."""
     sr = run_engine(engine, lr, refs, weights, kernel)
     if sr.shape != refs[0].shape or sr.dtype != refs[0].dtype:
         raise StageError(
             f"engine {engine.info.name} returned {sr.dtype} {sr.shape}, "
-            f"expected {refs[0].dtype} {refs[0].shape}"
+            f"expected {refs[0].dtype} {refs[0].shape}; try another --engine"
         )
     return sr

@@ -1,6 +1,6 @@
-"""Pair LR frames with their references, fitted to the output, and combine them into batches.
+"""Pair LR frames with their references on the network's grid, and combine them into batches.
 
-Frames are paired here alike whether they are decoded or a program passes them as arrays.
+Decoded frames and frames that a program passes as arrays are paired in the same way.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PairedFrame:
     lr: Pixels
     references: list[Pixels] = field(default_factory=list)
     weights: NDArray[np.float32] | None = None
-    """The weight of each reference; None without any."""
+    """The weight of each reference; None without references."""
     given: Pixels | None = None
     alpha: Plane | None = None
     noise: Noise | None = None
@@ -62,7 +62,8 @@ class FramePairer:
     def pair(self, choice: ReferenceChoice, lr: Pixels, interval: float) -> PairedFrame:
         """Pair an LR frame with its references, or with the HR frame that is given for it.
 
-        `interval` is the time between two LR frames in seconds.
+        A frame without references is returned alone. `interval` is the time between two LR frames
+        in seconds.
         """
         pts = choice.pts
         if choice.ref_pts is None:
@@ -87,30 +88,30 @@ class FramePairer:
         )
 
     def _read_references(self, numbers: Sequence[int]) -> list[Pixels]:
-        """Return frames of the reference; those of the frame before are not decoded again."""
+        """Return frames of the reference, and keep them for the next LR frame."""
         # free the others before decoding the next: an 8K frame takes 100 MB
         self._kept = {ref: self._kept[ref] for ref in numbers if ref in self._kept}
         self._recoloured = {
             ref: self._recoloured[ref] for ref in self._kept.keys() & self._recoloured.keys()
         }
-        # a video is read fastest in rising order
+        # a video is read fastest in order of time
         for ref in sorted(set(numbers) - self._kept.keys()):
             self._kept[ref] = self._references.get(ref)
         return [self._kept[ref] for ref in numbers]
 
     def _fit_reference(self, ref_pts: int, lr: Pixels) -> Pixels:
-        """Return a reference frame in use at the network's size, matched to the LR frame."""
+        """Return a kept reference frame at the network's size, matched to the LR frame."""
         if ref_pts not in self._recoloured:
             self._recoloured[ref_pts] = self._fitter.convert(self._kept[ref_pts])
         return self._fitter.fit(self._recoloured[ref_pts], lr)
 
     def _find_noise(self, numbers: Sequence[int], lr: Pixels) -> Noise | None:
-        """Return the noise that `lr` does not show, of the noisiest of several references."""
+        """Return the noise of the noisiest reference, as far as `lr` does not show it, or None."""
         noisiest = max((self._measure(ref) for ref in numbers), key=attrgetter("coarse"))
         return find_excess_noise(noisiest, lr, self._plan.scale)
 
     def _measure(self, ref_pts: int) -> Noise:
-        """Return the noise of a reference frame in use, which is measured only once."""
+        """Return the noise of a kept reference frame; each frame is measured only once."""
         if ref_pts not in self._noise:
             reference = self._kept[ref_pts]
             height, _ = self._plan.network_size
@@ -120,7 +121,10 @@ class FramePairer:
 
 
 def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDArray[np.float32]:
-    """Return the weight of each reference of a frame by its distance in grid steps or frames."""
+    """Return the weight of each reference of a frame.
+
+    It depends on the distance in grid steps or frames; references chosen by content weigh the same.
+    """
     if choice.views is not None:
         steps = [choice.views.steps or 0.0, *choice.views.also_steps]
         return weigh_references(steps, STEP_DECADES)
@@ -135,7 +139,7 @@ def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDAr
 def make_batch(
     task: SegmentTask, entries: Sequence[PairedFrame], concealed: Sequence[int], *, last: bool
 ) -> Batch:
-    """Combine paired frames into a batch for the engine; `concealed` are pts of replaced frames."""
+    """Combine paired frames into a batch. `concealed` has the pts of corrupt, replaced frames."""
     numbered = list(enumerate(entries))
     return Batch(
         task=task,
@@ -151,7 +155,7 @@ def make_batch(
 
 
 def _group_references(entries: Sequence[PairedFrame]) -> list[ReferenceGroup]:
-    """Return the frames that have references in groups with equally many, the fewest first."""
+    """Return the frames that have references, grouped by their number of references (ascending)."""
     by_count: dict[int, list[int]] = {}
     for i, entry in enumerate(entries):
         if entry.references:

@@ -25,7 +25,7 @@ def resize_plane(plane: NDArray[np.float32], height: int, width: int) -> NDArray
 
 
 def resize_picture(picture: Pixels, height: int, width: int) -> Pixels:
-    """Return a picture (uint8 or uint16 h x w x 3) at height x width; as it is if it fits."""
+    """Return a picture (uint8 or uint16 h x w x 3) at height x width; unchanged if it fits."""
     if picture.shape[:2] == (height, width):
         return picture
     top = float(np.iinfo(picture.dtype).max)
@@ -39,9 +39,9 @@ def resize_picture(picture: Pixels, height: int, width: int) -> Pixels:
 def fit_result(sr: Pixels, lr: Pixels, height: int, width: int) -> Pixels:
     """Return a result of the network (H x W x 3) at the output's height x width.
 
-    Only its detail is resized, which is its difference from the plain up-sampling of `lr` (h x w x
-    3), and added to the plain up-sampling at the output's size. Where the network borrows nothing,
-    the output therefore is plainly up-sampled, exactly as a frame without a reference.
+    Only its detail, the difference from the plain up-sampling of `lr` (h x w x 3), is resized and
+    added to the plain up-sampling at the output's size. Where the network borrows nothing, the
+    output is therefore exactly that of a frame without a reference.
     """
     if sr.shape[:2] == (height, width):
         return sr
@@ -55,7 +55,7 @@ def fit_result(sr: Pixels, lr: Pixels, height: int, width: int) -> Pixels:
         added = resize_plane(np.asarray(detail, np.float32), height, width)
         made[..., channel] = np.clip(np.rint(plain[..., channel] + added), 0, top)
 
-    # on its one core, Pillow takes longer for a plane than a GPU for the frame
+    # Pillow uses one core, on which a plane takes longer than the whole frame on a GPU
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(add_detail, range(3)))
     return made

@@ -46,7 +46,7 @@ def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
 def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
     """Return the runner for `requested` (auto, inline or ray), and the reason for the choice.
 
-    Raises InputError if the choice is Ray on a system other than Linux.
+    Raises InputError if Ray or a cluster's address is requested on a system other than Linux.
     """
     if requested == "inline":
         return "inline", "as requested"
@@ -94,9 +94,10 @@ def run_inline(
 def run_tasks(
     worker: SegmentWorker, tasks: Sequence[SegmentTask], progress: Reporter, before: int = 0
 ) -> Iterator[SegmentRecord]:
-    """Run segments on a worker and yield the record of each; `before` frames were done earlier.
+    """Run segments on a worker, and yield the record of each once it is committed.
 
-    Raises the PipelineError of a segment that fails, after the records of those before it.
+    `before` frames were done earlier. If a segment fails, its PipelineError is raised after the
+    records of the segments before it.
     """
     segments = {worker.submit(task): task.segment.index for task in tasks}
     pending = set(segments)

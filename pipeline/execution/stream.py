@@ -1,4 +1,4 @@
-"""The last stage of a streamed run: write enhanced frames to a pipe in place of segment files."""
+"""The last stage of a streamed run: write enhanced frames to a pipe instead of segment files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ class StreamStage:
         self.position = StagePosition()
 
     def write(self, frame: Pixels, pts: int, segment: int) -> None:
-        """Write one H x W x 3 frame; raises StageError after a failure or out of order."""
+        """Write one H x W x 3 frame.
+
+        Raises StageError after a failure, or if the frame is not later than the one before it.
+        """
         self.position.move_to(pts)
         if self._is_broken:
-            raise StageError("the stream ended before this segment, as one before it failed")
+            raise StageError("the stream ended before this segment, because an earlier one failed")
         if self._last is not None and pts <= self._last:
             raise StageError(f"found pts {pts} after {self._last}, expected a later one")
         self._writer.write(frame)
@@ -37,12 +40,13 @@ class StreamStage:
         """Do nothing: a stream has no record of corrupt frames that were replaced."""
 
     def finish(self, task: SegmentTask) -> SegmentRecord:
-        """Return the record of a segment; raises StageError unless its frames are the plan's."""
+        """Return the record of a segment. Raises StageError unless its frames are the plan's."""
         planned = list(task.choices.pts)
         if self._pts != planned:
             raise StageError(
-                f"{len(self._pts)} frames were written, expected the {len(planned)} of the plan in "
-                "order; try -o FILE"
+                "found other frames in the stream than in the plan (written: "
+                f"{len(self._pts)}, planned: {len(planned)}), expected the same ones in order; "
+                "try -o FILE"
             )
         record = SegmentRecord(
             segment=task.segment.index,

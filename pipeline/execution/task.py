@@ -33,7 +33,7 @@ class SegmentTask:
 def plan_header(plan: Plan) -> Plan:
     """Return the plan without its segments and reference map, which travel in the tasks.
 
-    Paths become absolute, because an actor's working directory is not the driver's.
+    The recordings' paths become absolute, because an actor's working directory is not the driver's.
     """
     header = plan.map_recordings(_absolute)
     return header.model_copy(update={"segments": (), "reference_map": ReferenceMap()})
@@ -82,7 +82,7 @@ class Batch:
     given: dict[int, Pixels]
     """H x W x 3 RGB frames that the reference provides, by position; they pass unchanged."""
     alpha: dict[int, Plane]
-    """Alpha (h x w) of each frame, by position; empty if the output has none."""
+    """Alpha (h x w) of each frame, by position; empty if the input or the output has none."""
     noise: dict[int, Noise]
     """Noise of the frames' references that must not be borrowed, by position."""
     concealed: tuple[int, ...]

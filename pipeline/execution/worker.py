@@ -49,7 +49,7 @@ class Channel(Generic[Item]):
         self._stop = stop
 
     def put(self, item: Item) -> None:
-        """Append `item`, and wait while the queue is full; raise Stopped when the worker stops."""
+        """Append `item` once the queue has room. Raises Stopped when the worker stops."""
         while not self._stop.is_set():
             try:
                 return self._queue.put(item, timeout=_POLL_SECONDS)
@@ -58,7 +58,7 @@ class Channel(Generic[Item]):
         raise Stopped
 
     def get(self, while_waiting: Callable[[], None] | None = None) -> Item:
-        """Return the next item; raise Stopped when the worker stops.
+        """Return the next item. Raises Stopped when the worker stops.
 
         While the queue is empty, `while_waiting` is called about ten times a second.
         """
@@ -82,9 +82,9 @@ class Failure:
 def wrap_error(
     stage: str, task: SegmentTask, position: StagePosition, error: Exception
 ) -> PipelineError:
-    """Return a one-line StageError that names the stage, the segment and the LR pts.
+    """Return a one-line StageError that states the stage, the segment and the LR pts.
 
-    If a recording changed, no stage failed, and the error is returned as it is.
+    A ChangedInputError is returned unchanged, because no stage failed.
     """
     if isinstance(error, ChangedInputError):
         return error
@@ -183,7 +183,7 @@ class SegmentWorker:
         return self._broken is not None
 
     def submit(self, task: SegmentTask) -> Future[SegmentRecord]:
-        """Queue a segment; the future returns its record once committed, or raises its error."""
+        """Queue a segment. The future returns its record once committed, or raises its error."""
         future: Future[SegmentRecord] = Future()
         with self._lock:
             if self._broken is not None or self._stop.is_set():

@@ -108,7 +108,7 @@ class SegmentActor:
         self._lock = threading.Lock()
 
     def load_engine(self, plan: Plan, pixels: int) -> Engine:
-        """Load the plan's engine for an input of which the network makes `pixels` pixels.
+        """Load the plan's engine; `pixels` is the number of pixels of all of the network's frames.
 
         Raises EngineError if the engine cannot run here.
         """

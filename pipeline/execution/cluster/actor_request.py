@@ -28,7 +28,7 @@ class ActorRequest:
     accelerator: str | None = None
     """GPU type, as in Ray's label `ray.io/accelerator-type`."""
     timeout: float = PLACEMENT_TIMEOUT_SECONDS
-    """Seconds after which an actor that is not placed counts as late."""
+    """Seconds after which an actor that is not placed is reported as late."""
     release_after: float = 30.0
     """Seconds after which an idle actor is ended."""
 

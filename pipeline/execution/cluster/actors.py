@@ -1,7 +1,7 @@
 """Start, place, call, watch and end the Ray actors of a run.
 
 Ray's own retries are off (`max_restarts=0`, `max_task_retries=0`), because the scheduler decides
-whether to repeat an attempt. That is harmless, because a segment counts only by its record.
+whether to repeat an attempt. Repeating is harmless: only its record proves that a segment is done.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Slot:
     name: str
     actor: Any
     deadline: float
-    """Time after which the actor counts as late if it is not placed."""
+    """Time after which the actor is late if it is not placed."""
     placement: ActorPlacement | None = None
     ready: bool = False
     used_at: float = 0.0
@@ -115,7 +115,7 @@ class Actors:
         return self._max_actors
 
     def start_missing(self, wanted: int, blocked: frozenset[str]) -> None:
-        """Start actors until there are `wanted` or the maximum; avoid the `blocked` nodes."""
+        """Start actors, not on `blocked` nodes, until there are `wanted` or the maximum."""
         if time.monotonic() - self._counted_at >= _NODES_INTERVAL_SECONDS:
             self._counted_at = time.monotonic()
             self._max_actors = self.request.max_actors()
@@ -160,7 +160,7 @@ class Actors:
                 yield call, ref
 
     def place(self, slot: Slot, placement: ActorPlacement) -> None:
-        """Record where an actor runs; raise InputError if it has the wrong type of GPU."""
+        """Record where an actor runs. Raises InputError if it has the wrong type of GPU."""
         slot.placement = placement
         expected = self.request.accelerator
         if expected and placement.kind != expected:
@@ -170,9 +170,10 @@ class Actors:
             )
 
     def check_placement(self) -> None:
-        """Report actors that are not placed in time; raise PipelineError if none is placed.
+        """Report actors that are not placed in time.
 
-        While the cluster starts nodes, the run waits for them instead.
+        If no actor is placed, the run waits while the cluster starts nodes. Raises PipelineError if
+        it starts none.
         """
         now = time.monotonic()
         late = [slot for slot in self if not slot.placement and now > slot.deadline]
@@ -187,10 +188,10 @@ class Actors:
         if any(slot.placement for slot in self):
             if new:
                 self._progress.note(
-                    f"{len(new)} actors wait for a place; the run continues without them"
+                    f"actors that Ray cannot place yet: {len(new)}; the run continues without them"
                 )
         elif count := count_starting_nodes():
-            self._progress.note(f"waiting for {count} nodes that the cluster starts")
+            self._progress.note(f"waiting for nodes that the cluster starts: {count}")
         else:
             raise self.request.unplaced_error()
 
@@ -222,7 +223,7 @@ class Actors:
                 self.record_status(requests[ref], ray.get(ref))
 
     def count_open_frames(self, job: str) -> int:
-        """Return how many frames of an input living actors encoded in uncommitted segments."""
+        """Return how many of an input's frames living actors encoded, but did not commit yet."""
         count = 0
         for slot in self:
             if job in slot.status:

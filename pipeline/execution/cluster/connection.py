@@ -32,7 +32,7 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 def cluster(
     address: str | None, interrupts: Interrupts, *, workers: int | None = None, log: bool = False
 ) -> Iterator[None]:
-    """Connect to the cluster at `address` or RAY_ADDRESS; without both, start one on this machine.
+    """Connect to the cluster at `address` or RAY_ADDRESS, or else start one on this machine.
 
     The cluster on this machine has room for `workers` actors. `log` forwards the actors' output to
     stderr. An existing connection is used and stays open. Raises InputError if the cluster at the
@@ -48,7 +48,7 @@ def cluster(
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # where clusters of several machines are off, all of Ray listens on the loopback device only
+        # without clusters of several machines, all of Ray listens on the loopback device only
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 

@@ -1,4 +1,4 @@
-"""Print a line if this process ends without having a chance to: parts of Ray may end it at once.
+"""Print a line if this process ends so suddenly that it cannot print one itself.
 
 When the raylet of this machine or the cluster's control service is lost, Ray's native code ends the
 process with status 1. A small process waits for that, or for the end of the block.
@@ -27,7 +27,7 @@ if sys.stdin.buffer.read() != {_ENDED!r}:
 @contextlib.contextmanager
 def announce_sudden_death() -> Iterator[None]:
     """Print LINE on stderr if this process ends within the block without raising an exception."""
-    # A session of its own, because Ctrl-C must not end it before this process
+    # a session of its own, because Ctrl-C must not end the watcher before this process
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _PROGRAM, LINE],
         stdin=subprocess.PIPE,
@@ -39,6 +39,6 @@ def announce_sudden_death() -> Iterator[None]:
             yield
         finally:
             assert watcher.stdin is not None
-            with contextlib.suppress(OSError):  # The watcher itself may be gone
+            with contextlib.suppress(OSError):  # the watcher itself may be gone
                 watcher.stdin.write(_ENDED)
                 watcher.stdin.close()

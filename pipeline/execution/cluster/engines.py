@@ -1,4 +1,4 @@
-"""Build engines on a Ray cluster, once for each kind of GPU, or else for the CPU."""
+"""Build engines on a Ray cluster: one for each kind of GPU, or one for the CPU without GPUs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BuiltEngine(NamedTuple):
 
 
 def group_by_kind(nodes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the living nodes by kind; nodes without a GPU count only if no node has a GPU."""
+    """Return the living nodes by kind: those with a GPU, or else those with a CPU."""
     alive = [node for node in nodes if node.get("Alive")]
     kinds: dict[str, list[dict[str, Any]]] = {}
 
@@ -51,7 +51,9 @@ def build_on_cluster(model: str, address: str | None) -> list[BuiltEngine]:
 
         kinds = group_by_kind(ray.nodes())  # type: ignore[no-untyped-call]
         if not any(kinds.values()):
-            raise PipelineError("found no node with a GPU or a CPU; see `ray status`")
+            raise PipelineError(
+                "found no node with a GPU or a CPU, expected at least one; see `ray status`"
+            )
 
         builds = {}
         for kind, nodes in kinds.items():
@@ -81,7 +83,7 @@ def _build(model: str) -> EngineInfo | str:
     from deploy.machine import device_facts
 
     try:
-        # the number of threads in a run on this node, which finds the measurements by that number
+        # a run on this node uses as many threads, and looks up the measurements by that number
         threads = device_facts()["cores"]
         return load_engine("auto", model=model, threads=threads, remeasure=True).info
     except EngineError as error:

@@ -46,7 +46,7 @@ class _Job:
 
 
 class RayPool:
-    """Runs the segments of the inputs that are added to it; the cluster must be connected.
+    """Runs the segments of the inputs that are added to it, on the connected cluster.
 
     `actor` is the class of the actors: SegmentActor or a subclass of it.
     """
@@ -82,7 +82,7 @@ class RayPool:
         return self._scheduler.unfinished < 3 * max(1, self.actors.max_actors)
 
     def step(self) -> list[tuple[str, PipelineError | None]]:
-        """Process events briefly; return the inputs that ended, each with its error or None."""
+        """Process events briefly, and return the inputs that ended, each with its error or None."""
         self.actors.start_missing(
             self._scheduler.count_useful_workers(), self._scheduler.blocked_nodes()
         )
@@ -112,14 +112,14 @@ class RayPool:
         return self.actors.busy(job)
 
     def report(self, job: str) -> ExecutionReport:
-        """Report how the segments of an input were run; call it before `close`."""
+        """Return how the segments of an input were run. Call it before `close`."""
         self.actors.refresh_status()
         engine = self.actors.engine(job) or self._engine
         assert engine is not None
         return ExecutionReport("ray", engine, self.actors.busy(job))
 
     def close(self, job: str) -> ExecutionReport | None:
-        """Remove an input that has ended; return its report, or None if no actor was ready."""
+        """Remove an input that has ended, and return its report, or None if no actor was ready."""
         self._scheduler.drop_job(job)
         if job not in self._jobs:
             return None
@@ -207,13 +207,13 @@ class RayPool:
             self._commit(job, answer)
 
     def _commit(self, job: str, record: SegmentRecord) -> None:
-        """Add a segment to its ledger; with the last segment, the input ends."""
+        """Add a segment to its ledger. With the last segment, the input ends."""
         ledger = self._jobs[job].ledger
         ledger.fetch_segment(record.segment)
         if not ledger.folder.record_path(record.segment).exists():
             error = StageError(
-                f"segment {record.segment} was committed on another machine but is not in "
-                f"{ledger.folder.path}; put the output on a file system that all nodes share"
+                f"found that segment {record.segment} was committed on another machine, expected "
+                f"it in {ledger.folder.path}; put the output on a file system that all nodes share"
             )
             self._fail(job, error)
             return
@@ -228,7 +228,7 @@ class RayPool:
         self._ended.append((job, error))
 
     def _replace_dead(self, slot: Slot, error: RayActorError) -> None:
-        """Queue a dead actor's uncommitted segments again; the next step starts another actor."""
+        """Queue a dead actor's uncommitted segments again. The next step starts another actor."""
         logger.info("actor on %s died: %s", slot.placement, first_line(error))
         self.actors.bury(slot)
         if not slot.ready:
@@ -252,10 +252,10 @@ class RayPool:
 
         again = len(lost) - len(abandoned)
         self._metrics.count("failures", len(lost))
-        self._progress.note(f"an actor died; {again} of its segments are run again")
+        self._progress.note(f"an actor died; segments that are run again: {again}")
 
     def _count_death_while_loading(self, slot: Slot, error: RayActorError) -> None:
-        """Record that an actor died before it was ready; raise StageError if too many did."""
+        """Record that an actor died before it was ready. Raises StageError if too many did."""
         loading = [s.placement.node for s in self.actors if s.placement and not s.ready]
         node = slot.placement.node if slot.placement else ""
         if self._scheduler.record_unready_death(node, loading, time.monotonic()):
@@ -269,8 +269,8 @@ class RayPool:
         ledger = self._jobs[job].ledger
         return StageError(
             f"{self._scheduler.policy.attempts} actors died while running segment {index}: "
-            f"{first_line(error)}; {len(ledger.records)} of {len(ledger.plan.segments)} segments "
-            "are committed, run the same command again to resume"
+            f"{first_line(error)}; committed segments: {len(ledger.records)} of "
+            f"{len(ledger.plan.segments)}; run the same command again to resume"
         )
 
     def _release_idle(self) -> None:

@@ -107,7 +107,7 @@ class Scheduler:
         """Heap of (the time when the task becomes a straggler, task, worker)."""
         self._strikes: Counter[str] = Counter()
         self._unready_deaths: list[tuple[float, str]] = []
-        """Times and nodes of workers that died before they joined, since there is no worker."""
+        """Times and nodes of the workers that died before they joined, since one last joined."""
         self._paces: dict[str, float] = {}
         """Mean seconds per unit of cost, by kind of worker; "" is the mean of all kinds."""
 
@@ -146,7 +146,7 @@ class Scheduler:
         self._queued += len(segments)
 
     def drop_job(self, job: str) -> None:
-        """Remove an input; those of its segments that are running are ignored when they end."""
+        """Remove an input. Those of its segments that are running are ignored when they end."""
         entry = self._jobs.pop(job, None)
         if entry is None:
             return
@@ -164,10 +164,10 @@ class Scheduler:
         self._unready_deaths.clear()
 
     def remove_worker(self, worker: str, *, blame: bool = True) -> list[Task]:
-        """Queue a worker's tasks again, and return those that are abandoned.
+        """Remove a worker, queue its tasks again, and return those that are abandoned instead.
 
-        With `blame`, this counts as a failure of the tasks and of the node: pass True if the worker
-        died.
+        A task of which a copy is still running is not queued. With `blame`, the removal is a
+        failure of the tasks and of the node: pass True if the worker died.
         """
         gone = self._workers.pop(worker)
         for load in self._loads:
@@ -186,7 +186,7 @@ class Scheduler:
         return abandoned
 
     def record_unready_death(self, node: str, loading: Iterable[str], now: float) -> bool:
-        """Record a worker that died before it joined; return True if the run should give up.
+        """Record a worker that died before it joined, and return whether the run should give up.
 
         `node` is where it died ("" if it was not placed); `loading` are the nodes on which other
         workers are loading. A dying node kills several workers, and Ray places new ones on it until
@@ -209,7 +209,7 @@ class Scheduler:
         return enough and not hope and since >= self.policy.notice_seconds
 
     def fail_task(self, worker: str, task: Task) -> bool:
-        """Queue a failed task again, for another worker; return True if it is abandoned instead."""
+        """Queue a failed task again, for another worker. Return True if it is abandoned instead."""
         self._release(worker, task)
         item = self._items.get(task)
         if item is None:
@@ -220,9 +220,10 @@ class Scheduler:
         return self._requeue(task, item, blame=True)
 
     def complete_task(self, worker: str, task: Task, now: float) -> bool:
-        """Record that a worker finished a task; return whether its result is the first.
+        """Record that a worker finished a task, and return whether to use its result.
 
-        It is not if another worker finished the task earlier, or if the task's input was dropped.
+        The result is not used if another worker finished the task earlier, or if the task's input
+        was dropped.
         """
         self._release(worker, task)
         entry = self._workers[worker]
@@ -236,7 +237,7 @@ class Scheduler:
         return True
 
     def decide(self, now: float) -> list[Assignment]:
-        """Return the tasks to start at `now`; they count as started."""
+        """Return the tasks to start at `now`, and record them as started."""
         started: list[Assignment] = []
         blocked = self.blocked_nodes()
 
@@ -286,7 +287,7 @@ class Scheduler:
         return None
 
     def _start_copies(self, now: float, blocked: frozenset[str]) -> list[Assignment]:
-        """Start on idle workers copies of tasks that other workers would finish too late."""
+        """On idle workers, start copies of tasks that other workers would finish too late."""
         idle = [w for w in self._loads[0] if self._workers[w].node not in blocked]
         started = []
         for worker in sorted(idle, key=lambda name: (self._pace(name) or 0.0, name)):
@@ -299,8 +300,8 @@ class Scheduler:
     def _find_late(self, worker: str, pace: float, now: float) -> Task | None:
         """Return a task that is worth copying to `worker`, or None.
 
-        This is a straggler or, without stragglers, the task expected to end last, if the worker
-        would finish it clearly sooner.
+        It is a straggler or, without stragglers, the task that is expected to end last, if the
+        worker would finish it clearly sooner.
         """
         while self._due and self._due[0][0] <= now:
             _, task, owner = heapq.heappop(self._due)
@@ -380,7 +381,7 @@ class Scheduler:
         self._loads[len(self._workers[worker].running)][worker] = None
 
     def _requeue(self, task: Task, item: _Item, *, blame: bool) -> bool:
-        """Queue a task again unless a copy of it is running; return True if it is abandoned."""
+        """Queue a task again unless a copy of it is running. Return True if it is abandoned."""
         item.failures += blame
         if item.on:
             return False  # a copy is still running

@@ -146,7 +146,7 @@ class RemoteEncode:
 
 
 def _start(kind: type, *arguments: object) -> Any:
-    """Return an actor once it is placed; raise StageError if that takes too long."""
+    """Return an actor once it is placed. Raises StageError if that takes too long."""
     remote: Any = ray.remote(
         num_cpus=1, num_gpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
     )
@@ -169,7 +169,7 @@ def _as_stage_error(error: Exception) -> PipelineError:
 
 
 def _get(ref: Any) -> Any:
-    """Return an actor's answer; raise it if it is an error, or StageError if the actor died."""
+    """Return an actor's answer. Raises the answer if it is an error, or StageError if it died."""
     try:
         answer = ray.get(ref)
     except RayError as error:
