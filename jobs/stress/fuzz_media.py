@@ -261,7 +261,7 @@ def fuzz(
                 data = originals[index] if intact else damage_sample(number, originals)
                 path.write_bytes(data)
                 answer = reader.read(path)
-                if intact and "differs from the input" in answer:
+                if intact and "differs from its plan" in answer:
                     answer = f"DIFFERS {answer}"
                 if answer.split()[0].isupper() and keep is not None:
                     path.rename(keep / str(number))

@@ -22,18 +22,18 @@ LEAST_KEYS_OF_AUTO = 4
 ENGINES_OF_AUTO = ("auto", "torch")  # others need minutes to be built for new weights
 SHARE_OF_RUN = 0.25  # most of a run's time that `auto` spends on adapting
 LEAST_STEPS_OF_AUTO = 20
-SAMPLE_KEYS = 3  # that are read at a time, until a training step can be timed with them
+SAMPLE_KEYS = 3  # key frames that are read at a time, until a training step can be timed with them
 STEPS = (10, 20, 40, 80, 160)  # few choices, so that small differences in speed decide little
-FORWARD_PASSES = 3  # that a training step takes as long as, per picture
+FORWARD_PASSES = 3  # per picture; they take as long as a training step
 
 # Pixels of the network's frames, times references, below which no adaptation pays, however fast the
 # machine is: a run of an engine as slow as PyTorch would take less time than
-# LEAST_STEPS_OF_AUTO / SHARE_OF_RUN
+# LEAST_STEPS_OF_AUTO / SHARE_OF_RUN training steps.
 LEAST_WORK = 55_000_000
 
 
 class Decision(NamedTuple):
-    """The adaptation of a run, None for none, and a sentence about it, "" for none."""
+    """The adaptation of a run, or None, and a sentence about the decision, or ""."""
 
     adaptation: Adaptation | None
     note: str
@@ -50,7 +50,7 @@ def find_stored_adaptation(plan: Plan, request: AdaptRequest) -> Adaptation | No
 
 
 def is_same_adaptation(stored: Adaptation | None, plan: Plan, request: AdaptRequest) -> bool:
-    """Return whether a stored adaptation is that of a plan or, if it has none, of a request."""
+    """Return whether a stored adaptation is the plan's or, if the plan has none, the request's."""
     if stored is None:
         return False
     if plan.adaptation is not None:  # from a plan that the user passed
@@ -69,9 +69,10 @@ def decide_adaptation(
     find_run_seconds: Callable[[], float | None],
     progress: Reporter,
 ) -> Decision:
-    """Decide on the training of a new run; `find_run_seconds` estimates its time.
+    """Decide on the training for a new run.
 
-    The estimate may be None, in which case the time of a training step stands for the engine's.
+    `find_run_seconds` returns an estimate of the run's seconds. If that is None, the run's time is
+    estimated from the time of a training step.
     """
     if request.kind in ("off", "file") or plan.engine == "bicubic":
         return Decision(None, "")
@@ -87,7 +88,7 @@ def decide_adaptation(
     pairs = list_key_pairs(plan)
     least = LEAST_KEYS_OF_AUTO if request.kind == "auto" else LEAST_KEY_FRAMES
     if len(pairs) < least:
-        note = f"found {len(pairs)} key frames that show a frame of the input, expected {least}"
+        note = f"key frames that show a frame of the input: {len(pairs)}, expected {least} or more"
         return Decision(None, f"the weights are not adapted: {note}")
 
     with progress.step("deciding how long to adapt the weights"):
@@ -109,8 +110,8 @@ def decide_to_share(plan: Plan, request: AdaptRequest, weights: Path) -> Decisio
 
     pairs = list_key_pairs(plan)
     if len(pairs) < LEAST_KEY_FRAMES:
-        found = f"found {len(pairs)} key frames that show a frame of the input"
-        note = f"{found}, expected {LEAST_KEY_FRAMES} to try the weights of the batch on"
+        found = f"key frames that show a frame of the input: {len(pairs)}"
+        note = f"{found}, expected {LEAST_KEY_FRAMES} or more to try the weights of the batch on"
         return Decision(None, f"the weights are not adapted: {note}")
     shared = Adaptation(
         request=request.kind,
@@ -130,7 +131,7 @@ def _time_step(plan: Plan, pairs: list[KeyPair]) -> float | str:
 
     network = load_adaptable(plan)
     if network is None:
-        return f"the network of {plan.model} cannot be adapted, only that of fast"
+        return f"the network of {plan.model} cannot be adapted; only that of fast can"
     keys = _read_sample(plan, pairs)
     try:
         return time_step(network, keys, find_taps(plan), threads=plan.threads)
@@ -163,7 +164,7 @@ def _choose_steps(
     step_seconds: float,
     run_seconds: float | None,
 ) -> Decision:
-    """Return the steps that fit into the requested time, or into a share of the run's time."""
+    """Decide on the steps that fit into the requested time, or into a share of the run's time."""
     from crossnetpp.adaptation import PIXELS_PER_STEP, count_steps
 
     if request.kind == "seconds":
@@ -189,5 +190,5 @@ def _choose_steps(
 
 
 def choose_steps(fitting: int) -> int:
-    """Return the most of the possible numbers of steps that are at most `fitting`; 0 for none."""
+    """Return the greatest of STEPS that is at most `fitting`, or 0 if there is none."""
     return max((steps for steps in STEPS if steps <= fitting), default=0)

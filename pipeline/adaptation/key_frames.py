@@ -22,7 +22,7 @@ from pipeline.schema.clip import LightField
 from pipeline.schema.plan import Plan
 
 MOST_KEYS = 32
-MOST_PIXELS = 200_000_000  # of all key frames, at the network's size or the reference's own
+MOST_PIXELS = 200_000_000  # of all key frames, at the network's or the reference's size
 RUN_LENGTH = 8  # consecutive key frames that are taken together from a long recording
 LEAST_KEYS = 3
 LEAST_AGREEMENT = 24.0  # dB of PSNR between LR and the reduced reference
@@ -31,7 +31,7 @@ LEAST_AGREEMENT = 24.0  # dB of PSNR between LR and the reduced reference
 def list_key_pairs(plan: Plan) -> list[KeyPair]:
     """Return the frames or views of the plan that a reference shows at high resolution.
 
-    Of many, groups of consecutive ones are taken that are spread over the recording.
+    If there are many, only some groups of consecutive ones are returned, spread over the recording.
     """
     choices = list_common_instants(plan.input, plan.reference, plan.reference_map)
     numbers = {choice.pts: number for number, choice in enumerate(plan.reference_map.in_order())}

@@ -28,19 +28,19 @@ class AdaptRequest:
 
 
 class AdaptedSettings(NamedTuple):
-    """Settings whose model is the file of adapted weights, if `--adapt` names one."""
+    """Settings in which a file of adapted weights, if `--adapt` is one, is the model."""
 
     settings: RunSettings
     request: AdaptRequest
     from_file: Adaptation | None
-    """What the file says about its adaptation; None without one."""
+    """The adaptation that the file describes; None without a file."""
 
 
 def use_adapted_file(settings: RunSettings) -> AdaptedSettings:
-    """Return the settings with the file that `--adapt` names, if it names one, as their model.
+    """Return the settings; if `--adapt` is a file of adapted weights, it becomes their model.
 
-    Raises InputError if `--adapt` is invalid, or if the file was not adapted from the weights that
-    the settings name.
+    Raises InputError if `--adapt` is invalid, or if the file was not adapted from the weights of
+    the settings' model.
     """
     request = parse_adapt(settings.adapt)
     if request.file is None:
@@ -69,16 +69,16 @@ def parse_adapt(text: str) -> AdaptRequest:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise InputError(
-            f"found --adapt {text}, expected auto, off, a time in seconds, or a file that "
+            f"found --adapt {text}, expected auto, off, a time above 0 in seconds, or a file that "
             "pipeline adapt wrote; try --adapt auto"
         )
     return AdaptRequest("seconds", seconds)
 
 
 def train_nothing(request: AdaptRequest) -> AdaptRequest:
-    """Return a request for no training, or the same one for a file.
+    """Return the request for a run with a second pass: the same for a file, otherwise `off`.
 
-    A second pass borrows from results of the first, of which nothing can be learned. Raises
+    A second pass borrows from results of the first, from which nothing can be learned. Raises
     InputError if the request is for a time.
     """
     if request.kind == "seconds":
@@ -90,7 +90,7 @@ def train_nothing(request: AdaptRequest) -> AdaptRequest:
 
 
 def names_file(text: str) -> bool:
-    """Return whether the text of an `--adapt` names a file, which may not exist."""
+    """Return whether a value of `--adapt` is the path of a file, which may not exist."""
     if text in ("auto", "off"):
         return False
     try:
@@ -101,7 +101,7 @@ def names_file(text: str) -> bool:
 
 
 def describe_file(file: Path, model: str, *, is_default: bool) -> Adaptation:
-    """Return what a file of adapted weights says about its adaptation.
+    """Return the adaptation that a file of adapted weights describes.
 
     Raises InputError if the file was not adapted from the weights of `model` or, with `is_default`,
     of one of its variants.
@@ -144,21 +144,22 @@ def _describe_facts(facts: AdaptedFacts) -> Adaptation:
 
 
 class PlannedAdaptation(NamedTuple):
-    """A plan, and the request that it contains."""
+    """A plan, and the request for its adaptation."""
 
     plan: Plan
-    """The plan with its adaptation only if that is decided."""
+    """The plan; it contains an adaptation only if that is decided."""
     request: AdaptRequest
     from_file: Adaptation | None
-    """What the file of the plan's weights says about its adaptation; None without one."""
+    """The adaptation that the file of adapted weights describes; None without a file."""
 
 
 def take_request(
     plan: Plan, request: AdaptRequest, from_file: Adaptation | None
 ) -> PlannedAdaptation:
-    """Return the request of a plan that was made earlier, or else the given one.
+    """Return a plan, and the request that it contains if it was made earlier, or else `request`.
 
-    Raises InputError if the plan's weights should be adapted ones from a file, and are not.
+    Raises InputError if the plan requests adapted weights from a file, but its model is no such
+    file.
     """
     planned = plan.adaptation
     if planned is None:

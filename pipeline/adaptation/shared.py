@@ -20,7 +20,7 @@ _DIGITS = 12  # of the base's digest in the name of a file
 class SharedWeights:
     """The weights of a batch, one file for each base from which they were adapted.
 
-    `place` is the path or URL of the files up to the digest of the base.
+    `place` is the beginning of the files' paths or URLs, up to the digest of the base.
     """
 
     def __init__(self, place: str) -> None:
@@ -42,7 +42,7 @@ class SharedWeights:
         return file if facts is not None and facts.base == base else None
 
     def offer(self, weights: Path, base: str) -> None:
-        """Store the weights for later inputs unless there are some of the same base."""
+        """Store weights for later inputs, unless some from the same base are stored already."""
         if self.find(base) is not None:
             return
         place = self._name_file(base)

@@ -39,8 +39,8 @@ def load_adaptable(plan: Plan) -> CrossNetFast | None:
 def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | None = None) -> None:
     """Train or try the weights that the ledger's plan requires, unless the run folder has them.
 
-    The plan in the ledger then has the result. `shared` holds the weights that inputs of a batch
-    share. Raises StageError if the plan requires some that are not there.
+    The plan in the ledger then has the result. `shared` holds the weights that the inputs of a
+    batch share. Raises StageError if the plan requires shared weights that are missing.
     """
     plan = ledger.plan
     planned = plan.adaptation
@@ -85,7 +85,7 @@ def train_planned(ledger: Ledger, progress: Reporter, shared: SharedWeights | No
 
 
 def train_weights(plan: Plan, planned: Adaptation, progress: Reporter) -> Adapted:
-    """Train on the planned key frames, and show the progress."""
+    """Train on the planned key frames, and report the progress."""
     with progress.step("reading the key frames"):
         keys = read_key_frames(plan, planned.pairs)
         network = load_adaptable(plan)
@@ -110,7 +110,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _find_shared(plan: Plan, planned: Adaptation, shared: SharedWeights | None) -> Path:
-    """Return the weights to try; raises StageError if they are gone."""
+    """Return the file of the weights to try. Raises StageError if they are missing or changed."""
     weights = None if shared is None else shared.find(plan.model_sha256)
     if weights is None or sha256(weights) != planned.shared:
         raise StageError(
@@ -136,7 +136,7 @@ def _try_weights(plan: Plan, planned: Adaptation, weights: Path, progress: Repor
 
 
 def make_facts(plan: Plan, result: Adapted) -> AdaptedFacts:
-    """Return what a file with adapted weights says about itself."""
+    """Return the facts that a file of adapted weights contains about them."""
     return AdaptedFacts(
         base=plan.model_sha256,
         steps=result.steps,

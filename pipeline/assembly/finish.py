@@ -112,7 +112,10 @@ def finish(
         listed = "; ".join(found[:_LISTED_DIFFERENCES])
         rest = len(found) - _LISTED_DIFFERENCES
         more = f" and {rest} more" if rest > 0 else ""
-        raise VerificationError(f"the finished output differs from the input: {listed}{more}")
+        raise VerificationError(
+            f"found that the finished output differs from its plan: {listed}{more}, expected no "
+            "difference; try another container or encoder, or report it"
+        )
 
     with _resumable("publish"):
         fsync_tree(finished)
@@ -135,14 +138,15 @@ def finish(
 
 
 def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
-    """Publish the plan and the output at a URL; an interrupted upload leaves no output there.
+    """Publish the plan and the output at a URL. An interrupted upload leaves no output there.
 
     Raises InputError if an output appeared there during the run.
     """
     url = plan.output_url
     if not force and transfer.find_file(url) is not None:
         raise InputError(
-            f"{redact_url(url)} appeared during the run; move it away, or try --force to replace it"
+            f"found {redact_url(url)}, which appeared during the run, expected no output there; "
+            "move it away, or try --force to replace it"
         )
     ledger.announce_output(finished)
     transfer.write_bytes(locate_plan(ledger), dump_plan(plan).encode())
@@ -152,7 +156,7 @@ def _upload(ledger: Ledger, finished: Path, plan: Plan, *, force: bool) -> None:
 
 @contextmanager
 def _resumable(stage: str) -> Iterator[None]:
-    """Convert unexpected errors into a one-line StageError, which says how to continue."""
+    """Convert unexpected errors into a one-line StageError that says how to continue."""
     try:
         yield
     except PipelineError:

@@ -27,7 +27,7 @@ PACKAGES = (
 
 
 def format_command(settings: InputSettings) -> str:
-    """Return the command line of a run with these settings, of whatever groups they are."""
+    """Return the command line of a run with these settings, which may be of any option groups."""
     values = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     words = ["pipeline", "run", settings.input]
     for field in sorted(list_options(*OPTION_GROUPS), key=attrgetter("name")):

@@ -162,7 +162,7 @@ def find_view_differences(plan: Plan, source: LightField, finished: Path) -> lis
         "moments": (made.grid.moments, grid.moments),
     }
     return [
-        f"its {name} are {actual}, expected {promised}"
+        f"its {name}: {actual}, expected {promised}"
         for name, (actual, promised) in pairs.items()
         if actual != promised
     ]

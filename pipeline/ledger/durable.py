@@ -48,12 +48,11 @@ def fsync_tree(path: Path) -> None:
 def write_atomically(path: Path, text: str | Iterable[str], *, private: bool = False) -> None:
     """Write `text`, or its pieces, to `path`. Readers see the old file or the complete new one.
 
-    Only its owner can read a `private` file.
-
-    A killed process leaves an unfinished file beside `path`, so write only to folders that the
-    next run clears: the run folder, or a `staging_folder`.
+    Only the owner can read a `private` file. A killed process leaves an unfinished file beside
+    `path`, so write only to folders that the next run clears: the run folder, or a
+    `staging_folder`.
     """
-    # the temporary name is not made from that of `path`, which may be as long as a name can be
+    # the temporary name does not contain that of `path`, which may have the greatest length allowed
     temporary = path.with_name(f"{ATTEMPT_PREFIX}{uuid.uuid4().hex}")
     try:
         if private:
@@ -117,7 +116,7 @@ def is_empty_folder(path: Path) -> bool:
 
 @contextmanager
 def staging_folder(output: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `output` in which to write it, and delete the folder at the end.
+    """Yield an empty folder beside `output` in which to write it. At the end, delete the folder.
 
     The folder of a killed process is cleared and used again. Raises InputError if another process
     is writing `output`, and OSError if nothing can be written beside it.
@@ -146,7 +145,8 @@ def check_free(finished: Path, output: Path, *, force: bool) -> None:
     """Raise InputError if `output` exists and must not be replaced by `finished`."""
     if not force and _exists(finished, output):
         raise InputError(
-            f"{output} appeared during the run; move it away, or try --force to replace it"
+            f"found {output}, which appeared during the run, expected no output there; move it "
+            "away, or try --force to replace it"
         )
 
 
@@ -171,5 +171,5 @@ def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) ->
 
 
 def _exists(finished: Path, output: Path) -> bool:
-    """Return whether something other than an empty folder for a folder is at `output`."""
+    """Return whether `output` exists, not as an empty folder that a finished folder can replace."""
     return os.path.lexists(output) and not (finished.is_dir() and is_empty_folder(output))

@@ -9,9 +9,9 @@
         segments/attempt-*       a segment that is not committed
         publishing.json          the digest of what is about to become the output
 
-Only a valid record proves that a segment is done: one that names the same plan, and a file that
-exists with the recorded SHA-256. Every attempt has a unique name, so two attempts that finish at
-the same time do not interfere.
+Only a valid record proves that a segment is done. It contains the digest of this plan and the name
+of a file that exists with the recorded SHA-256. Every attempt has a unique name, so two attempts
+that finish at the same time do not interfere.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Ledger:
         return [s.index for s in self.plan.segments if s.index not in self.records]
 
     def replace_plan(self, plan: Plan) -> None:
-        """Store a plan whose adaptation is done; segments made before it do not count."""
+        """Store a plan whose adaptation is done. Segments of the earlier plan become invalid."""
         self.plan = plan
         self.folder = replace(self.folder, digest=plan.digest())
         write_atomically(self.folder.path / PLAN, plan_lines(plan, secrets=True), private=True)
@@ -118,8 +118,8 @@ class Ledger:
         """
         if missing := self.pending_segments():
             raise StageError(
-                f"assemble: {len(missing)} of {len(self.plan.segments)} segments are missing, "
-                f"first {missing[0]}; run the same command again"
+                f"assemble: missing segments: {len(missing)} of {len(self.plan.segments)}, the "
+                f"first is number {missing[0]}; run the same command again"
             )
 
         for segment, record in sorted(self.records.items()):
@@ -135,7 +135,8 @@ class Ledger:
     def announce_output(self, finished: Path) -> None:
         """Store the digest of the output just before it is published.
 
-        With it, `is_published` finds out whether a process was killed before or after that.
+        If the process is killed, `is_published` can then find out whether that was before or after
+        publishing.
         """
         digest = content_digest(finished)
         write_atomically(self.folder.path / PUBLISHING, digest)
@@ -245,12 +246,12 @@ class Ledger:
 
         if broken and self.note is None:
             self.note = (
-                f"{broken} segments of an unfinished run of {self.output.name} are broken or come "
-                "from another version, and are enhanced again"
+                f"segments of an unfinished run of {self.output.name} that are broken or come from "
+                f"another version are enhanced again: {broken}"
             )
 
     def _remove_orphans(self) -> None:
-        """Delete the segment files that no record names."""
+        """Delete the segment files that belong to no record."""
         named = {record.file for record in self.records.values()}
         for file in self.folder.segments.glob("*.nut"):
             if file.name not in named:
@@ -264,9 +265,9 @@ class Ledger:
         return [path for path in self.folder.path.iterdir() if path.name not in known]
 
     def _discard_other_plan(self) -> None:
-        """Delete the segments of an unfinished run unless its plan is this one.
+        """Delete the files of an unfinished run with another plan.
 
-        Delete its plan, too, unless the recordings are where it says.
+        If the plan is the same but its recordings were moved, delete only the stored plan.
         """
         stored = read_stored_plan(self.output)
         if stored is not None and stored.digest() == self.folder.digest:
@@ -283,14 +284,14 @@ class Ledger:
         (self.folder.path / PLAN).unlink()
         self.note = (
             f"an unfinished run of {self.output.name} {_describe_difference(stored, self.plan)} "
-            f"was discarded ({done} segments)"
+            f"was discarded (segments: {done})"
         )
 
 
 def _describe_difference(stored: Plan | None, plan: Plan) -> str:
-    """Return in what an unfinished run differs from this one: a recording, or else the settings."""
+    """Return how an unfinished run differs from this one: by a recording, or else by settings."""
     if stored is not None and stored.input.fingerprint != plan.input.fingerprint:
-        return "with another content of the input"
+        return "with other content in the input"
     if stored is not None and stored.reference.clip.fingerprint != plan.reference.clip.fingerprint:
-        return "with another content of the reference"
+        return "with other content in the reference"
     return "with other settings"

@@ -3,7 +3,7 @@
 <folder of OUT>/.<name of OUT>.run/plan.json         the plan to which the segments belong
                                    adapted.safetensors  the weights, if they were adapted
                                    00003-*.nut       a segment, uploaded first and in one piece
-                                   00003.json        its record, which makes the segment count
+                                   00003.json        its record, the proof that it is done
                                    publishing.json   the digest of the output to be uploaded
 """
 
@@ -82,7 +82,10 @@ def pull_segments(mirror: str, segments: Path, digest: str) -> None:
 
 
 def claim_mirror(mirror: str, plan: Plan) -> bool:
-    """Make the mirror belong to `plan`; return False if it already did, with its segments."""
+    """Clear the mirror and store `plan` in it, unless it has that plan already.
+
+    Return True if it was cleared, and False if it may contain segments of the plan.
+    """
     content = transfer.read_bytes(join_url(mirror, PLAN))
     try:
         if content is not None and Plan.model_validate_json(content).digest() == plan.digest():
@@ -96,7 +99,7 @@ def claim_mirror(mirror: str, plan: Plan) -> bool:
 
 
 def replace_plan(mirror: str, plan: Plan) -> None:
-    """Store the plan in which the adaptation is done, after its weights."""
+    """Store the plan whose adaptation is done. Its weights have to be stored before."""
     transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
 
 
@@ -133,7 +136,8 @@ def read_plan(mirror: str) -> Plan | None:
 def clear_mirror(mirror: str) -> None:
     """Delete everything in the mirror.
 
-    The plan and the publishing digest go last, because they identify the rest to a later run.
+    The plan and the digest of the output are deleted last, because they identify the rest to a
+    later run.
     """
     files = sorted(transfer.list_files(mirror), key=lambda f: f.url.endswith((PUBLISHING, PLAN)))
     for file in files:

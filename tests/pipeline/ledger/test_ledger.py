@@ -141,8 +141,9 @@ def test_a_record_of_another_segment_or_plan_is_refused(tmp_path: Path) -> None:
     with Ledger(plan) as ledger:
         assert ledger.pending_segments() == [0, 1, 2]
         assert ledger.note is not None
-        assert ledger.note.startswith(
-            "2 segments of an unfinished run of out.mkv are broken or come"
+        assert ledger.note == (
+            "segments of an unfinished run of out.mkv that are broken or come from another version "
+            "are enhanced again: 2"
         )
 
 
@@ -203,7 +204,7 @@ def test_removal_leaves_no_trace(tmp_path: Path) -> None:
 def test_missing_segments_are_not_assembled(tmp_path: Path) -> None:
     with Ledger(plan_for(tmp_path / "out.mkv")) as ledger:
         commit(ledger.folder, 0)
-        with pytest.raises(StageError, match="3 of 3 segments are missing"):
+        with pytest.raises(StageError, match="missing segments: 3 of 3"):
             ledger.committed_files()
 
 
