@@ -151,8 +151,7 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
 
     Pictures that it does not list need times in their names. The result is None if there is no such
     file, if it was made for another recording, or if it lists none of the pictures. Raises
-    PairingError if two pictures show one frame, if the input lacks a frame, or if a picture that is
-    not listed has no time.
+    PairingError if two pictures show one frame, the input lacks a frame, or a time is missing.
     """
     if stored is None or not are_frames_of(lr, ref, stored):
         return None
@@ -175,9 +174,8 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
     named = read_times(others)
     if others and named is None:
         raise PairingError(
-            f"found {others[0]} in {ref.path}, a picture that {SIDECAR} does not list, expected a "
-            f"time in the name of every such picture; rename it, for example to {others[0]}_12.5s, "
-            "or move it away"
+            f"found {others[0]} in {ref.path}, not listed in {SIDECAR}, expected a time in its "
+            f"name; rename it, for example to {others[0]}_12.5s, or move it away"
         )
     further = iter(snap_times(lr, named.values) if named else ())
     seconds = tuple(lr.seconds(key.pts) if key is not None else next(further) for key in keys)
@@ -188,10 +186,7 @@ def _place_key_frames(lr: Clip, ref: Stills, stored: KeyFrames | None) -> Placem
 
 
 def _match_names(lr: Stills, ref: Stills) -> list[Placement]:
-    """Return the placement of the pictures at the input's pictures with the same names or numbers.
-
-    The list is empty if the names do not correspond.
-    """
+    """Return a placement at the input's pictures with the same names or numbers, or none."""
     ours = _list_stems(lr)
     theirs = _list_stems(ref)
     counters = read_numbers(theirs)
@@ -233,11 +228,7 @@ def _is_run(numbers: Sequence[float]) -> bool:
 
 
 def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> list[Placement]:
-    """Return a placement for each possible reading of the numbers in the pictures' names.
-
-    They may be frame numbers, pts, milliseconds or seconds. `pts` and `times` (in seconds) are
-    those of the input's frames.
-    """
+    """Return a placement for each reading of numbers in the names: frame numbers, pts or times."""
     stems = _list_stems(ref)
     columns = read_numbers(stems)
     found = []
@@ -269,10 +260,7 @@ def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> li
 
 
 def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement]:
-    """Return a placement for each time that the names may state within the recording, or as a date.
-
-    `times` are those of the input's frames in seconds.
-    """
+    """Return the placements at times in the names within the recording, and at any dates."""
     found = []
     dates = []
     for reading in read_doubtful_times(_list_stems(ref)):
@@ -305,10 +293,7 @@ def _is_within(seconds: Sequence[float], times: Sequence[float]) -> bool:
 
 
 def _are_frames_apart(seconds: Sequence[float], times: Sequence[float]) -> bool:
-    """Return whether the pictures are at least half a frame apart, so that each has its own frame.
-
-    Numbers such as 1, 2 and 3 are not, if they are read as milliseconds.
-    """
+    """Return whether the pictures are over half a frame apart, so that each has its own frame."""
     return bool((np.diff(np.sort(np.asarray(seconds))) > find_half_interval(times)).all())
 
 
@@ -367,10 +352,7 @@ class _Looks:
         self._likeness: NDArray[np.float32] = np.concatenate(parts, axis=1)
 
     def confirm(self, placement: Placement) -> bool:
-        """Return whether the pictures support a possible placement, or do not refute a likely one.
-
-        If no picture can be compared, a likely placement is confirmed and a possible one is not.
-        """
+        """Return whether pictures support a possible placement, or do not refute a likely one."""
         better = []
         worse = []
         lacking = []
