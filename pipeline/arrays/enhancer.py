@@ -51,8 +51,8 @@ class Enhancer:
     Frames and references are NumPy arrays (H x W x 3 RGB) or PyTorch tensors (3 x H x W or
     H x W x 3 RGB) on any device, in uint8, uint16 or floating point from 0 to 1. The result has the
     form of the frame: array or tensor, layout, data type and device. References may have another
-    form than frames. Engines take 8 or 16 bits from the CPU's memory, so floating-point frames keep
-    16 bits of precision.
+    form than frames. Engines take pixels of 8 or 16 bits in the CPU's memory, so floating-point
+    frames keep 16 bits of precision.
 
     A reference shows what its frame shows, in the same proportions. With scale="auto", it is at
     least 1.3 times as large as the frame.
@@ -117,10 +117,10 @@ class Enhancer:
         the picture shows, counted from 0, and a float is a time in seconds. `rate` is the number of
         frames per second. It may be left out if no reference has a time in seconds, and is then 25.
 
-        As in a run, a frame borrows from references within `max_ref_distance` seconds: the nearest
-        one, by default also the nearest on the other side where that helps, and never across a
-        scene cut. To find the cuts, frames are read ahead up to the next references in reach, and a
-        few frames farther.
+        As in a run, a frame borrows from the nearest reference within `max_ref_distance` seconds
+        and, by default, also from the nearest one on its other side where that is worth the time.
+        It never borrows across a scene cut. To find the cuts, frames are read ahead up to the next
+        references in reach, and a few frames farther.
 
         Raises InputError (or PairingError) if references, frames or the engine cannot be used, and
         StageError if the engine fails. The form and times of the references are checked at once,

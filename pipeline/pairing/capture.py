@@ -38,8 +38,8 @@ class MeasuredCapture:
     """None for the bicubic kernel and unchanged colours."""
     note: str
     fits_db: float | None = None
-    """PSNR of LR against HR that the best kernel reduced, even if the plan does not use that
-    kernel; None if nothing was measured."""
+    """PSNR of LR against HR reduced by the best kernel, even if the plan does not use that kernel;
+    None if nothing was measured."""
 
 
 def measure_capture(
@@ -49,7 +49,7 @@ def measure_capture(
     scale: int,
     size: tuple[int, int],
 ) -> MeasuredCapture:
-    """Measure how HR became LR, in resolution and colours, at a few common instants.
+    """Measure the reduction from HR to LR, and the change of colours, at a few common instants.
 
     `size` is the height and width of the network's frames.
     """
@@ -127,7 +127,7 @@ def fit_pair(
     Both are cropped to their middle if they are large. The reference is on the network's grid, so
     it is `scale` times as large as the LR part, and has its own colours. If it has another field of
     view, it is aligned more closely than in a run, where the network follows motion. The result is
-    None if the part is smaller than LEAST_SEEN each way.
+    None if the part is narrower or lower than LEAST_SEEN.
     """
     same = match_depth(ref, lr)
     fitted, seen = fit_to_grid(same, *size, reference.affine)
@@ -174,7 +174,7 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
 
 
 def _keep_middle(first: int, end: int, most: int, scale: int) -> tuple[int, int]:
-    """Return the start and end of a range's middle: at most `most` long, multiples of `scale`."""
+    """Return the start and end of the middle of a range, multiples of `scale` within `most`."""
     spare = max(end - first - most, 0) // 2
     return -(-(first + spare) // scale) * scale, (end - spare) // scale * scale
 
@@ -205,7 +205,7 @@ def _store_estimate(found: CaptureEstimate, pairs: tuple[int, ...]) -> Capture:
 def _balance_term(term: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return a term of a kernel (rows and columns, 2 x 4s at scale s) with balanced weights.
 
-    The product of rows and columns is unchanged, and the largest weights of both are equally large.
+    The product of rows and columns is unchanged, and the largest weight is as large in both.
     """
     rows, columns = (weights[np.abs(weights).argmax()] for weights in term.astype(np.float64))
     root = np.sqrt(abs(rows * columns))

@@ -17,9 +17,9 @@ from pipeline.schema.reference_map import ReferenceChoice, ReferenceMap, Why
 
 # Gain in normalised correlation required to switch from the reference in use to another.
 LIKENESS_MARGIN = 0.01
-# No larger gain is required than SHARE_OF_LACK times what the correlation of the reference in use
-# lacks to 1: in a slow scene, even a frame's own picture gains little. A gain of SAME_LIKENESS or
-# less is never enough, because the two references look the same.
+# The required gain is at most SHARE_OF_LACK times the difference between 1 and the correlation of
+# the reference in use: in a slow scene, even a frame's own picture gains little. A gain of
+# SAME_LIKENESS or less is never enough, because the two references look the same.
 SAME_LIKENESS = 0.0005
 SHARE_OF_LACK = 0.3
 # Normalised correlation below which two pictures hardly show the same scene. The threshold is low

@@ -19,14 +19,14 @@ SAME_INSTANT = 0.75
 # and show nearly the same. Key frames are farther apart.
 ADJACENT = 3.5
 # If the second reference is farther than the first by more than this, its weight is below a third.
-# It then gains about 0.02 dB (the bundled clip at x4, every 15th frame a key frame), and takes 0.6
-# of the time of a frame with one reference.
+# It then gains about 0.02 dB (the bundled clip at x4, every 15th frame a key frame), and costs 0.6
+# of the time that a frame with one reference takes.
 MOST_FARTHER = 10.5
 
 # Correlation above which a reference is a copy of another one.
 COPY_LIKENESS = 0.9995
-# What the correlation of a further reference lacks to 1 may be LACK_RATIO times what that of the
-# best one lacks, plus LACK_MARGIN, without which a still scene would have no further reference.
+# The difference between 1 and the correlation of a further reference may be LACK_RATIO times that
+# of the best one, plus LACK_MARGIN, without which a still scene would have no further reference.
 LACK_RATIO = 2.0
 LACK_MARGIN = 0.02
 # Gain in correlation required to replace a further reference of the previous frame.
@@ -39,9 +39,8 @@ def choose_further_by_time(
     """Return the indices of further references for the frame at `at` seconds, the nearest first.
 
     `best` is the index of its first reference, and `scene` the index range of its scene. The
-    nearest one on the other side of the frame is preferred. If `rules.count` is more than 2, the
-    nearest others fill the number; if it is 2, there are none. If it is None, the one on the other
-    side is included only where it is worth its time.
+    nearest one on the other side of the frame is preferred; it is the only one unless `rules.count`
+    is more than 2. If `rules.count` is None, it is included only where it is worth its time.
     """
     if rules.count == 1:
         return []
@@ -64,7 +63,7 @@ def _list_near(
 ) -> list[int]:
     """Return the indices of references in reach other than `best`, the nearest first.
 
-    Only as many on each side of the frame are included as `rules.count` can need.
+    On each side of the frame, no more are included than `rules.count` can require.
     """
     first, last = scene
     here = bisect_left(references.seconds, at, first, last)
@@ -108,8 +107,8 @@ class FurtherByContent:
         `likeness` is the similarity of each reference, from index `first` on, to the frame.
         `distance` is that of `best` from the frame in seconds, or None without times. References
         that nearly equal one already chosen are left out, and so are those that are much less
-        similar than `best`. Without a set number, one is chosen, and none if `best` shows the
-        frame's instant.
+        similar than `best`. If the user did not set their number, at most one is chosen, and none
+        if `best` shows the frame's instant.
         """
         count = 2 if self._rules.count is None else self._rules.count
         same_instant = distance is not None and distance < SAME_INSTANT * self._rules.interval

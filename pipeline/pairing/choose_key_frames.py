@@ -24,8 +24,8 @@ from pipeline.pairing.cuts import Survey
 from pipeline.pairing.thumbnails import correlate_thumbnails
 from pipeline.pixels import Pixels, high_byte
 
-# About as many frames are compared with each other. In a longer recording, the sharpest frame of
-# each small group represents the group.
+# Approximate limit on the frames that are compared with each other. In a longer recording, the
+# sharpest frame of each small group represents the group.
 MOST_COMPARED = 4096
 # Reduction of the score of a key frame that has no detail, unlike the sharpest frame nearby. With
 # half the sharpness of that frame, a key frame serves as if it were five seconds farther away.
@@ -47,8 +47,7 @@ class Wish:
     count: int | None = None
     """Greatest number of key frames."""
     every: float | None = None
-    """Scenes are divided into parts of about this many seconds, and each part gets one key frame.
-    """
+    """Seconds; scenes are divided into parts of about this length, and each gets one key frame."""
 
 
 def measure_sharpness(rgb: Pixels) -> float:
@@ -160,7 +159,7 @@ class _Scene:
         return self._pick_row(int(self._gains.argmax()))
 
     def pick_in_part(self) -> int:
-        """Make the best frame of all parts without a key frame one, and return its position."""
+        """Make the best frame in the parts without a key frame one, and return its position."""
         part = int(self._part_gains.argmax())
         first = int(self.starts[part])
         last = int(self.starts[part + 1]) if part + 1 < len(self.starts) else len(self.frames)

@@ -67,7 +67,7 @@ class ViewRules:
     seconds: float = 2.0
     """Greatest distance in seconds between a frame and its reference."""
     same_time: float = 0.0
-    """Seconds by which a candidate may be farther in time than the nearest, yet be equally good."""
+    """Seconds by which a candidate may be farther in time than the nearest, but rank as high."""
     whole: bool = True
     """Whether references have the output's size, so that given views can pass through."""
 

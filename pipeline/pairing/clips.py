@@ -130,7 +130,7 @@ class _Seen:
     ref_look: Survey | None
     """None if no decision needs the pictures of the reference."""
     lr_whole: Survey
-    """Of the whole input if --ref-offset auto compares pictures, else of the enhanced part."""
+    """That of the whole input if --ref-offset auto compares pictures, else `lr_look`."""
     heard: tuple[float, float] | None
     """Offset and drift of the sound tracks; None if they were not compared or do not match."""
     source: str
@@ -208,7 +208,7 @@ def _is_part(lr: Clip, index: FrameIndex) -> bool:
 
 
 def _is_timed(ref: Clip) -> bool:
-    """Return whether the reference's frames can be chosen by time, unlike a single picture."""
+    """Return whether the reference has times and, unlike a single picture, a choice of frames."""
     return ref.has_times and (isinstance(ref, VideoClip) or len(ref.files) > 1)
 
 

@@ -48,7 +48,7 @@ def snap_to_frames(lr: Clip, ref: Clip) -> Clip:
 
 
 def snap_times(lr: Clip, seconds: Sequence[float]) -> tuple[float, ...]:
-    """Return the times, each replaced by that of a frame of the input from which it was rounded."""
+    """Return the times in seconds; those that round a frame's time are replaced by that time."""
     times = np.array([lr.seconds(pts) for pts in scan(lr, distinct=False).pts])
     values = np.array(seconds)
     after = np.searchsorted(times, values).clip(max=len(times) - 1)
@@ -74,7 +74,7 @@ def _find_calendar_start(lr: Clip, ref: Clip) -> float | None:
 def needs_estimated_offset(lr: Clip, ref: Clip, settings: PairingSettings) -> bool:
     """Return whether the offset must be estimated, from sound or pictures.
 
-    It must with --ref-offset auto, and if only the reference has dates and no offset is given.
+    This is so with --ref-offset auto, or if only the reference has dates and no offset is given.
     """
     unknown = settings.ref_offset is None and _find_calendar_start(lr, ref) is not None
     return unknown or settings.ref_offset == "auto"
@@ -90,9 +90,10 @@ def align_clocks(
 ) -> ReferenceClock:
     """Return the offset and drift: from the settings, estimated, or guessed for photographs.
 
-    `heard` is the offset and drift of the sound tracks, if they match; `ref_look` may be None if
-    it is known or nothing is estimated. If only the reference has dates, its times are counted from
-    its first photograph. Raises PairingError if --ref-offset is auto and no offset stands out.
+    `heard` is the offset and drift of the sound tracks, if they match. `ref_look` may be None if
+    `heard` is known, or if nothing has to be estimated. If only the reference has dates, its times
+    are counted from its first photograph. Raises PairingError if --ref-offset is auto and no offset
+    stands out.
     """
     first = _find_calendar_start(lr, ref)
     start = 0.0 if first is None else -first
@@ -126,9 +127,9 @@ def align_clocks(
 
 
 def _write_shift_notes(offset: float, drift: float, source: str = "") -> tuple[str, ...]:
-    """Return a note about the offset and drift, or none without them.
+    """Return a note about the offset and drift, or none if the clocks agree.
 
-    `source` is a clause that says why an estimate holds.
+    `source` is a clause about what matches, if the offset was estimated.
     """
     if not offset and drift == 1.0:
         return ()

@@ -115,7 +115,7 @@ class CutFinder:
         self._check_correlation(self._frames - 1 - _AROUND)
 
     def cuts(self) -> list[int]:
-        """Return the numbers of the first frames after all cuts, when all frames were added."""
+        """Return the numbers of the first frames after all cuts. Call it after the last `add`."""
         end = self._timecode(max(self._frames - 1, 0), fps=30.0)
         self._add_cuts(int(cut.frame_num) for cut in self._detector.post_process(end))
         for cut in range(self._frames - _AROUND, self._frames):

@@ -46,9 +46,9 @@ def choose_map(
     """Return the map from the network's to stored reference pixels, and notes for the user.
 
     The map is None if the reference only has to be scaled. `pairs` holds the pts of the frames to
-    compare and of their references; without any, the field of view is assumed to be the same.
-    `size` is the height and width of the network's frames. The reference is first turned
-    counter-clockwise by `turns` quarter turns.
+    compare and of their references; if it is empty, only the proportions are compared. `size` is
+    the height and width of the network's frames. The reference is first turned counter-clockwise by
+    `turns` quarter turns.
     """
     height, width = swap_size(ref, turns)
     pictures = [
@@ -123,8 +123,8 @@ def estimate_field_of_view(
 
     Each pair is an LR frame and its reference; `height` and `width` are those of the network's
     frames. SIFT matches (Lowe 2004) yield a similarity transform per pair. The result is the median
-    of these transforms. It is None if too few are found, if they disagree, or if plain scaling
-    differs so little that the network compensates for it.
+    of these transforms. It is None if too few are found, if they disagree, or if the median differs
+    so little from plain scaling that the network compensates for it.
     """
     found = []
     for lr, ref in pairs:
@@ -163,7 +163,7 @@ def _make_scaling_matrix(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 
 
 def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
-    """Return the 2 x 3 similarity from LR to reference pixels; None if the matches show none."""
+    """Return the 2 x 3 similarity from LR to reference pixels; None if the matches suggest none."""
     shrink = lr.shape[1] / ref.shape[1]
     small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)

@@ -34,8 +34,8 @@ def prepare_reference(
 
     `affine` maps pixels of the result to reference pixels. Where a pixel maps outside the
     reference, the result is the up-sampled `lr`, so that no false detail can be borrowed. A
-    reference that already fits is returned unchanged. Colours are matched if `match_colour` is
-    true, and the pictures show the same scene.
+    reference that already fits is returned unchanged. Colours are matched only if `match_colour` is
+    true and the pictures show the same scene.
     """
     fitted, seen = fit_to_grid(match_depth(ref, lr), height, width, affine)
     if match_colour:

@@ -40,9 +40,9 @@ def turn_picture(rgb: Pixels, turns: int) -> Pixels:
 
 
 def has_same_aspect(lr: Recording, ref: Recording, turns: int) -> bool:
-    """Return whether `lr` and `ref`, after `turns` quarter turns, have nearly the same aspect.
+    """Return whether `lr` and `ref`, after `turns` quarter turns, have the same display aspect.
 
-    The aspect is that of display; it may differ by less than LEAST_STRETCH.
+    A relative difference below LEAST_STRETCH is ignored.
     """
     return (
         abs(_compute_display_aspect(ref, turns) / _compute_display_aspect(lr, 0) - 1)

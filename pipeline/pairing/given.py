@@ -27,8 +27,8 @@ def demote_misplaced_views(
 ) -> tuple[list[ReferenceChoice], list[str]]:
     """Return the choices, and notes about given views that do not match.
 
-    Only the first given view is compared. If it shows something else, no view stays given: all of
-    them become ordinary references. HR views of a light field are not checked.
+    Only the first given view is compared. If it is misplaced, no view stays given: all of them
+    become ordinary references. HR views of a light field are not checked.
     """
     first = next((choice for choice in choices if choice.why == "given"), None)
     if first is None or isinstance(ref, LightField):
@@ -129,7 +129,7 @@ def list_given_frames(plan: Plan) -> frozenset[int]:
 
 
 def list_left_out(plan: Plan) -> frozenset[int]:
-    """Return the numbers of the frames that are left out of all means of quality.
+    """Return the numbers of the frames that are left out when figures of quality are averaged.
 
     These are the given frames, or none if every frame is given.
     """

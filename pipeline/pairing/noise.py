@@ -51,8 +51,8 @@ def find_step(affine: Affine | None, ref_height: int, height: int) -> float:
 def measure_noise(ref: Pixels, step: float) -> Noise:
     """Return the contrast, from noise or texture, in the flattest areas of a reference.
 
-    `ref` is uint8 or uint16 H x W x 3 RGB, and `step` the result of `find_step`. The result is 0 if
-    the reference is too small to measure.
+    `ref` is uint8 or uint16 H x W x 3 RGB, and `step` the result of `find_step`. Both values are 0
+    if the reference is too small or too clipped to measure.
     """
     luma = _read_luma(ref)
     if step != 1:

@@ -33,7 +33,7 @@ class FrameRules:
     cuts: Sequence[float] = ()
     """Times of the first frames after scene cuts; no reference serves a frame across a cut."""
     margin: float = 0.0
-    """Half the interval; a reference that is nearer by more always replaces the one in use."""
+    """Seconds, half the interval; a reference nearer by more always replaces the one in use."""
     count: int | None = None
     """Most references per frame; None adds a second one only where it is worth its time."""
 

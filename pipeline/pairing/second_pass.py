@@ -45,7 +45,7 @@ def first_pass_changes(plan: Plan) -> dict[str, object]:
 
 
 def is_first_pass_of(path: Path, plan: Plan) -> bool:
-    """Return whether there is a plan at `path`, and it is that of a first pass for `plan`."""
+    """Return whether a plan is at `path`, and is that of a first pass of the run with `plan`."""
     if not path.exists():
         return False
     found = read_plan(path)

@@ -95,7 +95,7 @@ def read_sidecar(ref: Clip) -> KeyFrames | None:
 
 
 def are_frames_of(lr: Clip, ref: Clip, stored: KeyFrames | None) -> bool:
-    """Return whether `stored` (keyframes.json) is of the input and lists any of the pictures."""
+    """Return whether `stored` (keyframes.json) was made for the input and lists a picture."""
     if stored is None or not isinstance(ref, Stills):
         return False
     return stored.fingerprint == lr.fingerprint and _are_listed(stored, ref)
@@ -114,9 +114,9 @@ def list_placements(lr: Clip, ref: Clip, stored: KeyFrames | None) -> list[Place
     """Return a placement for each possible meaning of the names of the reference's pictures.
 
     `stored` is the content of keyframes.json. If it lists frames of the input for the pictures,
-    there is no other placement. If the pictures already have times, the only other placement is at
-    the pictures of the same names of an input without times. The list is empty for videos and
-    single pictures. Raises PairingError if keyframes.json and the pictures contradict each other.
+    there is no other placement. If the pictures already have times, the only placement is by the
+    names of the input's pictures, if those have no times. The list is empty for videos and single
+    pictures. Raises PairingError if keyframes.json and the pictures contradict each other.
     """
     if not isinstance(ref, Stills) or len(ref.files) < 2:
         return []
@@ -260,7 +260,7 @@ def _count_frames(pts: Sequence[int], times: Sequence[float], ref: Stills) -> li
 
 
 def _read_names(lr: Clip, ref: Stills, times: Sequence[float]) -> list[Placement]:
-    """Return the placements at times in the names within the recording, and at any dates."""
+    """Return the placements from times in the names: those within the recording, and any dates."""
     found = []
     dates = []
     for reading in read_doubtful_times(_list_stems(ref)):

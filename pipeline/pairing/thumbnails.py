@@ -85,7 +85,7 @@ class Thumbnails:
         return iter(self.picked(range(len(self))))
 
     def picked(self, numbers: Sequence[int] | NDArray[np.int64]) -> Picked:
-        """Return the thumbnails with these numbers, in that order, which are read when used."""
+        """Return a lazy view of the thumbnails with these numbers, in that order."""
         return Picked(self, np.asarray(numbers, np.int64))
 
     def _make_error(self, why: str) -> StageError:

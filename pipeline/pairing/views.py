@@ -204,9 +204,9 @@ def check_view_choice(
 ) -> ReferenceChoice:
     """Return a choice from the plan at `path`, marked as edited if its HR view was changed.
 
-    `views` is `choice.views`, which is known not to be None; `existing` holds the numbers of the
-    reference's frames. Raises InputError if the choice has a reference with another number, or if
-    further references do not have one distance each.
+    `views` is `choice.views`, and `existing` holds the numbers of the reference's frames. Raises
+    InputError if the choice has a reference with another number, or if further references do not
+    have one distance each.
     """
     ref = plan.reference.clip
     numbers = () if choice.ref_pts is None else (choice.ref_pts, *views.also)

@@ -17,12 +17,12 @@ _USUAL = Fraction(25)
 _NTSC = Fraction(1000, 1001)  # the rates of NTSC are whole numbers times this
 _ROUNDING = 0.001  # pictures per second by which 23.976 and its like are rounded
 _LARGEST_DENOMINATOR = 1001
-_SLOWEST = 5  # pictures per second: slower series were not photographed to become a video
+_SLOWEST = 5  # pictures per second: slower series are not meant to become a video
 _MOST_UNEVEN = 0.25  # share of a step by which the steps between pictures may differ
 
 
 def set_film_rate(sources: Sources, output: OutputSettings) -> Sources:
-    """Return the recordings; pictures that become a video have its rate, and a note about it.
+    """Return the recordings, with the rate of the video that pictures become, and a note about it.
 
     Raises InputError if a rate is given for an output that keeps the times of its input.
     """

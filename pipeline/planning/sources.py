@@ -92,7 +92,7 @@ def select_frames(lr: Recording, part: InputSettings) -> FrameIndex:
     pts = index.pts[first:last]
     if not pts:
         limits = {"--start": part.start, "--end": part.end}
-        given = " ".join(f"{name} {at:g}" for name, at in limits.items() if at is not None)
+        given = " ".join(f"{name} {at:.10g}" for name, at in limits.items() if at is not None)
         raise InputError(
             f"found no frame with {given}, expected times from {lr.seconds(index.pts[0]):.3f} to "
             f"{float(index.end_pts * lr.time_base):.3f} s, and --end after --start; try other times"
