@@ -136,7 +136,7 @@ def _try_weights(plan: Plan, planned: Adaptation, weights: Path, progress: Repor
 
 
 def make_facts(plan: Plan, result: Adapted) -> AdaptedFacts:
-    """Return the facts that a file of adapted weights contains about them."""
+    """Return the facts about adapted weights that are stored in their file."""
     return AdaptedFacts(
         base=plan.model_sha256,
         steps=result.steps,

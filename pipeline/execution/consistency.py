@@ -1,9 +1,10 @@
 """Keep the part of the borrowed detail that the LR frame confirms.
 
-The LR frame differs from its plain up-sampling once that is reduced. True detail, reduced as well,
-explains the difference; the detail of something else does not. In small windows, the share of the
-detail that explains it best (by least squares) is kept. The noise of a codec hides such evidence,
-so the detail is left alone in recordings that are or may be noisy or compressed.
+If the plain up-sampling of an LR frame is reduced again, it differs from the LR frame. True detail,
+reduced in the same way, explains this difference; the detail of something else does not. In small
+windows, the share of the detail that explains it best (by least squares) is kept. The noise of a
+codec hides such evidence, so recordings that were measured to be noisy or compressed are left
+alone, and at x4 and x8 also those that could not be measured.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def find_lr_error(plan: Plan) -> float | None:
     """Return the mean squared error of the input's luma against reduced HR.
 
     It is in squared 8-bit levels. The result is None if the input is so noisy or compressed that it
-    confirms no detail, or if that was not measured and the scale is not 2.
+    confirms no detail, and at x4 and x8 also if nothing was measured.
     """
     fits = None if plan.capture is None else plan.capture.fits_db
     if fits is None:

@@ -108,7 +108,7 @@ def _find_interval(plan: Plan, pts: Sequence[int]) -> float:
     """Return the time between two LR frames in seconds, from the frame rate if that is known.
 
     Otherwise, it is the mean between the `pts` of a segment, or 1 for a single frame. It depends
-    only on the plan, and so the weights of references do, too.
+    only on the plan, as the weights of references must.
     """
     if plan.input.frame_rate:
         return float(1 / plan.input.frame_rate)

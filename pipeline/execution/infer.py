@@ -79,8 +79,8 @@ def _fuse_views(
 ) -> Iterator[Pixels]:
     """Yield the SR frames of a group, each fused from one result per reference.
 
-    This is for views. For a clip, the network itself weighs the references. References from several
-    viewpoints hide different parts of the scene, so their results are fused.
+    References from several viewpoints hide different parts of the scene, so each is used alone and
+    the results are fused. For a clip, the network itself weighs the references.
     """
     results = [_run_engine(engine, lr, [ref], None, kernel) for ref in group.refs]
     for number, weights in enumerate(group.weights):

@@ -106,7 +106,7 @@ class FramePairer:
         return self._fitter.fit(self._recoloured[ref_pts], lr)
 
     def _find_noise(self, numbers: Sequence[int], lr: Pixels) -> Noise | None:
-        """Return the noise of the noisiest reference, as far as `lr` does not show it, or None."""
+        """Return the noise of the noisiest reference, less what `lr` shows; None if it is small."""
         noisiest = max((self._measure(ref) for ref in numbers), key=attrgetter("coarse"))
         return find_excess_noise(noisiest, lr, self._plan.scale)
 
@@ -139,7 +139,7 @@ def _weigh_choice(choice: ReferenceChoice, select: str, interval: float) -> NDAr
 def make_batch(
     task: SegmentTask, entries: Sequence[PairedFrame], concealed: Sequence[int], *, last: bool
 ) -> Batch:
-    """Combine paired frames into a batch. `concealed` has the pts of corrupt, replaced frames."""
+    """Combine paired frames into a batch. `concealed` has the pts of frames that were replaced."""
     numbered = list(enumerate(entries))
     return Batch(
         task=task,

@@ -46,7 +46,8 @@ def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
 def choose_runner(requested: str, address: str | None) -> tuple[Runner, str]:
     """Return the runner for `requested` (auto, inline or ray), and the reason for the choice.
 
-    Raises InputError if Ray or a cluster's address is requested on a system other than Linux.
+    Raises InputError if Ray is requested or a cluster's address is set on a system other than
+    Linux.
     """
     if requested == "inline":
         return "inline", "as requested"

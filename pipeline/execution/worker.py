@@ -268,7 +268,7 @@ class SegmentWorker:
                 self._decoded.put(batch)
                 if batch.last:
                     return
-                # waiting for a full queue does not count as a hanging decoder
+                # waiting for a full queue is not the decoder's fault
                 self._decoder.position.since = time.monotonic()
 
     def _check_decoder(self) -> None:

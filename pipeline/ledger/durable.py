@@ -171,5 +171,5 @@ def publish_output(finished: Path, output: Path, spare: Path, *, force: bool) ->
 
 
 def _exists(finished: Path, output: Path) -> bool:
-    """Return whether `output` exists, not as an empty folder that a finished folder can replace."""
+    """Return whether `output` exists as more than an empty folder that a folder can replace."""
     return os.path.lexists(output) and not (finished.is_dir() and is_empty_folder(output))

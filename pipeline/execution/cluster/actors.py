@@ -1,7 +1,7 @@
 """Start, place, call, watch and end the Ray actors of a run.
 
 Ray's own retries are off (`max_restarts=0`, `max_task_retries=0`), because the scheduler decides
-whether to repeat an attempt. Repeating is harmless: only its record proves that a segment is done.
+whether to repeat an attempt. Repeating is harmless, because only a record makes a segment done.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Actors:
             raise self.request.unplaced_error()
 
     def request_status(self) -> None:
-        """Request the status of the ready actors whose last request is long enough ago."""
+        """Request the status of the ready actors whose last request was long enough ago."""
         now = time.monotonic()
         interval = max(_STATUS_INTERVAL_SECONDS, len(self._slots) / _STATUS_RATE)
         under_way = {c.slot.name for c in self._calls.values() if c.method == "status"}

@@ -1,4 +1,4 @@
-"""Build engines on a Ray cluster: one for each kind of GPU, or one for the CPU without GPUs."""
+"""Build engines on a Ray cluster: one for each kind of GPU or, without GPUs, one for the CPU."""
 
 from __future__ import annotations
 

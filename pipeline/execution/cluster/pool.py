@@ -282,7 +282,7 @@ class RayPool:
             if surplus <= 0:
                 return
 
-            # an actor that is loading stays: its death would count as a failure of the engine
+            # an actor that is loading stays: its death would be blamed on the engine
             idle = slot.ready and not self._scheduler.tasks_of(slot.name)
             unused = idle and now - slot.used_at > self.actors.request.release_after
             if unused or not slot.placement:

@@ -35,7 +35,7 @@ class Policy:
     copies: int = 2
     """Greatest number of workers that run one segment at a time."""
     copy_gain: float = 0.8
-    """A copy starts if it should need less than this share of the first attempt's time left."""
+    """A copy starts if it should need less than this share of the time left to the first."""
     overdue: float = 2.0
     """A segment becomes a straggler after this multiple of its expected time."""
 
@@ -107,7 +107,7 @@ class Scheduler:
         """Heap of (the time when the task becomes a straggler, task, worker)."""
         self._strikes: Counter[str] = Counter()
         self._unready_deaths: list[tuple[float, str]] = []
-        """Times and nodes of the workers that died before they joined, since one last joined."""
+        """Times and nodes of workers that died before they joined; cleared when a worker joins."""
         self._paces: dict[str, float] = {}
         """Mean seconds per unit of cost, by kind of worker; "" is the mean of all kinds."""
 

@@ -169,7 +169,7 @@ def _as_stage_error(error: Exception) -> PipelineError:
 
 
 def _get(ref: Any) -> Any:
-    """Return an actor's answer. Raises the answer if it is an error, or StageError if it died."""
+    """Return an actor's answer. Raises it if it is an error, and StageError if the actor died."""
     try:
         answer = ray.get(ref)
     except RayError as error:

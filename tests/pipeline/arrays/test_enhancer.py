@@ -224,7 +224,7 @@ SHARP = np.zeros((128, 192, 3), np.uint8)
         ([SMALL.astype(float) + np.nan], [(0, SHARP)], None, "values from nan to nan in frame 0"),
         ([np.zeros((32, 48, 4), np.uint8)], [(0, SHARP)], None, "leave out the transparency"),
         ([SMALL[:0]], [(0, SHARP)], None, "an array of 0 x 48 x 3 in uint8 as frame 0"),
-        ([torch.zeros(32, 48, dtype=torch.int64)], [(0, SHARP)], None, "a tensor of torch.int64"),
+        ([torch.zeros(32, 48, dtype=torch.int64)], [(0, SHARP)], None, "of 32 x 48 in torch.int64"),
         (
             [SMALL],
             [(1000, SHARP)],
