@@ -165,7 +165,7 @@ def test_other_settings_discard_the_run_and_say_so(tmp_path: Path) -> None:
     with Ledger(plan_for(tmp_path / "out.mkv", crf=20)) as ledger:
         assert ledger.pending_segments() == [0, 1, 2]
         assert ledger.note is not None
-        assert "discarded (1 segments)" in ledger.note
+        assert "discarded (segments: 1)" in ledger.note
         commit(ledger.folder, 0)
     with Ledger(plan_for(tmp_path / "out.mkv", crf=20)) as ledger:
         assert ledger.resumed == 1

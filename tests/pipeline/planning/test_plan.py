@@ -60,7 +60,7 @@ def test_a_part_of_the_input_is_planned(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(start="0.4", end="0:00.8")
     assert len(plan.reference_map) == 10
     assert plan.segments[0].start_pts == plan.reference_map[0].pts
-    with pytest.raises(InputError, match="no frame between"):
+    with pytest.raises(InputError, match="no frame with"):
         plan_of(start=100)
 
 
