@@ -64,7 +64,8 @@ def keep_confirmed(sr: Pixels, lr: Pixels, kernel: Taps | None, error: float) ->
 def _round_luma(frame: Pixels) -> Plane:
     """Return the luma of a frame in 8-bit levels, rounded in the frame's own depth.
 
-    The rounding errors vanish in the reduction, and this is the fastest way to a large luma.
+    This is the fastest way to compute the luma of a large frame, and the rounding errors vanish in
+    the reduction.
     """
     gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.asarray(gray * np.float32(255 / np.iinfo(frame.dtype).max), np.float32)

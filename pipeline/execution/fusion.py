@@ -48,7 +48,7 @@ def fuse_results(
 
 
 def _agreement(lr: Pixels, result: Pixels, limit: float) -> NDArray[np.float32]:
-    """Return weights (float32 h x w): a power of the inverse of the smoothed squared error."""
+    """Return weights (float32 h x w) that fall as the smoothed squared error rises."""
     reduced = cv2.resize(result, (lr.shape[1], lr.shape[0]), interpolation=cv2.INTER_AREA)
     error = (reduced.astype(np.float32) - lr) / limit
     squared = cv2.GaussianBlur((error**2).mean(axis=2), (0, 0), SMOOTHING_PIXELS)

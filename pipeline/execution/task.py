@@ -59,7 +59,7 @@ def tasks_for(plan: Plan, indices: list[int]) -> list[SegmentTask]:
 
 @dataclass(frozen=True)
 class ReferenceGroup:
-    """M frames of a batch that have K references each, for one call of the engine."""
+    """M frames of a batch that have K references each, and are enhanced together."""
 
     frames: list[int]
     """Positions of the frames in the batch, in order."""

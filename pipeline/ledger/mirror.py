@@ -99,7 +99,7 @@ def claim_mirror(mirror: str, plan: Plan) -> bool:
 
 
 def replace_plan(mirror: str, plan: Plan) -> None:
-    """Store the plan whose adaptation is done. Its weights have to be stored before."""
+    """Store the plan whose adaptation is done. Its weights must be stored first."""
     transfer.write_bytes(join_url(mirror, PLAN), plan.model_dump_json().encode())
 
 

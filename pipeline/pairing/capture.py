@@ -174,7 +174,7 @@ def refine_map(lr: Pixels, fitted: Pixels, affine: Affine, scale: int) -> Affine
 
 
 def _keep_middle(first: int, end: int, most: int, scale: int) -> tuple[int, int]:
-    """Return the start and end of the middle of a range, multiples of `scale` within `most`."""
+    """Return (start, end) of the middle of a range: multiples of `scale`, at most `most` apart."""
     spare = max(end - first - most, 0) // 2
     return -(-(first + spare) // scale) * scale, (end - spare) // scale * scale
 

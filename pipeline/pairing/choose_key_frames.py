@@ -155,11 +155,11 @@ class _Scene:
         return bool(self._open.any())
 
     def pick(self) -> int:
-        """Make the frame that adds most a key frame, and return its position."""
+        """Choose the frame that adds most as a key frame, and return its position."""
         return self._pick_row(int(self._gains.argmax()))
 
     def pick_in_part(self) -> int:
-        """Make the best frame in the parts without a key frame one, and return its position."""
+        """Choose the best frame in the parts without a key frame, and return its position."""
         part = int(self._part_gains.argmax())
         first = int(self.starts[part])
         last = int(self.starts[part + 1]) if part + 1 < len(self.starts) else len(self.frames)

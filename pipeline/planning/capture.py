@@ -30,10 +30,11 @@ def choose_capture(
     engine: str,
     progress: Reporter,
 ) -> MeasuredCapture:
-    """Return the capture that --capture selects, with a note about any other than bicubic.
+    """Return the capture that --capture selects, and a note about it unless it is bicubic.
 
-    `size` is the height and width of the network's frames. Raises InputError if the option is a
-    file without a valid capture for this scale.
+    `auto` measures the capture, but not for the engine bicubic, which uses none. `size` is the
+    height and width of the network's frames. Raises InputError if the option is a file without a
+    valid capture for this scale.
     """
     if option != "auto":
         notes = {"bicubic": "", "sensor": "capture: means of pixels, as set"}
@@ -70,7 +71,7 @@ def make_sensor_capture(scale: int) -> Capture:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Return the content of a file. Raises OSError if it is no file, or too large for a plan."""
+    """Return the content of a file. Raises OSError if there is none, or it is too large."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a file")
     with path.open("rb") as file:

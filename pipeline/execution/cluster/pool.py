@@ -313,7 +313,7 @@ def run_on_ray(
     *,
     actor: type[SegmentActor] = SegmentActor,
 ) -> ExecutionReport:
-    """Run the missing segments of one ledger on the connected cluster; there must be at least one.
+    """Run a ledger's missing segments, of which there must be some, on the connected cluster.
 
     Raises PipelineError if a segment fails; committed segments stay committed.
     """
