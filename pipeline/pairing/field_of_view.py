@@ -163,7 +163,7 @@ def _make_scaling_matrix(lr: Pixels, ref: Pixels) -> NDArray[np.float64]:
 
 
 def _estimate_similarity(lr: Pixels, ref: Pixels) -> NDArray[np.float64] | None:
-    """Return the 2 x 3 similarity from LR to reference pixels; None if there is no plausible one."""
+    """Return the 2 x 3 similarity from LR to reference pixels; None if none is plausible."""
     shrink = lr.shape[1] / ref.shape[1]
     small = cv2.resize(high_byte(ref), None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)
