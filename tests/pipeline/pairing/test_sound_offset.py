@@ -111,7 +111,7 @@ def test_without_sound_the_pictures_of_the_whole_input_are_used(tmp_path: Path) 
     part = plan_of(lr, ref, end=1.0)
     assert part.reference.offset == pytest.approx(whole.reference.offset, abs=1e-6)
     assert part.reference.offset == pytest.approx(0.4, abs=0.02)
-    assert any("as the pictures of both recordings match" in note for note in part.notes)
+    assert any("where the pictures of both recordings match" in note for note in part.notes)
     assert len(part.reference_map) == 25
 
 
@@ -120,7 +120,7 @@ def test_unrelated_sound_is_not_used(tmp_path: Path) -> None:
     ref = record(tmp_path / "ref.mkv", make_scene(7), 10, 120, (128, 96))
     plan = plan_of(lr, ref)
     assert plan.reference.offset == pytest.approx(0.4, abs=0.02)
-    assert any("as the pictures of both recordings match" in note for note in plan.notes)
+    assert any("where the pictures of both recordings match" in note for note in plan.notes)
 
 
 def test_sound_is_not_compared_unless_auto_is_requested(tmp_path: Path) -> None:
