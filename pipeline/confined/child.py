@@ -37,7 +37,7 @@ from pipeline.schema.clip import LightField, Recording, parse_recording
 
 _THREADS = 4  # most threads of the decoder, because each holds frames and memory is limited
 
-# What a function may do with the path in its argument `out`, apart from reading the recording.
+# What a function may do with the path in its argument `out`, besides reading the recording.
 Right = Literal["nothing", "read out", "write beside out"]
 RIGHTS: dict[Callable[..., Any], Right] = {
     probe.probe: "nothing",
@@ -54,12 +54,12 @@ RIGHTS: dict[Callable[..., Any], Right] = {
     sequence.write_sequence: "write beside out",
     remux.join_segments: "write beside out",
 }
-"""The functions that a parent may call."""
+"""The functions that a parent may call, with what each may do."""
 _FUNCTIONS = {name_function(function): function for function in RIGHTS}
 
 
 def main() -> int:
-    """Answer the request on stdin, and exit when the parent does."""
+    """Answer the request on stdin, and return the exit status; end early if the parent ends."""
     requests = sys.stdin.buffer
     request = json.loads(requests.readline())
     # what libraries print to stdout must not get into the answers
@@ -84,7 +84,7 @@ def main() -> int:
         _refuse(answers, MediaError(_too_large(request)) if out_of_memory else error)
     except BrokenPipeError:
         return 1
-    except Exception:  # the parent raises it again
+    except Exception:  # the parent raises it as a RuntimeError
         _send(answers, {"error": "Exception", "message": traceback.format_exc()})
     return 0
 
@@ -145,7 +145,7 @@ def _trusted(clip: Recording) -> Recording:
 
 
 def _send_frames(answers: BinaryIO, request: dict[str, Any]) -> None:
-    """Send the frames of a range in order."""
+    """Send the frames of a range in order, then a message without pixels."""
     clip = _trusted(parse_recording(request["clip"]))
     assert not isinstance(clip, LightField)
     given = request["frames"]
@@ -160,7 +160,7 @@ def _send_frames(answers: BinaryIO, request: dict[str, Any]) -> None:
 
 
 def _send_single_frames(answers: BinaryIO, request: dict[str, Any], requests: BinaryIO) -> None:
-    """Send the frame of each pts that the parent requests."""
+    """Send the frame, or the error, for each pts that the parent requests."""
     clip = _trusted(parse_recording(request["clip"]))
     reader = (
         ViewReader(clip, cache=1, threads=_THREADS)
@@ -193,8 +193,9 @@ def _send(answers: BinaryIO, header: dict[str, Any], pixels: memoryview | bytes 
 
 def _too_large(request: dict[str, Any]) -> str:
     return (
-        f"{request['path']} needs more than {request['memory'] / 1e9:g} GB to decode; expected "
-        f"less; if you trust it, try --sandbox off, or increase {GIGABYTES_VARIABLE}"
+        f"{request['path']} needs more than {request['memory'] / 1e9:g} GB to decode; expected a "
+        f"recording that needs less; if you trust it, try --sandbox off, or increase "
+        f"{GIGABYTES_VARIABLE}"
     )
 
 

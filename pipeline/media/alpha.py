@@ -1,6 +1,7 @@
 """Read and write the straight alpha of frames, and choose encoders that preserve it.
 
-The network does not process alpha, which is upsampled plainly and added to the enhanced colours.
+The network does not process alpha: it is upsampled without the reference, and added to the enhanced
+colours.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Plane = NDArray[np.uint8] | NDArray[np.uint16]  # H x W
 ALPHA_ENCODERS = ("prores_ks", "ffv1", "libvpx-vp9")  # encoders that preserve transparency
 # Encoders that store transparency beside the packets (WebM's BlockAdditional).
 BESIDE_PACKETS = frozenset({"libvpx-vp9"})
-# Decoders that read transparency beside the packets, which FFmpeg's native decoders ignore.
+# Codec -> the decoder that reads transparency beside the packets; FFmpeg's native one ignores it.
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _ENCODER_OF_CODEC = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9", "prores": "prores_ks"}
 ALPHA_MODE = "alpha_mode"  # FFmpeg's name for Matroska's element AlphaMode
@@ -63,8 +64,8 @@ def make_alpha_decoder(clip: Clip, threads: int) -> VideoCodecContext | None:
 def choose_alpha_encoder(clip: VideoClip) -> str | None:
     """Return the default encoder for a recording with transparency.
 
-    The result is None if no encoder preserves both the transparency and the pixel aspect ratio:
-    only ProRes in QuickTime does so for pixels that are not square.
+    The result is None if the pixels are not square and the input is not QuickTime or MP4: only
+    ProRes in such a container preserves both the transparency and the pixel aspect ratio.
     """
     if clip.sample_aspect_ratio != 1:
         return "prores_ks" if clip.container.startswith("mov") else None
@@ -72,7 +73,7 @@ def choose_alpha_encoder(clip: VideoClip) -> str | None:
 
 
 def alpha_pix_fmt(codec: str, clip: Clip) -> str | None:
-    """Return the pixel format in which an encoder preserves a clip's transparency, or None."""
+    """Return the pixel format in which an encoder keeps a clip's transparency; None if in none."""
     deep = clip.bit_depth > 8
     if codec == "prores_ks":
         return "yuva444p10le"
@@ -117,7 +118,7 @@ def opaque_plane(height: int, width: int, *, deep: bool) -> Plane:
 
 
 def add_alpha(frame: VideoFrame, alpha: Plane, pix_fmt: str) -> VideoFrame:
-    """Return `frame` in `pix_fmt` with the transparency `alpha`, H x W uint8 or uint16.
+    """Return `frame` in `pix_fmt` with the transparency `alpha`, uint8 or uint16 H x W.
 
     The format of `frame` is `opaque_pix_fmt(pix_fmt)`; its colours remain the same.
     """

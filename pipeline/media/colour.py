@@ -42,7 +42,7 @@ _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (
 _FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 # Codecs that cannot signal the location of 4:2:0 chroma; it is on the left.
 _LEFT_UNSIGNALLED = frozenset({"vp8", "vp9"})
-# Codecs that store gray levels without a tag for their range.
+# Codecs that store grey levels without a tag for their range.
 _FULL_GRAY = frozenset({"rawvideo", "png", "tiff", "bmp", "pgm", "huffyuv", "ffvhuff", "utvideo"})
 _TICK = Fraction(1, 25)
 
@@ -63,7 +63,7 @@ def describe_colour(
     primaries: int = _UNSPECIFIED,
     transfer: int = _UNSPECIFIED,
 ) -> Colour:
-    """Return a stream's H.273 tags, and the matrix and range to use, guessed if it is untagged.
+    """Return a stream's H.273 tags with the matrix and range to use, guessed where untagged.
 
     Raises MediaError if the matrix is not supported.
     """
@@ -80,7 +80,7 @@ def describe_colour(
     }
     if is_rgb(pix_fmt) or pix_fmt == "pal8":
         return Colour(**tags, used_matrix="rgb", used_range="full")
-    # uncompressed gray comes from cameras and microscopes, which use all levels
+    # uncompressed grey comes from cameras and microscopes, which use all levels
     full_gray = pix_fmt.startswith("gray") and codec in _FULL_GRAY and not colour_range
     full_by_format = pix_fmt.startswith("yuvj") or full_gray
     guessed = matrix not in _MATRICES or matrix == 0 or (colour_range == 0 and not full_by_format)
@@ -95,7 +95,7 @@ def describe_colour(
 
 
 def output_colour(colour: Colour, pix_fmt: str) -> Colour:
-    """Return the tags and conversion of an output in `pix_fmt` from a clip with `colour`."""
+    """Return the tags, matrix and range of an output in `pix_fmt` of a clip with `colour`."""
     if is_rgb(pix_fmt):
         return colour.model_copy(
             update={
@@ -129,8 +129,8 @@ class _Scaler:
     def __init__(self, frame: VideoFrame, steps: list[str], threads: int) -> None:
         self._graph = Graph()
         self._graph.threads = threads
-        # The graph is built for untagged frames, and the tags are removed from every frame. The
-        # steps name the matrix and range, so that a stream whose tags change is converted evenly.
+        # The graph is built for untagged frames, and callers remove the tags from every frame. The
+        # steps state the matrix and range, so a stream whose tags change is converted consistently.
         source = self._graph.add(
             "buffer",
             video_size=f"{frame.width}x{frame.height}",
@@ -226,8 +226,8 @@ class FromRgb:
     def __call__(self, rgb: Pixels) -> VideoFrame:
         """Return a frame without a time, with the output's colour tags."""
         # From 8 bits to limited range, swscale is exact to half a level. In full range its chroma
-        # is half a level too low, and with more bits its white is 4 levels too high, so then the
-        # matrix is applied here.
+        # is half a level too low, and with more bits its white is 4 levels too high. In these cases
+        # the matrix is applied here.
         plain = is_rgb(self._pix_fmt) or (
             self._depth == 8 and rgb.dtype == np.uint8 and self._colour.used_range == "limited"
         )

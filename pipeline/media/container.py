@@ -36,18 +36,18 @@ _SAFE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
 
 # Streams without a container: their frames have no times and are numbered in order.
 UNTIMED_FORMATS = frozenset({"h264", "hevc", "m4v", "mpegvideo"})
-MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"  # most megapixels of a frame
-# 16384 x 16384: more than any of the encoders supports, and 0.8 GB for a frame of 8-bit RGB.
+MEGAPIXELS_VARIABLE = "PIPELINE_MAX_MEGAPIXELS"  # the most megapixels that a frame may have
+# 16384 x 16384, more than any of the encoders supports: a frame of 8-bit RGB takes 0.8 GB.
 DEFAULT_MEGAPIXELS = 256.0
 
 
 def open_input(path: str) -> InputContainer:
-    """Open a video file for reading; raises MediaError if that fails."""
+    """Open a video or picture file for reading; raises MediaError if that fails."""
     file = Path(path)
     if not file.exists():
         raise MediaError(f"{path} does not exist; expected a video file; check the path")
     if file.is_file() and file.stat().st_size == 0:
-        raise MediaError(f"{path} is empty; expected a video file; copy it again")
+        raise MediaError(f"{path} is empty; expected a video file; copy the file again")
     try:
         # metadata in old files is often not UTF-8, which must not prevent decoding
         return av.open(f"file:{path}", options=_SAFE, metadata_errors="surrogateescape")
@@ -81,7 +81,7 @@ def release_memory() -> None:
 
 @lru_cache
 def _trim() -> Any:
-    """Return glibc's malloc_trim, or None if the C library is another."""
+    """Return glibc's malloc_trim, or None with any other C library."""
     if sys.platform != "linux":
         return None
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -103,18 +103,17 @@ def choose_video(container: InputContainer, path: str) -> VideoStream:
         return usable[0]
     if real:
         raise MediaError(
-            f"{path} has a video codec for which there is no decoder; try to convert it to H.264"
+            f"{path} has video in a codec that cannot be decoded here; expected a codec with a "
+            "decoder; try to convert it to H.264 elsewhere"
         )
 
-    kinds = sorted({stream.type for stream in container.streams})
-    found = "only " + " and ".join(kinds) if kinds else "no streams"
-    if container.streams.video:
-        found += " (the picture is cover art)"
+    kinds = {"cover art" if is_cover(stream) else stream.type for stream in container.streams}
+    found = "only " + " and ".join(sorted(kinds)) if kinds else "no streams"
     raise MediaError(f"{path} has {found}; expected a video stream; try another file")
 
 
 def frame_pts(frame: VideoFrame) -> int | None:
-    """Return a frame's presentation time in ticks, or its dts if the file has no pts."""
+    """Return a frame's pts in ticks, or its dts if it has no pts; None if it has neither."""
     return frame.pts if frame.pts is not None else frame.dts
 
 
@@ -129,14 +128,18 @@ def codec_name(stream: Stream) -> str:
 def demux_packets(
     container: InputContainer, streams: Stream | list[Stream], path: str
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets of the streams in file order; raises MediaError if the file breaks off."""
+    """Yield the packets of the streams in file order.
+
+    Raises MediaError if the file cannot be read to its end.
+    """
     packets = container.demux(streams)
     while True:
         try:
             packet = next(packets, None)
         except DEMUX_ERRORS as error:
             raise MediaError(
-                f"{path} breaks off ({first_line(error)}); expected an intact file; copy it again"
+                f"{path} cannot be read to its end ({first_line(error)}); expected an intact file; "
+                "copy it again"
             ) from error
         if packet is None:
             return
@@ -155,18 +158,21 @@ def decode_first_frame(container: InputContainer, stream: VideoStream, path: str
             error = caught
     reason = first_line(error) if error else "it holds no frames"
     raise MediaError(
-        f"{path} has a {codec_name(stream)} stream that cannot be decoded ({reason}); "
+        f"{path} has a video stream ({codec_name(stream)}) that cannot be decoded ({reason}); "
         "expected at least one frame; the file may be truncated: copy it again"
     )
 
 
 def read_pixel_limit() -> float:
-    """Return the number of pixels a frame may have. Raises InputError if it is not a number."""
+    """Return the largest number of pixels that a frame may have.
+
+    Raises InputError if PIPELINE_MAX_MEGAPIXELS is set to anything but a number above 0.
+    """
     return read_number_variable(MEGAPIXELS_VARIABLE, DEFAULT_MEGAPIXELS, "megapixels") * 2**20
 
 
 def check_size(width: int, height: int, path: str) -> None:
-    """Raise MediaError if a frame size is empty or above the limit.
+    """Raise MediaError if a frame has no pixels, or more than `read_pixel_limit` allows.
 
     The header of a crafted file of a hundred bytes may claim any size.
     """
@@ -174,10 +180,10 @@ def check_size(width: int, height: int, path: str) -> None:
     if width <= 0 or height <= 0:
         raise MediaError(
             f"{path} has a frame size of {width}x{height}; expected at least one pixel; "
-            "copy it again"
+            "copy the file again"
         )
     if width * height > limit:
         raise MediaError(
             f"{path} has a frame size of {width}x{height}; expected at most "
-            f"{limit / 2**20:g} megapixels; if you trust the file, set {MEGAPIXELS_VARIABLE}"
+            f"{limit / 2**20:g} megapixels; if you trust the file, increase {MEGAPIXELS_VARIABLE}"
         )

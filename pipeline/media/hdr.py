@@ -17,7 +17,7 @@ DYNAMIC_HDR = frozenset(
 )
 HDR_ENCODERS = frozenset({"libx265"})  # encoders that write the static metadata
 
-# Units of H.265's mastering display message: 0.00002, and 0.0001 cd/m2.
+# Steps per 1 of chromaticity, and per cd/m2 of luminance, in H.265's mastering display message.
 _CHROMATICITY = 50000
 _LUMINANCE = 10000
 
@@ -49,7 +49,7 @@ def _is_named(data: SideData) -> bool:
 
 
 def read_static_hdr(frame: VideoFrame) -> StaticHdr | None:
-    """Return a frame's static HDR metadata; None if it has none."""
+    """Return a frame's static HDR metadata; None if it has none that can be used."""
     found = {data.type.name: bytes(data) for data in read_side_data(frame)}
     display = ""
     light = None

@@ -47,7 +47,7 @@ class TimeWindow:
     end: Fraction | None = None
 
     def holds(self, packet: Packet[Any]) -> bool:
-        """Return whether a packet of another stream belongs to the output."""
+        """Return whether a packet's time is in the window, or unknown."""
         ticks = packet.pts if packet.pts is not None else packet.dts
         if self.start is None or self.end is None or ticks is None:
             return True
@@ -55,7 +55,7 @@ class TimeWindow:
 
 
 def choose_muxer(clip: VideoClip, out: Path) -> str:
-    """Return FFmpeg's name of the muxer for an output's suffix.
+    """Return FFmpeg's name for the muxer that an output's suffix selects.
 
     Raises InputError if the suffix is not supported for this input.
     """
@@ -73,7 +73,7 @@ def choose_muxer(clip: VideoClip, out: Path) -> str:
 
 
 def can_hold(muxer: str, encoder: str) -> bool:
-    """Return whether a container can hold the video of an encoder."""
+    """Return whether a container can hold video from an encoder."""
     if muxer == "mov" and encoder.startswith("libvpx"):
         return False  # this muxer fails only when it writes the header
     with io.BytesIO() as nowhere:
@@ -104,7 +104,7 @@ def add_copied_stream(container: OutputContainer, muxer: str, stream: Stream) ->
 
 
 def add_text_stream(container: OutputContainer, muxer: str, stream: Stream, form: str) -> Stream:
-    """Add a stream for subtitles that are converted to the codec `form`."""
+    """Add a stream for the subtitles of `stream`, which are converted to the codec `form`."""
     copy = container.add_stream(form)
     copy.time_base = stream.time_base
     _describe_copy(copy, muxer, stream)
@@ -120,9 +120,9 @@ def _describe_copy(copy: Stream, muxer: str, stream: Stream) -> None:
 
 
 def _name_layout(copy: AudioStream) -> None:
-    """Set a named layout on a mono or stereo stream whose container stored only the count (AVI).
+    """Name the layout of a mono or stereo stream if it states only the number of channels.
 
-    MP4 needs the name.
+    AVI stores only the number, but MP4 needs the name.
     """
     context = copy.codec_context
     names = {"1 channels": "mono", "2 channels": "stereo"}
@@ -131,7 +131,7 @@ def _name_layout(copy: AudioStream) -> None:
 
 
 def list_text_forms(clip: VideoClip, muxer: str) -> dict[int, str]:
-    """Return the text streams that a container can hold only in another form, with that codec."""
+    """Return the new codec of each text stream that must be converted for a muxer, by index."""
     forms: dict[int, str] = {}
     texts = [info.index for info in clip.other_streams if info.type == "subtitle"]
     if not texts:
@@ -145,10 +145,10 @@ def list_text_forms(clip: VideoClip, muxer: str) -> dict[int, str]:
 
 
 def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamInfo]]:
-    """Return the indices of the other streams that a container can hold, and the lost streams.
+    """Return which of a clip's other streams the output keeps, by index, and which it loses.
 
-    Tracks that the muxer writes itself, such as chapters and timecodes, are in neither list.
-    Subtitles in `list_text_forms` count as streams that it can hold.
+    Text subtitles that can be converted are kept. Tracks that the muxer writes itself, such as
+    chapters and timecodes, are in neither list. Raises MediaError if the input cannot be read.
     """
     kept: list[int] = []
     lost: list[StreamInfo] = []
@@ -177,10 +177,10 @@ def split_streams(clip: VideoClip, muxer: str) -> tuple[list[int], list[StreamIn
 
 
 def _shares_times(source: InputContainer, stream: Stream, path: str) -> bool:
-    """Return whether two packets in an audio stream have the same time, which MP4 refuses.
+    """Return whether two packets of an audio stream have the same time, which MP4 does not allow.
 
-    ASF gives all packets in a payload the time of the last one. Raises MediaError if the container
-    breaks off.
+    ASF gives all packets in a payload the time of the last one. Raises MediaError if the input
+    cannot be read to its end.
     """
     if stream.type != "audio":
         return False
@@ -212,7 +212,7 @@ def select_packets(
 ) -> Iterator[Packet[Any]]:
     """Yield the packets of `streams` in the window, in file order.
 
-    Raises MediaError if the container breaks off.
+    Raises MediaError if the container cannot be read to its end.
     """
     if not streams:
         return
@@ -223,9 +223,10 @@ def select_packets(
 
 
 def fill_durations(copied: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Give audio packets without a duration the distance from the packet before.
+    """Yield the packets; audio without a duration gets the time since the packet before it.
 
-    A track in MP4 ends with its last packet, and demuxers drop a packet without a duration.
+    An MP4 track would otherwise end where its last packet starts, and demuxers would drop that
+    packet.
     """
     times: dict[int, int] = {}
     for packet in copied:

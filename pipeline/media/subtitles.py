@@ -1,7 +1,7 @@
 """Convert text subtitles to the form of another container with FFmpeg's decoders and encoders.
 
-MP4 and QuickTime show one subtitle at a time, so overlapping subtitles are divided there: while two
-are visible, one subtitle contains the lines of both.
+MP4 and QuickTime show one subtitle at a time, so overlapping subtitles are split there: while
+several are visible, a single subtitle contains the lines of all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 from pipeline.media.container import MEDIA_ERRORS, codec_name
 
 _TEXTS = frozenset({"mov_text", "subrip", "ass", "ssa", "webvtt", "text"})
-# Muxer -> the codec of the text subtitles that its container can hold.
+# Muxer -> the codec to which text subtitles are converted for its container.
 _FORMS = {
     "matroska": "subrip",
     "webm": "webvtt",
@@ -41,7 +41,7 @@ _NO_TAG = re.compile(rb"<(?!/?[biu]>)")
 
 @dataclass(frozen=True)
 class Cue:
-    """A converted subtitle, with times in seconds."""
+    """An encoded subtitle, with its times in seconds."""
 
     start: Fraction
     end: Fraction
@@ -50,7 +50,7 @@ class Cue:
 
 @dataclass(frozen=True)
 class _Lines:
-    """The text of a subtitle as ASS, with times in seconds."""
+    """The text of a subtitle as ASS, with its times in seconds."""
 
     start: Fraction
     end: Fraction
@@ -58,7 +58,7 @@ class _Lines:
 
 
 def find_text_form(muxer: str, stream: Stream) -> str | None:
-    """Return the codec to which a stream is converted for a muxer; None if it cannot be."""
+    """Return the codec to which a stream can be converted for a muxer; None if there is none."""
     if stream.type != "subtitle" or codec_name(stream) not in _TEXTS:
         return None
     # versions of PyAV before 17 cannot encode subtitles
@@ -88,7 +88,7 @@ class TextConverter:
         self._time = Fraction(0)
 
     def feed(self, packet: Packet[Any]) -> list[Cue]:
-        """Add a packet, and return the subtitles that are complete with it."""
+        """Convert a packet, and return the subtitles that it completes."""
         lines = self._decode(packet)
         if lines is None:
             return []
@@ -105,7 +105,7 @@ class TextConverter:
         return self._advance(None)
 
     def _advance(self, until: Fraction | None) -> list[Cue]:
-        """Return the subtitles from the current time to `until`; None means the end of the last."""
+        """Return the subtitles from the current time to `until`, or to the end if that is None."""
         cues: list[Cue] = []
         while True:
             self._visible = [lines for lines in self._visible if lines.end > self._time]
@@ -153,7 +153,10 @@ class TextConverter:
 def convert_packets(
     packets: Iterable[Packet[Any]], stream: Stream, encoder: SubtitleCodecContext
 ) -> Iterator[Cue]:
-    """Yield the packets of `stream`, converted with an encoder that is opened here."""
+    """Yield the subtitles in the packets of `stream`, converted with `encoder`.
+
+    The encoder is opened here.
+    """
     converter = TextConverter(stream, encoder)
     encoder.time_base = Fraction(1, 1000)
     encoder.open(strict=False)
@@ -167,7 +170,7 @@ def move_packets(
     copies: Mapping[int, Stream],
     converters: Mapping[int, TextConverter],
 ) -> Iterator[Packet[Any]]:
-    """Yield the packets for the output's streams, copied or converted to another form of text."""
+    """Yield the packets of the output's streams: copied, or converted to another form of text."""
     bases: dict[int, Fraction] = {}
     for packet in packets:
         index = packet.stream_index

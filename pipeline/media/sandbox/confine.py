@@ -44,7 +44,7 @@ _OTHER_PROCESSES = 0b11  # abstract Unix sockets, and signals
 
 _BENEATH = 1  # type of a rule: a path and everything below it
 
-# The first versions of Landlock that restrict these.
+# The version of Landlock that first restricts each of these.
 _TRUNCATE_VERSION = 3
 _NETWORK_VERSION = 4
 _DEVICES_VERSION = 5
@@ -77,7 +77,7 @@ def require_confinement() -> None:
 
 
 def enlarge_pipe(handle: int) -> None:
-    """Make a pipe hold a good part of a frame, so that the processes at its ends wait less."""
+    """Enlarge a pipe's buffer to 1 MiB, so that the processes at its ends wait less."""
     import fcntl
 
     fcntl.fcntl(handle, _SET_PIPE_SIZE, _PIPE_SIZE)
@@ -91,10 +91,12 @@ def limit_memory(memory: int) -> None:
 
 
 def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> None:
-    """Deny access to the network, and to all files but the given ones and those that Python needs.
+    """Deny this process the network, and all files but the given ones and those that Python needs.
 
-    Call it while the process has a single thread. Files are restricted on Linux 5.13 or later;
-    steps that the system does not support are skipped (`require_confinement` refuses if all are).
+    Without `writable`, it can write no files. It can neither start programs nor signal or inspect
+    other processes. Call it while the process has a single thread. Steps that the system does not
+    support are skipped: files are restricted from Linux 5.13 on, and `require_confinement` refuses
+    systems that can restrict neither files nor the network.
     """
     import resource
 
@@ -108,7 +110,7 @@ def confine_process(readable: Iterable[Path], writable: Iterable[Path] = ()) -> 
 
 
 def list_libraries() -> list[Path]:
-    """Return the folders of Python, installed packages, this project and the system.
+    """Return the files and folders that Python, its packages, this project and the system need.
 
     Other folders on Python's path are left out, because the folder of a script may hold anything.
     """
@@ -150,7 +152,7 @@ def _allow(libc: ctypes.CDLL, rules: int, allowed: int, path: Path) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return  # it does not exist
+        return  # it does not exist, or cannot be opened
     if not path.is_dir():
         allowed &= _OF_A_FILE
     rule = struct.pack("=Qi", allowed, place)

@@ -1,8 +1,8 @@
-"""Decode an untrusted recording in a child process that can read no other data: the sandbox.
+"""The sandbox: decode an untrusted recording in a confined child process.
 
-A recording that crashes the decoder, hangs it or exhausts its memory ends the child, and the run
-fails with a one-line error. Answers are JSON and pixels, which are validated; nothing that a child
-sends is executed.
+If a recording crashes the decoder, hangs it or exhausts its memory, only the child ends, and the
+run fails with a one-line error. A child's answers are JSON and pixels, which are validated; nothing
+in them is executed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ R = TypeVar("R")
 C = TypeVar("C", bound=RecordingBase)
 
 SECONDS_VARIABLE = "PIPELINE_SANDBOX_SECONDS"  # longest wait for an answer; 60 by default
-GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # a child's memory; 4 by default
-HEAD = struct.Struct(">II")  # precedes each answer: number of bytes of JSON, and of pixels
+GIGABYTES_VARIABLE = "PIPELINE_SANDBOX_GB"  # limit to a child's memory; 4 by default
+HEAD = struct.Struct(">II")  # precedes each answer: the numbers of bytes of JSON and of pixels
 _CHILD = "pipeline.confined.child"  # in a layer above this module, because it imports all readers
 _LARGEST_JSON = 1 << 28
 _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
@@ -48,9 +48,9 @@ _CLIP: TypeAdapter[Clip] = TypeAdapter(Clip)
 def sandboxed(
     function: Callable[Concatenate[C, P], R],
 ) -> Callable[Concatenate[C, P], R]:
-    """Make `function` run in a child if its clip is sandboxed.
+    """Decorate `function` to run in a child if its first argument is a sandboxed recording.
 
-    Its arguments and its result are sent as JSON.
+    Its arguments and its result are sent as JSON, according to its type hints.
     """
     hints = get_type_hints(function, include_extras=True)
     names = [name for name in hints if name != "return"]
@@ -74,7 +74,7 @@ def sandboxed(
 
 
 def name_function(function: Callable[..., Any]) -> str:
-    """Return `module:function`, the name with which a request to a child identifies a function."""
+    """Return `module:function`, the name by which a request to a child identifies a function."""
     return f"{function.__module__}:{function.__qualname__}"
 
 
@@ -85,10 +85,10 @@ def call_in_child(
     patience: float = 0.0,
     also: Sequence[Path] = (),
 ) -> Any:
-    """Call `function` (`module:function`) with `arguments` in a child, and return its JSON.
+    """Call `function` (`module:function`) with `arguments` in a child; return the result as JSON.
 
-    The child can read the recording at `path` and the files in `also`. `patience` extends its time
-    limit, in seconds.
+    The child can read the recording at `path`, the files in `also`, and those that `arguments`
+    list. `patience` extends its time limit, in seconds.
     """
     request = {"call": function, "arguments": arguments, "also": [str(file) for file in also]}
     with Child(request, path, patience) as child:
@@ -142,7 +142,8 @@ class ChildReader:
 class Child:
     """A confined process that answers requests with messages.
 
-    Raises InputError if this system cannot confine processes.
+    Raises InputError if this system cannot confine processes, or if an environment variable that
+    limits them is not a number above 0.
     """
 
     def __init__(self, request: dict[str, Any], path: str, patience: float = 0.0) -> None:
@@ -196,7 +197,7 @@ class Child:
         length, size = HEAD.unpack(self._receive(HEAD.size, deadline))
         if length > _LARGEST_JSON:
             raise self._nonsense()
-        header = json.loads(bytes(self._receive(length, deadline)))
+        header = self._parse(self._receive(length, deadline))
         if "error" in header:
             raise _as_raised(str(header["error"]), str(header["message"]))
         if size == 0:
@@ -206,6 +207,15 @@ class Child:
             raise self._nonsense()
         pixels = np.frombuffer(self._receive(size, deadline), kind)
         return header, pixels.reshape(clip.height, clip.width, channels)
+
+    def _parse(self, text: bytearray) -> dict[str, Any]:
+        try:
+            header = json.loads(bytes(text))
+        except (ValueError, RecursionError) as error:
+            raise self._nonsense() from error
+        if not isinstance(header, dict) or ("error" in header) != ("message" in header):
+            raise self._nonsense()
+        return header
 
     def _receive(self, count: int, deadline: float) -> bytearray:
         data = bytearray(count)
@@ -244,7 +254,7 @@ class Child:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a child, without credentials and the home folder."""
+    """Return the environment of a child, without credentials or the home folder."""
     known = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", MEGAPIXELS_VARIABLE)
     kept = {name: os.environ[name] for name in known if name in os.environ}
     # without privileges, only a process with a single thread can leave the host's network

@@ -1,8 +1,8 @@
-"""Deny system calls to this process on Linux, which Landlock cannot deny, or not on every kernel.
+"""Deny this process system calls that Landlock does not restrict on every Linux kernel.
 
-The filter is a program of the kernel's classic BPF (`seccomp(2)`, Linux `bpf_common.h`). It names
-what to deny, not what to allow, because which calls Python, FFmpeg and the C library make differs
-between their versions.
+The filter is a program in classic BPF, which the kernel runs for every call (`seccomp(2)`, Linux
+`bpf_common.h`). It lists the calls to deny rather than those to allow, because the calls that
+Python, FFmpeg and the C library make depend on their versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_SET_SECCOMP = 22  # this and the next two are options of prctl, and a value of the first
+# Options of prctl, and the mode to set with the first of them.
+_SET_SECCOMP = 22
 _NO_NEW_PRIVILEGES = 38
 _FILTER_MODE = 2
 
@@ -37,13 +38,14 @@ _OTHER_ABI = 0x40000000  # bit of the calls of x86-64's second interface, x32
 
 @dataclass(frozen=True)
 class _Processor:
-    """How a processor's system calls are numbered (Linux `unistd.h`)."""
+    """The numbers of a processor's system calls (Linux `unistd.h`)."""
 
     architecture: int
     """`AUDIT_ARCH_*` of its native calls."""
     denied: tuple[int, ...]
+    """The calls that a confined process must not make."""
     signal_thread: int
-    """`tgkill`, which `abort` needs for the process itself."""
+    """`tgkill`, with which `abort` signals its own process."""
     unshare: int
 
 
@@ -88,23 +90,26 @@ _PROCESSORS = {
 def deny_changes() -> bool:
     """Deny calls that change files' attributes, open sockets, start programs or reach processes.
 
-    Call it while the process has a single thread. Returns whether the system supports it.
+    Call it while the process has a single thread. Returns whether the calls are now denied.
     """
     processor = _PROCESSORS.get(platform.machine())
     return processor is not None and deny_calls(processor.denied, own_signals=True)
 
 
 def deny_confinement() -> bool:
-    """Deny what `confine_process` needs, as some container runtimes do; for tests of that."""
+    """Deny the calls that `confine_process` needs, as some container runtimes do, for tests.
+
+    Returns whether the calls are now denied.
+    """
     processor = _PROCESSORS.get(platform.machine())
     return processor is not None and deny_calls((444, processor.unshare))
 
 
 def deny_calls(numbers: Iterable[int], *, own_signals: bool = False) -> bool:
-    """Make the calls with these numbers fail with EPERM from now on.
+    """Make the calls with these numbers fail with EPERM from now on; return whether they do.
 
-    With `own_signals`, threads may signal only threads of this process. Returns False where that is
-    not supported.
+    With `own_signals`, threads may signal only threads of this process. The result is False if the
+    processor is unknown or the kernel refuses the filter.
     """
     processor = _PROCESSORS.get(platform.machine())
     if processor is None:
@@ -119,7 +124,10 @@ def deny_calls(numbers: Iterable[int], *, own_signals: bool = False) -> bool:
 
 
 def _make_filter(processor: _Processor, numbers: tuple[int, ...], pid: int | None) -> list[bytes]:
-    """Return the instructions of a filter that denies `numbers`, and signals to all but `pid`."""
+    """Return the instructions of a filter that denies the calls `numbers`.
+
+    If `pid` is given, the filter also denies signals to the threads of other processes.
+    """
     body = [
         _instruct(_LOAD, _ARCHITECTURE),
         (_JUMP_IF_EQUAL, processor.architecture, "next", "deny"),

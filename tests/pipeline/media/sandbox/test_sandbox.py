@@ -168,6 +168,20 @@ def test_a_picture_of_another_size_than_probed_is_refused(guarded: Clip) -> None
     reader.close()
 
 
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 200_000, b"[]", b'{"error": "MediaError"}'])
+def test_an_answer_that_is_not_the_expected_json_is_refused(
+    guarded: Clip, tmp_path: Path, text: bytes
+) -> None:
+    reader = parent.ChildReader(guarded)
+    answers = tmp_path / "answers"
+    answers.write_bytes(parent.HEAD.pack(len(text), 0) + text)
+    with answers.open("rb") as stream:
+        reader._child._out = stream.fileno()
+        with pytest.raises(MediaError, match="send invalid answers"):
+            reader._child.answer()
+    reader.close()
+
+
 _BARE = """
 import sys
 from pipeline.media.sandbox.seccomp import deny_confinement
