@@ -1,7 +1,7 @@
-"""Read and write OpenEXR with FFmpeg: OpenCV lacks it, and imageio would download a library.
+"""Read and write OpenEXR with FFmpeg: OpenCV is built without it, and imageio downloads a library.
 
-Pixels are stored as fractions of their largest value: 8 bits as half, 16 bits as float. Neither
-conversion loses anything.
+Pixels are stored as fractions of the largest value of their type: 8 bits as half, 16 bits as float.
+Neither conversion loses anything.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KINDS: dict[str, np.dtype[Any]] = {
 
 
 def save_exr(file: Path, rgb: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 3 RGB as values in 0..1; raises StageError if FFmpeg fails."""
+    """Write uint8 or uint16 H x W x 3 RGB as values from 0 to 1; StageError if FFmpeg fails."""
     height, width = rgb.shape[:2]
     frame = VideoFrame(width, height, "gbrpf32le")
     largest = np.float32(np.iinfo(rgb.dtype).max)
@@ -60,10 +60,16 @@ def load_exr(file: Path) -> Pixels:
     try:
         frames = [*context.decode(Packet(file.read_bytes())), *context.decode(None)]
     except MEDIA_ERRORS as error:
-        raise MediaError(f"{file} cannot be read as OpenEXR ({first_line(error)})") from error
+        raise MediaError(
+            f"{file} cannot be read as OpenEXR ({first_line(error)}); expected a picture that a "
+            "run wrote; copy it again"
+        ) from error
     kind = _KINDS.get(frames[0].format.name) if frames else None
     if kind is None:
-        raise MediaError(f"{file} is not an OpenEXR picture of three half or float channels")
+        raise MediaError(
+            f"{file} is not an OpenEXR picture of three half or float channels; expected a picture "
+            "that a run wrote; copy it again"
+        )
     frame = frames[0]
     deep = kind.itemsize == 4
     pixels = np.empty((frame.height, frame.width, 3), np.uint16 if deep else np.uint8)

@@ -1,7 +1,7 @@
-"""Read and write keyframes.json, which states the frames of a recording that pictures show.
+"""Read keyframes.json, which states which frame of a recording each picture in its folder shows.
 
-`pipeline keyframes` writes it beside the pictures. They keep their names when another program
-enlarges them, but may get another format, and some may be removed.
+`pipeline keyframes` writes it beside the pictures. When another program enlarges these, it may
+change their format and append to their names, and the user may remove some.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class KeyFrame(Model):
     pts: Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
     """Time of the frame in ticks of `time_base`."""
     scene: Annotated[int, Field(ge=0, le=_LARGEST)] | None = None
-    """Number of the frame's scene; None if the scenes were not looked for."""
+    """Number of the frame's scene; None if scenes were not detected."""
 
     @property
     def stem(self) -> str:
@@ -71,8 +71,8 @@ class KeyFrames(Model):
     def find_key(self, stem: str) -> KeyFrame | None:
         """Return the key frame that a picture shows, given its name without suffix.
 
-        Programs may append to the name, as in `key_000123_4.104s_x4`. The result is None for other
-        names.
+        Programs may append to the name, as in `key_000123_4.104s_x4`. The result is None if the
+        name does not begin with that of a key frame.
         """
         ends = [end for end, letter in enumerate(stem) if not letter.isalnum()]
         starts = [stem, *(stem[:end] for end in reversed(ends))]
@@ -82,8 +82,8 @@ class KeyFrames(Model):
 def read_key_frames(folder: Path) -> KeyFrames | None:
     """Return the sidecar of the key frames in a folder, or None if there is none.
 
-    Raises MediaError if it cannot be read. Its names are only ever compared with those of the files
-    that are in the folder, and never opened.
+    Raises MediaError if it cannot be read. The file names in it are only ever compared with those
+    in the folder; they are never opened.
     """
     file = folder / SIDECAR
     if not file.is_file():
@@ -92,7 +92,7 @@ def read_key_frames(folder: Path) -> KeyFrames | None:
         with file.open("rb") as stream:
             text = stream.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
-            raise _make_error(file, f"it has more than {MOST_BYTES // 1_000_000} MB")
+            raise _make_error(file, f"it is larger than {MOST_BYTES // 1_000_000} MB")
         return KeyFrames.model_validate_json(text)
     except OSError as error:
         raise _make_error(file, error.strerror or "unknown error") from error
@@ -103,11 +103,11 @@ def read_key_frames(folder: Path) -> KeyFrames | None:
 def _make_error(file: Path, reason: str) -> MediaError:
     return MediaError(
         f"{file} cannot be read ({' '.join(reason.split())}); expected one as `pipeline keyframes` "
-        "writes it; move it away, and the names of the pictures will count"
+        "writes it; move it away to use the names of the pictures instead"
     )
 
 
 def find_folder(files: Sequence[str]) -> Path | None:
-    """Return the folder that holds all files, or None if they are in several folders."""
+    """Return the folder that holds all files; None if they are in several folders."""
     folders = {Path(file).parent for file in files}
     return folders.pop() if len(folders) == 1 else None

@@ -1,4 +1,4 @@
-"""Text on pictures: white with a thin black outline, which is readable on any picture."""
+"""Draw text that is readable on any picture: white with a thin black outline."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _OUTLINE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # two pixels on
 
 
 def draw_text(picture: NDArray[np.uint8], text: str, place: tuple[int, int], size: float) -> None:
-    """Draw text on a uint8 H x W x 3 picture.
+    """Draw text on a uint8 H x W x 3 picture, in place.
 
-    `place` is the column and row of the lower left corner of the text, `size` OpenCV's scale.
+    `place` is the column and row of the text's lower left corner, and `size` OpenCV's font scale.
     """
     letters = np.zeros(picture.shape[:2], np.uint8)
-    # a thicker text is no outline in OpenCV 5, where its letters are wider
+    # a thicker stroke cannot draw the outline in OpenCV 5, which widens the letters with it
     cv2.putText(letters, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255,), 1, cv2.LINE_AA)
 
     white = letters[..., None] / np.float32(255)

@@ -1,7 +1,7 @@
 """Read times, dates, timecodes and numbers from the names of pictures.
 
-What all names share tells nothing about a single picture, and no two pictures show the same moment.
-So a reading counts only if it differs between all names.
+What all names share says nothing about a single picture, and no two pictures show the same moment.
+So a reading is used only if it differs between all names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Kind = Literal["seconds", "clock", "date", "timecode"]
 _DAY = r"(?:19|20)\d\d(?P<sep>[-_. ]?)(?:0[1-9]|1[0-2])(?P=sep)(?:0[1-9]|[12]\d|3[01])"
 _DAY_FIRST = r"(?:0[1-9]|[12]\d|3[01])(?P<sep>[-_. ])(?:0[1-9]|1[0-2])(?P=sep)(?:19|20)\d\d"
 _HOUR = r"(?:[01]\d|2[0-3])[-_:.h]?[0-5]\d[-_:.m]?[0-5]\d"
-# A date with the time of day beside it, as cameras and screenshots write them.
+# A date followed by a time of day, as cameras and screenshots write them.
 _MOMENT = re.compile(
     rf"(?<!\d){_DAY}(?:[-_ T.]|[-_ ]+at[-_ ]+)?"
     rf"(?P<hour>{_HOUR})[s.]?(?P<fraction>\d{{3}})?(?!\d)"
@@ -50,7 +50,7 @@ class Reading:
     values: tuple[float, ...]
     """Each picture's time in seconds; for a timecode, without its frames."""
     frames: tuple[int, ...]
-    """Each picture's frames beyond the seconds of a timecode; 0 for other kinds."""
+    """Each picture's last number in a timecode, the frames after the second; 0 for other kinds."""
     example: str
     """The text that states the quantity in the first name."""
 
@@ -110,7 +110,8 @@ def read_doubtful_times(names: Sequence[str]) -> list[Reading]:
 def read_numbers(names: Sequence[str]) -> list[tuple[int, ...]]:
     """Return the whole numbers that differ between all names: one tuple per place in the names.
 
-    The digits of times and dates do not count as numbers.
+    The digits of times and dates are ignored. The result is empty if the names also differ in
+    anything but numbers.
     """
     plain = [_remove_times(name) for name in names]
     if len({re.sub(r"\d+", "#", name) for name in plain}) != 1:
@@ -193,7 +194,7 @@ def _find_decimals(name: str) -> Iterator[_Found]:
 
 
 def _find_hours(name: str) -> Iterator[_Found]:
-    """Yield each time of day that stands beside a date, in seconds since midnight."""
+    """Yield each time of day that follows a date, in seconds since midnight."""
     for match in _MOMENT.finditer(name):
         digits = re.sub(r"\D", "", match["hour"])
         fraction = int(match["fraction"] or 0) / 1000
@@ -201,7 +202,7 @@ def _find_hours(name: str) -> Iterator[_Found]:
 
 
 def _find_moments(name: str) -> Iterator[_Found]:
-    """Yield each date that has a time of day beside it, in seconds since 1970."""
+    """Yield each date that is followed by a time of day, in seconds since 1970."""
     for match in _MOMENT.finditer(name):
         digits = re.sub(r"\D", "", match[0])[:14]
         try:

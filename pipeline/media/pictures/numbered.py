@@ -56,9 +56,9 @@ class PictureSequence(Model):
 
 
 def split_pattern(output: str) -> tuple[Path, str] | None:
-    """Return the folder and the pattern of an output such as `frames/%06d.png`, else None.
+    """Return the folder and the pattern of an output such as `frames/%06d.png`; None for others.
 
-    Raises InputError if the pattern is invalid or names a lossy format, or if the folder is the
+    Raises InputError if the pattern is invalid or has a lossy suffix, or if the folder is the
     working directory or contains it.
     """
     path = Path(output)
@@ -67,19 +67,19 @@ def split_pattern(output: str) -> tuple[Path, str] | None:
         return None
     if suffix not in LOSSLESS_SUFFIXES:
         raise InputError(
-            f"found pictures that end in {path.suffix} as output, expected one of "
+            f"found pictures that end in {path.suffix} as the output, expected one of "
             f"{', '.join(LOSSLESS_SUFFIXES)}, which lose nothing; try {path.with_suffix('.png')}"
         )
     if len(_numbers(path.name)) > 1 or "%" in _PIECE.sub("", path.name):
         raise InputError(
-            f"found the pattern {path.name} as output, expected one number such as %06d, and %% "
-            "for a percent sign; try %06d.png"
+            f"found the pattern {path.name} as the output, expected one number such as %06d, and "
+            "%% for a percent sign; try %06d.png"
         )
     folder = path.absolute().parent
     if Path.cwd().is_relative_to(folder.resolve()):
         raise InputError(
-            f"found {folder} for numbered pictures, which is or contains the current folder, "
-            f"expected a separate folder; try frames/{path.name}"
+            f"found the folder {folder} for numbered pictures, which is or contains the current "
+            f"folder, expected a separate one; try frames/{path.name}"
         )
     return folder, path.name
 
@@ -116,9 +116,9 @@ def find_foreign_file(folder: Path, pattern: str) -> str | None:
 
 
 def read_sequence(folder: Path) -> PictureSequence | None:
-    """Return the sidecar of the numbered pictures in a folder, or None if there is none.
+    """Return the sidecar of the numbered pictures in a folder; None if there is none.
 
-    Raises MediaError if it is damaged.
+    Raises MediaError if it cannot be read, or if its pattern is not that of numbered pictures.
     """
     file = folder / SIDECAR
     if not file.is_file():
@@ -136,34 +136,45 @@ def read_sequence(folder: Path) -> PictureSequence | None:
         ) from error
     if Path(found.pattern).name != found.pattern or len(_numbers(found.pattern)) != 1:
         raise MediaError(
-            f"{file} has the pattern {found.pattern}; expected a file name with one number; "
-            "repair the file"
+            f"{file} has the pattern '{found.pattern}'; expected a file name with one number; "
+            "repair the file, or move it away"
         )
     return found
 
 
 def check_comparable(folder: Path, what: str) -> None:
-    """Raise InputError if the pictures in `folder` cannot be compared with frames as stored.
+    """Raise InputError if a run wrote pictures to `folder` that differ from frames as stored.
 
-    `what` names the operation that compares them.
+    These are EXR pictures, and pictures that were turned upright. `what` is the operation that
+    compares pictures with stored frames, such as "a report".
     """
     found = read_sequence(folder) if folder.is_dir() else None
-    if found is not None and (found.turned or found.pattern.lower().endswith(".exr")):
-        kind = "upright pictures of a rotated or mirrored video" if found.turned else "EXR pictures"
+    if found is None:
+        return
+    if found.turned:
         raise InputError(
-            f"found {kind} in {folder} for {what}, expected PNG or TIFF pictures of a video "
-            "stored without rotation or mirroring; pass a video as the output"
+            f"found upright pictures of a rotated or mirrored video in {folder}, expected frames "
+            f"as the video stores them for {what}; repeat the run with a video as its output, such "
+            "as -o out.mkv, and pass that"
+        )
+    if found.pattern.lower().endswith(".exr"):
+        raise InputError(
+            f"found EXR pictures in {folder}, expected PNG, TIFF or a video for {what}; repeat the "
+            "run with a .png pattern or a video as its output, and pass that"
         )
 
 
 def sequence_times(files: list[Path]) -> tuple[float, ...]:
-    """Return the times in seconds of pictures that form a complete sequence, else nothing."""
+    """Return the times of pictures in seconds, from the sidecar in their folder.
+
+    The result is empty if there is no sidecar, or if it lists other pictures.
+    """
     if len(files) < 2:
         return ()
     try:
         found = read_sequence(files[0].parent)
     except MediaError:
-        return ()  # another program's file of the same name
+        return ()  # it may be another program's file of the same name
     if found is None or [file.name for file in files] != found.names:
         return ()
     return found.times

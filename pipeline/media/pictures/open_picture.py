@@ -21,7 +21,7 @@ Image.MAX_IMAGE_PIXELS = None
 # Formats that OpenCV cannot read, or whose orientation it ignores.
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 
-# What Pillow raises, besides its own errors, for pictures that are damaged or too large inside.
+# What Pillow raises, besides its own errors, for pictures that are damaged or contain too much.
 _DAMAGES = (ValueError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
 
 _ORIENTATION = 0x0112
@@ -36,8 +36,8 @@ _BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avi
 def open_picture(file: str | Path) -> Iterator[Image.Image]:
     """Open a picture, and close it at the end of the block.
 
-    Raises what `PIL.Image.open` raises, and MediaError for damaged pictures of which Pillow finds
-    more than it accepts (texts of many megabytes), or less than it needs.
+    Raises what `PIL.Image.open` raises, and MediaError for a picture that is damaged or contains
+    more than Pillow accepts, such as texts of many megabytes.
     """
     try:
         with _open(file) as image:
@@ -45,7 +45,7 @@ def open_picture(file: str | Path) -> Iterator[Image.Image]:
     except _DAMAGES as error:
         raise MediaError(
             f"{file} cannot be read as a picture ({first_line(error)}); expected an intact picture "
-            "without large texts in it; save it again"
+            "without large texts in its metadata; save it again"
         ) from error
 
 
@@ -75,9 +75,9 @@ def is_picture_container(file: Path) -> bool:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8, by which OpenCV's pixels must be turned.
+    """Return the EXIF orientation, 1 to 8, by which pixels that OpenCV reads must be turned.
 
-    OpenCV turns TIFF pictures itself.
+    It is 1 (upright) for TIFF pictures, which OpenCV turns itself.
     """
     return 1 if image.format == "TIFF" else int(image.getexif().get(_ORIENTATION, 1))
 
@@ -97,7 +97,7 @@ def read_upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def load_with_pillow(file: str | Path, mode: str) -> Pixels:
-    """Return a picture upright in `mode` (RGB or RGBA), as uint8 H x W x C.
+    """Return a picture upright in `mode` (RGB or RGBA), as uint8 H x W x 3 or H x W x 4.
 
     Colours are not multiplied by alpha.
     """

@@ -1,4 +1,4 @@
-"""Still pictures as frames: their files in natural order, their times and their pixels."""
+"""Read still pictures as frames (their files in natural order, times and pixels), and save them."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def is_pattern(path: str) -> bool:
-    """Return whether a path does not exist and is a glob, or numbered like `frames/%04d.png`."""
+    """Return whether a path that does not exist is a glob or a pattern like `frames/%04d.png`."""
     wild = any(character in path for character in "*?[")
     return not Path(path).exists() and (wild or _NUMBER.search(Path(path).name) is not None)
 
 
 def list_pictures(path: str) -> list[Path]:
-    """Return the pictures in a file, folder, glob or numbered pattern, in natural order.
+    """Return the pictures of a file, folder, glob or numbered pattern, in natural order.
 
-    Raises MediaError if there are none.
+    Raises MediaError if there are none, and InputError if a name is not UTF-8.
     """
     given = Path(path)
     if given.is_file():
@@ -67,10 +67,11 @@ def list_pictures(path: str) -> list[Path]:
         found = [Path(p) for p in glob.glob(path) if Path(p).is_file()]  # noqa: PTH207 - absolute
     pictures = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
     if not pictures:
-        where = "the folder" if given.is_dir() else "the pattern"
+        where = "in the folder" if given.is_dir() else "that match"
+        count = f"{len(found)} file{'' if len(found) == 1 else 's'}"
         raise MediaError(
-            f"{path}: {where} has no pictures among {len(found)} files; "
-            f"expected {', '.join(sorted(SUFFIXES))}; check the path"
+            f"found no pictures {where} {path} ({count}), expected names that end in "
+            f"{', '.join(sorted(SUFFIXES))}; check the path"
         )
     check_encodable(str(picture) for picture in pictures)
     return sorted(pictures, key=lambda p: natural_key(str(p)))
@@ -97,7 +98,8 @@ def _escape(text: str) -> str:
 def read_header(file: Path) -> tuple[int, int, int, float | None]:
     """Return (width, height, bits per channel, EXIF time in seconds or None) from the header alone.
 
-    Raises MediaError if the file is not a picture, or too large.
+    The size is that of the upright picture. Raises MediaError if the file is not a picture, or if
+    it has too many pixels.
     """
     if file.stat().st_size == 0:
         raise MediaError(f"{file} is empty; expected a picture; copy it again")
@@ -109,14 +111,14 @@ def read_header(file: Path) -> tuple[int, int, int, float | None]:
             taken = image.getexif().get_ifd(_EXIF_IFD)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise MediaError(
-            f"{file} cannot be read as a picture; expected PNG, TIFF, JPEG or HEIC; "
-            "open it to check"
+            f"{file} cannot be read as a picture; expected an intact PNG, TIFF, JPEG or HEIC; "
+            "check that it opens in a viewer"
         ) from error
     return width, height, bits, _exif_seconds(taken.get(_TAKEN), taken.get(_TAKEN_SUBSEC))
 
 
 def count_pictures(file: str) -> int:
-    """Return the number of pictures in a file if there are several, else 0."""
+    """Return the number of pictures in a file if it holds several, else 0."""
     with open_picture(file) as image:
         count = getattr(image, "n_frames", 1)
     return int(count) if count > 1 else 0
@@ -136,7 +138,7 @@ def _bits(file: Path, image: Image.Image) -> int:
 
 
 def _largest(file: Path) -> int | None:
-    """Return the value of white in a binary PPM or PGM file, or None for other files."""
+    """Return the value of white in a binary PPM or PGM file; None for other files."""
     with file.open("rb") as stream:
         head = stream.read(512)
     words = re.sub(rb"#[^\n]*\n", b"", head).split(maxsplit=4)
@@ -159,8 +161,8 @@ def _exif_seconds(taken: object, fraction: object) -> float | None:
 def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, ...]:
     """Return the time of each file in seconds, from EXIF or the names.
 
-    The result is empty unless all files have a time. An EXIF time that all files share does not
-    count, nor does a time in the names that two files share.
+    The result is empty unless all files have a time. EXIF times are ignored if several files all
+    have the same, and times in the names if any two files have the same.
     """
     dates = tuple(seconds for seconds in exif if seconds is not None)
     if len(dates) == len(files) and (len(files) == 1 or len(set(dates)) > 1):
@@ -170,7 +172,7 @@ def picture_times(files: list[Path], exif: list[float | None]) -> tuple[float, .
 
 
 def load_picture(file: str) -> Pixels:
-    """Read a picture upright as uint8 or uint16 H x W x 3 RGB; alpha is dropped.
+    """Return a picture upright as uint8 or uint16 H x W x 3 RGB, without alpha.
 
     Raises StageError if it cannot be read.
     """
@@ -185,14 +187,16 @@ def load_picture(file: str) -> Pixels:
     except (OSError, cv2.error, MediaError) as error:
         raise StageError(f"{file} cannot be read: {error}") from error
     if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
-        raise StageError(f"{file} cannot be decoded as an 8- or 16-bit picture; replace it")
+        raise StageError(
+            f"{file} cannot be decoded, expected an intact picture of 8 or 16 bits; replace it"
+        )
     if data[:1].tobytes() == b"P":
         bgr = _stretched(as_pixels(bgr), _largest(Path(file)))
     return make_contiguous(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def _multiplied(file: str) -> bool:
-    """Return whether OpenCV would multiply the colours by alpha, as it does with 8-bit TIFF."""
+    """Return whether OpenCV would multiply the colours by alpha, as it does in 8-bit TIFF."""
     if Path(file).suffix.lower() not in TIFF:
         return False
     with open_picture(file) as image:
@@ -200,7 +204,7 @@ def _multiplied(file: str) -> bool:
 
 
 def _stretched(pixels: Pixels, white: int | None) -> Pixels:
-    """Return pixels scaled to the full range: OpenCV leaves JPEG Pleno's white at 1023."""
+    """Return pixels scaled so that `white` becomes full scale; JPEG Pleno's PPM has it at 1023."""
     limit = np.iinfo(pixels.dtype).max
     if white is None or white in (0, limit):
         return pixels
@@ -211,7 +215,7 @@ def _stretched(pixels: Pixels, white: int | None) -> Pixels:
 def save_picture(file: Path, rgb: Pixels, alpha: Plane | None = None) -> None:
     """Write uint8 or uint16 H x W x 3 RGB as a picture in the format of the file's suffix.
 
-    `alpha` (H x W of the same type) is its transparency. Raises StageError if encoding fails.
+    `alpha`, H x W of the same type, is its transparency. Raises StageError if encoding fails.
     """
     if alpha is not None and file.suffix.lower() in TIFF:
         save_tiff(file, make_contiguous(np.dstack([rgb, alpha])))

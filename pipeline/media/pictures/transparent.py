@@ -36,7 +36,7 @@ def has_alpha(file: str) -> bool:
 
 
 def load_alpha(file: str, rgb: Pixels) -> Plane:
-    """Return the alpha (H x W of the same type) of a picture whose colours are `rgb`.
+    """Return the alpha of a picture whose colours are `rgb`, as H x W of the same type.
 
     Raises StageError if the transparency cannot be read.
     """
@@ -52,7 +52,7 @@ def load_alpha(file: str, rgb: Pixels) -> Plane:
 
 
 def _deep_alpha(file: str) -> Plane | None:
-    """Return the alpha of a 16-bit picture, which Pillow would reduce to 8 bits, or None."""
+    """Return the alpha of a 16-bit picture, which Pillow reduces to 8 bits; None if unreadable."""
     stored = cv2.imdecode(np.fromfile(file, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     with open_picture(file) as image:
         orientation = read_orientation(image)
@@ -79,7 +79,7 @@ def _turned(plane: Plane, orientation: int) -> Plane:
 
 
 def save_tiff(file: Path, rgba: Pixels) -> None:
-    """Write uint8 or uint16 H x W x 4 as TIFF whose fourth channel is declared as straight alpha.
+    """Write uint8 or uint16 H x W x 4 RGBA as TIFF that declares its alpha as straight.
 
     Raises StageError if FFmpeg fails.
     """

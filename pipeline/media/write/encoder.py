@@ -47,10 +47,10 @@ def choose_encoding(
     """Return encoder settings: those given, and defaults for the others.
 
     The defaults keep the bit depth, chroma subsampling and transparency as far as the encoder
-    allows. Pictures, and RGB with square pixels, are encoded losslessly. If `suffix` is that of MP4
-    or QuickTime, lossy H.264 and H.265 become 4:2:0, because browsers and phones play no other, and
-    so does RGB unless `codec` is given. Raises InputError if `quality` does not apply to the
-    encoder.
+    allows. Pictures, and RGB with square pixels or 8 bits, are encoded losslessly. If `suffix` is
+    that of MP4 or QuickTime, lossy H.264 and H.265 become 4:2:0, because browsers and phones play
+    nothing else, and so does RGB video unless `codec` is given. Raises InputError if `quality` does
+    not apply to the encoder.
     """
     if codec is None and clip.alpha:
         if isinstance(clip, Stills):
@@ -119,7 +119,10 @@ def _default_pix_fmt(clip: Clip, codec: str) -> str:
 
 
 def encoder_options(encoding: Encoding) -> dict[str, str]:
-    """Return an encoder's private options, such as its quality, preset and log level."""
+    """Return an encoder's private options, such as its quality, preset and log level.
+
+    SVT-AV1's log level is set in the environment instead.
+    """
     options: dict[str, str] = {}
     if encoding.crf is not None:
         options[find_quality_option(encoding.codec) or "crf"] = f"{encoding.crf:g}"
@@ -143,7 +146,7 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
     elif encoding.codec in ("libvpx-vp9", "libaom-av1"):
         options["b"] = "0"
         if encoding.codec == "libvpx-vp9" and encoding.crf == 0:
-            options["lossless"] = "1"  # as CRF 0 means with x264
+            options["lossless"] = "1"  # what CRF 0 means for x264
     elif encoding.codec.endswith("_nvenc"):
         options |= {"rc": "vbr", "b": "0", "forced-idr": "1"}
     return options
@@ -164,7 +167,8 @@ def configure_encoder(
 def find_chroma_step(pix_fmt: str) -> tuple[int, int]:
     """Return the columns and rows of pixels that share a chroma sample; 1, 1 if there is none.
 
-    The sides of a frame are multiples of them. An unknown format is left to `check_encoder`.
+    The width and height of frames must be multiples of these. An unknown pixel format gives 1, 1:
+    `check_encoder` refuses it.
     """
     try:
         chroma = av.VideoFormat(pix_fmt, _BLOCK, _BLOCK)
@@ -174,7 +178,10 @@ def find_chroma_step(pix_fmt: str) -> tuple[int, int]:
 
 
 def check_encoder(encoding: Encoding, width: int, height: int) -> None:
-    """Open the encoder once; raises InputError if it is unknown, or does not accept a setting."""
+    """Open the encoder once to check its settings.
+
+    Raises InputError if it is unknown, or if it does not accept a setting.
+    """
     check_crf(encoding.codec, encoding.crf)
 
     try:
@@ -185,7 +192,9 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
             "ffv1 or prores_ks; try --codec libx264"
         ) from error
     if not isinstance(context, VideoCodecContext):
-        raise InputError(f"{encoding.codec} is not a video encoder; try --codec libx264")
+        raise InputError(
+            f"found the encoder {encoding.codec}, expected one for video; try --codec libx264"
+        )
     formats = [f.name for f in context.codec.video_formats or ()]
     if formats and encoding.pix_fmt not in formats:
         raise InputError(
@@ -203,18 +212,22 @@ def check_encoder(encoding: Encoding, width: int, height: int) -> None:
         columns, rows = find_chroma_step(encoding.pix_fmt)
         if width % columns or height % rows:
             raise InputError(
-                f"{encoding.codec} rejects {width}x{height} in {encoding.pix_fmt}, expected sides "
-                f"that are multiples of {columns}x{rows}; try --pix-fmt yuv444p"
+                f"{encoding.codec} rejects {width}x{height} in {encoding.pix_fmt}, expected a "
+                f"width and a height that are multiples of {columns} and {rows}; try --pix-fmt "
+                "yuv444p"
             ) from error
-        settings = f"crf {encoding.crf}, preset {encoding.preset}, {encoding.pix_fmt}"
+        given = {"--crf": encoding.crf, "--preset": encoding.preset, "--pix-fmt": encoding.pix_fmt}
+        settings = ", ".join(
+            f"{name} {value}" for name, value in given.items() if value is not None
+        )
         raise InputError(
             f"{encoding.codec} rejects {width}x{height} with {settings} ({first_line(error)}); "
-            "expected settings that it supports; try without --crf and --preset"
+            "expected settings that it supports; try others, or leave them out"
         ) from error
 
     unused = sorted(set(context.options) & {"crf", "cq", "preset"})
     if unused:
         raise InputError(
             f"{encoding.codec} has no {' and no '.join(unused)}; expected only settings that it "
-            f"supports; leave out --{' --'.join(unused)}"
+            f"supports; leave out --{' and --'.join(unused)}"
         )

@@ -40,19 +40,20 @@ _COLOUR_SPACES = {
 # FFmpeg's number of a range -> the parameter that states it; an unknown one is not stated.
 _RANGES = {0: "", 1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
 _LARGEST = 2**31 - 1  # of the numbers in a header
-_PLANAR_RGB = ("bgr0", "gbrp")  # in which the plan stores RGB
+_RGB = ("bgr0", "gbrp")  # beginnings of the pixel formats in which plans store RGB
 
 
 def choose_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> str:
-    """Return the pixel format of a stream: `pix_fmt`, or the nearest one without transparency.
+    """Return the pixel format of a stream of frames that a plan would encode in `pix_fmt`.
 
-    Raises InputError if the form has none for it.
+    Transparency is dropped. RGB becomes packed RGB in "rawvideo", and 4:4:4 in "y4m". Raises
+    InputError if `form` is "y4m" and cannot express the format.
     """
     opaque = opaque_pix_fmt(pix_fmt) if has_alpha(pix_fmt) else pix_fmt
     deep = max(component.bits for component in VideoFormat(opaque).components) > 8
-    if opaque.startswith(_PLANAR_RGB) and form == "rawvideo":
+    if opaque.startswith(_RGB) and form == "rawvideo":
         return "rgb48le" if deep else "rgb24"
-    if opaque.startswith(_PLANAR_RGB):
+    if opaque.startswith((*_RGB, "bgra")) and form == "y4m":
         return "yuv444p12le" if deep else "yuv444p"
     if form == "y4m" and opaque not in _COLOUR_SPACES:
         raise InputError(
@@ -69,14 +70,17 @@ def check_stream_pix_fmt(pix_fmt: str, form: StreamForm) -> None:
         FromRgb(Colour(), pix_fmt)(black)
     except (*MEDIA_ERRORS, ValueError) as error:
         raise InputError(
-            f"found the pixel format {pix_fmt!r} for --stream {form}, to which no frame can be "
-            "converted, expected one such as yuv420p; try ffmpeg -pix_fmts"
+            f"found the pixel format {pix_fmt!r} for --stream {form}, to which frames cannot be "
+            "converted, expected one such as yuv420p; see `ffmpeg -pix_fmts`"
         ) from error
     choose_stream_pix_fmt(pix_fmt, form)
 
 
 def find_rate(clip: RecordingBase, first: int, last: int, frames: int) -> Fraction:
-    """Return the frames per second to state for frames from pts `first` to `last`."""
+    """Return the frames per second to state for `frames` frames from pts `first` to `last`.
+
+    It is the clip's own rate or, without one, the mean rate of the frames; 25 for a single frame.
+    """
     if clip.frame_rate:
         return clip.frame_rate
     seconds = (last - first) * clip.time_base
@@ -84,7 +88,7 @@ def find_rate(clip: RecordingBase, first: int, last: int, frames: int) -> Fracti
 
 
 class RawStreamWriter:
-    """Writes frames (uint8 or uint16 H x W x 3 RGB) one after another, each of them completely."""
+    """Writes frames (uint8 or uint16 H x W x 3 RGB) one after another, without buffering any."""
 
     def __init__(
         self,
@@ -95,7 +99,7 @@ class RawStreamWriter:
         size: tuple[int, int],
         rate: Fraction,
     ) -> None:
-        """Prepare a stream; `write` takes bytes, and `size` is the frames' height and width."""
+        """Prepare a stream; `write` receives its bytes, `size` is the frames' height and width."""
         self._write = write
         self._form = form
         self._size = size

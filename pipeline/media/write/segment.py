@@ -36,8 +36,8 @@ from pipeline.schema.encoding import (
 
 # Metadata of a segment file: the pts of its first frame, in ticks of the input.
 FIRST_PTS_TAG = "first_pts"
-# Ticks before the first frame of a segment file: dts start before the first pts, and NUT has no
-# negative times. No encoder reorders as many frames.
+# Ticks before the first frame of a segment file, because dts begin before the first pts, and NUT
+# has no negative times. No encoder reorders this many frames.
 LEAD = 64
 
 _LARGEST_RATE = 1_000_000
@@ -47,8 +47,8 @@ class SegmentWriter:
     """Encodes frames (uint8 or uint16, H x W x 3 RGB or H x W x 4 RGBA) into one segment file.
 
     The file is NUT, which supports any time base, so that times are exact; they are relative to the
-    `first_pts` tag. NUT cannot hold ProRes and DNxHD, which are written as QuickTime, nor
-    transparency beside the packets, which is written as Matroska with a millisecond per tick.
+    `first_pts` tag. NUT can hold neither ProRes and DNxHD, which are written as QuickTime, nor
+    transparency beside the packets, for which Matroska is written with a millisecond per tick.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class SegmentWriter:
         return add_alpha(frame, alpha, self._encoding.pix_fmt)
 
     def close(self) -> None:
-        """Flush the encoder and write the file to the disk; raises StageError if that fails."""
+        """Flush the encoder and write the file to the disk; raises StageError if encoding fails."""
         container = self._container
         stream = self._stream
         self._container = None
@@ -127,7 +127,10 @@ class SegmentWriter:
         try:
             self._mux(stream.encode(None), container)
         except MEDIA_ERRORS as error:
-            raise StageError(f"{self._path} cannot be finished: {first_line(error)}") from error
+            raise StageError(
+                f"{self._path} cannot be finished ({first_line(error)}); check that the disk has "
+                "room"
+            ) from error
         finally:
             container.close()
         with self._path.open("rb+") as file:
@@ -177,8 +180,8 @@ class SegmentWriter:
         target = container or self._container
         assert target is not None
         for packet in packets:
-            # Encoders guess dts from frame distances: with a variable rate or few frames, dts may
-            # be anything, even after the pts. `remux` computes them again.
+            # Encoders guess dts from the distances between frames: with a variable rate or few
+            # frames, a dts may be anything, even after its pts. `remux` computes them again.
             packet.dts = self._count if self._format == "nut" else packet.pts
             if self._format == "matroska":
                 packet.time_base = MATROSKA_TICK

@@ -30,7 +30,7 @@ class VideoWriter:
         self._number = 0
 
     def write(self, rgb: Pixels) -> None:
-        """Append a frame (uint8 or uint16 H x W x 3 RGB); a lossless video keeps all 16 bits.
+        """Append a frame (uint8 or uint16 H x W x 3 RGB); a lossless video keeps all of its bits.
 
         Raises StageError if it cannot be written.
         """

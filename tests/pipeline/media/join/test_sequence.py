@@ -254,7 +254,7 @@ def test_patterns_are_those_of_ffmpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["%d_%d.png", "100% %d.png", "%s%03d.tif", "%03d.jpg"])
 def test_what_is_no_pattern_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="as output, expected one"):
+    with pytest.raises(InputError, match="as the output, expected one"):
         split_pattern(str(tmp_path / name))
 
 
