@@ -31,13 +31,13 @@ _LOOK_AHEAD = 16  # frames; no codec reorders frames over a greater distance
 
 
 class Decoder:
-    """Decodes a clip's frames in presentation order, unconverted and without damaged ones."""
+    """Decodes a clip's frames in presentation order and their own format, without damaged ones."""
 
     def __init__(self, clip: VideoClip, *, threads: int = 0) -> None:
         self._clip = clip
         self._threads = threads
         self.error: str | None = None
-        """The decoder's last error; None if there was none."""
+        """The last error since decoding started or the caller reset this; None if there is none."""
         self._container, self._stream = self._open()
 
     def close(self) -> None:
@@ -46,7 +46,10 @@ class Decoder:
         release_memory()
 
     def frames(self, start_pts: int | None, *, back: int = 0) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (pts, frame), beginning `back` key frames before the one that `start_pts` needs."""
+        """Yield (pts, frame), beginning `back` key frames before the one that `start_pts` needs.
+
+        Frames before `start_pts` are yielded, too. If it is None, begin at the start of the file.
+        """
         # a deinterlaced frame also needs the frame before it
         early = self._clip.deinterlace != "off"
         decoded = self._decode(start_pts, back + early)
@@ -58,9 +61,10 @@ class Decoder:
         return deinterlace_frames(decoded, self._clip.deinterlace)
 
     def key_before(self, pts: int) -> int | None:
-        """Return the pts of the key frame from which `pts` would be decoded; moves this decoder.
+        """Return the pts of the key frame from which `pts` would be decoded.
 
-        The result is None if `pts` would be decoded from the start of the file.
+        The result is None if `pts` would be decoded from the start of the file. This seeks, so it
+        must not be called while frames are read from this decoder.
         """
         found = self._find_key(pts)
         return found[1] if found else None
@@ -102,7 +106,10 @@ class Decoder:
         return container, stream
 
     def _seek(self, start_pts: int, back: int) -> bool:
-        """Seek to a key frame at or before `start_pts`; return False to reopen the file instead."""
+        """Seek to a key frame at or before `start_pts`, or to one `back` key frames earlier.
+
+        Return False if there is none, so that the file must be decoded from its start.
+        """
         found = self._find_key(start_pts)
         for _ in range(back):
             found = self._find_key(found[1] - 1) if found else None
@@ -113,10 +120,10 @@ class Decoder:
         return True
 
     def _find_key(self, pts: int) -> tuple[int, int] | None:
-        """Return (time to seek to, pts of the key frame there), or None to decode from the start.
+        """Return the time to seek to and the pts of the key frame there, at or before `pts`.
 
-        Demuxers seek by dts, or to the nearest index entry. If the key frame found is after `pts`,
-        earlier times are tried.
+        The result is None if the file must be decoded from its start. Demuxers seek by dts, or to
+        the nearest index entry: while they find a key frame after `pts`, earlier times are tried.
         """
         if self._clip.container in UNTIMED_FORMATS:
             return None
@@ -132,7 +139,7 @@ class Decoder:
         return None
 
     def _landing(self, target: int) -> int | None:
-        """Seek to `target`, and return the pts of the key frame there, or None if there is none."""
+        """Seek to `target`, and return the pts of the key frame there; None if there is none."""
         try:
             self._container.seek(target, stream=self._stream)
             packet = next(self._container.demux(self._stream))
@@ -144,7 +151,10 @@ class Decoder:
 def _shown_in_order(
     decoded: Iterator[tuple[int, VideoFrame]],
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield frames that arrive in display order with their times sorted."""
+    """Yield frames in the order in which they arrive, but with their times in rising order.
+
+    The frames must arrive in display order, and no time more than `_LOOK_AHEAD` frames late.
+    """
     frames: deque[VideoFrame] = deque()
     times: list[int] = []
     for pts, frame in decoded:

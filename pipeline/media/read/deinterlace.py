@@ -1,4 +1,4 @@
-"""Deinterlace with FFmpeg's bwdif, which makes one output frame per input frame, at its time."""
+"""Deinterlace with FFmpeg's bwdif, which makes one frame from each input frame, at its time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TimedFrame = tuple[int, VideoFrame]  # pts, frame
 def deinterlace_frames(
     frames: Iterator[TimedFrame], which: Literal["flagged", "all"]
 ) -> Iterator[TimedFrame]:
-    """Yield every frame in order, deinterlaced: all of them, or those flagged as interlaced.
+    """Yield all frames, deinterlaced if `which` is "all" or if they are flagged as interlaced.
 
-    bwdif also uses the frames before and after each frame, so start one frame early if possible.
-    Frames that differ in size from the first are yielded unchanged.
+    bwdif also uses the frames before and after each frame, so start one frame early if possible. A
+    frame that differs in size from the first is yielded at once and unchanged.
     """
     graph: Graph | None = None
     waiting: deque[int] = deque()

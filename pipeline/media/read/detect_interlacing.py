@@ -19,18 +19,22 @@ from pipeline.media.read.deinterlace import make_filter_graph
 from pipeline.media.sandbox.parent import sandboxed
 from pipeline.schema.clip import Recording, VideoClip
 
-_FRAMES = 40  # number of frames to examine, from the beginning
+_FRAMES = 40  # number of frames to examine, from the start of the clip
 _MIN_DECIDED = 8  # frames that idet must classify; it cannot classify frames without motion
 _MIN_AGREEMENT = 0.9  # share of the classified frames that must have the same first field
 # Share of moving pixels that must stick out of the rows above and below. Measured on interlaced
 # recordings: 0.11 to 0.19 (0.03 for one of flat shapes); on progressive test patterns that idet
 # misjudges: 0.04.
 _MIN_COMBED = 0.08
-_STEP = 8  # levels of luma by which a pixel sticks out or moves
+_STEP = 8  # levels of luma by more than which a pixel sticks out or moves
 
 
 def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"]) -> Recording:
-    """Return the clip with its deinterlacing set; stills and light fields are never interlaced."""
+    """Return the clip with the deinterlacing that `wish` selects; only videos are deinterlaced.
+
+    "bwdif" selects all frames. "auto" selects the frames flagged as interlaced if the first frame
+    is one of them, else all frames if the clip looks interlaced.
+    """
     if not isinstance(clip, VideoClip) or wish == "off":
         return clip
     if wish == "auto" and clip.interlaced:
@@ -44,7 +48,7 @@ def choose_deinterlacing(clip: Recording, wish: Literal["auto", "off", "bwdif"])
 def looks_interlaced(clip: VideoClip) -> bool:
     """Return whether a clip looks interlaced, whatever the tags of its frames.
 
-    Careless capture or conversion loses the tag or sets a wrong one. Deinterlacing progressive
+    Careless capture or conversion loses the tag, or sets the wrong one. Deinterlacing progressive
     frames costs detail, so both FFmpeg's idet and combed moving pixels must indicate interlacing.
     """
     verdicts: Counter[str] = Counter()

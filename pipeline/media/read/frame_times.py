@@ -63,17 +63,17 @@ class _Times:
         return int(same[0]) if len(same) else None
 
     def find_step_back(self) -> tuple[int, int] | None:
-        """Return the first pts that is lower than the one before it, and the latter, or None."""
+        """Return the first pts that is lower than the one before it, and that one; None if none."""
         times = _column(self.pts)
         back = np.flatnonzero(np.diff(times) < 0)
         return (int(times[back[0] + 1]), int(times[back[0]])) if len(back) else None
 
 
 def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
-    """List the presentation times of all frames, in ticks.
+    """Return the presentation times of all frames, in ticks.
 
-    Raises MediaError if the file is truncated, has no frames or has times that go back and, if
-    `distinct`, if two frames have the same time; otherwise they count as one.
+    Raises MediaError if the file is truncated or has no frames, or if its times go back. If two
+    frames have the same time, it also raises MediaError if `distinct`, else lists them as one.
     """
     packets = _read_packets(clip)
     if packets is not None and not _may_differ_from_frames(clip, packets):
@@ -83,7 +83,7 @@ def index_frames(clip: VideoClip, *, distinct: bool) -> FrameIndex:
     if distinct and (pts := frames.find_doubled()) is not None:
         raise MediaError(
             f"{clip.path} has two frames at {clip.seconds(pts):.3f} s (pts {pts}), expected "
-            "distinct times; give every frame its own: "
+            "distinct times; give every frame a time of its own with "
             f"ffmpeg -i INPUT -fps_mode cfr -c:a copy OUTPUT{_suffix(clip)}"
         )
     _refuse_step_back(clip, frames)
@@ -102,7 +102,10 @@ def _column(times: array[int]) -> Column:
 
 
 def _read_packets(clip: VideoClip) -> _Times | None:
-    """Return the times of the packets, or None if these cannot be the times of frames."""
+    """Return the times of the packets; None if these cannot be the times of frames.
+
+    Raises MediaError if the file is truncated, or cannot be read to its end.
+    """
     with open_container(clip.path) as container:
         stream = _find_stream(container, clip)
         _refuse_truncated(stream, clip)
@@ -141,15 +144,15 @@ def _refuse_truncated(stream: VideoStream, clip: VideoClip) -> None:
     if end > clip.size_bytes:
         lost = sum(entry.pos + entry.size > clip.size_bytes for entry in entries)
         raise MediaError(
-            f"{clip.path} is truncated: {lost} of {len(entries)} frames are beyond its end; "
+            f"{clip.path} is truncated, and lacks data of {lost} of its {len(entries)} frames; "
             "expected the whole file; copy it again"
         )
 
 
 def _may_differ_from_frames(clip: VideoClip, packets: _Times) -> bool:
-    """Return whether some packets may have no frame of their own, or times may be out of order.
+    """Return whether some packets may lack a frame of their own, or the times may go back.
 
-    In that case only decoding gives the times of the frames.
+    If so, only decoding finds the times of the frames.
     """
     pts = _column(packets.pts)
     if not packets.starts_at_key:
@@ -210,12 +213,12 @@ def _refuse_step_back(clip: VideoClip, frames: _Times) -> None:
     later, earlier = (clip.seconds(pts) for pts in step)
     raise MediaError(
         f"{clip.path} goes back in time from {earlier:.3f} s to {later:.3f} s, expected rising "
-        "times; it seems to be joined from several recordings: run each of them"
+        "times; it seems to be joined from several recordings: pass each of them by itself"
     )
 
 
 def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
-    """List the decoded frames, and the packets whose frames are lost to damage.
+    """Return the index of the decoded frames and of those whose packets are too damaged to decode.
 
     A packet without a frame is not a loss if it precedes the first frame that can be displayed, if
     it is the second field of a frame, or if it extends the display of the frame before it.
@@ -237,7 +240,10 @@ def _merge(clip: VideoClip, packets: _Times, frames: _Times) -> FrameIndex:
 
 
 def _find_second_fields(packets: _Times, frames: _Times, missing: Flags) -> Flags:
-    """Return which packets hold only the second field of the frame in the packet before."""
+    """Return a mask of the packets with only the second field of the frame in the packet before.
+
+    `missing` is the mask of the packets at whose times no frame was decoded.
+    """
     pts, durations = _column(packets.pts), _column(packets.durations)
     steps = np.diff(np.sort(_column(frames.pts)))
     frame_duration = float(np.median(steps)) if len(steps) else float("inf")
@@ -255,7 +261,10 @@ def _find_second_fields(packets: _Times, frames: _Times, missing: Flags) -> Flag
 def _make_index(
     clip: VideoClip, frames: _Times, packets: _Times, undecodable: int = 0
 ) -> FrameIndex:
-    """Return the index of `frames`, the last of which lasts until the last of `packets` ends."""
+    """Return the index of `frames`, with the end of the last one from `packets` or the container.
+
+    Raises MediaError if there are no frames.
+    """
     if not frames.pts:
         raise MediaError(f"{clip.path} holds no frames; expected a video; copy it again")
 
@@ -269,7 +278,7 @@ def _make_index(
 
 
 def _find_last_duration(clip: VideoClip, pts: array[int], shown: int) -> int:
-    """Return the last frame's duration in ticks; `shown` is the duration from its packets."""
+    """Return the last frame's duration in ticks; `shown` is that from its packets, 0 if unknown."""
     if clip.container in UNTIMED_FORMATS:
         return 1
     if clip.container.startswith("mov") and clip.duration_pts is not None:

@@ -27,14 +27,14 @@ _Timed = tuple[int, VideoFrame]
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded frame: its pts in ticks and uint8 or uint16 H x W x 3 RGB."""
+    """A decoded frame: its pts in ticks, and its pixels as uint8 or uint16 H x W x 3 RGB."""
 
     pts: int
     rgb: Pixels
     concealed: bool = False
     """Whether the pixels are those of a neighbour, because the frame itself is corrupt."""
     alpha: Plane | None = None
-    """Straight alpha (H x W, same type, full scale); None if the clip has none."""
+    """Straight alpha (H x W, of the same type, at full scale); None if the clip has none."""
 
 
 def read_frames(
@@ -50,6 +50,7 @@ def read_frames(
 
     `expected` lists the pts that must be decoded. If one is missing, StageError is raised or, with
     `on_error="conceal"`, the last good frame (or the next, if there is none) takes its place.
+    Without `expected`, StageError is raised after a decoding error unless errors are concealed.
     `threads` is the decoder's number of threads; with 0, the decoder chooses it.
     """
     if clip.sandbox:
@@ -79,7 +80,7 @@ def _still(clip: Stills, pts: int) -> Pixels:
     if rgb.shape[:2] != (clip.height, clip.width):
         raise StageError(
             f"{clip.files[pts]} is {rgb.shape[1]}x{rgb.shape[0]}, expected "
-            f"{clip.width}x{clip.height}: the file has changed; run the same command again"
+            f"{clip.width}x{clip.height}, because the file has changed; run the same command again"
         )
     return rgb
 
@@ -145,8 +146,8 @@ class _Range:
     def _begin(self, decoder: Decoder) -> tuple[_Timed | None, _Timed | None, Iterator[_Timed]]:
         """Return (the last frame before the range, the first frame in it, the frames after that).
 
-        After the key frame of an open group, frames that refer to the group before are damaged or
-        missing. Decoding then starts again from an earlier key frame.
+        After the key frame of an open group of pictures, frames that refer to the group before it
+        are damaged or missing. Decoding then starts again from an earlier key frame.
         """
         for back in range(_RETRIES + 1):
             rest = decoder.frames(self._start, back=back)
@@ -173,18 +174,19 @@ class _Range:
             yield replace(stand_in, pts=pts, concealed=True)
 
     def _broken(self, pts: int, complaint: str | None, *, after: bool = False) -> StageError:
-        where = f"{'after ' if after else ''}pts {pts} ({self._clip.seconds(pts):.3f} s)"
+        where = f"{'after' if after else 'at'} pts {pts} ({self._clip.seconds(pts):.3f} s)"
         return StageError(
-            f"{self._clip.path}: the frame at {where} cannot be decoded "
+            f"{self._clip.path}: the frame {where} cannot be decoded "
             f"({complaint or 'the decoder skips it'}); expected an intact file; "
             "copy it again or try --on-error conceal"
         )
 
 
 class FrameReader:
-    """Reads single frames by pts, fast in rising order, and caches the last few.
+    """Reads single frames by pts, fastest in rising order, and caches the last few.
 
-    With `apart`, it seeks to every frame and so need not open the file twice.
+    With `apart`, it seeks to every frame, and so need not open the file a second time to find key
+    frames.
     """
 
     def __init__(
@@ -201,7 +203,7 @@ class FrameReader:
         self._child: parent.ChildReader | None = None
         self._frames: Iterator[_Timed] = iter(())
         self._position: int | None = None
-        """The pts of the last decoded frame."""
+        """The pts of the last decoded frame; None before the first."""
 
     def close(self) -> None:
         """Close the file and empty the cache."""
@@ -258,7 +260,7 @@ class FrameReader:
         )
 
     def _ahead(self, clip: VideoClip, pts: int) -> bool:
-        """Return whether to decode onwards to `pts` instead of seeking: no key frame is between."""
+        """Return whether to decode onwards to `pts`, because there is no key frame on the way."""
         if self._apart or self._position is None or pts <= self._position:
             return False
         if self._finder is None:

@@ -1,7 +1,7 @@
-"""Notice that the files of a recording changed since they were planned.
+"""Identify recordings by their content, and detect that a recording changed after it was planned.
 
-The fingerprint in a plan depends on content alone, so a copied or moved recording is the same.
-During a run, a file whose inode, size and times stay as they are is not read again.
+The fingerprint in a plan depends on content alone, so a copied or moved recording has the same one.
+During a run, a file is not read again while its inode, size and times stay the same.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pipeline.schema.plan import Plan
 
 _MEBIBYTE = 1 << 20
 _BLOCK = 1 << 18  # bytes
-_MOST_WHOLE = 64 * _MEBIBYTE  # bytes of a single file that are read completely
+_MOST_WHOLE = 64 * _MEBIBYTE  # bytes up to which a single file is read completely
 _LEAST_WHOLE = 2 * _MEBIBYTE  # the same for each of very many files
-_MOST_BLOCKS = 64  # of a larger file
-_FEWEST_BLOCKS = 8  # of each of very many larger files
+_MOST_BLOCKS = 64  # blocks that are read of a larger single file
+_FEWEST_BLOCKS = 8  # the same for each of very many larger files
 
 # Device, inode, size, and the times in ns of the last change of content and of the file itself.
 Status = tuple[int, int, int, int, int]
@@ -29,8 +29,9 @@ Status = tuple[int, int, int, int, int]
 def fingerprint(files: Sequence[Path]) -> str:
     """Return a SHA-256 over the size and content of each file, to detect changes.
 
-    A file of up to 64 MiB counts completely, a larger one by 64 blocks that are spread over it. If
-    there are many files, less is read of each, but never less than 2 MiB.
+    A file of up to 64 MiB is read completely; of a larger one, 64 blocks of 256 KiB spread over it
+    are read. If there are several files, these limits are divided by their number, but no file of
+    up to 2 MiB is read in part, and no larger one in fewer than 8 blocks.
     """
     count = max(1, len(files))
     whole = max(_LEAST_WHOLE, _MOST_WHOLE // count)
@@ -48,7 +49,7 @@ def fingerprint(files: Sequence[Path]) -> str:
 
 
 def _block_starts(size: int, whole: int, blocks: int) -> Iterator[int]:
-    """Yield the positions of all blocks of a file, or of some from its beginning to its end."""
+    """Yield the positions of the blocks to read: all of them, or `blocks` if `size` > `whole`."""
     if size <= whole:
         yield from range(0, size, _BLOCK)
     else:
@@ -56,12 +57,12 @@ def _block_starts(size: int, whole: int, blocks: int) -> Iterator[int]:
 
 
 def list_files(recording: RecordingBase) -> list[Path]:
-    """Return the files that a recording's fingerprint covers, in its order."""
+    """Return the files that a recording's fingerprint covers, in the order in which it does."""
     return [Path(file) for file in recording.files or (recording.path,)]
 
 
 class UnchangedSources:
-    """Checks that the input and the reference of a plan are the files that were planned."""
+    """Checks that the input and the reference of a plan are unchanged since they were planned."""
 
     def __init__(self, plan: Plan) -> None:
         self._sources = {"input": plan.input, "reference": plan.reference.clip}
@@ -69,14 +70,15 @@ class UnchangedSources:
         """The state of each recording's files when its fingerprint was last compared."""
 
     def check(self) -> None:
-        """Raise ChangedInputError if the content of a recording is not the planned one."""
+        """Raise ChangedInputError if a recording has changed, or can no longer be read."""
         for role, recording in self._sources.items():
             try:
                 self._check(role, recording)
             except OSError as error:
                 raise ChangedInputError(
                     f"found '{error.strerror}' at the {role} {error.filename}, expected a file "
-                    "that stays until the run ends; restore it, and run the same command again"
+                    "that stays readable until the run ends; restore it, and run the same command "
+                    "again"
                 ) from error
 
     def _check(self, role: str, recording: RecordingBase) -> None:
@@ -89,9 +91,9 @@ class UnchangedSources:
         if fingerprint(files) != recording.fingerprint:
             place = redact_url(recording.url) if recording.url else recording.path
             raise ChangedInputError(
-                f"found another content in the {role} {place} than when it was planned, expected "
-                "a file that stays as it is until the run ends; run the same command again when "
-                "nothing writes to it"
+                f"found that the content of the {role} {place} has changed since it was planned, "
+                "expected a file that stays the same until the run ends; run the same command "
+                "again once nothing writes to it"
             )
         self._known[role] = status
 

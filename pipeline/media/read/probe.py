@@ -1,4 +1,4 @@
-"""Describe a recording (`probe`) and list its frame times (`scan`)."""
+"""Describe a recording (`probe`), and list the times of its frames (`scan`)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
 
     A pattern is a glob, or numbered like `frames/%04d.png`. With `sandbox`, child processes with
     limited resources describe the recording now and decode it later. Raises MediaError if there is
-    no such recording, or if it cannot be read.
+    no such recording or it cannot be read, and InputError if it is a pipe, a socket or a device.
     """
     refuse_special(path)
     if sandbox:
@@ -51,9 +51,9 @@ def probe(path: str, *, sandbox: bool = False) -> Clip:
 
 
 def _check_files(clip: Clip) -> Clip:
-    """Return a clip that a child described, as a recording that only children open.
+    """Return a clip that a child described, once all of its files have been checked.
 
-    Raises MediaError if it names a file that its path does not denote: a crafted file may have
+    Raises MediaError if it lists a file that its path does not denote: a crafted file may have
     taken over the child, which must not choose the files that are opened later.
     """
     allowed = set()
@@ -74,9 +74,9 @@ def _probe_stills(path: str) -> Stills:
     for file, header in zip(files, headers, strict=True):
         if header[:3] != (width, height, bits):
             raise MediaError(
-                f"{file} is {header[0]}x{header[1]} of {header[2]} bits, {files[0].name} is "
-                f"{width}x{height} of {bits} bits; expected one size and bit depth; move it "
-                "elsewhere"
+                f"{file} is {header[0]}x{header[1]} of {header[2]} bits, but {files[0].name} is "
+                f"{width}x{height} of {bits} bits; expected one size and bit depth; move "
+                f"{file.name} elsewhere"
             )
     pix_fmt = "rgb48le" if bits == 16 else "rgb24"
     return Stills(
@@ -159,10 +159,10 @@ def probe_video(path: str) -> VideoClip:
 
 @sandboxed
 def scan(clip: Clip, *, distinct: bool = True) -> FrameIndex:
-    """List the presentation times of all frames of a clip, in ticks.
+    """Return the presentation times of all frames of a clip, in ticks.
 
-    Raises MediaError if the clip has no frames or its times go back and, if `distinct`, if two
-    frames have the same time; otherwise they count as one.
+    Raises MediaError if a video is truncated or has no frames, or if its times go back. If two
+    frames have the same time, it also raises MediaError if `distinct`, else lists them as one.
     """
     if isinstance(clip, Stills) or clip.is_film:
         count = len(clip.files)

@@ -1,4 +1,4 @@
-"""The loudness of a recording's sound over time, by which recordings of one moment are aligned."""
+"""Measure the loudness of a recording's sound over time, by which recordings are aligned."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Loudness:
 
 @sandboxed
 def read_loudness(clip: Clip) -> Loudness | None:
-    """Return the loudness of the first sound track, None if there is none that can be decoded."""
+    """Return the loudness of the first sound track; None if there is none, or it cannot be decoded.
+
+    Raises MediaError if the file cannot be read to its end.
+    """
     if not isinstance(clip, VideoClip):
         return None
     with open_container(clip.path) as container:

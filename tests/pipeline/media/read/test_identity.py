@@ -78,7 +78,7 @@ def test_content_decides_and_not_the_inode_or_the_time(
     # the same inode, size and time of the last change
     flip_byte(files[role], files[role].stat().st_size // 2)
     os.utime(files[role], ns=(1, 1))
-    with pytest.raises(ChangedInputError, match=f"in the {role} {files[role]} than when"):
+    with pytest.raises(ChangedInputError, match=f"the {role} {files[role]} has changed"):
         sources.check()
 
     files[role].unlink()
