@@ -53,9 +53,10 @@ _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
 def default_output_path(clip: Clip, mark: str, encoding: Encoding) -> Path:
-    """Return the path `<stem>_<mark>` beside the input, with the suffix of a fitting container.
+    """Return the path `<stem>_<mark>` beside the input, with a suffix that suits the output.
 
-    Several pictures get a folder of that name.
+    A video keeps the input's suffix, or gets .mkv if that cannot hold the encoder's video. A single
+    picture gets .png, and a folder or pattern of pictures gives a folder.
     """
     given = Path(clip.path)
     if isinstance(clip, Stills):
@@ -77,8 +78,8 @@ def default_output_path(clip: Clip, mark: str, encoding: Encoding) -> Path:
 def check_container(clip: Clip, out_path: Path, encoding: Encoding) -> None:
     """Raise InputError if `out_path` cannot hold the output of the encoder.
 
-    The container of a video must hold the encoder's packets and, if the clip has them, its
-    transparency and pixel aspect ratio; for pictures, the name and the picture format must fit.
+    The container of a video must hold the encoder's packets, the clip's pixel aspect ratio and, if
+    the encoder keeps it, its transparency. For pictures, the name and the picture format must fit.
     """
     if isinstance(clip, Stills):
         _check_picture(clip, out_path)
@@ -129,8 +130,8 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
             muxer_language(muxer, info.language), info.language
         ):
             notes.append(
-                f"{out_path.suffix} has no code for {info.language}, the language of stream "
-                f"{info.index}, which becomes unknown"
+                f"{out_path.suffix} has no code for {info.language}, so the language of stream "
+                f"{info.index} becomes unknown"
             )
     for info in clip.other_streams:
         if info.index in kept and muxer == "mp4" and info.codec.startswith("pcm_"):
@@ -145,7 +146,7 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
             notes.append(
                 f"stream {info.index}, {info.type} {info.codec}{language}, becomes "
                 f"{forms[info.index]}, as {out_path.suffix} cannot hold {info.codec}; bold, italic "
-                "and underlined text is kept, other styles and places are dropped"
+                "and underlined text is kept, other styles and positions are dropped"
             )
     for info in lost:
         language = f" ({info.language})" if info.language else ""
@@ -157,7 +158,7 @@ def container_notes(clip: Clip, out_path: Path, encoding: Encoding) -> list[str]
 
 
 def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
-    """Return notes about what is lost or changed in the frames, whatever the container."""
+    """Return notes about what the frames lose and how they change, whatever the container."""
     notes: list[str] = []
     notes += _alpha_notes(clip, encoding)
     notes += _chroma_notes(clip, encoding)
@@ -187,14 +188,14 @@ def picture_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
 def colour_notes(clip: Clip, width: int, height: int) -> list[str]:
     """Return a note if players will guess another colour matrix for the output than the input's.
 
-    The output of an untagged input is untagged, and players guess BT.709 from 1280x720 on.
+    The output of an untagged video is untagged, and players guess BT.709 from 1280x720 on.
     """
     guessed = describe_colour(clip.pix_fmt, width, height, matrix=clip.colour.matrix)
     if not isinstance(clip, VideoClip) or guessed.used_matrix == clip.colour.used_matrix:
         return []
     return [
         f"the colours are untagged and remain {clip.colour.used_matrix}, but at {width}x{height} "
-        f"players assume {guessed.used_matrix}; tag the input first, for example by ffmpeg -i IN "
+        f"players assume {guessed.used_matrix}; tag the input first, for example with ffmpeg -i IN "
         "-c copy -bsf:v h264_metadata=matrix_coefficients=6 TAGGED"
     ]
 
@@ -208,9 +209,8 @@ def _chroma_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
         return []
 
     if _CHROMA[made] < _CHROMA[given]:
-        note = f"the colours are stored in {made} instead of {'RGB' if rgb else given}"
-        if encoding.codec in _PLAYED:
-            note += ", which browsers and phones play"
+        why = ", which browsers and phones play," if encoding.codec in _PLAYED else ""
+        note = f"the colours are stored in {made}{why} instead of {'RGB' if rgb else given}"
         if rgb:
             return [f"{note}; try an output in .mkv to keep RGB"]
         keep = encoding.pix_fmt.replace(made.replace(":", ""), given.replace(":", ""))
@@ -252,9 +252,10 @@ def _alpha_notes(clip: Clip, encoding: Encoding) -> list[str]:
 
 
 def _check_picture(clip: Clip, out: Path) -> None:
-    """Raise InputError if the output is named like a video, or like one picture for several.
+    """Raise InputError if pictures cannot be written to `out`.
 
-    The format of a single picture must also hold its bit depth and alpha.
+    It must not be named like a video or, for several pictures, like one. The format of a single
+    picture must also hold its bit depth and transparency.
     """
     suffix = out.suffix.lower()
     count = len(clip.files)
@@ -281,7 +282,7 @@ def _check_picture(clip: Clip, out: Path) -> None:
 
 
 def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
-    """Return notes about files with several pictures, of which one is used, and lossy formats."""
+    """Return notes about a file with several pictures, and about a lossy format of the output."""
     notes = []
     for file in clip.files:
         if count := stills.count_pictures(file):
@@ -291,7 +292,7 @@ def still_notes(clip: Stills, out: Path | None = None) -> list[str]:
             )
             break
     if out is not None and out.suffix.lower() in _LOSSY and Path(clip.path).is_file():
-        notes.append(f"{out.suffix} compresses the picture with loss; try .png for none")
+        notes.append(f"{out.suffix} compresses the picture with loss; try .png to lose nothing")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Decode segments again, for outputs that are still pictures."""
+"""Decode the frames of segments again, for outputs that are pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_first_pts(container: InputContainer) -> int:
 
 
 def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[int, Pixels]]:
-    """Yield the pts (in ticks of the clip) and the pixels of each frame in the segments.
+    """Yield the pts, in ticks of the clip, and the pixels of each frame in the segments.
 
     Pixels are uint8 or uint16, H x W x 3 RGB or H x W x 4 RGBA.
     """
@@ -48,7 +48,7 @@ def decode_segments(clip: Clip, files: Sequence[str | Path]) -> Iterator[tuple[i
 def name_stills(clip: Stills) -> list[str]:
     """Return the names of the pictures in an output folder: the input's names, ending in .png.
 
-    If two would be the same, all of them are numbered.
+    If two would be the same, each is preceded by a number.
     """
     names = [f"{Path(file).stem}.png" for file in clip.files]
     if len(set(names)) < len(names):
@@ -58,7 +58,10 @@ def name_stills(clip: Stills) -> list[str]:
 
 
 def write_stills(clip: Stills, files: list[Path], out: Path) -> None:
-    """Write the frames of the segments as pictures, into the folder `out` or as that one file."""
+    """Write the frames of the segments as pictures: into the folder `out`, or as the file `out`.
+
+    The output is a file if the input is a single picture, given by its own path.
+    """
     names = name_stills(clip)
     folder = len(clip.files) > 1 or not Path(clip.path).is_file()
     if folder:

@@ -1,6 +1,6 @@
 """Describe pictures as the video that is made from them.
 
-Such a video is joined and verified like any other, but no container has streams to copy.
+Such a video is joined and verified like any other, but has no input container with other streams.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.schema.clip import Clip, RecordingBase, Stills, VideoClip
 
 
 def becomes_film(clip: RecordingBase, output: str | Path) -> bool:
-    """Return whether a recording is several pictures, and the output is named like a video."""
+    """Return whether a recording is several pictures, and `output` has the suffix of a video."""
     several = isinstance(clip, Stills) and len(clip.files) > 1
     return several and Path(output).suffix.lower() in VIDEO_SUFFIXES
 
@@ -26,7 +26,7 @@ def as_film(clip: Stills) -> VideoClip:
 
 
 def describe_output(clip: Clip, output: str | Path) -> Clip:
-    """Return the clip whose frames an output at `output` has: a film, or else `clip` itself."""
+    """Return the video that pictures become at `output`, or `clip` itself if they do not."""
     if isinstance(clip, Stills) and becomes_film(clip, output):
         return as_film(clip)
     return clip

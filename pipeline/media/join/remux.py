@@ -68,7 +68,7 @@ _ITUNES_TAGS = frozenset({
 
 @dataclass(frozen=True)
 class _Timing:
-    """The times of the joined video: its pts in order, and how many frames the dts lag behind."""
+    """The times of the joined video: its pts in rising order, and the lag of the dts in frames."""
 
     pts: Sequence[int]
     delay: int
@@ -78,7 +78,10 @@ class _Timing:
     """Whether the last packet in decode order is also the last one displayed."""
 
     def dts(self, position: int) -> int:
-        """Return the dts of the packet at `position`: the pts of the frame `delay` before it."""
+        """Return the dts of the packet at `position`: the pts of `delay` frames before.
+
+        The first `delay` packets get times before the first pts.
+        """
         if position >= self.delay:
             return self.pts[position - self.delay]
         if self.mirrored:
@@ -95,9 +98,9 @@ class _Timing:
         return (self.pts[after] if after < len(self.pts) else self.end_pts) - pts
 
     def last_duration(self) -> int:
-        """Return the duration of the last packet with which the track lasts as long as its frames.
+        """Return the duration of the last packet that makes the track last as long as its frames.
 
-        MP4 adds up the dts steps, whose sum is too short with a variable rate and B-frames.
+        MP4 adds up the steps between dts, whose sum is too short with a variable rate and B-frames.
         """
         last = len(self.pts) - 1
         return self.end_pts - self.pts[0] - (self.dts(last) - self.dts(0))
@@ -109,8 +112,8 @@ def join_segments(
 ) -> None:
     """Join the segments and the input's other streams into `out`, which is overwritten.
 
-    Raises StageError if there are no segments, if they do not fit together, or if `out` cannot be
-    written.
+    If `clip` is pictures, write the frames of the segments as pictures instead. Raises StageError
+    if there are no segments, if they do not fit together, or if `out` cannot be written.
     """
     files = [Path(segment) for segment in segments]
     if not files:
@@ -126,7 +129,7 @@ def join_segments(
     except MEDIA_ERRORS as error:
         raise StageError(
             f"{out} cannot be written ({first_line(error)}); "
-            "check for free disk space, or try another container such as .mkv"
+            "check that the disk has room, or try another container such as .mkv"
         ) from error
 
 
@@ -143,8 +146,8 @@ def _segment_packets(clip: VideoClip, file: Path) -> Iterator[Packet[Any]]:
             exact = packet.pts * packet.time_base / tick
             if exact.denominator != 1:
                 raise StageError(
-                    f"{file} has timestamps that are not whole ticks of the input's time base; "
-                    "delete the run folder and run again"
+                    f"{file} has a time between two ticks of the input's time base, expected whole "
+                    "ticks; delete the run folder and run again"
                 )
             packet.time_base = clip.time_base
             packet.pts = int(exact) - LEAD + first
@@ -164,12 +167,15 @@ def _time(clip: VideoClip, files: list[Path]) -> _Timing:
     if len(headers) > 1:
         raise StageError(
             f"the {len(files)} segments have {len(headers)} different encoder headers, expected "
-            "one: the encoder's version has changed; delete the run folder and run again"
+            "one, which depends on the encoder's version; delete the run folder and run again"
         )
     order = np.argsort(coded)
     ordered = array("q", np.asarray(coded)[order].tobytes())
     if np.any(np.diff(ordered) == 0):
-        raise StageError("two segments hold the same frame; delete the run folder and run again")
+        raise StageError(
+            "two segments hold the same frame, expected each frame once; delete the run folder "
+            "and run again"
+        )
     delay = int(np.max(order - np.arange(len(order))))
     index = scan(clip)
     after = bisect_right(index.pts, ordered[-1])
@@ -187,7 +193,7 @@ def _write_video(
 ) -> None:
     muxer = choose_muxer(clip, out)
     with ExitStack() as stack:
-        # a video that is made from pictures has no container whose streams could be copied
+        # a video made from pictures has no container whose streams could be copied
         source = None if clip.is_film else stack.enter_context(open_container(clip.path))
         streams = [] if source is None else list(source.streams)
         metadata = {} if source is None else dict(source.metadata)
@@ -255,9 +261,9 @@ def _muxer_options(
 
 
 def _common_scale(clip: VideoClip, streams: list[Stream]) -> int:
-    """Return the ticks per second that express the times of all these streams exactly.
+    """Return the ticks per second in which the times of the clip and of all streams are exact.
 
-    If there would be too many for MP4, the clip's own ticks are used.
+    If MP4 cannot express that number, it is that of the clip's own ticks.
     """
     scales = [stream.time_base.denominator for stream in streams if stream.time_base]
     common = math.lcm(clip.time_base.denominator, *scales)

@@ -1,7 +1,7 @@
 """Write the frames of segments losslessly as numbered pictures, and verify the pictures.
 
-The pictures are upright, as players show a video. `numbered.SIDECAR` beside them records the times
-and tags of a video, which pictures cannot store.
+The pictures are upright, as players show a video. The file `numbered.SIDECAR` beside them records
+the times and tags of a video, which pictures cannot store.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def write_sequence(
 ) -> None:
     """Write the frames of the segments as pictures into the folder `out`.
 
-    A video also gets the sidecar. Raises StageError if the segments do not contain exactly the
-    frames in `index`.
+    For a video, also write the sidecar. Raises StageError if the segments do not contain exactly
+    the frames in `index`.
     """
     matrix = _matrix(clip)
     out.mkdir(exist_ok=True)
@@ -47,8 +47,8 @@ def write_sequence(
     ):
         if found is None or wanted is None or found[0] != wanted:
             raise StageError(
-                f"the segments end or differ at picture {position + numbered.FIRST_NUMBER}; "
-                "delete the run folder and run again"
+                f"the segments end or differ at picture {position + numbered.FIRST_NUMBER}, "
+                "expected exactly the planned frames; delete the run folder and run again"
             )
         _save(out / numbered.picture_name(pattern, position), turn_upright(found[1], matrix))
     if isinstance(clip, VideoClip):
@@ -68,7 +68,7 @@ def find_differences(
 ) -> list[str]:
     """Return the differences between the folder `out` and a faithful sequence, one per item.
 
-    `width` and `height` are the output's before rotation. Every picture is read back; with
+    `width` and `height` are those of the output before rotation. Every picture is read back; with
     `segments`, each must have exactly the pixels of its frame in the segments.
     """
     matrix = _matrix(clip)
@@ -96,19 +96,22 @@ def find_differences(
         elif segments and (
             frame is None or not np.array_equal(pixels, turn_upright(frame[1], matrix))
         ):
-            found.append(f"{name} has other pixels than its frame")
+            found.append(f"the pixels of {name} differ from those of its frame")
     return found
 
 
 def compare_sequence(clip: Clip, folder: Path) -> list[str]:
-    """Return the differences between numbered pictures and the video `clip`, one per item.
+    """Return the differences between numbered pictures and their input `clip`, one per item.
 
-    The pictures may be of any size that an output of the video can have. Raises MediaError if there
-    is no sidecar beside them.
+    The pictures may be of any size that an output of the input can have. Raises MediaError if there
+    is no sidecar beside them, or if it cannot be read.
     """
     stored = numbered.read_sequence(folder)
     if stored is None:
-        raise MediaError(f"{folder} has no {numbered.SIDECAR}; expected numbered pictures of a run")
+        raise MediaError(
+            f"{folder} has no {numbered.SIDECAR}; expected the numbered pictures of a run; check "
+            "the path"
+        )
     try:
         shape = load_stored_picture(folder / stored.names[0]).shape if stored.pts else (0, 0)
     except (PipelineError, OSError):
@@ -125,7 +128,7 @@ def compare_sequence(clip: Clip, folder: Path) -> list[str]:
 
 @sandboxed
 def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
-    """Return notes about what numbered pictures lose, and about their orientation."""
+    """Return notes about what numbered pictures lose, their orientation and EXR's values."""
     notes = _video_notes(clip, encoding) if isinstance(clip, VideoClip) else _still_notes(clip)
     if clip.alpha and _is_exr(pattern):
         notes.append("transparency is dropped, because EXR is written opaque; try .png or .tif")
@@ -133,7 +136,7 @@ def sequence_notes(clip: Clip, pattern: str, encoding: Encoding) -> list[str]:
         notes.append("transparency is kept, but upsampled without the reference")
     if _is_exr(pattern):
         notes.append(
-            "EXR stores the recording's own values as 0..1, with its transfer curve: "
+            "EXR stores the recording's own values, from 0 to 1, with its transfer curve: "
             "they are not linear"
         )
     return notes
@@ -148,7 +151,7 @@ def _video_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
     notes = picture_notes(clip.model_copy(update={"hdr": None, "alpha": False}), encoding)
     matrix = _matrix(clip)
     notes.append(
-        f"pictures store no times: {numbered.SIDECAR} beside them lists those of all frames"
+        f"pictures store no times: {numbered.SIDECAR} beside them lists the times of all frames"
     )
     if matrix is not None and not _aligned(matrix):
         notes.append(
@@ -178,19 +181,20 @@ def _video_notes(clip: VideoClip, encoding: Encoding) -> list[str]:
             "pictures cannot hold it"
         )
     if clip.chapters:
-        notes.append(f"{clip.chapters} chapters are dropped, because pictures cannot hold them")
+        plural = "chapter is" if clip.chapters == 1 else "chapters are"
+        notes.append(f"{clip.chapters} {plural} dropped, because pictures cannot hold chapters")
     return notes
 
 
 def _listed(clip: Clip, index: FrameIndex, out: Path, pattern: str, names: list[str]) -> list[str]:
-    """Return what is missing from or superfluous in the folder, or wrong in the sidecar."""
+    """Return what is missing or superfluous in the folder, and whether the sidecar is wrong."""
     video = isinstance(clip, VideoClip)
     there = {entry.name for entry in out.iterdir()}
     wanted = {*names, *([numbered.SIDECAR] if video else [])}
     found = []
     if len(there - {numbered.SIDECAR}) != len(names):
         count = len(there - {numbered.SIDECAR})
-        found.append(f"it has {count} pictures, expected {len(names)}")
+        found.append(f"it has {count} picture{'' if count == 1 else 's'}, expected {len(names)}")
     elif there != wanted:
         found.append(f"it holds {min(there ^ wanted)}, expected pictures numbered as {pattern}")
     if not video:
@@ -266,7 +270,7 @@ def turn_upright(rgb: Pixels, matrix: list[int] | None) -> Pixels:
     """Return pixels (H x W x channels) rotated and mirrored by a display matrix.
 
     The matrix maps (x, y) to (a x + c y, b x + d y) and is stored as a, b, u, c, d, v, x, y, w
-    (ISO/IEC 14496-12, 6.2.2). Rotations that are not multiples of 90 degrees are ignored.
+    (ISO/IEC 14496-12, 6.2.2). A rotation that is not a multiple of 90 degrees is ignored.
     """
     if matrix is None or not _aligned(matrix):
         return rgb

@@ -33,7 +33,7 @@ from pipeline.schema.encoding import Encoding
 
 _WITHOUT_DURATIONS = frozenset({"mpegts"})
 _EMPTY_SUBTITLE = b"\0\0"
-_TEXT_TICK = Fraction(1, 1000)  # seconds; precision with which times of text are compared
+_TEXT_TICK = Fraction(1, 1000)  # seconds; precision with which the times of subtitles are compared
 
 
 @sandboxed
@@ -47,9 +47,9 @@ def find_differences(
 ) -> list[str]:
     """Return the differences between `out` and a faithful output, one per item.
 
-    `index` lists the frames that `out` must have. Times are compared as exact seconds, or to within
-    half a tick if the container's ticks cannot express the input's. `encoding`, if given, decides
-    whether a video must be transparent.
+    `index` lists the frames that `out` must have. Their times are compared as exact seconds, or to
+    within half a tick if the container's ticks cannot express the input's. `encoding`, if given,
+    decides whether a video must be transparent; without it, transparency is not compared.
     """
     if isinstance(clip, Stills):
         return _still_differences(clip, index, out, width, height)
@@ -106,7 +106,7 @@ def _time_differences(
     clip: Clip, index: FrameIndex, made: Clip, made_index: FrameIndex
 ) -> list[str]:
     if len(made_index.pts) != len(index.pts):
-        return [f"it has {len(made_index.pts)} frames, expected {len(index.pts)}"]
+        return [f"it has {_count(len(made_index.pts), 'frame')}, expected {len(index.pts)}"]
     exact = (clip.time_base / made.time_base).denominator == 1
     tolerance = Fraction(0) if exact else made.time_base / 2
     off = [
@@ -118,8 +118,8 @@ def _time_differences(
     if off:
         wanted, got = off[0]
         found.append(
-            f"{len(off)} frames have another time, the first {got * made.time_base} s "
-            f"instead of {wanted * clip.time_base} s"
+            f"it has {_count(len(off), 'frame')} at other times than expected, the first at "
+            f"{got * made.time_base} s instead of {wanted * clip.time_base} s"
         )
     end, made_end = index.end_pts * clip.time_base, made_index.end_pts * made.time_base
     # half a tick for the start of the last frame, and one for its duration, which is rounded down
@@ -146,7 +146,7 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
     with open_container(made.path) as output:
         held = len(output.chapters())
         if promised != held:
-            return [f"it has {held} chapters, expected {promised}"]
+            return [f"it has {_count(held, 'chapter')}, expected {promised}"]
         others = [s.index for s in output.streams if s.type != "data" or muxer == "mpegts"]
         others.remove(made.stream_index)
         got = _digests(output, others, TimeWindow())
@@ -180,14 +180,14 @@ def _stream_differences(clip: VideoClip, index: FrameIndex, made: VideoClip) -> 
 def _convert_text(
     container: InputContainer, index: int, form: str, window: TimeWindow
 ) -> list[Cue]:
-    """Return the subtitles of a stream in the form in which the output must have them."""
+    """Return the subtitles of an input's stream, converted as the output must have them."""
     stream = container.streams[index]
     packets = select_packets(container, [stream], window)
     return list(convert_packets(packets, stream, make_encoder(form)))
 
 
 def _read_text(container: InputContainer, index: int) -> list[Cue]:
-    """Return the packets of an output's subtitles, without the empty ones of MP4."""
+    """Return the subtitles in a stream of the output, without the empty ones of MP4."""
     cues = []
     for packet in select_packets(container, [container.streams[index]], TimeWindow()):
         if packet.pts is not None and bytes(packet) != _EMPTY_SUBTITLE:
@@ -198,7 +198,7 @@ def _read_text(container: InputContainer, index: int) -> list[Cue]:
 
 
 def _same_text(made: list[Cue], promised: list[Cue]) -> bool:
-    """Return whether subtitles have the same text, and the same times to the millisecond."""
+    """Return whether subtitles have the same text, and times that differ only by rounding."""
     return len(made) == len(promised) and all(
         a.data == b.data
         and abs(a.start - b.start) <= _TEXT_TICK
@@ -208,7 +208,7 @@ def _same_text(made: list[Cue], promised: list[Cue]) -> bool:
 
 
 def _alike(made: tuple[str, str], kind: tuple[str, str], muxer: str) -> bool:
-    """Return whether a copied stream has the type and language of its original."""
+    """Return whether a copy has the type and, if the container can state it, the language."""
     return made[0] == kind[0] and same_language(made[1], muxer_language(muxer, kind[1]))
 
 
@@ -224,8 +224,8 @@ def _digests(
 ) -> list[tuple[int, tuple[str, str], str]]:
     """Return the index, the (type, language) and the SHA-256 of each stream.
 
-    The digest is over all packets in the window, or over the attachment. Audio without any packet
-    in the window is left out, because MP4 does not list an empty track.
+    The SHA-256 covers all packets in the window, or the attachment. Audio without any packet in the
+    window is left out, because MP4 does not list an empty track.
     """
     streams = [container.streams[index] for index in indices]
     digests = {stream.index: hashlib.sha256() for stream in streams}
@@ -304,5 +304,9 @@ def _still_differences(
                 f"{width}x{height} of {clip.bit_depth} bits"
             )
     if len(files) != len(index.pts):
-        found.append(f"it has {len(files)} pictures, expected {len(index.pts)}")
+        found.append(f"it has {_count(len(files), 'picture')}, expected {len(index.pts)}")
     return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

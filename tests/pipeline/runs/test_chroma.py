@@ -105,7 +105,7 @@ def test_an_output_in_mp4_or_mov_is_420(
 def test_the_default_output_of_a_444_mp4_is_420(tmp_path: Path) -> None:
     out, notes = run(write(tmp_path / "lr.mp4", "libx264", "yuv444p"), None)
     assert (out.name, stored_format(out)) == ("lr_x2.mp4", "yuv420p")
-    assert "4:2:0 instead of 4:4:4, which browsers and phones play" in chroma_notes(notes)[0]
+    assert "4:2:0, which browsers and phones play, instead of 4:4:4" in chroma_notes(notes)[0]
 
 
 def test_lossless_and_matroska_keep_their_chroma_with_a_note(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_losses_of_pictures_are_reported_before_and_after_the_run(tmp_path: Path
     odd = str(DATA / "odd/rotate-buck-bunny.mp4")
     arguments = [odd, "--ref-stream", odd, "--scale", "2", "--end", "0.09", *OPTIONS]
     expected = [
-        "sequence.json beside them lists those of all frames",
+        "sequence.json beside them lists the times of all frames",
         "the pictures are written upright",
         "H.273 primaries 1, transfer 1",
         "stream 1, audio aac (eng), is dropped, because pictures cannot hold it",

@@ -217,8 +217,8 @@ def _forget(out: Path) -> None:
 DAMAGE = {
     _lose: "it has 7 pictures, expected 8",
     _add: "it has 9 pictures, expected 8",
-    _exchange: "000001.png has other pixels than its frame",
-    _flip: "000004.png has other pixels than its frame",
+    _exchange: "the pixels of 000001.png differ from those of its frame",
+    _flip: "the pixels of 000004.png differ from those of its frame",
     _deepen: "000002.png is 96x64 of 16 bits, expected 96x64 of 8 bits",
     _cut: "000005.png cannot be read back",
     _retime: "sequence.json differs from the input in times",

@@ -66,7 +66,14 @@ def shifted(clip: Clip, folder: Path) -> Path:
     ("spoil", "says"),
     [
         (drop_frame, ["it has 39 frames, expected 40"]),
-        (shifted, ["35 frames have another time, the first 6/25 s instead of 1/5 s", "it ends at"]),
+        (
+            shifted,
+            [
+                "it has 35 frames at other times than expected, the first at 6/25 s instead of "
+                "1/5 s",
+                "it ends at",
+            ],
+        ),
         (other_sound, ["the packets of audio fra"]),
         (no_sound, ["its other streams are none"]),
         (no_chapters, ["it has 0 chapters, expected 2"]),
