@@ -48,15 +48,19 @@ def cache_folder() -> Path:
 
 
 def read_capacity() -> int:
-    """Return the size limit for copies in bytes. Raises InputError if it is not a number."""
+    """Return the size limit for copies, in bytes.
+
+    Raises InputError if PIPELINE_CACHE_GB is set to anything but a number above 0.
+    """
     return int(read_number_variable("PIPELINE_CACHE_GB", DEFAULT_GB, "gigabytes") * 1e9)
 
 
 def fetch_copy(url: str) -> Path:
     """Return the path of a local copy of the file at a URL, or of the files directly in a folder.
 
-    If `url` is a local path or file:// URL, its path is returned. Raises InputError if nothing is
-    at the URL, or if it does not fit into the cache.
+    If `url` is a local path or a file:// URL, its path is returned. Raises InputError if there is
+    nothing at the URL or access is denied, or if the copy does not fit into the cache, and
+    PipelineError if the download fails.
     """
     if not is_url(url):
         return Path(local_path(url))
@@ -78,9 +82,9 @@ def output_path(url: str) -> Path:
 
 
 def keep_file(file: Path, digest: str, name: str) -> Path:
-    """Move a local file into the cache, and return its path, which depends on its SHA-256 and name.
+    """Move a local file into the cache, and return its path there.
 
-    Undo it with `release_file`.
+    The path depends on `digest`, the file's SHA-256, and on `name`. `release_file` deletes it.
     """
     entry = cache_folder() / "files" / digest[:32]
     _own_folders(entry)
@@ -95,7 +99,7 @@ def keep_file(file: Path, digest: str, name: str) -> Path:
 
 
 def release_file(file: Path) -> None:
-    """Delete a file that `keep_file` returned, unless it is used elsewhere."""
+    """Delete a file that `keep_file` returned, unless something else still uses it."""
     entry = file.parent
     with FileLock(_lock_of(entry)):
         release_mark(entry)
@@ -105,7 +109,7 @@ def release_file(file: Path) -> None:
 
 
 def make_scratch_folder() -> Path:
-    """Create a folder for this process's segments, and delete the folders of dead processes."""
+    """Return a new folder for this process's own files, and delete those of dead processes."""
     folder = cache_folder() / "scratch"
     _own_folders(folder)
     with FileLock(folder / "all.lock"):
@@ -123,7 +127,7 @@ def remove_scratch_folder(folder: Path) -> None:
 
 
 def fetch_recordings(plan: Plan) -> Plan:
-    """Return the plan, in which local copies replace the recordings that are at URLs."""
+    """Return the plan with a local copy, fetched if needed, of each recording that is at a URL."""
     return plan.map_recordings(_fetch_recording)
 
 
@@ -157,11 +161,15 @@ def _download_folder(members: list[RemoteFile], target: Path) -> None:
 
 
 def _make_room(needed: int, *, spare: Path) -> None:
-    """Delete the least recently used copies until `needed` bytes fit, but not the entry `spare`."""
+    """Delete the least recently used copies until `needed` bytes fit, but not the entry `spare`.
+
+    Copies that are in use stay, even if `needed` bytes then exceed the limit. Raises InputError if
+    these bytes alone do.
+    """
     capacity = read_capacity()
     if needed > capacity:
         raise InputError(
-            f"the download needs {needed / 1e9:.2f} GB, expected at most the cache's "
+            f"found a download of {needed / 1e9:.2f} GB, expected at most the cache's "
             f"{capacity / 1e9:.2f} GB; increase PIPELINE_CACHE_GB"
         )
 
@@ -176,7 +184,7 @@ def _make_room(needed: int, *, spare: Path) -> None:
 
 
 def _evict(entry: Path) -> bool:
-    """Delete a copy and return True, unless another process uses it, or is about to."""
+    """Delete a copy and return True; return False if another process uses it or is about to."""
     lock = FileLock(_lock_of(entry))
     try:
         lock.acquire(timeout=0)
@@ -193,7 +201,7 @@ def _evict(entry: Path) -> bool:
 
 
 def _own_folders(folder: Path) -> None:
-    """Take over or create a folder in the cache and its parents there, as `own_folder` does."""
+    """Create or take over a folder in the cache, and its parents there, as `own_folder` does."""
     root = cache_folder()
     for part in reversed(folder.relative_to(root).parents):
         if part.name:

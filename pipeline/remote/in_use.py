@@ -20,7 +20,7 @@ _MARK = "used-by-"
 
 @dataclass
 class _Mark:
-    """The mark of this process in a folder, and how many of its users need it."""
+    """The mark of this process in a folder, and the number of calls that still need it."""
 
     lock: FileLock
     users: int = 0
@@ -31,9 +31,9 @@ _guard = threading.Lock()
 
 
 def mark_used(folder: Path) -> None:
-    """Mark `folder` as used until `release_mark`, or until this process ends.
+    """Mark `folder` as used until `release_mark` is called or this process ends.
 
-    The caller must hold a lock that also those hold who call `is_used`.
+    The caller must hold a lock that every caller of `is_used` holds, too.
     """
     with _guard:
         mark = _marks.get(folder)
@@ -46,7 +46,7 @@ def mark_used(folder: Path) -> None:
 
 
 def release_mark(folder: Path) -> None:
-    """Undo one call of `mark_used`; with the last one, delete the mark."""
+    """Undo one call of `mark_used`, and delete the mark if it was the last one."""
     with _guard:
         mark = _marks.get(folder)
         if mark is None:
@@ -59,7 +59,7 @@ def release_mark(folder: Path) -> None:
 
 
 def is_used(folder: Path) -> bool:
-    """Return whether a living process, in any container, uses `folder`; delete other marks."""
+    """Return whether a living process, in any container, uses `folder`; delete marks of dead ones."""
     used = False
     for file in folder.glob(f"{_MARK}*"):
         lock = FileLock(file)

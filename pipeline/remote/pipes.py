@@ -28,7 +28,7 @@ from pipeline.schema.settings import InputSettings
 
 Settings = TypeVar("Settings", bound=InputSettings)
 
-_READ = ("input", "ref_stream", "ground_truth")  # settings that name a recording
+_READ = ("input", "ref_stream", "ground_truth")  # settings whose value is a recording
 _CHUNK = 1 << 20  # bytes
 _LEAST_FREE = 64 << 20  # bytes that a copy must leave free on the disk
 _HEAD = 16  # bytes at the beginning of a recording that identify its format
@@ -50,10 +50,10 @@ _SUFFIXES = (
 def read_piped_settings(
     settings: Settings, output: str | None, note: Callable[[str], None] | None = None
 ) -> Iterator[Settings]:
-    """Yield the settings with copies in place of recordings that are pipes.
+    """Yield the settings with files in place of recordings that are pipes.
 
-    The copies are deleted at the end of the block. Raises InputError if a recording cannot be
-    copied, or if the input is a pipe and no `output` is given.
+    Copies are deleted at the end of the block. Raises InputError if a pipe cannot be copied, or if
+    the input is a pipe and no `output` is given.
     """
     piped = find_pipes(settings)
     if "input" in piped and output is None:
@@ -65,7 +65,7 @@ def read_piped_settings(
 
 
 def find_pipes(settings: InputSettings) -> dict[str, str]:
-    """Return the recordings that can be read only once, by the names of their settings."""
+    """Return the recordings that cannot be opened repeatedly, by the names of their settings."""
     given = {name: value for name in _READ if (value := getattr(settings, name, None))}
     return {name: value for name, value in given.items() if describe_special(value)}
 
@@ -74,9 +74,9 @@ def find_pipes(settings: InputSettings) -> dict[str, str]:
 def read_pipes(
     paths: Collection[str], note: Callable[[str], None] | None = None
 ) -> Iterator[dict[str, Path]]:
-    """Yield the path of a file for each pipe, socket or `-`; copies are deleted after the block.
+    """Yield the path of a file for each pipe, socket or `-`; delete the copies after the block.
 
-    Raises InputError if one is a terminal, a device or empty, or if the disk is full.
+    Raises InputError if one is a terminal, a device or empty, or if it cannot be copied.
     """
     if not paths:
         yield {}
@@ -113,7 +113,7 @@ def _find_file(path: str) -> Path | None:
 
 
 def _refuse_endless(path: str) -> None:
-    """Raise InputError if `path` is something that never ends, such as a terminal or a camera."""
+    """Raise InputError if `path` is a terminal or a device, such as a camera, which never ends."""
     kind = describe_special(path)
     if kind in ("terminal", "device"):
         raise InputError(
@@ -123,9 +123,9 @@ def _refuse_endless(path: str) -> None:
 
 
 def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """Copy pipes at the same time, because one program may write to several of them in turns.
+    """Yield each pipe with its copy.
 
-    Yield each pipe with its copy.
+    All pipes are copied at the same time, because one program may write to several in turn.
     """
     folder = make_scratch_folder()
     results: queue.Queue[tuple[str, Path | BaseException]] = queue.Queue()
@@ -150,7 +150,10 @@ def _copy_together(paths: Collection[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _copy_pipe(path: str, part: Path) -> Path:
-    """Read a pipe to its end, and return the copy, whose suffix is that of its format."""
+    """Read a pipe to its end, and return its copy, with the suffix of its format if known.
+
+    Raises InputError if it cannot be read or is empty, or if the disk is full.
+    """
     digest = hashlib.sha256()
     head = b""
     try:
@@ -161,9 +164,9 @@ def _copy_pipe(path: str, part: Path) -> Path:
                 copy.write(chunk)
                 if shutil.disk_usage(part.parent).free < _LEAST_FREE:
                     raise InputError(
-                        f"found no room in {part.parent.parent} for what arrives through "
-                        f"{_name(path)}, expected more free space; set PIPELINE_CACHE to a folder "
-                        "on another disk"
+                        f"found too little space in {part.parent.parent} for what arrives through "
+                        f"{_name(path)}, expected more; set PIPELINE_CACHE to a folder on another "
+                        "disk"
                     )
     except OSError as error:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Replace the URLs in a run's settings with local paths, and record them in its plan."""
+"""Replace the URLs in a run's settings with local paths, and record the URLs in its plan."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pipeline.schema.settings import InputSettings, OutputSettings
 
 Settings = TypeVar("Settings", bound=InputSettings)
 
-_READ = ("input", "ref_stream", "plan", "ground_truth")  # settings that name something to read
+_READ = ("input", "ref_stream", "plan", "ground_truth")  # settings whose value is read
 
 
 def fetch_inputs(settings: Settings, target: OutputSettings) -> Settings:
-    """Download every input at a URL, and return settings that name only local paths.
+    """Download every input at a URL, and return the settings with local paths instead of URLs.
 
-    A path in the cache replaces the output of `target` if that is at a URL. Raises InputError if an
-    input cannot be read or the output is not given or cannot be written, and OutputExistsError if
-    the output exists.
+    A path in the cache replaces the output of `target` if that is at a URL. Where possible,
+    `sandbox` "auto" becomes "on", because downloads are not trusted. Raises InputError if an input
+    cannot be read, or if the output cannot be written or is missing for an input at a URL, and
+    OutputExistsError if the output at a URL exists.
     """
     changed: dict[str, object] = {}
     for name in _READ:
@@ -43,7 +44,7 @@ def fetch_inputs(settings: Settings, target: OutputSettings) -> Settings:
 
 
 def describe_confinement(settings: InputSettings) -> str:
-    """Return a note if recordings are confined less than `--sandbox` promises, else ""."""
+    """Return a note if this system confines recordings less than `--sandbox` promises, else ""."""
     fetched = any("://" in (getattr(settings, name, None) or "") for name in _READ)
     if settings.sandbox == "auto" and fetched and (obstacle := describe_obstacle()):
         return f"recordings from URLs are opened in this process: {obstacle}"
@@ -61,9 +62,9 @@ def _local_output(output: str, *, force: bool) -> str:
 
 
 def with_urls(plan: Plan, lr: str, reference: str | None, output: str | None) -> Plan:
-    """Return the plan with the URLs among the paths of its recordings and output recorded in it.
+    """Return the plan with the URLs of its input `lr`, its reference and its output recorded in it.
 
-    Raises InputError if an output at a URL would not be a video.
+    Local paths are not recorded. Raises InputError if an output at a URL would not be a video.
     """
     clip = plan.reference.clip
     plan = plan.model_copy(
@@ -79,8 +80,8 @@ def with_urls(plan: Plan, lr: str, reference: str | None, output: str | None) ->
         return plan
     if not isinstance(plan.input, VideoClip) or plan.pictures:
         raise InputError(
-            f"the output {redact_url(output)} would not be a video, expected one, because a folder "
-            "cannot appear at a URL in one step; try a local -o, and copy the output"
+            f"found an output at the URL {redact_url(output)} that is not a video, expected a "
+            "video, because nothing else can be uploaded; try a local -o, and copy the output"
         )
     return plan.model_copy(update={"output_url": output})
 

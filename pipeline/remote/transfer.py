@@ -1,8 +1,8 @@
 """Read and write files at URLs: s3:// and gs:// (pyarrow), http(s):// (read only), others (fsspec).
 
-Every request is retried with growing pauses. Credentials come only from the environment (for S3:
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and the other variables of Amazon's SDK)
-and never appear in a message.
+After a transient error, every request is retried with growing pauses. Credentials come only from
+the environment (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and the other
+variables of Amazon's SDK), and never appear in a message.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _DENIED = re.compile(
 )
 _MISSING = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|does not exist|NO_SUCH_KEY|\b404\b", re.I)
 
-# Stores that need only the URL and the environment. fsspec's other schemes, such as zip, local and
-# github, would read whatever a stranger's list or plan names; ftp and sftp need a password.
+# Stores that need only the URL and the environment. With fsspec's other schemes, such as zip, local
+# and github, a stranger's list or plan could have any file read; ftp and sftp need a password.
 _SCHEMES = frozenset(
     {
         *("s3", "gs", "http", "https", "memory"),
@@ -61,7 +61,10 @@ class RemoteFile:
 
 @lru_cache(maxsize=16)
 def _filesystem(scheme: str, endpoint: str) -> Any:
-    """Return fsspec's file system for a scheme; `endpoint` is the URL of an S3 server, or ""."""
+    """Return fsspec's file system for a scheme; `endpoint` is the URL of an S3 server, or "".
+
+    Raises InputError if the scheme is not supported, or if a package for it is missing.
+    """
     import fsspec
 
     if scheme not in _SCHEMES:
@@ -124,7 +127,7 @@ def retry_request(verb: str, url: str, request: Callable[[], Answer]) -> Answer:
     """Return the answer to `request`, which is repeated after transient errors.
 
     Raises InputError if the file is missing or access is denied, and PipelineError if all
-    `ATTEMPTS` attempts fail. `verb` names the request in messages.
+    `ATTEMPTS` attempts fail. `verb` describes the request in messages, such as "read".
     """
     shown = redact_url(url)
     for attempt in range(1, ATTEMPTS + 1):
@@ -166,7 +169,7 @@ def _client_error() -> type[Exception]:
 
 
 def _redact_reason(message: str) -> str:
-    """Return the first 160 characters of a message, without assignments that may hold a secret."""
+    """Return the start of a message, up to 160 characters, without values that may be secret."""
     secret = r"(?i)\w*(key|token|secret|signature|credential)\w*\s*[=:]\s*\S+"
     return re.sub(secret, "...", message)[:160]
 
@@ -189,7 +192,7 @@ def find_file(url: str) -> RemoteFile | None:
 
 
 def _read_version(info: dict[str, Any]) -> str:
-    """Return what tells versions of a file apart, under the name that its store uses, or ""."""
+    """Return the entity tag or time of change of a file, whatever its store calls it, or ""."""
     keys = ("ETag", "etag", "mtime", "last_modified", "created")
     return next((str(info[key]) for key in keys if info.get(key)), "")
 
@@ -227,9 +230,9 @@ def glob_urls(pattern: str) -> list[str]:
 
 
 def download_file(found: RemoteFile, target: Path) -> None:
-    """Download a file to `target` and check its size; an interrupted transfer is continued.
+    """Download a file to `target` and check its size; each attempt continues the one before.
 
-    Raises InputError if a file of unreported size is empty.
+    Raises the errors of `retry_request`, and InputError if a file of unreported size is empty.
     """
     filesystem, path = _resolve(found.url)
     part = target.with_name(f"{target.name}.part")
@@ -331,7 +334,7 @@ def remove_file(url: str) -> None:
 
 
 def remove_folder(url: str) -> None:
-    """Delete an empty folder, for which an object store may have a marker."""
+    """Delete an empty folder, or the marker that an object store has for it; ignore its absence."""
     filesystem, path = _resolve(url)
 
     def delete() -> None:
@@ -346,7 +349,8 @@ def remove_folder(url: str) -> None:
 def check_writable(folder: str) -> None:
     """Write and delete a small file, so that a read-only location fails now and not hours later.
 
-    Raises InputError if access is denied, or if the scheme is read-only.
+    Raises InputError if access is denied, or if the scheme is read-only, and PipelineError if all
+    attempts fail.
     """
     _check_writable_scheme(folder)
     test = join_url(folder, f".pipeline-write-test-{os.getpid()}-{time.time_ns():x}")
